@@ -1,0 +1,345 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sip import sdp
+from sip.sdp import Endpoint, Origin, SdpError
+
+PHONE = (
+    b"v=0\r\n"
+    b"o=alice 2890844526 2890844527 IN IP4 192.0.2.1\r\n"
+    b"s=-\r\n"
+    b"c=IN IP4 192.0.2.1\r\n"
+    b"t=0 0\r\n"
+    b"m=audio 49170 RTP/AVP 0 8 101\r\n"
+    b"a=rtpmap:0 PCMU/8000\r\n"
+    b"a=rtpmap:8 PCMA/8000\r\n"
+    b"a=rtpmap:101 telephone-event/8000\r\n"
+    b"a=fmtp:101 0-16\r\n"
+    b"a=ptime:20\r\n"
+    b"a=sendrecv\r\n"
+)
+VIDEO = (
+    b"v=0\r\n"
+    b"o=- 1 1 IN IP6 2001:db8::1\r\n"
+    b"s=-\r\n"
+    b"t=0 0\r\n"
+    b"a=ice-ufrag:F7gI\r\n"
+    b"m=audio 50000 RTP/SAVPF 111\r\n"
+    b"i=the voice\r\n"
+    b"c=IN IP6 2001:db8::1\r\n"
+    b"a=rtcp:50005 IN IP6 2001:db8::1\r\n"
+    b"a=candidate:1 1 UDP 2130706431 2001:db8::1 50000 typ host\r\n"
+    b"a=end-of-candidates\r\n"
+    b"a=sendonly\r\n"
+    b"m=video 0 RTP/SAVPF 96\r\n"
+    b"m=image 50010 udptl t38\r\n"
+    b"c=IN IP6 2001:db8::2\r\n"
+)
+
+
+def audio(*, session: bytes = b"", connection: bytes = b"192.0.2.1", port: int = 4000, own: bytes = b"") -> bytes:
+    return b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 %b\r\nt=0 0\r\n%bm=audio %d RTP/AVP 0\r\n%b" % (
+        connection,
+        session,
+        port,
+        own,
+    )
+
+
+# --- Origin
+
+
+def test_the_origin_is_read_and_written_as_it_was() -> None:
+    origin = sdp.origin_of(PHONE)
+    assert origin == Origin(b"alice", b"2890844526", 2890844527, b"IN IP4", b"192.0.2.1")
+    assert sdp.parse_origin(bytes(origin)) == origin
+    assert sdp.with_origin(PHONE, origin) == PHONE
+
+
+def test_only_the_origin_line_changes() -> None:
+    changed = sdp.with_origin(VIDEO, Origin(b"gw", b"7", 3, b"IN IP4", b"198.51.100.7"))
+    assert changed == VIDEO.replace(b"o=- 1 1 IN IP6 2001:db8::1\r\n", b"o=gw 7 3 IN IP4 198.51.100.7\r\n")
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_the_line_end_stays(end: bytes) -> None:
+    body = PHONE.replace(b"\r\n", end)
+    assert sdp.with_origin(body, sdp.origin_of(body)) == body
+
+
+def test_a_user_name_with_spaces_is_kept() -> None:
+    body = PHONE.replace(b"o=alice ", b"o=SIP UA  ")
+    assert sdp.origin_of(body).username == b"SIP UA "
+    assert sdp.with_origin(body, sdp.origin_of(body)) == body
+
+
+def test_same_but_origin_ignores_the_origin_alone() -> None:
+    other = sdp.with_origin(PHONE, Origin(b"gw", b"7", 3, b"IN IP4", b"198.51.100.7"))
+    assert sdp.same_but_origin(PHONE, other)
+    assert not sdp.same_but_origin(PHONE, other.replace(b"49170", b"49172"))
+    assert not sdp.same_but_origin(PHONE, other.replace(b"v=0", b"v=1"))
+    assert sdp.same_but_origin(b"junk", b"junk")
+    assert not sdp.same_but_origin(b"junk", PHONE)
+
+
+def test_a_successor_counts_up_only_when_something_else_changed() -> None:
+    from_another = PHONE.replace(b"o=alice 2890844526 2890844527", b"o=bob 5 900")
+    assert sdp.continued(PHONE, from_another) == PHONE
+    held = sdp.continued(PHONE, from_another.replace(b"a=sendrecv", b"a=sendonly"))
+    assert held == PHONE.replace(b"a=sendrecv", b"a=sendonly").replace(b"2890844527", b"2890844528")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"o=alice 1 1 IN IP4",
+        b"o=alice 1 one IN IP4 192.0.2.1",
+        b"o=alice 1 -1 IN IP4 192.0.2.1",
+        b"o=alice 1 " + b"9" * 21 + b" IN IP4 192.0.2.1",
+        b"o=alice  1 1  IN IP4 ",
+        b"x=1",
+    ],
+)
+def test_a_broken_origin_is_an_error(line: bytes) -> None:
+    with pytest.raises(SdpError):
+        sdp.origin_of(PHONE.replace(b"o=alice 2890844526 2890844527 IN IP4 192.0.2.1", line))
+
+
+def test_an_origin_behind_the_media_or_in_an_endless_body_is_an_error() -> None:
+    with pytest.raises(SdpError, match="after an m= line"):
+        sdp.with_origin(b"v=0\r\nm=audio 1 RTP/AVP 0\r\no=- 1 1 IN IP4 192.0.2.1\r\n", sdp.origin_of(PHONE))
+    with pytest.raises(SdpError, match="longer than"):
+        sdp.origin_of(PHONE + b"a=x\r\n" * 20_000)
+
+
+# --- Direction
+
+
+@pytest.mark.parametrize("stated", ["sendrecv", "sendonly", "recvonly", "inactive"])
+def test_direction_of_the_section_goes_before_that_of_the_session(stated: str) -> None:
+    line = b"a=" + stated.encode() + b"\r\n"
+    assert sdp.direction(audio(session=line)) == stated
+    assert sdp.direction(audio(session=b"a=inactive\r\n", own=line)) == stated
+    assert sdp.is_hold(audio(own=line)) == (stated in ("sendonly", "inactive"))
+
+
+def test_direction_is_sendrecv_when_nothing_is_said_and_inactive_when_refused() -> None:
+    assert sdp.direction(audio()) == "sendrecv"
+    assert sdp.direction(audio(port=0)) == "inactive"
+    assert sdp.direction(audio(own=b"a=sendonlyish\r\na=x-sendonly\r\n")) == "sendrecv"
+
+
+def test_direction_is_that_of_the_first_audio_section() -> None:
+    body = audio(own=b"a=recvonly\r\nm=audio 5000 RTP/AVP 0\r\na=inactive\r\n")
+    assert sdp.direction(body) == "recvonly"
+    behind_video = body.replace(b"m=audio 4000", b"m=video 4000")
+    assert sdp.direction(behind_video) == "inactive"
+    assert sdp.direction(body.replace(b"m=audio", b"m=video")) == "recvonly"
+
+
+def test_an_address_of_zeros_is_the_old_hold() -> None:
+    assert sdp.direction(audio(connection=b"0.0.0.0")) == "sendonly"
+    assert sdp.direction(audio(connection=b"0.0.0.0", own=b"a=recvonly\r\n")) == "inactive"
+    assert sdp.direction(audio(connection=b"0.0.0.0", own=b"c=IN IP4 192.0.2.1\r\n")) == "sendrecv"
+    assert sdp.is_hold(audio(own=b"c=IN IP4 0.0.0.0\r\n"))
+
+
+# --- Endpoints
+
+
+def test_endpoints_are_listed_in_order() -> None:
+    assert sdp.endpoints(PHONE) == [Endpoint("192.0.2.1", 49170, 49171, "RTP/AVP", "audio", False)]
+    assert sdp.endpoints(VIDEO) == [
+        Endpoint("2001:db8::1", 50000, 50005, "RTP/SAVPF", "audio", False),
+        Endpoint("", 0, 0, "RTP/SAVPF", "video", True),
+        Endpoint("2001:db8::2", 50010, 50011, "udptl", "image", False),
+    ]
+
+
+def test_media_moves_and_all_else_stays() -> None:
+    moved = sdp.with_endpoints(PHONE, [("127.0.0.1", 20000)])
+    assert moved == PHONE.replace(b"c=IN IP4 192.0.2.1", b"c=IN IP4 127.0.0.1").replace(b"49170", b"20000")
+
+
+def test_media_moves_to_another_address_family_without_its_candidates() -> None:
+    moved = sdp.with_endpoints(VIDEO, [("127.0.0.1", 20000), None, ("::1", 30000)])
+    assert moved == (
+        b"v=0\r\no=- 1 1 IN IP6 2001:db8::1\r\ns=-\r\nt=0 0\r\n"
+        b"m=audio 20000 RTP/SAVPF 111\r\ni=the voice\r\nc=IN IP4 127.0.0.1\r\na=rtcp:20001 IN IP4 127.0.0.1\r\n"
+        b"a=sendonly\r\n"
+        b"m=video 0 RTP/SAVPF 96\r\n"
+        b"m=image 30000 udptl t38\r\nc=IN IP6 ::1\r\n"
+    )
+    assert b"a=candidate" in sdp.with_endpoints(VIDEO, [("127.0.0.1", 20000), None, None], keep_ice=True)
+
+
+def test_rtcp_on_the_port_of_rtp_stays_there() -> None:
+    body = audio(own=b"a=rtcp:4000\r\na=rtcp-mux\r\n")
+    assert b"a=rtcp:20000\r\na=rtcp-mux\r\n" in sdp.with_endpoints(body, [("127.0.0.1", 20000)])
+    assert b"a=rtcp:20001\r\n" in sdp.with_endpoints(body.replace(b"rtcp:4000", b"rtcp:4009"), [("127.0.0.1", 20000)])
+
+
+def test_sections_that_shared_an_address_and_part_get_their_own() -> None:
+    body = audio(own=b"i=x\r\na=ptime:20\r\nm=video 5000 RTP/AVP 31\r\n")
+    stays = sdp.with_endpoints(body, [("127.0.0.1", 20000), None])
+    assert stays.endswith(
+        b"m=audio 20000 RTP/AVP 0\r\ni=x\r\na=ptime:20\r\nm=video 5000 RTP/AVP 31\r\nc=IN IP4 192.0.2.1\r\n"
+    )
+    apart = sdp.with_endpoints(body, [("127.0.0.1", 20000), ("127.0.0.2", 30000)])
+    assert apart.endswith(b"m=video 30000 RTP/AVP 31\r\nc=IN IP4 127.0.0.2\r\n")
+    first_stays = sdp.with_endpoints(body, [None, ("127.0.0.2", 30000)])
+    assert b"m=audio 4000 RTP/AVP 0\r\ni=x\r\nc=IN IP4 192.0.2.1\r\na=ptime:20\r\n" in first_stays
+    cut = sdp.with_endpoints(body.removesuffix(b"\r\n"), [("127.0.0.1", 20000), ("127.0.0.2", 30000)])
+    assert sdp.endpoints(cut)[1].address == "127.0.0.2"
+
+
+def test_an_address_of_zeros_stays_a_hold_when_media_moves() -> None:
+    held = audio(connection=b"0.0.0.0")
+    assert sdp.with_endpoints(held, [("127.0.0.1", 20000)]) == held.replace(b"4000", b"20000")
+    assert sdp.is_hold(sdp.with_endpoints(held, [("::1", 20000)]))
+
+
+def test_a_wrong_number_of_places_is_our_own_fault() -> None:
+    with pytest.raises(ValueError, match="2 places for 1"):
+        sdp.with_endpoints(PHONE, [None, None])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"v=0\r\n",
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b""),
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4\r\n"),
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4 233.252.0.1/127\r\n"),
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.2\r\n"),
+        PHONE.replace(b"49170", b"99999"),
+        PHONE.replace(b"49170", b"49170/2"),
+        PHONE.replace(b"m=audio 49170", b"m=audio"),
+        PHONE + b"m=audio 1 RTP/AVP 0\r\n" * sdp.MAX_SECTIONS,
+        PHONE + b"a=x\r\n" * 20_000,
+    ],
+)
+def test_media_that_cannot_be_moved_is_an_error(body: bytes) -> None:
+    with pytest.raises(SdpError):
+        sdp.with_endpoints(body, [("127.0.0.1", 20000)] * len(sdp.endpoints(body)))
+
+
+def test_a_port_for_rtcp_out_of_range_is_an_error() -> None:
+    with pytest.raises(SdpError, match="RTCP"):
+        sdp.endpoints(audio(port=65_535))
+
+
+# --- Bodies of several parts
+
+MIXED = (
+    b"preamble\r\n--b=1\r\n"
+    b"Content-Type: application/isup; version=itu-t92+\r\nContent-Disposition: signal;handling=optional\r\n\r\n"
+    b"\x01\x00\r\n--b=\xff\r\n--b=1\r\n"
+    b"content-type:\r\n Application/SDP\r\n\r\n" + PHONE + b"\r\n--b=1--\r\nepilogue"
+)
+
+
+def found(content_type: str, body: bytes) -> bytes | None:
+    where = sdp.find_sdp(content_type, body)
+    return None if where is None else body[where]
+
+
+@pytest.mark.parametrize("content_type", ["application/sdp", "Application/SDP ;charset=x", " application / sdp"])
+def test_a_plain_body_is_the_description(content_type: str) -> None:
+    assert found(content_type, PHONE) == PHONE
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/sdpx", "", "multipart/mixed", "multipart/mixed;boundary=other"]
+)
+def test_other_bodies_have_none(content_type: str) -> None:
+    assert found(content_type, MIXED) is None
+    assert found("application/sdp", b"") is None
+
+
+def test_the_description_is_found_among_parts_and_replaced_in_place() -> None:
+    kind = 'multipart/mixed; charset=x; Boundary="b=1"'
+    where = sdp.find_sdp(kind, MIXED)
+    assert where is not None
+    assert MIXED[where] == PHONE
+    assert sdp.replace(MIXED, where, PHONE) == MIXED
+    assert sdp.replace(MIXED, where, b"v=0") == MIXED.replace(PHONE, b"v=0")
+
+
+def test_nested_parts_are_searched_to_a_depth() -> None:
+    def nested(depth: int) -> tuple[str, bytes]:
+        kind, body = "application/sdp", PHONE
+        for level in range(depth):
+            body = b"--x%d\r\nContent-Type: %b\r\n\r\n%b\r\n--x%d--\r\n" % (level, kind.encode(), body, level)
+            kind = f"multipart/mixed;boundary=x{level}"
+        return kind, body
+
+    assert found(*nested(sdp.MAX_NESTING)) == PHONE
+    assert found(*nested(sdp.MAX_NESTING + 1)) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Type: application/sdp\r\nContent-Disposition: early-session\r\n",
+        b"Content-Type: application/sdp\r\nContent-Transfer-Encoding: base64\r\n",
+        b"",
+    ],
+)
+def test_parts_that_are_not_the_session_are_passed_over(fields: bytes) -> None:
+    body = b"--x\r\n%b\r\n%b\r\n--x\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--x--" % (fields, PHONE)
+    assert found("multipart/mixed;boundary=x", body) == b"v=0"
+
+
+def test_the_number_of_parts_is_limited() -> None:
+    body = b"--x\n\nfiller\n" * sdp.MAX_PARTS + b"--x\nContent-Type: application/sdp\n\nv=0\n--x--"
+    assert found("multipart/mixed;boundary=x", body) is None
+    assert found("multipart/mixed;boundary=x", body[len(b"--x\n\nfiller\n") :]) == b"v=0"
+    assert found("multipart/mixed;boundary=x", b"--x\nContent-Type: application/sdp\n--x--") is None
+
+
+# --- Anything at all
+
+PIECES = [
+    *PHONE.splitlines(keepends=True),
+    *VIDEO.splitlines(keepends=True),
+    b"\r\n",
+    b"m=",
+    b"c=IN IP4 \xff",
+    b"o=\n",
+]
+BODIES = st.one_of(st.binary(max_size=200), st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
+
+
+@given(BODIES)
+def test_garbage_raises_nothing_but_sdp_errors(body: bytes) -> None:
+    for read in (sdp.origin_of, sdp.direction, sdp.is_hold, sdp.endpoints):
+        try:
+            read(body)
+        except SdpError as error:
+            assert str(error)
+    try:
+        sdp.with_endpoints(body, [("127.0.0.1", 20000)] * len(sdp.endpoints(body)))
+        sdp.continued(body, body)
+    except SdpError:
+        pass
+
+
+@given(BODIES)
+def test_nothing_changes_but_what_is_asked(body: bytes) -> None:
+    try:
+        assert sdp.with_endpoints(body, [None] * len(sdp.endpoints(body)), keep_ice=True) == body
+        assert sdp.same_but_origin(body, sdp.with_origin(body, sdp.origin_of(PHONE)))
+    except SdpError:
+        pass
+
+
+@given(
+    st.text(max_size=40), st.lists(st.sampled_from([*MIXED.splitlines(keepends=True), b"--b=1", b"\n"]), max_size=20)
+)
+def test_no_body_and_no_type_makes_the_search_fail(kind: str, lines: list[bytes]) -> None:
+    for content_type in (kind, 'multipart/mixed;boundary="b=1"', "multipart/mixed;boundary=" + kind):
+        where = sdp.find_sdp(content_type, b"".join(lines))
+        assert where is None or 0 <= where.start <= where.stop <= len(b"".join(lines))
