@@ -1,0 +1,106 @@
+"""The pieces of RFC 3261 section 25.1 that many headers share: tokens, quoted strings, lists, parameters.
+
+Text here is ISO 8859-1, a character a byte, already unfolded or not: line ends count as white space. All patterns use
+possessive quantifiers, so that no input, however odd, takes more than linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+Params = tuple[tuple[str, str | None], ...]
+"""Parameters in order: the name and the value as they came (quotes kept); ``None`` for a flag without ``=``."""
+
+WS: Final = "[ \t\r\n]"
+TOKEN: Final = r"[A-Za-z0-9\-.!%*_+`'~]"
+QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+HOST: Final = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9_.\-]++)"
+
+_TOKEN_SET: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
+_LWS: Final = " \t\r\n"
+# A quoted string or an angle bracket that does not close reaches to the end.
+_ELEMENT: Final = re.compile(r'(?:[^,"<]++|"(?:[^"\\]++|\\.?)*+"?+|<[^>]*+>?+)*+', re.DOTALL)
+_PARAM: Final = re.compile(r'(?:[^;"]++|"(?:[^"\\]++|\\.?)*+"?+)++', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` is a token of RFC 3261 section 25.1."""
+    return bool(text) and _TOKEN_SET.issuperset(text)
+
+
+def quote(text: str) -> str:
+    """``text`` as a quoted-string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unquote(text: str) -> str:
+    """The meaning of a quoted-string; any other text as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    inner = text[1:-1]
+    return _ESCAPED.sub(r"\1", inner) if "\\" in inner else inner
+
+
+def split_commas(value: str) -> Iterator[str]:
+    """The elements of a comma-separated header value, trimmed; quoted strings and ``<...>`` are kept whole."""
+    if "," not in value:
+        yield value.strip(_LWS)
+        return
+    at, end = 0, len(value)
+    while True:
+        found = _ELEMENT.match(value, at)
+        stop = found.end() if found else end
+        yield value[at:stop].strip(_LWS)
+        if stop >= end:
+            return
+        at = stop + 1
+
+
+def top(value: str) -> str:
+    """The first element of a comma-separated header value, trimmed."""
+    if "," not in value:
+        return value
+    return next(split_commas(value))
+
+
+def parse_params(text: str) -> Params:
+    """What follows the ``;`` of a value: ``;name=value;flag``. Empty parameters are passed over."""
+    parts = _PARAM.findall(text) if '"' in text else text.split(";")
+    params: list[tuple[str, str | None]] = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        name = name.strip(_LWS)
+        if name or equals:
+            params.append((name, value.strip(_LWS) if equals else None))
+    return tuple(params)
+
+
+def format_params(params: Params) -> str:
+    """``;name=value;flag`` of parameters, ``""`` of none."""
+    return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in params)
+
+
+def param(params: Params, name: str) -> str | None:
+    """The unquoted value of the parameter with that (lower-case) name, ``""`` of a flag, ``None`` when absent."""
+    for key, value in params:
+        if key == name or key.lower() == name:
+            return unquote(value) if value else ""
+    return None
+
+
+def with_param(params: Params, name: str, value: str | None) -> Params:
+    """The parameters with that one (lower-case name) in place of any of the same name, or at the end."""
+    kept = [(key, value if key.lower() == name else old) for key, old in params]
+    if all(key.lower() != name for key, _ in params):
+        kept.append((name, value))
+    return tuple(kept)
+
+
+def number(text: str, most: int = 0xFFFFFFFF) -> int | None:
+    """A number of ASCII digits, cut to ``most`` when larger; ``None`` when it is not one."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return most if len(text) > 20 else min(int(text), most)
