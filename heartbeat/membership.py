@@ -93,7 +93,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One site, as its file says it. Names of servers and agents are one name space: tokens of at most 64 characters."""
+    """One site, as its file says it. Servers and agents share one name space of tokens of at most 64 characters."""
 
     site: str
     servers: tuple[Server, ...]
@@ -101,6 +101,9 @@ class Membership:
     """In the order of the file; the bitmap of reached agents in a beat counts in this order."""
     chosen_voters: tuple[str, ...] = ()
     """The agents that the file makes voters; empty: the first ones (see ``voters``)."""
+    generation: int = 1
+    """The number that the file gives to its list of voters, raised with each change of it. When it is higher than
+    the one that the site lives by, the active server moves the site to the file's list, one voter at a time."""
     quorum_wanted: int = 0
     """The quorum that the file asks for; 0: the majority."""
     timing: Timing = Timing()
@@ -169,7 +172,7 @@ def majority(voters: int) -> int:
 
 
 def least_margin(lease: float, drift: float) -> float:
-    """The margin under which two clocks, one fast and one slow by ``drift``, could see a lease and a grant overlap."""
+    """Below this margin a fast clock and a slow one, off by ``drift``, could see a lease and a grant overlap."""
     return lease * 2 * drift / (1 - drift)
 
 
