@@ -1,0 +1,173 @@
+"""Call records: what one call was, as a value, and how two records of it become one.
+
+A record is written when a call has ended, by the server that saw the end; after a takeover both servers may have seen
+one. Its ``id`` comes from the call id alone, so all writers agree on it, and :func:`merge` joins what they wrote in
+whatever order and however often it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import Any, Final, Literal
+
+Result = Literal["answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset", ""]
+EndedBy = Literal["caller", "callee", "server", ""]
+
+RESULTS: Final[tuple[Result, ...]] = ("answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset")
+
+
+@dataclass(frozen=True, slots=True)
+class Cdr:
+    """One call. Instants are wall-clock epoch seconds (UTC); ``None``, ``""`` and ``0`` mean unknown."""
+
+    call_id: str
+    """The call id that the server made; it is in the state tokens."""
+    session_id: str = ""
+    """Session-ID of RFC 7989, a label only."""
+    site: str = ""
+    node: str = ""
+    """The server that wrote it; after a merge all writers: ``m1+m2``."""
+    epoch: int = 0
+    """The epoch in which it ended; after a merge the highest."""
+    caller: str = ""
+    """Number or user that called, as routed."""
+    callee: str = ""
+    """Number or user that was called."""
+    caller_line: str = ""
+    callee_line: str = ""
+    """The line that answered, or the last one tried."""
+    attempts: int = 0
+    """Targets tried."""
+    started: float | None = None
+    """The INVITE came."""
+    ringing: float | None = None
+    """The first 180 or 183."""
+    answered: float | None = None
+    """The 200."""
+    ended: float | None = None
+    """BYE, CANCEL or the final failure."""
+    result: Result = ""
+    status: int = 0
+    """The final SIP status of the INVITE towards the caller."""
+    ended_by: EndedBy = ""
+    reason: str = ""
+    """The Reason header's value (RFC 3326), or a sentence of the server's."""
+
+    @property
+    def id(self) -> str:
+        """32 hex digits made of the call id, the same whoever writes it."""
+        return blake2b(self.call_id.encode(), digest_size=16, person=b"holdfast-cdr").hexdigest()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from answer to end; None for a call that was not answered, or whose end is unknown."""
+        if self.answered is None or self.ended is None:
+            return None
+        return max(0.0, self.ended - self.answered)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, with ``id`` first and ``duration`` after ``ended``."""
+        answer: dict[str, Any] = {"id": self.id}
+        for name in _NAMES:
+            answer[name] = getattr(self, name)
+            if name == "ended":
+                answer["duration"] = None if self.duration is None else round(self.duration, 6)
+        return answer
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Cdr:
+        """Read :meth:`to_json` again. Unknown members are ignored, missing ones unknown.
+
+        Raises :class:`ValueError` for what is not a call record.
+        """
+        if not isinstance(value, Mapping) or not isinstance(value.get("call_id"), str):
+            raise ValueError("not a call record: it has no call_id")
+        known = {name: value[name] for name in _NAMES if value.get(name) is not None}
+        for name, member in known.items():
+            if not isinstance(member, _TYPES[name]) or isinstance(member, bool):
+                raise ValueError(f"not a call record: {name} is {member!r}")
+        return cls(**known)
+
+
+_NAMES: Final = tuple(field.name for field in fields(Cdr))
+_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(_NAMES, str),
+    **dict.fromkeys(("epoch", "attempts", "status"), int),
+    **dict.fromkeys(("started", "ringing", "answered", "ended"), (int, float)),
+}
+
+
+def merge(records: Iterable[Cdr]) -> Cdr:
+    """One record of all that were written about one call. At least one; all of the same call id.
+
+    Unknown members are filled. An answer is believed against a record that knows of none, since the one who saw it
+    was there; so is an end that a party made, against one that a server concluded. Order and repetition do not
+    matter, so a merged record may be merged again.
+    """
+    merged: Cdr | None = None
+    for record in records:
+        merged = record if merged is None else _pair(merged, record)
+    if merged is None:
+        raise ValueError("there is nothing to merge")
+    return merged
+
+
+def merge_by_call(records: Iterable[Cdr]) -> list[Cdr]:
+    """One record a call, in order of their start; those of unknown start first."""
+    calls: dict[str, Cdr] = {}
+    for record in records:
+        known = calls.get(record.call_id)
+        calls[record.call_id] = record if known is None else _pair(known, record)
+    return sorted(calls.values(), key=lambda c: (c.started or 0.0, c.call_id))
+
+
+def _pair(one: Cdr, two: Cdr) -> Cdr:
+    if one == two:
+        return one
+    if one.call_id != two.call_id:
+        raise ValueError(f"records of different calls: {one.call_id} and {two.call_id}")
+    verdict = max(one, two, key=_verdict)
+    end = max(one, two, key=_end)
+    return Cdr(
+        call_id=one.call_id,
+        session_id=max(one.session_id, two.session_id, key=_fuller),
+        site=max(one.site, two.site, key=_fuller),
+        node="+".join(sorted({*one.node.split("+"), *two.node.split("+")} - {""})),
+        epoch=max(one.epoch, two.epoch),
+        caller=max(one.caller, two.caller, key=_fuller),
+        callee=max(one.callee, two.callee, key=_fuller),
+        caller_line=max(one.caller_line, two.caller_line, key=_fuller),
+        callee_line=max(one.callee_line, two.callee_line, key=_fuller),
+        attempts=max(one.attempts, two.attempts),
+        started=_earlier(one.started, two.started),
+        ringing=_earlier(one.ringing, two.ringing),
+        answered=_earlier(one.answered, two.answered),
+        ended=end.ended,
+        result=verdict.result,
+        status=verdict.status,
+        ended_by=end.ended_by,
+        reason=end.reason,
+    )
+
+
+# Each choice is the greatest by a total order over exactly the members that it chooses, which is what makes the merge
+# independent of order and repetition.
+def _verdict(record: Cdr) -> tuple[object, ...]:
+    return record.result != "", record.result == "answered", record.result != "failed", record.result, record.status
+
+
+def _end(record: Cdr) -> tuple[object, ...]:
+    by_a_party = record.ended_by in ("caller", "callee")
+    return record.ended is not None, by_a_party, -(record.ended or 0.0), record.ended_by, _fuller(record.reason)
+
+
+def _fuller(text: str) -> tuple[int, str]:
+    return len(text), text
+
+
+def _earlier(one: float | None, two: float | None) -> float | None:
+    if one is None or two is None:
+        return two if one is None else one
+    return min(one, two)

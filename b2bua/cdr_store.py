@@ -1,0 +1,325 @@
+"""Where call records go: a file with a line of JSON each, and a row of SQLite, written by a thread of their own.
+
+The loop only appends to a bounded queue. A disk that is full or a database that is locked delays records and never a
+call: they stay in memory, within a limit, and are tried again. ``kill -9`` loses the last batch at the most.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from b2bua.cdr import Cdr, merge
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 500
+"""Records that wake the writer before its interval is over."""
+INTERVAL: Final = 0.25
+"""Seconds between two batches."""
+LIMIT: Final = 100_000
+"""Records kept in memory for each of file and database while it cannot be written; beyond, the oldest are lost."""
+_SLICE: Final = 25
+"""Records encoded in one go; between two goes the loop gets the interpreter."""
+_FIRST_WAIT: Final = 0.5
+_LONGEST_WAIT: Final = 30.0
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS cdr (
+    id TEXT PRIMARY KEY, started REAL, ended REAL, caller TEXT, callee TEXT, result TEXT, duration REAL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cdr_started ON cdr (started);
+CREATE TRIGGER IF NOT EXISTS cdr_merged AFTER UPDATE OF record ON cdr BEGIN
+    UPDATE cdr SET started = record ->> 'started', ended = record ->> 'ended', caller = record ->> 'caller',
+        callee = record ->> 'callee', result = record ->> 'result', duration = record ->> 'duration'
+    WHERE id = new.id;
+END;
+"""
+# Merging stays one rule, in Python, for readers of files and for rows.
+_INSERT: Final = """
+INSERT INTO cdr (id, started, ended, caller, callee, result, duration, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET record = cdr_merge(cdr.record, excluded.record)
+"""
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class Entry(NamedTuple):
+    """A record and its line of JSON, encoded once for all targets."""
+
+    record: Cdr
+    text: str
+
+
+class Target(Protocol):
+    """One of the places that records are written to."""
+
+    name: str
+
+    def write(self, entries: list[Entry]) -> None:
+        """All of them or none. Raises :class:`OSError` or :class:`sqlite3.Error`."""
+
+    def close(self) -> None: ...
+
+
+def encode(record: Cdr) -> str:
+    """A record as its line of JSON."""
+    return _encode(record.to_json())
+
+
+class LineFile:
+    """``NODE-2026-01-31.jsonl`` in a directory: one file for each day (UTC) on which calls ended."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        self.name = str(directory / f"{node}-*.jsonl")
+        self._directory = directory
+        self._node = node
+
+    def write(self, entries: list[Entry]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        days: dict[date, list[bytes]] = {}
+        for record, text in entries:
+            day = datetime.fromtimestamp(record.ended or 0.0, UTC).date()
+            days.setdefault(day, []).append(text.encode() + b"\n")
+        for day, lines in days.items():
+            self._append(self._directory / f"{self._node}-{day}.jsonl", b"".join(lines))
+
+    def close(self) -> None:
+        pass
+
+    def _append(self, path: Path, data: bytes) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+            if torn:
+                data = b"\n" + data
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+class Database:
+    """``cdr.sqlite`` in a directory: one row a call, a second record of a call merged into it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = str(directory / "cdr.sqlite")
+        self._path = directory / "cdr.sqlite"
+        self._connection: sqlite3.Connection | None = None
+
+    def write(self, entries: list[Entry]) -> None:
+        try:
+            connection = self._open()
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_INSERT, map(_row, entries))
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
+            self._connection = connection
+            connection.create_function("cdr_merge", 2, _merge_texts, deterministic=True)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+        return self._connection
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    r, text = entry
+    return r.id, r.started, r.ended, r.caller, r.callee, r.result, r.duration, text
+
+
+def _merge_texts(old: str, new: str) -> str:
+    return encode(merge(Cdr.from_json(json.loads(text)) for text in (old, new)))
+
+
+class Queue:
+    """The records that one target has yet to write, and when it may be tried again."""
+
+    def __init__(self, target: Target, limit: int = LIMIT) -> None:
+        self.target = target
+        self.lost = 0
+        self.waiting: deque[Entry] = deque()
+        self._limit = limit
+        self._wait = 0.0
+        self._retry_at = 0.0
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        self.waiting.extend(entries)
+        while len(self.waiting) > self._limit:
+            self.waiting.popleft()
+            self.lost += 1
+
+    def write(self, now: float) -> None:
+        """Write what waits, in batches; after a failure only when its time has come."""
+        while self.waiting and now >= self._retry_at:
+            batch = [self.waiting[i] for i in range(min(BATCH, len(self.waiting)))]
+            try:
+                self.target.write(batch)
+            except (OSError, sqlite3.Error) as error:
+                self._failed(error, now)
+                return
+            for _ in batch:
+                self.waiting.popleft()
+            self._recovered()
+
+    def _failed(self, error: Exception, now: float) -> None:
+        if not self._wait:
+            because = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            logger.error(
+                "Call records cannot be written to %s: %s. Up to %d are kept in memory and tried again.",
+                self.target.name,
+                because,
+                self._limit,
+            )
+        self._wait = min(self._wait * 2, _LONGEST_WAIT) or _FIRST_WAIT
+        self._retry_at = now + self._wait
+
+    def _recovered(self) -> None:
+        if self._wait:
+            logger.warning("Call records are written to %s again; %d were lost.", self.target.name, self.lost)
+            self._wait = self._retry_at = 0.0
+
+
+class CdrStore:
+    """The writer. ``write`` is for the loop: it costs an append. Everything else happens in the thread."""
+
+    def __init__(
+        self,
+        directory: Path,
+        node: str,
+        *,
+        interval: float = INTERVAL,
+        limit: int = LIMIT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queues = [Queue(LineFile(directory, node), limit), Queue(Database(directory), limit)]
+        self._interval = interval
+        self._limit = limit
+        self._clock = clock
+        self._inbox: deque[Cdr] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="cdr", daemon=True)
+        self._thread.start()
+
+    def write(self, record: Cdr) -> None:
+        """Take a record; it is on disk within the interval. Never blocks, never raises."""
+        inbox = self._inbox
+        if len(inbox) >= self._limit:
+            self._dropped += 1
+            return
+        inbox.append(record)
+        if len(inbox) == BATCH:
+            self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not on disk yet, in the worse of both places."""
+        return len(self._inbox) + max(len(queue.waiting) for queue in self._queues)
+
+    @property
+    def lost(self) -> int:
+        """Records lost since the start because they could not be written in time."""
+        return self._dropped + max(queue.lost for queue in self._queues)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits and end the thread; waits at most ``timeout`` seconds."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive() or self.waiting:
+            logger.error("%d call records could not be written before the end.", self.waiting)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            self._drain()
+        self._drain()
+        for queue in self._queues:
+            queue.target.close()
+
+    def _drain(self) -> None:
+        while self._inbox:
+            batch = [self._inbox.popleft() for _ in range(min(_SLICE, len(self._inbox)))]
+            entries = [Entry(record, encode(record)) for record in batch]
+            for queue in self._queues:
+                queue.put(entries)
+            time.sleep(0)
+        now = self._clock()
+        for queue in self._queues:
+            queue.write(now)
+
+
+def read(directory: Path, since: float | None = None, until: float | None = None) -> Iterator[Cdr]:
+    """All records in a directory of calls that started in ``[since, until)``, repeated ones too.
+
+    Both the files and the database are read, since a crash may have come between the two. Lines that are no record
+    (the torn end of a file) are passed over. Raises :class:`OSError` when the directory is not there or not readable.
+    """
+    for path in sorted(directory.iterdir()):
+        if path.suffix == ".jsonl" and not _ends_before(path, since):
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                texts = [line for line in lines]
+        elif path.name == "cdr.sqlite":
+            texts = _rows(path)
+        else:
+            continue
+        for text in texts:
+            try:
+                record = Cdr.from_json(json.loads(text))
+            except ValueError:
+                continue
+            start = record.started or 0.0
+            if (since is None or start >= since) and (until is None or start < until):
+                yield record
+
+
+def _ends_before(path: Path, since: float | None) -> bool:
+    """Whether all calls of this file had ended before ``since``, by the date in its name."""
+    if since is None:
+        return False
+    try:
+        day = date.fromisoformat(path.stem[-10:])
+    except ValueError:
+        return False
+    return day < datetime.fromtimestamp(since, UTC).date()
+
+
+def _rows(path: Path) -> list[str]:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)) as connection:
+            return [text for (text,) in connection.execute("SELECT record FROM cdr")]
+    except sqlite3.Error as error:
+        raise OSError(None, str(error), str(path)) from error

@@ -1,0 +1,136 @@
+"""Call records as values, and the merge of what several servers wrote about one call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b2bua.cdr import RESULTS, Cdr, merge, merge_by_call
+
+CALL = Cdr(
+    call_id="m1-7-1",
+    site="paris",
+    node="m1",
+    epoch=7,
+    caller="100",
+    callee="200",
+    caller_line="carrier/1",
+    callee_line="p200",
+    attempts=1,
+    started=100.0,
+    ringing=101.0,
+    answered=105.0,
+    ended=165.5,
+    result="answered",
+    status=200,
+    ended_by="callee",
+)
+
+instants = st.none() | st.floats(0, 2e9)
+words = st.sampled_from(["", "a", "b", "cc"])
+records = st.builds(
+    Cdr,
+    call_id=st.just("one"),
+    session_id=words,
+    node=st.sampled_from(["", "m1", "m2", "m1+m2"]),
+    epoch=st.integers(0, 9),
+    caller=words,
+    callee=words,
+    caller_line=words,
+    callee_line=words,
+    attempts=st.integers(0, 3),
+    started=instants,
+    ringing=instants,
+    answered=instants,
+    ended=instants,
+    result=st.sampled_from(["", *RESULTS]),
+    status=st.sampled_from([0, 200, 486]),
+    ended_by=st.sampled_from(["caller", "callee", "server", ""]),
+    reason=words,
+)
+
+
+def test_the_id_comes_from_the_call_id_alone():
+    assert CALL.id == replace(CALL, node="m2", epoch=8, ended=1.0).id == "3ce9d47e1f709d3267ca47a2b6f1493f"
+    assert CALL.id != replace(CALL, call_id="m1-7-2").id
+
+
+def test_duration_is_from_answer_to_end():
+    assert CALL.duration == 60.5
+    assert replace(CALL, answered=None).duration is None
+    assert replace(CALL, ended=None).duration is None
+    assert replace(CALL, ended=104.0).duration == 0.0
+
+
+def test_json_comes_back_and_newer_members_are_ignored():
+    value = CALL.to_json()
+    assert next(iter(value)) == "id"
+    assert value["duration"] == 60.5
+    assert Cdr.from_json({**value, "colour": "blue"}) == CALL
+    assert Cdr.from_json({"call_id": "x", "started": None}) == Cdr("x")
+
+
+@pytest.mark.parametrize(
+    "bad", [{}, [], {"call_id": 1}, {"call_id": "x", "started": "noon"}, {"call_id": "x", "epoch": True}]
+)
+def test_what_is_no_record_is_refused(bad):
+    with pytest.raises(ValueError, match="not a call record"):
+        Cdr.from_json(bad)
+
+
+def test_a_seen_answer_and_the_parties_end_win():
+    guess = replace(
+        CALL,
+        node="m2",
+        epoch=8,
+        answered=None,
+        ended=170.0,
+        result="failed",
+        status=503,
+        ended_by="server",
+        reason="x",
+    )
+    assert merge([guess, CALL]) == replace(CALL, node="m1+m2", epoch=8)
+
+
+def test_unknown_members_are_filled():
+    half = replace(CALL, node="m2", caller="", callee_line="", started=None, ringing=None)
+    assert merge([half, CALL]) == replace(CALL, node="m1+m2")
+
+
+def test_an_answer_without_an_end_takes_the_end_of_the_other():
+    no_end = replace(CALL, ended=None, ended_by="")
+    concluded = replace(CALL, answered=None, result="failed", status=0, ended=170.0, ended_by="server")
+    merged = merge([no_end, concluded])
+    assert (merged.result, merged.answered, merged.ended, merged.ended_by) == ("answered", 105.0, 170.0, "server")
+
+
+@settings(max_examples=200)
+@given(st.lists(records, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_order_repetition_and_steps_do_not_matter(some, random):
+    whole = merge(some)
+    shuffled = [*some, random.choice(some)]
+    random.shuffle(shuffled)
+    assert merge(shuffled) == whole
+    cut = random.randrange(len(some) + 1)
+    parts = [merge(part) for part in (some[:cut], some[cut:]) if part]
+    assert merge(parts) == whole
+
+
+def test_merging_needs_one_call():
+    with pytest.raises(ValueError, match="different calls"):
+        merge([CALL, Cdr("other")])
+    with pytest.raises(ValueError, match="nothing"):
+        merge([])
+
+
+def test_calls_come_in_the_order_of_their_start():
+    late = Cdr("late", node="m2", started=300.0)
+    assert merge_by_call([late, CALL, Cdr("never"), replace(CALL, node="m2")]) == [
+        Cdr("never"),
+        replace(CALL, node="m1+m2"),
+        late,
+    ]
