@@ -14,17 +14,18 @@ from typing import Final
 
 from sip import grammar
 from sip.errors import Malformed
-from sip.grammar import HOST, QUOTED, TOKEN, WS, Params, format_params, param, parse_params
+from sip.grammar import HOST, QUOTED, TOKEN, WS, Params, format_params, number, param, parse_params
 from sip.rim import Address
 
 _VIA: Final = re.compile(
     rf"{WS}*+SIP{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+({TOKEN}++){WS}++({HOST}){WS}*+(?::{WS}*+(\d{{1,5}}))?{WS}*+(?=[;,]|\Z)",
     re.IGNORECASE,
 )
-_VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|"(?:[^"\\]++|\\.?)*+"?+)*+', re.DOTALL)
+_VIA_PARAMS: Final = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?)*+"?+)*+', re.DOTALL)
 _RPORT: Final = re.compile(rf";{WS}*+rport{WS}*+(?:={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
 _QUOTED: Final = re.compile(QUOTED, re.DOTALL)
 _RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
+_LEADING_NUMBER: Final = re.compile(rf"{WS}*+([0-9]++)")
 _NAME_ADDR: Final = re.compile(rf'{WS}*+({QUOTED}|[^"<]*+){WS}*+<([^<>"]*+)>{WS}*+((?:;.*+)?)\Z', re.DOTALL)
 
 
@@ -71,21 +72,33 @@ class Via:
     @property
     def rport(self) -> int | None:
         """The port the request really came from (RFC 3581); ``None`` when not asked for, or not yet filled in."""
-        port = grammar.number(param(self.params, "rport") or "")
+        port = number(param(self.params, "rport") or "")
         return port if port is not None and 0 < port < 65536 else None
 
 
-def response_address(via: Via) -> Address:
+def response_address(via: Via | str, source: Address | None = None) -> Address:
     """Where the response to a request with this topmost Via goes on UDP, or when its connection is gone.
 
-    RFC 3261 section 18.2.2 and RFC 3581 section 4. The Via must have been stamped (:func:`stamp_received`); then the
-    host is a numeric address unless ``maddr`` is no number, which is passed over.
+    RFC 3261 section 18.2.2 and RFC 3581 section 4. The Via must have been stamped (:func:`stamp_received`), so that
+    the host is numeric; ``source`` is the address it was stamped with, known to spare reading it again. A ``maddr``
+    that is no address is passed over.
     """
+    if isinstance(via, str):
+        if (
+            source is not None
+            and "rport=" in via
+            and '"' not in via
+            and "," not in via
+            and "maddr" not in via.lower()
+        ):
+            return source
+        via = Via.parse(via)
     maddr = (param(via.params, "maddr") or "").strip("[]")
     default = 5061 if via.transport.upper() in ("TLS", "WSS") else 5060
     if maddr and is_address(maddr):
         return maddr, via.port or default
-    return via.received or via.host, via.rport or via.port or default
+    host = via.received or (source[0] if source is not None else via.host)
+    return host, via.rport or via.port or default
 
 
 def stamp_received(line: str, source: Address) -> str:
@@ -201,5 +214,183 @@ class NameAddr:
         """A header parameter by its lower-case name: its unquoted value, ``""`` for a flag, ``None`` if absent."""
         return param(self.params, name)
 
+    def number(self, name: str) -> int | None:
+        """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""
+        return number(param(self.params, name) or "")
+
     def with_tag(self, tag: str) -> NameAddr:
         return NameAddr(self.uri, self.display, grammar.with_param(self.params, "tag", tag))
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """RFC 3261 section 20.16."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, value: str) -> CSeq:
+        digits, _, method = value.replace("\t", " ").partition(" ")
+        found = number(digits, 1 << 32)
+        method = method.strip(" \r\n")
+        if found is None or found > 0xFFFFFFFF or not grammar.is_token(method):
+            raise Malformed("the CSeq header cannot be read")
+        return cls(found, method)
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """RFC 6665 section 8.2.1: the package of a subscription, and which subscription of a dialog."""
+
+    package: str
+    """With its templates, e.g. ``presence.winfo``; lower case."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Event:
+        package, _, rest = value.partition(";")
+        package = package.strip(" \t").lower()
+        if not grammar.is_token(package):
+            raise Malformed("the Event header cannot be read")
+        return cls(package, parse_params(rest))
+
+    def __str__(self) -> str:
+        return self.package + format_params(self.params)
+
+    @property
+    def id(self) -> str:
+        return param(self.params, "id") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """RFC 6665 section 4.1.3 and 8.2.3."""
+
+    state: str
+    """``active``, ``pending``, ``terminated`` or an extension; lower case."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> SubscriptionState:
+        state, _, rest = value.partition(";")
+        state = state.strip(" \t").lower()
+        if not grammar.is_token(state):
+            raise Malformed("the Subscription-State header cannot be read")
+        return cls(state, parse_params(rest))
+
+    def __str__(self) -> str:
+        return self.state + format_params(self.params)
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds left of the subscription."""
+        return number(param(self.params, "expires") or "")
+
+    @property
+    def reason(self) -> str:
+        """Why it was terminated: ``deactivated``, ``probation``, …, in lower case; ``""`` when unsaid."""
+        return (param(self.params, "reason") or "").lower()
+
+    @property
+    def retry_after(self) -> int | None:
+        return number(param(self.params, "retry-after") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpires:
+    """Session-Expires, and Min-SE without a refresher (RFC 4028 sections 4 and 5)."""
+
+    seconds: int
+    refresher: str = ""
+    """``uac``, ``uas`` or ``""``."""
+
+    @classmethod
+    def parse(cls, value: str) -> SessionExpires:
+        digits, _, rest = value.partition(";")
+        seconds = number(digits.strip(" \t"))
+        if seconds is None:
+            raise Malformed("Session-Expires or Min-SE is no number")
+        refresher = (param(parse_params(rest), "refresher") or "").lower() if rest else ""
+        return cls(seconds, refresher if refresher in ("uac", "uas") else "")
+
+    def __str__(self) -> str:
+        return f"{self.seconds};refresher={self.refresher}" if self.refresher else str(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """RFC 3326: why a request was sent, e.g. ``Q.850;cause=16;text="Normal call clearing"``."""
+
+    protocol: str
+    cause: int | None = None
+    text: str = ""
+
+    @classmethod
+    def parse(cls, value: str) -> Reason:
+        """One element of the header's list."""
+        protocol, _, rest = value.partition(";")
+        protocol = protocol.strip(" \t")
+        if not grammar.is_token(protocol):
+            raise Malformed("the Reason header cannot be read")
+        params = parse_params(rest)
+        return cls(protocol, number(param(params, "cause") or ""), param(params, "text") or "")
+
+    def __str__(self) -> str:
+        cause = "" if self.cause is None else f";cause={self.cause}"
+        return f"{self.protocol}{cause}" + (f";text={grammar.quote(self.text)}" if self.text else "")
+
+
+def retry_after(value: str | None) -> int | None:
+    """The seconds of a Retry-After header (RFC 3261 section 20.33), at most 2**32-1; ``None`` when it has none."""
+    found = _LEADING_NUMBER.match(value) if value else None
+    return number(found[1]) if found else None
+
+
+def tokens(values: list[str] | str | None) -> tuple[str, ...]:
+    """The tokens of Allow, Supported, Require, Allow-Events…: one header value, or those of all its lines."""
+    if values is None:
+        return ()
+    lines = [values] if isinstance(values, str) else values
+    return tuple(token for line in lines for token in (part.strip(" \t\r\n") for part in line.split(",")) if token)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthParams:
+    """A challenge or credentials: a scheme and its parameters (RFC 3261 sections 20.7, 20.27, 20.28, 20.44).
+
+    Its ``repr`` leaves the parameters out: they can be worth stealing.
+    """
+
+    scheme: str
+    """As it came, e.g. ``Digest``."""
+    params: Params = ()
+    """Values as they came, quotes kept."""
+
+    @classmethod
+    def parse(cls, value: str) -> AuthParams:
+        scheme, _, rest = value.strip(" \t\r\n").partition(" ")
+        if not grammar.is_token(scheme):
+            raise Malformed("an authentication header cannot be read")
+        params = []
+        for part in grammar.split_commas(rest):
+            name, equals, text = part.partition("=")
+            name = name.strip(" \t")
+            if equals and grammar.is_token(name):
+                params.append((name, text.strip(" \t\r\n")))
+            elif part:
+                raise Malformed("an authentication header cannot be read")
+        return cls(scheme, tuple(params))
+
+    def __str__(self) -> str:
+        return f"{self.scheme} " + ", ".join(f"{name}={value}" for name, value in self.params)
+
+    def __repr__(self) -> str:
+        return f"<{self.scheme} …>"
+
+    def get(self, name: str) -> str | None:
+        """The unquoted value of a parameter, by its lower-case name."""
+        return param(self.params, name)

@@ -8,10 +8,15 @@ message needs are read, each on its first use.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sip.errors import Malformed, Unanswerable
+from sip.grammar import HOST, QUOTED, TOKEN, WS
+from sip.grammar import is_token as is_token
+from sip.grammar import split_commas as split_commas
+from sip.grammar import top as top
+from sip.uri import Uri
 
 MAX_HEADERS: Final = 400
 """More header lines than this in one message are refused with 400; real messages have some thirty."""
@@ -59,15 +64,28 @@ _NAMES.update(_COMPACT)
 
 # RFC 3261 section 7.3.1 and 20: at most one of each of these in a message.
 _SINGLE: Final = ("call-id", "cseq", "from", "to", "max-forwards", "content-length")
+_NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 
 _END: Final = re.compile("[;,> \t]")
+_BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
+_SPACED: Final = re.compile(r"[ \t]")
+_QUOTES: Final = re.compile(QUOTED, re.DOTALL)
 
-_TOKEN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
-
-
-def is_token(text: str) -> bool:
-    """Whether ``text`` is a token of RFC 3261 section 25.1."""
-    return bool(text) and _TOKEN.issuperset(text)
+# What :func:`validate` looks at, in values that are unfolded. Linear: each quantifier that could backtrack is
+# possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
+_CSEQ: Final = re.compile(rf"([0-9]{{1,40}})[ \t]++({TOKEN}++)\Z")
+_PARAMS: Final = rf'(?:{WS}*+;{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)*+{WS}*+'
+_ADDRESS: Final = (
+    rf'{WS}*+(?:(?:{QUOTED}{WS}*+|[^"<>,;]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>"]++>'
+    rf'|[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++){_PARAMS}'
+)
+_ONE_ADDRESS: Final = re.compile(rf"{_ADDRESS}\Z", re.DOTALL)
+_ADDRESSES: Final = re.compile(rf"(?:{_ADDRESS}(?:,{_ADDRESS})*+|\*)\Z", re.DOTALL)
+_VIAS_PART: Final = (
+    rf"{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}++{HOST}{WS}*+(?::{WS}*+[0-9]{{1,5}})?{_PARAMS}"
+)
+_VIAS: Final = re.compile(rf"{_VIAS_PART}(?:,{WS}*+{_VIAS_PART})*+\Z", re.DOTALL)
+_READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS), ("contact", _ADDRESSES))
 
 
 def canonical(name: str) -> str:
@@ -189,13 +207,13 @@ class Message:
 
     def _read_cseq(self) -> tuple[int, str]:
         if self._cseq is None:
-            number, _, method = (self.get("cseq") or "").partition(" ")
-            if not (number.isascii() and number.isdigit()) or len(number) > 40:
-                raise Malformed("the CSeq header has no number")
-            value = int(number)
+            found = _CSEQ.match(self.get("cseq") or "")
+            if found is None:
+                raise Malformed("the CSeq header has no number and method")
+            value = int(found[1])
             if value > 0xFFFFFFFF:
                 raise Malformed("the CSeq number is over 2**32-1")
-            self._cseq = (value, method.strip(" \t"))
+            self._cseq = (value, found[2])
         return self._cseq
 
 
@@ -239,12 +257,18 @@ def parse(data: bytes) -> Request | Response:
     """Split one whole message: a datagram, or what a framer cut from a stream.
 
     Raises:
-        Unanswerable: garbage, or nothing that an answer could be sent to.
-        Malformed: a request that is to be answered with the error's status.
+        Unanswerable: garbage, a faulty response, or nothing that an answer could be sent to.
+        Malformed: a request that is to be answered with the error's status, by what ``error.request`` has of it.
     """
-    head, _, body = data.partition(b"\r\n\r\n")
+    head, end, body = data.partition(b"\r\n\r\n")
+    fault = ""
+    if not end:
+        fault = "no empty line after the headers"
+        head = head.removesuffix(b"\r\n")
     lines = head.decode("latin-1").split("\r\n")
     start = lines.pop(0)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        fault = "a bare CR or LF in the headers"
     if b"\r\n " in head or b"\r\n\t" in head:
         lines = _unfolded(lines)
     if len(lines) > MAX_HEADERS:
@@ -253,13 +277,23 @@ def parse(data: bytes) -> Request | Response:
     known = _NAMES.get
     for line in lines:
         name, colon, _ = line.partition(":")
-        if not colon:
-            raise Unanswerable("a header line without a colon")
-        names.append(known(name) or canonical(name))
+        key = known(name)
+        if key is None or not colon:
+            key = canonical(name)
+            if not colon or not is_token(key):
+                fault = "a header line without a name and a colon"
+        names.append(key)
     message = _started(start, names, lines, body)
+    if fault:
+        message.names, message.lines = _named(message)
+        raise _refusal(message, fault)
     length = message.get("content-length")
     if length is not None:
         _cut_body(message, length)
+    try:
+        message._read_cseq()
+    except Malformed as error:
+        raise _refusal(message, str(error)) from None
     return message
 
 
@@ -270,67 +304,44 @@ def head_of(data: bytes) -> str:
 
 
 def validate(request: Request) -> None:
-    """Check what RFC 3261 section 8.1.1 demands of every request; raises :class:`Malformed`.
+    """Check what every element must be able to rely on (RFC 3261 section 8.1.1); raises :class:`Malformed`.
 
-    The fields that an answer needs (Via, From, To, Call-ID, CSeq) are looked at first and for all messages.
+    That is: the fields that an answer and a dialog are made of, each there, single and readable, and a Request-URI
+    that can be routed. What else a message holds is judged by whoever uses it.
     """
     names = request.names
-    for name in ("via", "from", "to", "call-id", "cseq"):
-        if name not in names:
-            raise Malformed(f"no {name} header")
-    for name in _SINGLE:
-        if names.count(name) > 1:
-            raise Malformed(f"more than one {name} header")
+    present = {*names}
+    if not present >= _NEEDED:
+        raise _refusal(request, f"no {' nor '.join(sorted(_NEEDED - present))} header")
+    if len(present) != len(names):
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                raise _refusal(request, f"more than one {name} header")
     if request.cseq_method != request.method:
-        raise Malformed("the method of CSeq is not that of the request")
+        raise _refusal(request, "the method of CSeq is not that of the request")
     if not request.call_id or (not request.from_tag and request.branch.startswith("z9hG4bK")):
-        raise Malformed("an empty Call-ID, or a From without a tag")
+        raise _refusal(request, "an empty Call-ID, or a From without a tag")
     hops = request.get("max-forwards")
     if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) < 6):
-        raise Malformed("Max-Forwards is no number")
-    if _odd_address(request.get("from") or "") or _odd_address(request.get("to") or ""):
-        raise Malformed("From or To cannot be read")
+        raise _refusal(request, "Max-Forwards is no number")
+    for name, pattern in _READABLE:
+        value = request.get(name)
+        if value is not None and pattern.match(value) is None:
+            raise _refusal(request, f"the {name} header cannot be read")
+    try:
+        uri = Uri.parse(request.uri)
+    except Malformed as error:
+        raise Malformed(f"the Request-URI: {error}", error.status, request) from None
+    if uri.headers:
+        # RFC 4475 section 3.1.2.11: headers in a Request-URI would be injected if anyone took them for real.
+        raise _refusal(request, "headers in the Request-URI")
 
 
 def tag_of(value: str) -> str:
     """The tag parameter of a From or To value (RFC 3261 section 20.20), ``""`` without one."""
-    end = value.rfind(">")
-    at = value.find(";tag=", end + 1)
-    if at >= 0:
-        return _until_end(value, at + 5)
-    return _parameter(value[end + 1 :] if end >= 0 else value, "tag")
-
-
-def top(value: str) -> str:
-    """The first element of a comma-separated header value; commas in quotes or angle brackets do not count."""
-    if "," not in value:
-        return value
-    for element in split_commas(value):
-        return element
-    return value
-
-
-def split_commas(value: str) -> Iterator[str]:
-    """The elements of a comma-separated header value, trimmed; quoted strings and ``<...>`` are kept whole."""
-    if "," not in value:
-        yield value.strip()
-        return
-    start = 0
-    quoted = bracketed = escaped = False
-    for at, c in enumerate(value):
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped = c == "\\"
-            quoted = c != '"'
-        elif c == '"':
-            quoted = not bracketed
-        elif c in "<>":
-            bracketed = c == "<"
-        elif c == "," and not bracketed:
-            yield value[start:at].strip()
-            start = at + 1
-    yield value[start:].strip()
+    if '"' in value:
+        value = _QUOTES.sub('""', value)
+    return _parameter(value[value.find(">") + 1 :], "tag")
 
 
 def elements(message: Message, name: str) -> list[str]:
@@ -363,25 +374,35 @@ def _unfolded(lines: list[str]) -> list[str]:
     return ["\r\n".join(parts) for parts in joined]
 
 
+def _named(message: Message) -> tuple[list[str], list[str]]:
+    """The names and lines of those header lines that can be told apart, for an answer to a faulty message."""
+    pairs = [(name, line) for name, line in zip(message.names, message.lines, strict=True) if ":" in line and name]
+    return [name for name, _ in pairs], [_BARE.sub(" ", line) for _, line in pairs]
+
+
 def _started(start: str, names: list[str], lines: list[str], body: bytes) -> Request | Response:
-    if start.startswith("SIP/2.0 "):
-        code, _, reason = start[8:].partition(" ")
+    method, _, rest = start.partition(" ")
+    if method == "SIP/2.0" or method.upper() == "SIP/2.0":
+        code, _, reason = rest.partition(" ")
         if len(code) != 3 or not (code.isascii() and code.isdigit()) or not "100" <= code <= "699":
             raise Unanswerable("a status line without a status")
         return Response(int(code), reason, names, lines, body)
-    method, _, rest = start.partition(" ")
     uri, _, version = rest.rpartition(" ")
-    if not is_token(method) or not version:
+    if version == "SIP/2.0" and uri and is_token(method) and " " not in uri and "\t" not in uri and uri[0] != "<":
+        return Request(method, uri, names, lines, body)
+    return _started_oddly(method, rest, names, lines, body)
+
+
+def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], body: bytes) -> Request:
+    """RFC 3261 section 7.1 broken: decide whether the request line is good enough to be answered."""
+    uri, _, version = rest.strip(" \t").rpartition(" ")
+    if not is_token(method) or not version.upper().startswith("SIP/"):
         raise Unanswerable("neither a request line nor a status line")
     request = Request(method, uri, names, lines, body)
-    if version != "SIP/2.0":
-        if version.upper() == "SIP/2.0":
-            return request
-        if not version.upper().startswith("SIP/"):
-            raise Unanswerable("neither a request line nor a status line")
+    if version.upper() != "SIP/2.0":
         raise Malformed("only SIP/2.0 is spoken here", 505, request)
-    if not uri or " " in uri or "\t" in uri or uri[0] == "<":
-        raise Malformed("the Request-URI cannot be read", 400, request)
+    if version == "SIP/2.0" or not uri or _SPACED.search(uri) or uri[0] == "<" or rest[-1:] in (" ", "\t"):
+        raise Malformed("the request line cannot be read", 400, request)
     return request
 
 
@@ -402,25 +423,17 @@ def _refusal(message: Request | Response, because: str) -> Malformed:
     return Unanswerable(because)
 
 
-def _odd_address(value: str) -> bool:
-    """Whether a From or To value can surely not be read: quotes or brackets that do not close."""
-    if '"' not in value:
-        return value.count("<") != value.count(">")
-    plain = value.replace("\\\\", "").replace('\\"', "")
-    if plain.count('"') % 2:
-        return True
-    return "<" not in plain.rpartition('"')[2] and "<" in plain
-
-
 def _parameter(value: str, name: str) -> str:
     """The value of a parameter behind ``;``, name in any case, white space allowed (RFC 3261 section 7.3.1)."""
     at = value.find(f";{name}=")
-    if at >= 0:
+    if at >= 0 and '"' not in value:
         return _until_end(value, at + len(name) + 2)
+    if '"' in value:
+        value = _QUOTES.sub('""', value)
     for part in value.split(";")[1:]:
         key, equals, text = part.partition("=")
-        if equals and key.strip().lower() == name:
-            return text.strip()
+        if equals and key.strip(" \t").lower() == name:
+            return _until_end(text.strip(" \t"), 0)
     return ""
 
 

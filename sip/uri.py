@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from sip.errors import Malformed
 from sip.grammar import HOST, Params, format_params, param, parse_params
 
 _SIP: Final = re.compile(
-    rf"(sips?):(?:([^@\s<>\"]*)@)?({HOST})(?::(\d{{1,5}}))?((?:;[^;?@\s<>\"]++)*+)(?:\?([^?@\s<>\"]*+))?\Z",
+    rf"(sips?):(?:([^@\x00-\x20<>\"]*+)@)?({HOST})(?::(\d{{1,5}}))?((?:;[^;?@\x00-\x20<>\"]++)*+)(?:\?([^?@\x00-\x20<>\"]*+))?\Z",
     re.IGNORECASE,
 )
-_TEL: Final = re.compile(r"tel:(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;?@\s<>\"]++)*+)\Z", re.IGNORECASE)
+_TEL: Final = re.compile(r"tel:(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;?@\x00-\x20<>\"]++)*+)\Z", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _SEPARATORS: Final = str.maketrans("", "", "-.()")
@@ -84,7 +85,7 @@ class Uri:
         user = _PERCENT.sub(lambda found: chr(int(found[1], 16)), self.user)
         plain = user.partition(";")[0]
         digits = plain.translate(_SEPARATORS)
-        return digits if digits.lstrip("+").isdigit() else user
+        return digits if digits.isascii() and digits.lstrip("+").isdigit() else user
 
     def matches(self, other: Uri) -> bool:
         """Whether two URIs mean the same resource (RFC 3261 section 19.1.4; tel: RFC 3966 section 4).
@@ -111,9 +112,8 @@ class Uri:
 
     def _tel_key(self) -> tuple[str, dict[str, str]]:
         folded = _folded(self.params)
-        for name in ("ext", "phone-context"):
-            if name in folded:
-                folded[name] = folded[name].translate(_SEPARATORS) if name == "ext" else folded[name]
+        if "ext" in folded:
+            folded["ext"] = folded["ext"].translate(_SEPARATORS)
         return self.user.translate(_SEPARATORS).lower(), folded
 
 
@@ -131,11 +131,11 @@ def user_of(uri: str) -> str:
 def _parse(text: str) -> Uri:
     found = _SIP.match(text)
     if found is None:
-        number = _TEL.match(text)
-        if number is not None:
-            return Uri("tel", number[1], "", params=parse_params(number[2]))
-        scheme = _SCHEME.match(text)
-        if scheme is not None and scheme[1].lower() not in ("sip", "sips", "tel"):
+        phone = _TEL.match(text)
+        if phone is not None:
+            return Uri("tel", phone[1], "", params=parse_params(phone[2]))
+        other = _SCHEME.match(text)
+        if other is not None and other[1].lower() not in ("sip", "sips", "tel"):
             raise Malformed("only sip, sips and tel URIs are understood here", 416)
         raise Malformed("a URI cannot be read")
     scheme, userinfo, host, port, params, headers = found.groups()
@@ -188,8 +188,6 @@ def _host_key(host: str) -> str:
 
 
 def _spelled(host: str) -> str:
-    from ipaddress import ip_address
-
     try:
         return str(ip_address(host))
     except ValueError:
