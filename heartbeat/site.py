@@ -13,26 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 from heartbeat.site_build import build, missing_secrets
-from heartbeat.site_read import Kept, SiteError, SiteSource
-from heartbeat.site_values import (
-    Agent,
-    Failover,
+from heartbeat.site_lines import (
     Forward,
     Group,
-    Identity,
     Line,
     Numbering,
     Probe,
     Registration,
     Rewrite,
     Route,
-    Rtp,
-    Server,
     SessionTimer,
-    Site,
-    Timing,
     rewritten,
 )
+from heartbeat.site_read import Kept, SiteError, SiteSource
+from heartbeat.site_values import Agent, Failover, Identity, Rtp, Server, Site, Timing
 from heartbeat.site_words import Api, Endpoint, Pattern, Peer, Secret, Source
 
 __all__ = [

@@ -12,25 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 from heartbeat.site_check import complaints
+from heartbeat.site_lines import Group, Line, Route
 from heartbeat.site_read import BAD, SiteError, SiteSource, TableReader
-from heartbeat.site_values import (
-    Agent,
-    Failover,
-    Group,
-    Identity,
-    Line,
-    Route,
-    Server,
-    Site,
-    Timing,
-)
+from heartbeat.site_values import Agent, Failover, Identity, Server, Site, Timing
 from heartbeat.site_words import Peer, Secret, Source
 
 NAMED: Mapping[str, type[Any]] = MappingProxyType(
     {"servers": Server, "agents": Agent, "lines": Line, "groups": Group}
 )
 SINGLE: Mapping[str, type[Any]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
-MOST_VOTERS = 7
 SHORTEST_KEY = 16
 
 
@@ -52,7 +42,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
         site = Site(
             identity=single["site"],
             timing=single["timing"],
-            failover=_with_voters(single["failover"], named["servers"], named["agents"]),
+            failover=single["failover"],
             servers=MappingProxyType(named["servers"]),
             agents=MappingProxyType(named["agents"]),
             lines=MappingProxyType(lines),
@@ -130,16 +120,6 @@ def _numeric(peer: Peer) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         return ipaddress.ip_network(peer.host)
     except ValueError:
         return None
-
-
-def _with_voters(failover: Failover, servers: Mapping[str, Server], agents: Mapping[str, Agent]) -> Failover:
-    """The first agents vote when the file names none; without a stand-by to vote too, an odd number of them."""
-    if failover.voters:
-        return failover
-    chosen = list(agents)[:MOST_VOTERS]
-    if len(servers) < 2 and len(chosen) % 2 == 0:
-        chosen = chosen[:-1]
-    return dataclasses.replace(failover, voters=tuple(chosen))
 
 
 def _plain(value: object, base: Path) -> object:

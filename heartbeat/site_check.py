@@ -6,10 +6,11 @@ import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
-from heartbeat.site_values import Agent, Line, Server, Site
+from heartbeat import membership
+from heartbeat.site_lines import Line
+from heartbeat.site_values import Agent, Server, Site, Timing
 from heartbeat.site_words import Endpoint
 
-MOST_VOTERS = 7
 TRUNK_ONLY = ("peer", "source", "register", "options")
 PHONE_ONLY = ("user", "password")
 WILD = ("0.0.0.0", "::")
@@ -24,6 +25,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]]) -> list[str]:
     return list(
         itertools.chain(
             _names(written),
+            _timing(site.timing),
             _voters(site, written),
             _servers(site, written),
             _agents(site),
@@ -53,21 +55,36 @@ def _reference(place: str, name: str, *kinds: tuple[str, Iterable[str]]) -> Iter
         yield f"{place}: names {name}, and there is no such {what}" + (f": did you mean {near[0]}?" if near else "")
 
 
+def _timing(timing: Timing) -> Iterator[str]:
+    alone = membership.Membership(
+        site="site",
+        servers=(membership.Server("main"),),
+        timing=membership.Timing(
+            interval=timing.interval,
+            misses=timing.misses,
+            lease=timing.lease,
+            margin=timing.margin,
+            drift=timing.drift,
+            round_trip=timing.round_trip,
+        ),
+    )
+    for sentence in membership.complaints(alone):
+        yield f"timing: {sentence}"
+
+
 def _voters(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
     voters = site.failover.voters
     for name in voters:
         yield from _reference("failover.voters", name, ("agent", written["agents"]))
     if len(set(voters)) < len(voters):
         yield "failover.voters: names an agent twice"
-    if len(voters) > MOST_VOTERS:
-        yield f"failover.voters: may name at most {MOST_VOTERS} agents, names {len(voters)}"
+    if len(voters) > membership.MOST_VOTING_AGENTS:
+        yield f"failover.voters: may name at most {membership.MOST_VOTING_AGENTS} agents, names {len(voters)}"
     if voters and len(site.electors) % 2 == 0:
         yield "failover.voters: must be an odd number, because the site has no stand-by that could vote too"
-    quorum = site.failover.quorum
-    if quorum and not len(site.electors) / 2 < quorum <= len(site.electors):
-        yield (
-            f"failover.quorum: must be over half of the {len(site.electors)} votes and not more than all, is {quorum}"
-        )
+    votes, quorum = len(site.electors), site.failover.quorum
+    if quorum and not membership.majority(votes) <= quorum <= votes:
+        yield f"failover.quorum: must be over half of the {votes} votes and not more than all, is {quorum}"
 
 
 def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:

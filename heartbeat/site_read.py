@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
-from heartbeat.site_values import Within
-from heartbeat.site_words import Api, Secret
+from heartbeat.site_words import Api, Secret, Within
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NUMBER = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")

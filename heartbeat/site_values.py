@@ -7,28 +7,13 @@ reference ``docs/site-file.md`` is written from here by :mod:`heartbeat.site_doc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
-from heartbeat.site_words import Api, Endpoint, Pattern, Peer, Secret, Source, split_host_port
-
-
-class Within(NamedTuple):
-    """Limits of a number, both included; ``None`` for no limit."""
-
-    least: float | None = None
-    most: float | None = None
-
-
-Seconds = Annotated[float, Within(0, 86400)]
-Host = Annotated[str, "host"]
-"""A host, with or without a port."""
-NameOf = Annotated[str, "name"]
-"""The name of another table of the file."""
-Number = Annotated[str, "number"]
-"""A telephone number or user name, as in the user part of a SIP URI."""
+from heartbeat import membership as rules
+from heartbeat.site_lines import Group, Line, Route
+from heartbeat.site_words import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +22,8 @@ class Timing:
 
     interval: Annotated[float, Within(0.05, 60)] = 0.5
     """Between two heartbeats of the active server to the stand-by and to each voter."""
-    other_interval: Annotated[float, Within(0.05, 600)] = 2.0
-    """Between two heartbeats to an agent that has no vote."""
+    slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
+    """Between two heartbeats to an agent that has no vote, and of the stand-by."""
     misses: Annotated[int, Within(1, 100)] = 3
     """Heartbeats missed in a row until a server counts as dead."""
     lease: Annotated[float, Within(0, 3600)] = 0.0
@@ -47,16 +32,19 @@ class Timing:
     """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
     drift: Annotated[float, Within(0, 0.2)] = 0.01
     """By which share the clocks of two machines may run apart; ``margin`` must cover it."""
-    round_trip: Annotated[float, Within(0, 10)] = 0.2
-    """The longest usual time from a heartbeat to its answer; ``lease`` must cover it."""
+    round_trip: Annotated[float, Within(0, 10)] = 0.0
+    """Longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0 means 0.1 s, or half an
+    interval where that is less."""
     hold_attempt: Annotated[float, Within(0, 30)] = 8.0
     """How long an agent holds a new call while no server is there, before 503."""
     replay_wait: Annotated[float, Within(0, 30)] = 2.0
     """How long a replayed INVITE waits for the lists of agents at which it may be ringing already."""
     agent_grace: Seconds = 300.0
     """How long an agent may be silent until its calls are released on the other side."""
-    hand_over_after: Seconds = 5.0
+    subset_after: Annotated[float, Within(0.1, 86400)] = 5.0
     """A main that reaches fewer agents than the stand-by for so long hands over."""
+    switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
+    """How long a planned switchover may take until it is called off."""
     t1: Annotated[float, Within(0.01, 5)] = 0.5
     """RFC 3261's T1, the estimate of the round trip to a device."""
     t2: Annotated[float, Within(0.01, 60)] = 4.0
@@ -69,6 +57,8 @@ class Timing:
             object.__setattr__(self, "lease", round(4 * self.interval, 6))
         if not self.margin:
             object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
+        if not self.round_trip:
+            object.__setattr__(self, "round_trip", min(0.1, self.interval / 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +67,8 @@ class Failover:
 
     voters: tuple[NameOf, ...] = ()
     """Agents that vote, at most 7; left out: the first of the file. With an even number the stand-by votes too."""
+    generation: Annotated[int, Within(1, 2**31 - 1)] = 1
+    """The number of this list of voters: raise it by one whenever the list changes, or the change is not taken."""
     quorum: Annotated[int, Within(0, 15)] = 0
     """Votes that decide; 0 means the majority. A number that is not over half is refused."""
     takeover_without_quorum: bool = False
@@ -196,202 +188,6 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewrite:
-    """One rule of ``to_device`` or ``from_device``; of a list, the first whose pattern matches is used."""
-
-    match: Pattern
-    """Which numbers it changes."""
-    strip: Annotated[int, Within(0, 64)] = 0
-    """Characters to take away at the front."""
-    prefix: Number = ""
-    """What to put in front then."""
-
-    def apply(self, number: str) -> str:
-        """The number changed; the caller has seen to it that the pattern matches."""
-        return self.prefix + number[self.strip :]
-
-
-@dataclass(frozen=True, slots=True)
-class Numbering:
-    """``to_device`` or ``from_device`` of a line: how numbers change on the way."""
-
-    called: tuple[Rewrite, ...] = ()
-    """For the number called."""
-    caller: tuple[Rewrite, ...] = ()
-    """For the number calling."""
-
-
-def rewritten(rules: tuple[Rewrite, ...], number: str) -> str:
-    """``number`` changed by the first of the rules that matches; without one, as it is."""
-    for rule in rules:
-        if rule.match.matches(number):
-            return rule.apply(number)
-    return number
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """``register`` of a trunk: the agent registers with the carrier (RFC 3261 section 10)."""
-
-    registrar: Peer
-    """Where REGISTER goes."""
-    user: Number
-    """User name, also for digest."""
-    password: Secret
-    """For digest."""
-    expires: Annotated[int, Within(30, 86400)] = 600
-    """Asked for; refreshed at four fifths of what was granted."""
-    domain: Host = ""
-    """Domain of the address of record; left out: the registrar's host."""
-    retry_least: Annotated[float, Within(0.1, 3600)] = 2.0
-    """First wait after a failure; doubled with each."""
-    retry_most: Annotated[float, Within(1, 86400)] = 120.0
-    """Longest wait after a failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """``options`` of a trunk: OPTIONS to the peer take the trunk out of service and back."""
-
-    interval: Annotated[float, Within(0.1, 3600)] = 30.0
-    """Between two OPTIONS."""
-    misses: Annotated[int, Within(1, 100)] = 3
-    """Unanswered ones in a row until the trunk is out of service."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTimer:
-    """``session_timer`` of a line (RFC 4028), on the dialogs with its devices."""
-
-    expires: Annotated[int, Within(90, 86400)] = 1800
-    """Session-Expires asked for."""
-    min_se: Annotated[int, Within(90, 86400)] = 90
-    """Least Session-Expires accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """``forward`` of a line: numbers to call instead, looked up like any number called."""
-
-    always: Number = ""
-    """Instead of the line, at once."""
-    busy: Number = ""
-    """When the line is busy."""
-    no_answer: Number = ""
-    """When nobody answers within ``after``, or the line cannot be reached."""
-    after: Annotated[float, Within(1, 180)] = 20.0
-    """How long it rings before ``no_answer``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """``[lines.NAME]``: a trunk or a phone, with its settings."""
-
-    name: str
-    """The table's name."""
-    kind: Literal["trunk", "phone"]
-    """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent."""
-    agent: NameOf = ""
-    """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
-    peer: tuple[Peer, ...] = ()
-    """Trunk: where its calls are sent; the next one when the first does not answer."""
-    source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
-    """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
-    channels: Annotated[int, Within(1, 100_000)] = 1
-    """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
-    register: Registration | None = None
-    """Trunk: register with the carrier."""
-    options: Probe | None = None
-    """Trunk: probe the peer with OPTIONS."""
-    to_device: Numbering = Numbering()
-    """How numbers change on the way to the device."""
-    from_device: Numbering = Numbering()
-    """How numbers change on the way from the device, before routing."""
-    advertise: Host = ""
-    """Address to write into messages to this device; left out: that of its agent."""
-    cps: Annotated[float, Within(0, 10_000)] = 0.0
-    """Most new calls a second, each way together; 0 means no limit."""
-    longest_call: Annotated[float, Within(0, 31 * 86400)] = 0.0
-    """A call is ended after so many seconds; 0 means no limit."""
-    media: Literal["direct", "relay"] = "direct"
-    """``direct``: RTP flows between the devices. ``relay``: through the agent's own relay."""
-    recovery: Literal["hot", "cold"] = "hot"
-    """At a takeover: ``hot`` keeps its calls, ``cold`` drops them and resets the line to ``reset_state``."""
-    reset_state: Literal["idle", "out-of-service"] = "idle"
-    """For ``cold``: the state after the reset."""
-    priority: Annotated[int, Within(0, 9)] = 0
-    """Higher ones are handed over first at a takeover; calls from a line over 0 may use the reserved capacity."""
-    trust_priority: bool = False
-    """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
-    session_timer: SessionTimer | None = None
-    """Detect devices that vanished (RFC 4028)."""
-    forward: Forward = Forward()
-    """Call forwarding."""
-    numbers: tuple[Number, ...] = ()
-    """Numbers that reach this line; they go before all routes."""
-    caller_number: Number = ""
-    """Number to show for its calls, whatever the device says."""
-    user: Number = ""
-    """Phone: user name to register as, also for digest; left out: the line's name."""
-    password: Secret | None = None
-    """Phone: for digest."""
-    contacts: Annotated[int, Within(1, 32)] = 4
-    """Phone: devices registered at once; all of them ring."""
-    expires: Annotated[int, Within(30, 86400)] = 3600
-    """Phone: longest registration granted."""
-
-    @property
-    def at_servers(self) -> bool:
-        """True for a trunk that the servers own, with no agent between."""
-        return not self.agent
-
-    @property
-    def aor_user(self) -> str:
-        """The user part of a phone's address of record."""
-        return self.user or self.name
-
-
-def _no_weights() -> Mapping[str, int]:
-    return MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """``[groups.NAME]``: lines among which a call is hunted."""
-
-    name: str
-    """The table's name."""
-    lines: tuple[NameOf, ...]
-    """The lines."""
-    hunt: Literal["order", "weight", "least-loaded"] = "order"
-    """``order``: as listed. ``weight``: at random by ``weights``. ``least-loaded``: fewest of its channels busy."""
-    weights: Mapping[str, Annotated[int, Within(0, 1000)]] = field(default_factory=_no_weights)
-    """Line to weight, 1 where not said; 0: only when no other takes the call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """``[[routes]]``: where calls to a number go. The first route that matches is used."""
-
-    match: Pattern
-    """The numbers called."""
-    to: tuple[NameOf, ...] = ()
-    """Lines and groups, tried in this order."""
-    source: tuple[NameOf, ...] = field(default=(), metadata={"key": "from"})
-    """Only for calls from these lines and groups; left out: from all."""
-    strip: Annotated[int, Within(0, 64)] = 0
-    """Characters to take away at the front of the number called."""
-    prefix: Number = ""
-    """What to put in front of it then."""
-    priority: Annotated[int, Within(0, 9)] = 0
-    """Calls over 0 may use the reserved capacity; for emergency numbers."""
-    ring: Annotated[float, Within(1, 600)] = 180.0
-    """How long a target may ring before the next one is tried."""
-    refuse: Annotated[int, Within(0, 699)] = 0
-    """Instead of ``to``: refuse these calls with this status, 400 to 699."""
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """``[site]``: what all nodes of the site share."""
 
@@ -414,7 +210,7 @@ class Site:
     timing: Timing
     """The table ``[timing]``."""
     failover: Failover
-    """The table ``[failover]``, with ``voters`` and ``quorum`` filled in."""
+    """The table ``[failover]``."""
     servers: Mapping[str, Server]
     """By name."""
     agents: Mapping[str, Agent]
@@ -457,13 +253,45 @@ class Site:
     @property
     def electors(self) -> tuple[str, ...]:
         """Who votes: the voters, and with an even number of them the stand-by, so that the number is odd."""
-        voters, standby = self.failover.voters, self.standby
-        return (*voters, standby.name) if len(voters) % 2 == 0 and standby is not None else voters
+        return self.membership().voters
 
     @property
     def quorum(self) -> int:
         """How many votes decide."""
-        return self.failover.quorum or len(self.electors) // 2 + 1
+        return self.membership().quorum
+
+    def membership(self, node: str = "") -> rules.Membership:
+        """The site as the votes see it; its capacity is that of the server ``node``, else of the main."""
+        timing, failover = self.timing, self.failover
+        keys = (self.identity.key, self.identity.previous_key)
+        server = self.servers.get(node) or self.main
+        return rules.Membership(
+            site=self.name,
+            servers=tuple(rules.Server(s.name, s.role) for s in self.servers.values()),
+            agents=tuple(self.agents),
+            chosen_voters=failover.voters,
+            generation=failover.generation,
+            quorum_wanted=failover.quorum,
+            timing=rules.Timing(
+                interval=timing.interval,
+                misses=timing.misses,
+                lease=timing.lease,
+                margin=timing.margin,
+                drift=timing.drift,
+                round_trip=timing.round_trip,
+                slow_interval=timing.slow_interval,
+                hold_down=failover.hold_down,
+                return_after=failover.return_after,
+                subset_after=timing.subset_after,
+                switchover_limit=timing.switchover_limit,
+            ),
+            failback=failover.failback,
+            on_lost_quorum=failover.on_lost_quorum,
+            takeover_without_quorum=failover.takeover_without_quorum,
+            config=self.digest,
+            capacity=server.capacity,
+            keys=tuple(key.value for key in keys if key is not None and key.value is not None),
+        )
 
     def lines_of(self, owner: str) -> list[Line]:
         """The lines of an agent; ``""`` gives those that the servers own."""

@@ -9,6 +9,23 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+
+class Within(NamedTuple):
+    """Limits of a number, both included; ``None`` for no limit."""
+
+    least: float | None = None
+    most: float | None = None
+
+
+Seconds = Annotated[float, Within(0, 86400)]
+Host = Annotated[str, "host"]
+"""A host, with or without a port."""
+NameOf = Annotated[str, "name"]
+"""The name of another table of the file."""
+Number = Annotated[str, "number"]
+"""A telephone number or user name, as in the user part of a SIP URI."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
