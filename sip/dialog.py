@@ -1,0 +1,170 @@
+"""Dialogs (RFC 3261 section 12): the value that survives a process, and the object that counts on from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sip.message import Message, Request, Response, elements, tag_of
+
+UAC: Final = "initiator"
+UAS: Final = "recipient"
+
+
+@dataclass(frozen=True, slots=True)
+class DialogState:
+    """All that RFC 3261 section 12 calls the state of a dialog, in the words of RFC 4235."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    """Empty as long as no response with a tag has come."""
+    local: str
+    """The From (UAC) or To (UAS) value of our side without its tag, as it stood on the wire."""
+    remote: str
+    local_cseq: int = 0
+    """The last number used by our side; 0 when it has sent no request."""
+    remote_cseq: int = 0
+    target: str = ""
+    """The remote target: the URI of the last Contact from there."""
+    route_set: tuple[str, ...] = ()
+    """Route values in the order in which we send them."""
+    direction: str = UAC
+
+    def mirrored(self, target: str = "") -> DialogState:
+        """The same dialog seen from the other end; ``target`` is then the URI of this end."""
+        return replace(
+            self,
+            local_tag=self.remote_tag,
+            remote_tag=self.local_tag,
+            local=self.remote,
+            remote=self.local,
+            local_cseq=self.remote_cseq,
+            remote_cseq=self.local_cseq,
+            target=target,
+            route_set=(),
+            direction=UAS if self.direction == UAC else UAC,
+        )
+
+
+class Dialog:
+    """A dialog at work. Made from a :class:`DialogState` and from nothing else."""
+
+    __slots__ = (
+        "call_id",
+        "direction",
+        "local",
+        "local_cseq",
+        "local_tag",
+        "remote",
+        "remote_cseq",
+        "remote_tag",
+        "route_set",
+        "target",
+    )
+
+    def __init__(self, state: DialogState) -> None:
+        self.call_id = state.call_id
+        self.local_tag = state.local_tag
+        self.remote_tag = state.remote_tag
+        self.local = state.local
+        self.remote = state.remote
+        self.local_cseq = state.local_cseq
+        self.remote_cseq = state.remote_cseq
+        self.target = state.target
+        self.route_set = state.route_set
+        self.direction = state.direction
+
+    def export(self) -> DialogState:
+        """The frozen value from which the same dialog can be made elsewhere."""
+        return DialogState(
+            self.call_id,
+            self.local_tag,
+            self.remote_tag,
+            self.local,
+            self.remote,
+            self.local_cseq,
+            self.remote_cseq,
+            self.target,
+            self.route_set,
+            self.direction,
+        )
+
+    @property
+    def key(self) -> str:
+        """What finds this dialog for a request that comes in (section 12.2.2; the remote tag is compared after)."""
+        return dialog_key(self.call_id, self.local_tag)
+
+    def establish(self, response: Response) -> None:
+        """Become the dialog of this 1xx or 2xx to our INVITE (section 12.1.2)."""
+        self.remote_tag = response.to_tag
+        self.target = contact_uri(response) or self.target
+        self.route_set = tuple(reversed(elements(response, "record-route"))) if "record-route" in response else ()
+
+    def lines(self, method: str, cseq: int, via: str) -> tuple[str, str]:
+        """The Request-URI and the head of a request in this dialog (section 12.2.1.1): Via to CSeq, with Routes."""
+        uri = self.target
+        routes = ""
+        if self.route_set:
+            first = self.route_set[0]
+            if ";lr" in first.lower():
+                routes = "".join(f"Route: {route}\r\n" for route in self.route_set)
+            else:  # a strict router of RFC 2543: it stands in the Request-URI, the target at the end
+                routes = "".join(f"Route: {route}\r\n" for route in (*self.route_set[1:], f"<{uri}>"))
+                uri = bare_uri(first)
+        remote_tag = f";tag={self.remote_tag}" if self.remote_tag else ""
+        return uri, (
+            f"{via}\r\n{routes}From: {self.local};tag={self.local_tag}\r\nTo: {self.remote}{remote_tag}\r\n"
+            f"Call-ID: {self.call_id}\r\nCSeq: {cseq} {method}\r\n"
+        )
+
+
+def dialog_key(call_id: str, local_tag: str) -> str:
+    return f"{call_id} {local_tag}"
+
+
+def called_by(request: Request, local_tag: str) -> DialogState:
+    """The dialog that an INVITE from outside opens at the UAS (section 12.1.1), under the tag given."""
+    return DialogState(
+        call_id=request.call_id,
+        local_tag=local_tag,
+        remote_tag=request.from_tag,
+        local=without_tag(request.get("to") or ""),
+        remote=without_tag(request.get("from") or ""),
+        local_cseq=0,
+        remote_cseq=request.cseq,
+        target=contact_uri(request),
+        route_set=tuple(elements(request, "record-route")) if "record-route" in request.names else (),
+        direction=UAS,
+    )
+
+
+def contact_uri(message: Message) -> str:
+    """The URI of the first Contact, ``""`` without one."""
+    value = message.get("contact")
+    return bare_uri(value) if value else ""
+
+
+def bare_uri(value: str) -> str:
+    """The URI of a name-addr or addr-spec (section 20.10: without brackets, parameters are the header's)."""
+    if value[:1] == "<":
+        return value[1:].partition(">")[0]
+    quote = value.rfind('"')
+    start = value.find("<", quote + 1)
+    if start >= 0:
+        return value[start + 1 :].partition(">")[0]
+    return value.partition(";")[0].strip()
+
+
+def without_tag(value: str) -> str:
+    """A From or To value without its tag parameter, other parameters kept."""
+    tag = tag_of(value)
+    if not tag:
+        return value
+    end = value.rfind(">") + 1
+    head, tail = value[:end], value[end:]
+    if tail == f";tag={tag}":
+        return head
+    parts = tail.split(";")
+    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() != "tag"]
+    return head + ";".join([parts[0].rstrip(), *kept]) if kept else head + parts[0].rstrip()

@@ -1,0 +1,423 @@
+"""The INVITE usage of a dialog (RFC 3261 sections 12 to 15): one leg of a back-to-back user agent.
+
+A leg speaks SIP to one side and call language to its :class:`Owner`: requested, answered, acknowledged, cancelled,
+failed. It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the repetition of a 2xx
+until its ACK, the ACK for a repeated 2xx, CANCEL only after a provisional response, BYE to a second 2xx of a fork.
+What a message means for the other side is the owner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
+from sip.message import Request, Response, elements
+from sip.rim import Flow
+from sip.stack import Stack
+from sip.transaction import CALLING, ClientTransaction, ServerTransaction
+
+SUCCESS_AGAIN: Final = "2xx again"
+SUCCESS_LOST: Final = "no ACK"
+CANCEL_LOST: Final = "no answer to CANCEL"
+
+_REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
+
+
+class Owner(Protocol):
+    """Who has two of them and joins them."""
+
+    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether this is a repeat, sent on by another server, of a request seen before; it was then dealt with.
+
+        Asked on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
+        """
+
+    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in the dialog; a BYE has ended the leg already. The owner answers the transaction."""
+
+    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+        """The first ACK for our 2xx."""
+
+    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours, ``transaction.context`` as it was given."""
+
+    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+        """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
+
+    def unacknowledged(self, leg: Leg, now: float) -> None:
+        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call)."""
+
+
+class Leg:
+    """One side of a call. Made from a :class:`~sip.dialog.DialogState`, for a new call as for one taken over."""
+
+    __slots__ = (
+        "_acked",
+        "_cancel_sent",
+        "_cancelling",
+        "_interval",
+        "_success",
+        "_tags",
+        "dialog",
+        "early",
+        "ended",
+        "established",
+        "flow",
+        "generation",
+        "invite",
+        "inviting",
+        "owner",
+        "patient",
+        "stack",
+    )
+
+    def __init__(self, stack: Stack, owner: Owner, flow: Flow, state: DialogState, established: bool = False) -> None:
+        self.stack = stack
+        self.owner = owner
+        self.flow = flow
+        self.dialog = Dialog(state)
+        self.established = established
+        """A 2xx to the first INVITE was sent or received."""
+        self.ended = False
+        """A BYE went or came, or the first INVITE failed."""
+        self.invite: ServerTransaction | None = None
+        """The INVITE from there that we have not finally answered."""
+        self.inviting: ClientTransaction | None = None
+        """Our INVITE that was not finally answered there."""
+        self.early: dict[str, str] | None = None
+        """Our INVITE's early dialogs: the remote target by the remote tag (section 12.1.2)."""
+        self.patient = False
+        """Requests on this leg never time out (``sip.transaction``)."""
+        self.generation = 0
+        self._success = b""
+        self._interval = 0.0
+        self._acked: tuple[int, tuple[str, ...], bytes] | None = None
+        self._cancelling: tuple[str, ...] | None = None
+        self._cancel_sent = False
+        self._tags: tuple[str, ...] = ()
+        self._register(self.dialog.local_tag)
+
+    # -- towards the network ------------------------------------------------------------------------------------
+
+    def call(
+        self, uri: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
+    ) -> None:
+        """Send the first INVITE (section 13.2.1) to ``uri``."""
+        self.dialog.target = uri
+        self.inviting = self._send("INVITE", lines, body, now, context, hops)
+
+    def send(
+        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
+    ) -> ClientTransaction:
+        """Send a request in the dialog; not ACK or CANCEL."""
+        transaction = self._send(method, lines, body, now, context, hops)
+        if method == "INVITE":
+            self.inviting = transaction
+        elif method == "BYE":
+            self._close()  # findable until it is answered: a BYE from there may cross ours
+        return transaction
+
+    def _send(
+        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any, hops: int
+    ) -> ClientTransaction:
+        stack, flow, dialog = self.stack, self.flow, self.dialog
+        branch = stack.branch()
+        dialog.local_cseq += 1
+        uri, head = dialog.lines(method, dialog.local_cseq, stack.via(flow, branch))
+        contact = f"{stack.contact(flow)}\r\n" if method in _REFRESHING else ""
+        more = "".join(f"{line}\r\n" for line in lines)
+        text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
+        data = f"{text}\r\n\r\n".encode("latin-1") + body
+        return stack.request(method, data, branch, flow, self, now, context, self.patient)
+
+    def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
+        """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
+        if self._acked is None:
+            return
+        self._acked = (self._acked[0], tuple(lines), body)
+        self._send_ack(*self._acked)
+
+    @property
+    def owes_ack(self) -> bool:
+        """A 2xx came that we have not acknowledged."""
+        return self._acked is not None and self._acked[1] == _NO_ACK_YET
+
+    def owe_ack(self, cseq: int) -> None:
+        """A 2xx with that number came, perhaps to another process before us; :meth:`acknowledge` pays."""
+        self._acked = (cseq, _NO_ACK_YET, b"")
+
+    def _send_ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> None:
+        stack, flow = self.stack, self.flow
+        uri, head = self.dialog.lines("ACK", cseq, stack.via(flow, stack.branch()))
+        more = "".join(f"{line}\r\n" for line in lines)
+        text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+        stack.send(flow, text.encode("latin-1") + body)
+
+    def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
+        """Cancel our first INVITE (section 9.1), at once or as soon as a provisional response allows it."""
+        transaction = self.inviting
+        if transaction is None or self._cancelling is not None:
+            return
+        self._cancelling = tuple(lines)
+        if transaction.state != CALLING:
+            self._send_cancel(transaction, now)
+
+    @property
+    def cancelling(self) -> bool:
+        return self._cancelling is not None
+
+    def _send_cancel(self, invite: ClientTransaction, now: float) -> None:
+        self._cancel_sent = True
+        stack, dialog = self.stack, self.dialog
+        via = stack.via(invite.flow, invite.branch)
+        # the fields of the INVITE: no remote tag, no learned target (section 9.1)
+        uri = invite.request.partition(b" SIP/2.0\r\n")[0].partition(b" ")[2].decode("latin-1")
+        lines = "".join(f"{line}\r\n" for line in self._cancelling or ())
+        remote_tag = f";tag={dialog.remote_tag}" if self.established else ""
+        text = (
+            f"CANCEL {uri} SIP/2.0\r\n{via}\r\nFrom: {dialog.local};tag={dialog.local_tag}\r\n"
+            f"To: {dialog.remote}{remote_tag}\r\nCall-ID: {dialog.call_id}\r\nCSeq: {dialog.local_cseq} CANCEL\r\n"
+            f"Max-Forwards: 70\r\n{lines}Content-Length: 0\r\n\r\n"
+        )
+        stack.request("CANCEL", text.encode("latin-1"), invite.branch, invite.flow, self, now, None, self.patient)
+        if not self.patient:
+            stack.deadlines.set(now + stack.timers.lifetime, self, CANCEL_LOST)
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> None:
+        """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
+        if not transaction.open and not (transaction is self.invite and status < 300):
+            return
+        method = transaction.request.method if transaction.request is not None else ""
+        dialog = self.dialog
+        if status > 100 and not self.established and tag and tag != dialog.local_tag:
+            self._register(tag)
+        tag = tag or dialog.local_tag
+        if method == "INVITE" and 100 < status < 300:
+            lines = (self.stack.contact(self.flow), *lines)
+        data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
+        if method == "INVITE" and status >= 200:
+            self.invite = None
+            if status < 300:
+                self._succeed(tag, data, now)
+            elif not self.established:
+                self.end()
+
+    def _succeed(self, tag: str, data: bytes, now: float) -> None:
+        """Our 2xx is repeated until its ACK comes (section 13.3.1.4), on streams only when they are made anew."""
+        if not self.established:
+            self.dialog.local_tag = tag
+            self.established = True
+            self._forget_tags_but(tag)
+        self._success = data
+        self.generation += 1
+        timers = self.stack.timers
+        if self.flow.transport == "udp":
+            self._interval = timers.t1
+            self.stack.deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
+        if not self.patient:
+            self.stack.deadlines.set(now + timers.lifetime, self, SUCCESS_LOST)
+
+    @property
+    def awaits_ack(self) -> bool:
+        """Our 2xx was not acknowledged yet."""
+        return bool(self._success)
+
+    def await_ack(self, success: bytes = b"?") -> None:
+        """A 2xx was sent, perhaps by another process before us; its ACK is still to come."""
+        self._success = success
+
+    def end(self) -> None:
+        """Nothing more is to come on this leg; what is under way may finish."""
+        self._close()
+        self._forget_tags_but("")
+
+    def _close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.generation += 1
+            self._success = b""
+
+    def moved(self, flow: Flow) -> None:
+        """The connection was made anew, or leads to another server: what has no answer yet is sent again."""
+        self.flow = flow
+        if self.inviting is not None:
+            self.inviting.resend(flow)
+        if len(self._success) > 1:
+            self.stack.send(flow, self._success)
+
+    # -- from the network ---------------------------------------------------------------------------------------
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in this dialog (section 12.2.2)."""
+        dialog = self.dialog
+        if transaction.kept and self.owner.recognised(self, transaction, request, now):
+            return
+        if dialog.remote_tag and request.from_tag != dialog.remote_tag:
+            self.stack.reply(transaction, 481, now)
+            return
+        if self.ended:
+            self.stack.reply(transaction, 200 if request.method == "BYE" else 481, now)
+            return
+        if request.cseq <= dialog.remote_cseq and dialog.remote_cseq:
+            self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
+            return
+        dialog.remote_cseq = request.cseq
+        method = request.method
+        if method == "INVITE":
+            if self.inviting is not None:  # section 14.2
+                self.stack.reply(transaction, 491, now)
+                return
+            if self.invite is not None:
+                self.stack.reply(transaction, 500, now, lines=(f"Retry-After: {1 + dialog.remote_cseq % 10}",))
+                return
+            self.invite = transaction
+        if method in _REFRESHING:
+            dialog.target = contact_uri(request) or dialog.target
+        transaction.context = self
+        if method == "BYE":
+            invite = self.invite
+            self.end()
+            if invite is not None:  # section 15.1.2
+                self.invite = None
+                self.stack.reply(invite, 487, now, tag=dialog.local_tag)
+        self.owner.requested(self, transaction, request, now)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        if self._success:
+            self._success = b""
+            self.generation += 1
+            self.owner.acknowledged(self, ack, now)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours (the transaction's call)."""
+        if transaction.method == "CANCEL":
+            return
+        if transaction.method == "INVITE":
+            if not self._invite_responded(transaction, response, now):
+                return
+        elif transaction.method == "BYE" and response.status >= 200:
+            self.end()
+        self.owner.answered(self, transaction, response, now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction.method == "CANCEL":
+            return
+        if transaction is self.inviting:
+            self.inviting = None
+            if not self.established:
+                self.end()
+        elif transaction.method == "BYE":
+            self.end()
+        self.owner.timed_out(self, transaction, now)
+
+    def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """Keep the dialog; whether the owner is to hear of this response."""
+        status = response.status
+        if status < 200:
+            if self._cancelling is not None and not self._cancel_sent and self.inviting is transaction:
+                self._send_cancel(transaction, now)
+            if status > 100 and not self.established and response.to_tag:
+                self._meet_early(response)
+            return True
+        if status >= 300:
+            if transaction is self.inviting:
+                self.inviting = None
+                if not self.established:
+                    self.end()
+            return True
+        if transaction is self.inviting:
+            self.inviting = None
+            self.generation += 1
+            if not self.established:
+                self.dialog.establish(response)
+                self.established = True
+                self.early = None
+                self._tags = (self.dialog.local_tag,)
+            else:
+                self.dialog.target = contact_uri(response) or self.dialog.target
+            self.owe_ack(response.cseq)
+            return True
+        if response.to_tag != self.dialog.remote_tag:
+            self._decline_fork(response, now)
+        elif self._acked is not None and not self.owes_ack:
+            self._send_ack(*self._acked)
+        return False
+
+    def _meet_early(self, response: Response) -> None:
+        if self.early is None:
+            self.early = {}
+        if len(self.early) < MAX_EARLY or response.to_tag in self.early:
+            self.early[response.to_tag] = contact_uri(response)
+        if not self.dialog.remote_tag:  # requests in the early dialog, until a 2xx says which one it is
+            self.dialog.remote_tag = response.to_tag
+            self.dialog.route_set = tuple(reversed(elements(response, "record-route")))
+
+    def _decline_fork(self, response: Response, now: float) -> None:
+        """A 2xx from another branch of a fork: acknowledge and end that dialog (section 13.2.2.4)."""
+        other = Dialog(self.dialog.export())
+        other.establish(response)
+        stack, flow = self.stack, self.flow
+        uri, head = other.lines("ACK", response.cseq, stack.via(flow, stack.branch()))
+        stack.send(
+            flow, f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+        )
+        branch = stack.branch()
+        uri, head = other.lines("BYE", response.cseq + 1, stack.via(flow, branch))
+        bye = f"BYE {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+        stack.request("BYE", bye, branch, flow, Unheard(), now)
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is SUCCESS_AGAIN:
+            self._interval = min(self._interval * 2, self.stack.timers.t2)
+            self.stack.deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
+            self.stack.send(self.flow, self._success)
+        elif cause is SUCCESS_LOST:
+            self._success = b""
+            self.generation += 1
+            self.owner.unacknowledged(self, now)
+        elif cause is CANCEL_LOST and self.inviting is not None:
+            transaction, self.inviting = self.inviting, None
+            self.stack.forget(transaction)
+            self.end()
+            self.owner.timed_out(self, transaction, now)
+
+    # -- being found ------------------------------------------------------------------------------------------------
+
+    def _register(self, tag: str) -> None:
+        if tag not in self._tags:
+            self._tags = (*self._tags, tag)
+            self.stack.legs[dialog_key(self.dialog.call_id, tag)] = self
+
+    def _forget_tags_but(self, kept: str) -> None:
+        for tag in self._tags:
+            if tag != kept:
+                self.stack.legs.pop(dialog_key(self.dialog.call_id, tag), None)
+        self._tags = (kept,) if kept else ()
+
+
+class Unheard:
+    """The user of a request whose answer changes nothing."""
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        pass
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        pass
+
+
+MAX_EARLY: Final = 16
+"""More early dialogs than this in one INVITE are not remembered apart."""
+
+_NO_ACK_YET: Final = ("",)

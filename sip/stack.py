@@ -1,0 +1,402 @@
+"""The SIP layer in one object: it parses, matches, owns the transactions, the deadlines and the known legs.
+
+Above it stands one :class:`Core`, told by plain calls; below it one shell, told by :meth:`Stack.to_do` (``sip.rim``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import blake2s
+from typing import Any, Final, Protocol
+
+from sip.dialog import dialog_key
+from sip.errors import Malformed, SipError, Unanswerable
+from sip.framing import PING, Framer
+from sip.headers import Via, response_address, stamp_received
+from sip.message import Message, Request, Response, head_of, parse, validate
+from sip.rim import Action, Close, Flow, Send
+from sip.timers import Deadlines, Timers
+from sip.transaction import (
+    ACK,
+    ClientTransaction,
+    ClientUser,
+    InviteClient,
+    InviteServer,
+    NonInviteClient,
+    NonInviteServer,
+    ServerTransaction,
+)
+
+logger = logging.getLogger(__name__)
+
+MAGIC: Final = "z9hG4bK"
+"""RFC 3261 section 8.1.1.7."""
+
+REASONS: Final = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    200: "OK",
+    202: "Accepted",
+    302: "Moved Temporarily",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    420: "Bad Extension",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    600: "Busy Everywhere",
+    603: "Decline",
+}
+
+
+class Core(Protocol):
+    """What stands above a stack."""
+
+    def admits(self, message: Message, flow: Flow, now: float) -> bool:
+        """Whether a message on a guarded flow may be looked at; a request refused was answered by the core."""
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request outside any known dialog (also one with a To-tag that is not known: see ``request.to_tag``)."""
+
+    def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """A CANCEL for an INVITE still open; it was answered 200."""
+
+    def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        """An ACK for a dialog that is not known."""
+
+    def stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        """A response that belongs to no transaction."""
+
+
+class InDialog(Protocol):
+    """What a stack hands the requests of a known dialog to: a leg."""
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None: ...
+
+    def receive_ack(self, ack: Request, now: float) -> None: ...
+
+
+class Stack:
+    """See the module. ``secret`` makes tags and branches unguessable; a fixed one makes a run repeatable."""
+
+    def __init__(self, core: Core, secret: bytes, sent_by: str, timers: Timers | None = None) -> None:
+        self.core = core
+        self.timers = timers or Timers()
+        self.deadlines = Deadlines()
+        self.sent_by: dict[str, str] = {}
+        """``host:port`` for Via and Contact, by the ``local`` of a flow where it differs from the default."""
+        self.default_sent_by = sent_by
+        self.guarded: set[Flow] = set()
+        """Flows of which every message is shown to ``core.admits`` before anything is matched."""
+        self.kept: set[Flow] = set()
+        """Flows between agents and servers (docs/wire.md)."""
+        self.legs: dict[str, InDialog] = {}
+        self.counters: Counter[str] = Counter()
+        self.servers: dict[str, ServerTransaction] = {}
+        self.clients: dict[str, ClientTransaction] = {}
+        self._out: list[Action] = []
+        self._framers: dict[Flow, Framer] = {}
+        self._secret = secret[:32]
+        self._serial = 0
+        self._branches = MAGIC + blake2s(b"branch", key=self._secret, digest_size=6).hexdigest()
+
+    # -- what the shell calls ---------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """Bytes came: a datagram, or some of a stream."""
+        if flow.transport == "udp":
+            if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
+                self.receive_message(data, flow, now)
+            return
+        framer = self._framers.get(flow)
+        if framer is None:
+            framer = self._framers[flow] = Framer()
+        for message in framer.feed(data):
+            if message == PING:
+                self._out.append(Send(flow, b"\r\n"))  # RFC 5626 section 4.4.1
+            else:
+                self.receive_message(message, flow, now)
+        if framer.fault is not None:
+            self.counters["framing"] += 1
+            logger.info("closing %s: %s", flow.remote, framer.fault.reason)
+            self.close(flow)
+
+    def close(self, flow: Flow) -> None:
+        """Give up a stream."""
+        self._framers.pop(flow, None)
+        self._out.append(Close(flow))
+
+    def flow_lost(self, flow: Flow) -> None:
+        """Forget what a stream left half-read."""
+        self._framers.pop(flow, None)
+        self.guarded.discard(flow)
+        self.kept.discard(flow)
+
+    def handle_timer(self, now: float) -> None:
+        self.deadlines.fire(now)
+
+    def get_timer(self) -> float | None:
+        return self.deadlines.next()
+
+    def to_do(self) -> list[Action]:
+        """What is to be done outside, in order; handed over."""
+        out, self._out = self._out, []
+        return out
+
+    # -- what transactions call -------------------------------------------------------------------------------
+
+    def send(self, flow: Flow, data: bytes) -> None:
+        self._out.append(Send(flow, data))
+
+    def do(self, action: Action) -> None:
+        self._out.append(action)
+
+    def forget(self, transaction: Any) -> None:
+        """A transaction came to its end."""
+        if isinstance(transaction, ServerTransaction):
+            self.servers.pop(transaction.key, None)
+        else:
+            self.clients.pop(transaction.key, None)
+
+    # -- what the core and its legs call ------------------------------------------------------------------------
+
+    def token(self) -> str:
+        """16 hexadecimal digits that nobody can guess: a tag, a Call-ID (RFC 3261 section 19.3)."""
+        self._serial += 1
+        return blake2s(self._serial.to_bytes(8, "big"), key=self._secret, digest_size=8).hexdigest()
+
+    def branch(self) -> str:
+        self._serial += 1
+        return f"{self._branches}{self._serial:x}"
+
+    def address(self, flow: Flow) -> str:
+        """Our ``host:port`` as the peer of that flow is to see it."""
+        return self.sent_by.get(flow.local, self.default_sent_by)
+
+    def contact(self, flow: Flow) -> str:
+        """The Contact line for a dialog on that flow."""
+        transport = ";transport=tcp" if flow.transport == "tcp" else ""
+        return f"Contact: <sip:{self.address(flow)}{transport}>"
+
+    def via(self, flow: Flow, branch: str) -> str:
+        return f"Via: SIP/2.0/{flow.transport.upper()} {self.address(flow)};branch={branch};rport"
+
+    def request(
+        self,
+        method: str,
+        data: bytes,
+        branch: str,
+        flow: Flow,
+        user: ClientUser,
+        now: float,
+        context: Any = None,
+        patient: bool = False,
+    ) -> ClientTransaction:
+        """Start a client transaction for a request that was built with :meth:`via` and ``branch``."""
+        kind = InviteClient if method == "INVITE" else NonInviteClient
+        key = branch + "C" if method == "CANCEL" else branch
+        transaction = kind(self, key, flow, method, branch, data, user, context, flow in self.kept, patient)
+        self.clients[key] = transaction
+        transaction.start(now)
+        return transaction
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> bytes:
+        """Answer (RFC 3261 section 8.2.6). ``lines`` are further header lines; returns what was sent."""
+        request = transaction.request
+        if request is None:
+            return b""
+        data = self.response(request, status, reason, lines, body, tag)
+        transaction.respond(status, data, now)
+        return data
+
+    def response(
+        self,
+        request: Request,
+        status: int,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> bytes:
+        """The bytes of a response to ``request``; ``tag`` is added to a To that has none."""
+        head = [f"SIP/2.0 {status} {reason or REASONS.get(status, 'Answer')}"]
+        dialog = 100 < status < 300 and "record-route" in request.names
+        for name, line in zip(request.names, request.lines, strict=True):
+            if name == "to":
+                if tag and not request.to_tag:
+                    line = f"{line.rstrip()};tag={tag}"
+                head.append(line)
+            elif name in _ECHOED or (dialog and name == "record-route") or (status == 100 and name == "timestamp"):
+                head.append(line)
+        head.extend(lines)
+        head.append(f"Content-Length: {len(body)}\r\n\r\n")
+        return "\r\n".join(head).encode("latin-1") + body
+
+    def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
+        """One whole message came (also: is replayed from an agent's record)."""
+        try:
+            message = parse(data)
+            if isinstance(message, Response):
+                self._respond(message, flow, now)
+            else:
+                self._request(message, flow, now)
+        except Unanswerable as error:
+            self.counters["garbage"] += 1
+            logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
+        except Malformed as error:
+            self.counters["malformed"] += 1
+            if error.request is not None:
+                self.refuse(error.request, flow, error.status, str(error))
+        except SipError as error:
+            self.counters["garbage"] += 1
+            logger.debug("dropped from %s: %s", flow.remote, error)
+
+    def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
+        """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""
+        if request.method == "ACK" or "via" not in request:
+            return
+        names = request.names
+        if any(name not in names for name in ("from", "to", "call-id", "cseq")):
+            return
+        index = names.index("via")
+        try:
+            request.lines[index] = stamp_received(request.lines[index], flow.remote)
+            flow = self._answer_flow(request, flow)
+        except SipError:
+            return
+        tag = blake2s(request.call_id.encode("latin-1"), key=self._secret, digest_size=6).hexdigest()
+        reason = REASONS.get(status, "") if status != 400 else _phrase(because)
+        self.send(flow, self.response(request, status, reason, lines, b"", tag))
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _respond(self, response: Response, flow: Flow, now: float) -> None:
+        if self.guarded and flow in self.guarded and not self.core.admits(response, flow, now):
+            return
+        branch = response.branch
+        method = response.cseq_method
+        transaction = self.clients.get(branch + "C" if method == "CANCEL" else branch)
+        if transaction is None or transaction.method != method:
+            self.core.stray_response(response, flow, now)
+        else:
+            transaction.receive(response, now)
+
+    def _request(self, request: Request, flow: Flow, now: float) -> None:
+        if self.guarded and flow in self.guarded and not self.core.admits(request, flow, now):
+            return
+        branch = request.branch
+        method = request.method
+        key = self._server_key(request, branch, "INVITE" if method == "ACK" else method)
+        known = self.servers.get(key)
+        if known is not None:
+            if flow is not known.flow and flow.transport == "tcp":
+                known.flow = flow  # the connection was made anew
+            if method != "ACK":
+                known.repeat(now)
+                return
+            if known.state != "accepted":
+                known.step(ACK, None, now)
+                return
+        try:
+            validate(request)
+        except Malformed as error:
+            raise Malformed(str(error), error.status, request) from None
+        index = request.names.index("via")
+        line = request.lines[index]
+        stamped = stamp_received(line, flow.remote)
+        if stamped is not line:
+            request.lines[index] = stamped
+        to_tag = request.to_tag
+        leg = self.legs.get(dialog_key(request.call_id, to_tag)) if to_tag else None
+        if method == "ACK":
+            if leg is not None:
+                leg.receive_ack(request, now)
+            else:
+                self.core.stray_ack(request, flow, now)
+            return
+        kind = InviteServer if method == "INVITE" else NonInviteServer
+        transaction = kind(self, key, self._answer_flow(request, flow), request, flow in self.kept)
+        self.servers[key] = transaction
+        if request.get("max-forwards") == "0":  # RFC 3261 section 16.3: a B2BUA must not loop for ever either
+            self.reply(transaction, 483, now, tag=self.token())
+        elif method == "CANCEL":
+            self._cancel(transaction, request, branch, now)
+        elif leg is not None:
+            leg.receive(transaction, request, now)
+        else:
+            self.core.requested(transaction, request, now)
+
+    def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, now: float) -> None:
+        """RFC 3261 section 9.2: matched by branch alone, answered by us whatever becomes of the INVITE."""
+        invite = self.servers.get(self._server_key(cancel, branch, "INVITE"))
+        if invite is None:
+            self.reply(transaction, 481, now, tag=self.token())
+            return
+        self.reply(transaction, 200, now, tag=self.token())
+        if invite.open:
+            self.core.cancelled(invite, cancel, now)
+
+    def _server_key(self, request: Request, branch: str, method: str) -> str:
+        if branch.startswith(MAGIC):
+            return f"{branch} {_sent_by(request)} {method}"
+        # RFC 3261 section 17.2.3, elements of RFC 2543: a CANCEL or ACK has the INVITE's fields
+        return f"{request.uri} {request.from_tag} {request.call_id} {request.cseq} {_sent_by(request)} {method}"
+
+    def _answer_flow(self, request: Request, flow: Flow) -> Flow:
+        """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
+        if flow.transport != "udp":
+            return flow
+        value = request.get("via") or ""
+        if ";rport=" in value or _sent_by(request) == f"{flow.remote[0]}:{flow.remote[1]}":
+            return flow
+        address = response_address(Via.parse(value))
+        return flow if address == flow.remote else Flow("udp", flow.local, address)
+
+
+_ECHOED: Final = frozenset({"via", "from", "call-id", "cseq"})
+
+
+def _sent_by(request: Request) -> str:
+    via = request.get("via") or ""
+    return via.partition(";")[0].rpartition(" ")[2].lower()
+
+
+def _phrase(because: str) -> str:
+    """A reason phrase of one line from an error's sentence."""
+    return "Bad Request - " + "".join(c for c in because if c.isprintable())[:80] if because else "Bad Request"

@@ -1,0 +1,397 @@
+"""The four transaction machines of RFC 3261 section 17, with RFC 6026 (2xx to INVITE) and RFC 4320 (no late 408).
+
+Each machine is a table ``(state, cause) -> (next, action)``, stepped by :meth:`Transaction.step` alone. A transaction
+knows one :class:`Layer` below (to send, to be woken, to be forgotten) and one user above, who is told of responses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Protocol
+
+from sip.message import Request, Response
+from sip.rim import Flow
+from sip.timers import Deadlines, Timers
+
+logger = logging.getLogger(__name__)
+
+# States (figures 5 to 8 of RFC 3261; RFC 6026 figures 1 to 4).
+CALLING: Final = "calling"
+TRYING: Final = "trying"
+PROCEEDING: Final = "proceeding"
+ACCEPTED: Final = "accepted"
+COMPLETED: Final = "completed"
+CONFIRMED: Final = "confirmed"
+TERMINATED: Final = "terminated"
+
+# Causes.
+PROVISIONAL: Final = "1xx"
+SUCCESS: Final = "2xx"
+FAILURE: Final = "3xx-6xx"
+REPEAT: Final = "request again"
+ACK: Final = "ACK"
+RESEND: Final = "timer A/E/G"
+TIMEOUT: Final = "timer B/F/H"
+ABSORBED: Final = "timer D/I/J/K/L/M"
+
+
+class Layer(Protocol):
+    """What a transaction needs below it: the stack, or a test."""
+
+    timers: Timers
+    deadlines: Deadlines
+
+    def send(self, flow: Flow, data: bytes) -> None: ...
+
+    def forget(self, transaction: Any) -> None: ...
+
+
+class ClientUser(Protocol):
+    """Who is told of the responses to a request."""
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None: ...
+
+
+class ServerUser(Protocol):
+    """Who is told that a final answer to an INVITE was never acknowledged (timer H)."""
+
+    def unacknowledged(self, transaction: ServerTransaction, now: float) -> None: ...
+
+
+Action = Callable[[Any, Any, float], None]
+Table = dict[tuple[str, str], tuple[str, Action]]
+
+
+class Transaction:
+    """The common part: a state, a table, and deadlines that a change of state annuls."""
+
+    __slots__ = ("_interval", "flow", "generation", "kept", "key", "layer", "state")
+
+    TABLE: ClassVar[Table]
+
+    def __init__(self, layer: Layer, key: str, flow: Flow, state: str, kept: bool) -> None:
+        self.layer = layer
+        self.key = key
+        self.flow = flow
+        self.state = state
+        self.kept = kept
+        """On a hop between agent and server: a stream, but connections may break and messages be repeated, so what
+        ended is remembered as long as over UDP (docs/wire.md)."""
+        self.generation = 0
+        self._interval = 0.0
+
+    @property
+    def resends(self) -> bool:
+        """Whether this hop loses messages (RFC 3261 section 17.1.1.1: only unreliable transports retransmit)."""
+        return self.flow.transport == "udp"
+
+    def step(self, cause: str, subject: Any, now: float) -> None:
+        """The only place where the state changes."""
+        entry = self.TABLE.get((self.state, cause))
+        if entry is None:
+            logger.debug("%s ignored %s while %s", self.key, cause, self.state)
+            return
+        state, action = entry
+        if state is not self.state:
+            logger.debug("%s %s -> %s on %s", self.key, self.state, state, cause)
+            self.state = state
+            self.generation += 1
+        action(self, subject, now)
+
+    def due(self, cause: str, now: float) -> None:
+        self.step(cause, None, now)
+
+    def _wake(self, after: float, cause: str, now: float) -> None:
+        self.layer.deadlines.set(now + after, self, cause)
+
+    def _linger(self, unreliable: float, now: float) -> None:
+        """Timers D, I, J, K: zero on streams, so the end comes at once."""
+        if self.resends or self.kept:
+            self._wake(unreliable, ABSORBED, now)
+        else:
+            self.step(ABSORBED, None, now)
+
+    def _ignore(self, _: Any, now: float) -> None:
+        pass
+
+    def _end(self, _: Any, now: float) -> None:
+        self.layer.forget(self)
+
+
+class ClientTransaction(Transaction):
+    """What both client machines share."""
+
+    __slots__ = ("branch", "context", "method", "patient", "request", "user")
+
+    def __init__(
+        self,
+        layer: Layer,
+        key: str,
+        flow: Flow,
+        method: str,
+        branch: str,
+        request: bytes,
+        user: ClientUser,
+        context: Any = None,
+        kept: bool = False,
+        patient: bool = False,
+    ) -> None:
+        super().__init__(layer, key, flow, CALLING if method == "INVITE" else TRYING, kept)
+        self.method = method
+        self.branch = branch
+        self.request = request
+        self.user = user
+        self.context = context
+        """What the user wants back with the responses; for a relayed request the other side's transaction."""
+        self.patient = patient
+        """Without timers B and F: towards the call servers, where only the holding of requests is bounded."""
+
+    def start(self, now: float) -> None:
+        """Send the request and set the first timers."""
+        timers = self.layer.timers
+        if self.resends:
+            self._interval = timers.t1
+            self._wake(timers.t1, RESEND, now)
+        if not self.patient:
+            self._wake(timers.lifetime, TIMEOUT, now)
+        self.layer.send(self.flow, self.request)
+
+    def receive(self, response: Response, now: float) -> None:
+        """A response that matched (RFC 3261 section 17.1.3)."""
+        status = response.status
+        self.step(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, response, now)
+
+    def resend(self, flow: Flow) -> None:
+        """Repeat the request on a new connection; its answer may have been lost with the old one."""
+        if self.state in (CALLING, TRYING, PROCEEDING):
+            self.flow = flow
+            self.layer.send(flow, self.request)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a final response came, or the transaction timed out."""
+        return self.state not in (CALLING, TRYING, PROCEEDING)
+
+    def _deliver(self, response: Response, now: float) -> None:
+        self.user.responded(self, response, now)
+
+    def _time_out(self, _: Any, now: float) -> None:
+        self.layer.forget(self)
+        self.user.timed_out(self, now)
+
+
+class InviteClient(ClientTransaction):
+    """RFC 3261 section 17.1.1, RFC 6026 section 7.2."""
+
+    __slots__ = ("_ack",)
+
+    def _resend(self, _: Any, now: float) -> None:
+        self._interval *= 2  # timer A doubles without bound
+        self._wake(self._interval, RESEND, now)
+        self.layer.send(self.flow, self.request)
+
+    def _accept(self, response: Response, now: float) -> None:
+        self.request = b""
+        self._wake(self.layer.timers.lifetime, ABSORBED, now)  # timer M
+        self.user.responded(self, response, now)
+
+    def _reject(self, response: Response, now: float) -> None:
+        self._ack = _ack_of(self.request, response)
+        self.request = b""
+        self.layer.send(self.flow, self._ack)
+        self._linger(self.layer.timers.d, now)
+        self.user.responded(self, response, now)
+
+    def _acknowledge(self, response: Response, now: float) -> None:
+        self.layer.send(self.flow, self._ack)
+
+    TABLE: ClassVar[Table] = {
+        (CALLING, RESEND): (CALLING, _resend),
+        (CALLING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+        (CALLING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+        (CALLING, SUCCESS): (ACCEPTED, _accept),
+        (CALLING, FAILURE): (COMPLETED, _reject),
+        (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+        (PROCEEDING, SUCCESS): (ACCEPTED, _accept),
+        (PROCEEDING, FAILURE): (COMPLETED, _reject),
+        (ACCEPTED, SUCCESS): (ACCEPTED, ClientTransaction._deliver),
+        (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
+        (COMPLETED, FAILURE): (COMPLETED, _acknowledge),
+        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+    }
+
+
+class NonInviteClient(ClientTransaction):
+    """RFC 3261 section 17.1.2, RFC 4320."""
+
+    __slots__ = ()
+
+    def _resend(self, _: Any, now: float) -> None:
+        t2 = self.layer.timers.t2
+        self._interval = min(self._interval * 2, t2) if self.state is TRYING else t2
+        self._wake(self._interval, RESEND, now)
+        self.layer.send(self.flow, self.request)
+
+    def _proceed(self, response: Response, now: float) -> None:
+        # the change of state annulled timers E and F: both go on (section 17.1.2.2)
+        if self.resends:
+            self._wake(self.layer.timers.t2, RESEND, now)
+        if not self.patient:
+            self._wake(self.layer.timers.lifetime, TIMEOUT, now)
+        self.user.responded(self, response, now)
+
+    def _complete(self, response: Response, now: float) -> None:
+        self.request = b""
+        self._linger(self.layer.timers.t4, now)
+        self.user.responded(self, response, now)
+
+    TABLE: ClassVar[Table] = {
+        (TRYING, RESEND): (TRYING, _resend),
+        (TRYING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+        (TRYING, PROVISIONAL): (PROCEEDING, _proceed),
+        (TRYING, SUCCESS): (COMPLETED, _complete),
+        (TRYING, FAILURE): (COMPLETED, _complete),
+        (PROCEEDING, RESEND): (PROCEEDING, _resend),
+        (PROCEEDING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+        (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+        (PROCEEDING, SUCCESS): (COMPLETED, _complete),
+        (PROCEEDING, FAILURE): (COMPLETED, _complete),
+        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+    }
+
+
+class ServerTransaction(Transaction):
+    """What both server machines share. The answer is built by the stack and handed down as bytes."""
+
+    __slots__ = ("context", "last", "request", "user")
+
+    def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, kept: bool = False) -> None:
+        super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, kept)
+        self.request: Request | None = request
+        """What is being answered; given up after the final answer."""
+        self.last = b""
+        """The last response, given again to a repeat of the request."""
+        self.user: ServerUser | None = None
+        self.context: Any = None
+        """Whatever the user ties to it: for a relayed request the leg."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a final answer is still owed."""
+        return self.state in (PROCEEDING, TRYING)
+
+    def respond(self, status: int, data: bytes, now: float) -> None:
+        """Send a response, built already."""
+        self.step(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, data, now)
+
+    def repeat(self, now: float) -> None:
+        """The request came again (RFC 3261 section 17.2.3)."""
+        self.step(REPEAT, None, now)
+
+    def _send(self, data: bytes, now: float) -> None:
+        self.last = data
+        self.layer.send(self.flow, data)
+
+    def _again(self, _: Any, now: float) -> None:
+        if self.last:
+            self.layer.send(self.flow, self.last)
+
+
+class InviteServer(ServerTransaction):
+    """RFC 3261 section 17.2.1, RFC 6026 section 7.1."""
+
+    __slots__ = ()
+
+    def _accept(self, data: bytes, now: float) -> None:
+        # RFC 6026 section 8.5: the user repeats the 2xx; the transaction only absorbs repeats of the INVITE
+        self.request = None
+        self.last = b""
+        self.layer.send(self.flow, data)
+        self._wake(self.layer.timers.lifetime, ABSORBED, now)  # timer L
+
+    def _success_again(self, data: bytes, now: float) -> None:
+        self.layer.send(self.flow, data)
+
+    def _reject(self, data: bytes, now: float) -> None:
+        self._send(data, now)
+        self.request = None
+        timers = self.layer.timers
+        if self.resends:
+            self._interval = timers.t1
+            self._wake(timers.t1, RESEND, now)
+        self._wake(timers.lifetime, TIMEOUT, now)
+
+    def _resend(self, _: Any, now: float) -> None:
+        self._interval = min(self._interval * 2, self.layer.timers.t2)
+        self._wake(self._interval, RESEND, now)
+        self.layer.send(self.flow, self.last)
+
+    def _confirm(self, _: Any, now: float) -> None:
+        self.last = b""
+        self._linger(self.layer.timers.t4, now)
+
+    def _give_up(self, _: Any, now: float) -> None:
+        self.layer.forget(self)
+        if self.user is not None:
+            self.user.unacknowledged(self, now)
+
+    TABLE: ClassVar[Table] = {
+        (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+        (PROCEEDING, SUCCESS): (ACCEPTED, _accept),
+        (PROCEEDING, FAILURE): (COMPLETED, _reject),
+        (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
+        (ACCEPTED, SUCCESS): (ACCEPTED, _success_again),
+        (ACCEPTED, REPEAT): (ACCEPTED, Transaction._ignore),
+        (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
+        (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
+        (COMPLETED, RESEND): (COMPLETED, _resend),
+        (COMPLETED, ACK): (CONFIRMED, _confirm),
+        (COMPLETED, TIMEOUT): (TERMINATED, _give_up),
+        (CONFIRMED, ABSORBED): (TERMINATED, Transaction._end),
+    }
+
+
+class NonInviteServer(ServerTransaction):
+    """RFC 3261 section 17.2.2."""
+
+    __slots__ = ()
+
+    def _complete(self, data: bytes, now: float) -> None:
+        self._send(data, now)
+        self.request = None
+        self._linger(self.layer.timers.lifetime, now)  # timer J
+
+    TABLE: ClassVar[Table] = {
+        (TRYING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+        (TRYING, SUCCESS): (COMPLETED, _complete),
+        (TRYING, FAILURE): (COMPLETED, _complete),
+        (TRYING, REPEAT): (TRYING, Transaction._ignore),
+        (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+        (PROCEEDING, SUCCESS): (COMPLETED, _complete),
+        (PROCEEDING, FAILURE): (COMPLETED, _complete),
+        (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
+        (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
+        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+    }
+
+
+def _ack_of(invite: bytes, response: Response) -> bytes:
+    """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): same Request-URI, top Via, From, Call-ID, Route."""
+    lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    uri = lines[0].split(" ", 2)[1]
+    kept = [f"ACK {uri} SIP/2.0"]
+    via_taken = False
+    for line in lines[1:]:
+        name = line[:6].partition(":")[0].lower()
+        if name == "via" and not via_taken:
+            via_taken = True
+            kept.append(line)
+        elif name in ("from", "route") or line[:8].lower() == "call-id:":
+            kept.append(line)
+    number = response.cseq
+    to = response.get("to") or ""
+    kept += ["Max-Forwards: 70", f"To: {to}", f"CSeq: {number} ACK", "Content-Length: 0", "", ""]
+    return "\r\n".join(kept).encode("latin-1")
