@@ -1,0 +1,322 @@
+"""The ``Heartbeat`` header: everything that servers and agents tell each other beside calls, in one signed line.
+
+::
+
+    Heartbeat: site=paris; node=m1; boot=41; epoch=7; state=active; seq=1841; kind=beat; to=gw1; ...; mac=9f...
+
+It travels in OPTIONS and in their answers (200, 403, 503). ``kind`` says what is wanted; docs/heartbeat.md has the
+table of kinds. An answer repeats the kind and names the request in ``re``. Parameters that a reader does not know
+are signed with the rest and otherwise passed over, so versions mix. ``mac`` is HMAC-SHA256 under the site key over
+the method, the Call-ID, the CSeq number and everything in front of it, and is always last.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+MOST_LENGTH: Final = 4096
+"""Characters of a header value; a longer one is refused unread."""
+MOST_NAME: Final = 64
+MOST_NUMBER: Final = 2**53
+MOST_SECONDS: Final = 1e9
+MOST_PARAMETERS: Final = 64
+
+BEAT: Final = "beat"
+QUERY: Final = "query"
+PREVOTE: Final = "prevote"
+GRANT: Final = "grant"
+PROOF: Final = "proof"
+RELEASE: Final = "release"
+HANDOVER: Final = "handover"
+READY: Final = "ready"
+VOTERS: Final = "voters"
+OPEN: Final = "open"
+KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN))
+
+ACTIVE: Final = "active"
+STANDBY: Final = "standby"
+HOLDING: Final = "holding"
+LEFT: Final = "left"
+AGENT: Final = "agent"
+STATES: Final = frozenset((ACTIVE, STANDBY, HOLDING, LEFT, AGENT))
+
+FIRST: Final = "first"
+"""The site starts for the first time: a voter without a file may take the list of voters that comes along."""
+AS_IF_RELEASED: Final = "as-if-released"
+"""A pre-vote that supposes that the present lease-holder let go."""
+MUTE: Final = "mute"
+"""This node has no vote: it has no epoch file, or was not readmitted."""
+
+_ILLEGAL: Final = frozenset(';="\\<>, \t\r\n\0')
+_NO_NAME: Final = _ILLEGAL | frozenset("|:/")
+_NO_LIST: Final = _ILLEGAL - {","}
+
+
+class BeatError(ValueError):
+    """A header value that is no beat of this site: what is wrong with it, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One statement of one node. Seconds are durations, never clock readings."""
+
+    site: str
+    node: str
+    """Who says it."""
+    boot: int
+    """Start counter of that node, on disk."""
+    epoch: int
+    """Server: of its own rule when active or holding, else the highest proved one known. Agent: the one obeyed."""
+    state: str
+    """``active``, ``standby``, ``holding``, ``left``, or ``agent``."""
+    seq: int
+    """Counts what the node said since its start."""
+    kind: str = BEAT
+    to: str = ""
+    """Whom it is said to."""
+    calls: int = 0
+    capacity: int = 0
+    """Calls that this server takes; 0: not said."""
+    load: float = 0.0
+    """Share of one processor, 0 to 1 and over."""
+    config: str = ""
+    """Short hash of the site file."""
+    voters: int = 0
+    """Generation of the list of voters; 0: none known."""
+    heard: float | None = None
+    """How long ago this node heard ``holder`` say that it is active; None: never."""
+    holder: str = ""
+    """Agent: the server that it obeys. Server: the one that it takes for active."""
+    promise: int = 0
+    """The highest epoch that this node granted to anybody."""
+    floor: int = 0
+    """The highest epoch that this node granted or adopted to another server than the reader."""
+    term: int = 0
+    """The epoch that a pre-vote, claim, grant or release is about."""
+    wait: float | None = None
+    """Refused pre-vote or claim: after so many seconds the voter would grant, if it hears nobody meanwhile."""
+    no: str = ""
+    """Answer: why not, as a token; empty in a consent."""
+    grant: str = ""
+    """Answer to a claim: the voter's signature of its grant (see ``proof``)."""
+    proof: str = ""
+    """The grants of a quorum (see ``proof``)."""
+    list: str = ""
+    """A list of voters (see ``proof``)."""
+    reach: str = ""
+    """Server: bitmap, in hexadecimal, of the agents that it reaches, the site file's first agent in bit 0."""
+    flags: tuple[str, ...] = ()
+    """``first``, ``as-if-released``, ``mute``."""
+    re: tuple[int, int] | None = None
+    """Answer: boot and seq of the request."""
+    nonce: str = ""
+    """Opening: a challenge."""
+    echo: str = ""
+    """Opening: the challenge of the other side, given back."""
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """What a node said later compares greater.
+
+        The boot counter goes first: with a kept file that is the same order as epoch first, because neither ever
+        falls; a node that lost its file starts from the clock's seconds, and must be heard although its epoch fell.
+        """
+        return self.boot, self.epoch, self.seq
+
+
+def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
+    """The signed header value. ``cseq`` is the number of the message that carries it."""
+    b = beat
+    text = (
+        f"site={b.site}; node={b.node}; boot={b.boot}; epoch={b.epoch}; state={b.state}; seq={b.seq}; kind={b.kind}"
+    )
+    if b.to:
+        text += f"; to={b.to}"
+    if b.re is not None:
+        text += f"; re={b.re[0]}.{b.re[1]}"
+    if b.no:
+        text += f"; no={b.no}"
+    text += f"; calls={b.calls}; capacity={b.capacity}; load={b.load:.2f}; config={b.config}; voters={b.voters}"
+    if b.holder:
+        text += f"; holder={b.holder}"
+    if b.heard is not None:
+        text += f"; heard={b.heard:.3f}"
+    if b.promise or b.floor or b.term:
+        text += f"; promise={b.promise}; floor={b.floor}; term={b.term}"
+    if b.wait is not None:
+        text += f"; wait={b.wait:.3f}"
+    if b.reach:
+        text += f"; reach={b.reach}"
+    if b.flags or b.grant or b.proof or b.list or b.nonce:
+        text += _rare(b)
+    return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
+
+
+def _rare(beat: Beat) -> str:
+    text = f"; flags={'+'.join(beat.flags)}" if beat.flags else ""
+    for name in ("grant", "proof", "list", "nonce", "echo"):
+        value = getattr(beat, name)
+        if value:
+            text += f"; {name}={value}"
+    return text
+
+
+def mac(text: str, key: bytes, method: str, call_id: str, cseq: int) -> str:
+    """The signature of the parameters ``text`` within one SIP message, in hexadecimal."""
+    return hmac.digest(key, f"{method} {call_id} {cseq}\n{text}".encode(), "sha256").hex()
+
+
+def parse(value: str, keys: Sequence[bytes], method: str, call_id: str, cseq: int) -> Beat:
+    """Check the signature with each key in turn, then read.
+
+    Raises:
+        BeatError: for whatever is wrong; nothing else is ever raised.
+    """
+    if len(value) > MOST_LENGTH:
+        raise BeatError(f"the Heartbeat header has {len(value)} characters; {MOST_LENGTH} are allowed")
+    text, mark, signature = value.rpartition("mac=")
+    text = text.rstrip().removesuffix(";").rstrip()
+    if not mark or not value.isascii():
+        raise BeatError("the Heartbeat header has no mac at its end")
+    given = signature.strip().encode()
+    try:
+        if not any(hmac.compare_digest(mac(text, key, method, call_id, cseq).encode(), given) for key in keys):
+            raise BeatError("the mac of the Heartbeat header is not that of this site's key")
+    except UnicodeEncodeError:
+        raise BeatError("the Call-ID beside the Heartbeat header is not text") from None
+    return read(text)
+
+
+def read(text: str) -> Beat:
+    """The parameters of a header value without its mac, unchecked: for people's eyes and for tests.
+
+    Raises:
+        BeatError: for whatever is wrong.
+    """
+    pieces = text.split(";")
+    if len(pieces) > MOST_PARAMETERS:
+        raise BeatError(f"the Heartbeat header has {len(pieces)} parameters; {MOST_PARAMETERS} are allowed")
+    found: dict[str, Any] = {}
+    for piece in pieces:
+        name, equals, value = piece.partition("=")
+        name = name.strip().lower()
+        reader = _READERS.get(name)
+        if reader is None:
+            continue
+        if name in found or not equals:
+            raise BeatError(f"the Heartbeat header has the parameter {name} twice or without a value")
+        try:
+            found[name] = reader(value.strip())
+        except ValueError as error:
+            raise BeatError(f"the parameter {name} of the Heartbeat header {error}") from None
+    if not found.keys() >= _NEEDED:
+        missing = ", ".join(sorted(_NEEDED - found.keys()))
+        raise BeatError(f"the Heartbeat header lacks {missing}")
+    return Beat(**found)
+
+
+def _name(text: str) -> str:
+    if not text or len(text) > MOST_NAME or not _NO_NAME.isdisjoint(text):
+        raise ValueError(f"is not a name of 1 to {MOST_NAME} characters")
+    return text
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 16 or (number := int(text)) > MOST_NUMBER:
+        raise ValueError("is not a whole number")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text) if len(text) <= 24 and text.isascii() else -1.0
+    if not 0 <= number <= MOST_SECONDS:
+        raise ValueError("is not a number from 0 up")
+    return number
+
+
+def _word(text: str) -> str:
+    if len(text) > 1400 or not _ILLEGAL.isdisjoint(text):
+        raise ValueError("is no word")
+    return text
+
+
+def _list(text: str) -> str:
+    if len(text) > 2000 or not _NO_LIST.isdisjoint(text):
+        raise ValueError("is no list")
+    return text
+
+
+def _state(text: str) -> str:
+    if text not in STATES:
+        raise ValueError(f"is none of {', '.join(sorted(STATES))}")
+    return text
+
+
+def _flags(text: str) -> tuple[str, ...]:
+    flags = tuple(_word(text).split("+"))
+    if len(flags) > 8:
+        raise ValueError("has too many flags")
+    return flags
+
+
+def _request(text: str) -> tuple[int, int]:
+    boot, dot, seq = text.partition(".")
+    if not dot:
+        raise ValueError("names no request")
+    return _number(boot), _number(seq)
+
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "site": _name,
+    "node": _name,
+    "boot": _number,
+    "epoch": _number,
+    "state": _state,
+    "seq": _number,
+    "kind": _name,
+    "to": _name,
+    "calls": _number,
+    "capacity": _number,
+    "load": _seconds,
+    "config": _word,
+    "voters": _number,
+    "heard": _seconds,
+    "holder": _name,
+    "promise": _number,
+    "floor": _number,
+    "term": _number,
+    "wait": _seconds,
+    "no": _name,
+    "grant": _word,
+    "proof": _list,
+    "list": _list,
+    "reach": _word,
+    "flags": _flags,
+    "re": _request,
+    "nonce": _name,
+    "echo": _name,
+}
+_NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))
+
+
+class Order:
+    """What was heard last of each node, so that nothing is heard twice or too late."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int, int]] = {}
+
+    def fresh(self, beat: Beat) -> bool:
+        """Whether ``beat`` is later than all heard of its node so far; it then becomes the last one."""
+        order = beat.order
+        last = self._last.get(beat.node)
+        if last is not None and order <= last:
+            return False
+        self._last[beat.node] = order
+        return True
+
+    def start_anew(self, beat: Beat) -> None:
+        """``beat`` answered a challenge of ours, so it is no replay whatever it counts; go on from it."""
+        self._last[beat.node] = beat.order

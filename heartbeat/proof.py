@@ -1,0 +1,145 @@
+"""What makes an epoch somebody's: lists of voters, signed grants, and the proof that a quorum gave them.
+
+::
+
+    list    701:2:gw1,gw2,m2                                    generation : number of the file's list : names
+    proof   8|m2|13|701:2:gw1,gw2,m2|gw1:<mac>,m2:<mac>         epoch | server | its boot | list | grants
+    proof   8|m2|13|701:2:gw1,gw2,m2|!:<mac>                    forced by an operator: signed by the server alone
+
+A grant is the voter's HMAC-SHA256 (first 128 bits) over its own name, the epoch, the server, its boot and the whole
+list of voters, so whoever holds the site key can check a proof, and grants on different lists never add up.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .beat import MOST_NAME, BeatError
+from .membership import majority
+
+MOST_LIST: Final = 16
+"""Names in a list of voters; more is refused."""
+FORCED: Final = "!"
+_PER_EPOCH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class VoterList:
+    """Who votes. A generation names one list only: it is made of the epoch under which the change was made."""
+
+    generation: int = 0
+    """0: none known; 1: the first start of the site."""
+    names: tuple[str, ...] = ()
+    filed: int = 0
+    """The site file's own number of the list that this one follows."""
+
+    @property
+    def quorum(self) -> int:
+        """How many of them decide."""
+        return majority(len(self.names))
+
+    @property
+    def text(self) -> str:
+        """As it stands in the header."""
+        return f"{self.generation}:{self.filed}:{','.join(self.names)}"
+
+    @classmethod
+    def parse(cls, text: str) -> VoterList:
+        """Raises BeatError."""
+        generation, _, rest = text.partition(":")
+        filed, _, names = rest.partition(":")
+        found = tuple(names.split(",")) if names else ()
+        if len(found) > MOST_LIST or len(set(found)) != len(found) or not all(map(_is_name, found)):
+            raise BeatError("a list of voters must name up to 16 different nodes")
+        return cls(_number(generation), found, _number(filed))
+
+    def next(self, epoch: int, names: tuple[str, ...], filed: int) -> VoterList | None:
+        """The list that follows under ``epoch``; None when this epoch has made all that it may make."""
+        generation = max(self.generation, epoch * _PER_EPOCH) + 1
+        if self.generation and generation >= (epoch + 1) * _PER_EPOCH:
+            return None
+        return VoterList(generation, names, filed)
+
+    def step_towards(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """The names after one change: any majority before and any after it share a voter.
+
+        Newcomers first, so that a list never shrinks below what it had and will have.
+        """
+        for name in wanted:
+            if name not in self.names:
+                return (*self.names, name)
+        for name in self.names:
+            if name not in wanted:
+                return tuple(other for other in self.names if other != name)
+        return wanted
+
+
+def sign_grant(key: bytes, site: str, voter: str, epoch: int, node: str, boot: int, voters: VoterList) -> str:
+    """The voter's signature that it granted ``epoch`` to start number ``boot`` of server ``node``."""
+    text = f"grant {site} {voter} {epoch} {node} {boot} {voters.text}"
+    return hmac.digest(key, text.encode(), "sha256")[:16].hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The grants of a quorum: server ``node`` in its start ``boot`` rules under ``epoch``."""
+
+    epoch: int
+    node: str
+    boot: int
+    voters: VoterList
+    grants: tuple[tuple[str, str], ...]
+    """(voter, signature); one pair named ``!`` when an operator forced it."""
+
+    @property
+    def forced(self) -> bool:
+        """No quorum, but an operator's word stands behind it."""
+        return len(self.grants) == 1 and self.grants[0][0] == FORCED
+
+    @property
+    def text(self) -> str:
+        """As it stands in the header and in a SUBSCRIBE body."""
+        grants = ",".join(f"{voter}:{signature}" for voter, signature in self.grants)
+        return f"{self.epoch}|{self.node}|{self.boot}|{self.voters.text}|{grants}"
+
+    @classmethod
+    def parse(cls, text: str) -> Proof:
+        """Read, unchecked. Raises BeatError."""
+        pieces = text.split("|")
+        if len(text) > 2000 or len(pieces) != 5 or not _is_name(pieces[1]):
+            raise BeatError("a proof must read epoch|server|boot|list|grants")
+        grants = tuple((voter, mark) for voter, _, mark in (pair.partition(":") for pair in pieces[4].split(",")))
+        if len(grants) > MOST_LIST:
+            raise BeatError(f"a proof has {len(grants)} grants; {MOST_LIST} are allowed")
+        return cls(_number(pieces[0]), pieces[1], _number(pieces[2]), VoterList.parse(pieces[3]), grants)
+
+    def fault(self, keys: Sequence[bytes], site: str) -> str:
+        """Why this is no proof, as a sentence; empty when it is one."""
+        good = {voter for voter, mark in self.grants if self._is_signed(keys, site, voter, mark)}
+        if self.forced:
+            return "" if good else "the proof was forced by nobody who holds the site key"
+        good.intersection_update(self.voters.names)
+        if not self.voters.names or len(good) < self.voters.quorum:
+            return f"the proof has {len(good)} good grants of {len(self.voters.names)} voters, no quorum"
+        return ""
+
+    def _is_signed(self, keys: Sequence[bytes], site: str, voter: str, mark: str) -> bool:
+        return any(
+            hmac.compare_digest(
+                sign_grant(key, site, voter, self.epoch, self.node, self.boot, self.voters).encode(), mark.encode()
+            )
+            for key in keys
+        )
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 16:
+        raise BeatError("a list of voters or a proof has something else where a number must stand")
+    return int(text)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MOST_NAME and not set(text) & set(" ,:;|=\t\r\n")
