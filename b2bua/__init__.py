@@ -1,0 +1,1 @@
+"""The call server: routing, the call table, takeover."""

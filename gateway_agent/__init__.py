@@ -1,0 +1,1 @@
+"""The gateway agent: lines and their devices, and the hand-over of their calls."""
