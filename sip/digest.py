@@ -1,0 +1,305 @@
+"""Digest authentication, both sides (RFC 3261 section 22, RFC 7616, RFC 8760; RFC 2617 peers without ``qop``).
+
+Strings from the wire are ISO 8859-1, a character a byte; our own user names and passwords are text, hashed as UTF-8.
+Nothing here writes a log, and no ``repr`` shows a password or a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, NamedTuple
+
+from sip.errors import Malformed
+from sip.grammar import quote
+from sip.headers import AuthParams
+from sip.message import Request, Response
+from sip.uri import Uri
+
+ALGORITHMS: Final = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
+"""The algorithms of RFC 8760 by their lower-case names, the strongest first, and what hashlib calls them."""
+
+_SPELLED: Final = {"sha-512-256": "SHA-512-256", "sha-256": "SHA-256", "md5": "MD5"}
+_STRENGTH: Final = {name: rank for rank, name in enumerate(ALGORITHMS)}
+_MAC_LENGTH: Final = 32
+_STAMP_LENGTH: Final = 14
+_MAX_REALMS: Final = 8
+
+
+class Authorization(NamedTuple):
+    """A header to put on the next try."""
+
+    name: str
+    """``authorization`` or ``proxy-authorization``."""
+    line: str
+    realm: str
+    first: bool
+    """Whether it is the first use of its nonce."""
+
+
+class Refusal(NamedTuple):
+    """Why there is no sense in another try."""
+
+    because: str
+
+
+@dataclass(slots=True)
+class _Session:
+    """A challenge that was answered, to be used again with the next nonce count."""
+
+    name: str
+    realm: str
+    nonce: str
+    algorithm: str
+    session: bool
+    qop: bool
+    opaque: str | None
+    count: int = 0
+
+
+class DigestClient:
+    """Answers challenges for one user. Keeps the last challenges, so that later requests need no second try."""
+
+    __slots__ = ("_password", "_random", "_sessions", "username")
+
+    def __init__(self, username: str, password: str, random: Random) -> None:
+        """``random`` makes the cnonces; a shell gives a ``SystemRandom``."""
+        self.username = username
+        self._password = password
+        self._random = random
+        self._sessions: dict[tuple[str, str], _Session] = {}
+
+    def __repr__(self) -> str:
+        return f"<DigestClient {self.username}>"
+
+    def answer(
+        self, response: Response, method: str, uri: str, sent: Iterable[Authorization] = ()
+    ) -> Authorization | Refusal:
+        """The header that answers the challenge of a 401 or 407, with the strongest algorithm we know of.
+
+        ``method`` and ``uri`` are those of the request to come (its Request-URI as it goes on the wire), ``sent``
+        what :meth:`answer` or :meth:`authorize` gave for the challenged one. A peer that finds each nonce stale can
+        go on for ever: who calls counts the tries.
+        """
+        name = "proxy-authorization" if response.status == 407 else "authorization"
+        best, stale = None, False
+        for value in response.all("proxy-authenticate" if response.status == 407 else "www-authenticate"):
+            read = _read_challenge(value, name)
+            if read is not None and (best is None or _STRENGTH[read[0].algorithm] < _STRENGTH[best.algorithm]):
+                best, stale = read
+        if best is None:
+            return Refusal(f"the {response.status} has no challenge that can be answered")
+        # RFC 3261 section 22.2: credentials refused once are not sent again. A nonce that was used before may have
+        # grown old without the peer saying so.
+        if not stale and any(one.name == name and one.realm == best.realm and one.first for one in sent):
+            return Refusal(f"user {self.username} or its password is refused in the realm {best.realm!r}")
+        self._sessions.pop((name, best.realm), None)
+        self._sessions[name, best.realm] = best
+        if len(self._sessions) > _MAX_REALMS:
+            del self._sessions[next(iter(self._sessions))]
+        return self._signed(best, method, uri)
+
+    def authorize(self, method: str, uri: str) -> list[Authorization]:
+        """Headers for a request that was not challenged yet, from challenges answered before; may be none."""
+        return [self._signed(session, method, uri) for session in self._sessions.values() if session.qop]
+
+    def forget(self) -> None:
+        """Drop the challenges, as after a change of registrar."""
+        self._sessions.clear()
+
+    def _signed(self, session: _Session, method: str, uri: str) -> Authorization:
+        session.count += 1
+        cnonce = f"{self._random.getrandbits(64):016x}"
+        username = self.username.encode().decode("latin-1")
+        secret = _secret_hash(session.algorithm, self.username, session.realm, self._password)
+        if session.session:
+            secret = _hash(session.algorithm, f"{secret}:{session.nonce}:{cnonce}")
+        count = f"{session.count:08x}"
+        nc = f"{count}:{cnonce}" if session.qop else ""
+        digest = _digest(session.algorithm, secret, session.nonce, nc, method, uri)
+        algorithm = _SPELLED[session.algorithm] + ("-sess" if session.session else "")
+        parts = [
+            f"username={quote(username)}",
+            f"realm={quote(session.realm)}",
+            f"nonce={quote(session.nonce)}",
+            f'uri="{uri}"',
+            f'response="{digest}"',
+            f"algorithm={algorithm}",
+        ]
+        if session.qop:
+            parts += ["qop=auth", f"nc={count}"]
+        if session.qop or session.session:
+            parts.append(f'cnonce="{cnonce}"')
+        if session.opaque is not None:
+            parts.append(f"opaque={quote(session.opaque)}")
+        spelled = "Proxy-Authorization" if session.name == "proxy-authorization" else "Authorization"
+        line = f"{spelled}: Digest {', '.join(parts)}"
+        return Authorization(session.name, line, session.realm, session.count == 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a request's credentials."""
+
+    accepted: bool
+    username: str
+    """Whose they are (claimed, when not accepted); ``""`` without credentials."""
+    because: str
+    stale: bool = False
+    """The nonce is used up or not ours: the challenge is to say so, and the client tries again by itself."""
+
+
+@dataclass(slots=True)
+class DigestServer:
+    """Challenges and checks for one realm. Nonces are not kept: each proves itself by its time and our secret."""
+
+    realm: str
+    secret: bytes = field(repr=False)
+    """Random, 16 bytes or more; a new one makes all nonces stale."""
+    password_of: Callable[[str], str | None] = field(repr=False)
+    """The password of a user, ``None`` for nobody."""
+    algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+    """Offered in this order (RFC 8760 section 2.4: the preferred first)."""
+    nonce_life: float = 300.0
+    """Seconds for which a nonce may be used."""
+    memory: int = 20_000
+    """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
+    _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
+    _floor: int = field(default=-1, repr=False)
+
+    def challenge(self, now: float, proxy: bool = False, stale: bool = False) -> list[str]:
+        """Header lines for a 401, or for a 407 with ``proxy``."""
+        name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
+        nonce = self._nonce(int(now * 1000))
+        tail = ", stale=true" if stale else ""
+        return [
+            f'{name}: Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
+            for algorithm in self.algorithms
+        ]
+
+    def check(self, request: Request, now: float, proxy: bool = False) -> Verdict:
+        """Judge the credentials of a request; never raises for what a stranger sent."""
+        given = self._credentials(request.all("proxy-authorization" if proxy else "authorization"))
+        if given is None:
+            return Verdict(False, "", f"no credentials for the realm {self.realm}")
+        username = given.get("username") or ""
+        algorithm = (given.get("algorithm") or "MD5").lower()
+        if algorithm not in (offered.lower() for offered in self.algorithms):
+            return Verdict(False, username, "an algorithm that was not offered")
+        uri, nonce, response = given.get("uri") or "", given.get("nonce") or "", (given.get("response") or "").lower()
+        if not _same_uri(uri, request.uri):
+            return Verdict(False, username, "the uri of the credentials is not that of the request")
+        qop, cnonce, nc = given.get("qop"), given.get("cnonce") or "", (given.get("nc") or "").lower()
+        if qop is not None and (qop.lower() != "auth" or not cnonce or not _is_count(nc) or len(cnonce) > 128):
+            return Verdict(False, username, "qop, nc or cnonce cannot be read")
+        stamp = self._stamp(nonce)
+        if stamp is None:
+            return Verdict(False, username, "a nonce that is not ours", stale=True)
+        password = self.password_of(username.encode("latin-1").decode("utf-8", "replace"))
+        # The digest of a user that is nobody is made all the same: time tells nothing about who exists.
+        secret = _secret_hash(algorithm, username.encode("latin-1"), self.realm, password or "")
+        middle = f"{nc}:{cnonce}" if qop is not None else ""
+        expected = _digest(algorithm, secret, nonce, middle, request.method, uri, qop or "auth")
+        good = hmac.compare_digest(expected.encode("latin-1"), response.encode("latin-1"))
+        if not good or password is None:
+            return Verdict(False, username, f"no user {username!r} with that password")
+        age = now - stamp / 1000
+        if not -1.0 <= age <= self.nonce_life or stamp <= self._floor:
+            return Verdict(False, username, "the nonce is too old", stale=True)
+        key = (nonce, username, cnonce) if qop is not None else (nonce, username, response)
+        if not self._remember(key, int(nc, 16) if qop is not None else 1):
+            return Verdict(False, username, "the nonce count was used before", stale=True)
+        return Verdict(True, username, f"user {username} proved its password")
+
+    def _credentials(self, values: Iterable[str]) -> AuthParams | None:
+        for value in values:
+            try:
+                given = AuthParams.parse(value)
+            except Malformed:
+                continue
+            if given.scheme.lower() == "digest" and given.get("realm") == self.realm:
+                return given
+        return None
+
+    def _nonce(self, stamp: int) -> str:
+        text = f"{max(stamp, 0):0{_STAMP_LENGTH}x}"
+        mac = hmac.new(self.secret, f"{text}:{self.realm}".encode(), "sha256").hexdigest()
+        return text + mac[:_MAC_LENGTH]
+
+    def _stamp(self, nonce: str) -> int | None:
+        """The milliseconds at which a nonce was made, ``None`` when it was not made by us."""
+        if len(nonce) != _STAMP_LENGTH + _MAC_LENGTH or not nonce.isascii():
+            return None
+        try:
+            stamp = int(nonce[:_STAMP_LENGTH], 16)
+        except ValueError:
+            return None
+        return stamp if hmac.compare_digest(self._nonce(stamp), nonce) else None
+
+    def _remember(self, key: tuple[str, str, str], count: int) -> bool:
+        """Note a nonce count; ``False`` when it, or a later one, was seen before (RFC 7616 section 3.4.5)."""
+        if self._counts.get(key, 0) >= count:
+            return False
+        self._counts[key] = count
+        if len(self._counts) > self.memory:
+            (nonce, _, _), _ = self._counts.popitem(last=False)
+            self._floor = max(self._floor, int(nonce[:_STAMP_LENGTH], 16))
+        return True
+
+
+def _read_challenge(value: str, name: str) -> tuple[_Session, bool] | None:
+    """A challenge that we can answer, and whether it says that only the nonce was stale."""
+    try:
+        given = AuthParams.parse(value)
+    except Malformed:
+        return None
+    algorithm, dash, session = (given.get("algorithm") or "MD5").lower().rpartition("-sess")
+    if not dash:
+        algorithm, session = session, ""
+    elif session:
+        return None
+    nonce, realm, qop = given.get("nonce"), given.get("realm"), given.get("qop")
+    if given.scheme.lower() != "digest" or algorithm not in ALGORITHMS or nonce is None or realm is None:
+        return None
+    if ALGORITHMS[algorithm] not in hashlib.algorithms_available:
+        return None
+    if qop is not None and "auth" not in (part.strip().lower() for part in qop.split(",")):
+        return None
+    stale = (given.get("stale") or "").lower() == "true"
+    found = _Session(name, realm, nonce, algorithm, bool(dash), qop is not None, given.get("opaque"))
+    return found, stale
+
+
+def _hash(algorithm: str, text: str | bytes) -> str:
+    data = text.encode("latin-1") if isinstance(text, str) else text
+    return hashlib.new(ALGORITHMS[algorithm], data, usedforsecurity=False).hexdigest()
+
+
+def _secret_hash(algorithm: str, username: str | bytes, realm: str, password: str) -> str:
+    """H(A1) of RFC 7616 section 3.4.2."""
+    user = username.encode() if isinstance(username, str) else username
+    return _hash(algorithm, b":".join((user, realm.encode("latin-1", "replace"), password.encode())))
+
+
+def _digest(algorithm: str, secret: str, nonce: str, counted: str, method: str, uri: str, qop: str = "auth") -> str:
+    """The response of RFC 7616 section 3.4.1; ``counted`` is ``nc:cnonce``, empty without qop (RFC 2069)."""
+    about = _hash(algorithm, f"{method}:{uri}")
+    middle = f"{nonce}:{counted}:{qop}" if counted else nonce
+    return _hash(algorithm, f"{secret}:{middle}:{about}")
+
+
+def _is_count(nc: str) -> bool:
+    return len(nc) == 8 and all(c in "0123456789abcdef" for c in nc)
+
+
+def _same_uri(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        return Uri.parse(one).matches(Uri.parse(other))
+    except Malformed:
+        return False

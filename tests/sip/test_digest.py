@@ -1,0 +1,219 @@
+"""Digest, both sides, against the examples of the RFCs and against each other."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from sip.digest import Authorization, DigestClient, DigestServer, Refusal, _digest, _secret_hash
+from sip.message import Request, Response
+
+URI = "sip:registrar.example.com"
+
+
+def server(**changes: object) -> DigestServer:
+    users = {"alice": "wonderland", "jürgen": "straße"}
+    fields: dict[str, object] = {"realm": "ours", "secret": b"k" * 32, "password_of": users.get}
+    return DigestServer(**(fields | changes))  # type: ignore[arg-type]
+
+
+def register(*lines: str, method: str = "REGISTER", uri: str = URI) -> Request:
+    names = [line.partition(":")[0].lower() for line in lines]
+    return Request(method, uri, names, list(lines))
+
+
+def challenged(lines: list[str], status: int = 401) -> Response:
+    return Response(status, "", [line.partition(":")[0].lower() for line in lines], list(lines))
+
+
+def answered(client: DigestClient, response: Response, sent: list[Authorization] | None = None) -> Authorization:
+    found = client.answer(response, "REGISTER", URI, sent or [])
+    assert isinstance(found, Authorization)
+    return found
+
+
+def test_the_examples_of_rfc_7616() -> None:
+    realm, nonce = "http-auth@example.org", "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
+    counted = "00000001:f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+    for algorithm, expected in (
+        ("md5", "8ca523f5e9506fed4657c9700eebdbec"),
+        ("sha-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+    ):
+        secret = _secret_hash(algorithm, "Mufasa", realm, "Circle of Life")
+        assert _digest(algorithm, secret, nonce, counted, "GET", "/dir/index.html") == expected
+
+
+def test_a_client_without_qop_as_in_rfc_2069() -> None:
+    secret = _secret_hash("md5", "Mufasa", "testrealm@host.com", "CircleOfLife")
+    found = _digest("md5", secret, "dcd98b7102dd2f0e8b11d0f600bfb0c093", "", "GET", "/dir/index.html")
+    assert found == "1949323746fe6a43ef61f9606e7febea"
+
+
+def test_the_server_offers_sha_256_first_and_the_client_takes_it() -> None:
+    ours = server()
+    lines = ours.challenge(10.0)
+    assert [line.partition("algorithm=")[2].partition(",")[0] for line in lines] == ["SHA-256", "MD5"]
+    auth = answered(DigestClient("alice", "wonderland", Random(1)), challenged(lines))
+    assert "algorithm=SHA-256" in auth.line
+    verdict = ours.check(register(auth.line), 10.5)
+    assert verdict.accepted and verdict.username == "alice"
+
+
+@pytest.mark.parametrize("algorithm", ["SHA-512-256", "SHA-256", "MD5"])
+def test_each_algorithm(algorithm: str) -> None:
+    ours = server(algorithms=(algorithm,))
+    auth = answered(DigestClient("jürgen", "straße", Random(1)), challenged(ours.challenge(0.0)))
+    assert f"algorithm={algorithm}," in auth.line
+    line = auth.line
+    assert ours.check(register(line), 0.0).accepted
+
+
+def test_the_strongest_challenge_is_answered_whatever_its_place() -> None:
+    lines = server(algorithms=("MD5", "SHA-256", "SHA-512-256")).challenge(0.0)
+    lines.insert(0, 'WWW-Authenticate: Digest realm="ours", nonce="x", algorithm=QUANTUM')
+    lines.insert(0, 'WWW-Authenticate: Bearer authz_server="https://a.example"')
+    assert "SHA-512-256" in answered(DigestClient("alice", "wonderland", Random(1)), challenged(lines)).line
+
+
+def test_a_proxy_challenge_is_answered_in_its_own_header() -> None:
+    ours = server()
+    client = DigestClient("alice", "wonderland", Random(1))
+    auth = answered(client, challenged(ours.challenge(0.0, proxy=True), 407))
+    assert auth.name == "proxy-authorization" and auth.line.startswith("Proxy-Authorization: Digest ")
+    assert ours.check(register(auth.line), 0.0, proxy=True).accepted
+    assert not ours.check(register(auth.line), 0.0).accepted
+
+
+def test_sess_algorithms_and_opaque_of_others_are_answered() -> None:
+    lines = ['WWW-Authenticate: Digest realm="r", nonce="n", algorithm=SHA-256-sess, qop="auth,auth-int", opaque="o"']
+    line = answered(DigestClient("alice", "x", Random(1)), challenged(lines)).line
+    assert "algorithm=SHA-256-sess" in line and 'opaque="o"' in line and "qop=auth," in line
+
+
+def test_a_challenge_without_qop_or_algorithm() -> None:
+    client = DigestClient("alice", "wonderland", Random(1))
+    auth = answered(client, challenged(['WWW-Authenticate: Digest realm="ours", nonce="n"']))
+    assert "qop" not in auth.line and "nc=" not in auth.line and "algorithm=MD5" in auth.line
+    assert client.authorize("REGISTER", URI) == []
+
+
+def test_only_auth_int_cannot_be_answered() -> None:
+    lines = ['WWW-Authenticate: Digest realm="r", nonce="n", qop="auth-int"', "WWW-Authenticate: ,,,"]
+    found = DigestClient("alice", "x", Random(1)).answer(challenged(lines), "REGISTER", URI)
+    assert found == Refusal("the 401 has no challenge that can be answered")
+
+
+def test_later_requests_count_up_and_are_accepted_at_once() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    first = answered(client, challenged(ours.challenge(0.0)))
+    second = client.authorize("REGISTER", URI)[0]
+    assert "nc=00000001" in first.line and "nc=00000002" in second.line and not second.first
+    assert ours.check(register(first.line), 0.0).accepted
+    assert ours.check(register(second.line), 1.0).accepted
+
+
+def test_a_replay_is_stale() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    line = answered(client, challenged(ours.challenge(0.0))).line
+    assert ours.check(register(line), 0.0).accepted
+    again = ours.check(register(line), 0.1)
+    assert not again.accepted and again.stale
+
+
+def test_a_client_without_qop_uses_a_nonce_once() -> None:
+    ours = server()
+    nonce = ours.challenge(0.0)[1].partition('nonce="')[2].partition('"')[0]
+    secret = _secret_hash("md5", "alice", "ours", "wonderland")
+    response = _digest("md5", secret, nonce, "", "REGISTER", URI)
+    line = f'Authorization: Digest username="alice",realm="ours",nonce="{nonce}",uri="{URI}",response="{response}"'
+    assert ours.check(register(line), 0.0).accepted
+    assert ours.check(register(line), 0.0).stale
+
+
+def test_a_wrong_password_is_refused_and_not_tried_twice() -> None:
+    ours, client = server(), DigestClient("alice", "looking-glass", Random(1))
+    auth = answered(client, challenged(ours.challenge(0.0)))
+    verdict = ours.check(register(auth.line), 0.0)
+    assert not verdict.accepted and not verdict.stale and verdict.because == "no user 'alice' with that password"
+    again = client.answer(challenged(ours.challenge(0.1)), "REGISTER", URI, [auth])
+    assert again == Refusal("user alice or its password is refused in the realm 'ours'")
+
+
+def test_an_old_nonce_gets_stale_and_the_client_tries_again() -> None:
+    ours, client = server(nonce_life=60.0), DigestClient("alice", "wonderland", Random(1))
+    answered(client, challenged(ours.challenge(0.0)))
+    late = client.authorize("REGISTER", URI)
+    verdict = ours.check(register(late[0].line), 61.0)
+    assert not verdict.accepted and verdict.stale
+    auth = answered(client, challenged(ours.challenge(61.0, stale=True)), late)
+    assert ours.check(register(auth.line), 61.0).accepted
+
+
+def test_a_nonce_of_another_secret_is_stale_and_one_of_the_future_is_not_taken() -> None:
+    client = DigestClient("alice", "wonderland", Random(1))
+    line = answered(client, challenged(server(secret=b"other" * 4).challenge(0.0))).line
+    verdict = server().check(register(line), 0.0)
+    assert (verdict.accepted, verdict.stale, verdict.because) == (False, True, "a nonce that is not ours")
+    line = answered(client, challenged(server().challenge(100.0))).line
+    assert server().check(register(line), 50.0).stale
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('uri="sip:registrar.example.com"', 'uri="sip:other.example.com"'),
+        ('uri="sip:registrar.example.com"', 'uri="nonsense"'),
+        ("algorithm=SHA-256", "algorithm=SHA-512-256"),
+        ("qop=auth", "qop=auth-int"),
+        ("nc=00000001", "nc=1"),
+        ("nc=00000001", "nc=0000000z"),
+        ("nc=00000001", "nc=00000002"),
+        ('username="alice"', 'username="nobody"'),
+        ('realm="ours"', 'realm="theirs"'),
+        ("Digest ", "Basic "),
+        ("Digest ", "=;,"),
+        ('nonce="', 'nonce="zz'),
+        ("response=", "answer="),
+    ],
+)
+def test_credentials_that_were_changed_are_refused(old: str, new: str) -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    line = answered(client, challenged(ours.challenge(0.0))).line
+    assert old in line
+    assert not ours.check(register(line.replace(old, new)), 0.0).accepted
+
+
+def test_another_method_is_refused_and_an_equivalent_uri_is_not() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    line = answered(client, challenged(ours.challenge(0.0))).line
+    assert not ours.check(register(line, method="INVITE"), 0.0).accepted
+    assert ours.check(register(line, uri="sip:REGISTRAR.example.com"), 0.0).accepted
+
+
+def test_what_is_remembered_has_a_limit_and_nothing_forgotten_can_be_replayed() -> None:
+    ours, client = server(memory=10), DigestClient("alice", "wonderland", Random(1))
+    lines = [answered(client, challenged(ours.challenge(at / 10))).line for at in range(30)]
+    assert all(ours.check(register(line), 3.0).accepted for line in lines)
+    assert len(ours._counts) == 10
+    assert all(ours.check(register(line), 3.0).stale for line in lines)
+
+
+def test_many_realms_are_forgotten() -> None:
+    client = DigestClient("alice", "x", Random(1))
+    for n in range(20):
+        answered(client, challenged([f'WWW-Authenticate: Digest realm="r{n}", nonce="n", qop="auth"']))
+    assert len(client.authorize("INVITE", URI)) == 8
+    client.forget()
+    assert client.authorize("INVITE", URI) == []
+
+
+def test_no_secret_shows() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    auth = answered(client, challenged(ours.challenge(0.0)))
+    shown = repr(ours) + repr(client) + str(ours.check(register(auth.line), 0.0))
+    assert "wonderland" not in shown and "kkkk" not in shown
+
+
+def test_no_credentials() -> None:
+    assert server().check(register("To: <sip:a@b>"), 0.0).because == "no credentials for the realm ours"
