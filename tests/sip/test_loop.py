@@ -1,0 +1,38 @@
+"""A whole program: its loop, its limits, its signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+PROGRAM = """
+import asyncio, sys
+from sip.loop import run
+from sip.pump import Pump
+from tests.sip.test_pump import Echo
+
+async def main():
+    def stop():
+        print("stopping", flush=True)
+        asyncio.get_running_loop().call_soon(pump.stop)
+    pump = Pump(Echo(), ["udp:127.0.0.1:0"], asyncio.get_running_loop(),
+                on_reload=lambda: print("reload", flush=True), on_stop=stop)
+    asyncio.get_running_loop().call_later(0.01, lambda: print("up", flush=True))
+    await pump.run()
+    print("stopped")
+
+run(main())
+"""
+
+
+def test_a_program_obeys_signals() -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        os.kill(process.pid, signal.SIGHUP)
+        assert process.stdout.readline() == "reload\n"
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.stdout.read() == "stopping\nstopped\n"
+        assert process.wait(10) == 0
