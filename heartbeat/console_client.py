@@ -91,7 +91,7 @@ class Client:
 
 
 def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, Any]:
-    """The page of each process by name, asked at the same time; where one does not answer, the :class:`ConsoleError`."""
+    """The page of each process by name, asked all at once; in place of one that fails its :class:`ConsoleError`."""
     clients = list(clients)
 
     def ask(client: Client) -> Any:

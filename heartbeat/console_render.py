@@ -1,0 +1,181 @@
+"""How the console looks: words for times and numbers, colours for states, tables, and the paper they go on.
+
+On a terminal there are colours and bars; anywhere else plain aligned text, without trailing blanks, that ``cut`` and
+``grep`` like.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn, TextIO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_STATES: Final = {
+    "active": "bold green",
+    "serving": "green",
+    "alive": "green",
+    "talking": "green",
+    "answered": "green",
+    "kept": "green",
+    "idle": "dim",
+    "standby": "cyan",
+    "held": "cyan",
+    "ringing": "yellow",
+    "dialing": "yellow",
+    "transferring": "yellow",
+    "replayed": "cyan",
+    "waiting": "yellow",
+    "holding": "bold yellow",
+    "taking-over": "bold yellow",
+    "suspect": "yellow",
+    "draining": "yellow",
+    "ending": "dim",
+    "drained": "dim",
+    "cancelled": "dim",
+    "dead": "bold red",
+    "silent": "bold red",
+    "failed": "red",
+    "reset": "red",
+    "released": "red",
+    "out of service": "red",
+}
+NOTHING: Final = "-"
+
+
+class Paper(Console):
+    """A rich console that leaves a closed pipe to the caller and writes no trailing blanks off a terminal."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=False)
+        if not self.is_terminal:
+            self.width = 1000
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+    def put(self, shown: RenderableType) -> None:
+        if self.is_terminal:
+            self.print(shown)
+            return
+        with self.capture() as captured:
+            self.print(shown)
+        text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+        self.file.write(text + "\n")
+        self.file.flush()
+
+
+def paper() -> Paper:
+    """The standard output of this moment."""
+    return Paper(sys.stdout)
+
+
+def state(word: str) -> Text:
+    """A state with its colour and a bullet."""
+    return Text(f"● {word}", style=_STATES.get(word, "")) if word else Text(NOTHING, style="dim")
+
+
+def coloured(word: str) -> Text:
+    """The same without a bullet."""
+    return Text(word or NOTHING, style=_STATES.get(word, "") if word else "dim")
+
+
+def yes(true: bool, word: str = "yes", otherwise: str = "no") -> Text:
+    return Text(word if true else otherwise, style="green" if true else "bold red")
+
+
+def span(seconds: float | None) -> str:
+    """A length of time for people, short: ``0.42 s``, ``12 s``, ``4:05``, ``2 h 07``, ``3 d``."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 0:
+        seconds = 0.0
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d}"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h" if whole < 10 * 86400 else f"{whole // 86400} d"
+
+
+def clock(at: float | None, *, fine: bool = False) -> str:
+    """A wall-clock instant, local time, with its date unless that is today; ``fine`` adds milliseconds."""
+    if at is None:
+        return NOTHING
+    then = time.localtime(at)
+    day = "" if then[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", then)
+    return day + time.strftime("%H:%M:%S", then) + (f".{int(at * 1000) % 1000:03d}" if fine else "")
+
+
+def count(number: float) -> str:
+    """``12,345``."""
+    return f"{number:,.0f}"
+
+
+def several(number: int, one: str, many: str = "") -> str:
+    """``1 call``, ``2 calls``, ``no calls``."""
+    return f"{count(number) if number else 'no'} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def bar(share: float, width: int = 20) -> Text:
+    """A bar that turns yellow above 70 % and red above 90 %."""
+    share = min(1.0, max(0.0, share))
+    full = round(share * width)
+    style = "red" if share > 0.9 else "yellow" if share > 0.7 else "green"
+    return Text("█" * full, style=style) + Text("░" * (width - full), style="dim")
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], empty: str = "") -> RenderableType:
+    """A table. A column whose name begins with ``>`` is set flush right. Without rows the sentence ``empty``."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", border_style="dim", pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    if not table.row_count and empty:
+        return Text(empty, style="dim")
+    return table
+
+
+def facts(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """Names with their values, in two columns."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
+    return table
+
+
+def line(*parts: str | Text, gap: str = "  ") -> Text:
+    """Words on one line."""
+    return Text(gap).join([Text(part) if isinstance(part, str) else part for part in parts])
+
+
+def warnings(sentences: Iterable[str]) -> RenderableType:
+    """Sentences that want attention, one a line."""
+    return Group(*(Text.assemble(("! ", "bold yellow"), (sentence, "yellow")) for sentence in sentences))
+
+
+def page(*parts: RenderableType | None) -> RenderableType:
+    """Parts below each other with an empty line between; those that are None are left out."""
+    shown = [part for part in parts if part is not None]
+    return Group(*(part if not index else Padding(part, (1, 0, 0, 0)) for index, part in enumerate(shown)))
