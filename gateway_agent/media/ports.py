@@ -1,0 +1,287 @@
+"""The agent core's side of the relay: ports at hand without waiting, commands and notices as lines of JSON.
+
+The relay (`gateway_agent.media.relay`) is another process. It binds pairs of ports ahead and announces them, so that
+the core can put one into a message at once; what the core wants of it comes out of `RelayPorts.to_send` for the
+shell. A session is two connected pairs: what arrives at one leaves from the other::
+
+    to the relay                                                from the relay
+    {"do": "take", "pair": P}            in use from now on     {"is": "ready"}
+    {"do": "bind", "pair": P}            after a restart        {"is": "pairs", "pairs": [P, ...]}
+    {"do": "remote", "pair": P, "remote": R | null}             {"is": "short", "address": A, "why": "..." | ""}
+    {"do": "connect", "pair": P, "to": P}                       {"is": "silent", "pairs": [P, P], "seconds": 12.0}
+    {"do": "watch", "pair": P, "seconds": 30 | null}            {"is": "counts", "counts": [C, ...]}
+    {"do": "count", "pairs": [P, ...] | null}                   {"is": "refused", "why": "..."}
+    {"do": "release", "pair": P}
+
+with P = [address, RTP port], R = [address, RTP port, RTCP port, any source], C = the fields of `Count`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from sip.sdp import Endpoint, SdpError
+
+NOWHERE = ("0.0.0.0", "::")
+"""The hold of RFC 2543: nothing is sent there, what comes from the place before is still taken."""
+
+
+class Pair(NamedTuple):
+    """Two bound ports of the relay: RTP at ``port``, which is even, RTCP at the next."""
+
+    address: str
+    port: int
+
+
+class Remote(NamedTuple):
+    """Where the other end of a pair wants its media, and from where media is taken."""
+
+    address: str
+    rtp: int
+    rtcp: int
+    any_source: bool = False
+    """Take the first packet's source from whatever address, for devices behind a NAT that announce a private one.
+    Otherwise only its port may differ from the announced one."""
+
+
+class Ready(NamedTuple):
+    """A relay process has started; after a restart all sessions were told to it again."""
+
+    sessions: int
+
+
+class Silent(NamedTuple):
+    """No packet came to either pair of a watched session."""
+
+    pairs: tuple[Pair, Pair]
+    seconds: float
+
+
+class Count(NamedTuple):
+    """What came to one pair, RTP alone (RTCP is no proof of media)."""
+
+    pair: Pair
+    packets: int
+    octets: int
+    dropped: int
+    """From a foreign source, or beyond the rate, or while the other side was not known."""
+    silent_s: float | None
+    """Since the last packet; None when there was none yet."""
+
+
+class Counts(NamedTuple):
+    """The answer to `RelayPorts.count`; for many pairs in several pieces."""
+
+    counts: tuple[Count, ...]
+
+
+class Trouble(NamedTuple):
+    """The relay cannot do something; one sentence."""
+
+    sentence: str
+
+
+Notice = Ready | Silent | Counts | Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """What the site file says of an agent's relay."""
+
+    addresses: tuple[str, ...]
+    """Numeric addresses to bind; pairs are taken by address."""
+    low: int
+    """First port of the range; pairs begin at even ports."""
+    high: int
+    """Last port of the range."""
+    ahead: int = 64
+    """Pairs kept bound ahead for each address."""
+    sessions: int = 4000
+    """Most sessions at a time."""
+    packets_per_s: int = 2000
+    """Most packets a second that one port takes; it also ends loops of media."""
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.low < self.high <= 65_535:
+            raise ValueError(f"the relay's ports {self.low} to {self.high} are no range within 1024 to 65535")
+        if not self.addresses:
+            raise ValueError("the relay needs an address to bind")
+        for address in self.addresses:
+            if not is_numeric(address):
+                raise ValueError(f"the relay's address {address!r} is not numeric")
+        if min(self.ahead, self.sessions, self.packets_per_s) < 1:
+            raise ValueError("the relay's limits must be at least 1")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RelaySettings:
+        fields = json.loads(text)
+        return cls(**{**fields, "addresses": tuple(fields["addresses"])})
+
+
+@lru_cache(maxsize=4096)
+def is_numeric(address: str) -> bool:
+    """Whether it is an IP address without a zone, such as a socket takes without asking anybody."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return "%" not in address
+
+
+def remote_of(endpoint: Endpoint, any_source: bool = False) -> Remote:
+    """The remote that a description announces. Raises `SdpError` for a name: nothing is looked up for media."""
+    if not is_numeric(endpoint.address):
+        raise SdpError(f"media is wanted at {endpoint.address!r}, which is not a numeric address")
+    return Remote(endpoint.address, endpoint.port, endpoint.rtcp_port, any_source)
+
+
+@dataclass(slots=True)
+class _Use:
+    """What was said of a pair in use, to be said again to the next process."""
+
+    remote: Remote | None = None
+    to: Pair | None = None
+    watched_s: float | None = None
+
+
+class RelayPorts:
+    """Pairs of ports in stock, and in use."""
+
+    def __init__(self) -> None:
+        self._stock: dict[str, deque[Pair]] = {}
+        self._uses: dict[Pair, _Use] = {}
+        self._out: list[str] = []
+        self._running = False
+        self._short: dict[str, str] = {}
+
+    def take(self, address: str) -> Pair | None:
+        """A pair bound on ``address``, in use until `release`; None when there is none ready (see `shortage`)."""
+        stock = self._stock.get(address)
+        if not stock:
+            return None
+        pair = stock.popleft()
+        self._uses[pair] = _Use()
+        self._say({"do": "take", "pair": pair})
+        return pair
+
+    def shortage(self, address: str) -> str:
+        """Why `take` gives nothing, a sentence."""
+        if not self._running:
+            return "the relay's process is not running; it is being started"
+        return self.complaint(address) or f"the relay has no pair of ports ready on {address} at this moment"
+
+    def complaint(self, address: str) -> str:
+        """Why the relay cannot bind more on ``address``, a sentence; empty while it can."""
+        return self._short.get(address, "")
+
+    def set_remote(self, pair: Pair, remote: Remote | None) -> None:
+        """Where the media of ``pair`` goes and comes from. The same remote again changes nothing, nor costs."""
+        use = self._uses[pair]
+        if use.remote != remote:
+            use.remote = remote
+            self._say({"do": "remote", "pair": pair, "remote": remote})
+
+    def connect(self, pair: Pair, to: Pair) -> None:
+        """Make a session of two pairs; media flows once both remotes are known."""
+        if self._uses[pair].to != to:
+            self._part(pair)
+            self._part(to)
+            self._uses[pair].to, self._uses[to].to = to, pair
+            self._say({"do": "connect", "pair": pair, "to": to})
+
+    def watch(self, pair: Pair, seconds: float | None) -> None:
+        """Ask for a `Silent` once no packet comes to the session of ``pair`` for so long; None asks for no more."""
+        use = self._uses[pair]
+        if use.watched_s != seconds:
+            use.watched_s = seconds
+            self._say({"do": "watch", "pair": pair, "seconds": seconds})
+
+    def count(self, pairs: Iterable[Pair] | None = None) -> None:
+        """Ask for `Counts` of these pairs, or of all in use."""
+        self._say({"do": "count", "pairs": None if pairs is None else list(pairs)})
+
+    def release(self, pair: Pair) -> None:
+        """Give a pair back; its session ends. A pair that is not in use is passed over."""
+        if pair not in self._uses:
+            return
+        self._part(pair)
+        del self._uses[pair]
+        self._say({"do": "release", "pair": pair})
+
+    def offer(self, pairs: Iterable[Pair]) -> None:
+        """The relay has bound these ahead."""
+        for pair in pairs:
+            # After a restart the relay may bind one ahead before it hears that it is in use.
+            if pair not in self._uses:
+                self._stock.setdefault(pair.address, deque()).append(pair)
+
+    def receive(self, line: str | bytes) -> Notice | None:
+        """A line from the relay; None when it is of no interest outside."""
+        said = json.loads(line)
+        match said["is"]:
+            case "pairs":
+                self.offer(Pair(*pair) for pair in said["pairs"])
+            case "ready":
+                return self._tell_again()
+            case "silent":
+                here, there = said["pairs"]
+                return Silent((Pair(*here), Pair(*there)), said["seconds"])
+            case "counts":
+                return Counts(tuple(Count(Pair(*pair), *rest) for pair, *rest in said["counts"]))
+            case "short":
+                self._short[said["address"]] = said["why"]
+                return Trouble(said["why"]) if said["why"] else None
+            case "refused":
+                return Trouble(said["why"])
+        return None
+
+    def lost(self) -> None:
+        """The relay process is gone: its stock with it. What is in use is told to the next one when it is ready."""
+        self._stock.clear()
+        self._out.clear()
+        self._short.clear()
+        self._running = False
+
+    def to_send(self) -> list[str]:
+        """The lines for the relay, without their ends, in order; the list is handed over."""
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def in_use(self) -> int:
+        return len(self._uses)
+
+    def in_stock(self, address: str) -> int:
+        return len(self._stock.get(address, ()))
+
+    def _part(self, pair: Pair) -> None:
+        other = self._uses[pair].to
+        if other is not None:
+            self._uses[pair].to = self._uses[other].to = None
+
+    def _say(self, command: dict[str, object]) -> None:
+        if self._running:
+            self._out.append(json.dumps(command, separators=(",", ":")))
+
+    def _tell_again(self) -> Ready:
+        self.lost()
+        self._running = True
+        for pair, use in self._uses.items():
+            self._say({"do": "bind", "pair": pair})
+            if use.remote:
+                self._say({"do": "remote", "pair": pair, "remote": use.remote})
+        for pair, use in self._uses.items():
+            if use.to and pair < use.to:
+                self._say({"do": "connect", "pair": pair, "to": use.to})
+            if use.watched_s:
+                self._say({"do": "watch", "pair": pair, "seconds": use.watched_s})
+        return Ready(sum(use.to is not None for use in self._uses.values()) // 2)

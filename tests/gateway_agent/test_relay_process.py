@@ -1,0 +1,112 @@
+"""The relay as a real process."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gateway_agent.media.ports import Notice, Ready, RelayPorts, RelaySettings, Remote
+from gateway_agent.media.process import RelayError, RelayProcess
+
+HOST = "127.0.56.1"
+SETTINGS = RelaySettings((HOST,), low=24000, high=25999, ahead=4)
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+def run(loop: Callable[[], asyncio.AbstractEventLoop], story: Coroutine[None, None, None]) -> None:
+    async def limited() -> None:
+        await asyncio.wait_for(story, 20.0)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(limited())
+
+
+def end(address: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, 0))
+    sock.setblocking(False)
+    return sock
+
+
+async def crosses(sender: socket.socket, to: tuple[str, int], receiver: socket.socket) -> None:
+    """Until a packet gets through; the relay obeys a moment after it was told."""
+    got = asyncio.create_task(asyncio.get_running_loop().sock_recv(receiver, 2000))
+    while not got.done():
+        sender.sendto(b"media", to)
+        await asyncio.wait([got], timeout=0.01)
+    while True:  # what was sent meanwhile
+        try:
+            receiver.recv(2000)
+        except BlockingIOError:
+            return
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sessions_outlive_the_process_and_end_with_close(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def story() -> None:
+        ports = RelayPorts()
+        notices: asyncio.Queue[Notice] = asyncio.Queue()
+        relay = RelayProcess(SETTINGS, ports, notices.put_nowait)
+        await relay.start()
+        assert await notices.get() == Ready(0)
+        pid = relay.pid
+        assert pid is not None
+        a, b = ports.take(HOST), ports.take(HOST)
+        assert a is not None and b is not None
+        with end("127.0.56.2") as phone, end("127.0.56.3") as other:
+            for pair, sock in ((a, phone), (b, other)):
+                address, port = sock.getsockname()
+                ports.set_remote(pair, Remote(address, port, port + 1))
+            ports.connect(a, b)
+            relay.flush()
+            await crosses(phone, a, other)
+            os.kill(pid, signal.SIGKILL)
+            assert await notices.get() == Ready(1)
+            assert relay.pid != pid
+            await crosses(other, b, phone)
+        await relay.close()
+        assert ports.take(HOST) is None
+        relay.flush()
+
+    run(loop, story())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_address_that_cannot_be_bound_stops_the_start(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def story() -> None:
+        relay = RelayProcess(RelaySettings(("192.0.2.77",), low=24000, high=25999), RelayPorts(), lambda notice: None)
+        with pytest.raises(RelayError, match=r"cannot bind 192\.0\.2\.77"):
+            await relay.start()
+
+    run(loop, story())
+
+
+PARENT = """
+import asyncio, os
+from gateway_agent.media.ports import RelayPorts, RelaySettings
+from gateway_agent.media.process import RelayProcess
+
+async def main():
+    relay = RelayProcess(RelaySettings(("127.0.56.1",), low=26000, high=26999), RelayPorts(), lambda notice: None)
+    await relay.start()
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+def test_the_relay_ends_with_its_parent() -> None:
+    root = str(Path(__file__).parents[2])
+    # The relay inherits standard error: reading it to its end waits for the relay too.
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
+    ) as parent:
+        assert parent.communicate(timeout=20.0)[1] == b""
+        assert parent.returncode == -signal.SIGKILL
