@@ -9,8 +9,8 @@
                                      <-     200 kind=open echo=B
 
 The signature is the ordinary one of the header, which covers nonce and echo; names are covered too, so an answer
-cannot be turned round. Until it is through, a side obeys nothing else on that connection. The beats given in come from
-``Member.stamp`` or ``Fence.stamp``; the nonce is injected, 16 random bytes in hexadecimal.
+cannot be turned round. Until it is through, a side obeys nothing else on that connection. The beats given in come
+from ``Member.stamp`` or ``Fence.stamp``; the nonce is injected, 16 random bytes in hexadecimal.
 """
 
 from __future__ import annotations

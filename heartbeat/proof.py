@@ -109,7 +109,7 @@ class Proof:
     def parse(cls, text: str) -> Proof:
         """Read, unchecked. Raises BeatError."""
         pieces = text.split("|")
-        if len(text) > 2000 or len(pieces) != 5 or not _is_name(pieces[1]):
+        if len(text) > 2000 or not text.isascii() or len(pieces) != 5 or not _is_name(pieces[1]):
             raise BeatError("a proof must read epoch|server|boot|list|grants")
         grants = tuple((voter, mark) for voter, _, mark in (pair.partition(":") for pair in pieces[4].split(",")))
         if len(grants) > MOST_LIST:

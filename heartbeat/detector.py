@@ -1,0 +1,162 @@
+"""Who is alive: alive -> suspect -> dead, or -> left. Pure arithmetic, told the time.
+
+The stand-by hears the active server directly, by its beats, and indirectly, by what agents say that they heard.
+Doubt (``suspect``) makes it ask around; ``dead`` makes it ask for votes, and only votes make it act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .membership import Timing
+
+UNKNOWN: Final = "unknown"
+ALIVE: Final = "alive"
+SUSPECT: Final = "suspect"
+DEAD: Final = "dead"
+LEFT: Final = "left"
+
+_MOST_WITNESSES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the detector thinks from now on, and why, as one sentence."""
+
+    state: str
+    because: str
+
+    def __str__(self) -> str:
+        return self.because
+
+
+class Lateness:
+    """Did our own timer come late? Then silence is ours, not theirs, and for one lease at most we only watch.
+
+    A process that is always a little late would watch for ever; so after one lease of watching, lateness counts for
+    nothing until the timer has been punctual for a whole lease.
+    """
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._watch_until = 0.0
+        self._late_at = float("-inf")
+
+    def tick(self, due_at: float, now: float) -> bool:
+        """A timer that was due at ``due_at`` came ``now``. True when the silence so far must not count."""
+        if now - due_at <= self._timing.interval:
+            return False
+        fresh = now - self._late_at > self._timing.lease_time + (now - due_at)
+        self._late_at = now
+        if fresh:
+            self._watch_until = now + self._timing.lease_time
+        return fresh
+
+    def watching(self, now: float) -> bool:
+        """Whether to look on only."""
+        return now < self._watch_until
+
+
+def silence_limit(timing: Timing, suspected: bool) -> float:
+    """Seconds without an active beat after which the next worse judgement is due."""
+    return timing.dead_after if suspected else 1.5 * timing.interval
+
+
+class Detector:
+    """Watches one server, the one that is taken for active."""
+
+    def __init__(self, timing: Timing, now: float) -> None:
+        self.timing = timing
+        self.subject = ""
+        """Whom we watch; empty: nobody was heard since our start."""
+        self.state = UNKNOWN
+        self.heard_at = now
+        """When we heard it be active, or when the silence began to count."""
+        self._suspect_at = now
+        self._said = ""
+        self._witnesses: dict[str, float] = {}
+
+    def watch(self, subject: str, now: float) -> None:
+        """Watch another server from now on."""
+        if subject != self.subject:
+            self.subject, self.state, self.heard_at = subject, UNKNOWN, now
+            self._said = ""
+            self._witnesses.clear()
+
+    def hear(self, state: str, now: float) -> Judgement | None:
+        """A beat of the subject arrived. Only ``active`` is alive and serving."""
+        self._said = state
+        if state == "left":
+            return self._change(LEFT, f"{self.subject} has left: it said goodbye")
+        if state != "active":
+            return None
+        silence, self.heard_at = now - self.heard_at, now
+        self._witnesses.clear()
+        if self.state == ALIVE:
+            return None
+        if self.state == UNKNOWN:
+            return self._change(ALIVE, f"{self.subject} is alive: its first heartbeat came")
+        return self._change(ALIVE, f"{self.subject} is alive: a heartbeat came after {silence:.1f} s")
+
+    def release(self) -> Judgement | None:
+        """The subject let go of its epoch."""
+        return self._change(LEFT, f"{self.subject} has left: it released its epoch")
+
+    def witness(self, agent: str, ago: float, now: float) -> None:
+        """An agent says that it heard the subject be active ``ago`` seconds ago."""
+        if len(self._witnesses) < _MOST_WITNESSES:
+            self._witnesses[agent] = max(self._witnesses.get(agent, now - ago), now - ago)
+
+    def excuse(self, now: float) -> None:
+        """We could not listen until now: silence counts from here."""
+        if self.state not in (DEAD, LEFT):
+            self.heard_at = max(self.heard_at, now)
+
+    def next_at(self, now: float) -> float | None:
+        """When the next judgement may be due."""
+        if self.state in (DEAD, LEFT) or not self.subject:
+            return None
+        at = self.heard_at + silence_limit(self.timing, self.state == SUSPECT)
+        if at > now:
+            return at
+        witnessed = self._latest_witness()
+        return (
+            now + self.timing.interval
+            if witnessed is None
+            else max(witnessed[1] + self.timing.dead_after, now + self.timing.interval / 10)
+        )
+
+    def judge(self, now: float) -> Judgement | None:
+        """A new judgement, when there is one."""
+        silence = now - self.heard_at
+        if not self.subject or self.state in (DEAD, LEFT):
+            return None
+        if self.state != SUSPECT:
+            if silence < silence_limit(self.timing, suspected=False):
+                return None
+            self._suspect_at = now
+            return self._change(SUSPECT, f"{self.subject} is suspect: no heartbeat for {silence:.1f} s{self._but()}")
+        if silence < self.timing.dead_after:
+            return None
+        witnessed = self._latest_witness()
+        if witnessed is not None and now - witnessed[1] < self.timing.dead_after:
+            return None
+        doubted = now - self._suspect_at
+        return self._change(
+            DEAD,
+            f"{self.subject} is dead: no heartbeat for {silence:.1f} s, suspected for {doubted:.1f} s,"
+            f" {len(self._witnesses)} agents heard it before{self._but()}",
+        )
+
+    def _latest_witness(self) -> tuple[str, float] | None:
+        return max(self._witnesses.items(), key=lambda item: item[1], default=None)
+
+    def _but(self) -> str:
+        return "" if self._said in ("", "active") else f" (it says that it is {self._said})"
+
+    def _change(self, state: str, because: str) -> Judgement | None:
+        if state == self.state:
+            return None
+        self.state = state
+        return Judgement(state, because)
