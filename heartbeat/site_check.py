@@ -13,6 +13,7 @@ from heartbeat.site_words import Endpoint
 
 TRUNK_ONLY = ("peer", "source", "register", "options")
 PHONE_ONLY = ("user", "password")
+LONGEST_SOCKET_PATH = 107
 WILD = ("0.0.0.0", "::")
 
 
@@ -139,6 +140,8 @@ def _programs(site: Site) -> list[Server | Agent]:
 def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint]) -> Iterator[str]:
     if program.api is not None and program.api.port and program.api_token is None:
         yield f"{place}.api_token: is missing: an API over TCP needs a token"
+    if len(program.api_address.path.encode()) > LONGEST_SOCKET_PATH:
+        yield f"{place}.api: is the path {program.api_address.path}, and a socket's has at most {LONGEST_SOCKET_PATH} bytes"
     if not program.advertise and any(endpoint.host in WILD for endpoint in endpoints):
         yield f"{place}.advertise: is missing: it listens at all addresses, so say which one others reach it at"
 

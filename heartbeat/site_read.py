@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os.path
 import re
 import types
 import typing
@@ -132,7 +133,7 @@ class TableReader:
         if not isinstance(value, str):
             return self.complain(place, f"must be a text in quotes, is {value!r}")
         if hint is Path:
-            return self._base / value if value else self.complain(place, "must name a directory, is empty")
+            return self._path(value) if value else self.complain(place, "must name a directory, is empty")
         return value
 
     def _limited(self, value: Any, limit: object, place: str) -> Any:
@@ -178,7 +179,7 @@ class TableReader:
             read = hint.parse(value)
         except ValueError as error:
             return self.complain(place, str(error))
-        return Api(path=str(self._base / read.path)) if isinstance(read, Api) and read.path else read
+        return Api(path=str(self._path(read.path))) if isinstance(read, Api) and read.path else read
 
     def _secret(self, value: object, place: str) -> Any:
         if not isinstance(value, Mapping):
@@ -191,9 +192,12 @@ class TableReader:
                 kept = self._source.secret("env", name)
                 return Secret(f"env {name}", kept.value, kept.problem)
             case {"file": str(name), **rest} if name and not rest:
-                kept = self._source.secret("file", str(self._base / name))
+                kept = self._source.secret("file", str(self._path(name)))
                 return Secret(f"file {name}", kept.value, kept.problem)
         return self.complain(place, 'must be {env = "NAME"} or {file = "PATH"}, and nothing else')
+
+    def _path(self, text: str) -> Path:
+        return Path(os.path.normpath(self._base / text))
 
     def unknown(self, place: str, key: str, known: list[str]) -> None:
         """Complain about a key that nothing reads, and name the nearest one that is."""
