@@ -1,0 +1,292 @@
+"""A registrar (RFC 3261 section 10.3): who is where, and by which flow they are reached.
+
+Pure: REGISTERs and the time come in, the answer and what changed go out. The flow by which a REGISTER came is kept
+with its bindings, because behind a NAT nothing else leads back (RFC 5626).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sip.digest import DigestServer
+from sip.errors import Malformed
+from sip.events import Reply
+from sip.grammar import Params, number
+from sip.headers import NameAddr
+from sip.message import Request, elements
+from sip.rim import Flow
+from sip.uri import Uri
+
+ADDED: Final = "added"
+REFRESHED: Final = "refreshed"
+REMOVED: Final = "removed"
+EXPIRED: Final = "expired"
+
+MAX_CONTACT: Final = 1024
+"""Characters of one Contact; longer ones are refused, for they are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device may ask for. Times in seconds."""
+
+    contacts: int = 5
+    """Bindings of one user; one more takes the place of the one that would end first."""
+    min_expires: int = 60
+    max_expires: int = 7200
+    default_expires: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One contact of one user."""
+
+    name: str
+    """The user, as the registrar's ``name_of`` calls it."""
+    contact: NameAddr
+    """The Contact as it was given; its URI is the Request-URI of calls to it."""
+    flow: Flow
+    """Where the REGISTER came from: calls go there."""
+    expires_at: float
+    call_id: str
+    cseq: int
+    q: float = 1.0
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a binding."""
+
+    kind: str
+    """``added``, ``refreshed``, ``removed`` or ``expired``."""
+    binding: Binding
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a REGISTER and what it changed."""
+
+    reply: Reply
+    changes: tuple[Change, ...] = ()
+
+
+class Registrar:
+    """The bindings of all users of one domain.
+
+    ``name_of`` gives the user that an address of record belongs to, or ``None`` for nobody; ``digest`` proves who
+    asks (``None``: nobody has to), and ``may(username, name)`` whether that one may register for the user.
+    """
+
+    def __init__(
+        self,
+        name_of: Callable[[Uri], str | None],
+        digest: DigestServer | None = None,
+        limits: Limits | None = None,
+        may: Callable[[str, str], bool] = str.__eq__,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._name_of = name_of
+        self._digest = digest
+        self._may = may
+        self._bindings: dict[str, tuple[Binding, ...]] = {}
+        self._by_flow: dict[Flow, frozenset[str]] = {}
+        self._deadlines: list[tuple[float, str]] = []
+        self._sweep_at = 64
+
+    def register(self, request: Request, flow: Flow, now: float) -> Outcome:
+        """Judge and carry out one REGISTER, whole or not at all (RFC 3261 section 10.3)."""
+        try:
+            name = self._name_of(Uri.parse(NameAddr.parse(request.get("to") or "").uri))
+        except Malformed as error:
+            return _refused(400, f"To: {error}")
+        if self._digest is not None:
+            verdict = self._digest.check(request, now)
+            if not verdict.accepted:
+                challenge = tuple(self._digest.challenge(now, stale=verdict.stale))
+                return Outcome(Reply(401, verdict.because, challenge))
+            if name is not None and not self._may(verdict.username, name):
+                return _refused(403, f"user {verdict.username!r} may not register for {name}")
+        if name is None:
+            return _refused(404, "nobody of that address of record is known here")
+        try:
+            return self._update(name, request, flow, now)
+        except Malformed as error:
+            return _refused(403 if error.status == 403 else 400, f"REGISTER of {name}: {error}")
+
+    def bindings(self, name: str, now: float) -> list[Binding]:
+        """Where a user can be reached: highest q first, then the latest registered."""
+        live = [binding for binding in self._bindings.get(name, ()) if binding.expires_at > now]
+        return sorted(live, key=lambda binding: (-binding.q, -binding.expires_at))
+
+    def names(self) -> list[str]:
+        """The users that have bindings."""
+        return list(self._bindings)
+
+    def users(self, flow: Flow) -> frozenset[str]:
+        """The users that registered by this flow: whose line a call from there can be."""
+        return self._by_flow.get(flow, frozenset())
+
+    def flow_lost(self, flow: Flow) -> list[Change]:
+        """A stream broke: nobody can be reached by it any more (RFC 5626 section 5.3)."""
+        changes: list[Change] = []
+        for name in sorted(self.users(flow)):
+            changes += self._drop(name, lambda binding: binding.flow == flow, "the connection was lost")
+        return changes
+
+    def forget(self, name: str, because: str) -> list[Change]:
+        """Drop all bindings of a user, as when a reload took the user away."""
+        return self._drop(name, lambda binding: True, because)
+
+    def handle_timer(self, now: float) -> list[Change]:
+        """Drop what ran out."""
+        changes: list[Change] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, name = heapq.heappop(self._deadlines)
+            kept: list[Binding] = []
+            for binding in self._bindings.get(name, ()):
+                if binding.expires_at <= now:
+                    changes.append(Change(EXPIRED, binding, "the registration ran out"))
+                else:
+                    kept.append(binding)
+            self._store(name, kept)
+        return changes
+
+    def get_timer(self) -> float | None:
+        return self._deadlines[0][0] if self._deadlines else None
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _update(self, name: str, request: Request, flow: Flow, now: float) -> Outcome:
+        contacts = elements(request, "contact")
+        kept = self.bindings(name, now)
+        if not contacts:
+            return self._answer(kept, f"told where {name} is", (), now)
+        asked = self._asked(request, contacts)
+        changes: list[Change] = []
+        new: list[Binding] = []
+        for contact, seconds in asked:
+            if 0 < seconds < self.limits.min_expires:
+                least = f"Min-Expires: {self.limits.min_expires}"
+                return Outcome(Reply(423, f"{seconds} s is too brief for {name}", (least,)))
+            old = [binding for binding in kept if contact.uri == "*" or _same(binding.contact, contact)]
+            if any(one.call_id == request.call_id and one.cseq >= request.cseq for one in old if one not in new):
+                return _refused(500, f"a REGISTER of {name} that a later one has overtaken")
+            kept = [binding for binding in kept if binding not in old]
+            if seconds:
+                new.append(self._bound(name, contact, min(seconds, self.limits.max_expires), request, flow, now))
+                kept.append(new[-1])
+                where = f"{name} is at {contact.uri} by {flow.remote[0]}:{flow.remote[1]}"
+                changes.append(Change(REFRESHED if old else ADDED, new[-1], where))
+            else:
+                changes += [Change(REMOVED, binding, f"{name} took it back") for binding in old]
+        if len(kept) > self.limits.contacts:
+            kept.sort(key=lambda binding: binding.expires_at)
+            spare = len(kept) - self.limits.contacts
+            because = f"{name} has more than {self.limits.contacts} contacts"
+            changes += [Change(REMOVED, binding, because) for binding in kept[:spare]]
+            kept = kept[spare:]
+        self._store(name, kept)
+        for binding in new:
+            self._wake(binding)
+        return self._answer(kept, f"{name} has {len(kept)} contacts", tuple(changes), now)
+
+    def _asked(self, request: Request, contacts: list[str]) -> list[tuple[NameAddr, int]]:
+        """The contacts with the seconds each asks for (RFC 3261 section 10.3 steps 6 and 7)."""
+        general = _seconds(request.get("expires"), self.limits.default_expires)
+        asked: list[tuple[NameAddr, int]] = []
+        for value in contacts:
+            contact = NameAddr.parse(value)
+            if contact.uri == "*":
+                if len(contacts) > 1 or request.get("expires") is None or general != 0:
+                    raise Malformed("Contact * with anything but Expires: 0")
+                return [(contact, 0)]
+            if len(value) > MAX_CONTACT:
+                raise Malformed("a Contact that is too long")
+            if Uri.parse(contact.uri).headers:
+                raise Malformed("a Contact with headers in its URI")
+            asked.append((contact, _seconds(contact.get("expires"), general)))
+        if len(asked) > self.limits.contacts:
+            raise Malformed(f"more than {self.limits.contacts} contacts at once", 403)
+        return asked
+
+    def _bound(self, name: str, contact: NameAddr, seconds: int, request: Request, flow: Flow, now: float) -> Binding:
+        params: Params = tuple(pair for pair in contact.params if pair[0].lower() not in ("expires", "q"))
+        return Binding(
+            name,
+            replace(contact, params=params),
+            flow,
+            now + seconds,
+            request.call_id,
+            request.cseq,
+            _quality(contact.get("q")),
+            (request.get("user-agent") or "")[:100],
+        )
+
+    def _answer(self, bindings: list[Binding], because: str, changes: tuple[Change, ...], now: float) -> Outcome:
+        lines = tuple(
+            f"Contact: {binding.contact};expires={math.ceil(binding.expires_at - now)}"
+            + (f";q={binding.q:g}" if binding.q != 1.0 else "")
+            for binding in bindings
+        )
+        return Outcome(Reply(200, because, lines), changes)
+
+    def _store(self, name: str, bindings: list[Binding]) -> None:
+        before = {binding.flow for binding in self._bindings.get(name, ())}
+        after = {binding.flow for binding in bindings}
+        if bindings:
+            self._bindings[name] = tuple(bindings)
+        else:
+            self._bindings.pop(name, None)
+        for flow in after - before:
+            self._by_flow[flow] = self.users(flow) | {name}
+        for flow in before - after:
+            self._by_flow[flow] = self.users(flow) - {name}
+            if not self._by_flow[flow]:
+                del self._by_flow[flow]
+
+    def _drop(self, name: str, which: Callable[[Binding], bool], because: str) -> list[Change]:
+        bindings = self._bindings.get(name, ())
+        self._store(name, [binding for binding in bindings if not which(binding)])
+        return [Change(REMOVED, binding, because) for binding in bindings if which(binding)]
+
+    def _wake(self, binding: Binding) -> None:
+        """Note a deadline. Each refresh leaves one that no longer holds behind; now and then they are swept out."""
+        heapq.heappush(self._deadlines, (binding.expires_at, binding.name))
+        if len(self._deadlines) > self._sweep_at:
+            live = self._bindings.values()
+            self._deadlines = [(one.expires_at, one.name) for bindings in live for one in bindings]
+            heapq.heapify(self._deadlines)
+            self._sweep_at = 64 + 4 * len(self._deadlines)
+
+
+def _refused(status: int, because: str) -> Outcome:
+    return Outcome(Reply(status, because))
+
+
+def _same(one: NameAddr, other: NameAddr) -> bool:
+    """Whether two Contacts are one binding: by instance and reg-id (RFC 5626 section 6), else by URI."""
+    instance, reg_id = one.get("+sip.instance"), one.get("reg-id")
+    if instance and reg_id and other.get("+sip.instance"):
+        return instance == other.get("+sip.instance") and reg_id == other.get("reg-id")
+    return one.uri == other.uri or Uri.parse(one.uri).matches(Uri.parse(other.uri))
+
+
+def _seconds(text: str | None, default: int) -> int:
+    """Malformed times count as the default (RFC 3261 section 10.2.1.1)."""
+    found = number(text) if text is not None else None
+    return default if found is None else found
+
+
+def _quality(text: str | None) -> float:
+    """The q value of RFC 3261 section 20.10, 1 when it is not one."""
+    try:
+        q = float(text) if text and len(text) < 8 else 1.0
+    except ValueError:
+        return 1.0
+    return q if 0.0 <= q <= 1.0 else 1.0
