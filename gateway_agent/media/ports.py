@@ -100,7 +100,7 @@ class RelaySettings:
     """First port of the range; pairs begin at even ports."""
     high: int
     """Last port of the range."""
-    ahead: int = 64
+    ahead: int = 128
     """Pairs kept bound ahead for each address."""
     sessions: int = 4000
     """Most sessions at a time."""

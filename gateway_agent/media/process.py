@@ -43,7 +43,7 @@ class RelayProcess:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Returns when pairs of ports are at hand on every address. Raises `RelayError`."""
+        """Returns when the pairs bound ahead are at hand on every address. Raises `RelayError`."""
         await self._launch()
         try:
             async with asyncio.timeout(START_S):
@@ -93,15 +93,15 @@ class RelayProcess:
             raise
 
     async def _stocked(self) -> None:
-        """Until pairs are at hand on every address. Raises `RelayError` when they will not be."""
+        """Until the stock of every address is full, or as full as it gets. Raises `RelayError` for an empty one."""
         assert self._lines is not None
-        while lacking := [a for a in self._settings.addresses if not self._ports.in_stock(a)]:
-            if self._lines.ended.done():
-                raise RelayError("the relay's process ended while it started; standard error says why")
-            for address in lacking:
-                if why := self._ports.complaint(address):
-                    raise RelayError(why)
-            await self._lines.progress()
+        for address in self._settings.addresses:
+            while self._ports.in_stock(address) < self._settings.ahead and not self._ports.complaint(address):
+                if self._lines.ended.done():
+                    raise RelayError("the relay's process ended while it started; standard error says why")
+                await self._lines.progress()
+            if not self._ports.in_stock(address):
+                raise RelayError(self._ports.complaint(address))
 
     def _line(self, line: bytes) -> None:
         notice = self._ports.receive(line)
