@@ -1,7 +1,8 @@
 """What crosses from one leg of a call to the other: every header line, byte for byte, but those of the hop.
 
-The fields that a leg writes itself (Via to CSeq, Contact, the lengths), those by which a hop is secured or repeated, and
-those of the site are left behind; of ``Supported``, ``Allow`` and ``Require`` what this hop does by itself, or not at all.
+The fields that a leg writes itself (Via to CSeq, Contact, the lengths), those by which a hop is secured or repeated,
+and those of the site are left behind; of ``Supported``, ``Allow`` and ``Require`` what this hop does by itself, or
+not at all.
 """
 
 from __future__ import annotations
