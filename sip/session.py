@@ -15,11 +15,10 @@ from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
 from sip.message import Request, Response, elements
 from sip.rim import Flow
 from sip.stack import Stack
-from sip.transaction import CALLING, ClientTransaction, ServerTransaction
+from sip.transaction import CALLING, ClientTransaction, ServerTransaction, cancel_of
 
 SUCCESS_AGAIN: Final = "2xx again"
 SUCCESS_LOST: Final = "no ACK"
-CANCEL_LOST: Final = "no answer to CANCEL"
 
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
 
@@ -56,8 +55,10 @@ class Leg:
         "_acked",
         "_cancel_sent",
         "_cancelling",
+        "_declined",
         "_interval",
         "_success",
+        "_success_cseq",
         "_tags",
         "dialog",
         "early",
@@ -91,10 +92,12 @@ class Leg:
         """Requests on this leg never time out (``sip.transaction``)."""
         self.generation = 0
         self._success = b""
+        self._success_cseq = 0
         self._interval = 0.0
         self._acked: tuple[int, tuple[str, ...], bytes] | None = None
         self._cancelling: tuple[str, ...] | None = None
         self._cancel_sent = False
+        self._declined: tuple[str, ...] = ()
         self._tags: tuple[str, ...] = ()
         self._register(self.dialog.local_tag)
 
@@ -111,6 +114,9 @@ class Leg:
         self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
     ) -> ClientTransaction:
         """Send a request in the dialog; not ACK or CANCEL."""
+        if method == "INVITE":
+            self._cancelling = None
+            self._cancel_sent = False
         transaction = self._send(method, lines, body, now, context, hops)
         if method == "INVITE":
             self.inviting = transaction
@@ -169,20 +175,9 @@ class Leg:
 
     def _send_cancel(self, invite: ClientTransaction, now: float) -> None:
         self._cancel_sent = True
-        stack, dialog = self.stack, self.dialog
-        via = stack.via(invite.flow, invite.branch)
-        # the fields of the INVITE: no remote tag, no learned target (section 9.1)
-        uri = invite.request.partition(b" SIP/2.0\r\n")[0].partition(b" ")[2].decode("latin-1")
-        lines = "".join(f"{line}\r\n" for line in self._cancelling or ())
-        remote_tag = f";tag={dialog.remote_tag}" if self.established else ""
-        text = (
-            f"CANCEL {uri} SIP/2.0\r\n{via}\r\nFrom: {dialog.local};tag={dialog.local_tag}\r\n"
-            f"To: {dialog.remote}{remote_tag}\r\nCall-ID: {dialog.call_id}\r\nCSeq: {dialog.local_cseq} CANCEL\r\n"
-            f"Max-Forwards: 70\r\n{lines}Content-Length: 0\r\n\r\n"
-        )
-        stack.request("CANCEL", text.encode("latin-1"), invite.branch, invite.flow, self, now, None, self.patient)
-        if not self.patient:
-            stack.deadlines.set(now + stack.timers.lifetime, self, CANCEL_LOST)
+        data = cancel_of(invite.request, self._cancelling or ())
+        self.stack.request("CANCEL", data, invite.branch, invite.flow, self, now, None, self.patient)
+        invite.cancelled(now)
 
     def reply(
         self,
@@ -197,7 +192,9 @@ class Leg:
         """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
         if not transaction.open and not (transaction is self.invite and status < 300):
             return
-        method = transaction.request.method if transaction.request is not None else ""
+        method, cseq = "", 0
+        if transaction.request is not None:
+            method, cseq = transaction.request.method, transaction.request.cseq
         dialog = self.dialog
         if status > 100 and not self.established and tag and tag != dialog.local_tag:
             self._register(tag)
@@ -208,17 +205,18 @@ class Leg:
         if method == "INVITE" and status >= 200:
             self.invite = None
             if status < 300:
-                self._succeed(tag, data, now)
+                self._succeed(tag, data, cseq, now)
             elif not self.established:
                 self.end()
 
-    def _succeed(self, tag: str, data: bytes, now: float) -> None:
+    def _succeed(self, tag: str, data: bytes, cseq: int, now: float) -> None:
         """Our 2xx is repeated until its ACK comes (section 13.3.1.4), on streams only when they are made anew."""
         if not self.established:
             self.dialog.local_tag = tag
             self.established = True
             self._forget_tags_but(tag)
         self._success = data
+        self._success_cseq = cseq
         self.generation += 1
         timers = self.stack.timers
         if self.flow.transport == "udp":
@@ -232,9 +230,10 @@ class Leg:
         """Our 2xx was not acknowledged yet."""
         return bool(self._success)
 
-    def await_ack(self, success: bytes = b"?") -> None:
-        """A 2xx was sent, perhaps by another process before us; its ACK is still to come."""
+    def await_ack(self, success: bytes = b"?", cseq: int = 0) -> None:
+        """A 2xx was sent, perhaps by another process before us; its ACK (0: of any number) is still to come."""
         self._success = success
+        self._success_cseq = cseq
 
     def end(self) -> None:
         """Nothing more is to come on this leg; what is under way may finish."""
@@ -293,7 +292,7 @@ class Leg:
         self.owner.requested(self, transaction, request, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        if self._success:
+        if self._success and self._success_cseq in (0, ack.cseq):
             self._success = b""
             self.generation += 1
             self.owner.acknowledged(self, ack, now)
@@ -337,7 +336,6 @@ class Leg:
             return True
         if transaction is self.inviting:
             self.inviting = None
-            self.generation += 1
             if not self.established:
                 self.dialog.establish(response)
                 self.established = True
@@ -371,6 +369,9 @@ class Leg:
         stack.send(
             flow, f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
         )
+        if response.to_tag in self._declined or len(self._declined) >= MAX_EARLY:
+            return
+        self._declined = (*self._declined, response.to_tag)
         branch = stack.branch()
         uri, head = other.lines("BYE", response.cseq + 1, stack.via(flow, branch))
         bye = f"BYE {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
@@ -387,11 +388,6 @@ class Leg:
             self._success = b""
             self.generation += 1
             self.owner.unacknowledged(self, now)
-        elif cause is CANCEL_LOST and self.inviting is not None:
-            transaction, self.inviting = self.inviting, None
-            self.stack.forget(transaction)
-            self.end()
-            self.owner.timed_out(self, transaction, now)
 
     # -- being found ------------------------------------------------------------------------------------------------
 

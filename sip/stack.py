@@ -353,7 +353,8 @@ class Stack:
         kind = InviteServer if method == "INVITE" else NonInviteServer
         transaction = kind(self, key, self._answer_flow(request, flow), request, flow in self.kept)
         self.servers[key] = transaction
-        if request.get("max-forwards") == "0":  # RFC 3261 section 16.3: a B2BUA must not loop for ever either
+        if leg is None and method == "INVITE" and request.get("max-forwards") == "0":
+            # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
             self.reply(transaction, 483, now, tag=self.token())
         elif method == "CANCEL":
             self._cancel(transaction, request, branch, now)

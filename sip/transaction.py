@@ -7,10 +7,10 @@ knows one :class:`Layer` below (to send, to be woken, to be forgotten) and one u
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Protocol
 
-from sip.message import Request, Response
+from sip.message import Request, Response, parse
 from sip.rim import Flow
 from sip.timers import Deadlines, Timers
 
@@ -34,6 +34,7 @@ ACK: Final = "ACK"
 RESEND: Final = "timer A/E/G"
 TIMEOUT: Final = "timer B/F/H"
 ABSORBED: Final = "timer D/I/J/K/L/M"
+CANCEL_LOST: Final = "64*T1 after CANCEL"
 
 
 class Layer(Protocol):
@@ -170,6 +171,11 @@ class ClientTransaction(Transaction):
             self.flow = flow
             self.layer.send(flow, self.request)
 
+    def cancelled(self, now: float) -> None:
+        """A CANCEL was sent for this INVITE: what is not answered 64*T1 later is over (RFC 3261 section 9.1)."""
+        if not self.patient:
+            self._wake(self.layer.timers.lifetime, CANCEL_LOST, now)
+
     @property
     def answered(self) -> bool:
         """Whether a final response came, or the transaction timed out."""
@@ -215,6 +221,7 @@ class InviteClient(ClientTransaction):
         (CALLING, SUCCESS): (ACCEPTED, _accept),
         (CALLING, FAILURE): (COMPLETED, _reject),
         (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+        (PROCEEDING, CANCEL_LOST): (TERMINATED, ClientTransaction._time_out),
         (PROCEEDING, SUCCESS): (ACCEPTED, _accept),
         (PROCEEDING, FAILURE): (COMPLETED, _reject),
         (ACCEPTED, SUCCESS): (ACCEPTED, ClientTransaction._deliver),
@@ -236,11 +243,7 @@ class NonInviteClient(ClientTransaction):
         self.layer.send(self.flow, self.request)
 
     def _proceed(self, response: Response, now: float) -> None:
-        # the change of state annulled timers E and F: both go on (section 17.1.2.2)
-        if self.resends:
-            self._wake(self.layer.timers.t2, RESEND, now)
-        if not self.patient:
-            self._wake(self.layer.timers.lifetime, TIMEOUT, now)
+        self.generation -= 1  # timers E and F run on as they were set (section 17.1.2.2)
         self.user.responded(self, response, now)
 
     def _complete(self, response: Response, now: float) -> None:
@@ -379,19 +382,38 @@ class NonInviteServer(ServerTransaction):
 
 
 def _ack_of(invite: bytes, response: Response) -> bytes:
-    """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): same Request-URI, top Via, From, Call-ID, Route."""
+    """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): the To is that of the response."""
+    kept, _ = _copied(invite, "ACK")
+    kept.append(f"To: {response.get('to') or ''}")
+    return _joined("ACK", kept, response.cseq)
+
+
+def cancel_of(invite: bytes, lines: Iterable[str] = ()) -> bytes:
+    """The CANCEL for an INVITE (RFC 3261 section 9.1), with further header lines."""
+    kept, to = _copied(invite, "CANCEL")
+    kept.append(to)
+    kept.extend(lines)
+    return _joined("CANCEL", kept, parse(invite).cseq)
+
+
+def _copied(invite: bytes, method: str) -> tuple[list[str], str]:
+    """What both have of the INVITE: Request-URI, top Via, From, Call-ID, Routes; and the To line beside."""
     lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    uri = lines[0].split(" ", 2)[1]
-    kept = [f"ACK {uri} SIP/2.0"]
+    kept = [f"{method} {lines[0].split(' ', 2)[1]} SIP/2.0"]
+    to = ""
     via_taken = False
     for line in lines[1:]:
-        name = line[:6].partition(":")[0].lower()
+        name = line[:8].partition(":")[0].lower()
         if name == "via" and not via_taken:
             via_taken = True
             kept.append(line)
-        elif name in ("from", "route") or line[:8].lower() == "call-id:":
+        elif name in ("from", "route", "call-id"):
             kept.append(line)
-    number = response.cseq
-    to = response.get("to") or ""
-    kept += ["Max-Forwards: 70", f"To: {to}", f"CSeq: {number} ACK", "Content-Length: 0", "", ""]
-    return "\r\n".join(kept).encode("latin-1")
+        elif name == "to":
+            to = line
+    return kept, to
+
+
+def _joined(method: str, lines: list[str], cseq: int) -> bytes:
+    end = ["Max-Forwards: 70", f"CSeq: {cseq} {method}", "Content-Length: 0", "", ""]
+    return "\r\n".join([*lines, *end]).encode("latin-1")

@@ -1,0 +1,55 @@
+"""The values of RFC 3261 table 4, and the heap of deadlines."""
+
+from __future__ import annotations
+
+from sip.timers import Deadlines, Timers
+
+
+class Sleeper:
+    def __init__(self) -> None:
+        self.generation = 0
+        self.woken: list[tuple[str, float]] = []
+
+    def due(self, cause: str, now: float) -> None:
+        self.woken.append((cause, now))
+
+
+def test_base_values_are_those_of_table_4() -> None:
+    timers = Timers()
+    assert (timers.t1, timers.t2, timers.t4, timers.d, timers.lifetime) == (0.5, 4.0, 5.0, 32.0, 32.0)
+    assert Timers(t1=0.1).lifetime == 6.4
+
+
+def test_deadlines_fire_in_order_of_time_and_then_of_setting() -> None:
+    deadlines, sleeper = Deadlines(), Sleeper()
+    for at, cause in ((3.0, "c"), (1.0, "a"), (1.0, "b"), (9.0, "d")):
+        deadlines.set(at, sleeper, cause)
+    assert deadlines.next() == 1.0
+    deadlines.fire(3.0)
+    assert sleeper.woken == [("a", 3.0), ("b", 3.0), ("c", 3.0)]
+    assert deadlines.next() == 9.0 and len(deadlines) == 1
+
+
+def test_a_change_of_generation_annuls_what_was_set_before() -> None:
+    deadlines, sleeper = Deadlines(), Sleeper()
+    deadlines.set(1.0, sleeper, "old")
+    sleeper.generation += 1
+    deadlines.set(1.0, sleeper, "new")
+    deadlines.fire(1.0)
+    assert [cause for cause, _ in sleeper.woken] == ["new"]
+    assert deadlines.next() is None
+
+
+def test_what_is_set_while_firing_is_seen_in_the_same_turn() -> None:
+    deadlines = Deadlines()
+
+    class Chain(Sleeper):
+        def due(self, cause: str, now: float) -> None:
+            super().due(cause, now)
+            if cause == "first":
+                deadlines.set(1.5, self, "second")
+
+    chain = Chain()
+    deadlines.set(1.0, chain, "first")
+    deadlines.fire(2.0)
+    assert chain.woken == [("first", 2.0), ("second", 2.0)]
