@@ -2,10 +2,6 @@
 
 Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay FD SETTINGS``; FD is its end of a
 socket pair, over which the lines described in `gateway_agent.media.ports` go. It ends when the other end closes.
-
-Packets are taken only from the address that the session description announced. The port may be another one (a NAT,
-RFC 4961 not followed): the first packet's source is latched, once, until the description names another place. So a
-stranger can neither listen in nor speak.
 """
 
 from __future__ import annotations
@@ -25,8 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway_agent.media.ports import NOWHERE, Pair, RelaySettings
-
-Address = tuple[Any, ...]
+from gateway_agent.media.sockets import BoundPair, Port, bind, canonical, drain, forward
 
 COMMANDS_AT_ONCE = 32
 """Commands obeyed, and pairs bound, between two looks at the media: a thousand releases must not hold up a packet."""
@@ -35,118 +30,6 @@ RETRY_S = 5.0
 MAX_UNSENT = 1 << 20
 """Bytes not read by the agent, beyond which only what it needs for calls is said."""
 MAX_LINE = 1 << 20
-_EXPEDITED = 0xB8  # DSCP EF (RFC 4594 section 4.1) in the place of IPv4's TOS
-
-
-class Port:
-    """One bound port. What comes in leaves from ``peer`` towards its ``target``."""
-
-    __slots__ = (
-        "announced",
-        "any_source",
-        "budget",
-        "dropped",
-        "last_at",
-        "octets",
-        "packets",
-        "peer",
-        "receive",
-        "send",
-        "sock",
-        "source",
-        "target",
-    )
-
-    def __init__(self, sock: socket.socket, budget: int) -> None:
-        self.sock = sock
-        self.receive = sock.recvfrom_into
-        self.send = sock.sendto
-        self.peer: Port | None = None
-        self.announced: tuple[str, int] | None = None
-        self.any_source = False
-        self.source: Address | None = None
-        """Latched; None until the first packet."""
-        self.target: Address | None = None
-        self.budget = budget
-        self.packets = self.octets = self.dropped = 0
-        self.last_at: float | None = None
-
-    def point(self, remote: tuple[str, int] | None, any_source: bool) -> None:
-        """Take from and send to ``remote``. The same place again does not open the latch again."""
-        if remote is None:
-            self.announced = self.source = self.target = None
-        elif remote[0] in NOWHERE or remote[1] == 0:
-            self.target = None
-        else:
-            if (remote, any_source) != (self.announced, self.any_source):
-                self.announced, self.any_source, self.source = remote, any_source, None
-            self.target = self.source or remote
-
-    def latch(self, source: Address) -> bool:
-        """Whether to take a packet from ``source``, which is not the one latched."""
-        if self.source is not None or self.announced is None:
-            return False
-        if not self.any_source and source[0] != self.announced[0]:
-            return False
-        self.source = source
-        if self.target is not None:
-            self.target = source
-        return True
-
-
-def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
-    """Take one packet that is there and send it on."""
-    try:
-        size, source = port.receive(buffer)
-    except OSError:  # nothing there after all, or the word of an unreachable target
-        return
-    if source != port.source and not port.latch(source):
-        port.dropped += 1
-        return
-    port.packets += 1
-    port.octets += size
-    port.last_at = now
-    peer = port.peer
-    port.budget -= 1
-    if peer is None or peer.target is None or port.budget < 0:
-        port.dropped += 1
-        return
-    try:
-        peer.send(view[:size], peer.target)
-    except OSError:  # no route, or no room: the network would have lost it as well
-        port.dropped += 1
-
-
-class Ports:
-    """The two ports of a pair, and what is watched of it."""
-
-    __slots__ = ("other", "pair", "rtcp", "rtp", "told", "watched_from", "watched_s")
-
-    def __init__(self, pair: Pair, rtp: Port, rtcp: Port) -> None:
-        self.pair = pair
-        self.rtp = rtp
-        self.rtcp = rtcp
-        self.other: Ports | None = None
-        self.watched_s: float | None = None
-        self.watched_from = 0.0
-        self.told = False
-
-    def last_at(self) -> float:
-        """When media was last seen in either direction, or when watching began."""
-        there = self.other.rtp.last_at if self.other else None
-        return max(self.watched_from, self.rtp.last_at or 0.0, there or 0.0)
-
-    def connect(self, other: Ports) -> None:
-        self.disconnect()
-        other.disconnect()
-        for one, two in ((self, other), (other, self)):
-            one.other, one.rtp.peer, one.rtcp.peer = two, two.rtp, two.rtcp
-
-    def disconnect(self) -> None:
-        other, self.other = self.other, None
-        self.rtp.peer = self.rtcp.peer = None
-        if other is not None:
-            other.disconnect()  # which finds no one there to go on to but us
 
 
 class Stock:
@@ -157,34 +40,12 @@ class Stock:
     def __init__(self, address: str, cursor: int) -> None:
         self.address = address
         self.cursor = cursor
-        self.free: dict[Pair, Ports] = {}
+        self.free: dict[Pair, BoundPair] = {}
         self.tried = 0
         """Pairs found taken in a row."""
         self.retry_at = 0.0
         self.short = ""
         """What the agent was told of why there are no more."""
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """A socket for media. Raises `OSError`."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _EXPEDITED)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _EXPEDITED)
-        sock.bind((address, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def canonical(address: str, family: int) -> str:
-    """As the kernel writes it in a packet's source. Raises `OSError` when it is of another family."""
-    return socket.inet_ntop(family, socket.inet_pton(family, address))
 
 
 class Relay:
@@ -199,8 +60,8 @@ class Relay:
         self._first = first
         # Begun anywhere, so that two agents on one address meet seldom and a port is not soon used again.
         self._stocks = {a: Stock(a, random.randrange(self._pairs_in_range or 1)) for a in settings.addresses}
-        self._used: dict[Pair, Ports] = {}
-        self._watched: dict[Pair, Ports] = {}
+        self._used: dict[Pair, BoundPair] = {}
+        self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
         self._commands: deque[bytes] = deque()
         self._heard = b""
@@ -351,15 +212,15 @@ class Relay:
 
     # Ports
 
-    def _use(self, ports: Ports) -> None:
+    def _use(self, ports: BoundPair) -> None:
         """From now on its packets count; what came before belongs to an earlier call."""
         for port in (ports.rtp, ports.rtcp):
-            _drain(port)
+            drain(port)
             self._by_fd[port.sock.fileno()] = port
             self._epoll.register(port.sock.fileno(), select.EPOLLIN)
         self._used[ports.pair] = ports
 
-    def _bound(self, pair: Pair) -> Ports:
+    def _bound(self, pair: Pair) -> BoundPair:
         rtp = bind(pair.address, pair.port)
         try:
             rtcp = bind(pair.address, pair.port + 1)
@@ -367,7 +228,7 @@ class Relay:
             rtp.close()
             raise
         rate = self._settings.packets_per_s
-        return Ports(pair, Port(rtp, rate), Port(rtcp, rate))
+        return BoundPair(pair, Port(rtp, rate), Port(rtcp, rate))
 
     def _lacking(self, now: float) -> list[Stock]:
         ahead = self._settings.ahead
@@ -427,20 +288,10 @@ class Relay:
                 self._say({"is": "silent", "pairs": [ports.pair, ports.other.pair], "seconds": round(silent, 1)})
 
 
-def _count(ports: Ports, now: float) -> list[object]:
+def _count(ports: BoundPair, now: float) -> list[object]:
     port = ports.rtp
     silent = None if port.last_at is None else round(now - port.last_at, 3)
     return [ports.pair, port.packets, port.octets, port.dropped, silent]
-
-
-def _drain(port: Port) -> None:
-    """Drop what waits in a socket (its buffer holds some hundred packets)."""
-    buffer = bytearray(1)
-    for _ in range(1000):
-        try:
-            port.receive(buffer)
-        except OSError:
-            return
 
 
 def _raise_file_limit() -> None:
@@ -453,8 +304,9 @@ def _boottime() -> float:
 
 
 def main(argv: list[str]) -> None:
-    # The terminal's Ctrl-C is for the agent, which may have calls to end in good order first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first.
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
     _raise_file_limit()
     relay = Relay(RelaySettings.from_json(argv[2]), socket.socket(fileno=int(argv[1])), _boottime)
     gc.freeze()

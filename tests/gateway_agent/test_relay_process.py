@@ -67,6 +67,9 @@ def test_sessions_outlive_the_process_and_end_with_close(loop: Callable[[], asyn
             ports.connect(a, b)
             relay.flush()
             await crosses(phone, a, other)
+            os.kill(pid, signal.SIGTERM)
+            await crosses(other, b, phone)
+            assert relay.pid == pid
             os.kill(pid, signal.SIGKILL)
             assert await notices.get() == Ready(1)
             assert relay.pid != pid
