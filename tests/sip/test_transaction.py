@@ -84,7 +84,9 @@ class Below:
         return [at for at, _ in self.sent]
 
 
-def client(below: Below, method: str, flow: Flow = UDP, kept: bool = False, patient: bool = False) -> ClientTransaction:
+def client(
+    below: Below, method: str, flow: Flow = UDP, kept: bool = False, patient: bool = False
+) -> ClientTransaction:
     kind = InviteClient if method == "INVITE" else NonInviteClient
     made = kind(below, "k", flow, method, "z9hG4bK1", request(method), below, None, kept, patient)
     made.start(below.now)

@@ -1,0 +1,97 @@
+"""Dialog state: what a call is made again from."""
+
+from __future__ import annotations
+
+import pytest
+
+from sip.dialog import UAS, Dialog, DialogState, bare_uri, called_by, contact_uri, without_tag
+from sip.message import Request, Response, parse
+
+INVITE = (
+    b"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n"
+    b"Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\nRecord-Route: <sip:p3;lr>\r\n"
+    b'From: "A, B" <sip:a@x;user=phone>;x=1;tag=fa\r\nTo: <sip:b@x>\r\nCall-ID: c1\r\nCSeq: 4 INVITE\r\n'
+    b'Contact: "me" <sip:a@127.0.0.1:5070;transport=tcp>;expires=5\r\nContent-Length: 0\r\n\r\n'
+)
+
+
+def test_the_called_side_takes_the_routes_as_they_came() -> None:
+    request = parse(INVITE)
+    assert isinstance(request, Request)
+    state = called_by(request, "tb")
+    assert state == DialogState(
+        call_id="c1",
+        local_tag="tb",
+        remote_tag="fa",
+        local="<sip:b@x>",
+        remote='"A, B" <sip:a@x;user=phone>;x=1',
+        local_cseq=0,
+        remote_cseq=4,
+        target="sip:a@127.0.0.1:5070;transport=tcp",
+        route_set=("<sip:p1;lr>", "<sip:p2;lr>", "<sip:p3;lr>"),
+        direction=UAS,
+    )
+    assert Dialog(state).export() == state
+
+
+def test_the_calling_side_takes_them_in_reverse() -> None:
+    answer = parse(
+        INVITE.replace(b"INVITE sip:b@x SIP/2.0", b"SIP/2.0 200 OK").replace(b"To: <sip:b@x>", b"To: b;tag=tb")
+    )
+    assert isinstance(answer, Response)
+    dialog = Dialog(DialogState("c1", "fa", "", "<sip:a@x>", "<sip:b@x>", local_cseq=4, target="sip:b@x"))
+    dialog.establish(answer)
+    assert dialog.route_set == ("<sip:p3;lr>", "<sip:p2;lr>", "<sip:p1;lr>") and dialog.remote_tag == "tb"
+    uri, head = dialog.lines("BYE", 5, "Via: v")
+    assert uri == "sip:a@127.0.0.1:5070;transport=tcp"
+    assert head == (
+        "Via: v\r\nRoute: <sip:p3;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p1;lr>\r\n"
+        "From: <sip:a@x>;tag=fa\r\nTo: <sip:b@x>;tag=tb\r\nCall-ID: c1\r\nCSeq: 5 BYE\r\n"
+    )
+
+
+def test_a_strict_router_stands_in_the_request_uri() -> None:
+    state = DialogState(
+        "c", "l", "r", "<sip:a@x>", "<sip:b@x>", target="sip:t@y", route_set=("<sip:s>", "<sip:p;lr>")
+    )
+    uri, head = Dialog(state).lines("BYE", 1, "Via: v")
+    assert uri == "sip:s" and "Route: <sip:p;lr>\r\nRoute: <sip:t@y>\r\n" in head
+
+
+def test_the_mirror_of_a_mirror_is_the_same_dialog() -> None:
+    state = DialogState("c", "l", "r", "<sip:a@x>", "<sip:b@x>", 3, 9, "sip:t@y")
+    other = state.mirrored("sip:me@z")
+    assert (other.local_tag, other.local_cseq, other.target, other.direction) == ("r", 9, "sip:me@z", UAS)
+    assert other.mirrored("sip:t@y") == state
+
+
+@pytest.mark.parametrize(
+    "value, uri",
+    [
+        ("<sip:a@x;lr>;q=1", "sip:a@x;lr"),
+        ("sip:a@x;q=1", "sip:a@x"),
+        ('"a <b>" <sip:c@x>', "sip:c@x"),
+        ("Bob <sip:c@x>", "sip:c@x"),
+    ],
+)
+def test_the_uri_of_an_address(value: str, uri: str) -> None:
+    assert bare_uri(value) == uri
+
+
+@pytest.mark.parametrize(
+    "value, bare",
+    [
+        ("<sip:a@x>;tag=1", "<sip:a@x>"),
+        ("<sip:a@x>", "<sip:a@x>"),
+        ("<sip:a@x>;tag=1;y=2", "<sip:a@x>;y=2"),
+        ("<sip:a@x> ; tag=1", "<sip:a@x>"),
+        ("sip:a@x;tag=1", "sip:a@x"),
+    ],
+)
+def test_a_tag_is_taken_off(value: str, bare: str) -> None:
+    assert without_tag(value) == bare
+
+
+def test_no_contact_no_uri() -> None:
+    request = parse(INVITE.replace(b"Contact: ", b"X-Contact: "))
+    assert contact_uri(request) == ""
