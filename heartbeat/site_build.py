@@ -15,7 +15,7 @@ from heartbeat.site_check import complaints
 from heartbeat.site_lines import Group, Line, Route
 from heartbeat.site_read import BAD, SiteError, SiteSource, TableReader
 from heartbeat.site_values import Agent, Failover, Identity, Server, Site, Timing
-from heartbeat.site_words import Peer, Secret, Source
+from heartbeat.site_words import Api, Peer, Secret, Source
 
 NAMED: Mapping[str, type[Any]] = MappingProxyType(
     {"servers": Server, "agents": Agent, "lines": Line, "groups": Group}
@@ -33,7 +33,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             reader.unknown("", key, known)
     single = {key: reader.table(kind, tables.get(key, {}), key) for key, kind in SINGLE.items()}
     named = {key: reader.named(kind, tables.get(key, {}), key) for key, kind in NAMED.items()}
-    routes = _routes(reader, tables.get("routes", []))
+    routes = _read_routes(reader, tables.get("routes", []))
     _say_channels(reader, tables.get("lines", {}))
     # Cross references are looked at only among tables that could be read; what could not be read is no dangling name.
     whole = not any(value is BAD for value in single.values())
@@ -47,24 +47,28 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             agents=MappingProxyType(named["agents"]),
             lines=MappingProxyType(lines),
             groups=MappingProxyType(named["groups"]),
-            routes=routes,
+            routes=tuple(routes.values()),
             digest="",
             path=source.path.absolute(),
         )
         written = {key: frozenset(_table(tables.get(key))) for key in NAMED}
-        reader.complaints += complaints(site, written)
+        reader.complaints += complaints(site, written, tuple(routes))
     if reader.complaints:
         raise SiteError(reader.complaints)
     return dataclasses.replace(site, digest=digest(site))
 
 
 def digest(site: Site) -> str:
-    """Eight hex digits for what the site means: defaults filled in, secrets by their place, paths as written."""
+    """Eight hex digits for what the site means: defaults filled in, secrets by their place.
+
+    Directories and sockets are each machine's own affair and do not count.
+    """
     meaning = {
-        spec.name: _plain(getattr(site, spec.name), site.path.parent)
+        spec.name: _plain(getattr(site, spec.name))
         for spec in dataclasses.fields(site)
         if spec.name not in ("digest", "path")
     }
+    meaning["agents in order"] = list(site.agents)  # who votes, and how heartbeats count agents, depends on it
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -89,12 +93,13 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     return sentences
 
 
-def _routes(reader: TableReader, value: object) -> tuple[Route, ...]:
+def _read_routes(reader: TableReader, value: object) -> dict[int, Route]:
+    """The routes by their place in the file, counted from 1; those with errors are left out."""
     if not isinstance(value, list):
         reader.complain("routes", "must be written as [[routes]]")
-        return ()
-    read = [reader.table(Route, item, f"routes[{i}]") for i, item in enumerate(value, 1)]
-    return tuple(route for route in read if route is not BAD)
+        return {}
+    read = {i: reader.table(Route, item, f"routes[{i}]") for i, item in enumerate(value, 1)}
+    return {i: route for i, route in read.items() if route is not BAD}
 
 
 def _say_channels(reader: TableReader, lines: object) -> None:
@@ -122,23 +127,18 @@ def _numeric(peer: Peer) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         return None
 
 
-def _plain(value: object, base: Path) -> object:
+def _plain(value: object) -> object:
     if isinstance(value, Secret):
         return value.source
-    if isinstance(value, Path):
-        return _relative(value, base)
+    if isinstance(value, Path) or (isinstance(value, Api) and value.path):
+        return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         specs = [f for f in dataclasses.fields(value) if f.compare]
-        return {f.name: _plain(getattr(value, f.name), base) for f in specs}
+        return {f.name: _plain(getattr(value, f.name)) for f in specs}
     if isinstance(value, Mapping):
-        return {key: _plain(item, base) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item, base) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return str(value)
-    # A UNIX socket's path is a text in Api, absolute like the others.
-    return _relative(Path(value), base) if isinstance(value, str) and value.startswith(str(base)) else value
-
-
-def _relative(path: Path, base: Path) -> str:
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+    return value

@@ -17,11 +17,11 @@ LONGEST_SOCKET_PATH = 107
 WILD = ("0.0.0.0", "::")
 
 
-def complaints(site: Site, written: Mapping[str, frozenset[str]]) -> list[str]:
+def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> list[str]:
     """Every error across the tables of ``site``, in the order of the file.
 
     ``written`` holds the names that the file gives to each kind of table, those with errors of their own too: a
-    reference to such a one does not dangle.
+    reference to such a one does not dangle. ``places`` says which routes of the file those of ``site`` are.
     """
     return list(
         itertools.chain(
@@ -36,7 +36,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]]) -> list[str]:
             _unique_numbers(site),
             _forwarding(site),
             _groups(site, written),
-            _routes(site, written),
+            _routes(site, written, places),
         )
     )
 
@@ -140,8 +140,9 @@ def _programs(site: Site) -> list[Server | Agent]:
 def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint]) -> Iterator[str]:
     if program.api is not None and program.api.port and program.api_token is None:
         yield f"{place}.api_token: is missing: an API over TCP needs a token"
-    if len(program.api_address.path.encode()) > LONGEST_SOCKET_PATH:
-        yield f"{place}.api: is the path {program.api_address.path}, and a socket's has at most {LONGEST_SOCKET_PATH} bytes"
+    path = program.api_address.path
+    if len(path.encode()) > LONGEST_SOCKET_PATH:
+        yield f"{place}.api: is {path}, and the path of a socket has at most {LONGEST_SOCKET_PATH} bytes"
     if not program.advertise and any(endpoint.host in WILD for endpoint in endpoints):
         yield f"{place}.advertise: is missing: it listens at all addresses, so say which one others reach it at"
 
@@ -255,9 +256,9 @@ def _groups(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.weights: are only for hunt = "weight"'
 
 
-def _routes(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> Iterator[str]:
     whole: dict[str, int] = {}
-    for index, route in enumerate(site.routes, 1):
+    for index, route in zip(places, site.routes, strict=True):
         place = f"routes[{index}]"
         for key, names in (("to", route.to), ("from", route.source)):
             for name in names:

@@ -78,6 +78,8 @@ class TableReader:
             needed = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
             if needed and spec.name not in given:
                 given[spec.name] = self.complain(_dot(place, key), "is missing")
+            elif isinstance(spec.default, Path) and spec.name not in given:
+                given[spec.name] = self._path(str(spec.default))
         return BAD if any(item is BAD for item in given.values()) else kind(**given)
 
     def named(self, kind: type[Any], value: object, place: str) -> dict[str, Any]:

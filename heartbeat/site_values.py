@@ -261,10 +261,11 @@ class Site:
         return self.membership().quorum
 
     def membership(self, node: str = "") -> rules.Membership:
-        """The site as the votes see it; its capacity is that of the server ``node``, else of the main."""
+        """The site as the votes see it; its capacity is that of the server ``node``, else of the first."""
         timing, failover = self.timing, self.failover
         keys = (self.identity.key, self.identity.previous_key)
-        server = self.servers.get(node) or self.main
+        # While the file is being checked there may be no main, or no server at all.
+        server = self.servers.get(node) or next(iter(self.servers.values()), None)
         return rules.Membership(
             site=self.name,
             servers=tuple(rules.Server(s.name, s.role) for s in self.servers.values()),
@@ -289,7 +290,7 @@ class Site:
             on_lost_quorum=failover.on_lost_quorum,
             takeover_without_quorum=failover.takeover_without_quorum,
             config=self.digest,
-            capacity=server.capacity,
+            capacity=server.capacity if server is not None else 0,
             keys=tuple(key.value for key in keys if key is not None and key.value is not None),
         )
 
