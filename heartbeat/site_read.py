@@ -19,6 +19,7 @@ from heartbeat.site_words import Api, Secret, Within
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NUMBER = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
+NAME_SAID = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
 BAD: Any = object()
 """Stands for a value whose error is already written down."""
 
@@ -90,9 +91,7 @@ class TableReader:
         found = {}
         for name, item in value.items():
             if not NAME.fullmatch(name):
-                self.complain(
-                    _dot(place, name), "has a name that is not 1 to 32 letters, digits, underscores, dots or hyphens"
-                )
+                self.complain(_dot(place, name), f"has a name that is not {NAME_SAID}")
             elif (read := self.table(kind, item, _dot(place, name), name)) is not BAD:
                 found[name] = read
         return found
@@ -149,7 +148,7 @@ class TableReader:
         elif limit == "host" and value and not re.fullmatch(r"[0-9A-Za-z.:\[\]\-]{1,255}", value):
             return self.complain(place, f"must be a host, with or without a port, is {value!r}")
         elif limit == "name" and not NAME.fullmatch(value):
-            return self.complain(place, f"must be the name of a table of this file, is {value!r}")
+            return self.complain(place, f"must be {NAME_SAID}, is {value!r}")
         return value
 
     def _choice(self, choices: tuple[str, ...], value: object, place: str) -> Any:

@@ -191,7 +191,7 @@ class Agent:
 class Identity:
     """``[site]``: what all nodes of the site share."""
 
-    name: str
+    name: NameOf
     """The site's name, in every heartbeat."""
     key: Secret
     """The site key: signs heartbeats and state tokens. At least 16 bytes."""

@@ -1,0 +1,328 @@
+"""Every error of a site file: one sentence, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from heartbeat.site import SiteError, parse
+
+GOOD = """
+[site]
+name = "s"
+key = { env = "KEY" }
+[servers.m1]
+listen = "tcp:127.0.0.1:5061"
+sip = "udp:127.0.0.1:5060"
+beat = "udp:127.0.0.1:5062"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5061"
+sip = "udp:127.0.0.2:5060"
+beat = "udp:127.0.0.2:5062"
+[agents.a]
+sip = "udp:127.0.0.11:5060"
+[agents.b]
+sip = "udp:127.0.0.12:5060"
+[lines.t]
+kind = "trunk"
+agent = "a"
+channels = 3
+peer = "sip:127.0.0.21"
+[lines.p]
+kind = "phone"
+agent = "a"
+numbers = "1001"
+password = { env = "KEY" }
+[groups.g]
+lines = ["t", "p"]
+[[routes]]
+match = "0*"
+to = "t"
+[[routes]]
+match = "*"
+to = "g"
+"""
+TRUNK = '[lines.u]\nkind = "trunk"\nchannels = 1\npeer = "sip:127.0.0.22"\n'
+PHONE = '[lines.q]\nkind = "phone"\nagent = "a"\npassword = { env = "KEY" }\n'
+
+
+def errors(text: str) -> list[str]:
+    try:
+        parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})
+    except SiteError as error:
+        return list(error.complaints)
+    return []
+
+
+def test_the_good_one_is_good():
+    assert errors(GOOD) == []
+
+
+REPLACED = [
+    # One value
+    ("channels = 3", "channels = 0", "lines.t.channels: must be at least 1, is 0"),
+    ("channels = 3", "channels = 1_000_000", "lines.t.channels: must be at most 100000, is 1e+06"),
+    ("channels = 3", "channels = 1.5", "lines.t.channels: must be a whole number, is 1.5"),
+    ("channels = 3", "channels = true", "lines.t.channels: must be a whole number, is True"),
+    ("channels = 3", "channel = 3", "lines.t.channel: is not known: did you mean channels?"),
+    ("channels = 3", "", "lines.t.channels: is missing: say how many calls at once the trunk carries"),
+    ("channels = 3", 'channels = 3\ncps = "1"', "lines.t.cps: must be a number, is '1'"),
+    ("channels = 3", "channels = 3\ncps = nan", "lines.t.cps: must be a number, is nan"),
+    (
+        "channels = 3",
+        'channels = 3\nmedia = "proxy"',
+        "lines.t.media: must be direct or relay, is 'proxy'",
+    ),
+    ('kind = "trunk"', "", "lines.t.kind: is missing"),
+    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk or phone, is 7"),
+    ('name = "s"', "name = 7", "site.name: must be a text in quotes, is 7"),
+    ('name = "s"', 'name = "a b"', "site.name: must be 1 to 32 letters, digits, underscores, dots or hyphens"),
+    (
+        'key = { env = "KEY" }\n[s',
+        'key = { env = "KEY", file = "x" }\n[s',
+        'site.key: must be {env = "NAME"} or {file = "PATH"}, and nothing else',
+    ),
+    (
+        '"sip:127.0.0.21"',
+        '["sip:127.0.0.21", 7]',
+        "lines.t.peer[2]: must be a text in quotes, is 7",
+    ),
+    (
+        '"sip:127.0.0.21"',
+        '"127.0.0.21"',
+        "lines.t.peer: must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tcp, is '127.0.0.21'",
+    ),
+    (
+        'numbers = "1001"',
+        'numbers = ["1 1"]',
+        "lines.p.numbers: must be 1 to 64 letters, digits or any of + * # _ . ! -, is '1 1'",
+    ),
+    (
+        'listen = "tcp:127.0.0.1:5061"',
+        'listen = "udp:127.0.0.1:5061"',
+        "servers.m1.listen: must be TCP between agents and servers, is udp:127.0.0.1:5061",
+    ),
+    (
+        'beat = "udp:127.0.0.1:5062"',
+        'beat = "tcp:127.0.0.1:5062"',
+        "servers.m1.beat: must be UDP between servers, is tcp:127.0.0.1:5062",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = "udp:127.0.0.11:5060"\nadvertise = "x/y"',
+        "agents.a.advertise: must be a host, with or without a port, is 'x/y'",
+    ),
+    # What must be there
+    ('listen = "tcp:127.0.0.1:5061"', "", "servers.m1.listen: is missing: say where agents connect, like"),
+    ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),
+    ('sip = "udp:127.0.0.11:5060"', "", "agents.a.sip: is missing: say where its devices send requests"),
+    ('peer = "sip:127.0.0.21"', "", "lines.t.peer: is missing: say where the trunk's calls are sent"),
+    (
+        '"sip:127.0.0.21"',
+        '"sip:carrier.example"',
+        "lines.t.from: is missing: the peer is a name, so say which addresses its requests come from",
+    ),
+    (
+        '[agents.b]\nsip = "udp:127.0.0.12:5060"',
+        '[agents.b]\nsip = "udp:0.0.0.0:5060"',
+        "agents.b.advertise: is missing: it listens at all addresses, so say which one others reach it at",
+    ),
+    (
+        "[agents.b]",
+        '[agents.b]\napi = "tcp:127.0.0.1:8080"',
+        "agents.b.api_token: is missing: an API over TCP needs a token",
+    ),
+    ("[agents.b]", f'[agents.b]\napi = "unix:{"x" * 120}"', "agents.b.api: is /etc/xxxxxx"),
+    # Names
+    ('agent = "a"', 'agent = "aa"', "lines.t.agent: names aa, and there is no such agent: did you mean a?"),
+    ('to = "t"', 'to = "tt"', "routes[1].to: names tt, and there is no such line or group: did you mean t?"),
+    ('to = "t"', 'to = "t"\nfrom = "zz"', "routes[1].from: names zz, and there is no such line or group"),
+    (
+        "[agents.b]",
+        "[agents.m1]",
+        "agents.m1: has a name that is taken: servers.m1 is there too",
+    ),
+    ("[groups.g]", "[groups.p]", "groups.p: has a name that is taken: lines.p is there too"),
+    ("[groups.g]", '[groups."g h"]', "groups.g h: has a name that is not 1 to 32 letters, digits"),
+    # Servers and votes
+    ('role = "standby"', "", 'servers: must have exactly one with role = "main", have 2'),
+    (
+        '[servers.m1]\nlisten = "tcp:127.0.0.1:5061"',
+        '[servers.m1]\nrole = "standby"\nlisten = "tcp:127.0.0.1:5061"',
+        'servers: may have one with role = "standby", have 2',
+    ),
+    ("[site]", '[failover]\nvoters = ["a", "c"]\n[site]', "failover.voters: names c, and there is no such agent"),
+    ("[site]", '[failover]\nvoters = ["a", "a"]\n[site]', "failover.voters: names an agent twice"),
+    (
+        "[site]",
+        '[failover]\nvoters = ["a", "b", "c", "d", "e", "f", "g", "h"]\n[site]',
+        "failover.voters: may name at most 7 agents, names 8",
+    ),
+    (
+        "[site]",
+        "[failover]\nquorum = 1\n[site]",
+        "failover.quorum: must be over half of the 3 votes and not more than all, is 1",
+    ),
+    (
+        "[site]",
+        "[timing]\nlease = 1.0\n[site]",
+        "timing: lease is 1 s; to survive 2 lost beats it must be over 1.6 s",
+    ),
+    ("[site]", "[timing]\nmargin = 0.01\n[site]", "timing: margin is 0.01 s"),
+    ("[site]", "[timing]\ninterval = 0.01\n[site]", "timing.interval: must be at least 0.05, is 0.01"),
+    # Addresses
+    (
+        "udp:127.0.0.12:5060",
+        "udp:127.0.0.11:5060",
+        "agents.b.sip: listens at udp:127.0.0.11:5060, and agents.a.sip listens at udp:127.0.0.11:5060",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = ["udp:127.0.0.11:5060", "udp:0.0.0.0:5060"]\nadvertise = "127.0.0.11"',
+        "agents.a.sip: listens at udp:0.0.0.0:5060, and agents.a.sip listens at udp:127.0.0.11:5060",
+    ),
+    # Lines
+    (
+        "[agents.b]",
+        "[agents.b]\nrtp.ports = [30000, 20000]",
+        "agents.b.rtp.ports: must be a range of two ports at least, is 30000 to 20000",
+    ),
+    ("[agents.b]", "[agents.b]\nrtp.ports = 30000", "agents.b.rtp.ports: must be a list of 2, has 1"),
+    ("channels = 3", 'channels = 3\nuser = "x"', "lines.t.user: is only for phones"),
+    ("channels = 3", 'channels = 3\nreset_state = "out-of-service"', "lines.t.reset_state: is only for recovery ="),
+    (
+        "channels = 3",
+        "channels = 3\nsession_timer = { expires = 100, min_se = 200 }",
+        "lines.t.session_timer.expires: must be at least min_se, 200",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nregister = { registrar = "sip:x", user = "u", password = { env = "KEY" }, retry_most = 1 }',
+        "lines.t.register.retry_least: must not be over retry_most, 1",
+    ),
+    ("channels = 3", "channels = 3\nregister = 3", "lines.t.register: must be a table, is 3"),
+    ('numbers = "1001"', 'peer = "sip:127.0.0.1"', "lines.p.peer: is only for trunks"),
+    ('numbers = "1001"', 'from = "127.0.0.1"', "lines.p.from: is only for trunks"),
+    (
+        'agent = "a"\nnumbers = "1001"\npassword = { env = "KEY" }',
+        "",
+        "lines.p.agent: is missing: phones register with an agent",
+    ),
+    (
+        'numbers = "1001"\npassword = { env = "KEY" }',
+        "",
+        'lines.p.password: is missing: say where it is kept, like {env = "ALICE"}',
+    ),
+    (
+        'numbers = "1001"',
+        'numbers = "1001"\nforward.always = "1001"',
+        "lines.p.forward.always: goes in a ring, p to p",
+    ),
+    # Groups and routes
+    ('lines = ["t", "p"]', "lines = []", "groups.g.lines: must name a line"),
+    ('lines = ["t", "p"]', 'lines = ["t", "t"]', "groups.g.lines: names a line twice"),
+    ('lines = ["t", "p"]', 'lines = ["t", "g"]', "groups.g.lines: names g, and there is no such line"),
+    (
+        'lines = ["t", "p"]',
+        'lines = ["t", "p"]\nweights = { t = 1 }',
+        'groups.g.weights: are only for hunt = "weight"',
+    ),
+    (
+        'lines = ["t", "p"]',
+        'lines = ["t"]\nhunt = "weight"\nweights = { p = 1 }',
+        "groups.g.weights: names p, and there is no such line of the group",
+    ),
+    ('lines = ["t", "p"]', 'lines = ["t"]\nweights = 1', "groups.g.weights: must be a table, is 1"),
+    ('to = "t"', "", "routes[1].to: must name lines or groups, or the route must refuse, and not both"),
+    ('to = "t"', "refuse = 200", "routes[1].refuse: must be from 400 to 699, is 200"),
+    ('match = "0*"', 'match = "*"', "routes[2].match: is never used: routes[1] takes * already"),
+    ('match = "0*"', 'match = "0["', "routes[1].match: has a [ or ] without its partner: '0['"),
+    # Shapes
+    ("[agents.b]", "[agentz.b]", "agentz: is not known: did you mean agents?"),
+    ("[[routes]]", "[routes]", "is not TOML"),
+    ("[site]", "[zzz]\n[site]", "zzz: is not known: here can stand agents, failover, groups, lines"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), REPLACED)
+def test_one_error(old: str, new: str, complaint: str):
+    assert old in GOOD
+    assert any(complaint in error for error in errors(GOOD.replace(old, new, 1))), errors(GOOD.replace(old, new, 1))
+
+
+APPENDED = [
+    (TRUNK + 'media = "relay"', "lines.u.media: cannot be relay without an agent: media never passes a server"),
+    (
+        TRUNK + 'register = { registrar = "sip:x", user = "u", password = { env = "KEY" } }',
+        "lines.u.register: needs an agent, which keeps the registration",
+    ),
+    (
+        TRUNK + 'agent = "a"\nfrom = ["10.0.0.0/8", "127.0.0.0/24"]',
+        "lines.u.from: 127.0.0.0/24 overlaps 127.0.0.21 of lines.t",
+    ),
+    (PHONE + 'numbers = "1001"', "lines.q.numbers: 1001 is a number of lines.p already"),
+    (PHONE + 'user = "p"', "lines.q.user: p is the user of lines.p already"),
+    (
+        PHONE.replace("lines.q", "lines.r") + 'media = "relay"\n' + PHONE.replace('"a"', '"b"') + 'media = "relay"',
+        "agents.b.rtp.ports: overlap those of agents.a at 127.0.0.1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), APPENDED)
+def test_one_error_more(text: str, complaint: str):
+    assert errors(GOOD + text) == [complaint]
+
+
+def test_a_source_may_be_split_by_ports_and_agents():
+    ports = TRUNK.replace("channels", 'agent = "a"\nfrom = "127.0.0.21:5070"\nchannels')
+    first = GOOD.replace("channels = 3", 'channels = 3\nfrom = "127.0.0.21:5060"')
+    assert errors(first + ports) == []
+    assert errors(GOOD + TRUNK.replace("127.0.0.22", "127.0.0.21")) == []
+
+
+def test_two_servers_need_an_agent_and_one_server_an_odd_number():
+    head = GOOD[: GOOD.index("[agents.a]")]
+    assert "agents: are missing: two servers need one agent at least" in errors(head)[0]
+    one = GOOD[: GOOD.index("[servers.m2]")] + GOOD[GOOD.index("[agents.a]") :]
+    assert errors(one) == []
+    assert errors('failover.voters = ["a", "b"]\n' + one) == [
+        "failover.voters: must be an odd number, because the site has no stand-by that could vote too"
+    ]
+
+
+def test_own_trunks_need_a_place_for_their_requests():
+    text = GOOD.replace('sip = "udp:127.0.0.2:5060"\n', "") + TRUNK
+    assert errors(text) == [
+        "servers.m2.sip: is missing: there are trunks without an agent, whose requests come in there"
+    ]
+
+
+def test_all_errors_come_together_and_in_order():
+    text = GOOD.replace("channels = 3", "channels = 0").replace('to = "g"', 'to = "x"\nring = 0')
+    text = text.replace('match = "0*"', 'match = ""').replace('lines = ["t", "p"]', 'lines = ["t", "y"]')
+    assert errors(text) == [
+        "lines.t.channels: must be at least 1, is 0",
+        "routes[1].match: must be a pattern of 1 to 64 characters, is ''",
+        "routes[2].ring: must be at least 1, is 0",
+        "groups.g.lines: names y, and there is no such line",
+    ]
+
+
+def test_a_file_of_wrong_shapes():
+    assert errors("site = 1\nlines = 2\nroutes = 3\nservers = { m1 = 4 }") == [
+        "site: must be a table, is 1",
+        "servers.m1: must be a table, is 4",
+        "lines: must be a table of tables [lines.NAME]",
+        "routes: must be written as [[routes]]",
+    ]
+    assert errors("")[:2] == ["site.name: is missing", "site.key: is missing"]
+
+
+def test_a_place_with_an_error_makes_no_second_one():
+    # The agent is written, though wrong: that a line names it is no error.
+    assert errors(GOOD.replace("udp:127.0.0.11:5060", "sctp:127.0.0.11:5060")) == [
+        "agents.a.sip: must be like tcp:192.0.2.1:5061 or udp:[::1]:5060, is 'sctp:127.0.0.11:5060'"
+    ]
