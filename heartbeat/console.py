@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -38,6 +39,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class Program(click.Group):
     """A command line whose commands return their exit code, and which never shows a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added, which is that of their use."""
+        return list(self.commands)
 
     def main(
         self,
@@ -104,6 +109,23 @@ def agent_client(site: Site, name: str) -> Client:
     return Client(name, agent.api_address, agent.api_token)
 
 
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"{ctx.find_root().info_name} of holdfast {version()}")
+        ctx.exit()
+
+
+def version() -> str:
+    """The version of the product, as installed."""
+    try:
+        return metadata.version("holdfast")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+version_option = click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+)
 site_option = click.option(
     "--site", "site_path", metavar="FILE", envvar="HOLDFAST_SITE", help="The site file (or HOLDFAST_SITE)."
 )
@@ -182,6 +204,7 @@ def ask(question: str, sure: bool) -> None:
     if sure:
         return
     try:
+        click.echo()
         agreed = click.confirm(question)
     except click.Abort:
         if sys.stdin.isatty():

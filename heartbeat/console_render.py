@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn, TextIO
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -143,16 +143,43 @@ def bar(share: float, width: int = 20) -> Text:
     return Text("█" * full, style=style) + Text("░" * (width - full), style="dim")
 
 
+class _Grid:
+    """A table that draws its rule and its colours only on a terminal."""
+
+    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap_last: bool) -> None:
+        self._columns = columns
+        self._rows = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        self._wrap_last = wrap_last
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(
+            box=box.SIMPLE_HEAD if console.is_terminal else None,
+            header_style="bold",
+            border_style="dim",
+            pad_edge=False,
+            show_edge=False,
+            padding=(0, 1, 0, 0) if console.is_terminal else (0, 3, 0, 0),
+        )
+        for number, name in enumerate(self._columns, 1):
+            last = self._wrap_last and number == len(self._columns)
+            side: JustifyMethod = "right" if name.startswith(">") else "left"
+            table.add_column(
+                name.removeprefix(">"), justify=side, no_wrap=not last, overflow="fold" if last else None
+            )
+        for row in self._rows:
+            table.add_row(*row)
+        yield table
+
+
 def grid(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], empty: str = "") -> RenderableType:
     """A table. A column whose name begins with ``>`` is set flush right. Without rows the sentence ``empty``."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", border_style="dim", pad_edge=False, show_edge=False)
-    for name in columns:
-        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    if not table.row_count and empty:
-        return Text(empty, style="dim")
-    return table
+    rows = list(rows)
+    return _Grid(columns, rows, wrap_last=False) if rows or not empty else Text(empty, style="dim")
+
+
+def wide(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> RenderableType:
+    """A table whose last column has sentences that may run over several lines."""
+    return _Grid(columns, rows, wrap_last=True)
 
 
 def facts(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:

@@ -1,0 +1,199 @@
+"""``b2bua``: runs a call server of the site, and shows what the servers see. The verbs are in ``b2bua.cli_verbs``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from b2bua import cli_screens as screens
+from b2bua.cli_cdrs import cdrs
+from b2bua.cli_check import check
+from b2bua.cli_report import explanation_screen, report_screen
+from b2bua.cli_site import Found, active_client, find, first_that_knows
+from b2bua.cli_verbs import pause, readmit, reset, resume, switchover
+from heartbeat import console
+from heartbeat.console import (
+    Program,
+    Screen,
+    format_option,
+    limit_option,
+    node_option,
+    site_option,
+    version_option,
+    watch_option,
+)
+from heartbeat.console_client import ConsoleError, RefusedByProcess
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable.",
+)
+@version_option
+def main() -> None:
+    """Call servers of a site: run one, see them, move the active role between them."""
+
+
+@main.command()
+@site_option
+@click.option("--node", required=True, metavar="NODE", help="Which server of the site this is.")
+def run(site_path: str | None, node: str) -> int:
+    """Run a call server until SIGTERM. SIGHUP reads lines and routes again."""
+    site = console.open_site(site_path)
+    console.server_client(site, node)
+    from b2bua import server
+
+    return int(server.run(str(site.path), node) or 0)
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+def status(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
+    """The site: servers, agents, calls, lines, the last takeover, warnings."""
+    site = console.open_site(site_path)
+
+    def look() -> Screen:
+        found = find(site)
+        if node is None:
+            return Screen(_site_json(found), screens.site_screen(found), found.code)
+        own = console.server_client(site, node).view("status")
+        alone = Found(site, {node: own}, {})
+        return Screen(own, screens.site_screen(alone), alone.code)
+
+    return console.show(look, shape, watch)
+
+
+def _site_json(found: Found) -> dict[str, Any]:
+    silent = {node: {"error": because} for node, because in found.silent.items()}
+    return {
+        "site": found.site.name,
+        "active": found.active,
+        "epoch": found.best["epoch"],
+        "healthy": found.code == console.HEALTHY,
+        "warnings": found.warnings(),
+        "servers": {node: found.answers.get(node) or silent[node] for node in found.site.servers},
+    }
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+@limit_option(200)
+@click.option("--state", type=click.Choice(["dialing", "ringing", "talking", "held", "transferring", "ending"]))
+@click.option("--number", help="Part of the caller's or callee's number.")
+@click.option("--line", help="Of this trunk, phone or channel.")
+@click.option("--agent", help="Of this agent.")
+def calls(
+    site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
+) -> int:
+    """Calls at the active server, newest first."""
+    site = console.open_site(site_path)
+    params = {"limit": str(limit), **{name: value for name, value in filters.items() if value}}
+
+    def look() -> Screen:
+        page = active_client(site, node).view("calls", **params)
+        return Screen(page, screens.calls_screen(page))
+
+    return console.show(look, shape, watch)
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+@click.option("--agent", help="Of this agent.")
+@click.option("--line", help="This trunk or phone.")
+@click.option("--state", help="idle, ringing, active, held, ..., or 'out of service'.")
+def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
+    """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
+    site = console.open_site(site_path)
+    params = {name: value for name, value in filters.items() if value}
+
+    def look() -> Screen:
+        page = active_client(site, node).view("lines", **params)
+        out = any(not line["in_service"] for line in page["lines"])
+        return Screen(page, screens.lines_screen(page), console.DEGRADED if out else console.HEALTHY)
+
+    return console.show(look, shape, watch)
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+def agents(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
+    """Agents as the active server sees them. Exit code 1 when one is not reached."""
+    site = console.open_site(site_path)
+
+    def look() -> Screen:
+        client = active_client(site, node)
+        page = client.view("agents")
+        missing = any(not agent["reached"] for agent in page["agents"])
+        shown = screens.agents_screen(client.name, page["agents"])
+        return Screen(page, shown, console.DEGRADED if missing else console.HEALTHY)
+
+    return console.show(look, shape, watch)
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+@limit_option(50)
+def history(site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int) -> int:
+    """What the servers decided, and why, in the order of time."""
+    site = console.open_site(site_path)
+    return console.show(partial(_history, site, node, limit), shape, watch)
+
+
+def _history(site: Any, node: str | None, limit: int) -> Screen:
+    nodes = [node] if node else list(find(site).answers)
+    rows: list[Any] = []
+    for name in nodes:
+        page = console.server_client(site, name).view("history", limit=str(limit))
+        rows += [{"node": name, **row} for row in page["decisions"]]
+    rows.sort(key=lambda row: (row["at"], row["node"]))
+    rows = rows[-limit:]
+    return Screen({"decisions": rows}, screens.history_screen(rows))
+
+
+@main.command()
+@site_option
+@node_option
+@format_option
+@click.argument("about", metavar="CALL|EPOCH|takeover", default="takeover")
+@click.option("--calls", "with_calls", is_flag=True, help="With the verdict for each call of a takeover.")
+@limit_option(200)
+def explain(site_path: str | None, node: str | None, shape: str, about: str, with_calls: bool, limit: int) -> int:
+    """Why things are as they are: what happened to a call, or the report of a takeover.
+
+    A call is named by its id or the beginning of it; a takeover by its epoch, the last one by "takeover".
+    """
+    site = console.open_site(site_path)
+    if about == "takeover" or (about.isdigit() and len(about) < 7):
+        params = {"limit": str(limit)} if about == "takeover" else {"limit": str(limit), "epoch": about}
+        try:
+            report = first_that_knows(site, node, "report", **params)[1]
+        except RefusedByProcess as error:
+            raise ConsoleError(error.sentence, console.DEGRADED) from None
+        return console.show(lambda: Screen(report, report_screen(report, with_calls)), shape)
+    explanation = first_that_knows(site, node, "explain", id=about)[1]
+    return console.show(lambda: Screen(explanation, explanation_screen(explanation)), shape)
+
+
+for command in (check, cdrs, switchover, reset, pause, resume, readmit):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

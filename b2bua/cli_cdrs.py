@@ -1,0 +1,127 @@
+"""``b2bua cdrs``: the call records of both servers, one a call."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from b2bua.cdr import RESULTS, Cdr, merge_by_call
+from b2bua.cdr_store import read
+from heartbeat import console
+from heartbeat import console_render as look
+from heartbeat.console import Screen, format_option, limit_option, site_option
+from heartbeat.console_client import ConsoleError
+from heartbeat.console_render import NOTHING, clock, count, grid, several, span
+from heartbeat.site import Site
+
+
+def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """An instant: ISO 8601 in local time, ``14:30`` of today, or ``2h`` (``30s``, ``15m``, ``7d``) ago."""
+    if text is None:
+        return None
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text.strip()):
+        return time.time() - int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    today = f"{datetime.now():%Y-%m-%d}T" if re.fullmatch(r"\d\d:\d\d(:\d\d)?", text.strip()) else ""
+    try:
+        return datetime.fromisoformat(today + text.strip()).timestamp()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is no time; say 2026-01-31, '2026-01-31 14:30', 14:30, or 2h for two hours ago."
+        ) from None
+
+
+@click.command()
+@site_option
+@format_option
+@click.option(
+    "--since", callback=_moment, metavar="WHEN", help="Calls that started at or after: 2026-01-31, 14:30, or 2h ago."
+)
+@click.option("--until", callback=_moment, metavar="WHEN", help="Calls that started before.")
+@click.option("--from", "caller", help="Part of the caller's number.")
+@click.option("--to", "callee", help="Part of the callee's number.")
+@click.option("--result", type=click.Choice(RESULTS))
+@click.option("--all", "everything", is_flag=True, help="All of them, not only the last --limit.")
+@limit_option(50)
+def cdrs(
+    site_path: str | None,
+    shape: str,
+    since: float | None,
+    until: float | None,
+    caller: str | None,
+    callee: str | None,
+    result: str | None,
+    everything: bool,
+    limit: int,
+) -> int:
+    """Call records of both servers, merged so that a call has one."""
+    site = console.open_site(site_path)
+    records, missing = _read(site, since, until)
+    for sentence in missing:
+        click.echo(sentence, err=True)
+    found = [
+        record
+        for record in merge_by_call(records)
+        if (caller is None or caller in record.caller)
+        and (callee is None or callee in record.callee)
+        and (result is None or record.result == result)
+    ]
+    chosen = found if everything else found[-limit:]
+    value = {"cdrs": [_as_json(record) for record in chosen], "matched": len(found)}
+    code = console.DEGRADED if missing else console.HEALTHY
+    return console.show(lambda: Screen(value, _screen(chosen, found), code), shape)
+
+
+def _read(site: Site, since: float | None, until: float | None) -> tuple[list[Cdr], list[str]]:
+    """The records of all servers' directories, and a sentence for each directory that cannot be read."""
+    directories: dict[Path, str] = {}
+    for server in site.servers.values():
+        directories.setdefault(server.cdr_dir, server.name)
+    records: list[Cdr] = []
+    missing: list[str] = []
+    for directory, node in directories.items():
+        try:
+            records += read(directory, since, until)
+        except FileNotFoundError:
+            missing.append(
+                f"{node} has no call records here ({directory}); it wrote none yet, or on another machine."
+            )
+        except OSError as error:
+            missing.append(f"The call records of {node} in {directory} cannot be read: {error.strerror or error}.")
+    if len(missing) == len(directories):
+        raise ConsoleError("\n".join(missing))
+    return records, missing
+
+
+def _as_json(record: Cdr) -> dict[str, object]:
+    return {**record.to_json(), "writers": record.node.split("+")}
+
+
+def _screen(chosen: list[Cdr], found: list[Cdr]) -> RenderableType:
+    columns = (">Started", "From", "To", "Result", ">Talked", "Ended by", "Lines", "Written by", "Id")
+    both = sum("+" in record.node for record in found)
+    answered = sum(record.result == "answered" for record in found)
+    foot = [f"{several(len(found), 'call')}, {count(answered)} answered, {count(both)} written by both servers"]
+    if len(chosen) < len(found):
+        foot.append(f"the last {len(chosen)} are shown")
+    return look.page(grid(columns, map(_row, chosen), "No call records."), Text("; ".join(foot) + ".", "dim"))
+
+
+def _row(record: Cdr) -> list[str | Text]:
+    status = f" {record.status}" if record.status and record.result not in ("answered", "cancelled") else ""
+    return [
+        clock(record.started),
+        record.caller or NOTHING,
+        record.callee or NOTHING,
+        Text.assemble(look.coloured(record.result), status),
+        span(record.duration),
+        record.ended_by or NOTHING,
+        f"{record.caller_line or '?'} → {record.callee_line or '?'}",
+        Text(record.node.replace("+", " and "), "cyan" if "+" in record.node else ""),
+        record.id[:12],
+    ]

@@ -1,0 +1,128 @@
+"""What the servers of a site say together, judged: who is active, what is wrong, and the exit code for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE, server_client
+from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
+from heartbeat.console_render import listed
+from heartbeat.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The statuses of all servers of a site, asked at the same time."""
+
+    site: Site
+    answers: dict[str, Any]
+    """``ServerStatus`` by node, of those that answered."""
+    silent: dict[str, str]
+    """Why the others did not, by node."""
+
+    @property
+    def active(self) -> str:
+        """The active server, by its own word or by that of one that hears it; ``""`` when there is none."""
+        own = [status for status in self.answers.values() if status["state"] == "active"]
+        if own:
+            return str(max(own, key=lambda status: int(status["epoch"]))["node"])
+        heard = [peer for _, peer in self._peers() if peer["state"] == "active" and peer["reached"]]
+        return str(heard[0]["name"]) if heard else ""
+
+    @property
+    def best(self) -> Any:
+        """The status that knows most: the active server's, else that of the highest epoch."""
+        active = self.answers.get(self.active)
+        return active or max(self.answers.values(), key=lambda status: int(status["epoch"]))
+
+    def peer(self, name: str) -> Any | None:
+        """What another server says of server ``name``; None when nobody does."""
+        return next((peer for _, peer in self._peers() if peer["name"] == name), None)
+
+    def agent(self, name: str) -> dict[str, Any]:
+        """What each server says of an agent, by node."""
+        agents = {node: status["peers"] for node, status in self.answers.items()}
+        return {n: p for n, peers in agents.items() for p in peers if p["name"] == name and p["kind"] == "agent"}
+
+    def _peers(self) -> list[tuple[str, Any]]:
+        return [(n, p) for n, status in self.answers.items() for p in status["peers"] if p["kind"] == "server"]
+
+    def warnings(self) -> list[str]:
+        """All that an operator should know, one sentence each."""
+        said: list[str] = []
+        if not self.active:
+            said.append(_no_active(self))
+        for node, because in self.silent.items():
+            peer = self.peer(node)
+            if peer is None or not peer["reached"]:
+                said.append(because)
+        for node, status in self.answers.items():
+            said += [sentence if node == self.active else f"{node}: {sentence}" for sentence in status["warnings"]]
+            if status["paused"]:
+                said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
+        best = self.best
+        unheard = [p["name"] for p in best["peers"] if not p["reached"] and p["name"] not in self.silent]
+        if unheard:
+            said.append(f"{best['node']} does not reach {listed(unheard)}.")
+        drifting = [p["name"] for p in best["peers"] if p["drift"]]
+        if drifting:
+            said.append(f"{listed(drifting)} runs from another site file than {best['node']} ({best['config']}).")
+        return list(dict.fromkeys(said))
+
+    @property
+    def code(self) -> int:
+        """0 healthy, 1 degraded, 2 no active server."""
+        if not self.active:
+            return NO_ACTIVE
+        return DEGRADED if self.warnings() else HEALTHY
+
+
+def _no_active(found: Found) -> str:
+    states = {status["state"]: node for node, status in found.answers.items()}
+    if "taking-over" in states:
+        return f"No server is active: {states['taking-over']} is taking over."
+    if "holding" in states:
+        return f"No server is active: {states['holding']} has no lease; it serves on and ends nothing."
+    return "No server is active."
+
+
+def find(site: Site) -> Found:
+    """Ask all servers. Raises :class:`Unreachable` when none answers."""
+    asked = ask_all([server_client(site, node) for node in site.servers], "status")
+    answers = {node: answer for node, answer in asked.items() if not isinstance(answer, ConsoleError)}
+    silent = {node: answer.sentence for node, answer in asked.items() if isinstance(answer, ConsoleError)}
+    if not answers:
+        raise Unreachable("\n".join(["No server of the site answers.", *silent.values()]))
+    return Found(site, answers, silent)
+
+
+def active_client(site: Site, node: str | None) -> Client:
+    """The server to ask: ``node`` when said, else the active one.
+
+    Raises :class:`ConsoleError` (exit code 2) when none is active, or the active one cannot be asked from here.
+    """
+    if node is not None:
+        return server_client(site, node)
+    found = find(site)
+    if not found.active:
+        raise ConsoleError(_no_active(found) + " Say --node to ask one all the same.", NO_ACTIVE)
+    if found.active not in found.answers:
+        raise Unreachable(f"{found.active} is active, but: {found.silent[found.active]} Ask on its machine.")
+    return server_client(site, found.active)
+
+
+def first_that_knows(site: Site, node: str | None, page: str, **params: str) -> tuple[str, Any]:
+    """The page from the active server, or from the other one when the first knows nothing of it; with the node."""
+    if node is not None:
+        return node, server_client(site, node).view(page, **params)
+    found = find(site)
+    refusal: RefusedByProcess | None = None
+    for name in sorted(found.answers, key=lambda name: name != found.active):
+        try:
+            return name, server_client(site, name).view(page, **params)
+        except RefusedByProcess as error:
+            if error.status != 404:
+                raise
+            refusal = refusal or error
+    raise refusal or Unreachable("No server of the site answers.")

@@ -1,0 +1,234 @@
+"""The verbs of ``b2bua``: each shows what will happen, asks, and waits until it is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from b2bua.cli_screens import last_takeover, servers_table
+from b2bua.cli_site import Found, active_client, find
+from heartbeat import console
+from heartbeat import console_render as look
+from heartbeat.console import node_option, site_option, yes_option
+from heartbeat.console_client import Client, ConsoleError, Unreachable
+from heartbeat.console_render import count, listed, paper, several
+from heartbeat.site import Site
+
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(0.1, 86400), default=30.0, show_default=True, help="Seconds to wait for it."
+)
+
+
+@click.command()
+@site_option
+@click.option("--to", metavar="NODE", help="The server that shall be active; without it the other one.")
+@click.option("--force", is_flag=True, help="Without the votes of a quorum: take the agents that are reached.")
+@yes_option
+@timeout_option
+def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, timeout: float) -> int:
+    """Move the active role to the other server. No call is lost.
+
+    The active server releases the site and the other one takes it over. With --force the other one takes it without
+    asking the voters, for when no quorum can be reached; make sure first that the old one is really dead.
+    """
+    site = console.open_site(site_path)
+    before = find(site)
+    source, target = before.active, _target(before, to)
+    if not force and not source:
+        raise ConsoleError("No server is active, so none can release. If the other one is dead, say --force.", 2)
+    if source == target:
+        raise ConsoleError(f"{target} is active already; nothing is to be done.", console.HEALTHY)
+    if target not in before.answers:
+        raise Unreachable(before.silent[target])
+    if not force and source not in before.answers:
+        raise Unreachable(before.silent[source])
+    paper().put(_plan(before, source, target, force))
+    console.ask(f"Make {target} the active server?", sure)
+    asked = console.server_client(site, target if force else source)
+    answer = asked.command("switchover", {"to": target, **({"force": "yes"} if force else {})})
+    epoch = int(before.best["epoch"])
+    took = console.wait_until(
+        lambda: _moved(site, asked, answer, target, epoch), timeout, what=f"the switchover to {target}"
+    )
+    after = find(site)
+    paper().put(look.page(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
+    return after.code
+
+
+def _target(found: Found, to: str | None) -> str:
+    servers = found.site.servers
+    if to is not None:
+        console.server_client(found.site, to)
+        return to
+    if len(servers) != 2:
+        raise ConsoleError(
+            f"The site {found.site.name} has {several(len(servers), 'server')}: there is no other one."
+        )
+    if found.active:
+        return next(node for node in servers if node != found.active)
+    standing = [node for node in servers if node in found.answers]
+    if len(standing) != 1:
+        raise ConsoleError(f"Neither {listed(servers)} is active; say which one shall be: --to NODE.")
+    return standing[0]
+
+
+def _plan(found: Found, source: str, target: str, force: bool) -> RenderableType:
+    giving, taking = found.answers.get(source), found.answers[target]
+    calls = (giving or taking)["calls"]
+    agents = [peer for peer in taking["peers"] if peer["kind"] == "agent"]
+    missing = [peer["name"] for peer in agents if not peer["reached"]]
+    states = [f"{count(number)} {word}" for word, number in calls.items() if number and word != "total"]
+    epoch = int(found.best["epoch"])
+    warnings = list(taking["warnings"])
+    if force:
+        warnings.insert(
+            0, "Forced: no quorum is asked. If the other server still serves agents, both will act at once."
+        )
+    if missing:
+        warnings.append(f"{target} does not reach {listed(missing)}; their calls stay where they are until it does.")
+    return look.page(
+        Text("This will happen", "bold"),
+        look.facts(
+            [
+                ("Active", look.line(source or "none", "→", Text(target, "bold green"), gap=" ")),
+                ("Epoch", f"{epoch} → {epoch + 1}"),
+                (
+                    "Calls",
+                    f"{several(calls['total'], 'call')} carried over" + (f": {', '.join(states)}" if states else ""),
+                ),
+                ("Agents", f"{len(agents) - len(missing)} of {several(len(agents), 'agent')} reached by {target}"),
+            ]
+        ),
+        look.warnings(warnings) if warnings else None,
+    )
+
+
+def _moved(site: Site, asked: Client, answer: Any, target: str, old_epoch: int) -> tuple[bool, str]:
+    """Whether ``target`` leads in a newer epoch and all agents it reaches obey it, with a sentence."""
+    try:
+        progress = asked.view("progress", id=answer["id"])
+        if progress["state"] == "failed":
+            raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
+        said = str(progress["sentence"])
+    except Unreachable:
+        said = f"{asked.name} does not answer"
+    status = console.server_client(site, target).view("status")
+    if status["state"] != "active" or int(status["epoch"]) <= old_epoch:
+        return False, f"{target} is {status['state']} in epoch {status['epoch']}; {said}"
+    agents = [peer for peer in status["peers"] if peer["kind"] == "agent" and peer["reached"]]
+    behind = [peer["name"] for peer in agents if peer["obeys"] != target]
+    if behind:
+        return False, f"{target} is active; {several(len(behind), 'agent')} still to come: {listed(behind[:5])}"
+    return True, f"{target} is active in epoch {status['epoch']}, and {several(len(agents), 'agent')} obey it."
+
+
+def _before_and_after(before: Found, after: Found) -> RenderableType:
+    return look.page(
+        Text("Before", "bold"),
+        servers_table(before),
+        Text("After", "bold"),
+        servers_table(after),
+        last_takeover(after.best["last_takeover"]),
+        look.warnings(after.warnings()) if after.warnings() else None,
+    )
+
+
+@click.command()
+@site_option
+@node_option
+@click.argument("names", metavar="LINE...", nargs=-1, required=True)
+@click.option("--state", type=click.Choice(["idle", "out of service"]), default="idle", show_default=True)
+@yes_option
+@timeout_option
+def reset(
+    site_path: str | None, node: str | None, names: tuple[str, ...], state: str, sure: bool, timeout: float
+) -> int:
+    """End the calls on lines and put these into a state. "all" names every line of the site."""
+    site = console.open_site(site_path)
+    client = active_client(site, node)
+    if names != ("all",):
+        known = [*site.lines, *site.groups]
+        strange = [name for name in names if name.partition("/")[0] not in site.lines]
+        if strange:
+            raise ConsoleError(f"The site {site.name} has no line {listed(strange)}; it has {', '.join(known[:20])}.")
+    busy = _busy(client, names)
+    paper().put(
+        f"{listed(names)} {'becomes' if len(names) == 1 else 'become'} {state}; {several(busy, 'call')} will end."
+    )
+    console.ask("Reset now?", sure)
+    answer = client.command("reset", {"lines": ",".join(names), "state": state})
+    _await(client, answer, timeout)
+    return console.HEALTHY
+
+
+def _busy(client: Client, names: tuple[str, ...]) -> int:
+    if names == ("all",):
+        return int(client.view("status")["calls"]["total"])
+    return sum(int(client.view("calls", line=name, limit="1")["matched"]) for name in names)
+
+
+@click.command()
+@site_option
+@node_option
+def pause(site_path: str | None, node: str | None) -> int:
+    """Stop automatic takeovers and failbacks at both servers (or at --node), for maintenance."""
+    return _at_each(site_path, node, "pause")
+
+
+@click.command()
+@site_option
+@node_option
+def resume(site_path: str | None, node: str | None) -> int:
+    """Allow automatic takeovers and failbacks again."""
+    return _at_each(site_path, node, "resume")
+
+
+def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
+    site = console.open_site(site_path)
+    code = console.HEALTHY
+    for name in [node] if node else site.servers:
+        try:
+            answer = console.server_client(site, name).command(verb, {})
+            click.echo(f"{name}: {answer['sentence']}")
+        except Unreachable as error:
+            if node:
+                raise
+            click.echo(error.sentence, err=True)
+            code = console.DEGRADED
+    return code
+
+
+@click.command()
+@site_option
+@node_option
+@click.argument("agent")
+@yes_option
+@timeout_option
+def readmit(site_path: str | None, node: str | None, agent: str, sure: bool, timeout: float) -> int:
+    """Give the vote back to an agent that lost its epoch file."""
+    site = console.open_site(site_path)
+    console.agent_client(site, agent)
+    client = active_client(site, node)
+    voters = client.view("status")["voters"]
+    paper().put(
+        f"{agent} votes again under a new generation of the voters' list (now {voters['generation']}). "
+        f"Do this only when {agent} really runs anew with an empty file, and is not merely cut off."
+    )
+    console.ask(f"Readmit {agent}?", sure)
+    _await(client, client.command("readmit", {"agent": agent}), timeout)
+    return console.HEALTHY
+
+
+def _await(client: Client, answer: Any, timeout: float) -> None:
+    def look_again() -> tuple[bool, str]:
+        progress = answer if answer["state"] != "running" else client.view("progress", id=answer["id"])
+        if progress["state"] == "failed":
+            raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
+        of = f" ({progress['done']} of {progress['total']})" if progress["total"] else ""
+        return progress["state"] == "done", f"{progress['sentence']}{of}"
+
+    took = console.wait_until(look_again, timeout, what=f"{answer['verb']}")
+    click.echo(f"Done in {took:.1f} s: {look_again()[1]}")
