@@ -26,6 +26,7 @@ REFRESHED: Final = "refreshed"
 REMOVED: Final = "removed"
 EXPIRED: Final = "expired"
 
+RAN_OUT: Final = "the registration ran out"
 MAX_CONTACT: Final = 1024
 """Characters of one Contact; longer ones are refused, for they are kept."""
 
@@ -151,7 +152,7 @@ class Registrar:
             kept: list[Binding] = []
             for binding in self._bindings.get(name, ()):
                 if binding.expires_at <= now:
-                    changes.append(Change(EXPIRED, binding, "the registration ran out"))
+                    changes.append(Change(EXPIRED, binding, RAN_OUT))
                 else:
                     kept.append(binding)
             self._store(name, kept)
@@ -168,7 +169,8 @@ class Registrar:
         if not contacts:
             return self._answer(kept, f"told where {name} is", (), now)
         asked = self._asked(request, contacts)
-        changes: list[Change] = []
+        over = [binding for binding in self._bindings.get(name, ()) if binding.expires_at <= now]
+        changes = [Change(EXPIRED, binding, RAN_OUT) for binding in over]
         new: list[Binding] = []
         for contact, seconds in asked:
             if 0 < seconds < self.limits.min_expires:

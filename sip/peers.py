@@ -1,0 +1,243 @@
+"""Peers: whose request this is, judged by where it came from, and whether a peer is there (OPTIONS probing)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import ClassVar, Final
+
+from sip import headers
+from sip.errors import Misuse
+from sip.events import Ask
+from sip.message import Response
+
+UNKNOWN: Final = "unknown"
+UP: Final = "up"
+DOUBTFUL: Final = "doubtful"
+DOWN: Final = "down"
+
+ALIVE: Final = "alive"
+MISS: Final = "miss"
+GONE: Final = "gone"
+
+ANSWER_LIMIT: Final = 40.0
+"""Seconds after which an OPTIONS without any word of it is a miss; over 64*T1, so it hardly ever decides."""
+MAX_RETRY_AFTER: Final = 3600
+"""Seconds of Retry-After that are honoured at most."""
+
+
+class PeerIndex:
+    """Names by address: the exact address first, then the narrowest network."""
+
+    __slots__ = ("_exact", "_lengths", "_networks")
+
+    def __init__(self, peers: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """``peers`` are names with their addresses (``192.0.2.1``, ``2001:db8::1``) and networks (``10.0.0.0/8``).
+
+        Several names may share an address; they are found in the order given.
+
+        Raises:
+            Misuse: something is neither an address nor a network.
+        """
+        self._exact: dict[str, tuple[str, ...]] = {}
+        self._networks: dict[tuple[int, int, int], tuple[str, ...]] = {}
+        for name, places in peers:
+            for place in places:
+                self._add(name, place.strip())
+        lengths = {(version, length) for version, length, _ in self._networks}
+        self._lengths = sorted(lengths, key=lambda pair: -pair[1])
+
+    def find(self, host: str) -> tuple[str, ...]:
+        """The names that a numeric address belongs to; ``()`` for a stranger."""
+        found = self._exact.get(host)
+        if found is not None:
+            return found
+        try:
+            address = _plain(ip_address(host.partition("%")[0]))
+        except ValueError:
+            return ()
+        found = self._exact.get(str(address))
+        if found is not None:
+            return found
+        number = int(address)
+        for version, length in self._lengths:
+            if version == address.version:
+                found = self._networks.get((version, length, number >> (address.max_prefixlen - length)))
+                if found is not None:
+                    return found
+        return ()
+
+    def _add(self, name: str, place: str) -> None:
+        try:
+            network = ip_network(place.strip("[]"), strict=False)
+        except ValueError:
+            raise Misuse(f"{place!r} of {name} is neither an IP address nor a network such as 10.0.0.0/8") from None
+        if network.prefixlen == network.max_prefixlen:
+            key = str(_plain(network.network_address))
+            self._exact[key] = (*self._exact.get(key, ()), name)
+            return
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+            raise Misuse(f"{place!r} of {name}: write the network as IPv4")
+        number = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+        where = network.version, network.prefixlen, number
+        self._networks[where] = (*self._networks.get(where, ()), name)
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """IPv4 written as IPv6, as a dual-stack socket reports it, is IPv4."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """How a peer is watched. Times in seconds."""
+
+    interval: float = 30.0
+    """Between an answer and the next OPTIONS."""
+    retry: float = 5.0
+    """After a miss, until the peer is given up."""
+    misses: int = 3
+    """Misses in a row that take the peer out of service."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """A peer went out of service or came back."""
+
+    in_service: bool
+    because: str
+    at: float
+
+
+class Probe:
+    """Watches one peer with OPTIONS (RFC 3261 section 11). Until something is known, the peer is in service.
+
+    A timeout, a transport error and a 503 are misses; any other final answer says that somebody is there. A 503 with
+    Retry-After takes the peer out of service at once, for so long.
+    """
+
+    __slots__ = (
+        "_cseq", "_due_at", "_events", "_lines", "_misses", "_out", "_waiting", "because", "plan", "state", "uri",
+    )  # fmt: skip
+
+    def __init__(self, uri: str, local: str, call_id: str, tag: str, plan: ProbePlan | None = None) -> None:
+        """``uri`` is asked, ``local`` is our own URI for From."""
+        self.uri = uri
+        self.plan = plan or ProbePlan()
+        self.state = UNKNOWN
+        self.because = "not asked yet"
+        """What the state rests on, in a sentence."""
+        self._lines = (f"From: <{local}>;tag={tag}", f"To: <{uri}>", f"Call-ID: {call_id}", "Accept: application/sdp")
+        self._cseq = 0
+        self._misses = 0
+        self._waiting = False
+        self._due_at: float | None = None
+        self._out: list[Ask] = []
+        self._events: deque[PeerChanged] = deque()
+
+    @property
+    def in_service(self) -> bool:
+        return self.state != DOWN
+
+    def start(self, now: float) -> None:
+        """Begin, with an OPTIONS at once."""
+        if self._due_at is None:
+            self._ask(now)
+
+    def stop(self) -> None:
+        """Ask no more; the state stays as it is."""
+        self._due_at = None
+        self._waiting = False
+
+    def answered(self, response: Response, now: float) -> None:
+        """A response to the last OPTIONS; provisional ones and those to earlier ones change nothing."""
+        if not self._waiting or response.status < 200 or response.cseq != self._cseq:
+            return
+        if response.status != 503:
+            self._learn(ALIVE, f"{self.uri} answered {response.status}", now, self.plan.interval)
+            return
+        seconds = headers.retry_after(response.get("retry-after"))
+        if seconds:
+            self.turned_away(seconds, now)
+        else:
+            self._miss(f"{self.uri} answered 503", now)
+
+    def failed(self, because: str, now: float) -> None:
+        """The last OPTIONS had no answer, or could not be sent."""
+        if self._waiting:
+            self._miss(f"{self.uri}: {because}", now)
+
+    def turned_away(self, seconds: int, now: float) -> None:
+        """The peer asked, by a 503 to whatever request, to be left alone for so long (RFC 3261 section 21.5.4)."""
+        seconds = min(seconds, MAX_RETRY_AFTER)
+        self._learn(GONE, f"{self.uri} wants to be left alone for {seconds} s", now, max(1.0, float(seconds)))
+
+    def handle_timer(self, now: float) -> None:
+        if self._due_at is None or now < self._due_at:
+            return
+        if self._waiting:
+            self._miss(f"{self.uri}: no answer", now)
+        else:
+            self._ask(now)
+
+    def get_timer(self) -> float | None:
+        return self._due_at
+
+    def to_do(self) -> list[Ask]:
+        """The requests to send now; handed over."""
+        out, self._out = self._out, []
+        return out
+
+    def next_event(self) -> PeerChanged | None:
+        return self._events.popleft() if self._events else None
+
+    def _ask(self, now: float) -> None:
+        self._cseq += 1
+        self._waiting = True
+        self._due_at = now + ANSWER_LIMIT
+        self._out.append(Ask("OPTIONS", self.uri, (*self._lines, f"CSeq: {self._cseq} OPTIONS")))
+
+    def _miss(self, because: str, now: float) -> None:
+        self._misses += 1
+        last = self._misses >= self.plan.misses
+        count = "" if self._misses == 1 else f", {self._misses} times in a row"
+        wait = self.plan.interval if last else min(self.plan.retry, self.plan.interval)
+        self._learn(GONE if last else MISS, because + count, now, wait)
+
+    def _learn(self, cause: str, because: str, now: float, wait: float) -> None:
+        self._waiting = False
+        self._due_at = now + wait
+        self.because = because
+        self.state, action = self.TRANSITIONS[self.state, cause]
+        action(self, now)
+
+    def _forgive(self, now: float) -> None:
+        self._misses = 0
+
+    def _doubt(self, now: float) -> None:
+        """One miss changes nothing yet."""
+
+    def _give_up(self, now: float) -> None:
+        self._events.append(PeerChanged(False, self.because, now))
+
+    def _welcome(self, now: float) -> None:
+        self._misses = 0
+        self._events.append(PeerChanged(True, self.because, now))
+
+    TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Probe, float], None]]]] = {
+        (UNKNOWN, ALIVE): (UP, _welcome),
+        (UNKNOWN, MISS): (UNKNOWN, _doubt),
+        (UNKNOWN, GONE): (DOWN, _give_up),
+        (UP, ALIVE): (UP, _forgive),
+        (UP, MISS): (DOUBTFUL, _doubt),
+        (UP, GONE): (DOWN, _give_up),
+        (DOUBTFUL, ALIVE): (UP, _forgive),
+        (DOUBTFUL, MISS): (DOUBTFUL, _doubt),
+        (DOUBTFUL, GONE): (DOWN, _give_up),
+        (DOWN, ALIVE): (UP, _welcome),
+        (DOWN, MISS): (DOWN, _doubt),
+        (DOWN, GONE): (DOWN, _doubt),
+    }
