@@ -1,0 +1,30 @@
+# Each target installs what it needs on its first run: a virtual environment in .venv, Debian packages by apt.
+PYTHON ?= python3
+ARGS ?=
+PY := .venv/bin/python
+
+.PHONY: demo test check bench setup clean
+
+demo: .venv/installed
+	$(PY) examples/demo.py $(ARGS)
+
+test: .venv/installed
+	sh tools/setup.sh programs
+	$(PY) -m pytest -W error $(ARGS) tests
+
+check: .venv/installed
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict
+	$(PY) -m pytest -q -W error tests/test_layers.py
+
+bench: .venv/installed
+	$(PY) tests/bench/bench.py $(ARGS)
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml tools/setup.sh
+	sh tools/setup.sh python $(PYTHON)
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Installs what the targets of the Makefile need, once. It changes the system only by apt, and only where it must.
+#
+#   tools/setup.sh python [python3]   a virtual environment in .venv with this project and its tools
+#   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
+#
+# Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# apt_install PACKAGE... : as root or by sudo without a password; returns 1 where neither may be had.
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || return 1
+        as_root="sudo -n"
+    fi
+    say "installing $* by apt"
+    # The lists of a fresh machine are missing or old; a mirror that fails must not hide one that works.
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q update >&2 || true
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y \
+        --no-install-recommends "$@" >&2
+}
+
+set_up_python() {
+    python=$1
+    command -v "$python" >/dev/null || apt_install python3 python3-venv ||
+        fail "there is no $python: run 'apt-get install python3 python3-venv', or 'make PYTHON=/path/to/python3.11'"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$python is $("$python" -V 2>&1), but 3.11 or newer is needed: run 'make PYTHON=/path/to/python3.11'"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        apt_install python3-venv && "$python" -c 'import ensurepip, venv' ||
+            fail "$python cannot make virtual environments: run 'apt-get install python3-venv' as root"
+    fi
+    # One that was broken off half-way, or whose Python is gone, is made again.
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        say "making a virtual environment in .venv"
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
+    say "installing Python packages into .venv (a minute at the first time)"
+    for attempt in 1 2 3; do
+        if .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,check]' >&2; then
+            touch .venv/installed
+            say "ready"
+            return
+        fi
+        say "pip failed (attempt $attempt of 3)"
+        sleep 3
+    done
+    fail "the Python packages could not be installed: see pip's words above"
+}
+
+set_up_programs() {
+    if ! command -v sipp >/dev/null; then
+        apt_install sip-tester && command -v sipp >/dev/null ||
+            fail "the tests need SIPp: run 'apt-get install sip-tester' as root, then again"
+    fi
+}
+
+case ${1:-} in
+    python) set_up_python "${2:-python3}" ;;
+    programs) set_up_programs ;;
+    *) fail "say 'tools/setup.sh python' or 'tools/setup.sh programs'" ;;
+esac
