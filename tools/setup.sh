@@ -28,8 +28,10 @@ apt_install() {
 
 set_up_python() {
     python=$1
-    command -v "$python" >/dev/null || apt_install python3 python3-venv ||
-        fail "there is no $python: run 'apt-get install python3 python3-venv', or 'make PYTHON=/path/to/python3.11'"
+    if ! command -v "$python" >/dev/null; then
+        [ "$python" = python3 ] && apt_install python3 python3-venv && command -v python3 >/dev/null ||
+            fail "there is no $python: run 'apt-get install python3 python3-venv', or 'make PYTHON=/path/to/python3.11'"
+    fi
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$python is $("$python" -V 2>&1), but 3.11 or newer is needed: run 'make PYTHON=/path/to/python3.11'"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
