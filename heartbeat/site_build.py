@@ -44,7 +44,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             timing=single["timing"],
             failover=single["failover"],
             servers=MappingProxyType(named["servers"]),
-            agents=MappingProxyType(named["agents"]),
+            agents=MappingProxyType({name: _with_rtp(agent) for name, agent in named["agents"].items()}),
             lines=MappingProxyType(lines),
             groups=MappingProxyType(named["groups"]),
             routes=tuple(routes.values()),
@@ -118,6 +118,15 @@ def _with_sources(line: Line) -> Line:
         return line
     networks = [network for peer in line.peer if (network := _numeric(peer)) is not None]
     return dataclasses.replace(line, source=tuple(map(Source, dict.fromkeys(networks))))
+
+
+def _with_rtp(agent: Agent) -> Agent:
+    """An agent whose RTP relay is where its devices find it, unless the file says otherwise."""
+    rtp = agent.rtp
+    address = rtp.address or (agent.sip[0].host if agent.sip else "")
+    return dataclasses.replace(
+        agent, rtp=dataclasses.replace(rtp, address=address, advertise=rtp.advertise or agent.advertise)
+    )
 
 
 def _numeric(peer: Peer) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
-from heartbeat.site_words import Api, Secret, Within
+from heartbeat.site_words import Api, Secret, Within, figure
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NUMBER = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
@@ -70,7 +70,7 @@ class TableReader:
         given: dict[str, Any] = {}
         for key, item in value.items():
             if key in keys and not (name and key == "name"):
-                given[keys[key].name] = self.value(_hints(kind)[keys[key].name], item, _dot(place, key))
+                given[keys[key].name] = self.value(hints_of(kind)[keys[key].name], item, _dot(place, key))
             else:
                 self.unknown(place, key, [k for k in keys if not (name and k == "name")])
         if name:
@@ -139,10 +139,10 @@ class TableReader:
 
     def _limited(self, value: Any, limit: object, place: str) -> Any:
         if isinstance(limit, Within):
-            if limit.least is not None and value < limit.least:
-                return self.complain(place, f"must be at least {limit.least:g}, is {value:g}")
-            if limit.most is not None and value > limit.most:
-                return self.complain(place, f"must be at most {limit.most:g}, is {value:g}")
+            if value < limit.least:
+                return self.complain(place, f"must be at least {figure(limit.least)}, is {figure(value)}")
+            if value > limit.most:
+                return self.complain(place, f"must be at most {figure(limit.most)}, is {figure(value)}")
         elif limit == "number" and value and not NUMBER.fullmatch(value):
             return self.complain(place, f"must be 1 to 64 letters, digits or any of + * # _ . ! -, is {value!r}")
         elif limit == "host" and value and not re.fullmatch(r"[0-9A-Za-z.:\[\]\-]{1,255}", value):
@@ -218,7 +218,8 @@ def keys_of(kind: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     return _KEYS[kind]
 
 
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def hints_of(kind: type[Any]) -> dict[str, Any]:
+    """The types of the fields of a dataclass, with their limits."""
     if kind not in _HINTS:
         _HINTS[kind] = typing.get_type_hints(kind, include_extras=True)
     return _HINTS[kind]

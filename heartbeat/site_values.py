@@ -149,12 +149,12 @@ class Server:
 class Rtp:
     """``rtp`` of an agent: where its RTP relay receives."""
 
-    address: Host = "127.0.0.1"
-    """Numeric address to receive RTP at."""
+    address: Host = ""
+    """Numeric address to receive RTP at; left out: that of the first ``sip`` of the agent."""
     ports: tuple[Annotated[int, Within(1024, 65535)], Annotated[int, Within(1024, 65535)]] = (20000, 29999)
     """First and last port."""
     advertise: Host = ""
-    """Address to write into SDP, when it is another one (NAT)."""
+    """Address to write into SDP, when it is another one (NAT); left out: that of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Identity:
     key: Secret
     """The site key: signs heartbeats and state tokens. At least 16 bytes."""
     previous_key: Secret | None = None
-    """Still accepted while a key is changed."""
+    """Another key that is accepted, while the key is being changed."""
     realm: Host = ""
     """Realm and domain of phones; left out: the site's name."""
 

@@ -13,10 +13,15 @@ from typing import Annotated, NamedTuple
 
 
 class Within(NamedTuple):
-    """Limits of a number, both included; ``None`` for no limit."""
+    """Limits of a number, both included."""
 
-    least: float | None = None
-    most: float | None = None
+    least: float
+    most: float
+
+
+def figure(number: float) -> str:
+    """A number as people write it: no exponent, no needless decimals."""
+    return f"{number:.0f}" if number % 1 == 0 else f"{number:g}"
 
 
 Seconds = Annotated[float, Within(0, 86400)]

@@ -63,7 +63,7 @@ def test_the_good_one_is_good():
 REPLACED = [
     # One value
     ("channels = 3", "channels = 0", "lines.t.channels: must be at least 1, is 0"),
-    ("channels = 3", "channels = 1_000_000", "lines.t.channels: must be at most 100000, is 1e+06"),
+    ("channels = 3", "channels = 1_000_000", "lines.t.channels: must be at most 100000, is 1000000"),
     ("channels = 3", "channels = 1.5", "lines.t.channels: must be a whole number, is 1.5"),
     ("channels = 3", "channels = true", "lines.t.channels: must be a whole number, is True"),
     ("channels = 3", "channel = 3", "lines.t.channel: is not known: did you mean channels?"),
@@ -265,8 +265,12 @@ APPENDED = [
     (PHONE + 'numbers = "1001"', "lines.q.numbers: 1001 is a number of lines.p already"),
     (PHONE + 'user = "p"', "lines.q.user: p is the user of lines.p already"),
     (
-        PHONE.replace("lines.q", "lines.r") + 'media = "relay"\n' + PHONE.replace('"a"', '"b"') + 'media = "relay"',
-        "agents.b.rtp.ports: overlap those of agents.a at 127.0.0.1",
+        '[agents.c]\nsip = "udp:127.0.0.11:5070"\n'
+        + PHONE.replace("lines.q", "lines.r")
+        + 'media = "relay"\n'
+        + PHONE.replace('"a"', '"c"')
+        + 'media = "relay"',
+        "agents.c.rtp.ports: overlap those of agents.a at 127.0.0.11",
     ),
 ]
 

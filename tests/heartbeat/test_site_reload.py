@@ -1,0 +1,99 @@
+"""What a running node takes from a changed file, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from heartbeat.site import Site, parse
+from heartbeat.site_reload import reload_complaints
+
+TEXT = """
+[site]
+name = "s"
+key = { env = "OLD" }
+[timing]
+interval = 0.5
+[failover]
+failback = "stay"
+[servers.m1]
+listen = "tcp:127.0.0.1:5061"
+beat = "udp:127.0.0.1:5062"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5061"
+beat = "udp:127.0.0.2:5062"
+[agents.a]
+sip = "udp:127.0.0.11:5060"
+[agents.b]
+sip = "udp:127.0.0.12:5060"
+[lines.t]
+kind = "trunk"
+agent = "a"
+channels = 3
+peer = "sip:127.0.0.21"
+[[routes]]
+match = "0*"
+to = "t"
+"""
+
+
+def site(text: str = TEXT) -> Site:
+    return parse(text, Path("/etc/site.toml"), {"OLD": "the old key, long", "NEW": "the new key, long"})
+
+
+def complaints(old: str, new: str, node: str = "m1") -> list[str]:
+    assert old in TEXT
+    return reload_complaints(site(), site(TEXT.replace(old, new, 1)), node)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("channels = 3", "channels = 5"),
+        ('match = "0*"', 'match = "1*"'),
+        ('[[routes]]\nmatch = "0*"\nto = "t"', ""),
+        ('failback = "stay"', 'failback = "return"'),
+        ("interval = 0.5", "interval = 0.5\nhold_attempt = 4"),
+        ('listen = "tcp:127.0.0.1:5061"', 'listen = "tcp:127.0.0.1:5061"\ncapacity = 9'),
+        ("[lines.t]", '[lines.u]\nkind = "trunk"\nagent = "b"\nchannels = 1\npeer = "sip:127.0.0.2"\n[lines.t]'),
+        ('key = { env = "OLD" }', 'key = { env = "OLD" }\nprevious_key = { env = "NEW" }'),
+        ('key = { env = "OLD" }', 'key = { env = "NEW" }\nprevious_key = { env = "OLD" }'),
+        # Where devices reach an agent is no other node's affair.
+        ("udp:127.0.0.12:5060", "udp:127.0.0.13:5060"),
+    ],
+)
+def test_taken(old: str, new: str):
+    assert complaints(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "node", "place"),
+    [
+        ('name = "s"', 'name = "t"\nrealm = "s"', "m1", "site.name"),
+        ('name = "s"', 'name = "s"\nrealm = "r"', "m1", "site.realm"),
+        ('key = { env = "OLD" }', 'key = { env = "NEW" }', "m1", "site.key"),
+        ("interval = 0.5", "interval = 0.5\nt1 = 0.4", "m1", "timing.t1"),
+        ("interval = 0.5", "interval = 0.5\nmargin = 0.4", "a", "timing.margin"),
+        ('failback = "stay"', 'voters = ["a"]', "m1", "failover.voters"),
+        ('failback = "stay"', "generation = 2", "m1", "failover.generation"),
+        ("[agents.b]", '[agents.c]\nsip = "udp:127.0.0.13:5060"\n[agents.b]', "m1", "agents"),
+        ("tcp:127.0.0.1:5061", "tcp:127.0.0.1:5071", "m1", "servers.m1.listen"),
+        ("tcp:127.0.0.2:5061", "tcp:127.0.0.2:5071", "m1", "servers.m2.listen"),
+        ("tcp:127.0.0.2:5061", "tcp:127.0.0.2:5071", "a", "servers.m2.listen"),
+        ("udp:127.0.0.11:5060", "udp:127.0.0.11:5070", "a", "agents.a.sip"),
+        ('agent = "a"', 'agent = "b"', "m1", "lines.t"),
+    ],
+)
+def test_refused(old: str, new: str, node: str, place: str):
+    (sentence,) = complaints(old, new, node)
+    assert sentence.startswith(f"{place}: ")
+
+
+def test_a_changed_interval_is_told_with_what_follows_from_it():
+    assert [c.split(":")[0] for c in complaints("interval = 0.5", "interval = 0.25")] == [
+        "timing.interval",
+        "timing.lease",
+        "timing.margin",
+    ]
