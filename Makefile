@@ -1,4 +1,5 @@
 # Each target installs what it needs on its first run: a virtual environment in .venv, Debian packages by apt.
+# Demo and bench are silent but for their own output, so that ARGS='--format json' prints JSON only.
 PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
@@ -6,10 +7,10 @@ PY := .venv/bin/python
 .PHONY: demo test check bench setup clean
 
 demo: .venv/installed
-	$(PY) examples/demo.py $(ARGS)
+	@$(PY) examples/demo.py $(ARGS)
 
 test: .venv/installed
-	sh tools/setup.sh programs
+	@sh tools/setup.sh programs
 	$(PY) -m pytest -W error $(ARGS) tests
 
 check: .venv/installed
@@ -19,12 +20,12 @@ check: .venv/installed
 	$(PY) -m pytest -q -W error tests/test_layers.py
 
 bench: .venv/installed
-	$(PY) tests/bench/bench.py $(ARGS)
+	@$(PY) tests/bench/bench.py $(ARGS)
 
 setup: .venv/installed
 
 .venv/installed: pyproject.toml tools/setup.sh
-	sh tools/setup.sh python $(PYTHON)
+	@sh tools/setup.sh python $(PYTHON)
 
 clean:
 	rm -rf .venv build *.egg-info
