@@ -164,7 +164,7 @@ class _Grid:
             last = self._wrap_last and number == len(self._columns)
             side: JustifyMethod = "right" if name.startswith(">") else "left"
             table.add_column(
-                name.removeprefix(">"), justify=side, no_wrap=not last, overflow="fold" if last else None
+                name.removeprefix(">"), justify=side, no_wrap=not last, overflow="fold" if last else "ellipsis"
             )
         for row in self._rows:
             table.add_row(*row)
