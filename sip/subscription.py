@@ -93,7 +93,7 @@ class Subscriber:
 
     __slots__ = (
         "_deferred", "_due_at", "_events", "_expires", "_expires_at", "_failures", "_in_flight", "_matched",
-        "_notify_by", "_out", "_random", "_retry", "_tries", "because", "interest", "state",
+        "_notify_by", "_out", "_random", "_refreshed", "_retry", "_tries", "because", "interest", "state",
     )  # fmt: skip
 
     def __init__(self, interest: Interest, random: Random) -> None:
@@ -108,6 +108,7 @@ class Subscriber:
         self._notify_by: float | None = None
         self._in_flight = False
         self._deferred = False
+        self._refreshed = False
         self._failures = 0
         self._retry: float | None = None
         self._tries = 0
@@ -128,7 +129,7 @@ class Subscriber:
             return
         self._in_flight = False
         if response.status < 300:
-            if self.state in (ACTIVE, PENDING):
+            if self._refreshed:
                 self._failures = 0
             given = number(response.get("expires") or "")
             self._grant(self._expires if given is None else given, now)
@@ -166,7 +167,9 @@ class Subscriber:
         if state.state == "terminated":
             self._ended(state, now)
         else:
-            if state.expires is not None:
+            if state.expires is not None and (
+                self._expires_at is None or now + state.expires < self._expires_at - 2.0
+            ):
                 self._grant(state.expires, now)
             if not self._expires or self.state == LEAVING:
                 self._notify_by = now + TIMER_N  # another part is to come, and one that ends it
@@ -247,11 +250,13 @@ class Subscriber:
 
     def _open(self, now: float) -> None:
         self._tries = 0
+        self._refreshed = False
         self._notify_by = now + TIMER_N
         self._send(now)
 
     def _refresh(self, now: float) -> None:
         self._tries = 0
+        self._refreshed = True
         self._send(now)
 
     def _leave(self, now: float) -> None:
