@@ -68,8 +68,8 @@ class Event(NamedTuple):
     """Something that a user of the phone wants to know."""
 
     kind: str
-    """incoming, ringing, progress, answered, acknowledged, changed, info, refused, failed, cancelled, ended,
-    registered, unregistered."""
+    """incoming, ringing, progress, answered, acknowledged, changed, unchanged (a re-INVITE failed), info,
+    refused (by us), failed, cancelled, ended, registered, unregistered."""
     line: Line
     call: Call | None
     detail: str

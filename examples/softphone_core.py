@@ -242,6 +242,7 @@ class Softphone:
             call.status = status
             call.leg.reply(invite, status, now)
             self._end(call, now)
+            self.tell("refused", call.line, call, str(status), now)
 
     def cancel(self, call: Call, now: float) -> None:
         """Give up a call that was not answered yet."""
@@ -272,6 +273,7 @@ class Softphone:
         if call.state is TALKING:
             call.leg.send("BYE", (), b"", now)
             self._end(call, now)
+            self.tell("ended", call.line, call, "by us", now)
 
     def hang_up(self, call: Call, now: float) -> None:
         """Whatever ends the call in its state: BYE, CANCEL, or 603."""
@@ -627,7 +629,7 @@ class Softphone:
             call.wanted = None
             if status in (408, 481):  # section 12.2.1.2: the dialog is gone
                 self.bye(call, now)
-        self.tell("refused", call.line, call, str(status), now)
+        self.tell("unchanged", call.line, call, str(status), now)
 
     def _retarget(self, leg: Leg) -> None:
         """Over UDP, send to where the remote target or the first route is (section 12.2.1.1)."""

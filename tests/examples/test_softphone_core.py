@@ -87,6 +87,7 @@ def test_a_call_by_policy() -> None:
         ("alice", "ringing"),
         ("alice", "answered"),
         ("bob", "acknowledged"),
+        ("bob", "ended"),
         ("alice", "ended"),
     ]
     assert (call.answered_at, call.state, other.state) == (2.0, ENDED, ENDED)
