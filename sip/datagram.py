@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ _KNOWN_FLOWS: Final = 16_384
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 _MAX_WAITING: Final = 8 * 1024 * 1024
+_SO_MEMINFO: Final = 55  # Linux: nine 32-bit figures, the last one counts drops
 _SO_RCVBUFFORCE: Final = 33  # Linux: beyond net.core.rmem_max, for CAP_NET_ADMIN
 
 
@@ -118,6 +120,15 @@ class UdpListener:
             self._loop.add_writer(self._sock.fileno(), self._writable)
         except (OSError, OverflowError) as error:
             self._failed(remote, error)
+
+    @property
+    def overflows(self) -> int:
+        """Datagrams that the kernel dropped because we did not read them in time (0 where it cannot tell)."""
+        try:
+            memory = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
+        except OSError:
+            return 0
+        return int.from_bytes(memory[32:36], sys.byteorder)
 
     def close(self) -> None:
         """Stop listening; what waits is dropped."""

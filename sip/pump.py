@@ -165,6 +165,11 @@ class Pump:
         longest, self._longest = self._longest, 0.0
         return longest
 
+    def figures(self) -> dict[str, float]:
+        """The state of the rim by name, in counts, bytes and seconds: for a status page. The stall is not taken."""
+        own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._longest}
+        return own | {"longest_collection_s": self._garbage.longest_s} | self.transport.figures()
+
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """For the transport."""
         self.inputs += 1

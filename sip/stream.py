@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 HANDED: Final = 256 * 1024
 """Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
-_READ: Final = 128 * 1024
+_READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
 
 CONNECTING: Final = "connecting"
 OPEN: Final = "open"
@@ -226,6 +226,8 @@ def tune(sock: socket.socket) -> None:
         ("TCP_KEEPIDLE", 30),
         ("TCP_KEEPINTVL", 10),
         ("TCP_KEEPCNT", 3),
+        # Else what was sent to a peer that vanished is repeated for a quarter of an hour before it counts as lost.
+        ("TCP_USER_TIMEOUT", 30_000),
         # Without it megabytes of answers may stand in the kernel before a beat.
         ("TCP_NOTSENT_LOWAT", _UNSENT),
     ):

@@ -124,6 +124,12 @@ class Transport:
         """How many connections there are."""
         return len(self._streams)
 
+    def figures(self) -> dict[str, int]:
+        """Counts since the start, and what is there now, by name: for a status page."""
+        overflows = sum(listener.overflows for listener in self._udp.values())
+        now = {"udp_overflows": overflows, "streams": len(self._streams), "stream_bytes_waiting": self.waiting}
+        return self.counters.as_dict() | now
+
     def send(self, action: Send) -> None:
         """Write to a flow. Streams write at `flush`; a flow that is not there (any more) is counted."""
         flow = action.flow

@@ -126,7 +126,8 @@ def test_a_batch_is_answered_in_one_round(factory: Factory) -> None:
             assert [await r.answer() for _ in range(200)] == [b"%d" % number for number in range(200)]
             assert r.events == [b"%d" % number for number in range(200)]
             assert max(r.core.rounds) > 1
-            assert r.pump.inputs == 200
+            assert r.pump.figures()["inputs"] == 200
+            assert r.pump.figures()["failures"] == 0
 
     run(factory, main())
 

@@ -243,3 +243,17 @@ def test_listeners_are_read_with_a_sentence(factory: Factory, text: str, sentenc
 def test_listeners_are_read(factory: Factory) -> None:
     assert Endpoint.parse("tcp:[::1]:5060") == Endpoint("tcp", "::1", 5060, "[::1]:5060")
     assert Endpoint.parse("udp:127.0.0.1:5060") == Endpoint("udp", "127.0.0.1", 5060, "127.0.0.1:5060")
+
+
+def test_what_the_kernel_dropped_is_told(factory: Factory) -> None:
+    async def main() -> None:
+        with Side(UDP) as side, plain() as peer:
+            at = side.transport.address(UDP)
+            for _ in range(1000):
+                peer.sendto(b"." * 60_000, at)  # more than the receive buffer, and nobody reads
+            overflows = side.transport.figures()["udp_overflows"]
+            await until(lambda: len(side.seen.received) + overflows >= 1000)
+            assert 0 < overflows < 1000
+            assert len(side.seen.received) + overflows == 1000
+
+    run(factory, main())
