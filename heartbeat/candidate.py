@@ -1,0 +1,391 @@
+"""The stand-by's half of a server: watch, ask around, and win an epoch. ``Member`` adds what a ruler does.
+
+Watching has no effects; ``_act`` has. While our own clock is suspect only the first half runs.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import detector as d
+from .beat import ACTIVE, AS_IF_RELEASED, FIRST, GRANT, HOLDING, LEFT, PREVOTE, QUERY, READY, STANDBY, Beat, BeatError
+from .campaign import CANVASS, CLAIM, WON, Campaign
+from .campaign import READY as PREPARED
+from .decision import What
+from .detector import Detector, Judgement, Lateness
+from .membership import Membership
+from .node import Node
+from .proof import VoterList
+from .vote import Kept
+
+
+@dataclass(slots=True)
+class Peer:
+    """What is known of another server."""
+
+    state: str = ""
+    heard_at: float = float("-inf")
+    well_since: float | None = None
+    """Since when it has been heard without a gap."""
+    reach: int = 0
+    """Bitmap of the agents that it reaches."""
+    beat: Beat | None = None
+    """The last one."""
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """What was learnt from all messages, whoever sent them."""
+
+    epoch: int = 0
+    """The highest epoch that somebody is known to rule or to have ruled by proof."""
+    holder: str = ""
+    promise: int = 0
+    """The highest epoch that anybody is known to have promised."""
+    changed_at: float = float("-inf")
+    """When another server took over by itself."""
+    answered: dict[str, float] = field(default_factory=dict)
+    """Agent -> when it last answered."""
+    generations: dict[str, int] = field(default_factory=dict)
+    """Node -> the list of voters that it lives by."""
+    mute: set[str] = field(default_factory=set)
+    """Voters that said they have no vote."""
+    seated: set[str] = field(default_factory=set)
+    """Voters that were seen with a vote."""
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+class Candidate(Node):
+    """A server as long as it does not rule."""
+
+    state = STANDBY
+
+    def __init__(self, name: str, membership: Membership, kept: Kept, rng: random.Random, now: float) -> None:
+        super().__init__(name, membership, kept, now)
+        self.rng = rng
+        self.known = Knowledge(epoch=kept.ruler.epoch, promise=kept.promise)
+        self.peers = {server: Peer() for server in membership.server_names if server != name}
+        self.paused = False
+        self.detector = Detector(membership.timing, now)
+        self.lateness = Lateness(membership.timing)
+        self.campaign: Campaign | None = None
+        self._released = 0
+        """The highest epoch of ours that we let go of."""
+        self._query_at = now
+        timing = membership.timing
+        bias = 0.0 if name == membership.preferred else timing.silence + 2 * timing.interval
+        self._start_at = now + timing.interval + bias
+        self._no_list_said = False
+
+    # who is who
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other servers."""
+        return tuple(self.peers)
+
+    @property
+    def quorum(self) -> int:
+        """How many voters of the list that we live by decide."""
+        voters = self.voter.kept.voters
+        return max(voters.quorum, min(self.membership.quorum_wanted, len(voters.names)))
+
+    def _nobody_heard(self) -> bool:
+        return not self.detector.subject
+
+    # watching
+
+    def _learn(self, beat: Beat, now: float) -> None:
+        """Everything that any message teaches, before it is acted on."""
+        known, node = self.known, beat.node
+        known.promise = max(known.promise, beat.promise, beat.floor)
+        if beat.config and known.configs.get(node) != beat.config:
+            known.configs[node] = beat.config
+            if self.membership.config and beat.config != self.membership.config:
+                self._decide(
+                    What.DRIFT,
+                    f"{node} runs from another site file ({beat.config}, ours is {self.membership.config})",
+                    now,
+                    node=node,
+                )
+        if node in self.peers:
+            known.generations[node] = beat.voters
+            self._learn_server(beat, now)
+        elif beat.re is not None:
+            known.generations[node] = beat.voters
+            known.answered[node] = now
+            self._rules(beat.epoch, beat.holder, now)
+            if beat.holder and beat.heard is not None and beat.holder == self.detector.subject:
+                self.detector.witness(node, beat.heard, now)
+        if "mute" in beat.flags:
+            if node not in known.mute and known.epoch:
+                known.mute.add(node)
+                self._decide(What.NO_VOTE, f"{node} has no vote: it has no epoch file of its own", now, node=node)
+        elif beat.re is not None and node in self.voter.kept.voters.names:
+            known.mute.discard(node)
+            known.seated.add(node)
+
+    def _learn_server(self, beat: Beat, now: float) -> None:
+        peer = self.peers[beat.node]
+        gap = now - peer.heard_at > 3 * max(self.membership.timing.slow_interval, self.membership.timing.interval)
+        if gap or peer.well_since is None or beat.state == LEFT or peer.state != beat.state:
+            peer.well_since = now
+        peer.state, peer.heard_at, peer.beat = beat.state, now, beat
+        if beat.reach:
+            peer.reach = _bitmap(beat.reach)
+        if beat.state in (ACTIVE, HOLDING):
+            self._rules(beat.epoch, beat.node, now)
+        elif beat.holder and beat.holder != beat.node:
+            self._rules(beat.epoch, beat.holder, now)
+        if beat.node == self.detector.subject:
+            self._judged(self.detector.hear(beat.state, now), now)
+
+    def _rules(self, epoch: int, holder: str, now: float) -> None:
+        """Somebody says that ``holder`` rules under ``epoch``."""
+        known = self.known
+        if not holder or epoch < known.epoch or (epoch == known.epoch and holder == known.holder):
+            return
+        before = known.holder
+        known.epoch, known.holder = epoch, holder
+        if holder != self.name:
+            if before and before != holder and not (before == self.name and self._released):
+                known.changed_at = now
+            self.detector.watch(holder, now)
+        self._overruled(epoch, holder, now)
+
+    def _overruled(self, epoch: int, holder: str, now: float) -> None:
+        """``holder`` is known to rule under ``epoch``, perhaps above us."""
+        raise NotImplementedError
+
+    def _judged(self, judgement: Judgement | None, now: float) -> None:
+        if judgement is not None:
+            self._decide(What(judgement.state), judgement.because, now, node=self.detector.subject)
+
+    def _watch(self, due_at: float, now: float) -> None:
+        """The half that gathers evidence."""
+        if self.lateness.tick(due_at, now):
+            self.detector.excuse(now)
+            self._decide(
+                What.WATCHING,
+                f"{self.name} only watches for {self.membership.timing.lease_time:g} s:"
+                f" its own timer came {now - due_at:.1f} s late",
+                now,
+            )
+        if self.state != STANDBY:
+            return
+        self._judged(self.detector.judge(now), now)
+        if self.detector.state == d.SUSPECT and now >= self._query_at:
+            self._query_at = now + self.membership.timing.interval
+            for node in (*self.others, *self.membership.agents):
+                self._ask(node, QUERY, now)
+
+    # acting
+
+    def _act(self, now: float) -> None:
+        """The half that asks for votes when there is reason to."""
+        if self.state != STANDBY or self.campaign is not None or self.paused or self.lateness.watching(now):
+            return
+        watched, state = self.detector.subject, self.detector.state
+        if self._nobody_heard():
+            if now >= self._start_at and not self.membership.alone:
+                self._start_campaign(f"{self.name} hears nobody who rules", now)
+        elif state == d.DEAD:
+            self._start_campaign(f"{watched} is dead", now)
+        elif state == d.LEFT and now >= self._start_at:
+            self._start_campaign(f"{watched} has left", now)
+
+    def _start_campaign(self, because: str, now: float, planned: bool = False) -> None:
+        voters = self.voter.kept.voters
+        if not voters.names:
+            if not self._no_list_said:
+                self._no_list_said = True
+                self._decide(
+                    What.REFUSED,
+                    f"{self.name} cannot ask for votes: it knows no list of voters; `b2bua init` says that the site"
+                    f" starts for the first time",
+                    now,
+                )
+            return
+        slack = 0.0
+        if self._nobody_heard() and self.name != self.membership.preferred:
+            slack = self.membership.timing.interval
+        self.campaign = Campaign(because, voters, self.quorum, self.membership.agents, now, planned, slack)
+        self._decide(What.ASKING, f"{self.name} asks for votes: {because}", now)
+        self._canvass(now)
+
+    def _next_term(self) -> int:
+        kept = self.voter.kept
+        return max(self.known.epoch, self.known.promise, kept.promise, kept.ruler.epoch) + 1
+
+    def _unanimous(self, now: float) -> bool:
+        """Whether ``hold_down`` asks for every voter's yes."""
+        automatic = self.state == STANDBY and self.campaign is not None and not self.campaign.planned
+        return automatic and now < self.known.changed_at + self.membership.timing.hold_down
+
+    def _canvass(self, now: float) -> None:
+        campaign = self.campaign
+        assert campaign is not None
+        campaign.voters, campaign.quorum = self.voter.kept.voters, self.quorum
+        campaign.begin(CANVASS, self._next_term(), now)
+        campaign.retry_at = now + self.membership.timing.interval * (1 + 0.1 * self.rng.random())
+        ask = self._poll(PREVOTE, now)
+        if ask is not None:
+            judgement = self.voter.judge(ask, now)
+            if judgement:
+                campaign.yes.add(self.name)
+            else:
+                campaign.nos[self.name] = replace(ask, no=judgement.no, wait=judgement.wait)
+        self._count_prevote(now)
+
+    def _poll(self, kind: str, now: float) -> Beat | None:
+        """Ask every voter; the question to ourselves, when we vote, is given back instead of sent."""
+        campaign = self.campaign
+        assert campaign is not None
+        kept = self.voter.kept
+        flags = (*((FIRST,) if kept.first else ()), *((AS_IF_RELEASED,) if campaign.planned else ()))
+        fields: dict[str, Any] = {"term": campaign.term, "list": campaign.voters.text, "flags": flags}
+        for voter in campaign.voters.names:
+            if voter != self.name and voter not in campaign.grants:
+                campaign.asked(self._ask(voter, kind, now, **fields).seq, voter, now)
+        if self.name not in campaign.voters.names or self.name in campaign.grants:
+            return None
+        return self.stamp(self.name, now, kind=kind, **fields)
+
+    def _voted(self, answer: Beat, now: float) -> None:
+        """A voter answered a pre-vote or a claim."""
+        campaign = self.campaign
+        if answer.no == "voters":
+            self._learn_list(answer, now)
+        if campaign is None:
+            return
+        campaign.answered(answer, now)
+        if campaign.phase == CANVASS:
+            self._count_prevote(now)
+        elif campaign.phase == CLAIM:
+            self._count_grants(now)
+
+    def _learn_list(self, answer: Beat, now: float) -> None:
+        try:
+            voters = VoterList.parse(answer.list)
+        except BeatError:
+            return
+        if self.voter.take_list(voters):
+            self._when_kept(lambda now: None, now)
+
+    def _count_prevote(self, now: float) -> None:
+        campaign = self.campaign
+        assert campaign is not None
+        if campaign.wins_prevote(self._unanimous(now)):
+            if campaign.planned:
+                campaign.phase, campaign.phase_at = PREPARED, now
+                campaign.retry_at = now + self.membership.timing.switchover_limit
+                self._decide(What.READY, f"{self.name} would have a quorum: {campaign.outcome}", now)
+                self._ask(self.known.holder, READY, now, term=self.known.epoch)
+            else:
+                self._claim(now)
+        elif campaign.highest_promise >= campaign.term:
+            campaign.retry_at = min(campaign.retry_at, now + self.membership.timing.interval / 10)
+
+    def _claim(self, now: float) -> None:
+        campaign = self.campaign
+        assert campaign is not None
+        if campaign.phase != CLAIM:
+            self._decide(
+                What.TAKING_OVER,
+                f"{self.name} claims epoch {campaign.term}: {campaign.because}; {campaign.outcome}",
+                now,
+                epoch=campaign.term,
+                node=self.known.holder,
+            )
+        campaign.planned = False
+        campaign.begin(CLAIM, campaign.term, now)
+        campaign.retry_at = now + self.membership.timing.interval / 2
+        claim = self._poll(GRANT, now)
+        if claim is not None:
+            self._claim_of_ourselves(claim, now)
+        self._count_grants(now)
+
+    def _claim_of_ourselves(self, claim: Beat, now: float) -> None:
+        campaign = self.campaign
+        assert campaign is not None
+        judgement = self.voter.grant(claim, now)
+        if not judgement:
+            campaign.nos[self.name] = replace(claim, no=judgement.no, wait=judgement.wait)
+            return
+        signature, floor = self.voter.signature(claim, self.membership.keys[0]), self.voter.kept.floor(self.name)
+
+        def count(later: float) -> None:
+            if self.campaign is campaign and campaign.phase == CLAIM and campaign.term == claim.term:
+                campaign.granted(self.name, signature, now, floor)
+                self._count_grants(later)
+
+        self._when_kept(count, now)
+
+    def _count_grants(self, now: float) -> None:
+        campaign = self.campaign
+        if campaign is None or campaign.phase != CLAIM or not campaign.wins():
+            return
+        campaign.phase, campaign.phase_at = WON, now
+        fault = self.offer(campaign.proof(self.name, self.on_disk.boot), now)
+        if fault:
+            self._call_off(f"{self.name} won nothing: {fault}", now)
+
+    def _campaign_due(self, now: float) -> None:
+        """The campaign's own timer came."""
+        campaign = self.campaign
+        if campaign is None or now < campaign.retry_at:
+            return
+        timing = self.membership.timing
+        if campaign.phase == CANVASS:
+            if campaign.planned and now >= campaign.phase_at + timing.switchover_limit:
+                self._call_off(f"{self.name} is not ready to take over: {campaign.outcome}", now)
+            elif not self._wanted():
+                self._call_off(f"{self.name} stops asking for votes: {self.known.holder} is back", now)
+            else:
+                self._canvass(now)
+        elif campaign.phase == PREPARED:
+            self._call_off(f"{self.name} was ready, but {self.known.holder} did not let go", now)
+        elif campaign.phase == CLAIM:
+            if now >= campaign.phase_at + timing.lease_time or campaign.highest_promise > campaign.term:
+                self._back_off(now)
+            else:
+                self._claim(now)
+        else:
+            self._won_late(now)
+
+    def _won_late(self, now: float) -> None:
+        """The epoch is won but the disk has not taken it: ask the disk again, as long as it takes."""
+        assert self.campaign is not None
+        self.campaign.retry_at = now + self.membership.timing.interval
+        self._when_kept(lambda now: None, now)
+
+    def _back_off(self, now: float) -> None:
+        """The claim came to nothing. Its epoch is never claimed again, and the next try waits a random while."""
+        campaign = self.campaign
+        assert campaign is not None
+        self._decide(What.CALLED_OFF, f"{self.name} did not win epoch {campaign.term}: {campaign.outcome}", now)
+        interval = self.membership.timing.interval
+        self.known.promise = max(self.known.promise, campaign.term, campaign.highest_promise)
+        campaign.begin(CANVASS, campaign.term + 1, now)
+        late = 0.0 if self.name == self.membership.preferred else interval
+        campaign.retry_at = now + late + interval * (0.2 + self.rng.random())
+
+    def _wanted(self) -> bool:
+        """Whether the reason for the campaign still holds."""
+        assert self.campaign is not None
+        if self.campaign.planned or self.state != STANDBY:
+            return True
+        return not self.paused and self.detector.state not in (d.ALIVE, d.SUSPECT)
+
+    def _call_off(self, because: str, now: float) -> None:
+        self.campaign = None
+        self._decide(What.CALLED_OFF, because, now)
+
+
+def _bitmap(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0

@@ -1,0 +1,69 @@
+"""The lease: how long an active server may decide, reckoned from when it *sent* what the voters answered.
+
+For each voter the newest active beat of this epoch that it answered counts, by the instant of its sending; the
+quorum-th newest of these, plus the lease time, is the end. So the delay of messages cannot make it too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .proof import VoterList
+
+NEVER = float("-inf")
+
+
+def quorum_th(instants: dict[str, float], quorum: int, agents: Iterable[str]) -> float:
+    """The quorum-th newest of ``instants`` (voter -> sent at), no later than the newest of an agent."""
+    newest = sorted(instants.values(), reverse=True)
+    if quorum < 1 or len(newest) < quorum:
+        return NEVER
+    return min(newest[quorum - 1], max((instants.get(agent, NEVER) for agent in agents), default=NEVER))
+
+
+class Lease:
+    """One rule's lease."""
+
+    def __init__(self, length: float, voters: VoterList, quorum: int, agents: Iterable[str]) -> None:
+        """``agents`` are those of the voters that are agents: at least one of them must have answered."""
+        self.length = length
+        self.until = NEVER
+        """The end of the lease."""
+        self.regarded_until = NEVER
+        """Until then a quorum's answers to any beats of this rule, holding ones too, are fresh."""
+        self.change(voters, quorum, agents)
+        self._sent: dict[int, tuple[str, float, bool]] = {}
+        self._active: dict[str, float] = {}
+        self._any: dict[str, float] = {}
+
+    def change(self, voters: VoterList, quorum: int, agents: Iterable[str]) -> None:
+        """Count by another list from the next answer on."""
+        self.voters = voters
+        self.quorum = quorum
+        self._agents = [name for name in agents if name in voters.names]
+
+    def sent(self, seq: int, voter: str, active: bool, now: float) -> None:
+        """Beat ``seq`` goes to ``voter`` now."""
+        if len(self._sent) > 64 * max(1, len(self.voters.names)):
+            self._sent = {s: item for s, item in self._sent.items() if item[1] > now - self.length}
+        self._sent[seq] = (voter, now, active)
+
+    def answered(self, voter: str, seq: int) -> None:
+        """``voter`` consented to beat ``seq``."""
+        item = self._sent.pop(seq, None)
+        if item is not None and item[0] == voter:
+            self.count(voter, item[1], item[2])
+
+    def count(self, voter: str, sent_at: float, active: bool) -> None:
+        """``voter`` consented to what was sent then."""
+        if voter not in self.voters.names:
+            return
+        self._any[voter] = max(sent_at, self._any.get(voter, NEVER))
+        self.regarded_until = quorum_th(self._any, self.quorum, self._agents) + self.length
+        if active:
+            self._active[voter] = max(sent_at, self._active.get(voter, NEVER))
+            self.until = max(self.until, quorum_th(self._active, self.quorum, self._agents) + self.length)
+
+    def answering(self, now: float) -> list[str]:
+        """The voters whose consent is fresh."""
+        return sorted(voter for voter, at in self._any.items() if at + self.length > now)

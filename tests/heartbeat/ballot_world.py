@@ -1,0 +1,282 @@
+"""A site of real cores on one turned clock and one bad network, with the rules that must hold at every step."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+from heartbeat.beat import Beat, parse, serialize
+from heartbeat.decision import Decision, Persist, Tell, What
+from heartbeat.fence import Fence
+from heartbeat.member import Member
+from heartbeat.membership import Membership, Server
+from heartbeat.proof import VoterList
+from heartbeat.vote import Kept
+
+KEY = b"the key of the site, thirty-two."
+
+
+def membership(agents: int = 2, **changes: object) -> Membership:
+    """Two servers and ``agents`` agents."""
+    base = Membership(
+        site="paris",
+        servers=(Server("m1", "main"), Server("m2", "standby")),
+        agents=tuple(f"gw{n}" for n in range(1, agents + 1)),
+        keys=(KEY,),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+class Host:
+    """One machine: a clock that drifts, a disk, and at most one process on it."""
+
+    def __init__(self, name: str, base: float, rate: float) -> None:
+        self.name, self.base, self.rate = name, base, rate
+        self.core: Member | Fence | None = None
+        self.file: Kept | None = None
+        self.boots = 0
+        self.paused_until = 0.0
+        self.armed_at = float("inf")
+        self.highest_obeyed = 0
+        self.log: list[Decision] = []
+
+    def clock(self, now: float) -> float:
+        return self.base + now * self.rate
+
+    def world_time(self, local: float) -> float:
+        return (local - self.base) / self.rate
+
+
+class World:
+    """Deliveries in a heap; ``run(until)`` jumps from one to the next."""
+
+    def __init__(
+        self,
+        site: Membership,
+        seed: int = 0,
+        loss: float = 0.0,
+        delay: tuple[float, float] = (0.001, 0.003),
+        twice: float = 0.0,
+        drift: float = 0.0,
+        disk: tuple[float, float] = (0.0, 0.0),
+        init: tuple[str, ...] = ("m1",),
+        text: bool = False,
+    ) -> None:
+        self.site, self.seed, self.loss, self.delay, self.twice, self.disk = site, seed, loss, delay, twice, disk
+        self.text = text
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.cuts: set[tuple[str, str]] = set()
+        self.proved: dict[int, tuple[str, int]] = {}
+        self.sent = 0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = count()
+        self.hosts: dict[str, Host] = {}
+        for name in (*site.server_names, *site.agents):
+            rate = 1 + self.rng.uniform(-drift, drift)
+            self.hosts[name] = Host(name, self.rng.uniform(0, 1e5), rate)
+        for name in init:
+            voters = VoterList(1, site.voters, site.generation)
+            self.hosts[name].file = Kept(boot=0, first=True, mute=False, voters=voters)
+
+    # what can happen to a machine
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            host = self.hosts[name]
+            host.boots += 1
+            host.file = replace(host.file or Kept(boot=0), boot=1_000_000 + host.boots)
+            now = host.clock(self.now)
+            if name in self.site.server_names:
+                host.core = Member(name, self.site, host.file, random.Random(self.rng.random()), now)
+            else:
+                host.core = Fence(name, self.site, host.file, now)
+            host.paused_until = 0.0
+            self._drain(host)
+
+    def start_all(self) -> None:
+        self.start(*self.hosts)
+
+    def crash(self, name: str) -> None:
+        self.hosts[name].core = None
+
+    def lose_file(self, name: str) -> None:
+        """The machine dies and comes back without its file."""
+        self.crash(name)
+        self.hosts[name].file = None
+        self.hosts[name].highest_obeyed = 0
+
+    def pause(self, name: str, seconds: float) -> None:
+        host = self.hosts[name]
+        host.paused_until = self.now + seconds
+        self._at(host.paused_until, lambda: self._wake(host))
+
+    def cut(self, one: str, other: str, both: bool = True) -> None:
+        self.cuts.add((one, other))
+        if both:
+            self.cuts.add((other, one))
+
+    def isolate(self, name: str) -> None:
+        for other in self.hosts:
+            self.cut(name, other)
+
+    def heal(self) -> None:
+        self.cuts.clear()
+
+    def act(self, name: str, verb: Callable[[Member, float], object]) -> object:
+        """An operator's verb at a server."""
+        host = self.hosts[name]
+        result = verb(self.member(name), host.clock(self.now))
+        self._drain(host)
+        return result
+
+    # looking at it
+
+    def member(self, name: str) -> Member:
+        core = self.hosts[name].core
+        assert isinstance(core, Member)
+        return core
+
+    def fence(self, name: str) -> Fence:
+        core = self.hosts[name].core
+        assert isinstance(core, Fence)
+        return core
+
+    def clock(self, name: str) -> float:
+        return self.hosts[name].clock(self.now)
+
+    def holders(self) -> list[str]:
+        """The servers with a lease now."""
+        found = []
+        for name in self.site.server_names:
+            core = self.hosts[name].core
+            if isinstance(core, Member) and core.may_act(self.clock(name)):
+                found.append(name)
+        return found
+
+    def said(self, name: str, *whats: What) -> list[str]:
+        return [str(d) for d in self.hosts[name].log if not whats or d.what in whats]
+
+    def story(self) -> str:
+        lines = [
+            (host.world_time(d.at), name, d.what.name, str(d)) for name, host in self.hosts.items() for d in host.log
+        ]
+        return "\n".join(f"{at:9.3f} {name:4} {what:13} {text}" for at, name, what, text in sorted(lines))
+
+    def settled(self) -> str:
+        """The server that has the lease and that all agents obey; empty when there is none."""
+        holders = self.holders()
+        if len(holders) != 1 or self.member(holders[0]).state != "active":
+            return ""
+        epoch = self.member(holders[0]).epoch
+        for agent in self.site.agents:
+            core = self.hosts[agent].core
+            if isinstance(core, Fence) and not core.obeys(holders[0], epoch):
+                return ""
+        return holders[0]
+
+    # time
+
+    def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self._heap and self._heap[0][0] <= until:
+            at, _, act = heapq.heappop(self._heap)
+            self.now = max(self.now, at)
+            act()
+        self.now = until
+
+    def run_until(self, wanted: Callable[[], object], limit: float) -> float:
+        """Run until ``wanted``; returns how long it took. Fails after ``limit``."""
+        began = self.now
+        while not wanted():
+            assert self._heap and self._heap[0][0] <= began + limit, f"seed {self.seed}: not in time\n{self.story()}"
+            at, _, act = heapq.heappop(self._heap)
+            self.now = max(self.now, at)
+            act()
+        return self.now - began
+
+    def _at(self, at: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (at, next(self._number), act))
+
+    # the network and the disks
+
+    def _drain(self, host: Host) -> None:
+        core = host.core
+        assert core is not None
+        for action in core.to_do():
+            if isinstance(action, Tell):
+                self._send(host, action)
+            else:
+                self._write(host, core, action)
+        while (decision := core.next_event()) is not None:
+            host.log.append(decision)
+            if decision.what is What.BECAME_ACTIVE and decision.proof is not None and not decision.proof.forced:
+                ruler = (host.name, decision.proof.boot)
+                assert self.proved.setdefault(decision.epoch, ruler) == ruler, self._broken("an epoch proved twice")
+        at = core.get_timer()
+        if at is not None:
+            due = max(host.world_time(at), self.now)
+            if due < host.armed_at or host.armed_at <= self.now:
+                host.armed_at = due
+                self._at(due, lambda: self._fire(host))
+        self._check(host)
+
+    def _check(self, host: Host) -> None:
+        core = host.core
+        if isinstance(core, Fence):
+            obeyed = core.obeyed.epoch
+            assert obeyed >= host.highest_obeyed, self._broken(f"{host.name} fell from {host.highest_obeyed}")
+            host.highest_obeyed = obeyed
+        holders = self.holders()
+        assert len(holders) < 2, self._broken(f"two leases: {holders}")
+
+    def _broken(self, what: str) -> str:
+        return f"seed {self.seed} at {self.now:.3f}: {what}\n{self.story()}"
+
+    def _wake(self, host: Host) -> None:
+        if host.core is not None and self.now >= host.paused_until:
+            self._fire(host)
+
+    def _fire(self, host: Host) -> None:
+        if self.now >= host.armed_at:
+            host.armed_at = float("inf")
+        if host.core is None or self.now < host.paused_until:
+            return
+        due = host.core.get_timer()
+        now = host.clock(self.now)
+        if due is not None and due <= now + 1e-9:
+            host.core.handle_timer(max(now, due))
+        self._drain(host)
+
+    def _send(self, host: Host, tell: Tell) -> None:
+        self.sent += 1
+        if (host.name, tell.to) in self.cuts or self.rng.random() < self.loss:
+            return
+        for _ in range(2 if self.twice and self.rng.random() < self.twice else 1):
+            at = self.now + self.rng.uniform(*self.delay)
+            self._at(at, lambda: self._deliver(host.name, tell.to, tell.beat))
+
+    def _deliver(self, sender: str, to: str, beat: Beat) -> None:
+        host = self.hosts.get(to)
+        if host is None or host.core is None:
+            return
+        if self.now < host.paused_until:
+            self._at(host.paused_until + 1e-6, lambda: self._deliver(sender, to, beat))
+            return
+        if self.text:
+            beat = parse(serialize(beat, KEY, "OPTIONS", "c", 1), (KEY,), "OPTIONS", "c", 1)
+        host.core.receive(beat, sender, host.clock(self.now))
+        self._drain(host)
+
+    def _write(self, host: Host, core: Member | Fence, persist: Persist) -> None:
+        def written() -> None:
+            if host.core is core:
+                if host.file is None or persist.kept.serial > host.file.serial:
+                    host.file = persist.kept
+                core.persisted(persist.kept, host.clock(self.now))
+                self._drain(host)
+
+        self._at(self.now + self.rng.uniform(*self.disk), written)
