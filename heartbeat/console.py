@@ -37,12 +37,23 @@ POLL: Final = 0.15
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _ReaderGone(Exception):
+    """Whoever read our output has closed it."""
+
+
 class Program(click.Group):
     """A command line whose commands return their exit code, and which never shows a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were added, which is that of their use."""
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would make a failure of it, but `| head` is no failure.
+            raise _ReaderGone from None
 
     def main(
         self,
@@ -66,7 +77,7 @@ class Program(click.Group):
             code = UNREACHABLE
         except (click.Abort, KeyboardInterrupt):
             code = _say("Stopped.", INTERRUPTED)
-        except BrokenPipeError:
+        except (_ReaderGone, BrokenPipeError):
             # The reader has gone; nobody is left to tell, and the interpreter's last flush must not fail either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = HEALTHY

@@ -87,9 +87,9 @@ async def serve(
 
     def connection() -> asyncio.Protocol:
         handler = web_server()
-        if len(web_server.connections) >= MOST_CONNECTIONS:
-            loop.call_soon(handler.force_close)
-        loop.call_later(LONGEST_CONNECTION, handler.force_close)
+        # One too many is closed as soon as it is made: here it has no transport to close yet.
+        full = len(web_server.connections) >= MOST_CONNECTIONS
+        loop.call_later(0.01 if full else LONGEST_CONNECTION, handler.force_close)
         return handler
 
     try:

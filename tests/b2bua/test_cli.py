@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -291,12 +292,286 @@ def pair(tmp_path):
     pair.close()
 
 
-if __name__ == "__main__":
-    import sys
-    from pathlib import Path
+def test_status_shows_the_site(pair):
+    output = pair.b2bua("status")
+    assert "paris   epoch 7   ● m1 active   healthy" in output
+    for words in (
+        "● standby",
+        "812 of 5,000",
+        "640 talking",
+        "gw1, gw2, m2: 3 of 3 answer",
+        "640 calls kept, 0 lost",
+    ):
+        assert words in output
+    assert not any(line != line.rstrip() for line in output.splitlines())
+    assert "\x1b" not in output
 
-    shown = Pair(Path(sys.argv[1]))
-    shown.m1.on_command = lambda verb, params: shown.loop.call_later(1.5, shown.take_over)
-    shown.m1.progress = [progress("switchover", "running", "waiting for the votes")]
-    for i in range(100000):
-        time.sleep(1)
+
+def test_status_as_json(pair):
+    page = pair.json("status")
+    assert (page["active"], page["healthy"], page["epoch"]) == ("m1", True, 7)
+    assert abs(page["servers"]["m1"]["since_at"] - (time.time() - 7500)) < 60
+    assert pair.json("status", "--node", "m2")["state"] == "standby"
+
+
+def test_a_dead_stand_by_is_degraded(pair):
+    pair.stop("m2")
+    pair.m1.status["peers"][0] |= {"reached": False, "judged": "dead", "heard_ago": 12.0}
+    pair.m1.status["warnings"] = ["There is no stand-by: the next failure ends the service."]
+    output = pair.b2bua("status", code=1)
+    assert "● dead" in output
+    assert "! m2 cannot be reached" in output
+    assert "! There is no stand-by" in output
+
+
+def test_a_server_on_another_machine_is_believed_to_be_there(pair):
+    pair.stop("m2")
+    assert "healthy" in pair.b2bua("status")
+
+
+def test_the_active_server_on_another_machine_is_named(pair):
+    pair.stop("m1")
+    assert "● m1 active" in pair.b2bua("status")
+    assert "m1 is active, but" in pair.b2bua("calls", code=3)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("holding", "has no lease"), ("taking-over", "is taking over"), ("standby", "")]
+)
+def test_without_an_active_server_the_code_is_2(pair, state, words):
+    pair.m1.status["state"] = state
+    pair.m2.status["peers"][0]["state"] = state
+    output = pair.b2bua("status", code=2)
+    assert "! No server is active" in output
+    assert words in output
+    assert "No server is active" in pair.b2bua("calls", code=2)
+    assert "talking" in pair.b2bua("calls", "--node", "m1")
+
+
+def test_drift_pause_and_agents_that_are_not_reached_are_warnings(pair):
+    pair.m1.status["paused"] = True
+    pair.m1.status["peers"][1]["reached"] = False
+    pair.m1.status["peers"][2] |= {"drift": True, "config": "0badc0de"}
+    output = pair.b2bua("status", code=1)
+    assert "m1 is paused" in output
+    assert "m1 does not reach gw1." in output
+    assert "gw2 runs from another site file than m1 (9c41d0aa)." in output
+    assert "0badc0de drift" in output
+
+
+def test_nobody_answers(pair):
+    pair.stop("m1")
+    pair.stop("m2")
+    output = pair.b2bua("status", code=3)
+    assert "No server of the site answers." in output
+    assert output.count("is not running here") == 2
+
+
+def test_calls(pair):
+    output = pair.b2bua("calls", "--state", "talking", "--number", "1001", "--limit", "3")
+    assert pair.m1.asked[-1] == ("calls", {"limit": "3", "state": "talking", "number": "1001"})
+    assert "carrier/7 → alice" in output
+    assert "6→7" in output
+    assert "3 of 812 calls" in output
+    assert len(pair.json("calls")["calls"]) == 3
+
+
+def test_lines_out_of_service_are_degraded(pair):
+    assert "1/30" in pair.b2bua("lines")
+    pair.m1.pages["lines"]["lines"][0] |= {
+        "in_service": False,
+        "why": "3 OPTIONS unanswered",
+        "forward": {"no_answer": "7"},
+    }
+    output = pair.b2bua("lines", code=1)
+    assert "● out of service" in output
+    assert "3 OPTIONS unanswered" in output
+    assert "no answer 7" in output
+
+
+def test_agents(pair):
+    assert "● serving" in pair.b2bua("agents")
+    pair.m1.pages["agents"]["agents"][0]["reached"] = False
+    pair.b2bua("agents", code=1)
+
+
+def test_history_is_one_of_both_servers_in_the_order_of_time(pair):
+    lines = pair.b2bua("history").splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["m1", "m2", "m1", "m2"]
+    assert "m2 is suspect   because no heartbeat for 1.5 s" in lines[-1]
+    assert [row["node"] for row in pair.json("history", "--node", "m2")["decisions"]] == ["m2", "m2"]
+
+
+def test_explain_a_call_and_ask_the_other_server_when_the_first_knows_nothing(pair):
+    assert "Kept by the takeover" in pair.b2bua("explain", "m1-7")
+    pair.m1.refuses["explain"] = ("No call begins with m1-7.", 404)
+    assert "Kept by the takeover" in pair.b2bua("explain", "m1-7")
+    pair.m2.refuses["explain"] = ("No call begins with m1-7.", 404)
+    assert pair.b2bua("explain", "m1-7", code=3) == "m1: No call begins with m1-7.\n"
+
+
+def test_the_takeover_report(pair):
+    output = pair.b2bua("explain", "takeover", "--calls")
+    for words in ("heard m2 1.6 s ago", "epoch 7 granted by gw1 and gw2", "684 KB", "not yet", "640 kept", "m1-6-1"):
+        assert words in output
+    assert "m1-6-1" not in pair.b2bua("explain")
+    assert pair.json("explain", "7")["epoch"] == 7
+    assert ("report", {"limit": "200", "epoch": "7"}) in pair.m1.asked
+
+
+def test_a_switchover_shows_asks_waits_and_shows(pair):
+    pair.m1.on_command = lambda verb, params: pair.take_over()
+    pair.m1.progress = [progress("switchover", "running", "waiting for the votes")]
+    output = pair.b2bua("switchover", stdin="y\n")
+    assert ("switchover", {"to": "m2"}) in pair.m1.asked
+    for words in ("m1 → m2", "7 → 8", "812 calls carried over: 640 talking", "2 of 2 agents reached by m2", "[y/N]"):
+        assert words in output
+    assert "m2 is active in epoch 8, and 2 agents obey it." in output
+    before, after = output.split("After")
+    assert "m1       main      ● active" in before
+    assert "m2       standby   ● active" in after
+
+
+def test_a_switchover_waits_for_agents_and_gives_up_with_what_is_missing(pair):
+    def act(verb, params):
+        pair.take_over()
+        pair.m2.status["peers"][1]["obeys"] = "m1"
+
+    pair.m1.on_command = act
+    pair.m1.progress = [progress("switchover", "running", "moving")]
+    output = pair.b2bua("switchover", "--yes", "--timeout", "0.1", code=1)
+    assert "the switchover to m2 is not true yet: m2 is active; 1 agent still to come: gw1" in output
+
+
+def test_a_switchover_that_fails_says_why(pair):
+    pair.m1.progress = [progress("switchover", "failed", "gw1 and gw2 did not grant it")]
+    assert "It failed: gw1 and gw2 did not grant it" in pair.b2bua("switchover", "-y", code=1)
+    pair.m1.refuses["switchover"] = ("a takeover is under way", 409)
+    assert "m1: a takeover is under way" in pair.b2bua("switchover", "-y", code=1)
+
+
+def test_no_is_no(pair):
+    assert "Nothing was done." in pair.b2bua("switchover", stdin="n\n", code=1)
+    assert "say --yes" in pair.b2bua("switchover", stdin="", code=3)
+    assert not any(name == "switchover" for name, _ in pair.m1.asked)
+
+
+def test_force_goes_to_the_server_that_shall_lead(pair):
+    pair.stop("m1")
+    pair.m2.status["peers"][0] |= {"reached": False, "judged": "dead"}
+    pair.m2.on_command = lambda verb, params: pair.take_over()
+    pair.m2.progress = [progress("switchover", "running", "taking the agents that are reached")]
+    assert "say --force" in pair.b2bua("switchover", "-y", code=2)
+    output = pair.b2bua("switchover", "--force", "-y", code=1)
+    assert ("switchover", {"to": "m2", "force": "yes"}) in pair.m2.asked
+    assert "Forced: no quorum is asked" in output
+    assert "none → m2" in output
+
+
+def test_switching_to_where_it_is_does_nothing(pair):
+    assert "active already" in pair.b2bua("switchover", "--to", "m1")
+    assert "no server 'm9'" in pair.b2bua("switchover", "--to", "m9", code=3)
+
+
+def test_reset_says_what_it_costs(pair):
+    pair.m1.progress = [
+        progress("reset", "running", "resetting", 1, 2),
+        progress("reset", "running", "resetting", 1, 2),
+        progress("reset", "done", "2 lines are idle", 2, 2),
+    ]
+    output = pair.b2bua("reset", "carrier", "alice", stdin="y\n")
+    assert "carrier and alice become idle; 1,624 calls will end." in output
+    assert "Done in" in output and "2 lines are idle (2 of 2)" in output
+    assert ("reset", {"lines": "carrier,alice", "state": "idle"}) in pair.m1.asked
+    assert "has no line nowhere" in pair.b2bua("reset", "nowhere", code=3)
+
+
+def test_pause_and_resume_at_both(pair):
+    for server in (pair.m1, pair.m2):
+        server.progress = [progress("pause", "done", "No automatic takeover until resume.")]
+    assert pair.b2bua("pause").splitlines() == [f"{n}: No automatic takeover until resume." for n in ("m1", "m2")]
+    pair.stop("m2")
+    assert "m2 cannot be reached" in pair.b2bua("resume", code=1)
+    assert "m2 cannot be reached" in pair.b2bua("resume", "--node", "m2", code=3)
+
+
+def test_readmit(pair):
+    pair.m1.progress = [progress("readmit", "done", "gw2 votes again, generation 2.")]
+    assert "gw2 votes again, generation 2." in pair.b2bua("readmit", "gw2", "--yes")
+    assert "no agent 'gw9'" in pair.b2bua("readmit", "gw9", "--yes", code=3)
+
+
+def write_cdrs(pair, node, *records):
+    store = CdrStore(pair.directory / "state" / node / "cdr", node)
+    for record in records:
+        store.write(record)
+    store.close()
+
+
+def test_call_records_of_both_servers_are_one_a_call(pair):
+    now = time.time()
+    cdr = Cdr(
+        "m1-7-1", node="m1", caller="+33612345678", callee="1001", started=now - 90, answered=now - 80, ended=now - 20
+    )
+    cdr = replace(cdr, result="answered", status=200, ended_by="caller", caller_line="carrier/7")
+    busy = Cdr(
+        "m1-7-2", node="m1", caller="22", callee="1001", started=now - 3600 * 3, ended=now, result="busy", status=486
+    )
+    write_cdrs(pair, "m1", cdr, busy)
+    assert "m2 has no call records here" in pair.b2bua("cdrs", code=1)
+    write_cdrs(pair, "m2", replace(cdr, node="m2", epoch=8, ended=now - 19, ended_by="server"))
+    output = pair.b2bua("cdrs")
+    assert "m1 and m2" in output
+    assert "1:00" in output
+    assert "busy 486" in output
+    assert "2 calls, 1 answered, 1 written by both servers." in output
+    page = pair.json("cdrs", "--since", "2h")
+    assert [record["writers"] for record in page["cdrs"]] == [["m1", "m2"]]
+    assert page["cdrs"][0]["ended_by"] == "caller"
+    assert pair.json("cdrs", "--from", "22", "--result", "busy")["matched"] == 1
+    assert pair.json("cdrs", "--until", "2020-01-31")["matched"] == 0
+    assert "the last 1 are shown" in pair.b2bua("cdrs", "--limit", "1")
+    assert "is no time" in pair.b2bua("cdrs", "--since", "yesterday", code=3)
+
+
+def test_no_call_records_at_all(pair):
+    assert pair.b2bua("cdrs", code=3).count("has no call records here") == 2
+
+
+def test_check_says_what_the_site_survives(pair, monkeypatch):
+    monkeypatch.delenv("PARIS_KEY", raising=False)
+    output = pair.b2bua("check")
+    assert "What the site survives" in output
+    assert "m1 and one of gw1, gw2" in output
+    assert pair.json("check")["failures"]
+    assert "PARIS_KEY" in pair.b2bua("check", "--node", "m1", code=3)
+
+
+def test_a_file_with_errors_gives_a_sentence_for_each(pair):
+    pair.path.write_text(SITE.replace('role = "main"', 'role = "boss"').replace("channels = 30", "channels = -1"))
+    output = pair.b2bua("check", code=3)
+    assert "servers.m1.role" in output
+    assert "lines.carrier.channels" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("words", [["statu"], ["calls", "--limit", "0"], ["calls", "--frobnicate"], ["run"]])
+def test_wrong_usage_is_3(words):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 3
+    assert "Usage" in result.output
+
+
+def test_which_site(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOLDFAST_SITE", raising=False)
+    result = CliRunner().invoke(main, ["status"])
+    assert (result.exit_code, "Which site?" in result.output) == (3, True)
+
+
+def test_an_error_of_ours_is_one_sentence(pair, monkeypatch):
+    monkeypatch.delenv("HOLDFAST_DEBUG", raising=False)
+    del pair.m1.status["voters"]
+    output = pair.b2bua("status", code=3)
+    assert output.startswith("An error of ours: KeyError: 'voters'.")
+    assert len(output.splitlines()) == 1

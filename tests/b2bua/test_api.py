@@ -1,0 +1,263 @@
+"""The HTTP API over real sockets: who may ask, what is answered, and what a stranger cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import stat
+import time
+
+import pytest
+
+from b2bua import api
+from heartbeat import console_server
+from heartbeat.console_server import ApiError, on_wall
+from heartbeat.console_view import Refused
+from heartbeat.site_words import Api
+
+STATUS = {
+    "site": "paris",
+    "node": 'm"1',
+    "state": "active",
+    "epoch": 7,
+    "lease_left": None,
+    "calls": {"total": 5, "talking": 3, "held": 2, "ringing": 0, "dialing": 0, "ending": 0},
+    "capacity": 5000,
+    "load": 0.25,
+    "rates": {"calls_per_s": 1.5, "messages_per_s": 21.0},
+    "lines": {"total": 2, "in_service": 2, "out_of_service": 0, "busy": 2},
+    "peers": [{"name": "gw1", "reached": True, "drift": False}],
+    "warnings": [],
+}
+
+
+class Process:
+    def __init__(self):
+        self.healthy = True
+        self.asked = []
+
+    def view(self, name, params, now):
+        self.asked.append((name, dict(params), now))
+        if name == "health":
+            return {"healthy": self.healthy, "state": "active" if self.healthy else "standby"}
+        if name == "explain":
+            raise Refused("There is no such call.", 404)
+        if name == "report":
+            raise RuntimeError("a bug")
+        if name == "history":
+            return {"decisions": [{"at": now - 10, "what": "x"}], "total": 1}
+        return STATUS
+
+    def command(self, name, params, now):
+        self.asked.append((name, dict(params), now))
+        return {"id": "p1", "state": "done"}
+
+
+async def http(where, request, wait=True):
+    """One raw request; the status, and the body."""
+    if isinstance(where, int):
+        reader, writer = await asyncio.open_connection("127.0.0.1", where)
+    else:
+        reader, writer = await asyncio.open_unix_connection(str(where))
+    writer.write(request.encode("latin-1"))
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return int(head.split()[1]), body.decode()
+
+
+def get(path, *headers):
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""])
+
+
+def post(path, body, length=None):
+    size = len(body) if length is None else length
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n{body}"
+
+
+def over_unix(tmp_path, talk):
+    async def run():
+        process = Process()
+        path = tmp_path / "m1" / "m1.sock"
+        served = await api.serve(process, Api(path=str(path)), None, lambda: 1000.0)
+        try:
+            await talk(path, process)
+        finally:
+            await served.close()
+        assert not path.exists()
+
+    asyncio.run(run())
+
+
+def test_pages_are_json_with_wall_clock_instants(tmp_path):
+    async def talk(path, process):
+        status, body = await http(path, get("/v1/history?limit=5"))
+        assert status == 200
+        assert process.asked == [("history", {"limit": "5"}, 1000.0)]
+        assert abs(json.loads(body)["decisions"][0]["at"] - (time.time() - 10)) < 5
+
+    over_unix(tmp_path, talk)
+
+
+def test_only_instants_are_moved():
+    page = {
+        "at": 1,
+        "since_at": 2.0,
+        "ended_at": None,
+        "format": 3,
+        "rows": [{"asked_at": 4.0004, "flag": True}],
+        "flat": 1,
+    }
+    moved = {"at": 101, "since_at": 102.0, "ended_at": None, "format": 3, "rows": [{"asked_at": 104.0, "flag": True}]}
+    assert on_wall(page, 100.0) == {**moved, "flat": 1}
+
+
+def test_verbs_are_posted(tmp_path):
+    async def talk(path, process):
+        assert (await http(path, post("/v1/switchover", '{"to": "m2"}')))[0] == 200
+        assert process.asked[-1][:2] == ("switchover", {"to": "m2"})
+        assert (await http(path, post("/v1/pause", "")))[0] == 200
+        assert (await http(path, get("/v1/switchover")))[0] == 404
+        for bad in ("[]", '{"to": 1}', "{", "[" * 50_000):
+            assert (await http(path, post("/v1/switchover", bad)))[0] == 400
+        assert len(process.asked) == 2
+
+    over_unix(tmp_path, talk)
+
+
+def test_refusals_are_sentences(tmp_path, caplog):
+    async def talk(path, process):
+        assert await http(path, get("/v1/explain?id=x")) == (404, '{"error": "There is no such call."}')
+        status, body = await http(path, get("/v1/nothing"))
+        assert status == 404 and "agents, calls" in json.loads(body)["error"]
+        for limit in ("0", "2001", "-1", "many", "9" * 5000):
+            assert (await http(path, get(f"/v1/calls?limit={limit}")))[0] == 400
+        status, body = await http(path, get("/v1/report"))
+        assert status == 500 and json.loads(body)["error"] == "The process failed to answer; its log says why."
+
+    with caplog.at_level(logging.ERROR):
+        over_unix(tmp_path, talk)
+    assert "a bug" in caplog.text
+
+
+def test_health_is_for_load_balancers(tmp_path):
+    async def talk(path, process):
+        assert await http(path, get("/health")) == (200, '{"healthy": true, "state": "active"}')
+        process.healthy = False
+        assert (await http(path, get("/health")))[0] == 503
+
+    over_unix(tmp_path, talk)
+
+
+def test_metrics(tmp_path):
+    async def talk(path, process):
+        status, body = await http(path, get("/metrics"))
+        assert status == 200
+        assert 'holdfast_calls{site="paris",node="m\\"1",state="talking"} 3\n' in body
+        assert body.count("# TYPE holdfast_calls gauge") == 1
+        assert 'holdfast_peer_reached{site="paris",node="m\\"1",peer="gw1"} 1\n' in body
+
+    over_unix(tmp_path, talk)
+
+
+def test_a_command_has_a_bound(tmp_path):
+    async def talk(path, process):
+        body = json.dumps({"to": "m" * 70_000})
+        assert (await http(path, post("/v1/switchover", body)))[0] == 413
+        assert process.asked == []
+
+    over_unix(tmp_path, talk)
+
+
+def test_connections_have_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(console_server, "MOST_CONNECTIONS", 2)
+
+    async def talk(path, process):
+        idle = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
+        await asyncio.sleep(0)
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        assert await reader.read() == b""
+        for _, one in [*idle, (reader, writer)]:
+            one.close()
+            await one.wait_closed()
+
+    over_unix(tmp_path, talk)
+
+
+def test_a_connection_does_not_live_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(console_server, "LONGEST_CONNECTION", 0.05)
+
+    async def talk(path, process):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"GET /v1/status HTTP/1.1\r\nHost:")
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    over_unix(tmp_path, talk)
+
+
+def test_the_socket_is_its_owners_alone(tmp_path):
+    async def talk(path, process):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    over_unix(tmp_path, talk)
+
+
+def test_a_stale_socket_is_replaced_and_a_living_one_is_not(tmp_path):
+    path = tmp_path / "m1" / "m1.sock"
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    async def talk(path, process):
+        with pytest.raises(ApiError, match="Another process already listens"):
+            await api.serve(process, Api(path=str(path)), None, time.monotonic)
+        assert (await http(path, get("/health")))[0] == 200
+
+    over_unix(tmp_path, talk)
+
+
+def test_a_file_in_its_place_is_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(ApiError, match="move it away"):
+        asyncio.run(api.serve(Process(), Api(path=str(path)), None, time.monotonic))
+    assert path.read_text() == "data"
+
+
+def test_a_path_too_long_for_a_socket_address(tmp_path):
+    over_unix_path = tmp_path / ("d" * 100) / ("e" * 100)
+
+    async def run():
+        path = over_unix_path / "m1.sock"
+        served = await api.serve(Process(), Api(path=str(path)), None, time.monotonic)
+        assert path.is_socket()
+        await served.close()
+
+    asyncio.run(run())
+
+
+def test_tcp_wants_a_token():
+    with pytest.raises(ApiError, match="api_token"):
+        asyncio.run(api.serve(Process(), Api(host="127.0.0.1", port=1), None, time.monotonic))
+
+    async def run():
+        process = Process()
+        served = await api.serve(process, Api(host="127.0.0.1", port=0), b"secret", time.monotonic)
+        port = served.port
+        wrong = ([], ["Authorization: Bearer wrong"], ["Authorization: Basic secret"], ["Authorization: Bearer \xff"])
+        for path in ("/v1/status", "/metrics", "/v1/nothing"):
+            for headers in wrong:
+                assert (await http(port, get(path, *headers)))[0] == 401
+        assert process.asked == []
+        assert (await http(port, get("/v1/status", "Authorization: Bearer secret")))[0] == 200
+        assert (await http(port, get("/health")))[0] == 200
+        with pytest.raises(ApiError, match="cannot listen at tcp:127"):
+            await api.serve(process, Api(host="127.0.0.1", port=port), b"secret", time.monotonic)
+        await served.close()
+
+    asyncio.run(run())

@@ -1,0 +1,267 @@
+"""``gateway-agent``'s commands against agents that speak the real API over real sockets, with pages made up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from gateway_agent import api
+from gateway_agent.cli import main
+from heartbeat.console_view import Refused
+from heartbeat.site_words import Api
+
+SITE = """
+[site]
+name = "paris"
+key = { env = "PARIS_KEY" }
+[servers.m1]
+role = "main"
+listen = "tcp:127.0.0.1:5161"
+beat = "udp:127.0.0.1:5162"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5161"
+beat = "udp:127.0.0.2:5162"
+[agents.gw1]
+sip = "udp:127.0.0.11:5060"
+[agents.gw2]
+sip = "udp:127.0.0.12:5060"
+[lines.carrier]
+kind = "trunk"
+agent = "gw1"
+peer = "sip:127.0.0.21:5060"
+channels = 30
+numbers = ["1"]
+"""
+
+
+def server(name, **changes):
+    value = {
+        "name": name,
+        "kind": "server",
+        "role": "main",
+        "state": "active",
+        "reached": True,
+        "heard_ago": 0.12,
+        "judged": "alive",
+        "boot": 41,
+        "epoch": 7,
+        "obeys": "",
+        "config": "9c41d0aa",
+        "drift": False,
+        "voter": False,
+        "calls": 406,
+        "capacity": 5000,
+        "address": "127.0.0.1:5161",
+    }
+    return {**value, **changes}
+
+
+class Agent:
+    def __init__(self, name):
+        self.now = time.monotonic()
+        self.asked = []
+        self.refusal = None
+        self.progress = [self.step("done", "No call is left.")]
+        self.status = {
+            "kind": "agent",
+            "version": "0.1.0",
+            "site": "paris",
+            "agent": name,
+            "state": "serving",
+            "obeys": "m1",
+            "epoch": 7,
+            "since_at": self.now - 300,
+            "promised": 7,
+            "voter": True,
+            "boot": 3,
+            "config": "9c41d0aa",
+            "started_at": self.now - 7200,
+            "servers": [server("m1"), server("m2", state="standby", heard_ago=0.4)],
+            "calls": {"total": 12, "talking": 10, "held": 1, "ringing": 1, "dialing": 0, "ending": 0},
+            "held_attempts": 0,
+            "lines": {"total": 31, "in_service": 31, "out_of_service": 0, "busy": 12},
+            "relay": {"streams": 4, "packets": 123456, "size": 21_000_000},
+            "warnings": [],
+        }
+        self.pages = {
+            "lines": {
+                "lines": [
+                    {
+                        "name": "carrier",
+                        "agent": name,
+                        "kind": "trunk",
+                        "state": "active",
+                        "in_service": True,
+                        "why": "",
+                        "channels": 30,
+                        "busy": 12,
+                        "address": "127.0.0.21:5060",
+                        "registered": True,
+                        "contacts": 2,
+                        "forward": {},
+                        "priority": 0,
+                        "recovery": "cold",
+                    }
+                ]
+            },
+            "calls": {
+                "calls": [
+                    {
+                        "id": "gw1-9",
+                        "line": "carrier/7",
+                        "direction": "in",
+                        "state": "held",
+                        "number": "+33612345678",
+                        "started_at": self.now - 75,
+                        "answered_at": self.now - 65,
+                        "server": "m1",
+                        "epochs": [6, 7],
+                        "kept_requests": 1,
+                        "media": "relay",
+                        "session_id": "",
+                    }
+                ],
+                "matched": 12,
+            },
+        }
+
+    @staticmethod
+    def step(state, sentence):
+        return {"id": "d1", "verb": "drain", "state": state, "sentence": sentence, "done": 0, "total": 0}
+
+    def view(self, name, params, now):
+        self.asked.append((name, dict(params)))
+        if name == "status":
+            return self.status
+        if name == "progress":
+            return self.progress.pop(0) if len(self.progress) > 1 else self.progress[0]
+        return self.pages[name]
+
+    def command(self, name, params, now):
+        self.asked.append((name, dict(params)))
+        if self.refusal:
+            raise Refused(self.refusal)
+        return self.progress[0]
+
+
+class Agents:
+    def __init__(self, directory):
+        self.path = directory / "site.toml"
+        self.path.write_text(SITE)
+        self.gw1, self.gw2 = Agent("gw1"), Agent("gw2")
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.served = {}
+        for name in ("gw1", "gw2"):
+            where = Api(path=str(directory / "state" / name / f"{name}.sock"))
+            self.served[name] = self.run(api.serve(getattr(self, name), where, None, time.monotonic))
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)
+
+    def stop(self, name):
+        self.run(self.served.pop(name).close())
+
+    def close(self):
+        for name in list(self.served):
+            self.stop(name)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    def cli(self, *words, code=0, stdin=None):
+        result = CliRunner().invoke(main, [*words, "--site", str(self.path)], input=stdin)
+        assert result.exit_code == code, result.output
+        return result.output
+
+
+@pytest.fixture
+def agents(tmp_path):
+    agents = Agents(tmp_path)
+    yield agents
+    agents.close()
+
+
+def test_all_agents_at_one_glance(agents):
+    output = agents.cli("status")
+    assert output.count("● serving") == 2
+    assert "m1 0.12 s  m2 0.40 s" in output
+    agents.stop("gw2")
+    output = agents.cli("status", code=1)
+    assert "● silent" in output
+    assert "! gw2 cannot be reached" in output
+    page = json.loads(agents.cli("status", "--format", "json", code=1))
+    assert page["agents"]["gw1"]["obeys"] == "m1"
+    assert "cannot be reached" in page["agents"]["gw2"]["error"]
+    agents.stop("gw1")
+    assert "No agent of the site paris answers." in agents.cli("status", code=3)
+
+
+def test_one_agent_in_full(agents):
+    output = agents.cli("status", "--agent", "gw1")
+    for words in ("obeys m1 in epoch 7", "healthy", "10 talking", "123,456 packets, 21.0 MB", "has promised epoch 7"):
+        assert words in output
+
+
+def test_an_agent_without_a_server(agents):
+    agents.gw1.status |= {"state": "waiting", "held_attempts": 3, "obeys": ""}
+    agents.gw1.status["servers"][0] |= {"reached": False, "drift": True}
+    output = agents.cli("status", "--agent", "gw1", code=2)
+    for words in (
+        "obeys no server yet",
+        "3 requests for a server",
+        "! gw1 does not reach m1.",
+        "! gw1 runs from another site file (9c41d0aa) than m1.",
+    ):
+        assert words in output
+
+
+def test_lines_and_calls(agents):
+    output = agents.cli("lines", "--agent", "gw1", "--line", "carrier")
+    assert "12/30" in output and "yes (2)" in output and "cold" in output
+    assert agents.gw1.asked[-1] == ("lines", {"line": "carrier"})
+    output = agents.cli("calls", "--agent", "gw1")
+    assert "carrier/7" in output and "6→7" in output and "1 of 12 calls" in output
+    agents.gw1.pages["lines"]["lines"][0] |= {"in_service": False, "why": "not registered"}
+    assert "not registered" in agents.cli("lines", "--agent", "gw1", code=1)
+    assert "Which agent?" in agents.cli("lines", code=3)
+
+
+def test_draining_waits_for_the_last_call(agents):
+    agents.gw1.progress = [agents.gw1.step("running", "1 call is left.")] * 2 + agents.gw1.progress
+    output = agents.cli("drain", "--agent", "gw1", stdin="y\n")
+    assert "gw1 will refuse new calls and be empty when its 12 calls have ended." in output
+    assert "1 call is left." in output
+    assert "No call is left." in output
+
+
+def test_an_agent_that_ends_with_its_last_call(agents):
+    def act(name, params, now):
+        agents.loop.call_soon(lambda: agents.loop.create_task(agents.served.pop("gw1").close()))
+        return agents.gw1.step("running", "1 call is left.")
+
+    agents.gw1.command = act
+    agents.gw1.progress = [agents.gw1.step("running", "1 call is left.")]
+    assert "gw1 has ended." in agents.cli("drain", "--agent", "gw1", "-y")
+
+
+def test_draining_in_the_background_and_its_end(agents):
+    agents.gw1.progress = [agents.gw1.step("running", "12 calls are left.")]
+    assert "12 calls are left." in agents.cli("drain", "--agent", "gw1", "-y", "--no-wait")
+    agents.gw1.progress = [agents.gw1.step("done", "Takes new calls again.")]
+    assert agents.cli("resume", "--agent", "gw1") == "Takes new calls again.\n"
+    agents.gw1.refusal = "gw1 is not draining."
+    assert agents.cli("resume", "--agent", "gw1", code=1) == "gw1: gw1 is not draining.\n"
+
+
+def test_metrics(agents):
+    text = api.metrics(agents.gw1.status)
+    assert 'holdfast_serving{site="paris",agent="gw1"} 1\n' in text
+    assert 'holdfast_calls{site="paris",agent="gw1",state="talking"} 10\n' in text
