@@ -16,13 +16,15 @@ Params = tuple[tuple[str, str | None], ...]
 WS: Final = "[ \t\r\n]"
 TOKEN: Final = r"[A-Za-z0-9\-.!%*_+`'~]"
 QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
+QUOTED_OR_OPEN: Final = r'"(?:[^"\\]++|\\.?)*+"?+'
+"""Also one that never closes, to the end. For searches: they would else begin anew at each of its escaped quotes."""
 HOST: Final = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9_.\-]++)"
 
 _TOKEN_SET: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 _LWS: Final = " \t\r\n"
 # A quoted string or an angle bracket that does not close reaches to the end.
-_ELEMENT: Final = re.compile(r'(?:[^,"<]++|"(?:[^"\\]++|\\.?)*+"?+|<[^>]*+>?+)*+', re.DOTALL)
-_PARAM: Final = re.compile(r'(?:[^;"]++|"(?:[^"\\]++|\\.?)*+"?+)++', re.DOTALL)
+_ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED_OR_OPEN}|<[^>]*+>?+)*+', re.DOTALL)
+_PARAM: Final = re.compile(rf'(?:[^;"]++|{QUOTED_OR_OPEN})++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 

@@ -14,16 +14,16 @@ from typing import Final
 
 from sip import grammar
 from sip.errors import Malformed
-from sip.grammar import HOST, QUOTED, TOKEN, WS, Params, format_params, number, param, parse_params
+from sip.grammar import HOST, QUOTED, QUOTED_OR_OPEN, TOKEN, WS, Params, format_params, number, param, parse_params
 from sip.rim import Address
 
 _VIA: Final = re.compile(
     rf"{WS}*+SIP{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+({TOKEN}++){WS}++({HOST}){WS}*+(?::{WS}*+(\d{{1,5}}))?{WS}*+(?=[;,]|\Z)",
     re.IGNORECASE,
 )
-_VIA_PARAMS: Final = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?)*+"?+)*+', re.DOTALL)
-_RPORT: Final = re.compile(rf";{WS}*+rport{WS}*+(?:={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
-_QUOTED: Final = re.compile(QUOTED, re.DOTALL)
+_VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|{QUOTED_OR_OPEN})*+', re.DOTALL)
+_RPORT: Final = re.compile(rf";{WS}*+rport(?:{WS}*+={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
+_QUOTED: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 _RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
 _LEADING_NUMBER: Final = re.compile(rf"{WS}*+([0-9]++)")
 _NAME_ADDR: Final = re.compile(rf'{WS}*+({QUOTED}|[^"<]*+){WS}*+<([^<>"]*+)>{WS}*+((?:;.*+)?)\Z', re.DOTALL)

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sip.errors import Malformed, Unanswerable
-from sip.grammar import HOST, QUOTED, TOKEN, WS
+from sip.grammar import HOST, QUOTED, QUOTED_OR_OPEN, TOKEN, WS
 from sip.grammar import is_token as is_token
 from sip.grammar import split_commas as split_commas
 from sip.grammar import top as top
 from sip.uri import Uri
 
 MAX_HEADERS: Final = 400
-"""More header lines than this in one message are refused with 400; real messages have some thirty."""
+"""A message with more header lines than this is dropped as garbage; real ones have some thirty."""
 
 _KNOWN: Final = (
     "Via From To Call-ID CSeq Contact Max-Forwards Record-Route Route Content-Type Content-Length Expires Allow "
@@ -69,7 +69,7 @@ _NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _END: Final = re.compile("[;,> \t]")
 _BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
 _SPACED: Final = re.compile(r"[ \t]")
-_QUOTES: Final = re.compile(QUOTED, re.DOTALL)
+_QUOTES: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 
 # What :func:`validate` looks at, in values that are unfolded. Linear: each quantifier that could backtrack is
 # possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
