@@ -51,6 +51,9 @@ SHELLS = (
 )
 """The modules that touch the world; every other one is a core."""
 
+BESIDE = ("heartbeat.console_metrics", "heartbeat.console_view", "gateway_agent.media.ports")
+"""Cores in spite of their names."""
+
 WORLD = {
     "asyncio",
     "concurrent",
@@ -105,8 +108,8 @@ class Module:
     tree: ast.Module
     imports: list[tuple[str, int]] = field(default_factory=list)
     """Dotted names and lines, those for type checkers only left out."""
-    passed_on: dict[str, str] = field(default_factory=dict)
-    """Names that it imports from modules of ours, and so may pass on: a front door is no shell for its values."""
+    passed_on: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What it imports from modules of ours, and so may pass on: a front door is no shell for the values of others."""
 
     @property
     def package(self) -> str:
@@ -114,7 +117,7 @@ class Module:
 
     @property
     def is_shell(self) -> bool:
-        return matches(self.name, SHELLS)
+        return matches(self.name, SHELLS) and not matches(self.name, BESIDE)
 
     def at(self, line: int) -> str:
         return f"{self.path.relative_to(ROOT)}:{line}"
@@ -150,7 +153,7 @@ def load() -> dict[str, Module]:
     for module in found.values():
         for node in walk(module.tree):
             if isinstance(node, ast.ImportFrom) and (base := source_of(module, node)) in found:
-                module.passed_on |= {alias.name: base for alias in node.names}
+                module.passed_on |= {alias.asname or alias.name: (base, alias.name) for alias in node.names}
     for module in found.values():
         for node in walk(module.tree):
             if isinstance(node, ast.Import):
@@ -159,10 +162,11 @@ def load() -> dict[str, Module]:
                 base = source_of(module, node)
                 for alias in node.names:
                     # `from sip import pump` names a module, `from sip.pump import Pump` what is in one.
-                    name = f"{base}.{alias.name}"
-                    if name not in found:
-                        name = found[base].passed_on.get(alias.name, base) if base in found else base
-                    module.imports.append((name, node.lineno))
+                    source, name = base, alias.name
+                    while source in found and name in found[source].passed_on:
+                        source, name = found[source].passed_on[name]
+                    inner = f"{source}.{name}"
+                    module.imports.append((inner if inner in found else source, node.lineno))
     return found
 
 
