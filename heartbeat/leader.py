@@ -223,6 +223,8 @@ class Leader(Candidate):
         node = answer.node
         if answer.epoch == self._rule_epoch and (answer.holder == self.name or node in self.peers):
             self._unproved.discard(node)
+        elif answer.epoch < self._rule_epoch:
+            self._unproved.add(node)
         if not answer.no and "mute" not in answer.flags and answer.re is not None:
             quiet = self._lease.regarded_until <= now
             self._lease.answered(node, answer.re[1])

@@ -157,6 +157,10 @@ class World:
                 found.append(name)
         return found
 
+    def mute_voters(self) -> list[str]:
+        """The voters without a vote."""
+        return [name for name in self.site.voters if (file := self.hosts[name].file) is None or file.mute]
+
     def said(self, name: str, *whats: What) -> list[str]:
         return [str(d) for d in self.hosts[name].log if not whats or d.what in whats]
 
