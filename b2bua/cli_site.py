@@ -59,13 +59,15 @@ class Found:
                 said.append(because)
         for node, status in self.answers.items():
             said += [sentence if node == self.active else f"{node}: {sentence}" for sentence in status["warnings"]]
-            if status["paused"]:
+            if status["paused"] and not any("paused" in sentence for sentence in status["warnings"]):
                 said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
         best = self.best
-        unheard = [p["name"] for p in best["peers"] if not p["reached"] and p["name"] not in self.silent]
+        # What the process says of a peer is better than what can be read off its table.
+        peers = [peer for peer in best["peers"] if not any(peer["name"] in sentence for sentence in said)]
+        unheard = [peer["name"] for peer in peers if not peer["reached"]]
         if unheard:
             said.append(f"{best['node']} does not reach {listed(unheard)}.")
-        drifting = [p["name"] for p in best["peers"] if p["drift"]]
+        drifting = [peer["name"] for peer in peers if peer["drift"]]
         if drifting:
             said.append(f"{listed(drifting)} runs from another site file than {best['node']} ({best['config']}).")
         return list(dict.fromkeys(said))

@@ -13,7 +13,7 @@ from b2bua.cli_site import Found, active_client, find
 from heartbeat import console
 from heartbeat import console_render as look
 from heartbeat.console import node_option, site_option, yes_option
-from heartbeat.console_client import Client, ConsoleError, Unreachable
+from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console_render import count, listed, paper, several
 from heartbeat.site import Site
 
@@ -113,9 +113,13 @@ def _moved(site: Site, asked: Client, answer: Any, target: str, old_epoch: int) 
         if progress["state"] == "failed":
             raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
         said = str(progress["sentence"])
-    except Unreachable:
-        said = f"{asked.name} does not answer"
-    status = console.server_client(site, target).view("status")
+    except (Unreachable, RefusedByProcess):
+        # It may have ended or started anew meanwhile; what counts is what the new one says.
+        said = f"{asked.name} says nothing of it"
+    try:
+        status = console.server_client(site, target).view("status")
+    except Unreachable as error:
+        return False, error.sentence
     if status["state"] != "active" or int(status["epoch"]) <= old_epoch:
         return False, f"{target} is {status['state']} in epoch {status['epoch']}; {said}"
     agents = [peer for peer in status["peers"] if peer["kind"] == "agent" and peer["reached"]]
@@ -204,21 +208,28 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
 @click.command()
 @site_option
 @node_option
-@click.argument("agent")
+@click.argument("voter")
+@click.option("--force", is_flag=True, help="Although no server is active, for the very want of this vote.")
 @yes_option
 @timeout_option
-def readmit(site_path: str | None, node: str | None, agent: str, sure: bool, timeout: float) -> int:
-    """Give the vote back to an agent that lost its epoch file."""
+def readmit(site_path: str | None, node: str | None, voter: str, force: bool, sure: bool, timeout: float) -> int:
+    """Give the vote back to an agent (or server) that lost its epoch file."""
     site = console.open_site(site_path)
-    console.agent_client(site, agent)
-    client = active_client(site, node)
-    voters = client.view("status")["voters"]
-    paper().put(
-        f"{agent} votes again under a new generation of the voters' list (now {voters['generation']}). "
-        f"Do this only when {agent} really runs anew with an empty file, and is not merely cut off."
+    if voter not in site.servers:
+        console.agent_client(site, voter)
+    client = (
+        console.server_client(site, find(site).best["node"]) if force and node is None else active_client(site, node)
     )
-    console.ask(f"Readmit {agent}?", sure)
-    _await(client, client.command("readmit", {"agent": agent}), timeout)
+    voters = client.view("status")["voters"]
+    warning = "Forced: you vouch that no other server rules by a vote which it forgot."
+    paper().put(
+        f"{voter} votes again under a new generation of the voters' list (now {voters['generation']}). "
+        f"Do this only when {voter} really runs anew with an empty file, and is not merely cut off."
+        + (f"\n{warning}" if force else "")
+    )
+    console.ask(f"Readmit {voter}?", sure)
+    answer = client.command("readmit", {"agent": voter, **({"force": "yes"} if force else {})})
+    _await(client, answer, timeout)
     return console.HEALTHY
 
 

@@ -24,10 +24,12 @@ def warnings_of(status: Any) -> list[str]:
         said.insert(0, f"{name} obeys no server that it reaches: calls go on, new ones wait.")
     if status["state"] in ("draining", "drained"):
         said.append(f"{name} is {status['state']}: it takes no new calls until gateway-agent resume.")
-    missing = [peer["name"] for peer in status["servers"] if not peer["reached"]]
+    # What the agent says of a server is better than what can be read off its table.
+    servers = [peer for peer in status["servers"] if not any(peer["name"] in sentence for sentence in said)]
+    missing = [peer["name"] for peer in servers if not peer["reached"]]
     if missing:
         said.append(f"{name} does not reach {listed(missing)}.")
-    drifting = [peer["name"] for peer in status["servers"] if peer["drift"]]
+    drifting = [peer["name"] for peer in servers if peer["drift"]]
     if drifting:
         said.append(f"{name} runs from another site file ({status['config']}) than {listed(drifting)}.")
     return list(dict.fromkeys(said))

@@ -417,5 +417,6 @@ class AgentCalls(TypedDict):
 #               "out of service". Sent to the active server. Calls on these lines end in good order.
 #   pause       no automatic takeover or failback at this server until resume.
 #   resume      ends a pause; at an agent ends a drain.
-#   readmit     agent: a voter that lost its epoch file. Sent to the active server: a new generation.
+#   readmit     agent: a voter (agent or server) that lost its epoch file. Sent to the active server: a new
+#               generation. force: "yes" where none is active.
 #   drain       agent: refuses new calls; done when its last call has ended.

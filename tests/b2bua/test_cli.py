@@ -498,7 +498,17 @@ def test_pause_and_resume_at_both(pair):
 def test_readmit(pair):
     pair.m1.progress = [progress("readmit", "done", "gw2 votes again, generation 2.")]
     assert "gw2 votes again, generation 2." in pair.b2bua("readmit", "gw2", "--yes")
+    assert ("readmit", {"agent": "gw2"}) in pair.m1.asked
     assert "no agent 'gw9'" in pair.b2bua("readmit", "gw9", "--yes", code=3)
+
+
+def test_readmit_by_force_needs_no_active_server(pair):
+    pair.m1.status["state"] = "holding"
+    pair.m2.status["peers"][0]["state"] = "holding"
+    pair.m1.progress = [progress("readmit", "done", "m2 votes again")]
+    pair.b2bua("readmit", "m2", "--yes", code=2)
+    assert "you vouch" in pair.b2bua("readmit", "m2", "--yes", "--force")
+    assert ("readmit", {"agent": "m2", "force": "yes"}) in pair.m1.asked
 
 
 def write_cdrs(pair, node, *records):
