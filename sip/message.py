@@ -160,9 +160,13 @@ class Message:
 
     @property
     def branch(self) -> str:
-        """The branch of the topmost Via, ``""`` when it has none (RFC 2543 elements)."""
+        """The branch of the topmost Via, ``""`` when it has none (RFC 2543 elements).
+
+        The magic cookie with nothing behind it tells no requests apart and counts as none (RFC 4475 section 3.2.1).
+        """
         if self._branch is None:
-            self._branch = _parameter(top(self.get("via") or ""), "branch")
+            branch = _parameter(top(self.get("via") or ""), "branch")
+            self._branch = "" if branch == "z9hG4bK" else branch
         return self._branch
 
     @property

@@ -211,7 +211,7 @@ class Registrar:
             if len(value) > MAX_CONTACT:
                 raise Malformed("a Contact that is too long")
             if Uri.parse(contact.uri).headers:
-                raise Malformed("a Contact with headers in its URI")
+                raise Malformed("a Contact with headers in its URI, which calls to it would carry", 403)
             asked.append((contact, _seconds(contact.get("expires"), general)))
         if len(asked) > self.limits.contacts:
             raise Malformed(f"more than {self.limits.contacts} contacts at once", 403)

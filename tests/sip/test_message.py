@@ -210,6 +210,10 @@ def test_what_is_only_unusual_is_taken(old: bytes, new: bytes) -> None:
     validate(request(INVITE.replace(old, new)))
 
 
+def test_a_branch_of_the_cookie_alone_is_none() -> None:
+    assert request(INVITE.replace(b"z9hG4bK-abcdef", b"z9hG4bK")).branch == ""
+
+
 def test_bytes_behind_the_body_are_dropped() -> None:
     assert request(INVITE + b"INVITE more").body == b"v=0\r\n"
 

@@ -351,7 +351,7 @@ def test_times_are_kept_within_limits() -> None:
 )
 def test_bad_contacts_are_refused(contact: str) -> None:
     r = registrar()
-    assert r.register(register(contact), FLOW, 0.0).reply.status == 400
+    assert r.register(register(contact), FLOW, 0.0).reply.status == (403 if "?" in contact else 400)
     assert r.names() == []
 
 

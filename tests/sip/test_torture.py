@@ -83,7 +83,11 @@ def test_details_of_the_valid_ones() -> None:
     odd = read("wsinv")
     assert (odd.cseq, odd.cseq_method, odd.to_tag, odd.from_tag) == (9, "INVITE", "1918181833n", "98asjd8")
     assert odd.branch == "390skdjuw"
-    assert [Via.parse(value).branch for value in elements(odd, "via")] == ["390skdjuw", "z9hG4bK9ikj8", "z9hG4bK30239"]
+    assert [Via.parse(value).branch for value in elements(odd, "via")] == [
+        "390skdjuw",
+        "z9hG4bK9ikj8",
+        "z9hG4bK30239",
+    ]
     assert NameAddr.parse(odd.get("contact") or "").get("q") == "0.33"
     assert read("dblreq").body == b""
     assert len(read("mpart01").body) == 553
