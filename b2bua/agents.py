@@ -1,0 +1,336 @@
+"""The server's side of its agents: their connections, their subscriptions, their lists (docs/wire.md)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from b2bua import records
+from heartbeat.beat import BeatError
+from heartbeat.opening import Callee
+from sip.dialog import dialog_key
+from sip.message import Request, Response
+from sip.rim import Flow
+from sip.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+    from heartbeat.proof import Proof
+
+logger = logging.getLogger(__name__)
+
+PACKAGE: Final = "line-dialog"
+TAKEOVER: Final = "takeover"
+RESET: Final = "reset"
+OBSERVE: Final = "observe"
+BODY: Final = "application/line-dialog+json-seq"
+REQUEST_BODY: Final = "application/line-dialog-request+json"
+EXPIRES: Final = 3600
+AGAIN: Final = "subscribe again"
+MOST_STRANGE: Final = 3
+"""Messages on a connection that has not proved itself; with the next it is closed."""
+
+
+class AgentLink:
+    """One agent: where it is, what it was asked, how far its list is."""
+
+    def __init__(self, agents: Agents, name: str, priority: int) -> None:
+        self.agents = agents
+        self.name = name
+        self.priority = priority
+        self.flow: Flow | None = None
+        """The connection on which it proved itself."""
+        self.lost_at: float | None = None
+        self.asked_at = 0.0
+        self.complete_at: float | None = None
+        self.parts = 0
+        self.size = 0
+        self.dialogs = 0
+        self.relisted = False
+        """The list under way is not the first in this epoch."""
+        self.seen: set[str] = set()
+        self.lines: dict[str, dict[str, Any]] = {}
+        self.boot = 0
+        self._fetched: deque[str] = deque(maxlen=64)
+        self._subscription: Subscription | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Its list in this epoch came whole."""
+        return self.complete_at is not None
+
+    def subscribe(self, proof: Proof, now: float) -> None:
+        """Ask for the whole list, and be adopted (docs/wire.md); cold lines are reset first."""
+        core = self.agents.core
+        if self.flow is None:
+            return
+        self.relisted = self.complete
+        self.asked_at, self.complete_at = now, None
+        self.parts = self.size = self.dialogs = 0
+        self.seen = set()
+        if not self.relisted and core.resets_cold:
+            for state, lines in core.cold_lines(self.name).items():
+                self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
+        self.end_subscription()
+        request = {"epoch": core.epoch, "proof": proof.text}
+        self._subscription = self._ask(TAKEOVER, request, EXPIRES, now)
+
+    def fetch(self, call_id: str, now: float) -> None:
+        """Ask for one dialog ahead of the rest."""
+        if call_id not in self._fetched:
+            self._fetched.append(call_id)
+            self._ask(OBSERVE, {"call-id": call_id}, 0, now)
+
+    def end_subscription(self) -> None:
+        if self._subscription is not None:
+            self._subscription.forget()
+            self._subscription = None
+
+    def reset(self, lines: list[str], state: str, now: float) -> None:
+        """An operator's order: drop what is on these lines."""
+        core = self.agents.core
+        proof = core.member.proof
+        if proof is not None:
+            request = {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}
+            self._ask(RESET, request, 0, now)
+
+    def _ask(self, purpose: str, request: dict[str, Any], expires: int, now: float) -> Subscription | None:
+        if self.flow is None:
+            return None
+        subscription = Subscription(self, purpose, self.flow, expires)
+        subscription.send(request, now)
+        self.agents.messages += 1
+        return subscription
+
+    def notified(self, request: Request, purpose: str, now: float) -> bool:
+        """A part of a list, or a change of lines. False when it cannot be read."""
+        pieces = records.split(request.body)
+        if not pieces:
+            return True
+        try:
+            head = json.loads(pieces[0])
+            lines = [json.loads(piece) for piece in pieces[1:] if piece.startswith(b'{"line"')]
+        except ValueError:
+            return False
+        if not isinstance(head, dict):
+            return False
+        core = self.agents.core
+        self.parts += 1
+        self.size += len(request.body)
+        for line in lines:
+            if isinstance(line, dict) and isinstance(line.get("line"), str):
+                self.lines[line["line"]] = line
+                core.line_told(self.name, line, now)
+        found = list(records.dialogs(self.name, pieces[1:]))
+        self.dialogs += len(found)
+        if found:
+            core.recovery.take(self, found, now)
+        boot = head.get("boot")
+        self.boot = boot if isinstance(boot, int) else 0
+        if head.get("complete") is True and purpose == TAKEOVER and not self.complete:
+            self.complete_at = now
+            core.recovery.complete(self, now)
+            core.agent_complete(self, now)
+        return True
+
+
+class Subscription:
+    """One SUBSCRIBE of ours and its NOTIFYs (RFC 6665 section 4.1): the subscriber's half."""
+
+    def __init__(self, link: AgentLink, purpose: str, flow: Flow, expires: int) -> None:
+        stack = link.agents.core.stack
+        self.link = link
+        self.purpose = purpose
+        self.flow = flow
+        self.expires = expires
+        self.generation = 0
+        self._call_id = stack.token() + stack.token()
+        self._tag = stack.token()
+        self._cseq = 0
+        stack.legs[dialog_key(self._call_id, self._tag)] = self
+
+    def send(self, request: dict[str, Any], now: float) -> None:
+        core = self.link.agents.core
+        stack, flow = core.stack, self.flow
+        body = json.dumps(request, separators=(",", ":")).encode()
+        branch = stack.branch()
+        self._cseq += 1
+        host = f"{flow.remote[0]}:{flow.remote[1]}"
+        lines = [
+            f"SUBSCRIBE sip:{self.link.name}@{host} SIP/2.0",
+            stack.via(flow, branch),
+            "Max-Forwards: 70",
+            f"From: <sip:{core.node}@{core.site.name}>;tag={self._tag}",
+            f"To: <sip:{self.link.name}@{core.site.name}>",
+            f"Call-ID: {self._call_id}",
+            f"CSeq: {self._cseq} SUBSCRIBE",
+            stack.contact(flow),
+            f"Event: {PACKAGE};purpose={self.purpose}",
+            f"Accept: {BODY};version=1",
+            f"Expires: {self.expires}",
+            *core.site_lines,
+            f"Content-Type: {REQUEST_BODY}",
+            f"Content-Length: {len(body)}\r\n\r\n",
+        ]
+        data = "\r\n".join(lines).encode("latin-1") + body
+        stack.request("SUBSCRIBE", data, branch, flow, self, now)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        core = self.link.agents.core
+        if response.status == 403 and core.heard_refusal(response, self.link.name, now):
+            self.forget()
+        elif response.status >= 300:
+            logger.warning("%s refused a %s subscription: %s", self.link.name, self.purpose, response.status)
+            self.forget()
+            self._later(5.0, now)
+        elif response.status >= 200 and self.expires:
+            granted = response.get("expires") or ""
+            self._later(0.8 * (int(granted) if granted.isdigit() and len(granted) < 8 else self.expires), now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        self.forget()
+        self._later(1.0, now)
+
+    def _later(self, after: float, now: float) -> None:
+        if self.purpose == TAKEOVER:
+            self.link.agents.core.stack.deadlines.set(now + after, self, AGAIN)
+
+    def due(self, cause: str, now: float) -> None:
+        core = self.link.agents.core
+        if core.member.proof is not None and core.serving:
+            self.link.subscribe(core.member.proof, now)
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A NOTIFY, on the connection of this agent and no other."""
+        core = self.link.agents.core
+        self.link.agents.messages += 1
+        if request.method != "NOTIFY" or transaction.flow != self.link.flow:
+            core.stack.reply(transaction, 481, now)
+        elif self.link.notified(request, self.purpose, now):
+            core.stack.reply(transaction, 200, now)
+        else:
+            core.stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
+        if (request.get("subscription-state") or "").startswith("terminated"):
+            self.forget()
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        pass
+
+    def forget(self) -> None:
+        self.generation += 1
+        self.link.agents.core.stack.legs.pop(dialog_key(self._call_id, self._tag), None)
+
+
+class Agents:
+    """All agents of the site, and the connections that have not said yet whose they are."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.links: dict[str, AgentLink] = {}
+        self.by_flow: dict[Flow, AgentLink] = {}
+        self.begun_at = 0.0
+        """When this server's rule began."""
+        self.messages = 0
+        """SIP messages between this server and agents for the last takeover."""
+        self._callees: dict[Flow, Callee] = {}
+        self._strange: dict[Flow, int] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        site = self.core.site
+        for name in site.agents:
+            if name not in self.links:
+                self.links[name] = AgentLink(self, name, site.agent_priority(name))
+
+    @property
+    def all_complete(self) -> bool:
+        """Whether every agent that is connected has told all it has in this epoch."""
+        return all(link.complete for link in self.links.values() if link.flow is not None)
+
+    @property
+    def reached(self) -> list[str]:
+        return [name for name, link in self.links.items() if link.flow is not None]
+
+    def agent_of(self, flow: Flow) -> str:
+        link = self.by_flow.get(flow)
+        return link.name if link is not None else ""
+
+    def opened(self, flow: Flow) -> None:
+        """An agent's connection came in: nothing but the opening is heard on it."""
+        self.core.stack.guarded.add(flow)
+
+    def lost(self, flow: Flow, now: float) -> None:
+        self._callees.pop(flow, None)
+        self._strange.pop(flow, None)
+        link = self.by_flow.pop(flow, None)
+        if link is not None and link.flow == flow:
+            link.flow = None
+            link.lost_at = now
+            link.end_subscription()
+            self.core.agents_changed(now)
+
+    def opening(self, transaction_flow: Flow, request: Request, now: float) -> None:
+        """OPTIONS kind=open on a connection that has not proved itself."""
+        core = self.core
+        flow = transaction_flow
+        try:
+            beat = core.beat_in(request)
+            callee = self._callees.setdefault(flow, Callee(core.nonce()))
+            answer = callee.asked(beat, core.member.stamp(beat.node, now))
+        except BeatError as error:
+            core.stack.counters["refused openings"] += 1
+            logger.warning("a connection from %s is closed: %s", flow.remote, error)
+            core.stack.refuse(request, flow, 403)
+            core.stack.close(flow)
+            return
+        core.answer_beat(request, answer, flow)
+        if callee.peer:
+            del self._callees[flow]
+            if callee.peer in self.links:
+                core.member.opened(beat)
+                self._proved(callee.peer, flow, now)
+            else:
+                logger.warning("%s is no agent of this site; its connection is closed", callee.peer)
+                core.stack.close(flow)
+
+    def _proved(self, name: str, flow: Flow, now: float) -> None:
+        core = self.core
+        link = self.links[name]
+        old = link.flow
+        if old is not None and old != flow:
+            self.by_flow.pop(old, None)
+            core.stack.close(old)
+        link.flow = flow
+        link.lost_at = None
+        self.by_flow[flow] = link
+        core.stack.guarded.discard(flow)
+        core.stack.kept.add(flow)
+        self._strange.pop(flow, None)
+        if core.serving and core.member.proof is not None:
+            core.legs_moved(name, flow)
+            link.subscribe(core.member.proof, now)
+        core.agents_changed(now)
+
+    def strange(self, request: Request | None, flow: Flow) -> None:
+        """Something else on a connection that has not proved itself."""
+        self._strange[flow] = self._strange.get(flow, 0) + 1
+        if request is not None:
+            self.core.stack.refuse(request, flow, 403)
+        if self._strange[flow] >= MOST_STRANGE:
+            self.core.stack.close(flow)
+
+    def begin(self, proof: Proof, now: float) -> None:
+        """A new epoch of ours: ask all agents at once, those with the most important lines first."""
+        self.begun_at = now
+        self.messages = 0
+        for link in self.links.values():
+            link.complete_at = None
+        for link in sorted(self.links.values(), key=lambda each: -each.priority):
+            link.subscribe(proof, now)
+
+    def stand_down(self) -> None:
+        for link in self.links.values():
+            link.end_subscription()
+            link.complete_at = None

@@ -1,0 +1,585 @@
+"""One call: the caller's leg, the callee's leg, and what is left to hunt (a back-to-back user agent).
+
+The call passes on first and answers after: what a request is answered is what the far end said. Everything a new
+server must know to go on is in the state token (``b2bua.token``) and in the agents' records; :class:`Call` is made
+from a :class:`~b2bua.token.CallState` for a new call as for one taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from b2bua.cdr import Cdr, EndedBy, Result
+from b2bua.route import Plan, Refusal
+from b2bua.token import CallState, sign
+from sip import sdp
+from sip.bridge import ALLOW, PASSED_METHODS, crossing, passable_tag, unsupported
+from sip.dialog import DialogState, called_by, without_tag
+from sip.message import Request, Response
+from sip.session import Leg
+from sip.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+    from b2bua.records import Record
+
+logger = logging.getLogger(__name__)
+
+ROUTING: Final = "routing"
+DIALING: Final = "dialing"
+RINGING: Final = "ringing"
+TALKING: Final = "talking"
+ENDING: Final = "ending"
+
+NO_ANSWER: Final = "no answer"
+
+
+class Call:
+    """Joins two legs. ``a`` is the caller's, ``b`` the callee's of the present attempt."""
+
+    __slots__ = (
+        "a",
+        "attempt",
+        "b",
+        "because",
+        "cancelled",
+        "core",
+        "counter",
+        "ended_at",
+        "epochs",
+        "generation",
+        "held",
+        "last_ack",
+        "lines",
+        "no_answer",
+        "phase",
+        "plan",
+        "request",
+        "state",
+        "waiting",
+    )
+
+    def __init__(self, core: Core, state: CallState) -> None:
+        self.core = core
+        self.state = state
+        """What the last token said, or would say; replaced, never changed."""
+        self.a: Leg | None = None
+        self.b: Leg | None = None
+        self.phase = ROUTING
+        self.plan: Plan | None = None
+        self.request: Request | None = None
+        """The caller's first INVITE, as long as it may have to be sent to another target."""
+        self.cancelled = False
+        self.no_answer = False
+        self.held = ""
+        """Which sides hold: ``""``, ``a``, ``b``, ``ab``."""
+        self.lines: tuple[str, ...] = ()
+        """The lines on which it counts."""
+        self.generation = 0
+        self.ended_at = 0.0
+        self.because = ""
+        """The decision that routed it last, for ``explain``."""
+        self.waiting: list[Callable[[float], None]] | None = None
+        """After a takeover: what waits for the other leg to be known."""
+        self.last_ack = b""
+        """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
+
+    @property
+    def id(self) -> str:
+        return self.state.call_id
+
+    # -- setting up -------------------------------------------------------------------------------------------------
+
+    def admit(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Take the caller's first INVITE: make the leg, answer 100. False when it was refused."""
+        stack = self.core.stack
+        agent = self.state.caller_agent
+        leg = Leg(stack, self, transaction.flow, called_by(request, stack.token()))
+        leg.invite = transaction
+        transaction.context = leg
+        self.a, self.request = leg, request
+        if missing := unsupported(request):
+            self._refuse(420, "", now, (f"Unsupported: {', '.join(missing)}",))
+            return False
+        stack.reply(transaction, 100, now, lines=self._token_lines(agent))
+        return True
+
+    def route(self, plan: Plan | Refusal, now: float) -> None:
+        """Try the first target of a plan, or refuse."""
+        if isinstance(plan, Refusal):
+            self.because = plan.because
+            lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
+            self._refuse(plan.status, plan.reason, now, lines)
+            return
+        self.plan = plan
+        self._update(attempt=self.state.attempt + 1)
+        self.dial(now)
+
+    def dial(self, now: float, dialog: DialogState | None = None) -> None:
+        """Send the INVITE of the present attempt; ``dialog`` is that of a former server which sent it before."""
+        plan, request, core = self.plan, self.request, self.core
+        assert plan is not None and request is not None
+        target = plan.target
+        self.because = target.because
+        place = core.place(target, now)
+        if place is None:
+            self._next(503, now, "")
+            return
+        stack = core.stack
+        caller = without_tag(request.get("from") or "")
+        if target.caller_number and target.caller_number != self.state.caller:
+            caller = _with_user(caller, target.caller_number)
+        state = dialog or DialogState(
+            stack.token() + stack.token(), stack.token(), "", caller, without_tag(request.get("to") or "")
+        )
+        leg = Leg(stack, self, place.flow, state)
+        self.b = leg
+        self.phase = DIALING
+        core.take_line(self, target.line, now)
+        self._update(
+            callee=target.request_number,
+            callee_line=target.line,
+            callee_agent=place.agent,
+            callee_dialog=state.call_id,
+            plan=plan.to_token(),
+        )
+        lines = crossing(request)
+        if place.agent:
+            lines.append(f"Call-Origin: {self.state.origin};{self.state.attempt}")
+            lines += core.site_lines
+            lines += self._token_lines(place.agent)
+        self.generation += 1
+        stack.deadlines.set(now + target.ring_for, self, NO_ANSWER)
+        hops = int(request.get("max-forwards") or 70) - 1
+        leg.call(place.uri, lines, request.body, now, self, hops)
+
+    def cancel(self, now: float) -> None:
+        """The caller gave up (RFC 3261 section 9.2)."""
+        self.cancelled = True
+        if self.b is not None and self.b.inviting is not None:
+            self.b.cancel(now)
+        elif self.phase in (ROUTING, DIALING, RINGING):
+            self._refuse(487, "", now)
+
+    def due(self, cause: str, now: float) -> None:
+        """The present target did not answer in time, or the time to remember an ended call is over."""
+        if cause is NO_ANSWER and self.b is not None and self.b.inviting is not None:
+            self.no_answer = True
+            self.b.cancel(now, ('Reason: SIP;cause=408;text="No answer"',))
+
+    # -- what legs say ----------------------------------------------------------------------------------------------
+
+    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Only agents recognise repeats; to a server each request of an agent is what it seems to be."""
+        return False
+
+    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if response.status == 403 and self.core.fenced(leg, response, now):
+            return
+        asked = transaction.context
+        if asked is self:
+            if leg is self.b and self.phase in (DIALING, RINGING):
+                self._invite_answered(leg, response, now)
+            elif response.status >= 200:
+                self._answered_too_late(leg, response, now)
+        elif isinstance(asked, ServerTransaction):
+            self._relay(leg, asked, response, now)
+        if transaction.method == "BYE" and response.status >= 200:
+            self._forget(now)
+
+    def _answered_too_late(self, leg: Leg, response: Response, now: float) -> None:
+        """The final answer of a target that was given up; a 2xx is to be ended (RFC 3261 section 9.1)."""
+        if response.status < 300:
+            leg.acknowledge((), b"", now)
+            self.hang_up(leg, "SIP;cause=487", now)
+        elif leg is self.b:
+            self._forget(now)
+
+    def _invite_answered(self, leg: Leg, response: Response, now: float) -> None:
+        status = response.status
+        if status == 100:
+            return
+        if status < 200:
+            self._rang(leg, response, now)
+        elif status < 300:
+            self._picked_up(leg, response, now)
+        else:
+            self._attempt_failed(status, response, now)
+
+    def _rang(self, leg: Leg, response: Response, now: float) -> None:
+        first = self.phase == DIALING
+        self.phase = RINGING
+        line = response.get("line")
+        changes: dict[str, Any] = {}
+        if line and self.state.callee_agent and line != self.state.callee_line:
+            changes["callee_line"] = line[:80]
+        if not self.state.ringing and status_rings(response.status):
+            changes["ringing"] = now + self.core.wall_offset
+        if changes:
+            self._update(**changes)
+        self._pass_up(response, now, first or bool(changes))
+
+    def _picked_up(self, leg: Leg, response: Response, now: float) -> None:
+        self.phase = TALKING
+        self.generation += 1  # no more "no answer"
+        line = response.get("line") or self.state.callee_line
+        self._update(answered=now + self.core.wall_offset, callee_line=line[:80], plan="")
+        self._pass_up(response, now, True)
+        self.request = self.plan = None
+        if self.a is None or self.a.ended:  # the caller is gone for good
+            leg.acknowledge((), b"", now)
+            self.hang_up(leg, "SIP;cause=487", now)
+
+    def _pass_up(self, response: Response, now: float, with_token: bool) -> None:
+        """Give the caller a provisional or a 2xx to the first INVITE."""
+        a = self.a
+        if a is None or a.invite is None:
+            return
+        lines = crossing(response)
+        if self.state.caller_agent:
+            if (origin := response.get("call-origin")) is not None:
+                lines.append(f"Call-Origin: {origin}")
+            if with_token:
+                lines += self._token_lines(self.state.caller_agent)
+        a.reply(a.invite, response.status, now, response.reason, lines, response.body, passable_tag(response.to_tag))
+
+    def _attempt_failed(self, status: int, response: Response | None, now: float) -> None:
+        """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
+        self.generation += 1
+        core = self.core
+        core.give_line(self, self.state.callee_line)
+        if self.b is not None:
+            self.b.end()
+        if self.no_answer and status == 487:
+            status, response = 408, None
+        self.no_answer = False
+        if self.cancelled or self.a is None or self.a.ended:
+            self._conclude(487 if response is None else status, response, now)
+            return
+        redirect = core.redirect_of(response) if response is not None and status < 400 else ""
+        self._next(status, now, redirect, response)
+
+    def _next(self, status: int, now: float, redirect: str, response: Response | None = None) -> None:
+        assert self.plan is not None
+        core = self.core
+        rest = core.router.after(self.plan, status, core.load, now, redirect)
+        if isinstance(rest, Refusal):
+            self.because = rest.because
+            self._conclude(rest.status, response if rest.status == status else None, now)
+        else:
+            self.phase = ROUTING
+            self.route(rest, now)
+
+    def _conclude(self, status: int, response: Response | None, now: float) -> None:
+        """The first INVITE ends with a failure."""
+        if response is not None and self.a is not None and self.a.invite is not None and not self.a.ended:
+            lines = crossing(response)
+            self._finish(status, "caller" if self.cancelled else "callee", now)
+            self.a.reply(self.a.invite, status, now, response.reason, lines, response.body)
+            self._forget(now)
+        else:
+            self._refuse(status, "", now)
+
+    def _refuse(self, status: int, reason: str, now: float, lines: tuple[str, ...] = ()) -> None:
+        a = self.a
+        self._finish(status, "caller" if self.cancelled else "server", now)
+        if a is not None and a.invite is not None:
+            a.reply(a.invite, status, now, reason, lines)
+        self._forget(now)
+
+    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+        if transaction.context is self:
+            if leg is self.b and self.phase in (DIALING, RINGING):
+                self._attempt_failed(487 if self.cancelled or self.no_answer else 408, None, now)
+            elif leg is self.b:
+                self._forget(now)
+            return
+        asked = transaction.context
+        if isinstance(asked, ServerTransaction) and asked.open:
+            other = self._other(leg)
+            if transaction.method == "BYE":
+                self._reply(other, asked, 200, now)
+            elif self._agent_of(leg):  # for want of an agent no dialog is ended (docs/wire.md)
+                self._reply(other, asked, 500, now, ("Retry-After: 5",))
+            else:
+                self._reply(other, asked, 408, now)
+        if transaction.method == "BYE":
+            self._forget(now)
+
+    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+        """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
+        other = self._other(leg)
+        if other is None:
+            self._wait(lambda then: self.acknowledged(leg, ack, then), leg, now)
+        elif not other.ended:
+            lines = crossing(ack)
+            if agent := self._agent_of(other):
+                lines += self.core.site_lines
+                if other is self.b:
+                    lines += self._token_lines(agent)
+            other.acknowledge(lines, ack.body, now)
+
+    def unacknowledged(self, leg: Leg, now: float) -> None:
+        """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended."""
+        self.release('SIP;cause=408;text="No ACK"', now)
+
+    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        method = request.method
+        if method == "BYE":
+            self._bye(leg, transaction, request, now)
+        elif method == "OPTIONS":
+            self._reply(leg, transaction, 200, now, (ALLOW,))
+        elif method not in PASSED_METHODS:
+            self._reply(leg, transaction, 405, now, (ALLOW,))
+        else:
+            self._forward(leg, transaction, request, now)
+
+    def _bye(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        other = self._other(leg)
+        if other is None and self._wait(lambda then: self._bye(leg, transaction, request, then), leg, now):
+            return
+        self._finish(200, "caller" if leg is self.a else "callee", now, request.get("reason") or "")
+        if other is not None and other.established and not other.ended:
+            lines = self._onward(leg, other, transaction, request)
+            other.send("BYE", lines, request.body, now, transaction, _hops(request))
+            return
+        self._reply(leg, transaction, 200, now)
+        if other is not None and other.inviting is not None:
+            self.cancelled = True
+            other.cancel(now)
+        else:
+            self._forget(now)
+
+    def _forward(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request inside the call, to the other side."""
+        other = self._other(leg)
+        if other is None or other.ended:
+            if other is None and self._wait(lambda then: self._forward(leg, transaction, request, then), leg, now):
+                return
+            self._reply(leg, transaction, 481, now)
+        elif request.method == "INVITE" and (other.inviting or other.invite or not other.established):
+            self._reply(leg, transaction, 491, now)
+        else:
+            lines = self._onward(leg, other, transaction, request)
+            other.send(request.method, lines, request.body, now, transaction, _hops(request))
+
+    def _onward(self, leg: Leg, other: Leg, transaction: ServerTransaction, request: Request) -> list[str]:
+        """The header lines of a request passed on inside the call, under the key of its origin."""
+        lines = crossing(request)
+        if self._agent_of(other):
+            origin = self._agent_of(leg) or self.core.node
+            lines.append(f"Call-Origin: {origin};{request.branch};1")
+            lines += self.core.site_lines
+        return lines
+
+    def _relay(self, leg: Leg, asked: ServerTransaction, response: Response, now: float) -> None:
+        """An answer inside the call, back to where the request came from."""
+        status = response.status
+        if status == 100 or not asked.open:
+            return
+        other = self._other(leg)
+        method = response.cseq_method
+        lines = crossing(response)
+        if other is not None and self._agent_of(other) and (origin := response.get("call-origin")) is not None:
+            lines.append(f"Call-Origin: {origin}")
+        if method == "INVITE" and status // 100 == 2:
+            self._note_hold(leg, asked, response)
+        if other is None:
+            self.core.stack.reply(asked, status, now, response.reason, lines, response.body)
+        else:
+            other.reply(asked, status, now, response.reason, lines, response.body)
+
+    def _note_hold(self, leg: Leg, asked: ServerTransaction, response: Response) -> None:
+        """Who holds after a re-INVITE, by the directions of its SDP (RFC 3264 section 8.4)."""
+        offer = asked.request.body if asked.request is not None else b""
+        asking, answering = ("b", "a") if leg is self.a else ("a", "b")
+        held = set(self.held)
+        for side, body in ((asking, offer), (answering, response.body)):
+            if body:
+                try:
+                    (held.add if sdp.is_hold(body) else held.discard)(side)
+                except sdp.SdpError:
+                    continue
+        self.held = "".join(sorted(held))
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def release(self, reason: str, now: float, ended_by: EndedBy = "server", status: int = 200) -> None:
+        """End what is left of the call, on evidence only: BYE or CANCEL or a final response, with a Reason."""
+        self._finish(status, ended_by, now, reason)
+        a, b = self.a, self.b
+        if b is not None and not b.ended:
+            if b.inviting is not None and not b.established:
+                self.cancelled = True
+                b.cancel(now, (f"Reason: {reason}",))
+            elif b.established:
+                self.hang_up(b, reason, now)
+        if a is not None and not a.ended:
+            if a.established:
+                self.hang_up(a, reason, now)
+            elif a.invite is not None:
+                a.reply(a.invite, 480, now, lines=(f"Reason: {reason}",))
+        self._forget(now)
+
+    def hang_up(self, leg: Leg, reason: str, now: float) -> None:
+        """Send BYE on one leg."""
+        lines = [f"Reason: {reason}"]
+        if self._agent_of(leg):
+            lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.site_lines]
+        leg.send("BYE", lines, b"", now)
+
+    def conclude_by_record(self, ended: list[Record], now: float) -> None:
+        """Write the record of a call that ended on all sides while no server was there to see it."""
+        by: EndedBy = ""
+        status, ago, reason = 0, 0.0, ""
+        for record in ended:
+            value = record.value.get("ended")
+            fact = value if isinstance(value, dict) else {}
+            ago = max(ago, float(fact.get("ago") or 0.0))
+            status = status or int(fact.get("status") or 0)
+            reason = reason or str(fact.get("reason") or "")
+            if fact.get("by") == "device":
+                by = "callee" if record.from_server else "caller"
+        self.cancelled = status == 487
+        self._finish(200 if self.state.answered else status or 487, by, now - ago, reason)
+
+    def cancel_by_record(self, record: Record, now: float) -> None:
+        """End an attempt whose caller is gone: send it again under its key, then cancel it."""
+        for request, origin in record.received():
+            link = self.core.agents.links.get(record.agent)
+            if request.method != "INVITE" or link is None or link.flow is None:
+                continue
+            self.b = Leg(self.core.stack, self, link.flow, replace(record.dialog(), remote_tag="", route_set=()))
+            self._finish(487, "caller", now, "the caller is gone")
+            self.core.calls[self.id] = self
+            lines = [*crossing(request), f"Call-Origin: {origin}", *self.core.site_lines]
+            self.b.call(request.uri, lines, request.body, now, self)
+            self.b.cancel(now)
+            return
+
+    def drop(self) -> None:
+        """Forget the call without a word: another server has it."""
+        self.generation += 1
+        for leg in (self.a, self.b):
+            if leg is not None:
+                leg.end()
+                for transaction in (leg.invite, leg.inviting):
+                    if transaction is not None:
+                        transaction.generation += 1
+                        self.core.stack.forget(transaction)
+        self.lines = ()
+        self.a = self.b = None
+
+    def _finish(self, status: int, ended_by: EndedBy, now: float, reason: str = "") -> None:
+        """Write the call record, once."""
+        if self.ended_at:
+            return
+        self.ended_at = now
+        self.phase = ENDING
+        self.core.record(self.cdr(status, ended_by, now, reason), self)
+
+    def cdr(self, status: int, ended_by: EndedBy, ended: float, reason: str = "") -> Cdr:
+        """The call record as it would be if the call ended now."""
+        state, core = self.state, self.core
+        return Cdr(
+            call_id=state.call_id,
+            session_id=state.session_id,
+            site=core.site.name,
+            node=core.node,
+            epoch=core.epoch,
+            caller=state.caller,
+            callee=state.callee,
+            caller_line=state.caller_line,
+            callee_line=state.callee_line,
+            attempts=state.attempt,
+            started=state.started or None,
+            ringing=state.ringing or None,
+            answered=state.answered or None,
+            ended=ended + core.wall_offset,
+            result=_result(status, bool(state.answered), self.cancelled),
+            status=status,
+            ended_by=ended_by,
+            reason=reason,
+        )
+
+    def _forget(self, now: float) -> None:
+        """Let go, unless a leg still has something to finish."""
+        self.phase = ENDING
+        a, b = self.a, self.b
+        if b is not None and not b.ended and (b.inviting is not None or b.owes_ack):
+            return
+        self.generation += 1
+        for leg in (a, b):
+            if leg is not None and not leg.ended:
+                leg.end()
+        self.core.forget(self)
+        self.request = self.plan = self.waiting = None
+
+    # -- small ones -------------------------------------------------------------------------------------------------
+
+    def _other(self, leg: Leg) -> Leg | None:
+        return self.b if leg is self.a else self.a
+
+    def _agent_of(self, leg: Leg | None) -> str:
+        return self.state.caller_agent if leg is self.a else self.state.callee_agent
+
+    def _wait(self, act: Callable[[float], None], leg: Leg, now: float) -> bool:
+        """After a takeover: keep ``act`` until the other leg is known. False when there is nothing to wait for."""
+        if self.waiting is None or len(self.waiting) >= MOST_WAITING:
+            return False
+        self.waiting.append(act)
+        self.core.fetch_peer(self, leg, now)
+        return True
+
+    def _reply(
+        self, leg: Leg | None, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...] = ()
+    ) -> None:
+        if leg is not None:
+            leg.reply(transaction, status, now, lines=lines)
+        else:
+            self.core.stack.reply(transaction, status, now, lines=lines)
+
+    def _update(self, **changes: Any) -> None:
+        """A new state; its token, the next one sent, counts one higher."""
+        values = {name: getattr(self.state, name) for name in CallState.__slots__}
+        values.update(changes, counter=self.state.counter + 1)
+        self.state = CallState(**values)
+
+    def _token_lines(self, agent: str) -> tuple[str, ...]:
+        if not agent:
+            return ()
+        return (f"Call-State: {sign(self.state, self.core.key)}",)
+
+
+MOST_WAITING: Final = 16
+"""Requests of one call that may wait for its other leg."""
+
+
+def status_rings(status: int) -> bool:
+    """Whether a provisional status says that somebody is being alerted, or hears something."""
+    return status in (180, 183)
+
+
+def _with_user(value: str, number: str) -> str:
+    """A From value that shows another number; the display name goes, since it was the other number's."""
+    host = value.partition("@")[2].partition(">")[0].partition(";")[0] or "localhost"
+    return f"<sip:{number}@{host}>"
+
+
+def _hops(request: Request) -> int:
+    return int(request.get("max-forwards") or 70) - 1
+
+
+def _result(status: int, answered: bool, cancelled: bool) -> Result:
+    if answered:
+        return "answered"
+    if cancelled or status == 487:
+        return "cancelled"
+    if status in (486, 600):
+        return "busy"
+    if status in (408, 480):
+        return "no-answer"
+    return "failed" if status >= 500 else "rejected"

@@ -1,0 +1,672 @@
+"""The call server: it admits calls, joins agents and trunks, and takes the site over (docs/wire.md).
+
+One object owns the SIP stack, the site's member (who rules) and the calls; its verbs are those of ``sip.rim``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2s
+from typing import Any, Final
+
+from b2bua import pages
+from b2bua.agents import AgentLink, Agents
+from b2bua.call import Call
+from b2bua.cdr import Cdr
+from b2bua.orders import Orders
+from b2bua.recovery import Recovery
+from b2bua.route import PRIORITIES, Attempt, LineLoad, Load, Router, Target
+from b2bua.takeovers import Takeovers, kind_of
+from b2bua.token import CallState, call_id_of
+from b2bua.trunks import Place, Trunks
+from heartbeat import carriage
+from heartbeat.beat import ACTIVE, HOLDING, OPEN, Beat, BeatError
+from heartbeat.console_view import Rates
+from heartbeat.decision import Decision, Persist, Tell, What
+from heartbeat.keeping import text_of
+from heartbeat.member import Member
+from heartbeat.site import Site
+from heartbeat.vote import Kept
+from sip.bridge import ALLOW
+from sip.dialog import bare_uri
+from sip.errors import SipError
+from sip.message import Message, Request, Response, parse
+from sip.rim import Action, Flow, Resolve, Send, Store
+from sip.session import Leg
+from sip.stack import Stack
+from sip.timers import Timers
+from sip.transaction import ServerTransaction
+from sip.uri import user_of
+
+logger = logging.getLogger(__name__)
+
+MOST_DECISIONS: Final = 2000
+MOST_ENDED: Final = 2000
+MOST_ASKED: Final = 1024
+VOTES: Final = "votes"
+"""The name under which the shell stores what the member must not forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call ended and is to be written down."""
+
+    record: Cdr
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Something was decided; ``str()`` is the sentence, the same in log and history."""
+
+    at: float
+    code: str
+    because: str
+
+    def __str__(self) -> str:
+        return self.because
+
+
+Event = CallEnded | Decided
+
+
+class Core:
+    """See the module.
+
+    ``kept`` is what the store had, its boot counter raised already; ``secret`` at least 16 unguessable bytes, other
+    ones at each start; ``wall_offset`` what makes a wall clock of ``now``.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        node: str,
+        kept: Kept,
+        secret: bytes,
+        chance: random.Random,
+        now: float,
+        wall_offset: float = 0.0,
+    ) -> None:
+        self.site = site
+        self.node = node
+        self.server = site.servers[node]
+        self.wall_offset = wall_offset
+        self.started_at = now
+        self.calls: dict[str, Call] = {}
+        self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
+        """The last calls that ended, with the decision that routed them."""
+        self._former = ""
+        """Which server ruled before us, as far as we know."""
+        self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
+        self.loads: dict[str, LineLoad] = {}
+        self.line_told_at: dict[str, float] = {}
+        self.serving = False
+        self.since_at = now
+        self.resets_cold = False
+        """This rule began by taking over from another server: cold lines are reset."""
+        self._chance = chance
+        self._secret = secret
+        self._nonces = 0
+        self.calls_seen = 0
+        self._rates: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
+        self._events: deque[Event] = deque()
+        self._actions: list[Action] = []
+        self._storing: dict[str, Kept] = {}
+        self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
+        self._beat_cseq = 0
+        timing = site.timing
+        at = self.server.listen[0] if self.server.listen else self.server.sip[0]
+        advertised = self.server.advertise or at.host
+        host = f"[{advertised}]" if ":" in advertised else advertised
+        self.stack = Stack(self, secret, f"{host}:{at.port}", Timers(timing.t1, timing.t2, timing.t4))
+        self._udp: list[str] = []
+        self._listens = {_local(endpoint) for endpoint in self.server.listen}
+        self._sip = {_local(endpoint) for endpoint in self.server.sip}
+        for endpoint in self.server.sip:
+            local = _local(endpoint)
+            self.stack.sent_by[local] = f"{self.server.advertise or _bracketed(endpoint.host)}:{endpoint.port}"
+            if endpoint.transport == "udp":
+                self._udp.append(local)
+        self._beat_local = _local(self.server.beat) if self.server.beat is not None else ""
+        self._call_ids = {name: self.stack.token() for name in (*site.servers, *site.agents)}
+        self._read_site()
+        self.member = Member(node, site.membership(node), kept, chance, now)
+        self.agents = Agents(self)
+        self.recovery = Recovery(self)
+        self.trunks = Trunks(self)
+        self.takeovers = Takeovers(self)
+        self.orders = Orders(self)
+        self._pump_member(now)
+
+    # -- the verbs ------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        if flow.local == self._beat_local and flow.transport == "udp":
+            self._beat_came(data, flow, now)
+        else:
+            self.stack.receive(data, flow, now)
+
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        """A stream is ``open`` or ``lost``."""
+        if state == "open":
+            if flow.local.partition("#")[0] in self._listens:
+                self.agents.opened(flow)
+        else:
+            self.stack.flow_lost(flow)
+            self.agents.lost(flow, now)
+            self.trunks.lost(flow)
+
+    def done(self, request: Action, result: Any, now: float) -> None:
+        """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
+        if isinstance(request, Resolve):
+            self.trunks.resolved(request.uri, list(result), now)
+        elif isinstance(request, Store) and (kept := self._storing.pop(request.value, None)) is not None:
+            if result is None:
+                self.member.persisted(kept, now)
+            else:
+                self.member.not_persisted(kept, str(result), now)
+            self._pump_member(now)
+
+    def handle_timer(self, now: float) -> None:
+        self.stack.handle_timer(now)
+        at = self.member.get_timer()
+        if at is not None and at <= now:
+            self.member.figures(len(self.calls), len(self.calls) / self.server.capacity)
+            self.member.handle_timer(now)
+            self._pump_member(now)
+
+    def get_timer(self) -> float | None:
+        first, second = self.stack.get_timer(), self.member.get_timer()
+        if first is None or (second is not None and second < first):
+            return second
+        return first
+
+    def to_do(self) -> list[Action]:
+        out = self.stack.to_do()
+        if self._actions:
+            out, self._actions = [*self._actions, *out], []  # beats and what is to be stored go first
+        return out
+
+    def next_event(self) -> Event | None:
+        return self._events.popleft() if self._events else None
+
+    # -- the site -------------------------------------------------------------------------------------------------
+
+    def reload(self, site: Site, now: float) -> None:
+        """Live by a changed site file (``heartbeat.site_reload`` found nothing against it); calls stay."""
+        self.site = site
+        self.server = site.servers[self.node]
+        self._read_site()
+        self.member.reload(site.membership(self.node))
+        self.agents.reload()
+        self.trunks.load(now)
+        self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
+
+    def _read_site(self) -> None:
+        site = self.site
+        self.router = Router(site, self._chance, self.server.capacity, self.server.reserve)
+        self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
+        self.key = self.keys[0] if self.keys else self._secret
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self.calls), self.loads)
+
+    def load_of(self, line: str) -> LineLoad:
+        """What is known of a line, by its name without a channel."""
+        name = line.partition("/")[0]
+        load = self.loads.get(name)
+        if load is None:
+            load = self.loads[name] = LineLoad()
+        return load
+
+    def take_line(self, call: Call, line: str, now: float) -> None:
+        """Count a call on a line."""
+        name = line.partition("/")[0]
+        known = self.site.lines.get(name)
+        if known is not None:
+            self.load_of(name).take(known.cps if known.at_servers else 0.0, now)
+            call.lines = (*call.lines, name)
+
+    def give_line(self, call: Call, line: str) -> None:
+        """Count it no more."""
+        name = line.partition("/")[0]
+        if name in call.lines:
+            self.load_of(name).give()
+            kept = list(call.lines)
+            kept.remove(name)
+            call.lines = tuple(kept)
+
+    def line_told(self, agent: str, line: dict[str, Any], now: float) -> None:
+        """An agent told how a line is."""
+        name = str(line.get("line", "")).partition("/")[0]
+        known = self.site.lines.get(name)
+        if known is not None and known.agent == agent:
+            load = self.load_of(name)
+            load.in_service = line.get("in-service") is not False
+            self.line_told_at[name] = now
+
+    def cold_lines(self, agent: str) -> dict[str, list[str]]:
+        """The agent's lines whose calls are dropped at a takeover, by the state that they are reset to."""
+        found: dict[str, list[str]] = {}
+        for line in self.site.lines_of(agent):
+            if line.recovery == "cold":
+                found.setdefault(line.reset_state, []).append(line.name)
+        return found
+
+    def udp_for(self, host: str) -> str:
+        """Our UDP listener of the same family as a remote host."""
+        for local in self._udp:
+            if (":" in host) == local.startswith("["):
+                return local
+        return ""
+
+    # -- what an operator asks --------------------------------------------------------------------------------------
+
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        """A page of ``heartbeat.console_view``."""
+        self.last_now = now
+        return pages.view(self, name, params, now)
+
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        """A verb of it."""
+        return self.orders.command(name, params, now)
+
+    def rates(self, now: float) -> Rates:
+        """Averages over about the last ten seconds."""
+        self._rates.append((now, self.calls_seen, self.stack.received))
+        while len(self._rates) > 2 and now - self._rates[0][0] > 10:
+            self._rates.popleft()
+        first, last = self._rates[0], self._rates[-1]
+        span = max(last[0] - first[0], 1e-3)
+        return {
+            "calls_per_s": round((last[1] - first[1]) / span, 2),
+            "messages_per_s": round((last[2] - first[2]) / span, 2),
+        }
+
+    # -- what the stack says --------------------------------------------------------------------------------------
+
+    def admits(self, message: Message, flow: Flow, now: float) -> bool:
+        """On a connection that has not proved itself only its opening is heard."""
+        if isinstance(message, Request):
+            if message.method == "OPTIONS" and "heartbeat" in message:
+                self.agents.opening(flow, message, now)
+            else:
+                self.agents.strange(message, flow)
+        else:
+            self.agents.strange(None, flow)
+        return False
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        agent = self.agents.agent_of(transaction.flow)
+        method = request.method
+        if method == "OPTIONS":
+            self._options(transaction, request, agent, now)
+        elif not self.serving:
+            self.stack.reply(transaction, 503, now, lines=("Retry-After: 2",), tag=self.stack.token())
+        elif request.to_tag:
+            if not agent or not self.recovery.unknown_dialog(agent, transaction, request, now):
+                self.stack.reply(transaction, 481, now)
+        elif method == "INVITE":
+            self._invited(transaction, request, agent, now)
+        else:
+            known = method in (
+                "BYE",
+                "INFO",
+                "MESSAGE",
+                "REGISTER",
+                "SUBSCRIBE",
+                "PUBLISH",
+                "UPDATE",
+                "PRACK",
+                "REFER",
+            )
+            self.stack.reply(transaction, 405 if known else 501, now, lines=(ALLOW,), tag=self.stack.token())
+
+    def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        leg = invite.context
+        if isinstance(leg, Leg) and isinstance(leg.owner, Call):
+            call = leg.owner
+            if leg is call.a and not leg.established:
+                call.cancel(now)
+            elif invite.open:  # a re-INVITE: the answer under way is the answer
+                logger.debug("a re-INVITE of %s was cancelled", call.id)
+
+    def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        if self.serving and self.agents.agent_of(flow):
+            self.recovery.stray_ack(ack, now)
+
+    def stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        agent = self.agents.agent_of(flow)
+        if agent and response.cseq_method == "OPTIONS" and "heartbeat" in response:
+            self._heard(response, agent, now)
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
+        stack = self.stack
+        line = (request.get("line") or "") if agent else self.trunks.line_of(transaction.flow)
+        known = self.site.lines.get(line.partition("/")[0])
+        if known is None or known.agent != agent:
+            stack.counters["strangers"] += 1
+            stack.reply(transaction, 403, now, tag=stack.token())
+            return
+        origin = agent or self.node
+        call_id = call_id_of(origin, request.call_id)
+        if call_id in self.calls:  # RFC 3261 section 8.2.2.2: the same request by two ways
+            stack.reply(transaction, 482, now, tag=stack.token())
+            return
+        try:
+            called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
+        except SipError as error:
+            stack.reply(transaction, 400, now, f"Bad Request - {error}", tag=stack.token())
+            return
+        call = Call(
+            self,
+            CallState(
+                call_id,
+                origin=f"{origin};{request.branch}",
+                caller=caller[:64],
+                callee=called[:64],
+                caller_line=line[:80],
+                caller_agent=agent,
+                caller_dialog=request.call_id,
+                started=now + self.wall_offset,
+                session_id=(request.get("session-id") or "")[:32],
+                epochs=(self.epoch,),
+            ),
+        )
+        self.calls_seen += 1
+        if not call.admit(transaction, request, now):
+            return
+        self.calls[call_id] = call
+        self.take_line(call, line, now)
+        if agent and self.recovery.busy:
+            self.recovery.resume(call, now)
+        else:
+            self.start(call, now)
+
+    def start(self, call: Call, now: float) -> None:
+        """Route a call from the beginning."""
+        request, state = call.request, call.state
+        assert request is not None
+        priority = PRIORITIES.get((request.get("priority") or "").lower(), 0)
+        line = state.caller_line.partition("/")[0]
+        attempt = Attempt(line, state.callee, state.caller, priority)
+        del self.calls[state.call_id]  # it does not count against itself
+        plan = self.router.plan(attempt, self.load, now)
+        self.calls[state.call_id] = call
+        call.route(plan, now)
+
+    def place(self, target: Target, now: float) -> Place | None:
+        """Where the INVITE for a target goes; None when nobody is there to take it."""
+        line = self.site.lines.get(target.line)
+        if line is None:
+            return None
+        if line.at_servers:
+            return self.trunks.place(line, target.request_number)
+        link = self.agents.links.get(line.agent)
+        if link is None or link.flow is None:
+            return None
+        host, port = link.flow.remote
+        return Place(line.agent, link.flow, f"sip:{target.request_number}@{_bracketed(host)}:{port};line={line.name}")
+
+    def redirect_of(self, response: Response) -> str:
+        """The number that a 3xx redirects to, ``""`` when it is none of ours to call."""
+        try:
+            return user_of(bare_uri(response.get("contact") or ""))
+        except SipError:
+            return ""
+
+    def record(self, record: Cdr, call: Call) -> None:
+        """A call ended."""
+        self._events.append(CallEnded(record))
+        self.ended[record.call_id] = (record, call.because)
+        if len(self.ended) > MOST_ENDED:
+            self.ended.popitem(last=False)
+
+    def forget(self, call: Call) -> None:
+        for line in call.lines:
+            self.load_of(line).give()
+        call.lines = ()
+        if self.calls.get(call.id) is call:
+            del self.calls[call.id]
+
+    def fetch_peer(self, call: Call, leg: Leg, now: float) -> None:
+        """After a takeover: the other leg of a call is wanted at once."""
+        state = call.state
+        agent, dialog = state.callee_agent, state.callee_dialog
+        if leg is call.b:
+            agent, dialog = state.caller_agent, state.caller_dialog
+        link = self.agents.links.get(agent)
+        if link is not None and dialog:
+            link.fetch(dialog, now)
+
+    def legs_moved(self, agent: str, flow: Flow) -> None:
+        """The connection to an agent was made anew."""
+        for call in self.calls.values():
+            state = call.state
+            if call.a is not None and state.caller_agent == agent:
+                call.a.moved(flow)
+            if call.b is not None and state.callee_agent == agent:
+                call.b.moved(flow)
+
+    def clock_of(self, age: float | None) -> float:
+        """The wall clock of an instant so many seconds ago, as far as the last input knows."""
+        return 0.0 if age is None else self.last_now + self.wall_offset - age
+
+    # -- who rules ------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        return self.member.epoch
+
+    def nonce(self) -> str:
+        """16 unguessable bytes in hexadecimal, for an opening."""
+        self._nonces += 1
+        return blake2s(b"nonce%d" % self._nonces, key=self._secret[:32], digest_size=16).hexdigest()
+
+    def beat_in(self, message: Request | Response) -> Beat:
+        """The signed statement in a message; raises :class:`~heartbeat.beat.BeatError`."""
+        return carriage.beat_in(message, self.keys)
+
+    def answer_beat(self, request: Request, beat: Beat, flow: Flow) -> None:
+        """Answer an OPTIONS of the site."""
+        self._actions.append(Send(flow, carriage.answer(request, beat, self.key), True))
+
+    def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
+        if agent and "heartbeat" in request:
+            self.stack.forget(transaction)
+            self._asked_by(request, transaction.flow, agent, now)
+            return
+        lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
+        status = 200 if self.serving else 503
+        if status == 503:
+            lines.append("Retry-After: 2")
+        self.stack.reply(transaction, status, now, lines=lines, tag=self.stack.token())
+
+    def _asked_by(self, request: Request, flow: Flow, sender: str, now: float) -> None:
+        try:
+            beat = self.beat_in(request)
+        except BeatError as error:
+            self.stack.counters["bad beats"] += 1
+            logger.debug("a beat from %s is ignored: %s", flow.remote, error)
+            return
+        if beat.kind == OPEN:
+            return
+        self._asked[beat.node, (beat.boot, beat.seq)] = (request, flow)
+        if len(self._asked) > MOST_ASKED:
+            self._asked.popitem(last=False)
+        self.member.receive(beat, sender or beat.node, now)
+        self._pump_member(now)
+
+    def _heard(self, response: Response, sender: str, now: float) -> None:
+        try:
+            beat = self.beat_in(response)
+        except BeatError as error:
+            self.stack.counters["bad beats"] += 1
+            logger.debug("an answer to a beat is ignored: %s", error)
+            return
+        self.member.receive(beat, sender or beat.node, now)
+        self._pump_member(now)
+
+    def _beat_came(self, data: bytes, flow: Flow, now: float) -> None:
+        """A datagram at the address for beats of the other server: only signed ones are looked at."""
+        try:
+            message = parse(data)
+        except SipError:
+            self.stack.counters["garbage"] += 1
+            return
+        if "heartbeat" not in message:
+            if isinstance(message, Request) and message.method == "OPTIONS":
+                self.stack.receive(data, flow, now)
+            return
+        if isinstance(message, Request):
+            self._asked_by(message, flow, "", now)
+        else:
+            self._heard(message, "", now)
+
+    def heard_refusal(self, response: Response, agent: str, now: float) -> bool:
+        """A 403 of an agent's fence: it knows of a higher epoch. False when it is another 403."""
+        if "heartbeat" not in response:
+            return False
+        self._heard(response, agent, now)
+        return True
+
+    def fenced(self, leg: Leg, response: Response, now: float) -> bool:
+        """The same for a request of a call, which then ends nothing."""
+        agent = self.agents.agent_of(leg.flow)
+        return bool(agent) and self.heard_refusal(response, agent, now)
+
+    def agents_changed(self, now: float) -> None:
+        """An agent came or went."""
+        self.member.peers_reached(self.agents.reached, now)
+        self._pump_member(now)
+
+    def agent_complete(self, link: AgentLink, now: float) -> None:
+        if self.agents.all_complete:
+            took = now - self.agents.begun_at
+            self.takeovers.served(now)
+            self.decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
+
+    def decided(self, code: str, because: str, now: float) -> None:
+        """Note a decision: history, log."""
+        decision = Decided(now, code, because)
+        self.history.append(decision)
+        self._events.append(decision)
+
+    def leave(self, now: float) -> None:
+        """This process is about to end: let go of the site, so that nobody need wait for our silence."""
+        self.member.leave(now)
+        self._pump_member(now)
+
+    def pump_member(self, now: float) -> None:
+        """After an operator's verb."""
+        self._pump_member(now)
+
+    def _pump_member(self, now: float) -> None:
+        """Do what the member wants, and live by what it decided."""
+        self.last_now = now
+        member = self.member
+        if not self.serving and member.known.holder:
+            self._former = member.known.holder
+        while True:
+            for action in member.to_do():
+                if isinstance(action, Persist):
+                    self._store(action.kept)
+                else:
+                    self._tell(action)
+            decision = member.next_event()
+            if decision is None:
+                break
+            self._live_by(decision, now)
+
+    def _store(self, kept: Kept) -> None:
+        value = text_of(kept)
+        self._storing[value] = kept
+        self._actions.append(Store(VOTES, value))
+
+    def _tell(self, tell: Tell) -> None:
+        if tell.answer_to is not None:
+            asked = self._asked.pop((tell.to, tell.answer_to), None)
+            if asked is not None:
+                self.answer_beat(asked[0], tell.beat, asked[1])
+            return
+        flow = self._flow_to(tell.to)
+        if flow is None:
+            return
+        self._beat_cseq += 1
+        via = self.stack.via(flow, self.stack.branch())
+        data = carriage.request(tell.beat, self.key, via, flow.remote, self._call_ids[tell.to], self._beat_cseq)
+        self._actions.append(Send(flow, data, True))
+
+    def _flow_to(self, node: str) -> Flow | None:
+        link = self.agents.links.get(node)
+        if link is not None:
+            return link.flow
+        server = self.site.servers.get(node)
+        if server is None or server.beat_reach is None or not self._beat_local:
+            return None
+        return Flow("udp", self._beat_local, server.beat_reach.address)
+
+    def _live_by(self, decision: Decision, now: float) -> None:
+        self.decided(decision.what.value, decision.because, now)
+        self.takeovers.seen(decision)
+        if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
+            self._begin(decision, now)
+        elif decision.what is What.STOOD_DOWN:
+            self._stand_down(now)
+        if decision.what in (What.BECAME_ACTIVE, What.STOOD_DOWN, What.HOLDING, What.LEASE_BACK):
+            self.since_at = now
+        self._note_serving()
+
+    def _begin(self, decision: Decision, now: float) -> None:
+        """The site is ours: ask every agent what it has."""
+        assert decision.proof is not None
+        self.serving = True
+        member = self.member
+        self.site_lines = (
+            f"Heartbeat: site={self.site.name}; node={self.node}; boot={member.on_disk.boot}; epoch={member.epoch}",
+        )
+        if not decision.again:
+            old = self._former
+            kind = kind_of(decision.because, old, self.node, self.site.main.name)
+            if decision.epoch > 1:
+                self.takeovers.began(decision, old, kind)
+            self.recovery.begin(now)
+            self.resets_cold = decision.epoch > 1
+        self.agents.begin(decision.proof, now)
+
+    def _stand_down(self, now: float) -> None:
+        """Another server rules: its calls are not ours to end, so they are forgotten without a word."""
+        for call in list(self.calls.values()):
+            call.drop()
+        self.calls.clear()
+        self.loads.clear()
+        self.recovery.forget()
+        self.agents.stand_down()
+        for flow in self.agents.by_flow:
+            self.stack.forget_flow(flow)
+
+    def _note_serving(self) -> None:
+        state = self.member.state
+        holding = state == HOLDING and self.site.failover.on_lost_quorum == "hold"
+        self.serving = state == ACTIVE or holding
+
+    site_lines: tuple[str, ...] = ()
+    """The lines that every request to an agent carries: who sends it, under which epoch."""
+
+    last_now = 0.0
+    """The time of the last input that concerned who rules."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _local(endpoint: Any) -> str:
+    """How flows name a listener."""
+    return f"{_bracketed(endpoint.host)}:{endpoint.port}"

@@ -1,0 +1,372 @@
+"""What a server shows its operator: the pages of ``heartbeat.console_view``, from the core as it stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from b2bua.call import DIALING, ENDING, RINGING, ROUTING, TALKING, Call
+from heartbeat import console_view as v
+from heartbeat.beat import ACTIVE, HOLDING
+from heartbeat.console_view import Refused
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+
+_STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", ENDING: "ending"}
+
+
+def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+    """The page of that name; raises :class:`Refused` for one that there is not."""
+    page = PAGES.get(name)
+    if page is None:
+        raise Refused(f"there is no page {name} here", 404)
+    return page(core, params, now)
+
+
+def product_version() -> str:
+    """The version of the installed package."""
+    try:
+        return version("holdfast")
+    except PackageNotFoundError:
+        return "0"
+
+
+def health(core: Core, params: Mapping[str, str], now: float) -> v.Health:
+    state = server_state(core)
+    return {"healthy": state == "active", "state": state}
+
+
+def server_state(core: Core) -> v.ServerState:
+    state = core.member.state
+    if state == ACTIVE:
+        return "active" if core.agents.all_complete else "taking-over"
+    return "holding" if state == HOLDING else "standby"
+
+
+def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
+    member, site = core.member, core.site
+    voters = member.on_disk.voters
+    left = member.lease_until - now
+    counts = call_counts(core)
+    return {
+        "kind": "server",
+        "version": product_version(),
+        "site": site.name,
+        "node": core.node,
+        "role": core.server.role,
+        "state": server_state(core),
+        "active": core.node if core.serving else member.known.holder,
+        "epoch": core.epoch,
+        "boot": member.on_disk.boot,
+        "config": site.digest,
+        "since_at": core.since_at,
+        "started_at": core.started_at,
+        "lease_left": round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
+        "paused": member.paused,
+        "voters": {
+            "names": list(voters.names),
+            "generation": voters.generation,
+            "quorum": member.quorum,
+            "answering": sum(1 for name in voters.names if _answers(core, name, now)),
+        },
+        "peers": [*_servers(core, now), *agents(core, params, now)["agents"]],
+        "calls": counts,
+        "capacity": core.server.capacity,
+        "load": round(len(core.calls) / core.server.capacity, 4),
+        "rates": core.rates(now),
+        "lines": line_counts(core),
+        "last_takeover": core.takeovers.summary(),
+        "warnings": warnings(core, now),
+    }
+
+
+def warnings(core: Core, now: float) -> list[str]:
+    """One sentence for each thing that an operator should know."""
+    found = []
+    member, site = core.member, core.site
+    if member.state == HOLDING:
+        found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
+    if not core.serving and not member.known.holder:
+        found.append("no server is active, as far as this one knows")
+    found += [
+        f"{name} is not connected to {core.node}" for name, link in core.agents.links.items() if link.flow is None
+    ]
+    for name, config in member.known.configs.items():
+        if config != site.digest:
+            found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
+    for name in sorted(member.known.mute):
+        found.append(f"{name} lost its epoch file and has no vote: run `b2bua readmit {name}`")
+    for server in core.member.peers.values():
+        if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
+            found.append("the other server is not heard: nobody could take over")
+    if member.paused:
+        found.append("automatic takeovers are paused: `b2bua resume` ends it")
+    if core.stack.counters["bad token"]:
+        found.append(f"{core.stack.counters['bad token']} state tokens were not signed with the site key")
+    return found
+
+
+def _answers(core: Core, name: str, now: float) -> bool:
+    if name == core.node:
+        return True
+    at = core.member.known.answered.get(name)
+    return at is not None and now - at <= core.site.timing.lease
+
+
+def call_state(call: Call) -> v.CallState:
+    if call.phase == TALKING:
+        return "held" if call.held else "talking"
+    return _STATES[call.phase]  # type: ignore[return-value]
+
+
+def call_counts(core: Core) -> v.CallCounts:
+    found = Counter(call_state(call) for call in core.calls.values())
+    waiting = sum(
+        1 for records in core.recovery.index.by_call.values() if any(b'"confirmed"' in r.raw for r in records)
+    )
+    return {
+        "total": len(core.calls) + waiting,
+        "talking": found["talking"] + waiting,
+        "held": found["held"],
+        "ringing": found["ringing"],
+        "dialing": found["dialing"],
+        "ending": found["ending"],
+    }
+
+
+def line_counts(core: Core) -> v.LineCounts:
+    total = inside = busy = 0
+    for line in core.site.lines.values():
+        load = core.loads.get(line.name)
+        total += line.channels
+        if load is None or load.in_service:
+            inside += line.channels
+            busy += load.busy if load is not None else 0
+    return {"total": total, "in_service": inside, "out_of_service": total - inside, "busy": busy}
+
+
+def _servers(core: Core, now: float) -> list[v.Peer]:
+    found: list[v.Peer] = []
+    voters = core.member.on_disk.voters.names
+    for name, peer in core.member.peers.items():
+        beat = peer.beat
+        ago = now - peer.heard_at if peer.beat is not None else None
+        reached = ago is not None and ago <= 3 * core.site.timing.slow_interval
+        address = core.site.servers[name].beat_reach
+        found.append(
+            {
+                "name": name,
+                "kind": "server",
+                "role": core.site.servers[name].role,
+                "state": peer.state,
+                "reached": reached,
+                "heard_ago": None if ago is None else round(ago, 3),
+                "judged": core.member.detector.state if name == core.member.detector.subject else "",
+                "boot": beat.boot if beat else 0,
+                "epoch": beat.epoch if beat else 0,
+                "obeys": "",
+                "config": beat.config if beat else "",
+                "drift": bool(beat and beat.config and beat.config != core.site.digest),
+                "voter": name in voters,
+                "calls": beat.calls if beat else 0,
+                "capacity": beat.capacity if beat else 0,
+                "address": str(address) if address else "",
+            }
+        )
+    return found
+
+
+def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
+    member = core.member
+    voters = member.on_disk.voters.names
+    busy = Counter(
+        agent for call in core.calls.values() for agent in (call.state.caller_agent, call.state.callee_agent)
+    )
+    found: list[v.Peer] = []
+    for name, link in core.agents.links.items():
+        at = member.known.answered.get(name)
+        config = member.known.configs.get(name, "")
+        obeys = core.node if link.complete and core.serving else ""
+        found.append(
+            {
+                "name": name,
+                "kind": "agent",
+                "role": "",
+                "state": "serving" if link.flow is not None else "",
+                "reached": link.flow is not None,
+                "heard_ago": None if at is None else round(now - at, 3),
+                "judged": "alive" if link.flow is not None else "unknown",
+                "boot": link.boot,
+                "epoch": core.epoch if obeys else 0,
+                "obeys": obeys,
+                "config": config,
+                "drift": bool(config and config != core.site.digest),
+                "voter": name in voters,
+                "calls": busy[name],
+                "capacity": sum(line.channels for line in core.site.lines_of(name)),
+                "address": f"{link.flow.remote[0]}:{link.flow.remote[1]}" if link.flow else "",
+            }
+        )
+    return {"agents": found}
+
+
+def calls(core: Core, params: Mapping[str, str], now: float) -> v.Calls:
+    limit = _limit(params, 200)
+    matching = [
+        call
+        for call in reversed(core.calls.values())
+        if call.id.startswith(params.get("id", "")) and _fits(call, params)
+    ]
+    return {"calls": [_call(core, call) for call in matching[:limit]], "matched": len(matching)}
+
+
+def _fits(call: Call, params: Mapping[str, str]) -> bool:
+    state, number = call.state, params.get("number", "")
+    agent, line = params.get("agent", ""), params.get("line", "")
+    return (
+        (not params.get("state") or call_state(call) == params["state"])
+        and (not number or number in state.caller or number in state.callee)
+        and (not agent or agent in (state.caller_agent, state.callee_agent))
+        and (
+            not line
+            or any(each == line or each.startswith(f"{line}/") for each in (state.caller_line, state.callee_line))
+        )
+    )
+
+
+def _call(core: Core, call: Call) -> v.Call:
+    state = call.state
+    wall = core.wall_offset
+    return {
+        "id": state.call_id,
+        "session_id": state.session_id,
+        "state": call_state(call),
+        "caller": state.caller,
+        "callee": state.callee,
+        "caller_line": state.caller_line,
+        "callee_line": state.callee_line,
+        "caller_agent": state.caller_agent,
+        "callee_agent": state.callee_agent,
+        "started_at": state.started - wall,
+        "answered_at": state.answered - wall if state.answered else None,
+        "epochs": list(state.epochs),
+        "priority": call.plan.priority if call.plan is not None else 0,
+    }
+
+
+def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
+    found: list[v.Line] = []
+    for line in core.site.lines.values():
+        if params.get("agent") and line.agent != params["agent"]:
+            continue
+        if params.get("line") and line.name != params["line"]:
+            continue
+        link = core.agents.links.get(line.agent)
+        told = link.lines.get(line.name, {}) if link is not None else {}
+        load = core.loads.get(line.name)
+        inside = load is None or load.in_service
+        busy = load.busy if load is not None else 0
+        state: v.LineState = "out of service" if not inside else "active" if busy else "idle"
+        if params.get("state") and state != params["state"]:
+            continue
+        registered = told.get("registered")
+        found.append(
+            {
+                "name": line.name,
+                "agent": line.agent,
+                "kind": line.kind,
+                "state": state,
+                "in_service": inside,
+                "why": str(told.get("why", "")),
+                "channels": line.channels,
+                "busy": busy,
+                "address": str(told.get("address") or (line.peer[0] if line.peer else "")),
+                "registered": registered if isinstance(registered, bool) else None,
+                "contacts": int(told.get("contacts") or 0),
+                "forward": {
+                    key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
+                },
+                "priority": line.priority,
+                "recovery": line.recovery,
+            }
+        )
+    return {"lines": found}
+
+
+def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
+    rows: list[v.DecisionRow] = [
+        {"at": each.at, "what": each.code.replace("-", " "), "because": each.because, "code": each.code}
+        for each in reversed(core.history)
+    ]
+    return {"decisions": rows[: _limit(params, 50)], "total": len(rows)}
+
+
+def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
+    wanted = params.get("id", "")
+    if wanted == "takeover" or (wanted.isdigit() and len(wanted) < 8):
+        return core.takeovers.explain(wanted)
+    found = [call_id for call_id in (*core.calls, *core.ended, *core.recovery.details) if call_id.startswith(wanted)]
+    names = list(dict.fromkeys(found))
+    if not wanted or not names:
+        raise Refused(f"no call {wanted or '(no id given)'} is known here; `b2bua calls` lists them", 404)
+    if len(names) > 1:
+        raise Refused(f"{len(names)} calls begin with {wanted}: give more of the id", 400)
+    return {"about": f"call {names[0]}", "sentences": list(_sentences(core, names[0]))}
+
+
+def _sentences(core: Core, call_id: str) -> list[v.Sentence]:
+    found: list[v.Sentence] = []
+    call = core.calls.get(call_id)
+    record, because = core.ended.get(call_id, (None, ""))
+    if call is not None:
+        record, because = call.cdr(0, "", core.last_now), call.because
+    wall = core.wall_offset
+    if record is not None:
+        if record.started:
+            text = f"{record.caller} called {record.callee} from {record.caller_line}"
+            found.append({"at": record.started - wall, "text": text})
+        if because:
+            found.append({"at": None, "text": f"it was sent to {record.callee_line}: {because}"})
+        if record.answered:
+            found.append({"at": record.answered - wall, "text": f"{record.callee_line} answered"})
+        if call is None and record.ended:
+            by = record.ended_by or "nobody known"
+            text = f"it ended with {record.status} ({record.result}), by the {by} {record.reason}".rstrip()
+            found.append({"at": record.ended - wall, "text": text})
+    verdict = core.recovery.details.get(call_id)
+    if verdict is not None:
+        found.append({"at": core.agents.begun_at, "text": f"at the last takeover it was {verdict[0]}: {verdict[1]}"})
+    return sorted(found, key=lambda sentence: sentence["at"] or 0.0)
+
+
+def report(core: Core, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+    return core.takeovers.report(params, _limit(params, 200))
+
+
+def progress(core: Core, params: Mapping[str, str], now: float) -> v.Progress:
+    return core.orders.progress(params.get("id", ""), now)
+
+
+def _limit(params: Mapping[str, str], default: int) -> int:
+    text = params.get("limit", "")
+    if not text:
+        return default
+    if not text.isdigit() or len(text) > 7:
+        raise Refused(f"limit must be a number, is {text!r}", 400)
+    return int(text)
+
+
+PAGES: dict[str, Callable[[Any, Mapping[str, str], float], Mapping[str, Any]]] = {
+    "status": status,
+    "health": health,
+    "calls": calls,
+    "lines": lines,
+    "agents": agents,
+    "history": history,
+    "explain": explain,
+    "report": report,
+    "progress": progress,
+}

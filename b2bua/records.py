@@ -1,0 +1,195 @@
+"""What agents handed over: records of dialogs, indexed on arrival, decoded on first use (docs/wire.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sip.dialog import DialogState, dialog_key
+from sip.message import Request, parse
+
+_INDEX: Final = re.compile(
+    rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"(?:1\.(\d{1,9})\.([^."\\]*)\.[^"\\]*)?"'
+)
+_SENT: Final = b'"sent":[{'
+
+
+class Record:
+    """One dialog as its agent told it."""
+
+    __slots__ = ("_value", "agent", "call", "call_id", "counter", "local_tag", "raw")
+
+    def __init__(self, agent: str, raw: bytes, call_id: str, local_tag: str, call: str, counter: int) -> None:
+        self.agent = agent
+        self.raw = raw
+        self.call_id = call_id
+        self.local_tag = local_tag
+        self.call = call
+        """The call id in its token, ``""`` without one."""
+        self.counter = counter
+        """The counter of its token."""
+        self._value: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        return dialog_key(self.call_id, self.local_tag)
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether requests of the agent wait for an answer (seen without decoding)."""
+        return _SENT in self.raw
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The members, decoded once. A record that cannot be read is empty."""
+        if self._value is None:
+            try:
+                value = json.loads(self.raw)
+            except ValueError:
+                value = {}
+            self._value = value if isinstance(value, dict) else {}
+        return self._value
+
+    def text(self, name: str) -> str:
+        """A member that is a string, ``""`` where it is not."""
+        value = self.value.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def state(self) -> str:
+        return self.text("state")
+
+    @property
+    def live(self) -> bool:
+        return self.state != "terminated"
+
+    @property
+    def from_server(self) -> bool:
+        """The server sent the INVITE: this is a callee's leg."""
+        return self.text("direction") == "initiator"
+
+    @property
+    def attempt(self) -> int:
+        """The attempt in the origin key of the INVITE that opened it, 0 when there is none."""
+        number = self.text("origin").rpartition(";")[2]
+        return int(number) if number.isdigit() and len(number) < 6 else 0
+
+    def age(self, name: str) -> float | None:
+        """Seconds since ``invite``, ``ringing`` or ``answer``."""
+        ages = self.value.get("age")
+        value = ages.get(name) if isinstance(ages, dict) else None
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def dialog(self) -> DialogState:
+        """The server's side of the dialog."""
+        cseq = self.value.get("cseq")
+        numbers = cseq if isinstance(cseq, dict) else {}
+        routes = self.value.get("route-set", ())
+        return DialogState(
+            self.call_id,
+            self.local_tag,
+            self.text("remote-tag"),
+            self.text("local"),
+            self.text("remote"),
+            _number(numbers.get("local")),
+            _number(numbers.get("remote")),
+            self.text("target"),
+            tuple(route for route in routes if isinstance(route, str)) if isinstance(routes, list) else (),
+            self.text("direction") or "recipient",
+        )
+
+    def sent(self) -> list[tuple[bytes, bool]]:
+        """The agent's requests without a final answer, oldest first, and whether each was cancelled."""
+        return [
+            (entry["request"].encode("latin-1", "replace"), bool(entry.get("cancelled")))
+            for entry in _entries(self.value.get("sent"))
+            if isinstance(entry.get("request"), str)
+        ]
+
+    def received(self) -> list[tuple[Request, str]]:
+        """Servers' requests that the agent has not finally answered, with their origin keys."""
+        found = []
+        for entry in _entries(self.value.get("received")):
+            text = entry.get("request")
+            if isinstance(text, str):
+                request = parse(text.encode("latin-1", "replace"))
+                if isinstance(request, Request):
+                    found.append((request, str(entry.get("origin", ""))))
+        return found
+
+    @property
+    def ack(self) -> str | bytes:
+        """``owed``, ``awaited``, the last ACK as bytes, or ``""``."""
+        value = self.value.get("ack", "")
+        if isinstance(value, dict):
+            message = value.get("message")
+            return message.encode("latin-1", "replace") if isinstance(message, str) else ""
+        return value if isinstance(value, str) else ""
+
+    @property
+    def ack_cseq(self) -> int:
+        return _number(self.value.get("ack-cseq"))
+
+
+class Index:
+    """The records not yet made into calls, by dialog and by call id."""
+
+    __slots__ = ("by_call", "by_key")
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Record] = {}
+        self.by_call: dict[str, list[Record]] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+    def add(self, record: Record) -> None:
+        old = self.by_key.get(record.key)
+        if old is not None:
+            self.remove(old)
+        self.by_key[record.key] = record
+        if record.call:
+            self.by_call.setdefault(record.call, []).append(record)
+
+    def remove(self, record: Record) -> None:
+        self.by_key.pop(record.key, None)
+        same = self.by_call.get(record.call)
+        if same is not None and record in same:
+            same.remove(record)
+            if not same:
+                del self.by_call[record.call]
+
+    def of_call(self, call_id: str) -> list[Record]:
+        return list(self.by_call.get(call_id, ()))
+
+
+def split(body: bytes) -> list[bytes]:
+    """The records of a JSON text sequence (RFC 7464): each begins with a record separator."""
+    return [piece for piece in (part.strip(b"\n") for part in body.split(b"\x1e")) if piece]
+
+
+def dialogs(agent: str, pieces: list[bytes]) -> Iterator[Record]:
+    """The records of dialogs among the pieces of a body."""
+    match = _INDEX.match
+    for piece in pieces:
+        found = match(piece)
+        if found is not None:
+            call_id, local_tag, counter, call = found.groups()
+            yield Record(
+                agent,
+                piece,
+                call_id.decode("latin-1"),
+                local_tag.decode("latin-1"),
+                call.decode("latin-1") if call else "",
+                int(counter) if counter else 0,
+            )
+
+
+def _entries(value: object) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value <= 0xFFFFFFFF else 0

@@ -1,0 +1,474 @@
+"""Calls from the lists of agents: replay, restoring on first use or in the background, and release on evidence.
+
+Nothing here guesses what a former server did. A request that was never answered is taken as just arrived; a
+dialog is made from its record by the constructor that makes new ones; a leg is ended only when its other side is
+known to be gone (docs/wire.md, "What a new server does with the lists").
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from b2bua.call import RINGING, TALKING, Call
+from b2bua.records import Index, Record
+from b2bua.route import Plan
+from b2bua.token import CallState, TokenError, call_id_of, read
+from sip.bridge import crossing
+from sip.dialog import dialog_key
+from sip.message import Request, parse
+from sip.session import Leg
+from sip.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from b2bua.agents import AgentLink
+    from b2bua.core import Core
+
+logger = logging.getLogger(__name__)
+
+WORK: Final = "restore some"
+WAITED: Final = "waited for lists"
+GRACE: Final = "waited for agents"
+
+AT_ONCE: Final = 40
+"""Calls restored in the background before the loop is given back."""
+PAUSE: Final = 0.004
+"""Seconds between two such portions."""
+MOST_WAITING: Final = 10_000
+"""Requests that wait for their dialogs; beyond, 500 with Retry-After."""
+
+KEPT: Final = "kept"
+REPLAYED: Final = "replayed"
+RELEASED: Final = "released"
+
+
+class Recovery:
+    """One for the life of a server: takeovers and agents that come back go the same way."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.generation = 0
+        self.index = Index()
+        self.verdicts: Counter[str] = Counter()
+        self.details: dict[str, tuple[str, str]] = {}
+        """Call id to (verdict, sentence), of the last takeover; bounded."""
+        self._requests: dict[str, list[tuple[ServerTransaction, Request]]] = {}
+        self._attempts: list[tuple[Call, float]] = []
+        self._backlog: deque[str] = deque()
+        self._working = False
+        self._one_legged: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a new INVITE could be one that a former server has sent on already."""
+        return bool(len(self.index)) or not self.core.agents.all_complete
+
+    def begin(self, now: float) -> None:
+        """A new epoch of ours: nothing is known."""
+        self.forget()
+        self.verdicts.clear()
+        self.details.clear()
+        deadlines = self.core.stack.deadlines
+        deadlines.set(now + self.core.site.timing.replay_wait, self, WAITED)
+        deadlines.set(now + self.core.site.timing.agent_grace, self, GRACE)
+
+    def forget(self) -> None:
+        """Another server has the calls."""
+        self.generation += 1
+        self.index = Index()
+        self._requests.clear()
+        self._attempts.clear()
+        self._backlog.clear()
+        self._one_legged.clear()
+        self._working = False
+
+    # -- lists ------------------------------------------------------------------------------------------------------
+
+    def take(self, link: AgentLink, records: Iterable[Record], now: float) -> None:
+        """Records of a part of an agent's list."""
+        index = self.index
+        legs = self.core.stack.legs
+        seen = link.seen
+        for record in records:
+            key = record.key
+            seen.add(key)
+            if key not in legs:
+                index.add(record)
+                if key in self._requests:
+                    self._hand_over(record, now)
+                elif record.call in self._one_legged:
+                    self.restore(record.call, now)
+            if record.has_sent:
+                self._replay(link, record, now)
+
+    def complete(self, link: AgentLink, now: float) -> None:
+        """An agent's list is whole: what it lacks is gone."""
+        for key in [key for key in self._requests if self._agent_of(key) == link.name]:
+            for transaction, _ in self._requests.pop(key):
+                self.core.stack.reply(transaction, 481, now)
+        if link.relisted:
+            self._lost_legs(link, now)
+        calls = [call for call, records in self.index.by_call.items() if any(r.agent == link.name for r in records)]
+        self._backlog.extend(calls)
+        self._backlog.extend(self._one_legged)
+        self._work_on(now)
+        if self.core.agents.all_complete:
+            self._resume_attempts(now)
+
+    def _lost_legs(self, link: AgentLink, now: float) -> None:
+        asked = link.asked_at + self.core.wall_offset
+        for call in list(self.core.calls.values()):
+            state = call.state
+            if (
+                not state.answered
+                or state.answered >= asked
+                or link.name not in (state.caller_agent, state.callee_agent)
+            ):
+                continue
+            for leg, agent in ((call.a, state.caller_agent), (call.b, state.callee_agent)):
+                if leg is not None and agent == link.name and not leg.ended and leg.dialog.key not in link.seen:
+                    leg.end()
+                    self._release(call, f"{agent} has no such dialog any more", now)
+                    break
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """A request in a dialog that is not here (yet); False when it is to be answered 481."""
+        key = dialog_key(request.call_id, request.to_tag)
+        record = self.index.by_key.get(key)
+        if record is not None:
+            leg = self._leg_of(record, now)
+            if leg is None:
+                return False
+            leg.receive(transaction, request, now)
+            return True
+        link = self.core.agents.links.get(agent)
+        if link is None or link.complete or len(self._requests) >= MOST_WAITING:
+            return False
+        self._requests.setdefault(key, []).append((transaction, request))
+        transaction.context = agent
+        link.fetch(request.call_id, now)
+        return True
+
+    def stray_ack(self, ack: Request, now: float) -> None:
+        record = self.index.by_key.get(dialog_key(ack.call_id, ack.to_tag))
+        if record is not None and (leg := self._leg_of(record, now)) is not None:
+            leg.receive_ack(ack, now)
+
+    def _leg_of(self, record: Record, now: float) -> Leg | None:
+        """The leg that a record is about, restored."""
+        self.restore(record.call, now, record)
+        leg = self.core.stack.legs.get(record.key)
+        return leg if isinstance(leg, Leg) else None
+
+    def _hand_over(self, record: Record, now: float) -> None:
+        """What waited for this dialog can go on."""
+        waiting = self._requests.pop(record.key, [])
+        leg = self._leg_of(record, now)
+        for transaction, request in waiting:
+            if leg is None:
+                self.core.stack.reply(transaction, 481, now)
+            else:
+                leg.receive(transaction, request, now)
+
+    def _agent_of(self, key: str) -> str:
+        waiting = self._requests.get(key)
+        return str(waiting[0][0].context) if waiting else ""
+
+    def _replay(self, link: AgentLink, record: Record, now: float) -> None:
+        """Take the agent's unanswered requests as just arrived."""
+        if link.flow is None:
+            return
+        stack = self.core.stack
+        for data, cancelled in record.sent():
+            request = parse(data)
+            if not isinstance(request, Request):
+                continue
+            if request.to_tag and record.key in self.index.by_key:
+                self._leg_of(record, now)
+            self._note(record.call or call_id_of(link.name, request.call_id), REPLAYED, f"{request.method} was kept")
+            stack.receive_message(data, link.flow, now)
+            if cancelled and not request.to_tag:
+                self._cancel(call_id_of(link.name, request.call_id), now)
+
+    def _cancel(self, call_id: str, now: float) -> None:
+        call = self.core.calls.get(call_id)
+        if call is None:
+            return
+        if any(waiting is call for waiting, _ in self._attempts):
+            call.cancelled = True
+        else:
+            call.cancel(now)
+
+    # -- first INVITEs ----------------------------------------------------------------------------------------------
+
+    def resume(self, call: Call, now: float) -> None:
+        """Route a first INVITE that a former server may have had before."""
+        records = self.index.of_call(call.id)
+        former = self._state_of(records)
+        if former is not None:
+            epochs = former.epochs if self.core.epoch in former.epochs else (*former.epochs, self.core.epoch)
+            call.state = replace(former, origin=call.state.origin, epochs=epochs)
+        known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
+        if former is not None and known:
+            self._repeat(call, former, known[-1], now)
+        elif self.core.agents.all_complete:
+            self._start(call, former, now)
+        else:
+            self._attempts.append((call, now + self.core.site.timing.replay_wait))
+            self.core.stack.deadlines.set(self._attempts[-1][1], self, WAITED)
+
+    def _repeat(self, call: Call, former: CallState, record: Record, now: float) -> None:
+        """Send the attempt again to where it is under way, under the same key (docs/wire.md)."""
+        plan = self._plan_of(former)
+        for each in self.index.of_call(call.id):
+            if not each.from_server or each is record:
+                self.index.remove(each)
+        self.index.remove(record)
+        if plan is None:
+            self.core.start(call, now)
+            return
+        call.plan = plan
+        # a first INVITE has no To-tag; the number goes on where the agent saw it last
+        dialog = replace(record.dialog(), remote_tag="", route_set=())
+        call.dial(now, dialog)
+        if call.cancelled:
+            call.cancel(now)
+
+    def _start(self, call: Call, former: CallState | None, now: float) -> None:
+        """Nobody has it: route it at the place that the token names, or from the beginning."""
+        for each in self.index.of_call(call.id):
+            if not each.from_server:
+                self.index.remove(each)
+        if call.cancelled:
+            call.cancel(now)
+            return
+        plan = self._plan_of(former) if former is not None else None
+        if plan is None:
+            self.core.start(call, now)
+        else:
+            call.plan = plan
+            call.dial(now)
+
+    def _resume_attempts(self, now: float, until: float | None = None) -> None:
+        waiting, self._attempts = self._attempts, []
+        for call, deadline in waiting:
+            if until is not None and deadline > until:
+                self._attempts.append((call, deadline))
+            elif call.ended_at == 0.0:
+                records = self.index.of_call(call.id)
+                former = self._state_of(records)
+                known = [r for r in records if r.from_server and former is not None and r.attempt == former.attempt]
+                if former is not None and known:
+                    self._repeat(call, former, known[-1], now)
+                else:
+                    self._start(call, former, now)
+
+    def _plan_of(self, state: CallState) -> Plan | None:
+        if not state.plan:
+            return None
+        try:
+            plan = Plan.from_token(self.core.site, state.plan)
+        except ValueError as error:
+            logger.warning("call %s: %s", state.call_id, error)
+            return None
+        return plan if plan.targets else None
+
+    # -- restoring --------------------------------------------------------------------------------------------------
+
+    def restore(self, call_id: str, now: float, record: Record | None = None) -> Call | None:
+        """Make the call of these records, or give it the legs that it lacks; None when nothing of it lives."""
+        core = self.core
+        records = self.index.of_call(call_id) if call_id else []
+        if record is not None and not records:
+            records = [record]
+        call = core.calls.get(call_id) if call_id else None
+        talking = [r for r in records if r.state == "confirmed"]
+        if call is None:
+            if not talking:
+                return None
+            state = self._state_of(records)
+            if state is None:
+                state = self._alone(talking[0])
+            call = Call(core, replace(state, epochs=(*state.epochs, core.epoch)))
+            call.phase = TALKING if state.answered else RINGING
+            call.waiting = []
+            core.calls[call.id] = call
+            core.take_line(call, call.state.caller_line, now)
+            core.take_line(call, call.state.callee_line, now)
+        for each in talking:
+            self._attach(call, each, now)
+        if call.waiting is not None and call.a is not None and call.b is not None:
+            self._joined(call, talking, now)
+        elif call.waiting is not None:
+            self._one_legged.add(call.id)
+        return call
+
+    def _attach(self, call: Call, record: Record, now: float) -> None:
+        link = self.core.agents.links.get(record.agent)
+        taken = call.b if record.from_server else call.a
+        if link is None or link.flow is None or (taken is not None and not taken.ended):
+            return
+        leg = Leg(self.core.stack, call, link.flow, record.dialog(), established=True)
+        if record.ack == "awaited":
+            leg.owe_ack(record.ack_cseq)
+        elif record.ack == "owed":
+            leg.await_ack()
+        if record.from_server:
+            call.b = leg
+        else:
+            call.a = leg
+        held = record.text("held")
+        call.held = "".join(sorted({*call.held, *_side(held, record.from_server)}))
+        if isinstance(record.ack, bytes) and record.ack:
+            call.last_ack = record.ack
+        self.index.remove(record)
+
+    def _joined(self, call: Call, records: list[Record], now: float) -> None:
+        """Both legs are known: pay an ACK that is owed, and let what waited go on."""
+        self._one_legged.discard(call.id)
+        waiting, call.waiting = call.waiting or [], None
+        ack = call.last_ack
+        call.last_ack = b""
+        for leg in (call.a, call.b):
+            if ack and leg is not None and leg.owes_ack:
+                message = parse(ack)
+                leg.acknowledge([*crossing(message), *self.core.site_lines], message.body, now)
+        self._note(call.id, KEPT, "both of its legs were handed over")
+        for act in waiting:
+            act(now)
+
+    def _state_of(self, records: list[Record]) -> CallState | None:
+        """The newest token that is signed by the site."""
+        for record in sorted(records, key=lambda r: r.counter, reverse=True):
+            token = record.text("call-state")
+            if not token:
+                continue
+            try:
+                return read(token, self.core.keys)
+            except (TokenError, ValueError) as error:
+                self.core.stack.counters["bad token"] += 1
+                logger.warning("a dialog of %s: %s; it is kept alone", record.agent, error)
+        return None
+
+    def _alone(self, record: Record) -> CallState:
+        """A dialog without a token that can be believed: kept, but joined with nothing."""
+        return CallState(
+            call_id_of(record.agent, record.call_id),
+            caller_agent="" if record.from_server else record.agent,
+            callee_agent=record.agent if record.from_server else "",
+            answered=self.core.clock_of(record.age("answer")),
+        )
+
+    # -- background and evidence ------------------------------------------------------------------------------------
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is WORK:
+            self._work(now)
+        elif cause is WAITED:
+            self._resume_attempts(now, now)
+        elif cause is GRACE:
+            self._backlog.extend(self.index.by_call)
+            self._backlog.extend(self._one_legged)
+            self._work_on(now)
+
+    def _work_on(self, now: float) -> None:
+        if self._backlog and not self._working:
+            self._working = True
+            self.core.stack.deadlines.set(now + PAUSE, self, WORK)
+
+    def _work(self, now: float) -> None:
+        for _ in range(min(AT_ONCE, len(self._backlog))):
+            self._settle(self._backlog.popleft(), now)
+        self._working = False
+        if self._backlog:
+            self._work_on(now)
+
+    def _settle(self, call_id: str, now: float) -> None:
+        """Restore a call, and judge whether what is missing of it is gone."""
+        call = self.restore(call_id, now)
+        if call is None:
+            self._settle_unanswered(call_id, now)
+        elif call.waiting is not None:
+            missing = call.state.callee_agent if call.b is None else call.state.caller_agent
+            why = self._gone(missing, now)
+            if why:
+                ended = [r for r in self.index.of_call(call_id) if not r.live]
+                for record in ended:
+                    self.index.remove(record)
+                self._release(call, _reason_of(ended) or why, now)
+
+    def _settle_unanswered(self, call_id: str, now: float) -> None:
+        """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
+        records = self.index.of_call(call_id)
+        if not records or any(r.has_sent and not r.from_server for r in records):
+            return
+        state = self._state_of(records)
+        if state is None or not all(self._is_told(agent, now) for agent in (state.caller_agent, state.callee_agent)):
+            return
+        for record in records:
+            self.index.remove(record)
+        ended = [r for r in records if not r.live]
+        call = Call(self.core, state)
+        if ended and not any(r.live for r in records):
+            call.conclude_by_record(ended, now)
+            return
+        for record in records:
+            if record.live and record.from_server:
+                self._note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
+                call.cancel_by_record(record, now)
+
+    def _gone(self, agent: str, now: float) -> str:
+        """Why the leg at that agent is surely gone, or ``""``."""
+        if not agent:
+            return "its other side was a trunk of the former server"
+        link = self.core.agents.links.get(agent)
+        if link is None:
+            return f"{agent} is no agent of this site any more"
+        if link.complete:
+            return f"{agent} has no such dialog"
+        if now - self.core.agents.begun_at >= self.core.site.timing.agent_grace:
+            return f"{agent} was silent for {self.core.site.timing.agent_grace:g} s"
+        return ""
+
+    def _is_told(self, agent: str, now: float) -> bool:
+        return bool(self._gone(agent, now))
+
+    def _release(self, call: Call, because: str, now: float) -> None:
+        self._one_legged.discard(call.id)
+        call.waiting = None
+        self._note(call.id, RELEASED, because)
+        logger.info("call %s is released: %s", call.id, because)
+        call.release(f'SIP;cause=480;text="{because[:80]}"', now)
+
+    def _note(self, call_id: str, verdict: str, because: str) -> None:
+        former = self.details.get(call_id)
+        if former is not None:
+            self.verdicts[former[0]] -= 1
+            if former[0] == REPLAYED and verdict == KEPT:
+                verdict = REPLAYED
+        self.verdicts[verdict] += 1
+        if len(self.details) < MOST_DETAILS or former is not None:
+            self.details[call_id] = (verdict, because)
+
+
+MOST_DETAILS: Final = 200_000
+"""Calls of which the verdict of the last takeover is remembered."""
+
+
+def _side(held: str, from_server: bool) -> set[str]:
+    """Which sides hold, from the words of one agent: ``remote`` is its device, ``local`` the server's side."""
+    near, far = ("b", "a") if from_server else ("a", "b")
+    return {"none": set(), "": set(), "remote": {near}, "local": {far}, "both": {near, far}}.get(held, set())
+
+
+def _reason_of(ended: list[Record]) -> str:
+    for record in ended:
+        value = record.value.get("ended")
+        if isinstance(value, dict):
+            return f"the other side ended it: {str(value.get('reason', '')) or 'hung up'}"
+    return ""

@@ -1,0 +1,161 @@
+"""The trunk lines that servers own, with no agent between (the patent's built-in gateway): ordinary calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from heartbeat.site_sources import SourceTable
+from sip.events import Ask
+from sip.message import Response
+from sip.peers import Probe, ProbePlan
+from sip.rim import Flow, Open, Resolve
+from sip.targets import Target
+from sip.transaction import ClientTransaction
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+    from heartbeat.site import Line
+
+AGAIN: Final = "resolve again"
+PROBE: Final = "probe"
+REFRESH: Final = 60.0
+"""Seconds after which a name is asked for again; the resolver's cache keeps its own times."""
+REOPEN: Final = 5.0
+
+
+class Place(NamedTuple):
+    """Where an INVITE goes."""
+
+    agent: str
+    flow: Flow
+    uri: str
+
+
+class Trunks:
+    """All trunks of this server."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.generation = 0
+        self._targets: dict[str, list[Target]] = {}
+        self._flows: dict[Target, Flow] = {}
+        self._probes: dict[str, Probe] = {}
+        self._opened = 0
+        self.load(0.0)
+
+    def load(self, now: float) -> None:
+        """Read the lines of the site file, at start and at a reload."""
+        core = self.core
+        self.lines = {line.name: line for line in core.site.lines.values() if line.at_servers}
+        self._sources = SourceTable(self.lines.values())
+        wanted = {peer.uri for line in self.lines.values() for peer in line.peer}
+        self._targets = {uri: targets for uri, targets in self._targets.items() if uri in wanted}
+        for uri in wanted:
+            core.stack.do(Resolve(uri))
+        self.generation += 1
+        if wanted:
+            core.stack.deadlines.set(now + REFRESH, self, AGAIN)
+        self._start_probes(now)
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is AGAIN:
+            for uri in self._targets:
+                self.core.stack.do(Resolve(uri))
+            self.core.stack.deadlines.set(now + REFRESH, self, AGAIN)
+        else:
+            for name, probe in self._probes.items():
+                probe.handle_timer(now)
+                self._probe_on(name, probe, now)
+            self._probe_wake(now)
+
+    def resolved(self, uri: str, targets: list[Target], now: float) -> None:
+        """Names answered. An empty answer leaves the old targets."""
+        if targets:
+            self._targets[uri] = targets
+            for target in targets:
+                if target.transport == "tcp":
+                    self._flow_to(target)
+
+    def line_of(self, flow: Flow) -> str:
+        """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
+        line = self._sources.line(*flow.remote)
+        return line.name if line is not None else ""
+
+    def place(self, line: Line, number: str) -> Place | None:
+        """Where a call to that trunk goes; None while no peer of it is known to be there."""
+        for peer in line.peer:
+            for target in self._targets.get(peer.uri, ()):
+                flow = self._flow_to(target)
+                if flow is not None:
+                    return Place("", flow, f"sip:{number}@{peer.uri[4:]}")
+        return None
+
+    def lost(self, flow: Flow) -> None:
+        for target, known in list(self._flows.items()):
+            if known == flow:
+                del self._flows[target]
+
+    def _flow_to(self, target: Target) -> Flow | None:
+        if target.transport == "udp":
+            local = self.core.udp_for(target.host)
+            return Flow("udp", local, target.address) if local else None
+        flow = self._flows.get(target)
+        if flow is None:
+            self._opened += 1
+            flow = self._flows[target] = Flow("tcp", f"trunk#{self._opened}", target.address)
+            self.core.stack.do(Open(flow))
+        return flow
+
+    # -- OPTIONS to peers ---------------------------------------------------------------------------------------
+
+    def _start_probes(self, now: float) -> None:
+        stack = self.core.stack
+        self._probes = {}
+        for line in self.lines.values():
+            if line.options is not None and line.peer:
+                plan = ProbePlan(interval=line.options.interval, misses=line.options.misses)
+                local = f"sip:{self.core.node}@{stack.default_sent_by}"
+                self._probes[line.name] = Probe(line.peer[0].uri, local, stack.token(), stack.token(), plan)
+        for name, probe in self._probes.items():
+            probe.start(now)
+            self._probe_on(name, probe, now)
+        self._probe_wake(now)
+
+    def _probe_wake(self, now: float) -> None:
+        times = [at for probe in self._probes.values() if (at := probe.get_timer()) is not None]
+        if times:
+            self.core.stack.deadlines.set(max(min(times), now + 0.05), self, PROBE)
+
+    def _probe_on(self, name: str, probe: Probe, now: float) -> None:
+        for ask in probe.to_do():
+            self._send(name, ask, now)
+        while (changed := probe.next_event()) is not None:
+            self.core.load_of(name).in_service = changed.in_service
+            self.core.decided(
+                "trunk", f"{name} is {'in' if changed.in_service else 'out of'} service: {changed.because}", now
+            )
+
+    def _send(self, name: str, ask: Ask, now: float) -> None:
+        stack = self.core.stack
+        targets = self._targets.get(self.lines[name].peer[0].uri, [])
+        flow = self._flow_to(targets[0]) if targets else None
+        if flow is None:
+            return
+        branch = stack.branch()
+        head = [f"{ask.method} {ask.uri} SIP/2.0", stack.via(flow, branch), "Max-Forwards: 70", stack.contact(flow)]
+        text = "\r\n".join([*head, *ask.lines, f"Content-Length: {len(ask.body)}", "", ""])
+        stack.request(ask.method, text.encode("latin-1") + ask.body, branch, flow, self, now, name)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        probe = self._probes.get(transaction.context)
+        if probe is not None and response.status >= 200:
+            probe.answered(response, now)
+            self._probe_on(transaction.context, probe, now)
+            self._probe_wake(now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        probe = self._probes.get(transaction.context)
+        if probe is not None:
+            probe.failed("no answer", now)
+            self._probe_on(transaction.context, probe, now)
+            self._probe_wake(now)

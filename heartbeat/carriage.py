@@ -1,0 +1,58 @@
+"""Statements of the site on the wire: OPTIONS with a Heartbeat header, and their answers (docs/wire.md).
+
+They make no transactions: over UDP a beat is never retransmitted, the next one replaces it, and an answer finds its
+question by ``re``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heartbeat.beat import Beat, BeatError, parse, serialize
+from sip.message import Request, Response
+from sip.rim import Address
+
+METHOD = "OPTIONS"
+
+
+def beat_in(message: Request | Response, keys: Sequence[bytes]) -> Beat:
+    """The signed statement that a message carries. Raises :class:`BeatError` for whatever is wrong with it."""
+    value = message.get("heartbeat")
+    if value is None:
+        raise BeatError("the message has no Heartbeat header")
+    return parse(value, keys, message.cseq_method, message.call_id, message.cseq)
+
+
+def header(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
+    """The Heartbeat line of a message with that method, Call-ID and CSeq number."""
+    return f"Heartbeat: {serialize(beat, key, method, call_id, cseq)}"
+
+
+def request(beat: Beat, key: bytes, via: str, remote: Address, call_id: str, cseq: int) -> bytes:
+    """The OPTIONS that carries ``beat`` to the node that it names, at ``remote``; ``via`` is the Via line."""
+    host = f"[{remote[0]}]" if ":" in remote[0] else remote[0]
+    return (
+        f"OPTIONS sip:{beat.to}@{host}:{remote[1]} SIP/2.0\r\n{via}\r\nMax-Forwards: 1\r\n"
+        f"From: <sip:{beat.node}@{beat.site}>;tag={call_id[:8]}\r\nTo: <sip:{beat.to}@{beat.site}>\r\n"
+        f"Call-ID: {call_id}\r\nCSeq: {cseq} OPTIONS\r\n{header(beat, key, METHOD, call_id, cseq)}\r\n"
+        "Content-Length: 0\r\n\r\n"
+    ).encode("latin-1")
+
+
+def answer(asked: Request, beat: Beat, key: bytes) -> bytes:
+    """The answer that carries ``beat``: 200, or 403 when it says no."""
+    status = "403 Forbidden" if beat.no else "200 OK"
+    to = asked.get("to") or ""
+    tag = "" if asked.to_tag else f";tag={asked.call_id[:8]}"
+    return "\r\n".join(
+        [
+            f"SIP/2.0 {status}",
+            *(f"Via: {value}" for value in asked.all("via")),
+            f"From: {asked.get('from') or ''}",
+            f"To: {to}{tag}",
+            f"Call-ID: {asked.call_id}",
+            f"CSeq: {asked.cseq} {asked.cseq_method}",
+            header(beat, key, asked.cseq_method, asked.call_id, asked.cseq),
+            "Content-Length: 0\r\n\r\n",
+        ]
+    ).encode("latin-1")
