@@ -516,7 +516,7 @@ class Call:
             if leg is not None and not leg.ended:
                 leg.end()
         self.core.forget(self)
-        self.request = self.plan = self.waiting = None
+        self.request = self.plan = self.waiting = None  # a deadline may hold the call for a while
 
     # -- small ones -------------------------------------------------------------------------------------------------
 

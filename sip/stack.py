@@ -119,6 +119,8 @@ class Stack:
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
         self.counters: Counter[str] = Counter()
+        self.received = 0
+        """Messages."""
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self._out: list[Action] = []
@@ -169,6 +171,13 @@ class Stack:
         """What is to be done outside, in order; handed over."""
         out, self._out = self._out, []
         return out
+
+    def forget_flow(self, flow: Flow) -> None:
+        """Forget every transaction on a flow, without a word to anybody."""
+        for table in (self.servers, self.clients):
+            for transaction in [each for each in table.values() if each.flow == flow]:
+                transaction.generation += 1
+                del table[transaction.key]
 
     # -- what transactions call -------------------------------------------------------------------------------
 
@@ -270,6 +279,7 @@ class Stack:
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
         """One whole message came (also: is replayed from an agent's record)."""
+        self.received += 1
         try:
             message = parse(data)
             if isinstance(message, Response):
