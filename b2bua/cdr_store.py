@@ -118,11 +118,11 @@ class LineFile:
 
 
 class Database:
-    """``cdr.sqlite`` in a directory: one row a call, a second record of a call merged into it."""
+    """``NODE.sqlite`` in a directory: one row a call, a second record of a call merged into it."""
 
-    def __init__(self, directory: Path) -> None:
-        self.name = str(directory / "cdr.sqlite")
-        self._path = directory / "cdr.sqlite"
+    def __init__(self, directory: Path, node: str) -> None:
+        self._path = directory / f"{node}.sqlite"
+        self.name = str(self._path)
         self._connection: sqlite3.Connection | None = None
 
     def write(self, entries: list[Entry]) -> None:
@@ -222,7 +222,7 @@ class CdrStore:
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queues = [Queue(LineFile(directory, node), limit), Queue(Database(directory), limit)]
+        self._queues = [Queue(LineFile(directory, node), limit), Queue(Database(directory, node), limit)]
         self._interval = interval
         self._limit = limit
         self._clock = clock
@@ -292,7 +292,7 @@ def read(directory: Path, since: float | None = None, until: float | None = None
         if path.suffix == ".jsonl" and not _ends_before(path, since):
             with path.open(encoding="utf-8", errors="replace") as lines:
                 texts = [line for line in lines]
-        elif path.name == "cdr.sqlite":
+        elif path.suffix == ".sqlite":
             texts = _rows(path)
         else:
             continue

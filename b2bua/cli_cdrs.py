@@ -46,6 +46,13 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
 @click.option("--from", "caller", help="Part of the caller's number.")
 @click.option("--to", "callee", help="Part of the callee's number.")
 @click.option("--result", type=click.Choice(RESULTS))
+@click.option(
+    "--dir",
+    "directories",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Read this directory instead of those in the site file; may be said several times.",
+)
 @click.option("--all", "everything", is_flag=True, help="All of them, not only the last --limit.")
 @limit_option(50)
 def cdrs(
@@ -56,12 +63,13 @@ def cdrs(
     caller: str | None,
     callee: str | None,
     result: str | None,
+    directories: tuple[Path, ...],
     everything: bool,
     limit: int,
 ) -> int:
     """Call records of both servers, merged so that a call has one."""
-    site = console.open_site(site_path)
-    records, missing = _read(site, since, until)
+    places = {directory: str(directory) for directory in directories} or _directories(console.open_site(site_path))
+    records, missing = _read(places, since, until)
     for sentence in missing:
         click.echo(sentence, err=True)
     found = [
@@ -77,11 +85,16 @@ def cdrs(
     return console.show(lambda: Screen(value, _screen(chosen, found), code), shape)
 
 
-def _read(site: Site, since: float | None, until: float | None) -> tuple[list[Cdr], list[str]]:
-    """The records of all servers' directories, and a sentence for each directory that cannot be read."""
-    directories: dict[Path, str] = {}
+def _directories(site: Site) -> dict[Path, str]:
+    """Where each server writes; two may share a directory."""
+    found: dict[Path, str] = {}
     for server in site.servers.values():
-        directories.setdefault(server.cdr_dir, server.name)
+        found.setdefault(server.cdr_dir, server.name)
+    return found
+
+
+def _read(directories: dict[Path, str], since: float | None, until: float | None) -> tuple[list[Cdr], list[str]]:
+    """The records of all directories, and a sentence for each directory that cannot be read."""
     records: list[Cdr] = []
     missing: list[str] = []
     for directory, node in directories.items():

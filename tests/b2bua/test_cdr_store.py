@@ -28,7 +28,7 @@ def entry(record: Cdr) -> Entry:
 
 
 def rows(directory):
-    with sqlite3.connect(directory / "cdr.sqlite") as connection:
+    with sqlite3.connect(directory / "m1.sqlite") as connection:
         found = connection.execute(
             "SELECT id, started, ended, result, duration, record FROM cdr ORDER BY started"
         ).fetchall()
@@ -60,7 +60,7 @@ def test_a_full_batch_does_not_wait_for_the_interval(tmp_path):
 
 
 def test_a_second_record_of_a_call_is_merged_in_the_row(tmp_path):
-    database = Database(tmp_path)
+    database = Database(tmp_path, "m1")
     database.write([entry(cdr(1, answered=None, ended=None, result="failed", status=503, node="m2"))])
     database.write([entry(cdr(1))])
     database.write([entry(cdr(1)), entry(cdr(2))])
@@ -142,8 +142,8 @@ def test_a_full_disk_is_said_once_and_tried_again_ever_more_slowly(caplog):
 
 def test_a_locked_database_delays_rows_and_never_the_file(tmp_path):
     store = CdrStore(tmp_path, "m1", interval=3600.0)
-    Database(tmp_path).write([entry(cdr(0))])
-    lock = sqlite3.connect(tmp_path / "cdr.sqlite", isolation_level=None)
+    Database(tmp_path, "m1").write([entry(cdr(0))])
+    lock = sqlite3.connect(tmp_path / "m1.sqlite", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     store.write(cdr(1))
     store.close()

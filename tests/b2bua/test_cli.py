@@ -538,6 +538,9 @@ def test_call_records_of_both_servers_are_one_a_call(pair):
     page = pair.json("cdrs", "--since", "2h")
     assert [record["writers"] for record in page["cdrs"]] == [["m1", "m2"]]
     assert page["cdrs"][0]["ended_by"] == "caller"
+    there = [str(pair.directory / "state" / node / "cdr") for node in ("m1", "m2")]
+    assert pair.json("cdrs", "--dir", there[0], "--dir", there[1])["matched"] == 2
+    assert pair.json("cdrs", "--dir", there[1])["matched"] == 1
     assert pair.json("cdrs", "--from", "22", "--result", "busy")["matched"] == 1
     assert pair.json("cdrs", "--until", "2020-01-31")["matched"] == 0
     assert "the last 1 are shown" in pair.b2bua("cdrs", "--limit", "1")
