@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from heartbeat.site import Group, Line, Route, Site, rewritten
+from heartbeat.site_lines import Numbering
 
 MOST_TARGETS: Final = 16
 """Lines that one call may be hunted over."""
@@ -54,7 +55,7 @@ class Target(NamedTuple):
 
     line: str
     request_number: str
-    """The number to call there, rewritten for its device."""
+    """The number to call there; for a trunk of the servers' own rewritten for its device."""
     caller_number: str
     """The number to show there, rewritten likewise; empty: as it came."""
     ring_for: float
@@ -190,10 +191,12 @@ class Router:
         line = self._lines.get(attempt.line) if attempt.line is not None else None
         if line is None:
             return Refusal(403, "Forbidden", f"{attempt.line or 'the caller'} is no line of this site")
-        called = rewritten(line.from_device.called, attempt.called)
+        # an agent rewrites for its own devices; what comes from it is in the site's form already
+        rules = line.from_device if line.at_servers else _AS_IT_IS
+        called = rewritten(rules.called, attempt.called)
         if not called or _too_long(called):
             return Refusal(404, "Not Found", f"the number called has 0 or over {LONGEST_NUMBER} characters")
-        caller = line.caller_number or rewritten(line.from_device.caller, attempt.caller)
+        caller = line.caller_number or rewritten(rules.caller, attempt.caller)
         if _too_long(caller):
             caller = ""
         choice = self._choose(called, line.name)
@@ -271,6 +274,8 @@ class Router:
         # Spread, so that those who were refused together do not come back together.
         return Refusal(503, "Service Unavailable", because, self._chance.randint(2, 10))
 
+
+_AS_IT_IS: Final = Numbering()
 
 REASONS: Final = {
     404: "Not Found",
@@ -422,7 +427,7 @@ class _Hunt:
     def _add(self, line: Line, number: str, ring: float, because: str, origin: str, follows: bool) -> None:
         if len(self.targets) >= MOST_TARGETS:
             return
-        rules = line.to_device
+        rules = line.to_device if line.at_servers else _AS_IT_IS
         number = rewritten(rules.called, number) if rules.called else number
         shown = rewritten(rules.caller, self._caller) if rules.caller and self._caller else self._caller
         if _too_long(number) or _too_long(shown):

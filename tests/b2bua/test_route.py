@@ -36,10 +36,6 @@ kind = "trunk"
 agent = "gw"
 channels = 2
 peer = "sip:127.0.0.21"
-to_device.called = [{ match = "+33*", strip = 3, prefix = "0" }, { match = "+*", strip = 1, prefix = "00" }]
-to_device.caller = [{ match = "+33*", strip = 3, prefix = "0" }]
-from_device.caller = [{ match = "0*", strip = 1, prefix = "+33" }]
-from_device.called = [{ match = "0*", strip = 1, prefix = "+33" }]
 [lines.pbx]
 kind = "trunk"
 agent = "gw"
@@ -50,6 +46,10 @@ cps = 2
 kind = "trunk"
 channels = 1
 peer = "sip:127.0.0.23"
+to_device.called = [{ match = "+33*", strip = 3, prefix = "0" }, { match = "+*", strip = 1, prefix = "00" }]
+to_device.caller = [{ match = "+33*", strip = 3, prefix = "0" }]
+from_device.caller = [{ match = "0*", strip = 1, prefix = "+33" }]
+from_device.called = [{ match = "0*", strip = 1, prefix = "+33" }]
 """
 PHONE = """
 [lines.{0}]
@@ -150,19 +150,20 @@ def test_a_number_of_a_line_reaches_it():
 
 
 def test_numbers_are_rewritten_into_the_site_and_out_of_it():
-    plan = planned(Attempt("carrier", "0123", "0699"), site=make('[[routes]]\nmatch = "+33123"\nto = "pbx"\n'))
+    plan = planned(Attempt("own", "0123", "0699"), site=make('[[routes]]\nmatch = "+33123"\nto = "pbx"\n'))
     assert (plan.called, plan.caller) == ("+33123", "+33699")
     assert (plan.target.request_number, plan.target.caller_number) == ("+33123", "+33699")
-    plan = planned(Attempt("vip", "+33123", "whoever"))
+    site = make('[[routes]]\nmatch = "+33123"\nto = ["own", "pbx"]\nring = 40\n')
+    plan = planned(Attempt("vip", "+33123", "whoever"), site=site)
     assert [(t.line, t.request_number, t.caller_number, t.ring_for) for t in plan.targets] == [
-        ("carrier", "0123", "0100", 40.0),
+        ("own", "0123", "0100", 40.0),
         ("pbx", "+33123", "+33100", 40.0),
     ]
 
 
 def test_a_route_strips_and_prefixes():
     plan = planned(Attempt("bob", "84420", "1002"))
-    assert {t.line: t.request_number for t in plan.targets} == {"carrier": "004420", "pbx": "+4420"}
+    assert {t.line: t.request_number for t in plan.targets} == {"carrier": "+4420", "pbx": "+4420"}
 
 
 @pytest.mark.parametrize(
