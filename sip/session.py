@@ -153,12 +153,23 @@ class Leg:
         """A 2xx with that number came, perhaps to another process before us; :meth:`acknowledge` pays."""
         self._acked = (cseq, _NO_ACK_YET, b"")
 
+    @property
+    def acked_cseq(self) -> int:
+        """The number of the INVITE of ours whose 2xx is, or is to be, acknowledged; 0 when there was none."""
+        return self._acked[0] if self._acked is not None else 0
+
+    def last_ack(self) -> bytes:
+        """The last ACK that we sent, whole; empty when there is none."""
+        return b"" if self._acked is None or self.owes_ack else self._ack(*self._acked)
+
     def _send_ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> None:
-        stack, flow = self.stack, self.flow
-        uri, head = self.dialog.lines("ACK", cseq, stack.via(flow, stack.branch()))
+        self.stack.send(self.flow, self._ack(cseq, lines, body))
+
+    def _ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
+        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(self.flow, self.stack.branch()))
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
-        stack.send(flow, text.encode("latin-1") + body)
+        return text.encode("latin-1") + body
 
     def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
         """Cancel our first INVITE (section 9.1), at once or as soon as a provisional response allows it."""
@@ -229,6 +240,11 @@ class Leg:
     def awaits_ack(self) -> bool:
         """Our 2xx was not acknowledged yet."""
         return bool(self._success)
+
+    @property
+    def success_cseq(self) -> int:
+        """The number of the INVITE that our last 2xx answered."""
+        return self._success_cseq
 
     def await_ack(self, success: bytes = b"?", cseq: int = 0) -> None:
         """A 2xx was sent, perhaps by another process before us; its ACK (0: of any number) is still to come."""
@@ -388,6 +404,19 @@ class Leg:
             self._success = b""
             self.generation += 1
             self.owner.unacknowledged(self, now)
+
+    def repeated(self, invite: Request, transaction: ServerTransaction) -> None:
+        """Another server sent the INVITE that opened this leg once more: go on with it in its dialog (docs/wire.md)."""
+        dialog, tags = self.dialog, self._tags
+        self._forget_tags_but("")
+        dialog.call_id = invite.call_id
+        dialog.remote_tag = invite.from_tag
+        dialog.remote_cseq = invite.cseq
+        dialog.target = contact_uri(invite) or dialog.target
+        dialog.route_set = tuple(elements(invite, "record-route"))
+        self.flow = transaction.flow
+        for tag in tags:
+            self._register(tag)
 
     # -- being found ------------------------------------------------------------------------------------------------
 
