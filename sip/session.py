@@ -406,7 +406,7 @@ class Leg:
             self.owner.unacknowledged(self, now)
 
     def repeated(self, invite: Request, transaction: ServerTransaction) -> None:
-        """Another server sent the INVITE that opened this leg once more: go on with it in its dialog (docs/wire.md)."""
+        """Another server sent the INVITE that opened this leg once more: go on in the dialog of the repeat."""
         dialog, tags = self.dialog, self._tags
         self._forget_tags_but("")
         dialog.call_id = invite.call_id

@@ -112,6 +112,8 @@ class Stack:
         self.deadlines = Deadlines()
         self.sent_by: dict[str, str] = {}
         """``host:port`` for Via and Contact, by the ``local`` of a flow where it differs from the default."""
+        self.advertised: dict[Flow, str] = {}
+        """The same for single flows, where it depends on the peer."""
         self.default_sent_by = sent_by
         self.guarded: set[Flow] = set()
         """Flows of which every message is shown to ``core.admits`` before anything is matched."""
@@ -207,6 +209,8 @@ class Stack:
 
     def address(self, flow: Flow) -> str:
         """Our ``host:port`` as the peer of that flow is to see it."""
+        if self.advertised and (own := self.advertised.get(flow)) is not None:
+            return own
         return self.sent_by.get(flow.local, self.default_sent_by)
 
     def contact(self, flow: Flow) -> str:
