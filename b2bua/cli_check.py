@@ -1,4 +1,4 @@
-"""``b2bua check``: what a site file means, and what fails when."""
+"""What comes before a site runs: ``b2bua check``, what its file means, and ``b2bua init``, its first start."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from heartbeat.console_client import ConsoleError
 from heartbeat.console_render import grid, page
 from heartbeat.site import SiteError, load
 from heartbeat.site_explain import Explanation, Failure, Table, explain
+from heartbeat.store import StoreError, VoteStore
 
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
 
@@ -38,6 +39,31 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
             raise ConsoleError(str(error)) from None
     explanation = explain(site)
     return console.show(lambda: Screen(asdict(explanation), _screen(explanation)), shape)
+
+
+@click.command()
+@site_option
+@click.option("--node", metavar="NODE", help="The server that starts first; without it the main.")
+def init(site_path: str | None, node: str | None) -> int:
+    """Say that the site starts for the first time.
+
+    Once in the life of a site, at one server, before anything runs. Voters take the list of voters from that server;
+    from then on a voter that lost its file has no vote until b2bua readmit.
+    """
+    site = console.open_site(site_path)
+    chosen = node or site.main.name
+    console.server_client(site, chosen)
+    for server in site.servers.values():
+        store = VoteStore(server.state_dir, server.name)
+        if store.path.exists():
+            raise ConsoleError(f"{store.path} is there: the site has been started before. Nothing was done.")
+    store = VoteStore(site.servers[chosen].state_dir, chosen)
+    try:
+        store.init()
+    except StoreError as error:
+        raise ConsoleError(str(error)) from None
+    click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
+    return console.HEALTHY
 
 
 def _screen(explanation: Explanation) -> RenderableType:

@@ -252,6 +252,8 @@ def wait_until(
             if passed >= timeout:
                 raise ConsoleError(f"After {timeout:g} s {what} is not true yet: {sentence}", DEGRADED)
             time.sleep(POLL)
+    except KeyboardInterrupt:
+        raise ConsoleError(f"Stopped waiting; {what} may still come true. Last seen: {last}", INTERRUPTED) from None
     finally:
         if spinner is not None:
             spinner.stop()

@@ -560,6 +560,16 @@ def test_check_says_what_the_site_survives(pair, monkeypatch):
     assert "PARIS_KEY" in pair.b2bua("check", "--node", "m1", code=3)
 
 
+def test_a_site_is_begun_once(pair):
+    file = pair.directory / "state" / "m1" / "epochs.json"
+    assert pair.b2bua("init") == f"The site paris may start for the first time, at m1 ({file}).\n"
+    begun = file.read_text()
+    for words in ([], ["--node", "m1"], ["--node", "m2"]):
+        assert "has been started before" in pair.b2bua("init", *words, code=3)
+    assert file.read_text() == begun
+    assert "no server 'm9'" in pair.b2bua("init", "--node", "m9", code=3)
+
+
 def test_a_file_with_errors_gives_a_sentence_for_each(pair):
     pair.path.write_text(SITE.replace('role = "main"', 'role = "boss"').replace("channels = 30", "channels = -1"))
     output = pair.b2bua("check", code=3)

@@ -176,6 +176,15 @@ def test_waiting_tells_what_is_missing_once(capsys):
     assert caught.value.code == 1
 
 
+def test_waiting_that_is_interrupted_says_that_the_thing_goes_on():
+    def look_again():
+        raise KeyboardInterrupt
+
+    with pytest.raises(ConsoleError, match="Stopped waiting; the switchover may still come true") as caught:
+        wait_until(look_again, 5.0, what="the switchover")
+    assert caught.value.code == 130
+
+
 def test_the_client_says_why_nobody_answers(tmp_path):
     path = tmp_path / "m1.sock"
     client = Client("m1", Api(path=str(path)), timeout=0.05)
