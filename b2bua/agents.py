@@ -70,7 +70,7 @@ class AgentLink:
         self.asked_at, self.complete_at = now, None
         self.parts = self.size = self.dialogs = 0
         self.seen = set()
-        if not self.relisted and core.resets_cold:
+        if not self.relisted and core.reign.resets_cold:
             for state, lines in core.cold_lines(self.name).items():
                 self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
         self.end_subscription()
@@ -132,7 +132,7 @@ class AgentLink:
         if head.get("complete") is True and purpose == TAKEOVER and not self.complete:
             self.complete_at = now
             core.recovery.complete(self, now)
-            core.agent_complete(self, now)
+            core.reign.agent_complete(self, now)
         return True
 
 
@@ -170,7 +170,7 @@ class Subscription:
             f"Event: {PACKAGE};purpose={self.purpose}",
             f"Accept: {BODY};version=1",
             f"Expires: {self.expires}",
-            *core.site_lines,
+            *core.reign.site_lines,
             f"Content-Type: {REQUEST_BODY}",
             f"Content-Length: {len(body)}\r\n\r\n",
         ]
@@ -179,7 +179,7 @@ class Subscription:
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         core = self.link.agents.core
-        if response.status == 403 and core.heard_refusal(response, self.link.name, now):
+        if response.status == 403 and core.reign.heard_refusal(response, self.link.name, now):
             self.forget()
         elif response.status >= 300:
             logger.warning("%s refused a %s subscription: %s", self.link.name, self.purpose, response.status)
@@ -269,15 +269,15 @@ class Agents:
             link.flow = None
             link.lost_at = now
             link.end_subscription()
-            self.core.agents_changed(now)
+            self.core.reign.agents_changed(now)
 
     def opening(self, transaction_flow: Flow, request: Request, now: float) -> None:
         """OPTIONS kind=open on a connection that has not proved itself."""
         core = self.core
         flow = transaction_flow
         try:
-            beat = core.beat_in(request)
-            callee = self._callees.setdefault(flow, Callee(core.nonce()))
+            beat = core.reign.beat_in(request)
+            callee = self._callees.setdefault(flow, Callee(core.reign.nonce()))
             answer = callee.asked(beat, core.member.stamp(beat.node, now))
         except BeatError as error:
             core.stack.counters["refused openings"] += 1
@@ -285,7 +285,7 @@ class Agents:
             core.stack.refuse(request, flow, 403)
             core.stack.close(flow)
             return
-        core.answer_beat(request, answer, flow)
+        core.reign.answer(request, answer, flow)
         if callee.peer:
             del self._callees[flow]
             if callee.peer in self.links:
@@ -311,7 +311,7 @@ class Agents:
         if core.serving and core.member.proof is not None:
             core.legs_moved(name, flow)
             link.subscribe(core.member.proof, now)
-        core.agents_changed(now)
+        core.reign.agents_changed(now)
 
     def strange(self, request: Request | None, flow: Flow) -> None:
         """Something else on a connection that has not proved itself."""

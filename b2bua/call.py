@@ -149,7 +149,7 @@ class Call:
         lines = crossing(request)
         if place.agent:
             lines.append(f"Call-Origin: {self.state.origin};{self.state.attempt}")
-            lines += core.site_lines
+            lines += core.reign.site_lines
             lines += self._token_lines(place.agent)
         self.generation += 1
         stack.deadlines.set(now + target.ring_for, self, NO_ANSWER)
@@ -317,7 +317,7 @@ class Call:
         elif not other.ended:
             lines = crossing(ack)
             if agent := self._agent_of(other):
-                lines += self.core.site_lines
+                lines += self.core.reign.site_lines
                 if other is self.b:
                     lines += self._token_lines(agent)
             other.acknowledge(lines, ack.body, now)
@@ -372,7 +372,7 @@ class Call:
         if self._agent_of(other):
             origin = self._agent_of(leg) or self.core.node
             lines.append(f"Call-Origin: {origin};{request.branch};1")
-            lines += self.core.site_lines
+            lines += self.core.reign.site_lines
         return lines
 
     def _relay(self, leg: Leg, asked: ServerTransaction, response: Response, now: float) -> None:
@@ -428,7 +428,7 @@ class Call:
         """Send BYE on one leg."""
         lines = [f"Reason: {reason}"]
         if self._agent_of(leg):
-            lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.site_lines]
+            lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.reign.site_lines]
         leg.send("BYE", lines, b"", now)
 
     def conclude_by_record(self, ended: list[Record], now: float) -> None:
@@ -455,7 +455,7 @@ class Call:
             self.b = Leg(self.core.stack, self, link.flow, replace(record.dialog(), remote_tag="", route_set=()))
             self._finish(487, "caller", now, "the caller is gone")
             self.core.calls[self.id] = self
-            lines = [*crossing(request), f"Call-Origin: {origin}", *self.core.site_lines]
+            lines = [*crossing(request), f"Call-Origin: {origin}", *self.core.reign.site_lines]
             self.b.call(request.uri, lines, request.body, now, self)
             self.b.cancel(now)
             return

@@ -10,32 +10,28 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2s
 from typing import Any, Final
 
 from b2bua import pages
-from b2bua.agents import AgentLink, Agents
+from b2bua.agents import Agents
 from b2bua.call import Call
 from b2bua.cdr import Cdr
 from b2bua.orders import Orders
 from b2bua.recovery import Recovery
+from b2bua.reign import Reign
 from b2bua.route import PRIORITIES, Attempt, LineLoad, Load, Router, Target
-from b2bua.takeovers import Takeovers, kind_of
+from b2bua.takeovers import Takeovers
 from b2bua.token import CallState, call_id_of
 from b2bua.trunks import Place, Trunks
-from heartbeat import carriage
-from heartbeat.beat import ACTIVE, HOLDING, OPEN, Beat, BeatError
 from heartbeat.console_view import Rates
-from heartbeat.decision import Decision, Persist, Tell, What
-from heartbeat.keeping import text_of
 from heartbeat.member import Member
 from heartbeat.site import Site
 from heartbeat.vote import Kept
 from sip.bridge import ALLOW
 from sip.dialog import bare_uri
 from sip.errors import SipError
-from sip.message import Message, Request, Response, parse
-from sip.rim import Action, Flow, Resolve, Send, Store
+from sip.message import Message, Request, Response
+from sip.rim import Action, Flow, Resolve, Store
 from sip.session import Leg
 from sip.stack import Stack
 from sip.timers import Timers
@@ -46,9 +42,6 @@ logger = logging.getLogger(__name__)
 
 MOST_DECISIONS: Final = 2000
 MOST_ENDED: Final = 2000
-MOST_ASKED: Final = 1024
-VOTES: Final = "votes"
-"""The name under which the shell stores what the member must not forget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +91,14 @@ class Core:
         self.calls: dict[str, Call] = {}
         self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
         """The last calls that ended, with the decision that routed them."""
-        self._former = ""
-        """Which server ruled before us, as far as we know."""
         self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
         self.loads: dict[str, LineLoad] = {}
         self.line_told_at: dict[str, float] = {}
-        self.serving = False
-        self.since_at = now
-        self.resets_cold = False
-        """This rule began by taking over from another server: cold lines are reset."""
         self._chance = chance
         self._secret = secret
-        self._nonces = 0
         self.calls_seen = 0
         self._rates: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
         self._events: deque[Event] = deque()
-        self._actions: list[Action] = []
-        self._storing: dict[str, Kept] = {}
-        self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
-        self._beat_cseq = 0
         timing = site.timing
         at = self.server.listen[0] if self.server.listen else self.server.sip[0]
         advertised = self.server.advertise or at.host
@@ -130,22 +112,21 @@ class Core:
             self.stack.sent_by[local] = f"{self.server.advertise or _bracketed(endpoint.host)}:{endpoint.port}"
             if endpoint.transport == "udp":
                 self._udp.append(local)
-        self._beat_local = _local(self.server.beat) if self.server.beat is not None else ""
-        self._call_ids = {name: self.stack.token() for name in (*site.servers, *site.agents)}
+        self.beat_local = _local(self.server.beat) if self.server.beat is not None else ""
         self._read_site()
-        self.member = Member(node, site.membership(node), kept, chance, now)
+        self.reign = Reign(self, kept, secret, chance, now)
         self.agents = Agents(self)
         self.recovery = Recovery(self)
         self.trunks = Trunks(self)
         self.takeovers = Takeovers(self)
         self.orders = Orders(self)
-        self._pump_member(now)
+        self.reign.pump(now)
 
     # -- the verbs ------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        if flow.local == self._beat_local and flow.transport == "udp":
-            self._beat_came(data, flow, now)
+        if flow.local == self.beat_local and flow.transport == "udp":
+            self.reign.came(data, flow, now)
         else:
             self.stack.receive(data, flow, now)
 
@@ -163,20 +144,12 @@ class Core:
         """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
         if isinstance(request, Resolve):
             self.trunks.resolved(request.uri, list(result), now)
-        elif isinstance(request, Store) and (kept := self._storing.pop(request.value, None)) is not None:
-            if result is None:
-                self.member.persisted(kept, now)
-            else:
-                self.member.not_persisted(kept, str(result), now)
-            self._pump_member(now)
+        elif isinstance(request, Store):
+            self.reign.stored(request.value, None if result is None else str(result), now)
 
     def handle_timer(self, now: float) -> None:
         self.stack.handle_timer(now)
-        at = self.member.get_timer()
-        if at is not None and at <= now:
-            self.member.figures(len(self.calls), len(self.calls) / self.server.capacity)
-            self.member.handle_timer(now)
-            self._pump_member(now)
+        self.reign.handle_timer(now)
 
     def get_timer(self) -> float | None:
         first, second = self.stack.get_timer(), self.member.get_timer()
@@ -185,9 +158,9 @@ class Core:
         return first
 
     def to_do(self) -> list[Action]:
-        out = self.stack.to_do()
-        if self._actions:
-            out, self._actions = [*self._actions, *out], []  # beats and what is to be stored go first
+        out, reign = self.stack.to_do(), self.reign
+        if reign.actions:
+            out, reign.actions = [*reign.actions, *out], []
         return out
 
     def next_event(self) -> Event | None:
@@ -268,7 +241,7 @@ class Core:
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
         """A page of ``heartbeat.console_view``."""
-        self.last_now = now
+        self.reign.last_now = now
         return pages.view(self, name, params, now)
 
     def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
@@ -342,7 +315,7 @@ class Core:
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
         agent = self.agents.agent_of(flow)
         if agent and response.cseq_method == "OPTIONS" and "heartbeat" in response:
-            self._heard(response, agent, now)
+            self.reign.heard(response, agent, now)
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -456,31 +429,27 @@ class Core:
 
     def clock_of(self, age: float | None) -> float:
         """The wall clock of an instant so many seconds ago, as far as the last input knows."""
-        return 0.0 if age is None else self.last_now + self.wall_offset - age
+        return 0.0 if age is None else self.reign.last_now + self.wall_offset - age
 
     # -- who rules ------------------------------------------------------------------------------------------------
 
     @property
+    def member(self) -> Member:
+        return self.reign.member
+
+    @property
+    def serving(self) -> bool:
+        """Whether new calls are taken here."""
+        return self.reign.serving
+
+    @property
     def epoch(self) -> int:
-        return self.member.epoch
-
-    def nonce(self) -> str:
-        """16 unguessable bytes in hexadecimal, for an opening."""
-        self._nonces += 1
-        return blake2s(b"nonce%d" % self._nonces, key=self._secret[:32], digest_size=16).hexdigest()
-
-    def beat_in(self, message: Request | Response) -> Beat:
-        """The signed statement in a message; raises :class:`~heartbeat.beat.BeatError`."""
-        return carriage.beat_in(message, self.keys)
-
-    def answer_beat(self, request: Request, beat: Beat, flow: Flow) -> None:
-        """Answer an OPTIONS of the site."""
-        self._actions.append(Send(flow, carriage.answer(request, beat, self.key), True))
+        return self.reign.member.epoch
 
     def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
         if agent and "heartbeat" in request:
             self.stack.forget(transaction)
-            self._asked_by(request, transaction.flow, agent, now)
+            self.reign.asked_by(request, transaction.flow, agent, now)
             return
         lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
         status = 200 if self.serving else 503
@@ -488,69 +457,10 @@ class Core:
             lines.append("Retry-After: 2")
         self.stack.reply(transaction, status, now, lines=lines, tag=self.stack.token())
 
-    def _asked_by(self, request: Request, flow: Flow, sender: str, now: float) -> None:
-        try:
-            beat = self.beat_in(request)
-        except BeatError as error:
-            self.stack.counters["bad beats"] += 1
-            logger.debug("a beat from %s is ignored: %s", flow.remote, error)
-            return
-        if beat.kind == OPEN:
-            return
-        self._asked[beat.node, (beat.boot, beat.seq)] = (request, flow)
-        if len(self._asked) > MOST_ASKED:
-            self._asked.popitem(last=False)
-        self.member.receive(beat, sender or beat.node, now)
-        self._pump_member(now)
-
-    def _heard(self, response: Response, sender: str, now: float) -> None:
-        try:
-            beat = self.beat_in(response)
-        except BeatError as error:
-            self.stack.counters["bad beats"] += 1
-            logger.debug("an answer to a beat is ignored: %s", error)
-            return
-        self.member.receive(beat, sender or beat.node, now)
-        self._pump_member(now)
-
-    def _beat_came(self, data: bytes, flow: Flow, now: float) -> None:
-        """A datagram at the address for beats of the other server: only signed ones are looked at."""
-        try:
-            message = parse(data)
-        except SipError:
-            self.stack.counters["garbage"] += 1
-            return
-        if "heartbeat" not in message:
-            if isinstance(message, Request) and message.method == "OPTIONS":
-                self.stack.receive(data, flow, now)
-            return
-        if isinstance(message, Request):
-            self._asked_by(message, flow, "", now)
-        else:
-            self._heard(message, "", now)
-
-    def heard_refusal(self, response: Response, agent: str, now: float) -> bool:
-        """A 403 of an agent's fence: it knows of a higher epoch. False when it is another 403."""
-        if "heartbeat" not in response:
-            return False
-        self._heard(response, agent, now)
-        return True
-
     def fenced(self, leg: Leg, response: Response, now: float) -> bool:
         """The same for a request of a call, which then ends nothing."""
         agent = self.agents.agent_of(leg.flow)
-        return bool(agent) and self.heard_refusal(response, agent, now)
-
-    def agents_changed(self, now: float) -> None:
-        """An agent came or went."""
-        self.member.peers_reached(self.agents.reached, now)
-        self._pump_member(now)
-
-    def agent_complete(self, link: AgentLink, now: float) -> None:
-        if self.agents.all_complete:
-            took = now - self.agents.begun_at
-            self.takeovers.served(now)
-            self.decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
+        return bool(agent) and self.reign.heard_refusal(response, agent, now)
 
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""
@@ -559,88 +469,10 @@ class Core:
         self._events.append(decision)
 
     def leave(self, now: float) -> None:
-        """This process is about to end: let go of the site, so that nobody need wait for our silence."""
-        self.member.leave(now)
-        self._pump_member(now)
+        """This process is about to end."""
+        self.reign.leave(now)
 
-    def pump_member(self, now: float) -> None:
-        """After an operator's verb."""
-        self._pump_member(now)
-
-    def _pump_member(self, now: float) -> None:
-        """Do what the member wants, and live by what it decided."""
-        self.last_now = now
-        member = self.member
-        if not self.serving and member.known.holder:
-            self._former = member.known.holder
-        while True:
-            for action in member.to_do():
-                if isinstance(action, Persist):
-                    self._store(action.kept)
-                else:
-                    self._tell(action)
-            decision = member.next_event()
-            if decision is None:
-                break
-            self._live_by(decision, now)
-
-    def _store(self, kept: Kept) -> None:
-        value = text_of(kept)
-        self._storing[value] = kept
-        self._actions.append(Store(VOTES, value))
-
-    def _tell(self, tell: Tell) -> None:
-        if tell.answer_to is not None:
-            asked = self._asked.pop((tell.to, tell.answer_to), None)
-            if asked is not None:
-                self.answer_beat(asked[0], tell.beat, asked[1])
-            return
-        flow = self._flow_to(tell.to)
-        if flow is None:
-            return
-        self._beat_cseq += 1
-        via = self.stack.via(flow, self.stack.branch())
-        data = carriage.request(tell.beat, self.key, via, flow.remote, self._call_ids[tell.to], self._beat_cseq)
-        self._actions.append(Send(flow, data, True))
-
-    def _flow_to(self, node: str) -> Flow | None:
-        link = self.agents.links.get(node)
-        if link is not None:
-            return link.flow
-        server = self.site.servers.get(node)
-        if server is None or server.beat_reach is None or not self._beat_local:
-            return None
-        return Flow("udp", self._beat_local, server.beat_reach.address)
-
-    def _live_by(self, decision: Decision, now: float) -> None:
-        self.decided(decision.what.value, decision.because, now)
-        self.takeovers.seen(decision)
-        if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
-            self._begin(decision, now)
-        elif decision.what is What.STOOD_DOWN:
-            self._stand_down(now)
-        if decision.what in (What.BECAME_ACTIVE, What.STOOD_DOWN, What.HOLDING, What.LEASE_BACK):
-            self.since_at = now
-        self._note_serving()
-
-    def _begin(self, decision: Decision, now: float) -> None:
-        """The site is ours: ask every agent what it has."""
-        assert decision.proof is not None
-        self.serving = True
-        member = self.member
-        self.site_lines = (
-            f"Heartbeat: site={self.site.name}; node={self.node}; boot={member.on_disk.boot}; epoch={member.epoch}",
-        )
-        if not decision.again:
-            old = self._former
-            kind = kind_of(decision.because, old, self.node, self.site.main.name)
-            if decision.epoch > 1:
-                self.takeovers.began(decision, old, kind)
-            self.recovery.begin(now)
-            self.resets_cold = decision.epoch > 1
-        self.agents.begin(decision.proof, now)
-
-    def _stand_down(self, now: float) -> None:
+    def stand_down(self) -> None:
         """Another server rules: its calls are not ours to end, so they are forgotten without a word."""
         for call in list(self.calls.values()):
             call.drop()
@@ -650,17 +482,6 @@ class Core:
         self.agents.stand_down()
         for flow in self.agents.by_flow:
             self.stack.forget_flow(flow)
-
-    def _note_serving(self) -> None:
-        state = self.member.state
-        holding = state == HOLDING and self.site.failover.on_lost_quorum == "hold"
-        self.serving = state == ACTIVE or holding
-
-    site_lines: tuple[str, ...] = ()
-    """The lines that every request to an agent carries: who sends it, under which epoch."""
-
-    last_now = 0.0
-    """The time of the last input that concerned who rules."""
 
 
 def _bracketed(host: str) -> str:

@@ -40,7 +40,7 @@ class Orders:
         if act is None:
             raise Refused(f"there is no verb {verb} here", 404)
         judge = act(params, now)
-        self._core.pump_member(now)
+        self._core.reign.pump(now)
         self._count += 1
         order = f"{verb}-{self._count}"
         self._orders[order] = (verb, now, judge)

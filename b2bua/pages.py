@@ -62,7 +62,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         "epoch": core.epoch,
         "boot": member.on_disk.boot,
         "config": site.digest,
-        "since_at": core.since_at,
+        "since_at": core.reign.since_at,
         "started_at": core.started_at,
         "lease_left": round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
         "paused": member.paused,
@@ -322,7 +322,7 @@ def _sentences(core: Core, call_id: str) -> list[v.Sentence]:
     call = core.calls.get(call_id)
     record, because = core.ended.get(call_id, (None, ""))
     if call is not None:
-        record, because = call.cdr(0, "", core.last_now), call.because
+        record, because = call.cdr(0, "", core.reign.last_now), call.because
     wall = core.wall_offset
     if record is not None:
         if record.started:

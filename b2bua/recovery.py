@@ -337,7 +337,7 @@ class Recovery:
         for leg in (call.a, call.b):
             if ack and leg is not None and leg.owes_ack:
                 message = parse(ack)
-                leg.acknowledge([*crossing(message), *self.core.site_lines], message.body, now)
+                leg.acknowledge([*crossing(message), *self.core.reign.site_lines], message.body, now)
         self._note(call.id, KEPT, "both of its legs were handed over")
         for act in waiting:
             act(now)

@@ -102,7 +102,7 @@ class Takeovers:
             "new": last.new,
             "epoch": last.epoch,
             "because": last.because,
-            "took": round((last.active_at or self._core.last_now) - last.decided_at, 4),
+            "took": round((last.active_at or self._core.reign.last_now) - last.decided_at, 4),
             "kept": verdicts["kept"] + verdicts["replayed"],
             "lost": verdicts["released"],
         }
