@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from b2bua.cdr import Cdr, EndedBy, Result
+from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING, changed, hops, record_of, rings, with_user
+from b2bua.cdr import Cdr, EndedBy
 from b2bua.route import Plan, Refusal
 from b2bua.token import CallState, sign
 from sip import sdp
@@ -24,15 +24,8 @@ from sip.transaction import ClientTransaction, ServerTransaction
 
 if TYPE_CHECKING:
     from b2bua.core import Core
-    from b2bua.records import Record
 
 logger = logging.getLogger(__name__)
-
-ROUTING: Final = "routing"
-DIALING: Final = "dialing"
-RINGING: Final = "ringing"
-TALKING: Final = "talking"
-ENDING: Final = "ending"
 
 NO_ANSWER: Final = "no answer"
 
@@ -131,7 +124,7 @@ class Call:
         stack = core.stack
         caller = without_tag(request.get("from") or "")
         if target.caller_number and target.caller_number != self.state.caller:
-            caller = _with_user(caller, target.caller_number)
+            caller = with_user(caller, target.caller_number)
         state = dialog or DialogState(
             stack.token() + stack.token(), stack.token(), "", caller, without_tag(request.get("to") or "")
         )
@@ -153,8 +146,7 @@ class Call:
             lines += self._token_lines(place.agent)
         self.generation += 1
         stack.deadlines.set(now + target.ring_for, self, NO_ANSWER)
-        hops = int(request.get("max-forwards") or 70) - 1
-        leg.call(place.uri, lines, request.body, now, self, hops)
+        leg.call(place.uri, lines, request.body, now, self, hops(request))
 
     def cancel(self, now: float) -> None:
         """The caller gave up (RFC 3261 section 9.2)."""
@@ -216,7 +208,7 @@ class Call:
         changes: dict[str, Any] = {}
         if line and self.state.callee_agent and line != self.state.callee_line:
             changes["callee_line"] = line[:80]
-        if not self.state.ringing and status_rings(response.status):
+        if not self.state.ringing and rings(response.status):
             changes["ringing"] = now + self.core.wall_offset
         if changes:
             self._update(**changes)
@@ -277,7 +269,7 @@ class Call:
         """The first INVITE ends with a failure."""
         if response is not None and self.a is not None and self.a.invite is not None and not self.a.ended:
             lines = crossing(response)
-            self._finish(status, "caller" if self.cancelled else "callee", now)
+            self.finish(status, "caller" if self.cancelled else "callee", now)
             self.a.reply(self.a.invite, status, now, response.reason, lines, response.body)
             self._forget(now)
         else:
@@ -285,7 +277,7 @@ class Call:
 
     def _refuse(self, status: int, reason: str, now: float, lines: tuple[str, ...] = ()) -> None:
         a = self.a
-        self._finish(status, "caller" if self.cancelled else "server", now)
+        self.finish(status, "caller" if self.cancelled else "server", now)
         if a is not None and a.invite is not None:
             a.reply(a.invite, status, now, reason, lines)
         self._forget(now)
@@ -341,10 +333,10 @@ class Call:
         other = self._other(leg)
         if other is None and self._wait(lambda then: self._bye(leg, transaction, request, then), leg, now):
             return
-        self._finish(200, "caller" if leg is self.a else "callee", now, request.get("reason") or "")
+        self.finish(200, "caller" if leg is self.a else "callee", now, request.get("reason") or "")
         if other is not None and other.established and not other.ended:
             lines = self._onward(leg, other, transaction, request)
-            other.send("BYE", lines, request.body, now, transaction, _hops(request))
+            other.send("BYE", lines, request.body, now, transaction, hops(request))
             return
         self._reply(leg, transaction, 200, now)
         if other is not None and other.inviting is not None:
@@ -364,7 +356,7 @@ class Call:
             self._reply(leg, transaction, 491, now)
         else:
             lines = self._onward(leg, other, transaction, request)
-            other.send(request.method, lines, request.body, now, transaction, _hops(request))
+            other.send(request.method, lines, request.body, now, transaction, hops(request))
 
     def _onward(self, leg: Leg, other: Leg, transaction: ServerTransaction, request: Request) -> list[str]:
         """The header lines of a request passed on inside the call, under the key of its origin."""
@@ -409,7 +401,7 @@ class Call:
 
     def release(self, reason: str, now: float, ended_by: EndedBy = "server", status: int = 200) -> None:
         """End what is left of the call, on evidence only: BYE or CANCEL or a final response, with a Reason."""
-        self._finish(status, ended_by, now, reason)
+        self.finish(status, ended_by, now, reason)
         a, b = self.a, self.b
         if b is not None and not b.ended:
             if b.inviting is not None and not b.established:
@@ -431,35 +423,6 @@ class Call:
             lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.reign.site_lines]
         leg.send("BYE", lines, b"", now)
 
-    def conclude_by_record(self, ended: list[Record], now: float) -> None:
-        """Write the record of a call that ended on all sides while no server was there to see it."""
-        by: EndedBy = ""
-        status, ago, reason = 0, 0.0, ""
-        for record in ended:
-            value = record.value.get("ended")
-            fact = value if isinstance(value, dict) else {}
-            ago = max(ago, float(fact.get("ago") or 0.0))
-            status = status or int(fact.get("status") or 0)
-            reason = reason or str(fact.get("reason") or "")
-            if fact.get("by") == "device":
-                by = "callee" if record.from_server else "caller"
-        self.cancelled = status == 487
-        self._finish(200 if self.state.answered else status or 487, by, now - ago, reason)
-
-    def cancel_by_record(self, record: Record, now: float) -> None:
-        """End an attempt whose caller is gone: send it again under its key, then cancel it."""
-        for request, origin in record.received():
-            link = self.core.agents.links.get(record.agent)
-            if request.method != "INVITE" or link is None or link.flow is None:
-                continue
-            self.b = Leg(self.core.stack, self, link.flow, replace(record.dialog(), remote_tag="", route_set=()))
-            self._finish(487, "caller", now, "the caller is gone")
-            self.core.calls[self.id] = self
-            lines = [*crossing(request), f"Call-Origin: {origin}", *self.core.reign.site_lines]
-            self.b.call(request.uri, lines, request.body, now, self)
-            self.b.cancel(now)
-            return
-
     def drop(self) -> None:
         """Forget the call without a word: another server has it."""
         self.generation += 1
@@ -473,7 +436,7 @@ class Call:
         self.lines = ()
         self.a = self.b = None
 
-    def _finish(self, status: int, ended_by: EndedBy, now: float, reason: str = "") -> None:
+    def finish(self, status: int, ended_by: EndedBy, now: float, reason: str = "") -> None:
         """Write the call record, once."""
         if self.ended_at:
             return
@@ -482,28 +445,8 @@ class Call:
         self.core.record(self.cdr(status, ended_by, now, reason), self)
 
     def cdr(self, status: int, ended_by: EndedBy, ended: float, reason: str = "") -> Cdr:
-        """The call record as it would be if the call ended now."""
-        state, core = self.state, self.core
-        return Cdr(
-            call_id=state.call_id,
-            session_id=state.session_id,
-            site=core.site.name,
-            node=core.node,
-            epoch=core.epoch,
-            caller=state.caller,
-            callee=state.callee,
-            caller_line=state.caller_line,
-            callee_line=state.callee_line,
-            attempts=state.attempt,
-            started=state.started or None,
-            ringing=state.ringing or None,
-            answered=state.answered or None,
-            ended=ended + core.wall_offset,
-            result=_result(status, bool(state.answered), self.cancelled),
-            status=status,
-            ended_by=ended_by,
-            reason=reason,
-        )
+        """The call record as it would be if the call ended then."""
+        return record_of(self.core, self.state, status, ended_by, ended, reason, self.cancelled)
 
     def _forget(self, now: float) -> None:
         """Let go, unless a leg still has something to finish."""
@@ -543,10 +486,7 @@ class Call:
             self.core.stack.reply(transaction, status, now, lines=lines)
 
     def _update(self, **changes: Any) -> None:
-        """A new state; its token, the next one sent, counts one higher."""
-        values = {name: getattr(self.state, name) for name in CallState.__slots__}
-        values.update(changes, counter=self.state.counter + 1)
-        self.state = CallState(**values)
+        self.state = changed(self.state, **changes)
 
     def _token_lines(self, agent: str) -> tuple[str, ...]:
         if not agent:
@@ -556,30 +496,3 @@ class Call:
 
 MOST_WAITING: Final = 16
 """Requests of one call that may wait for its other leg."""
-
-
-def status_rings(status: int) -> bool:
-    """Whether a provisional status says that somebody is being alerted, or hears something."""
-    return status in (180, 183)
-
-
-def _with_user(value: str, number: str) -> str:
-    """A From value that shows another number; the display name goes, since it was the other number's."""
-    host = value.partition("@")[2].partition(">")[0].partition(";")[0] or "localhost"
-    return f"<sip:{number}@{host}>"
-
-
-def _hops(request: Request) -> int:
-    return int(request.get("max-forwards") or 70) - 1
-
-
-def _result(status: int, answered: bool, cancelled: bool) -> Result:
-    if answered:
-        return "answered"
-    if cancelled or status == 487:
-        return "cancelled"
-    if status in (486, 600):
-        return "busy"
-    if status in (408, 480):
-        return "no-answer"
-    return "failed" if status >= 500 else "rejected"

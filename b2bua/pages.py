@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from b2bua.call import DIALING, ENDING, RINGING, ROUTING, TALKING, Call
+from b2bua.call import Call
+from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
 from heartbeat import console_view as v
 from heartbeat.beat import ACTIVE, HOLDING
 from heartbeat.console_view import Refused

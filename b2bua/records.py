@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sip.dialog import DialogState, dialog_key
 from sip.message import Request, parse
@@ -14,6 +14,16 @@ _INDEX: Final = re.compile(
     rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"(?:1\.(\d{1,9})\.([^."\\]*)\.[^"\\]*)?"'
 )
 _SENT: Final = b'"sent":[{'
+
+
+class Ended(NamedTuple):
+    """How a dialog ended, by the word of its agent."""
+
+    ago: float = 0.0
+    """Seconds."""
+    by: str = ""
+    reason: str = ""
+    status: int = 0
 
 
 class Record:
@@ -79,8 +89,7 @@ class Record:
     def age(self, name: str) -> float | None:
         """Seconds since ``invite``, ``ringing`` or ``answer``."""
         ages = self.value.get("age")
-        value = ages.get(name) if isinstance(ages, dict) else None
-        return float(value) if isinstance(value, (int, float)) else None
+        return _seconds(ages.get(name)) if isinstance(ages, dict) else None
 
     def dialog(self) -> DialogState:
         """The server's side of the dialog."""
@@ -127,6 +136,19 @@ class Record:
             message = value.get("message")
             return message.encode("latin-1", "replace") if isinstance(message, str) else ""
         return value if isinstance(value, str) else ""
+
+    @property
+    def ended(self) -> Ended:
+        """For ``terminated``: when, by whom and why; members that cannot be read are as if left out."""
+        value = self.value.get("ended")
+        fact = value if isinstance(value, dict) else {}
+        by, reason = fact.get("by"), fact.get("reason")
+        return Ended(
+            _seconds(fact.get("ago")) or 0.0,
+            by if isinstance(by, str) else "",
+            reason if isinstance(reason, str) else "",
+            _number(fact.get("status")),
+        )
 
     @property
     def ack_cseq(self) -> int:
@@ -193,3 +215,7 @@ def _entries(value: object) -> list[dict[str, Any]]:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value <= 0xFFFFFFFF else 0
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e9 else None

@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from b2bua.call import RINGING, TALKING, Call
+from b2bua import leftovers
+from b2bua.call import Call
+from b2bua.call_state import RINGING, TALKING
 from b2bua.records import Index, Record
 from b2bua.route import Plan
 from b2bua.token import CallState, TokenError, call_id_of, read
@@ -400,7 +402,7 @@ class Recovery:
                 ended = [r for r in self.index.of_call(call_id) if not r.live]
                 for record in ended:
                     self.index.remove(record)
-                self._release(call, _reason_of(ended) or why, now)
+                self._release(call, leftovers.reason_of(ended) or why, now)
 
     def _settle_unanswered(self, call_id: str, now: float) -> None:
         """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
@@ -415,12 +417,12 @@ class Recovery:
         ended = [r for r in records if not r.live]
         call = Call(self.core, state)
         if ended and not any(r.live for r in records):
-            call.conclude_by_record(ended, now)
+            leftovers.conclude(call, ended, now)
             return
         for record in records:
             if record.live and record.from_server:
                 self._note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
-                call.cancel_by_record(record, now)
+                leftovers.cancel(call, record, now)
 
     def _gone(self, agent: str, now: float) -> str:
         """Why the leg at that agent is surely gone, or ``""``."""
@@ -464,11 +466,3 @@ def _side(held: str, from_server: bool) -> set[str]:
     """Which sides hold, from the words of one agent: ``remote`` is its device, ``local`` the server's side."""
     near, far = ("b", "a") if from_server else ("a", "b")
     return {"none": set(), "": set(), "remote": {near}, "local": {far}, "both": {near, far}}.get(held, set())
-
-
-def _reason_of(ended: list[Record]) -> str:
-    for record in ended:
-        value = record.value.get("ended")
-        if isinstance(value, dict):
-            return f"the other side ended it: {str(value.get('reason', '')) or 'hung up'}"
-    return ""

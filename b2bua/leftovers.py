@@ -1,0 +1,49 @@
+"""What is left of calls that nobody talks on any more: their call records, and attempts whose caller is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from b2bua.call import Call
+from b2bua.cdr import EndedBy
+from b2bua.records import Record
+from sip.bridge import crossing
+from sip.session import Leg
+
+
+def conclude(call: Call, ended: list[Record], now: float) -> None:
+    """Write the record of a call that ended on all sides while no server was there to see it."""
+    by: EndedBy = ""
+    status, ago, reason = 0, 0.0, ""
+    for record in ended:
+        fact = record.ended
+        ago = max(ago, fact.ago)
+        status = status or fact.status
+        reason = reason or fact.reason
+        if fact.by == "device":
+            by = "callee" if record.from_server else "caller"
+    call.cancelled = status == 487
+    call.finish(200 if call.state.answered else status or 487, by, now - ago, reason)
+
+
+def cancel(call: Call, record: Record, now: float) -> None:
+    """End an attempt whose caller is gone: send it again under its key, then cancel it."""
+    core = call.core
+    for request, origin in record.received():
+        link = core.agents.links.get(record.agent)
+        if request.method != "INVITE" or link is None or link.flow is None:
+            continue
+        call.b = Leg(core.stack, call, link.flow, replace(record.dialog(), remote_tag="", route_set=()))
+        call.finish(487, "caller", now, "the caller is gone")
+        core.calls[call.id] = call
+        lines = [*crossing(request), f"Call-Origin: {origin}", *core.reign.site_lines]
+        call.b.call(request.uri, lines, request.body, now, call)
+        call.b.cancel(now)
+        return
+
+
+def reason_of(ended: list[Record]) -> str:
+    """Why the other side of a call is gone, as its record tells; ``""`` without one."""
+    for record in ended:
+        return f"the other side ended it: {record.ended.reason or 'hung up'}"
+    return ""
