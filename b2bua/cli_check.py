@@ -13,10 +13,13 @@ from heartbeat import console
 from heartbeat import console_render as look
 from heartbeat.console import Screen, format_option, site_option
 from heartbeat.console_client import ConsoleError
-from heartbeat.console_render import grid, page
+from heartbeat.console_render import grid, listed, page
+from heartbeat.keeping import text_of
+from heartbeat.proof import VoterList
 from heartbeat.site import SiteError, load
 from heartbeat.site_explain import Explanation, Failure, Table, explain
-from heartbeat.store import StoreError, VoteStore
+from heartbeat.store import FILE, StoreError, VoteStore
+from heartbeat.vote import Kept
 
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
 
@@ -58,11 +61,17 @@ def init(site_path: str | None, node: str | None) -> int:
         if store.path.exists():
             raise ConsoleError(f"{store.path} is there: the site has been started before. Nothing was done.")
     store = VoteStore(site.servers[chosen].state_dir, chosen)
+    members = site.membership(chosen)
+    voters = VoterList(1, members.voters, members.generation)
     try:
-        store.init()
+        store.write(FILE, text_of(Kept(boot=0, first=True, mute=False, voters=voters)))
     except StoreError as error:
         raise ConsoleError(str(error)) from None
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
+    if voters.names:
+        click.echo(
+            f"Its voters will be {listed(voters.names)}; a vote counts from the first start on that it is there at."
+        )
     return console.HEALTHY
 
 

@@ -80,8 +80,8 @@ async def serve(
     if not api.path and not token:
         raise ApiError(f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it.")
     answering = _Answering(process, pages, verbs, None if api.path else token, clock, metrics)
-    web_server = web.Server(answering.answer)
-    runner = web.ServerRunner(web_server, access_log=None)
+    web_server = web.Server(answering.answer, access_log=None)
+    runner = web.ServerRunner(web_server)
     await runner.setup()
     loop = asyncio.get_running_loop()
 

@@ -16,6 +16,8 @@ from b2bua.cdr import Cdr
 from b2bua.cdr_store import CdrStore
 from b2bua.cli import main
 from heartbeat.console_view import Refused
+from heartbeat.keeping import kept_of
+from heartbeat.proof import VoterList
 from heartbeat.site_words import Api
 
 SITE = """
@@ -562,8 +564,12 @@ def test_check_says_what_the_site_survives(pair, monkeypatch):
 
 def test_a_site_is_begun_once(pair):
     file = pair.directory / "state" / "m1" / "epochs.json"
-    assert pair.b2bua("init") == f"The site paris may start for the first time, at m1 ({file}).\n"
+    output = pair.b2bua("init")
+    assert output.startswith(f"The site paris may start for the first time, at m1 ({file}).\n")
+    assert "gw1, gw2 and m2" in output
     begun = file.read_text()
+    kept = kept_of(begun)
+    assert (kept.first, kept.mute, kept.voters) == (True, False, VoterList(1, ("gw1", "gw2", "m2"), 1))
     for words in ([], ["--node", "m1"], ["--node", "m2"]):
         assert "has been started before" in pair.b2bua("init", *words, code=3)
     assert file.read_text() == begun
