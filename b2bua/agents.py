@@ -28,6 +28,7 @@ OBSERVE: Final = "observe"
 BODY: Final = "application/line-dialog+json-seq"
 REQUEST_BODY: Final = "application/line-dialog-request+json"
 EXPIRES: Final = 3600
+SILENT: Final = "silent"
 AGAIN: Final = "subscribe again"
 MOST_STRANGE: Final = 3
 """Messages on a connection that has not proved itself; with the next it is closed."""
@@ -53,6 +54,7 @@ class AgentLink:
         self.seen: set[str] = set()
         self.lines: dict[str, dict[str, Any]] = {}
         self.boot = 0
+        self.generation = 0
         self._fetched: deque[str] = deque(maxlen=64)
         self._subscription: Subscription | None = None
 
@@ -76,6 +78,10 @@ class AgentLink:
         self.end_subscription()
         request = {"epoch": core.epoch, "proof": proof.text}
         self._subscription = self._ask(TAKEOVER, request, EXPIRES, now)
+
+    def due(self, cause: str, now: float) -> None:
+        """It was away for ``agent_grace``."""
+        self.agents.core.recovery.silent(self, now)
 
     def fetch(self, call_id: str, now: float) -> None:
         """Ask for one dialog ahead of the rest."""
@@ -269,6 +275,9 @@ class Agents:
             link.flow = None
             link.lost_at = now
             link.end_subscription()
+            link.generation += 1
+            if self.core.serving:
+                self.core.stack.deadlines.set(now + self.core.site.timing.agent_grace, link, SILENT)
             self.core.reign.agents_changed(now)
 
     def opening(self, transaction_flow: Flow, request: Request, now: float) -> None:
@@ -304,6 +313,7 @@ class Agents:
             core.stack.close(old)
         link.flow = flow
         link.lost_at = None
+        link.generation += 1
         self.by_flow[flow] = link
         core.stack.guarded.discard(flow)
         core.stack.kept.add(flow)
@@ -321,12 +331,16 @@ class Agents:
         if self._strange[flow] >= MOST_STRANGE:
             self.core.stack.close(flow)
 
-    def begin(self, proof: Proof, now: float) -> None:
-        """A new epoch of ours: ask all agents at once, those with the most important lines first."""
+    def begin(self, proof: Proof, now: float, again: bool) -> None:
+        """A new epoch of ours: ask all agents at once, those with the most important lines first.
+
+        ``again``: nobody else ruled in between, so what is known of them holds.
+        """
         self.begun_at = now
         self.messages = 0
-        for link in self.links.values():
-            link.complete_at = None
+        if not again:
+            for link in self.links.values():
+                link.complete_at = None
         for link in sorted(self.links.values(), key=lambda each: -each.priority):
             link.subscribe(proof, now)
 

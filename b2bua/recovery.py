@@ -97,14 +97,21 @@ class Recovery:
         for record in records:
             key = record.key
             seen.add(key)
-            if key not in legs:
+            if key not in legs and not self._is_served(link, record):
                 index.add(record)
                 if key in self._requests:
                     self._hand_over(record, now)
                 elif record.call in self._one_legged:
                     self.restore(record.call, now)
+                elif self._attempts and any(call.id == record.call for call, _ in self._attempts):
+                    self._resume_attempts(now, only=record.call)
             if record.has_sent:
                 self._replay(link, record, now)
+
+    def _is_served(self, link: AgentLink, record: Record) -> bool:
+        """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
+        call = self.core.calls.get(record.call or call_id_of(link.name, record.call_id))
+        return call is not None and call.waiting is None and not any(call is each for each, _ in self._attempts)
 
     def complete(self, link: AgentLink, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""
@@ -256,10 +263,11 @@ class Recovery:
             call.plan = plan
             call.dial(now)
 
-    def _resume_attempts(self, now: float, until: float | None = None) -> None:
+    def _resume_attempts(self, now: float, until: float | None = None, only: str = "") -> None:
+        """Go on with INVITEs that waited: all, those whose time is up, or the one of a call that was found."""
         waiting, self._attempts = self._attempts, []
         for call, deadline in waiting:
-            if until is not None and deadline > until:
+            if (until is not None and deadline > until) or (only and call.id != only):
                 self._attempts.append((call, deadline))
             elif call.ended_at == 0.0:
                 records = self.index.of_call(call.id)
@@ -267,6 +275,8 @@ class Recovery:
                 known = [r for r in records if r.from_server and former is not None and r.attempt == former.attempt]
                 if former is not None and known:
                     self._repeat(call, former, known[-1], now)
+                elif only:  # a record of a target that was given up before: go on waiting
+                    self._attempts.append((call, deadline))
                 else:
                     self._start(call, former, now)
 
@@ -326,8 +336,12 @@ class Recovery:
             call.a = leg
         held = record.text("held")
         call.held = "".join(sorted({*call.held, *_side(held, record.from_server)}))
-        if isinstance(record.ack, bytes) and record.ack:
-            call.last_ack = record.ack
+        if (
+            isinstance(record.ack, bytes)
+            and record.ack
+            and not any(data[:7] == b"INVITE " for data, _ in record.sent())
+        ):
+            call.last_ack = record.ack  # an ACK from before a re-INVITE under way is not the one that is owed
         self.index.remove(record)
 
     def _joined(self, call: Call, records: list[Record], now: float) -> None:
@@ -376,7 +390,17 @@ class Recovery:
         elif cause is GRACE:
             self._backlog.extend(self.index.by_call)
             self._backlog.extend(self._one_legged)
+            for record in [record for record in self.index.by_key.values() if not record.call]:
+                self.index.remove(record)
             self._work_on(now)
+
+    def silent(self, link: AgentLink, now: float) -> None:
+        """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md)."""
+        if not self.core.member.may_act(now):
+            return
+        for call in list(self.core.calls.values()):
+            if link.name in (call.state.caller_agent, call.state.callee_agent):
+                self._release(call, f"{link.name} was silent for {self.core.site.timing.agent_grace:g} s", now)
 
     def _work_on(self, now: float) -> None:
         if self._backlog and not self._working:
@@ -433,7 +457,8 @@ class Recovery:
             return f"{agent} is no agent of this site any more"
         if link.complete:
             return f"{agent} has no such dialog"
-        if now - self.core.agents.begun_at >= self.core.site.timing.agent_grace:
+        waited = now - self.core.agents.begun_at >= self.core.site.timing.agent_grace
+        if waited and self.core.member.may_act(now):  # without the lease, silence ends nothing
             return f"{agent} was silent for {self.core.site.timing.agent_grace:g} s"
         return ""
 

@@ -239,4 +239,4 @@ class Reign:
                 core.takeovers.began(decision, old, kind_of(decision.because, old, core.node, core.site.main.name))
             core.recovery.begin(now)
             self.resets_cold = decision.epoch > 1
-        core.agents.begin(decision.proof, now)
+        core.agents.begin(decision.proof, now, decision.again)
