@@ -69,9 +69,7 @@ def init(site_path: str | None, node: str | None) -> int:
         raise ConsoleError(str(error)) from None
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
     if voters.names:
-        click.echo(
-            f"Its voters will be {listed(voters.names)}; a vote counts from the first start on that it is there at."
-        )
+        click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")
     return console.HEALTHY
 
 

@@ -126,6 +126,7 @@ def _load(status: Any) -> RenderableType:
         if number and word != "total"
     ]
     quorum = f"{voters['answering']} of {len(voters['names'])} answer, {voters['quorum']} are a quorum"
+    names = ", ".join(voters["names"])
     out = lines["out_of_service"]
     return look.facts(
         [
@@ -148,8 +149,8 @@ def _load(status: Any) -> RenderableType:
             (
                 "Voters",
                 Text(
-                    f"{', '.join(voters['names'])}: {quorum} (generation {voters['generation']})",
-                    "" if voters["answering"] >= voters["quorum"] else "bold red",
+                    f"{names}: {quorum} (generation {voters['generation']})" if names else "none",
+                    "bold red" if names and voters["answering"] < voters["quorum"] else "",
                 ),
             ),
         ]

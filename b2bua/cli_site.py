@@ -58,7 +58,12 @@ class Found:
             if peer is None or not peer["reached"]:
                 said.append(because)
         for node, status in self.answers.items():
-            said += [sentence if node == self.active else f"{node}: {sentence}" for sentence in status["warnings"]]
+            own = [
+                sentence for sentence in status["warnings"] if not sentence.lower().startswith("no server is active")
+            ]
+            said += [
+                sentence if node == self.active or node in sentence else f"{node}: {sentence}" for sentence in own
+            ]
             if status["paused"] and not any("paused" in sentence for sentence in status["warnings"]):
                 said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
         best = self.best

@@ -218,7 +218,7 @@ def _row(tally: Tally) -> list[str | Text]:
         Text(f"{tally.lost:.0%}", "red" if tally.lost else ""),
         str(tally.sent),
         _beat(tally),
-        last.server if last else NOTHING,
+        (last.server if last else "") or NOTHING,
     ]
 
 
