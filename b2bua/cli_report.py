@@ -41,7 +41,7 @@ def _timeline(report: Any, decided: float) -> RenderableType:
     moments: list[tuple[float, str, str]] = [(e["at"], e["by"], e["text"]) for e in report["evidence"]]
     if report["suspected_at"] is not None:
         moments.append((report["suspected_at"], report["new"], f"{report['old']} is suspect"))
-    moments.append((decided, report["new"], f"decided to take over because {report['because']}"))
+    moments.append((decided, report["new"], f"decided to take over: {report['because']}"))
     if report["granted_at"] is not None:
         granted = f"epoch {report['epoch']} granted by {listed(report['grants']) if report['grants'] else 'nobody'}"
         moments.append((report["granted_at"], report["new"], granted))

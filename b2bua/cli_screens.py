@@ -168,7 +168,7 @@ def last_takeover(takeover: Any | None) -> RenderableType | None:
         (f"{several(takeover['kept'], 'call')} kept", "green"),
         ", ",
         (f"{count(lost)} lost", "bold red" if lost else "green"),
-        f"\n  because {takeover['because']}",
+        f"\n  {takeover['because']}",
     )
 
 
@@ -273,8 +273,5 @@ def agents_screen(node: str, agents: Iterable[Any]) -> RenderableType:
 
 
 def history_screen(rows: list[Any]) -> RenderableType:
-    shown = [
-        [clock(row["at"], fine=True), row["node"], Text(row["what"], "bold"), f"because {row['because']}"]
-        for row in rows
-    ]
+    shown = [[clock(row["at"], fine=True), row["node"], Text(row["what"], "bold"), row["because"]] for row in rows]
     return grid(("At", "Server", "What", "Why"), shown, "Nothing was decided yet.")
