@@ -1,0 +1,95 @@
+"""The project's softphones, each in a thread of its own: their audio flows while a test waits for other things."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from examples.rtp import RtpReport
+from examples.softphone import SocketPhone
+from examples.softphone_call import ENDED, TALKING, Call, Event, Line, Policy
+from tests.interop.programs import until
+
+T = TypeVar("T")
+
+
+class Phone:
+    """One softphone at a loopback ``host:port``."""
+
+    def __init__(self, listen: str) -> None:
+        self.events: list[Event] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"phone {listen}", daemon=True)
+        self._thread.start()
+        self.socket: SocketPhone = self.run(lambda: SocketPhone(listen, on_event=self.events.append, logs=True))
+        self.run(self.socket.start)
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Call it in the phone's own thread."""
+
+        async def there() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(there(), self._loop).result(10)
+
+    def ask(self, verb: Callable[..., T], *arguments: Any) -> T:
+        """A verb of the softphone: ``phone.ask(phone.core.bye, call)``."""
+        return self.run(lambda: self.socket.pump.ask(verb, *arguments))
+
+    @property
+    def core(self) -> Any:
+        return self.socket.core
+
+    def line(self, user: str, agent: str, password: str | None = None, policy: Policy | None = None) -> Line:
+        """A line behind the agent at that ``host:port``; with a password it is registered when this returns."""
+        host, _, port = agent.rpartition(":")
+        line: Line = self.run(
+            lambda: self.core.add_line(
+                user, (host, int(port)), domain="interop.test", policy=policy, password=password
+            )
+        )
+        if password is not None:
+            self.ask(self.core.register, line)
+            until(lambda: self.told("registered", line), 10, f"{user} does not register: {self.events}")
+        return line
+
+    def call(self, line: Line, number: str) -> Call:
+        call: Call = self.ask(self.core.call, line, number)
+        return call
+
+    def told(self, kind: str, line: Line) -> list[Event]:
+        return [event for event in list(self.events) if event.kind == kind and event.line is line]
+
+    def heard_audio(self, call: Call) -> int:
+        """Good packets so far."""
+        end = self.socket.end_of(call)
+        return end.watch.received if end is not None else 0
+
+    @property
+    def reports(self) -> list[RtpReport]:
+        return self.socket.reports
+
+    def close(self) -> None:
+        self.run(self.socket.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+def talking(call: Call) -> bool:
+    return call.state is TALKING
+
+
+def ended(call: Call) -> bool:
+    return call.state is ENDED
+
+
+def heard(*lines: Line) -> dict[str, Counter[str]]:
+    """What each line has received, repeats apart; registrations do not count: their time is their own."""
+    return {
+        line.user: Counter({word: count for word, count in line.heard.items() if not word.endswith(" REGISTER")})
+        for line in lines
+    }
