@@ -95,8 +95,9 @@ class Campaign:
         return now + waits[self.quorum - 1] if len(waits) >= self.quorum else float("inf")
 
     def wins_prevote(self, unanimous: bool) -> bool:
-        """A quorum would grant; all would, where nothing less will do."""
-        if unanimous and not self.yes.issuperset(self.voters.names):
+        """A quorum would grant; all who have a vote would, where nothing less will do."""
+        mute = {voter for voter, no in self.nos.items() if no.no == "mute"}
+        if unanimous and not (self.yes | mute).issuperset(self.voters.names):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self.agents)
 

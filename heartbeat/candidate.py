@@ -78,6 +78,7 @@ class Candidate(Node):
         bias = 0.0 if name == membership.preferred else timing.silence + 2 * timing.interval
         self._start_at = now + timing.interval + bias
         self._no_list_said = False
+        self._list_at = now
 
     # who is who
 
@@ -165,7 +166,10 @@ class Candidate(Node):
 
     def _watch(self, due_at: float, now: float) -> None:
         """The half that gathers evidence."""
-        if self.lateness.tick(due_at, now):
+        late = self.lateness.tick(due_at, now)
+        if self.state != STANDBY:
+            return
+        if late:
             self.detector.excuse(now)
             self._decide(
                 What.WATCHING,
@@ -173,8 +177,6 @@ class Candidate(Node):
                 f" its own timer came {now - due_at:.1f} s late",
                 now,
             )
-        if self.state != STANDBY:
-            return
         self._judged(self.detector.judge(now), now)
         if self.detector.state == d.SUSPECT and now >= self._query_at:
             self._query_at = now + self.membership.timing.interval
@@ -199,14 +201,7 @@ class Candidate(Node):
     def _start_campaign(self, because: str, now: float, planned: bool = False) -> None:
         voters = self.voter.kept.voters
         if not voters.names:
-            if not self._no_list_said:
-                self._no_list_said = True
-                self._decide(
-                    What.REFUSED,
-                    f"{self.name} cannot ask for votes: it knows no list of voters; `b2bua init` says that the site"
-                    f" starts for the first time",
-                    now,
-                )
+            self._ask_for_list(now)
             return
         slack = 0.0
         if self._nobody_heard() and self.name != self.membership.preferred:
@@ -214,6 +209,23 @@ class Candidate(Node):
         self.campaign = Campaign(because, voters, self.quorum, self.membership.agents, now, planned, slack)
         self._decide(What.ASKING, f"{self.name} asks for votes: {because}", now)
         self._canvass(now)
+
+    def _ask_for_list(self, now: float) -> None:
+        """Without a list of voters nobody can be asked; but those who have one answer with it."""
+        if now < self._list_at:
+            return
+        self._list_at = now + self.membership.timing.interval
+        known = [node for node, generation in self.known.generations.items() if generation]
+        for node in known:
+            self._ask(node, PREVOTE, now, list=self.voter.kept.voters.text)
+        if not known and not self._no_list_said:
+            self._no_list_said = True
+            self._decide(
+                What.REFUSED,
+                f"{self.name} cannot ask for votes: it knows no list of voters; `b2bua init` says that the site"
+                f" starts for the first time",
+                now,
+            )
 
     def _next_term(self) -> int:
         kept = self.voter.kept

@@ -70,6 +70,10 @@ class World:
         self.rng = random.Random(seed)
         self.now = 0.0
         self.cuts: set[tuple[str, str]] = set()
+        self.fifo = False
+        """Messages of one direction keep their order, as in a stream."""
+        self._stalls: dict[tuple[str, str], float] = {}
+        self._last_at: dict[tuple[str, str], float] = {}
         self.proved: dict[int, tuple[str, int]] = {}
         self.sent = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -122,6 +126,10 @@ class World:
     def isolate(self, name: str) -> None:
         for other in self.hosts:
             self.cut(name, other)
+
+    def stall(self, one: str, other: str, seconds: float) -> None:
+        """Keep back what goes from one to the other, and deliver it all afterwards."""
+        self._stalls[one, other] = self.now + seconds
 
     def heal(self) -> None:
         self.cuts.clear()
@@ -259,8 +267,11 @@ class World:
         self.sent += 1
         if (host.name, tell.to) in self.cuts or self.rng.random() < self.loss:
             return
+        link = (host.name, tell.to)
         for _ in range(2 if self.twice and self.rng.random() < self.twice else 1):
-            at = self.now + self.rng.uniform(*self.delay)
+            at = max(self.now, self._stalls.get(link, 0.0)) + self.rng.uniform(*self.delay)
+            if self.fifo:
+                at = self._last_at[link] = max(at, self._last_at.get(link, 0.0) + 1e-6)
             self._at(at, lambda: self._deliver(host.name, tell.to, tell.beat))
 
     def _deliver(self, sender: str, to: str, beat: Beat) -> None:
