@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+GRAIN: Final = 0.25
+"""Seconds: the ends of remembering come together at multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,22 @@ class Deadlines:
         self._serial += 1
         heapq.heappush(self._heap, (at, self._serial, owner.generation, cause, owner))
 
+    def set_about(self, at: float, owner: Due, cause: str) -> None:
+        """The same for an end of remembering: some fraction of a second later, together with others.
+
+        At a thousand calls a second these are most of all deadlines, and each instant of its own would wake the loop.
+        """
+        self.set(math.ceil(at / GRAIN) * GRAIN, owner, cause)
+
     def next(self) -> float | None:
-        """The earliest instant at which something is due (perhaps an annulled entry)."""
-        return self._heap[0][0] if self._heap else None
+        """The earliest instant at which something is due; annulled entries that stand before it leave the heap."""
+        heap = self._heap
+        while heap:
+            first = heap[0]
+            if first[2] == first[4].generation:
+                return first[0]
+            heapq.heappop(heap)
+        return None
 
     def fire(self, now: float) -> None:
         """Wake everybody whose time has come, in order of time."""

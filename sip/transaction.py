@@ -108,10 +108,13 @@ class Transaction:
     def _wake(self, after: float, cause: str, now: float) -> None:
         self.layer.deadlines.set(now + after, self, cause)
 
+    def _end_about(self, after: float, now: float) -> None:
+        self.layer.deadlines.set_about(now + after, self, ABSORBED)
+
     def _linger(self, unreliable: float, now: float) -> None:
         """Timers D, I, J, K: zero on streams, so the end comes at once."""
         if self.resends or self.kept:
-            self._wake(unreliable, ABSORBED, now)
+            self._end_about(unreliable, now)
         else:
             self.step(ABSORBED, None, now)
 
@@ -201,7 +204,7 @@ class InviteClient(ClientTransaction):
 
     def _accept(self, response: Response, now: float) -> None:
         self.request = b""
-        self._wake(self.layer.timers.lifetime, ABSORBED, now)  # timer M
+        self._end_about(self.layer.timers.lifetime, now)  # timer M
         self.user.responded(self, response, now)
 
     def _reject(self, response: Response, now: float) -> None:
@@ -313,7 +316,7 @@ class InviteServer(ServerTransaction):
         self.request = None
         self.last = b""
         self.layer.send(self.flow, data)
-        self._wake(self.layer.timers.lifetime, ABSORBED, now)  # timer L
+        self._end_about(self.layer.timers.lifetime, now)  # timer L
 
     def _success_again(self, data: bytes, now: float) -> None:
         self.layer.send(self.flow, data)

@@ -53,3 +53,24 @@ def test_what_is_set_while_firing_is_seen_in_the_same_turn() -> None:
     deadlines.set(1.0, chain, "first")
     deadlines.fire(2.0)
     assert chain.woken == [("first", 2.0), ("second", 2.0)]
+
+
+def test_ends_of_remembering_come_together_and_annulled_entries_wake_nobody():
+    class Sleeper:
+        generation = 0
+
+        def __init__(self) -> None:
+            self.woken: list[float] = []
+
+        def due(self, cause: str, now: float) -> None:
+            self.woken.append(now)
+
+    deadlines, sleepers = Deadlines(), [Sleeper(), Sleeper(), Sleeper()]
+    deadlines.set(1.0, sleepers[2], "annulled")
+    sleepers[2].generation = 1
+    deadlines.set_about(5.01, sleepers[0], "end")
+    deadlines.set_about(5.2, sleepers[1], "end")
+    assert deadlines.next() == 5.25
+    deadlines.fire(5.25)
+    assert [each.woken for each in sleepers] == [[5.25], [5.25], []]
+    assert deadlines.next() is None and len(deadlines) == 0
