@@ -1,0 +1,154 @@
+"""The state diagrams of the docs, drawn from the tables of the code: ``python -m tools.diagrams [--check]``.
+
+Without an option it writes ``docs/state-machines.md`` anew; with ``--check`` it only says, by its exit status,
+whether that page is current.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from heartbeat.leader import Leader
+from sip.peers import Probe
+from sip.registration import Registration
+from sip.subscription import Subscriber
+from sip.transaction import InviteClient, InviteServer, NonInviteClient, NonInviteServer
+
+DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "state-machines.md"
+END: Final = "terminated"
+"""The state that is drawn as the end."""
+
+Table = Mapping[tuple[str, Any], tuple[str, Callable[..., Any]]]
+
+PREFACE: Final = """\
+# State machines
+
+Written by `python -m tools.diagrams` from the tables in the code; do not edit. A table has an entry
+`(state, cause) -> (next, action)` for all that may happen, is stepped by one function, and what stands in no table is
+ignored. An arrow reads *cause / action*.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One table and what a reader needs to know beside it."""
+
+    title: str
+    owner: type[Any]
+    table: Table
+    start: str
+    text: str
+
+
+MACHINES: Final = (
+    Machine(
+        "The role of a call server",
+        Leader,
+        Leader.TRANSITIONS,
+        "standby",
+        "A server that starts stands by. It becomes active only with a proof on disk: the grants of a quorum, or\n"
+        "an operator's force. Without its lease it is *holding*: it serves the agents that still obey it, ends nothing.",
+    ),
+    Machine(
+        "A trunk watched by OPTIONS",
+        Probe,
+        Probe.TRANSITIONS,
+        "unknown",
+        "*gone* is the last of `misses` in a row, or a 503 with Retry-After. Only *down* is out of service.",
+    ),
+    Machine(
+        "Registering with a carrier",
+        Registration,
+        Registration.TRANSITIONS,
+        "idle",
+        "*asked again*: a challenge, or a longer time is wanted. *rest*: stop without a word to the carrier.",
+    ),
+    Machine(
+        "INVITE, client",
+        InviteClient,
+        InviteClient.TABLE,
+        "calling",
+        "RFC 3261 figure 5 with RFC 6026. Towards call servers there are no timers A and B (docs/wire.md).",
+    ),
+    Machine(
+        "INVITE, server",
+        InviteServer,
+        InviteServer.TABLE,
+        "proceeding",
+        "RFC 3261 figure 7 with RFC 6026.",
+    ),
+    Machine(
+        "Any other request, client",
+        NonInviteClient,
+        NonInviteClient.TABLE,
+        "trying",
+        "RFC 3261 figure 6.",
+    ),
+    Machine(
+        "Any other request, server",
+        NonInviteServer,
+        NonInviteServer.TABLE,
+        "trying",
+        "RFC 3261 figure 8 with RFC 4320.",
+    ),
+    Machine(
+        "A subscription, subscriber's side",
+        Subscriber,
+        Subscriber.TRANSITIONS,
+        "idle",
+        "RFC 6665 figure 2, with what an operator wants: a lasting interest waits and asks again.",
+    ),
+)
+
+
+def diagram(machine: Machine) -> str:
+    """The Mermaid source: one arrow for each pair of states and action, its causes together."""
+    arrows: dict[tuple[str, str, str], list[str]] = {}
+    for (state, cause), (following, action) in machine.table.items():
+        arrows.setdefault((state, following, _words(action)), []).append(_said(cause))
+    lines = ["stateDiagram-v2", f"    [*] --> {machine.start}"]
+    for (state, following, does), causes in arrows.items():
+        target = "[*]" if following == END else following
+        lines.append(f"    {state} --> {target}: {', '.join(causes)} / {does}")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The whole document."""
+    parts = [PREFACE]
+    for machine in MACHINES:
+        source = f"{machine.owner.__module__.replace('.', '/')}.py"
+        parts.append(
+            f"## {machine.title}\n\n{machine.text}\n\n`{machine.owner.__name__}` in [{source}](../{source}).\n"
+        )
+        parts.append(f"```mermaid\n{diagram(machine)}\n```\n")
+    return "\n".join(parts)
+
+
+def _said(cause: Any) -> str:
+    return str(cause.value if isinstance(cause, Enum) else cause).replace("_", " ")
+
+
+def _words(action: Callable[..., Any]) -> str:
+    return str(action.__name__).strip("_").replace("_", " ")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or check it; the exit status."""
+    text = page()
+    if DOCUMENT.exists() and DOCUMENT.read_text(encoding="utf-8") == text:
+        return 0
+    if "--check" in arguments:
+        print(f"{DOCUMENT.name} is not current: run python -m tools.diagrams", file=sys.stderr)
+        return 1
+    DOCUMENT.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
