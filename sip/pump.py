@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 TICK: Final = 0.02  # seconds between two looks whether the loop stood still
 _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
-_SHORTEST_WAIT: Final = 0.001
+_SHORTEST_WAIT: Final = 0.01  # ends of transactions come by the hundred a second: one wake-up serves many
 _WAIT_AFTER_FAILURE: Final = 0.1
 
 
