@@ -150,7 +150,7 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; wait={b.wait:.3f}"
     if b.reach:
         text += f"; reach={b.reach}"
-    if b.flags or b.grant or b.proof or b.list or b.nonce:
+    if b.flags or b.grant or b.proof or b.list or b.nonce or b.echo:
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
 
