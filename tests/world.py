@@ -16,6 +16,7 @@ gives the same run. ``crash`` stops a node at the n-th message that it receives.
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ PARTLY: Final = "partly"
 AFTER: Final = "after"
 """All that follows from it at once has left."""
 MOMENTS: Final = (BEFORE, UNSENT, PARTLY, AFTER)
+
+_CSEQ: Final = re.compile(rb"\r\nCSeq:[ \t]*[0-9]+[ \t]+([A-Z]+)[ \t]*\r\n", re.IGNORECASE)
 
 SHORTEST_WAIT: Final = 0.001
 """As in ``sip.pump``."""
@@ -401,8 +404,14 @@ class World:
         self.trace.append(Line(self.now, source, target, what, mark))
 
 
+def method_of(data: bytes) -> str:
+    """The method of a message or of what it answers; ``""`` when it has no CSeq."""
+    found = _CSEQ.search(data, 0, data.find(b"\r\n\r\n") + 2)
+    return found[1].decode("latin-1") if found else ""
+
+
 def _is_beat(what: bytes | str) -> bool:
-    return isinstance(what, bytes) and (what.startswith(b"OPTIONS ") or b" OPTIONS\r\n" in what)
+    return isinstance(what, bytes) and method_of(what) == "OPTIONS"
 
 
 def _told(line: Line) -> str:

@@ -1,0 +1,163 @@
+"""The flows of the crash matrix: each sets up who reacts how, dials, and comes to its end in good order.
+
+Everything that a user does follows from something that a device saw, so a flow plays alike with a crash and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from examples.softphone_call import Policy
+from tests.stories.town import Town
+
+
+class Flow(NamedTuple):
+    """One flow."""
+
+    name: str
+    who: tuple[str, ...]
+    """The devices that take part."""
+    play: Callable[[Town], None]
+    result: str
+    """Of the call record, without a crash and with one."""
+    starts_at: float = 4.0
+
+
+def _parting(town: Town, one: str, other: str) -> None:
+    """Both ends prove that the call works, then ``one`` hangs up."""
+    town.when(one, "changed", "info", "1", after=0.5)
+    town.when(other, "info", "info", "2", after=0.5)
+    town.when(one, "info", "bye", after=0.5)
+
+
+def plain(town: Town) -> None:
+    """Ring, answer, a digit each way, BYE from the caller."""
+    town.policy("east", Policy(answer_after=1.0))
+    town.when("west", "answered", "info", "1", after=0.5)
+    town.when("east", "info", "info", "2", after=0.5)
+    town.when("west", "info", "bye", after=0.5)
+    town.call("west", "200")
+
+
+def callee_hangs_up(town: Town) -> None:
+    """The same with BYE from the called side."""
+    town.policy("east", Policy(answer_after=1.0))
+    town.when("east", "acknowledged", "info", "1", after=0.5)
+    town.when("west", "info", "info", "2", after=0.5)
+    town.when("east", "info", "bye", after=0.5)
+    town.call("west", "200")
+
+
+def early_media(town: Town) -> None:
+    """183 with a description before the answer."""
+    town.policy("east", Policy(early=True, answer_after=1.5))
+    town.when("west", "answered", "info", "1", after=0.5)
+    town.when("east", "info", "bye", after=0.5)
+    town.call("west", "200")
+
+
+def delayed_offer(town: Town) -> None:
+    """The offer in the 200, the answer in the ACK."""
+    town.policy("east", Policy(answer_after=1.0))
+    town.when("east", "acknowledged", "info", "1", after=0.5)
+    town.when("west", "info", "bye", after=0.5)
+    town.call("west", "200", delayed=True)
+
+
+def hold(town: Town) -> None:
+    """Hold and resume by the caller, digits, BYE."""
+    town.policy("east", Policy(answer_after=0.5))
+    town.when("west", "answered", "hold", after=0.5)
+    town.when("west", "changed", "resume", after=0.5)
+    _parting(town, "west", "east")
+    town.call("west", "200")
+
+
+def callee_holds(town: Town) -> None:
+    """Hold and resume by the called side, who hangs up."""
+    town.policy("east", Policy(answer_after=0.5))
+    town.when("east", "acknowledged", "hold", after=0.5)
+    town.when("east", "changed", "resume", after=0.5)
+    _parting(town, "east", "west")
+    town.call("west", "200")
+
+
+def delayed_change(town: Town) -> None:
+    """A re-INVITE without an offer."""
+    town.policy("east", Policy(answer_after=0.5))
+    town.when("west", "answered", "reoffer", after=0.5)
+    _parting(town, "west", "east")
+    town.call("west", "200")
+
+
+def glare(town: Town) -> None:
+    """Both hold at the same instant: 491, and again."""
+    town.policy("east", Policy(answer_after=0.5))
+    town.when("west", "answered", "hold", after=1.0)
+    town.when("east", "acknowledged", "hold", after=0.999)
+    town.when("west", "unchanged", "info", "0")
+    town.then("east", "info", lambda call: town.world.later(9.0, town.do, "east", "bye", call))
+    town.call("west", "200")
+
+
+def both_hang_up(town: Town) -> None:
+    """BYE from both sides at once."""
+    town.policy("east", Policy(answer_after=0.5))
+    town.when("west", "answered", "bye", after=1.0)
+    town.when("east", "acknowledged", "bye", after=0.999)
+    town.call("west", "200")
+
+
+def cancel(town: Town) -> None:
+    """CANCEL while it rings."""
+    town.when("west", "ringing", "cancel", after=1.0)
+    town.call("west", "200")
+
+
+def cancel_race(town: Town) -> None:
+    """CANCEL when the other side is about to answer."""
+    town.when("east", "incoming", "answer", after=1.0)
+    town.when("west", "ringing", "cancel", after=0.9965)
+    town.call("west", "200")
+
+
+def busy(town: Town) -> None:
+    """486 from the called side."""
+    town.policy("east", Policy(refuse=486))
+    town.call("west", "200")
+
+
+def phones(town: Town) -> None:
+    """From a phone to a phone, both registered."""
+    town.policy("bert", Policy(answer_after=1.0))
+    town.when("anna", "answered", "info", "1", after=0.5)
+    town.when("bert", "info", "bye", after=0.5)
+    town.call("anna", "1002")
+
+
+def hunting(town: Town) -> None:
+    """The first phone of the group fails, the second answers."""
+    town.policy("bert", Policy(refuse=503))
+    town.policy("carl", Policy(answer_after=1.0))
+    town.when("west", "answered", "info", "1", after=0.5)
+    town.when("carl", "info", "bye", after=0.5)
+    town.call("west", "600")
+
+
+FLOWS: Final = (
+    Flow("plain call, BYE from the caller", ("west", "east"), plain, "answered"),
+    Flow("plain call, BYE from the called side", ("west", "east"), callee_hangs_up, "answered"),
+    Flow("early media", ("west", "east"), early_media, "answered"),
+    Flow("delayed offer", ("west", "east"), delayed_offer, "answered"),
+    Flow("hold and resume by the caller", ("west", "east"), hold, "answered"),
+    Flow("hold and resume by the called side", ("west", "east"), callee_holds, "answered"),
+    Flow("re-INVITE without offer", ("west", "east"), delayed_change, "answered"),
+    Flow("re-INVITE from both sides at once", ("west", "east"), glare, "answered"),
+    Flow("BYE from both sides at once", ("west", "east"), both_hang_up, "answered"),
+    Flow("CANCEL while ringing", ("west", "east"), cancel, "cancelled"),
+    Flow("CANCEL crossing the answer", ("west", "east"), cancel_race, ""),
+    Flow("busy", ("west", "east"), busy, "busy"),
+    Flow("phone to phone", ("anna", "bert"), phones, "answered"),
+    Flow("hunting on after 503", ("west", "bert", "carl"), hunting, "answered"),
+)

@@ -1,0 +1,326 @@
+"""A whole site in the World: servers m1 and s1, agents gw1 and gw2, and softphones behind them.
+
+::
+
+    west 127.0.0.21 (carrier) -- gw1 -- m1, s1 -- gw2 -- east 127.0.0.22 (PBX)
+    anna 127.0.0.31 (phone)   -/                     \\- bert .32, carl .33 (phones), cold .23 (a cold trunk)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from hashlib import blake2s
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from b2bua.cdr import Cdr, merge_by_call
+from b2bua.core import CallEnded
+from b2bua.core import Core as Server
+from examples.softphone_call import Call, Event, Line, Policy
+from examples.softphone_core import Softphone
+from gateway_agent.core import Core as Agent
+from heartbeat import site as sites
+from heartbeat.keeping import kept_of, text_of
+from heartbeat.proof import VoterList
+from heartbeat.site import Site
+from heartbeat.vote import Kept
+from tests.world import Disk, World
+
+WALL: Final = 1_700_000_000.0
+"""The wall clock at the world's zero."""
+VOTES: Final = "votes"
+
+_SITE: Final = """
+[site]
+name = "town"
+key = {{ env = "TOWN_KEY" }}
+
+[timing]
+interval = {interval}
+{timing}
+
+[failover]
+{failover}
+
+[servers.m1]
+role = "main"
+listen = "tcp:127.0.0.1:5161"
+beat = "udp:127.0.0.1:5162"
+{standby}
+
+[agents.gw1]
+sip = ["udp:127.0.0.11:5060", "tcp:127.0.0.11:5060"]
+rtp = {{ address = "127.0.0.11" }}
+
+[agents.gw2]
+sip = ["udp:127.0.0.12:5060", "tcp:127.0.0.12:5060"]
+rtp = {{ address = "127.0.0.12" }}
+
+{agents}
+
+[lines.west]
+kind = "trunk"
+agent = "gw1"
+peer = "sip:127.0.0.21:5060"
+channels = 1000
+
+[lines.east]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.22:5060"
+channels = 1000
+
+[lines.cold]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.23:5060"
+channels = 1000
+recovery = "cold"
+reset_state = "idle"
+
+[lines.anna]
+kind = "phone"
+agent = "gw1"
+numbers = ["1001"]
+password = {{ env = "PASSWORD" }}
+
+[lines.bert]
+kind = "phone"
+agent = "gw2"
+numbers = ["1002"]
+password = {{ env = "PASSWORD" }}
+
+[lines.carl]
+kind = "phone"
+agent = "gw2"
+numbers = ["1003"]
+password = {{ env = "PASSWORD" }}
+
+[[routes]]
+match = "2*"
+to = ["east"]
+
+[[routes]]
+match = "3*"
+to = ["west"]
+
+[[routes]]
+match = "4*"
+to = ["cold"]
+
+[[routes]]
+match = "600"
+to = ["bert", "carl"]
+"""
+
+_STANDBY: Final = """
+[servers.s1]
+role = "standby"
+listen = "tcp:127.0.0.2:5161"
+beat = "udp:127.0.0.2:5162"
+"""
+
+_THIRD: Final = """
+[agents.gw3]
+sip = ["udp:127.0.0.13:5060"]
+"""
+
+PHONES: Final = {
+    "west": ("127.0.0.21", "gw1", "*"),
+    "east": ("127.0.0.22", "gw2", "*"),
+    "cold": ("127.0.0.23", "gw2", "*"),
+    "anna": ("127.0.0.31", "gw1", "anna"),
+    "bert": ("127.0.0.32", "gw2", "bert"),
+    "carl": ("127.0.0.33", "gw2", "carl"),
+}
+"""Address, agent and user of each device."""
+
+
+@cache
+def site_of(
+    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", third: bool = False
+) -> Site:
+    """The site file of the town."""
+    text = _SITE.format(
+        interval=interval,
+        timing=timing,
+        failover=failover,
+        standby=_STANDBY if standby else "",
+        agents=_THIRD if third else "",
+    )
+    keys = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret"}
+    return sites.parse(text, Path("town.toml"), keys)
+
+
+Reaction = Callable[[Call], None]
+
+
+class Town:
+    """See the module. ``who`` are the devices that are there."""
+
+    def __init__(
+        self,
+        seed: int = 1,
+        who: tuple[str, ...] = ("west", "east"),
+        site: Site | None = None,
+        start: float = 4.0,
+    ) -> None:
+        self.site = site or site_of()
+        self.world = World(seed)
+        self.records: list[Cdr] = []
+        """What the servers wrote, whoever."""
+        self.said: list[str] = []
+        """What servers and agents decided, with the instant and the node."""
+        self.who = who
+        self._reactions: list[tuple[str, str, Reaction, float]] = []
+        members = self.site.membership()
+        voters = VoterList(1, members.voters, members.generation)
+        begun = Kept(boot=0, first=True, mute=False, voters=voters)
+        for name, server in self.site.servers.items():
+            listeners = [str(endpoint) for endpoint in (*server.listen, *server.sip)]
+            if server.beat is not None:
+                listeners.append(str(server.beat))
+            host = (server.listen or server.sip)[0].host
+            self._add(name, host, listeners, self._server, begun)
+        for name, agent in self.site.agents.items():
+            listeners = [str(endpoint) for endpoint in agent.sip]
+            self._add(name, agent.sip[0].host, listeners, self._agent, None)
+        for name in who:
+            self._device(name)
+        self.world.run(start)
+
+    # -- nodes ------------------------------------------------------------------------------
+
+    def _add(
+        self, name: str, host: str, listeners: list[str], make: Callable[[str, Kept, float], Any], kept: Kept | None
+    ) -> None:
+        def made(disk: Disk, now: float) -> Any:
+            return make(name, _raised(disk, kept), now)
+
+        self.world.add(name, made, host, listeners, on_event=lambda event: self._happened(name, event))
+
+    def _server(self, name: str, kept: Kept, now: float) -> Server:
+        secret, chance = self._chance(name)
+        return Server(self.site, name, kept, secret, chance, now, WALL + self.world.now - now)
+
+    def _agent(self, name: str, kept: Kept, now: float) -> Agent:
+        secret, chance = self._chance(name)
+        return Agent(self.site, name, kept, secret, chance, now)
+
+    def _chance(self, name: str) -> tuple[bytes, Random]:
+        life = self.world.nodes[name].lives if name in self.world.nodes else 1
+        text = f"{self.world.seed} {name} {life}"
+        return blake2s(text.encode()).digest(), Random(text)
+
+    def _device(self, name: str) -> None:
+        host, agent, user = PHONES[name]
+        secret, chance = self._chance(name)
+        phone = Softphone(f"{host}:5060", secret, chance, place=lambda line: (host, 4000), logs=True)
+        at = self.site.agents[agent].sip[0]
+        password = "secret" if user != "*" else None
+        line = phone.add_line(user, (at.host, at.port), domain=self.site.realm, password=password)
+        listeners = [f"udp:{host}:5060", f"tcp:{host}:5060"]
+        self.world.add(name, lambda disk, now: phone, host, listeners, on_event=lambda e: self._happened(name, e))
+        if password is not None:
+            self.world.later(1.0, lambda: self.world.ask(name, phone.register, line))
+
+    def _happened(self, name: str, event: Any) -> None:
+        if isinstance(event, Event):
+            self.said.append(f"{self.world.now:.3f} {name}: {event.kind} {event.detail}")
+            if event.call is not None:
+                self._react(name, event.kind, event.call)
+        elif isinstance(event, CallEnded):
+            self.records.append(event.record)
+        else:
+            self.said.append(f"{self.world.now:.3f} {name}: {event}")
+
+    # -- what a story does ------------------------------------------------------------------------------
+
+    def phone(self, name: str) -> Softphone:
+        core: Softphone = self.world.nodes[name].core
+        return core
+
+    def line(self, name: str) -> Line:
+        return self.phone(name).lines[PHONES[name][2]]
+
+    def server(self, name: str) -> Server:
+        core: Server = self.world.nodes[name].core
+        return core
+
+    def agent(self, name: str) -> Agent:
+        core: Agent = self.world.nodes[name].core
+        return core
+
+    def policy(self, name: str, policy: Policy) -> None:
+        """What a device does by itself."""
+        self.line(name).policy = policy
+
+    def call(self, name: str, number: str, **more: Any) -> Call:
+        """A device dials."""
+        phone = self.phone(name)
+        call: Call = self.world.ask(name, phone.call, self.line(name), number, **more)
+        return call
+
+    def do(self, name: str, verb: str, call: Call, *args: Any) -> None:
+        """A verb of a device's core: ``hold``, ``bye``, …"""
+        method = getattr(self.phone(name), verb)
+        self.world.ask(name, lambda now: method(call, *args, now))
+
+    def when(self, name: str, kind: str, verb: str, *args: Any, after: float = 0.0) -> None:
+        """The next time that a device tells of ``kind``, it does ``verb`` to that call, ``after`` seconds later."""
+        self._reactions.append((name, kind, lambda call: self.do(name, verb, call, *args), after))
+
+    def then(self, name: str, kind: str, act: Reaction, after: float = 0.0) -> None:
+        """The same with anything."""
+        self._reactions.append((name, kind, act, after))
+
+    def _react(self, name: str, kind: str, call: Call) -> None:
+        for reaction in self._reactions:
+            if reaction[:2] == (name, kind):
+                self._reactions.remove(reaction)
+                self.world.later(reaction[3], reaction[2], call)
+                return
+
+    # -- what came of it ------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> list[str]:
+        """The servers that rule, as they see it."""
+        return [name for name in self.site.servers if self._rules(name)]
+
+    def _rules(self, name: str) -> bool:
+        node = self.world.nodes[name]
+        return node.alive and not node.paused and node.core.member.may_act(node.clock(self.world.now))
+
+    @property
+    def cdrs(self) -> list[Cdr]:
+        """One a call, of what both servers wrote."""
+        return merge_by_call(self.records)
+
+    def heard(self, name: str) -> Counter[str]:
+        """What a device received, repeats apart; registrations and probes are not of calls."""
+        return Counter({w: n for w, n in self.line(name).heard.items() if "REGISTER" not in w and "OPTIONS" not in w})
+
+    def odd(self, name: str) -> Counter[str]:
+        """What should never happen at a device."""
+        return Counter(self.phone(name).counters)
+
+    def talk(self, caller: str = "west", number: str = "200", callee: str = "east") -> tuple[Call, Call]:
+        """A call that is answered at once; both ends of it."""
+        self.policy(callee, Policy(answer_after=0.0))
+        call = self.call(caller, number)
+        assert self.world.run_until(lambda: call.answered_at > 0 or call.status > 0, 10.0), self.world.ladder(80)
+        self.world.run(self.world.now + 0.1)
+        return call, list(self.line(callee).calls.values())[-1]
+
+
+def _raised(disk: Disk, kept: Kept | None) -> Kept:
+    """What a process finds at its start, as ``heartbeat.store`` does it: the boot counter raised and on disk."""
+    found = kept_of(disk[VOTES]) if VOTES in disk else kept or Kept(boot=0)
+    found = replace(found, boot=found.boot + 1, serial=found.serial + 1)
+    disk[VOTES] = text_of(found)
+    return found
