@@ -1,4 +1,4 @@
-"""Cutting a machine off: all packets from and to one loopback address are dropped, by an nftables table of our own."""
+"""Cutting a machine off: all packets from and to one loopback address are dropped, by a table of nftables."""
 
 from __future__ import annotations
 
