@@ -1,0 +1,480 @@
+"""The gateway agent: it owns the dialogs of its lines, obeys one server, and hands over what it has to the next.
+
+One object owns the SIP stack, the connections to the servers, the lines and the calls; its verbs are those of
+``sip.rim``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from gateway_agent import lines, pages
+from gateway_agent.call import Call
+from gateway_agent.description import Relay
+from gateway_agent.devices import Devices
+from gateway_agent.handover import RESET, Handover, Wish
+from gateway_agent.line import Busy, Line
+from gateway_agent.links import VOTES, Links
+from gateway_agent.numbers import line_parameter
+from gateway_agent.origin import Memory, Received, key_of
+from gateway_agent.outgoing import Outgoing
+from gateway_agent.records import Gone
+from heartbeat.site import Site
+from heartbeat.vote import Kept
+from sip.bridge import ALLOW
+from sip.digest import DigestServer
+from sip.errors import SipError
+from sip.events import Ask
+from sip.message import Message, Request, Response
+from sip.rim import Action, Address, Flow, Resolve, Store
+from sip.session import Leg
+from sip.stack import Stack
+from sip.targets import Target
+from sip.timers import Timers
+from sip.transaction import ClientUser, ServerTransaction
+
+logger = logging.getLogger(__name__)
+
+NOWHERE: Final = Flow("tcp", "nowhere", ("0.0.0.0", 0))
+"""The flow of what is said while no server is there: nobody writes it, it stands in the records."""
+MOST_HELD: Final = 10_000
+"""Requests of devices that may wait while no server is there."""
+MOST_GONE: Final = 200_000
+MOST_HISTORY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Something was decided, or found out; ``str()`` is the sentence."""
+
+    at: float
+    code: str
+    because: str
+
+    def __str__(self) -> str:
+        return self.because
+
+
+class Core:
+    """See the module.
+
+    ``kept`` is what the store had, its boot counter raised already; ``secret`` at least 16 unguessable bytes, other
+    ones at each start.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        agent: str,
+        kept: Kept,
+        secret: bytes,
+        random: Random,
+        now: float,
+        relay: Relay | None = None,
+    ) -> None:
+        self.site = site
+        self.agent = site.agents[agent]
+        self.random = random
+        self.relay = relay
+        self.started_at = self.now = now
+        self.secret = secret
+        timing = site.timing
+        self.hold_attempt = timing.hold_attempt
+        self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
+        self.contact_uri = self.stack.contact(NOWHERE)[len("Contact: <") : -1]
+        self.counters: Counter[str] = Counter()
+        self.load = 0.0
+        """Share of a processor, told by the shell."""
+        self.keys = site.membership().keys
+        self.links = Links(self, kept, now)
+        self.handover = Handover(self)
+        self.devices = Devices(self)
+        self.memory = Memory(self.stack.timers.lifetime)
+        self.digest = DigestServer(site.realm, secret, self._password)
+        self.calls: dict[int, Call] = {}
+        self.by_call_id: dict[str, Call] = {}
+        """By the Call-ID of the server dialog."""
+        self.gone: deque[Gone] = deque(maxlen=MOST_GONE)
+        """Ended calls that a server may not know of yet."""
+        self.upstream = NOWHERE
+        """The connection to the server that has adopted this agent."""
+        self.adopted: tuple[str, int] = ("", 0)
+        """Who did, and under which epoch."""
+        self.obeys_since: float | None = None
+        self.draining = False
+        self.drain_id = ""
+        self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
+        self.phones: dict[Flow, set[str]] = {}
+        """Names of the phones registered by each flow."""
+        self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
+        self._lookups: dict[str, set[str]] = {}
+        self._serial = 0
+        self._source = NOWHERE
+        self.lines: dict[str, Line] = {}
+        self._make_lines(now)
+        self.links.start(now)
+
+    # -- the verbs of every core ----------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """Bytes of a datagram or a stream."""
+        self.now = now
+        self._source = flow
+        self.stack.receive(data, flow, now)
+
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        """A stream was opened or lost."""
+        self.now = now
+        if not self.links.flow_changed(flow, state, now):
+            self.devices.flow_changed(flow, state, now)
+
+    def done(self, request: Any, result: Any, now: float) -> None:
+        """A name is resolved, votes are on disk."""
+        self.now = now
+        if isinstance(request, Resolve):
+            found: list[tuple[str, Address]] = [(one.transport, (one.host, one.port)) for one in _targets(result)]
+            for name in self._lookups.pop(request.uri, ()):
+                if name in self.lines:
+                    self.lines[name].resolved(request.uri, found, now)
+        elif isinstance(request, Store) and request.name == VOTES:
+            self.links.stored(request.value, result, now)
+
+    def handle_timer(self, now: float) -> None:
+        self.now = now
+        self.stack.handle_timer(now)
+
+    def get_timer(self) -> float | None:
+        return self.stack.get_timer()
+
+    def to_do(self) -> list[Action]:
+        return self.stack.to_do()
+
+    def next_event(self) -> Decided | None:
+        return self._events.popleft() if self._events else None
+
+    # -- what the stack asks --------------------------------------------------------------------------------------
+
+    def admits(self, message: Message, flow: Flow, now: float) -> bool:
+        return self.links.admits(message, flow, now)
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request outside the dialogs that are known."""
+        if not transaction.kept:
+            self.devices.requested(transaction, request, self._source, now)
+        elif request.method == "OPTIONS":
+            self.answer_options(transaction, now)
+        elif request.method == "SUBSCRIBE" and not request.to_tag:
+            link = self.links.link_of(transaction.flow)
+            self.handover.subscribe(transaction, request, link.name if link is not None else "", now)
+        elif self.recognise(transaction, request, now):
+            pass
+        elif request.to_tag:
+            self.stack.reply(transaction, 481, now)
+        elif request.method == "INVITE":
+            self._call(transaction, request, now)
+        else:
+            self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
+
+    def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        leg = invite.context
+        if isinstance(leg, Leg) and isinstance(leg.owner, Call):
+            leg.owner.cancelled(cancel, now)
+        else:
+            self.stack.reply(invite, 487, now, tag=self.stack.token())
+
+    def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        """Of a dialog that is gone."""
+
+    def stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        """Of a transaction that is gone."""
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _call(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """The INVITE of a server for one of the lines."""
+        received = Received(key_of(request), transaction, "INVITE", None)
+        self.memory.add(received, now)
+        line = self.lines.get(line_parameter(request.uri))
+        if line is None:
+            self._refuse(received, 404, "no such line here", now)
+            return
+        if self.draining:
+            self._refuse(received, 503, "the agent drains", now)
+            return
+        targets = line.targets(now)
+        channel = line.take(now) if not isinstance(targets, Busy) else targets
+        if isinstance(targets, Busy) or isinstance(channel, Busy):
+            busy = targets if isinstance(targets, Busy) else channel
+            assert isinstance(busy, Busy)
+            self._refuse(received, busy.status, busy.because, now)
+            return
+        call = Outgoing(self, line, channel, _caller(request), now)
+        if fault := call.description.reserve():
+            line.give(channel, now)
+            self._refuse(received, 503, fault, now)
+            return
+        try:
+            call.begin(transaction, request, received, targets, now)
+        except SipError as error:
+            line.give(channel, now)
+            call.description.release()
+            received.call = None
+            if call.server is not None:
+                call.server.end()
+            self._refuse(received, 400, str(error), now)
+            return
+        self.enter(call)
+
+    def _refuse(self, received: Received, status: int, because: str, now: float) -> None:
+        """Refuse an INVITE of a server; a repeat is refused alike."""
+        logger.info("%s: %s", status, because)
+        lines = ("Retry-After: 5",) if status == 503 else ()
+        answer = received.answer(status, "", lines, b"", self.stack.token())
+        self.memory.answered(received, now)
+        self.stack.reply(received.transaction, status, now, lines=answer.lines, tag=answer.tag)
+
+    def recognise(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether a server, perhaps another one, sent this request before; it is then answered as it was."""
+        received = self.memory.get(key_of(request))
+        if received is None or received.method != request.method:
+            return False
+        self.counters["repeats"] += 1
+        stack, old, call = self.stack, received.transaction, received.call
+        if old.open:
+            old.generation += 1
+            stack.forget(old)
+        received.transaction = transaction
+        leg = call.server if call is not None and call.ended is None else None
+        invite = request.method == "INVITE"
+        if call is not None and leg is not None:
+            token = request.get("call-state")
+            if token:
+                call.token = token
+            if invite and not request.to_tag:
+                self.by_call_id.pop(leg.dialog.call_id, None)
+                leg.repeated(request, transaction)
+                self.by_call_id[leg.dialog.call_id] = call
+            leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, request.cseq)
+            transaction.context = leg
+        answers = received.provisionals
+        if received.final is not None:
+            answers = [received.final]
+        elif invite:
+            if leg is not None:
+                leg.invite = transaction
+            stack.reply(transaction, 100, now)  # a CANCEL must not have to wait for the device
+        for answer in answers:
+            own = (stack.contact(transaction.flow),) if invite and answer.status < 300 else ()
+            lines = (*own, *answer.lines)
+            tag = answer.tag or (call.server.dialog.local_tag if call is not None and call.server is not None else "")
+            data = stack.reply(transaction, answer.status, now, answer.reason, lines, answer.body, tag)
+            if invite and answer.status // 100 == 2 and leg is not None:
+                leg.await_ack(data, request.cseq)
+        return True
+
+    def enter(self, call: Call) -> None:
+        """A call has begun."""
+        assert call.server is not None
+        if call.gone is None:
+            self.calls[call.id] = call
+            self.by_call_id[call.server.dialog.call_id] = call
+
+    def settled(self, call: Call, now: float) -> None:
+        """Nothing of the call is under way towards the servers any more."""
+        if call.gone is not None or call.server is None:
+            return
+        assert call.ended is not None
+        call.gone = Gone(call, call.ended)
+        self.gone.append(call.gone)
+        self.calls.pop(call.id, None)
+        if self.by_call_id.get(call.server.dialog.call_id) is call:
+            del self.by_call_id[call.server.dialog.call_id]
+        call.server.end()
+        self.forget_gone(now, False)
+
+    def forget_gone(self, now: float, heard: bool) -> None:
+        """Ended calls are known by now: a server was heard long after, or told of them (docs/wire.md, ``ended``)."""
+        gone, until = self.gone, now - self.stack.timers.lifetime
+        while gone and gone[0].ended.at <= until and (heard or gone[0].acknowledged):
+            gone.popleft()
+
+    def next_id(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def may_hold(self) -> bool:
+        """Whether one more request may wait while no server is there."""
+        return self.connected or len(self.calls) < MOST_HELD
+
+    # -- servers --------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        return self.links.fence.obeyed.epoch
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server that adopted this agent is there to be spoken to."""
+        return self.upstream is not NOWHERE
+
+    @property
+    def server_host(self) -> str:
+        return self.adopted[0] or self.site.main.name
+
+    def adopt(self, server: str, flow: Flow, now: float) -> None:
+        """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
+        if flow == self.upstream and self.adopted == (server, self.epoch):
+            return
+        if self.adopted != (server, self.epoch):
+            self.obeys_since = now
+        self.upstream = flow
+        self.adopted = (server, self.epoch)
+        target = f"sip:{server};transport=tcp"
+        for call in self.calls.values():
+            call.moved(flow, target, now)
+        # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
+        servers = self.stack.servers
+        for key in [key for key, transaction in servers.items() if transaction.kept]:
+            del servers[key]
+
+    def upstream_lost(self, flow: Flow, now: float) -> None:
+        """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
+        if flow == self.upstream:
+            self.upstream = NOWHERE
+            self.decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
+
+    def heard_obeyed(self, now: float) -> None:
+        """The obeyed server is active."""
+        self.forget_gone(now, True)
+
+    def reset(self, wish: Wish, server: str, now: float) -> None:
+        """Drop the calls of cold lines and bring the lines to the designated state."""
+        assert wish.purpose == RESET
+        for line in self.lines.values():
+            if line.settings.recovery != "cold" and wish.lines is None:
+                continue
+            if wish.wants(line):
+                closed = "" if wish.state == "idle" else f"reset to out of service by {server}"
+                changed, line.closed = line.closed != closed, closed
+                for call in [call for call in self.calls.values() if call.line is line and call.ended is None]:
+                    call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
+                self.decided("reset", f"{line.name} was reset to {wish.state} by {server}", now)
+                if changed:
+                    self.line_changed(line, f"{line.name} is {wish.state}", now)
+
+    # -- lines ----------------------------------------------------------------------------------------------------
+
+    def line_changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
+        """A line went in or out of service, or its registration changed."""
+        self.decided("line", f"{line.name}: {because}", now)
+        if tell:
+            self.handover.line_changed(line, now)
+
+    def look_up(self, line: Line, uri: str) -> None:
+        """Have a name resolved; the line hears of it by ``resolved``."""
+        self._lookups.setdefault(uri, set()).add(line.name)
+        self.stack.do(Resolve(uri))
+
+    def device_flow(self, transport: str, address: Address) -> Flow | None:
+        return self.devices.flow_to(transport, address)
+
+    def address_towards(self, settings: Any) -> str:
+        return self.devices.address_towards(settings)
+
+    def host_towards(self, settings: Any, flow: Flow) -> str:
+        return self.devices.host_towards(settings, flow)
+
+    def ask(self, ask: Ask, flow: Flow, user: ClientUser, context: Any, now: float) -> None:
+        """Send a request of a machine of a line."""
+        stack = self.stack
+        branch = stack.branch()
+        lines = "".join(f"{line}\r\n" for line in ask.lines)
+        text = (
+            f"{ask.method} {ask.uri} SIP/2.0\r\n{stack.via(flow, branch)}\r\nMax-Forwards: 70\r\n{lines}"
+            f"Content-Length: {len(ask.body)}\r\n\r\n"
+        )
+        stack.request(ask.method, text.encode("latin-1") + ask.body, branch, flow, user, now, context)
+
+    def reload(self, site: Site, now: float) -> None:
+        """Live by a changed site file; calls go on."""
+        self.site = site
+        self.agent = site.agents[self.agent.name]
+        self.hold_attempt = site.timing.hold_attempt
+        membership = site.membership()
+        self.keys = membership.keys
+        self.links.fence.reload(membership)
+        self._make_lines(now)
+        self.decided("reload", f"the site file was read anew, {site.digest}", now)
+
+    def _make_lines(self, now: float) -> None:
+        wanted = {settings.name: settings for settings in self.site.lines_of(self.agent.name)}
+        for name, line in list(self.lines.items()):
+            if name not in wanted or wanted[name].kind != line.kind:
+                line.stop(now)
+                del self.lines[name]
+        for name, settings in wanted.items():
+            known = self.lines.get(name)
+            if known is None:
+                self.lines[name] = lines.make(self, settings, now)
+                self.lines[name].start(now)
+            elif known.settings != settings:
+                known.reload(settings, now)
+                self.line_changed(known, "its settings were changed", now)
+        self.devices.reload()
+
+    def _password(self, user: str) -> str | None:
+        phone = self.site.phone(self.agent.name, user)
+        if phone is None or phone.password is None or phone.password.value is None:
+            return None
+        return phone.password.value.decode("utf-8", "replace")
+
+    # -- people ---------------------------------------------------------------------------------------------------
+
+    def answer_options(self, transaction: ServerTransaction, now: float) -> None:
+        """RFC 3261 section 11: whether a new call would be taken."""
+        status = 503 if self.draining else 200
+        lines = (ALLOW, "Accept: application/sdp", "Supported: timer")
+        more = ("Retry-After: 60",) if self.draining else ()
+        self.stack.reply(transaction, status, now, lines=(*lines, *more), tag=self.stack.token())
+
+    def drain(self, now: float) -> None:
+        """Refuse new calls until the last one has ended."""
+        if not self.draining:
+            self.draining = True
+            self.decided("drain", f"{self.agent.name} drains: {len(self.calls)} calls are left", now)
+
+    def resume(self, now: float) -> None:
+        if self.draining:
+            self.draining = False
+            self.decided("resume", f"{self.agent.name} takes new calls again", now)
+
+    def leave(self, now: float) -> None:
+        """The process is about to end: registrations are taken back."""
+        for line in self.lines.values():
+            line.stop(now)
+
+    def decided(self, code: str, because: str, now: float) -> None:
+        """Note a decision: history, log."""
+        decision = Decided(now, code, because)
+        self.history.append(decision)
+        self._events.append(decision)
+
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        return pages.view(self, name, params, now)
+
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        return pages.command(self, name, params, now)
+
+
+def _targets(result: Any) -> list[Target]:
+    return [one for one in result if isinstance(one, Target)] if isinstance(result, list) else []
+
+
+def _caller(request: Request) -> str:
+    value = request.get("from") or ""
+    return value.partition("sip:")[2].partition("@")[0][:64]

@@ -1,0 +1,156 @@
+"""The session descriptions of one call: the ``o=`` line that the device sees goes on whatever happens behind it, and
+with ``media = "relay"`` the media is led through the agent's relay."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from gateway_agent.media.ports import Pair, RelayPorts, Remote, remote_of
+from sip import sdp
+from sip.message import Message
+
+if TYPE_CHECKING:
+    from gateway_agent.line import Line
+
+logger = logging.getLogger(__name__)
+
+MOST_SECTIONS: Final = 4
+"""Media sections of one call that are relayed; a description with more passes unchanged."""
+
+
+class Relay:
+    """Where an agent's relay receives, and its ports."""
+
+    __slots__ = ("address", "advertised", "packets", "ports", "size")
+
+    def __init__(self, ports: RelayPorts, address: str, advertised: str = "") -> None:
+        self.ports = ports
+        self.address = address
+        self.advertised = advertised or address
+        self.packets = self.size = 0
+        """RTP packets and bytes so far, as the shell was last told."""
+
+
+class Description:
+    """What was described to whom, and the relayed media of the call."""
+
+    __slots__ = ("_line", "_pairs", "_relay", "from_device", "received", "sent", "to_device_last")
+
+    def __init__(self, line: Line, relay: Relay | None) -> None:
+        self._line = line
+        self._relay = relay if line.settings.media == "relay" else None
+        self._pairs: list[tuple[Pair, Pair]] = []
+        self.sent = b""
+        """The last one from the agent to a server."""
+        self.received = b""
+        """The last one from a server."""
+        self.from_device = b""
+        self.to_device_last = b""
+
+    def reserve(self) -> str:
+        """Take ports for the first media section; why there are none, ``""`` when there are."""
+        if self._relay is None or self._pair(0, self._relay) is not None:
+            return ""
+        return self._relay.ports.shortage(self._relay.address)
+
+    def is_in(self, message: Message) -> bool:
+        return bool(message.body) and sdp.find_sdp(message.get("content-type") or "", message.body) is not None
+
+    def to_server(self, message: Message) -> bytes:
+        """The body of a device's message as the servers get it."""
+        body = message.body
+        where = sdp.find_sdp(message.get("content-type") or "", body) if body else None
+        if where is None:
+            return body
+        new = self.from_device = body[where]
+        if self._relay is not None:
+            new = self._led(new, self._relay, 0)
+        self.sent = new
+        return body if new is self.from_device else sdp.replace(body, where, new)
+
+    def to_device(self, message: Message) -> bytes:
+        """The body of a server's message as the device gets it."""
+        body = message.body
+        where = sdp.find_sdp(message.get("content-type") or "", body) if body else None
+        if where is None:
+            return body
+        new = self.received = body[where]
+        if self._relay is not None:
+            new = self._led(new, self._relay, 1)
+        if self.to_device_last:
+            try:
+                new = sdp.continued(self.to_device_last, new)
+            except sdp.SdpError as error:
+                logger.debug("passed on unchanged: %s", error)
+        self.to_device_last = new
+        return body if new is self.received else sdp.replace(body, where, new)
+
+    def is_unchanged(self, message: Message) -> bool:
+        """Whether the device describes exactly what it described last."""
+        where = sdp.find_sdp(message.get("content-type") or "", message.body)
+        return where is not None and message.body[where] == self.from_device and bool(self.to_device_last)
+
+    def again(self) -> bytes:
+        """What the device was told last, to be told again: the same version (RFC 4028 section 7.4)."""
+        return self.to_device_last
+
+    def release(self) -> None:
+        """Give the relay's ports back."""
+        if self._relay is not None:
+            for pairs in self._pairs:
+                for pair in pairs:
+                    self._relay.ports.release(pair)
+            self._pairs = []
+            self._relay = None
+
+    @property
+    def held(self) -> str:
+        """Who holds, seen from the server: ``local`` is the server's side."""
+        local, remote = _holds(self.received), _holds(self.sent)
+        return "both" if local and remote else "local" if local else "remote" if remote else "none"
+
+    def _led(self, body: bytes, relay: Relay, side: int) -> bytes:
+        """``body`` with its media wanted at the relay; ``side`` 0 comes from the device, 1 from the servers."""
+        try:
+            places = sdp.endpoints(body)
+            if len(places) > MOST_SECTIONS:
+                raise sdp.SdpError(f"the description has more than {MOST_SECTIONS} sections to relay")
+            wanted: list[tuple[str, int] | None] = []
+            for index, place in enumerate(places):
+                if place.rejected or not place.proto.startswith(("RTP/", "UDP/TLS/")):
+                    wanted.append(None)
+                    continue
+                pairs = self._pair(index, relay)
+                if pairs is None:
+                    raise sdp.SdpError(relay.ports.shortage(relay.address))
+                remote: Remote | None = remote_of(place, any_source=side == 0 and self._line.behind_nat)
+                if place.address in ("0.0.0.0", "::"):
+                    remote = None
+                relay.ports.set_remote(pairs[side], remote)
+                wanted.append((relay.advertised, pairs[1 - side].port))
+            return sdp.with_endpoints(body, wanted)
+        except sdp.SdpError as error:
+            logger.info("a description is not relayed: %s", error)
+            return body
+
+    def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:
+        while len(self._pairs) <= index:
+            here, there = relay.ports.take(relay.address), relay.ports.take(relay.address)
+            if here is None or there is None:
+                for pair in (here, there):
+                    if pair is not None:
+                        relay.ports.release(pair)
+                return None
+            relay.ports.connect(here, there)
+            self._pairs.append((here, there))
+        return self._pairs[index]
+
+
+def _holds(body: bytes) -> bool:
+    if not body:
+        return False
+    try:
+        return sdp.is_hold(body)
+    except sdp.SdpError:
+        return False

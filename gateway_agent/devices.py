@@ -1,0 +1,255 @@
+"""The devices' side of an agent: whose request it is, by its source and its digest, and the flows to devices."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from gateway_agent import numbers
+from gateway_agent.incoming import Incoming
+from gateway_agent.line import Busy, Line
+from gateway_agent.lines.phone import Phone
+from gateway_agent.refresh import asked_by, supports
+from heartbeat.site import Line as Settings
+from sip.bridge import ALLOW, unsupported
+from sip.endpoint import is_numeric
+from sip.errors import SipError
+from sip.headers import NameAddr, bracketed
+from sip.message import Request
+from sip.peers import PeerIndex
+from sip.rim import Address, Flow, Open
+from sip.transaction import ServerTransaction
+from sip.uri import Uri
+
+if TYPE_CHECKING:
+    from gateway_agent.core import Core
+
+logger = logging.getLogger(__name__)
+
+MOST_STREAMS: Final = 1000
+"""Connections that the agent opens to devices."""
+MOST_KNOWN: Final = 10_000
+"""Source addresses remembered with their trunks."""
+_KNOWN: Final = frozenset("BYE INFO MESSAGE SUBSCRIBE NOTIFY PUBLISH UPDATE PRACK REFER".split())
+
+
+class Devices:
+    """Finds lines for requests and flows for lines."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._peers = PeerIndex(())
+        self._users: dict[str, Phone] = {}
+        self._known: OrderedDict[Flow, str] = OrderedDict()
+        self._flows: dict[tuple[str, Address], Flow] = {}
+        self._opened = 0
+        self._local: dict[tuple[str, bool], str] = {}
+        for endpoint in core.agent.sip:
+            local = str(endpoint).partition(":")[2]
+            host = core.agent.advertise or endpoint.host
+            core.stack.sent_by[local] = _place(host, endpoint.port)
+            self._local.setdefault((endpoint.transport, ":" in endpoint.host), local)
+
+    def reload(self) -> None:
+        """The lines changed."""
+        lines = self.core.lines.values()
+        trunks = [line for line in lines if line.kind == "trunk"]
+        self._peers = PeerIndex(
+            [(line.name, [str(source.network) for source in line.settings.source]) for line in trunks]
+        )
+        self._users = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
+        self._known.clear()
+
+    # -- flows ----------------------------------------------------------------------------------------------------
+
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        stack = self.core.stack
+        if state == "open":
+            local = flow.local.partition("#")[0]
+            if local in stack.sent_by:
+                stack.sent_by[flow.local] = stack.sent_by[local]
+            return
+        stack.flow_lost(flow)
+        stack.advertised.pop(flow, None)
+        if "#" in flow.local:
+            stack.sent_by.pop(flow.local, None)
+        key = (flow.transport, flow.remote)
+        if self._flows.get(key) == flow:
+            del self._flows[key]
+        for name in list(self.core.phones.get(flow, ())):
+            self.core.lines[name].flow_lost(flow, now)
+        # RFC 3261 section 17.1.4: what waits for an answer on a broken connection has failed
+        for transaction in [one for one in stack.clients.values() if one.flow == flow and not one.answered]:
+            transaction.generation += 1
+            stack.forget(transaction)
+            transaction.user.timed_out(transaction, now)
+
+    def flow_to(self, transport: str, address: Address) -> Flow | None:
+        """A way to a device's address; ``None`` when no listener of that kind is there."""
+        key = (transport, address)
+        flow = self._flows.get(key)
+        if flow is not None:
+            return flow
+        local = self._local.get((transport, ":" in address[0]))
+        if local is None or not is_numeric(address[0]):
+            return None
+        if transport == "udp":
+            flow = Flow("udp", local, address)
+        else:
+            if sum(one.transport == "tcp" for one in self._flows.values()) >= MOST_STREAMS:
+                return None
+            self._opened += 1
+            host = local.rpartition(":")[0].strip("[]")
+            flow = Flow("tcp", f"{self.core.agent.name}-d{self._opened}@{host}", address)
+            self.core.stack.sent_by[flow.local] = self.core.stack.sent_by[local]
+            self.core.stack.do(Open(flow))
+        if len(self._flows) >= MOST_KNOWN:
+            self._flows = {key: flow for key, flow in self._flows.items() if flow.transport == "tcp"}
+        self._flows[key] = flow
+        return flow
+
+    def advertise(self, line: Line, flow: Flow) -> None:
+        """A line with an address of its own to be shown: see to it on this flow."""
+        if line.settings.advertise and line.kind == "trunk":
+            advertised = self.core.stack.advertised
+            if len(advertised) > MOST_KNOWN:
+                advertised.clear()
+            advertised[flow] = self.address_towards(line.settings)
+
+    def address_towards(self, settings: Settings) -> str:
+        """``host:port`` to be written into messages to the devices of a line."""
+        endpoint = self.core.agent.sip[0] if self.core.agent.sip else None
+        host = settings.advertise or self.core.agent.advertise or (endpoint.host if endpoint else "127.0.0.1")
+        if ":" in host and not host.startswith("[") and host.count(":") == 1:
+            return host
+        return _place(host, endpoint.port if endpoint else 5060)
+
+    def host_towards(self, settings: Settings, flow: Flow) -> str:
+        """Our host as the other side of ``flow`` is to see it, without brackets."""
+        place = settings.advertise or self.core.stack.address(flow)
+        if place.startswith("["):
+            return place[1:].partition("]")[0]
+        return place.partition(":")[0] if place.count(":") == 1 else place
+
+    # -- whose it is ----------------------------------------------------------------------------------------------
+
+    def requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
+        """A request of a device, or of a stranger."""
+        core, stack, method = self.core, self.core.stack, request.method
+        if method == "INVITE" and not request.to_tag:
+            self._invited(transaction, request, source, now)
+        elif method == "REGISTER":
+            self._register(transaction, request, now)
+        elif method == "OPTIONS":
+            core.answer_options(transaction, now)
+        elif request.to_tag:
+            stack.reply(transaction, 481, now)
+        else:
+            stack.reply(transaction, 405 if method in _KNOWN else 501, now, lines=(ALLOW,), tag=stack.token())
+
+    def _register(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        core = self.core
+        try:
+            user = Uri.parse(NameAddr.parse(request.get("to") or "").uri).dialled
+        except SipError:
+            user = ""
+        phone = self._users.get(user)
+        if phone is not None:
+            phone.register(transaction, request, now)
+            return
+        # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
+        core.counters["strangers"] += 1
+        verdict = core.digest.check(request, now)
+        if verdict.accepted:
+            core.stack.reply(transaction, 403, now, tag=core.stack.token())
+        else:
+            lines = core.digest.challenge(now, stale=verdict.stale)
+            core.stack.reply(transaction, 401, now, lines=lines, tag=core.stack.token())
+
+    def _invited(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
+        core, stack = self.core, self.core.stack
+        line = self._line_of(transaction, request, source, now)
+        if line is None:
+            return
+        if missing := unsupported(request):
+            self._refuse(transaction, 420, now, (f"Unsupported: {', '.join(missing)}",))
+            return
+        timer = line.settings.session_timer
+        asked = asked_by(request)
+        least = timer.min_se if timer is not None else 90
+        if asked is not None and asked.seconds < least and supports(request):
+            self._refuse(transaction, 422, now, (f"Min-SE: {least}",))
+            return
+        if core.draining or not core.may_hold():
+            self._refuse(transaction, 503, now, ("Retry-After: 60",))
+            return
+        try:
+            told = numbers.from_device(line.settings, request, core.site.realm)
+        except SipError as error:
+            self._refuse(transaction, 484 if line.kind == "phone" else 404, now, ())
+            logger.info("a call of %s is refused: %s", line.name, error)
+            return
+        channel = line.take(now)
+        if isinstance(channel, Busy):
+            core.counters["no channel"] += 1
+            self._refuse(transaction, 503 if channel.status == 480 else channel.status, now, ("Retry-After: 5",))
+            return
+        call = Incoming(core, line, channel, told.called, now)
+        if fault := call.description.reserve():
+            logger.warning("a call of %s is refused: %s", line.name, fault)
+            line.give(channel, now)
+            self._refuse(transaction, 503, now, ("Retry-After: 5",))
+            return
+        self.advertise(line, transaction.flow)
+        call.begin(transaction, request, told, now)
+        core.enter(call)
+        stack.counters["calls"] += 1
+
+    def _line_of(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> Line | None:
+        """The line that a call from there is on; ``None`` when it was refused."""
+        core = self.core
+        trunk = self._trunk_of(source)
+        if trunk is not None:
+            return trunk
+        names = core.phones.get(source) or core.phones.get(transaction.flow)
+        if not names:
+            core.counters["strangers"] += 1
+            logger.info("a call from %s:%s is refused: nobody's address", *source.remote)
+            self._refuse(transaction, 403, now, ())
+            return None
+        verdict = core.digest.check(request, now, proxy=True)
+        if not verdict.accepted:
+            lines = tuple(core.digest.challenge(now, proxy=True, stale=verdict.stale))
+            self._refuse(transaction, 407, now, lines)
+            return None
+        phone = self._users.get(verdict.username)
+        if phone is None or phone.name not in names:
+            core.counters["strangers"] += 1
+            self._refuse(transaction, 403, now, ())
+            return None
+        return phone
+
+    def _trunk_of(self, source: Flow) -> Line | None:
+        """The trunk whose addresses a request came from."""
+        lines = self.core.lines
+        name = self._known.get(source)
+        if name is None:
+            name = ""
+            host, port = source.remote
+            for one in self._peers.find(host):
+                ports = [s.port for s in lines[one].settings.source if s.port is not None]
+                if not ports or port in ports or source.transport == "tcp":
+                    name = one
+                    break
+            if len(self._known) >= MOST_KNOWN:
+                self._known.popitem(last=False)
+            self._known[source] = name
+        return lines.get(name)
+
+    def _refuse(self, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...]) -> None:
+        self.core.stack.reply(transaction, status, now, lines=lines, tag=self.core.stack.token())
+
+
+def _place(host: str, port: int) -> str:
+    return f"{bracketed(host.strip('[]'))}:{port}"

@@ -1,0 +1,153 @@
+"""A line of an agent: what can carry calls, and how many at a time. Kinds of lines are in ``gateway_agent.lines``."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from heartbeat.site import Line as Settings
+from sip.digest import DigestClient
+from sip.message import Response
+from sip.rim import Address, Flow
+
+if TYPE_CHECKING:
+    from gateway_agent.core import Core
+
+IDLE: Final = "idle"
+ACTIVE: Final = "active"
+OUT_OF_SERVICE: Final = "out of service"
+
+
+class Target(NamedTuple):
+    """Where an INVITE for a line goes."""
+
+    uri: str
+    """The Request-URI without its user part when ``fill``, else whole."""
+    flow: Flow
+    host: str
+    """The peer's host, for To."""
+    fill: bool
+    """The number called is put in as the user part."""
+
+
+class Busy(NamedTuple):
+    """Why a line takes no call now."""
+
+    status: int
+    because: str
+
+
+class Line:
+    """What all kinds share: channels, calls per second, being in service."""
+
+    kind = ""
+
+    def __init__(self, core: Core, settings: Settings, now: float) -> None:
+        self.core = core
+        self.settings = settings
+        self.digest: DigestClient | None = None
+        """Answers challenges of the device's side."""
+        self.behind_nat = False
+        self.busy = 0
+        self.closed = ""
+        """Why an operator or a cold reset took it out of service, ``""`` when none did."""
+        self.calls_taken = 0
+        self._free: list[int] = []
+        self._next_channel = 1
+        self._allowance = max(1.0, settings.cps)
+        self._allowed_at = now
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def why(self) -> str:
+        """Why it is out of service, one sentence; ``""`` in service."""
+        return self.closed
+
+    @property
+    def in_service(self) -> bool:
+        return not self.why
+
+    @property
+    def state(self) -> str:
+        """``idle``, ``active``, ``out of service``."""
+        return OUT_OF_SERVICE if not self.in_service else ACTIVE if self.busy else IDLE
+
+    def take(self, now: float) -> int | Busy:
+        """A channel for a new call, or why there is none."""
+        if self.closed:
+            return Busy(480, self.closed)
+        if self.busy >= self.settings.channels:
+            return Busy(self.full_status, f"all {self.settings.channels} channels of {self.name} are busy")
+        if self.settings.cps and not self._within_rate(now):
+            return Busy(503, f"more than {self.settings.cps:g} calls a second on {self.name}")
+        self.busy += 1
+        self.calls_taken += 1
+        if self._free:
+            return heapq.heappop(self._free)
+        channel = self._next_channel
+        self._next_channel += 1
+        return channel
+
+    full_status = 503
+
+    def give(self, channel: int, now: float) -> None:
+        """The call is over."""
+        self.busy -= 1
+        heapq.heappush(self._free, channel)
+
+    def label(self, channel: int) -> str:
+        return f"{self.name}/{channel}"
+
+    def targets(self, now: float) -> list[Target] | Busy:
+        """Where a call to the device goes, in order of preference."""
+        raise NotImplementedError  # pragma: no cover
+
+    @property
+    def parallel(self) -> bool:
+        """Whether all targets ring at once, instead of one after the other."""
+        return False
+
+    def failed(self, target: Target, response: Response | None, now: float) -> None:
+        """A target did not answer (``None``), or said 503."""
+
+    def start(self, now: float) -> None:
+        """Begin whatever keeps the line in service."""
+
+    def stop(self, now: float) -> None:
+        """A reload took the line away, or the process ends."""
+
+    def reload(self, settings: Settings, now: float) -> None:
+        """The site file says something else of it; its calls go on."""
+        self.settings = settings
+
+    def resolved(self, uri: str, found: list[tuple[str, Address]], now: float) -> None:
+        """A name of a peer was looked up: (transport, address) in order of preference."""
+
+    def flow_lost(self, flow: Flow, now: float) -> None:
+        """A stream to a device broke."""
+
+    @property
+    def address(self) -> str:
+        """The peer or the first contact, for people."""
+        return ""
+
+    @property
+    def registered(self) -> bool | None:
+        return None
+
+    @property
+    def contacts(self) -> int:
+        return 0
+
+    def _within_rate(self, now: float) -> bool:
+        """A bucket of one second's worth of calls."""
+        rate = self.settings.cps
+        self._allowance = min(max(1.0, rate), self._allowance + (now - self._allowed_at) * rate)
+        self._allowed_at = now
+        if self._allowance < 1.0:
+            return False
+        self._allowance -= 1.0
+        return True

@@ -1,0 +1,115 @@
+"""A phone: devices that register with the agent by digest; all of them ring at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway_agent.line import Busy, Line, Target
+from heartbeat.site import Line as Settings
+from sip.message import Request
+from sip.registrar import ADDED, REFRESHED, Change, Limits, Registrar
+from sip.rim import Flow
+from sip.transaction import ServerTransaction
+from sip.uri import Uri
+
+if TYPE_CHECKING:
+    from gateway_agent.core import Core
+
+MIN_EXPIRES = 30
+
+
+class Phone(Line):
+    """One user of the site's realm."""
+
+    kind = "phone"
+    full_status = 486
+
+    def __init__(self, core: Core, settings: Settings, now: float) -> None:
+        super().__init__(core, settings, now)
+        self.behind_nat = True
+        self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
+        self.generation = 0
+
+    def _is_mine(self, uri: Uri) -> str | None:
+        return self.name if uri.dialled == self.settings.aor_user else None
+
+    def _may(self, username: str, name: str) -> bool:
+        return username == self.settings.aor_user
+
+    @property
+    def why(self) -> str:
+        return self.closed or ("" if self.contacts else "no device is registered")
+
+    @property
+    def contacts(self) -> int:
+        return len(self._registrar.bindings(self.name, self.core.now))
+
+    @property
+    def registered(self) -> bool | None:
+        return bool(self.contacts)
+
+    @property
+    def address(self) -> str:
+        bindings = self._registrar.bindings(self.name, self.core.now)
+        return bindings[0].contact.uri if bindings else ""
+
+    @property
+    def parallel(self) -> bool:
+        return True
+
+    def label(self, channel: int) -> str:
+        return self.name
+
+    def register(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """Answer a REGISTER for this phone."""
+        before = self.in_service
+        outcome = self._registrar.register(request, transaction.flow, now)
+        reply = outcome.reply
+        self.core.stack.reply(transaction, reply.status, now, lines=reply.lines, tag=self.core.stack.token())
+        self._changed(outcome.changes, before, now)
+
+    def targets(self, now: float) -> list[Target] | Busy:
+        bindings = self._registrar.bindings(self.name, now)
+        if not bindings:
+            return Busy(480, f"no device is registered as {self.name}")
+        return [Target(one.contact.uri, one.flow, self.core.site.realm, False) for one in bindings]
+
+    def flow_lost(self, flow: Flow, now: float) -> None:
+        before = self.in_service
+        self._changed(tuple(self._registrar.flow_lost(flow)), before, now)
+
+    def stop(self, now: float) -> None:
+        self._changed(tuple(self._registrar.forget(self.name, "the line is no more")), False, now)
+
+    def reload(self, settings: Settings, now: float) -> None:
+        self.settings = settings
+        self._registrar.limits = _limits(settings)
+
+    def due(self, cause: str, now: float) -> None:
+        before = self.contacts_before()
+        self._changed(tuple(self._registrar.handle_timer(now)), before, now)
+
+    def contacts_before(self) -> bool:
+        """Whether anybody is noted, even one whose time is just over."""
+        return bool(self._registrar.names())
+
+    def _changed(self, changes: tuple[Change, ...], before: bool, now: float) -> None:
+        phones = self.core.phones
+        for change in changes:
+            flow = change.binding.flow
+            if change.kind in (ADDED, REFRESHED):
+                phones.setdefault(flow, set()).add(self.name)
+            elif flow in phones and self.name not in self._registrar.users(flow):
+                phones[flow].discard(self.name)
+                if not phones[flow]:
+                    del phones[flow]
+        self.generation += 1
+        at = self._registrar.get_timer()
+        if at is not None:
+            self.core.stack.deadlines.set(at, self, "phone")
+        if changes and any(change.kind != REFRESHED for change in changes):
+            self.core.line_changed(self, changes[-1].because, now, before != self.in_service)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.contacts, MIN_EXPIRES, settings.expires, settings.expires)

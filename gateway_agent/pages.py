@@ -1,0 +1,237 @@
+"""What an agent shows its operator, and what it does for him (``heartbeat.console_view``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway_agent.call import DIALING, ENDING, RINGING, Call
+from gateway_agent.line import Line
+from gateway_agent.links import PROVED, Link
+from heartbeat.console_view import (
+    AgentCall,
+    AgentCalls,
+    AgentStatus,
+    CallCounts,
+    Health,
+    History,
+    LineCounts,
+    Lines,
+    Peer,
+    Progress,
+    Refused,
+    Relay,
+)
+from heartbeat.console_view import Line as LinePage
+
+if TYPE_CHECKING:
+    from gateway_agent.core import Core
+
+VERSION: Final = "0.1.0"
+DEFAULT_LIMIT: Final = 200
+MOST_LISTED: Final = 100_000
+DRAIN: Final = "drain"
+
+
+def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+    """A page. Raises :class:`Refused`."""
+    if name == "status":
+        return _status(core, now)
+    if name == "health":
+        return Health(healthy=core.connected and not core.draining, state=_state(core))
+    if name == "lines":
+        return _lines(core, params)
+    if name == "calls":
+        return _calls(core, params)
+    if name == "history":
+        limit = _limit(params, 50)
+        rows = [{"at": one.at, "what": one.code, "because": one.because, "code": one.code} for one in core.history]
+        return History(decisions=rows[::-1][:limit], total=len(rows))  # type: ignore[typeddict-item]
+    if name == "progress":
+        if params.get("id") != DRAIN:
+            raise Refused("No such order is known here.", 404)
+        return _drained(core)
+    raise Refused(f"An agent has no page {name}.", 404)
+
+
+def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+    """A verb. Raises :class:`Refused`."""
+    if name == "drain":
+        core.drain(now)
+        return _drained(core)
+    if name == "resume":
+        if not core.draining:
+            raise Refused(f"{core.agent.name} does not drain.")
+        core.resume(now)
+        return Progress(id=DRAIN, verb="resume", state="done", sentence="It takes new calls again.", done=0, total=0)
+    raise Refused(f"An agent has no verb {name}.", 404)
+
+
+def _drained(core: Core) -> Progress:
+    left = len(core.calls)
+    if not core.draining:
+        return Progress(id=DRAIN, verb=DRAIN, state="failed", sentence="The drain was ended.", done=0, total=0)
+    sentence = f"{left} calls are left." if left else "The last call has ended."
+    return Progress(
+        id=DRAIN, verb=DRAIN, state="running" if left else "done", sentence=sentence, done=0, total=left
+    )  # fmt: skip
+
+
+def _state(core: Core) -> Any:
+    if core.draining:
+        return "draining" if core.calls else "drained"
+    return "serving" if core.connected else "waiting"
+
+
+def _status(core: Core, now: float) -> AgentStatus:
+    fence = core.links.fence
+    ruler, lines = fence.obeyed, core.lines.values()
+    out = [line for line in lines if not line.in_service]
+    total = sum(line.settings.channels for line in lines)
+    dead = sum(line.settings.channels for line in out)
+    warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
+    if not core.connected:
+        warnings.append("No server is there that this agent obeys; new calls are held.")
+    relay = core.relay
+    return AgentStatus(
+        kind="agent",
+        version=VERSION,
+        site=core.site.name,
+        agent=core.agent.name,
+        state=_state(core),
+        obeys=ruler.node,
+        epoch=ruler.epoch,
+        since_at=core.obeys_since,
+        promised=fence.on_disk.promise,
+        voter=core.agent.name in fence.on_disk.voters.names,
+        boot=fence.on_disk.boot,
+        config=core.site.digest,
+        started_at=core.started_at,
+        servers=[_peer(core, link, now) for link in core.links.by_name.values()],
+        calls=_counts(core),
+        held_attempts=0 if core.connected else sum(len(call.sent) for call in core.calls.values()),
+        lines=LineCounts(
+            total=total, in_service=total - dead, out_of_service=dead, busy=sum(line.busy for line in lines)
+        ),
+        relay=Relay(streams=relay.ports.in_use, packets=relay.packets, size=relay.size)
+        if relay is not None
+        else None,
+        warnings=warnings,
+    )
+
+
+def _peer(core: Core, link: Link, now: float) -> Peer:
+    last, server = link.last, link.server
+    ago = None if link.heard_at is None else now - link.heard_at
+    limit = core.site.timing.slow_interval * core.site.timing.misses + 1.0
+    reached = link.state == PROVED and ago is not None and ago < limit
+    config = last.config if last is not None else ""
+    return Peer(
+        name=link.name,
+        kind="server",
+        role=server.role,
+        state=last.state if last is not None else "",
+        reached=reached,
+        heard_ago=ago,
+        judged="unknown" if ago is None else "alive" if reached else "suspect",
+        boot=last.boot if last is not None else 0,
+        epoch=last.epoch if last is not None else 0,
+        obeys="",
+        config=config,
+        drift=bool(config) and config != core.site.digest,
+        voter=link.name in core.links.fence.on_disk.voters.names,
+        calls=last.calls if last is not None else 0,
+        capacity=server.capacity,
+        address=str(server.reach),
+    )
+
+
+def _counts(core: Core) -> CallCounts:
+    counts = CallCounts(total=0, talking=0, held=0, ringing=0, dialing=0, ending=0)
+    for call in core.calls.values():
+        counts["total"] += 1
+        counts[_call_state(call)] += 1  # type: ignore[literal-required]
+    return counts
+
+
+def _call_state(call: Call) -> Any:
+    if call.phase in (DIALING, RINGING, ENDING):
+        return call.phase
+    return "talking" if call.description.held == "none" else "held"
+
+
+def _lines(core: Core, params: Mapping[str, str]) -> Lines:
+    found = [_line(core, line) for line in core.lines.values()]
+    for name, member in (("line", "name"), ("state", "state"), ("agent", "agent")):
+        wanted = params.get(name)
+        if wanted:
+            found = [page for page in found if page[member] == wanted]  # type: ignore[literal-required]
+    return Lines(lines=found)
+
+
+def _line(core: Core, line: Line) -> LinePage:
+    settings = line.settings
+    forward = {
+        name: number for name in ("always", "busy", "no_answer") if (number := getattr(settings.forward, name))
+    }
+    state: Any = line.state
+    if line.busy == 1 and settings.channels == 1:
+        call = next((call for call in core.calls.values() if call.line is line and call.ended is None), None)
+        if call is not None:
+            state = {"talking": "active"}.get(_call_state(call), _call_state(call))
+    return LinePage(
+        name=line.name,
+        agent=core.agent.name,
+        kind=settings.kind,
+        state=state,
+        in_service=line.in_service,
+        why=line.why,
+        channels=settings.channels,
+        busy=line.busy,
+        address=line.address,
+        registered=line.registered,
+        contacts=line.contacts,
+        forward=forward,
+        priority=settings.priority,
+        recovery=settings.recovery,
+    )
+
+
+def _calls(core: Core, params: Mapping[str, str]) -> AgentCalls:
+    limit = _limit(params, DEFAULT_LIMIT)
+    state, number, line, id_ = (params.get(name, "") for name in ("state", "number", "line", "id"))
+    found = [
+        call
+        for call in core.calls.values()
+        if (not state or _call_state(call) == state)
+        and number in call.number
+        and (not line or line in (call.label, call.line.name))
+        and str(call.id).startswith(id_)
+    ]
+    return AgentCalls(calls=[_call(core, call) for call in found[::-1][:limit]], matched=len(found))
+
+
+def _call(core: Core, call: Call) -> AgentCall:
+    return AgentCall(
+        id=str(call.id),
+        line=call.label,
+        direction="in" if call.direction == "in" else "out",
+        state=_call_state(call),
+        number=call.number,
+        started_at=call.invite_at,
+        answered_at=call.answered_at,
+        server=core.adopted[0] if core.connected else "",
+        epochs=list(call.epochs),
+        kept_requests=len(call.sent),
+        media=call.line.settings.media,
+        session_id=call.session_id,
+    )
+
+
+def _limit(params: Mapping[str, str], default: int) -> int:
+    text = params.get("limit", "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise Refused(f"limit must be a number, is {text!r}.", 400)
+    return min(int(text), MOST_LISTED)

@@ -1,0 +1,393 @@
+"""An agent's core on a bed: servers and devices played by hand, message by message, the clock turned by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from gateway_agent.core import Core
+from gateway_agent.description import Relay
+from heartbeat import carriage
+from heartbeat.beat import ACTIVE, OPEN, Beat
+from heartbeat.opening import Callee
+from heartbeat.proof import Proof, VoterList, sign_grant
+from heartbeat.site import Site, parse
+from heartbeat.vote import Kept
+from sip.bridge import crossing
+from sip.message import Message, Request, Response
+from sip.message import parse as parse_message
+from sip.rim import Close, Flow, Open, Resolve, Send, Store
+
+KEY = b"0123456789abcdef0123456789abcdef"
+LISTEN = "127.0.0.11:5060"
+CARRIER = Flow("udp", LISTEN, ("127.0.0.21", 5060))
+ALICE = Flow("udp", LISTEN, ("127.0.0.31", 5062))
+
+SITE = """
+[site]
+name = "paris"
+key = { env = "KEY" }
+[timing]
+interval = 0.5
+[servers.m1]
+role = "main"
+listen = "tcp:127.0.0.1:5161"
+beat = "udp:127.0.0.1:5162"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5161"
+beat = "udp:127.0.0.2:5162"
+[agents.gw1]
+sip = ["udp:127.0.0.11:5060", "tcp:127.0.0.11:5060"]
+rtp = { address = "127.0.0.11", ports = [20000, 20999] }
+[lines.trunk1]
+kind = "trunk"
+agent = "gw1"
+peer = "sip:127.0.0.21:5060"
+channels = 3
+%s
+[lines.alice]
+kind = "phone"
+agent = "gw1"
+password = { env = "ALICE" }
+numbers = ["1001"]
+[[routes]]
+match = "+*"
+to = ["trunk1"]
+"""
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.21\r\ns=-\r\nc=IN IP4 127.0.0.21\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendrecv\r\n"
+
+
+def site(trunk: str = "", text: str = SITE) -> Site:
+    return parse(text % trunk, Path("site.toml"), {"KEY": KEY.decode(), "ALICE": "secret"})
+
+
+def proof_of(epoch: int, server: str, boot: int = 1) -> Proof:
+    voters = VoterList(1, ("gw1",), 1)
+    return Proof(
+        epoch, server, boot, voters, (("gw1", sign_grant(KEY, "paris", "gw1", epoch, server, boot, voters)),)
+    )
+
+
+class Server:
+    """A call server, played by hand."""
+
+    def __init__(self, bed: Bed, name: str, boot: int = 1) -> None:
+        self.bed = bed
+        self.name = name
+        self.boot = boot
+        self.epoch = 0
+        self.seq = 0
+        self.up = True
+        self.flow: Flow | None = None
+        self.inbox: deque[Message] = deque()
+        self.beats: list[Beat] = []
+        self.list: list[dict[str, Any]] = []
+        """Records of the last list, the head apart."""
+        self.heads: list[dict[str, Any]] = []
+        self.answers_notify = True
+        self._callee = Callee("b" * 32)
+        self._serial = 0
+
+    def opened(self, flow: Flow) -> None:
+        self.flow = flow
+        self._callee = Callee("b" * 32)
+
+    def stamp(self, **more: Any) -> Beat:
+        self.seq += 1
+        return Beat("paris", self.name, self.boot, self.epoch, ACTIVE, self.seq, to="gw1", **more)
+
+    def received(self, data: bytes) -> None:
+        message = parse_message(data)
+        if message.cseq_method == "OPTIONS" and "heartbeat" in message:
+            beat = carriage.beat_in(message, [KEY])
+            if beat.kind == OPEN and isinstance(message, Request):
+                self.send(carriage.answer(message, self._callee.asked(beat, self.stamp()), KEY))
+            else:
+                self.beats.append(beat)
+        elif isinstance(message, Request) and message.method == "NOTIFY":
+            self._notified(message)
+        else:
+            self.inbox.append(message)
+
+    def _notified(self, request: Request) -> None:
+        pieces = [json.loads(piece) for piece in request.body.split(b"\x1e") if piece.strip()]
+        self.heads.append(pieces[0])
+        if pieces[0]["part"] == 1:
+            self.list = []
+        self.list += pieces[1:]
+        if self.answers_notify:
+            self.reply(request, 200)
+
+    def send(self, data: bytes) -> None:
+        assert self.flow is not None
+        self.bed.core.receive(data, self.flow, self.bed.now)
+        self.bed.pump()
+
+    def subscribe(self, purpose: str = "takeover", expires: int = 3600, epoch: int | None = None, **body: Any) -> int:
+        """Send a SUBSCRIBE; the status of its answer, 0 without one."""
+        if epoch is not None:
+            self.epoch = epoch
+        if purpose != "observe":
+            body.setdefault("epoch", self.epoch)
+            body.setdefault("proof", proof_of(self.epoch, self.name, self.boot).text)
+        lines = [
+            f"Event: line-dialog;purpose={purpose}",
+            f"Expires: {expires}",
+            "Contact: <sip:srv;transport=tcp>",
+            "Content-Type: application/line-dialog-request+json",
+        ]
+        self.request("SUBSCRIBE", "sip:gw1", lines, json.dumps(body).encode())
+        found = [one for one in self.inbox if isinstance(one, Response) and one.cseq_method == "SUBSCRIBE"]
+        for one in found:
+            self.inbox.remove(one)
+        return found[-1].status if found else 0
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        lines: Sequence[str] = (),
+        body: bytes = b"",
+        *,
+        branch: str = "",
+        call_id: str = "",
+        from_tag: str = "srv",
+        to_tag: str = "",
+        cseq: int = 1,
+        origin: str = "",
+        site: bool = True,
+        sender: str = "<sip:+33155@paris>",
+        recipient: str = "<sip:+33166@paris>",
+    ) -> str:
+        """Send a request; its branch."""
+        self._serial += 1
+        branch = branch or f"z9hG4bK{self.name}{self._serial}"
+        head = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/TCP {self.name};branch={branch}",
+            f"From: {sender};tag={from_tag}",
+            f"To: {recipient}" + (f";tag={to_tag}" if to_tag else ""),
+            f"Call-ID: {call_id or f'{self.name}-{self._serial}'}",
+            f"CSeq: {cseq} {method}",
+            "Max-Forwards: 70",
+        ]
+        if method == "INVITE":
+            head.append(f"Contact: <sip:{self.name};transport=tcp>")
+        if site:
+            head.append(f"Heartbeat: site=paris; node={self.name}; boot={self.boot}; epoch={self.epoch}")
+        if origin:
+            head.append(f"Call-Origin: {origin}")
+        if body and not any(line.startswith("Content-Type") for line in lines):
+            head.append("Content-Type: application/sdp")
+        data = "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+        self.send(data)
+        return branch
+
+    def reply(
+        self,
+        request: Request,
+        status: int,
+        lines: Sequence[str] = (),
+        body: bytes = b"",
+        tag: str = "srvtag",
+    ) -> None:
+        self.send(response_to(request, status, [f"Contact: <sip:{self.name};transport=tcp>", *lines], body, tag))
+
+    def beat(self) -> None:
+        stamp = self.stamp()
+        self.send(
+            carriage.request(stamp, KEY, "Via: SIP/2.0/TCP m;branch=z9hG4bKbt", ("127.0.0.1", 1), "bt", self.seq)
+        )
+
+    def take(self, kind: str | int) -> Any:
+        """The next message, which must be that method or status."""
+        assert self.inbox, f"{self.name} got nothing where {kind} was due"
+        message = self.inbox.popleft()
+        got: str | int = message.status if isinstance(message, Response) else message.method  # type: ignore[attr-defined]
+        assert got == kind, f"{self.name} got {got} where {kind} was due:\n{message.to_bytes().decode('latin-1')}"
+        return message
+
+
+class Bed:
+    """The clock, the wires, the agent."""
+
+    def __init__(self, trunk: str = "", relay: Relay | None = None, text: str = SITE, adopted: bool = True) -> None:
+        self.now = 100.0
+        self.core = Core(site(trunk, text), "gw1", Kept(boot=1, mute=False), b"s" * 32, Random(1), self.now, relay)
+        self.m1 = Server(self, "m1")
+        self.m2 = Server(self, "m2")
+        self.reached = {("127.0.0.1", 5161): self.m1, ("127.0.0.2", 5161): self.m2}
+        self.inbox: dict[Flow, deque[Message]] = {}
+        """What devices got, by flow."""
+        self.resolving: list[Resolve] = []
+        self.opened: list[Flow] = []
+        self.closed: list[Flow] = []
+        self._serial = 0
+        self.pump()
+        if adopted:
+            assert self.m1.subscribe(epoch=1) == 200
+
+    def pump(self) -> None:
+        while actions := self.core.to_do():
+            for action in actions:
+                if isinstance(action, Send):
+                    self._carry(action)
+                elif isinstance(action, Open):
+                    server = self.reached.get(action.flow.remote)
+                    self.opened.append(action.flow)
+                    if server is None:
+                        self.core.flow_changed(action.flow, "open", self.now)
+                    elif server.up:
+                        server.opened(action.flow)
+                        self.core.flow_changed(action.flow, "open", self.now)
+                    else:
+                        self.core.flow_changed(action.flow, "lost", self.now)
+                elif isinstance(action, Store):
+                    self.core.done(action, None, self.now)
+                elif isinstance(action, Close):
+                    self.closed.append(action.flow)
+                elif isinstance(action, Resolve):
+                    self.resolving.append(action)
+
+    def _carry(self, action: Send) -> None:
+        for server in (self.m1, self.m2):
+            if server.flow == action.flow:
+                if server.up:
+                    server.received(action.data)
+                return
+        if action.flow.transport == "udp" or action.flow in self.opened:
+            self.inbox.setdefault(action.flow, deque()).append(parse_message(action.data))
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.now + seconds
+        while (at := self.core.get_timer()) is not None and at <= until:
+            self.now = max(self.now, at)
+            self.core.handle_timer(self.now)
+            self.pump()
+        self.now = until
+
+    def kill(self, server: Server) -> None:
+        """The server dies: its connection breaks."""
+        server.up = False
+        flow, server.flow = server.flow, None
+        if flow is not None:
+            self.core.flow_changed(flow, "lost", self.now)
+            self.pump()
+
+    def say(self, data: bytes, flow: Flow = CARRIER) -> None:
+        """A device speaks."""
+        self.core.receive(data, flow, self.now)
+        self.pump()
+
+    def take(self, kind: str | int, flow: Flow = CARRIER) -> Any:
+        """The next message to a device, which must be that method or status."""
+        inbox = self.inbox.get(flow)
+        assert inbox, f"the device got nothing where {kind} was due"
+        message = inbox.popleft()
+        got: str | int = message.status if isinstance(message, Response) else message.method  # type: ignore[attr-defined]
+        assert got == kind, f"the device got {got} where {kind} was due:\n{message.to_bytes().decode('latin-1')}"
+        return message
+
+    def silent(self, flow: Flow = CARRIER) -> bool:
+        """Whether a device got nothing more."""
+        return not self.inbox.get(flow)
+
+    def request(
+        self,
+        method: str,
+        uri: str = "sip:+33166@127.0.0.11",
+        lines: Sequence[str] = (),
+        body: bytes = b"",
+        *,
+        flow: Flow = CARRIER,
+        branch: str = "",
+        call_id: str = "dev-1",
+        from_tag: str = "dev",
+        to_tag: str = "",
+        cseq: int = 1,
+        sender: str = "<sip:+33155@127.0.0.21>",
+        recipient: str = "<sip:+33166@127.0.0.11>",
+    ) -> str:
+        """A device sends a request; its branch."""
+        self._serial += 1
+        branch = branch or f"z9hG4bKdev{self._serial}"
+        host, port = flow.remote
+        head = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/{flow.transport.upper()} {host}:{port};branch={branch}",
+            f"From: {sender};tag={from_tag}",
+            f"To: {recipient}" + (f";tag={to_tag}" if to_tag else ""),
+            f"Call-ID: {call_id}",
+            f"CSeq: {cseq} {method}",
+            "Max-Forwards: 70",
+            f"Contact: <sip:{host}:{port}>",
+        ]
+        if body:
+            head.append("Content-Type: application/sdp")
+        data = "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+        self.say(data, flow)
+        return branch
+
+    def reply(
+        self,
+        request: Request,
+        status: int,
+        lines: Sequence[str] = (),
+        body: bytes = b"",
+        tag: str = "devtag",
+        flow: Flow = CARRIER,
+    ) -> None:
+        host, port = flow.remote
+        self.say(response_to(request, status, [f"Contact: <sip:{host}:{port}>", *lines], body, tag), flow)
+
+    # -- short ways ---------------------------------------------------------------------------------------------------
+
+    def answered_in(self, server: Server | None = None) -> tuple[Request, str]:
+        """A call of the carrier, answered and acknowledged: the server's INVITE and the To-tag."""
+        server = server or self.m1
+        self.request("INVITE", body=SDP)
+        self.take(100)
+        invite: Request = server.take("INVITE")
+        server.reply(invite, 200, body=SDP, lines=["Content-Type: application/sdp"])
+        self.take(200)
+        self.request("ACK", to_tag="srvtag", cseq=1)
+        server.take("ACK")
+        return invite, "srvtag"
+
+    def answered_out(self, server: Server | None = None, **more: Any) -> tuple[Request, Response]:
+        """A call to the carrier, answered and acknowledged: the device's INVITE and the server's 200."""
+        server = server or self.m1
+        uri = "sip:+33166@gw1;line=trunk1"
+        server.request("INVITE", uri, body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1", **more)
+        server.take(100)
+        invite: Request = self.take("INVITE")
+        self.reply(invite, 200, ["Content-Type: application/sdp"], SDP)
+        ok: Response = server.take(200)
+        server.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
+        self.take("ACK")
+        return invite, ok
+
+
+def response_to(request: Request, status: int, lines: Sequence[str], body: bytes, tag: str) -> bytes:
+    to = request.get("to") or ""
+    if status > 100 and not request.to_tag:
+        to += f";tag={tag}"
+    head = [
+        f"SIP/2.0 {status} Because",
+        *(f"Via: {value}" for value in request.all("via")),
+        f"From: {request.get('from')}",
+        f"To: {to}",
+        f"Call-ID: {request.call_id}",
+        f"CSeq: {request.cseq} {request.cseq_method}",
+    ]
+    return "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+
+
+__all__ = ["ALICE", "CARRIER", "SDP", "Bed", "Server", "crossing", "proof_of"]
