@@ -263,7 +263,7 @@ class Core:
             transaction.context = leg
         answers = received.provisionals
         if received.final is not None:
-            answers = [received.final]
+            answers = [*answers, received.final]  # the calling device may not have heard that it rang
         elif invite:
             if leg is not None:
                 leg.invite = transaction

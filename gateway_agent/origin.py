@@ -60,7 +60,6 @@ class Received:
         answer = Answer(status, reason, lines, body, tag)
         if status >= 200:
             self.final = answer
-            self.provisionals = []
         else:
             self.provisionals.append(answer)
             if len(self.provisionals) > MOST_PROVISIONALS:
