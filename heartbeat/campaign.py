@@ -41,6 +41,7 @@ class Campaign:
         """Seconds to wait beyond what the voters say, so that the preferred server is first."""
         self.phase = CANVASS
         self.term = 0
+        self.began_at = now
         self.retry_at = now
         self.phase_at = now
         """When this phase began."""

@@ -355,6 +355,8 @@ class Candidate(Node):
                 self._call_off(f"{self.name} is not ready to take over: {campaign.outcome}", now)
             elif not self._wanted():
                 self._call_off(f"{self.name} stops asking for votes: {self.known.holder} is back", now)
+            elif self._may_do_without(campaign, now):
+                self._seize(f"{campaign.because}, no quorum answers, and the site file allows it", now)
             else:
                 self._canvass(now)
         elif campaign.phase == PREPARED:
@@ -390,6 +392,21 @@ class Candidate(Node):
         if self.campaign.planned or self.state != STANDBY:
             return True
         return not self.paused and self.detector.state not in (d.ALIVE, d.SUSPECT)
+
+    def _may_do_without(self, campaign: Campaign, now: float) -> bool:
+        """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""
+        timing = self.membership.timing
+        return (
+            self.membership.takeover_without_quorum
+            and self.state == STANDBY
+            and self.detector.state == d.DEAD
+            and now >= campaign.began_at + timing.silence + timing.lease_time
+            and len(campaign.yes | campaign.nos.keys()) < campaign.quorum
+        )
+
+    def _seize(self, because: str, now: float) -> None:
+        """Rule without a quorum."""
+        raise NotImplementedError
 
     def _call_off(self, because: str, now: float) -> None:
         self.campaign = None

@@ -141,6 +141,9 @@ class Member(Leader):
 
     def force(self, now: float, because: str = "an operator forces it") -> None:
         """Rule without a quorum: take the agents that can be reached, release nothing."""
+        self._seize(because, now)
+
+    def _seize(self, because: str, now: float) -> None:
         keys, voters = self.membership.keys, self.voter.kept.voters
         term, boot = self._next_term(), self.on_disk.boot
         signature = sign_grant(keys[0] if keys else b"", self.membership.site, FORCED, term, self.name, boot, voters)
