@@ -220,8 +220,7 @@ class Recovery:
         records = self.index.of_call(call.id)
         former = self._state_of(records)
         if former is not None:
-            epochs = former.epochs if self.core.epoch in former.epochs else (*former.epochs, self.core.epoch)
-            call.state = replace(former, origin=call.state.origin, epochs=epochs)
+            self._inherit(call, former)
         known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
         if former is not None and known:
             self._repeat(call, former, known[-1], now)
@@ -230,6 +229,11 @@ class Recovery:
         else:
             self._attempts.append((call, now + self.core.site.timing.replay_wait))
             self.core.stack.deadlines.set(self._attempts[-1][1], self, WAITED)
+
+    def _inherit(self, call: Call, former: CallState) -> None:
+        """Go on from the newest token, at the attempt that it names."""
+        epochs = former.epochs if self.core.epoch in former.epochs else (*former.epochs, self.core.epoch)
+        call.state = replace(former, origin=call.state.origin, epochs=epochs)
 
     def _repeat(self, call: Call, former: CallState, record: Record, now: float) -> None:
         """Send the attempt again to where it is under way, under the same key (docs/wire.md)."""
@@ -272,7 +276,9 @@ class Recovery:
             elif call.ended_at == 0.0:
                 records = self.index.of_call(call.id)
                 former = self._state_of(records)
-                known = [r for r in records if r.from_server and former is not None and r.attempt == former.attempt]
+                if former is not None:
+                    self._inherit(call, former)
+                known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
                 if former is not None and known:
                     self._repeat(call, former, known[-1], now)
                 elif only:  # a record of a target that was given up before: go on waiting
