@@ -118,7 +118,7 @@ class Notifier:
         if self.ended:
             return
         self.owed = more
-        left = max(0, math.ceil(self.expires_at - now))
+        left = max(0, math.ceil(round(self.expires_at - now, 3)))  # never longer than was granted (RFC 6665 4.1.3)
         if self.state != TERMINATED:
             state = f"{self.state};expires={left}"
         elif more:

@@ -267,6 +267,13 @@ def test_a_notifier_owes_a_notify_for_each_subscribe_and_each_change() -> None:
     assert n.refresh(subscribe(expires="1"), 20.0).status == 423
 
 
+def test_a_notify_never_says_more_than_was_granted() -> None:
+    now = 1788.7233511355132  # (now + 600) - now is a little more than 600
+    n = Notifier(granted(), PACKAGES, now)
+    n.notify(now)
+    assert header(n.to_do()[0], "Subscription-State") == "active;expires=600"
+
+
 def test_a_pending_one_is_admitted_later() -> None:
     n = Notifier(granted(), PACKAGES, 0.0, pending=True)
     n.notify(0.0)
