@@ -60,7 +60,18 @@ match = "+*"
 to = ["trunk1"]
 """
 
-SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.21\r\ns=-\r\nc=IN IP4 127.0.0.21\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendrecv\r\n"
+SDP = b"\r\n".join(
+    (
+        b"v=0",
+        b"o=- 1 1 IN IP4 127.0.0.21",
+        b"s=-",
+        b"c=IN IP4 127.0.0.21",
+        b"t=0 0",
+        b"m=audio 4000 RTP/AVP 0",
+        b"a=sendrecv",
+        b"",
+    )
+)
 
 
 def site(trunk: str = "", text: str = SITE) -> Site:
@@ -347,7 +358,7 @@ class Bed:
         host, port = flow.remote
         self.say(response_to(request, status, [f"Contact: <sip:{host}:{port}>", *lines], body, tag), flow)
 
-    # -- short ways ---------------------------------------------------------------------------------------------------
+    # -- short ways -----------------------------------------------------------------------------------------------
 
     def answered_in(self, server: Server | None = None) -> tuple[Request, str]:
         """A call of the carrier, answered and acknowledged: the server's INVITE and the To-tag."""
