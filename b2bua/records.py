@@ -76,6 +76,11 @@ class Record:
         return self.state != "terminated"
 
     @property
+    def talks(self) -> bool:
+        """An answered call, or one that its device has ended with the BYE still to be passed on."""
+        return self.state == "confirmed" or (not self.live and self.has_sent and self.age("answer") is not None)
+
+    @property
     def from_server(self) -> bool:
         """The server sent the INVITE: this is a callee's leg."""
         return self.text("direction") == "initiator"

@@ -305,7 +305,7 @@ class Recovery:
         if record is not None and not records:
             records = [record]
         call = core.calls.get(call_id) if call_id else None
-        talking = [r for r in records if r.state == "confirmed"]
+        talking = [r for r in records if r.talks]
         if call is None:
             if not talking:
                 return None
