@@ -11,11 +11,22 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING, changed, hops, record_of, rings, with_user
+from b2bua.call_state import (
+    DIALING,
+    ENDING,
+    RINGING,
+    ROUTING,
+    TALKING,
+    changed,
+    held_after,
+    hops,
+    record_of,
+    rings,
+    with_user,
+)
 from b2bua.cdr import Cdr, EndedBy
 from b2bua.route import Plan, Refusal
-from b2bua.token import CallState, sign
-from sip import sdp
+from b2bua.token import MOST_CHARACTERS, CallState, sign
 from sip.bridge import ALLOW, PASSED_METHODS, crossing, passable_tag, unsupported
 from sip.dialog import DialogState, called_by, without_tag
 from sip.message import Request, Response
@@ -185,7 +196,6 @@ class Call:
     def _answered_too_late(self, leg: Leg, response: Response, now: float) -> None:
         """The final answer of a target that was given up; a 2xx is to be ended (RFC 3261 section 9.1)."""
         if response.status < 300:
-            leg.acknowledge((), b"", now)
             self.hang_up(leg, "SIP;cause=487", now)
         elif leg is self.b:
             self._forget(now)
@@ -207,7 +217,7 @@ class Call:
         line = response.get("line")
         changes: dict[str, Any] = {}
         if line and self.state.callee_agent and line != self.state.callee_line:
-            changes["callee_line"] = line[:80]
+            changes["callee_line"] = line[:MOST_CHARACTERS]
         if not self.state.ringing and rings(response.status):
             changes["ringing"] = now + self.core.wall_offset
         if changes:
@@ -218,11 +228,10 @@ class Call:
         self.phase = TALKING
         self.generation += 1  # no more "no answer"
         line = response.get("line") or self.state.callee_line
-        self._update(answered=now + self.core.wall_offset, callee_line=line[:80], plan="")
+        self._update(answered=now + self.core.wall_offset, callee_line=line[:MOST_CHARACTERS], plan="")
         self._pass_up(response, now, True)
         self.request = self.plan = None
         if self.a is None or self.a.ended:  # the caller is gone for good
-            leg.acknowledge((), b"", now)
             self.hang_up(leg, "SIP;cause=487", now)
 
     def _pass_up(self, response: Response, now: float, with_token: bool) -> None:
@@ -314,6 +323,11 @@ class Call:
                     lines += self._token_lines(agent)
             other.acknowledge(lines, ack.body, now)
 
+    def _pay_ack(self, leg: Leg, now: float) -> None:
+        """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
+        if leg.owes_ack:
+            leg.acknowledge(self.core.reign.site_lines if self._agent_of(leg) else (), b"", now)
+
     def unacknowledged(self, leg: Leg, now: float) -> None:
         """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended."""
         self.release('SIP;cause=408;text="No ACK"', now)
@@ -333,14 +347,17 @@ class Call:
         other = self._other(leg)
         if other is None and self._wait(lambda then: self._bye(leg, transaction, request, then), leg, now):
             return
-        self.finish(200, "caller" if leg is self.a else "callee", now, request.get("reason") or "")
+        early = not leg.established
+        self.cancelled = self.cancelled or early
+        by: EndedBy = "caller" if leg is self.a else "callee"
+        self.finish(487 if early else 200, by, now, request.get("reason") or "")
         if other is not None and other.established and not other.ended:
+            self._pay_ack(other, now)
             lines = self._onward(leg, other, transaction, request)
             other.send("BYE", lines, request.body, now, transaction, hops(request))
             return
         self._reply(leg, transaction, 200, now)
         if other is not None and other.inviting is not None:
-            self.cancelled = True
             other.cancel(now)
         else:
             self._forget(now)
@@ -378,24 +395,12 @@ class Call:
         if other is not None and self._agent_of(other) and (origin := response.get("call-origin")) is not None:
             lines.append(f"Call-Origin: {origin}")
         if method == "INVITE" and status // 100 == 2:
-            self._note_hold(leg, asked, response)
+            offer = asked.request.body if asked.request is not None else b""
+            self.held = held_after(self.held, "b" if leg is self.a else "a", offer, response.body)
         if other is None:
             self.core.stack.reply(asked, status, now, response.reason, lines, response.body)
         else:
             other.reply(asked, status, now, response.reason, lines, response.body)
-
-    def _note_hold(self, leg: Leg, asked: ServerTransaction, response: Response) -> None:
-        """Who holds after a re-INVITE, by the directions of its SDP (RFC 3264 section 8.4)."""
-        offer = asked.request.body if asked.request is not None else b""
-        asking, answering = ("b", "a") if leg is self.a else ("a", "b")
-        held = set(self.held)
-        for side, body in ((asking, offer), (answering, response.body)):
-            if body:
-                try:
-                    (held.add if sdp.is_hold(body) else held.discard)(side)
-                except sdp.SdpError:
-                    continue
-        self.held = "".join(sorted(held))
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -418,6 +423,7 @@ class Call:
 
     def hang_up(self, leg: Leg, reason: str, now: float) -> None:
         """Send BYE on one leg."""
+        self._pay_ack(leg, now)
         lines = [f"Reason: {reason}"]
         if self._agent_of(leg):
             lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.reign.site_lines]

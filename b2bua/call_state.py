@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.cdr import Cdr, EndedBy, Result
 from b2bua.token import CallState
+from sip import sdp
 from sip.message import Request
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ def changed(state: CallState, **changes: Any) -> CallState:
     values = {name: getattr(state, name) for name in _FIELDS}  # a third of the time of dataclasses.replace
     values.update(changes, counter=state.counter + 1)
     return CallState(**values)
+
+
+def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:
+    """Who holds after a re-INVITE from the side ``asking``, by the directions of its SDP (RFC 3264 section 8.4)."""
+    sides = set(held)
+    for side, body in ((asking, offer), ("a" if asking == "b" else "b", answer)):
+        if body:
+            try:
+                (sides.add if sdp.is_hold(body) else sides.discard)(side)
+            except sdp.SdpError:
+                continue
+    return "".join(sorted(sides))
 
 
 def rings(status: int) -> bool:

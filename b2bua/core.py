@@ -21,7 +21,7 @@ from b2bua.recovery import Recovery
 from b2bua.reign import Reign
 from b2bua.route import PRIORITIES, Attempt, LineLoad, Load, Router, Target
 from b2bua.takeovers import Takeovers
-from b2bua.token import CallState, call_id_of
+from b2bua.token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.trunks import Place, Trunks
 from heartbeat.console_view import Rates
 from heartbeat.member import Member
@@ -341,12 +341,12 @@ class Core:
             self,
             CallState(
                 call_id,
-                origin=f"{origin};{request.branch}",
-                caller=caller[:64],
-                callee=called[:64],
-                caller_line=line[:80],
+                origin=origin_of(origin, request.branch),
+                caller=caller[:MOST_CHARACTERS],
+                callee=called[:MOST_CHARACTERS],
+                caller_line=line[:MOST_CHARACTERS],
                 caller_agent=agent,
-                caller_dialog=request.call_id,
+                caller_dialog=request.call_id if agent else "",
                 started=now + self.wall_offset,
                 session_id=(request.get("session-id") or "")[:32],
                 epochs=(self.epoch,),

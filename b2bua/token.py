@@ -19,6 +19,11 @@ VERSION: Final = "1"
 LONGEST: Final = 1024
 """Bytes of a token; longer ones are not believed."""
 
+MOST_CHARACTERS: Final = 65
+"""Of a number or a line in a state: one more than routing takes, so that it sees when a number is too long."""
+LONGEST_BRANCH: Final = 64
+MOST_EPOCHS: Final = 8
+"""Epochs remembered of a call, the last ones."""
 _MAC_BYTES: Final = 16
 
 
@@ -61,12 +66,28 @@ def call_id_of(origin: str, dialog_call_id: str) -> str:
     return blake2b(f"{origin} {dialog_call_id}".encode(), digest_size=12, person=b"holdfast-call").hexdigest()
 
 
+def origin_of(node: str, branch: str) -> str:
+    """The first two parts of an origin key; a branch of a device that is too long for it is hashed."""
+    if len(branch) > LONGEST_BRANCH:
+        branch = blake2b(branch.encode("latin-1"), digest_size=16).hexdigest()
+    return f"{node};{branch}"
+
+
 def sign(state: CallState, key: bytes) -> str:
-    """The token for a state (some 5 microseconds)."""
+    """The token for a state (some 5 microseconds). Of a plan that is too long the last targets are left out."""
+    token = _signed(state, state.plan, key)
+    plan = state.plan
+    while len(token) > LONGEST and plan:
+        plan = plan.rpartition(";")[0]
+        token = _signed(state, plan, key)
+    return token
+
+
+def _signed(state: CallState, plan: str, key: bytes) -> str:
     values = [
         state.origin,
         state.attempt,
-        state.plan,
+        plan,
         state.caller,
         state.callee,
         state.caller_line,
@@ -79,7 +100,7 @@ def sign(state: CallState, key: bytes) -> str:
         round(state.ringing, 3),
         round(state.answered, 3),
         state.session_id,
-        state.epochs,
+        state.epochs[-MOST_EPOCHS:],
     ]
     payload = urlsafe_b64encode(_encode(values).encode()).decode()
     text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"

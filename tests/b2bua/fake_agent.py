@@ -1,0 +1,272 @@
+"""An agent of the site made by hand: it proves itself, votes, obeys, hands over lists, recognises repeats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from heartbeat import carriage
+from heartbeat.beat import OPEN
+from heartbeat.decision import Persist, Tell
+from heartbeat.fence import Fence
+from heartbeat.opening import Caller
+from heartbeat.proof import Proof
+from heartbeat.vote import Kept
+from sip.dialog import bare_uri, contact_uri
+from sip.message import Message, Request, Response
+from sip.message import parse as parse_message
+from sip.rim import Flow
+from tests.b2bua.fake import SDP, Bench, Peer, Side
+
+
+class FakeAgent(Peer):
+    """An agent of the site: it proves itself, votes, obeys, hands over what it is told to hand over."""
+
+    transport = "TCP"
+
+    def __init__(self, bench: Bench, name: str, line: str, fence: Fence | None = None, port: int = 40001) -> None:
+        super().__init__(bench, name, "127.0.0.1", port)
+        self.line = line
+        site = bench.site
+        self.fence = fence or Fence(name, site.membership(name), Kept(boot=1, mute=False), bench.now)
+        self.keys = site.membership(name).keys
+        self.records: list[dict[str, Any]] = []
+        """What its lists hold."""
+        self.lines: list[dict[str, Any]] = [{"line": line, "in-service": True}]
+        self.silent = False
+        """SUBSCRIBEs are answered, lists are held back until :meth:`notify`."""
+        self.asked: list[tuple[str, dict[str, Any], Request]] = []
+        """SUBSCRIBEs: purpose, body, request."""
+        self.notified: list[int] = []
+        """What NOTIFYs were answered."""
+        self.repeats: list[Request] = []
+        self.origins: dict[str, tuple[Side, list[bytes]]] = {}
+        self.caller: Caller | None = None
+        self.connected = False
+        self._conversations = 0
+
+    # the connection
+
+    def connect(self) -> FakeAgent:
+        """Open a connection and prove ourselves."""
+        bench = self.bench
+        self._conversations += 1
+        self.port += 10
+        local = _local(bench)
+        self.flow = Flow("tcp", f"{local}#{self.name}-{self._conversations}", (self.host, self.port))
+        bench.agents[self.flow] = self
+        bench.core.flow_changed(self.flow, "open", bench.now)
+        self.caller = Caller(bench.core.node, "ab" * 16)
+        self.tell(self.caller.hello(self.fence.stamp(bench.core.node, bench.now)))
+        assert self.connected
+        return self
+
+    def disconnect(self) -> None:
+        bench = self.bench
+        self.connected = False
+        del bench.agents[self.flow]
+        bench.core.flow_changed(self.flow, "lost", bench.now)
+        bench.pump()
+
+    def tell(self, beat: Any) -> None:
+        """A signed OPTIONS."""
+        self.branches += 1
+        via = f"Via: SIP/2.0/TCP {self.host}:{self.port};branch=z9hG4bKb{self.branches}"
+        address = ("127.0.0.1", 5161)
+        self.send(carriage.request(beat, self.keys[0], via, address, f"open-{self.port}", self.branches))
+
+    def line_lines(self, side: Side) -> Sequence[str]:
+        return (f"Line: {self.line}/{self.sides.index(side) + 1}",)
+
+    def call(
+        self,
+        number: str,
+        body: bytes = SDP,
+        lines: Iterable[str] = (),
+        caller: str = "caller",
+        call_id: str = "",
+        uri: str = "",
+    ) -> Side:
+        more = [*lines, f"Line: {self.line}/{len(self.sides) + 1}"]
+        return super().call(number, body, more, caller, call_id, uri)
+
+    # what comes
+
+    def receive(self, data: bytes) -> None:
+        message = parse_message(data)
+        if message.cseq_method == "OPTIONS" and "heartbeat" in message:
+            self._beat(message)
+        elif isinstance(message, Request) and message.method == "SUBSCRIBE":
+            self._subscribed(message)
+        elif isinstance(message, Response) and message.cseq_method == "NOTIFY":
+            self.notified.append(message.status)
+        elif isinstance(message, Request) and not self._obeys(message):
+            self._refuse(message)
+        elif isinstance(message, Request) and (origin := message.get("call-origin")) in self.origins:
+            self._recognised(message, str(origin))
+        else:
+            super().receive(data)
+            if isinstance(message, Request) and (origin := message.get("call-origin")) is not None:
+                side = self.by_call_id[message.call_id]
+                self.origins[origin] = (side, side.answers.setdefault(origin, []))
+
+    def _obeys(self, request: Request) -> bool:
+        if request.method == "ACK" or not self.fence.obeyed.node:
+            return True
+        said = dict(re.findall(r"(\w+)=([^;\s]+)", request.get("heartbeat") or ""))
+        return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
+
+    def _refuse(self, request: Request) -> None:
+        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), **self.fence._heard(self.bench.now))
+        line = carriage.header(beat, self.keys[0], request.method, request.call_id, request.cseq)
+        Side(self, request.call_id, "x", "", "", "").answer(request, 403, (line,))
+
+    def _recognised(self, request: Request, origin: str) -> None:
+        """A repeat by another server: its transaction takes the place of the old one (docs/wire.md)."""
+        side, answers = self.origins[origin]
+        self.repeats.append(request)
+        if request.method == "INVITE" and not request.to_tag:
+            self.by_call_id[request.call_id] = side
+            side.call_id = request.call_id
+            side.other, _, side.other_tag = (request.get("from") or "").rpartition(";tag=")
+            side.target = contact_uri(request)
+            side.invite, side.seen = request, request.cseq
+        if token := request.get("call-state"):
+            side.token = token
+        final = [data for data in answers if not data.startswith(b"SIP/2.0 1")]
+        for data in final[-1:] or list(answers):
+            self.send(_for(request, data))
+
+    def _beat(self, message: Message) -> None:
+        assert isinstance(message, Request | Response)
+        bench, fence = self.bench, self.fence
+        beat = carriage.beat_in(message, self.keys)
+        if beat.kind == OPEN:
+            assert self.caller is not None
+            again = self.caller.answered(beat, fence.stamp(beat.node, bench.now))
+            fence.opened(beat)
+            if again is not None:
+                self.tell(again)
+            else:
+                self.connected = True
+            return
+        assert isinstance(message, Request)
+        fence.receive(beat, bench.core.node, bench.now)
+        self._fence_acts(message)
+
+    def _fence_acts(self, request: Request | None) -> None:
+        for _ in range(4):
+            for action in self.fence.to_do():
+                if isinstance(action, Persist):
+                    self.fence.persisted(action.kept, self.bench.now)
+                elif isinstance(action, Tell) and request is not None:
+                    self.send(carriage.answer(request, action.beat, self.keys[0]))
+
+    # lists
+
+    def _subscribed(self, request: Request) -> None:
+        purpose = (request.get("event") or "").partition("purpose=")[2]
+        body = json.loads(request.body) if request.body else {}
+        self.asked.append((purpose, body, request))
+        if "proof" in body:
+            fault = self.fence.offer(Proof.parse(body["proof"]), self.bench.now)
+            self._fence_acts(None)
+            if fault or not self.fence.obeys(self.bench.core.node, body["epoch"]):
+                self._refuse(request)
+                return
+        side = Side(self, request.call_id, f"s{len(self.asked)}", "", "", "")
+        side.answer(request, 200, (f"Expires: {request.get('expires')}",))
+        if not self.silent:
+            self.notify(len(self.asked) - 1)
+
+    def notify(
+        self,
+        which: int = -1,
+        records: list[dict[str, Any]] | None = None,
+        complete: bool = True,
+        raw: bytes | None = None,
+    ) -> int:
+        """A part of the list for the SUBSCRIBE of that number; what it was answered."""
+        purpose, wanted, request = self.asked[which]
+        if records is None:
+            records = self.records
+            if "call-id" in wanted:
+                records = [each for each in records if each["call-id"] == wanted["call-id"]]
+        body = raw if raw is not None else self.list_of(records, complete)
+        state = "terminated;reason=timeout" if request.get("expires") == "0" else "active;expires=3600"
+        cseq = 1 + len(self.notified)
+        head = [
+            f"NOTIFY {contact_uri(request)} SIP/2.0",
+            f"Via: SIP/2.0/TCP {self.host}:{self.port};branch=z9hG4bKn{self.port}-{which % 1000}-{cseq}",
+            f"From: {request.get('to')};tag=s{which % len(self.asked) + 1}",
+            f"To: {request.get('from')}",
+            f"Call-ID: {request.call_id}",
+            f"CSeq: {cseq} NOTIFY",
+            f"Event: line-dialog;purpose={purpose}",
+            f"Subscription-State: {state}",
+            "Content-Type: application/line-dialog+json-seq",
+            f"Content-Length: {len(body)}\r\n\r\n",
+        ]
+        before = len(self.notified)
+        self.send("\r\n".join(head).encode() + body)
+        return self.notified[-1] if len(self.notified) > before else 0
+
+    def list_of(self, records: list[dict[str, Any]], complete: bool = True) -> bytes:
+        fence = self.fence
+        head = {
+            "site": self.bench.site.name,
+            "agent": self.name,
+            "boot": 1,
+            "epoch": fence.epoch,
+            "version": 1,
+            "part": 1,
+            "complete": complete,
+        }
+        return b"".join(b"\x1e" + _json(each) + b"\n" for each in (head, *self.lines, *records))
+
+
+def _local(bench: Bench) -> str:
+    at = bench.core.server.listen[0]
+    return f"{at.host}:{at.port}"
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _for(request: Request, data: bytes) -> bytes:
+    """An answer given before, as the answer to a repeat."""
+    response = parse_message(data)
+    response.remove("via")
+    response.set("from", f"From: {request.get('from')}")
+    response.set("call-id", f"Call-ID: {request.call_id}")
+    response.set("cseq", f"CSeq: {request.get('cseq')}")
+    for value in request.all("via"):
+        response.names.insert(0, "via")
+        response.lines.insert(0, f"Via: {value}")
+    return response.to_bytes()
+
+
+def record(side: Side, state: str = "confirmed", **more: Any) -> dict[str, Any]:
+    """What an agent hands over of one dialog, seen from the server (docs/wire.md)."""
+    recipient = side.outgoing
+    return {
+        "call-id": side.call_id,
+        "local-tag": side.other_tag,
+        "call-state": side.token,
+        "state": state,
+        "remote-tag": side.tag,
+        "direction": "recipient" if recipient else "initiator",
+        "local": side.other,
+        "remote": side.own,
+        "target": bare_uri(side.peer.contact),
+        "cseq": {"local": side.seen, "remote": side.cseq},
+        **more,
+    }
+
+
+def text_of(message: Message) -> str:
+    """A message as records hold it."""
+    return message.to_bytes().decode("latin-1")
