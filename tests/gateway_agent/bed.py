@@ -17,7 +17,6 @@ from heartbeat.opening import Callee
 from heartbeat.proof import Proof, VoterList, sign_grant
 from heartbeat.site import Site, parse
 from heartbeat.vote import Kept
-from sip.bridge import crossing
 from sip.message import Message, Request, Response
 from sip.message import parse as parse_message
 from sip.rim import Close, Flow, Open, Resolve, Send, Store
@@ -400,5 +399,3 @@ def response_to(request: Request, status: int, lines: Sequence[str], body: bytes
     ]
     return "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
-
-__all__ = ["ALICE", "CARRIER", "SDP", "Bed", "Server", "crossing", "proof_of"]
