@@ -169,7 +169,7 @@ class Reign:
         """Do what the member wants, and live by what it decided."""
         self.last_now = now
         member = self.member
-        if not self.serving and member.known.holder:
+        if not self.serving and member.known.holder not in ("", self.core.node):
             self._former = member.known.holder
         while True:
             for action in member.to_do():

@@ -31,6 +31,7 @@ class Takeover:
     new: str
     because: str
     decided_at: float
+    """When the epoch was won: proved and on disk."""
     suspected_at: float | None = None
     granted_at: float | None = None
     active_at: float | None = None
@@ -47,20 +48,17 @@ class Takeovers:
         self._all: list[Takeover] = []
         self._evidence: list[v.Evidence] = []
         self._suspected_at: float | None = None
-        self._decided_at: float | None = None
 
     def seen(self, decision: Decision) -> None:
         """Gather what leads to a takeover, and note it when it is won."""
         if decision.what is What.ALIVE:
             self._evidence.clear()
-            self._suspected_at = self._decided_at = None
+            self._suspected_at = None
         elif decision.what in _EVIDENCE:
             self._evidence.append({"at": decision.at, "by": self._core.node, "text": decision.because})
             del self._evidence[:-50]
             if decision.what is What.SUSPECT:
                 self._suspected_at = decision.at
-            elif decision.what in (What.DEAD, What.LEFT, What.READY, What.TAKING_OVER) and self._decided_at is None:
-                self._decided_at = decision.at
 
     def began(self, decision: Decision, old: str, kind: Kind) -> None:
         """An epoch was won."""
@@ -72,7 +70,7 @@ class Takeovers:
                 old,
                 self._core.node,
                 decision.because,
-                self._decided_at or decision.at,
+                decision.at,
                 self._suspected_at,
                 decision.at,
                 None,
@@ -82,7 +80,7 @@ class Takeovers:
         )
         del self._all[:-MOST]
         self._evidence.clear()
-        self._suspected_at = self._decided_at = None
+        self._suspected_at = None
 
     def served(self, now: float) -> None:
         """The lists of all agents reached are complete."""
