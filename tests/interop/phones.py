@@ -53,7 +53,7 @@ class Phone:
         )
         if password is not None:
             self.ask(self.core.register, line)
-            until(lambda: self.told("registered", line), 10, f"{user} does not register: {self.events}")
+            until(lambda: self.told("registered", line), 10, lambda: f"{user} does not register: {self.events}")
         return line
 
     def call(self, line: Line, number: str) -> Call:

@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 KEY = "a key of the interop tests"
 
 
-def until(holds: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
-    """Wait for something to come true; its value. Raises ``AssertionError`` when it does not."""
+def until(holds: Callable[[], Any], seconds: float, what: str | Callable[[], str], every: float = 0.05) -> Any:
+    """Wait for something to come true; its value. Raises ``AssertionError`` with ``what`` when it does not."""
     end = time.monotonic() + seconds
     while not (value := holds()):
-        assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
         time.sleep(every)
     return value
 
@@ -105,7 +105,8 @@ class Program:
 class Site:
     """Two servers and two agents. Addresses: servers .1 and .2, agents .11 and .12; devices are the tests' own.
 
-    ``lines`` is the part of the site file that tells lines and routes. ``prefix`` is put before each command.
+    ``lines`` is the part of the site file that tells lines and routes, ``timing`` more lines of that table.
+    ``prefix`` is put before each command.
     """
 
     def __init__(
@@ -116,14 +117,14 @@ class Site:
         *,
         secrets: Mapping[str, str] | None = None,
         interval: float = 0.2,
-        extra: str = "",
+        timing: str = "",
         prefix: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.net = net
         self.path = directory / "site.toml"
-        self.path.write_text(_HEAD.format(net=net, interval=interval, dir=directory, extra=extra) + lines)
+        self.path.write_text(_HEAD.format(net=net, interval=interval, timing=timing, dir=directory) + lines)
         environment = {"HOLDFAST_TEST_KEY": KEY, "HOLDFAST_DEBUG": "1", **(secrets or {})}
         self.programs: dict[str, Program] = {}
         for name, package, option in (
@@ -143,9 +144,10 @@ class Site:
 
     def start(self, seconds: float = 20.0) -> None:
         """All four, the main first; returns when it is active and reaches both agents, and the stand-by stands by."""
+        self.command("init")
         for program in self.programs.values():
             program.start()
-        until(self.ready, seconds, f"the site did not come up\n{self.words()}")
+        until(self.ready, seconds, lambda: f"the site did not come up\n{self.words()}")
 
     def ready(self) -> bool:
         """The main serves and all is well."""
@@ -181,15 +183,17 @@ class Site:
     def idle(self, *names: str) -> bool:
         return all(self.calls(name) == 0 for name in names)
 
-    def records(self) -> list[dict[str, Any]]:
-        """The call records of both servers, merged by ``b2bua cdrs``."""
-        done = subprocess.run(
-            [
-                sys.executable, "-c", "from b2bua.cli import main; main()",
-                "cdrs", "--site", str(self.path), "--format", "json", "--all",
-            ],
+    def command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """``b2bua`` with these words."""
+        program = [sys.executable, "-c", "from b2bua.cli import main; main()", words[0], "--site", str(self.path)]
+        return subprocess.run(
+            [*program, *words[1:]],
             capture_output=True, env=self["m1"].environment, cwd=ROOT, timeout=30, check=False,
         )  # fmt: skip
+
+    def records(self) -> list[dict[str, Any]]:
+        """The call records of both servers, merged by ``b2bua cdrs``."""
+        done = self.command("cdrs", "--format", "json", "--all")
         assert done.returncode in (0, 1), done.stderr.decode()  # 1: a server wrote none yet
         found: list[dict[str, Any]] = json.loads(done.stdout)["cdrs"]
         return found
@@ -216,6 +220,7 @@ realm = "interop.test"
 [timing]
 interval = {interval}
 slow_interval = 1
+{timing}
 [servers.m1]
 role = "main"
 listen = "tcp:{net}1:5161"
@@ -240,5 +245,4 @@ sip = ["udp:{net}12:5060", "tcp:{net}12:5060"]
 api = "unix:{dir}/gw2.sock"
 state = "{dir}/state"
 rtp = {{ address = "{net}12", ports = [20000, 20999] }}
-{extra}
 """

@@ -51,12 +51,16 @@ def run(net: str, directory: Path, blow: Callable[[Site], None], after: Callable
         traffic.wait_until_busy()
         at = time_of_day()
         blow(site)
-        until(lambda: site[serves].view().get("state") == "active", 15, f"{serves} does not serve\n{site.words()}")
+        until(
+            lambda: site[serves].view().get("state") == "active",
+            15,
+            lambda: f"{serves} does not serve\n{site.words()}",
+        )
         traffic.go_on()
         after(site)
         devices = traffic.finish()
         arrived = first_invites(traffic, at, at + 2.0)
-        until(lambda: site.idle(serves, "gw1", "gw2"), 5, f"calls are left over\n{site.words()}")
+        until(lambda: site.idle(serves, "gw1", "gw2"), 5, lambda: f"calls are left over\n{site.words()}")
         records = site.records()
         assert not site.bugs()
     return Run(devices, records, arrived)
@@ -138,6 +142,6 @@ def test_main_is_cut_off_and_returns(net: str, quiet: Run, tmp_path: Path) -> No
 
 
 def stands_by(site: Site) -> None:
-    until(lambda: site["m1"].view().get("state") == "standby", 15, f"m1 does not stand by\n{site.words()}")
+    until(lambda: site["m1"].view().get("state") == "standby", 15, lambda: f"m1 does not stand by\n{site.words()}")
     time.sleep(0.5)
     assert site["m2"].view()["state"] == "active"

@@ -130,7 +130,7 @@ class Traffic:
         come = until(
             lambda: self.bobs.told("incoming", self.bob)[before:],
             5,
-            f"alice's call does not come: {self.alices.events}",
+            lambda: f"alice's call does not come: {self.alices.events}",
         )
         there = come[0].call
         assert there is not None
