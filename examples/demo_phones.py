@@ -1,0 +1,495 @@
+"""The devices of the demo, in a process of their own: python -m examples.demo_phones, told what to do by the demo.
+
+It reads orders from stdin and writes what came of them to stdout, both as lines of JSON. The orders come in this
+order: ``set up``, ``attempt``, ``crash``, ``finish``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from examples.demo_plan import PASSWORD, PHONES, Layout, Plan, Script
+from examples.rtp import RtpReport
+from examples.softphone import SocketPhone
+from examples.softphone_call import ENDED, TALKING, Call, Event, Policy
+from sip.clock import boottime
+from sip.loop import run
+
+WINDOW: Final = 48
+"""Calls that are set up, or ended, at the same time."""
+PATIENCE: Final = 40.0
+"""Seconds without any progress after which a phase is over: longer than any timer of SIP; in the small demo a
+quarter of it."""
+SETTLING: Final = 1.5
+"""Seconds to wait for messages that nobody expects."""
+MOST_PROBLEMS: Final = 20
+
+
+class Pair:
+    """Both ends of one call."""
+
+    __slots__ = ("asked_at", "callee", "caller", "failed", "script", "served_at", "step")
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.caller: Call | None = None
+        self.callee: Call | None = None
+        self.step: Step = _nothing
+        """What the phase under way makes of an event of this call."""
+        self.asked_at = 0.0
+        self.served_at = 0.0
+        self.failed = ""
+
+    def side(self, side: str) -> Call | None:
+        return self.caller if side == "caller" else self.callee
+
+    @property
+    def stands(self) -> bool:
+        """Whether both ends are in the state that the script wants before the crash."""
+        a, b = self.caller, self.callee
+        if a is None or b is None or self.failed:
+            return False
+        if self.script.kind == "ringing":
+            return a.state is not ENDED and b.state is not ENDED
+        return a.state is TALKING and b.state is TALKING
+
+    @property
+    def over(self) -> bool:
+        return self.caller is None or (
+            self.caller.state is ENDED and (self.callee is None or self.callee.state is ENDED)
+        )
+
+
+Step = Callable[[Pair, Event, float], bool]
+"""Reacts to an event; true when the phase is through with this call."""
+
+
+def _nothing(pair: Pair, event: Event, now: float) -> bool:
+    return False
+
+
+class Devices:
+    """All devices of one kind: with audio, or without."""
+
+    def __init__(self, plan: Plan, layout: Layout, audio: bool, say: Callable[[dict[str, Any]], None]) -> None:
+        self.plan = plan
+        self.audio = audio
+        self.phone = SocketPhone(layout.devices(audio), speaks=lambda line: audio, on_event=self._happened)
+        self.core = self.phone.core
+        self.pairs: dict[str, Pair] = {}
+        """By the id of the script."""
+        self.expected: dict[tuple[str, str], Counter[str]] = {}
+        """What a device of a sort of call hears when nothing dies, by sort and side."""
+        self.attempts: list[Pair] = []
+        self._patience = PATIENCE / 4 if plan.small else PATIENCE
+        self._say = say
+        self._pending: dict[str, Pair] = {}
+        self._moved = asyncio.Event()
+        self._attempting: asyncio.Task[None] | None = None
+        self._add_lines(layout)
+
+    def _add_lines(self, layout: Layout) -> None:
+        ring = Policy(ring_after=0.0)
+        if self.plan.small:
+            for index, name in enumerate(PHONES):
+                agent = (layout.agent(index % 2), 5060)
+                self.core.add_line(name, agent, domain="demo", policy=ring, password=PASSWORD)
+            return
+        for index in range(self.plan.agents):
+            name = f"{'a' if self.audio else 'd'}{index}"
+            self.core.add_line(name, (layout.agent(index), 5060), policy=ring)
+        self.core.add_line("*", (layout.agent(0), 5060), policy=ring)
+
+    # -- the orders -----------------------------------------------------------------------------------------------
+
+    async def set_up(self) -> dict[str, Any]:
+        """Register; place one call of each sort to see what it brings; then all that are to stand."""
+        if self.plan.small:
+            for line in self.core.lines.values():
+                self.phone.pump.ask(self.core.register, line)
+            await self._until(lambda: all(line.registration.registered for line in self._registering()), 10.0)
+        await self._learn()
+        # The phones' own clocks and tables are set: what comes now counts.
+        began_at = boottime()
+        scripts = [script for script in self.plan.standing() if script.audio == self.audio]
+        await self._through(map(self._pair, scripts), self._place, _standing_step, "set up", len(scripts))
+        standing = sum(pair.stands for pair in self.pairs.values())
+        return {"standing": standing, "took": boottime() - began_at, "problems": self._problems()}
+
+    def _registering(self) -> Iterator[Any]:
+        return (line for line in self.core.lines.values() if line.user != "*")
+
+    async def _learn(self) -> None:
+        pairs = [self._pair(script, "r") for script in self.plan.references(self.audio)]
+        if not pairs:
+            return
+        await self._through(iter(pairs), self._place, _standing_step, "", len(pairs))
+        self._ask(pairs)
+        await self._until(lambda: all(p.served_at for p in pairs if p.script.sampled), 5.0)
+        await self._through(iter(pairs), self._begin_end, _ending_step, "", len(pairs))
+        await asyncio.sleep(SETTLING)
+        for pair in pairs:
+            if pair.failed or not pair.over:
+                raise SystemExit(f"{pair.script.sort}: {pair.failed or _where(pair)}, although nothing had been killed")
+            for side in ("caller", "callee"):
+                call = pair.side(side)
+                assert call is not None
+                self.expected[pair.script.sort, side] = heard(call)
+            del self.pairs["r" + pair.script.id]
+        self.phone.reports.clear()
+
+    def attempt(self, rate: float) -> dict[str, Any]:
+        """Place new calls from now on, so many a second."""
+        if rate:
+            self._attempting = asyncio.get_running_loop().create_task(self._attempt(rate))
+        return {}
+
+    async def _attempt(self, rate: float) -> None:
+        began_at = boottime()
+        while True:
+            due = int((boottime() - began_at) * rate)
+            while len(self.attempts) < due:
+                self._attempt_one()
+            await asyncio.sleep(max(0.005, 0.5 / rate))
+
+    def _attempt_one(self) -> None:
+        pair = self._pair(self.plan.attempt(len(self.attempts)))
+        pair.step = _attempt_step
+        self.attempts.append(pair)
+        self.phone.pump.ask(lambda now: self._place(pair, now))
+
+    async def crash(self) -> dict[str, Any]:
+        """The server was killed: send a request of each call of the sample, and wait until all have come out."""
+        sample = [pair for pair in self.pairs.values() if pair.script.sampled and pair.stands]
+        self._ask(sample)
+        if self.plan.small:
+            self._attempt_one()
+        done = 0
+        while done < len(sample) and (
+            await self._until(lambda: sum(1 for pair in sample if pair.served_at) > done, self._patience)
+        ):
+            done = sum(1 for pair in sample if pair.served_at)
+            self._say({"progress": "served", "done": done, "of": len(sample)})
+        served = [(pair.script.kind, pair.served_at - pair.asked_at, pair.served_at) for pair in sample if pair.served_at]
+        missing = [pair.script.id for pair in sample if not pair.served_at]
+        return {"sample": len(sample), "served": served, "missing": missing}
+
+    def _ask(self, pairs: Iterable[Pair]) -> None:
+        """INFO from the caller of each sampled call; a ringing one is answered."""
+        def ask(now: float) -> None:
+            for pair in pairs:
+                script = pair.script
+                if not script.sampled or pair.caller is None or pair.callee is None:
+                    continue
+                pair.asked_at = now
+                pair.step = _sample_step
+                if script.kind == "ringing":
+                    self.core.answer(pair.callee, now)
+                else:
+                    self.core.info(pair.caller, "5", now)
+
+        self.phone.pump.ask(ask)
+
+    async def finish(self) -> dict[str, Any]:
+        """Attempts end; what is held is resumed, what rings is answered, and all are hung up, from both sides."""
+        if self._attempting is not None:
+            self._attempting.cancel()
+        await self._until(lambda: all(pair.over or pair.failed for pair in self.attempts), 15.0)
+        pairs = [pair for pair in self.pairs.values() if pair.script.kind != "attempt"]
+        living = [pair for pair in pairs if pair.stands]
+        await self._through(iter(living), self._begin_end, _ending_step, "ended", len(living))
+        await asyncio.sleep(SETTLING)
+        return self._tally(pairs)
+
+    # -- phases -----------------------------------------------------------------------------------------------------
+
+    def _pair(self, script: Script, prefix: str = "") -> Pair:
+        pair = self.pairs[prefix + script.id] = Pair(script)
+        return pair
+
+    async def _through(
+        self, pairs: Iterator[Pair], begin: Callable[[Pair, float], bool], step: Step, word: str, count: int
+    ) -> None:
+        """Take each call through a phase, some at a time; those that stand still for too long are left behind."""
+        self._pending.clear()
+        done, told_at = 0, 0.0
+        while True:
+            while len(self._pending) < WINDOW and (pair := next(pairs, None)) is not None:
+                pair.step = step
+                self._pending[pair.script.id] = pair
+                if self.phone.pump.ask(lambda now, pair=pair: begin(pair, now)):  # type: ignore[misc]
+                    self._pending.pop(pair.script.id, None)
+                    done += 1
+            if not self._pending:
+                break
+            before = len(self._pending)
+            if not await self._until(lambda: len(self._pending) < before, self._patience):
+                for pair in self._pending.values():
+                    pair.failed = pair.failed or f"nothing more came ({word or 'learning'}): {_where(pair)}"
+                break
+            done += before - len(self._pending)
+            if word and boottime() - told_at > 0.25:
+                told_at = boottime()
+                self._say({"progress": word, "done": done, "of": count})
+        if word:
+            self._say({"progress": word, "done": done, "of": count})
+
+    async def _until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something holds, looked at after each event; false when ``seconds`` pass."""
+        end_at = boottime() + seconds
+        while not holds():
+            self._moved.clear()
+            left = end_at - boottime()
+            if left <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self._moved.wait(), left)
+            except TimeoutError:
+                return holds()
+        return True
+
+    def _place(self, pair: Pair, now: float) -> bool:
+        """Begin a call. Its Subject tells the other end which one it is."""
+        script = pair.script
+        name = next(name for name in ("r" + script.id, script.id) if self.pairs.get(name) is pair)
+        pair.caller = self.core.call(self.core.lines[script.caller], script.number, now, subject=name)
+        return False
+
+    def _begin_end(self, pair: Pair, now: float) -> bool:
+        """The first step towards the end of a call."""
+        if pair.over:
+            return True
+        script = pair.script
+        holder, hangs = pair.side(script.holder), pair.side(script.ends)
+        assert pair.callee is not None and holder is not None and hangs is not None
+        if script.kind == "held":
+            self.core.resume(holder, now)
+        elif script.kind == "ringing" and pair.callee.state is not TALKING:
+            self.core.answer(pair.callee, now)
+        else:
+            self.core.bye(hangs, now)
+        return False
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _happened(self, event: Event) -> None:
+        call = event.call
+        if call is None or not call.subject:
+            self._moved.set()
+            return
+        pair = self.pairs.get(call.subject)
+        if pair is None:
+            return
+        if event.kind == "incoming":
+            pair.callee = call
+        elif event.kind == "failed":
+            pair.failed = pair.failed or f"failed with {event.detail}"
+        if pair.step(pair, event, event.at) or pair.failed:
+            self._pending.pop(pair.script.id, None)
+            self._moved.set()
+
+    # -- the reckoning ------------------------------------------------------------------------------------------------
+
+    def _tally(self, pairs: list[Pair]) -> dict[str, Any]:
+        kept = sum(self._good(pair) for pair in pairs)
+        failed = sum(not self._good(pair) for pair in self.attempts)
+        more: Counter[str] = Counter()
+        for pair in (*pairs, *self.attempts):
+            for side in ("caller", "callee"):
+                more.update(self._unexpected(pair, side))
+        ends = [end.watch.report() for end in self.phone.ends.values()]
+        audio: list[RtpReport] = [*self.phone.reports, *ends]
+        return {
+            "kept": kept,
+            "attempts": len(self.attempts),
+            "attempts_failed": failed,
+            "device_messages": sum(more.values()),
+            "unexpected": dict(more.most_common(MOST_PROBLEMS)),
+            "rtp_received": sum(report.received for report in audio),
+            "rtp_lost": sum(report.lost + report.foreign + report.corrupted for report in audio),
+            "rtp_longest_gap_ms": max((report.longest_gap_ms for report in audio), default=0.0),
+            "streams": len(audio),
+            "sender_gap_ms": round(self.phone.clock.longest_tick_s * 1000, 3),
+            "counters": {name: count for name, count in self.core.counters.items() if count},
+            "problems": self._problems(),
+        }
+
+    def _good(self, pair: Pair) -> bool:
+        """It ended as its script says, and each end was told all that it would have been told without a crash."""
+        if pair.failed or not pair.over or (pair.script.sampled and not pair.served_at):
+            return False
+        for side in ("caller", "callee"):
+            call = pair.side(side)
+            if call is None or self.expected[pair.script.sort, side] - heard(call):
+                return False
+        return True
+
+    def _unexpected(self, pair: Pair, side: str) -> Counter[str]:
+        call = pair.side(side)
+        return Counter() if call is None else heard(call) - self.expected[pair.script.sort, side]
+
+    def _problems(self) -> list[str]:
+        found = []
+        for pair in self.pairs.values():
+            because = pair.failed
+            for side in ("caller", "callee"):
+                call = pair.side(side)
+                missing = self.expected.get((pair.script.sort, side), Counter()) - (heard(call) if call else Counter())
+                if pair.over and missing and not because:
+                    because = f"the {side} did not hear {', '.join(missing)}"
+            if because:
+                found.append(f"{pair.script.id} ({pair.script.sort}): {because}; {_where(pair)}")
+                if len(found) == MOST_PROBLEMS:
+                    break
+        return found
+
+
+# What each phase makes of the events of a call.
+
+
+def _standing_step(pair: Pair, event: Event, now: float) -> bool:
+    """Towards talking, held or ringing."""
+    call, script = event.call, pair.script
+    assert call is not None
+    core = call.phone
+    if event.kind == "incoming" and script.kind != "ringing":
+        core.answer(call, now)
+    elif event.kind == "ringing" and script.kind == "ringing":
+        return pair.callee is not None
+    elif event.kind == "acknowledged" and call is pair.callee and call.state is TALKING and not call.held_there:
+        if script.kind != "held":
+            return True
+        holder = pair.side(script.holder)
+        if holder is not None and not holder.held:
+            core.hold(holder, now)
+    elif event.kind == "changed" and call is pair.side(script.holder) and call.held:
+        return True
+    return False
+
+
+def _sample_step(pair: Pair, event: Event, now: float) -> bool:
+    """The request that was sent at the crash comes out."""
+    wanted = "answered" if pair.script.kind == "ringing" else "info"
+    other = pair.caller if pair.script.kind == "ringing" else pair.callee
+    if event.kind == wanted and event.call is other and not pair.served_at:
+        pair.served_at = now
+        return True
+    return False
+
+
+def _ending_step(pair: Pair, event: Event, now: float) -> bool:
+    """Resumed, answered, hung up."""
+    call, script = event.call, pair.script
+    assert call is not None
+    if event.kind == "ended" and call is not pair.side(script.ends):
+        return True
+    hangs = pair.side(script.ends)
+    if hangs is None or hangs.state is not TALKING:
+        return False
+    holder = pair.side(script.holder)
+    if event.kind == "acknowledged" and (script.kind == "ringing" or (holder is not call and not _holds(holder))):
+        call.phone.bye(hangs, now)
+    return False
+
+
+def _holds(call: Call | None) -> bool:
+    return call is not None and call.held
+
+
+def _attempt_step(pair: Pair, event: Event, now: float) -> bool:
+    """A short call: answered at once, hung up as soon as both ends know."""
+    call = event.call
+    assert call is not None
+    if event.kind == "incoming":
+        call.phone.answer(call, now)
+    elif event.kind == "acknowledged" and pair.caller is not None:
+        call.phone.bye(pair.caller, now)
+    return event.kind == "ended" and call is pair.callee
+
+
+def heard(call: Call) -> Counter[str]:
+    """The messages that a device received in a call, repeats apart, without what differs from call to call."""
+    return Counter(_bare(word) for word in call.heard)
+
+
+def _bare(word: str) -> str:
+    what, _, rest = word.partition(" body=")
+    return what + (" with a body" if rest else "") + (rest[8:] if rest else "")
+
+
+def _where(pair: Pair) -> str:
+    """How far both ends are, for a person who looks for a fault."""
+    def one(call: Call | None) -> str:
+        return "unknown" if call is None else f"{call.state} after {', '.join(map(_bare, call.heard[-4:])) or 'nothing'}"
+
+    return f"caller {one(pair.caller)}; callee {one(pair.callee)}"
+
+
+# The process.
+
+
+async def _main(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    orders: deque[dict[str, Any]] = deque()
+    came = asyncio.Event()
+    rest = b""
+
+    def readable() -> None:
+        nonlocal rest
+        data = os.read(0, 65536)
+        if not data:
+            orders.append({"do": "quit"})
+            asyncio.get_running_loop().remove_reader(0)
+        *lines, rest = (rest + data).split(b"\n")
+        orders.extend(json.loads(line) for line in lines)
+        came.set()
+
+    def say(value: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+
+    plan = Plan(options.calls, options.agents)
+    devices = Devices(plan, Layout(options.net, Path("."), options.agents), options.audio, say)
+    devices.phone.start()
+    asyncio.get_running_loop().add_reader(0, readable)
+    say({"did": "start"})
+    while True:
+        await came.wait()
+        came.clear()
+        while orders:
+            order = orders.popleft()
+            what = order["do"]
+            if what == "set up":
+                result = await devices.set_up()
+            elif what == "attempt":
+                result = devices.attempt(order["rate"])
+            elif what == "crash":
+                result = await devices.crash()
+            elif what == "finish":
+                result = await devices.finish()
+            else:
+                devices.phone.close()
+                return 0
+            say({"did": what, **result})
+
+
+def main() -> int:
+    """The command line; for the demo, not for people."""
+    parser = argparse.ArgumentParser(prog="demo_phones")
+    parser.add_argument("--net", required=True)
+    parser.add_argument("--calls", type=int, required=True)
+    parser.add_argument("--agents", type=int, required=True)
+    parser.add_argument("--audio", action="store_true")
+    return run(_main(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,207 @@
+"""Real processes for the demo and the benchmarks: started, watched, asked, and ended by their process id."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from types import TracebackType
+from typing import Any, Final
+
+from heartbeat.console_client import Client, ConsoleError
+from heartbeat.site_words import Api
+
+ROOT: Final = Path(__file__).parents[1]
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+class Failed(Exception):
+    """Something did not come true; the text says what, and what the logs say."""
+
+
+def free_net() -> str:
+    """The first three numbers, and a dot, of a /24 of loopback addresses at which nobody listens on SIP's port."""
+    for _ in range(200):
+        net = f"127.{1 + secrets.randbelow(99)}.{1 + secrets.randbelow(254)}."
+        if all(_free(f"{net}{last}", port) for last in (1, 2, 8, 9, 11) for port in (5060, 5061, 5062)):
+            return net
+    raise Failed("no free loopback addresses were found: something listens on SIP's ports at all addresses")
+
+
+def _free(host: str, port: int) -> bool:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
+
+
+class Running:
+    """One process."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.pid = process.pid
+        self.log = log
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.alive():
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reap it."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def last_words(self, lines: int = 15) -> str:
+        if not self.log.exists():
+            return ""
+        text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(f"    {self.name}: {line[:300]}" for line in text)
+
+
+class Processes:
+    """All processes of a run; leaving the context ends them, whatever happened. They also end with this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.running: dict[str, Running] = {}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def start(self, name: str, command: Sequence[str], *, pipes: bool = False) -> Running:
+        """Start a program of this clone; what it says goes to ``NAME.log`` in the directory."""
+        log = self.directory / f"{name}.log"
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else file,
+                stderr=file,
+                cwd=ROOT,
+                start_new_session=True,  # Ctrl-C is for us: we end them in order
+                preexec_fn=_die_with_parent,
+            )
+        running = self.running[name] = Running(name, process, log)
+        return running
+
+    def server(self, site: Path, node: str) -> Running:
+        return self.start(node, [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", node])
+
+    def agent(self, site: Path, name: str) -> Running:
+        command = [sys.executable, "-m", "gateway_agent.cli", "run", "--site", str(site), "--agent", name]
+        return self.start(name, command)
+
+    def end(self, patience: float = 4.0) -> None:
+        """SIGTERM to all, then SIGKILL to those that do not listen."""
+        for each in self.running.values():
+            if each.alive():
+                each.signal(signal.SIGTERM)
+                each.signal(signal.SIGCONT)
+        until = time.monotonic() + patience
+        for each in self.running.values():
+            try:
+                each.process.wait(max(0.05, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                each.kill()
+            for pipe in (each.process.stdin, each.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self.running.clear()
+
+    def last_words(self) -> str:
+        """The ends of all logs, for a failure."""
+        return "\n".join(filter(None, (each.last_words() for each in self.running.values())))
+
+    def until(self, holds: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
+        """Wait until something holds, and return it. Raises :class:`Failed` when it does not, or a process dies."""
+        end = time.monotonic() + seconds
+        while not (value := holds()):
+            dead = [name for name, each in self.running.items() if not each.alive()]
+            if dead or time.monotonic() > end:
+                because = f"{', '.join(dead)} ended" if dead else f"not within {seconds:g} s"
+                raise Failed(f"{what}: {because}\n{self.last_words()}")
+            time.sleep(every)
+        return value
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ask(socket_path: Path, page: str, **params: str) -> Any:
+    """A page of a process's API, ``{}`` while it does not answer."""
+    try:
+        return Client(socket_path.stem, Api(path=str(socket_path))).view(page, **params)
+    except ConsoleError:
+        return {}
+
+
+class DeviceProcess:
+    """The demo's end of ``examples.demo_phones``: orders in, what came of them out."""
+
+    def __init__(self, processes: Processes, net: str, calls: int, agents: int, audio: bool) -> None:
+        self.name = "phones" if audio else "devices"
+        command = [sys.executable, "-m", "examples.demo_phones", "--net", net, "--calls", str(calls)]
+        command += ["--agents", str(agents), *(["--audio"] if audio else [])]
+        self.running = processes.start(self.name, command, pipes=True)
+        self._lines: Queue[dict[str, Any]] = Queue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.running.process.stdout is not None
+        for line in self.running.process.stdout:
+            self._lines.put(json.loads(line))
+        self._lines.put({"did": "died"})
+
+    def order(self, what: str, **more: Any) -> None:
+        """Say what to do next; :meth:`done` waits for it."""
+        assert self.running.process.stdin is not None
+        try:
+            self.running.process.stdin.write(json.dumps({"do": what, **more}).encode() + b"\n")
+            self.running.process.stdin.flush()
+        except OSError:
+            raise Failed(f"{self.name} ended\n{self.running.last_words()}") from None
+
+    def done(self, what: str, seconds: float, progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
+        """The result of that order. Raises :class:`Failed` when it does not come in time, or the process died."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                said = self._lines.get(timeout=max(0.01, end - time.monotonic()))
+            except Empty:
+                raise Failed(f"{self.name}: {what} was not done in {seconds:g} s\n{self.running.last_words()}") from None
+            if said.get("did") == what:
+                return said
+            if said.get("did") == "died":
+                raise Failed(f"{self.name} ended during {what}\n{self.running.last_words()}")
+            if progress is not None and "progress" in said:
+                progress(said)
+
+
+def environment_note() -> str:
+    """What the figures depend on: cores, their speed now, and the load that others make."""
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, Python {sys.version.split()[0]}"

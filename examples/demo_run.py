@@ -1,0 +1,234 @@
+"""One run of the demo: a site comes up, calls stand, the main dies, the stand-by goes on, and what was measured."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from examples.demo_plan import PASSWORD, Layout, Plan
+from examples.demo_processes import ROOT, DeviceProcess, Failed, Processes, Running, ask, free_net
+from sip.clock import boottime
+
+How = Literal["kill", "pause"]
+Show = Callable[[str, Any], None]
+"""Told what happens, as it happens: a word and what belongs to it."""
+
+STARTING: Final = 60.0
+BEFORE_THE_CRASH: Final = 1.0
+"""Seconds in which new calls are attempted before it."""
+AFTER_THE_CRASH: Final = 1.0
+"""The same, after the sample was served."""
+
+
+class Run:
+    """A site with its devices, step by step: ``start``, ``set_up``, ``crash``, ``finish``, ``measured``."""
+
+    def __init__(
+        self, plan: Plan, directory: Path, processes: Processes, show: Show, *, interval: float = 0.5
+    ) -> None:
+        self.plan = plan
+        self.processes = processes
+        self.show = show
+        self.layout = Layout(free_net(), directory, plan.agents, interval)
+        self.directory = directory
+        self.devices: list[DeviceProcess] = []
+        self.killed_at = 0.0
+        """On the wall clock."""
+        self.counted_from = 0.0
+        """On the wall clock: calls from here on are the run's own."""
+        self.results: dict[str, list[Any]] = {}
+        self.main_pid = 0
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    def start(self, beats: tuple[str, str] | None = None) -> None:
+        """Write the site file, start all programs, and wait until the main is active with all agents.
+
+        ``beats``: what each server takes for the address of the other one's beats (main's own first), when somebody
+        stands between them to count; each then has a site file of its own.
+        """
+        layout, plan, processes = self.layout, self.plan, self.processes
+        (self.directory / "site.key").write_text(secrets.token_hex(16))
+        (self.directory / "phones.key").write_text(PASSWORD)
+        layout.site.write_text(layout.site_text(plan))
+        sites = {"m1": layout.site, "m2": layout.site}
+        if beats is not None:
+            sites = self._two_files(beats)
+        self._command("init")
+        self.main_pid = processes.server(sites["m1"], "m1").pid
+        processes.server(sites["m2"], "m2")
+        for name in layout.names:
+            processes.agent(layout.site, name)
+        kinds = (True,) if plan.small else (False, True)
+        self.devices = [DeviceProcess(processes, layout.net, plan.calls, plan.agents, audio) for audio in kinds]
+        processes.until(self._ready, STARTING, "the site comes up")
+        for devices in self.devices:
+            devices.done("start", STARTING)
+        self.show("ready", self.status("m1"))
+
+    def set_up(self) -> None:
+        """Place all calls that are to stand."""
+        self.counted_from = time.time()
+        for result in self._order("set up", 60.0 + self.plan.calls * 0.05):
+            self._note(result)
+        standing = sum(result["standing"] for result in self.results["set up"])
+        self.counted_from = time.time() - max(result["took"] for result in self.results["set up"])
+        wanted = len(list(self.plan.standing()))
+        if standing < wanted:
+            problems = [text for result in self.results["set up"] for text in result["problems"]]
+            raise Failed("\n".join([f"only {standing} of {wanted} calls stand before anything was killed", *problems]))
+        self.show("standing", self.status("m1"))
+
+    def attempt(self) -> None:
+        """Begin to attempt new calls."""
+        rate = self.plan.attempts_per_s
+        if rate:
+            self.devices[0].order("attempt", rate=rate)
+            self.devices[0].done("attempt", 10.0)
+            time.sleep(BEFORE_THE_CRASH)
+
+    def crash(self, how: How = "kill") -> None:
+        """Kill or pause the main; wait until the sample was served by the stand-by."""
+        main = self.processes.running["m1"]
+        self.killed_at = time.time()
+        main.signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+        for devices in self.devices:
+            devices.order("crash")
+        if how == "kill":
+            main.process.wait()
+            del self.processes.running["m1"]
+        self.show("killed", how)
+        for result in self._collect("crash", 60.0):
+            self._note(result)
+        if how == "pause":
+            main.signal(signal.SIGCONT)
+        self.show("served", self.status("m2"))
+        if self.plan.attempts_per_s:
+            time.sleep(AFTER_THE_CRASH)
+
+    def finish(self) -> None:
+        """Resume, answer and hang up everything; wait until the records of all calls are written."""
+        for result in self._order("finish", 120.0 + self.plan.calls * 0.05):
+            self._note(result)
+        self.show("finished", self.status("m2"))
+
+    def measured(self) -> dict[str, Any]:
+        """The figures of section ``make demo`` of the README; ``None`` where something never came true."""
+        done = self.results["finish"]
+        total = {name: sum(result[name] for result in done) for name in _SUMMED}
+        served = [entry for result in self.results["crash"] for entry in result["served"]]
+        missing = [name for result in self.results["crash"] for name in result["missing"]]
+        report = self.report()
+        decided_at = report.get("decided_at")
+        last_at = max((at for _, _, at in served), default=0.0) + time.time() - boottime()
+        calls = sum(result["standing"] for result in self.results["set up"])
+        cdrs = self._cdrs(calls + int(total["attempts"]))
+        complete = bool(served) and not missing and decided_at is not None
+        return {
+            "calls": calls,
+            "kept": total["kept"],
+            "attempts": total["attempts"],
+            "attempts_failed": total["attempts_failed"],
+            "rtp_lost": total["rtp_lost"],
+            "rtp_longest_gap_ms": max(result["rtp_longest_gap_ms"] for result in done),
+            "device_messages": total["device_messages"],
+            "cdrs": cdrs,
+            "decision_s": None if decided_at is None else round(decided_at - self.killed_at, 4),
+            "served_s": round(last_at - decided_at, 4) if complete else None,
+            "messages": report.get("messages"),
+            "report": report,
+        }
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each call that did not go as it should, and each message that nobody expected."""
+        found = [f"not served: {name}" for result in self.results.get("crash", ()) for name in result["missing"]]
+        for result in self.results.get("finish", ()):
+            found += result["problems"]
+            found += [f"unexpected at devices, {count} times: {word}" for word, count in result["unexpected"].items()]
+            found += [f"at devices, {count} times: {word}" for word, count in result["counters"].items()]
+        return found
+
+    # -- what the programs say ------------------------------------------------------------------------------------------
+
+    def status(self, node: str) -> Any:
+        """The page of a server's status, ``{}`` while it does not answer."""
+        return ask(self._socket(node), "status")
+
+    def history(self, node: str) -> list[Any]:
+        """The decisions of a server, oldest first."""
+        return list(reversed(ask(self._socket(node), "history", limit="200").get("decisions", [])))
+
+    def report(self) -> Any:
+        """The takeover report of the stand-by."""
+        return ask(self._socket("m2"), "report")
+
+    def running(self, name: str) -> Running:
+        return self.processes.running[name]
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _socket(self, node: str) -> Path:
+        return self.directory / "state" / node / f"{node}.sock"
+
+    def _ready(self) -> bool:
+        status = self.status("m1")
+        if status.get("state") != "active" or not all(peer["reached"] for peer in status["peers"]):
+            return False
+        stand_by = self.status("m2")
+        if stand_by.get("state") != "standby" or not all(peer["reached"] for peer in stand_by["peers"]):
+            return False
+        return all(ask(self._socket(name), "status").get("state") == "serving" for name in self.layout.names)
+
+    def _two_files(self, beats: tuple[str, str]) -> dict[str, Path]:
+        own = (f"udp:{self.layout.net}1:5062", f"udp:{self.layout.net}2:5062")
+        files = {}
+        for node, pair in (("m1", (own[0], beats[1])), ("m2", (beats[0], own[1]))):
+            files[node] = self.directory / f"{node}.toml"
+            files[node].write_text(self.layout.site_text(self.plan, pair))
+        return files
+
+    def _order(self, what: str, seconds: float) -> list[Any]:
+        for devices in self.devices:
+            devices.order(what)
+        return self._collect(what, seconds)
+
+    def _collect(self, what: str, seconds: float) -> list[Any]:
+        return [
+            devices.done(what, seconds, lambda said, name=devices.name: self.show("progress", (name, said)))  # type: ignore[misc]
+            for devices in self.devices
+        ]
+
+    def _note(self, result: Any) -> None:
+        self.results.setdefault(result["did"], []).append(result)
+
+    def _cdrs(self, wanted: int) -> int:
+        """Call records of the run after the merge, by ``b2bua cdrs``; it waits a little for the last ones."""
+        since = datetime.fromtimestamp(self.counted_from - 0.01).isoformat()
+        found = 0
+        for _ in range(5):
+            said = self._command("cdrs", "--since", since, "--limit", "1", "--format", "json")
+            found = json.loads(said)["matched"] if said.startswith("{") else 0
+            if found >= wanted:
+                break
+            time.sleep(0.7)
+        return found
+
+    def _command(self, verb: str, *more: str) -> str:
+        """What a command of ``b2bua`` prints."""
+        command = [sys.executable, "-m", "b2bua.cli", verb, "--site", str(self.layout.site), *more]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode == 3:
+            raise Failed(f"b2bua {verb}: {done.stderr.strip()}")
+        return done.stdout
+
+
+_SUMMED: Final = ("kept", "attempts", "attempts_failed", "rtp_lost", "device_messages")
