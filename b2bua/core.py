@@ -447,7 +447,7 @@ class Core:
         return self.reign.member.epoch
 
     def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        if agent and "heartbeat" in request:
+        if "heartbeat" in request and (agent or self.reign.is_ping(request)):
             self.stack.forget(transaction)
             self.reign.asked_by(request, transaction.flow, agent, now)
             return

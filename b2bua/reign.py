@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from b2bua.takeovers import kind_of
 from heartbeat import carriage
-from heartbeat.beat import ACTIVE, HOLDING, OPEN, Beat, BeatError
+from heartbeat.beat import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.keeping import text_of
 from heartbeat.member import Member
@@ -120,11 +120,21 @@ class Reign:
         beat = self._read(request, flow)
         if beat is None or beat.kind == OPEN:
             return
+        if beat.kind == PING:
+            self.answer(request, self.member.stamp(beat.node, now, kind=PING, re=(beat.boot, beat.seq)), flow)
+            return
         self._asked[beat.node, (beat.boot, beat.seq)] = (request, flow)
         if len(self._asked) > MOST_ASKED:
             self._asked.popitem(last=False)
         self.member.receive(beat, sender or beat.node, now)
         self.pump(now)
+
+    def is_ping(self, request: Request) -> bool:
+        """Whether an operator who knows the site key asks how the site is."""
+        try:
+            return self.beat_in(request).kind == PING
+        except BeatError:
+            return False
 
     def heard(self, response: Response, sender: str, now: float) -> None:
         """The answer to one."""

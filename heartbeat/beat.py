@@ -34,7 +34,9 @@ HANDOVER: Final = "handover"
 READY: Final = "ready"
 VOTERS: Final = "voters"
 OPEN: Final = "open"
-KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN))
+PING: Final = "ping"
+"""An operator's question (`heartbeat ping --site`): answered with how the node is, and changing nothing."""
+KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING))
 
 ACTIVE: Final = "active"
 STANDBY: Final = "standby"

@@ -17,7 +17,7 @@ from heartbeat import console
 from heartbeat import console_render as look
 from heartbeat.console import Program, format_option, site_option, version_option
 from heartbeat.console_client import ConsoleError
-from heartbeat.console_ping import Tally, Target
+from heartbeat.console_ping import Signer, Tally, Target, signer
 from heartbeat.console_probe import Probe
 from heartbeat.console_render import NOTHING, count, grid, paper
 from heartbeat.site import Site
@@ -56,13 +56,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("target")
+@site_option
 @click.option("--count", "-c", "number", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @interval_option
 @timeout_option
 @format_option
-def ping(target: str, number: int, interval: float, timeout: float, shape: str) -> int:
-    """Send OPTIONS to one SIP server and measure the answers."""
-    probe = Probe(_target(target), timeout)
+def ping(target: str, site_path: str | None, number: int, interval: float, timeout: float, shape: str) -> int:
+    """Send OPTIONS to one SIP server and measure the answers.
+
+    With a site file the question is signed, and a node of the site tells how the site is.
+    """
+    probe = Probe(_target(target), timeout, _signer(site_path))
     try:
         asyncio.run(_ping(probe, interval, number, _say_nothing if shape == "json" else _say))
     except KeyboardInterrupt:
@@ -80,6 +84,14 @@ async def _ping(probe: Probe, interval: float, number: int, say: Callable[[Tally
         await probe.go_on(interval, number, say)
     finally:
         probe.close()
+
+
+def _signer(site_path: str | None) -> Signer | None:
+    """What signs the pings: the key of the site file, where one is named."""
+    if site_path is None:
+        return None
+    site = console.open_site(site_path)
+    return signer(site.name, site.identity.key.reveal())
 
 
 def _target(text: str) -> Target:
@@ -152,7 +164,8 @@ def watch(
 ) -> int:
     """A live table of several SIP servers; without targets, of all addresses in the site file."""
     chosen = [_target(text) for text in targets] or _of_site(console.open_site(site_path))
-    probes = [Probe(target, timeout) for target in chosen]
+    sign = _signer(site_path)
+    probes = [Probe(target, timeout, sign) for target in chosen]
     try:
         asyncio.run(_watch(probes, interval, number, shape))
     except KeyboardInterrupt:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from heartbeat.beat import Beat, BeatError, read
+from heartbeat.beat import PING, Beat, BeatError, read
+from heartbeat.carriage import METHOD, header
 from sip.errors import SipError
 from sip.message import Response, parse
 from sip.uri import Uri
@@ -45,7 +47,23 @@ class Target:
         return self.uri
 
 
-def request(target: Target, local: tuple[str, int], call_id: str, branch: str, cseq: int) -> bytes:
+Signer = Callable[[str, int], str]
+"""Makes the Heartbeat line for an OPTIONS with that Call-ID and CSeq number."""
+
+
+def signer(site: str, key: bytes) -> Signer:
+    """Asks the nodes of a site how it is: they answer only those who know the site key."""
+
+    def sign(call_id: str, cseq: int) -> str:
+        beat = Beat(site=site, node="ping", boot=0, epoch=0, state="agent", seq=cseq, kind=PING)
+        return header(beat, key, METHOD, call_id, cseq)
+
+    return sign
+
+
+def request(
+    target: Target, local: tuple[str, int], call_id: str, branch: str, cseq: int, sign: Signer | None = None
+) -> bytes:
     """The OPTIONS, to be sent from ``local``."""
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
     here = f"{host}:{local[1]}"
@@ -60,6 +78,7 @@ def request(target: Target, local: tuple[str, int], call_id: str, branch: str, c
         f"Contact: <sip:ping@{here};transport={target.transport}>",
         "Accept: application/sdp",
         "User-Agent: holdfast-ping",
+        *((sign(call_id, cseq),) if sign is not None else ()),
         "Content-Length: 0",
     )
     return "\r\n".join([*lines, "", ""]).encode()

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from heartbeat.console_ping import Answer, Tally, Target, read_answer, request
+from heartbeat.console_ping import Answer, Signer, Tally, Target, read_answer, request
 from sip.framing import Framer
 
 
 class Probe:
     """Pings one target. A ping is never retransmitted, so that a lost one is seen."""
 
-    def __init__(self, target: Target, timeout: float) -> None:
+    def __init__(self, target: Target, timeout: float, sign: Signer | None = None) -> None:
         self.tally = Tally(target)
+        self._sign = sign
         self._timeout = timeout
         self._call_id = secrets.token_hex(16)
         self._cseq = 0
@@ -47,7 +48,7 @@ class Probe:
             line = self._line
             self._cseq += 1
             branch = f"z9hG4bK{secrets.token_hex(8)}"
-            data = request(self.tally.target, line.local, self._call_id, branch, self._cseq)
+            data = request(self.tally.target, line.local, self._call_id, branch, self._cseq, self._sign)
             started = time.perf_counter()
             line.send(data)
             while True:

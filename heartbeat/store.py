@@ -26,12 +26,6 @@ class VoteStore:
         self.path = directory / FILE
         self._node = node
 
-    def init(self) -> None:
-        """Say that the site starts for the first time (`b2bua init`). Raises :class:`StoreError`."""
-        if self.path.exists():
-            raise StoreError(f"{self.path} is there already: the site was initialised; delete nothing, just run it")
-        self._write(text_of(Kept(boot=0, first=True, mute=False)))
-
     def start(self) -> Kept:
         """What is kept, with the boot counter raised by one and on disk again. Raises :class:`StoreError`."""
         try:
@@ -44,7 +38,9 @@ class VoteStore:
                 f"{self.path} cannot be read: {error}; move it away, start again, then `b2bua readmit {self._node}`"
             ) from None
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error.strerror}; give the program its directory") from None
+            raise StoreError(
+                f"{self.path} cannot be read: {error.strerror}; give the program its directory"
+            ) from None
         kept = replace(kept, boot=kept.boot + 1, serial=kept.serial + 1)
         self._write(text_of(kept))
         return kept
