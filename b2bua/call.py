@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.call_state import (
@@ -59,6 +60,7 @@ class Call:
         "last_ack",
         "lines",
         "no_answer",
+        "parting",
         "phase",
         "plan",
         "request",
@@ -78,6 +80,8 @@ class Call:
         """The caller's first INVITE, as long as it may have to be sent to another target."""
         self.cancelled = False
         self.no_answer = False
+        self.parting = False
+        """After a takeover: a BYE waits behind the other side's requests, which that leg may still answer."""
         self.held = ""
         """Which sides hold: ``""``, ``a``, ``b``, ``ab``."""
         self.lines: tuple[str, ...] = ()
@@ -345,8 +349,12 @@ class Call:
 
     def _bye(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         other = self._other(leg)
-        if other is None and self._wait(lambda then: self._bye(leg, transaction, request, then), leg, now):
-            return
+        if other is None:
+            farewell = partial(self._bye, leg, transaction, request)
+            self.parting = True
+            if self._wait(lambda then: self.core.recovery.at_last(farewell, then), leg, now):
+                return
+        self.parting = False
         early = not leg.established
         self.cancelled = self.cancelled or early
         by: EndedBy = "caller" if leg is self.a else "callee"
@@ -365,7 +373,7 @@ class Call:
     def _forward(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request inside the call, to the other side."""
         other = self._other(leg)
-        if other is None or other.ended:
+        if other is None or (other.ended and not self.parting):
             if other is None and self._wait(lambda then: self._forward(leg, transaction, request, then), leg, now):
                 return
             self._reply(leg, transaction, 481, now)

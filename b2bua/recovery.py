@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 WORK: Final = "restore some"
 WAITED: Final = "waited for lists"
 GRACE: Final = "waited for agents"
+LAST: Final = "say goodbye"
 
 AT_ONCE: Final = 40
 """Calls restored in the background before the loop is given back."""
@@ -62,6 +63,7 @@ class Recovery:
         self._backlog: deque[str] = deque()
         self._working = False
         self._one_legged: set[str] = set()
+        self._last: list[Callable[[float], None]] = []
 
     @property
     def busy(self) -> bool:
@@ -85,6 +87,7 @@ class Recovery:
         self._attempts.clear()
         self._backlog.clear()
         self._one_legged.clear()
+        self._last.clear()
         self._working = False
 
     # -- lists ------------------------------------------------------------------------------------------------------
@@ -391,6 +394,10 @@ class Recovery:
     def due(self, cause: str, now: float) -> None:
         if cause is WORK:
             self._work(now)
+        elif cause is LAST:
+            acts, self._last = self._last, []
+            for act in acts:
+                act(now)
         elif cause is WAITED:
             self._resume_attempts(now, now)
         elif cause is GRACE:
@@ -419,6 +426,11 @@ class Recovery:
         self._working = False
         if self._backlog:
             self._work_on(now)
+
+    def at_last(self, act: Callable[[float], None], now: float) -> None:
+        """A BYE that waited for the other side goes on behind what that side's record has under way."""
+        self._last.append(act)
+        self.core.stack.deadlines.set(now, self, LAST)
 
     def _settle(self, call_id: str, now: float) -> None:
         """Restore a call, and judge whether what is missing of it is gone."""
