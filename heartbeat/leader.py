@@ -201,7 +201,8 @@ class Leader(Candidate):
         """Answers were counted: is there a lease now?"""
         if self._outdated:
             return
-        if self.forced:
+        if self.forced and now >= self._began_at + self.membership.timing.silence:
+            # only now has whoever ruled before lost the lease that our voters had given it
             self.forced = self._lease.until <= now
         if self.state == ACTIVE and not self.forced:
             self._lease_until = self._lease.until
@@ -386,6 +387,7 @@ class Leader(Candidate):
             self._end_change(change, generations, now)
         elif self.state == ACTIVE and not self.forced:
             lost = tuple(sorted(self.known.mute - self.known.seated))
+            self._readmit = [voter for voter in self._readmit if voter in self.known.mute]
             wanted, filed = self.membership.voters, self.membership.generation
             due = next_change(voters, wanted, filed, self._rule_epoch, generations, lost, tuple(self._readmit))
             if due is not None:
@@ -400,6 +402,4 @@ class Leader(Candidate):
             floor = max(self.known.promise, self.known.epoch, self.voter.kept.promise) + 1
             self._ask(admit, VOTERS, now, list=change.new.text, term=floor, flags=(admit,))
             return
-        if admit in self._readmit:
-            self._readmit.remove(admit)
         self.change = None

@@ -85,7 +85,7 @@ class Member(Leader):
         self._now = now
         self._watch(self._tick_at, now)
         if self.membership.alone and self.state == STANDBY:
-            self.force(now, "it is the only node of its site")
+            self._rule_alone(now)
         if self.state == ACTIVE and now >= self._lease_until:
             self._step(Cause.LEASE_ENDED, self._why_no_lease(now), now)
         if now >= self._tick_at:
@@ -143,10 +143,16 @@ class Member(Leader):
         """Rule without a quorum: take the agents that can be reached, release nothing."""
         self._seize(because, now)
 
+    def _rule_alone(self, now: float) -> None:
+        ruler = self.voter.kept.ruler
+        if (ruler.node, ruler.boot) != (self.name, self.on_disk.boot):
+            self._seize("it is the only node of its site", now)
+        self._when_kept(lambda now: None, now)
+
     def _seize(self, because: str, now: float) -> None:
-        keys, voters = self.membership.keys, self.voter.kept.voters
+        key, voters = b"" if self.membership.alone else self.membership.keys[0], self.voter.kept.voters
         term, boot = self._next_term(), self.on_disk.boot
-        signature = sign_grant(keys[0] if keys else b"", self.membership.site, FORCED, term, self.name, boot, voters)
+        signature = sign_grant(key, self.membership.site, FORCED, term, self.name, boot, voters)
         self.campaign, self._force_because = None, because
         self.offer(Proof(term, self.name, boot, voters, ((FORCED, signature),)), now)
 
@@ -177,6 +183,8 @@ class Member(Leader):
             return ""
         if not self.may_act(now):
             return f"{self.name} has no lease; readmit at the active server, or by force"
+        if voter not in self.known.mute:
+            return f"{voter} has its vote"
         if voter not in self._readmit:
             self._readmit.append(voter)
         return ""

@@ -222,7 +222,8 @@ class Node:
         What is adopted already gives no event.
         """
         before = self.voter.kept
-        fault = self.voter.adopt(proof, self.membership.keys)
+        keys = (b"",) if self.membership.alone else self.membership.keys
+        fault = self.voter.adopt(proof, keys)
         if not fault and self.voter.kept is not before:
             self.proof = proof
             self._when_kept(_nothing, now)

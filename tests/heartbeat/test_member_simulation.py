@@ -8,7 +8,7 @@ import pytest
 
 from tests.heartbeat.ballot_world import World, membership
 
-SEEDS = 320
+SEEDS = 240
 PARTS = 8
 
 

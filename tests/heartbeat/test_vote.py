@@ -170,7 +170,7 @@ def test_what_is_no_proof(bad: Proof) -> None:
 
 
 def test_during_a_key_change_grants_of_both_keys_add_up() -> None:
-    mixed = proof(8, "m2", 4, ("gw1",)).grants + (("gw2", sign_grant(b"old", "paris", "gw2", 8, "m2", 4, LIST)),)
+    mixed = (*proof(8, "m2", 4, ("gw1",)).grants, ("gw2", sign_grant(b"old", "paris", "gw2", 8, "m2", 4, LIST)))
     assert Proof(8, "m2", 4, LIST, mixed).fault((KEY, b"old"), "paris") == ""
     assert "1 good grants of 3" in Proof(8, "m2", 4, LIST, mixed).fault((KEY,), "paris")
 
@@ -235,7 +235,7 @@ def test_lists_and_proofs_survive_their_text() -> None:
     ["", "8|m2|13|1:1:gw1", "x|m2|13|1:1:gw1|gw1:0", "8||13|1:1:gw1|gw1:0", "8|m2|13|1:1:gw1,gw1|a:0", "é|" * 4],
 )
 def test_a_bad_proof_is_one_kind_of_error(text: str) -> None:
-    with pytest.raises(ValueError, match="proof|list"):
+    with pytest.raises(ValueError, match=r"proof|list"):
         Proof.parse(text)
 
 
