@@ -105,6 +105,7 @@ class Subscription:
                 self._tell_changes(now)
             elif self.notifier.owed:
                 self.version += 1
+                self.part = 0
                 self._send([], [], True, now)
             else:
                 return
@@ -250,7 +251,9 @@ class Handover:
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS or len(self._pending) >= MOST_PENDING:
                 raise Refused(503, "too many subscriptions")
         except Refused as refusal:
-            lines = found.lines if isinstance(found, Reply) else ()
+            lines: tuple[str, ...] = found.lines if isinstance(found, Reply) else ()
+            if refusal.status == 489 and not lines:
+                lines = (f"Allow-Events: {PACKAGE}",)  # RFC 6665 section 8.2.1: mandatory in a 489
             self.core.counters["refused subscriptions"] += 1
             logger.warning("a SUBSCRIBE of %s is refused: %s", server, refusal)
             stack.reply(transaction, refusal.status, now, lines=lines, tag=stack.token())
