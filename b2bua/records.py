@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from sip.dialog import DialogState, dialog_key
+from sip.errors import SipError
 from sip.message import Request, parse
 
 _INDEX: Final = re.compile(
-    rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"(?:1\.(\d{1,9})\.([^."\\]*)\.[^"\\]*)?"'
+    rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"'
+    rb'(?:1\.(\d{1,9})\.([^."\\]*)\.[^."\\]*\.[^."\\]*"|(?:[^"\\]|\\.)*")'
 )
 _SENT: Final = b'"sent":[{'
 
@@ -57,7 +59,7 @@ class Record:
         if self._value is None:
             try:
                 value = json.loads(self.raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = {}
             self._value = value if isinstance(value, dict) else {}
         return self._value
@@ -117,21 +119,18 @@ class Record:
     def sent(self) -> list[tuple[bytes, bool]]:
         """The agent's requests without a final answer, oldest first, and whether each was cancelled."""
         return [
-            (entry["request"].encode("latin-1", "replace"), bool(entry.get("cancelled")))
+            (_bytes(entry["request"]), bool(entry.get("cancelled")))
             for entry in _entries(self.value.get("sent"))
-            if isinstance(entry.get("request"), str)
+            if _request(entry.get("request")) is not None
         ]
 
     def received(self) -> list[tuple[Request, str]]:
         """Servers' requests that the agent has not finally answered, with their origin keys."""
-        found = []
-        for entry in _entries(self.value.get("received")):
-            text = entry.get("request")
-            if isinstance(text, str):
-                request = parse(text.encode("latin-1", "replace"))
-                if isinstance(request, Request):
-                    found.append((request, str(entry.get("origin", ""))))
-        return found
+        return [
+            (request, str(entry.get("origin", "")))
+            for entry in _entries(self.value.get("received"))
+            if (request := _request(entry.get("request"))) is not None
+        ]
 
     @property
     def ack(self) -> str | bytes:
@@ -139,7 +138,7 @@ class Record:
         value = self.value.get("ack", "")
         if isinstance(value, dict):
             message = value.get("message")
-            return message.encode("latin-1", "replace") if isinstance(message, str) else ""
+            return _bytes(message) if isinstance(message, str) and _request(message) is not None else ""
         return value if isinstance(value, str) else ""
 
     @property
@@ -181,7 +180,8 @@ class Index:
             self.by_call.setdefault(record.call, []).append(record)
 
     def remove(self, record: Record) -> None:
-        self.by_key.pop(record.key, None)
+        if self.by_key.get(record.key) is record:
+            del self.by_key[record.key]
         same = self.by_call.get(record.call)
         if same is not None and record in same:
             same.remove(record)
@@ -224,3 +224,17 @@ def _number(value: object) -> int:
 
 def _seconds(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e9 else None
+
+
+def _bytes(text: str) -> bytes:
+    """A whole message, of which each character is one byte."""
+    return text.encode("latin-1", "replace")
+
+
+def _request(text: object) -> Request | None:
+    """The request that a string holds; None when it is none."""
+    try:
+        message = parse(_bytes(text)) if isinstance(text, str) else None
+    except SipError:
+        return None
+    return message if isinstance(message, Request) else None

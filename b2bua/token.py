@@ -11,7 +11,7 @@ import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, cast
 
@@ -22,6 +22,8 @@ LONGEST: Final = 1024
 MOST_CHARACTERS: Final = 65
 """Of a number or a line in a state: one more than routing takes, so that it sees when a number is too long."""
 LONGEST_BRANCH: Final = 64
+CUT: Final = 10
+"""Characters of numbers that make a token too long: routing refuses them, and only the record shows them."""
 MOST_EPOCHS: Final = 8
 """Epochs remembered of a call, the last ones."""
 _MAC_BYTES: Final = 16
@@ -74,12 +76,18 @@ def origin_of(node: str, branch: str) -> str:
 
 
 def sign(state: CallState, key: bytes) -> str:
-    """The token for a state (some 5 microseconds). Of a plan that is too long the last targets are left out."""
+    """The token for a state (some 5 microseconds), never longer than ``LONGEST``.
+
+    Of a plan that is too long the last targets are left out; numbers that are too long even so are cut.
+    """
     token = _signed(state, state.plan, key)
     plan = state.plan
     while len(token) > LONGEST and plan:
         plan = plan.rpartition(";")[0]
         token = _signed(state, plan, key)
+    if len(token) > LONGEST:
+        cut = replace(state, caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="")
+        token = _signed(cut, "", key)
     return token
 
 
@@ -112,14 +120,17 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
     if len(token) > LONGEST:
         raise TokenError("the state token is longer than any that is made here")
     text, _, mac = token.rpartition(".")
-    if not any(hmac.compare_digest(mac, _mac(text, key)) for key in keys):
+    if not token.isascii() or not any(hmac.compare_digest(mac, _mac(text, key)) for key in keys):
         raise TokenError("the state token is not signed with the site key")
     version, _, rest = text.partition(".")
     if version != VERSION:
         raise TokenError(f"the state token has format {version}, and only {VERSION} is known here")
-    counter, call_id, payload = rest.split(".")
-    values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
-    return _restored(call_id, int(counter), *values[:15], tuple(values[15]))
+    try:
+        counter, call_id, payload = rest.split(".")
+        values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
+        return _restored(call_id, int(counter), *values[:15], tuple(values[15]))
+    except (ValueError, TypeError, LookupError):
+        raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
 
 def peek(token: str) -> tuple[str, int]:
