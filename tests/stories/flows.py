@@ -6,6 +6,7 @@ Everything that a user does follows from something that a device saw, so a flow 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from examples.softphone_call import Policy
@@ -19,8 +20,9 @@ class Flow(NamedTuple):
     who: tuple[str, ...]
     """The devices that take part."""
     play: Callable[[Town], None]
-    result: str
-    """Of the call record, without a crash and with one."""
+    others: tuple[Callable[[Town], None], ...] = ()
+    """For races: the same with other instants. What any of these brings without a crash may come of a crash too,
+    which moves the instants itself."""
     starts_at: float = 4.0
 
 
@@ -91,21 +93,21 @@ def delayed_change(town: Town) -> None:
     town.call("west", "200")
 
 
-def glare(town: Town) -> None:
+def glare(town: Town, earlier: float = 0.001) -> None:
     """Both hold at the same instant: 491, and again."""
     town.policy("east", Policy(answer_after=0.5))
     town.when("west", "answered", "hold", after=1.0)
-    town.when("east", "acknowledged", "hold", after=0.999)
+    town.when("east", "acknowledged", "hold", after=1.0 - earlier)
     town.when("west", "unchanged", "info", "0")
     town.then("east", "info", lambda call: town.world.later(9.0, town.do, "east", "bye", call))
     town.call("west", "200")
 
 
-def both_hang_up(town: Town) -> None:
+def both_hang_up(town: Town, earlier: float = 0.001) -> None:
     """BYE from both sides at once."""
     town.policy("east", Policy(answer_after=0.5))
     town.when("west", "answered", "bye", after=1.0)
-    town.when("east", "acknowledged", "bye", after=0.999)
+    town.when("east", "acknowledged", "bye", after=1.0 - earlier)
     town.call("west", "200")
 
 
@@ -115,10 +117,11 @@ def cancel(town: Town) -> None:
     town.call("west", "200")
 
 
-def cancel_race(town: Town) -> None:
+def cancel_race(town: Town, earlier: float = 0.0035) -> None:
     """CANCEL when the other side is about to answer."""
     town.when("east", "incoming", "answer", after=1.0)
-    town.when("west", "ringing", "cancel", after=0.9965)
+    town.when("west", "ringing", "cancel", after=1.0 - earlier)
+    town.when("west", "answered", "bye", after=0.5)
     town.call("west", "200")
 
 
@@ -145,19 +148,24 @@ def hunting(town: Town) -> None:
     town.call("west", "600")
 
 
+def _moved(play: Callable[[Town, float], None]) -> tuple[Callable[[Town], None], ...]:
+    """A race, won by either side or by nobody."""
+    return tuple(partial(play, earlier=step * 0.001) for step in (-500, *range(-6, 16), 500))
+
+
 FLOWS: Final = (
-    Flow("plain call, BYE from the caller", ("west", "east"), plain, "answered"),
-    Flow("plain call, BYE from the called side", ("west", "east"), callee_hangs_up, "answered"),
-    Flow("early media", ("west", "east"), early_media, "answered"),
-    Flow("delayed offer", ("west", "east"), delayed_offer, "answered"),
-    Flow("hold and resume by the caller", ("west", "east"), hold, "answered"),
-    Flow("hold and resume by the called side", ("west", "east"), callee_holds, "answered"),
-    Flow("re-INVITE without offer", ("west", "east"), delayed_change, "answered"),
-    Flow("re-INVITE from both sides at once", ("west", "east"), glare, "answered"),
-    Flow("BYE from both sides at once", ("west", "east"), both_hang_up, "answered"),
-    Flow("CANCEL while ringing", ("west", "east"), cancel, "cancelled"),
-    Flow("CANCEL crossing the answer", ("west", "east"), cancel_race, ""),
-    Flow("busy", ("west", "east"), busy, "busy"),
-    Flow("phone to phone", ("anna", "bert"), phones, "answered"),
-    Flow("hunting on after 503", ("west", "bert", "carl"), hunting, "answered"),
+    Flow("plain call, BYE from the caller", ("west", "east"), plain),
+    Flow("plain call, BYE from the called side", ("west", "east"), callee_hangs_up),
+    Flow("early media", ("west", "east"), early_media),
+    Flow("delayed offer", ("west", "east"), delayed_offer),
+    Flow("hold and resume by the caller", ("west", "east"), hold),
+    Flow("hold and resume by the called side", ("west", "east"), callee_holds),
+    Flow("re-INVITE without offer", ("west", "east"), delayed_change),
+    Flow("re-INVITE from both sides at once", ("west", "east"), glare, _moved(glare)),
+    Flow("BYE from both sides at once", ("west", "east"), both_hang_up, _moved(both_hang_up)),
+    Flow("CANCEL while ringing", ("west", "east"), cancel),
+    Flow("CANCEL crossing the answer", ("west", "east"), cancel_race, _moved(cancel_race)),
+    Flow("busy", ("west", "east"), busy),
+    Flow("phone to phone", ("anna", "bert"), phones),
+    Flow("hunting on after 503", ("west", "bert", "carl"), hunting),
 )
