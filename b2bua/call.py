@@ -10,178 +10,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from b2bua.call_state import (
     DIALING,
-    ENDING,
     RINGING,
-    ROUTING,
-    TALKING,
-    changed,
     held_after,
     hops,
-    record_of,
-    rings,
-    with_user,
 )
-from b2bua.cdr import Cdr, EndedBy
-from b2bua.route import Plan, Refusal
-from b2bua.token import MOST_CHARACTERS, CallState, sign
-from sip.bridge import ALLOW, PASSED_METHODS, crossing, passable_tag, unsupported
-from sip.dialog import DialogState, called_by, without_tag
+from b2bua.cdr import EndedBy
+from b2bua.hunting import Hunting
+from sip.bridge import ALLOW, PASSED_METHODS, crossing
 from sip.message import Request, Response
 from sip.session import Leg
 from sip.transaction import ClientTransaction, ServerTransaction
 
 if TYPE_CHECKING:
-    from b2bua.core import Core
+    pass
 
 logger = logging.getLogger(__name__)
 
-NO_ANSWER: Final = "no answer"
 
+class Call(Hunting):
+    """Joins two legs, ``a`` the caller's and ``b`` the callee's."""
 
-class Call:
-    """Joins two legs. ``a`` is the caller's, ``b`` the callee's of the present attempt."""
-
-    __slots__ = (
-        "a",
-        "attempt",
-        "b",
-        "because",
-        "cancelled",
-        "core",
-        "counter",
-        "ended_at",
-        "epochs",
-        "generation",
-        "held",
-        "last_ack",
-        "lines",
-        "no_answer",
-        "parting",
-        "phase",
-        "plan",
-        "request",
-        "state",
-        "waiting",
-    )
-
-    def __init__(self, core: Core, state: CallState) -> None:
-        self.core = core
-        self.state = state
-        """What the last token said, or would say; replaced, never changed."""
-        self.a: Leg | None = None
-        self.b: Leg | None = None
-        self.phase = ROUTING
-        self.plan: Plan | None = None
-        self.request: Request | None = None
-        """The caller's first INVITE, as long as it may have to be sent to another target."""
-        self.cancelled = False
-        self.no_answer = False
-        self.parting = False
-        """After a takeover: a BYE waits behind the other side's requests, which that leg may still answer."""
-        self.held = ""
-        """Which sides hold: ``""``, ``a``, ``b``, ``ab``."""
-        self.lines: tuple[str, ...] = ()
-        """The lines on which it counts."""
-        self.generation = 0
-        self.ended_at = 0.0
-        self.because = ""
-        """The decision that routed it last, for ``explain``."""
-        self.waiting: list[Callable[[float], None]] | None = None
-        """After a takeover: what waits for the other leg to be known."""
-        self.last_ack = b""
-        """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
-
-    @property
-    def id(self) -> str:
-        return self.state.call_id
-
-    # -- setting up -------------------------------------------------------------------------------------------------
-
-    def admit(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Take the caller's first INVITE: make the leg, answer 100. False when it was refused."""
-        stack = self.core.stack
-        agent = self.state.caller_agent
-        leg = Leg(stack, self, transaction.flow, called_by(request, stack.token()))
-        leg.invite = transaction
-        transaction.context = leg
-        self.a, self.request = leg, request
-        if missing := unsupported(request):
-            self._refuse(420, "", now, (f"Unsupported: {', '.join(missing)}",))
-            return False
-        stack.reply(transaction, 100, now, lines=self._token_lines(agent))
-        return True
-
-    def route(self, plan: Plan | Refusal, now: float) -> None:
-        """Try the first target of a plan, or refuse."""
-        if isinstance(plan, Refusal):
-            self.because = plan.because
-            lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
-            self._refuse(plan.status, plan.reason, now, lines)
-            return
-        self.plan = plan
-        self._update(attempt=self.state.attempt + 1)
-        self.dial(now)
-
-    def dial(self, now: float, dialog: DialogState | None = None) -> None:
-        """Send the INVITE of the present attempt; ``dialog`` is that of a former server which sent it before."""
-        plan, request, core = self.plan, self.request, self.core
-        assert plan is not None and request is not None
-        target = plan.target
-        self.because = target.because
-        place = core.place(target, now)
-        if place is None:
-            self._next(503, now, "")
-            return
-        stack = core.stack
-        caller = without_tag(request.get("from") or "")
-        if target.caller_number and target.caller_number != self.state.caller:
-            caller = with_user(caller, target.caller_number)
-        state = dialog or DialogState(
-            stack.token() + stack.token(), stack.token(), "", caller, without_tag(request.get("to") or "")
-        )
-        leg = Leg(stack, self, place.flow, state)
-        self.b = leg
-        self.phase = DIALING
-        core.take_line(self, target.line, now)
-        self._update(
-            callee=target.request_number,
-            callee_line=target.line,
-            callee_agent=place.agent,
-            callee_dialog=state.call_id,
-            plan=plan.to_token(),
-        )
-        lines = crossing(request)
-        if place.agent:
-            lines.append(f"Call-Origin: {self.state.origin};{self.state.attempt}")
-            lines += core.reign.site_lines
-            lines += self._token_lines(place.agent)
-        self.generation += 1
-        stack.deadlines.set(now + target.ring_for, self, NO_ANSWER)
-        leg.call(place.uri, lines, request.body, now, self, hops(request))
-
-    def cancel(self, now: float) -> None:
-        """The caller gave up (RFC 3261 section 9.2)."""
-        self.cancelled = True
-        if self.b is not None and self.b.inviting is not None:
-            self.b.cancel(now)
-        elif self.phase in (ROUTING, DIALING, RINGING):
-            self._refuse(487, "", now)
-
-    def due(self, cause: str, now: float) -> None:
-        """The present target did not answer in time, or the time to remember an ended call is over."""
-        if cause is NO_ANSWER and self.b is not None and self.b.inviting is not None:
-            self.no_answer = True
-            self.b.cancel(now, ('Reason: SIP;cause=408;text="No answer"',))
+    __slots__ = ()
 
     # -- what legs say ----------------------------------------------------------------------------------------------
-
-    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Only agents recognise repeats; to a server each request of an agent is what it seems to be."""
-        return False
 
     def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status == 403 and self.core.fenced(leg, response, now):
@@ -196,104 +51,6 @@ class Call:
             self._relay(leg, asked, response, now)
         if transaction.method == "BYE" and response.status >= 200:
             self._forget(now)
-
-    def _answered_too_late(self, leg: Leg, response: Response, now: float) -> None:
-        """The final answer of a target that was given up; a 2xx is to be ended (RFC 3261 section 9.1)."""
-        if response.status < 300:
-            self.hang_up(leg, "SIP;cause=487", now)
-        elif leg is self.b:
-            self._forget(now)
-
-    def _invite_answered(self, leg: Leg, response: Response, now: float) -> None:
-        status = response.status
-        if status == 100:
-            return
-        if status < 200:
-            self._rang(leg, response, now)
-        elif status < 300:
-            self._picked_up(leg, response, now)
-        else:
-            self._attempt_failed(status, response, now)
-
-    def _rang(self, leg: Leg, response: Response, now: float) -> None:
-        first = self.phase == DIALING
-        self.phase = RINGING
-        line = response.get("line")
-        changes: dict[str, Any] = {}
-        if line and self.state.callee_agent and line != self.state.callee_line:
-            changes["callee_line"] = line[:MOST_CHARACTERS]
-        if not self.state.ringing and rings(response.status):
-            changes["ringing"] = now + self.core.wall_offset
-        if changes:
-            self._update(**changes)
-        self._pass_up(response, now, first or bool(changes))
-
-    def _picked_up(self, leg: Leg, response: Response, now: float) -> None:
-        self.phase = TALKING
-        self.generation += 1  # no more "no answer"
-        line = response.get("line") or self.state.callee_line
-        self._update(answered=now + self.core.wall_offset, callee_line=line[:MOST_CHARACTERS], plan="")
-        self._pass_up(response, now, True)
-        self.request = self.plan = None
-        if self.a is None or self.a.ended:  # the caller is gone for good
-            self.hang_up(leg, "SIP;cause=487", now)
-
-    def _pass_up(self, response: Response, now: float, with_token: bool) -> None:
-        """Give the caller a provisional or a 2xx to the first INVITE."""
-        a = self.a
-        if a is None or a.invite is None:
-            return
-        lines = crossing(response)
-        if self.state.caller_agent:
-            if (origin := response.get("call-origin")) is not None:
-                lines.append(f"Call-Origin: {origin}")
-            if with_token:
-                lines += self._token_lines(self.state.caller_agent)
-        a.reply(a.invite, response.status, now, response.reason, lines, response.body, passable_tag(response.to_tag))
-
-    def _attempt_failed(self, status: int, response: Response | None, now: float) -> None:
-        """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
-        self.generation += 1
-        core = self.core
-        core.give_line(self, self.state.callee_line)
-        if self.b is not None:
-            self.b.end()
-        if self.no_answer and status == 487:
-            status, response = 408, None
-        self.no_answer = False
-        if self.cancelled or self.a is None or self.a.ended:
-            self._conclude(487 if response is None else status, response, now)
-            return
-        redirect = core.redirect_of(response) if response is not None and status < 400 else ""
-        self._next(status, now, redirect, response)
-
-    def _next(self, status: int, now: float, redirect: str, response: Response | None = None) -> None:
-        assert self.plan is not None
-        core = self.core
-        rest = core.router.after(self.plan, status, core.load, now, redirect)
-        if isinstance(rest, Refusal):
-            self.because = rest.because
-            self._conclude(rest.status, response if rest.status == status else None, now)
-        else:
-            self.phase = ROUTING
-            self.route(rest, now)
-
-    def _conclude(self, status: int, response: Response | None, now: float) -> None:
-        """The first INVITE ends with a failure."""
-        if response is not None and self.a is not None and self.a.invite is not None and not self.a.ended:
-            lines = crossing(response)
-            self.finish(status, "caller" if self.cancelled else "callee", now)
-            self.a.reply(self.a.invite, status, now, response.reason, lines, response.body)
-            self._forget(now)
-        else:
-            self._refuse(status, "", now)
-
-    def _refuse(self, status: int, reason: str, now: float, lines: tuple[str, ...] = ()) -> None:
-        a = self.a
-        self.finish(status, "caller" if self.cancelled else "server", now)
-        if a is not None and a.invite is not None:
-            a.reply(a.invite, status, now, reason, lines)
-        self._forget(now)
 
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
         if transaction.context is self:
@@ -326,11 +83,6 @@ class Call:
                 if other is self.b:
                     lines += self._token_lines(agent)
             other.acknowledge(lines, ack.body, now)
-
-    def _pay_ack(self, leg: Leg, now: float) -> None:
-        """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
-        if leg.owes_ack:
-            leg.acknowledge(self.core.reign.site_lines if self._agent_of(leg) else (), b"", now)
 
     def unacknowledged(self, leg: Leg, now: float) -> None:
         """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended."""
@@ -429,14 +181,6 @@ class Call:
                 a.reply(a.invite, 480, now, lines=(f"Reason: {reason}",))
         self._forget(now)
 
-    def hang_up(self, leg: Leg, reason: str, now: float) -> None:
-        """Send BYE on one leg."""
-        self._pay_ack(leg, now)
-        lines = [f"Reason: {reason}"]
-        if self._agent_of(leg):
-            lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.reign.site_lines]
-        leg.send("BYE", lines, b"", now)
-
     def drop(self) -> None:
         """Forget the call without a word: another server has it."""
         self.generation += 1
@@ -450,38 +194,7 @@ class Call:
         self.lines = ()
         self.a = self.b = None
 
-    def finish(self, status: int, ended_by: EndedBy, now: float, reason: str = "") -> None:
-        """Write the call record, once."""
-        if self.ended_at:
-            return
-        self.ended_at = now
-        self.phase = ENDING
-        self.core.record(self.cdr(status, ended_by, now, reason), self)
-
-    def cdr(self, status: int, ended_by: EndedBy, ended: float, reason: str = "") -> Cdr:
-        """The call record as it would be if the call ended then."""
-        return record_of(self.core, self.state, status, ended_by, ended, reason, self.cancelled)
-
-    def _forget(self, now: float) -> None:
-        """Let go, unless a leg still has something to finish."""
-        self.phase = ENDING
-        a, b = self.a, self.b
-        if b is not None and not b.ended and (b.inviting is not None or b.owes_ack):
-            return
-        self.generation += 1
-        for leg in (a, b):
-            if leg is not None and not leg.ended:
-                leg.end()
-        self.core.forget(self)
-        self.request = self.plan = self.waiting = None  # a deadline may hold the call for a while
-
     # -- small ones -------------------------------------------------------------------------------------------------
-
-    def _other(self, leg: Leg) -> Leg | None:
-        return self.b if leg is self.a else self.a
-
-    def _agent_of(self, leg: Leg | None) -> str:
-        return self.state.caller_agent if leg is self.a else self.state.callee_agent
 
     def _wait(self, act: Callable[[float], None], leg: Leg, now: float) -> bool:
         """After a takeover: keep ``act`` until the other leg is known. False when there is nothing to wait for."""
@@ -498,14 +211,6 @@ class Call:
             leg.reply(transaction, status, now, lines=lines)
         else:
             self.core.stack.reply(transaction, status, now, lines=lines)
-
-    def _update(self, **changes: Any) -> None:
-        self.state = changed(self.state, **changes)
-
-    def _token_lines(self, agent: str) -> tuple[str, ...]:
-        if not agent:
-            return ()
-        return (f"Call-State: {sign(self.state, self.core.key)}",)
 
 
 MOST_WAITING: Final = 16

@@ -16,6 +16,7 @@ from b2bua import pages
 from b2bua.agents import Agents
 from b2bua.call import Call
 from b2bua.cdr import Cdr
+from b2bua.hunting import Hunting
 from b2bua.orders import Orders
 from b2bua.recovery import Recovery
 from b2bua.reign import Reign
@@ -196,7 +197,7 @@ class Core:
             load = self.loads[name] = LineLoad()
         return load
 
-    def take_line(self, call: Call, line: str, now: float) -> None:
+    def take_line(self, call: Hunting, line: str, now: float) -> None:
         """Count a call on a line."""
         name = line.partition("/")[0]
         known = self.site.lines.get(name)
@@ -204,7 +205,7 @@ class Core:
             self.load_of(name).take(known.cps if known.at_servers else 0.0, now)
             call.lines = (*call.lines, name)
 
-    def give_line(self, call: Call, line: str) -> None:
+    def give_line(self, call: Hunting, line: str) -> None:
         """Count it no more."""
         name = line.partition("/")[0]
         if name in call.lines:
@@ -394,14 +395,14 @@ class Core:
         except SipError:
             return ""
 
-    def record(self, record: Cdr, call: Call) -> None:
+    def record(self, record: Cdr, call: Hunting) -> None:
         """A call ended."""
         self._events.append(CallEnded(record))
         self.ended[record.call_id] = (record, call.because)
         if len(self.ended) > MOST_ENDED:
             self.ended.popitem(last=False)
 
-    def forget(self, call: Call) -> None:
+    def forget(self, call: Hunting) -> None:
         for line in call.lines:
             self.load_of(line).give()
         call.lines = ()
