@@ -359,7 +359,7 @@ class Core:
         self.calls[call_id] = call
         self.take_line(call, line, now)
         if agent and self.recovery.busy:
-            self.recovery.resume(call, now)
+            self.recovery.attempts.resume(call, now)
         else:
             self.start(call, now)
 

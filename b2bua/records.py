@@ -124,6 +124,14 @@ class Record:
             if _request(entry.get("request")) is not None
         ]
 
+    @property
+    def changing(self) -> str:
+        """The origin key of the agent's INVITE under way, ``""`` without one."""
+        for data, _ in self.sent():
+            if data[:7] == b"INVITE ":
+                return f"{self.agent};{parse(data).branch};1"
+        return ""
+
     def received(self) -> list[tuple[Request, str]]:
         """Servers' requests that the agent has not finally answered, with their origin keys."""
         return [

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from b2bua import leftovers
+from b2bua.attempts import Attempts
 from b2bua.call import Call
 from b2bua.call_state import RINGING, TALKING
 from b2bua.records import Index, Record
-from b2bua.route import Plan
 from b2bua.token import CallState, TokenError, call_id_of, read
 from sip.bridge import crossing
 from sip.dialog import dialog_key
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WORK: Final = "restore some"
-WAITED: Final = "waited for lists"
 GRACE: Final = "waited for agents"
 LAST: Final = "say goodbye"
 
@@ -59,11 +58,15 @@ class Recovery:
         self.details: dict[str, tuple[str, str]] = {}
         """Call id to (verdict, sentence), of the last takeover; bounded."""
         self._requests: dict[str, list[tuple[ServerTransaction, Request]]] = {}
-        self._attempts: list[tuple[Call, float]] = []
+        self.attempts = Attempts(self)
         self._backlog: deque[str] = deque()
         self._working = False
         self._one_legged: set[str] = set()
         self._last: list[Callable[[float], None]] = []
+        self._changing: dict[str, str] = {}
+        """Of calls that lack a leg: the origin key of the INVITE under way from the side that had an ACK."""
+        self._awaited: dict[str, str] = {}
+        """Of calls that lack a leg: the origin key of the INVITE whose 2xx awaits its ACK."""
 
     @property
     def busy(self) -> bool:
@@ -76,7 +79,6 @@ class Recovery:
         self.verdicts.clear()
         self.details.clear()
         deadlines = self.core.stack.deadlines
-        deadlines.set(now + self.core.site.timing.replay_wait, self, WAITED)
         deadlines.set(now + self.core.site.timing.agent_grace, self, GRACE)
 
     def forget(self) -> None:
@@ -84,10 +86,12 @@ class Recovery:
         self.generation += 1
         self.index = Index()
         self._requests.clear()
-        self._attempts.clear()
+        self.attempts.forget()
         self._backlog.clear()
         self._one_legged.clear()
         self._last.clear()
+        self._changing.clear()
+        self._awaited.clear()
         self._working = False
 
     # -- lists ------------------------------------------------------------------------------------------------------
@@ -106,15 +110,15 @@ class Recovery:
                     self._hand_over(record, now)
                 elif record.call in self._one_legged:
                     self.restore(record.call, now)
-                elif self._attempts and any(call.id == record.call for call, _ in self._attempts):
-                    self._resume_attempts(now, only=record.call)
+                elif self.attempts.waits(record.call):
+                    self.attempts.go_on(now, only=record.call)
             if record.has_sent:
                 self._replay(link, record, now)
 
     def _is_served(self, link: AgentLink, record: Record) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
         call = self.core.calls.get(record.call or call_id_of(link.name, record.call_id))
-        return call is not None and call.waiting is None and not any(call is each for each, _ in self._attempts)
+        return call is not None and call.waiting is None and not self.attempts.waits(call.id)
 
     def complete(self, link: AgentLink, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""
@@ -128,7 +132,7 @@ class Recovery:
         self._backlog.extend(self._one_legged)
         self._work_on(now)
         if self.core.agents.all_complete:
-            self._resume_attempts(now)
+            self.attempts.go_on(now)
 
     def _lost_legs(self, link: AgentLink, now: float) -> None:
         asked = link.asked_at + self.core.wall_offset
@@ -205,99 +209,7 @@ class Recovery:
             self._note(record.call or call_id_of(link.name, request.call_id), REPLAYED, f"{request.method} was kept")
             stack.receive_message(data, link.flow, now)
             if cancelled and not request.to_tag:
-                self._cancel(call_id_of(link.name, request.call_id), now)
-
-    def _cancel(self, call_id: str, now: float) -> None:
-        call = self.core.calls.get(call_id)
-        if call is None:
-            return
-        if any(waiting is call for waiting, _ in self._attempts):
-            call.cancelled = True
-        else:
-            call.cancel(now)
-
-    # -- first INVITEs ----------------------------------------------------------------------------------------------
-
-    def resume(self, call: Call, now: float) -> None:
-        """Route a first INVITE that a former server may have had before."""
-        records = self.index.of_call(call.id)
-        former = self._state_of(records)
-        if former is not None:
-            self._inherit(call, former)
-        known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
-        if former is not None and known:
-            self._repeat(call, former, known[-1], now)
-        elif self.core.agents.all_complete:
-            self._start(call, former, now)
-        else:
-            self._attempts.append((call, now + self.core.site.timing.replay_wait))
-            self.core.stack.deadlines.set(self._attempts[-1][1], self, WAITED)
-
-    def _inherit(self, call: Call, former: CallState) -> None:
-        """Go on from the newest token, at the attempt that it names."""
-        epochs = former.epochs if self.core.epoch in former.epochs else (*former.epochs, self.core.epoch)
-        call.state = replace(former, origin=call.state.origin, epochs=epochs)
-
-    def _repeat(self, call: Call, former: CallState, record: Record, now: float) -> None:
-        """Send the attempt again to where it is under way, under the same key (docs/wire.md)."""
-        plan = self._plan_of(former)
-        for each in self.index.of_call(call.id):
-            if not each.from_server or each is record:
-                self.index.remove(each)
-        self.index.remove(record)
-        if plan is None:
-            self.core.start(call, now)
-            return
-        call.plan = plan
-        # a first INVITE has no To-tag; the number goes on where the agent saw it last
-        dialog = replace(record.dialog(), remote_tag="", route_set=())
-        call.dial(now, dialog)
-        if call.cancelled:
-            call.cancel(now)
-
-    def _start(self, call: Call, former: CallState | None, now: float) -> None:
-        """Nobody has it: route it at the place that the token names, or from the beginning."""
-        for each in self.index.of_call(call.id):
-            if not each.from_server:
-                self.index.remove(each)
-        if call.cancelled:
-            call.cancel(now)
-            return
-        plan = self._plan_of(former) if former is not None else None
-        if plan is None:
-            self.core.start(call, now)
-        else:
-            call.plan = plan
-            call.dial(now)
-
-    def _resume_attempts(self, now: float, until: float | None = None, only: str = "") -> None:
-        """Go on with INVITEs that waited: all, those whose time is up, or the one of a call that was found."""
-        waiting, self._attempts = self._attempts, []
-        for call, deadline in waiting:
-            if (until is not None and deadline > until) or (only and call.id != only):
-                self._attempts.append((call, deadline))
-            elif call.ended_at == 0.0:
-                records = self.index.of_call(call.id)
-                former = self._state_of(records)
-                if former is not None:
-                    self._inherit(call, former)
-                known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
-                if former is not None and known:
-                    self._repeat(call, former, known[-1], now)
-                elif only:  # a record of a target that was given up before: go on waiting
-                    self._attempts.append((call, deadline))
-                else:
-                    self._start(call, former, now)
-
-    def _plan_of(self, state: CallState) -> Plan | None:
-        if not state.plan:
-            return None
-        try:
-            plan = Plan.from_token(self.core.site, state.plan)
-        except ValueError as error:
-            logger.warning("call %s: %s", state.call_id, error)
-            return None
-        return plan if plan.targets else None
+                self.attempts.cancel(call_id_of(link.name, request.call_id), now)
 
     # -- restoring --------------------------------------------------------------------------------------------------
 
@@ -312,7 +224,7 @@ class Recovery:
         if call is None:
             if not talking:
                 return None
-            state = self._state_of(records)
+            state = self.state_of(records)
             if state is None:
                 state = self._alone(talking[0])
             call = Call(core, replace(state, epochs=(*state.epochs, core.epoch)))
@@ -345,20 +257,21 @@ class Recovery:
             call.a = leg
         held = record.text("held")
         call.held = "".join(sorted({*call.held, *_side(held, record.from_server)}))
-        if (
-            isinstance(record.ack, bytes)
-            and record.ack
-            and not any(data[:7] == b"INVITE " for data, _ in record.sent())
-        ):
-            call.last_ack = record.ack  # an ACK from before a re-INVITE under way is not the one that is owed
+        if isinstance(record.ack, bytes) and record.ack:
+            call.last_ack = record.ack
+            self._changing[call.id] = record.changing
+        if record.ack == "awaited":
+            self._awaited[call.id] = record.text("ack-origin")
         self.index.remove(record)
 
     def _joined(self, call: Call, records: list[Record], now: float) -> None:
         """Both legs are known: pay an ACK that is owed, and let what waited go on."""
         self._one_legged.discard(call.id)
         waiting, call.waiting = call.waiting or [], None
-        ack = call.last_ack
-        call.last_ack = b""
+        ack, call.last_ack = call.last_ack, b""
+        changing, awaited = self._changing.pop(call.id, ""), self._awaited.pop(call.id, "")
+        if changing and awaited in ("", changing):
+            ack = b""  # it is of an earlier INVITE than the 2xx for which an ACK is awaited
         for leg in (call.a, call.b):
             if ack and leg is not None and leg.owes_ack:
                 message = parse(ack)
@@ -367,7 +280,7 @@ class Recovery:
         for act in waiting:
             act(now)
 
-    def _state_of(self, records: list[Record]) -> CallState | None:
+    def state_of(self, records: list[Record]) -> CallState | None:
         """The newest token that is signed by the site."""
         for record in sorted(records, key=lambda r: r.counter, reverse=True):
             token = record.text("call-state")
@@ -398,8 +311,6 @@ class Recovery:
             acts, self._last = self._last, []
             for act in acts:
                 act(now)
-        elif cause is WAITED:
-            self._resume_attempts(now, now)
         elif cause is GRACE:
             self._backlog.extend(self.index.by_call)
             self._backlog.extend(self._one_legged)
@@ -451,7 +362,7 @@ class Recovery:
         records = self.index.of_call(call_id)
         if not records or any(r.has_sent and not r.from_server for r in records):
             return
-        state = self._state_of(records)
+        state = self.state_of(records)
         if state is None or not all(self._is_told(agent, now) for agent in (state.caller_agent, state.callee_agent)):
             return
         for record in records:
