@@ -93,6 +93,7 @@ class Call:
         "acked_at",
         "alarm_at",
         "answered_at",
+        "awaited",
         "channel",
         "core",
         "description",
@@ -138,6 +139,8 @@ class Call:
         self.answered_at: float | None = None
         self.acked_at: float | None = None
         """When the last ACK went to a server."""
+        self.awaited = ""
+        """The origin key of the INVITE to which a 2xx was given last, whose ACK is awaited or came."""
         self.sent: list[Sent] = []
         self.received: list[Received] = []
         """Requests of servers that are not finally answered."""
@@ -189,6 +192,8 @@ class Call:
             self.core.memory.answered(received, now)
             if received in self.received:
                 self.received.remove(received)
+            if received.method == "INVITE" and status < 300:
+                self.awaited = received.key
         self.server.reply(received.transaction, status, now, reason, answer.lines, body, tag)
 
     def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:

@@ -178,7 +178,7 @@ def _whole(call: Call, received: Received, request: Request, index: int) -> str:
 
 def _ack(call: Call, server: Leg, now: float) -> str:
     if server.awaits_ack:
-        return f',"ack":"awaited","ack-cseq":{server.success_cseq}'
+        return f',"ack":"awaited","ack-cseq":{server.success_cseq},"ack-origin":{_quote(call.awaited)}'
     if server.owes_ack:
         return f',"ack":"owed","ack-cseq":{server.acked_cseq}'
     if call.acked_at is not None and now - call.acked_at <= call.core.stack.timers.lifetime:
