@@ -1,7 +1,7 @@
 """The devices of the demo, in a process of their own: python -m examples.demo_phones, told what to do by the demo.
 
 It reads orders from stdin and writes what came of them to stdout, both as lines of JSON. The orders come in this
-order: ``set up``, ``attempt``, ``crash``, ``finish``.
+order: ``learn``, ``set up``, ``attempt``, ``crash``, ``finish``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ PATIENCE: Final = 40.0
 quarter of it."""
 SETTLING: Final = 1.5
 """Seconds to wait for messages that nobody expects."""
+EVERY: Final = 0.25
+"""Seconds between two words of progress."""
 MOST_PROBLEMS: Final = 20
 
 
@@ -109,22 +111,22 @@ class Devices:
 
     # -- the orders -----------------------------------------------------------------------------------------------
 
-    async def set_up(self) -> dict[str, Any]:
-        """Register; place one call of each sort to see what it brings; then all that are to stand."""
+    async def learn(self) -> dict[str, Any]:
+        """Register, and place one call of each sort, to its end, to see what it brings to each device."""
         if self.plan.small:
-            for line in self.core.lines.values():
+            lines = list(self.core.lines.values())
+            for line in lines:
                 self.phone.pump.ask(self.core.register, line)
-            await self._until(lambda: all(line.registration.registered for line in self._registering()), 10.0)
+            await self._until(lambda: all(line.registration and line.registration.registered for line in lines), 10.0)
         await self._learn()
-        # The phones' own clocks and tables are set: what comes now counts.
-        began_at = boottime()
+        return {}
+
+    async def set_up(self) -> dict[str, Any]:
+        """Place all calls that are to stand."""
         scripts = [script for script in self.plan.standing() if script.audio == self.audio]
         await self._through(map(self._pair, scripts), self._place, _standing_step, "set up", len(scripts))
         standing = sum(pair.stands for pair in self.pairs.values())
-        return {"standing": standing, "took": boottime() - began_at, "problems": self._problems()}
-
-    def _registering(self) -> Iterator[Any]:
-        return (line for line in self.core.lines.values() if line.user != "*")
+        return {"standing": standing, "problems": self._problems()}
 
     async def _learn(self) -> None:
         pairs = [self._pair(script, "r") for script in self.plan.references(self.audio)]
@@ -171,12 +173,14 @@ class Devices:
         self._ask(sample)
         if self.plan.small:
             self._attempt_one()
-        done = 0
+        done, told_at = 0, 0.0
         while done < len(sample) and (
             await self._until(lambda: sum(1 for pair in sample if pair.served_at) > done, self._patience)
         ):
             done = sum(1 for pair in sample if pair.served_at)
-            self._say({"progress": "served", "done": done, "of": len(sample)})
+            if boottime() - told_at > EVERY or done == len(sample):
+                told_at = boottime()
+                self._say({"progress": "served", "done": done, "of": len(sample)})
         served = [(pair.script.kind, pair.served_at - pair.asked_at, pair.served_at) for pair in sample if pair.served_at]
         missing = [pair.script.id for pair in sample if not pair.served_at]
         return {"sample": len(sample), "served": served, "missing": missing}
@@ -235,7 +239,7 @@ class Devices:
                     pair.failed = pair.failed or f"nothing more came ({word or 'learning'}): {_where(pair)}"
                 break
             done += before - len(self._pending)
-            if word and boottime() - told_at > 0.25:
+            if word and boottime() - told_at > EVERY:
                 told_at = boottime()
                 self._say({"progress": word, "done": done, "of": count})
         if word:
@@ -303,7 +307,8 @@ class Devices:
         more: Counter[str] = Counter()
         for pair in (*pairs, *self.attempts):
             for side in ("caller", "callee"):
-                more.update(self._unexpected(pair, side))
+                for word, count in self._unexpected(pair, side).items():
+                    more[f"{word} to the {side} of one {pair.script.sort}"] += count
         ends = [end.watch.report() for end in self.phone.ends.values()]
         audio: list[RtpReport] = [*self.phone.reports, *ends]
         return {
@@ -467,7 +472,9 @@ async def _main(options: argparse.Namespace) -> int:
         while orders:
             order = orders.popleft()
             what = order["do"]
-            if what == "set up":
+            if what == "learn":
+                result = await devices.learn()
+            elif what == "set up":
                 result = await devices.set_up()
             elif what == "attempt":
                 result = devices.attempt(order["rate"])

@@ -22,6 +22,8 @@ Show = Callable[[str, Any], None]
 """Told what happens, as it happens: a word and what belongs to it."""
 
 STARTING: Final = 60.0
+CALM: Final = 2.0
+"""Seconds without any change of who rules after which a site counts as started."""
 BEFORE_THE_CRASH: Final = 1.0
 """Seconds in which new calls are attempted before it."""
 AFTER_THE_CRASH: Final = 1.0
@@ -45,7 +47,6 @@ class Run:
         self.counted_from = 0.0
         """On the wall clock: calls from here on are the run's own."""
         self.results: dict[str, list[Any]] = {}
-        self.main_pid = 0
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -63,12 +64,14 @@ class Run:
         if beats is not None:
             sites = self._two_files(beats)
         self._command("init")
-        self.main_pid = processes.server(sites["m1"], "m1").pid
-        processes.server(sites["m2"], "m2")
         for name in layout.names:
             processes.agent(layout.site, name)
+        processes.server(sites["m2"], "m2")
         kinds = (True,) if plan.small else (False, True)
         self.devices = [DeviceProcess(processes, layout.net, plan.calls, plan.agents, audio) for audio in kinds]
+        # The voters of a site that starts for the first time are to be there before the main asks them.
+        processes.until(lambda: all(map(self._answers, (*layout.names, "m2"))), STARTING, "the voters come up")
+        processes.server(sites["m1"], "m1")
         processes.until(self._ready, STARTING, "the site comes up")
         for devices in self.devices:
             devices.done("start", STARTING)
@@ -76,11 +79,11 @@ class Run:
 
     def set_up(self) -> None:
         """Place all calls that are to stand."""
+        self._order("learn", 60.0)
         self.counted_from = time.time()
         for result in self._order("set up", 60.0 + self.plan.calls * 0.05):
             self._note(result)
         standing = sum(result["standing"] for result in self.results["set up"])
-        self.counted_from = time.time() - max(result["took"] for result in self.results["set up"])
         wanted = len(list(self.plan.standing()))
         if standing < wanted:
             problems = [text for result in self.results["set up"] for text in result["problems"]]
@@ -183,10 +186,17 @@ class Run:
         status = self.status("m1")
         if status.get("state") != "active" or not all(peer["reached"] for peer in status["peers"]):
             return False
+        # A voter that is met late is given its vote first, which takes a new epoch: wait until that is over.
+        voters = status["voters"]
+        if voters["answering"] < len(voters["names"]) or time.time() - status["since_at"] < CALM or status["warnings"]:
+            return False
         stand_by = self.status("m2")
         if stand_by.get("state") != "standby" or not all(peer["reached"] for peer in stand_by["peers"]):
             return False
         return all(ask(self._socket(name), "status").get("state") == "serving" for name in self.layout.names)
+
+    def _answers(self, name: str) -> bool:
+        return bool(ask(self._socket(name), "status"))
 
     def _two_files(self, beats: tuple[str, str]) -> dict[str, Path]:
         own = (f"udp:{self.layout.net}1:5062", f"udp:{self.layout.net}2:5062")
