@@ -80,7 +80,9 @@ class Record:
     @property
     def talks(self) -> bool:
         """An answered call, or one that its device has ended with the BYE still to be passed on."""
-        return self.state == "confirmed" or (not self.live and self.has_sent and self.age("answer") is not None)
+        if self.live:
+            return self.state == "confirmed"
+        return self.has_sent and any(data[:4] == b"BYE " for data, _ in self.sent())
 
     @property
     def from_server(self) -> bool:
