@@ -31,9 +31,9 @@ class Cut:
         self._cut = False
 
     def begin(self) -> None:
-        hook = "type filter hook input priority 0; policy accept;"
-        drop = f'iif "lo" ip saddr {self._address} drop; iif "lo" ip daddr {self._address} drop;'
-        _nft(f"table ip {self._table} {{ chain cut {{ {hook} {drop} }} }}")
+        rules = [f'iif "lo" ip {end} {self._address} drop' for end in ("saddr", "daddr")]
+        hook = "type filter hook input priority 0; policy accept"
+        _nft(f"table ip {self._table} {{\nchain cut {{\n" + "\n".join([hook, *rules, "}", "}"]))
         self._cut = True
 
     def end(self) -> None:

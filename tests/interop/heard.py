@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEAD = re.compile(rb"-{40,} (\d+)-(\d+)-(\d+)[ T](\d+):(\d+):([\d.]+)\n")
-_WHAT = re.compile(rb"(UDP|TCP) message (sent|received) [\[(](\d+)[\])] bytes ?:\n\n")
+_WHAT = re.compile(rb"(UDP|TCP) message (sent \(|received \[)(\d+)(?:\]? bytes\)? ?:)\n\n")
 _TAG = re.compile(r";tag=[^;,>\s]*")
 _BRANCH = re.compile(r";branch=[^;,>\s]*")
 _ORIGIN = re.compile(r"^o=(\S+) \d+ (\d+) ", re.MULTILINE)
@@ -45,7 +45,7 @@ def logged(path: Path) -> Iterator[Logged]:
             continue
         hours, minutes, seconds = int(head[4]), int(head[5]), float(head[6])
         text = data[what.end() : what.end() + int(what[3])].decode("latin-1")
-        yield Logged(hours * 3600 + minutes * 60 + seconds, what[2] == b"received", text)
+        yield Logged(hours * 3600 + minutes * 60 + seconds, what[2].startswith(b"received"), text)
 
 
 def received(messages: Iterable[Logged]) -> Iterator[Logged]:
@@ -82,9 +82,9 @@ def word(message: Logged) -> str:
     return "\r\n".join(lines)
 
 
-def multiset(path: Path) -> Counter[str]:
+def multiset(messages: Iterable[Logged]) -> Counter[str]:
     """How often a device received each message."""
-    return Counter(word(message) for message in received(logged(path)))
+    return Counter(word(message) for message in received(messages))
 
 
 def difference(expected: Counter[str], found: Counter[str]) -> list[str]:

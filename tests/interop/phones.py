@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 from examples.rtp import RtpReport
 from examples.softphone import SocketPhone
 from examples.softphone_call import ENDED, TALKING, Call, Event, Line, Policy
+from sip.message import Message
+from sip.rim import Flow as FlowOfBytes
+from tests.interop.heard import Logged, multiset
 from tests.interop.programs import until
 
 T = TypeVar("T")
@@ -21,10 +24,19 @@ class Phone:
 
     def __init__(self, listen: str) -> None:
         self.events: list[Event] = []
+        self.log: list[Logged] = []
+        """Every message received."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"phone {listen}", daemon=True)
         self._thread.start()
-        self.socket: SocketPhone = self.run(lambda: SocketPhone(listen, on_event=self.events.append, logs=True))
+        self.socket: SocketPhone = self.run(lambda: SocketPhone(listen, on_event=self.events.append))
+        admits = self.core.admits
+
+        def admits_and_logs(message: Message, flow: FlowOfBytes, now: float) -> bool:
+            self.log.append(Logged(now, True, message.to_bytes().decode("latin-1")))
+            return bool(admits(message, flow, now))
+
+        self.core.admits = admits_and_logs
         self.run(self.socket.start)
 
     def run(self, function: Callable[[], T]) -> T:
@@ -72,6 +84,10 @@ class Phone:
     def reports(self) -> list[RtpReport]:
         return self.socket.reports
 
+    def heard(self) -> Counter[str]:
+        """What it has received, see ``heard``, but for answers to registrations, whose time is their own."""
+        return multiset(each for each in self.log if not each.header("CSeq").endswith("REGISTER"))
+
     def close(self) -> None:
         self.run(self.socket.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -85,11 +101,3 @@ def talking(call: Call) -> bool:
 
 def ended(call: Call) -> bool:
     return call.state is ENDED
-
-
-def heard(*lines: Line) -> dict[str, Counter[str]]:
-    """What each line has received, repeats apart; registrations do not count: their time is their own."""
-    return {
-        line.user: Counter({word: count for word, count in line.heard.items() if not word.endswith(" REGISTER")})
-        for line in lines
-    }

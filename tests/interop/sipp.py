@@ -83,10 +83,10 @@ class Sipp:
 
     def stats(self) -> dict[str, int]:
         """Calls ``created``, ``current``, ``good`` and ``failed``, as of a second ago at the most."""
-        try:
-            rows = list(csv.DictReader(self._stats.open(), delimiter=";"))
-        except OSError:
-            rows = []
+        rows = []
+        if self._stats.exists():
+            with self._stats.open(newline="") as lines:
+                rows = list(csv.DictReader(lines, delimiter=";"))
         last = rows[-1] if rows else {}
         names = {
             "created": "TotalCallCreated", "current": "CurrentCall", "good": "SuccessfulCall(C)",
@@ -103,4 +103,4 @@ class Sipp:
 
     def heard(self) -> Counter[str]:
         """What this device has received, see ``heard``."""
-        return heard.multiset(self.messages)
+        return heard.multiset(heard.logged(self.messages))

@@ -12,7 +12,6 @@ from examples.rtp import RtpReport
 from examples.softphone_call import Call
 from tests.interop import heard
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.phones import heard as heard_by
 from tests.interop.programs import Site, until
 from tests.interop.sipp import Sipp
 
@@ -181,7 +180,7 @@ class Traffic:
         for sipp in (*self.callers, *self.callees):
             sipp.wait()
         heard_of = {s.scenario: s.heard() for s in (*self.callers, *self.callees)}
-        heard_of.update(heard_by(self.alice, self.bob))
+        heard_of.update(alice=self.alices.heard(), bob=self.bobs.heard())
         return Devices(heard_of, [*self.alices.reports, *self.bobs.reports])
 
     def stop(self) -> None:
