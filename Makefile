@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .PHONY: demo test check bench setup clean
 
 demo: .venv/installed
-	@$(PY) examples/demo.py $(ARGS)
+	@$(PY) -m examples.demo $(ARGS)
 
 test: .venv/installed
 	@sh tools/setup.sh programs
@@ -20,7 +20,8 @@ check: .venv/installed
 	$(PY) -m pytest -q -W error tests/test_layers.py
 
 bench: .venv/installed
-	@$(PY) tests/bench/bench.py $(ARGS)
+	@sh tools/setup.sh programs
+	@$(PY) -m tests.bench.bench $(ARGS)
 
 setup: .venv/installed
 

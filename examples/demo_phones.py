@@ -109,7 +109,7 @@ class Devices:
             self.core.add_line(name, (layout.agent(index), 5060), policy=ring)
         self.core.add_line("*", (layout.agent(0), 5060), policy=ring)
 
-    # -- the orders -----------------------------------------------------------------------------------------------
+    # -- the orders ----------------------------------------------------------------------------------------------
 
     async def learn(self) -> dict[str, Any]:
         """Register, and place one call of each sort, to its end, to see what it brings to each device."""
@@ -139,7 +139,9 @@ class Devices:
         await asyncio.sleep(SETTLING)
         for pair in pairs:
             if pair.failed or not pair.over:
-                raise SystemExit(f"{pair.script.sort}: {pair.failed or _where(pair)}, although nothing had been killed")
+                raise SystemExit(
+                    f"{pair.script.sort}: {pair.failed or _where(pair)}, although nothing had been killed"
+                )
             for side in ("caller", "callee"):
                 call = pair.side(side)
                 assert call is not None
@@ -173,20 +175,21 @@ class Devices:
         self._ask(sample)
         if self.plan.small:
             self._attempt_one()
-        done, told_at = 0, 0.0
-        while done < len(sample) and (
-            await self._until(lambda: sum(1 for pair in sample if pair.served_at) > done, self._patience)
-        ):
-            done = sum(1 for pair in sample if pair.served_at)
-            if boottime() - told_at > EVERY or done == len(sample):
+        waiting, told_at = {pair.script.id: pair for pair in sample}, 0.0
+        self._pending = waiting
+        while waiting and await self._until(self._fewer(waiting), self._patience):
+            if boottime() - told_at > EVERY or not waiting:
                 told_at = boottime()
-                self._say({"progress": "served", "done": done, "of": len(sample)})
-        served = [(pair.script.kind, pair.served_at - pair.asked_at, pair.served_at) for pair in sample if pair.served_at]
+                self._say({"progress": "served", "done": len(sample) - len(waiting), "of": len(sample)})
+        served = [
+            (pair.script.kind, pair.served_at - pair.asked_at, pair.served_at) for pair in sample if pair.served_at
+        ]
         missing = [pair.script.id for pair in sample if not pair.served_at]
         return {"sample": len(sample), "served": served, "missing": missing}
 
     def _ask(self, pairs: Iterable[Pair]) -> None:
         """INFO from the caller of each sampled call; a ringing one is answered."""
+
         def ask(now: float) -> None:
             for pair in pairs:
                 script = pair.script
@@ -212,7 +215,7 @@ class Devices:
         await asyncio.sleep(SETTLING)
         return self._tally(pairs)
 
-    # -- phases -----------------------------------------------------------------------------------------------------
+    # -- phases --------------------------------------------------------------------------------------------------
 
     def _pair(self, script: Script, prefix: str = "") -> Pair:
         pair = self.pairs[prefix + script.id] = Pair(script)
@@ -222,19 +225,19 @@ class Devices:
         self, pairs: Iterator[Pair], begin: Callable[[Pair, float], bool], step: Step, word: str, count: int
     ) -> None:
         """Take each call through a phase, some at a time; those that stand still for too long are left behind."""
-        self._pending.clear()
+        self._pending = {}
         done, told_at = 0, 0.0
         while True:
             while len(self._pending) < WINDOW and (pair := next(pairs, None)) is not None:
                 pair.step = step
                 self._pending[pair.script.id] = pair
-                if self.phone.pump.ask(lambda now, pair=pair: begin(pair, now)):  # type: ignore[misc]
+                if self.phone.pump.ask(lambda now, pair=pair: begin(pair, now)):
                     self._pending.pop(pair.script.id, None)
                     done += 1
             if not self._pending:
                 break
             before = len(self._pending)
-            if not await self._until(lambda: len(self._pending) < before, self._patience):
+            if not await self._until(self._fewer(self._pending), self._patience):
                 for pair in self._pending.values():
                     pair.failed = pair.failed or f"nothing more came ({word or 'learning'}): {_where(pair)}"
                 break
@@ -259,6 +262,12 @@ class Devices:
                 return holds()
         return True
 
+    @staticmethod
+    def _fewer(pending: dict[str, Pair]) -> Callable[[], bool]:
+        """Whether fewer are pending than now."""
+        before = len(pending)
+        return lambda: len(pending) < before
+
     def _place(self, pair: Pair, now: float) -> bool:
         """Begin a call. Its Subject tells the other end which one it is."""
         script = pair.script
@@ -281,7 +290,7 @@ class Devices:
             self.core.bye(hangs, now)
         return False
 
-    # -- events -----------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------
 
     def _happened(self, event: Event) -> None:
         call = event.call
@@ -299,7 +308,7 @@ class Devices:
             self._pending.pop(pair.script.id, None)
             self._moved.set()
 
-    # -- the reckoning ------------------------------------------------------------------------------------------------
+    # -- the reckoning -------------------------------------------------------------------------------------------
 
     def _tally(self, pairs: list[Pair]) -> dict[str, Any]:
         kept = sum(self._good(pair) for pair in pairs)
@@ -346,7 +355,9 @@ class Devices:
             because = pair.failed
             for side in ("caller", "callee"):
                 call = pair.side(side)
-                missing = self.expected.get((pair.script.sort, side), Counter()) - (heard(call) if call else Counter())
+                missing = self.expected.get((pair.script.sort, side), Counter()) - (
+                    heard(call) if call else Counter()
+                )
                 if pair.over and missing and not because:
                     because = f"the {side} did not hear {', '.join(missing)}"
             if because:
@@ -431,8 +442,11 @@ def _bare(word: str) -> str:
 
 def _where(pair: Pair) -> str:
     """How far both ends are, for a person who looks for a fault."""
+
     def one(call: Call | None) -> str:
-        return "unknown" if call is None else f"{call.state} after {', '.join(map(_bare, call.heard[-4:])) or 'nothing'}"
+        return (
+            "unknown" if call is None else f"{call.state} after {', '.join(map(_bare, call.heard[-4:])) or 'nothing'}"
+        )
 
     return f"caller {one(pair.caller)}; callee {one(pair.callee)}"
 

@@ -93,9 +93,7 @@ class Plan:
         ends: Side = "caller" if (index // 10 + index) % 2 == 0 else "callee"
         holder: Side = "caller" if index // 20 % 2 == 0 else "callee"
         if self.small:
-            return Script(
-                f"c{index}", kind, PHONES[2 * index], f"100{2 * index + 2}", ends, holder, sampled, audio
-            )
+            return Script(f"c{index}", kind, PHONES[2 * index], f"100{2 * index + 2}", ends, holder, sampled, audio)
         caller = index % self.agents
         callee = (caller + 1 + index // self.agents % max(1, self.agents - 1)) % self.agents
         prefix = "n" if kind == "attempt" else "c"

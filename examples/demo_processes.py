@@ -193,7 +193,9 @@ class DeviceProcess:
             try:
                 said = self._lines.get(timeout=max(0.01, end - time.monotonic()))
             except Empty:
-                raise Failed(f"{self.name}: {what} was not done in {seconds:g} s\n{self.running.last_words()}") from None
+                raise Failed(
+                    f"{self.name}: {what} was not done in {seconds:g} s\n{self.running.last_words()}"
+                ) from None
             if said.get("did") == what:
                 return said
             if said.get("did") == "died":

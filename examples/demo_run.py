@@ -48,7 +48,7 @@ class Run:
         """On the wall clock: calls from here on are the run's own."""
         self.results: dict[str, list[Any]] = {}
 
-    # -- steps ------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------
 
     def start(self, beats: tuple[str, str] | None = None) -> None:
         """Write the site file, start all programs, and wait until the main is active with all agents.
@@ -87,7 +87,9 @@ class Run:
         wanted = len(list(self.plan.standing()))
         if standing < wanted:
             problems = [text for result in self.results["set up"] for text in result["problems"]]
-            raise Failed("\n".join([f"only {standing} of {wanted} calls stand before anything was killed", *problems]))
+            raise Failed(
+                "\n".join([f"only {standing} of {wanted} calls stand before anything was killed", *problems])
+            )
         self.show("standing", self.status("m1"))
 
     def attempt(self) -> None:
@@ -160,7 +162,7 @@ class Run:
             found += [f"at devices, {count} times: {word}" for word, count in result["counters"].items()]
         return found
 
-    # -- what the programs say ------------------------------------------------------------------------------------------
+    # -- what the programs say -----------------------------------------------------------------------------------
 
     def status(self, node: str) -> Any:
         """The page of a server's status, ``{}`` while it does not answer."""
@@ -177,7 +179,7 @@ class Run:
     def running(self, name: str) -> Running:
         return self.processes.running[name]
 
-    # -- inside ---------------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------
 
     def _socket(self, node: str) -> Path:
         return self.directory / "state" / node / f"{node}.sock"
@@ -188,7 +190,11 @@ class Run:
             return False
         # A voter that is met late is given its vote first, which takes a new epoch: wait until that is over.
         voters = status["voters"]
-        if voters["answering"] < len(voters["names"]) or time.time() - status["since_at"] < CALM or status["warnings"]:
+        if (
+            voters["answering"] < len(voters["names"])
+            or time.time() - status["since_at"] < CALM
+            or status["warnings"]
+        ):
             return False
         stand_by = self.status("m2")
         if stand_by.get("state") != "standby" or not all(peer["reached"] for peer in stand_by["peers"]):
@@ -213,7 +219,7 @@ class Run:
 
     def _collect(self, what: str, seconds: float) -> list[Any]:
         return [
-            devices.done(what, seconds, lambda said, name=devices.name: self.show("progress", (name, said)))  # type: ignore[misc]
+            devices.done(what, seconds, lambda said, name=devices.name: self.show("moving", (name, said)))  # type: ignore[misc]
             for devices in self.devices
         ]
 
