@@ -23,6 +23,8 @@ class Flow(NamedTuple):
     others: tuple[Callable[[Town], None], ...] = ()
     """For races: the same with other instants. What any of these brings without a crash may come of a crash too,
     which moves the instants itself."""
+    apart: frozenset[str] = frozenset()
+    """Messages of which any number may come: how often 491 is met depends on when the other side's answer comes."""
     starts_at: float = 4.0
 
 
@@ -153,6 +155,8 @@ def _moved(play: Callable[[Town, float], None]) -> tuple[Callable[[Town], None],
     return tuple(partial(play, earlier=step * 0.001) for step in (-500, *range(-6, 16), 500))
 
 
+_GLARE: Final = frozenset({"491 INVITE", "100 INVITE", "ACK"})
+
 FLOWS: Final = (
     Flow("plain call, BYE from the caller", ("west", "east"), plain),
     Flow("plain call, BYE from the called side", ("west", "east"), callee_hangs_up),
@@ -161,7 +165,7 @@ FLOWS: Final = (
     Flow("hold and resume by the caller", ("west", "east"), hold),
     Flow("hold and resume by the called side", ("west", "east"), callee_holds),
     Flow("re-INVITE without offer", ("west", "east"), delayed_change),
-    Flow("re-INVITE from both sides at once", ("west", "east"), glare, _moved(glare)),
+    Flow("re-INVITE from both sides at once", ("west", "east"), glare, _moved(glare), _GLARE),
     Flow("BYE from both sides at once", ("west", "east"), both_hang_up, _moved(both_hang_up)),
     Flow("CANCEL while ringing", ("west", "east"), cancel),
     Flow("CANCEL crossing the answer", ("west", "east"), cancel_race, _moved(cancel_race)),
