@@ -13,6 +13,7 @@ _WHAT = re.compile(rb"(UDP|TCP) message (sent \(|received \[)(\d+)(?:\]? bytes\)
 _TAG = re.compile(r";tag=[^;,>\s]*")
 _BRANCH = re.compile(r";branch=[^;,>\s]*")
 _ORIGIN = re.compile(r"^o=(\S+) \d+ (\d+) ", re.MULTILINE)
+_NONCE = re.compile(r'nonce="[^"]*"')
 _PORT = re.compile(r"^m=(\w+) [1-9]\d* ", re.MULTILINE)
 _RUNNING = {"call-id": "Call-ID", "i": "Call-ID", "session-id": "Session-ID"}
 
@@ -64,10 +65,10 @@ def received(messages: Iterable[Logged]) -> Iterator[Logged]:
 
 
 def word(message: Logged) -> str:
-    """The message without Call-ID, tags, branches, the number of CSeq, the session number of ``o=`` and RTP ports."""
-    text = _ORIGIN.sub(
-        r"o=\1 * \2 ", _PORT.sub(r"m=\1 * ", _BRANCH.sub(";branch=*", _TAG.sub(";tag=*", message.text)))
-    )
+    """The message without what is made anew for each call: Call-ID, tags, branches, nonces, the number of CSeq, the
+    session number of ``o=``, RTP ports."""
+    text = _ORIGIN.sub(r"o=\1 * \2 ", _PORT.sub(r"m=\1 * ", message.text))
+    text = _NONCE.sub("nonce=*", _BRANCH.sub(";branch=*", _TAG.sub(";tag=*", text)))
     lines = []
     for line in text.split("\r\n"):
         name, colon, value = line.partition(":")

@@ -156,7 +156,7 @@ class Site:
                 f"{program.name}: {program.words()}"
             )
         page = self["m1"].view()
-        if page.get("state") != "active" or self["m2"].view().get("state") != "standby":
+        if page.get("state") != "active" or page["warnings"] or self["m2"].view().get("state") != "standby":
             return False
         return all(self.obeys(agent, "m1") for agent in ("gw1", "gw2"))
 
