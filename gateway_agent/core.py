@@ -17,6 +17,7 @@ from gateway_agent import lines, pages
 from gateway_agent.call import Call
 from gateway_agent.description import Relay
 from gateway_agent.devices import Devices
+from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import RESET, Handover, Wish
 from gateway_agent.line import Busy, Line
 from gateway_agent.links import VOTES, Links
@@ -96,7 +97,7 @@ class Core:
         self.devices = Devices(self)
         self.memory = Memory(self.stack.timers.lifetime)
         self.digest = DigestServer(site.realm, secret, self._password)
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, Dialogs] = {}
         self.by_call_id: dict[str, Call] = {}
         """By the Call-ID of the server dialog."""
         self.gone: deque[Gone] = deque(maxlen=MOST_GONE)
@@ -182,7 +183,7 @@ class Core:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, Leg) and isinstance(leg.owner, Call):
+        if isinstance(leg, Leg) and isinstance(leg.owner, Dialogs):
             leg.owner.cancelled(cancel, now)
         else:
             self.stack.reply(invite, 487, now, tag=self.stack.token())
@@ -277,7 +278,7 @@ class Core:
                 leg.await_ack(data, request.cseq)
         return True
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: Dialogs) -> None:
         """A call has begun."""
         assert call.server is not None
         if call.gone is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gateway_agent.call import AGENT, DEVICE, HOLD, RINGING, TALKING, Call, Sent, hops_of
-from gateway_agent.call import _for_device as for_device
+from gateway_agent.call import HOLD, RINGING, TALKING
+from gateway_agent.dialogs import Dialogs
 from gateway_agent.numbers import Numbers
 from gateway_agent.origin import place_of
 from gateway_agent.refresh import SessionTimer, asked_by, supports
+from gateway_agent.under_way import AGENT, DEVICE, Sent, for_device, hops_of
 from sip.bridge import ALLOW, DEVICE_HOP, crossing, passable_tag
 from sip.dialog import DialogState, called_by
 from sip.message import Request, Response
@@ -25,7 +26,7 @@ _NO_PRIORITY: Final = DEVICE_HOP | {"priority"}
 _NEITHER: Final = _UNTRUSTED | _NO_PRIORITY
 
 
-class Incoming(Call):
+class Incoming(Dialogs):
     """The device called."""
 
     __slots__ = ("early", "passed")
@@ -80,6 +81,8 @@ class Incoming(Call):
         invite = device.invite if device is not None else None
         if self.ended is not None or device is None or invite is None:
             if status // 100 == 2:  # it crossed what ended the call (docs/wire.md, CANCEL)
+                self.answered_at = now
+                self.early = None
                 leg.acknowledge((), b"", now)
                 reason = self.ended.reason if self.ended is not None else ""
                 self.to_server("BYE", (f"Reason: {reason}",) if reason else (), b"", now, None, 70)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent import numbers
-from gateway_agent.call import RINGING, TALKING, Call, hops_of
+from gateway_agent.call import RINGING, TALKING
+from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Target
 from gateway_agent.origin import Received
 from gateway_agent.refresh import SessionTimer, least_of
+from gateway_agent.under_way import hops_of
 from sip.bridge import DEVICE_HOP, crossing, passable_tag
 from sip.dialog import DialogState, called_by
 from sip.digest import Authorization, Refusal
@@ -40,7 +42,7 @@ class Branch:
         """The final status; 0 while none came."""
 
 
-class Outgoing(Call):
+class Outgoing(Dialogs):
     """The device is called."""
 
     __slots__ = ("best", "branches", "invite", "spare")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
 
-from gateway_agent.call import Call, Ended
+from gateway_agent.call import Call
 from gateway_agent.incoming import Incoming
 from gateway_agent.origin import Received
+from gateway_agent.under_way import Ended
 from sip.message import Request
 from sip.session import Leg
 from sip.transaction import CALLING

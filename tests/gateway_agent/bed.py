@@ -382,6 +382,7 @@ class Bed:
         ok: Response = server.take(200)
         server.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
         self.take("ACK")
+        self.run(0.02)
         return invite, ok
 
 
