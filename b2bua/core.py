@@ -305,7 +305,7 @@ class Core:
         if isinstance(leg, Leg) and isinstance(leg.owner, Call):
             call = leg.owner
             if leg is call.a and not leg.established:
-                call.cancel(now)
+                self.recovery.attempts.cancel(call.id, now)
             elif invite.open:  # a re-INVITE: the answer under way is the answer
                 logger.debug("a re-INVITE of %s was cancelled", call.id)
 
