@@ -31,7 +31,7 @@ EXPIRES: Final = 3600
 SILENT: Final = "silent"
 AGAIN: Final = "subscribe again"
 MOST_STRANGE: Final = 3
-"""Messages on a connection that has not proved itself; with the next it is closed."""
+"""So many messages on a connection that has not proved itself close it."""
 
 
 class AgentLink:

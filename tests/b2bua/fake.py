@@ -13,6 +13,7 @@ from typing import Any
 
 from b2bua.cdr import Cdr
 from b2bua.core import CallEnded, Core
+from heartbeat.proof import VoterList
 from heartbeat.site import Site, parse
 from heartbeat.vote import Kept
 from sip.dialog import contact_uri
@@ -33,6 +34,12 @@ def site_of(text: str, key: str = KEY) -> Site:
     return parse(text, Path("site.toml"), {"KEY": key, "OLD": KEY})
 
 
+def fresh(site: Site) -> Kept:
+    """What a server has on disk when its site starts for the first time."""
+    rules = site.membership()
+    return Kept(boot=1, first=True, mute=False, voters=VoterList(1, rules.voters, rules.generation))
+
+
 class Bench:
     """A core, its peers by address, its agents by flow."""
 
@@ -49,7 +56,7 @@ class Bench:
         self.stray: list[Send] = []
         self.names: dict[str, list[Target]] = {}
         self.disk_fault: str | None = None
-        kept = kept or Kept(boot=1, first=True, mute=False)
+        kept = kept or fresh(site)
         self.core = Core(site, node, kept, b"s" * 32, random.Random(1), now, WALL)
         self._waiting: list[tuple[Peer, bytes]] = []
         self.pump()
@@ -151,9 +158,7 @@ class Side:
         self.token = ""
         self.answers: dict[str, list[bytes]] = {}
         """What was answered, by origin key: to be sent again to a repeat."""
-        self.numbers: dict[str, int] = {}
         self.outgoing = False
-        self.n = 0
 
     # what came
 
@@ -259,8 +264,7 @@ class Side:
         more = list(lines)
         origin = request.get("call-origin")
         if origin is not None:
-            self.n += 1
-            more.append(f"Call-Origin: {origin};n={self.n}")
+            more.append(f"Call-Origin: {origin};n={len(self.answers.setdefault(origin, [])) + 1}")
         head = [
             f"SIP/2.0 {status} {reason}",
             *(f"Via: {value}" for value in request.all("via")),

@@ -18,7 +18,7 @@ from sip.dialog import bare_uri, contact_uri
 from sip.message import Message, Request, Response
 from sip.message import parse as parse_message
 from sip.rim import Flow
-from tests.b2bua.fake import SDP, Bench, Peer, Side
+from tests.b2bua.fake import SDP, Bench, Peer, Side, site_of
 
 
 class FakeAgent(Peer):
@@ -113,7 +113,7 @@ class FakeAgent(Peer):
                 self.origins[origin] = (side, side.answers.setdefault(origin, []))
 
     def _obeys(self, request: Request) -> bool:
-        if request.method == "ACK" or not self.fence.obeyed.node:
+        if request.method in ("ACK", "CANCEL") or not self.fence.obeyed.node:
             return True
         said = dict(re.findall(r"(\w+)=([^;\s]+)", request.get("heartbeat") or ""))
         return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
@@ -270,3 +270,80 @@ def record(side: Side, state: str = "confirmed", **more: Any) -> dict[str, Any]:
 def text_of(message: Message) -> str:
     """A message as records hold it."""
     return message.to_bytes().decode("latin-1")
+
+
+AGENTS = """
+[site]
+name = "paris"
+key = { env = "KEY" }
+[servers.m1]
+role = "main"
+listen = "tcp:127.0.0.1:5161"
+sip = "udp:127.0.0.1:5060"
+beat = "udp:127.0.0.1:5162"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5161"
+sip = "udp:127.0.0.2:5060"
+beat = "udp:127.0.0.2:5162"
+[agents.gw1]
+sip = "udp:127.0.0.11:5060"
+[agents.gw2]
+sip = "udp:127.0.0.12:5060"
+[lines.alice]
+kind = "phone"
+agent = "gw1"
+numbers = ["1001"]
+password = { env = "KEY" }
+channels = 2000
+[lines.bob]
+kind = "phone"
+agent = "gw2"
+numbers = ["1002"]
+password = { env = "KEY" }
+forward = { busy = "1003", no_answer = "1004", after = 10 }
+channels = 2000
+[lines.carol]
+kind = "phone"
+agent = "gw2"
+numbers = ["1003"]
+password = { env = "KEY" }
+channels = 2000
+[lines.dave]
+kind = "phone"
+agent = "gw1"
+numbers = ["1004"]
+password = { env = "KEY" }
+[lines.own]
+kind = "trunk"
+peer = "sip:127.0.0.1:5080"
+channels = 2000
+[[routes]]
+match = "9*"
+to = ["own"]
+[[routes]]
+match = "2000"
+to = ["bob", "dave"]
+"""
+
+
+class Town:
+    """A main server with two agents, elected by their votes."""
+
+    def __init__(self, text: str = AGENTS) -> None:
+        self.bench = Bench(site_of(text))
+        self.gw1 = FakeAgent(self.bench, "gw1", "alice").connect()
+        self.gw2 = FakeAgent(self.bench, "gw2", "bob", port=40002).connect()
+        self.bench.serve()
+        self.bench.after(1)
+        assert self.bench.core.agents.all_complete
+
+    def talk(self) -> tuple[Side, Side]:
+        a = self.gw1.call("1002")
+        b = self.gw2.called
+        b.ring()
+        b.accept()
+        a.ack()
+        assert [each.method for each in b.asked] == ["INVITE", "ACK"] and a.statuses == [100, 180, 200]
+        b.asked.clear()
+        return a, b

@@ -173,7 +173,7 @@ def test_an_odd_tag_passes_as_its_hash_each_time_the_same() -> None:
     assert b.take("ACK").to_tag == "x" * 80
 
 
-# -- CANCEL -------------------------------------------------------------------------------------------------------------
+# -- CANCEL --------------------------------------------------------------------------------------------------
 
 
 def test_cancel_while_it_rings() -> None:
@@ -224,7 +224,7 @@ def test_a_200_that_crosses_the_cancel_is_answered_to_the_caller_and_the_call_en
 
 def test_a_cancel_for_which_nobody_answers_ends_the_call() -> None:
     two = Two()
-    a, b = two.ring()
+    a, _ = two.ring()
     a.cancel()
     two.bench.after(33)
     assert 487 in a.statuses
@@ -240,7 +240,7 @@ def test_a_cancel_of_nothing_and_a_late_one() -> None:
     assert len(two.bench.core.calls) == 1 and not two.bench.cdrs
 
 
-# -- BYE ----------------------------------------------------------------------------------------------------------------
+# -- BYE -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
@@ -310,7 +310,7 @@ def test_bye_to_an_early_bye_that_crosses_a_200() -> None:
     two.nothing_left()
 
 
-# -- inside the call ------------------------------------------------------------------------------------------------------
+# -- inside the call -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
@@ -461,7 +461,7 @@ def test_delayed_offer_in_both_kinds_of_invite() -> None:
     assert ack.body == SDP and ack.get("content-type") == "application/sdp"
 
 
-# -- 2xx and ACK ----------------------------------------------------------------------------------------------------------
+# -- 2xx and ACK ---------------------------------------------------------------------------------------------
 
 
 def test_a_2xx_without_ack_is_repeated_and_ends_both_sides_after_32_s() -> None:
@@ -550,7 +550,7 @@ def test_ringing_for_too_long_is_cancelled_and_told_as_408() -> None:
     two.nothing_left()
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 def test_required_extensions_that_no_call_can_keep_get_420() -> None:
