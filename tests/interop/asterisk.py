@@ -8,7 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.interop.programs import ROOT, until
+from examples.demo_processes import ROOT
+from tests.interop.programs import until
 
 SCRIPTS = ROOT / "tests" / "peers" / "asterisk"
 _NOISE = ("modules will be loaded", "Missing default country", "CDR", "Asterisk 22")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from heartbeat.console_client import Client, ConsoleError
-from heartbeat.site_words import Api
+from examples.demo_processes import ROOT, Processes, Running, ask
 
-ROOT = Path(__file__).parents[2]
 KEY = "a key of the interop tests"
 
 
@@ -37,57 +33,40 @@ def network() -> str:
 class Program:
     """One server or agent."""
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, processes: Processes, name: str, site: Path) -> None:
         self.name = name
-        self.command = list(command)
-        self.environment = {**os.environ, **environment}
-        self.log = directory / f"{name}.log"
-        self.client = Client(name, Api(path=str(directory / f"{name}.sock")))
-        self.process: subprocess.Popen[bytes] | None = None
+        self._processes = processes
+        self._site = site
+        self.log = processes.directory / f"{name}.log"
+        self.socket = processes.directory / f"{name}.sock"
+        self.running: Running | None = None
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, cwd=ROOT
-            )
+        start = self._processes.server if self.name.startswith("m") else self._processes.agent
+        self.running = start(self._site, self.name)
 
     @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
+    def alive(self) -> bool:
+        return self.running is not None and self.running.alive()
 
     def signal(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
+        assert self.running is not None
+        self.running.signal(number)
 
     def kill(self) -> None:
         """SIGKILL, and away with it."""
-        self.signal(signal.SIGKILL)
-        assert self.process is not None
-        self.process.wait()
-
-    def stop(self) -> None:
-        """SIGTERM, as an operator would; SIGKILL when that does not help. Nothing when it does not run."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        assert self.running is not None
+        self.running.kill()
 
     def view(self, page: str = "status", **params: str) -> Any:
         """A page of its API, or ``{}`` when it does not answer."""
-        try:
-            return self.client.view(page, **params)
-        except ConsoleError:
-            return {}
+        return ask(self.socket, page, **params)
 
     @property
     def rss(self) -> int:
         """Memory that it has resident, in bytes."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+        assert self.running is not None
+        for line in Path(f"/proc/{self.running.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0
@@ -106,7 +85,7 @@ class Site:
     """Two servers and two agents. Addresses: servers .1 and .2, agents .11 and .12; devices are the tests' own.
 
     ``lines`` is the part of the site file that tells lines and routes, ``timing`` more lines of that table.
-    ``prefix`` is put before each command.
+    ``passwords``, by name: ``{ file = "NAME.secret" }`` in the site file.
     """
 
     def __init__(
@@ -115,29 +94,18 @@ class Site:
         net: str,
         lines: str,
         *,
-        secrets: Mapping[str, str] | None = None,
+        passwords: Mapping[str, str] | None = None,
         interval: float = 0.2,
         timing: str = "",
-        prefix: Sequence[str] = (),
     ) -> None:
-        self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.net = net
         self.path = directory / "site.toml"
         self.path.write_text(_HEAD.format(net=net, interval=interval, timing=timing, dir=directory) + lines)
-        environment = {"HOLDFAST_TEST_KEY": KEY, "HOLDFAST_DEBUG": "1", **(secrets or {})}
-        self.programs: dict[str, Program] = {}
-        for name, package, option in (
-            ("m1", "b2bua", "--node"),
-            ("m2", "b2bua", "--node"),
-            ("gw1", "gateway_agent", "--agent"),
-            ("gw2", "gateway_agent", "--agent"),
-        ):
-            command = [
-                *prefix, sys.executable, "-c", f"from {package}.cli import main; main()",
-                "run", "--site", str(self.path), option, name,
-            ]  # fmt: skip
-            self.programs[name] = Program(name, command, directory, environment)
+        for name, word in {"site": KEY, **(passwords or {})}.items():
+            (directory / f"{name}.secret").write_text(word)
+        self.processes = Processes(directory)
+        self.programs = {name: Program(self.processes, name, self.path) for name in ("m1", "m2", "gw1", "gw2")}
 
     def __getitem__(self, name: str) -> Program:
         return self.programs[name]
@@ -152,9 +120,7 @@ class Site:
     def ready(self) -> bool:
         """The main serves and all is well."""
         for program in self.programs.values():
-            assert program.process is not None and program.process.poll() is None, (
-                f"{program.name}: {program.words()}"
-            )
+            assert program.alive, f"{program.name}: {program.words()}"
         page = self["m1"].view()
         if page.get("state") != "active" or page["warnings"] or self["m2"].view().get("state") != "standby":
             return False
@@ -166,12 +132,7 @@ class Site:
     def active(self) -> str:
         """The server that says it is active now."""
         for name in ("m2", "m1"):
-            program = self[name]
-            if (
-                program.process is not None
-                and program.process.poll() is None
-                and program.view().get("state") == "active"
-            ):
+            if self[name].alive and self[name].view().get("state") == "active":
                 return name
         return ""
 
@@ -185,11 +146,8 @@ class Site:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         """``b2bua`` with these words."""
-        program = [sys.executable, "-c", "from b2bua.cli import main; main()", words[0], "--site", str(self.path)]
-        return subprocess.run(
-            [*program, *words[1:]],
-            capture_output=True, env=self["m1"].environment, cwd=ROOT, timeout=30, check=False,
-        )  # fmt: skip
+        program = [sys.executable, "-m", "b2bua.cli", words[0], "--site", str(self.path), *words[1:]]
+        return subprocess.run(program, capture_output=True, cwd=ROOT, timeout=30, check=False)
 
     def records(self) -> list[dict[str, Any]]:
         """The call records of both servers, merged by ``b2bua cdrs``."""
@@ -199,9 +157,7 @@ class Site:
         return found
 
     def stop(self) -> None:
-        """All, agents last."""
-        for program in self.programs.values():
-            program.stop()
+        self.processes.end()
 
     def words(self) -> str:
         """The ends of all logs."""
@@ -215,7 +171,7 @@ class Site:
 _HEAD = """
 [site]
 name = "interop"
-key = {{ env = "HOLDFAST_TEST_KEY" }}
+key = {{ file = "site.secret" }}
 realm = "interop.test"
 [timing]
 interval = {interval}

@@ -16,10 +16,10 @@ from tests.interop.programs import Site, network, until
 
 pytestmark = pytest.mark.interop
 
-SECRETS = {
-    "HOLDFAST_TEST_ALICE": "in the looking-glass",
-    "HOLDFAST_TEST_BOB": "a builder of towers",
-    "HOLDFAST_TEST_CARRIER": "a word for the carrier",
+PASSWORDS = {
+    "alice": "in the looking-glass",
+    "bob": "a builder of towers",
+    "carrier": "a word for the carrier",
 }
 LINES = """
 [lines.alice]
@@ -27,14 +27,14 @@ kind = "phone"
 agent = "gw1"
 channels = 10
 numbers = ["5001"]
-password = {{ env = "HOLDFAST_TEST_ALICE" }}
+password = {{ file = "alice.secret" }}
 media = "relay"
 [lines.bob]
 kind = "phone"
 agent = "gw1"
 channels = 10
 numbers = ["5002"]
-password = {{ env = "HOLDFAST_TEST_BOB" }}
+password = {{ file = "bob.secret" }}
 [lines.asterisk]
 kind = "trunk"
 agent = "gw2"
@@ -50,7 +50,7 @@ REGISTER = """
 [lines.asterisk.register]
 registrar = "sip:{net}22:5060"
 user = "holdfast"
-password = {{ env = "HOLDFAST_TEST_CARRIER" }}
+password = {{ file = "carrier.secret" }}
 expires = 60
 """
 
@@ -67,16 +67,16 @@ class Scene:
             f"{net}22:5060",
             f"{net}12:5060",
             "holdfast",
-            SECRETS["HOLDFAST_TEST_CARRIER"],
+            PASSWORDS["carrier"],
         )
-        self.site = Site(directory / "site", net, LINES.format(net=net, more=more), secrets=SECRETS)
+        self.site = Site(directory / "site", net, LINES.format(net=net, more=more), passwords=PASSWORDS)
         self.phone = Phone(f"{net}51:5060")
 
     def start(self) -> None:
         self.site.start()
         phone, agent = self.phone, f"{self.net}11:5060"
-        self.alice = phone.line("alice", agent, SECRETS["HOLDFAST_TEST_ALICE"], Policy(answer_after=0.3))
-        self.bob = phone.line("bob", agent, SECRETS["HOLDFAST_TEST_BOB"])
+        self.alice = phone.line("alice", agent, PASSWORDS["alice"], Policy(answer_after=0.3))
+        self.bob = phone.line("bob", agent, PASSWORDS["bob"])
 
     def stop(self) -> None:
         self.phone.close()

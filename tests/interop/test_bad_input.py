@@ -17,30 +17,31 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo_processes import ROOT
 from examples.softphone_call import Call, Policy
 from heartbeat import beat as beats
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.programs import KEY, ROOT, Site, network, until
+from tests.interop.programs import KEY, Site, network, until
 from tests.interop.strangers import Tcp, Udp, request, statuses
 
 pytestmark = pytest.mark.interop
 
 TORTURE = ROOT.parent / "shared" / "torture"
-SECRETS = {"HOLDFAST_TEST_ALICE": "in the looking-glass", "HOLDFAST_TEST_BOB": "a builder of towers"}
+PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
 LINES = """
 [lines.alice]
 kind = "phone"
 agent = "gw1"
 channels = 10
 numbers = ["5001"]
-password = {{ env = "HOLDFAST_TEST_ALICE" }}
+password = {{ file = "alice.secret" }}
 media = "relay"
 [lines.bob]
 kind = "phone"
 agent = "gw2"
 channels = 50
 numbers = ["5002"]
-password = {{ env = "HOLDFAST_TEST_BOB" }}
+password = {{ file = "bob.secret" }}
 [lines.peer]
 kind = "trunk"
 agent = "gw1"
@@ -59,7 +60,7 @@ FLAT = 12 * 1024 * 1024
 class Scene:
     def __init__(self, directory: Path) -> None:
         net = self.net = network()
-        self.site = Site(directory, net, LINES.format(net=net), secrets=SECRETS, timing="t1 = 0.1")
+        self.site = Site(directory, net, LINES.format(net=net), passwords=PASSWORDS, timing="t1 = 0.1")
         self.agent, self.server = (f"{net}11", 5060), (f"{net}1", 5060)
         self.connections, self.beat = (f"{net}1", 5161), (f"{net}1", 5162)
         self.stranger, self.peer, self.own = f"{net}66", f"{net}31", f"{net}32"
@@ -68,10 +69,8 @@ class Scene:
     def start(self) -> None:
         self.site.start()
         net = self.net
-        self.alice = self.alices.line("alice", f"{net}11:5060", SECRETS["HOLDFAST_TEST_ALICE"])
-        self.bob = self.bobs.line(
-            "bob", f"{net}12:5060", SECRETS["HOLDFAST_TEST_BOB"], Policy(ring_after=0, answer_after=0.05)
-        )
+        self.alice = self.alices.line("alice", f"{net}11:5060", PASSWORDS["alice"])
+        self.bob = self.bobs.line("bob", f"{net}12:5060", PASSWORDS["bob"], Policy(ring_after=0, answer_after=0.05))
         self.standing = self.call()
         self.epoch = self.site["m1"].view()["epoch"]
 

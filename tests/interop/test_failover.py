@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def running(net: str, directory: Path) -> Iterator[tuple[Site, Traffic]]:
-    site = Site(directory, net, site_lines(net), secrets=PASSWORDS)
+    site = Site(directory, net, site_lines(net), passwords=PASSWORDS)
     traffic = Traffic(site, directory / "devices")
     try:
         site.start()

@@ -33,7 +33,7 @@ FLOWS = (
     Flow("held", 92, 12, 33),
     Flow("cancel", 24, 3, 34),
 )
-PASSWORDS = {"HOLDFAST_TEST_ALICE": "in the looking-glass", "HOLDFAST_TEST_BOB": "a builder of towers"}
+PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
 
 
 def site_lines(net: str, media: str = "relay") -> str:
@@ -51,14 +51,14 @@ kind = "phone"
 agent = "gw1"
 channels = 10
 numbers = ["5001"]
-password = {{ env = "HOLDFAST_TEST_ALICE" }}
+password = {{ file = "alice.secret" }}
 media = "{media}"
 [lines.bob]
 kind = "phone"
 agent = "gw2"
 channels = 10
 numbers = ["5002"]
-password = {{ env = "HOLDFAST_TEST_BOB" }}
+password = {{ file = "bob.secret" }}
 """
     for flow in FLOWS:
         text += f"""
@@ -96,8 +96,8 @@ class Traffic:
         """First the softphones, until they talk, hold and ring; then SIPp."""
         net = self.site.net
         self.alices, self.bobs = self._phone(f"{net}51:5060"), self._phone(f"{net}52:5060")
-        self.alice = self.alices.line("alice", f"{net}11:5060", PASSWORDS["HOLDFAST_TEST_ALICE"])
-        self.bob = self.bobs.line("bob", f"{net}12:5060", PASSWORDS["HOLDFAST_TEST_BOB"])
+        self.alice = self.alices.line("alice", f"{net}11:5060", PASSWORDS["alice"])
+        self.bob = self.bobs.line("bob", f"{net}12:5060", PASSWORDS["bob"])
         self.talked, talks = self._call(answer=True)
         self.held, holds = self._call(answer=True)
         self.rung, rings = self._call(answer=False)
