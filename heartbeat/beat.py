@@ -305,20 +305,34 @@ _NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))
 
 
 class Order:
-    """What was heard last of each node, so that nothing is heard twice or too late."""
+    """What was heard last of each node, so that nothing is heard twice or too late.
+
+    Two statements that overtook each other on their way are both heard: within the last 64 of an epoch only what came
+    before is refused.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int, int]] = {}
+        self._last: dict[str, tuple[int, int, int, int]] = {}
 
     def fresh(self, beat: Beat) -> bool:
-        """Whether ``beat`` is later than all heard of its node so far; it then becomes the last one."""
-        order = beat.order
+        """Whether ``beat`` is none that was heard before, nor older than all that is remembered. Notes it."""
         last = self._last.get(beat.node)
-        if last is not None and order <= last:
+        if last is None or beat.order[:2] > last[:2]:
+            self.start_anew(beat)
+            return True
+        boot, epoch, highest, seen = last
+        back = highest - beat.seq
+        if beat.order[:2] < (boot, epoch) or back >= _WINDOW or (back >= 0 and seen >> back & 1):
             return False
-        self._last[beat.node] = order
+        if back < 0:
+            highest, seen, back = beat.seq, (seen << min(-back, _WINDOW)) & _ALL_SEEN, 0
+        self._last[beat.node] = (boot, epoch, highest, seen | 1 << back)
         return True
 
     def start_anew(self, beat: Beat) -> None:
-        """``beat`` answered a challenge of ours, so it is no replay whatever it counts; go on from it."""
-        self._last[beat.node] = beat.order
+        """Go on from ``beat``, whatever was heard before: it answered a challenge of ours, so it is no replay."""
+        self._last[beat.node] = (*beat.order, _ALL_SEEN)
+
+
+_WINDOW: Final = 64
+_ALL_SEEN: Final = (1 << _WINDOW) - 1

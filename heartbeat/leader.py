@@ -311,9 +311,6 @@ class Leader(Candidate):
 
     # letting go
 
-    def _release(self, because: str, now: float) -> None:
-        self._step(Cause.RELEASED, because, now)
-
     def _tell_release(self, now: float) -> None:
         """Until each has answered or somebody rules above us."""
         if self._release_to and self.known.epoch > self._released:

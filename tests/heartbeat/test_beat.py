@@ -163,6 +163,18 @@ def test_nothing_is_heard_twice_or_too_late() -> None:
     assert order.fresh(replace(BEAT, node="m2"))
 
 
+def test_statements_may_overtake_each_other_but_not_come_twice() -> None:
+    order = Order()
+    assert order.fresh(replace(BEAT, seq=10))
+    assert not order.fresh(replace(BEAT, seq=9)), "what came before the first one heard may be a replay"
+    assert order.fresh(replace(BEAT, seq=15))
+    assert [order.fresh(replace(BEAT, seq=seq)) for seq in (13, 13, 11, 15, 10)] == [True, False, True, False, False]
+    assert order.fresh(replace(BEAT, seq=500))
+    assert [order.fresh(replace(BEAT, seq=seq)) for seq in (436, 437, 437, 12)] == [False, True, False, False]
+    assert order.fresh(replace(BEAT, seq=501, epoch=8))
+    assert not order.fresh(replace(BEAT, seq=502, epoch=7)), "said before the epoch rose"
+
+
 def test_who_answered_our_challenge_is_heard_whatever_it_counts() -> None:
     order = Order()
     order.fresh(BEAT)
