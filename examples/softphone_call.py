@@ -139,7 +139,7 @@ class Call:
         self.line = line
         self.leg = leg
         self.outgoing = outgoing
-        self.state = CALLING if outgoing else INCOMING
+        self.state: str = CALLING if outgoing else INCOMING
         self.status = 0
         """The final status of the first INVITE."""
         self.began_at = now

@@ -150,7 +150,7 @@ def hunting(town: Town) -> None:
     town.call("west", "600")
 
 
-def _moved(play: Callable[[Town, float], None]) -> tuple[Callable[[Town], None], ...]:
+def _moved(play: Callable[..., None]) -> tuple[Callable[[Town], None], ...]:
     """A race, won by either side or by nobody."""
     return tuple(partial(play, earlier=step * 0.001) for step in (-500, *range(-6, 16), 500))
 

@@ -1,0 +1,32 @@
+"""What must hold at each instant, whatever the network and the processes do (docs/heartbeat.md)."""
+
+from __future__ import annotations
+
+from tests.stories.town import Town
+
+
+class Rules:
+    """Watches a town: it raises at the step at which a rule is broken."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.seen = 0
+        self._obeyed: dict[str, int] = {}
+        town.world.watchers.append(self.check)
+
+    def check(self) -> None:
+        """All rules, now."""
+        self.seen += 1
+        town, world = self.town, self.town.world
+        leases = []
+        for name in town.site.servers:
+            node = world.nodes[name]
+            if node.core is not None and node.core.member.may_act(node.clock(world.now)):
+                leases.append(name)
+        assert len(leases) < 2, f"{' and '.join(leases)} hold a lease at once"
+        for name in town.site.agents:
+            node = world.nodes[name]
+            if node.core is not None:
+                epoch = node.core.links.fence.obeyed.epoch
+                assert epoch >= self._obeyed.get(name, 0), f"{name} obeys epoch {epoch} after a higher one"
+                self._obeyed[name] = epoch
