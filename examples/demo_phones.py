@@ -135,6 +135,7 @@ class Devices:
         await self._through(iter(pairs), self._place, _standing_step, "", len(pairs))
         self._ask(pairs)
         await self._until(lambda: all(p.served_at for p in pairs if p.script.sampled), 5.0)
+        await asyncio.sleep(0.5)  # the ACK of what was answered is still under way
         await self._through(iter(pairs), self._begin_end, _ending_step, "", len(pairs))
         await asyncio.sleep(SETTLING)
         for pair in pairs:
