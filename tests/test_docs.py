@@ -346,7 +346,7 @@ def test_commands_exist_with_their_options(page: Path):
         command = GROUPS[program].commands.get(verb)
         assert command is not None, f"{page.name}: {program} {verb}"
         known = {option for parameter in command.params for option in parameter.opts}
-        for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", rest.partition(" #")[0]):
+        for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", re.split(r" [#|]", rest)[0]):
             assert option in known | {"--help"}, f"{page.name}: {program} {verb} {option}"
 
 
