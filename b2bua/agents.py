@@ -43,6 +43,8 @@ class AgentLink:
         self.priority = priority
         self.flow: Flow | None = None
         """The connection on which it proved itself."""
+        self.former: Flow | None = None
+        """The one before."""
         self.lost_at: float | None = None
         self.asked_at = 0.0
         self.complete_at: float | None = None
@@ -272,7 +274,7 @@ class Agents:
         self._strange.pop(flow, None)
         link = self.by_flow.pop(flow, None)
         if link is not None and link.flow == flow:
-            link.flow = None
+            link.flow, link.former = None, flow
             link.lost_at = now
             link.end_subscription()
             link.generation += 1
@@ -311,6 +313,7 @@ class Agents:
         if old is not None and old != flow:
             self.by_flow.pop(old, None)
             core.stack.close(old)
+        former = old or link.former
         link.flow = flow
         link.lost_at = None
         link.generation += 1
@@ -319,7 +322,7 @@ class Agents:
         core.stack.kept.add(flow)
         self._strange.pop(flow, None)
         if core.serving and core.member.proof is not None:
-            core.legs_moved(name, flow)
+            core.legs_moved(name, former, flow)
             link.subscribe(core.member.proof, now)
         core.reign.agents_changed(now)
 

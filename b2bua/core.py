@@ -419,14 +419,17 @@ class Core:
         if link is not None and dialog:
             link.fetch(dialog, now)
 
-    def legs_moved(self, agent: str, flow: Flow) -> None:
-        """The connection to an agent was made anew."""
+    def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
+        """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
         for call in self.calls.values():
             state = call.state
             if call.a is not None and state.caller_agent == agent:
                 call.a.moved(flow)
             if call.b is not None and state.callee_agent == agent:
                 call.b.moved(flow)
+        for transaction in self.stack.clients.values():
+            if transaction.flow == former and transaction.method != "SUBSCRIBE":
+                transaction.resend(flow)
 
     def clock_of(self, age: float | None) -> float:
         """The wall clock of an instant so many seconds ago, as far as the last input knows."""
