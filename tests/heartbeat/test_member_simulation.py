@@ -81,3 +81,23 @@ def test_the_rules_hold_whatever_happens_and_the_site_recovers(part: int) -> Non
     for seed in range(part, SEEDS, PARTS):
         world = live_through(seed)
         world.run_until(world.settled, limit=5.0)
+
+
+def test_the_side_with_a_quorum_has_an_active_server_within_a_bound() -> None:
+    for seed in range(120):
+        rng = random.Random(seed)
+        agents = rng.randrange(1, 6)
+        world = World(membership(agents), seed, loss=rng.choice((0.0, 0.05)), drift=rng.choice((0.0, 0.05)))
+        world.start_all()
+        world.run_until(lambda world=world: world.holders() == ["m1"], limit=8.0)
+        world.run(rng.uniform(2.0, 5.0))
+        side = {name for name in world.hosts if rng.random() < 0.5}
+        for one in world.hosts:
+            for other in world.hosts:
+                if (one in side) != (other in side):
+                    world.cut(one, other, both=False)
+        for half in (side, set(world.hosts) - side):
+            voters = [name for name in world.site.voters if name in half]
+            if len(voters) >= world.site.quorum and half & set(world.site.server_names):
+                world.run(2.1)
+                world.run_until(lambda world=world, half=half: half & set(world.holders()), limit=3.9)
