@@ -114,7 +114,7 @@ class Candidate(Node):
         if node in self.peers:
             known.generations[node] = beat.voters
             self._learn_server(beat, now)
-        elif beat.re is not None:
+        else:
             known.generations[node] = beat.voters
             known.answered[node] = now
             self._rules(beat.epoch, beat.holder, now)

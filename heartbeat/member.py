@@ -72,8 +72,12 @@ class Member(Leader):
         if beat.re is not None and beat.re[0] != self.on_disk.boot:
             self._ignore("answer to an earlier start")
             return
+        if beat.re is None and sender not in self.peers:
+            # an agent asks nothing: this stands in its refusal of a request of a call
+            self._learn(beat, now)
+            return
         take = (self._REQUESTS if beat.re is None else self._ANSWERS).get(beat.kind)
-        if take is None or (beat.re is None and sender not in self.peers):
+        if take is None:
             self._ignore("unknown kind")
             return
         self._learn(beat, now)

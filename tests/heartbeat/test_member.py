@@ -460,9 +460,17 @@ def test_what_is_not_for_us_is_counted_and_dropped() -> None:
     assert sum(gw1.ignored.values()) == 7
     before = sum(m1.ignored.values())
     m1.receive(replace(gw1.stamp("m1", now), kind="beat", re=(1, 1)), "gw1", now)
-    m1.receive(gw1.stamp("m1", now), "gw1", now)
     m1.receive(gw1.stamp("m1", now), "eve", now)
+    m1.receive(replace(w.member("m2").stamp("m1", now), kind="dance"), "m2", now)
     assert sum(m1.ignored.values()) == before + 3
+
+
+def test_a_refused_request_of_a_call_teaches_who_rules() -> None:
+    w = running()
+    w.cut("m1", "m2")
+    refusal = w.fence("gw1").stamp("m1", w.clock("gw1"), holder="m2", promise=2)
+    w.member("m1").receive(replace(refusal, epoch=2), "gw1", w.clock("m1"))
+    assert w.member("m1").state == STANDBY and not w.member("m1").may_act(w.clock("m1"))
 
 
 def test_an_agent_that_obeys_nobody_says_so() -> None:
