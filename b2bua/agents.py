@@ -109,7 +109,7 @@ class AgentLink:
             return None
         subscription = Subscription(self, purpose, self.flow, expires)
         subscription.send(request, now)
-        self.agents.messages += 1
+        self.agents.messages += 2  # with its answer
         return subscription
 
     def notified(self, request: Request, purpose: str, now: float) -> bool:
@@ -213,7 +213,7 @@ class Subscription:
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A NOTIFY, on the connection of this agent and no other."""
         core = self.link.agents.core
-        self.link.agents.messages += 1
+        self.link.agents.messages += 2  # with its answer
         if request.method != "NOTIFY" or transaction.flow != self.link.flow:
             core.stack.reply(transaction, 481, now)
         elif self.link.notified(request, self.purpose, now):

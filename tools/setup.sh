@@ -46,7 +46,7 @@ set_up_python() {
     fi
     say "installing Python packages into .venv (a minute at the first time)"
     for attempt in 1 2 3; do
-        if .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,check]' >&2; then
+        if .venv/bin/python -m pip install --disable-pip-version-check -e '.[test,check]' >.venv/setup.log 2>&1; then
             touch .venv/installed
             say "ready"
             return
@@ -54,7 +54,8 @@ set_up_python() {
         say "pip failed (attempt $attempt of 3)"
         sleep 3
     done
-    fail "the Python packages could not be installed: see pip's words above"
+    tail -n 15 .venv/setup.log >&2
+    fail "the Python packages could not be installed: pip's words are above, all of them in .venv/setup.log"
 }
 
 set_up_programs() {
