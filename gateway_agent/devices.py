@@ -19,8 +19,9 @@ from sip.headers import NameAddr, bracketed
 from sip.message import Request
 from sip.peers import PeerIndex
 from sip.rim import Address, Flow, Open
+from sip.session import Leg
 from sip.transaction import ServerTransaction
-from sip.uri import Uri
+from sip.uri import Uri, host_port
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -44,6 +45,8 @@ class Devices:
         self._known: OrderedDict[Flow, str] = OrderedDict()
         self._flows: dict[tuple[str, Address], Flow] = {}
         self._opened = 0
+        self._streams: set[Flow] = set()
+        """Streams that are open, or about to be."""
         self._local: dict[tuple[str, bool], str] = {}
         for endpoint in core.agent.sip:
             local = str(endpoint).partition(":")[2]
@@ -66,10 +69,12 @@ class Devices:
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         stack = self.core.stack
         if state == "open":
+            self._streams.add(flow)
             local = flow.local.partition("#")[0]
             if local in stack.sent_by:
                 stack.sent_by[flow.local] = stack.sent_by[local]
             return
+        self._streams.discard(flow)
         stack.flow_lost(flow)
         stack.advertised.pop(flow, None)
         if "#" in flow.local:
@@ -103,11 +108,23 @@ class Devices:
             host = local.rpartition(":")[0].strip("[]")
             flow = Flow("tcp", f"{self.core.agent.name}-d{self._opened}@{host}", address)
             self.core.stack.sent_by[flow.local] = self.core.stack.sent_by[local]
+            self._streams.add(flow)
             self.core.stack.do(Open(flow))
         if len(self._flows) >= MOST_KNOWN:
             self._flows = {key: flow for key, flow in self._flows.items() if flow.transport == "tcp"}
         self._flows[key] = flow
         return flow
+
+    def reach(self, leg: Leg) -> None:
+        """See to it that a leg can be spoken to: a stream that broke is replaced by one to the remote target."""
+        flow = leg.flow
+        if flow.transport == "udp" or flow in self._streams:
+            return
+        try:
+            host, port = host_port(leg.dialog.target)
+        except SipError:
+            return
+        leg.flow = self.flow_to("tcp", (host, port or 5060)) or flow
 
     def advertise(self, line: Line, flow: Flow) -> None:
         """A line with an address of its own to be shown: see to it on this flow."""

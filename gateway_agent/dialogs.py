@@ -45,6 +45,8 @@ class Dialogs(Call):
     def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in one of the dialogs."""
         method = request.method
+        if leg is self.device and transaction.flow.transport == "tcp":
+            leg.flow = transaction.flow  # the device connected anew
         if method == "OPTIONS":
             leg.reply(transaction, 200, now, lines=(ALLOW, "Accept: application/sdp"))
         elif method not in PASSED_METHODS:
@@ -65,6 +67,7 @@ class Dialogs(Call):
             if token:
                 self.token = token
             if self.device is not None and self.device.owes_ack and not self.device.ended:
+                self.core.devices.reach(self.device)
                 body = self.description.to_device(ack)
                 self.device.acknowledge(crossing(ack, DEVICE_HOP), body, now)
                 self.told_ack_at = now
@@ -141,6 +144,7 @@ class Dialogs(Call):
         """Send a request in the device dialog, with what the line adds."""
         device = self.device
         assert device is not None
+        self.core.devices.reach(device)
         lines = list(own.lines)
         if own.method == "INVITE" and self.timer is not None:
             lines += self.timer.asking()
@@ -357,6 +361,10 @@ class Dialogs(Call):
         server = self.server
         if server is not None and not server.ended:
             server.end()
+        for received in self.received:
+            received.answer(status, "", (), b"", self.core.stack.token())
+            self.core.memory.answered(received, now)
+        self.received = []
         self.hang_up(SERVER, reason, status, now)
         for sent in list(self.sent):
             self._over(sent)

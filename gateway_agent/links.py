@@ -217,13 +217,12 @@ class Links:
             return True
         if method == "SUBSCRIBE" and not (message.to_tag and not self.core.handover.knows(message)):
             return True
-        if method == "CANCEL":
-            return link.name == self.fence.obeyed.node
         return self._admits_request(link, message, flow, now)
 
     def _admits_request(self, link: Link, request: Request, flow: Flow, now: float) -> bool:
-        if request.method == "ACK":
-            return link.name == self.fence.obeyed.node
+        method, obeyed = request.method, link.name == self.fence.obeyed.node
+        if method == "ACK" or (method == "CANCEL" and obeyed):  # they may come without the header
+            return obeyed
         line = request.get("heartbeat") or ""
         if line and line == link.admitted:
             return True

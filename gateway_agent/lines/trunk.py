@@ -122,6 +122,7 @@ class Trunk(Line):
             for place in self._places.get(peer.uri, ()):
                 flow = self.core.device_flow(*place)
                 if flow is not None:
+                    self.core.devices.advertise(self, flow)
                     into = shunned if self._shunned.get(place, 0.0) > now else good
                     into.append(Target(peer.uri[4:], flow, peer.host, True))
         return good + shunned or Busy(503, f"the peer of {self.name} has no address that can be reached from here")

@@ -127,10 +127,11 @@ class Server:
 
     def _notified(self, request: Request) -> None:
         pieces = [json.loads(piece) for piece in request.body.split(b"\x1e") if piece.strip()]
-        self.heads.append(pieces[0])
-        if pieces[0]["part"] == 1:
-            self.list = []
-        self.list += pieces[1:]
+        if pieces:
+            self.heads.append(pieces[0])
+            if pieces[0]["part"] == 1:
+                self.list = []
+            self.list += pieces[1:]
         if self.answers_notify:
             self.reply(request, 200)
 

@@ -1,4 +1,4 @@
-"""The active server dies in the middle of something: the next one gets it all from the records, devices see nothing."""
+"""The active server dies in the middle of something: the next one gets all from the records, devices see nothing."""
 
 from typing import Any
 

@@ -224,6 +224,28 @@ def test_the_agent_refreshes_what_the_device_does_not() -> None:
     bed.m1.take("BYE")
 
 
+def test_a_stream_that_broke_is_replaced_in_a_call() -> None:
+    bed = Bed()
+    stream = Flow("tcp", f"{LISTEN}#1", ("127.0.0.21", 40000))
+    bed.core.flow_changed(stream, "open", bed.now)
+    bed.opened.append(stream)
+    bed.request("INVITE", body=SDP, flow=stream)
+    bed.take(100, stream)
+    invite = bed.m1.take("INVITE")
+    bed.m1.reply(invite, 200, ["Content-Type: application/sdp"], SDP)
+    bed.take(200, stream)
+    bed.request("ACK", to_tag="srvtag", flow=stream)
+    bed.m1.take("ACK")
+    bed.core.flow_changed(stream, "lost", bed.now)
+    bed.m1.request(
+        "BYE", "sip:gw1", call_id=invite.call_id, from_tag="srvtag", to_tag=invite.from_tag, origin="o;9;1"
+    )
+    other = bed.opened[-1]
+    assert other.remote == ("127.0.0.21", 40000)
+    bed.reply(bed.take("BYE", other), 200, flow=other)
+    bed.m1.take(200)
+
+
 @pytest.mark.parametrize("gone", ["lost", "silent"])
 def test_a_tcp_peer(gone: str) -> None:
     bed = Bed(text=SITE.replace("sip:127.0.0.21:5060", "sip:127.0.0.21:5060;transport=tcp"))

@@ -1,0 +1,165 @@
+"""The list: its parts, their order, its filters, what is refused, and the reset of cold lines."""
+
+import pytest
+
+from sip.message import Request
+from tests.gateway_agent.bed import SDP, SITE, Bed, Server, proof_of
+
+MANY = SITE.replace("channels = 3", "channels = 1000")
+COLD = MANY.replace("%s", 'recovery = "cold"\npriority = 3\n%s')
+
+
+def dialogs(server: Server) -> list[dict[str, object]]:
+    return [record for record in server.list if "call-id" in record]
+
+
+def call(bed: Bed, index: int, answered: bool = True) -> Request:
+    """A call of the carrier through m1."""
+    more = {"call_id": f"c{index}", "from_tag": f"f{index}"}
+    bed.request("INVITE", body=SDP, **more)  # type: ignore[arg-type]
+    bed.take(100)
+    invite: Request = bed.m1.take("INVITE")
+    if answered:
+        bed.m1.reply(invite, 200, ["Content-Type: application/sdp"], SDP)
+        bed.take(200)
+        bed.request("ACK", to_tag="srvtag", **more)  # type: ignore[arg-type]
+        bed.m1.take("ACK")
+    return invite
+
+
+def test_a_long_list_comes_in_parts_two_at_a_time() -> None:
+    bed = Bed(text=MANY)
+    for index in range(200):
+        call(bed, index)
+    bed.m2.answers_notify = False
+    seen: list[Request] = []
+    notified = bed.m2._notified
+    bed.m2._notified = lambda request: (seen.append(request), notified(request))[1]  # type: ignore[method-assign]
+    assert bed.m2.subscribe(epoch=2) == 200
+    assert len(seen) == 2
+    answered = 0
+    while answered < len(seen):
+        bed.m2.reply(seen[answered], 200)
+        answered += 1
+        assert len(seen) - answered <= 2
+    assert len(dialogs(bed.m2)) == 200
+    assert [head["part"] for head in bed.m2.heads] == list(range(1, len(seen) + 1))
+    assert [head["complete"] for head in bed.m2.heads] == [False] * (len(seen) - 1) + [True]
+    assert all(len(request.body) <= 61_440 for request in seen)
+    assert {head["epoch"] for head in bed.m2.heads} == {2}
+
+
+def test_requests_under_way_come_first_and_what_ended_meanwhile_is_said_so() -> None:
+    bed = Bed(text=MANY)
+    for index in range(200):
+        call(bed, index)
+    call(bed, 200, answered=False)
+    bed.m2.answers_notify = False
+    seen: list[Request] = []
+    notified = bed.m2._notified
+    bed.m2._notified = lambda request: (seen.append(request), notified(request))[1]  # type: ignore[method-assign]
+    assert bed.m2.subscribe(epoch=2) == 200
+    assert dialogs(bed.m2)[0]["state"] == "trying"
+    bed.request("BYE", call_id="c199", from_tag="f199", to_tag="srvtag", cseq=2)
+    bed.take(200)
+    bed.m2.take("BYE")
+    answered = 0
+    while answered < len(seen):
+        bed.m2.reply(seen[answered], 200)
+        answered += 1
+    states = [record["state"] for record in dialogs(bed.m2)]
+    assert states.count("terminated") == 1
+    assert len(states) == 201
+
+
+def test_one_dialog_is_fetched_without_any_change() -> None:
+    bed = Bed(text=MANY)
+    invite = call(bed, 1)
+    call(bed, 2)
+    assert bed.m2.subscribe("observe", 0, **{"call-id": invite.call_id}) == 200
+    assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
+    assert bed.core.adopted == ("m1", 1)
+    assert len(bed.core.handover.subscriptions) == 1
+    bed.m2.list = []
+    assert bed.m2.subscribe("observe", 0, **{"lines": ["alice"]}) == 200
+    assert [record.get("line") for record in bed.m2.list] == ["alice"]
+    assert bed.m2.subscribe("observe", 0, **{"least-priority": 1}) == 200
+    assert bed.m2.list == []
+
+
+@pytest.mark.parametrize(
+    ("purpose", "body", "status"),
+    [
+        ("frob", {}, 489),
+        ("takeover", {"proof": "nonsense"}, 400),
+        ("takeover", {"proof": None}, 400),
+        ("takeover", {"proof": proof_of(2, "m1").text}, 403),
+        ("takeover", {"proof": proof_of(2, "m2").text.replace("gw1:", "gw1:00")}, 403),
+        ("observe", {"lines": "trunk1"}, 400),
+        ("observe", {"least-priority": "x"}, 400),
+        ("reset", {"state": "on fire"}, 400),
+    ],
+)
+def test_what_is_refused_changes_nothing(purpose: str, body: dict[str, object], status: int) -> None:
+    bed = Bed()
+    assert bed.m2.subscribe(purpose, 0, 2, **body) == status
+    assert bed.core.adopted == ("m1", 1)
+    assert bed.core.upstream == bed.m1.flow
+
+
+def test_an_older_proof_is_fenced() -> None:
+    bed = Bed()
+    assert bed.m2.subscribe(epoch=5) == 200
+    assert bed.m1.subscribe(epoch=4) == 403
+    assert bed.core.adopted == ("m2", 5)
+
+
+def test_cold_lines_are_reset_and_their_devices_told() -> None:
+    bed = Bed(text=COLD)
+    call(bed, 1)
+    call(bed, 2, answered=False)
+    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="o;1;1")
+    bed.m1.take(100)
+    invite = bed.take("INVITE")
+    bed.reply(invite, 180)
+    bed.kill(bed.m1)
+    assert bed.m2.subscribe("reset", 0, 2, lines=["trunk1"], state="idle") == 200
+    assert [record["state"] for record in dialogs(bed.m2)] == ["terminated"] * 3
+    assert bed.m2.subscribe() == 200
+    assert "Reset by m2" in (bed.take("BYE").get("reason") or "")
+    assert "Reset by m2" in (bed.take(503).get("reason") or "")
+    assert "Reset by m2" in (bed.take("CANCEL").get("reason") or "")
+    assert not bed.m2.inbox
+    assert not bed.core.calls
+    assert bed.core.lines["trunk1"].busy == 0
+    assert bed.core.lines["trunk1"].in_service
+
+
+def test_cold_lines_may_be_put_out_of_service() -> None:
+    bed = Bed(text=COLD)
+    assert bed.m2.subscribe("reset", 0, 2, lines=["trunk1"], state="out-of-service") == 200
+    assert not bed.core.lines["trunk1"].in_service
+    assert bed.m2.subscribe("reset", 0, lines=["trunk1"], state="idle") == 200
+    assert bed.core.lines["trunk1"].in_service
+
+
+def test_a_subscription_is_refreshed_and_ends() -> None:
+    bed = Bed()
+    [subscription] = bed.core.handover.subscriptions
+    dialog = subscription.dialog
+    fields = {"call_id": dialog.call_id, "from_tag": dialog.remote_tag, "to_tag": dialog.local_tag}
+    lines = ["Event: line-dialog;purpose=takeover", "Expires: 3600"]
+    bed.m1.request("SUBSCRIBE", "sip:gw1", lines, cseq=2, **fields)  # type: ignore[arg-type]
+    assert bed.m1.take(200).get("expires") == "3600"
+    assert bed.m1.heads[-1]["version"] == 2
+    bed.run(3601)
+    assert not bed.core.handover.subscriptions
+    bed.m1.request("SUBSCRIBE", "sip:gw1", lines, cseq=3, **fields)  # type: ignore[arg-type]
+    assert bed.m1.take(481)
+
+
+def test_a_lost_connection_ends_its_subscription() -> None:
+    bed = Bed()
+    bed.kill(bed.m1)
+    assert not bed.core.handover.subscriptions
+    assert not bed.core.connected
