@@ -60,7 +60,7 @@ def hops(request: Request) -> int:
 def result_of(status: int, answered: bool, cancelled: bool) -> Result:
     """What a call came to, in one word."""
     if answered:
-        return "answered"
+        return "reset" if status == 503 else "answered"
     if cancelled or status == 487:
         return "cancelled"
     if status in (486, 600):

@@ -20,10 +20,11 @@ def conclude(call: Call, ended: list[Record], now: float) -> None:
         ago = max(ago, fact.ago)
         status = status or fact.status
         reason = reason or fact.reason
-        if fact.by == "device":
-            by = "callee" if record.from_server else "caller"
+        by = by_of(record) if fact.by == "device" else by
     call.cancelled = status == 487
-    call.finish(200 if call.state.answered else status or 487, by, now - ago, reason)
+    if call.state.answered:
+        status = max(status_of(record) for record in ended)
+    call.finish(status or 487, by, now - ago, reason)
 
 
 def cancel(call: Call, record: Record, now: float) -> None:
@@ -47,3 +48,15 @@ def reason_of(ended: list[Record]) -> str:
     for record in ended:
         return f"the other side ended it: {record.ended.reason or 'hung up'}"
     return ""
+
+
+def by_of(record: Record) -> EndedBy:
+    """Who ended a call, by the record of the side that is gone."""
+    if record.ended.by != "device":
+        return "server"
+    return "callee" if record.from_server else "caller"
+
+
+def status_of(record: Record) -> int:
+    """503 for an answered call that was dropped by a reset of its line, else 200."""
+    return 503 if record.ended.by == "server" and record.ended.status == 503 else 200

@@ -21,6 +21,7 @@ from b2bua.records import Index, Record
 from b2bua.token import CallState, TokenError, call_id_of, read
 from sip.bridge import crossing
 from sip.dialog import dialog_key
+from sip.grammar import quote
 from sip.message import Request, parse
 from sip.session import Leg
 from sip.transaction import ServerTransaction
@@ -355,7 +356,7 @@ class Recovery:
                 ended = [r for r in self.index.of_call(call_id) if not r.live]
                 for record in ended:
                     self.index.remove(record)
-                self._release(call, leftovers.reason_of(ended) or why, now)
+                self._release(call, leftovers.reason_of(ended) or why, now, ended[0] if ended else None)
 
     def _settle_unanswered(self, call_id: str, now: float) -> None:
         """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
@@ -394,12 +395,17 @@ class Recovery:
     def _is_told(self, agent: str, now: float) -> bool:
         return bool(self._gone(agent, now))
 
-    def _release(self, call: Call, because: str, now: float) -> None:
+    def _release(self, call: Call, because: str, now: float, ended: Record | None = None) -> None:
+        """End what is left of a call; ``ended`` is the record of the side that is gone, where it left one."""
         self._one_legged.discard(call.id)
         call.waiting = None
         self._note(call.id, RELEASED, because)
         logger.info("call %s is released: %s", call.id, because)
-        call.release(f'SIP;cause=480;text="{because[:80]}"', now)
+        reason = f"SIP;cause=480;text={quote(because[:80])}"
+        if ended is None:
+            call.release(reason, now)
+        else:
+            call.release(ended.ended.reason or reason, now, leftovers.by_of(ended), leftovers.status_of(ended))
 
     def _note(self, call_id: str, verdict: str, because: str) -> None:
         former = self.details.get(call_id)
