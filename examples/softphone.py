@@ -104,12 +104,14 @@ def _address(text: str) -> Address:
 
 
 async def _main(options: argparse.Namespace) -> int:
-    done = asyncio.Event()
+    done, registered = asyncio.Event(), asyncio.Event()
 
     def show(event: Event) -> None:
         print(f"{event.line.user} {event.kind} {event.detail}".rstrip(), flush=True)
         if event.kind in ("ended", "failed", "cancelled") and options.call:
             done.set()
+        elif event.kind == "registered":
+            registered.set()
 
     phone = SocketPhone(options.listen, on_event=show)
     policy = Policy(answer_after=options.answer_after)
@@ -124,6 +126,13 @@ async def _main(options: argparse.Namespace) -> int:
     phone.start()
     if options.register:
         phone.pump.ask(phone.core.register, line)
+    if options.call and options.register:
+        try:
+            await asyncio.wait_for(registered.wait(), 40)
+        except TimeoutError:
+            print(f"{options.line} is not registered, so it does not call")
+            phone.close()
+            return 1
     if options.call:
         hang_up = Policy(hang_up_after=options.seconds)
         phone.pump.ask(lambda now: phone.core.call(line, options.call, now, policy=hang_up))
