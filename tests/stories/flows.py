@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from examples.softphone_call import Policy
+from examples.softphone_call import Call, Policy
 from tests.stories.town import Town
 
 
@@ -97,11 +97,15 @@ def delayed_change(town: Town) -> None:
 
 def glare(town: Town, earlier: float = 0.001) -> None:
     """Both hold at the same instant: 491, and again."""
+
+    def begin(call: Call) -> None:
+        town.world.later(1.0, town.do, "west", "hold", call)
+        town.world.later(14.0, town.do, "west", "info", call, "1")
+
     town.policy("east", Policy(answer_after=0.5))
-    town.when("west", "answered", "hold", after=1.0)
+    town.then("west", "answered", begin)
     town.when("east", "acknowledged", "hold", after=1.0 - earlier)
-    town.when("west", "unchanged", "info", "0")
-    town.then("east", "info", lambda call: town.world.later(9.0, town.do, "east", "bye", call))
+    town.when("east", "info", "bye", after=0.5)
     town.call("west", "200")
 
 

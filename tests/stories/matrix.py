@@ -122,6 +122,8 @@ def differences(flow: Flow, base: Outcome, got: Outcome) -> tuple[str, ...]:
         faults += [
             f"{name} received {number} x {word} less" for word, number in less.items() if word not in flow.apart
         ]
+        if any(state is not ENDED for state, _, _ in got.calls[name]):
+            faults.append(f"a call of {name} did not come to its end")
         if got.calls[name] != base.calls[name]:
             faults.append(f"the calls of {name} came to {got.calls[name]} instead of {base.calls[name]}")
     if len(got.results) != len(base.results):
