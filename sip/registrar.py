@@ -232,7 +232,7 @@ class Registrar:
 
     def _answer(self, bindings: list[Binding], because: str, changes: tuple[Change, ...], now: float) -> Outcome:
         lines = tuple(
-            f"Contact: {binding.contact};expires={math.ceil(binding.expires_at - now)}"
+            f"Contact: {binding.contact};expires={math.ceil(round(binding.expires_at - now, 3))}"
             + (f";q={binding.q:g}" if binding.q != 1.0 else "")
             for binding in bindings
         )
