@@ -166,7 +166,8 @@ class Leg:
         self.stack.send(self.flow, self._ack(cseq, lines, body))
 
     def _ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
-        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(self.flow, self.stack.branch()))
+        branch = self.stack.branch_of_ack(self.dialog.key, cseq)
+        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(self.flow, branch))
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         return text.encode("latin-1") + body

@@ -207,6 +207,11 @@ class Stack:
         self._serial += 1
         return f"{self._branches}{self._serial:x}"
 
+    def branch_of_ack(self, key: str, cseq: int) -> str:
+        """The same one each time that the ACK of a 2xx goes out: it is the same ACK (RFC 3261 section 13.2.2.4)."""
+        mark = blake2s(f"{key} {cseq}".encode(), key=self._secret, digest_size=6).hexdigest()
+        return f"{self._branches}-{mark}"
+
     def address(self, flow: Flow) -> str:
         """Our ``host:port`` as the peer of that flow is to see it."""
         if self.advertised and (own := self.advertised.get(flow)) is not None:
