@@ -39,7 +39,7 @@ def report_screen(report: Any, with_calls: bool) -> RenderableType:
 
 def _timeline(report: Any, decided: float) -> RenderableType:
     moments: list[tuple[float, str, str]] = [(e["at"], e["by"], e["text"]) for e in report["evidence"]]
-    if report["suspected_at"] is not None:
+    if report["suspected_at"] is not None and not any(at == report["suspected_at"] for at, _, _ in moments):
         moments.append((report["suspected_at"], report["new"], f"{report['old']} is suspect"))
     moments.append((decided, report["new"], f"decided to take over: {report['because']}"))
     if report["granted_at"] is not None:

@@ -130,7 +130,7 @@ class Campaign:
             if no is not None:
                 parts.append(f"{voter}: {_SAYINGS.get(no.no, no.no).format(holder=no.holder or 'a server')}")
             elif voter not in said:
-                parts.append(f"{voter}: no answer")
+                parts.append(f"{voter}: no answer yet")
         return "; ".join(parts)
 
 
