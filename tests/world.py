@@ -39,6 +39,12 @@ AFTER: Final = "after"
 """All that follows from it at once has left."""
 MOMENTS: Final = (BEFORE, UNSENT, PARTLY, AFTER)
 
+KILL: Final = "kill"
+PAUSE: Final = "pause"
+"""Only before and after: what is under way in a stopped process leaves when it goes on."""
+RESET: Final = "reset"
+"""The connection on which the message came breaks, with all that is under way on it."""
+
 _CSEQ: Final = re.compile(rb"\r\nCSeq:[ \t]*[0-9]+[ \t]+([A-Z]+)[ \t]*\r\n", re.IGNORECASE)
 
 SHORTEST_WAIT: Final = 0.001
@@ -69,12 +75,15 @@ Make = Callable[[Disk, float], Core]
 
 @dataclass(slots=True)
 class Crash:
-    """Kill ``node`` at the ``index``-th message (from 0) that it receives and that ``counts``."""
+    """What happens to ``node`` at the ``index``-th message (from 0) that it receives and that ``counts``."""
 
     node: str
     index: int
     moment: str
     counts: Callable[[Delivery], bool] = lambda delivery: True
+    how: str = KILL
+    lasts: float = 0.0
+    """Seconds until a killed node is started, or a paused one resumed; 0: it is not."""
     seen: int = 0
     happened_at: float | None = None
 
@@ -143,7 +152,7 @@ class World:
         self.on_delivery: Callable[[Delivery], None] | None = None
         """Called before a message is handed to a node."""
         self.trace: deque[Line] = deque(maxlen=trace)
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._serial = count()
 
     # -- what a story says ------------------------------------------------------------------------------
@@ -231,7 +240,7 @@ class World:
         self._drain(node)
         return result
 
-    def later(self, after: float, act: Callable[..., None], *args: Any) -> None:
+    def later(self, after: float, act: Callable[..., Any], *args: Any) -> None:
         """Let something happen so many seconds from now."""
         self.at(self.now + after, act, *args)
 
@@ -267,7 +276,7 @@ class World:
 
     # -- what the wires say ------------------------------------------------------------------------------
 
-    def at(self, at: float, act: Callable[..., None], *args: Any) -> None:
+    def at(self, at: float, act: Callable[..., Any], *args: Any) -> None:
         heapq.heappush(self._heap, (at, next(self._serial), act, args))
 
     def life_of(self, node: str) -> int:
@@ -299,7 +308,9 @@ class World:
             return
         moment = self._moment(delivery) if delivery is not None else ""
         if moment == BEFORE:
-            self.kill(node.name)
+            self._crash(node, delivery)
+            if node.paused:
+                node.waiting.append((verb, args, delivery))
             return
         if delivery is not None:
             self.received[node.name] += 1
@@ -311,7 +322,22 @@ class World:
         elif moment != UNSENT:
             self._drain(node)
         if moment:
+            self._crash(node, delivery)
+
+    def _crash(self, node: Node, delivery: Delivery | None) -> None:
+        crash = self.crash
+        assert crash is not None and delivery is not None
+        if crash.how == RESET:
+            self._say(node.name, "", f"its connections with {delivery.source} break", "")
+            self.wires.reset(node.name, delivery.source)
+        elif crash.how == PAUSE:
+            self.pause(node.name)
+            if crash.lasts:
+                self.later(crash.lasts, self.resume, node.name)
+        else:
             self.kill(node.name)
+            if crash.lasts:
+                self.later(crash.lasts, self.start, node.name)
 
     def _moment(self, delivery: Delivery) -> str:
         crash = self.crash

@@ -6,23 +6,45 @@ The active server dies at every message of every flow; what became of the calls 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from examples.softphone_call import ENDED
 from tests.stories.flows import FLOWS, Flow
-from tests.stories.town import Town
+from tests.stories.town import Town, site_of
 from tests.wires import Delivery
-from tests.world import MOMENTS, Crash, method_of
+from tests.world import AFTER, BEFORE, KILL, MOMENTS, PAUSE, RESET, Crash, method_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "matrix.md"
 LIMIT_S: Final = 60.0
-SETTLED_S: Final = 45.0
-"""After the last call ended: longer than 64*T1, so that every repeat has come."""
+SETTLED_S: Final = 8.0
+"""After the last call ended: longer than the longest interval between repeats."""
+
+
+class Kind(NamedTuple):
+    """One way to fail."""
+
+    name: str
+    how: str
+    moments: tuple[str, ...]
+    lasts: float = 0.0
+    standby: bool = True
+    means: str = ""
+
+
+KINDS: Final = (
+    Kind("kill", KILL, MOMENTS, means="the active server of a site with a stand-by is killed and stays dead"),
+    Kind(
+        "restart", KILL, MOMENTS, 1.0, False, "a server without a stand-by is killed and started again a second later"
+    ),
+    Kind("pause", PAUSE, (BEFORE, AFTER), 6.0, means="the active server stands still (SIGSTOP) for 6 s"),
+    Kind("reset", RESET, (BEFORE, AFTER), means="the connection between agent and server breaks"),
+)
 
 
 class Outcome(NamedTuple):
@@ -40,6 +62,7 @@ class Outcome(NamedTuple):
 class Cell(NamedTuple):
     """One crash."""
 
+    kind: str
     flow: str
     place: int
     moment: str
@@ -53,40 +76,43 @@ def of_calls(delivery: Delivery) -> bool:
     return method_of(delivery.data) not in ("OPTIONS", "SUBSCRIBE", "NOTIFY", "REGISTER")
 
 
-def play(flow: Flow, crash: Crash | None = None, seed: int = 1) -> tuple[Town, Outcome]:
+def play(flow: Flow, crash: Crash | None = None, standby: bool = True) -> tuple[Town, Outcome]:
     """Run a flow to its end."""
-    town = Town(seed, flow.who, start=flow.starts_at)
-    town.world.crash = crash
+    town = Town(1, flow.who, site_of(standby=standby), start=flow.starts_at)
+    world = town.world
+    world.crash = crash
     flow.play(town)
 
     def over() -> bool:
         calls = [call for name in flow.who for call in town.line(name).calls.values()]
         return bool(calls) and all(call.state is ENDED for call in calls)
 
-    states: dict[str, list[tuple[str, int, bool]]] = {}
-    town.world.run_until(over, LIMIT_S)
-    town.world.run(town.world.now + 1.0)
-    for name in flow.who:
-        calls = town.line(name).calls.values()
-        states[name] = sorted((call.state, call.status, call.answered_at > 0) for call in calls)
-    town.world.run(town.world.now + SETTLED_S)
+    world.run_until(over, LIMIT_S)
+    calls = {name: list(town.line(name).calls.values()) for name in flow.who}
+    if crash is not None and crash.happened_at is not None and crash.lasts:
+        world.run(max(world.now, crash.happened_at + crash.lasts))
+    world.run(world.now + SETTLED_S)
     odd: Counter[str] = Counter()
     for name in flow.who:
         odd.update({f"{name}: {what}": number for what, number in town.odd(name).items()})
-    for name in town.site.servers:
-        if town.world.nodes[name].alive and (left := len(town.server(name).calls)):
-            odd[f"{name} still has a call"] = left
-    for name in town.site.agents:
-        left = sum(1 for call in town.agent(name).calls.values() if not getattr(call, "ended", None))
-        if left:
-            odd[f"{name} still has a call"] = left
-    heard = {name: town.heard(name) for name in flow.who}
-    results = sorted((record.result, record.status) for record in town.cdrs)
-    return town, Outcome(heard, states, results, odd)
+        if any(call.leg.awaits_ack for call in calls[name]):
+            odd[f"{name} waits for an ACK"] = 1
+        if any(not client.answered for client in town.phone(name).stack.clients.values()):
+            odd[f"{name} waits for an answer"] = 1
+    for name in (*town.site.servers, *town.site.agents):
+        node = world.nodes[name]
+        if node.alive and node.core.calls:
+            odd[f"{name} still has a call"] = len(node.core.calls)
+    return town, Outcome(
+        {name: town.heard(name) for name in flow.who},
+        {name: sorted((one.state, one.status, one.answered_at > 0) for one in calls[name]) for name in flow.who},
+        sorted((record.result, record.status) for record in town.cdrs),
+        odd,
+    )
 
 
 @cache
-def calm(name: str, seed: int = 1) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
+def calm(name: str, standby: bool = True) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
     """The outcomes without a crash, and the messages that the active server received in the first run."""
     flow = next(flow for flow in FLOWS if flow.name == name)
     messages: list[str] = []
@@ -97,9 +123,9 @@ def calm(name: str, seed: int = 1) -> tuple[tuple[Outcome, ...], tuple[str, ...]
         return False
 
     crash = Crash("m1", -1, "", noted)
-    outcomes = [play(flow, crash, seed)[1]]
+    outcomes = [play(flow, crash, standby)[1]]
     for other in flow.others:
-        _, outcome = play(flow._replace(play=other), None, seed)
+        _, outcome = play(flow._replace(play=other), None, standby)
         if outcome not in outcomes:
             outcomes.append(outcome)
     return tuple(outcomes), tuple(messages)
@@ -134,25 +160,24 @@ def differences(flow: Flow, base: Outcome, got: Outcome) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def cell(flow: Flow, index: int, moment: str, seed: int = 1) -> tuple[Cell, Town]:
+def cell(kind: Kind, flow: Flow, place: int, moment: str) -> tuple[Cell, Town]:
     """Run one crash."""
-    bases, messages = calm(flow.name, seed)
-    crash = Crash("m1", index, moment, of_calls)
-    town, got = play(flow, crash, seed)
+    bases, messages = calm(flow.name, kind.standby)
+    crash = Crash("m1", place, moment, of_calls, kind.how, kind.lasts)
+    town, got = play(flow, crash, kind.standby)
     faults = min((differences(flow, base, got) for base in bases), key=len)
     if crash.happened_at is None:
         faults = (*faults, "the crash did not happen")
-    return Cell(flow.name, index, moment, messages[index], faults), town
+    return Cell(kind.name, flow.name, place, moment, messages[place], faults), town
 
 
-def cells(flows: Iterable[Flow] = FLOWS, moments: Iterable[str] = MOMENTS) -> list[Cell]:
+def cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> Iterator[Cell]:
     """All of them."""
-    return [
-        cell(flow, index, moment)[0]
-        for flow in flows
-        for index in range(len(calm(flow.name)[1]))
-        for moment in moments
-    ]
+    for kind in kinds:
+        for flow in flows:
+            for place in range(len(calm(flow.name, kind.standby)[1])):
+                for moment in kind.moments:
+                    yield cell(kind, flow, place, moment)[0]
 
 
 def page(found: list[Cell]) -> str:
@@ -160,48 +185,68 @@ def page(found: list[Cell]) -> str:
     lines = [
         "# The crash matrix",
         "",
-        "Generated by `python -m tests.stories.matrix --write`. In the simulated World the active server of a site",
-        "with a stand-by is killed at every message of a call that it receives: *before* it read the message, with",
-        "the message dealt with and its consequences *unsent* or *partly* sent (the first of them), or just *after*",
-        "they were sent. A cell is good when every call comes to the same end as without a crash, every device has",
-        "received the same messages, repeats apart, there is one call record for each call with the same result, and",
-        "nothing is left over anywhere.",
+        "Generated by `python -m tests.stories.matrix --write`: the simulated World runs whole sites (servers,",
+        "agents, softphones), and something happens to the active server at every message of a call that it receives:",
+        "*before* it read the message, with the message dealt with and its consequences *unsent* or *partly* sent (the",
+        "first of them), or just *after* they were sent. A cell is good when every call comes to the same end as without a",
+        "crash, every device has received the same messages, repeats apart, there is one call record for each call",
+        "with the same result, and nothing is left over anywhere. Where two sides act at once, each order that can",
+        "come about without a crash counts as the same.",
         "",
-        "| flow | messages | " + " | ".join(MOMENTS) + " |",
-        "| --- | --- | " + " | ".join("---" for _ in MOMENTS) + " |",
     ]
-    table: defaultdict[str, defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    by_kind: defaultdict[str, defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
-        table[one.flow][one.moment].append(one)
-    for flow, row in table.items():
-        numbers = [f"{sum(not one.faults for one in row[moment])}/{len(row[moment])}" for moment in MOMENTS]
-        lines.append(f"| {flow} | {len(row[MOMENTS[0]])} | " + " | ".join(numbers) + " |")
+        by_kind[one.kind][one.flow].append(one)
+    for kind in KINDS:
+        if kind.name in by_kind:
+            lines += _table(kind, by_kind[kind.name])
     bad = [one for one in found if one.faults]
-    good = len(found) - len(bad)
-    lines += ["", f"{good} of {len(found)} cells are good.", "", "## Cells that fail", ""]
-    if not bad:
-        lines.append("None.")
-    for one in bad:
-        lines.append(f"* {one.flow}, message {one.place} ({one.message}), {one.moment}: {'; '.join(one.faults)}")
-    return "\n".join(lines) + "\n"
+    lines += [f"{len(found) - len(bad)} of {len(found)} cells are good.", "", "## Cells that fail", ""]
+    lines += [
+        f"* {one.kind}, {one.flow}, message {one.place} ({one.message}), {one.moment}: {'; '.join(one.faults)}"
+        for one in bad
+    ]
+    return "\n".join(lines if bad else [*lines, "None."]) + "\n"
+
+
+def _table(kind: Kind, flows: dict[str, list[Cell]]) -> list[str]:
+    lines = [
+        f"## {kind.name.capitalize()}: {kind.means}",
+        "",
+        "| flow | messages | " + " | ".join(kind.moments) + " |",
+        "| --- | --- | " + " | ".join("---" for _ in kind.moments) + " |",
+    ]
+    for flow, row in flows.items():
+        numbers = []
+        for moment in kind.moments:
+            at = [one for one in row if one.moment == moment]
+            numbers.append(f"{sum(not one.faults for one in at)}/{len(at)}")
+        lines.append(f"| {flow} | {len(row) // len(kind.moments)} | " + " | ".join(numbers) + " |")
+    return [*lines, ""]
 
 
 def main() -> int:
     """Write the page, or show one cell."""
     parser = argparse.ArgumentParser(prog="python -m tests.stories.matrix", description=__doc__)
+    parser.add_argument("--kind", default="", help="only this kind")
     parser.add_argument("--flow", default="", help="only flows whose name contains this")
-    parser.add_argument("--index", type=int, help="show the run with the crash at this message")
+    parser.add_argument("--place", type=int, help="show the run with the crash at this message")
     parser.add_argument("--moment", choices=MOMENTS, default=MOMENTS[0])
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     flows = [flow for flow in FLOWS if options.flow in flow.name]
-    if options.index is not None:
-        one, town = cell(flows[0], options.index, options.moment)
+    kinds = [kind for kind in KINDS if options.kind in kind.name]
+    if options.place is not None:
+        one, town = cell(kinds[0], flows[0], options.place, options.moment)
         print(town.world.ladder(3000, calls_only=True))
-        print("\n".join(town.said))
-        print(one)
+        print("\n".join((*town.said, *map(str, town.records), str(one))))
         return 0
-    found = cells(flows)
+    found = []
+    for one in cells(flows, kinds):
+        found.append(one)
+        if one.faults:
+            print(one, flush=True)
     text = page(found)
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
