@@ -229,11 +229,13 @@ def test_a_stream_whose_framing_is_lost_is_answered_and_closed(scene: Scene, len
             assert tcp.closed(5), door
 
 
+SILENCE = 0
 WRONG: list[tuple[str, dict[str, str | None], int]] = [
-    ("no From", {"From": None}, 400),
-    ("no To", {"To": None}, 400),
-    ("no Call-ID", {"Call-ID": None}, 400),
-    ("no CSeq", {"CSeq": None}, 400),
+    # RFC 3261 section 8.2.6.2: an answer takes these from the request, so there can be none
+    ("no From", {"From": None}, SILENCE),
+    ("no To", {"To": None}, SILENCE),
+    ("no Call-ID", {"Call-ID": None}, SILENCE),
+    ("no CSeq", {"CSeq": None}, SILENCE),
     ("another method in CSeq", {"CSeq": "1 BYE"}, 400),
     ("a CSeq that is too large", {"CSeq": "4294967296 INVITE"}, 400),
     ("quotes without an end", {"To": '"Mr. J. User <sip:j.user@example.com>'}, 400),
@@ -250,9 +252,9 @@ def test_a_malformed_invite_gets_its_status(
 ) -> None:
     with Udp(scene.peer, scene.agent) as udp:
         wrong = request("INVITE", f"sip:5002@{scene.agent[0]}", udp.via, change=change, body=SDP)
-        if change.get("Call-ID", "") is None:
+        if status == SILENCE:
             udp.send(wrong)
-            assert statuses(udp.receive(2)) == [status]
+            assert not udp.receive(0.5)
         else:
             assert udp.ask(wrong) == status
 
