@@ -107,12 +107,30 @@ class Processes:
         running = self.running[name] = Running(name, process, log)
         return running
 
+    def command(self, module: Sequence[str]) -> str:
+        """Run a module to its end; what it printed. Raises :class:`Failed` when it is wrong usage, or unreachable."""
+        done = subprocess.run([sys.executable, "-m", *module], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode >= 3:
+            raise Failed(f"{' '.join(module[:2])}: {done.stderr.strip()}")
+        return done.stdout
+
     def server(self, site: Path, node: str) -> Running:
         return self.start(node, [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", node])
 
     def agent(self, site: Path, name: str) -> Running:
         command = [sys.executable, "-m", "gateway_agent.cli", "run", "--site", str(site), "--agent", name]
         return self.start(name, command)
+
+    def stop(self, name: str, patience: float = 10.0) -> None:
+        """SIGTERM to one, SIGKILL when that does not end it."""
+        running = self.running.pop(name, None)
+        if running is None:
+            return
+        running.signal(signal.SIGTERM)
+        try:
+            running.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            running.kill()
 
     def end(self, patience: float = 4.0) -> None:
         """SIGTERM to all, then SIGKILL to those that do not listen."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from examples.demo_plan import PASSWORD, Layout, Plan
-from examples.demo_processes import ROOT, DeviceProcess, Failed, Processes, Running, ask, free_net
+from examples.demo_processes import DeviceProcess, Failed, Processes, Running, ask, free_net
 from sip.clock import boottime
 
 How = Literal["kill", "pause"]
@@ -72,7 +70,10 @@ class Run:
         # The voters of a site that starts for the first time are to be there before the main asks them.
         processes.until(lambda: all(map(self._answers, (*layout.names, "m2"))), STARTING, "the voters come up")
         processes.server(sites["m1"], "m1")
-        processes.until(self._ready, STARTING, "the site comes up")
+        try:
+            processes.until(self._ready, STARTING, "the site comes up")
+        except Failed as failure:
+            raise Failed(f"{failure}\n{self.status('m1').get('warnings')}") from None
         for devices in self.devices:
             devices.done("start", STARTING)
         self.show("ready", self.status("m1"))
@@ -240,11 +241,7 @@ class Run:
 
     def _command(self, verb: str, *more: str) -> str:
         """What a command of ``b2bua`` prints."""
-        command = [sys.executable, "-m", "b2bua.cli", verb, "--site", str(self.layout.site), *more]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode == 3:
-            raise Failed(f"b2bua {verb}: {done.stderr.strip()}")
-        return done.stdout
+        return self.processes.command(["b2bua.cli", verb, "--site", str(self.layout.site), *more])
 
 
 _SUMMED: Final = ("kept", "attempts", "attempts_failed", "rtp_lost", "device_messages")

@@ -1,0 +1,161 @@
+"""python -m tests.bench.bench, or: make bench
+
+What a call costs here and at peers, measured in the same run, interleaved; how soon 1,000 and 10,000 calls are served
+after the death of their server; and what the servers say to each other meanwhile. docs/bench.md explains each figure.
+
+    make bench                            all of it, half an hour
+    make bench ARGS=--quick               less of each, under two minutes
+    make bench ARGS='--format json'       one JSON object and nothing else on standard output
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from examples.demo_processes import Failed, Processes, environment_note, free_net
+from heartbeat import console_render as look
+from tests.bench.chain import Chain
+from tests.bench.load import Load
+from tests.bench.plain import (
+    FULL,
+    QUICK,
+    Effort,
+    Figures,
+    measure_both,
+    measure_cpu,
+    measure_memory,
+    measure_rate,
+    middle,
+)
+from tests.bench.takeover import Served, measure
+from tests.bench.targets import Ours, Target, peers
+
+_BEGAN_AT = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Progress, to standard error."""
+    print(f"{time.monotonic() - _BEGAN_AT:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+def compare(effort: Effort, directory: Path) -> tuple[dict[str, Figures], float | None]:
+    """The figures of a plain call by target, ours first, and the CPU of the whole chain."""
+    directory.mkdir()
+    host = f"{free_net()}1"
+    kinds = peers(say)
+    with Processes(directory) as processes:
+        load = Load(processes, host)
+        targets: list[Target] = [Ours(processes, host)]
+        targets += [kind(processes, host) for kind in kinds]
+        found = {target.name: Figures() for target in targets}
+        chain = Chain(processes, host)
+        steps = (measure_both, measure_rate) if effort.one_run else (measure_cpu, measure_memory, measure_rate)
+        for step in steps:
+            for repeat in range(effort.repeats):
+                say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {effort.repeats}")
+                for target in targets:
+                    step(target, load, effort, found[target.name], say)
+        for _ in range(effort.repeats):
+            chain.measure(load, effort, say)
+    return found, middle(chain.cpu_us)
+
+
+def as_json(figures: dict[str, Figures], chain: float | None, sites: list[Served]) -> dict[str, Any]:
+    """The object that ``--format json`` prints."""
+    largest = sites[-1] if sites else Served(0)
+    served: dict[str, float | None] = {str(site.calls): site.served_s for site in sites}
+    served["longest_stall_s"] = max((site.stall_s for site in sites), default=None)
+    return {
+        **figures["ours"].as_dict(),
+        "peers": {name: each.as_dict() for name, each in figures.items() if name != "ours"},
+        "chain": chain,
+        "served": served,
+        "server_messages_per_s": {str(calls): rate for calls, rate in largest.messages_per_s.items()},
+        "server_bytes_per_s": {str(calls): rate for calls, rate in largest.bytes_per_s.items()},
+    }
+
+
+def table(result: dict[str, Any]) -> None:
+    """The same for people."""
+    rows = {"ours": result, **result["peers"]}
+    paper = look.paper()
+    columns = (
+        "Plain call through one process",
+        *(f">{name}" for name in rows),
+        *(f">to {n}" for n in result["peers"]),
+    )
+    lines = []
+    for member, words in (
+        ("cpu_us_per_call", "CPU a call, us"),
+        ("bytes_per_call", "memory a call, bytes"),
+        ("rate", "highest rate, calls/s"),
+    ):
+        values = [row[member] for row in rows.values()]
+        ours = values[0]
+        ratios = [f"{ours / value:.2f}" if ours and value else look.NOTHING for value in values[1:]]
+        lines.append([words, *(look.NOTHING if value is None else f"{value:,.0f}" for value in values), *ratios])
+    paper.put(look.grid(columns, lines))
+    more = [["CPU a call of agent, server, agent", f"{result['chain']:,.0f} us" if result["chain"] else look.NOTHING]]
+    for name, value in result["served"].items():
+        words = (
+            "longest stall of the new server" if name == "longest_stall_s" else f"{int(name):,} calls served after"
+        )
+        more.append([words, look.NOTHING if value is None else f"{value:.3f} s"])
+    for calls, rate in result["server_messages_per_s"].items():
+        size = result["server_bytes_per_s"][calls]
+        more.append([f"between the servers, {int(calls):,} calls", f"{rate:.2f} messages/s, {size:,.0f} bytes/s"])
+    paper.put(look.page("", look.grid(("The whole site", ""), more), "", environment_note()))
+
+
+def main() -> int:
+    """The command line. Exit code 3 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="bench", description="what a call costs, here and at peers")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--quick", action="store_true", help="less of each, under two minutes")
+    parser.add_argument("--keep", action="store_true", help="keep the directory with site files and logs")
+    parser.add_argument("--only", choices=("calls", "sites"), help="only the plain calls, or only the whole sites")
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
+    effort, watched_s, sizes = (QUICK, 5.0, (1_000,)) if options.quick else (FULL, 30.0, (1_000, 10_000))
+    code = 0
+    figures, chain, sites = {"ours": Figures()}, None, []
+    say(environment_note())
+    try:
+        if options.only != "sites":
+            figures, chain = compare(effort, directory / "calls")
+        for calls in sizes if options.only != "calls" else ():
+            where = directory / f"site{calls}"
+            where.mkdir()
+            try:
+                sites.append(measure(calls, 10, watched_s, where, say))
+            except Failed as failure:
+                say(f"{calls:,} calls: {failure}")
+                code = 3
+    except Failed as failure:
+        say(str(failure))
+        return 3
+    except KeyboardInterrupt:
+        say("stopped; all processes were ended")
+        return 130
+    finally:
+        if options.keep:
+            say(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    result = as_json(figures, chain, sites)
+    if options.format == "json":
+        print(json.dumps(result))
+    else:
+        table(result)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""A whole site of ten agents: what its servers say to each other, and how soon the calls of a dead one are served."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from examples.demo_plan import Plan
+from examples.demo_processes import Failed, Processes
+from examples.demo_run import Run
+from tests.bench.traffic import Counter, connected
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Served:
+    """What a site of so many calls showed."""
+
+    calls: int
+    served_s: float | None = None
+    """From the decision until the last call of the sample was served; None when one never was."""
+    stall_s: float = 0.0
+    """The longest that the new server was deaf meanwhile."""
+    messages_per_s: dict[int, float] = field(default_factory=dict)
+    """Between the servers, by the number of standing calls."""
+    bytes_per_s: dict[int, float] = field(default_factory=dict)
+
+
+def measure(calls: int, agents: int, watched_s: float, directory: Path, say: Say) -> Served:
+    """One site: watched without calls, with ``calls`` calls, then its main is killed. Raises :class:`Failed`."""
+    found = Served(calls)
+    with Processes(directory) as processes:
+        run = Run(Plan(calls, agents), directory, processes, _quiet)
+        net = run.layout.net
+        counter = Counter(f"{net}3", (f"{net}1", 5062), (f"{net}2", 5062))
+        try:
+            run.start(counter.beats)
+            _watch(run, counter, 0, watched_s, found, say)
+            began_at = time.monotonic()
+            run.set_up()
+            say(f"{calls:,} calls over {agents} agents stand after {time.monotonic() - began_at:.0f} s")
+            _watch(run, counter, calls, watched_s, found, say)
+            knocking = Knocking((f"{net}2", 5062), f"{net}3")
+            run.crash()
+            found.stall_s = knocking.stop()
+            run.finish()
+            measured = run.measured()
+        finally:
+            counter.close()
+    found.served_s = measured["served_s"]
+    say(
+        f"{calls:,} calls: served {_seconds(found.served_s)} after the decision, {_seconds(measured['decision_s'])} "
+        f"after the kill it was made; {measured['kept']:,} kept; longest stall {found.stall_s:.3f} s"
+    )
+    for problem in run.problems:
+        say(f"! {problem}")
+    return found
+
+
+def _quiet(what: str, value: Any) -> None:
+    """The run's own words are not needed here."""
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.3f} s"
+
+
+def _watch(run: Run, counter: Counter, calls: int, seconds: float, found: Served, say: Say) -> None:
+    """Count what goes between the servers while nothing else happens."""
+    time.sleep(1.0)
+    if connected(f"{run.layout.net}1", f"{run.layout.net}2"):
+        raise Failed("the servers are connected by TCP as well: what they say there is not counted")
+    messages, size, began_at = counter.messages, counter.bytes, time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began_at
+    found.messages_per_s[calls] = round((counter.messages - messages) / took, 3)
+    found.bytes_per_s[calls] = round((counter.bytes - size) / took, 1)
+    say(
+        f"between the servers with {calls:,} calls: {found.messages_per_s[calls]:.2f} messages/s, "
+        f"{found.bytes_per_s[calls]:,.0f} bytes/s over {took:.0f} s"
+    )
+
+
+class Knocking:
+    """Asks a server by OPTIONS every 10 ms whether it is there: the longest wait is the longest stall of its loop."""
+
+    def __init__(self, server: tuple[str, int], host: str) -> None:
+        self._server = server
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind((host, 0))
+        self._sock.settimeout(0.2)
+        self._asked: dict[bytes, float] = {}
+        self._longest = 0.0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._hear)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> float:
+        """The longest time until an answer, in seconds."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._sock.close()
+        return round(self._longest, 4)
+
+    def _ask(self) -> None:
+        host, port = self._sock.getsockname()
+        name = secrets.token_hex(8)
+        count = 0
+        while not self._stop.wait(0.01):
+            count += 1
+            branch = f"z9hG4bK{name}{count}"
+            request = (
+                f"OPTIONS sip:{self._server[0]}:{self._server[1]} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};"
+                f"branch={branch}\r\nMax-Forwards: 70\r\nFrom: <sip:bench@{host}>;tag={count}\r\n"
+                f"To: <sip:{self._server[0]}>\r\nCall-ID: {name}{count}\r\nCSeq: 1 OPTIONS\r\n"
+                f"Content-Length: 0\r\n\r\n"
+            )
+            self._asked[branch.encode()] = time.monotonic()
+            try:
+                self._sock.sendto(request.encode(), self._server)
+            except OSError:
+                continue
+
+    def _hear(self) -> None:
+        while not self._stop.is_set():
+            try:
+                data = self._sock.recv(4096)
+            except OSError:
+                continue
+            branch = data.partition(b";branch=")[2].partition(b"\r\n")[0].partition(b";")[0]
+            asked_at = self._asked.pop(branch, None)
+            if asked_at is not None:
+                self._longest = max(self._longest, time.monotonic() - asked_at)
