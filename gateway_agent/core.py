@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 NOWHERE: Final = Flow("tcp", "nowhere", ("0.0.0.0", 0))
 """The flow of what is said while no server is there: nobody writes it, it stands in the records."""
+LEAST_HOLD: Final = 0.5
+"""Seconds that a server has to say its first word, even where nothing is to be held."""
 MOST_HELD: Final = 10_000
 """Requests of devices that may wait while no server is there."""
 MOST_GONE: Final = 200_000
@@ -85,7 +87,7 @@ class Core:
         self.started_at = self.now = now
         self.secret = secret
         timing = site.timing
-        self.hold_attempt = timing.hold_attempt
+        self.hold_attempt = max(LEAST_HOLD, timing.hold_attempt)
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
         self.contact_uri = self.stack.contact(NOWHERE)[len("Contact: <") : -1]
         self.counters: Counter[str] = Counter()
@@ -343,6 +345,13 @@ class Core:
         for key in [key for key, transaction in servers.items() if transaction.kept]:
             del servers[key]
 
+    def detach(self) -> None:
+        """Another server rules: until it has adopted this agent, requests are kept."""
+        self.upstream = NOWHERE
+        for call in self.calls.values():
+            if call.server is not None:
+                call.server.flow = NOWHERE
+
     def upstream_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
         if flow == self.upstream:
@@ -405,7 +414,7 @@ class Core:
         """Live by a changed site file; calls go on."""
         self.site = site
         self.agent = site.agents[self.agent.name]
-        self.hold_attempt = site.timing.hold_attempt
+        self.hold_attempt = max(LEAST_HOLD, site.timing.hold_attempt)
         membership = site.membership()
         self.keys = membership.keys
         self.links.fence.reload(membership)

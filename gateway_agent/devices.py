@@ -233,12 +233,12 @@ class Devices:
         if not names:
             core.counters["strangers"] += 1
             logger.info("a call from %s:%s is refused: nobody's address", *source.remote)
-            self._refuse(transaction, 403, now, ())
+            self._turn_away(transaction, request, 403, ())
             return None
         verdict = core.digest.check(request, now, proxy=True)
         if not verdict.accepted:
             lines = tuple(core.digest.challenge(now, proxy=True, stale=verdict.stale))
-            self._refuse(transaction, 407, now, lines)
+            self._turn_away(transaction, request, 407, lines)
             return None
         phone = self._users.get(verdict.username)
         if phone is None or phone.name not in names:
@@ -263,6 +263,15 @@ class Devices:
                 self._known.popitem(last=False)
             self._known[source] = name
         return lines.get(name)
+
+    def _turn_away(
+        self, transaction: ServerTransaction, request: Request, status: int, lines: tuple[str, ...]
+    ) -> None:
+        """Refuse without keeping anything (RFC 3261 section 8.2.7): whoever is not proved could be anybody."""
+        stack = self.core.stack
+        transaction.generation += 1
+        stack.forget(transaction)
+        stack.refuse(request, transaction.flow, status, lines=lines)
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...]) -> None:
         self.core.stack.reply(transaction, status, now, lines=lines, tag=self.core.stack.token())

@@ -302,6 +302,8 @@ class Links:
     def _live_by(self, decision: Decision, now: float) -> None:
         self.core.decided(decision.what.value, decision.because, now)
         if decision.what is What.ADOPTED:
+            if self.core.adopted != (decision.node, decision.epoch):
+                self.core.detach()
             for link in self.by_name.values():
                 link.admitted = ""
 

@@ -11,7 +11,7 @@ from gateway_agent.origin import Memory, Received
 from heartbeat.console_view import Refused
 from sip.message import Response
 from sip.rim import Flow
-from tests.gateway_agent.bed import LISTEN, SDP, SITE, Bed, site
+from tests.gateway_agent.bed import LISTEN, SDP, SITE, Bed, proof_of, site
 
 OUT = "sip:+33166@gw1;line=trunk1"
 
@@ -216,3 +216,27 @@ def test_a_forged_address_in_via_is_not_believed() -> None:
     stranger = Flow("udp", LISTEN, ("127.0.0.66", 5060))
     bed.request("INVITE", body=SDP, flow=stranger, branch="z9hG4bKx;maddr=127.0.0.21")
     assert not bed.core.calls
+
+
+def test_strangers_leave_no_transactions() -> None:
+    bed = Bed()
+    stranger = Flow("udp", LISTEN, ("127.0.0.66", 5060))
+    for index in range(50):
+        bed.request("INVITE", body=SDP, flow=stranger, call_id=f"x{index}")
+    assert len(bed.inbox[stranger]) == 50
+    assert not bed.core.stack.servers
+    bed.run(40)
+    assert len(bed.inbox[stranger]) == 50
+
+
+def test_what_comes_between_a_proof_and_its_subscription_is_kept() -> None:
+    bed = Bed()
+    _, tag = bed.answered_in()
+    bed.core.links.fence.offer(proof_of(2, "m2"), bed.now)
+    bed.core.links.pump(bed.now)
+    bed.pump()
+    bed.request("INFO", to_tag=tag, cseq=2)
+    assert not bed.m1.inbox
+    assert bed.m2.subscribe(epoch=2) == 200
+    [record] = [record for record in bed.m2.list if "call-id" in record]
+    assert record["sent"][0]["request"].startswith("INFO ")
