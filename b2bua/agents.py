@@ -120,7 +120,7 @@ class AgentLink:
         try:
             head = json.loads(pieces[0])
             lines = [json.loads(piece) for piece in pieces[1:] if piece.startswith(b'{"line"')]
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(head, dict):
             return False

@@ -14,6 +14,8 @@ from b2bua.call import Call
 from b2bua.records import Record
 from b2bua.route import Plan
 from b2bua.token import CallState
+from sip.message import Request
+from sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
     from b2bua.recovery import Recovery
@@ -52,6 +54,28 @@ class Attempts:
             until = now + core.site.timing.replay_wait
             self._waiting[call.id] = (call, until)
             core.stack.deadlines.set(until, self, WAITED)
+
+    def adopt(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """The first INVITE of a call of which the callee's side was restored already: it had answered, and the caller
+        has not heard of it. The attempt is sent again; its agent answers it as it did before.
+
+        False when the call is nothing of the kind.
+        """
+        recovery, answered = self._recovery, call.b
+        plan = self._plan_of(call.state)
+        if call.a is not None or call.waiting is None or answered is None or plan is None:
+            return False
+        if not call.admit(transaction, request, now):
+            return True
+        call.then, call.waiting = call.waiting, None
+        recovery.alone.discard(call.id)
+        recovery.core.give_line(call, call.state.callee_line)
+        answered.end()
+        for each in recovery.index.of_call(call.id):
+            recovery.index.remove(each)
+        call.plan = plan
+        call.dial(now, replace(answered.dialog.export(), remote_tag="", route_set=()))
+        return True
 
     def cancel(self, call_id: str, now: float) -> None:
         """The caller gave up in the gap: whoever has the INVITE is to hear of it, so it goes on first."""

@@ -49,7 +49,7 @@ class Call(Hunting):
                 self._answered_too_late(leg, response, now)
         elif isinstance(asked, ServerTransaction):
             self._relay(leg, asked, response, now)
-        if transaction.method == "BYE" and response.status >= 200:
+        if transaction.method == "BYE" and response.status >= 200 and leg in (self.a, self.b):
             self._forget(now)
 
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
@@ -107,6 +107,9 @@ class Call(Hunting):
             if self._wait(lambda then: self.core.recovery.at_last(farewell, then), leg, now):
                 return
         self.parting = False
+        if leg is not self.a and leg is not self.b and self.b is not None:
+            self._pay_ack(self.b, now)  # the callee's side was restored, hung up, and its answer asked for again
+            self.b.end()
         early = not leg.established
         self.cancelled = self.cancelled or early
         by: EndedBy = "caller" if leg is self.a else "callee"

@@ -330,8 +330,11 @@ class Core:
             return
         origin = agent or self.node
         call_id = call_id_of(origin, request.call_id)
-        if call_id in self.calls:  # RFC 3261 section 8.2.2.2: the same request by two ways
-            stack.reply(transaction, 482, now, tag=stack.token())
+        former = self.calls.get(call_id)
+        if former is not None:
+            # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
+            if not agent or not self.recovery.attempts.adopt(former, transaction, request, now):
+                stack.reply(transaction, 482, now, tag=stack.token())
             return
         try:
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))

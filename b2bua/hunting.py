@@ -46,6 +46,7 @@ class Hunting:
         "plan",
         "request",
         "state",
+        "then",
         "waiting",
     )
 
@@ -73,6 +74,8 @@ class Hunting:
         """The decision that routed it last, for ``explain``."""
         self.waiting: list[Callable[[float], None]] | None = None
         """After a takeover: what waits for the other leg to be known."""
+        self.then: list[Callable[[float], None]] = []
+        """After a takeover: what the callee asked before the caller had heard of the answer."""
         self.last_ack = b""
         """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
 
@@ -200,6 +203,9 @@ class Hunting:
         self.request = self.plan = None
         if self.a is None or self.a.ended:  # the caller is gone for good
             self.hang_up(leg, "SIP;cause=487", now)
+        then, self.then = self.then, []
+        for act in then:
+            act(now)
 
     def _pass_up(self, response: Response, now: float, with_token: bool) -> None:
         """Give the caller a provisional or a 2xx to the first INVITE."""

@@ -198,6 +198,14 @@ class Index:
             if not same:
                 del self.by_call[record.call]
 
+    def part(self, record: Record) -> None:
+        """Take a record whose token is not believed out of the call that it names."""
+        there = self.by_key.get(record.key) is record
+        self.remove(record)
+        record.call = ""
+        if there:
+            self.add(record)
+
     def of_call(self, call_id: str) -> list[Record]:
         return list(self.by_call.get(call_id, ()))
 

@@ -62,7 +62,8 @@ class Recovery:
         self.attempts = Attempts(self)
         self._backlog: deque[str] = deque()
         self._working = False
-        self._one_legged: set[str] = set()
+        self.alone: set[str] = set()
+        """Calls that lack a leg."""
         self._last: list[Callable[[float], None]] = []
         self._changing: dict[str, str] = {}
         """Of calls that lack a leg: the origin key of the INVITE under way from the side that had an ACK."""
@@ -89,7 +90,7 @@ class Recovery:
         self._requests.clear()
         self.attempts.forget()
         self._backlog.clear()
-        self._one_legged.clear()
+        self.alone.clear()
         self._last.clear()
         self._changing.clear()
         self._awaited.clear()
@@ -105,11 +106,14 @@ class Recovery:
         for record in records:
             key = record.key
             seen.add(key)
-            if key not in legs and not self._is_served(link, record):
+            leg = legs.get(key)
+            if isinstance(leg, Leg):
+                leftovers.acknowledge(leg, record, now)
+            elif leg is None and not self._is_served(link, record):
                 index.add(record)
                 if key in self._requests:
                     self._hand_over(record, now)
-                elif record.call in self._one_legged:
+                elif record.call in self.alone:
                     self.restore(record.call, now)
                 elif self.attempts.waits(record.call):
                     self.attempts.go_on(now, only=record.call)
@@ -130,7 +134,7 @@ class Recovery:
             self._lost_legs(link, now)
         calls = [call for call, records in self.index.by_call.items() if any(r.agent == link.name for r in records)]
         self._backlog.extend(calls)
-        self._backlog.extend(self._one_legged)
+        self._backlog.extend(self.alone)
         self._work_on(now)
         if self.core.agents.all_complete:
             self.attempts.go_on(now)
@@ -227,10 +231,15 @@ class Recovery:
                 return None
             state = self.state_of(records)
             if state is None:
-                state = self._alone(talking[0])
-            call = Call(core, replace(state, epochs=(*state.epochs, core.epoch)))
-            call.phase = TALKING if state.answered else RINGING
-            call.waiting = []
+                if (
+                    record is None
+                ):  # no token that can be believed: each dialog is alone, and restored when it is used
+                    return None
+                talking = [record]
+            call = Call(core, self._stray(talking[0]) if state is None else state)
+            call.state = replace(call.state, epochs=(*call.state.epochs, core.epoch))
+            call.phase = TALKING if call.state.answered else RINGING
+            call.waiting = None if state is None else []
             core.calls[call.id] = call
             core.take_line(call, call.state.caller_line, now)
             core.take_line(call, call.state.callee_line, now)
@@ -239,19 +248,26 @@ class Recovery:
         if call.waiting is not None and call.a is not None and call.b is not None:
             self._joined(call, talking, now)
         elif call.waiting is not None:
-            self._one_legged.add(call.id)
+            self.alone.add(call.id)
         return call
 
     def _attach(self, call: Call, record: Record, now: float) -> None:
         link = self.core.agents.links.get(record.agent)
         taken = call.b if record.from_server else call.a
-        if link is None or link.flow is None or (taken is not None and not taken.ended):
+        if link is None or link.flow is None:
+            return
+        spare = record.from_server and bool(call.state.callee_dialog) and call.state.callee_dialog != record.call_id
+        if not spare and taken is not None and not taken.ended:
             return
         leg = Leg(self.core.stack, call, link.flow, record.dialog(), established=True)
         if record.ack == "awaited":
             leg.owe_ack(record.ack_cseq)
         elif record.ack == "owed":
             leg.await_ack()
+        if spare:  # of a target that was given up, and answered all the same
+            self.index.remove(record)
+            call.hang_up(leg, "SIP;cause=487", now)
+            return
         if record.from_server:
             call.b = leg
         else:
@@ -267,7 +283,7 @@ class Recovery:
 
     def _joined(self, call: Call, records: list[Record], now: float) -> None:
         """Both legs are known: pay an ACK that is owed, and let what waited go on."""
-        self._one_legged.discard(call.id)
+        self.alone.discard(call.id)
         waiting, call.waiting = call.waiting or [], None
         ack, call.last_ack = call.last_ack, b""
         changing, awaited = self._changing.pop(call.id, ""), self._awaited.pop(call.id, "")
@@ -292,15 +308,16 @@ class Recovery:
             except (TokenError, ValueError) as error:
                 self.core.stack.counters["bad token"] += 1
                 logger.warning("a dialog of %s: %s; it is kept alone", record.agent, error)
+                self.index.part(record)
         return None
 
-    def _alone(self, record: Record) -> CallState:
+    def _stray(self, record: Record) -> CallState:
         """A dialog without a token that can be believed: kept, but joined with nothing."""
         return CallState(
             call_id_of(record.agent, record.call_id),
             caller_agent="" if record.from_server else record.agent,
             callee_agent=record.agent if record.from_server else "",
-            answered=self.core.clock_of(record.age("answer")),
+            answered=self.core.clock_of(record.age("answer") or 0.0),
         )
 
     # -- background and evidence ------------------------------------------------------------------------------------
@@ -314,7 +331,7 @@ class Recovery:
                 act(now)
         elif cause is GRACE:
             self._backlog.extend(self.index.by_call)
-            self._backlog.extend(self._one_legged)
+            self._backlog.extend(self.alone)
             for record in [record for record in self.index.by_key.values() if not record.call]:
                 self.index.remove(record)
             self._work_on(now)
@@ -323,6 +340,9 @@ class Recovery:
         """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md)."""
         if not self.core.member.may_act(now):
             return
+        for key in [key for key in self._requests if self._agent_of(key) == link.name]:
+            for transaction, _ in self._requests.pop(key):
+                self.core.stack.forget(transaction)
         for call in list(self.core.calls.values()):
             if link.name in (call.state.caller_agent, call.state.callee_agent):
                 self._release(call, f"{link.name} was silent for {self.core.site.timing.agent_grace:g} s", now)
@@ -397,8 +417,8 @@ class Recovery:
 
     def _release(self, call: Call, because: str, now: float, ended: Record | None = None) -> None:
         """End what is left of a call; ``ended`` is the record of the side that is gone, where it left one."""
-        self._one_legged.discard(call.id)
-        call.waiting = None
+        self.alone.discard(call.id)
+        waiting, call.waiting = call.waiting or [], None
         self._note(call.id, RELEASED, because)
         logger.info("call %s is released: %s", call.id, because)
         reason = f"SIP;cause=480;text={quote(because[:80])}"
@@ -406,6 +426,8 @@ class Recovery:
             call.release(reason, now)
         else:
             call.release(ended.ended.reason or reason, now, leftovers.by_of(ended), leftovers.status_of(ended))
+        for act in waiting:  # to be answered, now that there is nobody to pass it on to
+            act(now)
 
     def _note(self, call_id: str, verdict: str, because: str) -> None:
         former = self.details.get(call_id)

@@ -312,6 +312,8 @@ class Peer:
         self.by_call_id: dict[str, Side] = {}
         self.others: list[Message] = []
         """What belongs to no call."""
+        self.offline = False
+        """Nothing that is said gets anywhere: the server is gone."""
         self.unread: list[bytes] = []
         """Answers that repeat what was wrong with a request."""
         local = f"{bench.site.servers[bench.core.node].sip[0].host}:5060" if type(self) is Peer else ""
@@ -331,8 +333,9 @@ class Peer:
         if isinstance(data, str):
             data = data.replace("\n", "\r\n").encode("latin-1")
         bench = self.bench
-        bench.core.receive(data, self.flow, bench.now)
-        bench.pump()
+        if not self.offline:
+            bench.core.receive(data, self.flow, bench.now)
+            bench.pump()
 
     def receive(self, data: bytes) -> None:
         try:

@@ -70,6 +70,14 @@ class FakeAgent(Peer):
         bench.core.flow_changed(self.flow, "lost", bench.now)
         bench.pump()
 
+    def move(self, bench: Bench) -> FakeAgent:
+        """To another server, with all that it has."""
+        self.bench = bench
+        self.offline = self.connected = False
+        self.asked.clear()
+        self.notified.clear()
+        return self
+
     def tell(self, beat: Any) -> None:
         """A signed OPTIONS."""
         self.branches += 1
@@ -119,7 +127,7 @@ class FakeAgent(Peer):
         return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
 
     def _refuse(self, request: Request) -> None:
-        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), **self.fence._heard(self.bench.now))
+        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), holder=self.fence.obeyed.node)
         line = carriage.header(beat, self.keys[0], request.method, request.call_id, request.cseq)
         Side(self, request.call_id, "x", "", "", "").answer(request, 403, (line,))
 
@@ -251,20 +259,27 @@ def _for(request: Request, data: bytes) -> bytes:
 
 def record(side: Side, state: str = "confirmed", **more: Any) -> dict[str, Any]:
     """What an agent hands over of one dialog, seen from the server (docs/wire.md)."""
-    recipient = side.outgoing
+    sent = [parse_message(each["request"].encode("latin-1")).cseq for each in more.get("sent", ())]
+    named = {name.replace("_", "-"): value for name, value in more.items()}
     return {
         "call-id": side.call_id,
         "local-tag": side.other_tag,
         "call-state": side.token,
         "state": state,
         "remote-tag": side.tag,
-        "direction": "recipient" if recipient else "initiator",
+        "direction": "recipient" if side.outgoing else "initiator",
         "local": side.other,
         "remote": side.own,
         "target": bare_uri(side.peer.contact),
-        "cseq": {"local": side.seen, "remote": side.cseq},
-        **more,
+        "cseq": {"local": side.seen, "remote": min(sent) - 1 if sent else side.cseq},
+        **named,
     }
+
+
+def kept(request: Request | None, cancelled: bool = False) -> dict[str, Any]:
+    """A request that an agent has no final answer to."""
+    assert request is not None
+    return {"request": text_of(request), "cancelled": cancelled}
 
 
 def text_of(message: Message) -> str:
@@ -347,3 +362,24 @@ class Town:
         assert [each.method for each in b.asked] == ["INVITE", "ACK"] and a.statuses == [100, 180, 200]
         b.asked.clear()
         return a, b
+
+    def die(self) -> None:
+        """The server is gone from one moment to the next."""
+        self.gw1.offline = self.gw2.offline = True
+
+    def succeed(self, *without: str) -> Bench:
+        """The stand-by wins the site, with the agents that are not left out; what they hand over was set before."""
+        disk = self.gw1.fence.on_disk
+        mind = Kept(boot=1, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
+        bench = Bench(self.bench.site, "m2", self.bench.now, mind)
+        self.bench = bench
+        for agent in (self.gw1, self.gw2):
+            agent.move(bench)
+            if agent.name not in without:
+                agent.connect()
+        if without:
+            bench.core.member.force(bench.now)
+            bench.pump()
+        bench.serve()
+        bench.after(0.1)
+        return bench
