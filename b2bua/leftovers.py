@@ -8,6 +8,7 @@ from b2bua.call import Call
 from b2bua.cdr import EndedBy
 from b2bua.records import Record
 from sip.bridge import crossing
+from sip.message import Request, parse
 from sip.session import Leg
 
 
@@ -41,6 +42,16 @@ def cancel(call: Call, record: Record, now: float) -> None:
         call.b.call(request.uri, lines, request.body, now, call)
         call.b.cancel(now)
         return
+
+
+def acknowledge(leg: Leg, record: Record, now: float) -> None:
+    """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
+    if b'"ack":"awaited"' in record.raw:
+        leg.acknowledge_again(record.ack_cseq)
+    elif leg.awaits_ack and isinstance(data := record.ack, bytes) and data:
+        ack = parse(data)
+        if isinstance(ack, Request):
+            leg.receive_ack(ack, now)
 
 
 def reason_of(ended: list[Record]) -> str:

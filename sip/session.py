@@ -153,6 +153,11 @@ class Leg:
         """A 2xx with that number came, perhaps to another process before us; :meth:`acknowledge` pays."""
         self._acked = (cseq, _NO_ACK_YET, b"")
 
+    def acknowledge_again(self, cseq: int) -> None:
+        """The ACK for our INVITE with that number may have been lost: send it as it was."""
+        if self._acked is not None and self._acked[0] == cseq and not self.owes_ack:
+            self._send_ack(*self._acked)
+
     @property
     def acked_cseq(self) -> int:
         """The number of the INVITE of ours whose 2xx is, or is to be, acknowledged; 0 when there was none."""
