@@ -191,11 +191,8 @@ class Run:
             return False
         # A voter that is met late is given its vote first, which takes a new epoch: wait until that is over.
         voters = status["voters"]
-        if (
-            voters["answering"] < len(voters["names"])
-            or time.time() - status["since_at"] < CALM
-            or status["warnings"]
-        ):
+        calm = voters["answering"] == len(voters["names"]) and time.time() - status["since_at"] >= CALM
+        if not calm or any("another site file" not in text for text in status["warnings"]):
             return False
         stand_by = self.status("m2")
         if stand_by.get("state") != "standby" or not all(peer["reached"] for peer in stand_by["peers"]):
