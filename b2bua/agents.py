@@ -75,7 +75,7 @@ class AgentLink:
         self.parts = self.size = self.dialogs = 0
         self.seen = set()
         if not self.relisted and core.reign.resets_cold:
-            for state, lines in core.cold_lines(self.name).items():
+            for state, lines in core.lines.cold(self.name).items():
                 self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
         self.end_subscription()
         request = {"epoch": core.epoch, "proof": proof.text}
@@ -130,7 +130,7 @@ class AgentLink:
         for line in lines:
             if isinstance(line, dict) and isinstance(line.get("line"), str):
                 self.lines[line["line"]] = line
-                core.line_told(self.name, line, now)
+                core.lines.told(self.name, line)
         found = list(records.dialogs(self.name, pieces[1:]))
         self.dialogs += len(found)
         if found:

@@ -69,7 +69,7 @@ class Attempts:
             return True
         call.then, call.waiting = call.waiting, None
         recovery.alone.discard(call.id)
-        recovery.core.give_line(call, call.state.callee_line)
+        recovery.core.lines.give(call, call.state.callee_line)
         answered.end()
         for each in recovery.index.of_call(call.id):
             recovery.index.remove(each)

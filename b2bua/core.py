@@ -17,10 +17,11 @@ from b2bua.agents import Agents
 from b2bua.call import Call
 from b2bua.cdr import Cdr
 from b2bua.hunting import Hunting
+from b2bua.lines import Lines
 from b2bua.orders import Orders
 from b2bua.recovery import Recovery
 from b2bua.reign import Reign
-from b2bua.route import PRIORITIES, Attempt, LineLoad, Load, Router, Target
+from b2bua.route import PRIORITIES, Attempt, Load, Router, Target
 from b2bua.takeovers import Takeovers
 from b2bua.token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.trunks import Place, Trunks
@@ -93,8 +94,7 @@ class Core:
         self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
         """The last calls that ended, with the decision that routed them."""
         self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
-        self.loads: dict[str, LineLoad] = {}
-        self.line_told_at: dict[str, float] = {}
+        self.lines = Lines(self)
         self._chance = chance
         self._secret = secret
         self.calls_seen = 0
@@ -187,49 +187,7 @@ class Core:
 
     @property
     def load(self) -> Load:
-        return Load(len(self.calls), self.loads)
-
-    def load_of(self, line: str) -> LineLoad:
-        """What is known of a line, by its name without a channel."""
-        name = line.partition("/")[0]
-        load = self.loads.get(name)
-        if load is None:
-            load = self.loads[name] = LineLoad()
-        return load
-
-    def take_line(self, call: Hunting, line: str, now: float) -> None:
-        """Count a call on a line."""
-        name = line.partition("/")[0]
-        known = self.site.lines.get(name)
-        if known is not None:
-            self.load_of(name).take(known.cps if known.at_servers else 0.0, now)
-            call.lines = (*call.lines, name)
-
-    def give_line(self, call: Hunting, line: str) -> None:
-        """Count it no more."""
-        name = line.partition("/")[0]
-        if name in call.lines:
-            self.load_of(name).give()
-            kept = list(call.lines)
-            kept.remove(name)
-            call.lines = tuple(kept)
-
-    def line_told(self, agent: str, line: dict[str, Any], now: float) -> None:
-        """An agent told how a line is."""
-        name = str(line.get("line", "")).partition("/")[0]
-        known = self.site.lines.get(name)
-        if known is not None and known.agent == agent:
-            load = self.load_of(name)
-            load.in_service = line.get("in-service") is not False
-            self.line_told_at[name] = now
-
-    def cold_lines(self, agent: str) -> dict[str, list[str]]:
-        """The agent's lines whose calls are dropped at a takeover, by the state that they are reset to."""
-        found: dict[str, list[str]] = {}
-        for line in self.site.lines_of(agent):
-            if line.recovery == "cold":
-                found.setdefault(line.reset_state, []).append(line.name)
-        return found
+        return Load(len(self.calls), self.lines.loads)
 
     def udp_for(self, host: str) -> str:
         """Our UDP listener of the same family as a remote host."""
@@ -360,7 +318,7 @@ class Core:
         if not call.admit(transaction, request, now):
             return
         self.calls[call_id] = call
-        self.take_line(call, line, now)
+        self.lines.take(call, line, now)
         if agent and self.recovery.busy:
             self.recovery.attempts.resume(call, now)
         else:
@@ -406,9 +364,7 @@ class Core:
             self.ended.popitem(last=False)
 
     def forget(self, call: Hunting) -> None:
-        for line in call.lines:
-            self.load_of(line).give()
-        call.lines = ()
+        self.lines.give_all(call)
         if self.calls.get(call.id) is call:
             del self.calls[call.id]
 
@@ -484,7 +440,7 @@ class Core:
         for call in list(self.calls.values()):
             call.drop()
         self.calls.clear()
-        self.loads.clear()
+        self.lines.loads.clear()
         self.recovery.forget()
         self.agents.stand_down()
         for flow in self.agents.by_flow:

@@ -130,7 +130,7 @@ class Hunting:
         leg = Leg(stack, self, place.flow, state)
         self.b = leg
         self.phase = DIALING
-        core.take_line(self, target.line, now)
+        core.lines.take(self, target.line, now)
         self._update(
             callee=target.request_number,
             callee_line=target.line,
@@ -224,7 +224,7 @@ class Hunting:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
         self.generation += 1
         core = self.core
-        core.give_line(self, self.state.callee_line)
+        core.lines.give(self, self.state.callee_line)
         if self.b is not None:
             self.b.end()
         if self.no_answer and status == 487:

@@ -142,7 +142,7 @@ def call_counts(core: Core) -> v.CallCounts:
 def line_counts(core: Core) -> v.LineCounts:
     total = inside = busy = 0
     for line in core.site.lines.values():
-        load = core.loads.get(line.name)
+        load = core.lines.loads.get(line.name)
         total += line.channels
         if load is None or load.in_service:
             inside += line.channels
@@ -268,7 +268,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
             continue
         link = core.agents.links.get(line.agent)
         told = link.lines.get(line.name, {}) if link is not None else {}
-        load = core.loads.get(line.name)
+        load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
         state: v.LineState = "out of service" if not inside else "active" if busy else "idle"

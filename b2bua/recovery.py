@@ -241,8 +241,8 @@ class Recovery:
             call.phase = TALKING if call.state.answered else RINGING
             call.waiting = None if state is None else []
             core.calls[call.id] = call
-            core.take_line(call, call.state.caller_line, now)
-            core.take_line(call, call.state.callee_line, now)
+            core.lines.take(call, call.state.caller_line, now)
+            core.lines.take(call, call.state.callee_line, now)
         for each in talking:
             self._attach(call, each, now)
         if call.waiting is not None and call.a is not None and call.b is not None:

@@ -130,7 +130,7 @@ class Trunks:
         for ask in probe.to_do():
             self._send(name, ask, now)
         while (changed := probe.next_event()) is not None:
-            self.core.load_of(name).in_service = changed.in_service
+            self.core.lines.load_of(name).in_service = changed.in_service
             self.core.decided(
                 "trunk", f"{name} is {'in' if changed.in_service else 'out of'} service: {changed.because}", now
             )

@@ -72,7 +72,7 @@ class Bench:
             "deadlines": len(stack.deadlines),
             "calls": len(core.calls),
             "index": len(core.recovery.index),
-            "busy": sum(load.busy for load in core.loads.values()),
+            "busy": sum(load.busy for load in core.lines.loads.values()),
         }
 
     def pump(self) -> None:

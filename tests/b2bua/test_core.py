@@ -101,7 +101,7 @@ def test_the_next_target_is_tried_after(status: int) -> None:
     a.ack()
     [call] = hunt.bench.core.calls.values()
     assert call.state.attempt == 2 and call.state.callee_line == "two"
-    loads = hunt.bench.core.loads
+    loads = hunt.bench.core.lines.loads
     assert loads["one"].busy == 0 and loads["two"].busy == 1 and loads["in"].busy == 1
 
 

@@ -117,7 +117,7 @@ def test_verdicts_and_report() -> None:
     assert all(each["verdict"] == "kept" and each["state"] == "there" for each in report["calls"])
     calls = bench.core.view("calls", {}, bench.now)["calls"]
     assert [each["epochs"] for each in calls] == [[1, 2]] * 3
-    assert bench.core.loads["alice"].busy == bench.core.loads["bob"].busy == 3
+    assert bench.core.lines.loads["alice"].busy == bench.core.lines.loads["bob"].busy == 3
 
 
 def test_many_calls_are_restored_in_portions_and_the_first_ones_asked_for_at_once() -> None:

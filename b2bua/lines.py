@@ -1,0 +1,65 @@
+"""How busy each line of the site is, and whether it is in service: what routing looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from b2bua.route import LineLoad
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+    from b2bua.hunting import Hunting
+
+
+class Lines:
+    """All lines, by name; a name may come with a channel behind it (``trunk1/7``)."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.loads: dict[str, LineLoad] = {}
+
+    def load_of(self, line: str) -> LineLoad:
+        """What is known of a line."""
+        name = line.partition("/")[0]
+        load = self.loads.get(name)
+        if load is None:
+            load = self.loads[name] = LineLoad()
+        return load
+
+    def take(self, call: Hunting, line: str, now: float) -> None:
+        """Count a call on a line."""
+        name = line.partition("/")[0]
+        known = self._core.site.lines.get(name)
+        if known is not None:
+            self.load_of(name).take(known.cps if known.at_servers else 0.0, now)
+            call.lines = (*call.lines, name)
+
+    def give(self, call: Hunting, line: str) -> None:
+        """Count it no more."""
+        name = line.partition("/")[0]
+        if name in call.lines:
+            self.load_of(name).give()
+            kept = list(call.lines)
+            kept.remove(name)
+            call.lines = tuple(kept)
+
+    def give_all(self, call: Hunting) -> None:
+        """The call is over."""
+        for name in call.lines:
+            self.load_of(name).give()
+        call.lines = ()
+
+    def told(self, agent: str, line: dict[str, Any]) -> None:
+        """An agent told how a line is."""
+        name = str(line.get("line", "")).partition("/")[0]
+        known = self._core.site.lines.get(name)
+        if known is not None and known.agent == agent:
+            self.load_of(name).in_service = line.get("in-service") is not False
+
+    def cold(self, agent: str) -> dict[str, list[str]]:
+        """The agent's lines whose calls are dropped at a takeover, by the state that they are reset to."""
+        found: dict[str, list[str]] = {}
+        for line in self._core.site.lines_of(agent):
+            if line.recovery == "cold":
+                found.setdefault(line.reset_state, []).append(line.name)
+        return found
