@@ -342,7 +342,7 @@ class Core:
             call.moved(flow, target, now)
         # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
         servers = self.stack.servers
-        for key in [key for key, transaction in servers.items() if transaction.kept]:
+        for key in [key for key, known in servers.items() if known.kept and known.flow != flow]:
             del servers[key]
 
     def detach(self) -> None:

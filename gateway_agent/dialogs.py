@@ -178,6 +178,8 @@ class Dialogs(Call):
         self.finish(SERVER, request.get("reason") or "", 200, now)
         device = self.device
         if device is not None and device.established and not device.ended:
+            if device.owes_ack:  # its ACK was lost on the way here (RFC 3261 section 13.2.2.4: each 2xx gets one)
+                device.acknowledge((), b"", now)
             self._carry_out(Own("BYE", crossing(request, DEVICE_HOP), received), request.body, now)
         else:
             self.abandon_setup(request.get("reason") or "", now)
