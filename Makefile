@@ -11,6 +11,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	@sh tools/setup.sh programs
+	@sh tools/setup.sh peers
 	$(PY) -m pytest -W error $(ARGS) tests
 
 check: .venv/installed

@@ -3,6 +3,8 @@
 #
 #   tools/setup.sh python [python3]   a virtual environment in .venv with this project and its tools
 #   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
+#   tools/setup.sh peers              what some tests want besides and say when it is missing: nft, and Asterisk 22 in
+#                                     a chroot in the user's cache directory; as root only
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
 set -eu
@@ -65,8 +67,20 @@ set_up_programs() {
     fi
 }
 
+set_up_peers() {
+    if [ "$(id -u)" -ne 0 ]; then
+        say "not root: tests that drop packets or need Asterisk will be skipped"
+        return
+    fi
+    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux; do
+        command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
+    done
+    tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"
+}
+
 case ${1:-} in
     python) set_up_python "${2:-python3}" ;;
     programs) set_up_programs ;;
-    *) fail "say 'tools/setup.sh python' or 'tools/setup.sh programs'" ;;
+    peers) set_up_peers ;;
+    *) fail "say 'tools/setup.sh python', 'tools/setup.sh programs' or 'tools/setup.sh peers'" ;;
 esac
