@@ -337,13 +337,13 @@ class Core:
             self.obeys_since = now
         self.upstream = flow
         self.adopted = (server, self.epoch)
-        target = f"sip:{server};transport=tcp"
-        for call in self.calls.values():
-            call.moved(flow, target, now)
         # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
         servers = self.stack.servers
         for key in [key for key, known in servers.items() if known.kept and known.flow != flow]:
             del servers[key]
+        target = f"sip:{server};transport=tcp"
+        for call in self.calls.values():
+            call.moved(flow, target, now)
 
     def detach(self) -> None:
         """Another server rules: until it has adopted this agent, requests are kept."""
@@ -371,7 +371,7 @@ class Core:
             if wish.wants(line):
                 closed = "" if wish.state == "idle" else f"reset to out of service by {server}"
                 changed, line.closed = line.closed != closed, closed
-                for call in [call for call in self.calls.values() if call.line is line and call.ended is None]:
+                for call in [call for call in self.calls.values() if call.line is line]:
                     call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
                 self.decided("reset", f"{line.name} was reset to {wish.state} by {server}", now)
                 if changed:

@@ -367,7 +367,8 @@ class Dialogs(Call):
             received.answer(status, "", (), b"", self.core.stack.token())
             self.core.memory.answered(received, now)
         self.received = []
-        self.hang_up(SERVER, reason, status, now)
+        if self.ended is None:
+            self.hang_up(SERVER, reason, status, now)
         for sent in list(self.sent):
             self._over(sent)
             if sent.client is not None:
