@@ -1,0 +1,229 @@
+"""The server's side of its agents: openings, votes by their connections, subscriptions, lists in parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heartbeat.beat import BEAT, OPEN
+from heartbeat.opening import Caller
+from sip.message import Response, parse
+from sip.rim import Flow
+from tests.b2bua.fake import Bench, Peer
+from tests.b2bua.fake_agent import FakeAgent, Town, record
+
+
+def test_the_site_is_won_by_the_votes_of_agents_and_every_agent_is_asked() -> None:
+    town = Town()
+    core = town.bench.core
+    assert core.epoch == 1 and core.serving and core.agents.reached == ["gw1", "gw2"]
+    for agent in (town.gw1, town.gw2):
+        [(purpose, body, request)] = agent.asked
+        assert purpose == "takeover" and body["epoch"] == 1 and body["proof"] == core.member.proof.text  # type: ignore[union-attr]
+        assert request.get("expires") == "3600" and request.get("event") == "line-dialog;purpose=takeover"
+        assert request.get("accept") == "application/line-dialog+json-seq;version=1"
+        assert agent.fence.obeyed.node == "m1" and agent.notified == [200]
+    assert "the lists of all agents reached are complete, after 0.000 s" in town.bench.decisions
+
+
+def test_beats_keep_the_lease_and_the_loss_of_all_agents_ends_nothing() -> None:
+    town = Town()
+    a, b = town.talk()
+    town.bench.after(30)
+    assert town.bench.core.member.state == "active"
+    town.gw1.offline = town.gw2.offline = True
+    town.bench.after(5)
+    assert town.bench.core.member.state == "holding" and town.bench.core.serving
+    assert len(town.bench.core.calls) == 1
+    town.gw1.offline = town.gw2.offline = False
+    town.bench.after(3)
+    assert town.bench.core.member.state == "active"
+    a.say("INFO")
+    b.answer(b.take("INFO"), 200)
+    assert a.statuses == [200]
+
+
+def test_a_site_that_is_to_stop_without_quorum_answers_503() -> None:
+    from tests.b2bua.fake_agent import AGENTS
+
+    town = Town(AGENTS + '[failover]\non_lost_quorum = "stop"\n')
+    town.gw2.offline = True
+    town.gw1.fence.voter.kept = replace(town.gw1.fence.voter.kept, mute=True)
+    town.gw1.fence.on_disk = town.gw1.fence.voter.kept
+    town.bench.after(10)
+    assert town.bench.core.member.state == "holding" and not town.bench.core.serving
+    assert town.gw1.call("1002").statuses == [503]
+
+
+def opening(bench: Bench, name: str = "gw1") -> FakeAgent:
+    """A connection that has said nothing yet."""
+    agent = FakeAgent(bench, name, "alice", port=43000)
+    agent.flow = Flow("tcp", f"127.0.0.1:5161#x{len(bench.agents)}", ("127.0.0.1", 43000))
+    bench.agents[agent.flow] = agent
+    bench.core.flow_changed(agent.flow, "open", bench.now)
+    agent.caller = Caller("m1", "cd" * 16)
+    return agent
+
+
+def test_an_opening_with_a_wrong_echo_is_refused() -> None:
+    town = Town()
+    agent = opening(town.bench)
+    stamp = agent.fence.stamp("m1", town.bench.now)
+    agent.tell(replace(stamp, kind=OPEN, to="m1", echo="ff" * 16))
+    assert agent.flow in town.bench.closed and not agent.connected
+    assert town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+
+
+def test_another_kind_of_beat_does_not_open() -> None:
+    town = Town()
+    agent = opening(town.bench)
+    agent.tell(replace(agent.fence.stamp("m1", town.bench.now), kind=BEAT, to="m1"))
+    assert agent.flow in town.bench.closed
+
+
+def test_an_opening_meant_for_another_server_is_refused() -> None:
+    town = Town()
+    agent = opening(town.bench)
+    agent.tell(Caller("m2", "ab" * 16).hello(agent.fence.stamp("m2", town.bench.now)))
+    assert agent.flow in town.bench.closed
+
+
+def test_who_has_the_key_but_is_no_agent_is_turned_away() -> None:
+    town = Town()
+    agent = opening(town.bench, "gw9")
+    assert agent.caller is not None
+    agent.tell(agent.caller.hello(agent.fence.stamp("m1", town.bench.now)))
+    assert agent.flow in town.bench.closed and "gw9" not in town.bench.core.agents.links
+
+
+def test_a_second_connection_replaces_the_first_and_calls_move_to_it() -> None:
+    town = Town()
+    a, b = town.talk()
+    old = town.gw1.flow
+    town.gw1.records = [record(a)]
+    town.gw1.connect()
+    assert old in town.bench.closed and town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+    b.say("INFO")
+    a.answer(a.take("INFO"), 200)
+    assert b.statuses == [200]
+    del town.bench.agents[old]
+    town.bench.core.flow_changed(old, "lost", town.bench.now)
+    town.bench.pump()
+    assert town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+
+
+def test_a_connection_lost_in_the_middle_of_its_opening_leaves_nothing() -> None:
+    town = Town()
+    agent = opening(town.bench)
+    town.bench.core.flow_changed(agent.flow, "lost", town.bench.now)
+    core = town.bench.core
+    assert not core.agents._callees and agent.flow not in core.stack.guarded
+
+
+def test_a_list_in_parts() -> None:
+    town = Town()
+    pairs = [town.talk() for _ in range(4)]
+    first = [record(a) for a, _ in pairs]
+    town.die()
+    town.gw1.silent = True
+    town.gw2.records = [record(b) for _, b in pairs]
+    bench = town.succeed()
+    link = bench.core.agents.links["gw1"]
+    assert town.gw1.notify(records=first[:2], complete=False) == 200
+    assert not link.complete and link.dialogs == 2 and link.parts == 1
+    assert bench.core.view("status", {}, bench.now)["state"] == "taking-over"
+    assert town.gw1.notify(records=first[2:]) == 200
+    assert link.complete and link.dialogs == 4 and link.parts == 2
+    bench.after(0.1)
+    assert len(bench.core.calls) == 4
+
+
+def test_changes_of_lines_come_with_the_subscription() -> None:
+    town = Town()
+    town.gw2.lines = [
+        {"line": "bob", "in-service": False, "why": "nobody is registered"},
+        {"line": 7},
+        {"line": "alice"},
+    ]
+    assert town.gw2.notify(records=[]) == 200
+    a = town.gw1.call("1003")
+    assert town.gw2.called.asked[-1].uri.endswith("carol")
+    b = town.gw1.call("1002")
+    assert town.gw1.called.asked[-1].uri.endswith("dave")  # bob is out of service and forwarded
+    assert a.statuses == b.statuses == [100]
+    [bob] = town.bench.core.view("lines", {"line": "bob"}, town.bench.now)["lines"]
+    assert bob["state"] == "out of service" and bob["why"] == "nobody is registered"
+    town.gw2.lines = [{"line": "bob", "in-service": True}]
+    town.gw2.notify(records=[])
+    town.gw1.call("1002")
+    assert town.gw2.called.asked[-1].uri.endswith("bob")
+
+
+@pytest.mark.parametrize("status", [403, 489, 500])
+def test_a_refused_subscription_is_tried_again_later(status: int) -> None:
+    town = Town()
+    agent = town.gw2
+    asked = len(agent.asked)
+    agent.disconnect()
+    real = agent._subscribed
+    agent._subscribed = lambda request: agent.asked.append(("x", {}, request))  # type: ignore[method-assign]
+    agent.connect()
+    _, _, request = agent.asked[-1]
+    Peer.receive(agent, b"")
+    agent._subscribed = real  # type: ignore[method-assign]
+    from tests.b2bua.fake import Side
+
+    Side(agent, request.call_id, "t", "", "", "").answer(request, status)
+    assert not town.bench.core.agents.links["gw2"].complete
+    town.bench.after(5.1)
+    assert len(agent.asked) == asked + 2 and town.bench.core.agents.links["gw2"].complete
+
+
+def test_a_subscription_is_refreshed_before_it_ends() -> None:
+    town = Town()
+    before = len(town.gw1.asked)
+    town.bench.after(2881)
+    assert len(town.gw1.asked) == before + 1 and town.bench.core.agents.all_complete
+    assert len(town.bench.core.stack.legs) == 2
+
+
+def test_a_subscription_that_nobody_answers_is_made_anew() -> None:
+    town = Town()
+    town.gw2.disconnect()
+    town.gw2._subscribed = lambda request: None  # type: ignore[method-assign]
+    town.gw2.connect()
+    legs = len(town.bench.core.stack.legs)
+    del town.gw2._subscribed  # type: ignore[method-assign]
+    town.bench.after(35)
+    assert town.bench.core.agents.links["gw2"].complete
+    assert len(town.bench.core.stack.legs) == legs
+
+
+def test_an_operator_resets_lines() -> None:
+    town = Town()
+    town.bench.core.command("reset", {"lines": "bob,carol", "state": "out of service"}, town.bench.now)
+    town.bench.pump()
+    purpose, body, _ = town.gw2.asked[-1]
+    assert purpose == "reset" and body["lines"] == ["bob", "carol"] and body["state"] == "out-of-service"
+
+
+def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
+    town = Town()
+    bench = town.bench
+    flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
+    stranger = FakeAgent(bench, "m2", "x", port=5162)
+    stranger.flow = flow
+    counters = bench.core.stack.counters
+    beat = stranger.fence.stamp("m1", bench.now, state="standby")
+    bench.beats.clear()
+    stranger.tell(beat)
+    answers = [parse(send.data) for send in bench.beats if send.flow == flow]
+    assert [each.status for each in answers if isinstance(each, Response)] == [200]
+    bench.beats.clear()
+    stranger.keys = (b"a wrong key, long",)
+    stranger.tell(replace(beat, seq=99))
+    assert counters["bad beats"] == 1
+    for garbage in (b"junk", b"\x00", b"INVITE sip:x SIP/2.0\r\n\r\n"):
+        stranger.send(garbage)
+    assert not bench.beats and bench.core.member.peers["m2"].beat is not None
