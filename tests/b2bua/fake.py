@@ -131,7 +131,7 @@ class Bench:
 
 def _targets(uri: str) -> list[Target]:
     host, _, port = uri.partition(":")[2].partition(":")
-    return [Target("udp", host, int(port or 5060))]
+    return [Target("udp", host, int(port or 5060))] if host[0].isdigit() else []
 
 
 class Side:
