@@ -190,11 +190,11 @@ class Stack:
         self._out.append(action)
 
     def forget(self, transaction: Any) -> None:
-        """A transaction came to its end."""
-        if isinstance(transaction, ServerTransaction):
-            self.servers.pop(transaction.key, None)
-        else:
-            self.clients.pop(transaction.key, None)
+        """A transaction came to its end; another one that took its place stays."""
+        key: str = transaction.key
+        known: dict[str, Any] = self.servers if isinstance(transaction, ServerTransaction) else self.clients
+        if known.get(key) is transaction:
+            del known[key]
 
     # -- what the core and its legs call ------------------------------------------------------------------------
 
