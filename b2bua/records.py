@@ -28,6 +28,15 @@ class Ended(NamedTuple):
     status: int = 0
 
 
+class Sent(NamedTuple):
+    """A request of an agent that has no final answer."""
+
+    request: Request
+    data: bytes
+    """The same, whole."""
+    cancelled: bool
+
+
 class Record:
     """One dialog as its agent told it."""
 
@@ -58,8 +67,8 @@ class Record:
         """The members, decoded once. A record that cannot be read is empty."""
         if self._value is None:
             try:
-                value = json.loads(self.raw)
-            except (ValueError, RecursionError):
+                value = json.loads(self.raw.decode())  # of bytes it would try all encodings of JSON
+            except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
                 value = {}
             self._value = value if isinstance(value, dict) else {}
         return self._value
@@ -82,7 +91,7 @@ class Record:
         """An answered call, or one that its device has ended with the BYE still to be passed on."""
         if self.live:
             return self.state == "confirmed"
-        return self.has_sent and any(data[:4] == b"BYE " for data, _ in self.sent())
+        return self.has_sent and any(one.request.method == "BYE" for one in self.sent())
 
     @property
     def from_server(self) -> bool:
@@ -118,20 +127,20 @@ class Record:
             self.text("direction") or "recipient",
         )
 
-    def sent(self) -> list[tuple[bytes, bool]]:
-        """The agent's requests without a final answer, oldest first, and whether each was cancelled."""
+    def sent(self) -> list[Sent]:
+        """The agent's requests without a final answer, oldest first."""
         return [
-            (_bytes(entry["request"]), bool(entry.get("cancelled")))
+            Sent(request, _bytes(entry["request"]), bool(entry.get("cancelled")))
             for entry in _entries(self.value.get("sent"))
-            if _request(entry.get("request")) is not None
+            if (request := _request(entry.get("request"))) is not None
         ]
 
     @property
     def changing(self) -> str:
         """The origin key of the agent's INVITE under way, ``""`` without one."""
-        for data, _ in self.sent():
-            if data[:7] == b"INVITE ":
-                return f"{self.agent};{parse(data).branch};1"
+        for one in self.sent():
+            if one.request.method == "INVITE":
+                return f"{self.agent};{one.request.branch};1"
         return ""
 
     def received(self) -> list[tuple[Request, str]]:

@@ -36,9 +36,9 @@ WORK: Final = "restore some"
 GRACE: Final = "waited for agents"
 LAST: Final = "say goodbye"
 
-AT_ONCE: Final = 40
-"""Calls restored in the background before the loop is given back."""
-PAUSE: Final = 0.004
+AT_ONCE: Final = 10
+"""Calls restored in the background before the loop is given back: what is asked for goes before."""
+PAUSE: Final = 0.01
 """Seconds between two such portions."""
 MOST_WAITING: Final = 10_000
 """Requests that wait for their dialogs; beyond, 500 with Retry-After."""
@@ -205,10 +205,7 @@ class Recovery:
         if link.flow is None:
             return
         stack = self.core.stack
-        for data, cancelled in record.sent():
-            request = parse(data)
-            if not isinstance(request, Request):
-                continue
+        for request, data, cancelled in record.sent():
             if request.to_tag and record.key in self.index.by_key:
                 self._leg_of(record, now)
             self._note(record.call or call_id_of(link.name, request.call_id), REPLAYED, f"{request.method} was kept")

@@ -344,7 +344,8 @@ class Handover:
         for call in core.calls.values():
             if call.line.name in wanted:
                 urgent, others, _, _ = classes[call.line.settings.priority]
-                (urgent if call.sent or call.received else others).append(call)
+                awaited = call.server is not None and call.server.awaits_ack  # the other side has not heard of it yet
+                (urgent if call.sent or call.received or awaited else others).append(call)
         for gone in core.gone:
             if gone.line.name in wanted:
                 classes[gone.line.settings.priority][2].append(gone)
