@@ -308,7 +308,7 @@ def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
 
 def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
     wanted = params.get("id", "")
-    if wanted == "takeover" or (wanted.isdigit() and len(wanted) < 8):
+    if wanted == "takeover" or core.takeovers.knows(wanted):
         return core.takeovers.explain(wanted)
     found = [call_id for call_id in (*core.calls, *core.ended, *core.recovery.details) if call_id.startswith(wanted)]
     names = list(dict.fromkeys(found))

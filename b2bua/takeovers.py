@@ -144,6 +144,10 @@ class Takeovers:
             sentences += [{"at": None, "text": f"{n} calls were {name}"} for name, n in counts.items() if n]
         return {"about": f"{takeover.kind} to epoch {takeover.epoch}", "sentences": sentences}
 
+    def knows(self, epoch: str) -> bool:
+        """Whether a takeover to that epoch is remembered; if not, the digits may begin the id of a call."""
+        return any(str(takeover.epoch) == epoch for takeover in self._all)
+
     def _find(self, epoch: str) -> Takeover:
         for takeover in reversed(self._all):
             if not epoch or str(takeover.epoch) == epoch:

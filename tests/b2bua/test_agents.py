@@ -194,7 +194,7 @@ def test_a_subscription_that_nobody_answers_is_made_anew() -> None:
     town.gw2._subscribed = lambda request: None  # type: ignore[method-assign]
     town.gw2.connect()
     legs = len(town.bench.core.stack.legs)
-    del town.gw2._subscribed  # type: ignore[method-assign]
+    del town.gw2._subscribed
     town.bench.after(35)
     assert town.bench.core.agents.links["gw2"].complete
     assert len(town.bench.core.stack.legs) == legs

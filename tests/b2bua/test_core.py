@@ -346,7 +346,7 @@ def test_an_agent_that_is_away_counts_as_503() -> None:
 def test_an_agent_may_only_speak_for_its_own_lines() -> None:
     town = Town()
     for line in ("bob", "own", "nobody", ""):
-        a = FakeAgent.__mro__[1].call(town.gw1, "1002", lines=(f"Line: {line}",))
+        a = Peer.call(town.gw1, "1002", lines=(f"Line: {line}",))
         assert a.statuses == [403], line
     assert town.bench.core.stack.counters["strangers"] == 4
 

@@ -1,0 +1,159 @@
+"""The pages that an operator sees: each has every member that its type promises, and says what is so."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import pytest
+
+from heartbeat import console_view as v
+from heartbeat.console_view import Refused
+from tests.b2bua.fake import HOLD, SDP, Bench
+from tests.b2bua.fake_agent import Town
+
+
+def page(bench: Bench, name: str, **params: str) -> Any:
+    return bench.core.view(name, params, bench.now)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("status", v.ServerStatus),
+        ("health", v.Health),
+        ("calls", v.Calls),
+        ("lines", v.Lines),
+        ("agents", v.Agents),
+        ("history", v.History),
+    ],
+)
+def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
+    town = Town()
+    town.talk()
+    found = page(town.bench, name)
+    assert found.keys() == get_type_hints(kind).keys()
+    rows = {"calls": v.Call, "lines": v.Line, "agents": v.Peer, "history": v.DecisionRow}
+    if name in rows:
+        items = next(value for value in found.values() if isinstance(value, list))
+        assert items and all(item.keys() == get_type_hints(rows[name]).keys() for item in items)
+
+
+def test_there_is_no_other_page() -> None:
+    with pytest.raises(Refused, match="no page nonsense"):
+        page(Town().bench, "nonsense")
+
+
+def test_status_of_an_active_server_and_of_a_stand_by() -> None:
+    town = Town()
+    town.talk()
+    town.gw1.call("1002")
+    town.gw2.called.ring()
+    town.gw1.call("1002")
+    found = page(town.bench, "status")
+    assert (found["state"], found["active"], found["epoch"], found["boot"]) == ("active", "m1", 1, 1)
+    assert found["calls"] == {"total": 3, "talking": 1, "held": 0, "ringing": 1, "dialing": 1, "ending": 0}
+    assert found["voters"]["names"] == ["gw1", "gw2", "m2"] and found["voters"]["quorum"] == 2
+    assert 0 < found["lease_left"] <= 2 and found["load"] == round(3 / 5000, 4)
+    assert found["warnings"] == ["the other server is not heard: nobody could take over"]
+    assert [each["name"] for each in found["peers"]] == ["m2", "gw1", "gw2"]
+    assert found["last_takeover"] is None
+    other = Bench(town.bench.site, "m2")
+    found = page(other, "status")
+    assert (found["state"], found["active"], found["lease_left"]) == ("standby", "", None)
+    assert "no server is active, as far as this one knows" in found["warnings"]
+    assert page(other, "health") == {"healthy": False, "state": "standby"}
+    assert page(town.bench, "health") == {"healthy": True, "state": "active"}
+
+
+def test_an_agent_that_is_away_is_warned_of() -> None:
+    town = Town()
+    town.gw2.disconnect()
+    assert "gw2 is not connected to m1" in page(town.bench, "status")["warnings"]
+    rows = {each["name"]: each for each in page(town.bench, "agents")["agents"]}
+    assert rows["gw1"]["reached"] and not rows["gw2"]["reached"] and rows["gw1"]["obeys"] == "m1"
+
+
+def test_calls_by_what_is_asked() -> None:
+    town = Town()
+    a, b = town.talk()
+    a.say("INVITE", body=HOLD)
+    b.answer(b.asked[-1], 200, body=SDP)
+    a.ack()
+    town.gw1.call("1003", caller="5551")
+    town.gw2.called.ring()
+    bench = town.bench
+    every = page(bench, "calls")
+    assert every["matched"] == 2 and [each["state"] for each in every["calls"]] == ["ringing", "held"]
+    for params, matched in (
+        ({"state": "held"}, 1),
+        ({"state": "talking"}, 0),
+        ({"number": "555"}, 1),
+        ({"number": "1003"}, 1),
+        ({"agent": "gw2"}, 2),
+        ({"agent": "gw9"}, 0),
+        ({"line": "bob/1"}, 1),
+        ({"line": "alice"}, 2),
+        ({"line": "alice/1"}, 1),
+        ({"id": every["calls"][0]["id"][:8]}, 1),
+        ({"limit": "1"}, 2),
+    ):
+        assert page(bench, "calls", **params)["matched"] == matched, params
+    assert len(page(bench, "calls", limit="1")["calls"]) == 1
+    with pytest.raises(Refused, match="limit must be a number"):
+        page(bench, "calls", limit="x")
+
+
+def test_lines_by_what_is_asked() -> None:
+    town = Town()
+    town.talk()
+    states = {each["name"]: (each["state"], each["busy"]) for each in page(town.bench, "lines")["lines"]}
+    assert states["alice"] == states["bob"] == ("active", 1) and states["carol"] == ("idle", 0)
+    assert [each["name"] for each in page(town.bench, "lines", agent="gw2")["lines"]] == ["bob", "carol"]
+    [bob] = page(town.bench, "lines", line="bob")["lines"]
+    assert bob["forward"] == {"busy": "1003", "no_answer": "1004"}
+    assert len(page(town.bench, "lines", state="idle")["lines"]) == 3
+
+
+def test_history_is_newest_first_and_limited() -> None:
+    town = Town()
+    found = page(town.bench, "history")
+    assert found["decisions"][0]["what"] == "served" and found["total"] == len(found["decisions"])
+    assert len(page(town.bench, "history", limit="2")["decisions"]) == 2
+
+
+def test_a_call_is_explained_while_it_is_there_and_afterwards() -> None:
+    town = Town()
+    a, b = town.talk()
+    bench = town.bench
+    call_id = page(bench, "calls")["calls"][0]["id"]
+    during = [each["text"] for each in page(bench, "explain", id=call_id[:6])["sentences"]]
+    assert during == [
+        "it was sent to bob/1: it is a number of bob",
+        "caller called 1002 from alice/1",
+        "bob/1 answered",
+    ]
+    a.say("BYE", ("Reason: Q.850;cause=16",))
+    b.answer(b.take("BYE"), 200)
+    after = [each["text"] for each in page(bench, "explain", id=call_id)["sentences"]]
+    assert after[-1] == "it ended with 200 (answered), by the caller Q.850;cause=16"
+    for wanted, sentence in (("", "no id given"), ("zzz", "no call zzz is known"), ("takeover", "nothing over")):
+        with pytest.raises(Refused, match=sentence):
+            page(bench, "explain", id=wanted)
+
+
+def test_an_id_that_fits_several_calls_is_refused() -> None:
+    town = Town()
+    for _ in range(40):
+        town.gw1.call("1003")
+    ids = [each["id"][0] for each in page(town.bench, "calls")["calls"]]
+    first = max(ids, key=ids.count)
+    with pytest.raises(Refused, match="give more of the id"):
+        page(town.bench, "explain", id=first)
+
+
+def test_a_refused_call_is_explained() -> None:
+    town = Town()
+    town.gw1.call("7777")
+    [cdr] = town.bench.cdrs
+    texts = [each["text"] for each in page(town.bench, "explain", id=cdr.call_id)["sentences"]]
+    assert any("no route leads from alice to 7777" in text for text in texts)
