@@ -146,7 +146,7 @@ class Call:
         self.server.reply(received.transaction, status, now, reason, answer.lines, body, tag)
 
     def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        return self.core.recognise(transaction, request, now)
+        return self.core.arrivals.recognise(transaction, request, now)
 
     def withdraw(self, sent: Sent, now: float) -> None:
         """The device was answered, so the request is not to come about any more."""

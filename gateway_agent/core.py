@@ -14,22 +14,20 @@ from random import Random
 from typing import Any, Final
 
 from gateway_agent import lines, pages
+from gateway_agent.arrivals import Arrivals
 from gateway_agent.call import Call
 from gateway_agent.description import Relay
 from gateway_agent.devices import Devices
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import RESET, Handover, Wish
-from gateway_agent.line import Busy, Line
+from gateway_agent.line import Line
 from gateway_agent.links import VOTES, Links
-from gateway_agent.numbers import line_parameter
-from gateway_agent.origin import Memory, Received, key_of
-from gateway_agent.outgoing import Outgoing
+from gateway_agent.origin import Memory
 from gateway_agent.records import Gone
 from heartbeat.site import Site
 from heartbeat.vote import Kept
 from sip.bridge import ALLOW
 from sip.digest import DigestServer
-from sip.errors import SipError
 from sip.events import Ask
 from sip.message import Message, Request, Response
 from sip.rim import Action, Address, Flow, Resolve, Store
@@ -97,6 +95,7 @@ class Core:
         self.links = Links(self, kept, now)
         self.handover = Handover(self)
         self.devices = Devices(self)
+        self.arrivals = Arrivals(self)
         self.memory = Memory(self.stack.timers.lifetime)
         self.digest = DigestServer(site.realm, secret, self._password)
         self.calls: dict[int, Dialogs] = {}
@@ -174,12 +173,12 @@ class Core:
         elif request.method == "SUBSCRIBE" and not request.to_tag:
             link = self.links.link_of(transaction.flow)
             self.handover.subscribe(transaction, request, link.name if link is not None else "", now)
-        elif self.recognise(transaction, request, now):
+        elif self.arrivals.recognise(transaction, request, now):
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
         elif request.method == "INVITE":
-            self._call(transaction, request, now)
+            self.arrivals.invited(transaction, request, now)
         else:
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
 
@@ -197,88 +196,6 @@ class Core:
         """Of a transaction that is gone."""
 
     # -- calls ----------------------------------------------------------------------------------------------------
-
-    def _call(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """The INVITE of a server for one of the lines."""
-        received = Received(key_of(request), transaction, "INVITE", None)
-        self.memory.add(received, now)
-        line = self.lines.get(line_parameter(request.uri))
-        if line is None:
-            self._refuse(received, 404, "no such line here", now)
-            return
-        if self.draining:
-            self._refuse(received, 503, "the agent drains", now)
-            return
-        targets = line.targets(now)
-        channel = line.take(now) if not isinstance(targets, Busy) else targets
-        if isinstance(targets, Busy) or isinstance(channel, Busy):
-            busy = targets if isinstance(targets, Busy) else channel
-            assert isinstance(busy, Busy)
-            self._refuse(received, busy.status, busy.because, now)
-            return
-        call = Outgoing(self, line, channel, _caller(request), now)
-        if fault := call.description.reserve():
-            line.give(channel, now)
-            self._refuse(received, 503, fault, now)
-            return
-        try:
-            call.begin(transaction, request, received, targets, now)
-        except SipError as error:
-            line.give(channel, now)
-            call.description.release()
-            received.call = None
-            if call.server is not None:
-                call.server.end()
-            self._refuse(received, 400, str(error), now)
-            return
-        self.enter(call)
-
-    def _refuse(self, received: Received, status: int, because: str, now: float) -> None:
-        """Refuse an INVITE of a server; a repeat is refused alike."""
-        logger.info("%s: %s", status, because)
-        lines = ("Retry-After: 5",) if status == 503 else ()
-        answer = received.answer(status, "", lines, b"", self.stack.token())
-        self.memory.answered(received, now)
-        self.stack.reply(received.transaction, status, now, lines=answer.lines, tag=answer.tag)
-
-    def recognise(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a server, perhaps another one, sent this request before; it is then answered as it was."""
-        received = self.memory.get(key_of(request))
-        if received is None or received.method != request.method:
-            return False
-        self.counters["repeats"] += 1
-        stack, old, call = self.stack, received.transaction, received.call
-        if old.open:
-            old.generation += 1
-            stack.forget(old)
-        received.transaction = transaction
-        leg = call.server if call is not None and call.ended is None else None
-        invite = request.method == "INVITE"
-        if call is not None and leg is not None:
-            token = request.get("call-state")
-            if token:
-                call.token = token
-            if invite and not request.to_tag:
-                self.by_call_id.pop(leg.dialog.call_id, None)
-                leg.repeated(request, transaction)
-                self.by_call_id[leg.dialog.call_id] = call
-            leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, request.cseq)
-            transaction.context = leg
-        answers = received.provisionals
-        if received.final is not None:
-            answers = [*answers, received.final]  # the calling device may not have heard that it rang
-        elif invite:
-            if leg is not None:
-                leg.invite = transaction
-            stack.reply(transaction, 100, now)  # a CANCEL must not have to wait for the device
-        for answer in answers:
-            own = (stack.contact(transaction.flow),) if invite and answer.status < 300 else ()
-            lines = (*own, *answer.lines)
-            tag = answer.tag or (call.server.dialog.local_tag if call is not None and call.server is not None else "")
-            data = stack.reply(transaction, answer.status, now, answer.reason, lines, answer.body, tag)
-            if invite and answer.status // 100 == 2 and leg is not None:
-                leg.await_ack(data, request.cseq)
-        return True
 
     def enter(self, call: Dialogs) -> None:
         """A call has begun."""
@@ -483,8 +400,3 @@ class Core:
 
 def _targets(result: Any) -> list[Target]:
     return [one for one in result if isinstance(one, Target)] if isinstance(result, list) else []
-
-
-def _caller(request: Request) -> str:
-    value = request.get("from") or ""
-    return value.partition("sip:")[2].partition("@")[0][:64]
