@@ -103,7 +103,8 @@ def test_a_server_reads_every_record():
             assert token.caller_dialog == record.call_id
     kept = [parse(data) for record in found for data, _ in record.sent()]
     assert sorted(one.method for one in kept if isinstance(one, Request)) == ["BYE", "INFO", "INVITE"]
-    ((invite, origin),) = [one for record in found for one in record.received()]
+    (received,) = [one for record in found for one in record.received()]
+    invite, origin = received[0], received[1]
     assert invite.method == "INVITE" and origin == invite.get("call-origin")
 
 
