@@ -6,7 +6,6 @@ import csv
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.interop import heard
@@ -33,9 +32,6 @@ class Sipp:
         number: str = "1000",
         seconds: float = 60.0,
         transport: str = "u1",
-        keys: Mapping[str, str] | None = None,
-        extra: Sequence[str] = (),
-        prefix: Sequence[str] = (),
     ) -> None:
         self.scenario = scenario
         self.directory = directory
@@ -47,18 +43,16 @@ class Sipp:
         self._seconds = seconds
         self._began_at = time.monotonic()
         arguments = [
-            *prefix, "sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", host, "-p", port, "-mi", host,
+            "sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", host, "-p", port, "-mi", host,
             "-ci", host, "-cp", "8888", "-m", str(calls), "-t", transport, "-nostdin", "-s", number,
             "-trace_msg", "-message_file", str(self.messages), "-trace_stat", "-stf", str(self._stats), "-fd", "1",
             "-trace_err", "-error_file", str(self._errors), "-timeout", str(int(seconds)), "-timeout_error",
         ]  # fmt: skip
-        for name, value in (keys or {}).items():
-            arguments += ["-key", name, value]
         if remote:
             arguments += ["-r", f"{rate:g}", "-rp", "1000", "-l", str(calls), remote]
         with (directory / "screen.log").open("wb") as screen:
             self.process = subprocess.Popen(
-                [*arguments, *extra], stdin=subprocess.DEVNULL, stdout=screen, stderr=screen, cwd=directory
+                arguments, stdin=subprocess.DEVNULL, stdout=screen, stderr=screen, cwd=directory
             )
 
     @property
