@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from hashlib import blake2s
+from collections.abc import Callable, Iterable
+from hashlib import blake2b, blake2s
 from typing import Any, Final, Protocol
 
 from sip.dialog import dialog_key
 from sip.errors import Malformed, SipError, Unanswerable
 from sip.framing import PING, Framer
-from sip.headers import Via, response_address, stamp_received
+from sip.headers import Via, same_address, stamp_received
 from sip.message import Message, Request, Response, head_of, parse, validate
 from sip.rim import Action, Close, Flow, Send
 from sip.timers import Deadlines, Timers
@@ -31,6 +31,8 @@ from sip.transaction import (
 
 logger = logging.getLogger(__name__)
 
+MOST_SERVERS: Final = 200_000
+"""Server transactions at once; beyond, requests outside dialogs get 503 without one."""
 MAGIC: Final = "z9hG4bK"
 """RFC 3261 section 8.1.1.7."""
 
@@ -98,6 +100,8 @@ class Core(Protocol):
 class InDialog(Protocol):
     """What a stack hands the requests of a known dialog to: a leg."""
 
+    flow: Flow
+
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None: ...
 
     def receive_ack(self, ack: Request, now: float) -> None: ...
@@ -120,15 +124,19 @@ class Stack:
         self.kept: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
+        self.expected: Callable[[InDialog, Flow], bool] = _nobody_else
+        """Whether a request in that dialog may come from another host than that of the dialog's flow."""
         self.counters: Counter[str] = Counter()
         self.received = 0
         """Messages."""
+        self.most_servers = MOST_SERVERS
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self._out: list[Action] = []
         self._framers: dict[Flow, Framer] = {}
         self._secret = secret[:32]
         self._serial = 0
+        self._marks: list[str] = []
         self._branches = MAGIC + blake2s(b"branch", key=self._secret, digest_size=6).hexdigest()
 
     # -- what the shell calls ---------------------------------------------------------------------------------
@@ -204,8 +212,12 @@ class Stack:
         return blake2s(self._serial.to_bytes(8, "big"), key=self._secret, digest_size=8).hexdigest()
 
     def branch(self) -> str:
+        """One that nobody can guess who knows those before it: by its branch a response is believed."""
         self._serial += 1
-        return f"{self._branches}{self._serial:x}"
+        if not self._marks:
+            marks = blake2b(b"branch %d" % self._serial, key=self._secret).hexdigest()
+            self._marks = [marks[at : at + 12] for at in range(0, 120, 12)]
+        return f"{MAGIC}{self._marks.pop()}{self._serial:x}"
 
     def branch_of_ack(self, key: str, cseq: int) -> str:
         """The same one each time that the ACK of a 2xx goes out: it is the same ACK (RFC 3261 section 13.2.2.4)."""
@@ -323,6 +335,13 @@ class Stack:
         reason = REASONS.get(status, "") if status != 400 else _phrase(because)
         self.send(flow, self.response(request, status, reason, lines, b"", tag))
 
+    def turn_away(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
+        """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
+        transaction.generation += 1
+        self.forget(transaction)
+        if transaction.request is not None:
+            self.refuse(transaction.request, transaction.flow, status, lines=lines)
+
     # -- inside -----------------------------------------------------------------------------------------------
 
     def _respond(self, response: Response, flow: Flow, now: float) -> None:
@@ -333,6 +352,8 @@ class Stack:
         transaction = self.clients.get(branch + "C" if method == "CANCEL" else branch)
         if transaction is None or transaction.method != method:
             self.core.stray_response(response, flow, now)
+        elif flow != transaction.flow and not self._is_there(flow, transaction.flow):
+            self.counters["foreign"] += 1  # RFC 3581 section 4: from where we sent to, since we ask for rport
         else:
             transaction.receive(response, now)
 
@@ -344,8 +365,12 @@ class Stack:
         key = self._server_key(request, branch, "INVITE" if method == "ACK" else method)
         known = self.servers.get(key)
         if known is not None:
-            if flow is not known.flow and flow.transport == "tcp":
-                known.flow = flow  # the connection was made anew
+            if flow is not known.flow and flow != known.flow:
+                if not self._is_there(flow, known.flow):
+                    self.counters["foreign"] += 1
+                    return
+                if flow.transport == "tcp":
+                    known.flow = flow  # the connection was made anew
             if method != "ACK":
                 known.repeat(now)
                 return
@@ -363,11 +388,19 @@ class Stack:
             request.lines[index] = stamped
         to_tag = request.to_tag
         leg = self.legs.get(dialog_key(request.call_id, to_tag)) if to_tag else None
+        if leg is not None and flow.remote[0] != leg.flow.remote[0] and not self.expected(leg, flow):
+            self.counters["foreign"] += 1
+            self.refuse(request, flow, 481)
+            return
         if method == "ACK":
             if leg is not None:
                 leg.receive_ack(request, now)
             else:
                 self.core.stray_ack(request, flow, now)
+            return
+        if leg is None and len(self.servers) >= self.most_servers:
+            self.counters["overload"] += 1
+            self.refuse(request, flow, 503, lines=("Retry-After: 10",))
             return
         kind = InviteServer if method == "INVITE" else NonInviteServer
         transaction = kind(self, key, self._answer_flow(request, flow), request, flow in self.kept)
@@ -376,17 +409,17 @@ class Stack:
             # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
             self.reply(transaction, 483, now, tag=self.token())
         elif method == "CANCEL":
-            self._cancel(transaction, request, branch, now)
+            self._cancel(transaction, request, branch, flow, now)
         elif leg is not None:
             leg.receive(transaction, request, now)
         else:
             self.core.requested(transaction, request, now)
 
-    def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, now: float) -> None:
-        """RFC 3261 section 9.2: matched by branch alone, answered by us whatever becomes of the INVITE."""
+    def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
+        """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
         invite = self.servers.get(self._server_key(cancel, branch, "INVITE"))
-        if invite is None:
-            self.reply(transaction, 481, now, tag=self.token())
+        if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
+            self.turn_away(transaction, 481)
             return
         self.reply(transaction, 200, now, tag=self.token())
         if invite.open:
@@ -405,8 +438,19 @@ class Stack:
         value = request.get("via") or ""
         if ";rport=" in value or _sent_by(request) == f"{flow.remote[0]}:{flow.remote[1]}":
             return flow
-        address = response_address(Via.parse(value))
+        # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
+        # anybody, and pass for him.
+        via = Via.parse(value)
+        address = flow.remote[0], via.rport or via.port or 5060
         return flow if address == flow.remote else Flow("udp", flow.local, address)
+
+    def _is_there(self, flow: Flow, known: Flow) -> bool:
+        """Whether who speaks on ``flow`` may be who is known by the other one; agents and servers may reconnect."""
+        return same_address(flow.remote[0], known.remote[0]) or flow in self.kept
+
+
+def _nobody_else(leg: InDialog, flow: Flow) -> bool:
+    return False
 
 
 _ECHOED: Final = frozenset({"via", "from", "call-id", "cseq"})
