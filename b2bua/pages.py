@@ -157,6 +157,8 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
         beat = peer.beat
         ago = now - peer.heard_at if peer.beat is not None else None
         reached = ago is not None and ago <= 3 * core.site.timing.slow_interval
+        if core.serving and peer.state == ACTIVE and ago is not None and ago > core.site.timing.lease:
+            reached = False  # an active server says so each interval
         address = core.site.servers[name].beat_reach
         found.append(
             {

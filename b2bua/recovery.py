@@ -64,6 +64,8 @@ class Recovery:
         self._working = False
         self.alone: set[str] = set()
         """Calls that lack a leg."""
+        self.hung_up: dict[str, float] = {}
+        """By call id, when a device hung up while no server was there: the end that a call record tells."""
         self._last: list[Callable[[float], None]] = []
         self._changing: dict[str, str] = {}
         """Of calls that lack a leg: the origin key of the INVITE under way from the side that had an ACK."""
@@ -92,6 +94,7 @@ class Recovery:
         self._backlog.clear()
         self.alone.clear()
         self._last.clear()
+        self.hung_up.clear()
         self._changing.clear()
         self._awaited.clear()
         self._working = False
@@ -209,6 +212,8 @@ class Recovery:
             if request.to_tag and record.key in self.index.by_key:
                 self._leg_of(record, now)
             self._note(record.call or call_id_of(link.name, request.call_id), REPLAYED, f"{request.method} was kept")
+            if request.method == "BYE" and record.call and record.ended.ago:
+                self.hung_up[record.call] = now - record.ended.ago
             stack.receive_message(data, link.flow, now)
             if cancelled and not request.to_tag:
                 self.attempts.cancel(call_id_of(link.name, request.call_id), now)

@@ -250,3 +250,5 @@ class Reign:
             core.recovery.begin(now)
             self.resets_cold = decision.epoch > 1
         core.agents.begin(decision.proof, now, decision.again)
+        if not core.agents.reached:
+            core.takeovers.served(now)
