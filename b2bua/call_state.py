@@ -9,6 +9,7 @@ from b2bua.cdr import Cdr, EndedBy, Result
 from b2bua.token import CallState
 from sip import sdp
 from sip.message import Request
+from sip.uri import as_user
 
 if TYPE_CHECKING:
     from b2bua.core import Core
@@ -49,7 +50,7 @@ def rings(status: int) -> bool:
 def with_user(value: str, number: str) -> str:
     """A From value that shows another number; the display name goes, since it was the other number's."""
     host = value.partition("@")[2].partition(">")[0].partition(";")[0] or "localhost"
-    return f"<sip:{number}@{host}>"
+    return f"<sip:{as_user(number)}@{host}>"
 
 
 def hops(request: Request) -> int:

@@ -38,12 +38,13 @@ from sip.session import Leg
 from sip.stack import Stack
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
-from sip.uri import user_of
+from sip.uri import as_user, user_of
 
 logger = logging.getLogger(__name__)
 
 MOST_DECISIONS: Final = 2000
 MOST_ENDED: Final = 2000
+_KNOWN: Final = frozenset("BYE INFO MESSAGE REGISTER SUBSCRIBE PUBLISH UPDATE PRACK REFER".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Core:
         self.agents = Agents(self)
         self.recovery = Recovery(self)
         self.trunks = Trunks(self)
+        self.stack.expected = self.trunks.expected
         self.takeovers = Takeovers(self)
         self.orders = Orders(self)
         self.reign.pump(now)
@@ -238,25 +240,14 @@ class Core:
         if method == "OPTIONS":
             self._options(transaction, request, agent, now)
         elif not self.serving:
-            self.stack.reply(transaction, 503, now, lines=("Retry-After: 2",), tag=self.stack.token())
+            self.stack.turn_away(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:
             if not agent or not self.recovery.unknown_dialog(agent, transaction, request, now):
-                self.stack.reply(transaction, 481, now)
+                self.stack.turn_away(transaction, 481)
         elif method == "INVITE":
             self._invited(transaction, request, agent, now)
         else:
-            known = method in (
-                "BYE",
-                "INFO",
-                "MESSAGE",
-                "REGISTER",
-                "SUBSCRIBE",
-                "PUBLISH",
-                "UPDATE",
-                "PRACK",
-                "REFER",
-            )
-            self.stack.reply(transaction, 405 if known else 501, now, lines=(ALLOW,), tag=self.stack.token())
+            self.stack.turn_away(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
@@ -284,7 +275,7 @@ class Core:
         known = self.site.lines.get(line.partition("/")[0])
         if known is None or known.agent != agent:
             stack.counters["strangers"] += 1
-            stack.reply(transaction, 403, now, tag=stack.token())
+            stack.turn_away(transaction, 403)
             return
         origin = agent or self.node
         call_id = call_id_of(origin, request.call_id)
@@ -347,7 +338,9 @@ class Core:
         if link is None or link.flow is None:
             return None
         host, port = link.flow.remote
-        return Place(line.agent, link.flow, f"sip:{target.request_number}@{_bracketed(host)}:{port};line={line.name}")
+        return Place(
+            line.agent, link.flow, f"sip:{as_user(target.request_number)}@{_bracketed(host)}:{port};line={line.name}"
+        )
 
     def redirect_of(self, response: Response) -> str:
         """The number that a 3xx redirects to, ``""`` when it is none of ours to call."""
@@ -418,7 +411,7 @@ class Core:
         status = 200 if self.serving else 503
         if status == 503:
             lines.append("Retry-After: 2")
-        self.stack.reply(transaction, status, now, lines=lines, tag=self.stack.token())
+        self.stack.turn_away(transaction, status, lines)
 
     def fenced(self, leg: Leg, response: Response, now: float) -> bool:
         """The same for a request of a call, which then ends nothing."""

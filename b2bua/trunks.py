@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heartbeat.site_sources import SourceTable
+from sip.dialog import bare_uri
+from sip.errors import SipError
 from sip.events import Ask
 from sip.message import Response
 from sip.peers import Probe, ProbePlan
 from sip.rim import Flow, Open, Resolve
+from sip.session import Leg
+from sip.stack import InDialog
 from sip.targets import Target
 from sip.transaction import ClientTransaction
+from sip.uri import as_user, host_port
 
 if TYPE_CHECKING:
     from b2bua.core import Core
@@ -81,13 +86,24 @@ class Trunks:
         line = self._sources.line(*flow.remote)
         return line.name if line is not None else ""
 
+    def expected(self, leg: InDialog, flow: Flow) -> bool:
+        """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
+        another peer of the same trunk, or the agent itself on another connection."""
+        if not isinstance(leg, Leg):
+            return False
+        agents = self.core.agents
+        if leg.flow in self.core.stack.kept or flow in self.core.stack.kept:
+            return agents.agent_of(leg.flow) == agents.agent_of(flow) != ""
+        line = self.line_of(flow)
+        return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_by(leg)
+
     def place(self, line: Line, number: str) -> Place | None:
         """Where a call to that trunk goes; None while no peer of it is known to be there."""
         for peer in line.peer:
             for target in self._targets.get(peer.uri, ()):
                 flow = self._flow_to(target)
                 if flow is not None:
-                    return Place("", flow, f"sip:{number}@{peer.uri[4:]}")
+                    return Place("", flow, f"sip:{as_user(number)}@{peer.uri[4:]}")
         return None
 
     def lost(self, flow: Flow) -> None:
@@ -159,3 +175,14 @@ class Trunks:
             probe.failed("no answer", now)
             self._probe_on(transaction.context, probe, now)
             self._probe_wake(now)
+
+
+def named_by(leg: Leg) -> list[str]:
+    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
+    hosts = []
+    for value in (leg.dialog.target, *leg.dialog.route_set[:1]):
+        try:
+            hosts.append(host_port(bare_uri(value))[0])
+        except SipError:
+            continue
+    return hosts

@@ -81,8 +81,11 @@ class Uri:
 
     @property
     def dialled(self) -> str:
-        """The user part with its escapes resolved, without separators and parameters when it is a number."""
-        user = _PERCENT.sub(lambda found: chr(int(found[1], 16)), self.user)
+        """The user part with its escapes resolved, without separators and parameters when it is a number.
+
+        Escaped controls stay as they are: a number goes into header lines, logs and on screens.
+        """
+        user = _PERCENT.sub(_resolved, self.user)
         plain = user.partition(";")[0]
         digits = plain.translate(_SEPARATORS)
         return digits if digits.isascii() and digits.lstrip("+").isdigit() else user
@@ -115,6 +118,16 @@ class Uri:
         if "ext" in folded:
             folded["ext"] = folded["ext"].translate(_SEPARATORS)
         return self.user.translate(_SEPARATORS).lower(), folded
+
+
+def as_user(number: str) -> str:
+    """A number or user name, such as :attr:`Uri.dialled`, escaped to stand in a URI (RFC 3261 section 19.1.2)."""
+    if number.isascii() and number.isalnum():
+        return number
+    return "".join(
+        c if c in _USER else "".join(f"%{b:02X}" for b in c.encode("latin-1" if c < "\u0100" else "utf-8"))
+        for c in number
+    )
 
 
 def host_port(uri: str) -> tuple[str, int | None]:
@@ -159,6 +172,11 @@ _parse_cached = lru_cache(maxsize=4096)(_parse)
 def _parse_headers(text: str) -> Params:
     pairs = (part.partition("=") for part in text.split("&") if part)
     return tuple((name, value if equals else None) for name, equals, value in pairs)
+
+
+def _resolved(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16))
+    return char if " " <= char != "\x7f" else found[0]
 
 
 def _unescaped(text: str, plain: frozenset[str]) -> str:

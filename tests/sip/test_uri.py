@@ -50,7 +50,7 @@ def test_the_parts() -> None:
         ("sip:bob-by@h", "bob-by"),
         ("sip:*21@h", "*21"),
         ("sip:a%40b@h", "a@b"),
-        ("sip:%00@h", "\x00"),
+        ("sip:%00%0d%0a@h", "%00%0d%0a"),
         ("sip:h", ""),
     ],
 )
