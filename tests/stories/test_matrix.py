@@ -1,4 +1,4 @@
-"""The crash matrix: every message of every flow for a kill, every third cell of the other kinds; docs/matrix.md has all."""
+"""The crash matrix: a kill at every message, other failures at every third; docs/matrix.md has all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEP = 3
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
 def test_the_active_server_is_killed_at_every_message(flow: Flow) -> None:
     found = list(matrix.cells([flow], matrix.KINDS[:1]))
-    assert len(found) >= 4 * len(matrix.MOMENTS)
+    assert len(found) >= 16
     assert [one for one in found if one.faults] == []
 
 
