@@ -1,0 +1,174 @@
+"""python -m tests.stories.chaos SEED
+
+A site under random calls, random faults and bad weather, from a seed; then peace. What must hold at each instant is
+in ``rules``, what must have come true in the end is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from random import Random
+from typing import Final
+
+from examples.softphone_call import CALLING, ENDED, INCOMING, TALKING, Call, Policy
+from tests.stories.rules import Rules
+from tests.stories.town import Town
+
+SERVERS: Final = ("m1", "s1")
+NODES: Final = ("m1", "s1", "gw1", "gw2")
+WAR_S: Final = 25.0
+PEACE_S: Final = 25.0
+"""Longer than a takeover, the longest hold of a request and the wait between two tries of a re-INVITE together."""
+
+
+class Chaos:
+    """One run."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.town = Town(seed)
+        self.rules = Rules(self.town)
+        self.hung_up: set[str] = set()
+        """Subjects of the calls that a user ended."""
+        self.dialled: list[Call] = []
+
+    def run(self) -> None:
+        """War, peace, and the end of all calls. Raises ``AssertionError`` for whatever is not as it must be."""
+        town, world, random = self.town, self.town.world, self.random
+        begin = world.now
+        weather = world.wires.weather
+        weather.loss = random.choice((0.0, 0.0, 0.02, 0.1))
+        weather.double = random.choice((0.0, 0.05))
+        weather.late = random.choice((0.0, 0.0, 0.1))
+        town.policy("east", Policy(answer_after=random.choice((0.0, 0.3, 2.0))))
+        for _ in range(random.randrange(2, 9)):
+            world.later(random.uniform(0.0, WAR_S * 0.8), self._dial)
+        for _ in range(random.randrange(2, 13)):
+            world.later(random.uniform(0.0, WAR_S - 3.0), self._fault)
+        for _ in range(random.randrange(4, 24)):
+            world.later(random.uniform(0.5, WAR_S), self._act)
+        world.run(begin + WAR_S + 6.0)
+        self._peace()
+        self._part()
+
+    # -- users -----------------------------------------------------------------------------------------------------
+
+    def _dial(self) -> None:
+        subject = f"call {len(self.dialled) + 1}"
+        self.dialled.append(self.town.call("west", "200", subject=subject, delayed=self.random.random() < 0.2))
+
+    def _act(self) -> None:
+        name = self.random.choice(("west", "east"))
+        calls = [call for call in self.town.line(name).calls.values() if call.state is not ENDED]
+        if not calls:
+            return
+        call = self.random.choice(calls)
+        verb = self.random.choice(("hold", "resume", "info", "info", "reoffer", "bye"))
+        if call.state is CALLING:
+            verb = "cancel"
+        elif call.state is INCOMING:
+            return
+        if verb in ("bye", "cancel"):
+            self.hung_up.add(call.subject)
+        self.town.do(name, verb, call, *(("5",) if verb == "info" else ()))
+
+    # -- faults ----------------------------------------------------------------------------------------------------
+
+    def _fault(self) -> None:
+        random, world = self.random, self.town.world
+        match random.randrange(7):
+            case 0:
+                self._kill(random.choice(SERVERS))
+            case 1:
+                self._stop(random.choice(SERVERS), random.uniform(0.1, 6.0))
+            case 2:
+                self._stop(random.choice(("gw1", "gw2")), random.uniform(0.1, 1.5))
+            case 3:
+                one, other = random.sample(NODES, 2)
+                world.wires.cut(one, other, both=random.random() < 0.5)
+                world.later(random.uniform(0.2, 8.0), world.wires.heal, one, other)
+            case 4:
+                world.wires.reset(random.choice(SERVERS), random.choice(("gw1", "gw2")))
+            case 5:
+                world.jump(random.choice(NODES), random.uniform(0.1, 4.0))
+            case _:
+                self._switch()
+
+    def _kill(self, name: str) -> None:
+        world = self.town.world
+        if world.nodes[name].alive:
+            world.kill(name)
+            world.later(self.random.uniform(0.3, 5.0), world.start, name)
+
+    def _stop(self, name: str, seconds: float) -> None:
+        world = self.town.world
+        node = world.nodes[name]
+        if node.alive and not node.paused:
+            world.pause(name)
+            world.later(seconds, world.resume, name)
+
+    def _switch(self) -> None:
+        for name in self.town.active:
+            server = self.town.server(name)
+            self.town.world.ask(name, lambda now, server=server: server.member.switchover("", now))
+
+    # -- what must have come true ------------------------------------------------------------------------------------
+
+    def _peace(self) -> None:
+        town, world = self.town, self.town.world
+        world.wires.heal()
+        world.wires.weather.loss = world.wires.weather.late = world.wires.weather.double = 0.0
+        for name in NODES:
+            if not world.nodes[name].alive:
+                world.start(name)
+
+        def ruled() -> bool:
+            active = town.active
+            return len(active) == 1 and town.server(active[0]).agents.all_complete
+
+        assert world.run_until(ruled, PEACE_S), f"nobody rules: {town.active}"
+        world.run(world.now + PEACE_S)
+        assert ruled()
+
+    def _part(self) -> None:
+        """Every call whose users did not end it talks at both ends or was never answered; then all hang up."""
+        town, world = self.town, self.town.world
+        answered = 0
+        theirs = {call.subject: call for call in town.line("east").calls.values()}
+        for call in self.dialled:
+            other = theirs.get(call.subject)
+            self._check(call, other)
+            answered += call.answered_at > 0
+            if call.state is not ENDED:
+                town.do("west", "hang_up", call)
+        world.run(world.now + 45.0)
+        for name in ("west", "east"):
+            left = [call for call in town.line(name).calls.values() if call.state is not ENDED]
+            assert not left, f"{name} still has {left}"
+        for name in NODES:
+            assert not world.nodes[name].core.calls, f"{name} still has {world.nodes[name].core.calls}"
+        ids = [record.id for record in town.cdrs]
+        assert len(ids) == len(set(ids))
+        assert len(ids) <= len(self.dialled), f"{len(ids)} records of {len(self.dialled)} calls"
+        known = sum(record.answered is not None for record in town.cdrs)
+        assert known >= answered, f"{known} records of {answered} answered calls"
+
+    def _check(self, call: Call, other: Call | None) -> None:
+        if call.answered_at and call.subject not in self.hung_up:
+            assert call.state is TALKING, f"{call.subject} was answered, nobody hung up, and it is {call.state}"
+            assert other is not None and other.state is TALKING, f"{call.subject} has lost its other side"
+
+
+def main() -> int:
+    """Run one seed and show it."""
+    chaos = Chaos(int(sys.argv[1]))
+    try:
+        chaos.run()
+    finally:
+        print(chaos.town.world.ladder(3000, calls_only=True))
+        print("\n".join(chaos.town.said))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
