@@ -16,7 +16,7 @@ from sip.bridge import DEVICE_HOP, crossing, passable_tag
 from sip.dialog import DialogState, called_by
 from sip.digest import Authorization, Refusal
 from sip.message import Request, Response
-from sip.session import Leg
+from sip.session import MAX_EARLY, Leg
 from sip.transaction import ClientTransaction, ServerTransaction
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Branch:
 class Outgoing(Dialogs):
     """The device is called."""
 
-    __slots__ = ("best", "branches", "invite", "spare")
+    __slots__ = ("best", "branches", "invite", "spare", "tags")
 
     direction = "out"
 
@@ -56,6 +56,8 @@ class Outgoing(Dialogs):
         self.invite: Received | None = None
         """The INVITE that opened the call, until it is answered."""
         self.best: Response | None = None
+        self.tags: tuple[str, ...] = ()
+        """The early dialogs that the device's side made; a device cannot make them without end."""
 
     def begin(
         self, transaction: ServerTransaction, request: Request, received: Received, targets: list[Target], now: float
@@ -141,6 +143,10 @@ class Outgoing(Dialogs):
             self.ringing_at = now
             self.phase = RINGING
         tag = passable_tag(response.to_tag)
+        if tag not in self.tags:
+            if len(self.tags) >= MAX_EARLY:
+                return
+            self.tags = (*self.tags, tag)
         body = self.description.to_server(response) if response.body else b""
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)

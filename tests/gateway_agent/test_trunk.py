@@ -262,3 +262,14 @@ def test_a_tcp_peer(gone: str) -> None:
         bed.run(33)
     bed.m1.take(408)
     assert not bed.core.calls
+
+
+def test_a_device_cannot_make_early_dialogs_without_end() -> None:
+    bed = Bed()
+    bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
+    bed.m1.take(100)
+    invite = bed.take("INVITE")
+    for index in range(40):
+        bed.reply(invite, 183, tag=f"t{index}")
+    assert len(bed.m1.inbox) == 16
+    assert len(bed.core.stack.legs) < 25
