@@ -44,7 +44,7 @@ class Sipp:
         self._began_at = time.monotonic()
         arguments = [
             "sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", host, "-p", port, "-mi", host,
-            "-ci", host, "-cp", "8888", "-m", str(calls), "-t", transport, "-nostdin", "-s", number,
+            "-ci", host, "-m", str(calls), "-t", transport, "-nostdin", "-s", number,
             "-trace_msg", "-message_file", str(self.messages), "-trace_stat", "-stf", str(self._stats), "-fd", "1",
             "-trace_err", "-error_file", str(self._errors), "-timeout", str(int(seconds)), "-timeout_error",
         ]  # fmt: skip

@@ -28,10 +28,10 @@ class Flow(NamedTuple):
 
 
 FLOWS = (
-    Flow("early", 92, 12, 31),
-    Flow("hold", 92, 12, 32),
-    Flow("held", 92, 12, 33),
-    Flow("cancel", 24, 3, 34),
+    Flow("early", 110, 12, 31),
+    Flow("hold", 110, 12, 32),
+    Flow("held", 110, 12, 33),
+    Flow("cancel", 27, 3, 34),
 )
 PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
 
@@ -152,7 +152,13 @@ class Traffic:
 
     def wait_until_busy(self, calls: int = 200) -> None:
         """Until so many calls stand at the main."""
-        until(lambda: self.site.calls("m1") >= calls, 30, f"{calls} calls do not stand", every=0.1)
+
+        def busy() -> bool:
+            for sipp in (*self.callers, *self.callees):
+                assert sipp.running, sipp.complaints()
+            return self.site.calls("m1") >= calls
+
+        until(busy, 30, f"{calls} calls do not stand", every=0.1)
 
     @property
     def arriving(self) -> int:
