@@ -31,6 +31,7 @@ from sip.digest import DigestServer
 from sip.events import Ask
 from sip.message import Message, Request, Response
 from sip.rim import Action, Address, Flow, Resolve, Store
+from sip.seldom import Seldom
 from sip.session import Leg
 from sip.stack import Stack
 from sip.targets import Target
@@ -95,6 +96,9 @@ class Core:
         self.links = Links(self, kept, now)
         self.handover = Handover(self)
         self.devices = Devices(self)
+        self.stack.expected = self.devices.expected
+        self.seldom = Seldom()
+        """Says what strangers cause."""
         self.arrivals = Arrivals(self)
         self.memory = Memory(self.stack.timers.lifetime)
         self.digest = DigestServer(site.realm, secret, self._password)
@@ -367,7 +371,7 @@ class Core:
         status = 503 if self.draining else 200
         lines = (ALLOW, "Accept: application/sdp", "Supported: timer")
         more = ("Retry-After: 60",) if self.draining else ()
-        self.stack.reply(transaction, status, now, lines=(*lines, *more), tag=self.stack.token())
+        self.stack.turn_away(transaction, status, (*lines, *more))
 
     def drain(self, now: float) -> None:
         """Refuse new calls until the last one has ended."""

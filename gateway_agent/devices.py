@@ -7,12 +7,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent import numbers
+from gateway_agent.call import Call
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.refresh import asked_by, supports
 from heartbeat.site import Line as Settings
 from sip.bridge import ALLOW, unsupported
+from sip.dialog import bare_uri
 from sip.endpoint import is_numeric
 from sip.errors import SipError
 from sip.headers import NameAddr, bracketed
@@ -20,6 +22,7 @@ from sip.message import Request
 from sip.peers import PeerIndex
 from sip.rim import Address, Flow, Open
 from sip.session import Leg
+from sip.stack import InDialog
 from sip.transaction import ServerTransaction
 from sip.uri import Uri, host_port
 
@@ -124,6 +127,8 @@ class Devices:
             host, port = host_port(leg.dialog.target)
         except SipError:
             return
+        if isinstance(leg.owner, Call) and leg.owner.line.kind == "phone" and host != flow.remote[0]:
+            return  # a phone that could name any host would have us connect to it
         leg.flow = self.flow_to("tcp", (host, port or 5060)) or flow
 
     def advertise(self, line: Line, flow: Flow) -> None:
@@ -161,9 +166,24 @@ class Devices:
         elif method == "OPTIONS":
             core.answer_options(transaction, now)
         elif request.to_tag:
-            stack.reply(transaction, 481, now)
+            stack.turn_away(transaction, 481)
         else:
-            stack.reply(transaction, 405 if method in _KNOWN else 501, now, lines=(ALLOW,), tag=stack.token())
+            stack.turn_away(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
+
+    def expected(self, leg: InDialog, flow: Flow) -> bool:
+        """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
+        a device from an address of its line, or one that it named itself."""
+        core = self.core
+        if flow in core.stack.kept:
+            return True
+        if not isinstance(leg, Leg) or leg.flow in core.stack.kept or not isinstance(leg.owner, Call):
+            return False
+        line = leg.owner.line
+        if leg is leg.owner.server:
+            return False
+        if line is self._trunk_of(flow) or line.name in core.phones.get(flow, ()):
+            return True
+        return line.kind == "trunk" and flow.remote[0] in hosts_of(leg)
 
     def _register(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         core = self.core
@@ -179,10 +199,9 @@ class Devices:
         core.counters["strangers"] += 1
         verdict = core.digest.check(request, now)
         if verdict.accepted:
-            core.stack.reply(transaction, 403, now, tag=core.stack.token())
+            core.stack.turn_away(transaction, 403)
         else:
-            lines = core.digest.challenge(now, stale=verdict.stale)
-            core.stack.reply(transaction, 401, now, lines=lines, tag=core.stack.token())
+            core.stack.turn_away(transaction, 401, core.digest.challenge(now, stale=verdict.stale))
 
     def _invited(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         core, stack = self.core, self.core.stack
@@ -190,33 +209,33 @@ class Devices:
         if line is None:
             return
         if missing := unsupported(request):
-            self._refuse(transaction, 420, now, (f"Unsupported: {', '.join(missing)}",))
+            stack.turn_away(transaction, 420, (f"Unsupported: {', '.join(missing)}",))
             return
         timer = line.settings.session_timer
         asked = asked_by(request)
         least = timer.min_se if timer is not None else 90
         if asked is not None and asked.seconds < least and supports(request):
-            self._refuse(transaction, 422, now, (f"Min-SE: {least}",))
+            stack.turn_away(transaction, 422, (f"Min-SE: {least}",))
             return
         if core.draining or not core.may_hold():
-            self._refuse(transaction, 503, now, ("Retry-After: 60",))
+            stack.turn_away(transaction, 503, ("Retry-After: 60",))
             return
         try:
             told = numbers.from_device(line.settings, request, core.site.realm)
         except SipError as error:
-            self._refuse(transaction, 484 if line.kind == "phone" else 404, now, ())
-            logger.info("a call of %s is refused: %s", line.name, error)
+            stack.turn_away(transaction, 484 if line.kind == "phone" else 404)
+            core.seldom.info(logger, now, "a call of %s is refused: %s", line.name, error)
             return
         channel = line.take(now)
         if isinstance(channel, Busy):
             core.counters["no channel"] += 1
-            self._refuse(transaction, 503 if channel.status == 480 else channel.status, now, ("Retry-After: 5",))
+            self._refuse(transaction, 503 if channel.status == 480 else channel.status, now)
             return
         call = Incoming(core, line, channel, told.called, now)
         if fault := call.description.reserve():
-            logger.warning("a call of %s is refused: %s", line.name, fault)
+            self.core.seldom.warning(logger, now, "a call of %s is refused: %s", line.name, fault)
             line.give(channel, now)
-            self._refuse(transaction, 503, now, ("Retry-After: 5",))
+            self._refuse(transaction, 503, now)
             return
         self.advertise(line, transaction.flow)
         call.begin(transaction, request, told, now)
@@ -232,18 +251,17 @@ class Devices:
         names = core.phones.get(source) or core.phones.get(transaction.flow)
         if not names:
             core.counters["strangers"] += 1
-            logger.info("a call from %s:%s is refused: nobody's address", *source.remote)
-            self._turn_away(transaction, request, 403, ())
+            core.seldom.info(logger, now, "a call from %s:%s is refused: nobody's address", *source.remote)
+            core.stack.turn_away(transaction, 403)
             return None
         verdict = core.digest.check(request, now, proxy=True)
         if not verdict.accepted:
-            lines = tuple(core.digest.challenge(now, proxy=True, stale=verdict.stale))
-            self._turn_away(transaction, request, 407, lines)
+            core.stack.turn_away(transaction, 407, core.digest.challenge(now, proxy=True, stale=verdict.stale))
             return None
         phone = self._users.get(verdict.username)
         if phone is None or phone.name not in names:
             core.counters["strangers"] += 1
-            self._refuse(transaction, 403, now, ())
+            core.stack.turn_away(transaction, 403)
             return None
         return phone
 
@@ -264,17 +282,21 @@ class Devices:
             self._known[source] = name
         return lines.get(name)
 
-    def _turn_away(
-        self, transaction: ServerTransaction, request: Request, status: int, lines: tuple[str, ...]
-    ) -> None:
-        """Refuse without keeping anything (RFC 3261 section 8.2.7): whoever is not proved could be anybody."""
+    def _refuse(self, transaction: ServerTransaction, status: int, now: float) -> None:
+        """Refuse for now; a repeat is refused too, though a channel may be free by then."""
         stack = self.core.stack
-        transaction.generation += 1
-        stack.forget(transaction)
-        stack.refuse(request, transaction.flow, status, lines=lines)
+        stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=stack.token())
 
-    def _refuse(self, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...]) -> None:
-        self.core.stack.reply(transaction, status, now, lines=lines, tag=self.core.stack.token())
+
+def hosts_of(leg: Leg) -> list[str]:
+    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
+    hosts = []
+    for value in (leg.dialog.target, *leg.dialog.route_set[:1]):
+        try:
+            hosts.append(host_port(bare_uri(value))[0])
+        except SipError:
+            continue
+    return hosts
 
 
 def _place(host: str, port: int) -> str:

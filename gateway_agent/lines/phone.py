@@ -29,6 +29,7 @@ class Phone(Line):
         self.behind_nat = True
         self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
         self.generation = 0
+        self._due_at = 0.0
 
     def _is_mine(self, uri: Uri) -> str | None:
         return self.name if uri.dialled == self.settings.aor_user else None
@@ -65,6 +66,9 @@ class Phone(Line):
         before = self.in_service
         outcome = self._registrar.register(request, transaction.flow, now)
         reply = outcome.reply
+        if not outcome.changes:
+            self.core.stack.turn_away(transaction, reply.status, reply.lines)
+            return
         self.core.stack.reply(transaction, reply.status, now, lines=reply.lines, tag=self.core.stack.token())
         self._changed(outcome.changes, before, now)
 
@@ -103,9 +107,10 @@ class Phone(Line):
                 phones[flow].discard(self.name)
                 if not phones[flow]:
                     del phones[flow]
-        self.generation += 1
         at = self._registrar.get_timer()
-        if at is not None:
+        if at is not None and (self._due_at <= now or at < self._due_at):  # a later one is set when this one fires
+            self._due_at = at
+            self.generation += 1
             self.core.stack.deadlines.set(at, self, "phone")
         if changes and any(change.kind != REFRESHED for change in changes):
             self.core.line_changed(self, changes[-1].because, now, before != self.in_service)

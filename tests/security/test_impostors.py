@@ -1,4 +1,4 @@
-"""Who says that he is somebody else: by a forged Via, a guessed branch, a known dialog, a number with line ends in it."""
+"""Who says that he is somebody else: by a forged Via, a guessed branch, a known dialog, a number with line ends."""
 
 from __future__ import annotations
 

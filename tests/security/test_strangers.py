@@ -1,0 +1,122 @@
+"""What strangers make grow: nothing. And what they make us say in the log: little."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from sip.rim import Flow
+from sip.seldom import Seldom
+from tests.b2bua.fake import Bench
+from tests.b2bua.fake import site_of as server_site
+from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
+from tests.security.test_impostors import LOCAL, SITE, STRANGER
+from tests.sip.pair import End
+
+ODD = Flow("udp", LISTEN, ("127.0.0.66", 5060))
+METHODS = "OPTIONS REGISTER INVITE BYE CANCEL INFO MESSAGE SUBSCRIBE NOTIFY PUBLISH UPDATE PRACK REFER FOO".split()
+
+
+def asked(method: str, index: int, more: str = "", tag: str = "") -> bytes:
+    return (
+        f"{method} sip:alice@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.66:5060;branch=z9hG4bKs{index};rport\r\n"
+        f"From: <sip:a@x>;tag=f\r\nTo: <sip:alice@paris>{tag}\r\nCall-ID: s{index}\r\nCSeq: 1 {method}\r\n"
+        f"Contact: <sip:a@127.0.0.66>\r\nMax-Forwards: 70\r\n{more}Content-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def register(bed: Bed, flow: Flow = ALICE) -> None:
+    """Alice registers with her password."""
+    from random import Random
+
+    from sip.digest import Authorization, DigestClient
+
+    client = DigestClient("alice", "secret", Random(1))
+    uri = "sip:paris"
+    bed.request("REGISTER", uri, flow=flow, recipient="<sip:alice@paris>", sender="<sip:alice@paris>", call_id="r")
+    answer = client.answer(bed.take(401, flow), "REGISTER", uri)
+    assert isinstance(answer, Authorization)
+    lines = [answer.line, "Expires: 3600"]
+    bed.request(
+        "REGISTER",
+        uri,
+        lines,
+        flow=flow,
+        recipient="<sip:alice@paris>",
+        sender="<sip:alice@paris>",
+        call_id="r",
+        cseq=2,
+    )
+    bed.take(200, flow)
+
+
+@pytest.mark.parametrize("tag", ["", ";tag=no"])
+def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
+    bed = Bed()
+    register(bed)
+    bed.run(40)
+    stack = bed.core.stack
+    before = (len(stack.servers), len(stack.legs), len(stack.deadlines))
+    for index, method in enumerate(METHODS * 20):
+        bed.say(asked(method, index, tag=tag), ODD)
+    assert (len(stack.servers), len(stack.legs), len(stack.deadlines)) == before
+    assert len(bed.inbox[ODD]) == 20 * len(METHODS)
+
+
+@pytest.mark.parametrize("tag", ["", ";tag=no"])
+def test_no_request_of_a_stranger_leaves_anything_at_a_server(tag: str) -> None:
+    bench = Bench(server_site(SITE)).serve()
+    before = bench.stack_sizes
+    for index, method in enumerate(METHODS * 20):
+        bench.core.receive(asked(method, index, tag=tag), STRANGER, bench.now)
+    bench.pump()
+    assert {**bench.stack_sizes, "deadlines": 0} == {**before, "deadlines": 0}
+    assert len(bench.stray) == 20 * len(METHODS)
+
+
+def test_beyond_the_bound_only_known_dialogs_are_served() -> None:
+    end = End("b", 5002)
+    end.stack.most_servers = 3
+    for index in range(6):
+        end.stack.receive(asked("MESSAGE", index), Flow("udp", end.local, ("127.0.0.66", 5060)), 0.0)
+    assert len(end.stack.servers) == 3 and end.stack.counters["overload"] == 3
+    assert sum(b" 503 " in action.data for action in end.stack.to_do()) == 3  # type: ignore[union-attr]
+
+
+def test_the_log_of_strangers_is_short(caplog: pytest.LogCaptureFixture) -> None:
+    bed = Bed()
+    with caplog.at_level(logging.INFO):
+        for index in range(500):
+            bed.request("INVITE", flow=ODD, body=SDP, call_id=f"x{index}")
+    assert len(caplog.records) < 30
+
+
+def test_lines_left_out_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    seldom, logger = Seldom(), logging.getLogger("seldom")
+    with caplog.at_level(logging.INFO):
+        for _ in range(30):
+            seldom.info(logger, 5.0, "%s", "no")
+        seldom.warning(logger, 7.0, "%s", "no")
+    assert len(caplog.records) == 21 and caplog.messages[-1] == "no (10 more lines like it were left out)"
+
+
+def test_a_broken_stream_of_a_stranger_is_forgotten() -> None:
+    bed = Bed()
+    known = len(bed.core.stack.sent_by)
+    for index in range(5):
+        flow = Flow("tcp", f"{LISTEN}#{index}", ("127.0.0.66", 40000 + index))
+        bed.core.flow_changed(flow, "open", bed.now)
+        bed.say(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: no\r\n\r\n", flow)
+        assert any(action == flow for action in bed.closed)
+        bed.core.flow_changed(flow, "lost", bed.now)  # what a transport says of a Close that wants to be told
+    assert len(bed.core.stack.sent_by) == known
+
+
+def test_what_follows_a_fault_in_a_stream_is_not_read() -> None:
+    end = End("b", 5002, "tcp")
+    flow = Flow("tcp", "x#1", ("127.0.0.66", 4000))
+    end.stack.guarded.add(flow)
+    end.stack.receive(asked("OPTIONS", 1) + b"X: y\r\n\r\n" + asked("OPTIONS", 2), flow, 0.0)
+    assert end.heard == ["asked to admit"]
+    assert LOCAL
