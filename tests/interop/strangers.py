@@ -46,6 +46,12 @@ def statuses(data: bytes) -> list[int]:
     return [int(piece[:3]) for piece in data.split(b"SIP/2.0 ")[1:] if piece[:3].isdigit()]
 
 
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    poll = select.poll()  # select() knows only the first 1024 descriptors
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(1000 * seconds))
+
+
 class Udp:
     """One UDP socket on a loopback address."""
 
@@ -69,7 +75,7 @@ class Udp:
 
     def receive(self, seconds: float) -> bytes:
         """The next datagram; ``b""`` when none comes."""
-        if not select.select([self._socket], [], [], seconds)[0]:
+        if not _readable(self._socket, seconds):
             return b""
         return self._socket.recv(65535)
 
@@ -129,7 +135,7 @@ class Tcp:
         """What comes until so many responses, the end of the stream or the time is there."""
         found, end = b"", time.monotonic() + seconds
         while len(statuses(found)) < wanted and (left := end - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
+            if not _readable(self._socket, left):
                 break
             try:
                 data = self._socket.recv(65536)
@@ -144,7 +150,7 @@ class Tcp:
         """Whether the other side closes within this time."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
+            if not _readable(self._socket, left):
                 return False
             try:
                 if not self._socket.recv(65536):

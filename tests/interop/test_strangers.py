@@ -6,8 +6,10 @@ The site is that of ``test_bad_messages``.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -194,3 +196,18 @@ def test_a_flood_from_strangers_is_refused_and_leaves_no_memory(scene: Scene) ->
     after = scene.rss()
     grown = {name: after[name] - before[name] for name in before}
     assert max(grown.values()) < FLAT, grown
+
+
+def test_a_stranger_with_many_connections_keeps_nobody_out(scene: Scene) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    for door in scene.tcp_doors():
+        with ExitStack() as held:
+            many = [held.enter_context(Tcp(scene.stranger, door)) for _ in range(1200)]
+            closed = sum(tcp.closed(0.001) for tcp in many)
+            assert closed >= 100, f"{door}: 1200 connections of one address, {closed} of them closed"
+            with Tcp(scene.peer, door) as tcp:
+                tcp.send(request("OPTIONS", f"sip:{door[0]}", tcp.via, transport="TCP"))
+                assert statuses(tcp.receive(3)) in ([200], [403]), f"{door}: nobody else gets in"
+            if door == scene.agent:
+                scene.all_is_well()
