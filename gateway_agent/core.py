@@ -31,7 +31,6 @@ from sip.digest import DigestServer
 from sip.events import Ask
 from sip.message import Message, Request, Response
 from sip.rim import Action, Address, Flow, Resolve, Store
-from sip.seldom import Seldom
 from sip.session import Leg
 from sip.stack import Stack
 from sip.targets import Target
@@ -97,8 +96,7 @@ class Core:
         self.handover = Handover(self)
         self.devices = Devices(self)
         self.stack.expected = self.devices.expected
-        self.seldom = Seldom()
-        """Says what strangers cause."""
+        self.seldom = self.stack.seldom
         self.arrivals = Arrivals(self)
         self.memory = Memory(self.stack.timers.lifetime)
         self.digest = DigestServer(site.realm, secret, self._password)

@@ -36,12 +36,14 @@ class Fault:
 class Framer:
     """One direction of one stream. Its work is linear in the bytes fed, however they are cut."""
 
-    __slots__ = ("_buffer", "_max_body", "_max_head", "_need", "_scanned", "fault")
+    __slots__ = ("_buffer", "_max_head", "_need", "_scanned", "fault", "max_body", "since")
 
     def __init__(self, max_head: int = MAX_HEAD, max_body: int = MAX_BODY) -> None:
         """Limits in bytes: of a start line with its headers, and of a body."""
         self._max_head = max_head
-        self._max_body = max_body
+        self.max_body = max_body
+        self.since = 0.0
+        """For the owner's use: when the message began that is not whole yet."""
         self._buffer = bytearray()
         self._need = 0  # bytes that the first message in the buffer will have; 0: its head is not whole
         self._scanned = 0  # the buffer has no end of a head before here
@@ -134,8 +136,8 @@ class Framer:
         if not value.isdigit():
             return Fault(f"Content-Length is no number: {value[:32]!r}", 400, data[at : end + 4])
         length = int(value[:12])
-        if length > self._max_body:
-            return Fault(f"a body of {length} bytes, more than {self._max_body}", 413, data[at : end + 4])
+        if length > self.max_body:
+            return Fault(f"a body of {length} bytes, more than {self.max_body}", 413, data[at : end + 4])
         return length
 
     def _fail(self, reason: str, status: int, head: bytes) -> None:

@@ -50,6 +50,8 @@ class Close(NamedTuple):
     """Close a stream, after what waits on it was written."""
 
     flow: Flow
+    told: bool = False
+    """Whether ``flow_changed`` is to say ``lost`` when it is closed; else the core has let go of it already."""
 
 
 class Resolve(NamedTuple):

@@ -13,10 +13,12 @@ from typing import Any, Final, Protocol
 
 from sip.dialog import dialog_key
 from sip.errors import Malformed, SipError, Unanswerable
-from sip.framing import PING, Framer
+from sip.framing import MAX_BODY, PING, Framer
 from sip.headers import Via, same_address, stamp_received
 from sip.message import Message, Request, Response, head_of, parse, validate
+from sip.reasons import REASONS as REASONS
 from sip.rim import Action, Close, Flow, Send
+from sip.seldom import Seldom
 from sip.timers import Deadlines, Timers
 from sip.transaction import (
     ACK,
@@ -33,49 +35,12 @@ logger = logging.getLogger(__name__)
 
 MOST_SERVERS: Final = 200_000
 """Server transactions at once; beyond, requests outside dialogs get 503 without one."""
+MOST_BODY: Final = 64 * 1024
+"""Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
+MOST_HALF_READ: Final = 64 * 1024 * 1024
+"""Bytes of messages on streams that are not whole yet; beyond, those that keep us waiting longest are closed."""
 MAGIC: Final = "z9hG4bK"
 """RFC 3261 section 8.1.1.7."""
-
-REASONS: Final = {
-    100: "Trying",
-    180: "Ringing",
-    181: "Call Is Being Forwarded",
-    182: "Queued",
-    183: "Session Progress",
-    200: "OK",
-    202: "Accepted",
-    302: "Moved Temporarily",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    407: "Proxy Authentication Required",
-    408: "Request Timeout",
-    413: "Request Entity Too Large",
-    415: "Unsupported Media Type",
-    420: "Bad Extension",
-    422: "Session Interval Too Small",
-    423: "Interval Too Brief",
-    480: "Temporarily Unavailable",
-    481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    483: "Too Many Hops",
-    484: "Address Incomplete",
-    486: "Busy Here",
-    487: "Request Terminated",
-    488: "Not Acceptable Here",
-    489: "Bad Event",
-    491: "Request Pending",
-    500: "Server Internal Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Server Time-out",
-    505: "Version Not Supported",
-    600: "Busy Everywhere",
-    603: "Decline",
-}
 
 
 class Core(Protocol):
@@ -133,7 +98,10 @@ class Stack:
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self._out: list[Action] = []
+        self.seldom = Seldom()
+        """Says what strangers cause."""
         self._framers: dict[Flow, Framer] = {}
+        self._half_read = 0
         self._secret = secret[:32]
         self._serial = 0
         self._marks: list[str] = []
@@ -149,27 +117,59 @@ class Stack:
             return
         framer = self._framers.get(flow)
         if framer is None:
-            framer = self._framers[flow] = Framer()
-        for message in framer.feed(data):
+            framer = self._framers[flow] = Framer(max_body=MOST_BODY)
+        if framer.max_body < MAX_BODY and flow in self.kept:
+            framer.max_body = MAX_BODY
+        before = framer.waiting
+        messages = framer.feed(data)
+        if (waiting := framer.waiting) != before:
+            self._half_read += waiting - before
+            framer.since = framer.since if before else now
+            if self._half_read > MOST_HALF_READ:
+                self._make_room()
+        failure: Exception | None = None
+        for message in messages:
             if message == PING:
                 self._out.append(Send(flow, b"\r\n"))  # RFC 5626 section 4.4.1
-            else:
+                continue
+            try:
                 self.receive_message(message, flow, now)
-        if framer.fault is not None:
-            self.counters["framing"] += 1
-            logger.info("closing %s: %s", flow.remote, framer.fault.reason)
-            self.close(flow)
+            except Exception as error:  # the messages behind it are of other calls
+                failure = error
+            if flow not in self._framers:
+                break  # closed on account of this message
+        else:
+            if framer.fault is not None:
+                self.counters["framing"] += 1
+                self.seldom.info(logger, now, "closing %s: %s", flow.remote, framer.fault.reason)
+                self.close(flow)
+        if failure is not None:
+            raise failure
 
     def close(self, flow: Flow) -> None:
         """Give up a stream."""
-        self._framers.pop(flow, None)
-        self._out.append(Close(flow))
+        self._forget_half(flow)
+        self._out.append(Close(flow, True))
 
     def flow_lost(self, flow: Flow) -> None:
         """Forget what a stream left half-read."""
-        self._framers.pop(flow, None)
+        self._forget_half(flow)
         self.guarded.discard(flow)
         self.kept.discard(flow)
+
+    def _forget_half(self, flow: Flow) -> None:
+        framer = self._framers.pop(flow, None)
+        if framer is not None:
+            self._half_read -= framer.waiting
+
+    def _make_room(self) -> None:
+        half = [(framer.since, flow) for flow, framer in self._framers.items() if framer.waiting]
+        for _, flow in sorted(half):
+            if self._half_read <= MOST_HALF_READ // 2:
+                break
+            if flow not in self.kept:
+                self.counters["half-read"] += 1
+                self.close(flow)
 
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)

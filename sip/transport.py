@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from sip.stream import CLOSING, CONNECTING, Stream, tune
 logger = logging.getLogger(__name__)
 
 TICK: Final = 1.0  # seconds between two looks at the age of connections
+RESERVED: Final = 512
+"""Descriptors that accepted streams leave for connections of ours and for files: votes, call records."""
 _ACCEPTS: Final = 16  # connections taken at one wake-up
 _BACKLOG: Final = 1024
 
@@ -33,7 +36,7 @@ class Limits:
     """What strangers may cost. Bytes, seconds and counts."""
 
     connections: int = 8192
-    """Streams in all."""
+    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides."""
     connections_of_one: int = 1024
     """Accepted streams of one remote host."""
     waiting: int = 32 * 1024 * 1024
@@ -82,6 +85,9 @@ class Transport:
         self._of_host: Counter[str] = Counter()
         self._dirty: list[Stream] = []
         self._accepted = 0
+        self._taken = 0
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_taken = min(self.limits.connections, max(descriptors - RESERVED, descriptors // 2))
         self._sweeping: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -145,12 +151,20 @@ class Transport:
             self.counters.unknown_flows += 1
             return
         size = len(action.data)
-        if stream.waiting + size > self.limits.waiting or self.waiting + size > self.limits.waiting_in_all:
+        if stream.waiting + size > self.limits.waiting:
             self._loop.call_soon(stream.abort, "it reads too slowly: too much waits for it")
             return
+        if self.waiting + size > self.limits.waiting_in_all:
+            self._loop.call_soon(self._make_room)
         if not stream.waiting:
             self._dirty.append(stream)
         stream.send(action.data, action.urgent)
+
+    def _make_room(self) -> None:
+        """Too much waits on all streams: not who is spoken to just now pays for it, but the slowest reader."""
+        while self.waiting > self.limits.waiting_in_all:
+            slowest = max(self._streams.values(), key=lambda stream: stream.waiting)
+            slowest.abort("it reads too slowly: too much waits on all streams, and most of it here")
 
     def connect(self, action: Open) -> None:
         """Begin to connect; `flow_changed` follows in any case. What is sent meanwhile waits.
@@ -169,10 +183,11 @@ class Transport:
             self._loop.call_soon(self._report_lost, flow)
 
     def disconnect(self, action: Close) -> None:
-        """Close a stream after what waits was written. The core has let go of it: nothing is reported."""
+        """Close a stream after what waits was written. Unless it wants to be told, the core has let go of it."""
         stream = self._streams.get(action.flow)
         if stream is not None:
-            self._ours.add(action.flow)
+            if not action.told:
+                self._ours.add(action.flow)
             stream.close()
 
     def flush(self) -> None:
@@ -197,6 +212,7 @@ class Transport:
         flow = stream.flow
         del self._streams[flow]
         if stream.accepted:
+            self._taken -= 1
             self._of_host[flow.remote[0]] -= 1
             if not self._of_host[flow.remote[0]]:
                 del self._of_host[flow.remote[0]]
@@ -245,7 +261,7 @@ class Transport:
                 return
             host = source[0]
             limits = self.limits
-            if len(self._streams) >= limits.connections or self._of_host[host] >= limits.connections_of_one:
+            if self._taken >= self._most_taken or self._of_host[host] >= limits.connections_of_one:
                 self.counters.connections_refused += 1
                 sock.close()
                 continue
@@ -254,6 +270,7 @@ class Transport:
             self._accepted += 1
             flow = Flow("tcp", f"{local}#{self._accepted}", (host, source[1]))
             self._of_host[host] += 1
+            self._taken += 1
             stream = self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=True)
             self.stream_opened(stream)
 
@@ -266,7 +283,7 @@ class Transport:
         host, port = flow.remote
         if not is_numeric(host):
             return "a host must be numeric here"
-        if len(self._streams) >= self.limits.connections:
+        if len(self._streams) - self._taken >= self.limits.connections:
             return "too many connections"
         try:
             sock = socket.socket(family_of(host), socket.SOCK_STREAM)

@@ -125,7 +125,7 @@ def test_a_stream_that_cannot_be_read_is_closed() -> None:
     end = Pair("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
     end.stack.receive(message(more="Content-Length: zz\r\n") * 2, flow, 0.0)
-    assert Close(flow) in end.stack.to_do() and end.stack.counters["framing"] == 1
+    assert Close(flow, True) in end.stack.to_do() and end.stack.counters["framing"] == 1
 
 
 def test_answers_go_over_the_connection_on_which_the_request_came_again() -> None:
