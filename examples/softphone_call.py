@@ -16,7 +16,7 @@ from sip.sdp import Direction, direction, endpoints
 from sip.session import Leg
 
 if TYPE_CHECKING:
-    from examples.softphone_core import Softphone
+    from examples.softphone_calls import Calls
 
 # States of a call.
 CALLING: Final = "calling"
@@ -134,7 +134,7 @@ class Call:
         "wanted",
     )
 
-    def __init__(self, phone: Softphone, line: Line, leg: Leg, outgoing: bool, now: float) -> None:
+    def __init__(self, phone: Calls, line: Line, leg: Leg, outgoing: bool, now: float) -> None:
         self.phone = phone
         self.line = line
         self.leg = leg

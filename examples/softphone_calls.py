@@ -1,0 +1,411 @@
+"""What a softphone does with calls: by verbs, by policy, and by what the other side says (RFC 3261, RFC 3264)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from examples.softphone_call import (
+    ANSWER,
+    ANSWERED,
+    CALLING,
+    CHANGE,
+    DELAYED,
+    ENDED,
+    FORGET,
+    HANG_UP,
+    INCOMING,
+    OFFERED,
+    RING,
+    TALKING,
+    Call,
+    Event,
+    Line,
+    word_of,
+)
+from sip.dialog import called_by
+from sip.digest import Refusal
+from sip.errors import SipError
+from sip.message import Request, Response
+from sip.rim import Address
+from sip.sdp import Direction, continued, direction
+from sip.session import Leg
+from sip.stack import Stack
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.uri import host_port
+
+SDP_TYPE: Final = "Content-Type: application/sdp"
+ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, INFO, OPTIONS"
+
+
+class Calls:
+    """The owner of all legs of a phone."""
+
+    stack: Stack
+
+    def __init__(self, random: Random, place: Callable[[Line], Address]) -> None:
+        self.random = random
+        self.place = place
+        """Where a new call of a line wants its RTP."""
+        self.counters: Counter[str] = Counter()
+        """What should not happen: stray messages, timeouts, merged requests."""
+        self._events: deque[Event] = deque()
+        self._calls: dict[str, Call] = {}
+        self._words: dict[str, str] = {}
+
+    # -- what a user does -----------------------------------------------------------------------------------------
+
+    def ring(self, call: Call, now: float, early: bool = False) -> None:
+        """180, or 183 with a description."""
+        invite = call.leg.invite
+        if invite is None or call.state is not INCOMING:
+            return
+        if early and call.received_sdp:
+            call.early_media = True
+            self._answer_offer(call)
+            call.leg.reply(invite, 183, now, lines=(SDP_TYPE,), body=call.sent_sdp)
+        else:
+            call.leg.reply(invite, 180, now)
+
+    def answer(self, call: Call, now: float) -> None:
+        """200 with our answer, or with an offer when the INVITE had none."""
+        invite = call.leg.invite
+        if invite is None or call.state is not INCOMING:
+            return
+        self._answer_offer(call)
+        call.state = TALKING
+        call.status = 200
+        call.answered_at = now
+        call.leg.reply(invite, 200, now, lines=(ALLOW, SDP_TYPE), body=call.sent_sdp)
+        self._plan_end(call, now)
+
+    def reject(self, call: Call, status: int, now: float) -> None:
+        """Refuse an incoming call."""
+        invite = call.leg.invite
+        if invite is not None and call.state is INCOMING:
+            call.status = status
+            call.leg.reply(invite, status, now)
+            self._end(call, now)
+            self.tell("refused", call.line, call, str(status), now)
+
+    def cancel(self, call: Call, now: float) -> None:
+        """Give up a call that was not answered yet."""
+        if call.state is CALLING:
+            call.leg.cancel(now)
+
+    def hold(self, call: Call, now: float) -> None:
+        """Re-INVITE with ``a=sendonly``."""
+        self._change(call, True, now)
+
+    def resume(self, call: Call, now: float) -> None:
+        """Re-INVITE with ``a=sendrecv``."""
+        self._change(call, False, now)
+
+    def reoffer(self, call: Call, now: float) -> None:
+        """Re-INVITE without an offer: the other side makes it."""
+        if call.state is TALKING and call.leg.inviting is None and call.leg.invite is None:
+            call.leg.send("INVITE", (), b"", now, DELAYED)
+
+    def info(self, call: Call, digit: str, now: float) -> None:
+        """INFO with a DTMF digit."""
+        if call.state is TALKING:
+            body = f"Signal={digit}\r\nDuration=160\r\n".encode()
+            call.leg.send("INFO", ("Content-Type: application/dtmf-relay",), body, now)
+
+    def bye(self, call: Call, now: float) -> None:
+        """Hang up."""
+        if call.state is TALKING:
+            call.leg.send("BYE", (), b"", now)
+            self._end(call, now)
+            self.tell("ended", call.line, call, "by us", now)
+
+    def hang_up(self, call: Call, now: float) -> None:
+        """Whatever ends the call in its state: BYE, CANCEL, or 603."""
+        if call.state is TALKING:
+            self.bye(call, now)
+        elif call.state is CALLING:
+            self.cancel(call, now)
+        else:
+            self.reject(call, 603, now)
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls that have not ended."""
+        return [call for call in self._calls.values() if call.state is not ENDED]
+
+    def known_call(self, call_id: str) -> Call | None:
+        """A call by its Call-ID here, the ended ones for 64*T1 too."""
+        return self._calls.get(call_id)
+
+    # -- Owner of the legs -----------------------------------------------------------------------------------------
+
+    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return False
+
+    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+        call = self._calls.get(leg.dialog.call_id)
+        if call is not None:
+            if ack.body:
+                call.received_sdp = ack.body
+            self.tell("acknowledged", call.line, call, "", now)
+
+    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+        call = self._calls.get(leg.dialog.call_id)
+        if call is None or call.leg is not leg or transaction.method != "INVITE":
+            return
+        if call.state is CALLING:
+            self._progressed(call, response, now)
+        elif response.status >= 200:
+            self._changed(call, transaction, response, now)
+
+    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+        call = self._calls.get(leg.dialog.call_id)
+        if call is None or transaction.method not in ("INVITE", "BYE"):
+            self.counters[f"{transaction.method} timed out"] += 1
+        elif call.state is CALLING:
+            self._failed(call, 408, now)
+        elif call.state is TALKING:
+            call.wanted = None
+            self.counters["INVITE timed out"] += 1
+
+    def unacknowledged(self, leg: Leg, now: float) -> None:
+        self.counters["unacknowledged"] += 1
+        call = self._calls.get(leg.dialog.call_id)
+        if call is not None:
+            self.bye(call, now)
+
+    # -- what calls do by themselves ---------------------------------------------------------------------------------
+
+    def due(self, call: Call, cause: str, now: float) -> None:
+        """A deadline of a call."""
+        if cause is RING:
+            self.ring(call, now, call.policy.early)
+        elif cause is ANSWER:
+            self.answer(call, now)
+        elif cause is HANG_UP:
+            self.bye(call, now)
+        elif cause is CHANGE:
+            if call.wanted is not None:
+                self._change(call, call.wanted, now)
+        elif cause is FORGET:
+            call_id = call.leg.dialog.call_id
+            self._calls.pop(call_id, None)
+            call.line.calls.pop(call_id, None)
+
+    def given_up(self, leg: Leg, invite: ServerTransaction, now: float) -> None:
+        """A CANCEL came for an INVITE that is not answered; that was answered 200 already."""
+        call = self._calls.get(leg.dialog.call_id)
+        if call is not None:
+            leg.reply(invite, 487, now)
+            if call.state is INCOMING:
+                call.status = 487
+                self._end(call, now)
+                self.tell("cancelled", call.line, call, "", now)
+
+    def interned(self, word: str) -> str:
+        """One string for all that are equal."""
+        return self._words.setdefault(word, word)
+
+    def tell(self, kind: str, line: Line, call: Call | None, detail: str, now: float) -> None:
+        self._events.append(Event(kind, line, call, detail, now))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _keep(self, call: Call) -> None:
+        call_id = call.leg.dialog.call_id
+        self._calls[call_id] = call
+        call.line.calls[call_id] = call
+
+    def _invite(self, call: Call, lines: tuple[str, ...], now: float) -> None:
+        more = [*lines, ALLOW]
+        if call.subject:
+            more.append(f"Subject: {call.subject}")
+        if call.sent_sdp:
+            more.append(SDP_TYPE)
+        call.leg.call(call.uri, more, call.sent_sdp, now, lines)
+
+    def _description(self, call: Call, wanted: Direction) -> bytes:
+        """Our side, in the direction given; its version grows when it says something new (RFC 3264 section 8)."""
+        host, port = call.place
+        family = "IP6" if ":" in host else "IP4"
+        body = (
+            f"v=0\r\no={call.line.user} 1 1 IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
+            f"m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\na={wanted}\r\n"
+        ).encode()
+        return continued(call.sent_sdp, body) if call.sent_sdp else body
+
+    def _answer_offer(self, call: Call) -> None:
+        """Make ``sent_sdp`` the answer to what came, or an offer when nothing did."""
+        wanted: Direction = "sendrecv"
+        if call.received_sdp:
+            try:
+                offered = direction(call.received_sdp)
+                wanted = ANSWERED[offered]
+                call.held_there = offered in ("sendonly", "inactive")
+            except SipError:
+                self.counters["unreadable SDP"] += 1
+        if call.held:
+            wanted = "sendonly" if wanted in ("sendrecv", "sendonly") else "inactive"
+        call.sent_sdp = self._description(call, wanted)
+
+    def _ring_up(self, line: Line, transaction: ServerTransaction, request: Request, now: float) -> None:
+        leg = Leg(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
+        leg.invite = transaction
+        transaction.context = leg
+        self._retarget(leg)
+        call = Call(self, line, leg, False, now)
+        call.uri = request.uri
+        call.received_sdp = request.body
+        call.subject = request.get("subject") or ""
+        call.heard.append(self.interned(word_of(request)))
+        self._keep(call)
+        self.tell("incoming", line, call, request.uri, now)
+        policy = call.policy
+        if policy.refuse:
+            self.reject(call, policy.refuse, now)
+            return
+        if policy.ring_after == 0.0:
+            self.ring(call, now, policy.early)
+        elif policy.ring_after is not None:
+            self.stack.deadlines.set(now + policy.ring_after, call, RING)
+        if policy.answer_after == 0.0:
+            self.answer(call, now)
+        elif policy.answer_after is not None:
+            self.stack.deadlines.set(now + policy.answer_after, call, ANSWER)
+
+    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in the dialog."""
+        call = self._calls.get(leg.dialog.call_id)
+        if call is None:
+            leg.reply(transaction, 481, now)
+            return
+        self._retarget(leg)
+        if request.method == "INVITE":
+            if request.body:
+                call.received_sdp = request.body
+                self._answer_offer(call)
+            else:
+                call.sent_sdp = self._description(call, OFFERED[call.held, call.held_there])
+            leg.reply(transaction, 200, now, lines=(ALLOW, SDP_TYPE), body=call.sent_sdp)
+            self.tell("changed", call.line, call, call.media_direction, now)
+        elif request.method == "INFO":
+            leg.reply(transaction, 200, now)
+            self.tell("info", call.line, call, request.body.decode("latin-1"), now)
+        elif request.method == "BYE":
+            leg.reply(transaction, 200, now)
+            self._end(call, now)
+            self.tell("ended", call.line, call, request.get("reason") or "", now)
+        else:
+            leg.reply(transaction, 200 if request.method == "OPTIONS" else 405, now, lines=(ALLOW,))
+
+    def _progressed(self, call: Call, response: Response, now: float) -> None:
+        """A response to our first INVITE."""
+        status = response.status
+        if status < 200:
+            if response.body:
+                call.received_sdp = response.body
+                call.early_media = True
+            if status > 100:
+                self.tell("progress" if response.body else "ringing", call.line, call, str(status), now)
+        elif status < 300:
+            self._retarget(call.leg)
+            call.state = TALKING
+            call.status = status
+            call.answered_at = now
+            self._acknowledge(call, response, not call.sent_sdp, now)
+            self.tell("answered", call.line, call, str(status), now)
+            if call.leg.cancelling:
+                self.bye(call, now)
+            else:
+                self._plan_end(call, now)
+        elif not self._authorized(call, response, now):
+            self._failed(call, status, now)
+
+    def _acknowledge(self, call: Call, response: Response, offered: bool, now: float) -> None:
+        """ACK, with our answer when the 2xx made the offer."""
+        if response.body:
+            call.received_sdp = response.body
+        if offered:
+            self._answer_offer(call)
+            call.leg.acknowledge((SDP_TYPE,), call.sent_sdp, now)
+        else:
+            call.leg.acknowledge((), b"", now)
+
+    def _authorized(self, call: Call, response: Response, now: float) -> bool:
+        """Try again with credentials (RFC 3261 section 22.2); whether that is so."""
+        if response.status not in (401, 407) or call.line.digest is None:
+            return False
+        answer = call.line.digest.answer(response, "INVITE", call.uri, call.tried)
+        if isinstance(answer, Refusal):
+            return False
+        call.tried = (*call.tried, answer)
+        dialog = call.leg.dialog
+        state = replace(dialog.export(), remote_tag="", route_set=())
+        call.leg = Leg(self.stack, self, call.leg.flow, state)
+        self._invite(call, (answer.line,), now)
+        return True
+
+    def _failed(self, call: Call, status: int, now: float) -> None:
+        call.status = status
+        self._end(call, now)
+        self.tell("failed", call.line, call, str(status), now)
+
+    def _change(self, call: Call, held: bool, now: float) -> None:
+        if call.state is not TALKING:
+            return
+        call.wanted = held
+        if call.leg.inviting is not None or call.leg.invite is not None:
+            self.stack.deadlines.set(now + 0.5, call, CHANGE)  # section 14.1: not while another one is under way
+            return
+        call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
+        call.leg.send("INVITE", (ALLOW, SDP_TYPE), call.sent_sdp, now)
+
+    def _changed(self, call: Call, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """The final answer to a re-INVITE."""
+        status = response.status
+        if status < 300:
+            if call.wanted is not None and transaction.context != DELAYED:
+                call.held, call.wanted = call.wanted, None
+            self._retarget(call.leg)
+            self._acknowledge(call, response, transaction.context == DELAYED, now)
+            if call.state is TALKING:
+                self.tell("changed", call.line, call, call.media_direction, now)
+            return
+        if call.state is not TALKING:
+            return
+        if call.wanted is not None and status in (491, 500, 503):
+            # section 14.1: who made the Call-ID waits longer; other failures pass when the far side says when
+            wait = self.random.uniform(2.1, 4.0) if call.outgoing else self.random.uniform(0.0, 2.0)
+            given = response.get("retry-after") or ""
+            if status != 491:
+                wait = float(given) if given.isdigit() else wait
+            self.stack.deadlines.set(now + wait, call, CHANGE)
+        else:
+            call.wanted = None
+            if status in (408, 481):  # section 12.2.1.2: the dialog is gone
+                self.bye(call, now)
+        self.tell("unchanged", call.line, call, str(status), now)
+
+    def _retarget(self, leg: Leg) -> None:
+        """Over UDP, send to where the remote target or the first route is (section 12.2.1.1)."""
+        flow = leg.flow
+        if flow.transport != "udp":
+            return
+        route = leg.dialog.route_set
+        uri = route[0].partition("<")[2].partition(">")[0] if route else leg.dialog.target
+        host, port = host_port(uri)
+        if (host, port or 5060) != flow.remote and host[:1].isdigit():
+            leg.flow = flow._replace(remote=(host, port or 5060))
+
+    def _plan_end(self, call: Call, now: float) -> None:
+        if call.policy.hang_up_after is not None:
+            self.stack.deadlines.set(now + call.policy.hang_up_after, call, HANG_UP)
+
+    def _end(self, call: Call, now: float) -> None:
+        if call.state is not ENDED:
+            call.state = ENDED
+            call.generation += 1
+            self.stack.deadlines.set(now + self.stack.timers.lifetime + 8.0, call, FORGET)
