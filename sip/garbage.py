@@ -17,7 +17,7 @@ from sip.clock import boottime
 logger = logging.getLogger(__name__)
 
 # (objects before a young collection, young ones before a middle one, middle ones before a full one: never)
-_THRESHOLDS: Final = (10_000, 10, 1_000_000)
+_THRESHOLDS: Final = (50_000, 10, 1_000_000)
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found; fewer are not worth a standstill

@@ -19,9 +19,8 @@ from sip.transport import Limits, Transport
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TICK: Final = 0.02  # seconds between two looks whether the loop stood still
+TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
 _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
-_SHORTEST_WAIT: Final = 0.01  # ends of transactions come by the hundred a second: one wake-up serves many
 _WAIT_AFTER_FAILURE: Final = 0.1
 
 
@@ -106,6 +105,7 @@ class Pump:
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._not_before = 0.0
         self._ticking: asyncio.TimerHandle | None = None
         self._tick_at = 0.0
         self._seen_inputs = 0
@@ -266,9 +266,11 @@ class Pump:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _set_timer(self, shortest: float = _SHORTEST_WAIT) -> None:
+    def _set_timer(self) -> None:
+        """Wake up for the next deadline. What is due before the next tick waits for it: ends of transactions come by
+        the hundred a second, and one wake-up serves many."""
         at = self.core.get_timer()
-        if at is None:
+        if at is None or at <= self._tick_at:
             return
         if self._timer is not None:
             # One that fires too early only looks and goes on, which is cheaper than moving it at each input.
@@ -277,22 +279,22 @@ class Pump:
             self._timer.cancel()
         self._timer_at = at
         # Loops count milliseconds: half a one more, lest they wake us just before.
-        self._timer = self._loop.call_later(max(shortest, at - self.clock() + 0.0005), self._wake)
+        self._timer = self._loop.call_later(at - self.clock() + 0.0005, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        failures = self.failures
         self._run_timer(self.clock())
-        if self.failures != failures and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._set_timer(_WAIT_AFTER_FAILURE)
 
     def _run_timer(self, now: float) -> None:
+        if now < self._not_before:
+            return
+        failures = self.failures
         at = self.core.get_timer()
         if at is not None and at <= now:
             self.inputs += 1
             self._guarded("handle_timer", None, self.core.handle_timer, now)
+        if self.failures != failures:
+            self._not_before = now + _WAIT_AFTER_FAILURE
         self.flush()
 
     def _tick(self) -> None:
@@ -300,12 +302,20 @@ class Pump:
         late = now - self._tick_at
         if late > self._longest:
             self._longest = late
-        if late > 1.0:  # stopped, or asleep: the loop's own timers may not know
-            self._run_timer(now)
+        self._tick_at = now + TICK
+        self._guarded("get_timer", None, self._look, now)
         self._garbage.collect(self.inputs == self._seen_inputs, now)
         self._seen_inputs = self.inputs
         self._tick_at = self.clock() + TICK
         self._ticking = self._loop.call_later(TICK, self._tick)
+
+    def _look(self, now: float) -> None:
+        """Serve the deadlines left to this tick; the loop's own timers know nothing of a machine's sleep."""
+        at = self.core.get_timer()
+        if at is not None and at <= now:
+            self._run_timer(now)
+        else:
+            self._set_timer()
 
     def _terminate(self) -> None:
         if self._stopping or self._on_stop is None:
