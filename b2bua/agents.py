@@ -29,7 +29,12 @@ BODY: Final = "application/line-dialog+json-seq"
 REQUEST_BODY: Final = "application/line-dialog-request+json"
 EXPIRES: Final = 3600
 SILENT: Final = "silent"
+UNPROVED: Final = "unproved"
 AGAIN: Final = "subscribe again"
+MOST_LIST: Final = 256 * 1024 * 1024
+"""Bytes of one agent's list; what comes beyond is refused."""
+OPENING_LIMIT: Final = 5.0
+"""Seconds for a connection to prove itself."""
 MOST_STRANGE: Final = 3
 """So many messages on a connection that has not proved itself close it."""
 
@@ -74,6 +79,7 @@ class AgentLink:
         self.asked_at, self.complete_at = now, None
         self.parts = self.size = self.dialogs = 0
         self.seen = set()
+        self._fetched.clear()
         if not self.relisted and core.reign.resets_cold:
             for state, lines in core.lines.cold(self.name).items():
                 self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
@@ -117,6 +123,8 @@ class AgentLink:
         pieces = records.split(request.body)
         if not pieces:
             return True
+        if self.size > MOST_LIST:
+            return False
         try:
             head = json.loads(pieces[0])
             lines = [json.loads(piece) for piece in pieces[1:] if piece.startswith(b'{"line"')]
@@ -128,7 +136,7 @@ class AgentLink:
         self.parts += 1
         self.size += len(request.body)
         for line in lines:
-            if isinstance(line, dict) and isinstance(line.get("line"), str):
+            if isinstance(line, dict) and line.get("line") in core.site.lines:
                 self.lines[line["line"]] = line
                 core.lines.told(self.name, line)
         found = list(records.dialogs(self.name, pieces[1:]))
@@ -195,7 +203,11 @@ class Subscription:
             self._later(5.0, now)
         elif response.status >= 200 and self.expires:
             granted = response.get("expires") or ""
-            self._later(0.8 * (int(granted) if granted.isdigit() and len(granted) < 8 else self.expires), now)
+            self._later(
+                0.8
+                * (int(granted) if granted.isascii() and granted.isdigit() and len(granted) < 8 else self.expires),
+                now,
+            )
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         self.forget()
@@ -229,6 +241,23 @@ class Subscription:
     def forget(self) -> None:
         self.generation += 1
         self.link.agents.core.stack.legs.pop(dialog_key(self._call_id, self._tag), None)
+
+
+class _Unproved:
+    """A connection that is given up when it has not proved itself in time."""
+
+    __slots__ = ("_agents", "_flow", "generation")
+
+    def __init__(self, agents: Agents, flow: Flow) -> None:
+        self._agents = agents
+        self._flow = flow
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        stack = self._agents.core.stack
+        if self._flow in stack.guarded:
+            stack.counters["unproved"] += 1
+            stack.close(self._flow)
 
 
 class Agents:
@@ -265,9 +294,10 @@ class Agents:
         link = self.by_flow.get(flow)
         return link.name if link is not None else ""
 
-    def opened(self, flow: Flow) -> None:
-        """An agent's connection came in: nothing but the opening is heard on it."""
+    def opened(self, flow: Flow, now: float) -> None:
+        """An agent's connection came in: nothing but the opening is heard on it, and for a short time."""
         self.core.stack.guarded.add(flow)
+        self.core.stack.deadlines.set(now + OPENING_LIMIT, _Unproved(self, flow), UNPROVED)
 
     def lost(self, flow: Flow, now: float) -> None:
         self._callees.pop(flow, None)
@@ -292,7 +322,7 @@ class Agents:
             answer = callee.asked(beat, core.member.stamp(beat.node, now))
         except BeatError as error:
             core.stack.counters["refused openings"] += 1
-            logger.warning("a connection from %s is closed: %s", flow.remote, error)
+            core.stack.seldom.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)
             core.stack.refuse(request, flow, 403)
             core.stack.close(flow)
             return

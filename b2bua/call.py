@@ -155,7 +155,8 @@ class Call(Hunting):
         other = self._other(leg)
         method = response.cseq_method
         lines = crossing(response)
-        if other is not None and self._agent_of(other) and (origin := response.get("call-origin")) is not None:
+        between_agents = self._agent_of(leg) and self._agent_of(other)
+        if between_agents and (origin := response.get("call-origin")) is not None:
             lines.append(f"Call-Origin: {origin}")
         if method == "INVITE" and status // 100 == 2:
             offer = asked.request.body if asked.request is not None else b""
@@ -186,7 +187,7 @@ class Call(Hunting):
 
     def drop(self) -> None:
         """Forget the call without a word: another server has it."""
-        self.generation += 1
+        self._turn_off()
         for leg in (self.a, self.b):
             if leg is not None:
                 leg.end()

@@ -137,7 +137,7 @@ class Core:
         """A stream is ``open`` or ``lost``."""
         if state == "open":
             if flow.local.partition("#")[0] in self._listens:
-                self.agents.opened(flow)
+                self.agents.opened(flow, now)
         else:
             self.stack.flow_lost(flow)
             self.agents.lost(flow, now)
@@ -327,15 +327,18 @@ class Core:
         self.calls[state.call_id] = call
         call.route(plan, now)
 
-    def place(self, target: Target, now: float) -> Place | None:
-        """Where the INVITE for a target goes; None when nobody is there to take it."""
+    def place(self, target: Target, tried: int = 0) -> Place | None:
+        """Where the INVITE for a target goes, ``tried`` addresses of it being out of the question already.
+
+        None when nobody is there to take it.
+        """
         line = self.site.lines.get(target.line)
         if line is None:
             return None
         if line.at_servers:
-            return self.trunks.place(line, target.request_number)
+            return self.trunks.place(line, target.request_number, tried)
         link = self.agents.links.get(line.agent)
-        if link is None or link.flow is None:
+        if link is None or link.flow is None or tried:
             return None
         host, port = link.flow.remote
         return Place(

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from b2bua.core import Core
 
 NO_ANSWER: Final = "no answer"
+TOO_LONG: Final = "too long"
+
+
+class Alarm:
+    """Wakes a call, unless it was turned off. What is left of it in the heap then holds no call any more."""
+
+    __slots__ = ("call", "generation")
+
+    def __init__(self, call: Hunting) -> None:
+        self.call: Hunting | None = call
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        if self.call is not None:
+            self.call.due(cause, now)
 
 
 class Hunting:
@@ -28,6 +43,7 @@ class Hunting:
 
     __slots__ = (
         "a",
+        "alarm",
         "attempt",
         "b",
         "because",
@@ -36,7 +52,6 @@ class Hunting:
         "counter",
         "ended_at",
         "epochs",
-        "generation",
         "held",
         "last_ack",
         "lines",
@@ -47,6 +62,7 @@ class Hunting:
         "request",
         "state",
         "then",
+        "tried",
         "waiting",
     )
 
@@ -68,7 +84,9 @@ class Hunting:
         """Which sides hold: ``""``, ``a``, ``b``, ``ab``."""
         self.lines: tuple[str, ...] = ()
         """The lines on which it counts."""
-        self.generation = 0
+        self.tried = 0
+        """Addresses of the present target that were tried in vain (RFC 3263 section 4.3)."""
+        self.alarm: Alarm | None = None
         self.ended_at = 0.0
         self.because = ""
         """The decision that routed it last, for ``explain``."""
@@ -107,6 +125,7 @@ class Hunting:
             self._refuse(plan.status, plan.reason, now, lines)
             return
         self.plan = plan
+        self.tried = 0
         self._update(attempt=self.state.attempt + 1)
         self.dial(now)
 
@@ -116,7 +135,7 @@ class Hunting:
         assert plan is not None and request is not None
         target = plan.target
         self.because = target.because
-        place = core.place(target, now)
+        place = core.place(target, self.tried)
         if place is None:
             self._next(503, now, "")
             return
@@ -143,8 +162,7 @@ class Hunting:
             lines.append(f"Call-Origin: {self.state.origin};{self.state.attempt}")
             lines += core.reign.site_lines
             lines += self._token_lines(place.agent)
-        self.generation += 1
-        stack.deadlines.set(now + target.ring_for, self, NO_ANSWER)
+        self._wake(now + target.ring_for, NO_ANSWER)
         leg.call(place.uri, lines, request.body, now, self, hops(request))
 
     def cancel(self, now: float) -> None:
@@ -156,10 +174,29 @@ class Hunting:
             self._refuse(487, "", now)
 
     def due(self, cause: str, now: float) -> None:
-        """The present target did not answer in time, or the time to remember an ended call is over."""
-        if cause is NO_ANSWER and self.b is not None and self.b.inviting is not None:
+        """The present target did not answer in time, or the call has lasted as long as it may."""
+        if cause is TOO_LONG:
+            self.release('SIP;cause=480;text="longest call"', now)
+        elif cause is NO_ANSWER and self.b is not None and self.b.inviting is not None:
             self.no_answer = True
             self.b.cancel(now, ('Reason: SIP;cause=408;text="No answer"',))
+
+    def _wake(self, at: float, cause: str) -> None:
+        self._turn_off()
+        self.alarm = Alarm(self)
+        self.core.stack.deadlines.set(at, self.alarm, cause)
+
+    def _turn_off(self) -> None:
+        if self.alarm is not None:
+            self.alarm.call = None
+            self.alarm = None
+
+    def _longest(self) -> float:
+        """How long the call may last: agents see to their own lines, the server to its trunks; 0: without limit."""
+        lines = [self.core.site.lines.get(name) for name in self.lines]
+        return min(
+            (line.longest_call for line in lines if line and line.at_servers and line.longest_call), default=0.0
+        )
 
     # -- what the present target says -------------------------------------------------------------------------------
 
@@ -196,11 +233,13 @@ class Hunting:
 
     def _picked_up(self, leg: Leg, response: Response, now: float) -> None:
         self.phase = TALKING
-        self.generation += 1  # no more "no answer"
-        line = response.get("line") or self.state.callee_line
+        self._turn_off()
+        line = (response.get("line") if self.state.callee_agent else "") or self.state.callee_line
         self._update(answered=now + self.core.wall_offset, callee_line=line[:MOST_CHARACTERS], plan="")
         self._pass_up(response, now, True)
         self.request = self.plan = None
+        if (longest := self._longest()) > 0:
+            self._wake(now + longest, TOO_LONG)
         if self.a is None or self.a.ended:  # the caller is gone for good
             self.hang_up(leg, "SIP;cause=487", now)
         then, self.then = self.then, []
@@ -214,7 +253,7 @@ class Hunting:
             return
         lines = crossing(response)
         if self.state.caller_agent:
-            if (origin := response.get("call-origin")) is not None:
+            if self.state.callee_agent and (origin := response.get("call-origin")) is not None:
                 lines.append(f"Call-Origin: {origin}")
             if with_token:
                 lines += self._token_lines(self.state.caller_agent)
@@ -222,16 +261,21 @@ class Hunting:
 
     def _attempt_failed(self, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
-        self.generation += 1
+        self._turn_off()
         core = self.core
         core.lines.give(self, self.state.callee_line)
         if self.b is not None:
             self.b.end()
+        unreached = status == 503 or (status == 408 and response is None)
         if self.no_answer and status == 487:
             status, response = 408, None
         self.no_answer = False
         if self.cancelled or self.a is None or self.a.ended:
             self._conclude(487 if response is None else status, response, now)
+            return
+        if unreached and self.plan is not None and core.place(self.plan.target, self.tried + 1) is not None:
+            self.tried += 1
+            self.dial(now)
             return
         redirect = core.redirect_of(response) if response is not None and status < 400 else ""
         self._next(status, now, redirect, response)
@@ -285,7 +329,8 @@ class Hunting:
             return
         self.ended_at = now
         self.phase = ENDING
-        self.core.record(self.cdr(status, ended_by, now, reason), self)
+        at = self.core.recovery.hung_up.pop(self.state.call_id, now)
+        self.core.record(self.cdr(status, ended_by, at, reason), self)
 
     def cdr(self, status: int, ended_by: EndedBy, ended: float, reason: str = "") -> Cdr:
         """The call record as it would be if the call ended then."""
@@ -297,7 +342,9 @@ class Hunting:
         a, b = self.a, self.b
         if b is not None and not b.ended and (b.inviting is not None or b.owes_ack):
             return
-        self.generation += 1
+        self._turn_off()
+        if a is not None and a.invite is not None and not a.established:
+            a.reply(a.invite, 487, now)  # the callee hung up before the caller had heard of its answer
         for leg in (a, b):
             if leg is not None and not leg.ended:
                 leg.end()
@@ -336,6 +383,9 @@ class Hunting:
         raise NotImplementedError  # pragma: no cover
 
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def release(self, reason: str, now: float, ended_by: EndedBy = "server", status: int = 200) -> None:
         raise NotImplementedError  # pragma: no cover
 
     def unacknowledged(self, leg: Leg, now: float) -> None:

@@ -25,7 +25,6 @@ AGAIN: Final = "resolve again"
 PROBE: Final = "probe"
 REFRESH: Final = 60.0
 """Seconds after which a name is asked for again; the resolver's cache keeps its own times."""
-REOPEN: Final = 5.0
 
 
 class Place(NamedTuple):
@@ -97,13 +96,16 @@ class Trunks:
         line = self.line_of(flow)
         return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_by(leg)
 
-    def place(self, line: Line, number: str) -> Place | None:
-        """Where a call to that trunk goes; None while no peer of it is known to be there."""
+    def place(self, line: Line, number: str, tried: int = 0) -> Place | None:
+        """Where a call to that trunk goes when so many addresses were tried; None when there is no further one."""
         for peer in line.peer:
             for target in self._targets.get(peer.uri, ()):
                 flow = self._flow_to(target)
-                if flow is not None:
+                if flow is None:
+                    continue
+                if not tried:
                     return Place("", flow, f"sip:{as_user(number)}@{peer.uri[4:]}")
+                tried -= 1
         return None
 
     def lost(self, flow: Flow) -> None:

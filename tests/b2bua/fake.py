@@ -202,9 +202,10 @@ class Side:
             self.cseq += 1
             cseq = self.cseq
         to = f"{self.other};tag={self.other_tag}" if self.other_tag else self.other
-        via = (
-            f"Via: SIP/2.0/{self.peer.transport} {self.peer.host}:{self.peer.port};branch={branch or self._branch()}"
-        )
+        peer = self.peer
+        via = f"Via: SIP/2.0/{peer.transport} {peer.host}:{peer.port};branch={branch or self._branch()}"
+        if branch and self.sent is not None and self.sent.branch == branch:
+            via = f"Via: {self.sent.get('via')}"  # a CANCEL's is that of its INVITE, whatever connection it goes by
         head = [
             f"{method} {self.target} SIP/2.0",
             via,

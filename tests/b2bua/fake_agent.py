@@ -367,11 +367,11 @@ class Town:
         """The server is gone from one moment to the next."""
         self.gw1.offline = self.gw2.offline = True
 
-    def succeed(self, *without: str) -> Bench:
+    def succeed(self, *without: str, node: str = "m2", boot: int = 1) -> Bench:
         """The stand-by wins the site, with the agents that are not left out; what they hand over was set before."""
         disk = self.gw1.fence.on_disk
-        mind = Kept(boot=1, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
-        bench = Bench(self.bench.site, "m2", self.bench.now, mind)
+        mind = Kept(boot=boot, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
+        bench = Bench(self.bench.site, node, self.bench.now, mind)
         self.bench = bench
         for agent in (self.gw1, self.gw2):
             agent.move(bench)

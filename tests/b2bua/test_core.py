@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
 
+from b2bua.call import Call
 from sip.message import Response
 from sip.rim import Flow
+from sip.session import Leg
 from tests.b2bua.fake import HOLD, SDP, Bench, Peer, Side, site_of
 from tests.b2bua.fake_agent import AGENTS, FakeAgent, Town
 
@@ -497,6 +500,19 @@ def _one(town: Town, trunk: Peer, kind: int, n: int) -> None:
     elif how == 9:
         b.ring()
         trunk.bench.after(0.01)
+
+
+def test_an_ended_call_is_let_go_of_long_before_its_time_to_ring_is_over() -> None:
+    town = Town()
+    for _ in range(10):
+        a, b = town.talk()
+        a.say("BYE")
+        b.answer(b.take("BYE"), 200)
+    town.bench.after(33)
+    gc.collect()
+    core = town.bench.core
+    assert not [each for each in gc.get_objects() if isinstance(each, Call) and each.core is core]
+    assert not [each for each in gc.get_objects() if isinstance(each, Leg) and each.stack is core.stack]
 
 
 def test_nothing_is_left_of_a_thousand_calls_of_all_kinds() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sip.message import Request, Response
 from sip.rim import Flow, Resolve
 from sip.targets import Target
@@ -100,6 +102,63 @@ def test_a_peer_over_tcp_is_connected_ahead_and_after_a_loss() -> None:
     core.flow_changed(flow, "lost", b.now)
     left.call("1")
     assert len(b.opened) == 2 and b.opened[1] != flow
+
+
+@pytest.mark.parametrize("how", ["silence", "503"])
+def test_the_next_address_of_a_trunk_is_tried_when_the_first_cannot_be_reached(how: str) -> None:
+    b = bench()
+    first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
+    targets = [Target("udp", "127.0.0.1", 5081), Target("udp", "127.0.0.1", 5082)]
+    b.core.done(Resolve("sip:first.example.net"), targets, b.now)
+    left = Peer(b, "left", port=5090)
+    a = left.call("1")
+    if how == "503":
+        first.called.accept(503, b"")
+    else:
+        b.after(33)
+    second.called.take("INVITE")
+    assert a.statuses == [100] and b.core.lines.loads["named"].busy == 1
+    if how == "503":
+        second.called.accept(503, b"")
+        assert a.statuses == [500] and b.core.lines.loads["named"].busy == 0
+    else:
+        second.called.accept()
+        a.ack()
+        assert a.statuses == [200]
+    assert all(cdr.attempts == 1 for cdr in b.cdrs)
+
+
+def test_a_refusal_or_a_phone_that_rings_too_long_is_no_reason_for_the_next_address() -> None:
+    b = bench()
+    first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
+    targets = [Target("udp", "127.0.0.1", 5081), Target("udp", "127.0.0.1", 5082)]
+    b.core.done(Resolve("sip:first.example.net"), targets, b.now)
+    left = Peer(b, "left", port=5090)
+    a = left.call("1")
+    first.called.accept(486, b"")
+    assert a.statuses == [100, 486]
+    c = left.call("1")
+    first.called.ring()
+    b.after(181)
+    first.called.accept(487, b"")
+    assert c.statuses == [100, 180, 408] and not second.sides
+
+
+def test_a_trunk_s_longest_call() -> None:
+    b = Bench(site_of(TEXT.replace("misses = 2 }", "misses = 2 }\nlongest_call = 600"))).serve()
+    peer = Peer(b, "peer", port=5085)
+    left = Peer(b, "left", port=5090)
+    a = left.call("2")
+    peer.called.accept()
+    a.ack()
+    b.after(599)
+    assert not a.asked
+    b.after(2)
+    for side in (a, peer.called):
+        bye = side.asked[-1]
+        assert bye.method == "BYE" and bye.get("reason") == 'SIP;cause=480;text="longest call"'
+        side.answer(bye, 200)
+    assert [(cdr.result, cdr.ended_by) for cdr in b.cdrs] == [("answered", "server")]
 
 
 def test_without_an_address_a_trunk_takes_no_call() -> None:
