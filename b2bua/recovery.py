@@ -41,7 +41,9 @@ AT_ONCE: Final = 10
 PAUSE: Final = 0.01
 """Seconds between two such portions."""
 MOST_WAITING: Final = 10_000
-"""Requests that wait for their dialogs; beyond, 500 with Retry-After."""
+"""Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
+MOST_OF_ONE: Final = 16
+"""Requests that wait for one dialog."""
 
 KEPT: Final = "kept"
 REPLAYED: Final = "replayed"
@@ -103,25 +105,28 @@ class Recovery:
 
     def take(self, link: AgentLink, records: Iterable[Record], now: float) -> None:
         """Records of a part of an agent's list."""
-        index = self.index
-        legs = self.core.stack.legs
-        seen = link.seen
         for record in records:
-            key = record.key
-            seen.add(key)
-            leg = legs.get(key)
-            if isinstance(leg, Leg):
-                leftovers.acknowledge(leg, record, now)
-            elif leg is None and not self._is_served(link, record):
-                index.add(record)
-                if key in self._requests:
-                    self._hand_over(record, now)
-                elif record.call in self.alone:
-                    self.restore(record.call, now)
-                elif self.attempts.waits(record.call):
-                    self.attempts.go_on(now, only=record.call)
-            if record.has_sent:
-                self._replay(link, record, now)
+            try:
+                self._take(link, record, now)
+            except Exception as error:  # those behind it are other calls
+                self._passed_over(record.call or record.call_id, error, now)
+
+    def _take(self, link: AgentLink, record: Record, now: float) -> None:
+        key = record.key
+        link.seen.add(key)
+        leg = self.core.stack.legs.get(key)
+        if isinstance(leg, Leg):
+            leftovers.acknowledge(leg, record, now)
+        elif leg is None and not self._is_served(link, record):
+            self.index.add(record)
+            if key in self._requests:
+                self._hand_over(record, now)
+            elif record.call in self.alone:
+                self.restore(record.call, now)
+            elif self.attempts.waits(record.call):
+                self.attempts.go_on(now, only=record.call)
+        if record.has_sent:
+            self._replay(link, record, now)
 
     def _is_served(self, link: AgentLink, record: Record) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
@@ -171,8 +176,11 @@ class Recovery:
             leg.receive(transaction, request, now)
             return True
         link = self.core.agents.links.get(agent)
-        if link is None or link.complete or len(self._requests) >= MOST_WAITING:
+        if link is None or link.complete:
             return False
+        if len(self._requests) >= MOST_WAITING or len(self._requests.get(key, ())) >= MOST_OF_ONE:
+            self.core.stack.turn_away(transaction, 500, ("Retry-After: 5",))
+            return True
         self._requests.setdefault(key, []).append((transaction, request))
         transaction.context = agent
         link.fetch(request.call_id, now)
@@ -245,6 +253,8 @@ class Recovery:
             core.calls[call.id] = call
             core.lines.take(call, call.state.caller_line, now)
             core.lines.take(call, call.state.callee_line, now)
+        elif call.waiting is not None:
+            self._catch_up(call, talking)
         for each in talking:
             self._attach(call, each, now)
         if call.waiting is not None and call.a is not None and call.b is not None:
@@ -252,6 +262,13 @@ class Recovery:
         elif call.waiting is not None:
             self.alone.add(call.id)
         return call
+
+    def _catch_up(self, call: Call, records: list[Record]) -> None:
+        """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
+        state = self.state_of(records)
+        if state is not None and state.counter > call.state.counter:
+            call.state = replace(state, epochs=call.state.epochs)
+            call.phase = TALKING if state.answered else RINGING
 
     def _attach(self, call: Call, record: Record, now: float) -> None:
         link = self.core.agents.links.get(record.agent)
@@ -356,10 +373,19 @@ class Recovery:
 
     def _work(self, now: float) -> None:
         for _ in range(min(AT_ONCE, len(self._backlog))):
-            self._settle(self._backlog.popleft(), now)
+            call_id = self._backlog.popleft()
+            try:
+                self._settle(call_id, now)
+            except Exception as error:  # by whatever an agent told of it; the others are not to pay for it
+                self._passed_over(call_id, error, now)
         self._working = False
         if self._backlog:
             self._work_on(now)
+
+    def _passed_over(self, what: str, error: Exception, now: float) -> None:
+        stack = self.core.stack
+        stack.counters["bad records"] += 1
+        stack.seldom.warning(logger, now, "what agents told of call %s cannot be used: %r", what, error)
 
     def at_last(self, act: Callable[[float], None], now: float) -> None:
         """A BYE that waited for the other side goes on behind what that side's record has under way."""

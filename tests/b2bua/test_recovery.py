@@ -8,7 +8,7 @@ import pytest
 
 from b2bua.token import CallState, call_id_of, read, sign
 from sip.message import Request
-from tests.b2bua.fake import HOLD, KEY, SDP, WALL, Bench, Side
+from tests.b2bua.fake import HOLD, KEY, SDP, WALL, Bench, Peer, Side
 from tests.b2bua.fake_agent import FakeAgent, Town, kept, record, text_of
 
 SITE_KEY = KEY.encode()
@@ -102,6 +102,19 @@ def test_a_talking_call_goes_on_through_the_new_server(by: str) -> None:
     )
     assert cdr.started == before.started and cdr.answered == before.answered
     gap.gone()
+
+
+@pytest.mark.parametrize("order", ["caller first", "caller last"])
+def test_the_newest_token_wins_whichever_list_comes_first(order: str) -> None:
+    gap = Gap()
+    a, b = gap.standing()
+    newest = read(a.token, [SITE_KEY])
+    gap.die()
+    bench = gap.in_order(order)
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    [cdr] = bench.cdrs
+    assert newest.answered and (cdr.result, cdr.answered) == ("answered", newest.answered)
 
 
 def test_verdicts_and_report() -> None:
@@ -842,3 +855,109 @@ def test_a_target_given_up_that_answered_all_the_same_is_hung_up() -> None:
     a.say("INFO")
     b.answer(b.take("INFO"), 200)
     assert a.statuses == [200] and len(bench.core.calls) == 1
+
+
+def test_both_legs_at_one_agent() -> None:
+    gap = Gap()
+    a = gap.gw1.call("1004")
+    b = gap.gw1.called
+    b.accept()
+    a.ack()
+    assert a.statuses == [100, 200]
+    b.asked.clear()
+    gap.gw1.records = [record(a), record(b)]
+    gap.die()
+    bench = gap.succeed()
+    assert bench.core.recovery.verdicts["kept"] == 1
+    b.say("BYE")
+    a.answer(a.take("BYE"), 200)
+    assert b.statuses == [200]
+    gap.gone()
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_call_with_a_trunk_of_the_former_server_is_released(back: bool) -> None:
+    gap = Gap()
+    trunk = Peer(gap.bench, "trunk", port=5080)
+    if back:
+        a = trunk.call("1002")
+        mine = gap.gw2.called
+        mine.accept()
+    else:
+        a = mine = gap.gw1.call("9123")
+        trunk.called.accept()
+    a.ack()
+    mine.asked.clear()
+    (gap.gw2 if back else gap.gw1).records = [record(mine)]
+    gap.die()
+    bench = gap.succeed()
+    bye = mine.take("BYE")
+    assert "trunk of the former server" in str(bye.get("reason"))
+    mine.answer(bye, 200)
+    assert len(bench.cdrs) == 1
+    gap.gone()
+
+
+def test_a_cancel_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    bench = gap.succeed()
+    a.heard.clear()
+    a.cancel()
+    b.answer(b.take("CANCEL"), 200)
+    b.accept(487, b"")
+    assert sorted(a.statuses) == [200, 487]
+    assert [(cdr.result, cdr.ended_by) for cdr in bench.cdrs] == [("cancelled", "caller")]
+    gap.gone()
+
+
+def test_a_call_lives_through_two_takeovers() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    gap.succeed()
+    again = gap.gw2.repeats[0]
+    origin_of_it = again.get("call-origin")
+    received = [{"request": text_of(again), "origin": origin_of_it, "cancelled": False}]
+    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    gap.gw2.records = [record(b, "early", local_tag=again.from_tag, origin=origin_of_it, received=received)]
+    gap.die()
+    bench = gap.succeed(node="m1", boot=2)
+    assert bench.core.epoch == 3 and len(gap.gw2.repeats) == 2 and len(gap.gw2.sides) == 1
+    a.heard.clear()
+    b.accept()
+    a.ack()
+    assert a.statuses == [200]
+    [call] = bench.core.calls.values()
+    assert call.state.epochs == (1, 2, 3) and call.state.attempt == 1
+    b.asked.clear()
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    assert [cdr.epoch for cdr in bench.cdrs] == [3]
+    gap.gone()
+
+
+def test_a_hunt_goes_on_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    gap.succeed()
+    b.accept(486, b"")
+    other = gap.gw2.called
+    assert other is not b and str(other.take("INVITE").get("call-origin")).endswith(";2")
+    other.accept()
+    assert a.statuses[-1] == 200
+
+
+def test_nobody_answers_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    bench = gap.succeed()
+    bench.after(11)
+    b.answer(b.take("CANCEL"), 200)
+    b.accept(487, b"")
+    assert gap.gw1.called.asked[-1].uri.endswith("line=dave")
+    gap.gw1.called.accept()
+    assert a.statuses[-1] == 200
