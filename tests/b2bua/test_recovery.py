@@ -240,6 +240,7 @@ def test_the_newest_token_wins_whichever_list_comes_first(order: str) -> None:
     newest, older = read(a.token, [SITE_KEY]), read(b.token, [SITE_KEY])
     assert newest.answered and not older.answered
     bench = gap.in_order(order)
+    b.take("ACK")
     a.say("BYE")
     b.answer(b.take("BYE"), 200)
     [cdr] = bench.cdrs
