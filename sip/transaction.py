@@ -314,7 +314,8 @@ class InviteServer(ServerTransaction):
     def _accept(self, data: bytes, now: float) -> None:
         # RFC 6026 section 8.5: the user repeats the 2xx; the transaction only absorbs repeats of the INVITE
         self.request = None
-        self.last = b""
+        # between agent and server a repeat is a replay: the answer was lost with a connection
+        self.last = data if self.kept else b""
         self.layer.send(self.flow, data)
         self._end_about(self.layer.timers.lifetime, now)  # timer L
 
@@ -350,7 +351,7 @@ class InviteServer(ServerTransaction):
         (PROCEEDING, FAILURE): (COMPLETED, _reject),
         (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
         (ACCEPTED, SUCCESS): (ACCEPTED, _success_again),
-        (ACCEPTED, REPEAT): (ACCEPTED, Transaction._ignore),
+        (ACCEPTED, REPEAT): (ACCEPTED, ServerTransaction._again),
         (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
         (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
         (COMPLETED, RESEND): (COMPLETED, _resend),

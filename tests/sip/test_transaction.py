@@ -271,6 +271,15 @@ def test_after_a_success_the_transaction_absorbs_invites_until_timer_l() -> None
     assert below.forgotten == [32.0] and below.told == []
 
 
+def test_between_agent_and_server_a_replayed_invite_gets_its_success_again() -> None:
+    below = Below()
+    invite = server(below, "INVITE", TCP, kept=True)
+    invite.respond(200, b"200", 0.0)
+    below.turn(1.0)
+    invite.repeat(1.0)
+    assert below.sent == [(0.0, b"200"), (1.0, b"200")] and invite.state == ACCEPTED
+
+
 # -- figure 8: non-INVITE server -----------------------------------------------------------------------------------
 
 

@@ -160,7 +160,7 @@ Reaction = Callable[[Call], None]
 
 
 class Town:
-    """See the module. ``who`` are the devices that are there."""
+    """See the module. ``who`` are the devices that are there; clocks run fast or slow by up to ``drift``."""
 
     def __init__(
         self,
@@ -168,6 +168,7 @@ class Town:
         who: tuple[str, ...] = ("west", "east"),
         site: Site | None = None,
         start: float = 4.0,
+        drift: float = 0.0,
     ) -> None:
         self.site = site or site_of()
         self.world = World(seed)
@@ -176,6 +177,7 @@ class Town:
         self.said: list[str] = []
         """What servers and agents decided, with the instant and the node."""
         self.who = who
+        self._drift = drift
         self._reactions: list[tuple[str, str, Reaction, float]] = []
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
@@ -201,7 +203,8 @@ class Town:
         def made(disk: Disk, now: float) -> Any:
             return make(name, _raised(disk, kept), now)
 
-        self.world.add(name, made, host, listeners, on_event=lambda event: self._happened(name, event))
+        rate = 1.0 + self.world.random.uniform(-self._drift, self._drift)
+        self.world.add(name, made, host, listeners, rate=rate, on_event=lambda event: self._happened(name, event))
 
     def _server(self, name: str, kept: Kept, now: float) -> Server:
         secret, chance = self._chance(name)
