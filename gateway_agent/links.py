@@ -231,7 +231,7 @@ class Links:
             link.admitted = line
             return True
         self.core.counters["fenced"] += 1
-        logger.info("refused: %s", self.fence.refusal(node or link.name, epoch))
+        logger.info("a %s is refused: %s", method, self.fence.refusal(node or link.name, epoch))
         self.refuse(request, flow, link.name, now)
         return False
 
