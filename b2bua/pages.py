@@ -289,7 +289,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 "busy": busy,
                 "address": str(told.get("address") or (line.peer[0] if line.peer else "")),
                 "registered": registered if isinstance(registered, bool) else None,
-                "contacts": int(told.get("contacts") or 0),
+                "contacts": contacts if isinstance(contacts := told.get("contacts"), int) else 0,
                 "forward": {
                     key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
                 },
@@ -358,7 +358,7 @@ def _limit(params: Mapping[str, str], default: int) -> int:
     text = params.get("limit", "")
     if not text:
         return default
-    if not text.isdigit() or len(text) > 7:
+    if not (text.isascii() and text.isdigit()) or len(text) > 7:
         raise Refused(f"limit must be a number, is {text!r}", 400)
     return int(text)
 

@@ -15,6 +15,7 @@ _INDEX: Final = re.compile(
     rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"'
     rb'(?:1\.(\d{1,9})\.([^."\\]*)\.[^."\\]*\.[^."\\]*"|(?:[^"\\]|\\.)*")'
 )
+_UNFIT: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SENT: Final = b'"sent":[{'
 
 
@@ -74,9 +75,8 @@ class Record:
         return self._value
 
     def text(self, name: str) -> str:
-        """A member that is a string, ``""`` where it is not."""
-        value = self.value.get(name, "")
-        return value if isinstance(value, str) else ""
+        """A member that is a string fit for a header line, ``""`` where it is not."""
+        return _text(self.value.get(name))
 
     @property
     def state(self) -> str:
@@ -102,7 +102,7 @@ class Record:
     def attempt(self) -> int:
         """The attempt in the origin key of the INVITE that opened it, 0 when there is none."""
         number = self.text("origin").rpartition(";")[2]
-        return int(number) if number.isdigit() and len(number) < 6 else 0
+        return int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
 
     def age(self, name: str) -> float | None:
         """Seconds since ``invite``, ``ringing`` or ``answer``."""
@@ -123,7 +123,7 @@ class Record:
             _number(numbers.get("local")),
             _number(numbers.get("remote")),
             self.text("target"),
-            tuple(route for route in routes if isinstance(route, str)) if isinstance(routes, list) else (),
+            tuple(filter(None, map(_text, routes))) if isinstance(routes, list) else (),
             self.text("direction") or "recipient",
         )
 
@@ -168,8 +168,8 @@ class Record:
         by, reason = fact.get("by"), fact.get("reason")
         return Ended(
             _seconds(fact.get("ago")) or 0.0,
-            by if isinstance(by, str) else "",
-            reason if isinstance(reason, str) else "",
+            _text(by),
+            _text(reason),
             _number(fact.get("status")),
         )
 
@@ -243,6 +243,17 @@ def dialogs(agent: str, pieces: list[bytes]) -> Iterator[Record]:
 
 def _entries(value: object) -> list[dict[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    """Agents say what goes into the messages of others: no line ends, and nothing that is no byte."""
+    if not isinstance(value, str) or (not value.isprintable() and _UNFIT.search(value)) or not _is_bytes(value):
+        return ""
+    return value
+
+
+def _is_bytes(text: str) -> bool:
+    return text.isascii() or max(text) < "\u0100"
 
 
 def _number(value: object) -> int:

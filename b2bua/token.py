@@ -136,7 +136,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
 def peek(token: str) -> tuple[str, int]:
     """Call id and counter of a token, unproved: only to sort by."""
     parts = token.split(".", 3)
-    if len(parts) != 4 or not parts[1].isdigit() or len(parts[1]) > 9:
+    if len(parts) != 4 or not (parts[1].isascii() and parts[1].isdigit()) or len(parts[1]) > 9:
         return "", 0
     return parts[2], int(parts[1])
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NoReturn, TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +48,8 @@ _STATES: Final = {
     "out of service": "red",
 }
 NOTHING: Final = "-"
+_HARMLESS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code != 10}
+"""Numbers, names and reasons come from devices: what would steer a terminal is shown as what it is."""
 
 
 class Paper(Console):
@@ -59,6 +62,12 @@ class Paper(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None and not segment.text.isprintable():
+                segment = Segment(segment.text.translate(_HARMLESS), segment.style)
+            yield segment
 
     def put(self, shown: RenderableType) -> None:
         if self.is_terminal:

@@ -214,6 +214,8 @@ class Leg:
             method, cseq = transaction.request.method, transaction.request.cseq
         dialog = self.dialog
         if status > 100 and not self.established and tag and tag != dialog.local_tag:
+            if status < 200 and len(self._tags) > MAX_EARLY and tag not in self._tags:
+                return  # each is kept, and a callee could invent any number of them
             self._register(tag)
         tag = tag or dialog.local_tag
         if method == "INVITE" and 100 < status < 300:

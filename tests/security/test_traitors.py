@@ -1,0 +1,168 @@
+"""Devices that registered and agents of the site that mean harm all the same: they harm their own calls."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from b2bua import agents as agents_module
+from b2bua.records import dialogs
+from b2bua.token import peek
+from gateway_agent.origin import key_of
+from heartbeat.console_render import Paper
+from sip.message import Request, parse
+from sip.rim import Flow
+from sip.session import MAX_EARLY
+from tests.b2bua.fake import site_of
+from tests.b2bua.fake_agent import AGENTS, Town, record
+from tests.b2bua.test_recovery import Gap
+from tests.gateway_agent.bed import SDP, Bed
+from tests.security.test_impostors import bench
+
+
+def told(**members: Any) -> Any:
+    head = b'{"call-id":"c","local-tag":"t","call-state":""'
+    body = json.dumps(members)[1:].encode()
+    return next(iter(dialogs("gw1", [head + b"," + body])))
+
+
+def test_what_an_agent_says_cannot_end_a_header_line() -> None:
+    evil = "x\r\nX-Injected: yes"
+    one = told(local=evil, remote="\u20ac", target=evil, ended={"reason": evil, "by": evil}, **{"route-set": [evil]})
+    dialog = one.dialog()
+    assert (dialog.local, dialog.remote, dialog.target, dialog.route_set) == ("", "", "", ())
+    assert (one.ended.reason, one.ended.by) == ("", "")
+    assert told(local='"J\u00fcrgen" <sip:1@x>').dialog().local == '"J\u00fcrgen" <sip:1@x>'
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"origin": "gw1;b;\u00b2"},
+        {"origin": "gw1;b;" + "9" * 5000},
+        {"cseq": {"local": 10**400, "remote": -1}},
+        {"age": {"answer": 10**400}},
+        {"sent": [{"request": 5}, 7, {"request": "INVITE"}], "received": [[]], "ack": {"message": []}},
+        {"ended": {"ago": "x", "by": 1, "reason": [], "status": 10**30}},
+    ],
+)
+def test_no_record_makes_a_server_stumble(members: dict[str, Any]) -> None:
+    one = told(**members)
+    assert one.attempt == 0 and one.dialog().local_cseq == 0
+    assert (one.age("answer"), one.sent(), one.received(), one.ack, one.changing) == (None, [], [], "", "")
+    assert one.ended.status == 0 and peek("1.\u00b2.c.p.m") == ("", 0)
+
+
+def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = Gap()
+    a, b = gap.standing()
+    gap.gw1.records.insert(0, {**record(a, age={"answer": 5}), "call-id": "evil"})
+    gap.die()
+
+    from b2bua.recovery import Recovery
+
+    whole = Recovery._is_served
+    monkeypatch.setattr(
+        Recovery,
+        "_is_served",
+        lambda self, link, each: 1 / 0 if each.call_id == "evil" else whole(self, link, each),
+    )
+    made = gap.succeed()
+    made.after(1)
+    assert made.core.stack.counters["bad records"] == 1 and len(made.core.calls) == 1
+    a.say("BYE")
+    assert b.take("BYE")
+
+
+def test_lines_of_which_nobody_knows_are_not_kept_and_lists_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    town = Town()
+    link = town.bench.core.agents.links["gw1"]
+    town.gw1.lines = [{"line": f"x{index}", "contacts": "many"} for index in range(50)]
+    town.gw1.lines.append({"line": "alice", "contacts": "many", "why": 5})
+    town.gw1.notify()
+    assert set(link.lines) == {"alice"}
+    assert town.bench.core.view("lines", {}, town.bench.now)["lines"][0]["contacts"] == 0
+    monkeypatch.setattr(agents_module, "MOST_LIST", 0)
+    town.gw1.notified.clear()
+    town.gw1.notify()
+    assert town.gw1.notified[-1] == 400
+
+
+def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
+    town = Town()
+    made = town.bench
+    stranger = Flow("tcp", f"{_listen(town)}#99", ("127.0.0.66", 4000))
+    made.core.flow_changed(stranger, "open", made.now)
+    for _ in range(20):
+        made.core.receive(b"\r\n\r\n", stranger, made.now)  # keep-alives prove nothing
+        made.after(0.3)
+    assert made.closed == [stranger]
+    made.core.flow_changed(stranger, "lost", made.now)
+    agents = made.core.agents
+    assert not agents._strange and not agents._callees and stranger not in made.core.stack.guarded
+
+
+def test_three_strange_messages_leave_nothing() -> None:
+    town = Town()
+    made = town.bench
+    stranger = Flow("tcp", f"{_listen(town)}#99", ("127.0.0.66", 4000))
+    made.core.flow_changed(stranger, "open", made.now)
+    data = (
+        b"SUBSCRIBE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\n"
+    )
+    data += b"Call-ID: c\r\nCSeq: 1 SUBSCRIBE\r\nContent-Length: 0\r\n\r\n"
+    made.core.receive(data * 5, stranger, made.now)
+    made.pump()
+    assert made.closed == [stranger]
+    made.core.flow_changed(stranger, "lost", made.now)
+    assert not made.core.agents._strange and stranger not in made.core.stack.guarded
+
+
+def _listen(town: Town) -> str:
+    return next(iter(town.bench.core._listens))
+
+
+def test_a_callee_cannot_invent_any_number_of_early_dialogs() -> None:
+    bed = Bed()
+    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    invite: Request = bed.take("INVITE")
+    before = len(bed.core.stack.legs)
+    for index in range(200):
+        bed.reply(invite, 180, tag=f"t{index}")
+    assert len(bed.core.stack.legs) - before <= MAX_EARLY + 1
+    bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="t199")
+    assert bed.m1.inbox[-1].to_tag == "t199"  # who answers is heard all the same
+
+
+def test_a_device_cannot_speak_for_the_site() -> None:
+    made, caller, out = bench()
+    side = caller.call("123", lines=["Line: other/1", "Call-State: 1.9.x.y.z", "Call-Origin: gw1;b;1"])
+    invite = out.called.invite
+    assert invite is not None
+    assert not {"line", "call-state", "call-origin", "heartbeat"} & {*invite.names}
+    out.called.accept(lines=["Line: forged/9", "Call-Origin: gw1;b;9;n=9", "Call-State: 1.9.x.y.z"])
+    call = next(iter(made.core.calls.values()))
+    assert call.state.callee_line == "out"
+    assert not {"line", "call-state", "call-origin"} & {*side.heard[-1].names}
+
+
+def test_an_origin_key_is_no_way_to_line_ends() -> None:
+    data = (
+        b"INFO sip:x SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nCall-Origin: a\r\n X: y\r\nCSeq: 1 INFO\r\n\r\n"
+    )
+    message = parse(data)
+    assert isinstance(message, Request) and "\n" not in key_of(message)
+
+
+def test_what_would_steer_a_terminal_is_shown_as_what_it_is() -> None:
+    out = io.StringIO()
+    Paper(out).put("caller \x1b[2J\x9b2J \u00fc")
+    assert out.getvalue() == "caller \ufffd[2J\ufffd2J \u00fc\n"
+
+
+def test_keys_do_not_show() -> None:
+    site = site_of(AGENTS)
+    assert "0123456789abcdef" not in repr(site) + repr(site.membership()) + str(site.identity.key)
