@@ -126,11 +126,13 @@ class Hunting:
             return
         self.plan = plan
         self.tried = 0
-        self._update(attempt=self.state.attempt + 1)
-        self.dial(now)
+        self.dial(now, attempt=self.state.attempt + 1)
 
-    def dial(self, now: float, dialog: DialogState | None = None) -> None:
-        """Send the INVITE of the present attempt; ``dialog`` is that of a former server which sent it before."""
+    def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
+        """Send the INVITE of an attempt, the present one where no number is given.
+
+        ``dialog`` is that of a former server which sent it before.
+        """
         plan, request, core = self.plan, self.request, self.core
         assert plan is not None and request is not None
         target = plan.target
@@ -156,6 +158,7 @@ class Hunting:
             callee_agent=place.agent,
             callee_dialog=state.call_id,
             plan=plan.to_token(),
+            attempt=attempt or self.state.attempt,
         )
         lines = crossing(request)
         if place.agent:
