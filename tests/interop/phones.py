@@ -12,7 +12,6 @@ from examples.rtp import RtpReport
 from examples.softphone import SocketPhone
 from examples.softphone_call import ENDED, TALKING, Call, Event, Line, Policy
 from sip.message import Message
-from sip.rim import Flow as FlowOfBytes
 from tests.interop.heard import Logged, multiset
 from tests.interop.programs import until
 
@@ -30,13 +29,13 @@ class Phone:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"phone {listen}", daemon=True)
         self._thread.start()
         self.socket: SocketPhone = self.run(lambda: SocketPhone(listen, on_event=self.events.append))
-        admits = self.core.admits
+        note = self.core.note
 
-        def admits_and_logs(message: Message, flow: FlowOfBytes, now: float) -> bool:
+        def note_whole(message: Message, repeated: bool, now: float) -> None:
             self.log.append(Logged(now, True, message.to_bytes().decode("latin-1")))
-            return bool(admits(message, flow, now))
+            note(message, repeated, now)
 
-        self.core.admits = admits_and_logs
+        self.core.note = note_whole
         self.run(self.socket.start)
 
     def run(self, function: Callable[[], T]) -> T:
