@@ -239,6 +239,8 @@ class Core:
         method = request.method
         if method == "OPTIONS":
             self._options(transaction, request, agent, now)
+        elif not self.serving and agent and not self.reign.stops:
+            self.stack.forget(transaction)  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.turn_away(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:

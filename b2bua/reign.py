@@ -129,6 +129,11 @@ class Reign:
         self.member.receive(beat, sender or beat.node, now)
         self.pump(now)
 
+    @property
+    def stops(self) -> bool:
+        """Without a lease, and the site's policy is to answer 503 to all."""
+        return self.member.state == HOLDING and self.core.site.failover.on_lost_quorum == "stop"
+
     def is_ping(self, request: Request) -> bool:
         """Whether an operator who knows the site key asks how the site is."""
         try:

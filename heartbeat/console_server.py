@@ -59,7 +59,9 @@ class Served:
 
     async def close(self) -> None:
         self._server.close()
+        await _turns(2)  # a connection that was just accepted is made in the next turns of the loop
         await self._runner.cleanup()
+        await _turns(2)  # and a closed one lets go of its socket
         if self._path is not None and self._path.exists() and self._path.stat().st_ino == self._inode:
             self._path.unlink()
 
@@ -104,6 +106,12 @@ async def serve(
     except ApiError:
         await runner.cleanup()
         raise
+
+
+async def _turns(count: int) -> None:
+    """Let the loop do what is scheduled already."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 class _Answering:
