@@ -172,9 +172,14 @@ class Agents:
     def close(self):
         for name in list(self.served):
             self.stop(name)
+        self.run(self.finish())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
+
+    async def finish(self):
+        """Let what a test began in the loop come to its end."""
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
     def cli(self, *words, code=0, stdin=None):
         result = CliRunner().invoke(main, [*words, "--site", str(self.path)], input=stdin)
