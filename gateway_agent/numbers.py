@@ -53,7 +53,6 @@ def to_device(line: Line, request: Request, own_host: str, peer_host: str) -> Nu
     return Numbers(escaped(called), caller, _address(display, caller, where), _address("", called, peer_host))
 
 
-@lru_cache(maxsize=2048)
 def escaped(number: str) -> str:
     """A number or user name as the user part of a URI (RFC 3261 section 19.1.2)."""
     if _PLAIN.match(number):

@@ -41,6 +41,8 @@ _HARMLESS: Final = frozenset("answermode early-session from-change histinfo ice 
 """Option tags that only the two ends must understand."""
 
 _FILTERED: Final = frozenset({"supported", "allow", "require"})
+_CACHED: Final = 256
+"""Longer lines than this are not kept in the cache, which devices can fill."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}\Z")
 
 
@@ -54,14 +56,13 @@ def crossing(message: Message, drop: frozenset[str] = HOP) -> list[str]:
         if name in drop:
             continue
         if name in _FILTERED:
-            line = _filtered(name, line)
+            line = _remembered(name, line) if len(line) <= _CACHED else _filtered(name, line)
             if not line:
                 continue
         kept.append(line)
     return kept
 
 
-@lru_cache(maxsize=1024)
 def _filtered(name: str, line: str) -> str:
     """The line without what does not cross; untouched when all of it may; empty when nothing is left."""
     spelled, _, value = line.partition(":")
@@ -73,6 +74,9 @@ def _filtered(name: str, line: str) -> str:
     if len(kept) == len(given):
         return line if given or name != "require" else ""
     return f"{spelled}: {', '.join(kept)}" if kept else ""
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_filtered)
 
 
 def unsupported(request: Request) -> list[str]:

@@ -13,6 +13,7 @@ from b2bua.records import dialogs
 from b2bua.token import peek
 from gateway_agent.origin import key_of
 from heartbeat.console_render import Paper
+from sip import bridge
 from sip.message import Request, parse
 from sip.rim import Flow
 from sip.session import MAX_EARLY
@@ -166,3 +167,14 @@ def test_what_would_steer_a_terminal_is_shown_as_what_it_is() -> None:
 def test_keys_do_not_show() -> None:
     site = site_of(AGENTS)
     assert "0123456789abcdef" not in repr(site) + repr(site.membership()) + str(site.identity.key)
+
+
+def test_long_lines_and_numbers_stay_in_no_cache() -> None:
+    before = bridge._remembered.cache_info().currsize
+    request = parse(
+        b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nCSeq: 1 INVITE\r\nSupported: "
+        + b"x" * 60_000
+        + b",timer\r\n\r\n"
+    )
+    assert bridge.crossing(request)[-1].startswith("Supported: xxx")
+    assert bridge._remembered.cache_info().currsize == before
