@@ -131,7 +131,7 @@ class Recovery:
     def _is_served(self, link: AgentLink, record: Record) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
         call_id = record.call or call_id_of(link.name, record.call_id)
-        if call_id in self.core.ended:
+        if call_id in self.core.ended and not record.live:
             return True
         call = self.core.calls.get(call_id)
         return call is not None and call.waiting is None and not self.attempts.waits(call.id)
