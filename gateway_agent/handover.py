@@ -40,7 +40,7 @@ MOST_PART: Final = 60_000
 """Bytes of a part, unless a single record is longer."""
 MOST_UNANSWERED: Final = 2
 MOST_SUBSCRIPTIONS: Final = 256
-MOST_PENDING: Final = 16
+MOST_PENDING: Final = 256
 DUE: Final = "expires"
 
 
@@ -259,7 +259,7 @@ class Handover:
             stack.reply(transaction, refusal.status, now, lines=lines, tag=stack.token())
             return
         if wish.proof is None:
-            self._grant(transaction, request, found, wish, now)
+            self._observe(transaction, request, found, wish, server, now)
             return
         fault = self.core.links.fence.offer(wish.proof, now)
         self.core.links.pump(now)
@@ -273,6 +273,17 @@ class Handover:
 
         self._pending.append((wish.proof, obey))
         self.obedience_changed(now)
+
+    def _observe(
+        self, transaction: ServerTransaction, request: Request, granted: Granted, wish: Wish, server: str, now: float
+    ) -> None:
+        """At once, but not before a takeover of the same server that waits for the disk: with a dialog in its hands
+        it would send on what the fence still refuses."""
+        proof = next((proof for proof, _ in self._pending if proof.node == server), None)
+        if proof is None:
+            self._grant(transaction, request, granted, wish, now)
+        else:
+            self._pending.append((proof, lambda then: self._grant(transaction, request, granted, wish, then)))
 
     def obedience_changed(self, now: float) -> None:
         """The fence's word is on disk: go on with those who brought their proofs."""

@@ -237,6 +237,8 @@ class Bed:
         self.inbox: dict[Flow, deque[Message]] = {}
         """What devices got, by flow."""
         self.resolving: list[Resolve] = []
+        self.disk: list[Store] | None = None
+        """What is to be kept while the disk is slow; None: it is kept at once."""
         self.opened: list[Flow] = []
         self.closed: list[Flow] = []
         self._serial = 0
@@ -259,6 +261,8 @@ class Bed:
                         self.core.flow_changed(action.flow, "open", self.now)
                     else:
                         self.core.flow_changed(action.flow, "lost", self.now)
+                elif isinstance(action, Store) and self.disk is not None:
+                    self.disk.append(action)
                 elif isinstance(action, Store):
                     self.core.done(action, None, self.now)
                 elif isinstance(action, Close):
@@ -400,4 +404,3 @@ def response_to(request: Request, status: int, lines: Sequence[str], body: bytes
         f"CSeq: {request.cseq} {request.cseq_method}",
     ]
     return "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
-

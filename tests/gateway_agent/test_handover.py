@@ -107,6 +107,23 @@ def test_what_is_refused_changes_nothing(purpose: str, body: dict[str, object], 
     assert bed.core.upstream == bed.m1.flow
 
 
+def test_a_fetch_waits_behind_a_takeover_that_waits_for_the_disk() -> None:
+    bed = Bed(text=MANY)
+    invite = call(bed, 1)
+    bed.disk = []
+    assert bed.m2.subscribe(epoch=2) == 0
+    assert bed.m2.subscribe("observe", 0, **{"call-id": invite.call_id}) == 0
+    assert not bed.m2.list and bed.core.adopted == ("m1", 1)
+    slow, bed.disk = bed.disk, None
+    for action in slow:
+        bed.core.done(action, None, bed.now)
+    bed.pump()
+    assert bed.core.adopted == ("m2", 2)
+    assert [bed.m2.take(200).cseq_method for _ in range(2)] == ["SUBSCRIBE"] * 2
+    assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
+    assert len(bed.m2.heads) == 2
+
+
 def test_an_older_proof_is_fenced() -> None:
     bed = Bed()
     assert bed.m2.subscribe(epoch=5) == 200
