@@ -461,3 +461,19 @@ def test_loss_and_delay_between_agents_and_devices_are_repaired_by_sip() -> None
     town.world.run(town.world.now + 80.0)
     assert all(state(call) is ENDED and call.status == 200 for call in calls), [call.status for call in calls]
     assert sorted(record.result for record in town.cdrs) == ["answered"] * 5
+
+
+def test_an_agent_that_was_away_while_the_other_side_hung_up_hears_of_it_when_it_is_back() -> None:
+    for away in (5.0, 45.0, 100.0):
+        town = begun()
+        call, other = town.talk()
+        town.world.wires.cut("gw2", "m1", both=True)
+        town.world.wires.cut("gw2", "s1", both=True)
+        town.world.run(town.world.now + 1.0)
+        town.do("west", "bye", call)
+        town.world.run(town.world.now + away)
+        assert state(other) is TALKING
+        town.world.wires.heal()
+        assert town.world.run_until(lambda other=other: state(other) is ENDED, 60.0), away
+        town.world.run(town.world.now + 3.0)
+        at_an_end(town, ["answered"])
