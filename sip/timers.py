@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 GRAIN: Final = 0.25
 """Seconds: the ends of remembering come together at multiples of it."""
+
+_LANES: Final = 6
+"""As many spans are usual: T1, a pause, T4, 64*T1, a registration's, the longest ringing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +43,33 @@ class Due(Protocol):
 
 
 class Deadlines:
-    """Who is to be woken when; annulled entries leave the heap when their time comes.
+    """Who is to be woken when; annulled entries go when their time comes.
 
-    Set and next cost about a microsecond at 100,000 entries.
+    Most deadlines are one of a few spans from now (0.5 s, 32 s, ...), so each span's come in order: they stand in
+    lanes that are sorted by themselves, and only what fits no lane goes to a heap. Set and next cost well under a
+    microsecond at 100,000 entries.
     """
 
-    __slots__ = ("_heap", "_serial")
+    __slots__ = ("_heap", "_lanes", "_serial")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, str, Due]] = []
+        self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in range(_LANES))
+        """Each ends earlier than the one before it."""
+        self._heap: list[Entry] = []
         self._serial = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + sum(map(len, self._lanes))
 
     def set(self, at: float, owner: Due, cause: str) -> None:
         """Call ``owner.due(cause, now)`` at ``at``, unless its generation has changed by then."""
         self._serial += 1
-        heapq.heappush(self._heap, (at, self._serial, owner.generation, cause, owner))
+        entry = (at, self._serial, owner.generation, cause, owner)
+        for lane in self._lanes:
+            if not lane or lane[-1][0] <= at:
+                lane.append(entry)
+                return
+        heapq.heappush(self._heap, entry)
 
     def set_about(self, at: float, owner: Due, cause: str) -> None:
         """The same for an end of remembering: some fraction of a second later, together with others.
@@ -66,19 +79,42 @@ class Deadlines:
         self.set(math.ceil(at / GRAIN) * GRAIN, owner, cause)
 
     def next(self) -> float | None:
-        """The earliest instant at which something is due; annulled entries that stand before it leave the heap."""
+        """The earliest instant at which something is due; annulled entries that stand before it go."""
+        first: float | None = None
+        for lane in self._lanes:
+            while lane:
+                entry = lane[0]
+                if entry[2] == entry[4].generation:
+                    if first is None or entry[0] < first:
+                        first = entry[0]
+                    break
+                lane.popleft()
         heap = self._heap
         while heap:
-            first = heap[0]
-            if first[2] == first[4].generation:
-                return first[0]
+            entry = heap[0]
+            if entry[2] == entry[4].generation:
+                return entry[0] if first is None or entry[0] < first else first
             heapq.heappop(heap)
-        return None
+        return first
 
     def fire(self, now: float) -> None:
         """Wake everybody whose time has come, in order of time."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            _, _, generation, cause, owner = heapq.heappop(heap)
+        while (entry := self._take(now)) is not None:
+            _, _, generation, cause, owner = entry
             if generation == owner.generation:
                 owner.due(cause, now)
+
+    def _take(self, now: float) -> Entry | None:
+        """The first entry of all, when it is due."""
+        least: Entry | None = None
+        chosen: deque[Entry] | None = None
+        for lane in self._lanes:
+            if lane and lane[0][0] <= now and (least is None or lane[0] < least):
+                chosen, least = lane, lane[0]
+        heap = self._heap
+        if heap and heap[0][0] <= now and (least is None or heap[0] < least):
+            return heapq.heappop(heap)
+        return chosen.popleft() if chosen is not None else None
+
+
+Entry = tuple[float, int, int, str, Due]

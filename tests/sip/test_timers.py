@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from sip.timers import Deadlines, Timers
 
 
@@ -74,3 +76,31 @@ def test_ends_of_remembering_come_together_and_annulled_entries_wake_nobody():
     deadlines.fire(5.25)
     assert [each.woken for each in sleepers] == [[5.25], [5.25], []]
     assert deadlines.next() is None and len(deadlines) == 0
+
+
+def test_deadlines_of_any_order_fire_as_a_sorted_list_would() -> None:
+    random = Random(7)
+    deadlines, sleepers = Deadlines(), [Sleeper() for _ in range(50)]
+    expected: list[tuple[float, int]] = []
+    for number in range(5000):
+        now = number / 100
+        at = now + random.choice((0.5, 32.0, 5.0, random.uniform(0.0, 60.0), random.uniform(0.0, 1.0)))
+        deadlines.set(at, sleepers[number % 50], str(number))
+        expected.append((at, number))
+    annulled = sleepers[13]
+    annulled.generation += 1
+    order: list[str] = []
+
+    class Log(list[tuple[str, float]]):
+        def append(self, entry: tuple[str, float]) -> None:
+            order.append(entry[0])
+
+    for sleeper in sleepers:
+        sleeper.woken = Log()
+    now = 0.0
+    while (at := deadlines.next()) is not None:
+        assert at >= now
+        now = at
+        deadlines.fire(now)
+    assert [int(cause) for cause in order] == [number for _, number in sorted(expected) if number % 50 != 13]
+    assert len(deadlines) == 0
