@@ -36,6 +36,10 @@ def state(call: Call) -> str:
     return call.state
 
 
+def over(call: Call) -> bool:
+    return call.state is ENDED
+
+
 def heard(town: Town) -> dict[str, Counter[str]]:
     return {name: town.heard(name) for name in town.who}
 
@@ -474,6 +478,6 @@ def test_an_agent_that_was_away_while_the_other_side_hung_up_hears_of_it_when_it
         town.world.run(town.world.now + away)
         assert state(other) is TALKING
         town.world.wires.heal()
-        assert town.world.run_until(lambda other=other: state(other) is ENDED, 60.0), away
+        assert town.world.run_until(partial(over, other), 60.0), away
         town.world.run(town.world.now + 3.0)
         at_an_end(town, ["answered"])
