@@ -126,7 +126,8 @@ class Shown:
     def status(self) -> None:
         """``b2bua status``, where it is not live on the screen anyway."""
         if not self.silent and not self.paper.is_terminal:
-            self.paper.put(look.page(Text(""), self._screen(), Text("")))
+            for part in (Text(""), self._screen(), Text("")):
+                self.paper.put(part)
 
     def _screen(self) -> RenderableType:
         if self.run is None or not self.run.layout.site.exists():
@@ -136,7 +137,7 @@ class Shown:
         except ConsoleError as error:
             shown = Text(error.sentence, "yellow")
         doing = "   ".join(self._progress.values())
-        return look.page(Text(""), shown, Text(doing, "cyan") if doing else None)
+        return look.page(shown, Text(doing, "cyan") if doing else None)
 
     def figures(self, run: Run, measured: dict[str, Any]) -> None:
         """What was measured, for people."""
@@ -155,7 +156,8 @@ class Shown:
             ("Call records, after the merge", f"{measured['cdrs']:,}"),
             ("Granted by", ", ".join(report.get("grants", ())) or look.NOTHING),
         ]
-        self.paper.put(look.page(Text(""), look.grid(("Measured", ""), [list(row) for row in rows])))
+        self.paper.put(Text(""))
+        self.paper.put(look.grid(("Measured", ""), [list(row) for row in rows]))
         for problem in run.problems:
             self.paper.put(Text(f"! {problem}", "red"))
 
