@@ -31,6 +31,7 @@ EXPIRES: Final = 3600
 SILENT: Final = "silent"
 UNPROVED: Final = "unproved"
 AGAIN: Final = "subscribe again"
+NO_NOTIFY: Final = "no NOTIFY"
 MOST_LIST: Final = 256 * 1024 * 1024
 """Bytes of one agent's list; what comes beyond is refused."""
 OPENING_LIMIT: Final = 5.0
@@ -209,6 +210,10 @@ class Subscription:
                 now,
             )
 
+        elif response.status >= 200:
+            lifetime = core.stack.timers.lifetime  # RFC 6665 section 4.1.2.4: timer N
+            core.stack.deadlines.set(now + lifetime, self, NO_NOTIFY)
+
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         self.forget()
         self._later(1.0, now)
@@ -219,7 +224,9 @@ class Subscription:
 
     def due(self, cause: str, now: float) -> None:
         core = self.link.agents.core
-        if core.member.proof is not None and core.serving:
+        if cause is NO_NOTIFY:
+            self.forget()
+        elif core.member.proof is not None and core.serving:
             self.link.subscribe(core.member.proof, now)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:

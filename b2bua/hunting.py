@@ -349,7 +349,11 @@ class Hunting:
         if a is not None and a.invite is not None and not a.established:
             a.reply(a.invite, 487, now)  # the callee hung up before the caller had heard of its answer
         for leg in (a, b):
-            if leg is not None and not leg.ended:
+            if leg is None:
+                continue
+            if leg.inviting is not None:  # a re-INVITE that nobody may ever answer now
+                leg.inviting.cancelled(now)
+            if not leg.ended:
                 leg.end()
         self.core.forget(self)
         self.request = self.plan = self.waiting = None  # a deadline may hold the call for a while

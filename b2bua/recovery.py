@@ -141,6 +141,9 @@ class Recovery:
         for key in [key for key in self._requests if self._agent_of(key) == link.name]:
             for transaction, _ in self._requests.pop(key):
                 self.core.stack.reply(transaction, 481, now)
+        for record in [each for each in self.index.by_key.values() if each.agent == link.name]:
+            if record.key not in link.seen:
+                self.index.remove(record)
         if link.relisted:
             self._lost_legs(link, now)
         calls = [call for call, records in self.index.by_call.items() if any(r.agent == link.name for r in records)]
@@ -420,6 +423,8 @@ class Recovery:
         for record in records:
             self.index.remove(record)
         ended = [r for r in records if not r.live]
+        if ended == records and call_id in self.core.ended:
+            return
         call = Call(self.core, state)
         if ended and not any(r.live for r in records):
             leftovers.conclude(call, ended, now)

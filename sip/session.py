@@ -435,7 +435,7 @@ class Leg:
 
     def _forget_tags_but(self, kept: str) -> None:
         for tag in self._tags:
-            if tag != kept:
+            if tag != kept or not kept:
                 self.stack.legs.pop(dialog_key(self.dialog.call_id, tag), None)
         self._tags = (kept,) if kept else ()
 
