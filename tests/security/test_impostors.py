@@ -49,7 +49,7 @@ def invite(via: str, call_id: str = "x") -> bytes:
 def test_a_stranger_is_no_trunk_by_what_his_via_says() -> None:
     made, _, out = bench()
     for via in (
-        "127.0.0.66:5090;branch=z9hG4bK1;maddr=127.0.0.20",
+        "127.0.0.66:9;branch=z9hG4bK1;maddr=127.0.0.20",
         "127.0.0.20:5090;branch=z9hG4bK2",
         "127.0.0.20:5090;branch=z9hG4bK3;received=127.0.0.20",
         "127.0.0.20:5090;branch=z9hG4bK4;rport;received=127.0.0.20",
@@ -62,7 +62,7 @@ def test_a_stranger_is_no_trunk_by_what_his_via_says() -> None:
 
 def test_an_answer_goes_to_no_third_host() -> None:
     end = End("b", 5002)
-    data = b"OPTIONS sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.66:5;branch=z9hG4bK1;maddr=127.0.0.99\r\n"
+    data = b"OPTIONS sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.66:9;branch=z9hG4bK1;maddr=127.0.0.99\r\n"
     data += b"From: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
     end.stack.receive(data, Flow("udp", end.local, ("127.0.0.66", 5)), 0.0)
     end.stack.reply(end.asked, 200, 0.0)
