@@ -52,7 +52,8 @@ MACHINES: Final = (
         Leader.TRANSITIONS,
         "standby",
         "A server that starts stands by. It becomes active only with a proof on disk: the grants of a quorum, or\n"
-        "an operator's force. Without its lease it is *holding*: it serves the agents that still obey it, ends nothing.",
+        "an operator's force. Without its lease it is *holding*: it serves the agents that still obey it, and ends\n"
+        "nothing.",
     ),
     Machine(
         "A trunk watched by OPTIONS",

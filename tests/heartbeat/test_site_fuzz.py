@@ -49,7 +49,7 @@ def test_a_changed_example_is_read_or_refused_with_sentences(changes: list[tuple
             inner = inner.get(key) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and value is None:
             inner.pop(path[-1], None)
-        elif isinstance(inner, dict):
+        elif isinstance(inner, dict) and isinstance(path[-1], str):  # TOML has no other keys
             inner[path[-1]] = value
     try:
         site = build(tables, SiteSource(EXAMPLE, lambda kind, name: Kept(b"k" * 16)))
