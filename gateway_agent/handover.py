@@ -285,6 +285,14 @@ class Handover:
         else:
             self._pending.append((proof, lambda then: self._grant(transaction, request, granted, wish, then)))
 
+    def wait(self, server: str, epoch: int, act: Callable[[float], None]) -> bool:
+        """Keep what a server sent behind a takeover that waits for the disk; ``False`` when there is none."""
+        for proof, _ in self._pending:
+            if proof.node == server and proof.epoch == epoch and len(self._pending) < MOST_PENDING:
+                self._pending.append((proof, act))
+                return True
+        return False
+
     def obedience_changed(self, now: float) -> None:
         """The fence's word is on disk: go on with those who brought their proofs."""
         epoch = self.core.links.fence.obeyed.epoch

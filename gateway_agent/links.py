@@ -230,6 +230,11 @@ class Links:
         if node == link.name and self.fence.obeys(node, epoch):
             link.admitted = line
             return True
+        data = request.to_bytes()
+        if node == link.name and self.core.handover.wait(
+            node, epoch, lambda then: self.core.stack.receive_message(data, flow, then)
+        ):
+            return False
         self.core.counters["fenced"] += 1
         logger.info("a %s is refused: %s", method, self.fence.refusal(node or link.name, epoch))
         self.refuse(request, flow, link.name, now)
