@@ -39,9 +39,11 @@ class Call(Hunting):
     # -- what legs say ----------------------------------------------------------------------------------------------
 
     def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
-        if response.status == 403 and self.core.fenced(leg, response, now):
-            return
         asked = transaction.context
+        if response.status == 403 and self.core.fenced(leg, response, now):
+            if asked is self and leg is self.b and self.phase in (DIALING, RINGING) and self.core.member.may_act(now):
+                self._attempt_failed(503, None, now)  # it has not adopted us yet
+            return
         if asked is self:
             if leg is self.b and self.phase in (DIALING, RINGING):
                 self._invite_answered(leg, response, now)
