@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway_agent import records
 from gateway_agent.records import Gone
@@ -226,6 +226,27 @@ class Subscription:
         self.handover.subscriptions.discard(self)
 
 
+class _Class(NamedTuple):
+    """What a list has of one priority, in the order in which it is told; lines and ended calls come last."""
+
+    urgent: list[Call]
+    """With a request under way, or an answer of which the other side has not heard."""
+    ringing: list[Call]
+    others: list[Call]
+    lines: list[Line]
+    gone: list[Gone]
+
+    def place(self, call: Call) -> None:
+        if call.server is not None and call.server.awaits_ack:
+            self.urgent.append(call)
+        elif not call.sent and not call.received:
+            self.others.append(call)
+        elif call.answered_at is None and not any(sent.cancelled for sent in call.sent):
+            self.ringing.append(call)
+        else:
+            self.urgent.append(call)
+
+
 class Handover:
     """All subscriptions of servers at this agent."""
 
@@ -348,40 +369,37 @@ class Handover:
     # -- the list -------------------------------------------------------------------------------------------------
 
     def texts(self, wish: Wish) -> Iterator[tuple[str, Gone | None]]:
-        """The records of a list: highest priority first, in one priority requests under way first.
+        """The records of a list: highest priority first, in one priority requests under way first, and of these last
+        what only rings: nobody waits for an answer to that but the one who is called.
 
         What there is is settled now, what is said of it when its turn comes.
         """
         core = self.core
         if wish.call_id:
             return self._one(wish)
-        classes: dict[int, tuple[list[Call], list[Call], list[Gone], list[Line]]] = {}
+        classes: dict[int, _Class] = {}
         for line in core.lines.values():
             if wish.wants(line):
-                classes.setdefault(line.settings.priority, ([], [], [], []))[3].append(line)
-        wanted = {line.name for parts in classes.values() for line in parts[3]}
+                classes.setdefault(line.settings.priority, _Class([], [], [], [], [])).lines.append(line)
+        wanted = {line.name for each in classes.values() for line in each.lines}
         for call in core.calls.values():
             if call.line.name in wanted:
-                urgent, others, _, _ = classes[call.line.settings.priority]
-                awaited = call.server is not None and call.server.awaits_ack  # the other side has not heard of it yet
-                (urgent if call.sent or call.received or awaited else others).append(call)
+                classes[call.line.settings.priority].place(call)
         for gone in core.gone:
             if gone.line.name in wanted:
-                classes[gone.line.settings.priority][2].append(gone)
+                classes[gone.line.settings.priority].gone.append(gone)
         return self._said(classes)
 
-    def _said(
-        self, classes: dict[int, tuple[list[Call], list[Call], list[Gone], list[Line]]]
-    ) -> Iterator[tuple[str, Gone | None]]:
+    def _said(self, classes: dict[int, _Class]) -> Iterator[tuple[str, Gone | None]]:
         for priority in sorted(classes, reverse=True):
-            urgent, others, gone, lines = classes[priority]
-            for calls in (urgent, others):
+            one = classes[priority]
+            for calls in (one.urgent, one.ringing, one.others):
                 for call in calls:
                     yield from self._of_call(call)
-            for line in lines:
+            for line in one.lines:
                 yield records.of_line(line), None
-            for one in gone:
-                yield records.of_gone(one, self.core.now), one
+            for gone in one.gone:
+                yield records.of_gone(gone, self.core.now), gone
 
     def _one(self, wish: Wish) -> Iterator[tuple[str, Gone | None]]:
         call = self.core.by_call_id.get(wish.call_id)
