@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from heartbeat.store import StoreError, VoteStore
-
 from b2bua import api
 from b2bua.cdr_store import CdrStore
 from b2bua.core import CallEnded, Core, Event
 from heartbeat import site as sites
 from heartbeat.console_server import ApiError, Served
 from heartbeat.site_reload import reload_complaints
+from heartbeat.store import StoreError, VoteStore
 from sip.clock import boottime
 from sip.loop import run as run_loop
 from sip.pump import Pump
