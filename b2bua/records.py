@@ -17,6 +17,7 @@ _INDEX: Final = re.compile(
 )
 _UNFIT: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SENT: Final = b'"sent":[{'
+_AWAITED: Final = b'"ack":"awaited"'
 
 
 class Ended(NamedTuple):
@@ -62,6 +63,11 @@ class Record:
     def has_sent(self) -> bool:
         """Whether requests of the agent wait for an answer (seen without decoding)."""
         return _SENT in self.raw
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the agent sent a 2xx that was not acknowledged (seen without decoding)."""
+        return _AWAITED in self.raw
 
     @property
     def value(self) -> dict[str, Any]:

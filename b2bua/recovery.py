@@ -125,8 +125,18 @@ class Recovery:
                 self.restore(record.call, now)
             elif self.attempts.waits(record.call):
                 self.attempts.go_on(now, only=record.call)
+            elif record.awaited:
+                self._want_caller(record, now)
         if record.has_sent:
             self._replay(link, record, now)
+
+    def _want_caller(self, record: Record, now: float) -> None:
+        """The callee answered, the caller has not heard of it: its INVITE is wanted before those that only ring."""
+        records = self.index.of_call(record.call)
+        state = self.state_of(records) if len(records) == 1 else None
+        link = self.core.agents.links.get(state.caller_agent) if state is not None else None
+        if link is not None and state is not None and state.caller_dialog and not link.complete:
+            link.fetch(state.caller_dialog, now)
 
     def _is_served(self, link: AgentLink, record: Record) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
@@ -141,13 +151,13 @@ class Recovery:
         for key in [key for key in self._requests if self._agent_of(key) == link.name]:
             for transaction, _ in self._requests.pop(key):
                 self.core.stack.reply(transaction, 481, now)
-        for record in [each for each in self.index.by_key.values() if each.agent == link.name]:
+        theirs = [record for record in self.index.by_key.values() if record.agent == link.name]
+        for record in theirs:
             if record.key not in link.seen:
                 self.index.remove(record)
         if link.relisted:
             self._lost_legs(link, now)
-        calls = [call for call, records in self.index.by_call.items() if any(r.agent == link.name for r in records)]
-        self._backlog.extend(calls)
+        self._backlog.extend(dict.fromkeys(record.call for record in theirs if record.call in self.index.by_call))
         self._backlog.extend(self.alone)
         self._work_on(now)
         if self.core.agents.all_complete:
