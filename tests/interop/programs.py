@@ -129,13 +129,6 @@ class Site:
     def obeys(self, agent: str, server: str) -> bool:
         return bool(self[agent].view().get("obeys") == server)
 
-    def active(self) -> str:
-        """The server that says it is active now."""
-        for name in ("m2", "m1"):
-            if self[name].alive and self[name].view().get("state") == "active":
-                return name
-        return ""
-
     def calls(self, name: str) -> int:
         """How many calls a program knows; -1 when it does not answer."""
         page = self[name].view()

@@ -160,11 +160,6 @@ class Traffic:
 
         until(busy, 30, f"{calls} calls do not stand", every=0.1)
 
-    @property
-    def arriving(self) -> int:
-        """Calls that have not begun yet."""
-        return sum(flow.calls for flow in FLOWS) - sum(sipp.stats()["created"] for sipp in self.callers)
-
     def go_on(self) -> None:
         """The held call is resumed, the ringing one answered, and all hang up, from both sides."""
         a, b = self.alices, self.bobs
