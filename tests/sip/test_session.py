@@ -69,6 +69,15 @@ def test_a_repeated_2xx_is_acknowledged_again_in_the_same_words() -> None:
     assert pair.a.heard == ["200"] and pair.b.heard == ["INVITE", "ACK"]
 
 
+def test_an_ack_that_may_be_lost_is_sent_again_for_that_invite_only() -> None:
+    pair = Pair()
+    pair.talk()
+    pair.a.leg.acknowledge_again(7)
+    pair.a.leg.acknowledge_again(1)
+    pair.settle()
+    assert len(pair.sent("a", "ACK")) == 2 and pair.b.take() == []
+
+
 def test_an_ack_of_an_older_invite_does_not_stop_the_repetition() -> None:
     pair = Pair()
     pair.talk()
