@@ -57,7 +57,7 @@ def test_what_is_set_while_firing_is_seen_in_the_same_turn() -> None:
     assert chain.woken == [("first", 2.0), ("second", 2.0)]
 
 
-def test_ends_of_remembering_come_together_and_annulled_entries_wake_nobody():
+def test_ends_of_remembering_come_together_and_annulled_entries_wake_nobody() -> None:
     class Sleeper:
         generation = 0
 
@@ -98,9 +98,9 @@ def test_deadlines_of_any_order_fire_as_a_sorted_list_would() -> None:
     for sleeper in sleepers:
         sleeper.woken = Log()
     now = 0.0
-    while (at := deadlines.next()) is not None:
-        assert at >= now
-        now = at
+    while (next_at := deadlines.next()) is not None:
+        assert next_at >= now
+        now = next_at
         deadlines.fire(now)
     assert [int(cause) for cause in order] == [number for _, number in sorted(expected) if number % 50 != 13]
     assert len(deadlines) == 0
