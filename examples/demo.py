@@ -43,6 +43,8 @@ def play(plan: Plan, how: Any, directory: Path, shown: Shown, interval: float) -
             complain(str(failure))
             raise
     shown.figures(run, measured)
+    for problem in run.problems:
+        complain(f"! {problem}")
     return measured
 
 

@@ -351,21 +351,24 @@ class Devices:
         return Counter() if call is None else heard(call) - self.expected[pair.script.sort, side]
 
     def _problems(self) -> list[str]:
-        found = []
+        """What went wrong with calls, alike ones told once."""
+        alike: dict[str, list[str]] = {}
         for pair in self.pairs.values():
-            because = pair.failed
-            for side in ("caller", "callee"):
-                call = pair.side(side)
-                missing = self.expected.get((pair.script.sort, side), Counter()) - (
-                    heard(call) if call else Counter()
-                )
-                if pair.over and missing and not because:
-                    because = f"the {side} did not hear {', '.join(missing)}"
-            if because:
-                found.append(f"{pair.script.id} ({pair.script.sort}): {because}; {_where(pair)}")
-                if len(found) == MOST_PROBLEMS:
-                    break
-        return found
+            if because := self._fault(pair):
+                alike.setdefault(f"{pair.script.sort}: {because}; {_where(pair)}", []).append(pair.script.id)
+        found = [f"{len(ids)} times, first {ids[0]}: {what}" for what, ids in alike.items()]
+        return found[:MOST_PROBLEMS]
+
+    def _fault(self, pair: Pair) -> str:
+        """Why a call is not as its script wants it, ``""`` when nothing is known against it."""
+        if pair.failed:
+            return pair.failed
+        for side in ("caller", "callee"):
+            call = pair.side(side)
+            missing = self.expected.get((pair.script.sort, side), Counter()) - (heard(call) if call else Counter())
+            if missing and pair.over:
+                return f"the {side} did not hear {', '.join(missing)}"
+        return "not over" if pair.script.kind == "attempt" and not pair.over else ""
 
 
 # What each phase makes of the events of a call.

@@ -158,8 +158,6 @@ class Shown:
         ]
         self.paper.put(Text(""))
         self.paper.put(look.grid(("Measured", ""), [list(row) for row in rows]))
-        for problem in run.problems:
-            self.paper.put(Text(f"! {problem}", "red"))
 
 
 def _fine(seconds: float | None) -> str:
