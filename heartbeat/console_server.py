@@ -59,9 +59,9 @@ class Served:
 
     async def close(self) -> None:
         self._server.close()
-        await _turns(2)  # a connection that was just accepted is made in the next turns of the loop
+        await _turns(5)  # a connection that was just accepted is made in the next turns of the loop
         await self._runner.cleanup()
-        await _turns(2)  # and a closed one lets go of its socket
+        await _turns(5)  # and a closed one lets go of its socket
         if self._path is not None and self._path.exists() and self._path.stat().st_ino == self._inode:
             self._path.unlink()
 
