@@ -38,7 +38,7 @@ LAST: Final = "say goodbye"
 
 AT_ONCE: Final = 10
 """Calls restored in the background before the loop is given back: what is asked for goes before."""
-PAUSE: Final = 0.01
+PAUSE: Final = 0.005
 """Seconds between two such portions."""
 MOST_WAITING: Final = 10_000
 """Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
@@ -125,15 +125,19 @@ class Recovery:
                 self.restore(record.call, now)
             elif self.attempts.waits(record.call):
                 self.attempts.go_on(now, only=record.call)
-            elif record.awaited:
-                self._want_caller(record, now)
+            else:
+                self._pay(record, now)
         if record.has_sent:
             self._replay(link, record, now)
 
-    def _want_caller(self, record: Record, now: float) -> None:
-        """The callee answered, the caller has not heard of it: its INVITE is wanted before those that only ring."""
+    def _pay(self, record: Record, now: float) -> None:
+        """Where a 2xx awaits its ACK, do not wait: send the ACK that was under way, or fetch the caller's INVITE."""
         records = self.index.of_call(record.call)
-        state = self.state_of(records) if len(records) == 1 else None
+        if len(records) > 1 or not records or not record.awaited:
+            if any(each.awaited for each in records) and all(each.talks for each in records):
+                self.restore(record.call, now)
+            return
+        state = self.state_of(records)
         link = self.core.agents.links.get(state.caller_agent) if state is not None else None
         if link is not None and state is not None and state.caller_dialog and not link.complete:
             link.fetch(state.caller_dialog, now)

@@ -231,6 +231,8 @@ class _Class(NamedTuple):
 
     urgent: list[Call]
     """With a request under way, or an answer of which the other side has not heard."""
+    fresh: list[Call]
+    """New, and no server has said anything that its device could hear."""
     ringing: list[Call]
     others: list[Call]
     lines: list[Line]
@@ -242,7 +244,7 @@ class _Class(NamedTuple):
         elif not call.sent and not call.received:
             self.others.append(call)
         elif call.answered_at is None and not any(sent.cancelled for sent in call.sent):
-            self.ringing.append(call)
+            (self.fresh if call.ringing_at is None else self.ringing).append(call)
         else:
             self.urgent.append(call)
 
@@ -370,7 +372,7 @@ class Handover:
 
     def texts(self, wish: Wish) -> Iterator[tuple[str, Gone | None]]:
         """The records of a list: highest priority first, in one priority requests under way first, and of these last
-        what only rings: nobody waits for an answer to that but the one who is called.
+        what only rings: an INVITE that no server has answered at all is given up by its agent some time.
 
         What there is is settled now, what is said of it when its turn comes.
         """
@@ -380,7 +382,7 @@ class Handover:
         classes: dict[int, _Class] = {}
         for line in core.lines.values():
             if wish.wants(line):
-                classes.setdefault(line.settings.priority, _Class([], [], [], [], [])).lines.append(line)
+                classes.setdefault(line.settings.priority, _Class([], [], [], [], [], [])).lines.append(line)
         wanted = {line.name for each in classes.values() for line in each.lines}
         for call in core.calls.values():
             if call.line.name in wanted:
@@ -393,7 +395,7 @@ class Handover:
     def _said(self, classes: dict[int, _Class]) -> Iterator[tuple[str, Gone | None]]:
         for priority in sorted(classes, reverse=True):
             one = classes[priority]
-            for calls in (one.urgent, one.ringing, one.others):
+            for calls in (one.urgent, one.fresh, one.ringing, one.others):
                 for call in calls:
                     yield from self._of_call(call)
             for line in one.lines:
