@@ -56,7 +56,7 @@ def compare(effort: Effort, directory: Path) -> tuple[dict[str, Figures], float 
         targets += [kind(processes, host) for kind in kinds]
         found = {target.name: Figures() for target in targets}
         chain = Chain(processes, host)
-        steps = (measure_both, measure_rate) if effort.one_run else (measure_cpu, measure_memory, measure_rate)
+        steps = (measure_both,) if effort.one_run else (measure_cpu, measure_memory, measure_rate)
         for step in steps:
             for repeat in range(effort.repeats):
                 say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {effort.repeats}")
@@ -123,7 +123,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("calls", "sites"), help="only the plain calls, or only the whole sites")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
-    effort, watched_s, sizes = (QUICK, 5.0, (1_000,)) if options.quick else (FULL, 30.0, (1_000, 10_000))
+    effort, watched_s, sizes = (QUICK, 4.0, (1_000,)) if options.quick else (FULL, 30.0, (1_000, 10_000))
     code = 0
     figures, chain, sites = {"ours": Figures()}, None, []
     say(environment_note())

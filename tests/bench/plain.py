@@ -37,7 +37,7 @@ class Effort:
 
 
 FULL: Final = Effort(3, 100.0, 2000, 2000, 100.0, 8.0, 12, False)
-QUICK: Final = Effort(1, 100.0, 500, 400, 100.0, 1.5, 3, True)
+QUICK: Final = Effort(1, 100.0, 350, 250, 100.0, 1.5, 2, True)
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ def measure_memory(target: Target, load: Load, effort: Effort, figures: Figures,
 
 
 def measure_both(target: Target, load: Load, effort: Effort, figures: Figures, say: Say) -> None:
-    """CPU and memory from one run of calls that last a few seconds."""
+    """CPU and memory from one run of calls that last a few seconds, and the rate without another start."""
     target.start()
     load.run(target.address, target.pids, effort.cpu_rate, int(effort.cpu_rate))
     look = _Look(target, effort.standing, figures, wait=0.3)
@@ -93,6 +93,7 @@ def measure_both(target: Target, load: Load, effort: Effort, figures: Figures, s
     outcome = load.run(target.address, target.pids, effort.cpu_rate, effort.cpu_calls, hold, look)
     figures.cpu_us.append(outcome.cpu_us_per_call)
     say(f"{target.name}: CPU: {outcome}; memory: {look}")
+    _search(target, load, effort, figures, say)
     target.stop()
 
 
@@ -122,9 +123,15 @@ class _Look:
 
 
 def measure_rate(target: Target, load: Load, effort: Effort, figures: Figures, say: Say) -> None:
-    """The highest rate that is clean (``Outcome.clean``), by trials that halve the distance."""
+    """The highest rate that is clean (``Outcome.clean``)."""
     target.start()
     load.run(target.address, target.pids, target.first_rate / 2, int(target.first_rate))
+    _search(target, load, effort, figures, say)
+    target.stop()
+
+
+def _search(target: Target, load: Load, effort: Effort, figures: Figures, say: Say) -> None:
+    """By trials that halve the distance between a good and a bad rate."""
     low, high, rate = 0.0, float("inf"), target.first_rate
     for _ in range(effort.trials):
         rate = float(round(rate))
@@ -139,8 +146,10 @@ def measure_rate(target: Target, load: Load, effort: Effort, figures: Figures, s
             high = rate
             settle(target.pids)
             target.start()
-        if high - low <= max(2.0, high * NEARNESS):
+        if high == float("inf"):
+            rate = low * 1.5
+        elif high - low <= max(2.0, high * NEARNESS):
             break
-        rate = low * 1.5 if high == float("inf") else (low + high) / 2
+        else:
+            rate = (low + high) / 2
     figures.rates.append(low)
-    target.stop()

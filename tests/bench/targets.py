@@ -88,7 +88,7 @@ class Ours(_Process):
 
     name = "ours"
     port = 5060
-    first_rate = 300.0
+    first_rate = 400.0
 
     def start(self) -> None:
         examples = ROOT / "examples"
