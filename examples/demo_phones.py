@@ -16,9 +16,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from examples.demo_plan import PASSWORD, PHONES, Layout, Plan, Script
+from examples.demo_steps import (
+    Pair,
+    Step,
+    attempt_step,
+    ending_step,
+    heard,
+    sample_step,
+    standing_step,
+    where,
+)
 from examples.rtp import RtpReport
 from examples.softphone import SocketPhone
-from examples.softphone_call import ENDED, TALKING, Call, Event, Policy
+from examples.softphone_call import TALKING, Event, Policy
 from sip.clock import boottime
 from sip.loop import run
 
@@ -32,49 +42,6 @@ SETTLING: Final = 1.5
 EVERY: Final = 0.25
 """Seconds between two words of progress."""
 MOST_PROBLEMS: Final = 20
-
-
-class Pair:
-    """Both ends of one call."""
-
-    __slots__ = ("asked_at", "callee", "caller", "failed", "script", "served_at", "step")
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.caller: Call | None = None
-        self.callee: Call | None = None
-        self.step: Step = _nothing
-        """What the phase under way makes of an event of this call."""
-        self.asked_at = 0.0
-        self.served_at = 0.0
-        self.failed = ""
-
-    def side(self, side: str) -> Call | None:
-        return self.caller if side == "caller" else self.callee
-
-    @property
-    def stands(self) -> bool:
-        """Whether both ends are in the state that the script wants before the crash."""
-        a, b = self.caller, self.callee
-        if a is None or b is None or self.failed:
-            return False
-        if self.script.kind == "ringing":
-            return a.state is not ENDED and b.state is not ENDED
-        return a.state is TALKING and b.state is TALKING
-
-    @property
-    def over(self) -> bool:
-        return self.caller is None or (
-            self.caller.state is ENDED and (self.callee is None or self.callee.state is ENDED)
-        )
-
-
-Step = Callable[[Pair, Event, float], bool]
-"""Reacts to an event; true when the phase is through with this call."""
-
-
-def _nothing(pair: Pair, event: Event, now: float) -> bool:
-    return False
 
 
 class Devices:
@@ -124,7 +91,7 @@ class Devices:
     async def set_up(self) -> dict[str, Any]:
         """Place all calls that are to stand."""
         scripts = [script for script in self.plan.standing() if script.audio == self.audio]
-        await self._through(map(self._pair, scripts), self._place, _standing_step, "set up", len(scripts))
+        await self._through(map(self._pair, scripts), self._place, standing_step, "set up", len(scripts))
         standing = sum(pair.stands for pair in self.pairs.values())
         return {"standing": standing, "problems": self._problems()}
 
@@ -132,16 +99,16 @@ class Devices:
         pairs = [self._pair(script, "r") for script in self.plan.references(self.audio)]
         if not pairs:
             return
-        await self._through(iter(pairs), self._place, _standing_step, "", len(pairs))
+        await self._through(iter(pairs), self._place, standing_step, "", len(pairs))
         self._ask(pairs)
         await self._until(lambda: all(p.served_at for p in pairs if p.script.sampled), 5.0)
         await asyncio.sleep(0.5)  # the ACK of what was answered is still under way
-        await self._through(iter(pairs), self._begin_end, _ending_step, "", len(pairs))
+        await self._through(iter(pairs), self._begin_end, ending_step, "", len(pairs))
         await asyncio.sleep(SETTLING)
         for pair in pairs:
             if pair.failed or not pair.over:
                 raise SystemExit(
-                    f"{pair.script.sort}: {pair.failed or _where(pair)}, although nothing had been killed"
+                    f"{pair.script.sort}: {pair.failed or where(pair)}, although nothing had been killed"
                 )
             for side in ("caller", "callee"):
                 call = pair.side(side)
@@ -166,7 +133,7 @@ class Devices:
 
     def _attempt_one(self) -> None:
         pair = self._pair(self.plan.attempt(len(self.attempts)))
-        pair.step = _attempt_step
+        pair.step = attempt_step
         self.attempts.append(pair)
         self.phone.pump.ask(lambda now: self._place(pair, now))
 
@@ -197,7 +164,7 @@ class Devices:
                 if not script.sampled or pair.caller is None or pair.callee is None:
                     continue
                 pair.asked_at = now
-                pair.step = _sample_step
+                pair.step = sample_step
                 if script.kind == "ringing":
                     self.core.answer(pair.callee, now)
                 else:
@@ -212,7 +179,7 @@ class Devices:
         await self._until(lambda: all(pair.over or pair.failed for pair in self.attempts), 15.0)
         pairs = [pair for pair in self.pairs.values() if pair.script.kind != "attempt"]
         living = [pair for pair in pairs if pair.stands]
-        await self._through(iter(living), self._begin_end, _ending_step, "ended", len(living))
+        await self._through(iter(living), self._begin_end, ending_step, "ended", len(living))
         await asyncio.sleep(SETTLING)
         return self._tally(pairs)
 
@@ -240,7 +207,7 @@ class Devices:
             before = len(self._pending)
             if not await self._until(self._fewer(self._pending), self._patience):
                 for pair in self._pending.values():
-                    pair.failed = pair.failed or f"nothing more came ({word or 'learning'}): {_where(pair)}"
+                    pair.failed = pair.failed or f"nothing more came ({word or 'learning'}): {where(pair)}"
                 break
             done += before - len(self._pending)
             if word and boottime() - told_at > EVERY:
@@ -355,7 +322,7 @@ class Devices:
         alike: dict[str, list[str]] = {}
         for pair in self.pairs.values():
             if because := self._fault(pair):
-                alike.setdefault(f"{pair.script.sort}: {because}; {_where(pair)}", []).append(pair.script.id)
+                alike.setdefault(f"{pair.script.sort}: {because}; {where(pair)}", []).append(pair.script.id)
         found = [f"{len(ids)} times, first {ids[0]}: {what}" for what, ids in alike.items()]
         return found[:MOST_PROBLEMS]
 
@@ -369,90 +336,6 @@ class Devices:
             if missing and pair.over:
                 return f"the {side} did not hear {', '.join(missing)}"
         return "not over" if pair.script.kind == "attempt" and not pair.over else ""
-
-
-# What each phase makes of the events of a call.
-
-
-def _standing_step(pair: Pair, event: Event, now: float) -> bool:
-    """Towards talking, held or ringing."""
-    call, script = event.call, pair.script
-    assert call is not None
-    core = call.phone
-    if event.kind == "incoming" and script.kind != "ringing":
-        core.answer(call, now)
-    elif event.kind == "ringing" and script.kind == "ringing":
-        return pair.callee is not None
-    elif event.kind == "acknowledged" and call is pair.callee and call.state is TALKING and not call.held_there:
-        if script.kind != "held":
-            return True
-        holder = pair.side(script.holder)
-        if holder is not None and not holder.held:
-            core.hold(holder, now)
-    elif event.kind == "changed" and call is pair.side(script.holder) and call.held:
-        return True
-    return False
-
-
-def _sample_step(pair: Pair, event: Event, now: float) -> bool:
-    """The request that was sent at the crash comes out."""
-    wanted = "answered" if pair.script.kind == "ringing" else "info"
-    other = pair.caller if pair.script.kind == "ringing" else pair.callee
-    if event.kind == wanted and event.call is other and not pair.served_at:
-        pair.served_at = now
-        return True
-    return False
-
-
-def _ending_step(pair: Pair, event: Event, now: float) -> bool:
-    """Resumed, answered, hung up."""
-    call, script = event.call, pair.script
-    assert call is not None
-    if event.kind == "ended" and call is not pair.side(script.ends):
-        return True
-    hangs = pair.side(script.ends)
-    if hangs is None or hangs.state is not TALKING:
-        return False
-    holder = pair.side(script.holder)
-    if event.kind == "acknowledged" and (script.kind == "ringing" or (holder is not call and not _holds(holder))):
-        call.phone.bye(hangs, now)
-    return False
-
-
-def _holds(call: Call | None) -> bool:
-    return call is not None and call.held
-
-
-def _attempt_step(pair: Pair, event: Event, now: float) -> bool:
-    """A short call: answered at once, hung up as soon as both ends know."""
-    call = event.call
-    assert call is not None
-    if event.kind == "incoming":
-        call.phone.answer(call, now)
-    elif event.kind == "acknowledged" and pair.caller is not None:
-        call.phone.bye(pair.caller, now)
-    return event.kind == "ended" and call is pair.callee
-
-
-def heard(call: Call) -> Counter[str]:
-    """The messages that a device received in a call, repeats apart, without what differs from call to call."""
-    return Counter(_bare(word) for word in call.heard)
-
-
-def _bare(word: str) -> str:
-    what, _, rest = word.partition(" body=")
-    return what + (" with a body" if rest else "") + (rest[8:] if rest else "")
-
-
-def _where(pair: Pair) -> str:
-    """How far both ends are, for a person who looks for a fault."""
-
-    def one(call: Call | None) -> str:
-        return (
-            "unknown" if call is None else f"{call.state} after {', '.join(map(_bare, call.heard[-4:])) or 'nothing'}"
-        )
-
-    return f"caller {one(pair.caller)}; callee {one(pair.callee)}"
 
 
 # The process.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo_phones import Pair, heard
 from examples.demo_plan import MOST_AUDIO, PASSWORD, Layout, Plan
+from examples.demo_steps import Pair, heard
 from examples.softphone_call import Call
 from heartbeat.site import load
 
