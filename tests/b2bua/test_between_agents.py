@@ -1,0 +1,150 @@
+"""Calls between agents and trunks: what the site adds, forwarding, and who may speak for a line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.b2bua.fake import SDP, Peer, Side
+from tests.b2bua.fake_agent import Town
+
+
+def test_a_call_from_agent_to_agent_carries_what_the_site_needs() -> None:
+    town = Town()
+    a = town.gw1.call("1002", lines=("Session-ID: " + "ab" * 16,))
+    assert a.heard[0].status == 100 and a.token.startswith("1.0.")
+    b = town.gw2.called
+    invite = b.take("INVITE")
+    assert invite.uri == "sip:1002@127.0.0.1:40012;line=bob"
+    assert invite.get("call-origin") == f"gw1;{a.sent and a.sent.branch};1"
+    assert invite.get("heartbeat") == "site=paris; node=m1; boot=1; epoch=1"
+    assert b.token and b.token != a.token
+    b.ring()
+    assert a.heard[-1].get("call-origin") == f"{invite.get('call-origin')};n=1" and "line" not in a.heard[-1]
+    first = a.token
+    b.ring()
+    assert a.token == first and "call-state" not in a.heard[-1]
+    b.accept()
+    assert a.token != first and a.heard[-1].get("call-origin") == f"{invite.get('call-origin')};n=3"
+    before = b.token
+    a.ack()
+    assert b.token not in (before, "") and b.take("ACK").get("heartbeat")
+    [call] = town.bench.core.calls.values()
+    assert call.state.callee_line == "bob/1" and call.state.session_id == "ab" * 16
+
+
+def test_requests_inside_the_call_carry_origin_and_epoch() -> None:
+    town = Town()
+    a, b = town.talk()
+    a.say("INFO", body=b"x")
+    info = b.take("INFO")
+    assert info.get("call-origin") == f"gw1;{a.sent and a.sent.branch};1" and "epoch=1" in str(info.get("heartbeat"))
+    assert "call-state" not in info
+    b.answer(info, 200)
+    assert a.heard[-1].get("call-origin") == f"{info.get('call-origin')};n=1"
+    b.say("BYE")
+    bye = a.take("BYE")
+    assert bye.get("call-origin") == f"gw2;{b.sent and b.sent.branch};1"
+    a.answer(bye, 200)
+    assert b.statuses == [200] and town.bench.cdrs[0].ended_by == "callee"
+
+
+def test_a_bye_of_the_server_has_a_key_of_its_own() -> None:
+    town = Town()
+    town.talk()
+    [call] = town.bench.core.calls.values()
+    call.release("SIP;cause=480", town.bench.now)
+    town.bench.pump()
+    for agent in (town.gw1, town.gw2):
+        bye = agent.sides[-1].asked[-1]
+        parts = str(bye.get("call-origin")).split(";")
+        assert bye.method == "BYE" and parts[0] == "m1" and parts[2] == "0" and bye.get("reason") == "SIP;cause=480"
+
+
+@pytest.mark.parametrize(("status", "then"), [(486, "carol"), (600, "carol"), (480, "dave"), (408, "dave")])
+def test_a_phone_forwards(status: int, then: str) -> None:
+    town = Town()
+    a = town.gw1.call("1002")
+    town.gw2.called.accept(status, b"")
+    agent = town.gw2 if then == "carol" else town.gw1
+    invite = agent.called.take("INVITE")
+    assert invite.uri.endswith(f";line={then}") and str(invite.get("call-origin")).endswith(";2")
+    agent.called.accept()
+    assert a.statuses[-1] == 200
+
+
+def test_nobody_answers_at_a_phone_that_forwards_then() -> None:
+    town = Town()
+    a = town.gw1.call("1002")
+    town.gw2.called.ring()
+    town.bench.after(10.5)
+    b = town.gw2.called
+    b.answer(b.asked[-1], 200)
+    b.accept(487, b"")
+    town.gw1.called.accept()
+    assert a.statuses == [100, 180, 200]
+    assert str(town.gw1.called.take("INVITE").get("call-origin")).endswith(";2")
+
+
+def test_a_redirect_of_a_phone_is_followed_by_the_server() -> None:
+    town = Town()
+    a = town.gw1.call("1002")
+    b = town.gw2.called
+    raw = b.take("INVITE")
+    data = b.answer(raw, 302, ("Line: bob/1",))
+    assert b"302" in data
+    # the Contact of our fake is its own address, whose user is no number of the site
+    assert a.statuses[-1] in (404, 480)
+
+
+def test_a_busy_phone_in_a_list_is_followed_by_the_next() -> None:
+    town = Town()
+    a = town.gw1.call("2000")
+    town.gw2.called.accept(500, b"")
+    invite = town.gw1.called.take("INVITE")
+    assert invite.uri.endswith("line=dave")
+    town.gw1.called.accept()
+    assert a.statuses[-1] == 200
+
+
+def test_an_agent_that_is_away_counts_as_503() -> None:
+    town = Town()
+    town.gw2.disconnect()
+    a = town.gw1.call("1002")
+    assert a.statuses == [100, 500] or a.statuses[-1] in (480, 500, 503)
+
+
+def test_an_agent_may_only_speak_for_its_own_lines() -> None:
+    town = Town()
+    for line in ("bob", "own", "nobody", ""):
+        a = Peer.call(town.gw1, "1002", lines=(f"Line: {line}",))
+        assert a.statuses == [403], line
+    assert town.bench.core.stack.counters["strangers"] == 4
+
+
+def test_between_an_agent_and_a_trunk_of_the_server() -> None:
+    town = Town()
+    trunk = Peer(town.bench, "trunk", port=5080)
+    a = town.gw1.call("9123")
+    invite = trunk.called.take("INVITE")
+    assert not {"call-origin", "call-state", "heartbeat", "line"} & {*invite.names}
+    trunk.called.accept()
+    a.ack()
+    trunk.called.take("ACK")
+    trunk.called.say("BYE")
+    a.answer(a.take("BYE"), 200)
+    assert trunk.called.statuses == [200]
+    back = trunk.call("1002", lines=("Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK" + "x" * 300,))
+    b = town.gw2.called
+    assert str(b.take("INVITE").get("call-origin")).startswith("m1;z9hG4bK-trunk")
+    b.accept()
+    back.ack()
+    assert back.statuses == [100, 200]
+
+
+def test_a_very_long_branch_does_not_make_a_long_token() -> None:
+    town = Town()
+    trunk = Peer(town.bench, "trunk", port=5080)
+    side = Side(trunk, "long-" + "c" * 3000, "t", "<sip:1@x>", "<sip:1002@127.0.0.1>", "sip:1002@127.0.0.1")
+    trunk._keep(side)
+    side.say("INVITE", body=SDP, branch="z9hG4bK" + "b" * 3000)
+    assert side.statuses == [100] and len(town.gw2.called.token) <= 1024

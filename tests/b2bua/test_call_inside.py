@@ -1,0 +1,156 @@
+"""Inside an answered call: re-INVITE, glare, INFO, MESSAGE, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.b2bua.fake import HOLD, SDP
+from tests.b2bua.two import Two
+
+
+@pytest.mark.parametrize("by", ["caller", "callee"])
+def test_hold_and_resume(by: str) -> None:
+    two = Two()
+    a, b = two.talk()
+    first, other = (a, b) if by == "caller" else (b, a)
+    for body, state in ((HOLD, "held"), (SDP, "talking")):
+        first.say("INVITE", body=body)
+        invite = other.take("INVITE")
+        assert invite.body == body and invite.to_tag
+        other.answer(invite, 100)
+        other.answer(invite, 200, body=SDP)
+        assert first.statuses == [200]
+        first.ack()
+        assert other.take("ACK").cseq == invite.cseq
+        page = two.bench.core.view("calls", {}, two.bench.now)
+        assert [each["state"] for each in page["calls"]] == [state]
+    two.hang_up(other, first)
+    two.nothing_left()
+
+
+@pytest.mark.parametrize("status", [488, 491, 500, 606])
+def test_a_refused_re_invite_leaves_the_call_as_it_was(status: int) -> None:
+    two = Two()
+    a, b = two.talk()
+    a.say("INVITE", body=HOLD)
+    b.answer(b.take("INVITE"), status, ("Retry-After: 3",))
+    assert a.heard[0].get("retry-after") == "3" and a.statuses == [status]
+    b.take("ACK")
+    assert two.bench.core.view("calls", {}, 0.0)["calls"][0]["state"] == "talking"
+    two.hang_up(a, b)
+    two.nothing_left()
+
+
+def test_a_re_invite_that_ends_the_dialog_elsewhere_is_passed_on() -> None:
+    two = Two()
+    a, b = two.talk()
+    b.say("INVITE", body=SDP)
+    two.bench.after(33)
+    assert b.statuses == [408] or 408 in b.statuses
+    two.hang_up(a, b)
+    two.nothing_left()
+
+
+def test_glare_is_answered_491_on_both_sides() -> None:
+    two = Two()
+    a, b = two.talk()
+    a.say("INVITE", body=SDP)
+    b.say("INVITE", body=SDP)
+    assert b.statuses == [491]
+    b.answer(b.take("INVITE"), 491)
+    assert a.statuses == [491]
+    two.bench.after(1)
+    b.asked.clear()
+    a.say("INVITE", body=SDP)
+    b.answer(b.take("INVITE"), 200, body=SDP)
+    a.ack()
+    b.take("ACK")
+    assert a.statuses == [200]
+    two.hang_up(a, b)
+    two.nothing_left()
+
+
+def test_a_re_invite_before_the_ack_is_passed_on_and_the_acks_do_not_mix() -> None:
+    two = Two()
+    a, b = two.ring()
+    b.accept()
+    b.take("INVITE")
+    b.say("INVITE", body=HOLD)
+    again = a.take("INVITE")
+    a.ack(b"first")
+    assert b.take("ACK").body == b"first"
+    a.answer(again, 200, body=SDP)
+    assert b.statuses == [200]
+    b.ack(b"second")
+    ack = a.take("ACK")
+    assert ack.body == b"second" and ack.cseq == again.cseq
+    assert a.statuses == [200]
+    two.hang_up(a, b)
+    two.nothing_left()
+
+
+def test_info_and_message_cross_with_their_bodies_and_answers() -> None:
+    two = Two()
+    a, b = two.talk()
+    for first, other in ((a, b), (b, a)):
+        for method in ("INFO", "MESSAGE"):
+            first.say(method, ("Content-Type: application/dtmf-relay", "Info-Package: x"), b"Signal=5")
+            request = other.take(method)
+            assert request.body == b"Signal=5" and request.get("info-package") == "x"
+            assert first.statuses == []
+            other.answer(request, 200, ("X-A: 1",), b"ok")
+            assert first.heard[-1].body == b"ok"
+            assert first.statuses == [200]
+    two.hang_up(a, b)
+    two.nothing_left()
+
+
+@pytest.mark.parametrize("method", ["UPDATE", "REFER", "PRACK", "SUBSCRIBE", "PUBLISH", "FOO"])
+def test_methods_that_a_call_does_not_know_get_405(method: str) -> None:
+    two = Two()
+    a, b = two.talk()
+    a.say(method)
+    assert a.heard[0].get("allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
+    assert a.statuses == [405] and not b.asked
+
+
+def test_options_in_the_call_is_answered_here() -> None:
+    two = Two()
+    a, b = two.talk()
+    a.say("OPTIONS")
+    assert a.statuses == [200] and not b.asked
+
+
+def test_cseq_that_runs_back_is_refused() -> None:
+    two = Two()
+    a, b = two.talk()
+    a.cseq = 9
+    a.say("INFO")
+    b.answer(b.take("INFO"), 200)
+    a.say("INFO", cseq=4)
+    assert a.statuses == [200, 500] and not b.asked
+
+
+def test_a_wrong_from_tag_in_a_known_dialog_gets_481() -> None:
+    two = Two()
+    a, b = two.talk()
+    a.tag = "wrong"
+    a.say("BYE")
+    assert a.statuses == [481] and not b.asked and len(two.bench.core.calls) == 1
+
+
+def test_delayed_offer_in_both_kinds_of_invite() -> None:
+    two = Two()
+    a, b = two.ring(b"")
+    assert b.take("INVITE").body == b""
+    b.accept(body=SDP)
+    assert a.heard[-1].body == SDP
+    a.ack(HOLD)
+    assert b.take("ACK").body == HOLD
+    a.heard.clear()
+    a.say("INVITE")
+    b.answer(b.take("INVITE"), 200, body=SDP)
+    assert a.heard[-1].body == SDP
+    a.ack(SDP)
+    ack = b.take("ACK")
+    assert ack.body == SDP and ack.get("content-type") == "application/sdp"
