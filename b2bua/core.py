@@ -121,6 +121,7 @@ class Core:
         self.recovery = Recovery(self)
         self.trunks = Trunks(self)
         self.stack.expected = self.trunks.expected
+        self.stack.crowd.name_of = self.trunks.owner
         self.takeovers = Takeovers(self)
         self.orders = Orders(self)
         self.reign.pump(now)
@@ -286,6 +287,10 @@ class Core:
             # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
             if not agent or not self.recovery.attempts.adopt(former, transaction, request, now):
                 stack.reply(transaction, 482, now, tag=stack.token())
+            return
+        if not agent and self.lines.is_full(known, now):  # nothing is kept: its address may be forged
+            stack.counters["no channel"] += 1
+            stack.turn_away(transaction, 503, ("Retry-After: 5",))
             return
         try:
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))

@@ -9,6 +9,7 @@ from b2bua.route import LineLoad
 if TYPE_CHECKING:
     from b2bua.core import Core
     from b2bua.hunting import Hunting
+    from heartbeat.site import Line
 
 
 class Lines:
@@ -25,6 +26,11 @@ class Lines:
         if load is None:
             load = self.loads[name] = LineLoad()
         return load
+
+    def is_full(self, line: Line, now: float) -> bool:
+        """Whether a trunk of the server's own has no channel left, or its calls come faster than its ``cps``."""
+        load = self.loads.get(line.name)
+        return load is not None and (load.busy >= line.channels or load.paced(line.cps, now))
 
     def take(self, call: Hunting, line: str, now: float) -> None:
         """Count a call on a line."""

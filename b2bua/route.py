@@ -205,8 +205,6 @@ class Router:
         if load.calls >= limit:
             kept = "" if priority else f", {self._capacity - limit} more being kept for priority"
             return self._later(f"the server has {load.calls} calls and takes {limit}{kept}")
-        if line.at_servers and (why := _obstacle(line, load.lines.get(line.name), now)) in (BUSY, PACED):
-            return self._later(f"{line.name}, where it comes from, is {why}")
         if choice is None:
             return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
         return self._hunt(Plan((), line.name, called, caller, priority), choice, load, now)

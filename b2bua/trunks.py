@@ -85,6 +85,11 @@ class Trunks:
         line = self._sources.line(*flow.remote)
         return line.name if line is not None else ""
 
+    def owner(self, host: str) -> str:
+        """Who has a host's address, for the shares of ``sip.crowd``: the trunk, or the host itself."""
+        line = self._sources.line(host, 0)
+        return line.name if line is not None else host
+
     def expected(self, leg: InDialog, flow: Flow) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
         another peer of the same trunk, or the agent itself on another connection."""

@@ -96,6 +96,7 @@ class Core:
         self.handover = Handover(self)
         self.devices = Devices(self)
         self.stack.expected = self.devices.expected
+        self.stack.crowd.name_of = self.devices.owner
         self.seldom = self.stack.seldom
         self.arrivals = Arrivals(self)
         self.memory = Memory(self.stack.timers.lifetime)

@@ -170,6 +170,11 @@ class Devices:
         else:
             stack.turn_away(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
 
+    def owner(self, host: str) -> str:
+        """Who has a host's address, for the shares of ``sip.crowd``: the trunk, or the host itself."""
+        names = self._peers.find(host)
+        return names[0] if names else host
+
     def expected(self, leg: InDialog, flow: Flow) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
         a device from an address of its line, or one that it named itself."""
@@ -229,7 +234,11 @@ class Devices:
         channel = line.take(now)
         if isinstance(channel, Busy):
             core.counters["no channel"] += 1
-            self._refuse(transaction, 503 if channel.status == 480 else channel.status, now)
+            status = 503 if channel.status == 480 else channel.status
+            if line.remembers(channel, now):
+                self._refuse(transaction, status, now)
+            else:  # whoever forges the address of a trunk fills no table, and has nothing sent again to it
+                stack.turn_away(transaction, status, ("Retry-After: 5",))
             return
         call = Incoming(core, line, channel, told.called, now)
         if fault := call.description.reserve():

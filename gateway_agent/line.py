@@ -6,6 +6,7 @@ import heapq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heartbeat.site import Line as Settings
+from sip.bucket import Bucket
 from sip.digest import DigestClient
 from sip.message import Response
 from sip.rim import Address, Flow
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 IDLE: Final = "idle"
 ACTIVE: Final = "active"
 OUT_OF_SERVICE: Final = "out of service"
+REFUSALS: Final = 20
+"""Calls of one line that are refused with a transaction, a second."""
 
 
 class Target(NamedTuple):
@@ -35,6 +38,8 @@ class Busy(NamedTuple):
 
     status: int
     because: str
+    paced: bool = False
+    """Calls come faster than the line's ``cps``."""
 
 
 class Line:
@@ -54,8 +59,8 @@ class Line:
         self.calls_taken = 0
         self._free: list[int] = []
         self._next_channel = 1
-        self._allowance = max(1.0, settings.cps)
-        self._allowed_at = now
+        self._calls = Bucket(settings.cps, max(1.0, settings.cps), now)
+        self._refusals = Bucket(REFUSALS, 2 * REFUSALS, now)
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ class Line:
         if self.busy >= self.settings.channels:
             return Busy(self.full_status, f"all {self.settings.channels} channels of {self.name} are busy")
         if self.settings.cps and not self._within_rate(now):
-            return Busy(503, f"more than {self.settings.cps:g} calls a second on {self.name}")
+            return Busy(503, f"more than {self.settings.cps:g} calls a second on {self.name}", True)
         self.busy += 1
         self.calls_taken += 1
         if self._free:
@@ -92,6 +97,17 @@ class Line:
         return channel
 
     full_status = 503
+
+    def _within_rate(self, now: float) -> bool:
+        """One second's worth of calls at once (as the settings are now)."""
+        rate = self.settings.cps
+        if rate != self._calls.rate:
+            self._calls = Bucket(rate, max(1.0, rate), now)
+        return self._calls.take(now)
+
+    def remembers(self, busy: Busy, now: float) -> bool:
+        """Whether a refusal of the line is worth a transaction: not where calls come faster than they are allowed."""
+        return not busy.paced and self._refusals.take(now)
 
     def give(self, channel: int, now: float) -> None:
         """The call is over."""
@@ -141,13 +157,3 @@ class Line:
     @property
     def contacts(self) -> int:
         return 0
-
-    def _within_rate(self, now: float) -> bool:
-        """A bucket of one second's worth of calls."""
-        rate = self.settings.cps
-        self._allowance = min(max(1.0, rate), self._allowance + (now - self._allowed_at) * rate)
-        self._allowed_at = now
-        if self._allowance < 1.0:
-            return False
-        self._allowance -= 1.0
-        return True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b, blake2s
 from typing import Any, Final, Protocol
 
+from sip.crowd import Crowd
 from sip.dialog import dialog_key
 from sip.errors import Malformed, SipError, Unanswerable
 from sip.framing import MAX_BODY, PING, Framer
@@ -34,7 +35,7 @@ from sip.transaction import (
 logger = logging.getLogger(__name__)
 
 MOST_SERVERS: Final = 200_000
-"""Server transactions at once; beyond, requests outside dialogs get 503 without one."""
+"""Server transactions at once; from half of it on each sender has its share (``sip.crowd``)."""
 MOST_BODY: Final = 64 * 1024
 """Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
 MOST_HALF_READ: Final = 64 * 1024 * 1024
@@ -95,6 +96,7 @@ class Stack:
         self.received = 0
         """Messages."""
         self.most_servers = MOST_SERVERS
+        self.crowd = Crowd()
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self._out: list[Action] = []
@@ -398,7 +400,7 @@ class Stack:
             else:
                 self.core.stray_ack(request, flow, now)
             return
-        if leg is None and len(self.servers) >= self.most_servers:
+        if len(self.servers) * 2 >= self.most_servers and self._overloaded(flow, method, leg, now):
             self.counters["overload"] += 1
             self.refuse(request, flow, 503, lines=("Retry-After: 10",))
             return
@@ -414,6 +416,12 @@ class Stack:
             leg.receive(transaction, request, now)
         else:
             self.core.requested(transaction, request, now)
+
+    def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
+        """Whether there is no room for one more server transaction; agents and servers share what is left."""
+        if flow in self.kept:
+            return leg is None and len(self.servers) >= self.most_servers
+        return self.crowd.refuses(self.servers, self.most_servers, flow, method, leg is not None, now)
 
     def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
         """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""

@@ -214,11 +214,6 @@ def test_lines_that_cannot_take_the_call_are_passed_over():
     assert answer.retry_after > 0
 
 
-def test_a_trunk_of_the_servers_takes_no_more_than_its_channels():
-    assert names(planned(Attempt("own", "1001"), load(own=LineLoad(0)))) == ["alice"]
-    assert refused(Attempt("own", "1001"), load(own=LineLoad(1))).because == "own, where it comes from, is busy"
-
-
 def test_calls_a_second():
     pbx = LineLoad()
     for _ in range(2):

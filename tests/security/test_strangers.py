@@ -77,11 +77,13 @@ def test_no_request_of_a_stranger_leaves_anything_at_a_server(tag: str) -> None:
 
 def test_beyond_the_bound_only_known_dialogs_are_served() -> None:
     end = End("b", 5002)
-    end.stack.most_servers = 3
-    for index in range(6):
-        end.stack.receive(asked("MESSAGE", index), Flow("udp", end.local, ("127.0.0.66", 5060)), 0.0)
-    assert len(end.stack.servers) == 3 and end.stack.counters["overload"] == 3
-    assert sum(b" 503 " in action.data for action in end.stack.to_do()) == 3  # type: ignore[union-attr]
+    end.stack.most_servers = 30
+    for index in range(60):
+        host = f"127.0.0.{60 + index}"
+        data = asked("MESSAGE", index).replace(b"127.0.0.66", host.encode())
+        end.stack.receive(data, Flow("udp", end.local, (host, 5060)), 0.0)
+    assert len(end.stack.servers) == 30 and end.stack.counters["overload"] == 30
+    assert sum(b" 503 " in action.data for action in end.stack.to_do()) == 30  # type: ignore[union-attr]
 
 
 def test_the_log_of_strangers_is_short(caplog: pytest.LogCaptureFixture) -> None:
