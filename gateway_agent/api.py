@@ -41,6 +41,8 @@ def metrics(status: Mapping[str, Any]) -> str:
             Gauge("lines_out_of_service", "Lines out of service", status["lines"]["out_of_service"]),
             Gauge("relay_streams", "RTP streams through the relay", relay["streams"]),
             Gauge("relay_packets", "RTP packets relayed", relay["packets"]),
+            Gauge("wrong_passwords", "Wrong passwords of phones and strangers", status["passwords"]["wrong"]),
+            Gauge("passwords_held_back", "Passwords not looked at", status["passwords"]["held_back"]),
             *(
                 Gauge("peer_reached", "1 while it answers", p["reached"], {"peer": p["name"]})
                 for p in status["servers"]

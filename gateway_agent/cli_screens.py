@@ -107,6 +107,11 @@ def agent_screen(status: Any) -> RenderableType:
     if relay is not None:
         size = f"{relay['size'] / 1e6:,.1f} MB"
         facts.append(("Relay", f"{several(relay['streams'], 'stream')}, {count(relay['packets'])} packets, {size}"))
+    if (passwords := status["passwords"])["wrong"]:
+        last = f"the last for {passwords['user']} from {passwords['host']}"
+        ago = f"{span(time.time() - passwords['last_at'])} ago"
+        held = f", {count(passwords['held_back'])} tries not looked at" if passwords["held_back"] else ""
+        facts.append(("Passwords", Text(f"{count(passwords['wrong'])} wrong{held}; {last}, {ago}", "yellow")))
     facts.append(("Itself", f"boot {status['boot']}, {vote}, up {span(time.time() - status['started_at'])}"))
     head = look.line(
         Text(status["agent"], "bold"),
@@ -160,8 +165,13 @@ def _line_row(line: Any) -> list[str | Text]:
         registered,
         str(line["priority"]),
         Text(line["recovery"], "" if line["recovery"] == "hot" else "yellow"),
-        Text(line["why"], "red"),
+        Text(line["why"], "red") if line["why"] else Text(_guessed(line), "yellow"),
     ]
+
+
+def _guessed(line: Any) -> str:
+    wrong = line["guesses"]
+    return f"{several(wrong, 'wrong password')}, the last from {line['guessed_from']}" if wrong else ""
 
 
 def calls_screen(page: Any) -> RenderableType:

@@ -100,7 +100,7 @@ class Core:
         self.seldom = self.stack.seldom
         self.arrivals = Arrivals(self)
         self.memory = Memory(self.stack.timers.lifetime)
-        self.digest = DigestServer(site.realm, secret, self._password)
+        self.digest = DigestServer(site.realm, secret, self._password, self.devices.algorithms_of)
         self.calls: dict[int, Dialogs] = {}
         self.by_call_id: dict[str, Call] = {}
         """By the Call-ID of the server dialog."""

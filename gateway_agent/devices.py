@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
+from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent import numbers
@@ -13,10 +15,12 @@ from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.refresh import asked_by, supports
 from heartbeat.site import Line as Settings
+from heartbeat.site_lines import DIGESTS
 from sip.bridge import ALLOW, unsupported
 from sip.dialog import bare_uri
 from sip.endpoint import is_numeric
 from sip.errors import SipError
+from sip.events import Reply
 from sip.headers import NameAddr, bracketed
 from sip.message import Request
 from sip.peers import PeerIndex
@@ -45,6 +49,7 @@ class Devices:
         self.core = core
         self._peers = PeerIndex(())
         self._users: dict[str, Phone] = {}
+        self._orders: list[tuple[str, ...]] = []
         self._known: OrderedDict[Flow, str] = OrderedDict()
         self._flows: dict[tuple[str, Address], Flow] = {}
         self._opened = 0
@@ -65,6 +70,7 @@ class Devices:
             [(line.name, [str(source.network) for source in line.settings.source]) for line in trunks]
         )
         self._users = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
+        self._orders = [phone.settings.digest for phone in self._users.values()]
         self._known.clear()
 
     # -- flows ----------------------------------------------------------------------------------------------------
@@ -162,7 +168,7 @@ class Devices:
         if method == "INVITE" and not request.to_tag:
             self._invited(transaction, request, source, now)
         elif method == "REGISTER":
-            self._register(transaction, request, now)
+            self._register(transaction, request, source, now)
         elif method == "OPTIONS":
             core.answer_options(transaction, now)
         elif request.to_tag:
@@ -190,23 +196,49 @@ class Devices:
             return True
         return line.kind == "trunk" and flow.remote[0] in hosts_of(leg)
 
-    def _register(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        core = self.core
+    def _register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
+        core, digest = self.core, self.core.digest
+        wrong = digest.guesses.wrong
         try:
             user = Uri.parse(NameAddr.parse(request.get("to") or "").uri).dialled
         except SipError:
             user = ""
         phone = self._users.get(user)
         if phone is not None:
-            phone.register(transaction, request, now)
-            return
-        # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
-        core.counters["strangers"] += 1
-        verdict = core.digest.check(request, now)
-        if verdict.accepted:
-            core.stack.turn_away(transaction, 403)
+            phone.register(transaction, request, source, now)
         else:
-            core.stack.turn_away(transaction, 401, core.digest.challenge(now, stale=verdict.stale))
+            # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
+            core.counters["strangers"] += 1
+            verdict = digest.check(request, now, flow=source)
+            if verdict.accepted:
+                core.stack.turn_away(transaction, 403)
+            else:
+                self.turn_away(transaction, digest.refusal(verdict, source, user, now))
+        self._note(wrong, source, now)
+
+    def turn_away(self, transaction: ServerTransaction, reply: Reply | None) -> None:
+        """Answer without keeping anything, or do not answer at all."""
+        if reply is not None:
+            self.core.stack.turn_away(transaction, reply.status, reply.lines)
+            return
+        transaction.generation += 1
+        self.core.stack.forget(transaction)
+
+    def _note(self, wrong: int, source: Flow, now: float) -> None:
+        """Log a wrong password, when there was one."""
+        guesses = self.core.digest.guesses
+        if guesses.wrong != wrong:
+            user = next(reversed(guesses.by_user))
+            self.core.seldom.warning(logger, now, "a wrong password for %r from %s", user, source.remote[0])
+
+    def algorithms_of(self, user: str) -> tuple[str, ...]:
+        """What a phone's digest may be made with. A user that is nobody is treated like one of the phones, always
+        the same one, so that no order of algorithms tells who exists."""
+        phone = self._users.get(user)
+        if phone is None and self._orders:
+            mark = blake2s(user.encode("utf-8", "replace"), key=self.core.secret[:32], digest_size=8).digest()
+            return self._orders[int.from_bytes(mark, "big") % len(self._orders)]
+        return phone.settings.digest if phone is not None else DIGESTS
 
     def _invited(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         core, stack = self.core, self.core.stack
@@ -263,9 +295,12 @@ class Devices:
             core.seldom.info(logger, now, "a call from %s:%s is refused: nobody's address", *source.remote)
             core.stack.turn_away(transaction, 403)
             return None
-        verdict = core.digest.check(request, now, proxy=True)
+        wrong = core.digest.guesses.wrong
+        verdict = core.digest.check(request, now, proxy=True, flow=source)
         if not verdict.accepted:
-            core.stack.turn_away(transaction, 407, core.digest.challenge(now, proxy=True, stale=verdict.stale))
+            user = self._caller(request, names)
+            self.turn_away(transaction, core.digest.refusal(verdict, source, user, now, proxy=True))
+            self._note(wrong, source, now)
             return None
         phone = self._users.get(verdict.username)
         if phone is None or phone.name not in names:
@@ -273,6 +308,16 @@ class Devices:
             core.stack.turn_away(transaction, 403)
             return None
         return phone
+
+    def _caller(self, request: Request, names: Collection[str]) -> str:
+        """Which of the phones on one flow is to prove its password: who From says, or any of them."""
+        try:
+            phone = self._users.get(Uri.parse(NameAddr.parse(request.get("from") or "").uri).dialled)
+        except SipError:
+            phone = None
+        if phone is None or phone.name not in names:
+            phone = next((one for one in self._users.values() if one.name in names), None)
+        return phone.settings.aor_user if phone is not None else ""
 
     def _trunk_of(self, source: Flow) -> Line | None:
         """The trunk whose addresses a request came from."""

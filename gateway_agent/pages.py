@@ -11,18 +11,19 @@ from gateway_agent.links import PROVED, Link
 from heartbeat.console_view import (
     AgentCall,
     AgentCalls,
+    AgentLine,
+    AgentLines,
     AgentStatus,
     CallCounts,
     Health,
     History,
     LineCounts,
-    Lines,
+    Passwords,
     Peer,
     Progress,
     Refused,
     Relay,
 )
-from heartbeat.console_view import Line as LinePage
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -116,7 +117,20 @@ def _status(core: Core, now: float) -> AgentStatus:
         relay=Relay(streams=relay.ports.in_use, packets=relay.packets, size=relay.size)
         if relay is not None
         else None,
+        passwords=_passwords(core),
         warnings=warnings,
+    )
+
+
+def _passwords(core: Core) -> Passwords:
+    guesses = core.digest.guesses
+    user, last = next(reversed(guesses.by_user.items()), ("", None))
+    return Passwords(
+        wrong=guesses.wrong,
+        held_back=guesses.held_back,
+        user=user,
+        host=last.host if last is not None else "",
+        last_at=last.at if last is not None else None,
     )
 
 
@@ -160,16 +174,16 @@ def _call_state(call: Call) -> Any:
     return "talking" if call.description.held == "none" else "held"
 
 
-def _lines(core: Core, params: Mapping[str, str]) -> Lines:
+def _lines(core: Core, params: Mapping[str, str]) -> AgentLines:
     found = [_line(core, line) for line in core.lines.values()]
     for name, member in (("line", "name"), ("state", "state"), ("agent", "agent")):
         wanted = params.get(name)
         if wanted:
             found = [page for page in found if page[member] == wanted]  # type: ignore[literal-required]
-    return Lines(lines=found)
+    return AgentLines(lines=found)
 
 
-def _line(core: Core, line: Line) -> LinePage:
+def _line(core: Core, line: Line) -> AgentLine:
     settings = line.settings
     forward = {
         name: number for name in ("always", "busy", "no_answer") if (number := getattr(settings.forward, name))
@@ -179,7 +193,8 @@ def _line(core: Core, line: Line) -> LinePage:
         call = next((call for call in core.calls.values() if call.line is line and call.ended is None), None)
         if call is not None:
             state = {"talking": "active"}.get(_call_state(call), _call_state(call))
-    return LinePage(
+    tried = core.digest.guesses.by_user.get(settings.aor_user) if settings.kind == "phone" else None
+    return AgentLine(
         name=line.name,
         agent=core.agent.name,
         kind=settings.kind,
@@ -191,6 +206,8 @@ def _line(core: Core, line: Line) -> LinePage:
         address=line.address,
         registered=line.registered,
         contacts=line.contacts,
+        guesses=tried.count if tried is not None else 0,
+        guessed_from=tried.host if tried is not None else "",
         forward=forward,
         priority=settings.priority,
         recovery=settings.recovery,

@@ -239,6 +239,21 @@ class Lines(TypedDict):
     lines: list[Line]
 
 
+class AgentLine(Line):
+    """What an agent knows beyond it."""
+
+    guesses: int
+    """Wrong passwords for a phone since the agent started."""
+    guessed_from: str
+    """The address of the last one; ``""`` none."""
+
+
+class AgentLines(TypedDict):
+    """``lines`` of an agent: the parameters of a server's ``lines``."""
+
+    lines: list[AgentLine]
+
+
 class Agents(TypedDict):
     """``agents`` of a server, in the order of the site file."""
 
@@ -349,6 +364,19 @@ class Relay(TypedDict):
     """Bytes relayed."""
 
 
+class Passwords(TypedDict):
+    """Wrong passwords of phones and of strangers since the agent started."""
+
+    wrong: int
+    held_back: int
+    """Tries that were not looked at because too many before were wrong."""
+    user: str
+    """For whom the last wrong one was; ``""`` none yet."""
+    host: str
+    """From where."""
+    last_at: float | None
+
+
 class AgentStatus(TypedDict):
     """``GET /v1/status`` of an agent."""
 
@@ -376,6 +404,7 @@ class AgentStatus(TypedDict):
     """Requests of devices that wait for a server."""
     lines: LineCounts
     relay: Relay | None
+    passwords: Passwords
     warnings: list[str]
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat import membership
-from heartbeat.site_lines import Line
+from heartbeat.site_lines import DIGESTS, Line
 from heartbeat.site_values import Agent, Server, Site, Timing
 from heartbeat.site_words import Endpoint
 
@@ -184,6 +184,8 @@ def _trunk(place: str, line: Line) -> Iterator[str]:
     for key in PHONE_ONLY:
         if getattr(line, key):
             yield f"{place}.{key}: is only for phones"
+    if line.digest != DIGESTS:
+        yield f"{place}.digest: is only for phones"
     if not line.peer:
         yield f"{place}.peer: is missing: say where the trunk's calls are sent, like sip:192.0.2.1:5060"
     elif not line.source:
@@ -202,6 +204,8 @@ def _phone(place: str, line: Line) -> Iterator[str]:
             yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"
     if not line.agent:
         yield f"{place}.agent: is missing: phones register with an agent"
+    if not line.digest or len(set(line.digest)) < len(line.digest):
+        yield f"{place}.digest: must name one way of hashing at least, and none twice"
     if line.password is None:
         yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}'
 

@@ -9,6 +9,10 @@ from typing import Annotated, Literal
 
 from heartbeat.site_words import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
 
+Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
+DIGESTS: tuple[Digest, ...] = ("SHA-256", "MD5")
+"""What phones are offered, the best first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
@@ -150,6 +154,9 @@ class Line:
     """Phone: user name to register as, also for digest; left out: the line's name."""
     password: Secret | None = None
     """Phone: for digest."""
+    digest: tuple[Digest, ...] = DIGESTS
+    """Phone: what its password may be hashed with, offered in this order; put first what an old phone needs, which
+    reads the first challenge only."""
     contacts: Annotated[int, Within(1, 32)] = 4
     """Phone: devices registered at once; all of them ring."""
     expires: Annotated[int, Within(30, 86400)] = 3600

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ from random import Random
 from typing import Final, NamedTuple
 
 from sip.errors import Malformed
+from sip.events import Reply
 from sip.grammar import quote
+from sip.guesses import Guesses
 from sip.headers import AuthParams
 from sip.message import Request, Response
+from sip.rim import Flow
 from sip.uri import Uri
 
 ALGORITHMS: Final = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
@@ -151,6 +155,8 @@ class Verdict:
     because: str
     stale: bool = False
     """The nonce is used up or not ours: the challenge is to say so, and the client tries again by itself."""
+    wait: float = 0.0
+    """Seconds for which who asked is held back for wrong passwords: his were not looked at."""
 
 
 @dataclass(slots=True)
@@ -162,33 +168,49 @@ class DigestServer:
     """Random, 16 bytes or more; a new one makes all nonces stale."""
     password_of: Callable[[str], str | None] = field(repr=False)
     """The password of a user, ``None`` for nobody."""
-    algorithms: tuple[str, ...] = ("SHA-256", "MD5")
-    """Offered in this order (RFC 8760 section 2.4: the preferred first)."""
+    algorithms_of: Callable[[str], tuple[str, ...]] = field(default=lambda _: ("SHA-256", "MD5"), repr=False)
+    """What a user is offered, in this order (RFC 8760 section 2.4: the preferred first); nothing else is taken."""
     nonce_life: float = 300.0
     """Seconds for which a nonce may be used."""
     memory: int = 20_000
     """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
+    guesses: Guesses = field(default_factory=Guesses, repr=False)
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
 
-    def challenge(self, now: float, proxy: bool = False, stale: bool = False) -> list[str]:
-        """Header lines for a 401, or for a 407 with ``proxy``."""
+    def challenge(
+        self, now: float, proxy: bool = False, stale: bool = False, flow: Flow | None = None, user: str = ""
+    ) -> list[str]:
+        """Header lines for a 401, or for a 407 with ``proxy``. With ``flow`` the nonce is good for its host alone."""
         name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
-        nonce = self._nonce(int(now * 1000))
+        nonce = self._nonce(int(now * 1000), flow)
         tail = ", stale=true" if stale else ""
         return [
             f'{name}: Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
-            for algorithm in self.algorithms
+            for algorithm in self._offered(user)
         ]
 
-    def check(self, request: Request, now: float, proxy: bool = False) -> Verdict:
-        """Judge the credentials of a request; never raises for what a stranger sent."""
+    def refusal(self, verdict: Verdict, flow: Flow, user: str, now: float, proxy: bool = False) -> Reply | None:
+        """What to say to who was not accepted: a challenge; 503 to who is held back, ``None`` (nothing) if he goes on
+        asking. ``user`` is who he would have to be, for the order of the algorithms."""
+        if not verdict.wait:
+            lines = self.challenge(now, proxy, verdict.stale, flow, user)
+            return Reply(407 if proxy else 401, verdict.because, tuple(lines))
+        if not self.guesses.hears(flow, now):
+            return None
+        # Not 403, after which phones give up: a phone with the right password may share this address.
+        return Reply(503, verdict.because, (f"Retry-After: {math.ceil(verdict.wait)}",))
+
+    def check(self, request: Request, now: float, proxy: bool = False, flow: Flow | None = None) -> Verdict:
+        """Judge the credentials of a request; never raises for what a stranger sent. With ``flow``, on which it came,
+        nonces of other hosts are stale and guesses are limited."""
         given = self._credentials(request.all("proxy-authorization" if proxy else "authorization"))
         if given is None:
             return Verdict(False, "", f"no credentials for the realm {self.realm}")
         username = given.get("username") or ""
+        user = username.encode("latin-1").decode("utf-8", "replace")
         algorithm = (given.get("algorithm") or "MD5").lower()
-        if algorithm not in (offered.lower() for offered in self.algorithms):
+        if algorithm not in (offered.lower() for offered in self._offered(user)):
             return Verdict(False, username, "an algorithm that was not offered")
         uri, nonce, response = given.get("uri") or "", given.get("nonce") or "", (given.get("response") or "").lower()
         if not _same_uri(uri, request.uri):
@@ -196,16 +218,20 @@ class DigestServer:
         qop, cnonce, nc = given.get("qop"), given.get("cnonce") or "", (given.get("nc") or "").lower()
         if qop is not None and (qop.lower() != "auth" or not cnonce or not _is_count(nc) or len(cnonce) > 128):
             return Verdict(False, username, "qop, nc or cnonce cannot be read")
-        stamp = self._stamp(nonce)
+        stamp = self._stamp(nonce, flow)
         if stamp is None:
             return Verdict(False, username, "a nonce that is not ours", stale=True)
-        password = self.password_of(username.encode("latin-1").decode("utf-8", "replace"))
+        if flow is not None and (wait := self.guesses.wait(flow, user, now)) > 0.0:
+            return Verdict(False, username, f"too many wrong passwords: not looked at for {wait:.0f} s", False, wait)
+        password = self.password_of(user)
         # The digest of a user that is nobody is made all the same: time tells nothing about who exists.
         secret = _secret_hash(algorithm, username.encode("latin-1"), self.realm, password or "")
         middle = f"{nc}:{cnonce}" if qop is not None else ""
         expected = _digest(algorithm, secret, nonce, middle, request.method, uri, qop or "auth")
         good = hmac.compare_digest(expected.encode("latin-1"), response.encode("latin-1"))
         if not good or password is None:
+            if flow is not None:
+                self.guesses.failed(flow, user, now)
             return Verdict(False, username, f"no user {username!r} with that password")
         age = now - stamp / 1000
         if not -1.0 <= age <= self.nonce_life or stamp <= self._floor:
@@ -213,7 +239,12 @@ class DigestServer:
         key = (nonce, username, cnonce) if qop is not None else (nonce, username, response)
         if not self._remember(key, int(nc, 16) if qop is not None else 1):
             return Verdict(False, username, "the nonce count was used before", stale=True)
+        if flow is not None:
+            self.guesses.proved(flow, user)
         return Verdict(True, username, f"user {username} proved its password")
+
+    def _offered(self, user: str) -> list[str]:
+        return [one for one in self.algorithms_of(user) if ALGORITHMS[one.lower()] in hashlib.algorithms_available]
 
     def _credentials(self, values: Iterable[str]) -> AuthParams | None:
         for value in values:
@@ -225,20 +256,21 @@ class DigestServer:
                 return given
         return None
 
-    def _nonce(self, stamp: int) -> str:
+    def _nonce(self, stamp: int, flow: Flow | None) -> str:
         text = f"{max(stamp, 0):0{_STAMP_LENGTH}x}"
-        mac = hmac.new(self.secret, f"{text}:{self.realm}".encode(), "sha256").hexdigest()
+        host = flow.remote[0] if flow is not None else ""
+        mac = hmac.new(self.secret, f"{text}:{self.realm}:{host}".encode(), "sha256").hexdigest()
         return text + mac[:_MAC_LENGTH]
 
-    def _stamp(self, nonce: str) -> int | None:
-        """The milliseconds at which a nonce was made, ``None`` when it was not made by us."""
+    def _stamp(self, nonce: str, flow: Flow | None) -> int | None:
+        """The milliseconds at which a nonce was made, ``None`` when it was not made by us for that host."""
         if len(nonce) != _STAMP_LENGTH + _MAC_LENGTH or not nonce.isascii():
             return None
         try:
             stamp = int(nonce[:_STAMP_LENGTH], 16)
         except ValueError:
             return None
-        return stamp if hmac.compare_digest(self._nonce(stamp), nonce) else None
+        return stamp if hmac.compare_digest(self._nonce(stamp, flow), nonce) else None
 
     def _remember(self, key: tuple[str, str, str], count: int) -> bool:
         """Note a nonce count; ``False`` when it, or a later one, was seen before (RFC 7616 section 3.4.5)."""

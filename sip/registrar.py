@@ -73,7 +73,8 @@ class Change:
 class Outcome:
     """The answer to a REGISTER and what it changed."""
 
-    reply: Reply
+    reply: Reply | None
+    """``None``: say nothing, to who goes on guessing passwords."""
     changes: tuple[Change, ...] = ()
 
 
@@ -100,17 +101,21 @@ class Registrar:
         self._deadlines: list[tuple[float, str]] = []
         self._sweep_at = 64
 
-    def register(self, request: Request, flow: Flow, now: float) -> Outcome:
-        """Judge and carry out one REGISTER, whole or not at all (RFC 3261 section 10.3)."""
+    def register(self, request: Request, flow: Flow, now: float, source: Flow | None = None) -> Outcome:
+        """Judge and carry out one REGISTER, whole or not at all (RFC 3261 section 10.3).
+
+        ``source`` is where it came from, when the answer (by ``flow``) goes to another port.
+        """
+        source = source or flow
         try:
-            name = self._name_of(Uri.parse(NameAddr.parse(request.get("to") or "").uri))
+            uri = Uri.parse(NameAddr.parse(request.get("to") or "").uri)
+            name = self._name_of(uri)
         except Malformed as error:
             return _refused(400, f"To: {error}")
         if self._digest is not None:
-            verdict = self._digest.check(request, now)
+            verdict = self._digest.check(request, now, flow=source)
             if not verdict.accepted:
-                challenge = tuple(self._digest.challenge(now, stale=verdict.stale))
-                return Outcome(Reply(401, verdict.because, challenge))
+                return Outcome(self._digest.refusal(verdict, source, uri.dialled, now))
             if name is not None and not self._may(verdict.username, name):
                 return _refused(403, f"user {verdict.username!r} may not register for {name}")
         if name is None:

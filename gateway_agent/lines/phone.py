@@ -61,14 +61,14 @@ class Phone(Line):
     def label(self, channel: int) -> str:
         return self.name
 
-    def register(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for this phone."""
         before = self.in_service
-        outcome = self._registrar.register(request, transaction.flow, now)
-        reply = outcome.reply
-        if not outcome.changes:
-            self.core.stack.turn_away(transaction, reply.status, reply.lines)
+        outcome = self._registrar.register(request, transaction.flow, now, source)
+        if not outcome.changes or outcome.reply is None:
+            self.core.devices.turn_away(transaction, outcome.reply)
             return
+        reply = outcome.reply
         self.core.stack.reply(transaction, reply.status, now, lines=reply.lines, tag=self.core.stack.token())
         self._changed(outcome.changes, before, now)
 

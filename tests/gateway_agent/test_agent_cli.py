@@ -87,6 +87,13 @@ class Agent:
             "held_attempts": 0,
             "lines": {"total": 31, "in_service": 31, "out_of_service": 0, "busy": 12},
             "relay": {"streams": 4, "packets": 123456, "size": 21_000_000},
+            "passwords": {
+                "wrong": 37,
+                "held_back": 1204,
+                "user": "bob",
+                "host": "192.0.2.9",
+                "last_at": self.now - 60,
+            },
             "warnings": [],
         }
         self.pages = {
@@ -104,6 +111,8 @@ class Agent:
                         "address": "127.0.0.21:5060",
                         "registered": True,
                         "contacts": 2,
+                        "guesses": 3,
+                        "guessed_from": "192.0.2.9",
                         "forward": {},
                         "priority": 0,
                         "recovery": "cold",
@@ -211,7 +220,14 @@ def test_all_agents_at_one_glance(agents):
 
 def test_one_agent_in_full(agents):
     output = agents.cli("status", "--agent", "gw1")
-    for words in ("obeys m1 in epoch 7", "healthy", "10 talking", "123,456 packets, 21.0 MB", "has promised epoch 7"):
+    for words in (
+        "obeys m1 in epoch 7",
+        "healthy",
+        "10 talking",
+        "123,456 packets, 21.0 MB",
+        "has promised epoch 7",
+        "37 wrong, 1,204 tries not looked at",
+    ):
         assert words in output
 
 
@@ -230,7 +246,7 @@ def test_an_agent_without_a_server(agents):
 
 def test_lines_and_calls(agents):
     output = agents.cli("lines", "--agent", "gw1", "--line", "carrier")
-    assert "12/30" in output and "yes (2)" in output and "cold" in output
+    assert "12/30" in output and "yes (2)" in output and "cold" in output and "3 wrong passwords" in output
     assert agents.gw1.asked[-1] == ("lines", {"line": "carrier"})
     output = agents.cli("calls", "--agent", "gw1")
     assert "carrier/7" in output and "6→7" in output and "1 of 12 calls" in output

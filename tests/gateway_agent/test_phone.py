@@ -1,7 +1,9 @@
 """Phones: they register by digest, ring together, and nobody else may call from their line."""
 
+from dataclasses import replace
 from random import Random
 
+from gateway_agent.devices import Devices
 from sip.digest import Authorization, DigestClient
 from sip.message import Response
 from sip.rim import Flow
@@ -147,3 +149,89 @@ def test_a_stranger_cannot_register_and_learns_nothing() -> None:
     bed = Bed()
     bed.request("REGISTER", "sip:paris", flow=ALICE, sender="<sip:eve@paris>", recipient="<sip:eve@paris>")
     assert "www-authenticate" in bed.take(401, ALICE)
+
+
+def guesses(bed: Bed, flow: Flow, times: int) -> list[int]:
+    return [register(bed, flow, password=f"wrong{number}", call_id=f"g{number}") for number in range(times)]
+
+
+def test_wrong_passwords_are_counted_and_then_not_looked_at() -> None:
+    bed = Bed()
+    evil = ALICE._replace(remote=("127.0.0.66", 5060))
+    assert guesses(bed, evil, 7) == [401] * 5 + [503] * 2
+    assert register(bed, evil) == 503
+    assert register(bed, ALICE) == 200
+    page = bed.core.view("lines", {"line": "alice"}, bed.now)["lines"][0]
+    assert (page["guesses"], page["guessed_from"]) == (5, "127.0.0.66")
+    passwords = bed.core.view("status", {}, bed.now)["passwords"]
+    assert (passwords["wrong"], passwords["held_back"], passwords["user"]) == (5, 3, "alice")
+    bed.run(11)
+    assert register(bed, evil) == 200
+
+
+def test_a_registered_phone_goes_on_beside_one_that_guesses() -> None:
+    bed = Bed()
+    neighbour = ALICE._replace(remote=(ALICE.remote[0], 40000))
+    assert register(bed) == 200
+    assert guesses(bed, neighbour, 8)[-1] == 503
+    assert register(bed, call_id="again") == 200
+    bed.request("INVITE", "sip:200@paris", body=SDP, flow=ALICE, sender=AOR)
+    line = proved(bed, bed.take(407, ALICE), "INVITE", "sip:200@paris")
+    bed.request("INVITE", "sip:200@paris", [line], SDP, flow=ALICE, sender=AOR, cseq=2)
+    bed.take(100, ALICE)
+
+
+def test_who_goes_on_guessing_hears_nothing_and_leaves_nothing() -> None:
+    bed = Bed()
+    guesses(bed, ALICE, 5)
+    bed.run(40)
+    servers = len(bed.core.stack.servers)
+    evil = ALICE._replace(remote=("127.0.0.66", 5060))
+    bed.request("REGISTER", "sip:paris", flow=evil, recipient=AOR, sender=AOR)
+    line = proved(bed, bed.take(401, evil), "REGISTER", "sip:paris", "wrong")
+    for number in range(100):
+        bed.request("REGISTER", "sip:paris", [line], flow=evil, recipient=AOR, sender=AOR, call_id=f"x{number}")
+    got = [one.status for one in bed.inbox[evil] if isinstance(one, Response)]
+    assert (got.count(401), got.count(503), len(got)) == (5, 5, 10)
+    assert len(bed.core.stack.servers) == servers
+
+
+def test_a_guess_by_an_invite_or_in_the_name_of_nobody_counts_too() -> None:
+    bed = Bed()
+    register(bed)
+    for number in range(6):
+        bed.request("INVITE", "sip:200@paris", body=SDP, flow=ALICE, sender=AOR, call_id=f"i{number}")
+        line = proved(bed, bed.take(407, ALICE), "INVITE", "sip:200@paris", "wrong")
+        line = line.replace('username="alice"', 'username="bob"')
+        bed.request("INVITE", "sip:200@paris", [line], SDP, flow=ALICE, sender=AOR, cseq=2, call_id=f"i{number}")
+        bed.take(407 if number < 5 else 503, ALICE)
+    evil = ALICE._replace(remote=("127.0.0.66", 5060))
+    nobody = "<sip:nobody@paris>"
+    for number in range(6):
+        bed.request("REGISTER", "sip:paris", flow=evil, recipient=nobody, sender=AOR, call_id=f"n{number}")
+        line = proved(bed, bed.take(401, evil), "REGISTER", "sip:paris", "wrong")
+        bed.request(
+            "REGISTER", "sip:paris", [line], flow=evil, recipient=nobody, sender=AOR, call_id=f"n{number}", cseq=2
+        )
+        bed.take(401 if number < 5 else 503, evil)
+
+
+def offered(bed: Bed, user: str) -> list[str]:
+    who = f"<sip:{user}@paris>"
+    bed.request("REGISTER", "sip:paris", flow=ALICE, recipient=who, sender=who, call_id=user)
+    challenges = bed.take(401, ALICE).all("www-authenticate")
+    return [one.partition("algorithm=")[2].partition(",")[0] for one in challenges]
+
+
+def test_an_old_phone_is_offered_first_what_it_can_and_nobody_like_one_of_the_phones() -> None:
+    bed = Bed()
+    assert offered(bed, "alice") == ["SHA-256", "MD5"] == offered(bed, "eve")
+    line = bed.core.lines["alice"]
+    devices: Devices = bed.core.devices
+    line.reload(replace(line.settings, digest=("MD5", "SHA-256")), bed.now)
+    devices.reload()
+    assert offered(bed, "alice") == ["MD5", "SHA-256"] == offered(bed, "eve")
+    line.reload(replace(line.settings, digest=("SHA-512-256",)), bed.now)
+    devices.reload()
+    assert offered(bed, "alice") == ["SHA-512-256"]
+    assert register(bed) == 200

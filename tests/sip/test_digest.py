@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from sip.digest import Authorization, DigestClient, DigestServer, Refusal, _digest, _secret_hash
+from sip.digest import Authorization, DigestClient, DigestServer, Refusal, Verdict, _digest, _secret_hash
 from sip.message import Request, Response
+from sip.rim import Flow
 
 URI = "sip:registrar.example.com"
 
@@ -62,7 +63,7 @@ def test_the_server_offers_sha_256_first_and_the_client_takes_it() -> None:
 
 @pytest.mark.parametrize("algorithm", ["SHA-512-256", "SHA-256", "MD5"])
 def test_each_algorithm(algorithm: str) -> None:
-    ours = server(algorithms=(algorithm,))
+    ours = server(algorithms_of=lambda _: (algorithm,))
     auth = answered(DigestClient("jürgen", "straße", Random(1)), challenged(ours.challenge(0.0)))
     assert f"algorithm={algorithm}," in auth.line
     line = auth.line
@@ -70,7 +71,7 @@ def test_each_algorithm(algorithm: str) -> None:
 
 
 def test_the_strongest_challenge_is_answered_whatever_its_place() -> None:
-    lines = server(algorithms=("MD5", "SHA-256", "SHA-512-256")).challenge(0.0)
+    lines = server(algorithms_of=lambda _: ("MD5", "SHA-256", "SHA-512-256")).challenge(0.0)
     lines.insert(0, 'WWW-Authenticate: Digest realm="ours", nonce="x", algorithm=QUANTUM')
     lines.insert(0, 'WWW-Authenticate: Bearer authz_server="https://a.example"')
     assert "SHA-512-256" in answered(DigestClient("alice", "wonderland", Random(1)), challenged(lines)).line
@@ -217,3 +218,64 @@ def test_no_secret_shows() -> None:
 
 def test_no_credentials() -> None:
     assert server().check(register("To: <sip:a@b>"), 0.0).because == "no credentials for the realm ours"
+
+
+HERE = Flow("udp", "127.0.0.1:5060", ("192.0.2.1", 40001))
+THERE = Flow("udp", "127.0.0.1:5060", ("192.0.2.2", 40001))
+
+
+def test_a_nonce_is_good_for_the_host_that_it_went_to() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    auth = answered(client, challenged(ours.challenge(0.0, flow=HERE)))
+    verdict = ours.check(register(auth.line), 0.0, flow=THERE)
+    assert not verdict.accepted and verdict.stale
+    assert ours.check(register(auth.line), 0.0, flow=HERE._replace(remote=("192.0.2.1", 50001))).accepted
+
+
+def test_what_is_forged_in_the_name_of_another_host_is_no_guess_of_that_host() -> None:
+    ours = server()
+    for number in range(100):
+        nonce = challenged(ours.challenge(0.0, flow=THERE))
+        line = answered(DigestClient("alice", "wrong", Random(number)), nonce).line
+        assert ours.check(register(line), 0.0, flow=HERE).stale
+    assert ours.guesses.wrong == 0
+    line = answered(DigestClient("alice", "wonderland", Random(1)), challenged(ours.challenge(0.0, flow=HERE))).line
+    assert ours.check(register(line), 0.0, flow=HERE).accepted
+
+
+def test_the_right_password_is_not_looked_at_either_while_one_is_held_back() -> None:
+    ours = server()
+
+    def tried(password: str, now: float) -> Verdict:
+        client = DigestClient("alice", password, Random(1))
+        return ours.check(register(answered(client, challenged(ours.challenge(now, flow=HERE))).line), now, flow=HERE)
+
+    for number in range(5):
+        assert not tried(f"wrong{number}", 0.0).wait
+    verdict = tried("wonderland", 0.0)
+    assert not verdict.accepted and verdict.wait == 10.0
+    reply = ours.refusal(verdict, HERE, "alice", 0.0)
+    assert reply is not None and (reply.status, reply.lines) == (503, ("Retry-After: 10",))
+    assert [ours.refusal(verdict, HERE, "alice", 0.0) is None for _ in range(6)] == [False] * 4 + [True] * 2
+    assert tried("wonderland", 10.0).accepted
+
+
+def test_each_user_is_offered_what_is_his() -> None:
+    ours = server(algorithms_of=lambda user: ("MD5",) if user == "alice" else ("SHA-256", "MD5"))
+    assert [line.count("MD5") for line in ours.challenge(0.0, user="alice")] == [1]
+    assert [line.count("MD5") for line in ours.challenge(0.0, user="bob")] == [0, 1]
+    line = answered(DigestClient("alice", "wonderland", Random(1)), challenged(ours.challenge(0.0, user="bob"))).line
+    assert "SHA-256" in line and ours.check(register(line), 0.0).because == "an algorithm that was not offered"
+
+
+def test_counts_only_grow_for_each_client_of_a_nonce() -> None:
+    """RFC 7616 section 3.4: nc counts the requests with a nonce; phones challenged in one instant share theirs."""
+    ours = server()
+    one, two = DigestClient("alice", "wonderland", Random(1)), DigestClient("jürgen", "straße", Random(2))
+    challenge = challenged(ours.challenge(0.0))
+    lines = [answered(one, challenge).line, answered(two, challenge).line]
+    assert all(ours.check(register(line), 0.0).accepted for line in lines)
+    later = [one.authorize("REGISTER", URI)[0].line for _ in range(3)]
+    assert ours.check(register(later[2]), 0.0).accepted
+    zero = later[2].replace("nc=00000004", "nc=00000000")
+    assert not ours.check(register(zero), 0.0).accepted
