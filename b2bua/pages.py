@@ -11,6 +11,7 @@ from b2bua.call import Call
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
 from heartbeat import console_view as v
 from heartbeat.beat import ACTIVE, HOLDING
+from heartbeat.candidate import why_mute
 from heartbeat.console_view import Refused
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def warnings(core: Core, now: float) -> list[str]:
     for name, config in member.known.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
-    for name in sorted(member.known.mute):
-        found.append(f"{name} lost its epoch file and has no vote: run `b2bua readmit {name}`")
+    found += [why_mute(name, name in member.known.seated) for name in sorted(member.known.mute)]
     for server in core.member.peers.values():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
             found.append("the other server is not heard: nobody could take over")

@@ -51,6 +51,8 @@ AS_IF_RELEASED: Final = "as-if-released"
 """A pre-vote that supposes that the present lease-holder let go."""
 MUTE: Final = "mute"
 """This node has no vote: it has no epoch file, or was not readmitted."""
+START: Final = "start-"
+"""In front of a boot counter: what is said is meant for that start of the node only."""
 
 _ILLEGAL: Final = frozenset(';="\\<>, \t\r\n\0')
 _NO_NAME: Final = _ILLEGAL | frozenset("|:/")
@@ -111,7 +113,7 @@ class Beat:
     reach: str = ""
     """Server: bitmap, in hexadecimal, of the agents that it reaches, the site file's first agent in bit 0."""
     flags: tuple[str, ...] = ()
-    """``first``, ``as-if-released``, ``mute``."""
+    """``first``, ``as-if-released``, ``mute``; with ``voters`` the node that is to vote, and its start."""
     re: tuple[int, int] | None = None
     """Answer: boot and seq of the request."""
     nonce: str = ""

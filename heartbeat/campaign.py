@@ -39,6 +39,11 @@ class Campaign:
         """A switchover: the lease-holder lets go when the pre-vote is won."""
         self.slack = slack
         """Seconds to wait beyond what the voters say, so that the preferred server is first."""
+        self.patient = False
+        """At the first start of a site who is there and will soon say yes is waited for, so that all vote at once."""
+        self._patient_until: float | None = None
+        self._willing: set[str] = set()
+        """Who said yes in any round."""
         self.phase = CANVASS
         self.term = 0
         self.began_at = now
@@ -81,6 +86,7 @@ class Campaign:
             self.granted(answer.node, answer.grant, item[1], answer.floor)
         else:
             self.yes.add(answer.node)
+            self._willing.add(answer.node)
 
     def granted(self, voter: str, signature: str, sent_at: float, floor: int) -> None:
         """``voter`` grants. The first signature is as good as a later one; the later sending counts."""
@@ -93,7 +99,9 @@ class Campaign:
         waits = [0.0] * len(self.yes | self.grants.keys())
         waits += [no.wait for voter, no in self.nos.items() if no.wait is not None and voter not in self.grants]
         waits.sort()
-        return now + waits[self.quorum - 1] if len(waits) >= self.quorum else float("inf")
+        if len(waits) < self.quorum:
+            return float("inf")
+        return now + (waits[-1] if self.patient else waits[self.quorum - 1])
 
     def wins_prevote(self, unanimous: bool) -> bool:
         """A quorum would grant; all who have a vote would, where nothing less will do."""
@@ -101,6 +109,23 @@ class Campaign:
         if unanimous and not (self.yes | mute).issuperset(self.voters.names):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self.agents)
+
+    def waits_for(self, here: set[str], now: float, patience: float) -> bool:
+        """A quorum would grant; whether to wait for more voters, for ``patience`` seconds at most.
+
+        Who is not ``here`` is not waited for, nor who says no for another reason than that it has just started.
+        """
+        if not self.patient:
+            return False
+        if self._patient_until is None:
+            self._patient_until = now + patience
+        expected = {
+            voter
+            for voter in here - self.yes - self._willing
+            if voter not in self.nos or self.nos[voter].no == "young"
+        }
+        self.patient = bool(expected) and now < self._patient_until
+        return self.patient
 
     def wins(self) -> bool:
         """A quorum granted, an agent among it."""

@@ -15,9 +15,11 @@ from .campaign import CANVASS, CLAIM, WON, Campaign
 from .campaign import READY as PREPARED
 from .decision import What
 from .detector import Detector, Judgement, Lateness
+from .lease import NEVER
 from .membership import Membership
 from .node import Node
 from .proof import VoterList
+from .roster import Word
 from .vote import Kept
 
 
@@ -26,8 +28,8 @@ class Peer:
     """What is known of another server."""
 
     state: str = ""
-    heard_at: float = float("-inf")
-    well_since: float | None = None
+    heard_at: float = NEVER
+    well_since: float = NEVER
     """Since when it has been heard without a gap."""
     reach: int = 0
     """Bitmap of the agents that it reaches."""
@@ -50,6 +52,10 @@ class Knowledge:
     """Agent -> when it last answered."""
     generations: dict[str, int] = field(default_factory=dict)
     """Node -> the list of voters that it lives by."""
+    words: dict[str, Word] = field(default_factory=dict)
+    """Voter with a vote -> its last answer, as far as a change of the list is concerned."""
+    boots: dict[str, int] = field(default_factory=dict)
+    """Node -> its last known start."""
     mute: set[str] = field(default_factory=set)
     """Voters that said they have no vote."""
     seated: set[str] = field(default_factory=set)
@@ -94,7 +100,18 @@ class Candidate(Node):
         return max(voters.quorum, min(self.membership.quorum_wanted, len(voters.names)))
 
     def _nobody_heard(self) -> bool:
-        return not self.detector.subject
+        return not self.detector.heard_of and self.detector.state == d.UNKNOWN
+
+    def _may_start(self, now: float) -> bool:
+        """Nobody was heard who rules: whether we may begin, or somebody else has the right of way."""
+        timing, watched = self.membership.timing, self.detector
+        begin_at = (
+            self._start_at if not watched.subject else max(self._start_at, watched.heard_at + timing.dead_after)
+        )
+        first = self.peers.get(self.membership.preferred)
+        if first is not None and first.state == STANDBY and now - first.heard_at < timing.silence:
+            begin_at = max(begin_at, first.well_since + timing.silence + 2 * timing.interval)
+        return now >= begin_at
 
     # watching
 
@@ -111,27 +128,28 @@ class Candidate(Node):
                     now,
                     node=node,
                 )
+        known.generations[node], known.boots[node] = beat.voters, beat.boot
         if node in self.peers:
-            known.generations[node] = beat.voters
             self._learn_server(beat, now)
         else:
-            known.generations[node] = beat.voters
             known.answered[node] = now
             self._rules(beat.epoch, beat.holder, now)
             if beat.holder and beat.heard is not None and beat.holder == self.detector.subject:
                 self.detector.witness(node, beat.heard, now)
         if "mute" in beat.flags:
+            known.words.pop(node, None)
             if node not in known.mute and known.epoch:
                 known.mute.add(node)
-                self._decide(What.NO_VOTE, f"{node} has no vote: it has no epoch file of its own", now, node=node)
+                self._decide(What.NO_VOTE, why_mute(node, node in known.seated), now, node=node)
         elif beat.re is not None and node in self.voter.kept.voters.names:
             known.mute.discard(node)
             known.seated.add(node)
+            known.words[node] = Word(beat.voters, beat.floor)
 
     def _learn_server(self, beat: Beat, now: float) -> None:
         peer = self.peers[beat.node]
         gap = now - peer.heard_at > 3 * max(self.membership.timing.slow_interval, self.membership.timing.interval)
-        if gap or peer.well_since is None or beat.state == LEFT or peer.state != beat.state:
+        if gap or beat.state == LEFT or peer.state != beat.state:
             peer.well_since = now
         peer.state, peer.heard_at, peer.beat = beat.state, now, beat
         if beat.reach:
@@ -191,7 +209,7 @@ class Candidate(Node):
             return
         watched, state = self.detector.subject, self.detector.state
         if self._nobody_heard():
-            if now >= self._start_at and not self.membership.alone:
+            if self._may_start(now) and not self.membership.alone:
                 self._start_campaign(f"{self.name} hears nobody who rules", now)
         elif state == d.DEAD:
             self._start_campaign(f"{watched} is dead", now)
@@ -207,6 +225,7 @@ class Candidate(Node):
         if self._nobody_heard() and self.name != self.membership.preferred:
             slack = self.membership.timing.interval
         self.campaign = Campaign(because, voters, self.quorum, self.membership.agents, now, planned, slack)
+        self.campaign.patient = self.voter.kept.first
         self._decide(What.ASKING, f"{self.name} asks for votes: {because}", now)
         self._canvass(now)
 
@@ -290,6 +309,8 @@ class Candidate(Node):
         campaign = self.campaign
         assert campaign is not None
         if campaign.wins_prevote(self._unanimous(now)):
+            if campaign.waits_for(self._here(campaign.voters, now), now, self.membership.timing.silence):
+                return
             if campaign.planned:
                 campaign.phase, campaign.phase_at = PREPARED, now
                 campaign.retry_at = now + self.membership.timing.switchover_limit
@@ -299,6 +320,12 @@ class Candidate(Node):
                 self._claim(now)
         elif campaign.highest_promise >= campaign.term:
             campaign.retry_at = min(campaign.retry_at, now + self.membership.timing.interval / 10)
+
+    def _here(self, voters: VoterList, now: float) -> set[str]:
+        """The voters that were heard lately."""
+        since = now - 2 * self.membership.timing.interval
+        heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.known.answered
+        return {name for name in voters.names if heard.get(name, NEVER) > since}
 
     def _claim(self, now: float) -> None:
         campaign = self.campaign
@@ -354,7 +381,7 @@ class Candidate(Node):
             if campaign.planned and now >= campaign.phase_at + timing.switchover_limit:
                 self._call_off(f"{self.name} is not ready to take over: {campaign.outcome}", now)
             elif not self._wanted():
-                self._call_off(f"{self.name} stops asking for votes: {self.known.holder} is back", now)
+                self._call_off(f"{self.name} stops asking for votes: {self._why_not_wanted()}", now)
             elif self._may_do_without(campaign, now):
                 self._seize(f"{campaign.because}, no quorum answers, and the site file allows it", now)
             else:
@@ -393,6 +420,9 @@ class Candidate(Node):
             return True
         return not self.paused and self.detector.state not in (d.ALIVE, d.SUSPECT)
 
+    def _why_not_wanted(self) -> str:
+        return "an operator paused it" if self.paused else f"{self.known.holder} is active"
+
     def _may_do_without(self, campaign: Campaign, now: float) -> bool:
         """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""
         timing = self.membership.timing
@@ -411,6 +441,13 @@ class Candidate(Node):
     def _call_off(self, because: str, now: float) -> None:
         self.campaign = None
         self._decide(What.CALLED_OFF, because, now)
+
+
+def why_mute(voter: str, had_one: bool) -> str:
+    """Why ``voter`` has no vote and what to do; ``had_one``: it was seen with a vote before."""
+    if had_one:
+        return f"{voter} has no vote any more: its epoch file is gone; when you know why, `b2bua readmit {voter}`"
+    return f"{voter} has no vote yet: it started without an epoch file; the active server lets it vote"
 
 
 def _bitmap(text: str) -> int:

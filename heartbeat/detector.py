@@ -73,6 +73,9 @@ class Detector:
         self.state = UNKNOWN
         self.heard_at = now
         """When we heard it be active, or when the silence began to count."""
+        self.heard_of = False
+        """Since we watch it somebody heard it be active, if not we. What nodes remember from before their own start
+        is no such word: after a restart of all it names a server that may not even be back."""
         self._suspect_at = now
         self._said = ""
         self._witnesses: dict[str, float] = {}
@@ -81,7 +84,7 @@ class Detector:
         """Watch another server from now on."""
         if subject != self.subject:
             self.subject, self.state, self.heard_at = subject, UNKNOWN, now
-            self._said = ""
+            self._said, self.heard_of = "", False
             self._witnesses.clear()
 
     def hear(self, state: str, now: float) -> Judgement | None:
@@ -91,7 +94,7 @@ class Detector:
             return self._change(LEFT, f"{self.subject} has left: it said goodbye")
         if state != "active":
             return None
-        silence, self.heard_at = now - self.heard_at, now
+        silence, self.heard_at, self.heard_of = now - self.heard_at, now, True
         self._witnesses.clear()
         if self.state == ALIVE:
             return None
@@ -105,6 +108,7 @@ class Detector:
 
     def witness(self, agent: str, ago: float, now: float) -> None:
         """An agent says that it heard the subject be active ``ago`` seconds ago."""
+        self.heard_of = True
         if len(self._witnesses) < _MOST_WITNESSES:
             self._witnesses[agent] = max(self._witnesses.get(agent, now - ago), now - ago)
 
@@ -115,7 +119,7 @@ class Detector:
 
     def next_at(self, now: float) -> float | None:
         """When the next judgement may be due."""
-        if self.state in (DEAD, LEFT) or not self.subject:
+        if self.state in (DEAD, LEFT) or not self.heard_of:
             return None
         at = self.heard_at + silence_limit(self.timing, self.state == SUSPECT)
         if at > now:
@@ -130,7 +134,7 @@ class Detector:
     def judge(self, now: float) -> Judgement | None:
         """A new judgement, when there is one."""
         silence = now - self.heard_at
-        if not self.subject or self.state in (DEAD, LEFT):
+        if not self.heard_of or self.state in (DEAD, LEFT):
             return None
         if self.state != SUSPECT:
             if silence < silence_limit(self.timing, suspected=False):

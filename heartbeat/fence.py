@@ -87,7 +87,8 @@ class Fence(Node):
             self._told_mute = True
             self._decide(
                 What.NO_VOTE,
-                f"{self.name} has no vote: it has no epoch file of its own; `b2bua readmit {self.name}` gives it one",
+                f"{self.name} has no vote yet: it started without an epoch file; the active server gives it one, or,"
+                f" if it had one before, `b2bua readmit {self.name}`",
                 now,
             )
         self._answer(beat, now, no=no)

@@ -12,13 +12,13 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from . import detector as d
-from .beat import ACTIVE, BEAT, HANDOVER, HOLDING, PROOF, RELEASE, STANDBY, VOTERS, Beat
+from .beat import ACTIVE, BEAT, HANDOVER, HOLDING, PROOF, RELEASE, STANDBY, START, VOTERS, Beat
 from .campaign import WON
 from .candidate import Candidate
 from .decision import What
 from .lease import NEVER, Lease
 from .membership import RETURN, Membership
-from .roster import Change, next_change
+from .roster import Change, Word, next_change
 from .vote import Kept, Ruler
 
 
@@ -56,6 +56,8 @@ class Leader(Candidate):
         """It rules by an operator's force, without a quorum."""
         self.change: Change | None = None
         """The change of the list of voters that is under way."""
+        self._admitted = 0
+        """The start of the node that was told to have its vote by this change; 0: none was."""
         self._lease = self._new_lease()
         self._lease_until = NEVER
         self._rule_epoch = 0
@@ -251,6 +253,9 @@ class Leader(Candidate):
         fast = {*self.others, *self.voter.kept.voters.names} if ruling else set()
         slow = [name for name in (*self.others, *self.membership.agents) if name not in fast]
         self._reach_now = self._reach(now)
+        if self._ticks <= parts:
+            # who has just started is known to the other servers at once, so that they do not start to compete with it
+            fast.update(self.others)
         for node in (*sorted(fast - {self.name}), *slow[self._ticks % parts :: parts]):
             self._beat(node, now)
         self._beat_ourselves(now)
@@ -342,7 +347,7 @@ class Leader(Candidate):
             return
         first = self.membership.preferred
         back = self.peers.get(first)
-        if self.membership.failback != RETURN or back is None or back.well_since is None or better:
+        if self.membership.failback != RETURN or back is None or better:
             return
         well = min(now - back.well_since, now - self._began_at)
         if back.state != STANDBY or now - back.heard_at >= timing.silence or well < timing.return_after:
@@ -356,7 +361,7 @@ class Leader(Candidate):
     # the list of voters
 
     def _begin_change(self, change: Change, now: float) -> None:
-        self.change = change
+        self.change, self._admitted = change, 0
         self.voter.take_list(change.new)
         self._decide(
             What.VOTERS,
@@ -381,7 +386,7 @@ class Leader(Candidate):
                 if node != self.name and generations.get(node, voters.generation) < voters.generation:
                     self._ask(node, VOTERS, now, list=voters.text)
         if change is not None:
-            self._end_change(change, generations, now)
+            self._end_change(change, now)
         elif self.state == ACTIVE and not self.forced:
             lost = tuple(sorted(self.known.mute - self.known.seated))
             self._readmit = [voter for voter in self._readmit if voter in self.known.mute]
@@ -390,13 +395,23 @@ class Leader(Candidate):
             if due is not None:
                 self._begin_change(due, now)
 
-    def _end_change(self, change: Change, generations: dict[str, int], now: float) -> None:
-        admit = change.admit
-        if not change.settled(generations):
+    def _end_change(self, change: Change, now: float) -> None:
+        admit, known = change.admit, self.known
+        words = {**known.words, self.name: Word(self.on_disk.voters.generation, self.voter.kept.floor(self.name))}
+        if not self.voter.has_vote:
+            del words[self.name]
+        if not change.settled(words):
             return
-        seated = admit in self.known.seated and admit not in self.known.mute
-        if admit and not (seated and generations.get(admit, 0) >= change.new.generation):
-            floor = max(self.known.promise, self.known.epoch, self.voter.kept.promise) + 1
-            self._ask(admit, VOTERS, now, list=change.new.text, term=floor, flags=(admit,))
-            return
-        self.change = None
+        seated = admit in known.seated and admit not in known.mute
+        boot = known.boots.get(admit, 0)
+        if not admit or (seated and known.generations.get(admit, 0) >= change.new.generation):
+            self.change = None
+        elif self._admitted not in (0, boot) and not change.forced:
+            # it may have had its vote by this list and lost it again: only another list can admit it now
+            self.change = None
+        else:
+            self._admitted = boot
+            floor = self._rule_epoch
+            if self._outdated or not change.spent(words, floor):
+                floor = max(known.promise, known.epoch, self.voter.kept.promise) + 1
+            self._ask(admit, VOTERS, now, list=change.new.text, term=floor, flags=(admit, f"{START}{boot}"))

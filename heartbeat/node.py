@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from .beat import AGENT, Beat, BeatError, Order
+from .beat import AGENT, START, Beat, BeatError, Order
 from .decision import Action, Decision, Persist, Tell, What
 from .membership import Membership
 from .proof import Proof, VoterList
@@ -210,11 +210,16 @@ class Node:
         except BeatError:
             self._answer(beat, now, no="list")
             return
-        if self.name in beat.flags and self.voter.admit(voters, beat.term, now):
+        if self._is_admitted(beat) and self.voter.admit(voters, beat.term, now):
             self._decide(What.VOTERS, f"{self.name} votes from now on, above epoch {beat.term}", now, node=self.name)
         else:
             self.voter.take_list(voters)
         self._answer(beat, now)
+
+    def _is_admitted(self, beat: Beat) -> bool:
+        """Whether we are to vote from now on, in this start of ours: a later one may have forgotten more."""
+        meant = [flag for flag in beat.flags if flag.startswith(START)]
+        return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.boot}"])
 
     def offer(self, proof: Proof, now: float) -> str:
         """A proof came, in a beat or in a SUBSCRIBE. Returns why it is refused, or empty; ``ADOPTED`` follows then.

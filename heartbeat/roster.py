@@ -1,15 +1,26 @@
 """Changes of the list of voters, made by the server that holds the lease: one voter at a time, one after the other.
 
 A change goes: new list on our disk; told to everyone; a quorum of the old list lives by it; only then does a
-newcomer, or a voter that lost its file, get its vote, with a promise above every epoch so far.
+newcomer, or a voter that lost its file, get its vote, with a promise to nobody that covers every epoch which it may
+have forgotten. Where that quorum granted nothing above the present epoch, the present epoch is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .proof import VoterList
+
+
+class Word(NamedTuple):
+    """What a voter with a vote said of itself, in one message."""
+
+    list: int
+    """The generation of the list of voters that it lives by."""
+    floor: int
+    """The highest epoch that it granted or adopted to another server than us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +35,25 @@ class Change:
     forced: bool = False
     """An operator vouches for it; no quorum is waited for."""
 
-    def settled(self, generations: Mapping[str, int]) -> bool:
+    def settled(self, words: Mapping[str, Word]) -> bool:
         """Whether a quorum of the old list lives by the new one, so that the old one can elect nobody any more.
 
         Who is to be admitted does not count: it may have forgotten what it granted.
         """
-        moved = sum(name != self.admit and generations.get(name, 0) >= self.new.generation for name in self.old.names)
-        return self.forced or moved >= self.old.quorum
+        return self.forced or len(self._moved(words)) >= self.old.quorum
+
+    def spent(self, words: Mapping[str, Word], epoch: int) -> bool:
+        """Whether the old list can elect nobody above ``epoch``, whatever the admitted one forgot that it granted.
+
+        Every quorum of the old list shares a voter with those that moved, and that one had granted nothing above
+        ``epoch`` to another when it moved, nor can it on the old list since.
+        """
+        clean = [name for name in self._moved(words) if words[name].floor <= epoch]
+        return not self.forced and len(clean) >= self.old.quorum
+
+    def _moved(self, words: Mapping[str, Word]) -> list[str]:
+        new = self.new.generation
+        return [name for name in self.old.names if name != self.admit and name in words and words[name].list >= new]
 
 
 def next_change(

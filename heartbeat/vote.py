@@ -146,7 +146,7 @@ class Voter:
         voters = self._list_for(ask)
         if voters is None:
             return Judgement("mute" if self.kept.mute else "voters")
-        began = self.kept.voters.generation == 0 and FIRST in ask.flags
+        began = FIRST in ask.flags and self.kept.voters.generation <= 1 and not self.kept.promise
         if (self.kept.mute and not began) or self.name not in voters.names:
             return Judgement("mute")
         mine = self.heard is not None and self.heard.node == ask.node

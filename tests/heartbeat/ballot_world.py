@@ -210,6 +210,10 @@ class World:
             act()
         return self.now - began
 
+    def later(self, after: float, act: Callable[[], None]) -> None:
+        """Let something happen so many seconds from now."""
+        self._at(self.now + after, act)
+
     def _at(self, at: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (at, next(self._number), act))
 
@@ -295,3 +299,13 @@ class World:
                 self._drain(host)
 
         self._at(self.now + self.rng.uniform(*self.disk), written)
+
+
+def running(site: Membership | None = None, **world: object) -> World:
+    """A site in its fifth second of peace, ruled by m1."""
+    w = World(site or membership(2), **world)  # type: ignore[arg-type]
+    w.start_all()
+    w.run_until(lambda: w.settled() == "m1", limit=6.0)
+    w.run(5.0)
+    assert w.settled() == "m1"
+    return w

@@ -11,10 +11,9 @@ from heartbeat.campaign import Campaign
 from heartbeat.decision import Tell, What
 from heartbeat.lease import NEVER, Lease, quorum_th
 from heartbeat.proof import VoterList
-from heartbeat.roster import next_change
+from heartbeat.roster import Word, next_change
 from heartbeat.vote import Granted, Ruler
-from tests.heartbeat.ballot_world import World, membership
-from tests.heartbeat.test_member import running
+from tests.heartbeat.ballot_world import World, membership, running
 from tests.heartbeat.test_vote import UP, beat, claim, proof, voter
 
 LIST = VoterList(101, ("gw1", "gw2", "m2"), 1)
@@ -192,8 +191,10 @@ def test_one_change_of_the_list_at_a_time(
 def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() -> None:
     change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), ())
     assert change is not None
-    assert not change.settled({"gw1": 102, "gw2": 102})
-    assert change.settled({"m2": 102, "gw2": 102})
+    assert not change.settled({"gw1": Word(102, 0), "gw2": Word(102, 0)})
+    assert change.settled({"m2": Word(102, 0), "gw2": Word(102, 9)})
+    assert not change.spent({"m2": Word(102, 0), "gw2": Word(102, 9)}, 1), "gw2 may have made up a quorum with gw1"
+    assert change.spent({"m2": Word(102, 0), "gw2": Word(102, 1)}, 1)
 
 
 def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:

@@ -40,6 +40,8 @@ def _misfortune(world: World, rng: random.Random) -> None:
         server = rng.choice(world.site.server_names)
         if world.hosts[server].core is not None:
             world.act(server, lambda member, now: member.switchover("", now))
+            for voter in world.mute_voters():
+                world.act(server, lambda member, now, voter=voter: member.readmit(voter, now))
 
 
 def live_through(seed: int) -> World:
@@ -61,13 +63,11 @@ def live_through(seed: int) -> World:
     world.start_all()
     world.run(rng.uniform(0, 6))
     pace = rng.choice(((0.02, 0.3, 1.0, 2.5, 4.0), (0.01, 0.1, 0.3, 0.6), (0.5, 2.2)))
-    lost = voters < 3
     for _ in range(rng.randrange(5, 25)):
         _misfortune(world, rng)
         world.run(rng.choice(pace))
-        if not lost and rng.random() < 0.1 and not world.mute_voters():
+        if voters > 2 and rng.random() < 0.1 and not world.mute_voters():
             world.lose_file(rng.choice(site.voters))
-            lost = True
     world.heal()
     world.loss, world.twice = 0.0, 0.0
     world.delay = (0.001, 0.01)

@@ -124,9 +124,9 @@ listen = "tcp:127.0.0.2:5161"
 beat = "udp:127.0.0.2:5162"
 """
 
-_THIRD: Final = """
-[agents.gw3]
-sip = ["udp:127.0.0.13:5060"]
+_FURTHER: Final = """
+[agents.gw{n}]
+sip = ["udp:127.0.0.{host}:5060"]
 """
 
 PHONES: Final = {
@@ -142,7 +142,7 @@ PHONES: Final = {
 
 @cache
 def site_of(
-    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", third: bool = False
+    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
 ) -> Site:
     """The site file of the town."""
     text = _SITE.format(
@@ -150,7 +150,7 @@ def site_of(
         timing=timing,
         failover=failover,
         standby=_STANDBY if standby else "",
-        agents=_THIRD if third else "",
+        agents="".join(_FURTHER.format(n=n, host=38 + n) for n in range(3, agents + 1)),
     )
     keys = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret"}
     return sites.parse(text, Path("town.toml"), keys)

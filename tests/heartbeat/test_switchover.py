@@ -1,0 +1,175 @@
+"""Planned switchovers, force, pause, hold-down and failback."""
+
+from __future__ import annotations
+
+import pytest
+
+from heartbeat.beat import STANDBY
+from heartbeat.decision import What
+from heartbeat.membership import RETURN, Timing
+from tests.heartbeat.ballot_world import membership, running
+
+
+def test_a_planned_switchover_takes_no_silence() -> None:
+    w = running()
+    assert w.act("m1", lambda member, now: member.switchover("m2", now)) == ""
+    assert w.run_until(lambda: w.settled() == "m2", limit=3.0) < 0.05
+    assert w.said("m1", What.STOOD_DOWN) == ["m1 let go of epoch 1: m2 takes over, an operator asks for it"]
+    w.run(40.0)
+    assert w.settled() == "m2" and w.member("m2").epoch == 2
+
+
+def test_a_switchover_to_a_server_without_a_quorum_is_called_off() -> None:
+    w = running()
+    for agent in ("gw1", "gw2"):
+        w.cut("m2", agent)
+    w.act("m1", lambda member, now: member.switchover("m2", now))
+    w.run(6.0)
+    assert w.settled() == "m1" and w.member("m1").epoch == 1
+    assert w.said("m1", What.CALLED_OFF) == [
+        "the switchover to m2 is called off: it asks the voters, and is not ready",
+    ]
+
+
+def test_what_cannot_be_switched_over_says_why() -> None:
+    w = running()
+    assert w.act("m2", lambda member, now: member.switchover("m1", now)) == "m2 does not rule; m1 does, ask it"
+    assert w.act("m1", lambda member, now: member.switchover("m9", now)) == "m9 is no other server of this site"
+    w.crash("m2")
+    w.run(10.0)
+    assert w.act("m1", lambda member, now: member.switchover("", now)) == (
+        "m2 is not there: nothing was heard of it lately"
+    )
+
+
+def test_when_the_stand_by_dies_in_a_switchover_the_old_one_comes_back() -> None:
+    w = running()
+    w.act("m1", lambda member, now: member.switchover("m2", now))
+    w.run_until(lambda: w.member("m1").state == STANDBY, limit=1.0)
+    w.crash("m2")
+    w.run_until(lambda: w.settled() == "m1", limit=8.0)
+    assert w.member("m1").epoch > 1
+
+
+def test_a_goodbye_is_taken_over_at_once() -> None:
+    w = running()
+    w.act("m1", lambda member, now: member.leave(now))
+    assert w.run_until(lambda: w.holders() == ["m2"], limit=3.0) < 0.1
+
+
+def test_force_takes_who_can_be_reached_and_the_old_one_yields_when_it_learns() -> None:
+    w = running()
+    for name in ("m1", "gw2"):
+        w.cut("m2", name)
+    w.act("m2", lambda member, now: member.force(now))
+    w.run(0.2)
+    m2 = w.member("m2")
+    assert m2.forced and m2.may_act(w.clock("m2")) and w.fence("gw1").obeys("m2", 2)
+    assert w.fence("gw2").obeys("m1", 1)
+
+
+def test_force_becomes_an_ordinary_rule_when_a_quorum_answers() -> None:
+    w = running()
+    w.crash("m1")
+    w.act("m2", lambda member, now: member.force(now))
+    w.run(2.0)
+    assert w.member("m2").forced, "the old lease may still be running"
+    w.run(1.0)
+    assert not w.member("m2").forced and w.settled() == "m2"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_takeover_without_a_quorum_is_a_choice(allowed: bool) -> None:
+    w = running(membership(3, takeover_without_quorum=allowed))
+    for name in ("m1", "gw1", "gw2"):
+        w.crash(name)
+    w.run(10.0)
+    assert w.member("m2").forced is allowed
+    assert w.fence("gw3").obeys("m2", 2) is allowed
+
+
+def test_without_a_quorum_it_still_obeys_one_that_says_no() -> None:
+    w = running(membership(3, takeover_without_quorum=True))
+    w.cut("m1", "m2")
+    w.hosts["m2"].core.detector._change("dead", "the test says so")  # type: ignore[union-attr]
+    w.run(20.0)
+    assert w.settled() == "m1"
+
+
+def test_paused_means_no_automatic_takeover() -> None:
+    w = running()
+    w.act("m2", lambda member, now: member.pause(now))
+    w.crash("m1")
+    w.run(10.0)
+    assert w.holders() == []
+    w.act("m2", lambda member, now: member.resume(now))
+    w.run_until(lambda: w.holders() == ["m2"], limit=2.0)
+
+
+def test_after_an_automatic_takeover_the_next_one_waits_unless_all_voters_agree() -> None:
+    w = running(membership(3))
+    w.crash("m1")
+    w.run_until(lambda: w.settled() == "m2", limit=6.0)
+    w.start("m1")
+    w.run(3.0)
+    w.member("m1").known.changed_at = w.clock("m1")
+    w.crash("m2")
+    w.cut("m1", "gw3")
+    w.run(20.0)
+    assert w.holders() == [], "gw3 cannot be asked"
+    w.run_until(lambda: w.holders() == ["m1"], limit=20.0)
+
+
+def test_hold_down_is_over_when_every_voter_misses_the_new_server() -> None:
+    w = running(membership(3))
+    w.crash("m1")
+    w.run_until(lambda: w.settled() == "m2", limit=6.0)
+    w.start("m1")
+    w.run(3.0)
+    w.member("m1").known.changed_at = w.clock("m1")
+    w.crash("m2")
+    w.run_until(lambda: w.holders() == ["m1"], limit=4.0)
+
+
+def test_failback_return_waits_until_the_main_is_well() -> None:
+    w = running(membership(2, failback=RETURN, timing=Timing(return_after=20.0)))
+    w.crash("m1")
+    w.run_until(lambda: w.settled() == "m2", limit=6.0)
+    w.start("m1")
+    w.run(15.0)
+    assert w.settled() == "m2"
+    w.run_until(lambda: w.settled() == "m1", limit=10.0)
+    assert "m1 is preferred and has been well for" in w.said("m2", What.HANDING_OVER)[0]
+    w.run(60.0)
+    assert w.member("m1").epoch == 3
+
+
+@pytest.mark.parametrize("failback", ["stay", "manual"])
+def test_other_failbacks_stay(failback: str) -> None:
+    w = running(membership(2, failback=failback, timing=Timing(return_after=5.0)))
+    w.crash("m1")
+    w.run_until(lambda: w.settled() == "m2", limit=6.0)
+    w.start("m1")
+    w.run(30.0)
+    assert w.settled() == "m2"
+
+
+def test_who_reaches_fewer_agents_hands_over_after_five_seconds() -> None:
+    w = running(membership(4, chosen_voters=("gw1", "gw2", "gw3")))
+    w.cut("m1", "gw4")
+    w.run(7.0)
+    assert w.holders() == ["m1"]
+    w.run_until(lambda: w.settled() == "m2", limit=5.0)
+    assert w.said("m1", What.HANDING_OVER) == [
+        "m1 hands over to m2: m2 reaches agents that m1 does not, for long enough"
+    ]
+    w.run(30.0)
+    assert w.member("m2").epoch == 2, "and that is the end of it"
+
+
+def test_connections_count_for_what_is_reached() -> None:
+    w = running()
+    m1 = w.member("m1")
+    assert m1._reach(w.clock("m1")) == 0b11
+    m1.peers_reached(["gw2"], w.clock("m1"))
+    assert m1._reach(w.clock("m1")) == 0b10

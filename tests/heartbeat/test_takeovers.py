@@ -1,0 +1,138 @@
+"""Silence, cuts, stalls and restarts: who rules afterwards, and how soon. Times are those of the default site."""
+
+from __future__ import annotations
+
+import pytest
+
+from heartbeat.beat import HOLDING, STANDBY
+from heartbeat.decision import What
+from heartbeat.membership import STOP, Timing
+from tests.heartbeat.ballot_world import membership, running
+
+
+@pytest.mark.parametrize("interval, bound", [(0.5, 2.5), (0.1, 0.65)])
+def test_the_decision_takes_lease_and_margin(interval: float, bound: float) -> None:
+    took = []
+    for seed in range(12):
+        w = running(membership(2, timing=Timing(interval=interval)), seed=seed, disk=(0.001, 0.005))
+        w.crash("m1")
+        took.append(w.run_until(lambda w=w: w.holders() == ["m2"], limit=6.0))
+    assert max(took) < bound
+
+
+def test_a_takeover_is_told_step_by_step() -> None:
+    w = running()
+    w.crash("m1")
+    w.run(4.0)
+    steps = [d.what for d in w.hosts["m2"].log[-5:]]
+    assert steps == [What.SUSPECT, What.DEAD, What.ASKING, What.TAKING_OVER, What.BECAME_ACTIVE]
+    last = w.hosts["m2"].log[-1]
+    assert last.epoch == 2 and last.proof is not None and not last.again
+    assert str(last).startswith("m2 is active under epoch 2: m1 is dead; 2 of 3 for it, 2 needed")
+    assert w.fence("gw1").refusal("m1", 1) == "gw1 obeys m2 under epoch 2, not m1 under epoch 1"
+    assert w.fence("gw1").refusal("m2", 2) == ""
+
+
+def test_main_and_one_of_two_agents_may_die_together() -> None:
+    w = running()
+    w.crash("m1")
+    w.crash("gw1")
+    assert w.run_until(lambda: w.holders() == ["m2"], limit=6.0) < 3.0
+
+
+def test_with_one_agent_the_site_lives_as_long_as_it() -> None:
+    w = running(membership(1))
+    w.crash("m1")
+    assert w.run_until(lambda: w.holders() == ["m2"], limit=6.0) < 3.0
+
+
+def test_stand_by_and_one_of_two_agents_off_the_main_holds_and_serves() -> None:
+    w = running()
+    w.crash("m2")
+    w.crash("gw1")
+    w.run(5.0)
+    m1 = w.member("m1")
+    assert m1.state == HOLDING and m1.serves and not m1.may_act(w.clock("m1"))
+    assert w.said("m1", What.HOLDING) == [
+        "m1 holds under epoch 1: only 1 of 3 voters answer (gw2), 2 are needed",
+    ]
+    w.start("gw1")
+    assert w.run_until(lambda: w.holders() == ["m1"], limit=2.0) < 1.5
+    assert m1.epoch == 1 and w.said("m1", What.LEASE_BACK) == ["m1 has its lease back: gw1, gw2 answer"]
+
+
+def test_by_the_policy_stop_a_holding_server_serves_nobody() -> None:
+    w = running(membership(2, on_lost_quorum=STOP))
+    w.isolate("m1")
+    w.run(2.2)
+    assert w.member("m1").state == HOLDING and not w.member("m1").serves
+
+
+def test_a_cut_between_the_servers_only_is_no_reason() -> None:
+    w = running()
+    w.cut("m1", "m2")
+    w.run(20.0)
+    assert w.settled() == "m1" and w.member("m2").detector.state == "suspect"
+    assert w.said("m2", What.ASKING) == []
+
+
+def test_a_cut_off_main_fences_itself_before_the_other_rules_and_yields_when_it_is_back() -> None:
+    w = running()
+    w.isolate("m1")
+    w.run_until(lambda: w.holders() == ["m2"], limit=4.0)
+    assert w.member("m1").state == HOLDING
+    w.heal()
+    w.run(1.5)
+    assert w.member("m1").state == STANDBY and w.settled() == "m2"
+    assert w.said("m1", What.STOOD_DOWN)[-1] == "m1 stands by: m2 rules under epoch 2"
+
+
+def test_a_main_that_is_heard_but_hears_nobody_is_replaced() -> None:
+    w = running()
+    for name in ("m2", "gw1", "gw2"):
+        w.cut(name, "m1", both=False)
+    w.run_until(lambda: w.holders() == ["m2"], limit=8.0)
+
+
+def test_a_paused_main_comes_back_as_stand_by() -> None:
+    w = running()
+    w.pause("m1", 6.0)
+    w.run(7.0)
+    assert w.settled() == "m2" and w.member("m1").state == STANDBY
+
+
+def test_a_stall_of_a_second_makes_nobody_nervous() -> None:
+    for name in ("m1", "m2", "gw1", "gw2"):
+        w = running()
+        for _ in range(5):
+            w.pause(name, 1.0)
+            w.run(3.0)
+        assert w.settled() == "m1", name
+        assert w.member("m1").epoch == 1
+
+
+def test_a_late_stand_by_only_watches() -> None:
+    w = running()
+    w.crash("m1")
+    w.pause("m2", 8.0)
+    w.run(8.001)
+    assert w.said("m2", What.WATCHING)[-1].startswith("m2 only watches for 2 s: its own timer came 7.")
+    w.run(1.0)
+    assert w.holders() == [], "first it listens"
+    w.run_until(lambda: w.holders() == ["m2"], limit=4.0)
+
+
+def test_five_in_a_hundred_lost_costs_no_takeover_in_ten_minutes() -> None:
+    w = running(loss=0.05, seed=3)
+    w.run(600.0)
+    assert w.member("m1").epoch == 1 and w.settled() == "m1"
+
+
+def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
+    w = running()
+    w.crash("m1")
+    w.start("m1")
+    assert w.run_until(lambda: w.holders() == ["m1"], limit=2.0) < 0.7
+    assert w.member("m1").epoch == 2
+    last = next(d for d in reversed(w.hosts["m1"].log) if d.what is What.BECAME_ACTIVE)
+    assert not last.again, "its calls are not in its memory"

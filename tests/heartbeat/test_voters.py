@@ -1,0 +1,115 @@
+"""Promises, voters that lost their files, and changes of the list of voters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from heartbeat.decision import What
+from tests.heartbeat.ballot_world import membership, running
+
+
+def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
+    w = running(membership(3))
+    m2 = w.member("m2")
+    term = 2
+    claim = m2.stamp("gw1", w.clock("m2"), kind="grant", term=term, list=m2.on_disk.voters.text)
+    w.fence("gw1").voter.heard = None
+    w._deliver("m2", "gw1", claim)
+    w.run_until(lambda: w.member("m1").epoch == 3 and w.holders(), limit=3.0)
+    assert w.holders() == ["m1"]
+    assert w.said("m1", What.HOLDING) == ["m1 holds under epoch 1: gw1 promised epoch 2 to another"]
+    last = next(d for d in reversed(w.hosts["m1"].log) if d.what is What.BECAME_ACTIVE)
+    assert last.again, "nobody can have ruled in between"
+
+
+def test_a_voter_that_lost_its_file_is_readmitted_by_an_operator() -> None:
+    w = running(membership(3))
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run(5.0)
+    assert w.mute_voters() == ["gw1"] and w.settled() == "m1"
+    assert w.said("m1", What.NO_VOTE) == [
+        "gw1 has no vote any more: its epoch file is gone; when you know why, `b2bua readmit gw1`"
+    ]
+    assert w.act("m2", lambda member, now: member.readmit("gw1", now)).startswith("m2 has no lease")  # type: ignore[union-attr]
+    assert w.act("m1", lambda member, now: member.readmit("gw9", now)) == "gw9 is no voter of this site"
+    assert w.act("m1", lambda member, now: member.readmit("gw1", now)) == ""
+    w.run_until(lambda: not w.mute_voters(), limit=5.0)
+    w.run(5.0)
+    assert w.settled() == "m1" and w.member("m1").epoch == 1, "nobody can have won a later epoch by what gw1 forgot"
+    assert w.said("m1", What.HOLDING) == []
+    assert {host.file.voters.generation for host in w.hosts.values() if host.file} == {101}
+    w.crash("m1")
+    w.crash("gw2")
+    w.run_until(lambda: w.holders() == ["m2"], limit=5.0)
+
+
+def test_a_voter_that_is_lost_twice_while_it_is_admitted_needs_another_list() -> None:
+    w = running(membership(3))
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run(3.0)
+    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    w.run_until(lambda: not w.mute_voters(), limit=5.0)
+    w.cut("gw1", "m1", both=False)
+    admitted = w.hosts["gw1"].file
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.heal()
+    w.run_until(lambda: not w.mute_voters(), limit=6.0)
+    file = w.hosts["gw1"].file
+    assert file is not None and admitted is not None and file.voters.generation > admitted.voters.generation
+    w.run(2.0)
+    assert w.settled() == "m1" and w.member("m1").change is None
+
+
+def test_an_order_to_vote_is_for_one_start_of_the_voter_only() -> None:
+    w = running(membership(3))
+    w.lose_file("gw1")
+    w.start("gw1")
+    gw1, text = w.fence("gw1"), w.member("m1").on_disk.voters.text
+    for start, mute in ((gw1.on_disk.boot - 1, True), (gw1.on_disk.boot, False)):
+        order = w.member("m1").stamp("gw1", 0.0, kind="voters", list=text, term=1, flags=("gw1", f"start-{start}"))
+        w._deliver("m1", "gw1", order)
+        assert gw1.voter.kept.mute is mute
+
+
+def test_two_lost_voters_do_not_vouch_for_each_other() -> None:
+    w = running(membership(5))
+    for lost in ("gw1", "gw2"):
+        w.lose_file(lost)
+        w.start(lost)
+    w.run(3.0)
+    w.cut("m1", "gw3")
+    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    w.run(10.0)
+    assert w.mute_voters() == ["gw1", "gw2"], "with gw1 both may have granted what gw3 knows"
+    w.heal()
+    w.act("m1", lambda member, now: member.readmit("gw1", now, True))
+    w.run_until(lambda: w.mute_voters() == ["gw2"], limit=6.0)
+
+
+def test_the_only_voter_is_readmitted_by_force() -> None:
+    w = running(membership(1))
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run(5.0)
+    assert w.holders() == []
+    assert w.act("m1", lambda member, now: member.readmit("gw1", now, True)) == ""
+    w.run_until(lambda: w.settled() == "m1", limit=6.0)
+
+
+def test_the_lists_of_the_site_file_are_followed_one_voter_at_a_time() -> None:
+    w = running(membership(4, chosen_voters=("gw1", "gw2", "gw3")))
+    changed = replace(w.site, chosen_voters=("gw2", "gw3", "gw4"), generation=2)
+    w.site = changed
+    for host in w.hosts.values():
+        assert host.core is not None
+        host.core.reload(changed)
+    w.run_until(lambda: w.member("m1").on_disk.voters.filed == 2 and w.settled(), limit=12.0)
+    w.run(8.0)
+    assert w.member("m1").on_disk.voters.names == ("gw2", "gw3", "gw4")
+    assert w.fence("gw4").voter.has_vote and not w.fence("gw1").voter.has_vote
+    w.crash("m1")
+    w.crash("gw2")
+    w.run_until(lambda: w.holders() == ["m2"], limit=5.0)
