@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from heartbeat import console_server
-from heartbeat.console_metrics import Gauge, text_of
+from heartbeat.console_metrics import Gauge, text_of, vitals
 from heartbeat.console_view import Process
 from heartbeat.site_words import Api
 
@@ -40,11 +40,11 @@ def metrics(status: Mapping[str, Any]) -> str:
             Gauge("capacity", "Calls that it takes at once", status["capacity"]),
             Gauge("load", "Load from 0 to 1", status["load"]),
             Gauge("calls_per_second", "New calls a second", status["rates"]["calls_per_s"]),
-            Gauge("messages_per_second", "SIP messages a second, both ways", status["rates"]["messages_per_s"]),
             Gauge("lines_in_service", "Lines in service", status["lines"]["in_service"]),
             Gauge("lines_out_of_service", "Lines out of service", status["lines"]["out_of_service"]),
             *(Gauge("peer_reached", "1 while it answers", p["reached"], {"peer": p["name"]}) for p in peers),
             *(Gauge("peer_drift", "1 when its site file differs", p["drift"], {"peer": p["name"]}) for p in peers),
+            *vitals(status),
             Gauge("warnings", "Warnings that status shows", len(status["warnings"])),
         ],
     )

@@ -14,6 +14,7 @@ from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
 from b2bua.cli_verbs import pause, readmit, reset, resume, switchover
 from heartbeat import console
+from heartbeat import console_pages as pages
 from heartbeat.console import (
     Program,
     Screen,
@@ -29,7 +30,6 @@ from heartbeat.console_client import ConsoleError, RefusedByProcess
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable.",
 )
 @version_option
@@ -46,7 +46,7 @@ def run(site_path: str | None, node: str) -> int:
     console.server_client(site, node)
     from b2bua import server
 
-    return int(server.run(str(site.path), node) or 0)
+    return server.run(site.path, node)
 
 
 @main.command()
@@ -86,17 +86,14 @@ def _site_json(found: Found) -> dict[str, Any]:
 @node_option
 @format_option
 @watch_option
-@limit_option(200)
-@click.option("--state", type=click.Choice(["dialing", "ringing", "talking", "held", "transferring", "ending"]))
-@click.option("--number", help="Part of the caller's or callee's number.")
-@click.option("--line", help="Of this trunk, phone or channel.")
-@click.option("--agent", help="Of this agent.")
+@pages.calls_filters("the caller's or callee's")
+@click.option("--agent", metavar="AGENT", help="Of this agent.")
 def calls(
     site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls at the active server, newest first."""
     site = console.open_site(site_path)
-    params = {"limit": str(limit), **{name: value for name, value in filters.items() if value}}
+    params = {"limit": str(limit), **pages.said(filters)}
 
     def look() -> Screen:
         page = active_client(site, node).view("calls", **params)
@@ -110,20 +107,12 @@ def calls(
 @node_option
 @format_option
 @watch_option
-@click.option("--agent", help="Of this agent.")
-@click.option("--line", help="This trunk or phone.")
-@click.option("--state", help="idle, ringing, active, held, ..., or 'out of service'.")
+@click.option("--agent", metavar="AGENT", help="Of this agent.")
+@pages.lines_filters
 def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
     site = console.open_site(site_path)
-    params = {name: value for name, value in filters.items() if value}
-
-    def look() -> Screen:
-        page = active_client(site, node).view("lines", **params)
-        out = any(not line["in_service"] for line in page["lines"])
-        return Screen(page, screens.lines_screen(page), console.DEGRADED if out else console.HEALTHY)
-
-    return console.show(look, shape, watch)
+    return console.show(lambda: pages.lines(active_client(site, node), filters, agents=True), shape, watch)
 
 
 @main.command()

@@ -116,7 +116,7 @@ def _as_json(record: Cdr) -> dict[str, object]:
 
 
 def _screen(chosen: list[Cdr], found: list[Cdr]) -> RenderableType:
-    columns = (">Started", "From", "To", "Result", ">Talked", "Ended by", "Lines", "Written by", "Id")
+    columns = (">Started", "From", "To", "Result", ">Talked", "~Ended by", "~Lines", "~Written by", "~Id")
     both = sum("+" in record.node for record in found)
     answered = sum(record.result == "answered" for record in found)
     foot = [f"{several(len(found), 'call')}, {count(answered)} answered, {count(both)} written by both servers"]

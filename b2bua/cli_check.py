@@ -21,6 +21,7 @@ from heartbeat.site_explain import Explanation, Failure, Table, explain
 from heartbeat.store import FILE, StoreError, VoteStore
 from heartbeat.vote import Kept
 
+_EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
 
 
@@ -90,6 +91,7 @@ def _table(table: Table) -> RenderableType:
     """Without the columns in which nothing stands."""
     kept = [index for index in range(len(table.columns)) if any(row[index] for row in table.rows)]
     columns = [table.columns[index].capitalize() for index in kept]
+    columns = ["~" * (name in _EXPENDABLE) + name for name in columns]
     columns[0] = f"{table.title.removesuffix('s')}" if columns[0] in ("Name", "No") else columns[0]
     return grid(columns, [[row[index] or look.NOTHING for index in kept] for row in table.rows])
 

@@ -48,8 +48,8 @@ def _timeline(report: Any, decided: float) -> RenderableType:
     if report["active_at"] is not None:
         moments.append((report["active_at"], report["new"], "active"))
     moments.sort(key=lambda moment: moment[0])
-    return grid(
-        ("At", ">Decision", "By", "What was seen and done"),
+    return look.wide(
+        ("~At", ">Decision", "By", "What was seen and done"),
         [(clock(at, fine=True), f"{at - decided:+.3f} s", by, text) for at, by, text in moments],
     )
 
@@ -94,4 +94,4 @@ def _sums(report: Any) -> RenderableType:
 
 def _verdicts(report: Any) -> RenderableType:
     rows = [(v["id"], look.state(v["verdict"]), look.coloured(v["state"]), v["because"]) for v in report["calls"]]
-    return grid(("Call", "Verdict", "State", "Why"), rows, "No calls were taken over.")
+    return look.wide(("Call", "Verdict", "State", "Why"), rows) if rows else Text("No calls were taken over.", "dim")

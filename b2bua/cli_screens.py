@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from b2bua.cli_site import Found
+from heartbeat import console_pages as pages
 from heartbeat import console_render as look
 from heartbeat.console_render import NOTHING, clock, count, grid, several, span
 
@@ -31,14 +32,14 @@ def site_screen(found: Found) -> RenderableType:
         head,
         servers_table(found),
         agents_table(found),
-        _load(best),
+        _load(found),
         last_takeover(best["last_takeover"]),
         look.warnings(warnings) if warnings else None,
     )
 
 
 def servers_table(found: Found) -> RenderableType:
-    columns = ("Server", "Role", "State", ">Since", ">Epoch", ">Lease", ">Heard", ">Boot", "Config", ">Calls")
+    columns = ("Server", "~Role", "State", "~>Since", ">Epoch", ">Lease", ">Heard", "~>Boot", "~Config", ">Calls")
     return grid(columns, [_server_row(found, node) for node in found.site.servers])
 
 
@@ -88,7 +89,8 @@ def agents_table(found: Found) -> RenderableType | None:
     if not found.site.agents:
         return None
     nodes = list(found.answers)
-    columns = ("Agent", "Obeys", ">Epoch", "Vote", *[f">{node} heard" for node in nodes], ">Boot", "Config", ">Calls")
+    heard = [f">{node} heard" for node in nodes]
+    columns = ("Agent", "Obeys", ">Epoch", "~Vote", *heard, "~>Boot", "~Config", ">Calls")
     rows: list[list[str | Text]] = []
     for name in found.site.agents:
         by_node = found.agent(name)
@@ -117,14 +119,10 @@ def _heard(peer: Any | None) -> Text:
     return Text(span(peer["heard_ago"]), "green" if peer["reached"] else "bold red")
 
 
-def _load(status: Any) -> RenderableType:
+def _load(found: Found) -> RenderableType:
+    status = found.best
     calls, lines, rates, voters = status["calls"], status["lines"], status["rates"], status["voters"]
     share = calls["total"] / max(1, status["capacity"])
-    by_state = [
-        look.line(count(number), look.coloured(word), gap=" ")
-        for word, number in calls.items()
-        if number and word != "total"
-    ]
     quorum = f"{voters['answering']} of {len(voters['names'])} answer, {voters['quorum']} are a quorum"
     names = ", ".join(voters["names"])
     out = lines["out_of_service"]
@@ -132,7 +130,12 @@ def _load(status: Any) -> RenderableType:
         [
             (
                 "Calls",
-                look.line(f"{count(calls['total'])} of {count(status['capacity'])}", look.bar(share), *by_state),
+                look.line(
+                    f"{count(calls['total'])} of {count(status['capacity'])}",
+                    look.bar(share),
+                    *pages.by_state(calls),
+                    f"{rates['calls_per_s']:.1f} new/s",
+                ),
             ),
             (
                 "Lines",
@@ -142,17 +145,13 @@ def _load(status: Any) -> RenderableType:
                 ),
             ),
             (
-                "Rates",
-                f"{rates['calls_per_s']:.1f} calls/s  {rates['messages_per_s']:.0f} messages/s  "
-                f"load {status['load']:.0%}",
-            ),
-            (
                 "Voters",
                 Text(
                     f"{names}: {quorum} (generation {voters['generation']})" if names else "none",
                     "bold red" if names and voters["answering"] < voters["quorum"] else "",
                 ),
             ),
+            *((node, pages.vitals(own)) for node, own in found.answers.items()),
         ]
     )
 
@@ -172,19 +171,14 @@ def last_takeover(takeover: Any | None) -> RenderableType | None:
     )
 
 
-def calls_screen(page: Any, epoch_marks: bool = True) -> RenderableType:
-    columns = ("Call", "State", "From", "To", "Lines", "Agents", ">Lasts", ">Since", "Epochs")
-    shown = len(page["calls"])
-    foot = None
-    if shown < page["matched"]:
-        foot = Text(f"{count(shown)} of {several(page['matched'], 'call')}; --limit shows more.", "dim")
-    return look.page(grid(columns, map(_call_row, page["calls"]), "No calls."), foot)
+def calls_screen(page: Any) -> RenderableType:
+    columns = ("Call", "State", "From", "To", "Lines", "~Agents", ">Lasts", "~>Since", "~Epochs")
+    return pages.calls(page, columns, _call_row)
 
 
 def _call_row(call: Any) -> list[str | Text]:
     since = call["answered_at"] or call["started_at"]
     agents = dict.fromkeys(name for name in (call["caller_agent"], call["callee_agent"]) if name)
-    survived = len(call["epochs"]) > 1
     return [
         call["id"],
         look.state(call["state"]),
@@ -194,46 +188,7 @@ def _call_row(call: Any) -> list[str | Text]:
         " → ".join(agents) or NOTHING,
         span(time.time() - since),
         clock(call["started_at"]),
-        Text("→".join(map(str, call["epochs"])), "bold green" if survived else ""),
-    ]
-
-
-def lines_screen(page: Any) -> RenderableType:
-    columns = (
-        "Line",
-        "Agent",
-        "Kind",
-        "State",
-        ">Busy",
-        "Address",
-        "Registered",
-        "Forward",
-        ">Prio",
-        "Recovery",
-        "Why",
-    )
-    return grid(columns, map(_line_row, page["lines"]), "No lines.")
-
-
-def _line_row(line: Any) -> list[str | Text]:
-    registered: str | Text = NOTHING
-    if line["registered"] is not None:
-        registered = look.yes(line["registered"])
-        if line["contacts"] > 1:
-            registered = look.line(registered, f"({line['contacts']})", gap=" ")
-    forward = ", ".join(f"{when.replace('_', ' ')} {number}" for when, number in line["forward"].items())
-    return [
-        line["name"],
-        line["agent"] or "servers",
-        line["kind"],
-        look.state(line["state"] if line["in_service"] else "out of service"),
-        f"{count(line['busy'])}/{count(line['channels'])}",
-        line["address"] or NOTHING,
-        registered,
-        forward or NOTHING,
-        str(line["priority"]),
-        Text(line["recovery"], "" if line["recovery"] == "hot" else "yellow"),
-        Text(line["why"], "red"),
+        pages.epochs(call["epochs"]),
     ]
 
 
@@ -245,12 +200,12 @@ def agents_screen(node: str, agents: Iterable[Any]) -> RenderableType:
         ">Epoch",
         "Reached",
         ">Heard",
-        "Judged",
-        "Vote",
-        ">Boot",
-        "Config",
+        "~Judged",
+        "~Vote",
+        "~>Boot",
+        "~Config",
         ">Calls",
-        "At",
+        "~At",
     )
     rows = [
         [
@@ -274,4 +229,4 @@ def agents_screen(node: str, agents: Iterable[Any]) -> RenderableType:
 
 def history_screen(rows: list[Any]) -> RenderableType:
     shown = [[clock(row["at"], fine=True), row["node"], Text(row["what"], "bold"), row["because"]] for row in rows]
-    return grid(("At", "Server", "What", "Why"), shown, "Nothing was decided yet.")
+    return look.wide(("At", "Server", "What", "Why"), shown) if shown else Text("Nothing was decided yet.", "dim")

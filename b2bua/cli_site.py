@@ -7,7 +7,7 @@ from typing import Any
 
 from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE, server_client
 from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
-from heartbeat.console_render import listed
+from heartbeat.console_pages import peer_warnings
 from heartbeat.site import Site
 
 
@@ -67,14 +67,7 @@ class Found:
             if status["paused"] and not any("paused" in sentence for sentence in status["warnings"]):
                 said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
         best = self.best
-        # What the process says of a peer is better than what can be read off its table.
-        peers = [peer for peer in best["peers"] if not any(peer["name"] in sentence for sentence in said)]
-        unheard = [peer["name"] for peer in peers if not peer["reached"]]
-        if unheard:
-            said.append(f"{best['node']} does not reach {listed(unheard)}.")
-        drifting = [peer["name"] for peer in peers if peer["drift"]]
-        if drifting:
-            said.append(f"{listed(drifting)} runs from another site file than {best['node']} ({best['config']}).")
+        said += peer_warnings(best["node"], best["config"], best["peers"], said)
         return list(dict.fromkeys(said))
 
     @property

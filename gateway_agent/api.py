@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from heartbeat import console_server
-from heartbeat.console_metrics import Gauge, text_of
+from heartbeat.console_metrics import Gauge, text_of, vitals
 from heartbeat.console_view import Process
 from heartbeat.site_words import Api
 
@@ -47,6 +47,7 @@ def metrics(status: Mapping[str, Any]) -> str:
                 Gauge("peer_reached", "1 while it answers", p["reached"], {"peer": p["name"]})
                 for p in status["servers"]
             ),
+            *vitals(status),
             Gauge("warnings", "Warnings that status shows", len(status["warnings"])),
         ],
     )

@@ -8,11 +8,11 @@ import click
 
 from gateway_agent import cli_screens as screens
 from heartbeat import console
+from heartbeat import console_pages as pages
 from heartbeat.console import (
     Program,
     Screen,
     format_option,
-    limit_option,
     site_option,
     version_option,
     watch_option,
@@ -29,7 +29,6 @@ agent_option = click.option(
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option
@@ -52,7 +51,7 @@ def run(site_path: str | None, agent: str) -> int:
     console.agent_client(site, agent)
     from gateway_agent import server
 
-    return int(server.run(str(site.path), agent) or 0)
+    return server.run(site.path, agent)
 
 
 @main.command()
@@ -91,19 +90,11 @@ def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
 @agent_option
 @format_option
 @watch_option
-@click.option("--line", help="This trunk or phone.")
-@click.option("--state", help="idle, ringing, active, held, ..., or 'out of service'.")
+@pages.lines_filters
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Lines of an agent. Exit code 1 when one of those shown is out of service."""
     client = _one(console.open_site(site_path), agent)
-    params = {name: value for name, value in filters.items() if value}
-
-    def look() -> Screen:
-        page = client.view("lines", **params)
-        out = any(not line["in_service"] for line in page["lines"])
-        return Screen(page, screens.lines_screen(page), console.DEGRADED if out else console.HEALTHY)
-
-    return console.show(look, shape, watch)
+    return console.show(lambda: pages.lines(client, filters, agents=False), shape, watch)
 
 
 @main.command()
@@ -111,16 +102,13 @@ def lines(site_path: str | None, agent: str | None, shape: str, watch: float | N
 @agent_option
 @format_option
 @watch_option
-@limit_option(200)
-@click.option("--state", type=click.Choice(["dialing", "ringing", "talking", "held", "transferring", "ending"]))
-@click.option("--number", help="Part of the far end's number.")
-@click.option("--line", help="Of this trunk, phone or channel.")
+@pages.calls_filters("the far end's")
 def calls(
     site_path: str | None, agent: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls of an agent, newest first."""
     client = _one(console.open_site(site_path), agent)
-    params = {"limit": str(limit), **{name: value for name, value in filters.items() if value}}
+    params = {"limit": str(limit), **pages.said(filters)}
 
     def look() -> Screen:
         page = client.view("calls", **params)

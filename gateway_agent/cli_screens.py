@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from heartbeat import console_pages as pages
 from heartbeat import console_render as look
 from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE
-from heartbeat.console_render import NOTHING, clock, count, grid, listed, several, span
+from heartbeat.console_render import NOTHING, clock, count, grid, several, span
 
 
 def warnings_of(status: Any) -> list[str]:
@@ -24,14 +25,7 @@ def warnings_of(status: Any) -> list[str]:
         said.insert(0, f"{name} obeys no server that it reaches: calls go on, new ones wait.")
     if status["state"] in ("draining", "drained"):
         said.append(f"{name} is {status['state']}: it takes no new calls until gateway-agent resume.")
-    # What the agent says of a server is better than what can be read off its table.
-    servers = [peer for peer in status["servers"] if not any(peer["name"] in sentence for sentence in said)]
-    missing = [peer["name"] for peer in servers if not peer["reached"]]
-    if missing:
-        said.append(f"{name} does not reach {listed(missing)}.")
-    drifting = [peer["name"] for peer in servers if peer["drift"]]
-    if drifting:
-        said.append(f"{name} runs from another site file ({status['config']}) than {listed(drifting)}.")
+    said += pages.peer_warnings(name, status["config"], status["servers"], said)
     return list(dict.fromkeys(said))
 
 
@@ -48,12 +42,12 @@ def agents_screen(agents: Mapping[str, Any]) -> RenderableType:
         "State",
         "Obeys",
         ">Epoch",
-        ">Since",
+        "~>Since",
         "Servers heard",
         ">Calls",
-        ">Busy",
-        ">In service",
-        ">Out",
+        "~>Busy",
+        "~>In service",
+        "~>Out",
     )
     warnings = [sentence for status in agents.values() for sentence in warnings_of(status)]
     return look.page(
@@ -88,15 +82,10 @@ def agent_screen(status: Any) -> RenderableType:
     """``gateway-agent status`` of one agent."""
     warnings = warnings_of(status)
     calls, lines, relay = status["calls"], status["lines"], status["relay"]
-    by_state = [
-        look.line(count(number), look.coloured(word), gap=" ")
-        for word, number in calls.items()
-        if number and word != "total"
-    ]
     vote = f"voter, has promised epoch {status['promised']}" if status["voter"] else "no voter"
     waiting = status["held_attempts"]
     facts: list[tuple[str, RenderableType]] = [
-        ("Calls", look.line(several(calls["total"], "call"), *by_state)),
+        ("Calls", look.line(several(calls["total"], "call"), *pages.by_state(calls))),
         ("Waiting", Text(f"{several(waiting, 'request')} for a server", "yellow" if waiting else "")),
         (
             "Lines",
@@ -112,6 +101,7 @@ def agent_screen(status: Any) -> RenderableType:
         ago = f"{span(time.time() - passwords['last_at'])} ago"
         held = f", {count(passwords['held_back'])} tries not looked at" if passwords["held_back"] else ""
         facts.append(("Passwords", Text(f"{count(passwords['wrong'])} wrong{held}; {last}, {ago}", "yellow")))
+    facts.append(("Process", pages.vitals(status)))
     facts.append(("Itself", f"boot {status['boot']}, {vote}, up {span(time.time() - status['started_at'])}"))
     head = look.line(
         Text(status["agent"], "bold"),
@@ -124,7 +114,7 @@ def agent_screen(status: Any) -> RenderableType:
     return look.page(
         head,
         grid(
-            ("Server", "State", "Reached", ">Heard", ">Epoch", ">Boot", "Config", "At"),
+            ("Server", "State", "Reached", ">Heard", ">Epoch", "~>Boot", "~Config", "~At"),
             [_server_row(peer) for peer in status["servers"]],
         ),
         look.facts(facts),
@@ -146,40 +136,9 @@ def _server_row(peer: Any) -> list[str | Text]:
     ]
 
 
-def lines_screen(page: Any) -> RenderableType:
-    columns = ("Line", "Kind", "State", ">Busy", "Address", "Registered", ">Prio", "Recovery", "Why")
-    return grid(columns, map(_line_row, page["lines"]), "No lines.")
-
-
-def _line_row(line: Any) -> list[str | Text]:
-    registered: str | Text = NOTHING
-    if line["registered"] is not None:
-        more = f" ({line['contacts']})" if line["contacts"] > 1 else ""
-        registered = Text.assemble(look.yes(line["registered"]), more)
-    return [
-        line["name"],
-        line["kind"],
-        look.state(line["state"] if line["in_service"] else "out of service"),
-        f"{count(line['busy'])}/{count(line['channels'])}",
-        line["address"] or NOTHING,
-        registered,
-        str(line["priority"]),
-        Text(line["recovery"], "" if line["recovery"] == "hot" else "yellow"),
-        Text(line["why"], "red") if line["why"] else Text(_guessed(line), "yellow"),
-    ]
-
-
-def _guessed(line: Any) -> str:
-    wrong = line["guesses"]
-    return f"{several(wrong, 'wrong password')}, the last from {line['guessed_from']}" if wrong else ""
-
-
 def calls_screen(page: Any) -> RenderableType:
-    columns = ("Call", "Line", "Way", "State", "Number", ">Lasts", ">Since", "Server", "Epochs", ">Kept", "Media")
-    foot = None
-    if len(page["calls"]) < page["matched"]:
-        foot = Text(f"{count(len(page['calls']))} of {several(page['matched'], 'call')}; --limit shows more.", "dim")
-    return look.page(grid(columns, map(_call_row, page["calls"]), "No calls."), foot)
+    first = ("Call", "Line", "Way", "State", "Number", ">Lasts")
+    return pages.calls(page, (*first, "~>Since", "~Server", "~Epochs", "~>Kept", "~Media"), _call_row)
 
 
 def _call_row(call: Any) -> list[str | Text]:
@@ -192,7 +151,7 @@ def _call_row(call: Any) -> list[str | Text]:
         span(time.time() - (call["answered_at"] or call["started_at"])),
         clock(call["started_at"]),
         Text(call["server"] or NOTHING, "" if call["server"] else "yellow"),
-        Text("→".join(map(str, call["epochs"])), "bold green" if len(call["epochs"]) > 1 else ""),
+        pages.epochs(call["epochs"]),
         str(call["kept_requests"] or NOTHING),
         call["media"],
     ]

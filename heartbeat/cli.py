@@ -42,7 +42,6 @@ timeout_option = click.option(
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all answered, 1 some lost or not 2xx, 2 not active (503), 3 wrong usage or no answer.",
 )
 @version_option
@@ -214,7 +213,7 @@ def _show(tallies: list[Tally], shape: str, live: Live | None) -> None:
 
 
 def _table(tallies: list[Tally]) -> RenderableType:
-    columns = ("Target", "Status", ">Last", ">Mean", ">Most", ">Lost", ">Sent", "Site", "Server")
+    columns = ("Target", "Status", ">Last", "~>Mean", "~>Most", ">Lost", "~>Sent", "Site", "~Server")
     return grid(columns, map(_row, tallies))
 
 

@@ -44,6 +44,10 @@ class _ReaderGone(Exception):
 class Program(click.Group):
     """A command line whose commands return their exit code, and which never shows a traceback."""
 
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        super().__init__(*args, **{"context_settings": settings, **attributes})
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were added, which is that of their use."""
         return list(self.commands)

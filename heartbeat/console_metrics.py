@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Gauge(NamedTuple):
@@ -14,6 +14,19 @@ class Gauge(NamedTuple):
     meaning: str
     value: float
     labels: Mapping[str, str] = {}
+
+
+def vitals(status: Mapping[str, Any]) -> list[Gauge]:
+    """How the process itself does; nothing where a core stands alone."""
+    own = status.get("process")
+    if own is None:
+        return []
+    return [
+        Gauge("cpu_share", "Share of a processor, over ten seconds", own["cpu"]),
+        Gauge("messages_per_second", "SIP messages received a second", own["messages_per_s"]),
+        Gauge("loop_stall_seconds", "Longest stall of the loop in the last minute", own["stall_last_minute"]),
+        Gauge("loop_stall_most_seconds", "Longest stall of the loop since the start", own["stall_since_start"]),
+    ]
 
 
 def text_of(common: Mapping[str, str], gauges: Iterable[Gauge]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NoReturn, TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment
@@ -152,41 +153,77 @@ def bar(share: float, width: int = 20) -> Text:
     return Text("█" * full, style=style) + Text("░" * (width - full), style="dim")
 
 
-class _Grid:
-    """A table that draws its rule and its colours only on a terminal."""
+class _Column:
+    """One column of a table: ``>Name`` is set flush right; ``~Name``, ``~>Name`` may be left out for want of room."""
 
-    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap_last: bool) -> None:
-        self._columns = columns
+    def __init__(self, spelled: str, cells: list[Text]) -> None:
+        self.expendable = spelled.startswith("~")
+        spelled = spelled.removeprefix("~")
+        self.justify: JustifyMethod = "right" if spelled.startswith(">") else "left"
+        self.name = spelled.removeprefix(">")
+        self.width = max(cell_len(self.name), *(cell_len(cell.plain) for cell in cells), 0)
+        self.is_empty = all(cell.plain in ("", NOTHING) for cell in cells)
+
+
+class _Grid:
+    """A table that draws its rule and its colours only on a terminal, and leaves out there what does not fit."""
+
+    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, wrap_last: bool) -> None:
         self._rows = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        self._columns = [_Column(name, [row[index] for row in self._rows]) for index, name in enumerate(columns)]
         self._wrap_last = wrap_last
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        gap = 1 if console.is_terminal else 3
+        shown = self._fitting(options.max_width, gap + 1)
         table = Table(
             box=box.SIMPLE_HEAD if console.is_terminal else None,
             header_style="bold",
             border_style="dim",
             pad_edge=False,
             show_edge=False,
-            padding=(0, 1, 0, 0) if console.is_terminal else (0, 3, 0, 0),
+            padding=(0, gap, 0, 0),
         )
-        for number, name in enumerate(self._columns, 1):
-            last = self._wrap_last and number == len(self._columns)
-            side: JustifyMethod = "right" if name.startswith(">") else "left"
+        for index in shown:
+            column = self._columns[index]
+            wraps = self._wrap_last and index == len(self._columns) - 1
             table.add_column(
-                name.removeprefix(">"), justify=side, no_wrap=not last, overflow="fold" if last else "ellipsis"
+                column.name,
+                justify=column.justify,
+                no_wrap=not wraps,
+                overflow="fold" if wraps else "ellipsis",
+                min_width=None if index else min(column.width, options.max_width // 2),
             )
         for row in self._rows:
-            table.add_row(*row)
+            table.add_row(*(row[index] for index in shown))
         yield table
+        if left_out := [column.name for index, column in enumerate(self._columns) if index not in shown]:
+            yield Text(f"No room for {listed(left_out)}.", style="dim")
+
+    def _fitting(self, room: int, gap: int) -> list[int]:
+        """The columns to be shown: all if they fit; otherwise without empty ones, then without expendable ones, each
+        from the right."""
+        shown = list(range(len(self._columns)))
+        last = shown[-1] if self._wrap_last else -1
+        dropping = [index for index in reversed(shown[1:]) if self._columns[index].is_empty and index != last]
+        dropping += [index for index in reversed(shown[1:]) if self._columns[index].expendable]
+        for index in dropping:
+            width = sum(min(c.width, 40) if n == last else c.width for n, c in enumerate(self._columns) if n in shown)
+            if width + gap * (len(shown) - 1) <= room:
+                break
+            if index in shown:
+                shown.remove(index)
+        return shown
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], empty: str = "") -> RenderableType:
-    """A table. A column whose name begins with ``>`` is set flush right. Without rows the sentence ``empty``."""
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str = "") -> RenderableType:
+    """A table. A column whose name begins with ``>`` is set flush right; on a narrow terminal those with ``~`` before
+    that are left out, the right ones first. Without rows the sentence ``empty``."""
     rows = list(rows)
     return _Grid(columns, rows, wrap_last=False) if rows or not empty else Text(empty, style="dim")
 
 
-def wide(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> RenderableType:
+def wide(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> RenderableType:
     """A table whose last column has sentences that may run over several lines."""
     return _Grid(columns, rows, wrap_last=True)
 

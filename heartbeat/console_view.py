@@ -12,6 +12,7 @@ The pages are the TypedDicts below, the whole of them: a page that has nothing t
 * Instants are members named ``at`` or ending in ``_at``: seconds of the clock that the core is told (``now``), or
   ``None``. The API turns every one of them into wall-clock epoch seconds on its way out, so cores need no wall clock.
 * Durations are plain seconds: ``_ago``, ``_left``, ``took``, ``lasted``.
+* To every ``status`` the program adds a member ``process``, ``Vitals``; a core alone has none.
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a page or verb is one of those.
 
 Server pages: ``status health calls lines agents history explain report progress``.
@@ -75,7 +76,19 @@ class Rates(TypedDict):
 
     calls_per_s: float
     messages_per_s: float
-    """SIP messages received and sent."""
+    """SIP messages received."""
+
+
+class Vitals(TypedDict):
+    """``process``: what the program that runs a core adds to its status."""
+
+    cpu: float
+    """Share of a processor, 0.0 to 1.0 and above; like the rate an average over about ten seconds."""
+    messages_per_s: float
+    """SIP messages received."""
+    stall_last_minute: float
+    """Longest time that the loop stood still, in seconds; what is shorter than 0.02 s is not seen reliably."""
+    stall_since_start: float
 
 
 class Peer(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from dataclasses import replace
@@ -16,6 +17,30 @@ FILE: Final = "epochs.json"
 
 class StoreError(Exception):
     """The state directory cannot be used; its text is the sentence for the operator."""
+
+
+class Claim:
+    """A node's state directory, held by one process as long as it lives: two that write one file forget grants."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        """Raises :class:`StoreError`."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StoreError(
+                f"{directory} cannot be used: {error.strerror}; give the program its directory"
+            ) from None
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._held)
+            raise StoreError(f"another process runs as {node}: it holds {directory}; stop that one first") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def end(self) -> None:
+        os.close(self._held)
 
 
 class VoteStore:

@@ -35,6 +35,7 @@ SHELLS = (
     "heartbeat.cli*",
     "heartbeat.console*",
     "heartbeat.ping*",
+    "heartbeat.program",
     "heartbeat.site_doc",  # writes a page of docs/
     "heartbeat.site",  # reads the site file and the keys that it names
     "heartbeat.store",

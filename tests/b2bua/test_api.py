@@ -27,6 +27,7 @@ STATUS = {
     "capacity": 5000,
     "load": 0.25,
     "rates": {"calls_per_s": 1.5, "messages_per_s": 21.0},
+    "process": {"cpu": 0.25, "messages_per_s": 21.0, "stall_last_minute": 0.012, "stall_since_start": 0.3},
     "lines": {"total": 2, "in_service": 2, "out_of_service": 0, "busy": 2},
     "peers": [{"name": "gw1", "reached": True, "drift": False}],
     "warnings": [],

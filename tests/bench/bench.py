@@ -71,7 +71,8 @@ def as_json(figures: dict[str, Figures], chain: float | None, sites: list[Served
     """The object that ``--format json`` prints."""
     largest = sites[-1] if sites else Served(0)
     served: dict[str, float | None] = {str(site.calls): site.served_s for site in sites}
-    served["longest_stall_s"] = max((site.stall_s for site in sites), default=None)
+    stalls = [site.stall_s for site in sites if site.stall_s is not None]
+    served["longest_stall_s"] = max(stalls, default=None)
     return {
         **figures["ours"].as_dict(),
         "peers": {name: each.as_dict() for name, each in figures.items() if name != "ours"},

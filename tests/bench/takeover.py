@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,8 +23,8 @@ class Served:
     calls: int
     served_s: float | None = None
     """From the decision until the last call of the sample was served; None when one never was."""
-    stall_s: float = 0.0
-    """The longest that the new server was deaf meanwhile."""
+    stall_s: float | None = None
+    """The longest that the new server's loop stood still meanwhile, as it says itself."""
     messages_per_s: dict[int, float] = field(default_factory=dict)
     """Between the servers, by the number of standing calls."""
     bytes_per_s: dict[int, float] = field(default_factory=dict)
@@ -47,9 +44,8 @@ def measure(calls: int, agents: int, watched_s: float, directory: Path, say: Say
             run.set_up()
             say(f"{calls:,} calls over {agents} agents stand after {time.monotonic() - began_at:.0f} s")
             _watch(run, counter, calls, watched_s, found, say)
-            knocking = Knocking((f"{net}2", 5062), f"{net}3")
             run.crash()
-            found.stall_s = knocking.stop()
+            found.stall_s = run.status("m2").get("process", {}).get("stall_last_minute")
             run.finish()
             measured = run.measured()
         finally:
@@ -57,7 +53,7 @@ def measure(calls: int, agents: int, watched_s: float, directory: Path, say: Say
     found.served_s = measured["served_s"]
     say(
         f"{calls:,} calls: served {_seconds(found.served_s)} after the decision, {_seconds(measured['decision_s'])} "
-        f"after the kill it was made; {measured['kept']:,} kept; longest stall {found.stall_s:.3f} s"
+        f"after the kill it was made; {measured['kept']:,} kept; longest stall {_seconds(found.stall_s)}"
     )
     for problem in run.problems:
         say(f"! {problem}")
@@ -86,57 +82,3 @@ def _watch(run: Run, counter: Counter, calls: int, seconds: float, found: Served
         f"between the servers with {calls:,} calls: {found.messages_per_s[calls]:.2f} messages/s, "
         f"{found.bytes_per_s[calls]:,.0f} bytes/s over {took:.0f} s"
     )
-
-
-class Knocking:
-    """Asks a server by OPTIONS every 10 ms whether it is there: the longest wait is the longest stall of its loop."""
-
-    def __init__(self, server: tuple[str, int], host: str) -> None:
-        self._server = server
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.bind((host, 0))
-        self._sock.settimeout(0.2)
-        self._asked: dict[bytes, float] = {}
-        self._longest = 0.0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._hear)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> float:
-        """The longest time until an answer, in seconds."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._sock.close()
-        return round(self._longest, 4)
-
-    def _ask(self) -> None:
-        host, port = self._sock.getsockname()
-        name = secrets.token_hex(8)
-        count = 0
-        while not self._stop.wait(0.01):
-            count += 1
-            branch = f"z9hG4bK{name}{count}"
-            request = (
-                f"OPTIONS sip:{self._server[0]}:{self._server[1]} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};"
-                f"branch={branch}\r\nMax-Forwards: 70\r\nFrom: <sip:bench@{host}>;tag={count}\r\n"
-                f"To: <sip:{self._server[0]}>\r\nCall-ID: {name}{count}\r\nCSeq: 1 OPTIONS\r\n"
-                f"Content-Length: 0\r\n\r\n"
-            )
-            self._asked[branch.encode()] = time.monotonic()
-            try:
-                self._sock.sendto(request.encode(), self._server)
-            except OSError:
-                continue
-
-    def _hear(self) -> None:
-        while not self._stop.is_set():
-            try:
-                data = self._sock.recv(4096)
-            except OSError:
-                continue
-            branch = data.partition(b";branch=")[2].partition(b"\r\n")[0].partition(b";")[0]
-            asked_at = self._asked.pop(branch, None)
-            if asked_at is not None:
-                self._longest = max(self._longest, time.monotonic() - asked_at)

@@ -2,64 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import threading
 import time
 
 import pytest
-from click.testing import CliRunner
 
 from gateway_agent import api
 from gateway_agent.cli import main
 from heartbeat.console_view import Refused
-from heartbeat.site_words import Api
-
-SITE = """
-[site]
-name = "paris"
-key = { env = "PARIS_KEY" }
-[servers.m1]
-role = "main"
-listen = "tcp:127.0.0.1:5161"
-beat = "udp:127.0.0.1:5162"
-[servers.m2]
-role = "standby"
-listen = "tcp:127.0.0.2:5161"
-beat = "udp:127.0.0.2:5162"
-[agents.gw1]
-sip = "udp:127.0.0.11:5060"
-[agents.gw2]
-sip = "udp:127.0.0.12:5060"
-[lines.carrier]
-kind = "trunk"
-agent = "gw1"
-peer = "sip:127.0.0.21:5060"
-channels = 30
-numbers = ["1"]
-"""
-
-
-def server(name, **changes):
-    value = {
-        "name": name,
-        "kind": "server",
-        "role": "main",
-        "state": "active",
-        "reached": True,
-        "heard_ago": 0.12,
-        "judged": "alive",
-        "boot": 41,
-        "epoch": 7,
-        "obeys": "",
-        "config": "9c41d0aa",
-        "drift": False,
-        "voter": False,
-        "calls": 406,
-        "capacity": 5000,
-        "address": "127.0.0.1:5161",
-    }
-    return {**value, **changes}
+from tests.consoles import VITALS, Offered, line, peer
 
 
 class Agent:
@@ -82,7 +32,7 @@ class Agent:
             "boot": 3,
             "config": "9c41d0aa",
             "started_at": self.now - 7200,
-            "servers": [server("m1"), server("m2", state="standby", heard_ago=0.4)],
+            "servers": [peer("m1", state="active"), peer("m2", heard_ago=0.4)],
             "calls": {"total": 12, "talking": 10, "held": 1, "ringing": 1, "dialing": 0, "ending": 0},
             "held_attempts": 0,
             "lines": {"total": 31, "in_service": 31, "out_of_service": 0, "busy": 12},
@@ -95,28 +45,21 @@ class Agent:
                 "last_at": self.now - 60,
             },
             "warnings": [],
+            "process": dict(VITALS),
         }
         self.pages = {
             "lines": {
                 "lines": [
-                    {
-                        "name": "carrier",
-                        "agent": name,
-                        "kind": "trunk",
-                        "state": "active",
-                        "in_service": True,
-                        "why": "",
-                        "channels": 30,
-                        "busy": 12,
-                        "address": "127.0.0.21:5060",
-                        "registered": True,
-                        "contacts": 2,
-                        "guesses": 3,
-                        "guessed_from": "192.0.2.9",
-                        "forward": {},
-                        "priority": 0,
-                        "recovery": "cold",
-                    }
+                    line(
+                        "carrier",
+                        agent=name,
+                        busy=12,
+                        registered=True,
+                        contacts=2,
+                        recovery="cold",
+                        guesses=3,
+                        guessed_from="192.0.2.9",
+                    )
                 ]
             },
             "calls": {
@@ -159,41 +102,10 @@ class Agent:
         return self.progress[0]
 
 
-class Agents:
+class Agents(Offered):
     def __init__(self, directory):
-        self.path = directory / "site.toml"
-        self.path.write_text(SITE)
         self.gw1, self.gw2 = Agent("gw1"), Agent("gw2")
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.served = {}
-        for name in ("gw1", "gw2"):
-            where = Api(path=str(directory / "state" / name / f"{name}.sock"))
-            self.served[name] = self.run(api.serve(getattr(self, name), where, None, time.monotonic))
-
-    def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)
-
-    def stop(self, name):
-        self.run(self.served.pop(name).close())
-
-    def close(self):
-        for name in list(self.served):
-            self.stop(name)
-        self.run(self.finish())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-
-    async def finish(self):
-        """Let what a test began in the loop come to its end."""
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-
-    def cli(self, *words, code=0, stdin=None):
-        result = CliRunner().invoke(main, [*words, "--site", str(self.path)], input=stdin)
-        assert result.exit_code == code, result.output
-        return result.output
+        super().__init__(directory, main, api.serve, {"gw1": self.gw1, "gw2": self.gw2})
 
 
 @pytest.fixture
@@ -211,7 +123,7 @@ def test_all_agents_at_one_glance(agents):
     output = agents.cli("status", code=1)
     assert "● silent" in output
     assert "! gw2 cannot be reached" in output
-    page = json.loads(agents.cli("status", "--format", "json", code=1))
+    page = agents.json("status", code=1)
     assert page["agents"]["gw1"]["obeys"] == "m1"
     assert "cannot be reached" in page["agents"]["gw2"]["error"]
     agents.stop("gw1")
@@ -221,6 +133,7 @@ def test_all_agents_at_one_glance(agents):
 def test_one_agent_in_full(agents):
     output = agents.cli("status", "--agent", "gw1")
     for words in (
+        "longest stall 34 ms this minute",
         "obeys m1 in epoch 7",
         "healthy",
         "10 talking",
@@ -239,7 +152,7 @@ def test_an_agent_without_a_server(agents):
         "obeys no server yet",
         "3 requests for a server",
         "! gw1 does not reach m1.",
-        "! gw1 runs from another site file (9c41d0aa) than m1.",
+        "! m1 runs from another site file than gw1 (9c41d0aa).",
     ):
         assert words in output
 
@@ -286,3 +199,5 @@ def test_metrics(agents):
     text = api.metrics(agents.gw1.status)
     assert 'holdfast_serving{site="paris",agent="gw1"} 1\n' in text
     assert 'holdfast_calls{site="paris",agent="gw1",state="talking"} 10\n' in text
+    assert 'holdfast_loop_stall_seconds{site="paris",agent="gw1"} 0.034\n' in text
+    assert 'holdfast_cpu_share{site="paris",agent="gw1"} 0.12\n' in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -147,6 +148,37 @@ def test_off_a_terminal_there_are_no_colours_rules_or_trailing_blanks():
     file = io.StringIO()
     look.Paper(file).put(look.grid(("Name", ">Number"), [("a", "1"), (look.state("active"), "22")]))
     assert file.getvalue() == "Name       Number\na               1\n● active       22\n"
+
+
+def on_terminal(width, shown, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    file = Terminal()
+    look.Paper(file).put(shown)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", file.getvalue()).splitlines()]
+
+
+def test_a_narrow_terminal_shows_less_instead_of_half_words(monkeypatch):
+    def table(*columns):
+        return look.wide(
+            columns, [("carrier", "trunk", "-", "active", "no answer to three OPTIONS in a row, as it is")]
+        )
+
+    columns = ("Line", "~Kind", "~Forward", "State", "Why")
+    whole = on_terminal(100, table(*columns), monkeypatch)
+    assert whole[0] == "Line     Kind   Forward  State   Why"
+    without_empty = on_terminal(65, table(*columns), monkeypatch)
+    assert without_empty[0] == "Line     Kind   State   Why"
+    assert without_empty[-1] == "No room for Forward."
+    narrow = on_terminal(50, table(*columns), monkeypatch)
+    assert (narrow[0], narrow[-1]) == ("Line     State   Why", "No room for Kind and Forward.")
+    assert narrow[2:4] == ["carrier  active  no answer to three OPTIONS in a", "                 row, as it is"]
+    tight = on_terminal(14, table("Line", "State", "Why"), monkeypatch)
+    assert tight[2].startswith("carrier"), "what a row is about is never cut"
 
 
 def test_on_a_terminal_there_are_colours_unless_they_are_not_wanted(monkeypatch):

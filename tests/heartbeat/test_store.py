@@ -10,7 +10,7 @@ import pytest
 
 from heartbeat.keeping import KeepingError, kept_of, text_of
 from heartbeat.proof import VoterList
-from heartbeat.store import FILE, StoreError, VoteStore
+from heartbeat.store import FILE, Claim, StoreError, VoteStore
 from heartbeat.vote import Granted, Kept, Ruler
 
 KEPT = Kept(
@@ -73,3 +73,17 @@ def test_text_and_value_are_each_other() -> None:
         assert kept_of(text_of(kept)) == kept
     with pytest.raises(KeepingError):
         kept_of('{"boot": "x"}')
+
+
+def test_two_processes_of_one_node_do_not_write_one_file(tmp_path: Path) -> None:
+    first = Claim(tmp_path / "m1", "m1")
+    with pytest.raises(StoreError, match=r"another process runs as m1: it holds .*; stop that one first"):
+        Claim(tmp_path / "m1", "m1")
+    first.end()
+    Claim(tmp_path / "m1", "m1").end()
+
+
+def test_a_state_directory_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "m1").write_text("")
+    with pytest.raises(StoreError, match=r"m1 cannot be used: .*; give the program its directory"):
+        Claim(tmp_path / "m1", "m1")

@@ -287,6 +287,24 @@ def test_stalls_are_measured(factory: Factory) -> None:
     run(factory, main())
 
 
+def test_work_at_deadlines_is_a_stall_too(factory: Factory) -> None:
+    async def main() -> None:
+        with Running() as r:
+            woken = r.core.handle_timer
+
+            def slowly(now: float) -> None:
+                woken(now)
+                while boottime() < now + 0.15:
+                    pass
+
+            r.core.handle_timer = slowly  # type: ignore[method-assign]
+            r.core.deadlines.append(boottime())
+            await until(lambda: bool(r.core.woken))
+            assert r.pump.take_longest_stall() > 0.1
+
+    run(factory, main())
+
+
 def test_full_collections_wait_for_a_quiet_moment(factory: Factory) -> None:
     garbage = Garbage()
     garbage.start(0.0)

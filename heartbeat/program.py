@@ -1,0 +1,187 @@
+"""What the programs of a site have in common, from the start to the exit code: a core on its pump, its votes on disk,
+its API, signals, reload and stop. What else a call server or an agent does is in their own ``server`` modules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from heartbeat import site as sites
+from heartbeat.console_server import ApiError, Served
+from heartbeat.console_view import Process as Viewed
+from heartbeat.site_reload import reload_complaints
+from heartbeat.site_words import Api
+from heartbeat.store import Claim, StoreError, VoteStore
+from heartbeat.vitals import Looks
+from sip import pump as pumps
+from sip.clock import boottime
+from sip.loop import run as run_loop
+from sip.pump import Pump
+from sip.resolver import Resolver
+from sip.stack import Stack
+from sip.transport import TransportError
+
+LOOK: Final = 1.0
+"""Seconds between two looks of a process at itself."""
+LAST_WORDS: Final = 0.2
+"""Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
+WRONG: Final = 3
+"""Exit code of a program that could not start."""
+
+logger = logging.getLogger(__name__)
+Serve = Callable[[Viewed, Api, bytes | None, Callable[[], float]], Any]
+
+
+class StartError(Exception):
+    """The program cannot start; its text is the sentence for the operator."""
+
+
+class Core(pumps.Core, Protocol):
+    """What a program drives."""
+
+    site: sites.Site
+    stack: Stack
+
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
+
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
+
+    def reload(self, site: sites.Site, now: float) -> None: ...
+
+    def leave(self, now: float) -> None:
+        """Say the last words."""
+
+
+C = TypeVar("C", bound=Core)
+
+
+class Process(Generic[C]):
+    """One node of a site at work."""
+
+    core: C
+    pump: Pump
+    logger = logger
+
+    def __init__(
+        self, site: sites.Site, name: str, settings: sites.Server | sites.Agent, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`."""
+        self.site_path = site.path
+        self.name = name
+        self.settings = settings
+        self.loop = loop
+        self._claim = Claim(settings.state_dir, name)
+        self.votes = VoteStore(settings.state_dir, name)
+        self.kept = self.votes.start()
+        self.names = Resolver(random.Random(secrets.randbits(128)))
+
+    def drive(self, core: C, listeners: Iterable[str], pump: type[Pump] = Pump) -> None:
+        """Put ``core`` on a pump. Raises `BadEndpoint`."""
+        self.core = core
+        self.pump = pump(
+            core,
+            listeners,
+            self.loop,
+            names=self.names,
+            store=self.votes.write,
+            on_event=self.event,
+            on_reload=self._reload,
+            on_stop=self.stop,
+        )
+        self._looks = Looks(time.process_time(), 0, boottime())
+
+    async def run(self, serve: Serve) -> None:
+        """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
+        token = self.settings.api_token.reveal() if self.settings.api_token is not None else None
+        served: Served = await serve(self, self.settings.api_address, token, boottime)
+        try:
+            site = self.core.site
+            self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
+            self._look()
+            await self.pump.run()
+        finally:
+            await served.close()
+            self._claim.end()
+
+    # -- what the API asks ----------------------------------------------------------------------------------------
+
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        page = self.core.view(name, params, now)
+        return {**page, "process": self._vitals(now)} if name == "status" else page
+
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+        return self.pump.ask(self.core.command, name, params)
+
+    def _vitals(self, now: float) -> Any:
+        return self._looks.look(self.pump.take_longest_stall(), time.process_time(), self.core.stack.received, now)
+
+    # -- what happens ---------------------------------------------------------------------------------------------
+
+    def event(self, event: Any) -> None:
+        """The core wants this known."""
+        self.logger.info("%s: %s", event.code, event)
+
+    def look(self, cpu: float, now: float) -> None:
+        """Once a second; ``cpu`` is the share of a processor that the process takes."""
+
+    def stop(self) -> None:
+        """A signal asked for the end; a second one ends the process at once."""
+        self.end()
+
+    def end(self) -> None:
+        """Let go of the site, and stop."""
+        self.pump.ask(self.core.leave)
+        self.loop.call_later(LAST_WORDS, self.pump.stop)
+
+    def misses(self, site: sites.Site) -> Iterable[str]:
+        """What besides `reload_complaints` keeps this process from going on by ``site``, a sentence each."""
+        return ()
+
+    def _look(self) -> None:
+        now = boottime()
+        self.look(self._vitals(now)["cpu"], now)
+        self.loop.call_later(LOOK, self._look)
+
+    def _reload(self) -> None:
+        try:
+            site = sites.load(self.site_path, self.name)
+            complaints = [*reload_complaints(self.core.site, site, self.name), *self.misses(site)]
+        except sites.SiteError as error:
+            complaints = list(error.complaints)
+        for complaint in complaints:
+            self.logger.error("the site file is not taken: %s", complaint)
+        if not complaints:
+            self.pump.ask(self.core.reload, site)
+
+
+def start(
+    make: Callable[[sites.Site, str, asyncio.AbstractEventLoop], Process[Any]],
+    serve: Serve,
+    site_path: Path,
+    name: str,
+) -> int:
+    """Run a node of a site until it is told to stop; the exit code. What keeps it from starting is one sentence each
+    on standard error."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    async def work() -> None:
+        process = make(sites.load(site_path, name), name, asyncio.get_running_loop())
+        await process.run(serve)
+
+    try:
+        run_loop(work())
+    except (sites.SiteError, StoreError, TransportError, ApiError, StartError) as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    return 0

@@ -1,0 +1,38 @@
+"""``b2bua check`` and ``b2bua init``: before a site runs."""
+
+from __future__ import annotations
+
+from heartbeat.keeping import kept_of
+from heartbeat.proof import VoterList
+from tests.consoles import SITE
+
+
+def test_check_says_what_the_site_survives(pair, monkeypatch):
+    monkeypatch.delenv("PARIS_KEY", raising=False)
+    output = pair.cli("check")
+    assert "What the site survives" in output
+    assert "m1 and one of gw1, gw2" in output
+    assert pair.json("check")["failures"]
+    assert "PARIS_KEY" in pair.cli("check", "--node", "m1", code=3)
+
+
+def test_a_site_is_begun_once(pair):
+    file = pair.directory / "state" / "m1" / "epochs.json"
+    output = pair.cli("init")
+    assert output.startswith(f"The site paris may start for the first time, at m1 ({file}).\n")
+    assert "gw1, gw2 and m2" in output
+    begun = file.read_text()
+    kept = kept_of(begun)
+    assert (kept.first, kept.mute, kept.voters) == (True, False, VoterList(1, ("gw1", "gw2", "m2"), 1))
+    for words in ([], ["--node", "m1"], ["--node", "m2"]):
+        assert "has been started before" in pair.cli("init", *words, code=3)
+    assert file.read_text() == begun
+    assert "no server 'm9'" in pair.cli("init", "--node", "m9", code=3)
+
+
+def test_a_file_with_errors_gives_a_sentence_for_each(pair):
+    pair.path.write_text(SITE.replace('role = "main"', 'role = "boss"').replace("channels = 30", "channels = -1"))
+    output = pair.cli("check", code=3)
+    assert "servers.m1.role" in output
+    assert "lines.carrier.channels" in output
+    assert "Traceback" not in output
