@@ -93,7 +93,7 @@ class Call:
         self.sent: list[Sent] = []
         self.received: list[Received] = []
         """Requests of servers that are not finally answered."""
-        self.description = Description(line, core.relay)
+        self.description = Description(line, core.relay, self.id, now)
         self.timer: SessionTimer | None = None
         self.ends_at: float | None = None
         """The end of the longest call."""

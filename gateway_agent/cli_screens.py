@@ -14,6 +14,9 @@ from heartbeat import console_render as look
 from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console_render import NOTHING, clock, count, grid, several, span
 
+NOTABLE = 30.0
+"""Seconds without media that are shown."""
+
 
 def warnings_of(status: Any) -> list[str]:
     """All that an operator should know of one agent."""
@@ -95,7 +98,12 @@ def agent_screen(status: Any) -> RenderableType:
     ]
     if relay is not None:
         size = f"{relay['size'] / 1e6:,.1f} MB"
-        facts.append(("Relay", f"{several(relay['streams'], 'stream')}, {count(relay['packets'])} packets, {size}"))
+        text = Text(f"{several(relay['streams'], 'stream')}, {count(relay['packets'])} packets, {size} so far")
+        if relay["dropped"]:
+            text.append(f", {count(relay['dropped'])} packets dropped")
+        if relay["silent"]:
+            text.append(f", {several(relay['silent'], 'call')} without media", "yellow")
+        facts.append(("Relay", text))
     if (passwords := status["passwords"])["wrong"]:
         last = f"the last for {passwords['user']} from {passwords['host']}"
         ago = f"{span(time.time() - passwords['last_at'])} ago"
@@ -153,5 +161,12 @@ def _call_row(call: Any) -> list[str | Text]:
         Text(call["server"] or NOTHING, "" if call["server"] else "yellow"),
         pages.epochs(call["epochs"]),
         str(call["kept_requests"] or NOTHING),
-        call["media"],
+        _media(call),
     ]
+
+
+def _media(call: Any) -> Text:
+    silent = call["silent_s"]
+    if silent is None or silent < NOTABLE:
+        return Text(call["media"])
+    return Text(f"{call['media']}, silent {span(silent)}", "yellow")

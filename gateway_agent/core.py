@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from gateway_agent import lines, pages
+from gateway_agent import lines, pages, silence
 from gateway_agent.arrivals import Arrivals
 from gateway_agent.call import Call
 from gateway_agent.description import Relay
@@ -22,6 +22,7 @@ from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import RESET, Handover, Wish
 from gateway_agent.line import Line
 from gateway_agent.links import VOTES, Links
+from gateway_agent.media.ports import Notice
 from gateway_agent.origin import Memory
 from gateway_agent.records import Gone
 from heartbeat.site import Site
@@ -362,6 +363,11 @@ class Core:
         if phone is None or phone.password is None or phone.password.value is None:
             return None
         return phone.password.value.decode("utf-8", "replace")
+
+    def relay_said(self, notice: Notice, now: float) -> None:
+        """A notice of the relay's process."""
+        self.now = now
+        silence.notice(self, notice, now)
 
     # -- people ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ with ``media = "relay"`` the media is led through the agent's relay."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.media.ports import Pair, RelayPorts, Remote, remote_of
@@ -22,23 +23,41 @@ MOST_SECTIONS: Final = 4
 class Relay:
     """Where an agent's relay receives, and its ports."""
 
-    __slots__ = ("address", "advertised", "packets", "ports", "size")
+    __slots__ = ("address", "advertised", "owners", "ports")
 
     def __init__(self, ports: RelayPorts, address: str, advertised: str = "") -> None:
         self.ports = ports
         self.address = address
         self.advertised = advertised or address
-        self.packets = self.size = 0
-        """RTP packets and bytes so far, as the shell was last told."""
+        self.owners: dict[Pair, int] = {}
+        """The id of the call that has a pair."""
 
 
 class Description:
     """What was described to whom, and the relayed media of the call."""
 
-    __slots__ = ("_line", "_pairs", "_relay", "from_device", "received", "sent", "to_device_last")
+    __slots__ = (
+        "_asked",
+        "_heard_at",
+        "_id",
+        "_line",
+        "_pairs",
+        "_relay",
+        "_watched",
+        "changed_at",
+        "from_device",
+        "received",
+        "sent",
+        "to_device_last",
+    )
 
-    def __init__(self, line: Line, relay: Relay | None) -> None:
+    def __init__(self, line: Line, relay: Relay | None, id_: int, now: float) -> None:
         self._line = line
+        self._id = id_
+        self._watched = self._asked = False
+        self._heard_at: float | None = None
+        self.changed_at = now
+        """When media was described last."""
         self._relay = relay if line.settings.media == "relay" else None
         self._pairs: list[tuple[Pair, Pair]] = []
         self.sent = b""
@@ -65,6 +84,7 @@ class Description:
             return body
         new = self.from_device = body[where]
         if self._relay is not None:
+            self.changed_at = self._line.core.now
             new = self._led(new, self._relay, 0)
         self.sent = new
         return body if new is self.from_device else sdp.replace(body, where, new)
@@ -77,6 +97,7 @@ class Description:
             return body
         new = self.received = body[where]
         if self._relay is not None:
+            self.changed_at = self._line.core.now
             new = self._led(new, self._relay, 1)
         if self.to_device_last:
             try:
@@ -101,6 +122,7 @@ class Description:
             for pairs in self._pairs:
                 for pair in pairs:
                     self._relay.ports.release(pair)
+                    self._relay.owners.pop(pair, None)
             self._pairs = []
             self._relay = None
 
@@ -109,6 +131,46 @@ class Description:
         """Who holds, seen from the server: ``local`` is the server's side."""
         local, remote = _holds(self.received), _holds(self.sent)
         return "both" if local and remote else "local" if local else "remote" if remote else "none"
+
+    # -- media that has stopped -----------------------------------------------------------------------------------
+
+    @property
+    def is_relayed(self) -> bool:
+        return self._relay is not None
+
+    def watch(self) -> None:
+        """The call is answered: have the relay say when media stops (again, where it was watched before)."""
+        seconds = self._line.settings.media_timeout
+        if self._relay is None or not seconds:
+            return
+        self._watched = True
+        for here, _ in self._pairs:
+            self._relay.ports.watch(here, None)
+            self._relay.ports.watch(here, seconds)
+
+    def ask(self) -> None:
+        """Have the relay say what came to the call's pairs until now."""
+        if self._relay is not None:
+            self._asked = True
+            self._relay.ports.count([pair for pairs in self._pairs for pair in pairs])
+
+    def heard(self, silent: Mapping[Pair, float | None], now: float) -> bool:
+        """Seconds since the last packet, by pair. Returns whether all pairs of the call are among them."""
+        spans = [span for pairs in self._pairs for pair in pairs if (span := silent.get(pair)) is not None]
+        if spans:
+            self._heard_at = max(now - min(spans), self._heard_at or 0.0)
+        return all(pair in silent for pairs in self._pairs for pair in pairs)
+
+    def go_on(self) -> None:
+        """The suspicion was wrong: watch from now on."""
+        if self._asked:
+            self._asked = False
+            self.watch()
+
+    def silent_for(self, since: float, now: float) -> float:
+        """Seconds without RTP either way, as last heard of the relay, counted from ``since`` or the last change of
+        the description at most."""
+        return now - max(since, self.changed_at, self._heard_at or 0.0)
 
     def _led(self, body: bytes, relay: Relay, side: int) -> bytes:
         """``body`` with its media wanted at the relay; ``side`` 0 comes from the device, 1 from the servers."""
@@ -144,6 +206,9 @@ class Description:
                 return None
             relay.ports.connect(here, there)
             self._pairs.append((here, there))
+            relay.owners[here] = relay.owners[there] = self._id
+            if self._watched:
+                relay.ports.watch(here, self._line.settings.media_timeout)
         return self._pairs[index]
 
 

@@ -125,6 +125,7 @@ class Incoming(Dialogs):
             lines += self.timer.agree(invite.request, now)
         longest = self.line.settings.longest_call
         self.ends_at = now + longest if longest else None
+        self.description.watch()
         self.arm(now)
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)

@@ -174,6 +174,7 @@ class Outgoing(Dialogs):
             self.timer.learn(response, now)
         longest = self.line.settings.longest_call
         self.ends_at = now + longest if longest else None
+        self.description.watch()
         self.arm(now)
         tag = passable_tag(response.to_tag)
         body = self.description.to_server(response) if response.body else b""

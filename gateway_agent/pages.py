@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway_agent import silence
 from gateway_agent.call import DIALING, ENDING, RINGING, Call
+from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Line
 from gateway_agent.links import PROVED, Link
 from heartbeat.console_view import (
@@ -43,7 +45,7 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mappin
     if name == "lines":
         return _lines(core, params)
     if name == "calls":
-        return _calls(core, params)
+        return _calls(core, params, now)
     if name == "history":
         limit = _limit(params, 50)
         rows = [{"at": one.at, "what": one.code, "because": one.because, "code": one.code} for one in core.history]
@@ -93,7 +95,6 @@ def _status(core: Core, now: float) -> AgentStatus:
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append("No server is there that this agent obeys; new calls are held.")
-    relay = core.relay
     return AgentStatus(
         kind="agent",
         version=VERSION,
@@ -114,12 +115,19 @@ def _status(core: Core, now: float) -> AgentStatus:
         lines=LineCounts(
             total=total, in_service=total - dead, out_of_service=dead, busy=sum(line.busy for line in lines)
         ),
-        relay=Relay(streams=relay.ports.in_use, packets=relay.packets, size=relay.size)
-        if relay is not None
-        else None,
+        relay=_relay(core, now),
         passwords=_passwords(core),
         warnings=warnings,
     )
+
+
+def _relay(core: Core, now: float) -> Relay | None:
+    if core.relay is None:
+        return None
+    ports = core.relay.ports
+    packets, size, dropped = ports.total
+    silent = silence.notable(core, now)
+    return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent)
 
 
 def _passwords(core: Core) -> Passwords:
@@ -214,7 +222,7 @@ def _line(core: Core, line: Line) -> AgentLine:
     )
 
 
-def _calls(core: Core, params: Mapping[str, str]) -> AgentCalls:
+def _calls(core: Core, params: Mapping[str, str], now: float) -> AgentCalls:
     limit = _limit(params, DEFAULT_LIMIT)
     state, number, line, id_ = (params.get(name, "") for name in ("state", "number", "line", "id"))
     found = [
@@ -225,10 +233,10 @@ def _calls(core: Core, params: Mapping[str, str]) -> AgentCalls:
         and (not line or line in (call.label, call.line.name))
         and str(call.id).startswith(id_)
     ]
-    return AgentCalls(calls=[_call(core, call) for call in found[::-1][:limit]], matched=len(found))
+    return AgentCalls(calls=[_call(core, call, now) for call in found[::-1][:limit]], matched=len(found))
 
 
-def _call(core: Core, call: Call) -> AgentCall:
+def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
     return AgentCall(
         id=str(call.id),
         line=call.label,
@@ -241,6 +249,7 @@ def _call(core: Core, call: Call) -> AgentCall:
         epochs=list(call.epochs),
         kept_requests=len(call.sent),
         media=call.line.settings.media,
+        silent_s=silence.silent_for(call, now),
         session_id=call.session_id,
     )
 

@@ -14,7 +14,7 @@ from typing import Final
 from gateway_agent import api
 from gateway_agent.core import Core
 from gateway_agent.description import Relay
-from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Trouble
+from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from heartbeat import program
 from heartbeat.site import Site
@@ -76,9 +76,8 @@ class Process(program.Process[Core]):
     def _relay_said(self, notice: Notice) -> None:
         if isinstance(notice, Trouble):
             self.logger.warning("relay: %s", notice.sentence)
-        elif isinstance(notice, Counts) and self._relay is not None:
-            self._relay.packets = sum(count.packets for count in notice.counts)
-            self._relay.size = sum(count.octets for count in notice.counts)
+        elif isinstance(notice, Counts | Silent):
+            self.pump.ask(self.core.relay_said, notice)
 
     def look(self, cpu: float, now: float) -> None:
         """How busy the process is, and whether it may end."""

@@ -369,12 +369,18 @@ class Progress(TypedDict):
 
 
 class Relay(TypedDict):
-    """The agent's RTP relay, whole process."""
+    """The agent's RTP relay. The sums are of all streams since the agent started, as of some seconds ago."""
 
     streams: int
+    """At present."""
     packets: int
+    """RTP packets that came."""
     size: int
-    """Bytes relayed."""
+    """Their bytes."""
+    dropped: int
+    """Packets not relayed: from a foreign source, beyond the rate, or while nobody was there to take them."""
+    silent: int
+    """Answered calls, not on hold, for which no RTP has come either way for 30 s."""
 
 
 class Passwords(TypedDict):
@@ -441,6 +447,8 @@ class AgentCall(TypedDict):
     """Requests sent to a server without a final answer yet."""
     media: str
     """``direct`` or ``relay``."""
+    silent_s: float | None
+    """Seconds for which the relay has seen no RTP of an answered call; None: on hold, or not relayed."""
     session_id: str
 
 

@@ -14,6 +14,8 @@ from heartbeat.site_words import Endpoint
 TRUNK_ONLY = ("peer", "source", "register", "options")
 PHONE_ONLY = ("user", "password")
 LONGEST_SOCKET_PATH = 107
+LEAST_SILENCE = 5
+"""Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
 WILD = ("0.0.0.0", "::")
 
 
@@ -174,6 +176,10 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
         if line.agent:
             yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
         yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
+        if line.media_timeout and line.media != "relay":
+            yield f'{place}.media_timeout: is only for media = "relay"'
+        elif 0 < line.media_timeout < LEAST_SILENCE:
+            yield f"{place}.media_timeout: must be 0 or at least {LEAST_SILENCE}, is {line.media_timeout:g}"
         if line.reset_state != "idle" and line.recovery != "cold":
             yield f'{place}.reset_state: is only for recovery = "cold"'
         if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:

@@ -10,8 +10,8 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "remote", "pair": P, "remote": R | null}             {"is": "short", "address": A, "why": "..." | ""}
     {"do": "connect", "pair": P, "to": P}                       {"is": "silent", "pairs": [P, P], "seconds": 12.0}
     {"do": "watch", "pair": P, "seconds": 30 | null}            {"is": "counts", "counts": [C, ...]}
-    {"do": "count", "pairs": [P, ...] | null}                   {"is": "refused", "why": "..."}
-    {"do": "release", "pair": P}
+    {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
+    {"do": "release", "pair": P}                                {"is": "refused", "why": "..."}
 
 with P = [address, RTP port], R = [address, RTP port, RTCP port, any source], C = the fields of `Count`.
 """
@@ -79,6 +79,17 @@ class Counts(NamedTuple):
     """The answer to `RelayPorts.count`; for many pairs in several pieces."""
 
     counts: tuple[Count, ...]
+
+
+class Total(NamedTuple):
+    """What came to all pairs since the agent started, those released included; said with all counts."""
+
+    packets: int = 0
+    octets: int = 0
+    dropped: int = 0
+
+    def plus(self, other: Total) -> Total:
+        return Total(self.packets + other.packets, self.octets + other.octets, self.dropped + other.dropped)
 
 
 class Trouble(NamedTuple):
@@ -162,6 +173,14 @@ class RelayPorts:
         self._out: list[str] = []
         self._running = False
         self._short: dict[str, str] = {}
+        self._former = Total()
+        """Of relay processes that are gone."""
+        self._present = Total()
+
+    @property
+    def total(self) -> Total:
+        """As it was last told."""
+        return self._former.plus(self._present)
 
     def take(self, address: str) -> Pair | None:
         """A pair bound on ``address``, in use until `release`; None when there is none ready (see `shortage`)."""
@@ -237,6 +256,8 @@ class RelayPorts:
                 return Silent((Pair(*here), Pair(*there)), said["seconds"])
             case "counts":
                 return Counts(tuple(Count(Pair(*pair), *rest) for pair, *rest in said["counts"]))
+            case "total":
+                self._present = Total(said["packets"], said["octets"], said["dropped"])
             case "short":
                 self._short[said["address"]] = said["why"]
                 return Trouble(said["why"]) if said["why"] else None
@@ -249,6 +270,7 @@ class RelayPorts:
         self._stock.clear()
         self._out.clear()
         self._short.clear()
+        self._former, self._present = self.total, Total()
         self._running = False
 
     def to_send(self) -> list[str]:

@@ -63,6 +63,8 @@ class Relay:
         self._used: dict[Pair, BoundPair] = {}
         self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
+        self._released = [0, 0, 0]
+        """Packets, octets, dropped of pairs that are not in use any more."""
         self._commands: deque[bytes] = deque()
         self._heard = b""
         self._unsent = bytearray()
@@ -195,14 +197,24 @@ class Relay:
 
     def _do_count(self, now: float, pairs: list[list[Any]] | None) -> None:
         wanted = list(self._used.values()) if pairs is None else [self._used[Pair(*pair)] for pair in pairs]
+        if pairs is None:
+            self._tell_total()
         for start in range(0, len(wanted) or 1, 200):
             counts = [_count(ports, now) for ports in wanted[start : start + 200]]
             self._say({"is": "counts", "counts": counts})
+
+    def _tell_total(self) -> None:
+        total = list(self._released)
+        for ports in self._used.values():
+            _add(total, ports)
+        packets, octets, dropped = total
+        self._say({"is": "total", "packets": packets, "octets": octets, "dropped": dropped})
 
     def _do_release(self, now: float, pair: list[Any]) -> None:
         ports = self._used.pop(Pair(*pair))
         self._watched.pop(ports.pair, None)
         ports.disconnect()
+        _add(self._released, ports)
         for port in (ports.rtp, ports.rtcp):
             del self._by_fd[port.sock.fileno()]
             port.sock.close()  # which takes it out of the epoll set too
@@ -292,6 +304,12 @@ def _count(ports: BoundPair, now: float) -> list[object]:
     port = ports.rtp
     silent = None if port.last_at is None else round(now - port.last_at, 3)
     return [ports.pair, port.packets, port.octets, port.dropped, silent]
+
+
+def _add(total: list[int], ports: BoundPair) -> None:
+    port = ports.rtp
+    for index, count in enumerate((port.packets, port.octets, port.dropped)):
+        total[index] += count
 
 
 def _raise_file_limit() -> None:

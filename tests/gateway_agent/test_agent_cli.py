@@ -36,7 +36,7 @@ class Agent:
             "calls": {"total": 12, "talking": 10, "held": 1, "ringing": 1, "dialing": 0, "ending": 0},
             "held_attempts": 0,
             "lines": {"total": 31, "in_service": 31, "out_of_service": 0, "busy": 12},
-            "relay": {"streams": 4, "packets": 123456, "size": 21_000_000},
+            "relay": {"streams": 4, "packets": 123456, "size": 21_000_000, "dropped": 17, "silent": 2},
             "passwords": {
                 "wrong": 37,
                 "held_back": 1204,
@@ -76,6 +76,7 @@ class Agent:
                         "epochs": [6, 7],
                         "kept_requests": 1,
                         "media": "relay",
+                        "silent_s": 45.0,
                         "session_id": "",
                     }
                 ],
@@ -137,7 +138,7 @@ def test_one_agent_in_full(agents):
         "obeys m1 in epoch 7",
         "healthy",
         "10 talking",
-        "123,456 packets, 21.0 MB",
+        "123,456 packets, 21.0 MB so far, 17 packets dropped, 2 calls without media",
         "has promised epoch 7",
         "37 wrong, 1,204 tries not looked at",
     ):
@@ -162,7 +163,7 @@ def test_lines_and_calls(agents):
     assert "12/30" in output and "yes (2)" in output and "cold" in output and "3 wrong passwords" in output
     assert agents.gw1.asked[-1] == ("lines", {"line": "carrier"})
     output = agents.cli("calls", "--agent", "gw1")
-    assert "carrier/7" in output and "6→7" in output and "1 of 12 calls" in output
+    assert "carrier/7" in output and "6→7" in output and "1 of 12 calls" in output and "silent 45" in output
     agents.gw1.pages["lines"]["lines"][0] |= {"in_service": False, "why": "not registered"}
     assert "not registered" in agents.cli("lines", "--agent", "gw1", code=1)
     assert "Which agent?" in agents.cli("lines", code=3)

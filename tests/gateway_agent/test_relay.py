@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.media.ports import Pair, RelayPorts, RelaySettings, Remote
+from gateway_agent.media.ports import Pair, RelayPorts, RelaySettings, Remote, Total
 from gateway_agent.media.relay import Relay
 
 HOST = "127.0.55.1"
@@ -299,6 +299,21 @@ def test_a_released_session_is_gone_and_its_ports_closed(start: Start) -> None:
     bench.ports.release(b)
     assert bench.obeyed()["counts"] == []
     assert bench.end(HOST, a.port).getsockname() == tuple(a)
+
+
+def test_sums_go_on_when_sessions_end(start: Start) -> None:
+    bench = start(settings())
+    phone, other = bench.end(PHONE), bench.end(OTHER)
+    a, b = bench.session(remote(phone), remote(other))
+    phone.sendto(b"hello", a)
+    assert other.recv(2000) == b"hello"
+    bench.ports.release(a)
+    bench.ports.release(b)
+    a, b = bench.session(remote(phone), remote(other))
+    phone.sendto(b"again", a)
+    assert other.recv(2000) == b"again"
+    bench.obeyed()
+    assert bench.ports.total == Total(2, 10, 0)
 
 
 def test_a_pair_gets_nothing_of_the_call_before(start: Start) -> None:

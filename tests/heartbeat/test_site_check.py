@@ -119,6 +119,12 @@ REPLACED = [
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),
     ('sip = "udp:127.0.0.11:5060"', "", "agents.a.sip: is missing: say where its devices send requests"),
     ('peer = "sip:127.0.0.21"', 'peer = "sip:127.0.0.21"\ndigest = "MD5"', "lines.t.digest: is only for phones"),
+    ('numbers = "1001"', "media_timeout = 30", 'lines.p.media_timeout: is only for media = "relay"'),
+    (
+        'numbers = "1001"',
+        'media = "relay"\nmedia_timeout = 2',
+        "lines.p.media_timeout: must be 0 or at least 5, is 2",
+    ),
     ('numbers = "1001"', "digest = []", "lines.p.digest: must name one way of hashing at least, and none twice"),
     ('numbers = "1001"', 'digest = ["MD5", "MD5"]', "lines.p.digest: must name one way of hashing at least"),
     ('numbers = "1001"', 'digest = "SHA-1"', "lines.p.digest: must be SHA-512-256, SHA-256 or MD5, is 'SHA-1'"),
