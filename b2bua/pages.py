@@ -11,8 +11,8 @@ from b2bua.call import Call
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
 from heartbeat import console_view as v
 from heartbeat.beat import ACTIVE, HOLDING
-from heartbeat.candidate import why_mute
 from heartbeat.console_view import Refused
+from heartbeat.knowledge import why_mute
 
 if TYPE_CHECKING:
     from b2bua.core import Core

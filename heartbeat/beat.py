@@ -331,6 +331,11 @@ class Order:
         self._last[beat.node] = (boot, epoch, highest, seen | 1 << back)
         return True
 
+    def start_of(self, node: str) -> int:
+        """The last start of ``node`` that was heard; 0: none."""
+        last = self._last.get(node)
+        return last[0] if last is not None else 0
+
     def start_anew(self, beat: Beat) -> None:
         """Go on from ``beat``, whatever was heard before: it answered a challenge of ours, so it is no replay."""
         self._last[beat.node] = (*beat.order, _ALL_SEEN)

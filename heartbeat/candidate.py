@@ -6,7 +6,7 @@ Watching has no effects; ``_act`` has. While our own clock is suspect only the f
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from . import detector as d
@@ -15,52 +15,13 @@ from .campaign import CANVASS, CLAIM, WON, Campaign
 from .campaign import READY as PREPARED
 from .decision import What
 from .detector import Detector, Judgement, Lateness
+from .knowledge import Knowledge, Peer, why_mute
 from .lease import NEVER
 from .membership import Membership
 from .node import Node
 from .proof import VoterList
 from .roster import Word
 from .vote import Kept
-
-
-@dataclass(slots=True)
-class Peer:
-    """What is known of another server."""
-
-    state: str = ""
-    heard_at: float = NEVER
-    well_since: float = NEVER
-    """Since when it has been heard without a gap."""
-    reach: int = 0
-    """Bitmap of the agents that it reaches."""
-    beat: Beat | None = None
-    """The last one."""
-
-
-@dataclass(slots=True)
-class Knowledge:
-    """What was learnt from all messages, whoever sent them."""
-
-    epoch: int = 0
-    """The highest epoch that somebody is known to rule or to have ruled by proof."""
-    holder: str = ""
-    promise: int = 0
-    """The highest epoch that anybody is known to have promised."""
-    changed_at: float = float("-inf")
-    """When another server took over by itself."""
-    answered: dict[str, float] = field(default_factory=dict)
-    """Agent -> when it last answered."""
-    generations: dict[str, int] = field(default_factory=dict)
-    """Node -> the list of voters that it lives by."""
-    words: dict[str, Word] = field(default_factory=dict)
-    """Voter with a vote -> its last answer, as far as a change of the list is concerned."""
-    boots: dict[str, int] = field(default_factory=dict)
-    """Node -> its last known start."""
-    mute: set[str] = field(default_factory=set)
-    """Voters that said they have no vote."""
-    seated: set[str] = field(default_factory=set)
-    """Voters that were seen with a vote."""
-    configs: dict[str, str] = field(default_factory=dict)
 
 
 class Candidate(Node):
@@ -79,7 +40,7 @@ class Candidate(Node):
         self.campaign: Campaign | None = None
         self._released = 0
         """The highest epoch of ours that we let go of."""
-        self._query_at = now
+        self._query_at = self._query_all_at = now
         timing = membership.timing
         bias = 0.0 if name == membership.preferred else timing.silence + 2 * timing.interval
         self._start_at = now + timing.interval + bias
@@ -197,8 +158,15 @@ class Candidate(Node):
             )
         self._judged(self.detector.judge(now), now)
         if self.detector.state == d.SUSPECT and now >= self._query_at:
-            self._query_at = now + self.membership.timing.interval
-            for node in (*self.others, *self.membership.agents):
+            timing = self.membership.timing
+            self._query_at = now + timing.interval
+            asked = self.membership.agents
+            if now < self._query_all_at:
+                # a doubt may last as long as a cable is broken: the voters are enough to keep it up
+                asked = tuple(name for name in asked if name in self.voter.kept.voters.names)
+            else:
+                self._query_all_at = now + max(timing.slow_interval, timing.interval)
+            for node in (*self.others, *asked):
                 self._ask(node, QUERY, now)
 
     # acting
@@ -212,7 +180,7 @@ class Candidate(Node):
             if self._may_start(now) and not self.membership.alone:
                 self._start_campaign(f"{self.name} hears nobody who rules", now)
         elif state == d.DEAD:
-            self._start_campaign(f"{watched} is dead", now)
+            self._start_campaign(self.detector.verdict, now)
         elif state == d.LEFT and now >= self._start_at:
             self._start_campaign(f"{watched} has left", now)
 
@@ -441,13 +409,6 @@ class Candidate(Node):
     def _call_off(self, because: str, now: float) -> None:
         self.campaign = None
         self._decide(What.CALLED_OFF, because, now)
-
-
-def why_mute(voter: str, had_one: bool) -> str:
-    """Why ``voter`` has no vote and what to do; ``had_one``: it was seen with a vote before."""
-    if had_one:
-        return f"{voter} has no vote any more: its epoch file is gone; when you know why, `b2bua readmit {voter}`"
-    return f"{voter} has no vote yet: it started without an epoch file; the active server lets it vote"
 
 
 def _bitmap(text: str) -> int:

@@ -58,6 +58,10 @@ class Lateness:
         return now < self._watch_until
 
 
+def _agents(number: int) -> str:
+    return f"{number or 'no'} {'agents' if number > 1 else 'agent'}"
+
+
 def silence_limit(timing: Timing, suspected: bool) -> float:
     """Seconds without an active beat after which the next worse judgement is due."""
     return timing.dead_after if suspected else 1.5 * timing.interval
@@ -78,13 +82,15 @@ class Detector:
         is no such word: after a restart of all it names a server that may not even be back."""
         self._suspect_at = now
         self._said = ""
+        self._vouched = False
+        """It was said that others hear it and only we do not."""
         self._witnesses: dict[str, float] = {}
 
     def watch(self, subject: str, now: float) -> None:
         """Watch another server from now on."""
         if subject != self.subject:
             self.subject, self.state, self.heard_at = subject, UNKNOWN, now
-            self._said, self.heard_of = "", False
+            self._said, self.heard_of, self._vouched = "", False, False
             self._witnesses.clear()
 
     def hear(self, state: str, now: float) -> Judgement | None:
@@ -95,6 +101,7 @@ class Detector:
         if state != "active":
             return None
         silence, self.heard_at, self.heard_of = now - self.heard_at, now, True
+        self._vouched = False
         self._witnesses.clear()
         if self.state == ALIVE:
             return None
@@ -145,12 +152,36 @@ class Detector:
             return None
         witnessed = self._latest_witness()
         if witnessed is not None and now - witnessed[1] < self.timing.dead_after:
-            return None
+            return self._vouch(now)
+        if self._but():
+            return self._change(
+                DEAD,
+                f"{self.verdict}: it says that it is {self._said}, and sent no active heartbeat for {silence:.1f} s",
+            )
         doubted = now - self._suspect_at
         return self._change(
             DEAD,
-            f"{self.subject} is dead: no heartbeat for {silence:.1f} s, suspected for {doubted:.1f} s,"
-            f" {len(self._witnesses)} agents heard it before{self._but()}",
+            f"{self.verdict}: no heartbeat for {silence:.1f} s, suspected for {doubted:.1f} s,"
+            f" {_agents(len(self._witnesses))} heard it before",
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What a dead subject is called: one that still speaks is not dead, but rules no more."""
+        return f"{self.subject} is dead" if not self._but() else f"{self.subject} rules no more"
+
+    def _vouch(self, now: float) -> Judgement | None:
+        """Others hear it be active, and have for so long after us that only our own way to it can be at fault."""
+        dead_after = self.timing.dead_after
+        newest = max(self._witnesses.values())
+        if self._vouched or newest <= self.heard_at + dead_after:
+            return None
+        self._vouched = True
+        hearing = sum(now - at < dead_after for at in self._witnesses.values())
+        return Judgement(
+            SUSPECT,
+            f"{self.subject} is suspect: no heartbeat comes here, but {_agents(hearing)}"
+            f" {'hears' if hearing == 1 else 'hear'} it: the way between the servers is cut",
         )
 
     def _latest_witness(self) -> tuple[str, float] | None:

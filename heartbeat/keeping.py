@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from heartbeat.beat import BeatError
 from heartbeat.proof import VoterList
 from heartbeat.vote import Granted, Kept, Ruler
 
@@ -36,13 +35,31 @@ def kept_of(text: str) -> Kept:
         value: dict[str, Any] = json.loads(text)
         epoch, node, boot, forced = value["ruler"]
         return Kept(
-            boot=int(value["boot"]),
-            serial=int(value["serial"]),
-            first=bool(value["first"]),
-            mute=bool(value["mute"]),
-            voters=VoterList.parse(value["voters"]) if value["voters"] else VoterList(),
-            ruler=Ruler(int(epoch), str(node), int(boot), bool(forced)),
-            granted=tuple(Granted(int(e), str(n), int(b)) for e, n, b in value["granted"]),
+            boot=_number(value["boot"]),
+            serial=_number(value["serial"]),
+            first=_flag(value["first"]),
+            mute=_flag(value["mute"]),
+            voters=VoterList.parse(_text(value["voters"])),
+            ruler=Ruler(_number(epoch), _text(node), _number(boot), _flag(forced)),
+            granted=tuple(Granted(_number(e), _text(n), _number(b)) for e, n, b in value["granted"]),
         )
-    except (ValueError, KeyError, TypeError, BeatError) as error:
-        raise KeepingError(f"it is not what a node of a site writes: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise KeepingError(f"it is not what a node of a site writes: {str(error)[:100]}") from None
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("something else stands where a number must")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError("something else stands where true or false must")
+    return value
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError("something else stands where a name must")
+    return value

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from .beat import (
     ACTIVE,
@@ -30,18 +31,27 @@ from .beat import (
     Beat,
 )
 from .campaign import READY as PREPARED
-from .candidate import Peer
 from .decision import What
+from .knowledge import Peer
 from .leader import Cause, Leader
 from .membership import HOLD, Membership
 from .proof import FORCED, Proof, sign_grant
 from .roster import Change
+from .vote import Kept
+
+_MOST_LATE: Final = 5
+"""Messages of an earlier start that may come in a row, late or doubled, before that is worth a word."""
 
 _Take = Callable[["Member", Beat, float], None]
 
 
 class Member(Leader):
     """One call server of a site."""
+
+    def __init__(self, name: str, membership: Membership, kept: Kept, rng: random.Random, now: float) -> None:
+        super().__init__(name, membership, kept, rng, now)
+        self._fallen: dict[str, int] = {}
+        """Server -> messages of an earlier start of it that came in a row."""
 
     # asked on the path of calls
 
@@ -68,7 +78,9 @@ class Member(Leader):
             self._ignore("no node of the site")
             return
         if not self._accepts(beat, sender):
+            self._refused_start(beat, sender, now)
             return
+        self._fallen.pop(sender, None)
         if beat.re is not None and beat.re[0] != self.on_disk.boot:
             self._ignore("answer to an earlier start")
             return
@@ -91,7 +103,9 @@ class Member(Leader):
         if self.membership.alone and self.state == STANDBY:
             self._rule_alone(now)
         if self.state == ACTIVE and now >= self._lease_until:
-            self._step(Cause.LEASE_ENDED, self._why_no_lease(now), now)
+            late = now - self._tick_at
+            stopped = f"it was stopped itself, for {late:.1f} s" if late > self.membership.timing.interval else ""
+            self._step(Cause.LEASE_ENDED, stopped or self._why_no_lease(now), now)
         if now >= self._tick_at:
             interval = self.membership.timing.interval
             self._tick_at = now + interval * (0.9 + 0.1 * self.rng.random())
@@ -162,11 +176,15 @@ class Member(Leader):
 
     def pause(self, now: float) -> None:
         """No takeover or hand-over by itself from now on; everything else goes on."""
+        if self.paused:
+            return
         self.paused = True
         self._decide(What.PAUSED, f"{self.name} changes no roles by itself any more: an operator paused it", now)
 
     def resume(self, now: float) -> None:
         """Undo ``pause``."""
+        if not self.paused:
+            return
         self.paused = False
         self._decide(What.RESUMED, f"{self.name} takes over by itself again", now)
 
@@ -187,6 +205,8 @@ class Member(Leader):
             return ""
         if not self.may_act(now):
             return f"{self.name} has no lease; readmit at the active server, or by force"
+        if voter not in self.known.mute | self.known.seated:
+            return f"nothing was heard of {voter} yet; start it first"
         if voter not in self.known.mute:
             return f"{voter} has its vote"
         if voter not in self._readmit:
@@ -215,6 +235,22 @@ class Member(Leader):
     def _quiet(self) -> float:
         """Silence after which a server counts as gone where nothing depends on it."""
         return 2 * self.membership.timing.slow_interval + self.membership.timing.silence
+
+    def _refused_start(self, beat: Beat, sender: str, now: float) -> None:
+        """Tell once when all that another server says belongs to an earlier start of it: nobody else would."""
+        last = self._order.start_of(sender)
+        if sender not in self.peers or beat.node != sender or beat.boot >= last:
+            return
+        refused = self._fallen[sender] = self._fallen.get(sender, 0) + 1
+        if refused == _MOST_LATE:
+            self._decide(
+                What.REFUSED,
+                f"{sender} is not heard: it says that this is its start {beat.boot}, after {last}: it runs from an"
+                f" old epoch file, or lost its file while its clock was behind; stop it, set its clock, move the file"
+                f" away and start it again",
+                now,
+                node=sender,
+            )
 
     # requests of the other servers
 

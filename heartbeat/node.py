@@ -37,6 +37,8 @@ class Node:
         self._events: deque[Decision] = deque(maxlen=_MOST_EVENTS)
         self._waiting: list[tuple[int, Callable[[float], None]]] = []
         self._asked_serial = kept.serial
+        self._disk_fault = ""
+        """Why the last value could not be written; told once."""
         self._calls = 0
         self._load = 0.0
 
@@ -71,6 +73,9 @@ class Node:
         if kept.serial <= self.on_disk.serial:
             return
         before, self.on_disk = self.on_disk, kept
+        if self._disk_fault:
+            self._disk_fault = ""
+            self._decide(What.DISK, f"{self.name} can keep its epochs again", now)
         if kept.ruler != before.ruler:
             self._ruler_changed(kept.ruler, now)
         ready = [item for item in self._waiting if item[0] <= kept.serial]
@@ -82,7 +87,9 @@ class Node:
         """``kept`` could not be written: what waited for it is never said. The value is asked for again."""
         self._waiting = [item for item in self._waiting if item[0] > kept.serial]
         self._asked_serial = self.on_disk.serial
-        self._decide(What.DISK, f"{self.name} cannot keep its epochs: {because}", now)
+        if because != self._disk_fault:
+            self._disk_fault = because
+            self._decide(What.DISK, f"{self.name} cannot keep its epochs: {because}", now)
 
     def _when_kept(self, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as what the voter decided so far is on disk."""

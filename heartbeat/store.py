@@ -58,9 +58,11 @@ class VoteStore:
         except FileNotFoundError:
             # a node that lost its file must still be heard: its counter goes on from the clock (heartbeat.beat)
             kept = Kept(boot=int(time.time()))
-        except KeepingError as error:
+        except (KeepingError, UnicodeDecodeError) as error:
+            fault = error if isinstance(error, KeepingError) else "it is not even text"
             raise StoreError(
-                f"{self.path} cannot be read: {error}; move it away, start again, then `b2bua readmit {self._node}`"
+                f"{self.path} cannot be read: {fault}; move it away, start again, then `b2bua readmit {self._node}`"
+                f" if {self._node} is a voter"
             ) from None
         except OSError as error:
             raise StoreError(

@@ -30,7 +30,7 @@ def judge_until(detector: Detector, until: float) -> list[tuple[float, str]]:
 def test_silence_makes_suspect_and_then_dead() -> None:
     assert judge_until(watching(), 10.0) == [
         (0.75, "m1 is suspect: no heartbeat for 0.8 s"),
-        (1.5, "m1 is dead: no heartbeat for 1.5 s, suspected for 0.8 s, 0 agents heard it before"),
+        (1.5, "m1 is dead: no heartbeat for 1.5 s, suspected for 0.8 s, no agent heard it before"),
     ]
 
 
@@ -41,7 +41,7 @@ def test_an_agent_that_hears_it_keeps_it_from_being_dead() -> None:
     assert judge_until(detector, 2.69) == []
     assert judge_until(detector, 9.0)[0] == (
         2.7,
-        "m1 is dead: no heartbeat for 2.7 s, suspected for 1.9 s, 1 agents heard it before",
+        "m1 is dead: no heartbeat for 2.7 s, suspected for 1.9 s, 1 agent heard it before",
     )
 
 

@@ -49,6 +49,26 @@ def test_a_corrupt_file_is_refused_with_what_to_do(tmp_path: Path, text: str) ->
     assert (tmp_path / FILE).read_text() == text, "and left as it is"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xfe\x00",
+        b"\0" * 4096,
+        b"[" * 100_000,
+        text_of(KEPT).replace('"boot": 41', '"boot": Infinity').encode(),
+        text_of(KEPT).replace('"boot": 41', '"boot": -7').encode(),
+        text_of(KEPT).replace('"mute": false', '"mute": "false"').encode(),
+        text_of(KEPT).replace('[9, "m1", 4]', '["9.5", "m1", 4]').encode(),
+        text_of(KEPT).replace('"voters": "701:2:gw1,gw2,m2"', '"voters": null').encode(),
+    ],
+)
+def test_whatever_a_bad_disk_makes_of_the_file_it_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(StoreError, match="move it away") as refused:
+        VoteStore(tmp_path, "gw1").start()
+    assert len(str(refused.value)) < 400 and (tmp_path / FILE).read_bytes() == data
+
+
 def test_a_disk_that_refuses_says_so_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = VoteStore(tmp_path, "gw1")
     store.write(FILE, text_of(KEPT))
