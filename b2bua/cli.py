@@ -151,7 +151,7 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
     rows: list[Any] = []
     for name in nodes:
         page = console.server_client(site, name).view("history", limit=str(limit))
-        rows += [{"node": name, **row} for row in page["decisions"]]
+        rows += [{"node": name, **row} for row in reversed(page["decisions"])]  # newest first, on the page
     rows.sort(key=lambda row: (row["at"], row["node"]))
     rows = rows[-limit:]
     return Screen({"decisions": rows}, screens.history_screen(rows))

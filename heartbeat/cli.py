@@ -49,6 +49,7 @@ def main() -> None:
     """Ask SIP servers whether they are there, with OPTIONS.
 
     A target is sip:host:port;transport=tcp, or less of it: the port is 5060 and the transport udp when not said.
+    With a site file it may be the name of a node.
     What a server of ours tells of its site is shown as it came; its signature is not checked here.
     """
 
@@ -65,7 +66,8 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
 
     With a site file the question is signed, and a node of the site tells how the site is.
     """
-    probe = Probe(_target(target), timeout, _signer(site_path))
+    site = console.open_site(site_path) if site_path is not None else None
+    probe = Probe(_targets(target, site)[0], timeout, _signer(site))
     try:
         asyncio.run(_ping(probe, interval, number, _say_nothing if shape == "json" else _say))
     except KeyboardInterrupt:
@@ -74,7 +76,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
     if shape == "json":
         click.echo(json.dumps(tally.to_json(), indent=2))
     elif tally.sent:
-        paper().put(_sum(tally))
+        paper().put(_sum(tally, site is not None))
     return tally.code
 
 
@@ -85,19 +87,36 @@ async def _ping(probe: Probe, interval: float, number: int, say: Callable[[Tally
         probe.close()
 
 
-def _signer(site_path: str | None) -> Signer | None:
-    """What signs the pings: the key of the site file, where one is named."""
-    if site_path is None:
+def _signer(site: Site | None) -> Signer | None:
+    """What signs the pings: the key of the site file, where there is one."""
+    if site is None:
         return None
-    site = console.open_site(site_path)
-    return signer(site.name, site.identity.key.reveal())
-
-
-def _target(text: str) -> Target:
     try:
-        return Target.parse(text)
+        return signer(site.name, site.identity.key.reveal())
+    except LookupError as error:
+        raise ConsoleError(str(error.args[0])) from None
+
+
+def _targets(text: str, site: Site | None) -> list[Target]:
+    """An address, or all those of a node of the site."""
+    if site is not None and (text in site.servers or text in site.agents):
+        return _of_node(site, text)
+    try:
+        return [Target.parse(text)]
     except ValueError as error:
         raise ConsoleError(str(error)) from None
+
+
+def _of_node(site: Site, name: str) -> list[Target]:
+    """Where it answers OPTIONS to anyone; first where it tells of the site."""
+    if name in site.servers:
+        server = site.servers[name]
+        endpoints = (*((server.beat,) if server.beat else ()), *server.sip)
+    else:
+        endpoints = tuple(site.agents[name].sip)
+    if not endpoints:
+        raise ConsoleError(f"The site file gives {name} no address that answers pings; name one.")
+    return [Target.parse(str(endpoint), name) for endpoint in endpoints]
 
 
 def _say_nothing(tally: Tally) -> None:
@@ -106,23 +125,18 @@ def _say_nothing(tally: Tally) -> None:
 
 def _say(tally: Tally) -> None:
     """One line for the last ping."""
-    where = f"{tally.target.host}:{tally.target.port} over {tally.target.transport}"
-    if tally.trouble or tally.last is None:
-        paper().put(Text(f"{tally.sent}  {where}: {tally.trouble}", "red"))
+    target, last = tally.target, tally.last
+    where = f"{tally.sent}  {target.node + ' at ' if target.node else ''}{target.address} over {target.transport}: "
+    if tally.trouble or last is None:
+        paper().put(Text.assemble(where, (tally.trouble, "red")))
         return
-    last = tally.last
-    paper().put(
-        look.line(
-            str(tally.sent),
-            f"{where}:",
-            Text(f"{last.status} {last.reason}", "green" if last.healthy else "yellow"),
-            f"{tally.trips[-1] * 1000:.2f} ms",
-            gap=" ",
-        )
-    )
+    status = Text(f"{last.status} {last.reason}", "green" if last.healthy else "yellow")
+    beat = last.beat
+    said: tuple[str | Text, ...] = (look.state(beat.state), f"epoch {beat.epoch}") if beat is not None else ()
+    paper().put(Text.assemble(where, look.line(status, f"{tally.trips[-1] * 1000:.2f} ms", *said)))
 
 
-def _sum(tally: Tally) -> RenderableType:
+def _sum(tally: Tally, signed: bool) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = [
         ("Pings", f"{tally.sent} sent, {tally.answered} answered, {tally.lost:.0%} lost")
     ]
@@ -134,20 +148,23 @@ def _sum(tally: Tally) -> RenderableType:
         rows += [(name, words) for name, words in (("Server", last.server), ("Allow", last.allow)) if words]
         if last.beat is not None:
             rows.append(("Site", _beat(tally)))
+    elif signed and tally.trouble.startswith("no answer"):
+        why = "A node answers a signed ping only when its site key is the same; without --site it answers anyone."
+        rows.append(("Signed", why))
     return Padding(look.facts(rows), (1, 0, 0, 0))
 
 
-def _beat(tally: Tally) -> Text:
+def _beat(tally: Tally, named: bool = False, file: bool = True) -> Text:
+    """What a node of ours tells; ``named``: its name stands elsewhere; ``file``: the hash of its site file too."""
     beat = tally.last.beat if tally.last else None
     if beat is None:
         return Text(NOTHING, "dim")
     return look.line(
-        Text(beat.site, "bold"),
-        beat.node,
+        *(() if named else (Text(beat.site, "bold"), beat.node)),
         look.state(beat.state),
         f"epoch {beat.epoch}",
         f"{count(beat.calls)} of {count(beat.capacity)} calls" if beat.capacity else f"{count(beat.calls)} calls",
-        f"file {beat.config}" if beat.config else "",
+        *((f"file {beat.config}",) if beat.config and file else ()),
     )
 
 
@@ -162,8 +179,11 @@ def watch(
     targets: tuple[str, ...], site_path: str | None, interval: float, timeout: float, number: int | None, shape: str
 ) -> int:
     """A live table of several SIP servers; without targets, of all addresses in the site file."""
-    chosen = [_target(text) for text in targets] or _of_site(console.open_site(site_path))
-    sign = _signer(site_path)
+    site = console.open_site(site_path) if site_path is not None or not targets else None
+    chosen = [target for text in targets for target in _targets(text, site)]
+    if site is not None and not targets:
+        chosen = _of_site(site)
+    sign = _signer(site)
     probes = [Probe(target, timeout, sign) for target in chosen]
     try:
         asyncio.run(_watch(probes, interval, number, shape))
@@ -174,13 +194,11 @@ def watch(
 
 def _of_site(site: Site) -> list[Target]:
     """Where servers and agents of a site answer OPTIONS to anyone."""
-    endpoints = [
-        e for server in site.servers.values() for e in (server.sip or ((server.beat,) if server.beat else ()))
-    ]
-    endpoints += [endpoint for agent in site.agents.values() for endpoint in agent.sip]
-    if not endpoints:
+    named = [name for name, server in site.servers.items() if server.sip or server.beat]
+    named += [name for name, agent in site.agents.items() if agent.sip]
+    if not named:
         raise ConsoleError(f"The site {site.name} has no address to ping; name targets.")
-    return [_target(str(endpoint)) for endpoint in endpoints]
+    return [target for name in named for target in _of_node(site, name)]
 
 
 async def _watch(probes: list[Probe], interval: float, number: int | None, shape: str) -> None:
@@ -213,23 +231,33 @@ def _show(tallies: list[Tally], shape: str, live: Live | None) -> None:
 
 
 def _table(tallies: list[Tally]) -> RenderableType:
-    columns = ("Target", "Status", ">Last", "~>Mean", "~>Most", ">Lost", "~>Sent", "Site", "~Server")
-    return grid(columns, map(_row, tallies))
+    columns = ("Node", "Address", "Status", ">Last", "~>Mean", "~>Most", ">Lost", "~>Sent", "Site", "~Server")
+    answers = [tally.last for tally in tallies if tally.last is not None]
+    missing = {
+        "Node": not any(tally.target.node for tally in tallies),
+        "Site": not any(answer.beat is not None for answer in answers),
+        "~Server": not any(answer.server for answer in answers),
+    }
+    shown = [number for number, name in enumerate(columns) if not missing.get(name)]
+    drift = len({answer.beat.config for answer in answers if answer.beat is not None}) > 1
+    rows = [_row(tally, drift) for tally in tallies]
+    return grid([columns[number] for number in shown], [[row[number] for number in shown] for row in rows])
 
 
-def _row(tally: Tally) -> list[str | Text]:
+def _row(tally: Tally, drift: bool) -> list[str | Text]:
     last, trips = tally.last, tally.trips
     status = Text(tally.trouble or NOTHING, "red" if tally.trouble else "dim")
     if last is not None and not tally.trouble:
         status = Text(f"{last.status} {last.reason}", "green" if last.healthy else "yellow")
     times = (trips[-1], sum(trips) / len(trips), max(trips)) if trips else ()
     return [
+        tally.target.node or NOTHING,
         str(tally.target),
         status,
         *([f"{seconds * 1000:.2f} ms" for seconds in times] or [NOTHING] * 3),
         Text(f"{tally.lost:.0%}", "red" if tally.lost else ""),
         str(tally.sent),
-        _beat(tally),
+        _beat(tally, bool(tally.target.node), drift),
         (last.server if last else "") or NOTHING,
     ]
 

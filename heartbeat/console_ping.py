@@ -27,9 +27,11 @@ class Target:
     port: int
     transport: str
     """``udp`` or ``tcp``."""
+    node: str = ""
+    """The node of the site whose address this is, where it was named so."""
 
     @classmethod
-    def parse(cls, text: str) -> Target:
+    def parse(cls, text: str, node: str = "") -> Target:
         """``sip:host:port;transport=tcp``, or less of it: ``host:port``, ``host``. Raises ValueError, a sentence."""
         if text.startswith(("tcp:", "udp:")):
             text = f"{text[4:]};transport={text[:3]}"
@@ -41,10 +43,15 @@ class Target:
         if uri.scheme != "sip" or transport not in TRANSPORTS:
             raise ValueError(f"{text!r} cannot be pinged: only sip: over udp or tcp can.")
         host = uri.host.removeprefix("[").removesuffix("]")
-        return cls(str(uri), host, uri.port or 5060, transport)
+        return cls(str(uri), host, uri.port or 5060, transport, node)
+
+    @property
+    def address(self) -> str:
+        """``192.0.2.1:5060``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        return self.uri
+        return f"{self.transport}:{self.address}"
 
 
 Signer = Callable[[str, int], str]
@@ -168,6 +175,7 @@ class Tally:
         said = ("site", "node", "state", "epoch", "boot", "calls", "capacity", "load", "config")
         return {
             "target": self.target.uri,
+            "node": self.target.node or None,
             "sent": self.sent,
             "answered": self.answered,
             "lost": round(self.lost, 4),

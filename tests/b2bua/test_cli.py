@@ -128,6 +128,14 @@ def test_history_is_one_of_both_servers_in_the_order_of_time(pair):
     assert [row["node"] for row in pair.json("history", "--node", "m2")["decisions"]] == ["m2", "m2"]
 
 
+def test_history_tells_what_followed_from_what_at_one_instant_in_its_order(pair):
+    said = ("m1 is suspect", "m1 is dead", "m2 asks for votes")
+    rows = [{"at": 7.0, "what": what, "because": what, "code": what} for what in said]
+    pair.m1.pages["history"]["decisions"] = []
+    pair.m2.pages["history"]["decisions"] = rows[::-1]
+    assert [row["what"] for row in pair.json("history")["decisions"]] == list(said)
+
+
 def test_explain_a_call_and_ask_the_other_server_when_the_first_knows_nothing(pair):
     assert "Kept by the takeover" in pair.cli("explain", "m1-7")
     pair.m1.refuses["explain"] = ("No call begins with m1-7.", 404)

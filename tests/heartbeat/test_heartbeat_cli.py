@@ -126,10 +126,71 @@ def test_tcp_on_one_connection():
 @pytest.mark.parametrize("udp", [[OURS]], indirect=True)
 def test_watching_several(udp):
     output = heartbeat("watch", udp, "127.0.0.1:9;transport=tcp", "-c", "1", "-i", "0.01", "-W", "0.5", code=3)
-    assert "Target" in output
+    assert "Address" in output and "Node" not in output
     assert "paris  m1" in output
     rows = json.loads(heartbeat("watch", udp, "-c", "1", "-i", "0.01", "--format", "json").splitlines()[-1])
     assert rows[0]["answered"] == 1
+
+
+SITE = """
+[site]
+name = "paris"
+key = {{ env = "PARIS_KEY" }}
+
+[servers.m1]
+role = "main"
+listen = "tcp:127.0.0.1:9"
+beat = "udp:{address}"
+
+[agents.gw1]
+sip = ["tcp:127.0.0.1:10"]
+"""
+
+
+@pytest.fixture
+def site_of(tmp_path, monkeypatch):
+    def write(address, key="a key of the site, long enough"):
+        if key:
+            monkeypatch.setenv("PARIS_KEY", key)
+        else:
+            monkeypatch.delenv("PARIS_KEY", raising=False)
+        (tmp_path / "site.toml").write_text(SITE.format(address=address))
+        return str(tmp_path / "site.toml")
+
+    return write
+
+
+@pytest.mark.parametrize("udp", [[OURS]], indirect=True)
+def test_a_node_is_pinged_by_its_name_in_the_site_file(udp, site_of):
+    site = site_of(udp)
+    output = heartbeat("ping", "m1", "--site", site, "-c", "1")
+    assert output.startswith(f"1  m1 at {udp} over udp: 200 OK  ")
+    assert "1  gw1 at 127.0.0.1:10 over tcp: nobody listens there" in heartbeat(
+        "ping", "gw1", "--site", site, "-c", "1", code=3
+    )
+
+
+@pytest.mark.parametrize("udp", [[OURS]], indirect=True)
+def test_a_watched_site_shows_its_nodes_by_name(udp, site_of):
+    lines = heartbeat("watch", "--site", site_of(udp), "-c", "1", "-i", "0.01", code=3).splitlines()
+    assert lines[0].split()[:2] == ["Node", "Address"]
+    assert [line.split()[:2] for line in lines[1:3]] == [["m1", f"udp:{udp}"], ["gw1", "tcp:127.0.0.1:10"]]
+
+
+@pytest.mark.parametrize("command", ["ping", "watch"])
+def test_a_missing_key_is_a_sentence(command, site_of):
+    output = heartbeat(command, "m1", "--site", site_of("127.0.0.1:11", key=""), code=3)
+    assert output == "The secret from env PARIS_KEY is missing: the environment variable is not set.\n"
+
+
+@pytest.mark.parametrize("udp", [[None]], indirect=True)
+def test_a_signed_ping_without_an_answer_says_what_may_be_wrong(udp, site_of):
+    site = site_of(udp)
+    signed = heartbeat("ping", "m1", "--site", site, "-c", "1", "-W", "0.05", code=3)
+    assert (
+        "A node answers a signed ping only when its site key is the same; without --site it answers anyone." in signed
+    )
+    assert "key" not in heartbeat("ping", udp, "-c", "1", "-W", "0.05", code=3)
 
 
 def test_what_cannot_be_pinged_says_why():
