@@ -66,7 +66,10 @@ def _who(value: str) -> tuple[str, str, str]:
 
 
 def _read_who(value: str) -> tuple[str, str, str]:
-    uri = Uri.parse(NameAddr.parse(value).uri)
+    try:
+        uri = Uri.parse(NameAddr.parse(value).uri)
+    except Malformed:  # RFC 4475 section 3.3.4: a From of a scheme that nobody knows is no reason to refuse a call
+        return "", "", ""
     display = value.partition("<")[0].strip() if "<" in value else ""
     if value.startswith('"'):
         display = value[: value.rfind('"', 0, value.rfind("<")) + 1]
