@@ -76,8 +76,8 @@ class Description:
     def is_in(self, message: Message) -> bool:
         return bool(message.body) and sdp.find_sdp(message.get("content-type") or "", message.body) is not None
 
-    def to_server(self, message: Message) -> bytes:
-        """The body of a device's message as the servers get it."""
+    def to_server(self, message: Message, host: str) -> bytes:
+        """The body of a device's message, which came from ``host``, as the servers get it."""
         body = message.body
         where = sdp.find_sdp(message.get("content-type") or "", body) if body else None
         if where is None:
@@ -85,7 +85,7 @@ class Description:
         new = self.from_device = body[where]
         if self._relay is not None:
             self.changed_at = self._line.core.now
-            new = self._led(new, self._relay, 0)
+            new = self._led(new, self._relay, 0, host if self._line.behind_nat else "")
         self.sent = new
         return body if new is self.from_device else sdp.replace(body, where, new)
 
@@ -98,7 +98,7 @@ class Description:
         new = self.received = body[where]
         if self._relay is not None:
             self.changed_at = self._line.core.now
-            new = self._led(new, self._relay, 1)
+            new = self._led(new, self._relay, 1, "")
         if self.to_device_last:
             try:
                 new = sdp.continued(self.to_device_last, new)
@@ -172,7 +172,7 @@ class Description:
         the description at most."""
         return now - max(since, self.changed_at, self._heard_at or 0.0)
 
-    def _led(self, body: bytes, relay: Relay, side: int) -> bytes:
+    def _led(self, body: bytes, relay: Relay, side: int, via: str) -> bytes:
         """``body`` with its media wanted at the relay; ``side`` 0 comes from the device, 1 from the servers."""
         try:
             places = sdp.endpoints(body)
@@ -186,14 +186,15 @@ class Description:
                 pairs = self._pair(index, relay)
                 if pairs is None:
                     raise sdp.SdpError(relay.ports.shortage(relay.address))
-                remote: Remote | None = remote_of(place, any_source=side == 0 and self._line.behind_nat)
+                remote: Remote | None = remote_of(place, via)
                 if place.address in ("0.0.0.0", "::"):
                     remote = None
                 relay.ports.set_remote(pairs[side], remote)
                 wanted.append((relay.advertised, pairs[1 - side].port))
             return sdp.with_endpoints(body, wanted)
         except sdp.SdpError as error:
-            logger.info("a description is not relayed: %s", error)
+            core = self._line.core
+            core.seldom.info(logger, core.now, "a description is not relayed: %s", error)
             return body
 
     def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:

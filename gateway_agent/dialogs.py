@@ -73,7 +73,9 @@ class Dialogs(Call):
                 self.told_ack_at = now
         elif self.server is not None and self.server.owes_ack:
             self.acked_at = now
-            self.server.acknowledge(crossing(ack, DEVICE_HOP), self.description.to_server(ack), now)
+            self.server.acknowledge(
+                crossing(ack, DEVICE_HOP), self.description.to_server(ack, leg.flow.remote[0]), now
+            )
 
     def unacknowledged(self, leg: Leg, now: float) -> None:
         """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4)."""
@@ -170,7 +172,7 @@ class Dialogs(Call):
             leg.reply(transaction, 491, now)
         else:
             lines = crossing(request, DEVICE_HOP)
-            body = self.description.to_server(request)
+            body = self.description.to_server(request, leg.flow.remote[0])
             self.to_server(request.method, lines, body, now, transaction, hops_of(request))
 
     def _server_bye(self, received: Received, request: Request, now: float) -> None:
@@ -239,7 +241,7 @@ class Dialogs(Call):
                 self._refreshed(leg, response, now)
             return
         lines = crossing(response, DEVICE_HOP)
-        body = self.description.to_server(response) if response.body else b""
+        body = self.description.to_server(response, leg.flow.remote[0]) if response.body else b""
         status = 403 if status in (401, 407) else status
         if received.final is not None:
             if invite and status // 100 == 2:

@@ -60,7 +60,9 @@ class Incoming(Dialogs):
         lines = crossing(request, self._kept_back())
         lines.append(f"Line: {self.label}")
         uri = f"sip:{numbers.called}@{core.server_host}"
-        server.call(uri, lines, self.description.to_server(request), now, sent, hops_of(request))
+        server.call(
+            uri, lines, self.description.to_server(request, device.flow.remote[0]), now, sent, hops_of(request)
+        )
         sent.client = server.inviting
         stack.deadlines.set(now + core.hold_attempt, self, HOLD)
 

@@ -121,7 +121,7 @@ class Outgoing(Dialogs):
             self._picked_up(branch, response, now)
         elif status < 200:
             if invite is not None and self.ended is None:
-                self._rang(invite, response, now)
+                self._rang(branch, invite, response, now)
         elif not self._once_more(branch, response, now):
             self._failed(branch, response, status, now)
         if self.ended is not None:
@@ -138,7 +138,7 @@ class Outgoing(Dialogs):
         if self.ended is not None:
             self.settle(now)
 
-    def _rang(self, invite: Received, response: Response, now: float) -> None:
+    def _rang(self, branch: Branch, invite: Received, response: Response, now: float) -> None:
         if self.ringing_at is None and response.status in (180, 183):
             self.ringing_at = now
             self.phase = RINGING
@@ -147,7 +147,7 @@ class Outgoing(Dialogs):
             if len(self.tags) >= MAX_EARLY:
                 return
             self.tags = (*self.tags, tag)
-        body = self.description.to_server(response) if response.body else b""
+        body = self.description.to_server(response, branch.leg.flow.remote[0]) if response.body else b""
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)
 
@@ -177,7 +177,7 @@ class Outgoing(Dialogs):
         self.description.watch()
         self.arm(now)
         tag = passable_tag(response.to_tag)
-        body = self.description.to_server(response) if response.body else b""
+        body = self.description.to_server(response, branch.leg.flow.remote[0]) if response.body else b""
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)
         self.branches = []

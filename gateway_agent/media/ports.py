@@ -13,7 +13,7 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
     {"do": "release", "pair": P}                                {"is": "refused", "why": "..."}
 
-with P = [address, RTP port], R = [address, RTP port, RTCP port, any source], C = the fields of `Count`.
+with P = [address, RTP port], R = [address, RTP port, RTCP port, signalling host], C = the fields of `Count`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Remote(NamedTuple):
     address: str
     rtp: int
     rtcp: int
-    any_source: bool = False
-    """Take the first packet's source from whatever address, for devices behind a NAT that announce a private one.
-    Otherwise only its port may differ from the announced one."""
+    via: str = ""
+    """For devices that may be behind a NAT and announce a private address: the host that their signalling comes from.
+    Media is taken from there too, and sent nowhere else before the first packet came. Without it only the port may
+    differ from the announced one."""
 
 
 class Ready(NamedTuple):
@@ -148,11 +149,11 @@ def is_numeric(address: str) -> bool:
     return "%" not in address
 
 
-def remote_of(endpoint: Endpoint, any_source: bool = False) -> Remote:
+def remote_of(endpoint: Endpoint, via: str = "") -> Remote:
     """The remote that a description announces. Raises `SdpError` for a name: nothing is looked up for media."""
     if not is_numeric(endpoint.address):
         raise SdpError(f"media is wanted at {endpoint.address!r}, which is not a numeric address")
-    return Remote(endpoint.address, endpoint.port, endpoint.rtcp_port, any_source)
+    return Remote(endpoint.address, endpoint.port, endpoint.rtcp_port, via)
 
 
 @dataclass(slots=True)

@@ -170,16 +170,20 @@ class Relay:
     def _do_remote(self, now: float, pair: list[Any], remote: list[Any] | None) -> None:
         ports = self._used[Pair(*pair)]
         if remote is None:
-            ports.rtp.point(None, False)
-            ports.rtcp.point(None, False)
+            ports.rtp.point(None, "")
+            ports.rtcp.point(None, "")
             return
-        address, rtp, rtcp, any_source = remote
+        address, rtp, rtcp, via = remote
         if not (0 <= rtp <= 65_535 and 0 <= rtcp <= 65_535):
             raise ValueError("a port is out of range")
         if address not in NOWHERE:
             address = canonical(address, ports.rtp.sock.family)
-        ports.rtp.point((address, rtp), any_source)
-        ports.rtcp.point((address, rtcp), any_source)
+        try:
+            via = via and canonical(via, ports.rtp.sock.family)
+        except OSError:  # it speaks by the other family than it listens at
+            via = ""
+        ports.rtp.point((address, rtp), via)
+        ports.rtcp.point((address, rtcp), via)
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
         here, there = self._used[Pair(*pair)], self._used[Pair(*to)]

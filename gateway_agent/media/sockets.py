@@ -1,8 +1,9 @@
 """Bound ports, and the way of a packet between them.
 
-Packets are taken only from the address that the session description announced. The port may be another one (a NAT,
-or a device that does not follow RFC 4961): the first packet's source is latched, once, until the description names
-another place. So a stranger can neither listen in nor speak.
+Packets are taken only from the address that the session description announced, or where a NAT may stand before it,
+from the one that the device's signalling comes from. The port may be another one (a NAT, or a device that does not
+follow RFC 4961): the first packet's source is latched, once, until the description names another place. So a stranger
+can neither listen in nor speak, nor be flooded by a device that announces his address.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ class Port:
 
     __slots__ = (
         "announced",
-        "any_source",
         "budget",
         "dropped",
         "last_at",
@@ -31,9 +31,11 @@ class Port:
         "peer",
         "receive",
         "send",
+        "sends",
         "sock",
         "source",
         "target",
+        "via",
     )
 
     def __init__(self, sock: socket.socket, budget: int) -> None:
@@ -42,7 +44,9 @@ class Port:
         self.send = sock.sendto
         self.peer: Port | None = None
         self.announced: tuple[str, int] | None = None
-        self.any_source = False
+        self.via = ""
+        self.sends = False
+        """Not while the other side is on hold by zeros."""
         self.source: Address | None = None
         """Latched; None until the first packet."""
         self.target: Address | None = None
@@ -50,25 +54,27 @@ class Port:
         self.packets = self.octets = self.dropped = 0
         self.last_at: float | None = None
 
-    def point(self, remote: tuple[str, int] | None, any_source: bool) -> None:
+    def point(self, remote: tuple[str, int] | None, via: str) -> None:
         """Take from and send to ``remote``. The same place again does not open the latch again."""
         if remote is None:
             self.announced = self.source = self.target = None
+            self.sends = False
         elif remote[0] in NOWHERE or remote[1] == 0:
-            self.target = None
+            self.sends, self.target = False, None
         else:
-            if (remote, any_source) != (self.announced, self.any_source):
-                self.announced, self.any_source, self.source = remote, any_source, None
-            self.target = self.source or remote
+            if (remote, via) != (self.announced, self.via):
+                self.announced, self.via, self.source = remote, via, None
+            self.sends = True
+            self.target = self.source or (remote if via in ("", remote[0]) else None)
 
     def latch(self, source: Address) -> bool:
         """Whether to take a packet from ``source``, which is not the one latched."""
         if self.source is not None or self.announced is None:
             return False
-        if not self.any_source and source[0] != self.announced[0]:
+        if source[0] != self.announced[0] and source[0] != self.via:
             return False
         self.source = source
-        if self.target is not None:
+        if self.sends:
             self.target = source
         return True
 

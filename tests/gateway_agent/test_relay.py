@@ -108,9 +108,9 @@ def start() -> Iterator[Callable[[RelaySettings], Bench]]:
 Start = Callable[[RelaySettings], Bench]
 
 
-def remote(sock: socket.socket, any_source: bool = False) -> Remote:
+def remote(sock: socket.socket) -> Remote:
     address, port = sock.getsockname()[:2]
-    return Remote(address, port, port + 1, any_source)
+    return Remote(address, port, port + 1)
 
 
 def nothing(sock: socket.socket) -> bool:
@@ -197,16 +197,47 @@ def test_another_place_in_the_description_opens_the_latch_and_the_same_does_not(
     assert nothing(other)
 
 
-def test_a_device_behind_a_nat_is_heard_from_anywhere_once_when_allowed(start: Start) -> None:
+def test_a_device_behind_a_nat_is_heard_from_where_its_signalling_comes(start: Start) -> None:
     bench = start(settings())
     phone, other, stranger = bench.end(PHONE), bench.end(OTHER), bench.end(STRANGER)
-    a, b = bench.session(Remote("192.0.2.1", 4000, 4001, any_source=True), remote(other))
+    a, b = bench.session(Remote("192.0.2.1", 4000, 4001, via=PHONE), remote(other))
+    stranger.sendto(b"0", a)  # who sprays packets over the range of ports does not come in first
+    bench.obeyed()
     phone.sendto(b"1", a)
     assert other.recv(2000) == b"1"
     stranger.sendto(b"2", a)
     other.sendto(b"3", b)
     assert phone.recv(2000) == b"3"
-    assert bench.count(a)[:3] == (1, 1, 1)
+    assert bench.count(a)[:3] == (1, 1, 2)
+
+
+def test_nobody_is_flooded_because_a_device_announced_his_address(start: Start) -> None:
+    bench = start(settings())
+    phone, other, victim = bench.end(PHONE), bench.end(OTHER), bench.end(STRANGER)
+    port = victim.getsockname()[1]
+    a, b = bench.session(Remote(STRANGER, port, port + 1, via=PHONE), remote(other))
+    other.sendto(b"1", b)
+    bench.obeyed()
+    assert nothing(victim)
+    phone.sendto(b"2", a)
+    assert other.recv(2000) == b"2"
+    other.sendto(b"3", b)
+    assert phone.recv(2000) == b"3"
+    bench.ports.set_remote(a, Remote("0.0.0.0", port, port + 1, via=PHONE))
+    bench.obeyed()
+    other.sendto(b"4", b)
+    bench.obeyed()
+    assert nothing(phone) and nothing(victim)
+
+
+def test_signalling_of_the_other_family_says_nothing_of_media(start: Start) -> None:
+    bench = start(settings())
+    phone, other = bench.end(PHONE), bench.end(OTHER)
+    _, port = phone.getsockname()
+    a, b = bench.session(Remote(PHONE, port, port + 1, via="2001:db8::1"), remote(other))
+    other.sendto(b"1", b)
+    assert phone.recv(2000) == b"1"
+    assert bench.count(a)[0] == 0
 
 
 def test_a_hold_by_zeros_stops_what_is_sent_there_and_not_what_comes(start: Start) -> None:

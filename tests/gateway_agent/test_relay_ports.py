@@ -36,7 +36,7 @@ def test_a_call_takes_connects_and_releases_two_pairs() -> None:
     assert [ports.take(HOST), ports.take(HOST)] == [A, B]
     ports.set_remote(A, Remote("192.0.2.1", 4000, 4001))
     ports.connect(A, B)
-    ports.set_remote(B, Remote("192.0.2.2", 5000, 5001, True))
+    ports.set_remote(B, Remote("192.0.2.2", 5000, 5001, "127.0.0.9"))
     ports.watch(A, 30.0)
     ports.count([A])
     assert ports.in_use == 2
@@ -46,9 +46,9 @@ def test_a_call_takes_connects_and_releases_two_pairs() -> None:
     assert said(ports) == [
         ("take", [*A]),
         ("take", [*B]),
-        ("remote", [*A], ["192.0.2.1", 4000, 4001, False]),
+        ("remote", [*A], ["192.0.2.1", 4000, 4001, ""]),
         ("connect", [*A], [*B]),
-        ("remote", [*B], ["192.0.2.2", 5000, 5001, True]),
+        ("remote", [*B], ["192.0.2.2", 5000, 5001, "127.0.0.9"]),
         ("watch", [*A], 30.0),
         ("count", [[*A]]),
         ("release", [*A]),
@@ -108,7 +108,7 @@ def test_the_next_process_is_told_of_all_that_is_in_use() -> None:
         ("bind", [*A]),
         ("bind", [*B]),
         ("bind", [*C]),
-        ("remote", [*C], ["192.0.2.3", 6000, 6001, False]),
+        ("remote", [*C], ["192.0.2.3", 6000, 6001, ""]),
         ("connect", [*A], [*B]),
         ("watch", [*B], 30.0),
     ]
@@ -149,7 +149,7 @@ def test_notices_become_values() -> None:
 
 def test_remotes_come_from_numeric_addresses_only() -> None:
     at = Endpoint("2001:db8::1", 4000, 4005, "RTP/AVP", "audio", False)
-    assert remote_of(at, any_source=True) == Remote("2001:db8::1", 4000, 4005, True)
+    assert remote_of(at, "2001:db8::2") == Remote("2001:db8::1", 4000, 4005, "2001:db8::2")
     for name in ("phone.example", "fe80::1%eth0", ""):
         with pytest.raises(SdpError, match="not a numeric address"):
             remote_of(at._replace(address=name))
