@@ -55,7 +55,7 @@ def run(site_path: str | None, node: str) -> int:
 @format_option
 @watch_option
 def status(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
-    """The site: servers, agents, calls, lines, the last takeover, warnings."""
+    """The site: servers, agents, calls, lines, warnings."""
     site = console.open_site(site_path)
 
     def look() -> Screen:
@@ -93,7 +93,7 @@ def calls(
 ) -> int:
     """Calls at the active server, newest first."""
     site = console.open_site(site_path)
-    params = {"limit": str(limit), **pages.said(filters)}
+    params = {"limit": str(limit), **pages.said(site, filters)}
 
     def look() -> Screen:
         page = active_client(site, node).view("calls", **params)
@@ -112,7 +112,8 @@ def calls(
 def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
     site = console.open_site(site_path)
-    return console.show(lambda: pages.lines(active_client(site, node), filters, agents=True), shape, watch)
+    params = pages.said(site, filters)
+    return console.show(lambda: pages.lines(active_client(site, node), params, agents=True), shape, watch)
 
 
 @main.command()
@@ -165,7 +166,7 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
 @click.option("--calls", "with_calls", is_flag=True, help="With the verdict for each call of a takeover.")
 @limit_option(200)
 def explain(site_path: str | None, node: str | None, shape: str, about: str, with_calls: bool, limit: int) -> int:
-    """Why things are as they are: what happened to a call, or the report of a takeover.
+    """Why: what happened to a call, or the takeover report.
 
     A call is named by its id or the beginning of it; a takeover by its epoch, the last one by "takeover".
     """

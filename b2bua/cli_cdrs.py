@@ -102,7 +102,7 @@ def _read(directories: dict[Path, str], since: float | None, until: float | None
             records += read(directory, since, until)
         except FileNotFoundError:
             missing.append(
-                f"{node} has no call records here ({directory}); it wrote none yet, or on another machine."
+                f"{node} has no call records here ({directory}): it never ran here. --dir names a copy of them."
             )
         except OSError as error:
             missing.append(f"The call records of {node} in {directory} cannot be read: {error.strerror or error}.")

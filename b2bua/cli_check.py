@@ -31,7 +31,7 @@ _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stop
 @format_option
 @click.argument("file", required=False, metavar="[FILE]")
 def check(site_path: str | None, node: str | None, shape: str, file: str | None) -> int:
-    """Read a site file, say what it means and which failures the site survives.
+    """What a site file means, and what the site survives.
 
     A file with errors gives one sentence for each, and exit code 3.
     """

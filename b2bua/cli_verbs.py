@@ -153,11 +153,8 @@ def reset(
     """End the calls on lines and put these into a state. "all" names every line of the site."""
     site = console.open_site(site_path)
     client = active_client(site, node)
-    if names != ("all",):
-        known = [*site.lines, *site.groups]
-        strange = [name for name in names if name.partition("/")[0] not in site.lines]
-        if strange:
-            raise ConsoleError(f"The site {site.name} has no line {listed(strange)}; it has {', '.join(known[:20])}.")
+    for name in names if names != ("all",) else ():
+        console.known_line(site, name)
     busy = _busy(client, names)
     paper().put(
         f"{listed(names)} {'becomes' if len(names) == 1 else 'become'} {state}; {several(busy, 'call')} will end."
@@ -178,7 +175,10 @@ def _busy(client: Client, names: tuple[str, ...]) -> int:
 @site_option
 @node_option
 def pause(site_path: str | None, node: str | None) -> int:
-    """Stop automatic takeovers and failbacks at both servers (or at --node), for maintenance."""
+    """No automatic takeovers and failbacks until resume.
+
+    For maintenance; at both servers, or at --node. A planned switchover still works.
+    """
     return _at_each(site_path, node, "pause")
 
 
@@ -192,17 +192,19 @@ def resume(site_path: str | None, node: str | None) -> int:
 
 def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
     site = console.open_site(site_path)
-    code = console.HEALTHY
-    for name in [node] if node else site.servers:
+    silent: list[Unreachable] = []
+    nodes = [node] if node else list(site.servers)
+    for name in nodes:
         try:
             answer = console.server_client(site, name).command(verb, {})
             click.echo(f"{name}: {answer['sentence']}")
         except Unreachable as error:
-            if node:
-                raise
-            click.echo(error.sentence, err=True)
-            code = console.DEGRADED
-    return code
+            silent.append(error)
+    if len(silent) == len(nodes):
+        raise Unreachable("\n".join(error.sentence for error in silent))
+    for silence in silent:
+        click.echo(silence.sentence, err=True)
+    return console.DEGRADED if silent else console.HEALTHY
 
 
 @click.command()
@@ -213,7 +215,10 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
 @yes_option
 @timeout_option
 def readmit(site_path: str | None, node: str | None, voter: str, force: bool, sure: bool, timeout: float) -> int:
-    """Give the vote back to an agent (or server) that lost its epoch file."""
+    """Give a voter back the vote that it lost with its file.
+
+    A voter is an agent, or the stand-by; its file is epochs.json in its state directory.
+    """
     site = console.open_site(site_path)
     if voter not in site.servers:
         console.agent_client(site, voter)

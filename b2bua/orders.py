@@ -112,11 +112,15 @@ class Orders:
         if not wanted:
             raise Refused("no line is named; name lines with commas between, or all", 400)
         names = list(core.site.lines) if wanted == ["all"] else wanted
+        reset = f"{len(names)} lines are" if len(names) > 1 else f"{names[0]} is"
         by_agent: dict[str, list[str]] = {}
         for name in names:
             line = core.site.lines.get(name.partition("/")[0])
             if line is None:
                 raise Refused(f"{name} is no line of this site", 404)
+            channel = name.partition("/")[2]
+            if "/" in name and not (channel.isdigit() and 1 <= int(channel[:9]) <= line.channels):
+                raise Refused(f"{name} is no channel of {line.name}, which has {line.channels}", 404)
             if line.agent:
                 by_agent.setdefault(line.agent, []).append(name)
         for agent, lines in by_agent.items():
@@ -130,8 +134,8 @@ class Orders:
                 1 for call in core.calls.values() if _is_on(call.state.caller_line, call.state.callee_line, names)
             )
             if left:
-                return "running", f"{left} calls are still to end", 0, left
-            return "done", f"{len(names)} lines are reset to {state}", len(names), len(names)
+                return "running", f"{left} call{'s are' if left > 1 else ' is'} still to end", 0, left
+            return "done", f"{reset} reset to {state.replace('-', ' ')}", len(names), len(names)
 
         return judge
 

@@ -29,6 +29,10 @@ class Process(program.Process[Core]):
     def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop) -> None:
         server = site.servers[node]
         super().__init__(site, node, server, loop)
+        try:
+            server.cdr_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.logger.error("call records wait in memory: %s: %s", server.cdr_dir, error.strerror)
         self.cdrs = CdrStore(server.cdr_dir, node)
         chance = random.Random(secrets.randbits(128))
         now = boottime()

@@ -93,8 +93,9 @@ def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
 @pages.lines_filters
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Lines of an agent. Exit code 1 when one of those shown is out of service."""
-    client = _one(console.open_site(site_path), agent)
-    return console.show(lambda: pages.lines(client, filters, agents=False), shape, watch)
+    site = console.open_site(site_path)
+    client, params = _one(site, agent), pages.said(site, filters)
+    return console.show(lambda: pages.lines(client, params, agents=False), shape, watch)
 
 
 @main.command()
@@ -107,8 +108,8 @@ def calls(
     site_path: str | None, agent: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls of an agent, newest first."""
-    client = _one(console.open_site(site_path), agent)
-    params = {"limit": str(limit), **pages.said(filters)}
+    site = console.open_site(site_path)
+    client, params = _one(site, agent), {"limit": str(limit), **pages.said(site, filters)}
 
     def look() -> Screen:
         page = client.view("calls", **params)

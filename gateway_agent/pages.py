@@ -74,7 +74,7 @@ def _drained(core: Core) -> Progress:
     left = len(core.calls)
     if not core.draining:
         return Progress(id=DRAIN, verb=DRAIN, state="failed", sentence="The drain was ended.", done=0, total=0)
-    sentence = f"{left} calls are left." if left else "The last call has ended."
+    sentence = f"{left} call{'s are' if left > 1 else ' is'} left." if left else "The last call has ended."
     return Progress(
         id=DRAIN, verb=DRAIN, state="running" if left else "done", sentence=sentence, done=0, total=left
     )  # fmt: skip

@@ -6,6 +6,7 @@ No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an erro
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from heartbeat.console_client import Client, ConsoleError
+from heartbeat.console_client import Client, ConsoleError, Unreachable
 from heartbeat.console_render import clock, page, paper
 from heartbeat.site import Site, SiteError, load
 
@@ -30,6 +31,8 @@ DEGRADED: Final = 1
 NO_ACTIVE: Final = 2
 UNREACHABLE: Final = 3
 INTERRUPTED: Final = 130
+
+_UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 POLL: Final = 0.15
 """Seconds between two looks while waiting for something to come true."""
@@ -55,9 +58,14 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # click would make a failure of it, but `| head` is no failure.
-            raise _ReaderGone from None
+        except (OSError, ExceptionGroup) as error:
+            cause: BaseException = error
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            if isinstance(cause, BrokenPipeError):
+                # click would make a failure of it, but `| head` is no failure.
+                raise _ReaderGone from None
+            raise cause from None
 
     def main(
         self,
@@ -82,14 +90,24 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt):
             code = _say("Stopped.", INTERRUPTED)
         except (_ReaderGone, BrokenPipeError):
-            # The reader has gone; nobody is left to tell, and the interpreter's last flush must not fail either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            # Nobody is left to tell.
+            _write_to_nowhere()
             code = HEALTHY
         except Exception as error:
-            if os.environ.get("HOLDFAST_DEBUG"):
+            if isinstance(error, OSError) and error.errno in _UNWRITTEN:
+                _write_to_nowhere()
+                code = _say(f"The output cannot be written: {error.strerror}.", UNREACHABLE)
+            elif os.environ.get("HOLDFAST_DEBUG"):
                 raise
-            code = _say(f"An error of ours: {type(error).__name__}: {error}. HOLDFAST_DEBUG=1 shows where.", 3)
+            else:
+                text = f"An error of ours: {type(error).__name__}: {error}. HOLDFAST_DEBUG=1 shows where."
+                code = _say(text, UNREACHABLE)
         sys.exit(code)
+
+
+def _write_to_nowhere() -> None:
+    """What is still buffered cannot be written; the interpreter's last flush must not fail for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _say(sentence: str, code: int) -> int:
@@ -122,6 +140,19 @@ def agent_client(site: Site, name: str) -> Client:
         raise ConsoleError(f"The site {site.name} has no agent {name!r}; it has {', '.join(site.agents) or 'none'}.")
     agent = site.agents[name]
     return Client(name, agent.api_address, agent.api_token)
+
+
+def known_line(site: Site, name: str) -> None:
+    """Raises :class:`ConsoleError` where the site has no such line, or the line no such channel."""
+    word, _, channel = name.partition("/")
+    line = site.lines.get(word)
+    if line is None:
+        some = [*site.lines][:20]
+        more = f" and {len(site.lines) - len(some):,} more" if len(site.lines) > len(some) else ""
+        raise ConsoleError(f"The site {site.name} has no line {word!r}; it has {', '.join(some) or 'none'}{more}.")
+    if "/" in name and not (channel.isascii() and channel.isdigit() and 1 <= int(channel[:9]) <= line.channels):
+        of = f"channels {word}/1 to {word}/{line.channels}" if line.channels > 1 else f"the one channel {word}/1"
+        raise ConsoleError(f"{word} has {of}, not {name}.")
 
 
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
@@ -211,6 +242,8 @@ def _found(make: Callable[[], Screen]) -> Screen:
     try:
         return make()
     except ConsoleError as error:
+        if not isinstance(error, Unreachable) and error.code != NO_ACTIVE:
+            raise
         return Screen({"error": error.sentence}, Text(error.sentence, style="bold red"), error.code)
 
 

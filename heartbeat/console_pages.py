@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from rich.console import RenderableType
 from rich.text import Text
 
 from heartbeat import console_render as look
-from heartbeat.console import DEGRADED, HEALTHY, Screen, limit_option
+from heartbeat.console import DEGRADED, HEALTHY, Screen, agent_client, known_line, limit_option
 from heartbeat.console_client import Client
 from heartbeat.console_render import NOTHING, count, grid, listed, several, wide
+from heartbeat.console_view import CallState, LineState
+from heartbeat.site import Site
 
-CALL_STATES: Final = ("dialing", "ringing", "talking", "held", "transferring", "ending")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def calls_filters(whose: str) -> Callable[[F], F]:
     """The options of ``calls``; ``whose`` number is looked at."""
     options = (
-        click.option("--state", type=click.Choice(CALL_STATES), help="Only those in this state."),
+        click.option("--state", type=click.Choice(get_args(CallState)), help="Only those in this state."),
         click.option("--number", metavar="DIGITS", help=f"Part of {whose} number."),
         click.option("--line", metavar="LINE", help="Of this trunk, phone or channel."),
         limit_option(200),
@@ -31,7 +32,7 @@ def calls_filters(whose: str) -> Callable[[F], F]:
 
 _line_options = (
     click.option("--line", metavar="LINE", help="This trunk or phone."),
-    click.option("--state", metavar="STATE", help="idle, ringing, active, held, ..., or 'out of service'."),
+    click.option("--state", type=click.Choice(get_args(LineState)), help="Only those in this state."),
 )
 
 
@@ -49,14 +50,19 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
     return decorate
 
 
-def said(filters: Mapping[str, str | None]) -> dict[str, str]:
-    """The filters that were given."""
-    return {name: value for name, value in filters.items() if value}
+def said(site: Site, filters: Mapping[str, str | None]) -> dict[str, str]:
+    """The filters that were given. Raises :class:`ConsoleError` for lines and agents that the site does not have."""
+    given = {name: value for name, value in filters.items() if value}
+    if "agent" in given:
+        agent_client(site, given["agent"])
+    if "line" in given:
+        known_line(site, given["line"])
+    return given
 
 
-def lines(client: Client, filters: Mapping[str, str | None], *, agents: bool) -> Screen:
+def lines(client: Client, filters: Mapping[str, str], *, agents: bool) -> Screen:
     """Lines with their state, ``agents`` with the agent of each. Exit code 1 when one of them is out of service."""
-    page = client.view("lines", **said(filters))
+    page = client.view("lines", **filters)
     out = any(not line["in_service"] for line in page["lines"])
     columns = ["Line", "~Kind", "State", ">Busy", "~Address", "~Registered", "~Forward", "~>Prio", "~Recovery", "Why"]
     rows = [_line_row(line) for line in page["lines"]]

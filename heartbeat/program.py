@@ -102,12 +102,11 @@ class Process(Generic[C]):
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
         token = self.settings.api_token.reveal() if self.settings.api_token is not None else None
         served: Served = await serve(self, self.settings.api_address, token, boottime)
+        begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
-            site = self.core.site
-            self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
-            self._look()
             await self.pump.run()
         finally:
+            begun.cancel()
             await served.close()
             self._claim.end()
 
@@ -144,6 +143,11 @@ class Process(Generic[C]):
     def misses(self, site: sites.Site) -> Iterable[str]:
         """What besides `reload_complaints` keeps this process from going on by ``site``, a sentence each."""
         return ()
+
+    def _begin(self) -> None:
+        site = self.core.site
+        self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
+        self._look()
 
     def _look(self) -> None:
         now = boottime()

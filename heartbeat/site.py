@@ -92,7 +92,7 @@ def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) ->
         if kind == "file":
             return _kept_in_file(Path(name))
         value = environment.get(name)
-        return Kept(value.encode()) if value else Kept(None, "the environment variable is not set")
+        return Kept(value.encode()) if value else Kept(None, f"the environment variable {name} is not set")
 
     return build(tables, SiteSource(path, secret))
 
@@ -101,9 +101,9 @@ def _kept_in_file(path: Path) -> Kept:
     try:
         value = path.read_bytes()
     except OSError as error:
-        return Kept(None, f"the file cannot be read: {_reason(error)}")
+        return Kept(None, f"the file {path} cannot be read: {_reason(error)}")
     value = value.removesuffix(b"\n").removesuffix(b"\r")
-    return Kept(value) if value else Kept(None, "the file is empty")
+    return Kept(value) if value else Kept(None, f"the file {path} is empty")
 
 
 def _reason(error: Exception) -> str:

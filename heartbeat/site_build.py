@@ -86,7 +86,7 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
         if node is None or line.agent == owner:
             needed.append((f"lines.{line.name}.password", line.password))
             needed.append((f"lines.{line.name}.register.password", line.register.password if line.register else None))
-    sentences = [f"{at}: {s.source}: {s.problem}" for at, s in needed if s is not None and s.value is None]
+    sentences = [f"{at}: {s.problem}" for at, s in needed if s is not None and s.value is None]
     for at, secret in needed[:2]:
         if secret is not None and secret.value is not None and len(secret.value) < SHORTEST_KEY:
             sentences.append(f"{at}: must have at least {SHORTEST_KEY} bytes, has {len(secret.value)}")

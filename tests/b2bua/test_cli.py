@@ -102,6 +102,13 @@ def test_calls(pair):
     assert len(pair.json("calls")["calls"]) == 3
 
 
+@pytest.mark.parametrize("verb", ["calls", "lines"])
+def test_what_the_site_does_not_have_is_no_empty_table(pair, verb):
+    assert "has no agent 'gw9'; it has gw1, gw2." in pair.cli(verb, "--agent", "gw9", code=3)
+    assert "has no line 'bob'; it has carrier, alice." in pair.cli(verb, "--line", "bob", code=3)
+    assert "'asleep' is not one of" in pair.cli(verb, "--state", "asleep", code=3)
+
+
 def test_lines_out_of_service_are_degraded(pair):
     assert "1/30" in pair.cli("lines")
     pair.m1.pages["lines"]["lines"][0] |= {

@@ -69,7 +69,9 @@ def test_reset_says_what_it_costs(pair):
     assert "carrier and alice become idle; 1,624 calls will end." in output
     assert "Done in" in output and "2 lines are idle (2 of 2)" in output
     assert ("reset", {"lines": "carrier,alice", "state": "idle"}) in pair.m1.asked
-    assert "has no line nowhere" in pair.cli("reset", "nowhere", code=3)
+    assert "has no line 'nowhere'; it has carrier, alice." in pair.cli("reset", "nowhere", code=3)
+    assert "carrier has channels carrier/1 to carrier/30, not carrier/31." in pair.cli("reset", "carrier/31", code=3)
+    assert "alice has the one channel alice/1, not alice/x." in pair.cli("reset", "alice/x", code=3)
 
 
 def test_pause_and_resume_at_both(pair):
@@ -79,6 +81,8 @@ def test_pause_and_resume_at_both(pair):
     pair.stop("m2")
     assert "m2 cannot be reached" in pair.cli("resume", code=1)
     assert "m2 cannot be reached" in pair.cli("resume", "--node", "m2", code=3)
+    pair.stop("m1")
+    assert pair.cli("pause", code=3).count("cannot be reached") == 2
 
 
 def test_readmit(pair):

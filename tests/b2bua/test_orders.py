@@ -34,6 +34,8 @@ def test_unknown_verbs_and_orders_are_refused() -> None:
         ({}, "no line is named"),
         ({"lines": ","}, "no line is named"),
         ({"lines": "bob,nobody"}, "nobody is no line"),
+        ({"lines": "bob/0"}, "bob/0 is no channel of bob"),
+        ({"lines": "bob/x"}, "bob/x is no channel of bob"),
     ],
 )
 def test_a_reset_that_cannot_be(params: dict[str, str], sentence: str) -> None:
@@ -48,12 +50,12 @@ def test_a_reset_is_done_when_the_calls_on_the_lines_are_gone() -> None:
     town = Town()
     a, b = town.talk()
     order = ask(town.bench, "reset", lines="bob/1")
-    assert order["state"] == "running" and order["sentence"] == "1 calls are still to end"
+    assert order["state"] == "running" and order["sentence"] == "1 call is still to end"
     assert town.gw2.asked[-1][0] == "reset" and town.gw2.asked[-1][1]["lines"] == ["bob/1"]
     b.say("BYE")
     a.answer(a.take("BYE"), 200)
     order = again(town.bench, order)
-    assert order["state"] == "done" and order["sentence"] == "1 lines are reset to idle"
+    assert order["state"] == "done" and order["sentence"] == "bob/1 is reset to idle"
     assert ask(town.bench, "reset", lines="all")["state"] == "done"
     assert {each[0] for each in town.gw1.asked} == {"takeover", "reset"}
 
@@ -74,7 +76,7 @@ def test_an_order_that_does_not_come_true_fails() -> None:
     order = ask(town.bench, "reset", lines="bob")
     town.bench.after(31)
     order = again(town.bench, order)
-    assert order["state"] == "failed" and order["sentence"] == "after 30 s still: 1 calls are still to end"
+    assert order["state"] == "failed" and order["sentence"] == "after 30 s still: 1 call is still to end"
 
 
 def test_pause_and_resume() -> None:

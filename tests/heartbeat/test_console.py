@@ -22,6 +22,9 @@ from heartbeat.console import Program, Screen, show, wait_until
 from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
 from heartbeat.site_words import Api, Secret
 
+ENDS = {}
+"""What ends a command, where it is not Ctrl-C."""
+
 
 @click.group(cls=Program)
 def program():
@@ -51,7 +54,7 @@ def end(code):
 @console.format_option
 def tick(watch, shape):
     """Ends as Ctrl-C does, in the third round; the second finds nobody."""
-    rounds = iter([Screen({"n": 1}, Text("one  ")), Unreachable("m1 is gone"), KeyboardInterrupt()])
+    rounds = iter([Screen({"n": 1}, Text("one  ")), Unreachable("m1 is gone"), ENDS.get("tick", KeyboardInterrupt())])
 
     def make():
         found = next(rounds)
@@ -101,16 +104,49 @@ def test_watching_survives_a_server_that_is_gone():
     assert run("tick", "--watch", "0")[0] == 3
 
 
-def test_a_closed_pipe_is_no_error():
-    code = "from heartbeat.console import Program, paper\nimport click\n@click.group(cls=Program)\ndef p(): pass\n"
-    code += "@p.command()\ndef q():\n  for _ in range(5000): paper().put('word ' * 20)\np()\n"
+def test_watching_ends_when_the_question_is_wrong(monkeypatch):
+    monkeypatch.setitem(ENDS, "tick", ConsoleError("there is no server m9"))
+    assert run("tick", "--watch", "0.1") == (3, "one\nm1 is gone\nthere is no server m9\n")
+
+
+PROGRAM = """
+from heartbeat.console import Program, paper
+import click
+@click.group(cls=Program)
+def program(): pass
+@program.command()
+def command(): {}
+program()
+"""
+
+
+def started(body, stdout):
+    command = [sys.executable, "-c", PROGRAM.format(body), "command"]
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def test_output_that_cannot_be_written_is_said():
+    with open("/dev/full", "w") as full:
+        process = started("paper().put('word')", full)
+        assert process.communicate(timeout=20)[1] == b"The output cannot be written: No space left on device.\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[paper().put('word ' * 20) for _ in range(5000)]",
+        "raise ExceptionGroup('of tasks', [BrokenPipeError()])",
+    ],
+)
+def test_a_closed_pipe_is_no_error(body):
     reading, writing = os.pipe()
-    started = subprocess.Popen([sys.executable, "-c", code, "q"], stdout=writing, stderr=subprocess.PIPE)
+    process = started(f"print('begun', flush=True); {body}", writing)
     os.close(writing)
     os.read(reading, 10)
     os.close(reading)
-    assert started.communicate(timeout=20)[1] == b""
-    assert started.returncode == 0
+    assert process.communicate(timeout=20)[1] == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_watched_site_shows_its_nodes_by_name(udp, site_of):
 @pytest.mark.parametrize("command", ["ping", "watch"])
 def test_a_missing_key_is_a_sentence(command, site_of):
     output = heartbeat(command, "m1", "--site", site_of("127.0.0.1:11", key=""), code=3)
-    assert output == "The secret from env PARIS_KEY is missing: the environment variable is not set.\n"
+    assert output == "The secret from env PARIS_KEY is missing: the environment variable PARIS_KEY is not set.\n"
 
 
 @pytest.mark.parametrize("udp", [[None]], indirect=True)

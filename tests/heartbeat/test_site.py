@@ -144,11 +144,11 @@ def test_secrets_are_never_shown():
 
 def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
     pair = site(PAIR, {})
-    assert missing_secrets(pair, "m1") == ["site.key: env KEY: the environment variable is not set"]
+    assert missing_secrets(pair, "m1") == ["site.key: the environment variable KEY is not set"]
     assert missing_secrets(pair, "b") == missing_secrets(pair, "m1")
     assert missing_secrets(pair, "a")[1:] == missing_secrets(pair)[1:]
-    assert missing_secrets(pair)[1] == "lines.alice.password: env PASS: the environment variable is not set"
-    with pytest.raises(LookupError, match="env KEY is missing: the environment variable is not set"):
+    assert missing_secrets(pair)[1] == "lines.alice.password: the environment variable PASS is not set"
+    with pytest.raises(LookupError, match="env KEY is missing: the environment variable KEY is not set"):
         pair.identity.key.reveal()
     assert missing_secrets(site(SMALL, {"KEY": "short"})) == ["site.key: must have at least 16 bytes, has 5"]
     with pytest.raises(LookupError, match="it was not read"):
@@ -157,7 +157,7 @@ def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
     file.write_text(SMALL.replace('env = "KEY"', 'file = "key"'))
     assert "cannot be read" in missing_secrets(load(file))[0]
     (tmp_path / "key").write_bytes(b"\r\n")
-    assert missing_secrets(load(file)) == ["site.key: file key: the file is empty"]
+    assert missing_secrets(load(file)) == [f"site.key: the file {tmp_path / 'key'} is empty"]
     (tmp_path / "key").write_bytes(b"sixteen bytes ok\n")
     assert load(file, "m1").identity.key.reveal() == b"sixteen bytes ok"
 
