@@ -10,7 +10,7 @@ from b2bua.cdr import Cdr, EndedBy
 from b2bua.route import Plan, Refusal
 from b2bua.token import MOST_CHARACTERS, CallState, sign
 from sip.bridge import crossing, passable_tag, unsupported
-from sip.dialog import DialogState, called_by, without_tag
+from sip.dialog import DialogState, called_by
 from sip.message import Request, Response
 from sip.session import Leg
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -142,11 +142,11 @@ class Hunting:
             self._next(503, now, "")
             return
         stack = core.stack
-        caller = without_tag(request.get("from") or "")
+        caller = request.from_untagged
         if target.caller_number and target.caller_number != self.state.caller:
             caller = with_user(caller, target.caller_number)
         state = dialog or DialogState(
-            stack.token() + stack.token(), stack.token(), "", caller, without_tag(request.get("to") or "")
+            stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged
         )
         leg = Leg(stack, self, place.flow, state)
         self.b = leg

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from heartbeat.site import Line, rewritten
-from sip.dialog import without_tag
 from sip.errors import Malformed
 from sip.headers import NameAddr, bracketed
 from sip.message import Request
@@ -34,7 +33,7 @@ class Numbers(NamedTuple):
 def from_device(line: Line, request: Request, realm: str) -> Numbers:
     """An INVITE of a device, as the servers get it. Raises :class:`Malformed`."""
     called = rewritten(line.from_device.called, Uri.parse(request.uri).dialled)
-    display, caller, host = _who(without_tag(request.get("from") or ""))
+    display, caller, host = _who(request.from_untagged)
     if line.caller_number:
         caller = line.caller_number
     elif host != _ANONYMOUS:
@@ -46,7 +45,7 @@ def from_device(line: Line, request: Request, realm: str) -> Numbers:
 def to_device(line: Line, request: Request, own_host: str, peer_host: str) -> Numbers:
     """An INVITE of a server, as the device gets it. Raises :class:`Malformed`."""
     called = rewritten(line.to_device.called, Uri.parse(request.uri).dialled)
-    display, caller, host = _who(without_tag(request.get("from") or ""))
+    display, caller, host = _who(request.from_untagged)
     if host != _ANONYMOUS:
         caller = rewritten(line.to_device.caller, caller)
     where = _ANONYMOUS if host == _ANONYMOUS else own_host

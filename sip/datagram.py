@@ -12,10 +12,11 @@ from typing import Final, Protocol
 
 from sip.endpoint import is_numeric
 from sip.rim import Address, Flow
+from sip.rounds import CLOSED, GATHER, MORE, NOTHING, SOME, Rounds
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 32  # datagrams read before their answers go out and other sockets get their turn
+BATCH: Final = 32  # datagrams of a busy socket read before their answers go out and other sockets get their turn
 _KNOWN_FLOWS: Final = 16_384
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
@@ -78,9 +79,12 @@ class UdpListener:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         counters: Counters,
+        rounds: Rounds,
     ) -> None:
         """``local`` names the listener in flows. Raises `OSError` when ``address`` cannot be bound."""
         self._receiver = receiver
+        self._rounds = rounds
+        self._read_at = 0.0
         self._loop = loop
         self._clock = clock
         self._counters = counters
@@ -88,8 +92,6 @@ class UdpListener:
         self._flows: dict[object, Flow] = {}
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
-        self._batch = 1
-        self._full = 0
         self._sock = sock = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
@@ -102,7 +104,7 @@ class UdpListener:
             raise
         self.address: Address = sock.getsockname()[:2]
         """Where it listens: host and the port that was bound."""
-        loop.add_reader(sock.fileno(), self._readable)
+        self.watch()
 
     def send(self, data: bytes, remote: Address) -> None:
         """Write one datagram. What cannot be sent is counted, and lost as datagrams are."""
@@ -137,11 +139,35 @@ class UdpListener:
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
 
+    def read(self) -> str:
+        """For `Rounds`: read up to `BATCH` datagrams."""
+        if self._sock.fileno() < 0:
+            return CLOSED
+        return self._read(BATCH)
+
+    def watch(self) -> None:
+        """For `Rounds`."""
+        self._loop.add_reader(self._sock.fileno(), self._readable)
+
+    def unwatch(self) -> None:
+        """For `Rounds`."""
+        self._loop.remove_reader(self._sock.fileno())
+
     def _readable(self) -> None:
+        now = self._clock()
+        busy = now - self._read_at < GATHER
+        self._read_at = now
+        # Of a quiet socket one: asking for another that is not there costs a system call and an exception.
+        self._read(BATCH if busy else 1)
+        self._receiver.flush()
+        if busy:
+            self._rounds.join(self)
+
+    def _read(self, most: int) -> str:
         receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
         count = 0
         try:
-            while count < self._batch:
+            while count < most:
                 data, source = receive_from(65_535)
                 count += 1
                 flow = flows.get(source)
@@ -151,19 +177,11 @@ class UdpListener:
                     flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
                 receive(data, flow, clock())
         except BlockingIOError:
-            self._batch = count or 1
-            self._full = 0
+            return SOME if count else NOTHING
         except OSError as error:  # ICMP errors of datagrams sent before
             self._counters.receive_errors += 1
             logger.debug("udp:%s: %s", self._local, error)
-        else:
-            # Asking once more than there are datagrams costs a system call and an exception, so the batch
-            # grows only when it was full several times.
-            self._full += 1
-            if self._full >= 4 and self._batch < BATCH:
-                self._batch = min(BATCH, self._batch * 2)
-                self._full = 0
-        self._receiver.flush()
+        return MORE
 
     def _wait(self, data: bytes, remote: Address) -> None:
         if self._waiting_bytes + len(data) > _MAX_WAITING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sip.message import Message, Request, Response, elements, tag_of
+from sip.message import Message, Request, Response, elements
 
 UAC: Final = "initiator"
 UAS: Final = "recipient"
@@ -129,8 +129,8 @@ def called_by(request: Request, local_tag: str) -> DialogState:
         call_id=request.call_id,
         local_tag=local_tag,
         remote_tag=request.from_tag,
-        local=without_tag(request.get("to") or ""),
-        remote=without_tag(request.get("from") or ""),
+        local=request.to_untagged,
+        remote=request.from_untagged,
         local_cseq=0,
         remote_cseq=request.cseq,
         target=contact_uri(request),
@@ -154,17 +154,3 @@ def bare_uri(value: str) -> str:
     if start >= 0:
         return value[start + 1 :].partition(">")[0]
     return value.partition(";")[0].strip()
-
-
-def without_tag(value: str) -> str:
-    """A From or To value without its tag parameter, other parameters kept."""
-    tag = tag_of(value)
-    if not tag:
-        return value
-    end = value.rfind(">") + 1
-    head, tail = value[:end], value[end:]
-    if tail == f";tag={tag}":
-        return head
-    parts = tail.split(";")
-    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() != "tag"]
-    return head + ";".join([parts[0].rstrip(), *kept]) if kept else head + parts[0].rstrip()

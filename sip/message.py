@@ -18,6 +18,9 @@ from sip.grammar import split_commas as split_commas
 from sip.grammar import top as top
 from sip.uri import Uri
 
+MAGIC: Final = "z9hG4bK"
+"""How a branch of RFC 3261 begins (section 8.1.1.7)."""
+
 MAX_HEADERS: Final = 400
 """A message with more header lines than this is dropped as garbage; real ones have some thirty."""
 
@@ -85,7 +88,17 @@ _VIAS_PART: Final = (
     rf"{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}++{HOST}{WS}*+(?::{WS}*+[0-9]{{1,5}})?{_PARAMS}"
 )
 _VIAS: Final = re.compile(rf"{_VIAS_PART}(?:,{WS}*+{_VIAS_PART})*+\Z", re.DOTALL)
-_READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS), ("contact", _ADDRESSES))
+_READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS))
+
+# The usual shapes, a part of what the patterns above allow: one match reads such a value and proves it readable.
+_WORD: Final = r"[A-Za-z0-9.!%*_+`'~\-]"
+_PLAIN_VIA: Final = re.compile(
+    rf"SIP/2\.0/[A-Z]{{2,8}} (\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)((?::[0-9]{{1,5}})?)"
+    rf"((?:;{_WORD}++(?:={_WORD}*+)?+)*+)\Z"
+)
+_PLAIN_ADDRESS: Final = re.compile(
+    rf'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)(?:;tag=({_WORD}++))?+\Z'
+)
 
 
 def canonical(name: str) -> str:
@@ -100,7 +113,7 @@ def canonical(name: str) -> str:
 class Message:
     """What requests and responses share. Make one with :func:`parse`, or by the constructors of the subclasses."""
 
-    __slots__ = ("_branch", "_call_id", "_cseq", "_from_tag", "_to_tag", "body", "lines", "names")
+    __slots__ = ("_call_id", "_cseq", "_from", "_to", "_via", "body", "lines", "names")
 
     names: list[str]
     """The canonical name of each header line."""
@@ -112,11 +125,11 @@ class Message:
         self.names = names
         self.lines = lines
         self.body = body
-        self._branch: str | None = None
+        self._via: tuple[str, str, bool] | None = None
         self._call_id: str | None = None
         self._cseq: tuple[int, str] | None = None
-        self._from_tag: str | None = None
-        self._to_tag: str | None = None
+        self._from: tuple[str, str, bool] | None = None
+        self._to: tuple[str, str, bool] | None = None
 
     @property
     def start(self) -> str:
@@ -164,10 +177,12 @@ class Message:
 
         The magic cookie with nothing behind it tells no requests apart and counts as none (RFC 4475 section 3.2.1).
         """
-        if self._branch is None:
-            branch = _parameter(top(self.get("via") or ""), "branch")
-            self._branch = "" if branch == "z9hG4bK" else branch
-        return self._branch
+        return (self._via or self._read_via())[1]
+
+    @property
+    def sent_by(self) -> str:
+        """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1)."""
+        return (self._via or self._read_via())[0]
 
     @property
     def call_id(self) -> str:
@@ -187,16 +202,22 @@ class Message:
     @property
     def from_tag(self) -> str:
         """The tag of From, ``""`` without one (RFC 2543)."""
-        if self._from_tag is None:
-            self._from_tag = tag_of(self.get("from") or "")
-        return self._from_tag
+        return (self._from or self._read_from())[1]
+
+    @property
+    def from_untagged(self) -> str:
+        """The value of From without its tag."""
+        return (self._from or self._read_from())[0]
 
     @property
     def to_tag(self) -> str:
         """The tag of To, ``""`` without one."""
-        if self._to_tag is None:
-            self._to_tag = tag_of(self.get("to") or "")
-        return self._to_tag
+        return (self._to or self._read_to())[1]
+
+    @property
+    def to_untagged(self) -> str:
+        """The value of To without its tag."""
+        return (self._to or self._read_to())[0]
 
     def to_bytes(self) -> bytes:
         """The message as it goes on the wire. Content-Length is the caller's to keep true (see :meth:`set_body`)."""
@@ -219,6 +240,31 @@ class Message:
                 raise Malformed("the CSeq number is over 2**32-1")
             self._cseq = (value, found[2])
         return self._cseq
+
+    def _read_via(self) -> tuple[str, str, bool]:
+        """Sent-by and branch of the topmost Via, and whether it is of the plain shape."""
+        value = self.get("via") or ""
+        found = _PLAIN_VIA.match(value)
+        if found is not None:
+            host, port, params = found.groups()
+            at = params.find(";branch=")
+            if at >= 0:
+                end = params.find(";", at + 8)
+                branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
+                self._via = (host + port).lower(), "" if branch == MAGIC else branch, True
+                return self._via
+        branch = _parameter(top(value), "branch")
+        sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
+        self._via = sent_by, "" if branch == MAGIC else branch, False
+        return self._via
+
+    def _read_from(self) -> tuple[str, str, bool]:
+        self._from = _address_of(self.get("from") or "")
+        return self._from
+
+    def _read_to(self) -> tuple[str, str, bool]:
+        self._to = _address_of(self.get("to") or "")
+        return self._to
 
 
 class Request(Message):
@@ -328,10 +374,16 @@ def validate(request: Request) -> None:
     hops = request.get("max-forwards")
     if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) < 6):
         raise _refusal(request, "Max-Forwards is no number")
-    for name, pattern in _READABLE:
-        value = request.get(name)
-        if value is not None and pattern.match(value) is None:
-            raise _refusal(request, f"the {name} header cannot be read")
+    via, caller, called = (
+        request._via or request._read_via(),
+        request._from or request._read_from(),
+        request._to or request._read_to(),
+    )
+    if not (via[2] and caller[2] and called[2]):
+        _validate_oddly(request)
+    contact = request.get("contact")
+    if contact is not None and _PLAIN_ADDRESS.match(contact) is None and _ADDRESSES.match(contact) is None:
+        raise _refusal(request, "the contact header cannot be read")
     try:
         uri = Uri.parse(request.uri)
     except Malformed as error:
@@ -341,11 +393,32 @@ def validate(request: Request) -> None:
         raise _refusal(request, "headers in the Request-URI")
 
 
+def _validate_oddly(request: Request) -> None:
+    """One of the fields that every request must have is not of the plain shape."""
+    for name, pattern in _READABLE:
+        if pattern.match(request.get(name) or "") is None:
+            raise _refusal(request, f"the {name} header cannot be read")
+
+
 def tag_of(value: str) -> str:
     """The tag parameter of a From or To value (RFC 3261 section 20.20), ``""`` without one."""
     if '"' in value:
         value = _QUOTES.sub('""', value)
     return _parameter(value[value.find(">") + 1 :], "tag")
+
+
+def without_tag(value: str) -> str:
+    """A From or To value without its tag parameter, other parameters kept."""
+    tag = tag_of(value)
+    if not tag:
+        return value
+    end = value.rfind(">") + 1
+    head, tail = value[:end], value[end:]
+    if tail == f";tag={tag}":
+        return head
+    parts = tail.split(";")
+    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() != "tag"]
+    return head + ";".join([parts[0].rstrip(), *kept]) if kept else head + parts[0].rstrip()
 
 
 def elements(message: Message, name: str) -> list[str]:
@@ -363,6 +436,14 @@ def _value(line: str) -> str:
     if "\r\n" in value:
         return " ".join(part.strip(" \t") for part in value.split("\r\n"))
     return value
+
+
+def _address_of(value: str) -> tuple[str, str, bool]:
+    """A From or To value without its tag, the tag, and whether the value is of the plain shape."""
+    found = _PLAIN_ADDRESS.match(value)
+    if found is not None:
+        return found[1], found[2] or "", True
+    return without_tag(value), tag_of(value), False
 
 
 def _unfolded(lines: list[str]) -> list[str]:

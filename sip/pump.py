@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
+_EARLY: Final = TICK / 2  # so much before its time a tick is taken along when the loop is awake anyway
 _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
 _WAIT_AFTER_FAILURE: Final = 0.1
 
@@ -103,8 +104,6 @@ class Pump:
         self._draining = False
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._not_before = 0.0
         self._ticking: asyncio.TimerHandle | None = None
         self._tick_at = 0.0
@@ -144,9 +143,7 @@ class Pump:
     def close(self) -> None:
         """Give the core's last words to the network, then close everything."""
         self.flush()
-        for handle in (self._timer, self._ticking):
-            if handle is not None:
-                handle.cancel()
+        self._stop_ticking()
         for task in self._tasks:
             task.cancel()
         self.transport.close()
@@ -199,7 +196,8 @@ class Pump:
         finally:
             self._draining = False
         self.transport.flush()
-        self._guarded("get_timer", None, self._set_timer)
+        if self._ticking is not None and self.clock() > self._tick_at - _EARLY:
+            self._tick()
 
     def _drain(self) -> bool:
         """One round; whether there may be more to do already."""
@@ -266,44 +264,14 @@ class Pump:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _set_timer(self) -> None:
-        """Wake up for the next deadline. What is due before the next tick waits for it: ends of transactions come by
-        the hundred a second, and one wake-up serves many."""
-        at = self.core.get_timer()
-        if at is None or at <= self._tick_at:
-            return
-        if self._timer is not None:
-            # One that fires too early only looks and goes on, which is cheaper than moving it at each input.
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        # Loops count milliseconds: half a one more, lest they wake us just before.
-        self._timer = self._loop.call_later(at - self.clock() + 0.0005, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._run_timer(self.clock())
-
-    def _run_timer(self, now: float) -> None:
-        if now < self._not_before:
-            return
-        failures = self.failures
-        at = self.core.get_timer()
-        if at is not None and at <= now:
-            self.inputs += 1
-            self._guarded("handle_timer", None, self.core.handle_timer, now)
-        if self.failures != failures:
-            self._not_before = now + _WAIT_AFTER_FAILURE
-        self.flush()
-
     def _tick(self) -> None:
+        """Look at the clock, and serve what is due: ends of transactions come by the hundred a second, and one
+        wake-up serves many. The loop's own timers would know nothing of a machine's sleep.
+        """
         now = self.clock()
-        late = now - self._tick_at
-        if late > self._longest:
-            self._longest = late
-        self._tick_at = now + TICK
-        self._guarded("get_timer", None, self._look, now)
+        self._longest = max(self._longest, now - self._tick_at)
+        self._stop_ticking()
+        self._guarded("handle_timer", None, self._serve_deadlines, now)
         self._garbage.collect(self.inputs == self._seen_inputs, now)
         self._seen_inputs = self.inputs
         done_at = self.clock()
@@ -311,13 +279,20 @@ class Pump:
         self._tick_at = done_at + TICK
         self._ticking = self._loop.call_later(TICK, self._tick)
 
-    def _look(self, now: float) -> None:
-        """Serve the deadlines left to this tick; the loop's own timers know nothing of a machine's sleep."""
+    def _stop_ticking(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+
+    def _serve_deadlines(self, now: float) -> None:
         at = self.core.get_timer()
-        if at is not None and at <= now:
-            self._run_timer(now)
-        else:
-            self._set_timer()
+        if at is None or at > now or now < self._not_before:
+            return
+        self.inputs += 1
+        self._not_before = now + _WAIT_AFTER_FAILURE
+        self.core.handle_timer(now)
+        self._not_before = 0.0
+        self.flush()
 
     def _terminate(self) -> None:
         if self._stopping or self._on_stop is None:

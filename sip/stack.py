@@ -435,16 +435,16 @@ class Stack:
 
     def _server_key(self, request: Request, branch: str, method: str) -> str:
         if branch.startswith(MAGIC):
-            return f"{branch} {_sent_by(request)} {method}"
+            return f"{branch} {request.sent_by} {method}"
         # RFC 3261 section 17.2.3, elements of RFC 2543: a CANCEL or ACK has the INVITE's fields
-        return f"{request.uri} {request.from_tag} {request.call_id} {request.cseq} {_sent_by(request)} {method}"
+        return f"{request.uri} {request.from_tag} {request.call_id} {request.cseq} {request.sent_by} {method}"
 
     def _answer_flow(self, request: Request, flow: Flow) -> Flow:
         """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
         if flow.transport != "udp":
             return flow
         value = request.get("via") or ""
-        if ";rport=" in value or _sent_by(request) == f"{flow.remote[0]}:{flow.remote[1]}":
+        if ";rport=" in value or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
             return flow
         # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
         # anybody, and pass for him.
@@ -462,11 +462,6 @@ def _nobody_else(leg: InDialog, flow: Flow) -> bool:
 
 
 _ECHOED: Final = frozenset({"via", "from", "call-id", "cseq"})
-
-
-def _sent_by(request: Request) -> str:
-    via = request.get("via") or ""
-    return via.partition(";")[0].rpartition(" ")[2].lower()
 
 
 def _phrase(because: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sip.rim import Flow
+from sip.rounds import CLOSED as GONE
+from sip.rounds import GATHER, MORE, NOTHING, SOME, Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class Owner(Protocol):
     """What a stream asks of its transport."""
 
     clock: Callable[[], float]
+    rounds: Rounds
     ticks: int
     waiting: int
 
@@ -35,7 +38,10 @@ class Owner(Protocol):
         """It is connected."""
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes came; what is to be answered goes out at the next `flush`."""
+
+    def answer(self) -> None:
+        """What was read is to be answered now."""
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
         """It is closed, after `Stream.close` too. Never called from within `send`, `flush` or `close`."""
@@ -48,6 +54,7 @@ class Stream:
         "_fd",
         "_loop",
         "_owner",
+        "_read_at",
         "_sock",
         "_under_way",
         "_urgent",
@@ -74,6 +81,7 @@ class Stream:
         self._waits: deque[bytes] = deque()
         self._under_way: bytes | memoryview = b""
         self._writing = False
+        self._read_at = 0.0
         self.flow = flow
         self.waiting = 0
         """Bytes not yet taken by the kernel."""
@@ -85,7 +93,7 @@ class Stream:
         """Whether the peer connected to us."""
         if accepted:
             self.state = OPEN
-            loop.add_reader(self._fd, self._readable)
+            self.watch()
         else:
             self.state = CONNECTING
             self._want_write()
@@ -120,21 +128,42 @@ class Stream:
             self._release()
             self._owner.stream_lost(self, reason)
 
+    def watch(self) -> None:
+        """For `Rounds`."""
+        self._loop.add_reader(self._fd, self._readable)
+
+    def unwatch(self) -> None:
+        """For `Rounds`."""
+        self._loop.remove_reader(self._fd)
+
     def _readable(self) -> None:
+        now = self._owner.clock()
+        busy = now - self._read_at < GATHER
+        self._read_at = now
+        found = self.read()
+        self._owner.answer()
+        if busy and found is not GONE and self.state != CLOSED:
+            self._owner.rounds.join(self)
+
+    def read(self) -> str:
+        """For `Rounds`: read once."""
+        if self.state == CLOSED:
+            return GONE
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
-            return
+            return NOTHING
         except OSError as error:
             self.abort(str(error))
-            return
+            return GONE
         if not data:
             self.abort("closed by the peer")
-            return
+            return GONE
         self.heard = True
         self.moved_tick = self._owner.ticks
         if self.state == OPEN:
             self._owner.stream_received(self, data)
+        return MORE if len(data) == _READ else SOME
 
     def _writable(self) -> None:
         if self.state == CONNECTING:
@@ -143,7 +172,7 @@ class Stream:
                 self.abort(OSError(error, "not connected").strerror or "not connected")
                 return
             self._want_no_write()
-            self._loop.add_reader(self._fd, self._readable)
+            self.watch()
             self.state = OPEN
             self.since_tick = self.moved_tick = self._owner.ticks
             self._owner.stream_opened(self)

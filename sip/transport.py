@@ -16,6 +16,7 @@ from sip.datagram import Counters, Receiver, UdpListener, family_of
 from sip.endpoint import Endpoint, is_numeric
 from sip.errors import SipError
 from sip.rim import Address, Close, Flow, Open, Send
+from sip.rounds import Rounds
 from sip.stream import CLOSING, CONNECTING, Stream, tune
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Transport:
         self._endpoints = {spec: Endpoint.parse(spec) for spec in listeners}
         self._receiver = receiver
         self._loop = loop
+        self.rounds = Rounds(loop, receiver.flush)
         self._udp: dict[str, UdpListener] = {}
         self._accepting: dict[str, socket.socket] = {}
         self._addresses: dict[str, Address] = {}
@@ -106,6 +108,7 @@ class Transport:
         """Close every socket at once. Nothing is reported."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self.rounds.close()
         for listener in self._udp.values():
             listener.close()
         for accepting in self._accepting.values():
@@ -205,6 +208,9 @@ class Transport:
     def stream_received(self, stream: Stream, data: bytes) -> None:
         """Called by a stream."""
         self._receiver.receive(data, stream.flow, self.clock())
+
+    def answer(self) -> None:
+        """Called by a stream."""
         self._receiver.flush()
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
@@ -230,7 +236,9 @@ class Transport:
     def _listen(self, spec: str, endpoint: Endpoint) -> None:
         at = (endpoint.host, endpoint.port)
         if endpoint.transport == "udp":
-            listener = UdpListener(endpoint.local, at, self._receiver, self._loop, self.clock, self.counters)
+            listener = UdpListener(
+                endpoint.local, at, self._receiver, self._loop, self.clock, self.counters, self.rounds
+            )
             self._udp[endpoint.local] = listener
             self._addresses[spec] = listener.address
             return
