@@ -145,9 +145,7 @@ class Hunting:
         caller = request.from_untagged
         if target.caller_number and target.caller_number != self.state.caller:
             caller = with_user(caller, target.caller_number)
-        state = dialog or DialogState(
-            stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged
-        )
+        state = dialog or DialogState(stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged)
         leg = Leg(stack, self, place.flow, state)
         self.b = leg
         self.phase = DIALING

@@ -2,7 +2,7 @@
 
 A value is what stands behind the colon; where a header may hold a list, :func:`sip.grammar.split_commas` comes first.
 Reading is forgiving where RFC 4475 allows it (empty parameters, odd spacing): what must be refused is refused by
-:func:`sip.message.validate`. All errors are :class:`~sip.errors.Malformed`.
+:func:`sip.validation.validate`. All errors are :class:`~sip.errors.Malformed`.
 """
 
 from __future__ import annotations

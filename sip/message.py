@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sip.errors import Malformed, Unanswerable
-from sip.grammar import HOST, QUOTED, QUOTED_OR_OPEN, TOKEN, WS
+from sip.grammar import QUOTED_OR_OPEN, TOKEN
 from sip.grammar import is_token as is_token
 from sip.grammar import split_commas as split_commas
 from sip.grammar import top as top
-from sip.uri import Uri
 
 MAGIC: Final = "z9hG4bK"
 """How a branch of RFC 3261 begins (section 8.1.1.7)."""
@@ -65,38 +64,20 @@ _NAMES: Final[dict[str, str]] = {
 _NAMES.update({letter.upper(): name for letter, name in _COMPACT.items()})
 _NAMES.update(_COMPACT)
 
-# RFC 3261 section 7.3.1 and 20: at most one of each of these in a message.
-_SINGLE: Final = ("call-id", "cseq", "from", "to", "max-forwards", "content-length")
-_NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
-
 _END: Final = re.compile("[;,> \t]")
 _BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
 _SPACED: Final = re.compile(r"[ \t]")
 _QUOTES: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 
-# What :func:`validate` looks at, in values that are unfolded. Linear: each quantifier that could backtrack is
-# possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
 _CSEQ: Final = re.compile(rf"([0-9]{{1,40}})[ \t]++({TOKEN}++)\Z")
-_PARAMS: Final = rf'(?:{WS}*+;{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)*+{WS}*+'
-_ADDRESS: Final = (
-    rf'{WS}*+(?:(?:{QUOTED}{WS}*+|[^"<>,;]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>"]++>'
-    rf'|[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++){_PARAMS}'
-)
-_ONE_ADDRESS: Final = re.compile(rf"{_ADDRESS}\Z", re.DOTALL)
-_ADDRESSES: Final = re.compile(rf"(?:{_ADDRESS}(?:,{_ADDRESS})*+|\*)\Z", re.DOTALL)
-_VIAS_PART: Final = (
-    rf"{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}++{HOST}{WS}*+(?::{WS}*+[0-9]{{1,5}})?{_PARAMS}"
-)
-_VIAS: Final = re.compile(rf"{_VIAS_PART}(?:,{WS}*+{_VIAS_PART})*+\Z", re.DOTALL)
-_READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS))
 
-# The usual shapes, a part of what the patterns above allow: one match reads such a value and proves it readable.
+# The usual shapes, a part of what `sip.validation` allows: one match reads such a value and proves it readable.
 _WORD: Final = r"[A-Za-z0-9.!%*_+`'~\-]"
 _PLAIN_VIA: Final = re.compile(
     rf"SIP/2\.0/[A-Z]{{2,8}} (\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)((?::[0-9]{{1,5}})?)"
     rf"((?:;{_WORD}++(?:={_WORD}*+)?+)*+)\Z"
 )
-_PLAIN_ADDRESS: Final = re.compile(
+PLAIN_ADDRESS: Final = re.compile(
     rf'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)(?:;tag=({_WORD}++))?+\Z'
 )
 
@@ -219,6 +200,15 @@ class Message:
         """The value of To without its tag."""
         return (self._to or self._read_to())[0]
 
+    @property
+    def plain(self) -> bool:
+        """Whether Via, From and To are of the usual shapes, and so can be read for certain."""
+        return (
+            (self._via or self._read_via())[2]
+            and (self._from or self._read_from())[2]
+            and (self._to or self._read_to())[2]
+        )
+
     def to_bytes(self) -> bytes:
         """The message as it goes on the wire. Content-Length is the caller's to keep true (see :meth:`set_body`)."""
         return ("\r\n".join([self.start, *self.lines]) + "\r\n\r\n").encode("latin-1") + self.body
@@ -336,14 +326,14 @@ def parse(data: bytes) -> Request | Response:
     message = _started(start, names, lines, body)
     if fault:
         message.names, message.lines = _named(message)
-        raise _refusal(message, fault)
+        raise refusal(message, fault)
     length = message.get("content-length")
     if length is not None:
         _cut_body(message, length)
     try:
         message._read_cseq()
     except Malformed as error:
-        raise _refusal(message, str(error)) from None
+        raise refusal(message, str(error)) from None
     return message
 
 
@@ -351,53 +341,6 @@ def head_of(data: bytes) -> str:
     """The start line of raw bytes, for a log line: at most 100 printable characters."""
     line = data[:100].partition(b"\r\n")[0].decode("latin-1")
     return "".join(c if c.isprintable() else "." for c in line)
-
-
-def validate(request: Request) -> None:
-    """Check what every element must be able to rely on (RFC 3261 section 8.1.1); raises :class:`Malformed`.
-
-    That is: the fields that an answer and a dialog are made of, each there, single and readable, and a Request-URI
-    that can be routed. What else a message holds is judged by whoever uses it.
-    """
-    names = request.names
-    present = {*names}
-    if not present >= _NEEDED:
-        raise _refusal(request, f"no {' nor '.join(sorted(_NEEDED - present))} header")
-    if len(present) != len(names):
-        for name in _SINGLE:
-            if names.count(name) > 1:
-                raise _refusal(request, f"more than one {name} header")
-    if request.cseq_method != request.method:
-        raise _refusal(request, "the method of CSeq is not that of the request")
-    if not request.call_id or (not request.from_tag and request.branch.startswith("z9hG4bK")):
-        raise _refusal(request, "an empty Call-ID, or a From without a tag")
-    hops = request.get("max-forwards")
-    if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) < 6):
-        raise _refusal(request, "Max-Forwards is no number")
-    via, caller, called = (
-        request._via or request._read_via(),
-        request._from or request._read_from(),
-        request._to or request._read_to(),
-    )
-    if not (via[2] and caller[2] and called[2]):
-        _validate_oddly(request)
-    contact = request.get("contact")
-    if contact is not None and _PLAIN_ADDRESS.match(contact) is None and _ADDRESSES.match(contact) is None:
-        raise _refusal(request, "the contact header cannot be read")
-    try:
-        uri = Uri.parse(request.uri)
-    except Malformed as error:
-        raise Malformed(f"the Request-URI: {error}", error.status, request) from None
-    if uri.headers:
-        # RFC 4475 section 3.1.2.11: headers in a Request-URI would be injected if anyone took them for real.
-        raise _refusal(request, "headers in the Request-URI")
-
-
-def _validate_oddly(request: Request) -> None:
-    """One of the fields that every request must have is not of the plain shape."""
-    for name, pattern in _READABLE:
-        if pattern.match(request.get(name) or "") is None:
-            raise _refusal(request, f"the {name} header cannot be read")
 
 
 def tag_of(value: str) -> str:
@@ -440,7 +383,7 @@ def _value(line: str) -> str:
 
 def _address_of(value: str) -> tuple[str, str, bool]:
     """A From or To value without its tag, the tag, and whether the value is of the plain shape."""
-    found = _PLAIN_ADDRESS.match(value)
+    found = PLAIN_ADDRESS.match(value)
     if found is not None:
         return found[1], found[2] or "", True
     return without_tag(value), tag_of(value), False
@@ -494,15 +437,16 @@ def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], b
 def _cut_body(message: Request | Response, length: str) -> None:
     """RFC 3261 section 18.3: bytes beyond Content-Length are dropped, fewer than that are an error."""
     if not (length.isascii() and length.isdigit()) or len(length) > 12:
-        raise _refusal(message, "Content-Length is no number")
+        raise refusal(message, "Content-Length is no number")
     size = int(length)
     if size < len(message.body):
         message.body = message.body[:size]
     elif size > len(message.body):
-        raise _refusal(message, "Content-Length is larger than the body")
+        raise refusal(message, "Content-Length is larger than the body")
 
 
-def _refusal(message: Request | Response, because: str) -> Malformed:
+def refusal(message: Request | Response, because: str) -> Malformed:
+    """What to raise for a message that cannot be taken: a request is to be answered 400, a response dropped."""
     if isinstance(message, Request):
         return Malformed(because, 400, message)
     return Unanswerable(because)

@@ -16,7 +16,7 @@ from sip.dialog import dialog_key
 from sip.errors import Malformed, SipError, Unanswerable
 from sip.framing import MAX_BODY, PING, Framer
 from sip.headers import Via, same_address, stamp_received
-from sip.message import Message, Request, Response, head_of, parse, validate
+from sip.message import MAGIC, Message, Request, Response, head_of, parse
 from sip.reasons import REASONS as REASONS
 from sip.rim import Action, Close, Flow, Send
 from sip.seldom import Seldom
@@ -31,6 +31,7 @@ from sip.transaction import (
     NonInviteServer,
     ServerTransaction,
 )
+from sip.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,6 @@ MOST_BODY: Final = 64 * 1024
 """Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
 MOST_HALF_READ: Final = 64 * 1024 * 1024
 """Bytes of messages on streams that are not whole yet; beyond, those that keep us waiting longest are closed."""
-MAGIC: Final = "z9hG4bK"
-"""RFC 3261 section 8.1.1.7."""
 
 
 class Core(Protocol):

@@ -24,7 +24,8 @@ from heartbeat import site as sites
 from heartbeat.proof import Proof
 from heartbeat.site import Site
 from sip.dialog import dialog_key
-from sip.message import Message, Request, Response, parse, validate
+from sip.message import Message, Request, Response, parse
+from sip.validation import validate
 from tests.stories.town import Town
 from tools import diagrams
 

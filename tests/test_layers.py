@@ -30,6 +30,7 @@ SHELLS = (
     "sip.loop",
     "sip.pump",
     "sip.resolver",
+    "sip.rounds",
     "sip.stream",
     "sip.transport",
     "heartbeat.cli*",

@@ -24,8 +24,9 @@ from sip.headers import (
     stamp_received,
     tokens,
 )
-from sip.message import MAX_HEADERS, Request, Response, canonical, copied, elements, head_of, parse, tag_of, validate
+from sip.message import MAX_HEADERS, Request, Response, canonical, copied, elements, head_of, parse, tag_of
 from sip.uri import Uri, host_port, user_of
+from sip.validation import validate
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"

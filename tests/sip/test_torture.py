@@ -9,7 +9,8 @@ import pytest
 
 from sip.errors import Malformed, SipError, Unanswerable
 from sip.headers import NameAddr, Via, response_address, stamp_received
-from sip.message import Request, Response, elements, parse, validate
+from sip.message import Request, Response, elements, parse
+from sip.validation import validate
 
 TORTURE = Path(__file__).parents[2].parent / "shared" / "torture"
 MISSING = "the torture messages (other people's data) are not at ../shared/torture"
