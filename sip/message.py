@@ -174,11 +174,11 @@ class Message:
     @property
     def cseq(self) -> int:
         """The number of the CSeq header (RFC 3261 section 8.1.1.5: below 2**31; up to 2**32-1 is read)."""
-        return self._read_cseq()[0]
+        return (self._cseq or self._read_cseq())[0]
 
     @property
     def cseq_method(self) -> str:
-        return self._read_cseq()[1]
+        return (self._cseq or self._read_cseq())[1]
 
     @property
     def from_tag(self) -> str:
@@ -221,14 +221,13 @@ class Message:
             self.set("content-type", f"Content-Type: {content_type}")
 
     def _read_cseq(self) -> tuple[int, str]:
-        if self._cseq is None:
-            found = _CSEQ.match(self.get("cseq") or "")
-            if found is None:
-                raise Malformed("the CSeq header has no number and method")
-            value = int(found[1])
-            if value > 0xFFFFFFFF:
-                raise Malformed("the CSeq number is over 2**32-1")
-            self._cseq = (value, found[2])
+        found = _CSEQ.match(self.get("cseq") or "")
+        if found is None:
+            raise Malformed("the CSeq header has no number and method")
+        value = int(found[1])
+        if value > 0xFFFFFFFF:
+            raise Malformed("the CSeq number is over 2**32-1")
+        self._cseq = (value, found[2])
         return self._cseq
 
     def _read_via(self) -> tuple[str, str, bool]:

@@ -106,6 +106,7 @@ class Stack:
         self._secret = secret[:32]
         self._serial = 0
         self._marks: list[str] = []
+        self._tokens: list[str] = []
         self._branches = MAGIC + blake2s(b"branch", key=self._secret, digest_size=6).hexdigest()
 
     # -- what the shell calls ---------------------------------------------------------------------------------
@@ -209,16 +210,22 @@ class Stack:
 
     def token(self) -> str:
         """16 hexadecimal digits that nobody can guess: a tag, a Call-ID (RFC 3261 section 19.3)."""
-        self._serial += 1
-        return blake2s(self._serial.to_bytes(8, "big"), key=self._secret, digest_size=8).hexdigest()
+        if not self._tokens:
+            self._tokens = self._chance(b"token", 16)
+        return self._tokens.pop()
 
     def branch(self) -> str:
         """One that nobody can guess who knows those before it: by its branch a response is believed."""
-        self._serial += 1
         if not self._marks:
-            marks = blake2b(b"branch %d" % self._serial, key=self._secret).hexdigest()
-            self._marks = [marks[at : at + 12] for at in range(0, 120, 12)]
+            self._marks = self._chance(b"branch", 12)
+        self._serial += 1
         return f"{MAGIC}{self._marks.pop()}{self._serial:x}"
+
+    def _chance(self, what: bytes, digits: int) -> list[str]:
+        """As many pieces of so many hexadecimal digits as one hash yields."""
+        self._serial += 1
+        text = blake2b(b"%s %d" % (what, self._serial), key=self._secret).hexdigest()
+        return [text[at : at + digits] for at in range(0, len(text) - digits + 1, digits)]
 
     def branch_of_ack(self, key: str, cseq: int) -> str:
         """The same one each time that the ACK of a 2xx goes out: it is the same ACK (RFC 3261 section 13.2.2.4)."""
@@ -286,18 +293,14 @@ class Stack:
         tag: str = "",
     ) -> bytes:
         """The bytes of a response to ``request``; ``tag`` is added to a To that has none."""
-        head = [f"SIP/2.0 {status} {reason or REASONS.get(status, 'Answer')}"]
-        dialog = 100 < status < 300 and "record-route" in request.names
-        for name, line in zip(request.names, request.lines, strict=True):
-            if name == "to":
-                if tag and not request.to_tag:
-                    line = f"{line.rstrip()};tag={tag}"
-                head.append(line)
-            elif name in _ECHOED or (dialog and name == "record-route") or (status == 100 and name == "timestamp"):
-                head.append(line)
-        head.extend(lines)
-        head.append(f"Content-Length: {len(body)}\r\n\r\n")
-        return "\r\n".join(head).encode("latin-1") + body
+        echoed = _ECHOED if status >= 300 else _ECHOED_BY_100 if status == 100 else _ECHOED_IN_DIALOG
+        head = [line for name, line in zip(request.names, request.lines, strict=True) if name in echoed]
+        if tag and not request.to_tag:
+            to = request.lines[request.names.index("to")]
+            head[head.index(to)] = f"{to.rstrip()};tag={tag}"
+        head += (*lines, f"Content-Length: {len(body)}\r\n\r\n")
+        start = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Answer')}\r\n"
+        return (start + "\r\n".join(head)).encode("latin-1") + body
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
         """One whole message came (also: is replayed from an agent's record)."""
@@ -460,7 +463,9 @@ def _nobody_else(leg: InDialog, flow: Flow) -> bool:
     return False
 
 
-_ECHOED: Final = frozenset({"via", "from", "call-id", "cseq"})
+_ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+_ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
+_ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}
 
 
 def _phrase(because: str) -> str:

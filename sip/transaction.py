@@ -6,15 +6,12 @@ knows one :class:`Layer` below (to send, to be woken, to be forgotten) and one u
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Protocol
 
 from sip.message import Request, Response, parse
 from sip.rim import Flow
 from sip.timers import Deadlines, Timers
-
-logger = logging.getLogger(__name__)
 
 # States (figures 5 to 8 of RFC 3261; RFC 6026 figures 1 to 4).
 CALLING: Final = "calling"
@@ -93,11 +90,9 @@ class Transaction:
         """The only place where the state changes."""
         entry = self.TABLE.get((self.state, cause))
         if entry is None:
-            logger.debug("%s ignored %s while %s", self.key, cause, self.state)
             return
         state, action = entry
         if state is not self.state:
-            logger.debug("%s %s -> %s on %s", self.key, self.state, state, cause)
             self.state = state
             self.generation += 1
         action(self, subject, now)
