@@ -91,6 +91,8 @@ def warnings(core: Core, now: float) -> list[str]:
     member, site = core.member, core.site
     if member.state == HOLDING:
         found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
+    if member.trouble:
+        found.append(member.trouble)
     if not core.serving and not member.known.holder:
         found.append("no server is active, as far as this one knows")
     found += [

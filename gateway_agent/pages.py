@@ -95,6 +95,8 @@ def _status(core: Core, now: float) -> AgentStatus:
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append("No server is there that this agent obeys; new calls are held.")
+    if fence.trouble:
+        warnings.append(fence.trouble)
     return AgentStatus(
         kind="agent",
         version=VERSION,

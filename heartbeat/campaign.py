@@ -50,6 +50,9 @@ class Campaign:
         self.retry_at = now
         self.phase_at = now
         """When this phase began."""
+        self.told = ""
+        """The outcome that people were last told of while it lasted, and when the next one may be told."""
+        self.tell_at = float("inf")
         self._asked: dict[int, tuple[str, float]] = {}
         self.yes: set[str] = set()
         self.nos: dict[str, Beat] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from . import detector as d
 from .beat import ACTIVE, AS_IF_RELEASED, FIRST, GRANT, HOLDING, LEFT, PREVOTE, QUERY, READY, STANDBY, Beat, BeatError
@@ -22,6 +22,9 @@ from .node import Node
 from .proof import VoterList
 from .roster import Word
 from .vote import Kept
+
+_SELDOM: Final = 10.0
+"""Seconds between two words on a campaign that lasts."""
 
 
 class Candidate(Node):
@@ -194,6 +197,7 @@ class Candidate(Node):
             slack = self.membership.timing.interval
         self.campaign = Campaign(because, voters, self.quorum, self.membership.agents, now, planned, slack)
         self.campaign.patient = self.voter.kept.first
+        self.campaign.tell_at = now + self.membership.timing.silence + self.membership.timing.lease_time
         self._decide(What.ASKING, f"{self.name} asks for votes: {because}", now)
         self._canvass(now)
 
@@ -353,6 +357,7 @@ class Candidate(Node):
             elif self._may_do_without(campaign, now):
                 self._seize(f"{campaign.because}, no quorum answers, and the site file allows it", now)
             else:
+                self._tell_what_lacks(campaign, now)
                 self._canvass(now)
         elif campaign.phase == PREPARED:
             self._call_off(f"{self.name} was ready, but {self.known.holder} did not let go", now)
@@ -363,6 +368,17 @@ class Candidate(Node):
                 self._claim(now)
         else:
             self._won_late(now)
+
+    def _tell_what_lacks(self, campaign: Campaign, now: float) -> None:
+        """A campaign that lasts: say who is missing, and again when that changes, but not all the time."""
+        if now < campaign.tell_at or campaign.planned or campaign.patient or campaign.outcome == campaign.told:
+            return
+        campaign.told, campaign.tell_at = campaign.outcome, now + _SELDOM
+        timing, lacks = self.membership.timing, campaign.outcome
+        if campaign.wins_prevote(False) and self._unanimous(now):
+            left = self.known.changed_at + timing.hold_down - now
+            lacks += f"; every voter is needed for another {left:.0f} s, so soon after the last takeover"
+        self._decide(What.ASKING, f"{self.name} has no quorum yet: {lacks}", now)
 
     def _won_late(self, now: float) -> None:
         """The epoch is won but the disk has not taken it: ask the disk again, as long as it takes."""

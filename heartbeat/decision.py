@@ -37,6 +37,8 @@ class What(Enum):
     SUSPECT = "suspect"
     DEAD = "dead"
     LEFT = "left"
+    CUT = "cut"
+    """The server that is suspect is well, agents say: only our own way to it is cut."""
     WATCHING = "watching"
     """Our own timer came late; we look on for one lease at most."""
     ASKING = "asking"

@@ -16,6 +16,8 @@ ALIVE: Final = "alive"
 SUSPECT: Final = "suspect"
 DEAD: Final = "dead"
 LEFT: Final = "left"
+CUT: Final = "cut"
+"""Only a judgement, no state: it stays suspect, but others hear it."""
 
 _MOST_WITNESSES: Final = 10_000
 
@@ -179,7 +181,7 @@ class Detector:
         self._vouched = True
         hearing = sum(now - at < dead_after for at in self._witnesses.values())
         return Judgement(
-            SUSPECT,
+            CUT,
             f"{self.subject} is suspect: no heartbeat comes here, but {_agents(hearing)}"
             f" {'hears' if hearing == 1 else 'hear'} it: the way between the servers is cut",
         )

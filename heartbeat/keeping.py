@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from heartbeat.beat import MOST_NUMBER
 from heartbeat.proof import VoterList
 from heartbeat.vote import Granted, Kept, Ruler
 
@@ -48,7 +49,7 @@ def kept_of(text: str) -> Kept:
 
 
 def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= MOST_NUMBER:
         raise ValueError("something else stands where a number must")
     return value
 

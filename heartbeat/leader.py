@@ -214,9 +214,10 @@ class Leader(Candidate):
 
     def _why_no_lease(self, now: float) -> str:
         answering = self._lease.answering(now)
+        mute = [f"; {name} has no vote" for name in self._lease.voters.names if name in self.known.mute]
         return (
             f"only {len(answering)} of {len(self._lease.voters.names)} voters answer"
-            f" ({', '.join(answering) or 'none'}), {self._lease.quorum} are needed"
+            f" ({', '.join(answering) or 'none'}), {self._lease.quorum} are needed{''.join(mute)}"
         )
 
     def _beat_answered(self, answer: Beat, now: float) -> None:

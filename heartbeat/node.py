@@ -58,6 +58,11 @@ class Node:
         """The highest proved epoch that is on disk here."""
         return self.on_disk.ruler.epoch
 
+    @property
+    def trouble(self) -> str:
+        """Why the disk does not take what must be kept, as a sentence; empty when it does."""
+        return f"{self.name} cannot keep its epochs: {self._disk_fault}" if self._disk_fault else ""
+
     def figures(self, calls: int, load: float) -> None:
         """What the next beats shall say of this node's work."""
         self._calls, self._load = calls, load
@@ -89,7 +94,7 @@ class Node:
         self._asked_serial = self.on_disk.serial
         if because != self._disk_fault:
             self._disk_fault = because
-            self._decide(What.DISK, f"{self.name} cannot keep its epochs: {because}", now)
+            self._decide(What.DISK, self.trouble, now)
 
     def _when_kept(self, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as what the voter decided so far is on disk."""

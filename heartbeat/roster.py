@@ -75,7 +75,7 @@ def next_change(
         because = "a voter lives by a later list that did not become the site's"
     elif again := [name for name in (*readmit, *lost) if name in current.names]:
         admit = again[0]
-        because = f"{admit} votes again" if admit in readmit else f"{admit} votes for the first time"
+        because = f"{admit} votes again" if admit in readmit else f"{admit} starts to vote"
     elif filed > current.filed:
         names = current.step_towards(wanted)
         added = [name for name in names if name not in current.names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pytest
@@ -71,6 +72,15 @@ def test_an_agent_that_is_away_is_warned_of() -> None:
     assert "gw2 is not connected to m1" in page(town.bench, "status")["warnings"]
     rows = {each["name"]: each for each in page(town.bench, "agents")["agents"]}
     assert rows["gw1"]["reached"] and not rows["gw2"]["reached"] and rows["gw1"]["obeys"] == "m1"
+
+
+def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
+    town = Town()
+    member, now = town.bench.core.member, town.bench.now
+    member.not_persisted(member.on_disk, "no space left", now)
+    assert "m1 cannot keep its epochs: no space left" in page(town.bench, "status")["warnings"]
+    member.persisted(replace(member.on_disk, serial=member.on_disk.serial + 1), now)
+    assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
 
 
 def test_calls_by_what_is_asked() -> None:

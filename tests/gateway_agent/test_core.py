@@ -101,6 +101,10 @@ def test_pages() -> None:
     assert status["calls"]["dialing"] == 1
     assert [peer["reached"] for peer in status["servers"]] == [True, True]
     assert bed.core.view("health", {}, bed.now)["healthy"] is True
+    fence = bed.core.links.fence
+    fence.not_persisted(fence.on_disk, "no space left", bed.now)
+    said = bed.core.view("status", {}, bed.now)["warnings"]
+    assert said == [f"{fence.name} cannot keep its epochs: no space left"]
     calls = bed.core.view("calls", {"number": "+33166"}, bed.now)
     assert (calls["matched"], calls["calls"][0]["line"]) == (2, "trunk1/2")
     assert bed.core.view("calls", {"limit": "1", "state": "talking"}, bed.now)["calls"][0]["kept_requests"] == 0

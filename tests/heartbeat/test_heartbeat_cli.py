@@ -59,7 +59,7 @@ def udp(request):
 
 
 def heartbeat(*words, code=0):
-    result = CliRunner().invoke(main, words)
+    result = CliRunner(env={"HOLDFAST_SITE": None}).invoke(main, words)
     assert result.exit_code == code, result.output
     return result.output
 

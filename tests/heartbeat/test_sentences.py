@@ -37,7 +37,7 @@ def test_a_cut_between_the_servers_is_told_as_what_it_is() -> None:
     w = running()
     w.cut("m1", "m2")
     w.run(60.0)
-    suspect, cut = w.said("m2", What.SUSPECT)
+    suspect, cut = w.said("m2", What.SUSPECT, What.CUT)
     assert suspect.startswith("m1 is suspect: no heartbeat for 0.8 s")
     assert cut == "m1 is suspect: no heartbeat comes here, but 2 agents hear it: the way between the servers is cut"
 
@@ -96,3 +96,47 @@ def test_a_main_that_came_back_without_ruling_is_not_called_silent() -> None:
     assert w.said("m2", What.DEAD)[0].startswith(
         "m1 rules no more: it says that it is standby, and sent no active heartbeat for"
     )
+
+
+def test_a_server_without_a_quorum_says_which_votes_it_lacks() -> None:
+    w = running(membership(3))
+    for name in ("m1", "gw1", "gw2"):
+        w.crash(name)
+    w.run(20.0)
+    asks, lacks = w.said("m2", What.ASKING)
+    assert asks == "m2 asks for votes: m1 is dead"
+    assert lacks == "m2 has no quorum yet: 1 of 3 for it, 2 needed; gw1: no answer yet; gw2: no answer yet"
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run(20.0)
+    assert w.said("m2", What.ASKING)[2:] == [
+        "m2 has no quorum yet: 1 of 3 for it, 2 needed; gw1: it has no vote; gw2: no answer yet"
+    ]
+    w.start("gw2")
+    w.run_until(lambda: w.holders() == ["m2"], limit=6.0)
+
+
+def test_a_server_that_waits_for_every_vote_says_so() -> None:
+    w = running(membership(3))
+    w.crash("m1")
+    w.run_until(lambda: w.settled() == "m2", limit=6.0)
+    w.start("m1")
+    w.run(3.0)
+    w.member("m1").known.changed_at = w.clock("m1")
+    w.crash("m2")
+    w.crash("gw3")
+    w.run(12.0)
+    assert w.said("m1", What.ASKING)[-1].startswith(
+        "m1 has no quorum yet: 2 of 3 for it, 2 needed; gw3: no answer yet; every voter is needed for another "
+    )
+
+
+def test_a_holding_server_tells_a_voter_that_is_mute_from_one_that_is_off() -> None:
+    w = running(membership(3))
+    w.crash("gw2")
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run(4.0)
+    assert w.said("m1", What.HOLDING) == [
+        "m1 holds under epoch 1: only 1 of 3 voters answer (gw3), 2 are needed; gw1 has no vote"
+    ]

@@ -57,6 +57,7 @@ def test_a_corrupt_file_is_refused_with_what_to_do(tmp_path: Path, text: str) ->
         b"[" * 100_000,
         text_of(KEPT).replace('"boot": 41', '"boot": Infinity').encode(),
         text_of(KEPT).replace('"boot": 41', '"boot": -7').encode(),
+        text_of(KEPT).replace('"boot": 41', '"boot": 9007199254740993').encode(),
         text_of(KEPT).replace('"mute": false', '"mute": "false"').encode(),
         text_of(KEPT).replace('[9, "m1", 4]', '["9.5", "m1", 4]').encode(),
         text_of(KEPT).replace('"voters": "701:2:gw1,gw2,m2"', '"voters": null').encode(),
