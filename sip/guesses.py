@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from sip.bucket import Bucket
+from sip.peers import network_of
 from sip.rim import Flow
 
 
@@ -122,14 +122,3 @@ class Guesses:
         else:
             buckets.move_to_end(key)
         return bucket
-
-
-def network_of(host: str) -> str:
-    """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177 gives no fewer)."""
-    if ":" not in host:
-        return host
-    try:
-        address = IPv6Address(host)
-    except ValueError:
-        return host
-    return str(address.ipv4_mapped or int(address) >> 64)

@@ -85,6 +85,17 @@ class PeerIndex:
         self._networks[where] = (*self._networks.get(where, ()), name)
 
 
+def network_of(host: str) -> str:
+    """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177 gives no fewer)."""
+    if ":" not in host:
+        return host
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or int(address) >> 64)
+
+
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """IPv4 written as IPv6, as a dual-stack socket reports it, is IPv4."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -13,8 +13,10 @@ from typing import Any, Final, Protocol
 
 from sip.crowd import Crowd
 from sip.dialog import dialog_key
+from sip.echo import Echoes
 from sip.errors import Malformed, SipError, Unanswerable
-from sip.framing import MAX_BODY, PING, Framer
+from sip.framing import PING
+from sip.halves import Halves
 from sip.headers import Via, same_address, stamp_received
 from sip.message import MAGIC, Message, Request, Response, head_of, parse
 from sip.reasons import REASONS as REASONS
@@ -37,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 MOST_SERVERS: Final = 200_000
 """Server transactions at once; from half of it on each sender has its share (``sip.crowd``)."""
-MOST_BODY: Final = 64 * 1024
-"""Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
-MOST_HALF_READ: Final = 64 * 1024 * 1024
-"""Bytes of messages on streams that are not whole yet; beyond, those that keep us waiting longest are closed."""
 
 
 class Core(Protocol):
@@ -96,13 +94,14 @@ class Stack:
         """Messages."""
         self.most_servers = MOST_SERVERS
         self.crowd = Crowd()
+        self._echoes = Echoes()
+        self._now = 0.0
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self._out: list[Action] = []
         self.seldom = Seldom()
         """Says what strangers cause."""
-        self._framers: dict[Flow, Framer] = {}
-        self._half_read = 0
+        self._halves = Halves(self)
         self._secret = secret[:32]
         self._serial = 0
         self._marks: list[str] = []
@@ -113,22 +112,12 @@ class Stack:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes came: a datagram, or some of a stream."""
+        self._now = now
         if flow.transport == "udp":
             if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
                 self.receive_message(data, flow, now)
             return
-        framer = self._framers.get(flow)
-        if framer is None:
-            framer = self._framers[flow] = Framer(max_body=MOST_BODY)
-        if framer.max_body < MAX_BODY and flow in self.kept:
-            framer.max_body = MAX_BODY
-        before = framer.waiting
-        messages = framer.feed(data)
-        if (waiting := framer.waiting) != before:
-            self._half_read += waiting - before
-            framer.since = framer.since if before else now
-            if self._half_read > MOST_HALF_READ:
-                self._make_room()
+        framer, messages = self._halves.feed(data, flow, now)
         failure: Exception | None = None
         for message in messages:
             if message == PING:
@@ -138,7 +127,7 @@ class Stack:
                 self.receive_message(message, flow, now)
             except Exception as error:  # the messages behind it are of other calls
                 failure = error
-            if flow not in self._framers:
+            if flow not in self._halves.framers:
                 break  # closed on account of this message
         else:
             if framer.fault is not None:
@@ -150,28 +139,14 @@ class Stack:
 
     def close(self, flow: Flow) -> None:
         """Give up a stream."""
-        self._forget_half(flow)
+        self._halves.forget(flow)
         self._out.append(Close(flow, True))
 
     def flow_lost(self, flow: Flow) -> None:
         """Forget what a stream left half-read."""
-        self._forget_half(flow)
+        self._halves.forget(flow)
         self.guarded.discard(flow)
         self.kept.discard(flow)
-
-    def _forget_half(self, flow: Flow) -> None:
-        framer = self._framers.pop(flow, None)
-        if framer is not None:
-            self._half_read -= framer.waiting
-
-    def _make_room(self) -> None:
-        half = [(framer.since, flow) for flow, framer in self._framers.items() if framer.waiting]
-        for _, flow in sorted(half):
-            if self._half_read <= MOST_HALF_READ // 2:
-                break
-            if flow not in self.kept:
-                self.counters["half-read"] += 1
-                self.close(flow)
 
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)
@@ -334,6 +309,10 @@ class Stack:
             request.lines[index] = stamp_received(request.lines[index], flow.remote)
             flow = self._answer_flow(request, flow)
         except SipError:
+            return
+        host = flow.remote[0]
+        if flow.transport == "udp" and not self._echoes.allows(host, self.crowd.name_of(host) != host, self._now):
+            self.counters["unanswered"] += 1
             return
         tag = blake2s(request.call_id.encode("latin-1"), key=self._secret, digest_size=6).hexdigest()
         reason = REASONS.get(status, "") if status != 400 else _phrase(because)

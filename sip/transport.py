@@ -15,6 +15,7 @@ from sip.clock import boottime
 from sip.datagram import Counters, Receiver, UdpListener, family_of
 from sip.endpoint import Endpoint, is_numeric
 from sip.errors import SipError
+from sip.peers import network_of
 from sip.rim import Address, Close, Flow, Open, Send
 from sip.rounds import Rounds
 from sip.stream import CLOSING, CONNECTING, Stream, tune
@@ -37,9 +38,10 @@ class Limits:
     """What strangers may cost. Bytes, seconds and counts."""
 
     connections: int = 8192
-    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides."""
+    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides. Each listener has an
+    equal part of them, so that devices' streams leave agents' theirs."""
     connections_of_one: int = 1024
-    """Accepted streams of one remote host."""
+    """Accepted streams of one remote host, or of 64 bits of IPv6."""
     waiting: int = 32 * 1024 * 1024
     """Bytes that may wait on one stream; a reader slower than that is cut off."""
     waiting_in_all: int = 256 * 1024 * 1024
@@ -87,9 +89,11 @@ class Transport:
         self._of_host: Counter[str] = Counter()
         self._dirty: list[Stream] = []
         self._accepted = 0
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most_taken = min(self.limits.connections, max(descriptors - RESERVED, descriptors // 2))
+        streamers = sum(endpoint.transport == "tcp" for endpoint in self._endpoints.values())
+        in_all = min(self.limits.connections, max(descriptors - RESERVED, descriptors // 2))
+        self._most_taken = in_all // max(1, streamers)
         self._sweeping: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -218,10 +222,11 @@ class Transport:
         flow = stream.flow
         del self._streams[flow]
         if stream.accepted:
-            self._taken -= 1
-            self._of_host[flow.remote[0]] -= 1
-            if not self._of_host[flow.remote[0]]:
-                del self._of_host[flow.remote[0]]
+            self._taken[flow.local.partition("#")[0]] -= 1
+            peer = network_of(flow.remote[0])
+            self._of_host[peer] -= 1
+            if not self._of_host[peer]:
+                del self._of_host[peer]
         logger.debug("tcp %s %s:%s: %s", flow.local, *flow.remote, reason)
         if flow in self._ours:
             self._ours.discard(flow)
@@ -267,9 +272,9 @@ class Transport:
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(1.0, self._accept_again, listener, local)
                 return
-            host = source[0]
-            limits = self.limits
-            if self._taken >= self._most_taken or self._of_host[host] >= limits.connections_of_one:
+            host, limits = source[0], self.limits
+            peer = network_of(host)
+            if self._taken[local] >= self._most_taken or self._of_host[peer] >= limits.connections_of_one:
                 self.counters.connections_refused += 1
                 sock.close()
                 continue
@@ -277,8 +282,8 @@ class Transport:
             tune(sock)
             self._accepted += 1
             flow = Flow("tcp", f"{local}#{self._accepted}", (host, source[1]))
-            self._of_host[host] += 1
-            self._taken += 1
+            self._of_host[peer] += 1
+            self._taken[local] += 1
             stream = self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=True)
             self.stream_opened(stream)
 
@@ -291,7 +296,7 @@ class Transport:
         host, port = flow.remote
         if not is_numeric(host):
             return "a host must be numeric here"
-        if len(self._streams) - self._taken >= self.limits.connections:
+        if len(self._streams) - self._taken.total() >= self.limits.connections:
             return "too many connections"
         try:
             sock = socket.socket(family_of(host), socket.SOCK_STREAM)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from sip import stack as stacks
+from sip import halves
 from sip.message import Request
 from sip.rim import Close, Flow, Send
 from sip.transport import Limits, Transport
@@ -26,15 +26,15 @@ def closed(end: End) -> list[Flow]:
 
 def test_a_stranger_may_not_announce_a_large_body_and_a_server_may() -> None:
     end = End("b", 5002)
-    end.stack.receive(HEAD % (stacks.MOST_BODY + 1), stream(1), 0.0)
+    end.stack.receive(HEAD % (halves.MOST_BODY + 1), stream(1), 0.0)
     assert closed(end) == [stream(1)]
     end.stack.kept.add(stream(2))
-    end.stack.receive(HEAD % (stacks.MOST_BODY + 1), stream(2), 0.0)
+    end.stack.receive(HEAD % (halves.MOST_BODY + 1), stream(2), 0.0)
     assert not closed(end)
 
 
 def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "MOST_HALF_READ", 1000)
+    monkeypatch.setattr(halves, "MOST_HALF_READ", 1000)
     end = End("b", 5002)
     end.stack.kept.add(stream(0, "127.0.0.5"))
     end.stack.receive(HEAD % 500 + b"x" * 100, stream(0, "127.0.0.5"), 0.0)
@@ -45,7 +45,43 @@ def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.Monke
     end.stack.receive(b"x" * 400, stream(19), 20.0)
     for index in range(20):
         end.stack.flow_lost(stream(index, "127.0.0.66" if index else "127.0.0.5"))
-    assert end.stack._half_read == 0 and not end.stack._framers
+    assert end.stack._halves.size == 0 and not end.stack._halves.framers
+
+
+def test_who_sends_a_message_byte_by_byte_is_closed() -> None:
+    end = End("b", 5002)
+    end.stack.kept.add(stream(0, "127.0.0.5"))
+    for index in (0, 1):
+        end.stack.receive(HEAD % 500, stream(index, "127.0.0.5" if not index else "127.0.0.66"), 100.0)
+    for step in range(29):
+        end.stack.receive(b"x", stream(1), 101.0 + step)
+    end.stack.receive(HEAD % 9, stream(2), 120.0)
+    assert not closed(end)
+    turn(end, 131.0)
+    assert closed(end) == [stream(1)]
+    assert end.stack.counters["half-read"] == 1
+    turn(end, 149.0)
+    assert not closed(end)
+    turn(end, 151.0)
+    assert closed(end) == [stream(2)]
+    end.stack.flow_lost(stream(0, "127.0.0.5"))
+    turn(end, 500.0)
+    assert end.stack.get_timer() is None
+
+
+def test_a_busy_stream_whose_last_message_is_never_whole_is_not() -> None:
+    end = End("b", 5002)
+    whole = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 0\r\n\r\n"
+    end.stack.receive(whole[:20], stream(1), 100.0)
+    for second in range(101, 200):
+        end.stack.receive(whole[20:] + whole[:20], stream(1), float(second))
+        turn(end, float(second))
+    assert not closed(end)
+
+
+def turn(end: End, until: float) -> None:
+    while (at := end.stack.get_timer()) is not None and at <= until:
+        end.stack.handle_timer(at)
 
 
 def test_a_message_on_which_we_fail_does_not_take_those_behind_it_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +185,23 @@ def test_a_close_that_wants_to_be_told_is_told() -> None:
         await until(lambda: core.flows[flow] == "lost")
 
     run(Limits(), act)
+
+
+def test_the_streams_of_one_listener_leave_those_of_another_their_part() -> None:
+    async def main() -> None:
+        core = Deaf()
+        specs = ["tcp:127.0.0.1:0", "tcp:127.0.0.2:0"]
+        transport = Transport(specs, core, asyncio.get_running_loop(), Limits(connections=6))
+        transport.open()
+        try:
+            devices, agents = map(transport.address, specs)
+            strangers = [socket.create_connection(devices) for _ in range(8)]
+            await until(lambda: transport.counters.connections_refused == 5)
+            with socket.create_connection(agents):
+                await until(lambda: len(core.flows) == 4)
+            for each in strangers:
+                each.close()
+        finally:
+            transport.close()
+
+    asyncio.run(main())

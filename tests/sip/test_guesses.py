@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sip import guesses as limits
 from sip.bucket import Bucket
-from sip.guesses import Guesses, network_of
+from sip.guesses import Guesses
+from sip.peers import network_of
 from sip.rim import Flow
 
 LOCAL = "127.0.0.1:5060"

@@ -1,0 +1,40 @@
+"""How many answers without a transaction one address gets: by UDP it may be forged, and whose it is never asked.
+
+An answer can be some four times as long as its request (a challenge), so whoever forges addresses could have us send
+more than he does. Whoever really asks so often asks again: requests by UDP are repeated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from sip.bucket import Bucket
+
+AT_ONCE: Final = 500
+A_SECOND: Final = 100.0
+KNOWN: Final = 10
+"""Times as many for a peer of ours."""
+MOST: Final = 4096
+"""Addresses remembered; the one that has been answered longest ago is forgotten first."""
+
+
+class Echoes:
+    """Answers by address."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def allows(self, host: str, known: bool, now: float) -> bool:
+        """Whether one more answer may go to ``host``; ``known``: it is a peer's address."""
+        bucket = self._buckets.get(host)
+        if bucket is None:
+            times = KNOWN if known else 1
+            bucket = self._buckets[host] = Bucket(A_SECOND * times, AT_ONCE * times, now)
+            if len(self._buckets) > MOST:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(host)
+        return bucket.take(now)

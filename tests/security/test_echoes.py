@@ -1,0 +1,59 @@
+"""What goes back to an address that may be forged: not often, and not much more than came from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sip.echo import A_SECOND, AT_ONCE, MOST, Echoes
+from sip.rim import Flow, Send
+from tests.gateway_agent.bed import CARRIER, Bed
+from tests.security.test_strangers import METHODS, ODD, asked
+
+SHORT = (
+    "{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:1\r\n"
+    "CSeq:1 {method}\r\nl:0\r\n\r\n"
+)
+
+
+def answers(bed: Bed, count: int, flow: Flow, now: float) -> int:
+    for index in range(count):
+        data = asked("REGISTER", index).replace(b"127.0.0.66", flow.remote[0].encode())
+        bed.core.receive(data, flow, now)
+    return len([action for action in bed.core.to_do() if action.flow == flow])  # type: ignore[union-attr]
+
+
+def test_an_address_is_answered_so_often_and_no_more() -> None:
+    bed = Bed()
+    assert answers(bed, 2000, ODD, 100.0) == AT_ONCE
+    assert answers(bed, 2000, ODD, 101.0) == A_SECOND
+    assert bed.core.stack.counters["unanswered"] == 4000 - AT_ONCE - A_SECOND
+    assert answers(bed, 10, ODD._replace(remote=("127.0.0.67", 5060)), 101.0) == 10
+
+
+def test_a_peer_is_answered_more_often_and_a_stream_always() -> None:
+    bed = Bed()
+    assert answers(bed, 2000, CARRIER, 100.0) == 2000
+    stream = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.66", 5060))
+    bed.core.flow_changed(stream, "open", 100.0)
+    assert answers(bed, 2000, stream, 100.0) == 2000
+
+
+def test_addresses_are_forgotten() -> None:
+    echoes = Echoes()
+    for number in range(MOST + 100):
+        echoes.allows(str(number), False, 0.0)
+    assert len(echoes._buckets) == MOST
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_is_not_many_times_as_long_as_the_request(method: str) -> None:
+    bed = Bed()
+    data = SHORT.format(method=method).encode()
+    bed.core.receive(data, ODD, bed.now)
+    sent = [action for action in bed.core.to_do() if isinstance(action, Send)]
+    assert len(sent) <= 1 and sum(len(action.data) for action in sent) <= 4 * len(data)
+    assert all(action.flow.remote[0] == "127.0.0.66" for action in sent)
+    bed.run(40)
+    assert not [
+        action for action in bed.core.to_do() if isinstance(action, Send) and action.flow.remote[0] == "127.0.0.66"
+    ]
