@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua import records
+from b2bua.refused import Refused
 from heartbeat.beat import BeatError
 from heartbeat.opening import Callee
 from sip.dialog import dialog_key
@@ -63,6 +64,12 @@ class AgentLink:
         self.lines: dict[str, dict[str, Any]] = {}
         self.boot = 0
         self.generation = 0
+        self.refused = Refused(self)
+        """Requests that wait until it has adopted us."""
+        self.obeyed = 0
+        """The epoch of ours under which it adopted us last."""
+        self.heard_at = self.heard_since = agents.core.started_at
+        """When it said something last, and since when it was never silent for long."""
         self._fetched: deque[str] = deque(maxlen=64)
         self._subscription: Subscription | None = None
 
@@ -70,6 +77,31 @@ class AgentLink:
     def complete(self) -> bool:
         """Its list in this epoch came whole."""
         return self.complete_at is not None
+
+    @property
+    def obeys(self) -> bool:
+        """Whether it is there and has adopted us under the present epoch."""
+        return self.flow is not None and self.obeyed == self.agents.core.epoch
+
+    def is_current(self, subscription: Subscription) -> bool:
+        """Whether that subscription is the one for changes, asked for under the present epoch."""
+        return subscription is self._subscription
+
+    def adopted(self, now: float) -> None:
+        """It said yes to our proof."""
+        self.obeyed = self.agents.core.epoch
+        self.refused.adopted(now)
+
+    def heard(self, now: float) -> None:
+        """It answered a beat, or proved itself."""
+        if now - self.heard_at > self.agents.quiet:
+            self.heard_since = now
+        self.heard_at = now
+
+    def reached_for(self, now: float) -> float:
+        """For how many seconds without a break it has been there to answer us; 0 when it is not."""
+        away = self.flow is None or now - self.heard_at > self.agents.quiet
+        return 0.0 if away else now - self.heard_since
 
     def subscribe(self, proof: Proof, now: float) -> None:
         """Ask for the whole list, and be adopted (docs/wire.md); cold lines are reset first."""
@@ -196,8 +228,11 @@ class Subscription:
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         core = self.link.agents.core
+        if 200 <= response.status < 300 and self.link.is_current(self):
+            self.link.adopted(now)
         if response.status == 403 and core.reign.heard_refusal(response, self.link.name, now):
             self.forget()
+            self._later(1.0, now)  # when we still rule then, it is to hear of that
         elif response.status >= 300:
             logger.warning("%s refused a %s subscription: %s", self.link.name, self.purpose, response.status)
             self.forget()
@@ -289,6 +324,12 @@ class Agents:
                 self.links[name] = AgentLink(self, name, site.agent_priority(name))
 
     @property
+    def quiet(self) -> float:
+        """Seconds of silence after which an agent cannot be reached: some beats without an answer."""
+        timing = self.core.member.membership.timing
+        return 2 * timing.slow_interval + timing.silence
+
+    @property
     def all_complete(self) -> bool:
         """Whether every agent that is connected has told all it has in this epoch."""
         return all(link.complete for link in self.links.values() if link.flow is not None)
@@ -311,7 +352,7 @@ class Agents:
         self._strange.pop(flow, None)
         link = self.by_flow.pop(flow, None)
         if link is not None and link.flow == flow:
-            link.flow, link.former = None, flow
+            link.flow, link.former, link.obeyed = None, flow, 0
             link.lost_at = now
             link.end_subscription()
             link.generation += 1
@@ -354,12 +395,14 @@ class Agents:
         link.flow = flow
         link.lost_at = None
         link.generation += 1
+        link.obeyed = 0
+        link.heard_since = link.heard_at = now
         self.by_flow[flow] = link
         core.stack.guarded.discard(flow)
         core.stack.kept.add(flow)
         self._strange.pop(flow, None)
+        core.legs_moved(name, former, flow)
         if core.serving and core.member.proof is not None:
-            core.legs_moved(name, former, flow)
             link.subscribe(core.member.proof, now)
         core.reign.agents_changed(now)
 
@@ -387,4 +430,6 @@ class Agents:
     def stand_down(self) -> None:
         for link in self.links.values():
             link.end_subscription()
+            link.refused.forget()
+            link.obeyed = 0
             link.complete_at = None

@@ -8,25 +8,17 @@ from a :class:`~b2bua.token.CallState` for a new call as for one taken over.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from b2bua.call_state import (
-    DIALING,
-    RINGING,
-    held_after,
-    hops,
-)
+from b2bua.call_state import DIALING, RINGING, held_after, hops
 from b2bua.cdr import EndedBy
 from b2bua.hunting import Hunting
 from sip.bridge import ALLOW, PASSED_METHODS, crossing
 from sip.message import Request, Response
 from sip.session import Leg
 from sip.transaction import ClientTransaction, ServerTransaction
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +33,8 @@ class Call(Hunting):
     def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
         asked = transaction.context
         if response.status == 403 and self.core.fenced(leg, response, now):
-            if asked is self and leg is self.b and self.phase in (DIALING, RINGING) and self.core.member.may_act(now):
-                self._attempt_failed(503, None, now)  # it has not adopted us yet
+            if self.core.serving:
+                self._refused_by_fence(leg, transaction, now)
             return
         if asked is self:
             if leg is self.b and self.phase in (DIALING, RINGING):
@@ -54,6 +46,40 @@ class Call(Hunting):
         if transaction.method == "BYE" and response.status >= 200 and leg in (self.a, self.b):
             self._forget(now)
 
+    def _refused_by_fence(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+        """The agent has not adopted us yet, but it will: what was asked is asked again then."""
+        link = self.core.agents.by_flow.get(leg.flow)
+        if link is None:
+            return
+        asked = transaction.context
+        if asked is self:
+            if leg is self.b and self.phase in (DIALING, RINGING):
+                again, in_vain = partial(self._dial_again, leg), partial(self._not_adopted, leg)
+                link.refused.add(again, now, in_vain)
+        elif isinstance(asked, ServerTransaction):
+            link.refused.add(partial(self._ask_again, leg, asked), now)
+        elif transaction.method == "BYE":
+            link.refused.add(partial(self.hang_up, leg, str(asked)), now)
+
+    def _dial_again(self, leg: Leg, now: float) -> None:
+        if leg is self.b and self.phase in (DIALING, RINGING):
+            self.core.lines.give(self, self.state.callee_line)
+            self.dial(now)
+
+    def _not_adopted(self, leg: Leg, now: float) -> None:
+        if leg is self.b and self.phase in (DIALING, RINGING):
+            self._attempt_failed(503, None, now)
+
+    def _ask_again(self, leg: Leg, asked: ServerTransaction, now: float) -> None:
+        request, origin = asked.request, asked.context
+        if request is None or not asked.open or not isinstance(origin, Leg):
+            return
+        if request.method == "BYE":
+            lines = self._onward(origin, leg, asked, request)
+            leg.send("BYE", lines, request.body, now, asked, hops(request))
+        else:
+            self._forward(origin, asked, request, now)
+
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
         if transaction.context is self:
             if leg is self.b and self.phase in (DIALING, RINGING):
@@ -63,13 +89,14 @@ class Call(Hunting):
             return
         asked = transaction.context
         if isinstance(asked, ServerTransaction) and asked.open:
-            other = self._other(leg)
             if transaction.method == "BYE":
-                self._reply(other, asked, 200, now)
+                self._reply(asked, 200, now)
+            elif transaction.method == "INVITE" and leg.cancelling:
+                self._reply(asked, 487, now)
             elif self._agent_of(leg):  # for want of an agent no dialog is ended (docs/wire.md)
-                self._reply(other, asked, 500, now, ("Retry-After: 5",))
+                self._reply(asked, 500, now, ("Retry-After: 5",))
             else:
-                self._reply(other, asked, 408, now)
+                self._reply(asked, 408, now)
         if transaction.method == "BYE":
             self._forget(now)
 
@@ -86,20 +113,51 @@ class Call(Hunting):
                     lines += self._token_lines(agent)
             other.acknowledge(lines, ack.body, now)
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
-        """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended."""
+    def unacknowledged(self, leg: Leg, now: float) -> float | None:
+        """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended; but an agent must have been within reach
+        for so long, else the path is cut, which is no evidence of an end (docs/decisions.md).
+        """
+        link = self.core.agents.links.get(self._agent_of(leg))
+        lifetime = self.core.stack.timers.lifetime
+        if link is not None and (reached := link.reached_for(now)) < lifetime:
+            return now + lifetime - reached
         self.release('SIP;cause=408;text="No ACK"', now)
+        return None
+
+    def own_lines(self, leg: Leg, method: str, now: float) -> Sequence[str]:
+        if not self.core.agents.agent_of(leg.flow):
+            return ()
+        lines = self.core.reign.site_lines
+        return (self._own_key(), *lines) if method == "BYE" else lines
 
     def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
         if method == "BYE":
             self._bye(leg, transaction, request, now)
         elif method == "OPTIONS":
-            self._reply(leg, transaction, 200, now, (ALLOW,))
+            self._reply(transaction, 200, now, (ALLOW,))
         elif method not in PASSED_METHODS:
-            self._reply(leg, transaction, 405, now, (ALLOW,))
+            self._reply(transaction, 405, now, (ALLOW,))
         else:
+            if method == "INVITE":  # RFC 3261 section 17.2.1; and its CANCEL need not wait for the other side
+                self._reply(transaction, 100, now)
             self._forward(leg, transaction, request, now)
+
+    def change_cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """A re-INVITE is to be cancelled: the other side's answer to that is the answer (RFC 3261 section 9)."""
+        other = self._other(leg)
+        then = partial(self.change_cancelled, leg, invite, cancel)
+        if not invite.open or (other is None and self._wait(then, leg, now)):
+            return
+        changing = other.inviting if other is not None else None
+        link = self.core.agents.by_flow.get(other.flow) if other is not None else None
+        if other is not None and changing is not None and changing.context is invite:
+            reason = cancel.get("reason")
+            other.cancel(now, (f"Reason: {reason}",) if reason else ())
+        elif link is not None and link.refused:  # it is to go there again
+            link.refused.add(then, now)
+        else:
+            self._reply(invite, 487, now)
 
     def _bye(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         other = self._other(leg)
@@ -121,7 +179,7 @@ class Call(Hunting):
             lines = self._onward(leg, other, transaction, request)
             other.send("BYE", lines, request.body, now, transaction, hops(request))
             return
-        self._reply(leg, transaction, 200, now)
+        self._reply(transaction, 200, now)
         if other is not None and other.inviting is not None:
             other.cancel(now)
         else:
@@ -130,15 +188,27 @@ class Call(Hunting):
     def _forward(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request inside the call, to the other side."""
         other = self._other(leg)
-        if other is None or (other.ended and not self.parting):
-            if other is None and self._wait(lambda then: self._forward(leg, transaction, request, then), leg, now):
-                return
-            self._reply(leg, transaction, 481, now)
-        elif request.method == "INVITE" and (other.inviting or other.invite or not other.established):
-            self._reply(leg, transaction, 491, now)
+        if other is None and self.waiting is not None:
+            if not self._wait(partial(self._forward, leg, transaction, request), leg, now):
+                self._reply(transaction, 500, now, ("Retry-After: 5",))  # too many wait
+        elif other is None or (other.ended and not self.parting):
+            self._reply(transaction, 481, now)
+        elif request.method == "INVITE" and self._glares(leg, other, request):
+            self._reply(transaction, 491, now)
         else:
             lines = self._onward(leg, other, transaction, request)
-            other.send(request.method, lines, request.body, now, transaction, hops(request))
+            # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
+            patient = request.method == "INVITE" and bool(self._agent_of(leg) and self._agent_of(other))
+            other.send(request.method, lines, request.body, now, transaction, hops(request), patient)
+
+    def _glares(self, leg: Leg, other: Leg, request: Request) -> bool:
+        """Whether a re-INVITE meets another one (RFC 3261 section 14.2); not one that the other side has carried out
+        already, by a former server: its answer is waiting there.
+        """
+        if other.inviting or not other.established:
+            return True
+        half_done = self.core.recovery.exchanges.half_done.get(self.id)
+        return other.invite is not None and half_done != f"{self._agent_of(leg)};{request.branch};1"
 
     def _onward(self, leg: Leg, other: Leg, transaction: ServerTransaction, request: Request) -> list[str]:
         """The header lines of a request passed on inside the call, under the key of its origin."""
@@ -154,19 +224,15 @@ class Call(Hunting):
         status = response.status
         if status == 100 or not asked.open:
             return
-        other = self._other(leg)
         method = response.cseq_method
         lines = crossing(response)
-        between_agents = self._agent_of(leg) and self._agent_of(other)
+        between_agents = self._agent_of(leg) and self._agent_of(self._other(leg))
         if between_agents and (origin := response.get("call-origin")) is not None:
             lines.append(f"Call-Origin: {origin}")
         if method == "INVITE" and status // 100 == 2:
             offer = asked.request.body if asked.request is not None else b""
             self.held = held_after(self.held, "b" if leg is self.a else "a", offer, response.body)
-        if other is None:
-            self.core.stack.reply(asked, status, now, response.reason, lines, response.body)
-        else:
-            other.reply(asked, status, now, response.reason, lines, response.body)
+        asked.context.reply(asked, status, now, response.reason, lines, response.body)
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -195,8 +261,7 @@ class Call(Hunting):
                 leg.end()
                 for transaction in (leg.invite, leg.inviting):
                     if transaction is not None:
-                        transaction.generation += 1
-                        self.core.stack.forget(transaction)
+                        transaction.abandon()
         self.lines = ()
         self.a = self.b = None
 
@@ -210,13 +275,9 @@ class Call(Hunting):
         self.core.fetch_peer(self, leg, now)
         return True
 
-    def _reply(
-        self, leg: Leg | None, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...] = ()
-    ) -> None:
-        if leg is not None:
-            leg.reply(transaction, status, now, lines=lines)
-        else:
-            self.core.stack.reply(transaction, status, now, lines=lines)
+    def _reply(self, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...] = ()) -> None:
+        """Answer a request inside the call by the leg that it came to."""
+        transaction.context.reply(transaction, status, now, lines=lines)
 
 
 MOST_WAITING: Final = 16

@@ -241,7 +241,7 @@ class Core:
         if method == "OPTIONS":
             self._options(transaction, request, agent, now)
         elif not self.serving and agent and not self.reign.stops:
-            self.stack.forget(transaction)  # unanswered, it is in the agent's list for the server that rules next
+            transaction.abandon()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.turn_away(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:
@@ -254,21 +254,23 @@ class Core:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, Leg) and isinstance(leg.owner, Call):
-            call = leg.owner
-            if leg is call.a and not leg.established:
-                self.recovery.attempts.cancel(call.id, now)
-            elif invite.open:  # a re-INVITE: the answer under way is the answer
-                logger.debug("a re-INVITE of %s was cancelled", call.id)
+        if not isinstance(leg, Leg):
+            self.recovery.cancelled(invite, cancel)
+        elif isinstance(leg.owner, Call):
+            if leg is leg.owner.a and not leg.established:
+                self.recovery.attempts.cancel(leg.owner.id, now)
+            else:
+                leg.owner.change_cancelled(leg, invite, cancel, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
         if self.serving and self.agents.agent_of(flow):
             self.recovery.stray_ack(ack, now)
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
-        agent = self.agents.agent_of(flow)
-        if agent and response.cseq_method == "OPTIONS" and "heartbeat" in response:
-            self.reign.heard(response, agent, now)
+        link = self.agents.by_flow.get(flow)
+        if link is not None and response.cseq_method == "OPTIONS" and "heartbeat" in response:
+            link.heard(now)
+            self.reign.heard(response, link.name, now)
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -368,6 +370,7 @@ class Core:
 
     def forget(self, call: Hunting) -> None:
         self.lines.give_all(call)
+        self.recovery.exchanges.half_done.pop(call.id, None)
         if self.calls.get(call.id) is call:
             del self.calls[call.id]
 
@@ -383,15 +386,15 @@ class Core:
 
     def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
         """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
+        for transaction in list(self.stack.clients.values()):  # in the order of asking, which CSeq tells
+            if transaction.flow == former and transaction.method != "SUBSCRIBE":
+                transaction.resend(flow)
         for call in self.calls.values():
             state = call.state
             if call.a is not None and state.caller_agent == agent:
                 call.a.moved(flow)
             if call.b is not None and state.callee_agent == agent:
                 call.b.moved(flow)
-        for transaction in self.stack.clients.values():
-            if transaction.flow == former and transaction.method != "SUBSCRIBE":
-                transaction.resend(flow)
 
     def clock_of(self, age: float | None) -> float:
         """The wall clock of an instant so many seconds ago, as far as the last input knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING, changed, hops, record_of, rings, with_user
@@ -321,8 +321,8 @@ class Hunting:
         self._pay_ack(leg, now)
         lines = [f"Reason: {reason}"]
         if self._agent_of(leg):
-            lines += [f"Call-Origin: {self.core.node};{self.core.stack.branch()};0", *self.core.reign.site_lines]
-        leg.send("BYE", lines, b"", now)
+            lines += [self._own_key(), *self.core.reign.site_lines]
+        leg.send("BYE", lines, b"", now, reason)
 
     def finish(self, status: int, ended_by: EndedBy, now: float, reason: str = "") -> None:
         """Write the call record, once."""
@@ -344,17 +344,25 @@ class Hunting:
         if b is not None and not b.ended and (b.inviting is not None or b.owes_ack):
             return
         self._turn_off()
+        waiting, self.waiting, self.then = [*(self.waiting or ()), *self.then], None, []
         if a is not None and a.invite is not None and not a.established:
             a.reply(a.invite, 487, now)  # the callee hung up before the caller had heard of its answer
         for leg in (a, b):
             if leg is None:
                 continue
-            if leg.inviting is not None:  # a re-INVITE that nobody may ever answer now
-                leg.inviting.cancelled(now)
+            if (change := leg.inviting) is not None:  # a re-INVITE that nobody may ever answer now
+                if change.patient:
+                    change.abandon()
+                else:
+                    change.cancelled(now)
+            if (change_asked := leg.invite) is not None:  # RFC 3261 section 15.1.2
+                leg.reply(change_asked, 487, now)
             if not leg.ended:
                 leg.end()
         self.core.forget(self)
-        self.request = self.plan = self.waiting = None  # a deadline may hold the call for a while
+        self.request = self.plan = None  # a deadline may hold the call for a while
+        for act in waiting:  # to be answered, now that there is nobody to pass it on to
+            act(now)
 
     # -- small ones -------------------------------------------------------------------------------------------------
 
@@ -366,6 +374,10 @@ class Hunting:
 
     def _update(self, **changes: Any) -> None:
         self.state = changed(self.state, **changes)
+
+    def _own_key(self) -> str:
+        """The origin key of a request that the server makes itself (docs/wire.md)."""
+        return f"Call-Origin: {self.core.node};{self.core.stack.branch()};0"
 
     def _token_lines(self, agent: str) -> tuple[str, ...]:
         if not agent:
@@ -393,5 +405,8 @@ class Hunting:
     def release(self, reason: str, now: float, ended_by: EndedBy = "server", status: int = 200) -> None:
         raise NotImplementedError  # pragma: no cover
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
+    def unacknowledged(self, leg: Leg, now: float) -> float | None:
+        raise NotImplementedError  # pragma: no cover
+
+    def own_lines(self, leg: Leg, method: str, now: float) -> Sequence[str]:
         raise NotImplementedError  # pragma: no cover

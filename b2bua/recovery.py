@@ -17,14 +17,14 @@ from b2bua import leftovers
 from b2bua.attempts import Attempts
 from b2bua.call import Call
 from b2bua.call_state import RINGING, TALKING
+from b2bua.exchanges import Exchanges
 from b2bua.records import Index, Record
 from b2bua.token import CallState, TokenError, call_id_of, read
-from sip.bridge import crossing
 from sip.dialog import dialog_key
 from sip.grammar import quote
-from sip.message import Request, parse
+from sip.message import Request
 from sip.session import Leg
-from sip.transaction import ServerTransaction
+from sip.transaction import ServerTransaction, cancel_of
 
 if TYPE_CHECKING:
     from b2bua.agents import AgentLink
@@ -69,10 +69,7 @@ class Recovery:
         self.hung_up: dict[str, float] = {}
         """By call id, when a device hung up while no server was there: the end that a call record tells."""
         self._last: list[Callable[[float], None]] = []
-        self._changing: dict[str, str] = {}
-        """Of calls that lack a leg: the origin key of the INVITE under way from the side that had an ACK."""
-        self._awaited: dict[str, str] = {}
-        """Of calls that lack a leg: the origin key of the INVITE whose 2xx awaits its ACK."""
+        self.exchanges = Exchanges(core)
 
     @property
     def busy(self) -> bool:
@@ -91,14 +88,16 @@ class Recovery:
         """Another server has the calls."""
         self.generation += 1
         self.index = Index()
+        for waiting in self._requests.values():
+            for transaction, _ in waiting:
+                transaction.abandon()  # else its repeat would be taken for one that is being dealt with
         self._requests.clear()
         self.attempts.forget()
         self._backlog.clear()
         self.alone.clear()
         self._last.clear()
         self.hung_up.clear()
-        self._changing.clear()
-        self._awaited.clear()
+        self.exchanges.forget()
         self._working = False
 
     # -- lists ------------------------------------------------------------------------------------------------------
@@ -206,6 +205,12 @@ class Recovery:
         link.fetch(request.call_id, now)
         return True
 
+    def cancelled(self, invite: ServerTransaction, cancel: Request) -> None:
+        """A re-INVITE that waits for its dialog is to be cancelled where a former server may have sent it."""
+        for waiting in self._requests.values():
+            if any(transaction is invite for transaction, _ in waiting):
+                waiting.append((invite, cancel))
+
     def stray_ack(self, ack: Request, now: float) -> None:
         record = self.index.by_key.get(dialog_key(ack.call_id, ack.to_tag))
         if record is not None and (leg := self._leg_of(record, now)) is not None:
@@ -224,6 +229,8 @@ class Recovery:
         for transaction, request in waiting:
             if leg is None:
                 self.core.stack.reply(transaction, 481, now)
+            elif request.method == "CANCEL":
+                self.core.cancelled(transaction, request, now)
             else:
                 leg.receive(transaction, request, now)
 
@@ -245,6 +252,8 @@ class Recovery:
             stack.receive_message(data, link.flow, now)
             if cancelled and not request.to_tag:
                 self.attempts.cancel(call_id_of(link.name, request.call_id), now)
+            elif cancelled:  # after it is with the other side: a former server may have sent it there
+                stack.receive_message(cancel_of(data), link.flow, now)
 
     # -- restoring --------------------------------------------------------------------------------------------------
 
@@ -313,28 +322,15 @@ class Recovery:
             call.a = leg
         held = record.text("held")
         call.held = "".join(sorted({*call.held, *_side(held, record.from_server)}))
-        if isinstance(record.ack, bytes) and record.ack:
-            call.last_ack = record.ack
-            self._changing[call.id] = record.changing
-        if record.ack == "awaited":
-            self._awaited[call.id] = record.text("ack-origin")
+        self.exchanges.told(call, record)
         self.index.remove(record)
 
     def _joined(self, call: Call, records: list[Record], now: float) -> None:
-        """Both legs are known: pay an ACK that is owed, and let what waited go on."""
+        """Both legs are known."""
         self.alone.discard(call.id)
         waiting, call.waiting = call.waiting or [], None
-        ack, call.last_ack = call.last_ack, b""
-        changing, awaited = self._changing.pop(call.id, ""), self._awaited.pop(call.id, "")
-        if changing and awaited in ("", changing):
-            ack = b""  # it is of an earlier INVITE than the 2xx for which an ACK is awaited
-        for leg in (call.a, call.b):
-            if ack and leg is not None and leg.owes_ack:
-                message = parse(ack)
-                leg.acknowledge([*crossing(message), *self.core.reign.site_lines], message.body, now)
         self._note(call.id, KEPT, "both of its legs were handed over")
-        for act in waiting:
-            act(now)
+        self.exchanges.joined(call, waiting, now)
 
     def state_of(self, records: list[Record]) -> CallState | None:
         """The newest token that is signed by the site."""
@@ -381,7 +377,7 @@ class Recovery:
             return
         for key in [key for key in self._requests if self._agent_of(key) == link.name]:
             for transaction, _ in self._requests.pop(key):
-                self.core.stack.forget(transaction)
+                transaction.abandon()
         for call in list(self.core.calls.values()):
             if link.name in (call.state.caller_agent, call.state.callee_agent):
                 self._release(call, f"{link.name} was silent for {self.core.site.timing.agent_grace:g} s", now)

@@ -177,6 +177,9 @@ class Calls:
         if call is not None:
             self.bye(call, now)
 
+    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+        return ()
+
     # -- what calls do by themselves ---------------------------------------------------------------------------------
 
     def due(self, call: Call, cause: str, now: float) -> None:
@@ -361,14 +364,16 @@ class Calls:
             self.stack.deadlines.set(now + 0.5, call, CHANGE)  # section 14.1: not while another one is under way
             return
         call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
-        call.leg.send("INVITE", (ALLOW, SDP_TYPE), call.sent_sdp, now)
+        call.leg.send("INVITE", (ALLOW, SDP_TYPE), call.sent_sdp, now, held)
 
     def _changed(self, call: Call, transaction: ClientTransaction, response: Response, now: float) -> None:
         """The final answer to a re-INVITE."""
         status = response.status
         if status < 300:
-            if call.wanted is not None and transaction.context != DELAYED:
-                call.held, call.wanted = call.wanted, None
+            if isinstance(transaction.context, bool):
+                call.held = transaction.context
+                if call.wanted is call.held:  # else it is to change again
+                    call.wanted = None
             self._retarget(call.leg)
             self._acknowledge(call, response, transaction.context == DELAYED, now)
             if call.state is TALKING:

@@ -77,8 +77,7 @@ class Arrivals:
         core = self.core
         stack, old, call = core.stack, received.transaction, received.call
         if old.open:
-            old.generation += 1
-            stack.forget(old)
+            old.abandon()
         received.transaction = transaction
         leg = call.server if call is not None and call.ended is None else None
         invite = request.method == "INVITE"

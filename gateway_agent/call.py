@@ -8,6 +8,7 @@ and answered after. The setting up of each direction is in ``incoming`` and ``ou
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ TALKING: Final = "talking"
 ENDING: Final = "ending"
 
 HOLD: Final = "hold_attempt"
+ALONE: Final = "no ACK of a server"
 TICK: Final = "tick"
 
 
@@ -42,6 +44,7 @@ class Call:
         "acked_at",
         "alarm_at",
         "answered_at",
+        "asked_for_offer",
         "awaited",
         "channel",
         "core",
@@ -65,6 +68,7 @@ class Call:
         "session_id",
         "timer",
         "token",
+        "unpaid_at",
     )
 
     direction = "in"
@@ -90,6 +94,10 @@ class Call:
         """When the last ACK went to a server."""
         self.awaited = ""
         """The origin key of the INVITE to which a 2xx was given last, whose ACK is awaited or came."""
+        self.unpaid_at = math.inf
+        """When a 2xx was last given to a server, whose ACK is still to come."""
+        self.asked_for_offer = False
+        """The INVITE of that 2xx had no offer, so that the ACK is to have the answer."""
         self.sent: list[Sent] = []
         self.received: list[Received] = []
         """Requests of servers that are not finally answered."""
@@ -117,7 +125,8 @@ class Call:
     ) -> None:
         """Send a request in the server dialog; without a server it stands in the record until there is one."""
         assert self.server is not None
-        sent = Sent(asked, now, self.core.connected, self.server.dialog.local_cseq + 1)
+        offered = method == "INVITE" and bool(body)
+        sent = Sent(asked, now, self.core.connected, self.server.dialog.local_cseq + 1, offered)
         self.sent.append(sent)
         sent.client = self.server.send(method, lines, body, now, sent, hops)
         if asked is not None:
@@ -143,10 +152,21 @@ class Call:
                 self.received.remove(received)
             if received.method == "INVITE" and status < 300:
                 self.awaited = received.key
+                self._expect_ack(received, now)
         self.server.reply(received.transaction, status, now, reason, answer.lines, body, tag)
+
+    def _expect_ack(self, received: Received, now: float) -> None:
+        """No device is to end the call for want of an ACK because the path is cut (docs/decisions.md)."""
+        request = received.transaction.request
+        self.asked_for_offer = request is None or not request.body
+        self.unpaid_at = now
+        self.core.stack.deadlines.set_about(now + self.core.stack.timers.lifetime / 2, self, ALONE)
 
     def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return self.core.arrivals.recognise(transaction, request, now)
+
+    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+        return ()
 
     def withdraw(self, sent: Sent, now: float) -> None:
         """The device was answered, so the request is not to come about any more."""
@@ -157,10 +177,7 @@ class Call:
             server.cancel(now)
             return
         self._over(sent)
-        self.core.stack.forget(client)
-        client.generation += 1
-        if server is not None and server.inviting is client:
-            server.inviting = None
+        client.abandon()
 
     def _over(self, sent: Sent) -> None:
         if sent in self.sent:
@@ -175,8 +192,8 @@ class Call:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def cancelled(self, cancel: Request, now: float) -> None:
-        """A CANCEL for the first INVITE came; it was answered 200."""
+    def cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """A CANCEL for an INVITE that came on ``leg``; it was answered 200."""
         raise NotImplementedError  # pragma: no cover
 
     def abandon_setup(self, reason: str, now: float) -> None:

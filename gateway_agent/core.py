@@ -28,6 +28,7 @@ from gateway_agent.records import Gone
 from heartbeat.site import Site
 from heartbeat.vote import Kept
 from sip.bridge import ALLOW
+from sip.dialog import dialog_key
 from sip.digest import DigestServer
 from sip.events import Ask
 from sip.message import Message, Request, Response
@@ -189,7 +190,7 @@ class Core:
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
         if isinstance(leg, Leg) and isinstance(leg.owner, Dialogs):
-            leg.owner.cancelled(cancel, now)
+            leg.owner.cancelled(leg, invite, cancel, now)
         else:
             self.stack.reply(invite, 487, now, tag=self.stack.token())
 
@@ -197,7 +198,11 @@ class Core:
         """Of a dialog that is gone."""
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
-        """Of a transaction that is gone."""
+        """Of a transaction that is gone: a 2xx is acknowledged again however late (RFC 3261 section 13.2.2.4)."""
+        if response.cseq_method == "INVITE" and response.status // 100 == 2:
+            leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
+            if isinstance(leg, Leg) and leg.flow == flow and leg.dialog.remote_tag == response.to_tag:
+                leg.acknowledge_again(response.cseq)
 
     # -- calls ----------------------------------------------------------------------------------------------------
 

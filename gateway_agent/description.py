@@ -37,10 +37,12 @@ class Description:
     """What was described to whom, and the relayed media of the call."""
 
     __slots__ = (
+        "_agreed",
         "_asked",
         "_heard_at",
         "_id",
         "_line",
+        "_newest",
         "_pairs",
         "_relay",
         "_watched",
@@ -66,6 +68,10 @@ class Description:
         """The last one from a server."""
         self.from_device = b""
         self.to_device_last = b""
+        self._agreed = (b"", b"")
+        """What the device said last that came about, as it was said and as the servers got it."""
+        self._newest = b""
+        """The last one to a server that came to nothing as far as the device knows."""
 
     def reserve(self) -> str:
         """Take ports for the first media section; why there are none, ``""`` when there are."""
@@ -106,6 +112,35 @@ class Description:
                 logger.debug("passed on unchanged: %s", error)
         self.to_device_last = new
         return body if new is self.received else sdp.replace(body, where, new)
+
+    def agreed(self) -> None:
+        """Offer and answer were exchanged."""
+        self._agreed = (self.from_device, self.sent)
+
+    def refused(self) -> None:
+        """The device was told that its offer came to nothing: all is as before (RFC 3261 section 14.1)."""
+        self._newest = self.sent
+        self.from_device, self.sent = self._agreed
+
+    @property
+    def standing(self) -> bytes:
+        """What the device lives by, as the servers got it; empty when it never said anything."""
+        return self._agreed[1]
+
+    def undoing(self) -> bytes:
+        """The same, as the successor of a description that the other side has taken although it was refused here."""
+        try:
+            self._newest = sdp.continued(self._newest, self.standing)
+        except sdp.SdpError as error:
+            logger.debug("said again unchanged: %s", error)
+            return self.standing
+        return self._newest
+
+    def hear(self, message: Message) -> None:
+        """A description of the far end that is the agent's business alone."""
+        where = sdp.find_sdp(message.get("content-type") or "", message.body) if message.body else None
+        if where is not None:
+            self.received = message.body[where]
 
     def is_unchanged(self, message: Message) -> bool:
         """Whether the device describes exactly what it described last."""

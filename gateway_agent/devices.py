@@ -95,8 +95,7 @@ class Devices:
             self.core.lines[name].flow_lost(flow, now)
         # RFC 3261 section 17.1.4: what waits for an answer on a broken connection has failed
         for transaction in [one for one in stack.clients.values() if one.flow == flow and not one.answered]:
-            transaction.generation += 1
-            stack.forget(transaction)
+            transaction.abandon()
             transaction.user.timed_out(transaction, now)
 
     def flow_to(self, transport: str, address: Address) -> Flow | None:

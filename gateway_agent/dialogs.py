@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway_agent.call import HOLD, TICK, Call
+from gateway_agent.call import ALONE, HOLD, TICK
+from gateway_agent.changes import UNDO, Changes
 from gateway_agent.origin import Received, key_of
 from gateway_agent.under_way import AGENT, DEVICE, SERVER, Own, Sent, for_device, hops_of
 from sip.bridge import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing, passable_tag
 from sip.digest import Refusal
 from sip.message import Request, Response
 from sip.session import Leg
-from sip.transaction import CALLING, TRYING, ClientTransaction, ServerTransaction
+from sip.transaction import ClientTransaction, ServerTransaction
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -28,7 +29,7 @@ APART: Final = 0.01
 _KNOWN: Final = frozenset("PRACK UPDATE REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())
 
 
-class Dialogs(Call):
+class Dialogs(Changes):
     """A call once its legs are there."""
 
     __slots__ = ("late", "told_ack_at")
@@ -73,9 +74,10 @@ class Dialogs(Call):
                 self.told_ack_at = now
         elif self.server is not None and self.server.owes_ack:
             self.acked_at = now
-            self.server.acknowledge(
-                crossing(ack, DEVICE_HOP), self.description.to_server(ack, leg.flow.remote[0]), now
-            )
+            body = self.description.to_server(ack, leg.flow.remote[0])
+            if body:
+                self.agreed()
+            self.server.acknowledge(crossing(ack, DEVICE_HOP), body, now)
 
     def unacknowledged(self, leg: Leg, now: float) -> None:
         """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4)."""
@@ -99,9 +101,10 @@ class Dialogs(Call):
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
         """Only devices let a request time out: to be taken as 408 (RFC 3261 section 8.1.3.1)."""
         own = transaction.context
+        cancelled = isinstance(own, Own) and own.received is not None and own.received.cancelled
         if isinstance(own, Own) and own.received is not None:
-            self.respond(own.received, 408, now)
-        if transaction.method == "INVITE" and leg is self.device and self.ended is None:
+            self.respond(own.received, 487 if cancelled else 408, now)
+        if transaction.method == "INVITE" and leg is self.device and self.ended is None and not cancelled:
             self.hang_up(AGENT, 'SIP;cause=408;text="The device is gone"', 408, now)
         if self.ended is not None:
             self.settle(now)
@@ -122,9 +125,13 @@ class Dialogs(Call):
             self.respond(received, 481, now)
         elif request.method == "INVITE" and (device.inviting is not None or device.invite is not None):
             self.respond(received, 491, now)
-        elif request.method == "INVITE" and now < self.told_ack_at + APART and device.flow.transport == "udp":
-            self.late = received
-            self.core.stack.deadlines.set(self.told_ack_at + APART, self, LATE)
+        elif request.method == "INVITE":
+            self.core.stack.reply(transaction, 100, now)  # a CANCEL must not have to wait for the device
+            if now < self.told_ack_at + APART and device.flow.transport == "udp":
+                self.late = received
+                self.core.stack.deadlines.set(self.told_ack_at + APART, self, LATE)
+            else:
+                self._pass_on(received, request, now)
         else:
             self._pass_on(received, request, now)
 
@@ -178,6 +185,8 @@ class Dialogs(Call):
     def _server_bye(self, received: Received, request: Request, now: float) -> None:
         """The far end hung up: the device is told, and what it says is the answer."""
         self.finish(SERVER, request.get("reason") or "", 200, now)
+        for other in [one for one in self.received if one.method == "INVITE"]:
+            self.respond(other, 487, now)  # RFC 3261 section 15.1.2, whatever the device still says to it
         device = self.device
         if device is not None and device.established and not device.ended:
             if device.owes_ack:  # its ACK was lost on the way here (RFC 3261 section 13.2.2.4: each 2xx gets one)
@@ -211,14 +220,22 @@ class Dialogs(Call):
         """An answer to a request in the server dialog goes to the device, whose request it is."""
         status, asked, device = response.status, sent.asked, self.device
         invite = transaction.method == "INVITE"
+        if asked is None and invite:
+            if status >= 200:
+                self.undone(leg, response, now)
+            return
         if asked is None or not asked.open or device is None:
-            if invite and status // 100 == 2:  # the device was told 500 already, or is gone
-                leg.acknowledge((), b"", now)
+            if invite and status // 100 == 2:
+                self.accepted_too_late(leg, response, sent.offered, now)
             return
         if status == 100:
             return
         lines = crossing(response, DEVICE_HOP)
         body = self.description.to_device(response) if response.body else b""
+        if invite and status // 100 == 2 and sent.offered:
+            self.agreed()
+        elif invite and status >= 300:
+            self.description.refused()
         if invite and status // 100 == 2 and self.timer is not None and asked.request is not None:
             lines += self.timer.agree(asked.request, now)
             self.arm(now)
@@ -240,19 +257,22 @@ class Dialogs(Call):
             if invite:
                 self._refreshed(leg, response, now)
             return
-        lines = crossing(response, DEVICE_HOP)
-        body = self.description.to_server(response, leg.flow.remote[0]) if response.body else b""
         status = 403 if status in (401, 407) else status
         if received.final is not None:
             if invite and status // 100 == 2:
                 leg.acknowledge((), b"", now)
             return
+        lines = crossing(response, DEVICE_HOP)
+        body = self.description.to_server(response, leg.flow.remote[0]) if response.body else b""
+        if invite and status // 100 == 2 and body:
+            self.agreed()
         self.respond(received, status, now, response.reason, lines, body, passable_tag(response.to_tag))
 
     def _prove(self, own: Own, leg: Leg, response: Response, now: float) -> bool:
         """Answer the challenge of a trunk; False when it cannot be."""
         digest = self.line.digest
-        if digest is None or (own.received is not None and own.received.final is not None):
+        received = own.received
+        if digest is None or (received is not None and (received.final is not None or received.cancelled)):
             return False
         answer = digest.answer(response, own.method, leg.dialog.target, own.credentials)
         if isinstance(answer, Refusal) or len(own.credentials) > 3:
@@ -307,10 +327,30 @@ class Dialogs(Call):
             return
         if cause is HOLD:
             self._hold_over(now)
+        elif cause is UNDO:
+            self._undo(now)
+        elif cause is ALONE:
+            self._acknowledge_alone(now)
         elif cause is LATE:
             self._pass_on_late(now)
         elif cause is TICK and now >= self.alarm_at:
             self._tick(now)
+
+    def _acknowledge_alone(self, now: float) -> None:
+        """No ACK came from the servers for half of the time for which a device repeats its 2xx.
+
+        An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
+        """
+        device = self.device
+        waited = now - self.unpaid_at >= self.core.stack.timers.lifetime / 2 - 0.001
+        body = self.description.again() if self.asked_for_offer else b""
+        if not waited or device is None or not device.owes_ack or device.ended:
+            return
+        if body or not self.asked_for_offer:
+            self.core.counters["acknowledged alone"] += 1
+            self.core.devices.reach(device)
+            device.acknowledge(("Content-Type: application/sdp",) if body else (), body, now)
+            self.told_ack_at = now
 
     def _tick(self, now: float) -> None:
         timer = self.timer
@@ -330,17 +370,6 @@ class Dialogs(Call):
                     lines = ["Content-Type: application/sdp", ALLOW] if body else [ALLOW]
                     self._carry_out(Own("INVITE", lines), body, now)
             self.arm(now)
-
-    def _hold_over(self, now: float) -> None:
-        """No server said anything in time: the device is told so (RFC 4320: in time, not late)."""
-        until = now - self.core.hold_attempt + 0.001
-        for sent in list(self.sent):
-            asked, client = sent.asked, sent.client
-            if asked is None or client is None or sent.at > until or client.state not in (CALLING, TRYING):
-                continue
-            if asked.open and self.device is not None:
-                self.device.reply(asked, 500, now, lines=("Retry-After: 5",))
-            self.withdraw(sent, now)
 
     # -- the end ----------------------------------------------------------------------
 
@@ -374,6 +403,5 @@ class Dialogs(Call):
         for sent in list(self.sent):
             self._over(sent)
             if sent.client is not None:
-                sent.client.generation += 1
-                self.core.stack.forget(sent.client)
+                sent.client.abandon()
         self.settle(now)

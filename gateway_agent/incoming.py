@@ -55,7 +55,7 @@ class Incoming(Dialogs):
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
         server = self.server = Leg(stack, self, core.upstream, state)
         server.patient = True
-        sent = Sent(transaction, now, core.connected, 1)
+        sent = Sent(transaction, now, core.connected, 1, bool(request.body))
         self.sent.append(sent)
         lines = crossing(request, self._kept_back())
         lines.append(f"Line: {self.label}")
@@ -122,6 +122,7 @@ class Incoming(Dialogs):
         self.answered_at = now
         self.phase = TALKING
         self.early = None
+        self.agreed()
         lines = crossing(response, DEVICE_HOP)
         if self.timer is not None and invite.request is not None:
             lines += self.timer.agree(invite.request, now)
@@ -136,17 +137,13 @@ class Incoming(Dialogs):
 
     # -- the end before the answer --------------------------------------------------------------------------------
 
-    def cancelled(self, cancel: Request, now: float) -> None:
+    def cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """200 was said; 487 now, and the agent owns what is left to do (docs/wire.md)."""
         device = self.device
-        if device is None or device.invite is None:
+        if leg is not device or device.established:
+            super().cancelled(leg, invite, cancel, now)
             return
-        if self.answered_at is not None:  # of a re-INVITE
-            for sent in self.sent:
-                if sent.asked is device.invite and sent.client is not None:
-                    device.reply(device.invite, 487, now)
-                    self.withdraw(sent, now)
-                    return
+        if device.invite is None:
             return
         self.finish(DEVICE, cancel.get("reason") or "", 487, now)
         device.reply(device.invite, 487, now)

@@ -178,6 +178,7 @@ class Outgoing(Dialogs):
         self.arm(now)
         tag = passable_tag(response.to_tag)
         body = self.description.to_server(response, branch.leg.flow.remote[0]) if response.body else b""
+        self.agreed()
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)
         self.branches = []
@@ -243,10 +244,11 @@ class Outgoing(Dialogs):
 
     # -- the end before the answer --------------------------------------------------------------------------------
 
-    def cancelled(self, cancel: Request, now: float) -> None:
+    def cancelled(self, leg: Leg, transaction: ServerTransaction, cancel: Request, now: float) -> None:
         """A server gave up: the answer to its INVITE is what the device says to the CANCEL."""
         invite = self.invite
-        if invite is None:
+        if invite is None or leg is not self.server:
+            super().cancelled(leg, transaction, cancel, now)
             return
         invite.cancelled = True
         self.spare = []

@@ -31,13 +31,18 @@ class Ended(NamedTuple):
 class Sent:
     """A request to the servers without a final answer."""
 
-    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "reached")
+    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "offered", "reached")
 
-    def __init__(self, asked: ServerTransaction | None, at: float, reached: bool, cseq: int) -> None:
+    def __init__(
+        self, asked: ServerTransaction | None, at: float, reached: bool, cseq: int, offered: bool = False
+    ) -> None:
         self.cseq = cseq
+        self.offered = offered
+        """For an INVITE: the offer is in it."""
         self.asked = asked
         """The device's transaction that waits for the answer; ``None`` for a request that is ours, as a BYE is."""
         self.at = at
+        """When it was sent, or its device gave it up."""
         self.reached = reached
         """Whether it was written to a connection; otherwise no server knows it yet."""
         self.cancelled = False

@@ -44,8 +44,14 @@ class Owner(Protocol):
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
         """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
-        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call)."""
+    def unacknowledged(self, leg: Leg, now: float) -> float | None:
+        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call).
+
+        An instant is when to ask again: the other side cannot be reached, so that its silence says nothing.
+        """
+
+    def own_lines(self, leg: Leg, method: str, now: float) -> Iterable[str]:
+        """The header lines that this hop wants on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
 
 
 class Leg:
@@ -57,6 +63,8 @@ class Leg:
         "_cancelling",
         "_declined",
         "_interval",
+        "_invite",
+        "_inviting",
         "_success",
         "_success_cseq",
         "_tags",
@@ -66,8 +74,6 @@ class Leg:
         "established",
         "flow",
         "generation",
-        "invite",
-        "inviting",
         "owner",
         "patient",
         "stack",
@@ -82,10 +88,8 @@ class Leg:
         """A 2xx to the first INVITE was sent or received."""
         self.ended = False
         """A BYE went or came, or the first INVITE failed."""
-        self.invite: ServerTransaction | None = None
-        """The INVITE from there that we have not finally answered."""
-        self.inviting: ClientTransaction | None = None
-        """Our INVITE that was not finally answered there."""
+        self._invite: ServerTransaction | None = None
+        self._inviting: ClientTransaction | None = None
         self.early: dict[str, str] | None = None
         """Our INVITE's early dialogs: the remote target by the remote tag (section 12.1.2)."""
         self.patient = False
@@ -101,6 +105,24 @@ class Leg:
         self._tags: tuple[str, ...] = ()
         self._register(self.dialog.local_tag)
 
+    # -- what is under way: the transactions themselves say so, hence nothing can be left of one that is over ----
+
+    @property
+    def invite(self) -> ServerTransaction | None:
+        """The INVITE from there that we have not finally answered."""
+        invite = self._invite
+        return invite if invite is not None and invite.open else None
+
+    @invite.setter
+    def invite(self, transaction: ServerTransaction) -> None:
+        self._invite = transaction
+
+    @property
+    def inviting(self) -> ClientTransaction | None:
+        """Our INVITE that was not finally answered there."""
+        inviting = self._inviting
+        return None if inviting is None or inviting.answered else inviting
+
     # -- towards the network ------------------------------------------------------------------------------------
 
     def call(
@@ -108,24 +130,31 @@ class Leg:
     ) -> None:
         """Send the first INVITE (section 13.2.1) to ``uri``."""
         self.dialog.target = uri
-        self.inviting = self._send("INVITE", lines, body, now, context, hops)
+        self._inviting = self._send("INVITE", lines, body, now, context, hops, self.patient)
 
     def send(
-        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
+        self,
+        method: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any = None,
+        hops: int = 70,
+        patient: bool = False,
     ) -> ClientTransaction:
-        """Send a request in the dialog; not ACK or CANCEL."""
+        """Send a request in the dialog; not ACK or CANCEL. A ``patient`` one never times out."""
         if method == "INVITE":
             self._cancelling = None
             self._cancel_sent = False
-        transaction = self._send(method, lines, body, now, context, hops)
+        transaction = self._send(method, lines, body, now, context, hops, patient or self.patient)
         if method == "INVITE":
-            self.inviting = transaction
+            self._inviting = transaction
         elif method == "BYE":
             self._close()  # findable until it is answered: a BYE from there may cross ours
         return transaction
 
     def _send(
-        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any, hops: int
+        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any, hops: int, patient: bool
     ) -> ClientTransaction:
         stack, flow, dialog = self.stack, self.flow, self.dialog
         branch = stack.branch()
@@ -135,7 +164,7 @@ class Leg:
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
         data = f"{text}\r\n\r\n".encode("latin-1") + body
-        return stack.request(method, data, branch, flow, self, now, context, self.patient)
+        return stack.request(method, data, branch, flow, self, now, context, patient)
 
     def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
         """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
@@ -178,7 +207,7 @@ class Leg:
         return text.encode("latin-1") + body
 
     def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
-        """Cancel our first INVITE (section 9.1), at once or as soon as a provisional response allows it."""
+        """Cancel our INVITE (section 9.1), at once or as soon as a provisional response allows it."""
         transaction = self.inviting
         if transaction is None or self._cancelling is not None:
             return
@@ -192,8 +221,9 @@ class Leg:
 
     def _send_cancel(self, invite: ClientTransaction, now: float) -> None:
         self._cancel_sent = True
-        data = cancel_of(invite.request, self._cancelling or ())
-        self.stack.request("CANCEL", data, invite.branch, invite.flow, self, now, None, self.patient)
+        lines = (*self.owner.own_lines(self, "CANCEL", now), *(self._cancelling or ()))
+        data = cancel_of(invite.request, lines)
+        self.stack.request("CANCEL", data, invite.branch, invite.flow, self, now, None, invite.patient)
         invite.cancelled(now)
 
     def reply(
@@ -207,7 +237,7 @@ class Leg:
         tag: str = "",
     ) -> None:
         """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
-        if not transaction.open and not (transaction is self.invite and status < 300):
+        if not transaction.open:
             return
         method, cseq = "", 0
         if transaction.request is not None:
@@ -222,7 +252,6 @@ class Leg:
             lines = (self.stack.contact(self.flow), *lines)
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if method == "INVITE" and status >= 200:
-            self.invite = None
             if status < 300:
                 self._succeed(tag, data, cseq, now)
             elif not self.established:
@@ -271,10 +300,11 @@ class Leg:
             self._success = b""
 
     def moved(self, flow: Flow) -> None:
-        """The connection was made anew, or leads to another server: what has no answer yet is sent again."""
+        """The connection was made anew: a 2xx that was not acknowledged is given again.
+
+        What was asked on the old one is the business of its transactions, of all legs in the order of asking.
+        """
         self.flow = flow
-        if self.inviting is not None:
-            self.inviting.resend(flow)
         if len(self._success) > 1:
             self.stack.send(flow, self._success)
 
@@ -311,7 +341,6 @@ class Leg:
             invite = self.invite
             self.end()
             if invite is not None:  # section 15.1.2
-                self.invite = None
                 self.stack.reply(invite, 487, now, tag=dialog.local_tag)
         self.owner.requested(self, transaction, request, now)
 
@@ -335,8 +364,7 @@ class Leg:
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.method == "CANCEL":
             return
-        if transaction is self.inviting:
-            self.inviting = None
+        if transaction is self._inviting:
             if not self.established:
                 self.end()
         elif transaction.method == "BYE":
@@ -347,19 +375,17 @@ class Leg:
         """Keep the dialog; whether the owner is to hear of this response."""
         status = response.status
         if status < 200:
-            if self._cancelling is not None and not self._cancel_sent and self.inviting is transaction:
+            if self._cancelling is not None and not self._cancel_sent and self._inviting is transaction:
                 self._send_cancel(transaction, now)
             if status > 100 and not self.established and response.to_tag:
                 self._meet_early(response)
             return True
         if status >= 300:
-            if transaction is self.inviting:
-                self.inviting = None
-                if not self.established:
-                    self.end()
+            if transaction is self._inviting and not self.established:
+                self.end()
             return True
-        if transaction is self.inviting:
-            self.inviting = None
+        if transaction is self._inviting:
+            self._inviting = None  # another 2xx is a repetition, or of a fork
             if not self.established:
                 self.dialog.establish(response)
                 self.established = True
@@ -389,17 +415,19 @@ class Leg:
         other = Dialog(self.dialog.export())
         other.establish(response)
         stack, flow = self.stack, self.flow
-        uri, head = other.lines("ACK", response.cseq, stack.via(flow, stack.branch()))
-        stack.send(
-            flow, f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
-        )
+        stack.send(flow, self._own(other, "ACK", response.cseq, stack.branch(), now))
         if response.to_tag in self._declined or len(self._declined) >= MAX_EARLY:
             return
         self._declined = (*self._declined, response.to_tag)
         branch = stack.branch()
-        uri, head = other.lines("BYE", response.cseq + 1, stack.via(flow, branch))
-        bye = f"BYE {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+        bye = self._own(other, "BYE", response.cseq + 1, branch, now)
         stack.request("BYE", bye, branch, flow, Unheard(), now)
+
+    def _own(self, dialog: Dialog, method: str, cseq: int, branch: str, now: float) -> bytes:
+        """A request without a body in another dialog than the leg's."""
+        uri, head = dialog.lines(method, cseq, self.stack.via(self.flow, branch))
+        more = "".join(f"{line}\r\n" for line in ("Max-Forwards: 70", *self.owner.own_lines(self, method, now)))
+        return f"{method} {uri} SIP/2.0\r\n{head}{more}Content-Length: 0\r\n\r\n".encode("latin-1")
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -409,9 +437,12 @@ class Leg:
             self.stack.deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
             self.stack.send(self.flow, self._success)
         elif cause is SUCCESS_LOST:
-            self._success = b""
-            self.generation += 1
-            self.owner.unacknowledged(self, now)
+            later = self.owner.unacknowledged(self, now)
+            if later is None:
+                self._success = b""
+                self.generation += 1
+            else:
+                self.stack.deadlines.set(later, self, SUCCESS_LOST)
 
     def repeated(self, invite: Request, transaction: ServerTransaction) -> None:
         """Another server sent the INVITE that opened this leg once more: go on in the dialog of the repeat."""

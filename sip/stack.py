@@ -163,8 +163,7 @@ class Stack:
         """Forget every transaction on a flow, without a word to anybody."""
         for table in (self.servers, self.clients):
             for transaction in [each for each in table.values() if each.flow == flow]:
-                transaction.generation += 1
-                del table[transaction.key]
+                transaction.abandon()
 
     # -- what transactions call -------------------------------------------------------------------------------
 
@@ -320,8 +319,7 @@ class Stack:
 
     def turn_away(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
         """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
-        transaction.generation += 1
-        self.forget(transaction)
+        transaction.abandon()
         if transaction.request is not None:
             self.refuse(transaction.request, transaction.flow, status, lines=lines)
 

@@ -87,7 +87,7 @@ class Transaction:
         return self.flow.transport == "udp"
 
     def step(self, cause: str, subject: Any, now: float) -> None:
-        """The only place where the state changes."""
+        """The only place where the state changes, as long as the transaction is not abandoned."""
         entry = self.TABLE.get((self.state, cause))
         if entry is None:
             return
@@ -99,6 +99,12 @@ class Transaction:
 
     def due(self, cause: str, now: float) -> None:
         self.step(cause, None, now)
+
+    def abandon(self) -> None:
+        """Give it up without a word to anybody: nothing of it is awaited or owed any more."""
+        self.state = TERMINATED
+        self.generation += 1
+        self.layer.forget(self)
 
     def _wake(self, after: float, cause: str, now: float) -> None:
         self.layer.deadlines.set(now + after, self, cause)

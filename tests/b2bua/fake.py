@@ -57,7 +57,8 @@ class Bench:
         self.names: dict[str, list[Target]] = {}
         self.disk_fault: str | None = None
         kept = kept or fresh(site)
-        self.core = Core(site, node, kept, b"s" * 32, random.Random(1), now, WALL)
+        secret = f"{node} {kept.boot} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start
+        self.core = Core(site, node, kept, secret, random.Random(1), now, WALL)
         self._waiting: list[tuple[Peer, bytes]] = []
         self.pump()
 

@@ -29,6 +29,8 @@ class End:
         """The last request that came."""
         self.last: Message | None = None
         """The last message told of."""
+        self.patience: float | None = None
+        """Seconds after which to ask again for an ACK that did not come."""
 
     def flow_to(self, other: End) -> Flow:
         return Flow(self.transport, self.local, ("127.0.0.1", other.port))
@@ -93,8 +95,12 @@ class End:
     def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
         self.note(f"{transaction.method} timed out")
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
+    def unacknowledged(self, leg: Leg, now: float) -> float | None:
         self.note("unacknowledged")
+        return None if self.patience is None else now + self.patience
+
+    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+        return (f"X-Hop: {method}",)
 
 
 class Pair:

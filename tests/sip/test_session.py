@@ -348,6 +348,7 @@ def test_a_patient_leg_waits_for_ever() -> None:
     pair.turn(1000.0)
     assert pair.a.heard == [] and pair.sent("a", "INVITE") == [0.0]
     pair.cut = False
-    leg.moved(Flow("tcp", "again", ("127.0.0.1", 5002)))
+    assert leg.inviting is not None
+    leg.inviting.resend(Flow("tcp", "again", ("127.0.0.1", 5002)))
     pair.settle()
     assert pair.b.take() == ["INVITE"]

@@ -1,0 +1,65 @@
+"""Requests that an agent refused by its fence although this server rules: they go again when it has adopted us.
+
+The agent still obeyed an epoch before ours, or the request was written under an epoch before the present one
+(docs/wire.md). Such a refusal says nothing about the call, so it is no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from b2bua.agents import AgentLink
+
+LOOK: Final = "look after what was refused"
+LONGEST: Final = 1.0
+"""Seconds for which a new call waits for an agent to adopt us before it is hunted on."""
+
+
+class Waiting(NamedTuple):
+    """One request."""
+
+    again: Callable[[float], None]
+    in_vain: Callable[[float], None] | None
+    """What to do when the agent does not adopt us in time; ``None``: wait on, nothing else is to be done."""
+
+
+class Refused:
+    """What one agent refused."""
+
+    __slots__ = ("_link", "_waiting", "generation")
+
+    def __init__(self, link: AgentLink) -> None:
+        self._link = link
+        self.generation = 0
+        self._waiting: list[Waiting] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None) -> None:
+        """Keep a request; one refused for its old epoch goes again a little later, the agent being ours already."""
+        self._waiting.append(Waiting(again, in_vain))
+        self._link.agents.core.stack.deadlines.set(now + LONGEST, self, LOOK)
+
+    def adopted(self, now: float) -> None:
+        """The agent obeys us: all that it refused goes again, in the order in which it was refused."""
+        waiting, self._waiting = self._waiting, []
+        self.generation += 1
+        for each in waiting:
+            each.again(now)
+
+    def due(self, cause: str, now: float) -> None:
+        if self._link.obeys:
+            self.adopted(now)
+            return
+        hurried = [each.in_vain for each in self._waiting if each.in_vain is not None]
+        self._waiting = [each for each in self._waiting if each.in_vain is None]
+        for give_up in hurried:
+            give_up(now)
+
+    def forget(self) -> None:
+        """Another server rules: it has all of this from the agents."""
+        self.generation += 1
+        self._waiting = []
