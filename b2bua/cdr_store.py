@@ -166,6 +166,18 @@ def _row(entry: Entry) -> tuple[object, ...]:
     return r.id, r.started, r.ended, r.caller, r.callee, r.result, r.duration, text
 
 
+def _entry(record: Cdr) -> Entry | None:
+    """``None`` for a record that cannot be written, and would stand in the way of all others for ever."""
+    text = encode(record)
+    try:
+        text.encode()
+        datetime.fromtimestamp(record.ended or 0.0, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        logger.error("A call record is left out, for it cannot be written: %s.", error)
+        return None
+    return Entry(record, text)
+
+
 def _merge_texts(old: str, new: str) -> str:
     return encode(merge(Cdr.from_json(json.loads(text)) for text in (old, new)))
 
@@ -287,7 +299,8 @@ class CdrStore:
     def _drain(self, last: bool = False) -> None:
         while self._inbox:
             batch = [self._inbox.popleft() for _ in range(min(_SLICE, len(self._inbox)))]
-            entries = [Entry(record, encode(record)) for record in batch]
+            entries = [entry for record in batch if (entry := _entry(record)) is not None]
+            self._dropped += len(batch) - len(entries)
             for queue in self._queues:
                 queue.put(entries)
             time.sleep(0)

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from heartbeat.console_client import Client, ConsoleError, Unreachable
 from heartbeat.console_render import clock, page, paper
+from heartbeat.harmless import IN_JSON
 from heartbeat.site import Site, SiteError, load
 
 HEALTHY: Final = 0
@@ -231,7 +232,8 @@ def show(make: Callable[[], Screen], shape: str, watch: float | None = None) -> 
 
 def _once(screen: Screen, shape: str, *, compact: bool = False) -> int:
     if shape == "json":
-        click.echo(json.dumps(screen.value, ensure_ascii=False, indent=None if compact else 2))
+        text = json.dumps(screen.value, ensure_ascii=False, indent=None if compact else 2)
+        click.echo(text.translate(IN_JSON))
     else:
         paper().put(screen.shown)
     return screen.code

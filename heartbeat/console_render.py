@@ -19,6 +19,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from heartbeat.harmless import HARMLESS
+
 _STATES: Final = {
     "active": "bold green",
     "serving": "green",
@@ -49,8 +51,6 @@ _STATES: Final = {
     "out of service": "red",
 }
 NOTHING: Final = "-"
-_HARMLESS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code != 10}
-"""Numbers, names and reasons come from devices: what would steer a terminal is shown as what it is."""
 
 
 class Paper(Console):
@@ -67,7 +67,7 @@ class Paper(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             if segment.control is None and not segment.text.isprintable():
-                segment = Segment(segment.text.translate(_HARMLESS), segment.style)
+                segment = Segment(segment.text.translate(HARMLESS), segment.style)
             yield segment
 
     def put(self, shown: RenderableType) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from heartbeat import site as sites
 from heartbeat.console_server import ApiError, Served
 from heartbeat.console_view import Process as Viewed
+from heartbeat.harmless import Lines
 from heartbeat.site_reload import reload_complaints
 from heartbeat.site_words import Api
 from heartbeat.store import Claim, StoreError, VoteStore
@@ -174,9 +175,9 @@ def start(
 ) -> int:
     """Run a node of a site until it is told to stop; the exit code. What keeps it from starting is one sentence each
     on standard error."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
-    )
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(Lines("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     async def work() -> None:

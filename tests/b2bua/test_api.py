@@ -262,3 +262,18 @@ def test_tcp_wants_a_token():
         await served.close()
 
     asyncio.run(run())
+
+
+def test_the_api_takes_no_body_that_is_no_text(tmp_path):
+    bodies = ['{"to": "\xff\xfe"}', "\x00", '{"to": "\\ud800"}', '{"to": "m2", "to": "\x00"}', '{"\xe9": "x"}']
+
+    async def talk(path, process):
+        statuses = [(await http(path, post("/v1/switchover", body)))[0] for body in bodies]
+        assert statuses == [400, 400, 200, 400, 400]
+        for query in ("number=%00%1b", "number=%ff%fe", "state=" + "x" * 4000, "limit=%00", "limit=%D9%A1"):
+            status, text = await http(path, get(f"/v1/calls?{query}"))
+            assert status in (200, 400) and not set(text) & {"\x1b", "\x00"}
+        assert (await http(path, get("/v1/%0a%1b[2J")))[0] == 404
+        assert (await http(path, get("/v1/../../etc/passwd")))[0] == 404
+
+    over_unix(tmp_path, talk)

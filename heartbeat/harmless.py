@@ -1,0 +1,21 @@
+"""What devices and strangers wrote, fit for a terminal and for a line of a log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+_CONTROLS: Final = (*range(32), *range(127, 160))
+HARMLESS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if code != 10}
+"""For ``str.translate``: what would steer a terminal is shown as what it is; line ends stay."""
+IN_JSON: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
+"""For JSON written without escapes, in which the controls below 32 are escaped already."""
+_ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
+
+
+class Lines(logging.Formatter):
+    """A log in which each record is one line, whatever stands in it; a traceback may follow."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = super().formatMessage(record)
+        return text if text.isprintable() else text.translate(_ONE_LINE)
