@@ -6,13 +6,16 @@ from dataclasses import replace
 
 from gateway_agent.line import REFUSALS
 from sip.crowd import CENSUS
-from sip.message import Response
+from sip.message import Request, Response
 from sip.rim import Flow, Send
+from sip.transaction import NonInviteServer
 from tests.b2bua.fake import Bench, Peer, site_of
 from tests.gateway_agent.bed import CARRIER, Bed
 from tests.security.test_impostors import SITE, invite
 from tests.security.test_strangers import asked
 from tests.sip.pair import End, Pair
+
+TOLD = Request("MESSAGE", "sip:x", [], [])
 
 
 def come(end: End, host: str, count: int, now: float = 0.0, first: int = 0) -> int:
@@ -40,6 +43,18 @@ def test_one_sender_gets_most_and_the_others_find_room() -> None:
     assert end.stack.counters["overload"] == 420 == refusals(end)
     assert come(end, "127.0.0.21", 500) == 16
     assert come(end, "127.0.0.22", 1) == 1
+
+
+def test_of_many_a_sample_is_counted() -> None:
+    end = crowded(50_000)
+    made = {
+        f"{n}": NonInviteServer(end.stack, "", Flow("udp", "", (f"10.0.0.{n % 4}", 5060)), TOLD)
+        for n in range(40_000)
+    }
+    end.stack.servers.update(made)
+    assert come(end, "10.0.0.1", 1) == 1
+    assert 9_000 < end.stack.crowd._counts["10.0.0.1"] < 11_000
+    assert end.stack.crowd._counts.total() < 41_000
 
 
 def test_who_can_forge_the_addresses_of_a_network_is_one_sender() -> None:
