@@ -7,7 +7,6 @@ still to come are waited for, ``replay_wait`` at the most (docs/wire.md).
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from b2bua.call import Call
@@ -74,7 +73,7 @@ class Attempts:
         for each in recovery.index.of_call(call.id):
             recovery.index.remove(each)
         call.plan = plan
-        call.dial(now, replace(answered.dialog.export(), remote_tag="", route_set=()))
+        call.dial(now, answered.dialog.export()._replace(remote_tag="", route_set=()))
         return True
 
     def cancel(self, call_id: str, now: float) -> None:
@@ -116,7 +115,7 @@ class Attempts:
         if former is not None:
             epoch = recovery.core.epoch
             epochs = former.epochs if epoch in former.epochs else (*former.epochs, epoch)
-            call.state = replace(former, origin=call.state.origin, epochs=epochs)
+            call.state = former._replace(origin=call.state.origin, epochs=epochs)
         known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
         return former, known[-1] if known else None
 
@@ -132,7 +131,7 @@ class Attempts:
             return
         call.plan = plan
         # a first INVITE has no To-tag; the number goes on where the agent saw it last
-        dialog = replace(record.dialog(), remote_tag="", route_set=())
+        dialog = record.dialog()._replace(remote_tag="", route_set=())
         call.dial(now, dialog)
         if call.cancelled:
             call.cancel(now)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.cdr import Cdr, EndedBy, Result
@@ -21,15 +19,10 @@ RINGING: Final = "ringing"
 TALKING: Final = "talking"
 ENDING: Final = "ending"
 
-_FIELDS: Final = tuple(field.name for field in fields(CallState))
-_values: Final = attrgetter(*_FIELDS)
-
 
 def changed(state: CallState, **changes: Any) -> CallState:
     """A new state; its token, the next one sent, counts one higher."""
-    values = dict(zip(_FIELDS, _values(state), strict=True))  # a quarter of the time of dataclasses.replace
-    values.update(changes, counter=state.counter + 1)
-    return CallState(**values)
+    return state._replace(counter=state.counter + 1, **changes)
 
 
 def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:

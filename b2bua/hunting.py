@@ -155,7 +155,8 @@ class Hunting:
             callee_line=target.line,
             callee_agent=place.agent,
             callee_dialog=state.call_id,
-            plan=plan.to_token(),
+            # only agents are given it to keep
+            plan=plan.to_token() if place.agent or self.state.caller_agent else "",
             attempt=attempt or self.state.attempt,
         )
         lines = crossing(request)

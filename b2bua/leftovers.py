@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from b2bua.call import Call
 from b2bua.cdr import EndedBy
 from b2bua.records import Record
@@ -35,7 +33,7 @@ def cancel(call: Call, record: Record, now: float) -> None:
         link = core.agents.links.get(record.agent)
         if request.method != "INVITE" or link is None or link.flow is None:
             continue
-        call.b = Leg(core.stack, call, link.flow, replace(record.dialog(), remote_tag="", route_set=()))
+        call.b = Leg(core.stack, call, link.flow, record.dialog()._replace(remote_tag="", route_set=()))
         call.finish(487, "caller", now, "the caller is gone")
         core.calls[call.id] = call
         lines = [*crossing(request), f"Call-Origin: {origin}", *core.reign.site_lines]

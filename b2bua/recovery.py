@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from b2bua import leftovers
@@ -276,7 +275,7 @@ class Recovery:
                     return None
                 talking = [record]
             call = Call(core, self._stray(talking[0]) if state is None else state)
-            call.state = replace(call.state, epochs=(*call.state.epochs, core.epoch))
+            call.state = call.state._replace(epochs=(*call.state.epochs, core.epoch))
             call.phase = TALKING if call.state.answered else RINGING
             call.waiting = None if state is None else []
             core.calls[call.id] = call
@@ -296,7 +295,7 @@ class Recovery:
         """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
         state = self.state_of(records)
         if state is not None and state.counter > call.state.counter:
-            call.state = replace(state, epochs=call.state.epochs)
+            call.state = state._replace(epochs=call.state.epochs)
             call.phase = TALKING if state.answered else RINGING
 
     def _attach(self, call: Call, record: Record, now: float) -> None:

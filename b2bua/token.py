@@ -11,9 +11,8 @@ import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 VERSION: Final = "1"
 LONGEST: Final = 1024
@@ -29,8 +28,7 @@ MOST_EPOCHS: Final = 8
 _MAC_BYTES: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class CallState:
+class CallState(NamedTuple):
     """What survives of a call at a server. Instants are wall-clock epoch seconds; 0 means not yet."""
 
     call_id: str
@@ -86,7 +84,7 @@ def sign(state: CallState, key: bytes) -> str:
         plan = plan.rpartition(";")[0]
         token = _signed(state, plan, key)
     if len(token) > LONGEST:
-        cut = replace(state, caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="")
+        cut = state._replace(caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="")
         token = _signed(cut, "", key)
     return token
 
@@ -143,7 +141,7 @@ def peek(token: str) -> tuple[str, int]:
 
 def newest(states: Sequence[CallState]) -> CallState:
     """Of several tokens of a call, the one that is true."""
-    return max(states, key=lambda state: (state.counter, astuple(state)[2:4]))
+    return max(states, key=lambda state: (state.counter, state[2:4]))
 
 
 _restored: Callable[..., CallState] = CallState

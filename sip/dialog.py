@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from sip.message import Message, Request, Response, elements
 
@@ -11,8 +10,7 @@ UAC: Final = "initiator"
 UAS: Final = "recipient"
 
 
-@dataclass(frozen=True, slots=True)
-class DialogState:
+class DialogState(NamedTuple):
     """All that RFC 3261 section 12 calls the state of a dialog, in the words of RFC 4235."""
 
     call_id: str
@@ -33,8 +31,7 @@ class DialogState:
 
     def mirrored(self, target: str = "") -> DialogState:
         """The same dialog seen from the other end; ``target`` is then the URI of this end."""
-        return replace(
-            self,
+        return self._replace(
             local_tag=self.remote_tag,
             remote_tag=self.local_tag,
             local=self.remote,
@@ -64,16 +61,18 @@ class Dialog:
     )
 
     def __init__(self, state: DialogState) -> None:
-        self.call_id = state.call_id
-        self.local_tag = state.local_tag
-        self.remote_tag = state.remote_tag
-        self.local = state.local
-        self.remote = state.remote
-        self.local_cseq = state.local_cseq
-        self.remote_cseq = state.remote_cseq
-        self.target = state.target
-        self.route_set = state.route_set
-        self.direction = state.direction
+        (
+            self.call_id,
+            self.local_tag,
+            self.remote_tag,
+            self.local,
+            self.remote,
+            self.local_cseq,
+            self.remote_cseq,
+            self.target,
+            self.route_set,
+            self.direction,
+        ) = state
 
     def export(self) -> DialogState:
         """The frozen value from which the same dialog can be made elsewhere."""

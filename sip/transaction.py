@@ -157,12 +157,18 @@ class ClientTransaction(Transaction):
     def start(self, now: float) -> None:
         """Send the request and set the first timers."""
         timers = self.layer.timers
-        if self.resends:
-            self._interval = timers.t1
+        if self.resends:  # what is answered in time, and most is, needs no timer B or F
             self._wake(timers.t1, RESEND, now)
-        if not self.patient:
+        elif not self.patient:
             self._wake(timers.lifetime, TIMEOUT, now)
         self.layer.send(self.flow, self.request)
+
+    def _begin_timeout(self, now: float) -> None:
+        """At the first firing of timer A or E: set timer B or F, as from the start."""
+        timers = self.layer.timers
+        self._interval = timers.t1
+        if not self.patient:
+            self._wake(timers.lifetime - timers.t1, TIMEOUT, now)
 
     def receive(self, response: Response, now: float) -> None:
         """A response that matched (RFC 3261 section 17.1.3)."""
@@ -199,6 +205,8 @@ class InviteClient(ClientTransaction):
     __slots__ = ("_ack",)
 
     def _resend(self, _: Any, now: float) -> None:
+        if not self._interval:
+            self._begin_timeout(now)
         self._interval *= 2  # timer A doubles without bound
         self._wake(self._interval, RESEND, now)
         self.layer.send(self.flow, self.request)
@@ -241,6 +249,8 @@ class NonInviteClient(ClientTransaction):
     __slots__ = ()
 
     def _resend(self, _: Any, now: float) -> None:
+        if not self._interval:
+            self._begin_timeout(now)
         t2 = self.layer.timers.t2
         self._interval = min(self._interval * 2, t2) if self.state is TRYING else t2
         self._wake(self._interval, RESEND, now)

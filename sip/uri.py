@@ -138,7 +138,12 @@ def host_port(uri: str) -> tuple[str, int | None]:
 
 def user_of(uri: str) -> str:
     """The user part of a SIP URI or the number of a tel URI, escapes resolved; ``""`` for none."""
-    return Uri.parse(uri).dialled
+    return _user_cached(uri) if len(uri) <= _CACHED else _parse(uri).dialled
+
+
+@lru_cache(maxsize=4096)
+def _user_cached(uri: str) -> str:
+    return _parse_cached(uri).dialled
 
 
 def _parse(text: str) -> Uri:

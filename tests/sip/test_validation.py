@@ -12,7 +12,9 @@ from sip.message import PLAIN_ADDRESS, Request, parse, tag_of, without_tag
 _PIECES = st.lists(
     st.sampled_from(
         ['"', "<", ">", ";", "tag=", "tag", "=", "sip:", "a@b", " ", "\t", "x", "1", "-", ",", "%", "é", "\\", "TAG="]
-        + ["<sip:a@b>", ";tag=1a", '"A B" ', "branch=", "z9hG4bK", "UDP ", "SIP/2.0/", "127.0.0.1", ":5060", "[::1]"]
+    )
+    | st.sampled_from(
+        ["<sip:a@b>", ";tag=1a", '"A B" ', "branch=", "z9hG4bK", "UDP ", "SIP/2.0/", "127.0.0.1", ":5060", "[::1]"]
     ),
     max_size=9,
 ).map("".join)
