@@ -58,7 +58,7 @@ def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
         else:
             core.counters["media timeout"] += 1
             core.seldom.info(logger, now, "%s is ended: no media for %.0f s", call.label, silent)
-            call.hang_up(AGENT, f'SIP;cause=408;text="No media for {silent:.0f} s"', 408, now)
+            call.hang_up(AGENT, f'SIP;cause=408;text="No media for {limit:g} s"', 408, now)
 
 
 def _calls(core: Core, pairs: dict[Pair, float | None] | tuple[Pair, ...]) -> list[Dialogs]:
