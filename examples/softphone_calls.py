@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -346,7 +345,7 @@ class Calls:
             return False
         call.tried = (*call.tried, answer)
         dialog = call.leg.dialog
-        state = replace(dialog.export(), remote_tag="", route_set=())
+        state = dialog.export()._replace(remote_tag="", route_set=())
         call.leg = Leg(self.stack, self, call.leg.flow, state)
         self._invite(call, (answer.line,), now)
         return True
