@@ -72,6 +72,8 @@ class AgentLink:
         """When it said something last, and since when it was never silent for long."""
         self._fetched: deque[str] = deque(maxlen=64)
         self._subscription: Subscription | None = None
+        self._open: set[Subscription] = set()
+        """All that may still bring NOTIFYs."""
 
     @property
     def complete(self) -> bool:
@@ -130,6 +132,16 @@ class AgentLink:
             self._fetched.append(call_id)
             self._ask(OBSERVE, {"call-id": call_id}, 0, now)
 
+    def end_all(self) -> None:
+        """What it still has to say to anything that we asked is not for us any more."""
+        self._subscription = None
+        for subscription in list(self._open):
+            subscription.forget()
+
+    def ended(self, subscription: Subscription) -> None:
+        """It brings no more NOTIFYs."""
+        self._open.discard(subscription)
+
     def end_subscription(self) -> None:
         if self._subscription is not None:
             self._subscription.forget()
@@ -147,6 +159,7 @@ class AgentLink:
         if self.flow is None:
             return None
         subscription = Subscription(self, purpose, self.flow, expires)
+        self._open.add(subscription)
         subscription.send(request, now)
         self.agents.messages += 2  # with its answer
         return subscription
@@ -282,6 +295,7 @@ class Subscription:
 
     def forget(self) -> None:
         self.generation += 1
+        self.link.ended(self)
         self.link.agents.core.stack.legs.pop(dialog_key(self._call_id, self._tag), None)
 
 
@@ -354,7 +368,7 @@ class Agents:
         if link is not None and link.flow == flow:
             link.flow, link.former, link.obeyed = None, flow, 0
             link.lost_at = now
-            link.end_subscription()
+            link.end_all()
             link.generation += 1
             if self.core.serving:
                 self.core.stack.deadlines.set(now + self.core.site.timing.agent_grace, link, SILENT)
@@ -429,7 +443,7 @@ class Agents:
 
     def stand_down(self) -> None:
         for link in self.links.values():
-            link.end_subscription()
+            link.end_all()
             link.refused.forget()
             link.obeyed = 0
             link.complete_at = None

@@ -240,6 +240,8 @@ class Core:
         method = request.method
         if method == "OPTIONS":
             self._options(transaction, request, agent, now)
+        elif method == "NOTIFY":
+            self.stack.turn_away(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.reign.stops:
             transaction.abandon()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
@@ -441,12 +443,16 @@ class Core:
         """This process is about to end."""
         self.reign.leave(now)
 
-    def stand_down(self) -> None:
-        """Another server rules: its calls are not ours to end, so they are forgotten without a word."""
+    def forget_calls(self) -> None:
+        """They are another server's, and not ours to end: they go without a word."""
         for call in list(self.calls.values()):
             call.drop()
         self.calls.clear()
         self.lines.loads.clear()
+
+    def stand_down(self) -> None:
+        """Another server rules."""
+        self.forget_calls()
         self.recovery.forget()
         self.agents.stand_down()
         for flow in self.agents.by_flow:

@@ -252,6 +252,7 @@ class Reign:
             old = self._former
             if decision.epoch > 1:
                 core.takeovers.began(decision, old, kind_of(decision.because, old, core.node, core.site.main.name))
+            core.forget_calls()  # of a rule before that of another server, if any are left
             core.recovery.begin(now)
             self.resets_cold = decision.epoch > 1
         core.agents.begin(decision.proof, now, decision.again)

@@ -229,3 +229,40 @@ def test_what_waited_for_its_dialog_is_taken_again_after_the_next_epoch() -> Non
         agent.notify()
     bench.after(0.1)
     assert isinstance(a, Side) and b.take("INVITE").body == HOLD
+
+
+@pytest.mark.parametrize("purpose", ["takeover", "observe", "reset"])
+def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> None:
+    """Else they, and what their agents had under way then, would still be there when it rules again."""
+    town = Town()
+    a, b = town.talk()
+    core = town.bench.core
+    link = core.agents.links["gw1"]
+    town.gw1.silent = True
+    proof = core.member.proof
+    assert proof is not None
+    if purpose == "takeover":
+        link.subscribe(proof, town.bench.now)
+    elif purpose == "observe":
+        link.fetch(a.call_id, town.bench.now)
+    else:
+        link.reset(["alice"], "idle", town.bench.now)
+    town.bench.pump()
+    assert town.gw1.asked[-1][0] == purpose
+    core.stand_down()
+    core.reign.serving = False
+    sent = a.say("INVITE", body=HOLD)
+    status = town.gw1.notify(len(town.gw1.asked) - 1, [record(a, sent=[kept(sent)])])
+    assert status == 481 and not core.calls and not len(core.recovery.index) and not b.asked
+
+
+def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> None:
+    town = Town()
+    a, b = town.talk()
+    town.die()
+    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
+    bench = town.succeed()
+    [call] = bench.core.calls.values()
+    assert call.a is not None and call.b is not None
+    bench.core.forget_calls()
+    assert call.a is None and not bench.core.calls and not bench.core.lines.loads

@@ -27,6 +27,11 @@ def test_no_change_is_under_way_for_ever_and_both_ends_agree(first: int, caplog:
             raise AssertionError(f"seed {seed}: {error}\n{last}") from error
 
 
+def test_a_list_that_comes_late_leaves_nothing_for_the_next_rule() -> None:
+    """Seed 415: roles change three times in a second while an agent stands still."""
+    Changes(415).run()
+
+
 def agree(one: Call, other: Call) -> bool:
     return one.held == other.held_there and other.held == one.held_there
 
