@@ -14,7 +14,7 @@ from sip.bucket import Bucket
 AT_ONCE: Final = 500
 A_SECOND: Final = 100.0
 KNOWN: Final = 10
-"""Times as many for a peer of ours."""
+"""Times as many for a peer of ours, or where a device has proved itself: a whole office may be behind it."""
 MOST: Final = 4096
 """Addresses remembered; the one that has been answered longest ago is forgotten first."""
 
@@ -27,14 +27,20 @@ class Echoes:
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
+    def know(self, host: str, now: float) -> None:
+        """Somebody there has proved who he is: what comes from there is not all forged."""
+        bucket = self._buckets.get(host)
+        if bucket is None or bucket.rate < A_SECOND * KNOWN:
+            self._buckets[host] = Bucket(A_SECOND * KNOWN, AT_ONCE * KNOWN, now)
+
     def allows(self, host: str, known: bool, now: float) -> bool:
         """Whether one more answer may go to ``host``; ``known``: it is a peer's address."""
         bucket = self._buckets.get(host)
         if bucket is None:
             times = KNOWN if known else 1
             bucket = self._buckets[host] = Bucket(A_SECOND * times, AT_ONCE * times, now)
-            if len(self._buckets) > MOST:
-                self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(host)
+        while len(self._buckets) > MOST:
+            self._buckets.popitem(last=False)
         return bucket.take(now)

@@ -94,7 +94,7 @@ class Stack:
         """Messages."""
         self.most_servers = MOST_SERVERS
         self.crowd = Crowd()
-        self._echoes = Echoes()
+        self.echoes = Echoes()
         self._now = 0.0
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
@@ -310,7 +310,7 @@ class Stack:
         except SipError:
             return
         host = flow.remote[0]
-        if flow.transport == "udp" and not self._echoes.allows(host, self.crowd.name_of(host) != host, self._now):
+        if flow.transport == "udp" and not self.echoes.allows(host, self.crowd.name_of(host) != host, self._now):
             self.counters["unanswered"] += 1
             return
         tag = blake2s(request.call_id.encode("latin-1"), key=self._secret, digest_size=6).hexdigest()

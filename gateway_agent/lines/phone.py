@@ -69,6 +69,7 @@ class Phone(Line):
             self.core.devices.turn_away(transaction, outcome.reply)
             return
         reply = outcome.reply
+        self.core.stack.echoes.know(source.remote[0], now)
         self.core.stack.reply(transaction, reply.status, now, lines=reply.lines, tag=self.core.stack.token())
         self._changed(outcome.changes, before, now)
 

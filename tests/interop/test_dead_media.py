@@ -45,7 +45,9 @@ def test_a_call_whose_audio_has_died_is_ended(tmp_path: Path) -> None:
         for phone, one in ((alices, call), (bobs, there)):
             until(lambda phone=phone, one=one: phone.heard_audio(one) > 20, 5, "no audio")  # type: ignore[misc]
         for phone, one in ((alices, call), (bobs, there)):
-            phone.run(phone.socket.end_of(one).pause)
+            end = phone.socket.end_of(one)
+            assert end is not None
+            phone.run(end.pause)
         until(lambda: ended(call) and ended(there), 9, lambda: f"the call goes on\n{site.words()}")
         byes = [each for phone in (alices, bobs) for each in phone.log if each.first.startswith("BYE ")]
         assert ["No media for 5 s" in bye.text for bye in byes] == [True, True], [bye.text for bye in byes]

@@ -7,7 +7,7 @@ import pytest
 from sip.echo import A_SECOND, AT_ONCE, MOST, Echoes
 from sip.rim import Flow, Send
 from tests.gateway_agent.bed import CARRIER, Bed
-from tests.security.test_strangers import METHODS, ODD, asked
+from tests.security.test_strangers import METHODS, ODD, asked, register
 
 SHORT = (
     "{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:1\r\n"
@@ -36,6 +36,12 @@ def test_a_peer_is_answered_more_often_and_a_stream_always() -> None:
     stream = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.66", 5060))
     bed.core.flow_changed(stream, "open", 100.0)
     assert answers(bed, 2000, stream, 100.0) == 2000
+
+
+def test_where_a_device_has_proved_itself_more_may_ask() -> None:
+    bed = Bed()
+    register(bed, ODD)
+    assert answers(bed, 2000, ODD, bed.now) == 2000
 
 
 def test_addresses_are_forgotten() -> None:
