@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heartbeat.decision import What
-from tests.heartbeat.ballot_world import membership, running
+import pytest
+
+from heartbeat.decision import Tell, What
+from tests.heartbeat.ballot_world import Host, membership, running
 
 
 def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
@@ -61,6 +63,43 @@ def test_a_voter_that_is_lost_twice_while_it_is_admitted_needs_another_list() ->
     assert file is not None and admitted is not None and file.voters.generation > admitted.voters.generation
     w.run(2.0)
     assert w.settled() == "m1" and w.member("m1").change is None
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_a_voter_forgot_that_it_granted_makes_no_second_ruler(moved: bool) -> None:
+    """gw1 granted epoch 2 to m2 and lost its file; the claim to gw2 is still under way, and gw2 may live by the new
+    list before it arrives, or not.
+    """
+    w = running(membership(3))
+    kept_back: dict[tuple[str, str], Tell] = {}
+    send = w._send
+
+    def keep_back(host: Host, tell: Tell) -> None:
+        if tell.beat.kind == "grant" and "gw1" not in (host.name, tell.to):
+            kept_back[host.name, tell.to] = tell
+        else:
+            send(host, tell)
+
+    w._send = keep_back  # type: ignore[method-assign]
+    w.isolate("m1")
+    w.run_until(lambda: (campaign := w.member("m2").campaign) and "gw1" in campaign.grants, limit=5.0)
+    w.pause("m2", 30.0)
+    w.heal()
+    w.lose_file("gw1")
+    w.start("gw1")
+    w.run_until(lambda: w.holders() == ["m1"] and "gw1" in w.member("m1").known.mute, limit=3.0)
+    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    if moved:
+        w.run_until(lambda: not w.mute_voters(), limit=5.0)
+    w.cut("m1", "gw2")
+    w.run(3.0)
+    assert (w.holders() == ["m1"]) is moved and w.member("m1").epoch == 1, "with gw1 and gw3 it has a quorum"
+    w._deliver("m2", "gw2", kept_back["m2", "gw2"].beat)
+    w.run(0.0)
+    w.hosts["m2"].paused_until = w.now
+    w._deliver("gw2", "m2", kept_back["gw2", "m2"].beat)
+    w.run(1.0)
+    assert w.holders() == (["m1"] if moved else ["m2"])
 
 
 def test_an_order_to_vote_is_for_one_start_of_the_voter_only() -> None:
