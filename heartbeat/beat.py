@@ -102,6 +102,8 @@ class Beat:
     """The epoch that a pre-vote, claim, grant or release is about."""
     wait: float | None = None
     """Refused pre-vote or claim: after so many seconds the voter would grant, if it hears nobody meanwhile."""
+    lease: float | None = None
+    """Server: how long this beat or claim, when it is answered, may let its sender decide."""
     no: str = ""
     """Answer: why not, as a token; empty in a consent."""
     grant: str = ""
@@ -152,6 +154,8 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; promise={b.promise}; floor={b.floor}; term={b.term}"
     if b.wait is not None:
         text += f"; wait={b.wait:.3f}"
+    if b.lease is not None:
+        text += f"; lease={b.lease:.3f}"
     if b.reach:
         text += f"; reach={b.reach}"
     if b.flags or b.grant or b.proof or b.list or b.nonce or b.echo:
@@ -293,6 +297,7 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "floor": _number,
     "term": _number,
     "wait": _seconds,
+    "lease": _seconds,
     "no": _name,
     "grant": _word,
     "proof": _list,

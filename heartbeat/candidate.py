@@ -249,6 +249,8 @@ class Candidate(Node):
         kept = self.voter.kept
         flags = (*((FIRST,) if kept.first else ()), *((AS_IF_RELEASED,) if campaign.planned else ()))
         fields: dict[str, Any] = {"term": campaign.term, "list": campaign.voters.text, "flags": flags}
+        if kind == GRANT:
+            fields["lease"] = self.membership.timing.lease_time
         for voter in campaign.voters.names:
             if voter != self.name and voter not in campaign.grants:
                 campaign.asked(self._ask(voter, kind, now, **fields).seq, voter, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from heartbeat.beat import MOST_NUMBER
+from heartbeat.beat import MOST_NUMBER, MOST_SECONDS
 from heartbeat.proof import VoterList
 from heartbeat.vote import Granted, Kept, Ruler
 
@@ -25,6 +25,7 @@ def text_of(kept: Kept) -> str:
             "mute": kept.mute,
             "voters": kept.voters.text,
             "ruler": [ruler.epoch, ruler.node, ruler.boot, ruler.forced],
+            "lease": kept.lease,
             "granted": [[each.epoch, each.node, each.boot] for each in kept.granted],
         }
     )
@@ -42,6 +43,7 @@ def kept_of(text: str) -> Kept:
             mute=_flag(value["mute"]),
             voters=VoterList.parse(_text(value["voters"])),
             ruler=Ruler(_number(epoch), _text(node), _number(boot), _flag(forced)),
+            lease=_seconds(value.get("lease", 0.0)),
             granted=tuple(Granted(_number(e), _text(n), _number(b)) for e, n, b in value["granted"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -52,6 +54,12 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value <= MOST_NUMBER:
         raise ValueError("something else stands where a number must")
     return value
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= MOST_SECONDS:  # type: ignore[operator]
+        raise ValueError("something else stands where seconds must")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _flag(value: object) -> bool:

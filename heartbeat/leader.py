@@ -277,6 +277,8 @@ class Leader(Candidate):
         if self._rule_epoch and node in self._unproved:
             kind, more["proof"] = PROOF, self._proof_text
         said = self._said
+        if self._rule_epoch:
+            more["lease"] = self._lease.length
         beat = self._ask(node, kind, now, state=said, **more)
         if self._rule_epoch and node in self._lease.voters.names:
             self._lease.sent(beat.seq, node, said == ACTIVE, now)
@@ -285,12 +287,17 @@ class Leader(Candidate):
         """The voter that we are ourselves hears us too."""
         if not self._rule_epoch or self.name not in self._lease.voters.names or not self.voter.has_vote:
             return
-        said = self._said
-        if self.voter.hear(self.stamp(self.name, now, state=said), now):
+        said, lease = self._said, self._lease
+        if self.voter.hear(self.stamp(self.name, now, state=said, lease=lease.length), now):
             self._meets(self.voter.kept.floor(self.name), self.name, now)
-        else:
-            self._lease.count(self.name, now, said == ACTIVE)
-            self._count(now)
+            return
+
+        def count(later: float) -> None:
+            if self._lease is lease:
+                lease.count(self.name, now, said == ACTIVE)
+                self._count(later)
+
+        self._when_kept(count, now)
 
     def _beat_everyone(self, now: float) -> None:
         """A change of state is told at once."""

@@ -233,14 +233,14 @@ class Node:
         meant = [flag for flag in beat.flags if flag.startswith(START)]
         return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.boot}"])
 
-    def offer(self, proof: Proof, now: float) -> str:
-        """A proof came, in a beat or in a SUBSCRIBE. Returns why it is refused, or empty; ``ADOPTED`` follows then.
+    def offer(self, proof: Proof, now: float, lease: float = 0.0) -> str:
+        """A proof came, in a beat (with its ``lease``) or in a SUBSCRIBE. Returns why it is refused, or empty.
 
-        What is adopted already gives no event.
+        ``ADOPTED`` follows then; what is adopted already gives no event.
         """
         before = self.voter.kept
         keys = (b"",) if self.membership.alone else self.membership.keys
-        fault = self.voter.adopt(proof, keys)
+        fault = self.voter.adopt(proof, keys, lease)
         if not fault and self.voter.kept is not before:
             self.proof = proof
             self._when_kept(_nothing, now)
@@ -272,7 +272,7 @@ class Node:
             return str(error)
         if (proof.node, proof.boot) != (beat.node, beat.boot):
             return "a server may only bring its own proof"
-        return self.offer(proof, now)
+        return self.offer(proof, now, beat.lease or 0.0)
 
 
 def _nothing(now: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .beat import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError
-from .membership import Membership, complaints
+from .membership import Membership, Timing, complaints
 from .proof import Proof, VoterList, sign_grant
 
 __all__ = ["Granted", "Judgement", "Kept", "Ruler", "Voter", "complaints"]
@@ -57,6 +57,8 @@ class Kept:
     """The highest proved epoch."""
     granted: tuple[Granted, ...] = ()
     """One for each server."""
+    lease: float = 0.0
+    """The longest lease, in seconds, that the present ruler or the one granted last may draw from this voter."""
 
     @property
     def promise(self) -> int:
@@ -88,6 +90,7 @@ class _Heard:
     node: str
     epoch: int
     at: float
+    lease: float
     released: bool = False
 
 
@@ -131,7 +134,12 @@ class Voter:
             heard = self.heard
             if heard is not None and heard.released and heard.node == beat.node and beat.epoch <= heard.epoch:
                 return "released"
-            self.heard = _Heard(beat.node, beat.epoch, now)
+            lease = beat.lease or 0.0
+            if heard is not None and (heard.node, heard.epoch) == (beat.node, beat.epoch):
+                lease = max(lease, heard.lease)
+            self.heard = _Heard(beat.node, beat.epoch, now, lease)
+            if lease > self.kept.lease:
+                self._change(lease=lease)
         return no
 
     def release(self, node: str, epoch: int) -> None:
@@ -153,8 +161,7 @@ class Voter:
         again = mine and Granted(ask.term, ask.node, ask.boot) in self.kept.granted
         if ask.term <= self.kept.promise and not (again and ask.term == self.kept.promise):
             return Judgement("promised")
-        silence = self.membership.timing.silence
-        young = self._since + silence - now
+        young = self._since + self._silence(self.kept.lease) - now
         if young > 0:
             return Judgement("young", max(young, self._wait(ask, mine, now)))
         wait = self._wait(ask, mine, now)
@@ -163,7 +170,14 @@ class Voter:
     def _wait(self, ask: Beat, mine: bool, now: float) -> float:
         if self.heard is None or mine or self.heard.released or AS_IF_RELEASED in ask.flags:
             return 0.0
-        return max(0.0, self.heard.at + self.membership.timing.silence - now)
+        return max(0.0, self.heard.at + self._silence(self.heard.lease) - now)
+
+    def _silence(self, lease: float) -> float:
+        """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""
+        timing = self.membership.timing
+        if lease <= timing.lease_time:
+            return timing.silence
+        return lease + max(timing.margin_time, Timing(lease=lease).margin_time)
 
     def _list_for(self, ask: Beat) -> VoterList | None:
         """The list on which a vote about ``ask`` would be given; None when ours is another one."""
@@ -186,10 +200,11 @@ class Voter:
         """
         judgement = self.judge(replace(claim, flags=tuple(f for f in claim.flags if f != AS_IF_RELEASED)), now)
         if judgement.voters is not None:
-            self.heard = _Heard(claim.node, claim.term, now)
+            lease = claim.lease or 0.0
+            self.heard = _Heard(claim.node, claim.term, now, lease)
             granted = Granted(claim.term, claim.node, claim.boot)
-            if granted not in self.kept.granted or judgement.voters != self.kept.voters:
-                self._note(granted, voters=judgement.voters, mute=False)
+            if granted not in self.kept.granted or judgement.voters != self.kept.voters or lease > self.kept.lease:
+                self._note(granted, voters=judgement.voters, mute=False, lease=lease)
         return judgement
 
     def signature(self, claim: Beat, key: bytes) -> str:
@@ -198,8 +213,11 @@ class Voter:
 
     # proofs and lists
 
-    def adopt(self, proof: Proof, keys: Sequence[bytes]) -> str:
-        """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty."""
+    def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0) -> str:
+        """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty.
+
+        ``lease`` is what came with it. That of an earlier epoch is over, since a quorum has waited for it.
+        """
         ruler = self.kept.ruler
         if (proof.epoch, proof.node, proof.boot) == (ruler.epoch, ruler.node, ruler.boot):
             return ""
@@ -210,8 +228,10 @@ class Voter:
         if fault:
             return fault
         newer = proof.voters.generation > self.kept.voters.generation
+        granted = Granted(proof.epoch, proof.node, proof.boot)
         self._note(
-            Granted(proof.epoch, proof.node, proof.boot),
+            granted,
+            lease=max(lease, self.kept.lease if granted in self.kept.granted else 0.0),
             ruler=Ruler(proof.epoch, proof.node, proof.boot, proof.forced),
             voters=proof.voters if newer else self.kept.voters,
             first=False,

@@ -12,7 +12,7 @@ from heartbeat.beat import Beat, parse, serialize
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.fence import Fence
 from heartbeat.member import Member
-from heartbeat.membership import Membership, Server
+from heartbeat.membership import Membership, Server, Timing
 from heartbeat.proof import VoterList
 from heartbeat.vote import Kept
 
@@ -64,9 +64,12 @@ class World:
         disk: tuple[float, float] = (0.0, 0.0),
         init: tuple[str, ...] = ("m1",),
         text: bool = False,
+        timings: tuple[Timing, ...] = (),
     ) -> None:
         self.site, self.seed, self.loss, self.delay, self.twice, self.disk = site, seed, loss, delay, twice, disk
         self.text = text
+        self.timings = timings
+        """Each start of a node picks one of these: site files that differ."""
         self.rng = random.Random(seed)
         self.now = 0.0
         self.cuts: set[tuple[str, str]] = set()
@@ -94,10 +97,11 @@ class World:
             host.boots += 1
             host.file = replace(host.file or Kept(boot=0), boot=1_000_000 + host.boots)
             now = host.clock(self.now)
+            site = replace(self.site, timing=self.rng.choice(self.timings)) if self.timings else self.site
             if name in self.site.server_names:
-                host.core = Member(name, self.site, host.file, random.Random(self.rng.random()), now)
+                host.core = Member(name, site, host.file, random.Random(self.rng.random()), now)
             else:
-                host.core = Fence(name, self.site, host.file, now)
+                host.core = Fence(name, site, host.file, now)
             host.paused_until = 0.0
             self._drain(host)
 

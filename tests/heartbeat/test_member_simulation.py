@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from heartbeat.membership import Timing
 from tests.heartbeat.ballot_world import World, membership
 
 SEEDS = 240
@@ -44,7 +45,7 @@ def _misfortune(world: World, rng: random.Random) -> None:
                 world.act(server, lambda member, now, voter=voter: member.readmit(voter, now))
 
 
-def live_through(seed: int) -> World:
+def live_through(seed: int, timings: tuple[Timing, ...] = ()) -> World:
     """A site's troubled time, and two and a half leases of peace after it."""
     rng = random.Random(seed)
     voters = rng.choice((1, 2, 3, 3, 4, 5))
@@ -58,6 +59,7 @@ def live_through(seed: int) -> World:
         drift=rng.choice((0.0, 0.06)),
         disk=rng.choice(((0.0, 0.0), (0.001, 0.01), (0.0, 0.5))),
         init=rng.choice((("m1",), ("m1", "m2"))),
+        timings=timings,
     )
     world.fifo = rng.random() < 0.7
     world.start_all()
@@ -81,6 +83,12 @@ def test_the_rules_hold_whatever_happens_and_the_site_recovers(part: int) -> Non
     for seed in range(part, SEEDS, PARTS):
         world = live_through(seed)
         world.run_until(world.settled, limit=5.0)
+
+
+def test_the_rules_hold_while_site_files_differ_in_their_times() -> None:
+    timings = (Timing(), Timing(interval=0.25), Timing(interval=0.3), Timing(lease=4.0))
+    for seed in range(100):
+        live_through(seed, timings)
 
 
 def test_the_side_with_a_quorum_has_an_active_server_within_a_bound() -> None:
