@@ -90,14 +90,17 @@ def _line_row(line: Any) -> list[str | Text]:
         forward or NOTHING,
         str(line["priority"]),
         Text(line["recovery"], "" if line["recovery"] == "hot" else "yellow"),
-        Text(line["why"], "red") if line["why"] else Text(_guessed(line), "yellow"),
+        _why(line),
     ]
 
 
-def _guessed(line: Any) -> str:
-    """Agents alone know of guesses."""
-    wrong = line.get("guesses", 0)
-    return f"{several(wrong, 'wrong password')}, the last from {line['guessed_from']}" if wrong else ""
+def _why(line: Any) -> Text:
+    """Why it is out of service, and who guesses its password (agents alone know of that)."""
+    shown = Text(line["why"], "red")
+    if wrong := line.get("guesses", 0):
+        said = f"{several(wrong, 'wrong password')}, the last from {line['guessed_from']}"
+        shown.append(("; " if line["why"] else "") + said, "yellow")
+    return shown
 
 
 def calls(page: Any, columns: Iterable[str], row: Callable[[Any], list[str | Text]]) -> RenderableType:

@@ -165,7 +165,7 @@ def test_lines_and_calls(agents):
     output = agents.cli("calls", "--agent", "gw1")
     assert "carrier/7" in output and "6→7" in output and "1 of 12 calls" in output and "silent 45" in output
     agents.gw1.pages["lines"]["lines"][0] |= {"in_service": False, "why": "not registered"}
-    assert "not registered" in agents.cli("lines", "--agent", "gw1", code=1)
+    assert "not registered; 3 wrong passwords" in agents.cli("lines", "--agent", "gw1", code=1)
     assert "Which agent?" in agents.cli("lines", code=3)
 
 
