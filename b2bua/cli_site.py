@@ -57,12 +57,15 @@ class Found:
             peer = self.peer(node)
             if peer is None or not peer["reached"]:
                 said.append(because)
-        for node, status in self.answers.items():
+        for node, status in sorted(self.answers.items(), key=lambda item: item[0] != self.active):
             own = [
                 sentence for sentence in status["warnings"] if not sentence.lower().startswith("no server is active")
             ]
             said += [
-                sentence if node == self.active or node in sentence else f"{node}: {sentence}" for sentence in own
+                sentence if node == self.active or node in sentence else f"{node}: {sentence}"
+                for sentence in own
+                # both know the same of a third one, but each has its own disk and its own pause
+                if not (sentence in said and any(peer["name"] in sentence for peer in status["peers"]))
             ]
             if status["paused"] and not any("paused" in sentence for sentence in status["warnings"]):
                 said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")

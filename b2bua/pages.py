@@ -114,7 +114,9 @@ def warnings(core: Core, now: float) -> list[str]:
 
 def _answers(core: Core, name: str, now: float) -> bool:
     if name == core.node:
-        return True
+        return core.member.voter.has_vote
+    if name in core.member.known.mute:
+        return False
     peer = core.member.peers.get(name)  # the stand-by, where it votes
     at = core.member.known.answered.get(name) if peer is None else peer.heard_at
     return at is not None and now - at <= core.site.timing.lease

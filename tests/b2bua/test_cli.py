@@ -128,6 +128,13 @@ def test_agents(pair):
     pair.cli("agents", code=1)
 
 
+def test_what_both_servers_say_of_a_third_node_is_shown_once(pair):
+    said = "gw1 has no vote any more"
+    pair.m1.status["warnings"] = pair.m2.status["warnings"] = [said, "no room on the disk"]
+    warnings = pair.json("status", code=1)["warnings"]
+    assert warnings == [said, "no room on the disk", "m2: no room on the disk"]
+
+
 def test_history_is_one_of_both_servers_in_the_order_of_time(pair):
     lines = pair.cli("history").splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["m1", "m2", "m1", "m2"]

@@ -83,6 +83,13 @@ def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
     assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
 
 
+def test_a_voter_without_a_vote_does_not_answer_as_one() -> None:
+    town = Town()
+    assert page(town.bench, "status")["voters"]["answering"] == 2
+    town.bench.core.member.known.mute.add("gw2")
+    assert page(town.bench, "status")["voters"]["answering"] == 1
+
+
 def test_calls_by_what_is_asked() -> None:
     town = Town()
     a, b = town.talk()
