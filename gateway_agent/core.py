@@ -218,7 +218,7 @@ class Core:
         if call.gone is not None or call.server is None:
             return
         assert call.ended is not None
-        call.gone = Gone(call, call.ended)
+        call.gone = Gone(call, call.ended, self.epoch if self.connected else 0)
         self.gone.append(call.gone)
         self.calls.pop(call.id, None)
         if self.by_call_id.get(call.server.dialog.call_id) is call:
@@ -227,9 +227,14 @@ class Core:
         self.forget_gone(now, False)
 
     def forget_gone(self, now: float, heard: bool) -> None:
-        """Ended calls are known by now: a server was heard long after, or told of them (docs/wire.md, ``ended``)."""
+        """Ended calls that are known by now (docs/wire.md, ``ended``): told long ago, or the server that saw the end
+        was heard long after it (``heard``), so it has written its call record."""
         gone, until = self.gone, now - self.stack.timers.lifetime
-        while gone and gone[0].ended.at <= until and (heard or gone[0].acknowledged):
+        while gone:
+            first = gone[0]
+            told = first.told_at is not None and first.told_at <= until
+            if not told and not (heard and first.seen_under == self.epoch and first.ended.at <= until):
+                return
             gone.popleft()
 
     def next_id(self) -> int:

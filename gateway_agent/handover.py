@@ -170,7 +170,7 @@ class Subscription:
         self.unanswered -= 1
         if response.status < 300 and self.wish.purpose != OBSERVE:
             for gone in transaction.context:
-                gone.acknowledged = True
+                gone.told_at = now
         self.notifier.answered(response)
         self._after(now)
 
@@ -387,7 +387,7 @@ class Handover:
         for call in core.calls.values():
             if call.line.name in wanted:
                 classes[call.line.settings.priority].place(call)
-        for gone in core.gone:
+        for gone in reversed(core.gone):  # the last ones first: of those the former server wrote no record, perhaps
             if gone.line.name in wanted:
                 classes[gone.line.settings.priority].gone.append(gone)
         return self._said(classes)

@@ -23,16 +23,19 @@ _quote: Final = encode_basestring_ascii
 class Gone:
     """A call that ended and has nothing under way: what a server has to know of it yet."""
 
-    __slots__ = ("acknowledged", "ages", "call_id", "ended", "head", "line")
+    __slots__ = ("ages", "call_id", "ended", "head", "line", "seen_under", "told_at")
 
-    def __init__(self, call: Call, ended: Ended) -> None:
+    def __init__(self, call: Call, ended: Ended, seen_under: int) -> None:
         assert call.server is not None
         self.line = call.line
         self.call_id = call.server.dialog.call_id
         self.head = _head(call, "terminated")
         self.ages = (call.invite_at, call.ringing_at, call.answered_at)
         self.ended = ended
-        self.acknowledged = False
+        self.seen_under = seen_under
+        """The epoch of the server that saw the end; 0 when there was none."""
+        self.told_at: float | None = None
+        """When a server that takes over answered the part of a list with it."""
 
 
 def of_gone(gone: Gone, now: float) -> str:
