@@ -12,6 +12,8 @@ Side = Literal["caller", "callee"]
 
 MOST_SAMPLED: Final = 200
 MOST_AUDIO: Final = 20
+ATTEMPTS_FROM: Final = 500_000
+"""Added to the place of an attempt in the number that it calls: no two calls of a run have the same number."""
 PASSWORD: Final = "a demo's password"
 PHONES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 """The phones of the small demo: even ones call the next one, and belong to gw1; the others to gw2."""
@@ -98,7 +100,8 @@ class Plan:
         callee = (caller + 1 + index // self.agents % max(1, self.agents - 1)) % self.agents
         prefix = "n" if kind == "attempt" else "c"
         ends = "caller" if kind == "attempt" else ends
-        number = f"{2 if audio else 1}{callee:03d}{index:06d}"
+        own = index + ATTEMPTS_FROM if kind == "attempt" else index
+        number = f"{2 if audio else 1}{callee:03d}{own:06d}"
         line = f"{'a' if audio else 'd'}{caller}"
         return Script(f"{prefix}{index}", kind, line, number, ends, holder, sampled, audio)
 
