@@ -185,7 +185,7 @@ class AgentLink:
             if isinstance(line, dict) and line.get("line") in core.site.lines:
                 self.lines[line["line"]] = line
                 core.lines.told(self.name, line)
-        found = list(records.dialogs(self.name, pieces[1:]))
+        found = list(records.dialogs(self.name, pieces[1:], now))
         self.dialogs += len(found)
         if found:
             core.recovery.take(self, found, now)

@@ -124,7 +124,7 @@ class Attempts:
         recovery = self._recovery
         plan = self._plan_of(former)
         for each in recovery.index.of_call(call.id):
-            if not each.from_server or each is record:
+            if not each.from_server or each is record or each.is_over:
                 recovery.index.remove(each)
         if plan is None:
             recovery.core.start(call, now)
@@ -140,7 +140,7 @@ class Attempts:
         """Nobody has it: route it at the place that the token names, or from the beginning."""
         recovery = self._recovery
         for each in recovery.index.of_call(call.id):
-            if not each.from_server:
+            if not each.from_server or each.is_over:
                 recovery.index.remove(each)
         if call.cancelled:
             call.cancel(now)

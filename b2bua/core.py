@@ -398,10 +398,6 @@ class Core:
             if call.b is not None and state.callee_agent == agent:
                 call.b.moved(flow)
 
-    def clock_of(self, age: float | None) -> float:
-        """The wall clock of an instant so many seconds ago, as far as the last input knows."""
-        return 0.0 if age is None else self.reign.last_now + self.wall_offset - age
-
     # -- who rules ------------------------------------------------------------------------------------------------
 
     @property
@@ -441,6 +437,7 @@ class Core:
 
     def leave(self, now: float) -> None:
         """This process is about to end."""
+        self.recovery.leave(now)
         self.reign.leave(now)
 
     def forget_calls(self) -> None:

@@ -331,8 +331,14 @@ class Hunting:
             return
         self.ended_at = now
         self.phase = ENDING
-        at = self.core.recovery.hung_up.pop(self.state.call_id, now)
-        self.core.record(self.cdr(status, ended_by, at, reason), self)
+        end = self.core.recovery.ends.pop(self.state.call_id, None)
+        if end is None:
+            self.core.record(self.cdr(status, ended_by, now, reason), self)
+            return
+        if not self.state.answered:
+            status, self.cancelled = end.status, end.status == 487
+        at = max(end.at, self.state.answered - self.core.wall_offset)  # it may have been given up as it was answered
+        self.core.record(self.cdr(status, end.by, at, reason or end.reason), self)
 
     def cdr(self, status: int, ended_by: EndedBy, ended: float, reason: str = "") -> Cdr:
         """The call record as it would be if the call ended then."""

@@ -2,39 +2,86 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 from b2bua.call import Call
 from b2bua.cdr import EndedBy
 from b2bua.records import Record
+from b2bua.token import MOST_CHARACTERS, CallState
 from sip.bridge import crossing
+from sip.dialog import bare_uri
+from sip.errors import SipError
 from sip.message import Request, parse
 from sip.session import Leg
+from sip.uri import user_of
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
 
 
-def conclude(call: Call, ended: list[Record], now: float) -> None:
-    """Write the record of a call that ended on all sides while no server was there to see it."""
-    by: EndedBy = ""
-    status, ago, reason = 0, 0.0, ""
-    for record in ended:
-        fact = record.ended
-        ago = max(ago, fact.ago)
-        status = status or fact.status
-        reason = reason or fact.reason
-        by = by_of(record) if fact.by == "device" else by
-    call.cancelled = status == 487
+class End(NamedTuple):
+    """How a call was ended while no server was there, with what its agent has still under way."""
+
+    at: float
+    by: EndedBy
+    status: int
+    """What the caller was told, should nobody have answered."""
+    reason: str
+
+
+def end_of(record: Record) -> End:
+    """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
+    return End(record.ended_at, by_of(record), record.ended.status or 487, record.ended.reason)
+
+
+def conclude(call: Call, ended: list[Record]) -> None:
+    """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
+    that died before its own record was on disk."""
+    last = call.state.callee_dialog
+    told = [each for each in ended if not each.from_server or each.call_id == last] or ended
+    told.sort(key=lambda each: (each.ended.by != "device", each.ended_at))
+    caller = next((each for each in told if not each.from_server), told[0])
     if call.state.answered:
-        status = max(status_of(record) for record in ended)
-    call.finish(status or 487, by, now - ago, reason)
+        status = max(status_of(each) for each in told)
+    else:
+        status = caller.ended.status or 487
+    call.cancelled = status == 487
+    reason = next((each.ended.reason for each in told if each.ended.reason), "")
+    call.finish(status, by_of(told[0]), min(each.ended_at for each in told), reason)
+
+
+def never_served(core: Core, record: Record) -> CallState:
+    """The state of a call of which no server ever told its agent a word: it was given up before one was there."""
+    value = record.value
+    started = record.told_at - (record.age("invite") or record.ended.ago)
+    return CallState(
+        record.call,
+        caller=_user(record.text("remote")),
+        callee=_user(record.text("local")),
+        caller_line=str(value.get("line", ""))[:MOST_CHARACTERS],
+        caller_agent=record.agent,
+        caller_dialog=record.call_id,
+        started=started + core.wall_offset,
+        epochs=(core.epoch,),
+    )
+
+
+def _user(value: str) -> str:
+    try:
+        return user_of(bare_uri(value))[:MOST_CHARACTERS]
+    except SipError:
+        return ""
 
 
 def cancel(call: Call, record: Record, now: float) -> None:
     """End an attempt whose caller is gone: send it again under its key, then cancel it."""
     core = call.core
+    call.finish(487, "caller", now, "the caller is gone")
     for request, origin in record.received():
         link = core.agents.links.get(record.agent)
         if request.method != "INVITE" or link is None or link.flow is None:
             continue
         call.b = Leg(core.stack, call, link.flow, record.dialog()._replace(remote_tag="", route_set=()))
-        call.finish(487, "caller", now, "the caller is gone")
         core.calls[call.id] = call
         lines = [*crossing(request), f"Call-Origin: {origin}", *core.reign.site_lines]
         call.b.call(request.uri, lines, request.body, now, call)
@@ -60,7 +107,7 @@ def reason_of(ended: list[Record]) -> str:
 
 
 def by_of(record: Record) -> EndedBy:
-    """Who ended a call, by the record of the side that is gone."""
+    """Who ended a call, by the record of one side."""
     if record.ended.by != "device":
         return "server"
     return "callee" if record.from_server else "caller"

@@ -18,6 +18,7 @@ _INDEX: Final = re.compile(
 _UNFIT: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SENT: Final = b'"sent":[{'
 _AWAITED: Final = b'"ack":"awaited"'
+_OVER: Final = b'"state":"terminated"'
 
 
 class Ended(NamedTuple):
@@ -42,9 +43,11 @@ class Sent(NamedTuple):
 class Record:
     """One dialog as its agent told it."""
 
-    __slots__ = ("_value", "agent", "call", "call_id", "counter", "local_tag", "raw")
+    __slots__ = ("_value", "agent", "call", "call_id", "counter", "local_tag", "raw", "told_at")
 
-    def __init__(self, agent: str, raw: bytes, call_id: str, local_tag: str, call: str, counter: int) -> None:
+    def __init__(
+        self, agent: str, raw: bytes, call_id: str, local_tag: str, call: str, counter: int, told_at: float = 0.0
+    ) -> None:
         self.agent = agent
         self.raw = raw
         self.call_id = call_id
@@ -53,6 +56,8 @@ class Record:
         """The call id in its token, ``""`` without one."""
         self.counter = counter
         """The counter of its token."""
+        self.told_at = told_at
+        """When it came: what it says is so many seconds ago, is so many seconds before this."""
         self._value: dict[str, Any] | None = None
 
     @property
@@ -63,6 +68,11 @@ class Record:
     def has_sent(self) -> bool:
         """Whether requests of the agent wait for an answer (seen without decoding)."""
         return _SENT in self.raw
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the agent has nothing to say of this dialog but how it ended (seen without decoding)."""
+        return _OVER in self.raw and not self.has_sent
 
     @property
     def awaited(self) -> bool:
@@ -180,6 +190,11 @@ class Record:
         )
 
     @property
+    def ended_at(self) -> float:
+        """When it ended, on our clock."""
+        return self.told_at - self.ended.ago
+
+    @property
     def ack_cseq(self) -> int:
         return _number(self.value.get("ack-cseq"))
 
@@ -230,8 +245,8 @@ def split(body: bytes) -> list[bytes]:
     return [piece for piece in (part.strip(b"\n") for part in body.split(b"\x1e")) if piece]
 
 
-def dialogs(agent: str, pieces: list[bytes]) -> Iterator[Record]:
-    """The records of dialogs among the pieces of a body."""
+def dialogs(agent: str, pieces: list[bytes], now: float = 0.0) -> Iterator[Record]:
+    """The records of dialogs among the pieces of a body that came ``now``."""
     match = _INDEX.match
     for piece in pieces:
         found = match(piece)
@@ -244,6 +259,7 @@ def dialogs(agent: str, pieces: list[bytes]) -> Iterator[Record]:
                 local_tag.decode("latin-1"),
                 call.decode("latin-1") if call else "",
                 int(counter) if counter else 0,
+                now,
             )
 
 

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final
 
 from b2bua.cdr import Cdr, merge_by_call
+from b2bua.cdr_store import INTERVAL
 from b2bua.core import CallEnded
 from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
@@ -173,7 +174,7 @@ class Town:
         self.site = site or site_of()
         self.world = World(seed)
         self.records: list[Cdr] = []
-        """What the servers wrote, whoever."""
+        """What the servers have on disk, whoever wrote it: a record gets there an interval after the call's end."""
         self.said: list[str] = []
         """What servers and agents decided, with the instant and the node."""
         self.who = who
@@ -237,9 +238,17 @@ class Town:
             if event.call is not None:
                 self._react(name, event.kind, event.call)
         elif isinstance(event, CallEnded):
-            self.records.append(event.record)
+            self.world.later(INTERVAL, self._written, name, self.world.nodes[name].life, event.record)
         else:
             self.said.append(f"{self.world.now:.3f} {name}: {event}")
+
+    def _written(self, name: str, life: int, record: Cdr) -> None:
+        """The writer's thread got there, or was killed before."""
+        node = self.world.nodes[name]
+        if node.life == life and node.paused:
+            self.world.later(INTERVAL, self._written, name, life, record)
+        elif node.life == life:
+            self.records.append(record)
 
     # -- what a story does ------------------------------------------------------------------------------
 

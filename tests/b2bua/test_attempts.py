@@ -1,0 +1,189 @@
+"""Attempts after a takeover: what rings goes on ringing, what is new is routed, what was given up is cancelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.b2bua.fake import SDP
+from tests.b2bua.fake_agent import kept, record, text_of
+from tests.b2bua.gap import Gap, origin
+
+# -- calls that ring --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
+def test_a_ringing_call_is_repeated_to_where_it_rings(order: str) -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    bench = gap.in_order(order)
+    [again] = gap.gw2.repeats
+    assert again.method == "INVITE" and again.get("call-origin") == origin(a)
+    assert again.uri.endswith("line=bob") and again.body == SDP
+    assert len(gap.gw2.sides) == 1
+    assert a.heard[-1].get("call-origin") == f"{origin(a)};n=1"  # by which its agent knows it as old
+    a.heard.clear()
+    b.accept()
+    assert a.statuses == [200]
+    a.ack()
+    b.take("ACK")
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    [cdr] = bench.cdrs
+    assert cdr.attempts == 1 and cdr.result == "answered"
+    gap.gone()
+
+
+def test_a_call_cancelled_in_the_gap_is_cancelled_where_it_rings() -> None:
+    gap = Gap()
+    a, b = gap.ringing(cancelled=True)
+    gap.die()
+    bench = gap.succeed()
+    assert [each.method for each in gap.gw2.repeats] == ["INVITE"]
+    cancel = b.take("CANCEL")
+    assert cancel.branch == gap.gw2.repeats[0].branch
+    b.answer(cancel, 200)
+    b.accept(487, b"")
+    assert a.statuses[-1] == 487
+    assert [(cdr.result, cdr.ended_by) for cdr in bench.cdrs] == [("cancelled", "caller")]
+    gap.gone()
+
+
+def test_a_call_cancelled_in_the_gap_that_nobody_has_gets_487() -> None:
+    gap = Gap()
+    gap.die()
+    a = gap.gw1.call("1002")
+    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent, True)])]
+    bench = gap.succeed()
+    assert a.statuses[-1] == 487 and not gap.gw2.sides
+    assert [cdr.result for cdr in bench.cdrs] == ["cancelled"]
+    gap.gone()
+
+
+def test_a_new_call_in_the_gap_is_routed_when_all_lists_are_there() -> None:
+    gap = Gap()
+    gap.die()
+    a = gap.gw1.call("1002")
+    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
+    gap.gw2.silent = True
+    bench = gap.succeed()
+    assert a.statuses == [100] and not gap.gw2.sides
+    gap.gw2.notify()
+    bench.after(0.05)
+    assert gap.gw2.called.take("INVITE").get("call-origin") == origin(a)
+    gap.gw2.called.accept()
+    assert a.statuses == [200]
+
+
+def test_a_replayed_invite_waits_for_a_silent_agent_no_longer_than_it_may() -> None:
+    gap = Gap()
+    gap.die()
+    a = gap.gw1.call("1004")
+    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
+    gap.gw2.silent = True
+    bench = gap.succeed()
+    begun = bench.now
+    assert not any(not side.outgoing for side in gap.gw1.sides)
+    bench.until(begun + 2.1)
+    assert gap.gw1.called.take("INVITE").uri.endswith("line=dave")
+
+
+def test_a_call_goes_on_at_the_place_of_the_hunting_that_its_token_names() -> None:
+    gap = Gap()
+    a = gap.gw1.call("1002")
+    gap.gw2.called.accept(486, b"")  # bob is busy: forwarded to carol, the second attempt
+    b = gap.gw2.called
+    b.ring()
+    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    gap.gw2.records = [gap.attempt(b)]
+    gap.die()
+    gap.succeed()
+    [again] = gap.gw2.repeats
+    assert str(again.get("call-origin")).endswith(";2") and again.uri.endswith("line=carol")
+    b.accept()
+    assert a.statuses[-1] == 200
+
+
+def test_a_call_between_two_targets_goes_on_with_the_one_that_its_token_names() -> None:
+    """The former server died after the first target had refused, before anybody heard of the second."""
+    gap = Gap()
+    a = gap.gw1.call("1002")
+    first = gap.gw2.called
+    first.ring()
+    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    ended = record(first, "terminated", origin=f"{origin(a)}", ended={"ago": 1, "by": "device", "status": 486})
+    gap.gw2.records = [ended]
+    gap.die()
+    first.accept(486, b"")
+    bench = gap.succeed()
+    bench.after(3)
+    # the attempt named by the token is sent again; its agent remembers the 486, and the call is forwarded
+    assert gap.gw2.called is not first and gap.gw2.called.asked[-1].uri.endswith("line=carol")
+
+
+# -- afterwards -------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    bench = gap.succeed()
+    a.heard.clear()
+    a.cancel()
+    b.answer(b.take("CANCEL"), 200)
+    b.accept(487, b"")
+    assert sorted(a.statuses) == [200, 487]
+    assert [(cdr.result, cdr.ended_by) for cdr in bench.cdrs] == [("cancelled", "caller")]
+    gap.gone()
+
+
+def test_a_call_lives_through_two_takeovers() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    gap.succeed()
+    again = gap.gw2.repeats[0]
+    origin_of_it = again.get("call-origin")
+    received = [{"request": text_of(again), "origin": origin_of_it, "cancelled": False}]
+    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    gap.gw2.records = [record(b, "early", local_tag=again.from_tag, origin=origin_of_it, received=received)]
+    gap.die()
+    bench = gap.succeed(node="m1", boot=2)
+    assert bench.core.epoch == 3 and len(gap.gw2.repeats) == 2 and len(gap.gw2.sides) == 1
+    a.heard.clear()
+    b.accept()
+    a.ack()
+    assert a.statuses == [200]
+    [call] = bench.core.calls.values()
+    assert call.state.epochs == (1, 2, 3) and call.state.attempt == 1
+    b.asked.clear()
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    assert [cdr.epoch for cdr in bench.cdrs] == [3]
+    gap.gone()
+
+
+def test_a_hunt_goes_on_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    gap.succeed()
+    b.accept(486, b"")
+    other = gap.gw2.called
+    assert other is not b and str(other.take("INVITE").get("call-origin")).endswith(";2")
+    other.accept()
+    assert a.statuses[-1] == 200
+
+
+def test_nobody_answers_after_the_takeover() -> None:
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.die()
+    bench = gap.succeed()
+    bench.after(11)
+    b.answer(b.take("CANCEL"), 200)
+    b.accept(487, b"")
+    assert gap.gw1.called.asked[-1].uri.endswith("line=dave")
+    gap.gw1.called.accept()
+    assert a.statuses[-1] == 200
