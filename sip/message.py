@@ -64,6 +64,9 @@ _NAMES: Final[dict[str, str]] = {
 _NAMES.update({letter.upper(): name for letter, name in _COMPACT.items()})
 _NAMES.update(_COMPACT)
 
+_METHODS: Final = frozenset("INVITE ACK BYE CANCEL OPTIONS REGISTER INFO SUBSCRIBE NOTIFY MESSAGE".split())
+"""Methods that need no second look."""
+
 _END: Final = re.compile("[;,> \t]")
 _BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
 _SPACED: Final = re.compile(r"[ \t]")
@@ -119,11 +122,12 @@ class Message:
 
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
-        try:
-            line = self.lines[self.names.index(name)]
-        except ValueError:
+        names = self.names
+        if name not in names:  # most of what is asked for is not there, and an exception is dear
             return None
-        return _value(line)
+        line = self.lines[names.index(name)]
+        value = line[line.index(":") + 1 :].strip(" \t\r\n")
+        return _unfolded_value(value) if "\r\n" in value else value
 
     def all(self, name: str) -> list[str]:
         """The values of every header of that canonical name, a line each, in order."""
@@ -375,9 +379,11 @@ def copied(message: Message, wanted: Callable[[str], bool]) -> Iterable[tuple[st
 
 def _value(line: str) -> str:
     value = line[line.index(":") + 1 :].strip(" \t\r\n")
-    if "\r\n" in value:
-        return " ".join(part.strip(" \t") for part in value.split("\r\n"))
-    return value
+    return _unfolded_value(value) if "\r\n" in value else value
+
+
+def _unfolded_value(value: str) -> str:
+    return " ".join(part.strip(" \t") for part in value.split("\r\n"))
 
 
 def _address_of(value: str) -> tuple[str, str, bool]:
@@ -409,7 +415,11 @@ def _named(message: Message) -> tuple[list[str], list[str]]:
 
 def _started(start: str, names: list[str], lines: list[str], body: bytes) -> Request | Response:
     method, _, rest = start.partition(" ")
-    if method == "SIP/2.0" or method.upper() == "SIP/2.0":
+    if method in _METHODS:
+        uri, _, version = rest.rpartition(" ")
+        if version == "SIP/2.0" and uri and " " not in uri and "\t" not in uri and uri[0] != "<":
+            return Request(method, uri, names, lines, body)
+    elif method == "SIP/2.0" or method.upper() == "SIP/2.0":
         code, _, reason = rest.partition(" ")
         if len(code) != 3 or not (code.isascii() and code.isdigit()) or not "100" <= code <= "699":
             raise Unanswerable("a status line without a status")

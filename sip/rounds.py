@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-GATHER: Final = 0.005
+GATHER: Final = 0.008
 """Seconds between two rounds: the most that reading may be late."""
 
 NOTHING: Final = "nothing"

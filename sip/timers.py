@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -76,7 +75,7 @@ class Deadlines:
 
         At a thousand calls a second these are most of all deadlines, and each instant of its own would wake the loop.
         """
-        self.set(math.ceil(at / GRAIN) * GRAIN, owner, cause)
+        self.set(at + -at % GRAIN, owner, cause)
 
     def next(self) -> float | None:
         """The earliest instant at which something is due; annulled entries that stand before it go."""
