@@ -326,9 +326,10 @@ def parse(data: bytes) -> Request | Response:
             if not colon or not is_token(key):
                 fault = "a header line without a name and a colon"
         names.append(key)
+    if fault:
+        names, lines = _named(names, lines)
     message = _started(start, names, lines, body)
     if fault:
-        message.names, message.lines = _named(message)
         raise refusal(message, fault)
     length = message.get("content-length")
     if length is not None:
@@ -407,9 +408,9 @@ def _unfolded(lines: list[str]) -> list[str]:
     return ["\r\n".join(parts) for parts in joined]
 
 
-def _named(message: Message) -> tuple[list[str], list[str]]:
+def _named(names: list[str], lines: list[str]) -> tuple[list[str], list[str]]:
     """The names and lines of those header lines that can be told apart, for an answer to a faulty message."""
-    pairs = [(name, line) for name, line in zip(message.names, message.lines, strict=True) if ":" in line and name]
+    pairs = [(name, line) for name, line in zip(names, lines, strict=True) if ":" in line and name]
     return [name for name, _ in pairs], [_BARE.sub(" ", line) for _, line in pairs]
 
 

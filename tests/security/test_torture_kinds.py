@@ -195,6 +195,22 @@ def test_each_kind_gets_its_answer(kind: str) -> None:
     bed.take(200)
 
 
+@pytest.mark.parametrize(
+    "line", ["To\r\n: <sip:a@b>", "To", "Call-ID\nX: y", "To: <sip:a@b>\nX-Forged: y", "Via\r\n ", "CSeq"]
+)
+def test_an_answer_to_a_message_with_two_faults_has_none(line: str) -> None:
+    whole = message("OPTIONS", "<sip:x>", body=b"").decode()
+    name = line.partition(":")[0].strip()
+    bed = Bed()
+    bed.core.receive(whole.replace(f"{name}: ", f"{line}\r\nOld-{name}: ").encode(), CARRIER, bed.now)
+    bed.core.receive(whole.replace("\r\n\r\n", f"\r\n{line}\r\n\r\n").encode(), CARRIER, bed.now)
+    for action in bed.core.to_do():
+        assert isinstance(action, Send)
+        answer = parse(action.data)
+        assert isinstance(answer, Response) and answer.status == 400
+        assert all(":" in one and "\n" not in one.replace("\r\n", "") for one in answer.lines)
+
+
 def test_a_response_for_a_broadcast_address_is_dropped() -> None:
     data = (
         b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 255.255.255.255;branch=z9hG4bK1saber\r\nFrom: <sip:a@x>;tag=f\r\n"
