@@ -128,16 +128,12 @@ class Orders:
             if link.flow is None:
                 raise Refused(f"{agent}, which has {lines[0]}, is not connected")
             link.reset(lines, state, now)
+        # An agent ends towards the device without a word to us, who know; the other side of the call is ours to end.
+        for call in list(core.calls.values()):
+            if _is_on(call.state.caller_line, call.state.callee_line, names):
+                call.release(f'SIP;cause=503;text="Reset by {core.node}"', now, status=503)
 
-        def judge(now: float) -> tuple[str, str, int, int]:
-            left = sum(
-                1 for call in core.calls.values() if _is_on(call.state.caller_line, call.state.callee_line, names)
-            )
-            if left:
-                return "running", f"{left} call{'s are' if left > 1 else ' is'} still to end", 0, left
-            return "done", f"{reset} reset to {state.replace('-', ' ')}", len(names), len(names)
-
-        return judge
+        return _true(f"{reset} reset to {state.replace('-', ' ')}")
 
     def _pause(self, params: Mapping[str, str], now: float) -> Judge:
         self._core.member.pause(now)

@@ -347,7 +347,8 @@ def _sentences(core: Core, call_id: str) -> list[v.Sentence]:
     verdict = core.recovery.details.get(call_id)
     if verdict is not None:
         found.append({"at": core.agents.begun_at, "text": f"at the last takeover it was {verdict[0]}: {verdict[1]}"})
-    return sorted(found, key=lambda sentence: sentence["at"] or 0.0)
+    begun = found[0]["at"] if found else 0.0  # routing has no time of its own: it follows the INVITE at once
+    return sorted(found, key=lambda sentence: sentence["at"] or begun or 0.0)
 
 
 def report(core: Core, params: Mapping[str, str], now: float) -> Mapping[str, Any]:

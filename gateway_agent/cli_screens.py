@@ -24,8 +24,6 @@ def warnings_of(status: Any) -> list[str]:
         return [status["error"]]
     said = list(status["warnings"])
     name = status["agent"]
-    if status["state"] == "waiting":
-        said.insert(0, f"{name} obeys no server that it reaches: calls go on, new ones wait.")
     if status["state"] in ("draining", "drained"):
         said.append(f"{name} is {status['state']}: it takes no new calls until gateway-agent resume.")
     said += pages.peer_warnings(name, status["config"], status["servers"], said)
@@ -100,7 +98,7 @@ def agent_screen(status: Any) -> RenderableType:
         size = f"{relay['size'] / 1e6:,.1f} MB"
         text = Text(f"{several(relay['streams'], 'stream')}, {count(relay['packets'])} packets, {size} so far")
         if relay["dropped"]:
-            text.append(f", {count(relay['dropped'])} packets dropped")
+            text.append(f", {several(relay['dropped'], 'packet')} dropped")
         if relay["silent"]:
             text.append(f", {several(relay['silent'], 'call')} without media", "yellow")
         facts.append(("Relay", text))

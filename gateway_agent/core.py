@@ -392,7 +392,7 @@ class Core:
         """Refuse new calls until the last one has ended."""
         if not self.draining:
             self.draining = True
-            self.decided("drain", f"{self.agent.name} drains: {len(self.calls)} calls are left", now)
+            self.decided("drain", f"{self.agent.name} drains, calls left: {len(self.calls)}", now)
 
     def resume(self, now: float) -> None:
         if self.draining:

@@ -94,7 +94,7 @@ def _status(core: Core, now: float) -> AgentStatus:
     dead = sum(line.settings.channels for line in out)
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
-        warnings.append("No server is there that this agent obeys; new calls are held.")
+        warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
     if fence.trouble:
         warnings.append(fence.trouble)
     return AgentStatus(

@@ -124,7 +124,8 @@ def open_site(path: str | None) -> Site:
     try:
         return load(chosen)
     except SiteError as error:
-        raise ConsoleError(str(error)) from None
+        where = "" if error.complaints[0].startswith(str(chosen)) else f"The site file {chosen} is not right:\n"
+        raise ConsoleError(where + str(error)) from None
     except OSError as error:
         raise ConsoleError(f"The site file {chosen} cannot be read: {error.strerror or error}.") from None
 

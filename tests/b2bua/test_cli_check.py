@@ -33,6 +33,6 @@ def test_a_site_is_begun_once(pair):
 def test_a_file_with_errors_gives_a_sentence_for_each(pair):
     pair.path.write_text(SITE.replace('role = "main"', 'role = "boss"').replace("channels = 30", "channels = -1"))
     output = pair.cli("check", code=3)
-    assert "servers.m1.role" in output
+    assert output.startswith(f"The site file {pair.path} is not right:\nservers.m1.role")
     assert "lines.carrier.channels" in output
     assert "Traceback" not in output

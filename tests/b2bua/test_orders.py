@@ -50,12 +50,15 @@ def test_a_reset_is_done_when_the_calls_on_the_lines_are_gone() -> None:
     town = Town()
     a, b = town.talk()
     order = ask(town.bench, "reset", lines="bob/1")
-    assert order["state"] == "running" and order["sentence"] == "1 call is still to end"
     assert town.gw2.asked[-1][0] == "reset" and town.gw2.asked[-1][1]["lines"] == ["bob/1"]
-    b.say("BYE")
-    a.answer(a.take("BYE"), 200)
+    bye = a.take("BYE")
+    assert bye.get("reason") == 'SIP;cause=503;text="Reset by m1"'
+    a.answer(bye, 200)
+    b.answer(b.take("BYE"), 481)  # the agent has ended that side by itself
     order = again(town.bench, order)
     assert order["state"] == "done" and order["sentence"] == "bob/1 is reset to idle"
+    (record,) = town.bench.cdrs
+    assert (record.result, record.ended_by) == ("reset", "server")
     assert ask(town.bench, "reset", lines="all")["state"] == "done"
     assert {each[0] for each in town.gw1.asked} == {"takeover", "reset"}
 
@@ -72,11 +75,13 @@ def test_a_reset_of_lines_whose_agent_is_away_or_from_a_stand_by_is_refused() ->
 
 def test_an_order_that_does_not_come_true_fails() -> None:
     town = Town()
-    town.talk()
-    order = ask(town.bench, "reset", lines="bob")
-    town.bench.after(31)
+    town.bench.core.member.known.mute.add("gw1")  # it says so, whatever list it is told
+    order = ask(town.bench, "readmit", agent="gw1")
+    town.bench.core.member.known.mute.add("gw1")
+    assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
+    town.bench.now += 31
     order = again(town.bench, order)
-    assert order["state"] == "failed" and order["sentence"] == "after 30 s still: 1 call is still to end"
+    assert order["state"] == "failed" and order["sentence"] == "after 30 s still: gw1 has no vote yet"
 
 
 def test_pause_and_resume() -> None:

@@ -145,8 +145,8 @@ def test_a_call_is_explained_while_it_is_there_and_afterwards() -> None:
     call_id = page(bench, "calls")["calls"][0]["id"]
     during = [each["text"] for each in page(bench, "explain", id=call_id[:6])["sentences"]]
     assert during == [
-        "it was sent to bob/1: it is a number of bob",
         "caller called 1002 from alice/1",
+        "it was sent to bob/1: it is a number of bob",
         "bob/1 answered",
     ]
     a.say("BYE", ("Reason: Q.850;cause=16",))

@@ -147,6 +147,7 @@ def test_one_agent_in_full(agents):
 
 def test_an_agent_without_a_server(agents):
     agents.gw1.status |= {"state": "waiting", "held_attempts": 3, "obeys": ""}
+    agents.gw1.status["warnings"] = ["gw1 obeys no server that it reaches: calls go on, new ones wait."]
     agents.gw1.status["servers"][0] |= {"reached": False, "drift": True}
     output = agents.cli("status", "--agent", "gw1", code=2)
     for words in (
