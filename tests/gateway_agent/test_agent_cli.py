@@ -180,7 +180,7 @@ def test_draining_waits_for_the_last_call(agents):
 
 def test_an_agent_that_ends_with_its_last_call(agents):
     def act(name, params, now):
-        agents.loop.call_soon(lambda: agents.loop.create_task(agents.served.pop("gw1").close()))
+        agents.loop.call_later(0.05, lambda: agents.loop.create_task(agents.served.pop("gw1").close()))
         return agents.gw1.step("running", "1 call is left.")
 
     agents.gw1.command = act
