@@ -44,6 +44,7 @@ class Candidate(Node):
         self._released = 0
         """The highest epoch of ours that we let go of."""
         self._query_at = self._query_all_at = now
+        self._started_at = now
         timing = membership.timing
         bias = 0.0 if name == membership.preferred else timing.silence + 2 * timing.interval
         self._start_at = now + timing.interval + bias
@@ -296,7 +297,9 @@ class Candidate(Node):
             campaign.retry_at = min(campaign.retry_at, now + self.membership.timing.interval / 10)
 
     def _here(self, voters: VoterList, now: float) -> set[str]:
-        """The voters that were heard lately."""
+        """The voters that were heard lately; soon after our own start all, since they may not have found us yet."""
+        if now < self._started_at + self.membership.timing.silence:
+            return set(voters.names)
         since = now - 2 * self.membership.timing.interval
         heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.known.answered
         return {name for name in voters.names if heard.get(name, NEVER) > since}
@@ -373,7 +376,9 @@ class Candidate(Node):
 
     def _tell_what_lacks(self, campaign: Campaign, now: float) -> None:
         """A campaign that lasts: say who is missing, and again when that changes, but not all the time."""
-        if now < campaign.tell_at or campaign.planned or campaign.patient or campaign.outcome == campaign.told:
+        if now < campaign.tell_at or campaign.planned or campaign.outcome == campaign.told:
+            return
+        if campaign.patient and campaign.wins_prevote(False):
             return
         campaign.told, campaign.tell_at = campaign.outcome, now + _SELDOM
         timing, lacks = self.membership.timing, campaign.outcome

@@ -116,6 +116,16 @@ def test_a_server_without_a_quorum_says_which_votes_it_lacks() -> None:
     w.run_until(lambda: w.holders() == ["m2"], limit=6.0)
 
 
+def test_a_first_start_without_a_quorum_says_who_is_missing() -> None:
+    w = World(membership(3))
+    w.start("m1", "gw1")
+    w.run(8.0)
+    assert w.said("m1", What.ASKING) == [
+        "m1 asks for votes: m1 hears nobody who rules",
+        "m1 has no quorum yet: 1 of 3 for it, 2 needed; gw2: no answer yet; gw3: no answer yet",
+    ]
+
+
 def test_a_server_that_waits_for_every_vote_says_so() -> None:
     w = running(membership(3))
     w.crash("m1")

@@ -76,6 +76,27 @@ def test_who_comes_up_while_the_first_vote_is_near_is_waited_for_and_no_list_cha
         assert took < 2.0 + 2.3 + 0.7 and of_servers(w, What.VOTERS, What.NO_VOTE) == []
 
 
+def test_a_server_that_starts_after_the_voters_waits_until_they_can_have_found_it() -> None:
+    w = World(membership(2), disk=(0.001, 0.01))
+    w.start("m2", "gw1", "gw2")
+    w.run(10.0)
+    w.cut("m1", "gw2")
+    w.start("m1")
+    w.later(2.0, w.heal)
+    assert w.run_until(lambda: w.holders() == ["m1"], limit=5.0) < 2.9
+    w.run(10.0)
+    is_calm(w)
+    assert of_servers(w, What.VOTERS) == []
+
+
+def test_a_server_that_starts_after_all_voters_waits_for_nothing() -> None:
+    w = World(membership(2), disk=(0.001, 0.01))
+    w.start("m2", "gw1", "gw2")
+    w.run(10.0)
+    w.start("m1")
+    assert w.run_until(lambda: w.holders() == ["m1"], limit=5.0) < 0.6
+
+
 def test_who_is_off_is_not_waited_for() -> None:
     w = World(membership(3), disk=(0.001, 0.01))
     w.start("m1", "m2", "gw1", "gw2")
