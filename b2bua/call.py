@@ -55,9 +55,11 @@ class Call(Hunting):
         if asked is self:
             if leg is self.b and self.phase in (DIALING, RINGING):
                 again, in_vain = partial(self._dial_again, leg), partial(self._not_adopted, leg)
-                link.refused.add(again, now, in_vain)
+                if not link.refused.add(again, now, in_vain):
+                    in_vain(now)
         elif isinstance(asked, ServerTransaction):
-            link.refused.add(partial(self._ask_again, leg, asked), now)
+            if asked.open and not link.refused.add(partial(self._ask_again, leg, asked), now):
+                self._reply(asked, 500, now, ("Retry-After: 5",))
         elif transaction.method == "BYE":
             link.refused.add(partial(self.hang_up, leg, str(asked)), now)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LOOK: Final = "look after what was refused"
 LONGEST: Final = 1.0
 """Seconds for which a new call waits for an agent to adopt us before it is hunted on."""
+MOST: Final = 10_000
+"""Requests to one agent that may wait; beyond, they are answered 500 with Retry-After."""
 
 
 class Waiting(NamedTuple):
@@ -23,6 +25,7 @@ class Waiting(NamedTuple):
     again: Callable[[float], None]
     in_vain: Callable[[float], None] | None
     """What to do when the agent does not adopt us in time; ``None``: wait on, nothing else is to be done."""
+    until: float
 
 
 class Refused:
@@ -38,10 +41,16 @@ class Refused:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None) -> None:
-        """Keep a request; one refused for its old epoch goes again a little later, the agent being ours already."""
-        self._waiting.append(Waiting(again, in_vain))
+    def add(self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None) -> bool:
+        """Keep a request; one refused for its old epoch goes again a little later, the agent being ours already.
+
+        False when too many wait.
+        """
+        if len(self._waiting) >= MOST:
+            return False
+        self._waiting.append(Waiting(again, in_vain, now + LONGEST))
         self._link.agents.core.stack.deadlines.set(now + LONGEST, self, LOOK)
+        return True
 
     def adopted(self, now: float) -> None:
         """The agent obeys us: all that it refused goes again, in the order in which it was refused."""
@@ -54,10 +63,12 @@ class Refused:
         if self._link.obeys:
             self.adopted(now)
             return
-        hurried = [each.in_vain for each in self._waiting if each.in_vain is not None]
-        self._waiting = [each for each in self._waiting if each.in_vain is None]
-        for give_up in hurried:
-            give_up(now)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each.in_vain is None or each.until > now:
+                self._waiting.append(each)
+            else:
+                each.in_vain(now)
 
     def forget(self) -> None:
         """Another server rules: it has all of this from the agents."""

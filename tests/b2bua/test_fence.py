@@ -266,3 +266,17 @@ def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> N
     assert call.a is not None and call.b is not None
     bench.core.forget_calls()
     assert call.a is None and not bench.core.calls and not bench.core.lines.loads
+
+
+def test_so_many_requests_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("b2bua.refused.MOST", 3)
+    site = Site()
+    a, b = site.talk()
+    site.fall_behind()
+    for digit in (b"1", b"2", b"3", b"4"):
+        a.say("INFO", body=digit)
+    assert a.statuses == [500]
+    fresh = site.gw1.call("2000")
+    assert site.gw1.called.take("INVITE").uri.endswith("line=dave") and fresh.statuses == [100]
+    site.adopt(record(b))
+    assert [each.body for each in b.asked] == [b"1", b"2", b"3"]
