@@ -96,7 +96,10 @@ def find(site: Site) -> Found:
     answers = {node: answer for node, answer in asked.items() if not isinstance(answer, ConsoleError)}
     silent = {node: answer.sentence for node, answer in asked.items() if isinstance(answer, ConsoleError)}
     if not answers:
-        raise Unreachable("\n".join(["No server of the site answers.", *silent.values()]))
+        said = list(dict.fromkeys(silent.values()))
+        if any(isinstance(answer, Unreachable) for answer in asked.values()):
+            raise Unreachable("\n".join(["No server of the site answers.", *said]))
+        raise ConsoleError("\n".join(said))  # nobody could be asked, as without the token
     return Found(site, answers, silent)
 
 

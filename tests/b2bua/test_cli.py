@@ -93,6 +93,17 @@ def test_nobody_answers(pair):
     assert output.count("is not running here") == 2
 
 
+def test_a_token_that_is_missing_is_said_once(pair, monkeypatch):
+    monkeypatch.delenv("API_TOKEN", raising=False)
+    text = pair.path.read_text()
+    for port, node in enumerate(("m1", "m2"), 1):
+        token = f'[servers.{node}]\napi = "tcp:127.0.0.1:{port}"\napi_token = {{ env = "API_TOKEN" }}'
+        text = text.replace(f"[servers.{node}]", token)
+    pair.path.write_text(text)
+    missing = "The secret from env API_TOKEN is missing: the environment variable API_TOKEN is not set.\n"
+    assert pair.cli("status", code=3) == missing
+
+
 def test_calls(pair):
     output = pair.cli("calls", "--state", "talking", "--number", "1001", "--limit", "3")
     assert pair.m1.asked[-1] == ("calls", {"limit": "3", "state": "talking", "number": "1001"})
