@@ -104,7 +104,9 @@ def warnings(core: Core, now: float) -> list[str]:
     found += [why_mute(name, name in member.known.seated) for name in sorted(member.known.mute)]
     for server in core.member.peers.values():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
-            found.append("the other server is not heard: nobody could take over")
+            bad = core.stack.counters["bad beats"]
+            strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
+            found.append(f"the other server is not heard: nobody could take over{strange}")
     if member.paused:
         found.append("automatic takeovers are paused: `b2bua resume` ends it")
     if core.stack.counters["bad token"]:

@@ -83,6 +83,17 @@ def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
     assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
 
 
+def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
+    town = Town()
+    off = "the other server is not heard: nobody could take over"
+    assert off in page(town.bench, "status")["warnings"]
+    town.bench.core.stack.counters["bad beats"] = 7
+    assert (
+        f"{off}; 7 heartbeats were not signed with the site key: compare the keys"
+        in (page(town.bench, "status")["warnings"])
+    )
+
+
 def test_a_voter_without_a_vote_does_not_answer_as_one() -> None:
     town = Town()
     assert page(town.bench, "status")["voters"]["answering"] == 2
