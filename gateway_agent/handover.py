@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway_agent import records
@@ -42,6 +43,10 @@ MOST_UNANSWERED: Final = 2
 MOST_SUBSCRIPTIONS: Final = 256
 MOST_PENDING: Final = 256
 DUE: Final = "expires"
+
+
+Text = tuple[str, Gone | None]
+"""A record, and the ended call that it is about."""
 
 
 class Refused(Exception):
@@ -88,8 +93,10 @@ class Subscription:
         self.dialog = Dialog(called_by(request, core.stack.token()))
         self.notifier = Notifier(granted, PACKAGES, now)
         self.changed: dict[str, Line] = {}
-        self._texts: Iterator[tuple[str, Gone | None]] | None = handover.texts(wish)
-        self._carried: tuple[str, Gone | None] | None = None
+        self._texts: Iterator[Text | None] | None = handover.texts(wish)
+        self._carried: Text | None = None
+        self._urgent = False
+        """The part under way has what somebody waits for: nothing follows before the server is done with it."""
         core.stack.legs[self.key] = self
 
     @property
@@ -97,8 +104,8 @@ class Subscription:
         return dialog_key(self.dialog.call_id, self.dialog.local_tag)
 
     def go_on(self, now: float) -> None:
-        """Send what may be sent now: at most two parts without an answer."""
-        while self.unanswered < MOST_UNANSWERED and not self.notifier.ended:
+        """Send what may be sent now: at most two parts without an answer, nothing behind an urgent one."""
+        while self.unanswered < MOST_UNANSWERED and not self.notifier.ended and not self._urgent:
             if self._texts is not None:
                 self._next_part(now)
             elif self.changed:
@@ -116,14 +123,13 @@ class Subscription:
         texts: list[str] = []
         told: list[Gone] = []
         size = 200
-        more = self._carried
-        self._carried = None
-        while True:
-            one = more or next(self._texts, None)
-            more = None
+        carried, self._carried = self._carried, None
+        for one in self._texts if carried is None else chain((carried,), self._texts):
             if one is None:
-                self._texts = None
-                break
+                if texts:
+                    self._urgent = True
+                    break
+                continue
             if texts and size + len(one[0]) + 2 > MOST_PART:
                 self._carried = one
                 break
@@ -131,6 +137,8 @@ class Subscription:
             texts.append(one[0])
             if one[1] is not None:
                 told.append(one[1])
+        else:
+            self._texts = None
         self._send(texts, told, self._texts is None, now)
 
     def _tell_changes(self, now: float) -> None:
@@ -168,6 +176,7 @@ class Subscription:
         if response.status < 200:
             return
         self.unanswered -= 1
+        self._urgent = False
         if response.status < 300 and self.wish.purpose != OBSERVE:
             for gone in transaction.context:
                 gone.told_at = now
@@ -370,9 +379,11 @@ class Handover:
 
     # -- the list -------------------------------------------------------------------------------------------------
 
-    def texts(self, wish: Wish) -> Iterator[tuple[str, Gone | None]]:
+    def texts(self, wish: Wish) -> Iterator[Text | None]:
         """The records of a list: highest priority first, in one priority requests under way first, and of these last
         what only rings: an INVITE that no server has answered at all is given up by its agent some time.
+
+        None ends a part: before it stands what somebody waits for inside a call.
 
         What there is is settled now, what is said of it when its turn comes.
         """
@@ -392,18 +403,20 @@ class Handover:
                 classes[gone.line.settings.priority].gone.append(gone)
         return self._said(classes)
 
-    def _said(self, classes: dict[int, _Class]) -> Iterator[tuple[str, Gone | None]]:
+    def _said(self, classes: dict[int, _Class]) -> Iterator[Text | None]:
         for priority in sorted(classes, reverse=True):
             one = classes[priority]
             for calls in (one.urgent, one.fresh, one.ringing, one.others):
                 for call in calls:
                     yield from self._of_call(call)
+                if calls is one.urgent:
+                    yield None
             for line in one.lines:
                 yield records.of_line(line), None
             for gone in one.gone:
                 yield records.of_gone(gone, self.core.now), gone
 
-    def _one(self, wish: Wish) -> Iterator[tuple[str, Gone | None]]:
+    def _one(self, wish: Wish) -> Iterator[Text]:
         call = self.core.by_call_id.get(wish.call_id)
         if call is not None:
             yield from self._of_call(call)
@@ -411,7 +424,7 @@ class Handover:
             if gone.call_id == wish.call_id:
                 yield records.of_gone(gone, self.core.now), gone
 
-    def _of_call(self, call: Call) -> Iterator[tuple[str, Gone | None]]:
+    def _of_call(self, call: Call) -> Iterator[Text]:
         """The record of a call; of one that ended since the list was begun, the short one."""
         if call.gone is not None:
             yield records.of_gone(call.gone, self.core.now), call.gone
