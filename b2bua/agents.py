@@ -35,6 +35,9 @@ AGAIN: Final = "subscribe again"
 NO_NOTIFY: Final = "no NOTIFY"
 MOST_LIST: Final = 256 * 1024 * 1024
 """Bytes of one agent's list; what comes beyond is refused."""
+URGENT: Final = 1.0
+"""Seconds from the beginning of a rule in which what somebody waits for goes before the rest of the lists."""
+LONG_ENOUGH: Final = "put off long enough"
 OPENING_LIMIT: Final = 5.0
 """Seconds for a connection to prove itself."""
 MOST_STRANGE: Final = 3
@@ -141,6 +144,11 @@ class AgentLink:
     def ended(self, subscription: Subscription) -> None:
         """It brings no more NOTIFYs."""
         self._open.discard(subscription)
+
+    @property
+    def fetching(self) -> bool:
+        """Whether a single dialog was asked for and is not here yet."""
+        return any(subscription.purpose == OBSERVE for subscription in self._open)
 
     def end_subscription(self) -> None:
         if self._subscription is not None:
@@ -283,12 +291,13 @@ class Subscription:
         self.link.agents.messages += 2  # with its answer
         if request.method != "NOTIFY" or transaction.flow != self.link.flow:
             core.stack.reply(transaction, 481, now)
-        elif self.link.notified(request, self.purpose, now):
-            core.stack.reply(transaction, 200, now)
-        else:
+        elif not self.link.notified(request, self.purpose, now):
             core.stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
+        elif self.purpose != TAKEOVER or not self.link.agents.put_off(transaction, now):
+            core.stack.reply(transaction, 200, now)
         if (request.get("subscription-state") or "").startswith("terminated"):
             self.forget()
+            self.link.agents.go_on(now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
         pass
@@ -329,6 +338,8 @@ class Agents:
         """SIP messages between this server and agents for the last takeover."""
         self._callees: dict[Flow, Callee] = {}
         self._strange: dict[Flow, int] = {}
+        self.generation = 0
+        self._put_off: list[ServerTransaction] = []
         self.reload()
 
     def reload(self) -> None:
@@ -441,7 +452,38 @@ class Agents:
         for link in sorted(self.links.values(), key=lambda each: -each.priority):
             link.subscribe(proof, now)
 
+    def put_off(self, transaction: ServerTransaction, now: float) -> bool:
+        """Whether the answer to a part of a list is to wait, and with it the next part.
+
+        As long as single dialogs are being fetched, because somebody waits in a call, what is not waited for shall
+        not stand in front of them; at the beginning of a rule only, and for a bounded time.
+        """
+        until = self.begun_at + URGENT
+        if now >= until or not self._fetching:
+            return False
+        if not self._put_off:
+            self.core.stack.deadlines.set(until, self, LONG_ENOUGH)
+        self._put_off.append(transaction)
+        return True
+
+    def go_on(self, now: float) -> None:
+        """A single dialog came: answer the parts when it was the last."""
+        if self._put_off and not self._fetching:
+            self.due(LONG_ENOUGH, now)
+
+    def due(self, cause: str, now: float) -> None:
+        self.generation += 1
+        put_off, self._put_off = self._put_off, []
+        for transaction in put_off:
+            self.core.stack.reply(transaction, 200, now)
+
+    @property
+    def _fetching(self) -> bool:
+        return any(link.fetching for link in self.links.values())
+
     def stand_down(self) -> None:
+        self.generation += 1
+        self._put_off.clear()
         for link in self.links.values():
             link.end_all()
             link.refused.forget()

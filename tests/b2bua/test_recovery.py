@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from b2bua.agents import URGENT
 from b2bua.token import call_id_of, read
 from sip.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench
@@ -162,6 +163,36 @@ def test_a_request_in_a_dialog_not_known_yet_waits_and_fetches_it() -> None:
     b.answer(b.take("INFO"), 200)
     assert a.statuses == [200]
     assert not bench.core.agents.all_complete  # long before the lists
+
+
+def _waited_for() -> tuple[Gap, Bench]:
+    """A new server that was told of gw1's leg and its INFO, and has asked gw2 for the other one."""
+    gap = Gap()
+    a, _ = gap.standing()
+    gap.die()
+    gap.gw1.silent = gap.gw2.silent = True
+    bench = gap.succeed()
+    a.say("INFO")
+    gap.gw1.notify()
+    assert gap.gw2.asked[-1][0] == "observe"
+    return gap, bench
+
+
+def test_a_part_of_a_list_is_answered_when_what_is_waited_for_is_there() -> None:
+    gap, _ = _waited_for()
+    before = len(gap.gw1.notified)
+    assert gap.gw1.notify(-2, records=[], complete=False) == 0
+    gap.gw2.notify()
+    assert gap.gw1.notified[before:] == [200]
+
+
+def test_a_part_of_a_list_is_answered_some_time_in_any_case() -> None:
+    gap, bench = _waited_for()
+    before = len(gap.gw1.notified)
+    assert gap.gw1.notify(-2, records=[], complete=False) == 0
+    bench.after(URGENT)
+    assert gap.gw1.notified[before:] == [200]
+    assert gap.gw1.notify(-2, records=[], complete=False) == 200
 
 
 def test_a_request_in_a_dialog_that_the_list_lacks_gets_481() -> None:

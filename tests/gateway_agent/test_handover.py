@@ -180,3 +180,22 @@ def test_a_lost_connection_ends_its_subscription() -> None:
     bed.kill(bed.m1)
     assert not bed.core.handover.subscriptions
     assert not bed.core.connected
+
+
+def test_what_is_waited_for_inside_calls_comes_in_a_part_of_its_own_and_the_rest_behind_its_answer() -> None:
+    bed = Bed(text=MANY)
+    for index in range(20):
+        call(bed, index)
+    bed.request("INFO", call_id="c7", from_tag="f7", to_tag="srvtag", cseq=2)
+    bed.m2.answers_notify = False
+    seen: list[Request] = []
+    notified = bed.m2._notified
+    bed.m2._notified = lambda request: (seen.append(request), notified(request))[1]  # type: ignore[method-assign]
+    assert bed.m2.subscribe(epoch=2) == 200
+    [first] = dialogs(bed.m2)
+    assert "INFO" in str(first["sent"])
+    assert len(seen) == 1
+    bed.m2.reply(seen[0], 200)
+    assert len(seen) == 2
+    assert len(dialogs(bed.m2)) == 20
+    assert [head["complete"] for head in bed.m2.heads] == [False, True]
