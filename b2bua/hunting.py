@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING, changed, hops, record_of, rings, with_user
 from b2bua.cdr import Cdr, EndedBy
-from b2bua.route import Plan, Refusal
+from b2bua.refused import LONGEST
+from b2bua.route import Plan, Refusal, Target
 from b2bua.token import MOST_CHARACTERS, CallState, sign
 from sip.bridge import crossing, passable_tag, unsupported
 from sip.dialog import DialogState, called_by
@@ -139,7 +140,8 @@ class Hunting:
         self.because = target.because
         place = core.place(target, self.tried)
         if place is None:
-            self._next(503, now, "")
+            if not self._await_agent(target, dialog, attempt, now):
+                self._next(503, now, "")
             return
         stack = core.stack
         caller = request.from_untagged
@@ -166,6 +168,24 @@ class Hunting:
             lines += self._token_lines(place.agent)
         self._wake(now + target.ring_for, NO_ANSWER)
         leg.call(place.uri, lines, request.body, now, self, hops(request))
+
+    def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
+        """Whether the agent of that target was there a moment ago: a broken connection is made anew in less."""
+        line = self.core.site.lines.get(target.line)
+        link = self.core.agents.links.get(line.agent) if line is not None else None
+        if link is None or link.lost_at is None or now - link.lost_at >= LONGEST:
+            return False
+
+        def again(now: float) -> None:
+            if self.phase == ROUTING:
+                self.dial(now, dialog, attempt)
+
+        def in_vain(now: float) -> None:
+            if self.phase == ROUTING:
+                self._next(503, now, "")
+
+        self.phase = ROUTING
+        return link.refused.add(again, now, in_vain)
 
     def cancel(self, now: float) -> None:
         """The caller gave up (RFC 3261 section 9.2)."""

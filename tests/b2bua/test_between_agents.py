@@ -109,8 +109,28 @@ def test_a_busy_phone_in_a_list_is_followed_by_the_next() -> None:
 def test_an_agent_that_is_away_counts_as_503() -> None:
     town = Town()
     town.gw2.disconnect()
+    town.bench.after(1.5)
     a = town.gw1.call("1002")
-    assert a.statuses == [100, 500] or a.statuses[-1] in (480, 500, 503)
+    assert a.statuses == [100, 500]
+
+
+def test_one_whose_connection_broke_just_now_is_waited_for_a_second() -> None:
+    town = Town()
+    town.gw2.disconnect()
+    a, given_up, hunted = town.gw1.call("1002"), town.gw1.call("1002"), town.gw1.call("2000")
+    assert a.statuses == given_up.statuses == hunted.statuses == [100]
+    given_up.cancel()
+    assert given_up.statuses == [200, 487]
+    town.bench.after(0.3)
+    town.gw2.connect()
+    assert [side.invite.uri.rpartition("=")[2] for side in town.gw2.sides if side.invite] == ["bob", "bob"]
+    town.gw2.sides[0].accept()
+    assert a.statuses == [200] and not hunted.heard
+    town.gw2.disconnect()
+    late, also = town.gw1.call("1002"), town.gw1.call("2000")
+    town.bench.after(1.1)
+    assert late.statuses == [100, 500] and also.statuses == [100]
+    assert town.gw1.called.take("INVITE").uri.endswith("line=dave")
 
 
 def test_an_agent_may_only_speak_for_its_own_lines() -> None:
