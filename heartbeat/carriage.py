@@ -18,6 +18,11 @@ METHOD = "OPTIONS"
 def beat_in(message: Request | Response, keys: Sequence[bytes]) -> Beat:
     """The signed statement that a message carries. Raises :class:`BeatError` for whatever is wrong with it."""
     value = message.get("heartbeat")
+    if value is None and isinstance(message, Response):
+        raise BeatError(
+            f"it answers {message.status} without a Heartbeat header: it has another site key, or is no node of this"
+            " site"
+        )
     if value is None:
         raise BeatError("the message has no Heartbeat header")
     return parse(value, keys, message.cseq_method, message.call_id, message.cseq)

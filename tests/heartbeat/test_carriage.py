@@ -52,3 +52,13 @@ def test_a_plain_options_has_no_beat() -> None:
     message.remove("heartbeat")
     with pytest.raises(BeatError, match="no Heartbeat header"):
         carriage.beat_in(message, KEYS)
+
+
+def test_an_answer_without_a_beat_says_what_that_means() -> None:
+    refused = parse(b"SIP/2.0 403 Forbidden\r\n" + VIA.encode() + b"\r\nCSeq: 12 OPTIONS\r\nCall-ID: c\r\n\r\n")
+    assert isinstance(refused, Response)
+    with pytest.raises(BeatError) as fault:
+        carriage.beat_in(refused, KEYS)
+    assert str(fault.value) == (
+        "it answers 403 without a Heartbeat header: it has another site key, or is no node of this site"
+    )
