@@ -12,41 +12,11 @@ if [ "$1" = installed ]; then
 fi
 dir=$(cd "$1" && pwd)
 host=${2%:*}
-case $host in 127.*) ;; *) fail "only a loopback address, not $host" ;; esac
-
-modules=$(cd "$AST_ROOT" && ls -d usr/lib/*/asterisk/modules usr/lib/asterisk/modules 2>/dev/null | head -1)
-for name in etc db keys spool log run; do rm -rf "${dir:?}/$name"; mkdir "$dir/$name"; done
-# Asterisk looks its own host name up for every call: without this line that is two blocking DNS queries.
-printf '127.0.0.1 localhost %s\n' "$(hostname)" >"$AST_ROOT/etc/hosts"
-cd "$dir/etc"
-cat >asterisk.conf <<E
-[directories]
-astetcdir => /mnt/etc
-astmoddir => /$modules
-astvarlibdir => /mnt
-astdbdir => /mnt/db
-astkeydir => /mnt/keys
-astdatadir => /usr/share/asterisk
-astspooldir => /mnt/spool
-astrundir => /mnt/run
-astlogdir => /mnt/log
-astsbindir => /usr/sbin
-[options]
-verbose = 0
-debug = 0
-maxfiles = $(ulimit -Hn)
-E
-printf '[general]\n[logfiles]\nmessages => warning,error\n' >logger.conf
-{
-    printf '[modules]\nautoload=no\n'
-    for module in res_sorcery_config res_sorcery_memory res_sorcery_astdb res_timing_timerfd res_pjproject \
-        res_geolocation res_rtp_asterisk res_pjsip res_pjsip_session res_pjsip_pubsub res_pjsip_sdp_rtp \
-        res_pjsip_endpoint_identifier_ip res_pjsip_authenticator_digest res_pjsip_caller_id res_pjsip_nat \
-        res_pjsip_rfc3326 chan_pjsip pbx_config app_dial bridge_simple bridge_native_rtp codec_ulaw; do
-        [ -e "$AST_ROOT/$modules/$module.so" ] && echo "load = $module.so"
-    done
-} >modules.conf
-printf '[general]\nrtpstart=10000\nrtpend=60000\nstrictrtp=no\nicesupport=no\n' >rtp.conf
+loopback "$host"
+for name in etc db keys spool log run; do rm -rf "${dir:?}/$name"; done
+prepare "$dir" 0 warning,error
+load bridge_native_rtp
+media 10000 60000
 cat >pjsip.conf <<E
 [global]
 type=global
@@ -90,16 +60,4 @@ cat >extensions.conf <<'E'
 exten => _[0-9a-zA-Z].,1,Dial(PJSIP/${EXTEN}@callee,30)
  same => n,Hangup()
 E
-for name in geolocation features acl ccss udptl indications codecs pjproject sorcery dnsmgr; do : >"$name.conf"; done
-for name in cdr cel; do printf '[general]\nenable=no\n' >"$name.conf"; done
-for name in manager http; do printf '[general]\nenabled=no\n' >"$name.conf"; done
-ulimit -n "$(ulimit -Hn)"
-
-# In a mount namespace of its own, which ends with the process: /proc and /dev, and DIRECTORY as /mnt.
-exec unshare -m sh -eu -c '
-    mount --make-rprivate /
-    mount -t proc proc "$1/proc"
-    mount --rbind /dev "$1/dev"
-    mount --bind "$2" "$1/mnt"
-    cd /
-    exec chroot "$1" /usr/sbin/asterisk -C /mnt/etc/asterisk.conf -f' sh "$AST_ROOT" "$dir"
+run "$dir"

@@ -84,6 +84,27 @@ def proof_of(epoch: int, server: str, boot: int = 1) -> Proof:
     )
 
 
+def dialog_lines(sender: str, from_tag: str, recipient: str, to_tag: str) -> tuple[str, ...]:
+    return (
+        f"From: {sender};tag={from_tag}",
+        f"To: {recipient}" + (f";tag={to_tag}" if to_tag else ""),
+        "Max-Forwards: 70",
+    )
+
+
+def message(lines: Sequence[str], body: bytes) -> bytes:
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+
+
+def taken(who: str, inbox: deque[Message], kind: str | int) -> Any:
+    """The next message in ``inbox``, which must be that method or status."""
+    assert inbox, f"{who} got nothing where {kind} was due"
+    found = inbox.popleft()
+    got: str | int = found.status if isinstance(found, Response) else found.method  # type: ignore[attr-defined]
+    assert got == kind, f"{who} got {got} where {kind} was due:\n{found.to_bytes().decode('latin-1')}"
+    return found
+
+
 class Server:
     """A call server, played by hand."""
 
@@ -182,11 +203,9 @@ class Server:
         head = [
             f"{method} {uri} SIP/2.0",
             f"Via: SIP/2.0/TCP {self.name};branch={branch}",
-            f"From: {sender};tag={from_tag}",
-            f"To: {recipient}" + (f";tag={to_tag}" if to_tag else ""),
+            *dialog_lines(sender, from_tag, recipient, to_tag),
             f"Call-ID: {call_id or f'{self.name}-{self._serial}'}",
             f"CSeq: {cseq} {method}",
-            "Max-Forwards: 70",
         ]
         if method == "INVITE":
             head.append(f"Contact: <sip:{self.name};transport=tcp>")
@@ -196,8 +215,7 @@ class Server:
             head.append(f"Call-Origin: {origin}")
         if body and not any(line.startswith("Content-Type") for line in lines):
             head.append("Content-Type: application/sdp")
-        data = "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
-        self.send(data)
+        self.send(message([*head, *lines], body))
         return branch
 
     def reply(
@@ -218,11 +236,7 @@ class Server:
 
     def take(self, kind: str | int) -> Any:
         """The next message, which must be that method or status."""
-        assert self.inbox, f"{self.name} got nothing where {kind} was due"
-        message = self.inbox.popleft()
-        got: str | int = message.status if isinstance(message, Response) else message.method  # type: ignore[attr-defined]
-        assert got == kind, f"{self.name} got {got} where {kind} was due:\n{message.to_bytes().decode('latin-1')}"
-        return message
+        return taken(self.name, self.inbox, kind)
 
 
 class Bed:
@@ -303,12 +317,7 @@ class Bed:
 
     def take(self, kind: str | int, flow: Flow = CARRIER) -> Any:
         """The next message to a device, which must be that method or status."""
-        inbox = self.inbox.get(flow)
-        assert inbox, f"the device got nothing where {kind} was due"
-        message = inbox.popleft()
-        got: str | int = message.status if isinstance(message, Response) else message.method  # type: ignore[attr-defined]
-        assert got == kind, f"the device got {got} where {kind} was due:\n{message.to_bytes().decode('latin-1')}"
-        return message
+        return taken("the device", self.inbox.get(flow, deque()), kind)
 
     def silent(self, flow: Flow = CARRIER) -> bool:
         """Whether a device got nothing more."""
@@ -337,17 +346,14 @@ class Bed:
         head = [
             f"{method} {uri} SIP/2.0",
             f"Via: SIP/2.0/{flow.transport.upper()} {host}:{port};branch={branch}",
-            f"From: {sender};tag={from_tag}",
-            f"To: {recipient}" + (f";tag={to_tag}" if to_tag else ""),
+            *dialog_lines(sender, from_tag, recipient, to_tag),
             f"Call-ID: {call_id}",
             f"CSeq: {cseq} {method}",
-            "Max-Forwards: 70",
             f"Contact: <sip:{host}:{port}>",
         ]
         if body:
             head.append("Content-Type: application/sdp")
-        data = "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
-        self.say(data, flow)
+        self.say(message([*head, *lines], body), flow)
         return branch
 
     def reply(
@@ -403,4 +409,4 @@ def response_to(request: Request, status: int, lines: Sequence[str], body: bytes
         f"Call-ID: {request.call_id}",
         f"CSeq: {request.cseq} {request.cseq_method}",
     ]
-    return "\r\n".join([*head, *lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+    return message([*head, *lines], body)

@@ -7,24 +7,14 @@ from pathlib import Path
 
 from examples.softphone_call import Call, Policy
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.programs import Site, network, until
+from tests.interop.programs import PASSWORDS, Site, network, phone_line, until
 from tests.interop.strangers import Udp, request
 
-PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
-LINES = """
-[lines.alice]
-kind = "phone"
-agent = "gw1"
-channels = 10
-numbers = ["5001"]
-password = {{ file = "alice.secret" }}
-media = "relay"
-[lines.bob]
-kind = "phone"
-agent = "gw2"
-channels = 50
-numbers = ["5002"]
-password = {{ file = "bob.secret" }}
+
+def site_lines(net: str) -> str:
+    return f"""
+{phone_line("alice", "gw1", media="relay")}
+{phone_line("bob", "gw2", channels=50)}
 [lines.peer]
 kind = "trunk"
 agent = "gw1"
@@ -35,13 +25,15 @@ kind = "trunk"
 peer = "sip:{net}32:5060"
 channels = 1000
 """
+
+
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
 
 class Scene:
     def __init__(self, directory: Path) -> None:
         net = self.net = network()
-        self.site = Site(directory, net, LINES.format(net=net), passwords=PASSWORDS, timing="t1 = 0.1")
+        self.site = Site(directory, net, site_lines(net), passwords=PASSWORDS, timing="t1 = 0.1")
         self.agent, self.server = (f"{net}11", 5060), (f"{net}1", 5060)
         self.connections, self.beat = (f"{net}1", 5161), (f"{net}1", 5162)
         self.stranger, self.peer, self.own = f"{net}66", f"{net}31", f"{net}32"

@@ -30,6 +30,24 @@ def network() -> str:
     return f"127.{100 + secrets.randbelow(100)}.{1 + secrets.randbelow(250)}."
 
 
+PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
+"""Of the two phones that the sites here have."""
+
+
+def phone_line(name: str, agent: str, *, channels: int = 10, media: str = "direct") -> str:
+    """The site file's words for a phone of `PASSWORDS`: alice is 5001, bob 5002."""
+    number = 5001 + list(PASSWORDS).index(name)
+    return f"""
+[lines.{name}]
+kind = "phone"
+agent = "{agent}"
+channels = {channels}
+numbers = ["{number}"]
+password = {{ file = "{name}.secret" }}
+media = "{media}"
+"""
+
+
 class Program:
     """One server or agent."""
 

@@ -12,40 +12,11 @@ from examples.softphone_call import Call, Policy
 from tests.interop import asterisk
 from tests.interop.asterisk import Asterisk
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.programs import Site, network, until
+from tests.interop.programs import PASSWORDS, Site, network, phone_line, until
 
 pytestmark = pytest.mark.interop
 
-PASSWORDS = {
-    "alice": "in the looking-glass",
-    "bob": "a builder of towers",
-    "carrier": "a word for the carrier",
-}
-LINES = """
-[lines.alice]
-kind = "phone"
-agent = "gw1"
-channels = 10
-numbers = ["5001"]
-password = {{ file = "alice.secret" }}
-media = "relay"
-[lines.bob]
-kind = "phone"
-agent = "gw1"
-channels = 10
-numbers = ["5002"]
-password = {{ file = "bob.secret" }}
-[lines.asterisk]
-kind = "trunk"
-agent = "gw2"
-peer = "sip:{net}22:5060"
-channels = 20
-options = {{ interval = 1 }}
-{more}
-[[routes]]
-match = "26*"
-to = ["asterisk"]
-"""
+WORDS = {**PASSWORDS, "carrier": "a word for the carrier"}
 REGISTER = """
 [lines.asterisk.register]
 registrar = "sip:{net}22:5060"
@@ -55,21 +26,37 @@ expires = 60
 """
 
 
+def site_lines(net: str, role: str) -> str:
+    return f"""
+{phone_line("alice", "gw1", media="relay")}
+{phone_line("bob", "gw1")}
+[lines.asterisk]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:{net}22:5060"
+channels = 20
+options = {{ interval = 1 }}
+{REGISTER.format(net=net) if role == "carrier" else ""}
+[[routes]]
+match = "26*"
+to = ["asterisk"]
+"""
+
+
 class Scene:
     """A site, an Asterisk, two phones: alice's audio goes through the agent's relay, bob's directly."""
 
     def __init__(self, role: str, directory: Path) -> None:
         net = self.net = network()
-        more = REGISTER.format(net=net) if role == "carrier" else ""
         self.peer = Asterisk(
             role,
             directory / "asterisk",
             f"{net}22:5060",
             f"{net}12:5060",
             "holdfast",
-            PASSWORDS["carrier"],
+            WORDS["carrier"],
         )
-        self.site = Site(directory / "site", net, LINES.format(net=net, more=more), passwords=PASSWORDS)
+        self.site = Site(directory / "site", net, site_lines(net, role), passwords=WORDS)
         self.phone = Phone(f"{net}51:5060")
 
     def start(self) -> None:

@@ -8,11 +8,10 @@ import pytest
 
 from examples.softphone_call import Policy
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.programs import Site, network, until
+from tests.interop.programs import PASSWORDS, Site, network, until
 
 pytestmark = pytest.mark.interop
 
-PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
 LINES = """
 [lines.alice]
 kind = "phone"

@@ -16,8 +16,8 @@ import pytest
 from tests.interop import cut
 from tests.interop.cut import Cut
 from tests.interop.heard import difference
-from tests.interop.programs import Site, network, until
-from tests.interop.traffic import FLOWS, PASSWORDS, Devices, Traffic, first_invites, site_lines, time_of_day
+from tests.interop.programs import PASSWORDS, Site, network, until
+from tests.interop.traffic import FLOWS, Devices, Traffic, first_invites, site_lines, time_of_day
 
 pytestmark = pytest.mark.interop
 

@@ -12,7 +12,7 @@ from examples.rtp import RtpReport
 from examples.softphone_call import Call
 from tests.interop import heard
 from tests.interop.phones import Phone, ended, talking
-from tests.interop.programs import Site, until
+from tests.interop.programs import PASSWORDS, Site, phone_line, until
 from tests.interop.sipp import Sipp
 
 
@@ -33,7 +33,6 @@ FLOWS = (
     Flow("held", 110, 12, 33),
     Flow("cancel", 27, 3, 34),
 )
-PASSWORDS = {"alice": "in the looking-glass", "bob": "a builder of towers"}
 
 
 def site_lines(net: str, media: str = "relay") -> str:
@@ -46,19 +45,8 @@ agent = "gw1"
 peer = "sip:{net}31:5060"
 from = [{callers}]
 channels = 2000
-[lines.alice]
-kind = "phone"
-agent = "gw1"
-channels = 10
-numbers = ["5001"]
-password = {{ file = "alice.secret" }}
-media = "{media}"
-[lines.bob]
-kind = "phone"
-agent = "gw2"
-channels = 10
-numbers = ["5002"]
-password = {{ file = "bob.secret" }}
+{phone_line("alice", "gw1", media=media)}
+{phone_line("bob", "gw2")}
 """
     for flow in FLOWS:
         text += f"""

@@ -17,48 +17,10 @@ host=${AST_ADDRESS%:*}
 agent=${AST_AGENT%:*}
 rtp=${AST_RTP:-10000-10999}
 case $role in pbx | carrier) ;; *) fail "say pbx or carrier, not $role" ;; esac
-case $host in 127.*) ;; *) fail "only a loopback address, not $host" ;; esac
-[ -x "$AST_ROOT/usr/sbin/asterisk" ] || fail "there is no Asterisk in $AST_ROOT: run install.sh"
-
-modules=$(cd "$AST_ROOT" && ls -d usr/lib/*/asterisk/modules usr/lib/asterisk/modules 2>/dev/null | head -1)
-mkdir -p "$dir/etc" "$dir/db" "$dir/keys" "$dir/spool" "$dir/log" "$dir/run"
-# Asterisk looks its own host name up for every call: without this line that is two blocking DNS queries.
-printf '127.0.0.1 localhost %s\n' "$(hostname)" >"$AST_ROOT/etc/hosts"
-cd "$dir/etc"
-cat >asterisk.conf <<E2
-[directories]
-astetcdir => /mnt/etc
-astmoddir => /$modules
-astvarlibdir => /mnt
-astdbdir => /mnt/db
-astkeydir => /mnt/keys
-astdatadir => /usr/share/asterisk
-astspooldir => /mnt/spool
-astrundir => /mnt/run
-astlogdir => /mnt/log
-astsbindir => /usr/sbin
-[options]
-verbose = 3
-E2
-printf '[general]\n[logfiles]\nmessages => notice,warning,error\n' >logger.conf
-# Only what these calls need: no CDR, no CEL, no AMI, no HTTP. chan_pjsip needs pubsub and an empty geolocation.conf.
-{
-    printf '[modules]\nautoload=no\n'
-    for module in res_sorcery_config res_sorcery_memory res_sorcery_astdb res_timing_timerfd res_pjproject \
-        res_geolocation res_rtp_asterisk res_pjsip res_pjsip_session res_pjsip_pubsub res_pjsip_sdp_rtp \
-        res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user res_pjsip_authenticator_digest \
-        res_pjsip_registrar res_pjsip_caller_id res_pjsip_nat res_pjsip_rfc3326 res_pjsip_dtmf_info chan_pjsip \
-        res_clioriginate pbx_config app_dial app_echo func_timeout bridge_simple codec_ulaw; do
-        [ -e "$AST_ROOT/$modules/$module.so" ] && echo "load = $module.so"
-    done
-} >modules.conf
-cat >rtp.conf <<E2
-[general]
-rtpstart=${rtp%-*}
-rtpend=${rtp#*-}
-strictrtp=no
-icesupport=no
-E2
+loopback "$host"
+prepare "$dir" 3 notice,warning,error
+load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout
+media "${rtp%-*}" "${rtp#*-}"
 cat >pjsip.conf <<E2
 [global]
 type=global
@@ -120,15 +82,4 @@ exten => 2602,1,Ringing()
 exten => 2603,1,Ringing()
  same => n,Wait(120)
 E2
-for name in geolocation features acl ccss udptl indications codecs pjproject sorcery dnsmgr; do : >"$name.conf"; done
-for name in cdr cel; do printf '[general]\nenable=no\n' >"$name.conf"; done
-for name in manager http; do printf '[general]\nenabled=no\n' >"$name.conf"; done
-
-# In a mount namespace of its own, which ends with the process: /proc and /dev, and DIRECTORY as /mnt.
-exec unshare -m sh -eu -c '
-    mount --make-rprivate /
-    mount -t proc proc "$1/proc"
-    mount --rbind /dev "$1/dev"
-    mount --bind "$2" "$1/mnt"
-    cd /
-    exec chroot "$1" /usr/sbin/asterisk -C /mnt/etc/asterisk.conf -f' sh "$AST_ROOT" "$dir"
+run "$dir"
