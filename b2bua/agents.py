@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua import records
@@ -37,6 +36,7 @@ MOST_LIST: Final = 256 * 1024 * 1024
 """Bytes of one agent's list; what comes beyond is refused."""
 URGENT: Final = 1.0
 """Seconds from the beginning of a rule in which what somebody waits for goes before the rest of the lists."""
+FETCH: Final = "fetch"
 LONG_ENOUGH: Final = "put off long enough"
 OPENING_LIMIT: Final = 5.0
 """Seconds for a connection to prove itself."""
@@ -73,7 +73,8 @@ class AgentLink:
         """The epoch of ours under which it adopted us last."""
         self.heard_at = self.heard_since = agents.core.started_at
         """When it said something last, and since when it was never silent for long."""
-        self._fetched: deque[str] = deque(maxlen=64)
+        self._wanted: list[str] = []
+        self._fetched: set[str] = set()
         self._subscription: Subscription | None = None
         self._open: set[Subscription] = set()
         """All that may still bring NOTIFYs."""
@@ -117,7 +118,7 @@ class AgentLink:
         self.asked_at, self.complete_at = now, None
         self.parts = self.size = self.dialogs = 0
         self.seen = set()
-        self._fetched.clear()
+        self._forget_fetches()
         if not self.relisted and core.reign.resets_cold:
             for state, lines in core.lines.cold(self.name).items():
                 self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
@@ -126,18 +127,31 @@ class AgentLink:
         self._subscription = self._ask(TAKEOVER, request, EXPIRES, now)
 
     def due(self, cause: str, now: float) -> None:
-        """It was away for ``agent_grace``."""
-        self.agents.core.recovery.silent(self, now)
+        """It was away for ``agent_grace``, or dialogs are to be fetched."""
+        if cause is FETCH:
+            wanted, self._wanted = self._wanted, []
+            self._ask(OBSERVE, {"call-id": wanted}, 0, now)
+        else:
+            self.agents.core.recovery.silent(self, now)
 
     def fetch(self, call_id: str, now: float) -> None:
-        """Ask for one dialog ahead of the rest."""
-        if call_id not in self._fetched:
-            self._fetched.append(call_id)
-            self._ask(OBSERVE, {"call-id": call_id}, 0, now)
+        """Ask for one dialog ahead of the rest, together with others that are wanted at this moment."""
+        if call_id in self._fetched or self.flow is None:
+            return
+        if not self._wanted:
+            self.agents.core.stack.deadlines.set(now, self, FETCH)
+        self._fetched.add(call_id)
+        self._wanted.append(call_id)
+
+    def _forget_fetches(self) -> None:
+        """The connection on which they were asked for is no more, or the whole list is asked for."""
+        self._wanted.clear()
+        self._fetched.clear()
 
     def end_all(self) -> None:
         """What it still has to say to anything that we asked is not for us any more."""
         self._subscription = None
+        self._forget_fetches()
         for subscription in list(self._open):
             subscription.forget()
 
@@ -147,8 +161,8 @@ class AgentLink:
 
     @property
     def fetching(self) -> bool:
-        """Whether a single dialog was asked for and is not here yet."""
-        return any(subscription.purpose == OBSERVE for subscription in self._open)
+        """Whether single dialogs are wanted that are not here yet."""
+        return bool(self._wanted) or any(subscription.purpose == OBSERVE for subscription in self._open)
 
     def end_subscription(self) -> None:
         if self._subscription is not None:

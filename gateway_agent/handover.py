@@ -66,8 +66,8 @@ class Wish:
     lines: frozenset[str] | None = None
     """Only these; ``None``: all."""
     least_priority: int = 0
-    call_id: str = ""
-    """Only this server dialog."""
+    call_ids: frozenset[str] | None = None
+    """Only these server dialogs; ``None``: all."""
     state: str = "idle"
     """For a reset: what becomes of the lines."""
 
@@ -388,8 +388,8 @@ class Handover:
         What there is is settled now, what is said of it when its turn comes.
         """
         core = self.core
-        if wish.call_id:
-            return self._one(wish)
+        if wish.call_ids is not None:
+            return self._some(wish.call_ids)
         classes: dict[int, _Class] = {}
         for line in core.lines.values():
             if wish.wants(line):
@@ -416,12 +416,13 @@ class Handover:
             for gone in one.gone:
                 yield records.of_gone(gone, self.core.now), gone
 
-    def _one(self, wish: Wish) -> Iterator[Text]:
-        call = self.core.by_call_id.get(wish.call_id)
-        if call is not None:
-            yield from self._of_call(call)
+    def _some(self, call_ids: frozenset[str]) -> Iterator[Text]:
+        for call_id in call_ids:
+            call = self.core.by_call_id.get(call_id)
+            if call is not None:
+                yield from self._of_call(call)
         for gone in self.core.gone:
-            if gone.call_id == wish.call_id:
+            if gone.call_id in call_ids:
                 yield records.of_gone(gone, self.core.now), gone
 
     def _of_call(self, call: Call) -> Iterator[Text]:
@@ -446,15 +447,20 @@ def read_wish(granted: Granted, request: Request, server: str) -> Wish:
     if not isinstance(value, dict):
         raise Refused(400, "the body is no JSON object")
     lines, least = value.get("lines"), value.get("least-priority", 0)
-    call_id, state = value.get("call-id", ""), value.get("state", "idle")
+    call_ids, state = value.get("call-id"), value.get("state", "idle")
+    if isinstance(call_ids, str):
+        call_ids = [call_ids]
     if lines is not None and not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise Refused(400, "lines is no list of names")
-    if not isinstance(least, int) or not isinstance(call_id, str) or state not in STATES:
-        raise Refused(400, "least-priority, call-id or state cannot be read")
+    if call_ids is not None and not (isinstance(call_ids, list) and all(isinstance(each, str) for each in call_ids)):
+        raise Refused(400, "call-id is neither a text nor a list of them")
+    if not isinstance(least, int) or state not in STATES:
+        raise Refused(400, "least-priority or state cannot be read")
     proof = None
     if purpose != OBSERVE:
         proof = _proof(value, server)
-    return Wish(str(purpose), proof, frozenset(lines) if lines is not None else None, least, call_id, state)
+    only = frozenset(lines) if lines is not None else None
+    return Wish(str(purpose), proof, only, least, frozenset(call_ids) if call_ids is not None else None, state)
 
 
 def _proof(value: dict[str, Any], server: str) -> Proof:

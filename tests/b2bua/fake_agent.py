@@ -201,7 +201,7 @@ class FakeAgent(Peer):
         if records is None:
             records = self.records
             if "call-id" in wanted:
-                records = [each for each in records if each["call-id"] == wanted["call-id"]]
+                records = [each for each in records if each["call-id"] in wanted["call-id"]]
         body = raw if raw is not None else self.list_of(records, complete)
         state = "terminated;reason=timeout" if request.get("expires") == "0" else "active;expires=3600"
         cseq = 1 + len(self.notified)

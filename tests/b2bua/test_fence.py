@@ -248,6 +248,7 @@ def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> No
     else:
         link.reset(["alice"], "idle", town.bench.now)
     town.bench.pump()
+    town.bench.after(0.0)
     assert town.gw1.asked[-1][0] == purpose
     core.stand_down()
     core.reign.serving = False

@@ -155,14 +155,31 @@ def test_a_request_in_a_dialog_not_known_yet_waits_and_fetches_it() -> None:
     gap.gw1.silent = gap.gw2.silent = True
     bench = gap.succeed()
     a.say("INFO")
-    assert a.statuses == [] and gap.gw1.asked[-1][:2] == ("observe", {"call-id": a.call_id})
+    bench.after(0.0)
+    assert a.statuses == [] and gap.gw1.asked[-1][:2] == ("observe", {"call-id": [a.call_id]})
     gap.gw1.notify()  # the fetch
-    assert gap.gw2.asked[-1][:2] == ("observe", {"call-id": b.call_id})
+    bench.after(0.0)
+    assert gap.gw2.asked[-1][:2] == ("observe", {"call-id": [b.call_id]})
     assert a.statuses == []
     gap.gw2.notify()
     b.answer(b.take("INFO"), 200)
     assert a.statuses == [200]
     assert not bench.core.agents.all_complete  # long before the lists
+
+
+def test_dialogs_wanted_at_the_same_moment_are_fetched_together() -> None:
+    gap = Gap()
+    pairs = [gap.standing() for _ in range(3)]
+    gap.die()
+    gap.gw1.silent = gap.gw2.silent = True
+    bench = gap.succeed()
+    for a, _ in pairs:
+        a.say("INFO")
+        a.say("INFO")
+    bench.after(0.0)
+    purpose, wanted, _ = gap.gw1.asked[-1]
+    assert (purpose, wanted) == ("observe", {"call-id": [a.call_id for a, _ in pairs]})
+    assert [each[0] for each in gap.gw1.asked].count("observe") == 1
 
 
 def _waited_for() -> tuple[Gap, Bench]:
@@ -173,7 +190,9 @@ def _waited_for() -> tuple[Gap, Bench]:
     gap.gw1.silent = gap.gw2.silent = True
     bench = gap.succeed()
     a.say("INFO")
+    bench.after(0.0)
     gap.gw1.notify()
+    bench.after(0.0)
     assert gap.gw2.asked[-1][0] == "observe"
     return gap, bench
 

@@ -78,6 +78,9 @@ def test_one_dialog_is_fetched_without_any_change() -> None:
     call(bed, 2)
     assert bed.m2.subscribe("observe", 0, **{"call-id": invite.call_id}) == 200
     assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
+    bed.m2.list = []
+    assert bed.m2.subscribe("observe", 0, **{"call-id": [invite.call_id, "unknown"]}) == 200
+    assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
     assert bed.core.adopted == ("m1", 1)
     assert len(bed.core.handover.subscriptions) == 1
     bed.m2.list = []
@@ -97,6 +100,8 @@ def test_one_dialog_is_fetched_without_any_change() -> None:
         ("takeover", {"proof": proof_of(2, "m2").text.replace("gw1:", "gw1:00")}, 403),
         ("observe", {"lines": "trunk1"}, 400),
         ("observe", {"least-priority": "x"}, 400),
+        ("observe", {"call-id": 7}, 400),
+        ("observe", {"call-id": ["c", 7]}, 400),
         ("reset", {"state": "on fire"}, 400),
     ],
 )
