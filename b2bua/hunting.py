@@ -170,10 +170,12 @@ class Hunting:
         leg.call(place.uri, lines, request.body, now, self, hops(request))
 
     def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
-        """Whether the agent of that target was there a moment ago: a broken connection is made anew in less."""
+        """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
         line = self.core.site.lines.get(target.line)
         link = self.core.agents.links.get(line.agent) if line is not None else None
-        if link is None or link.lost_at is None or now - link.lost_at >= LONGEST:
+        if link is None or link.flow is not None:
+            return False
+        if now - max(link.lost_at or self.core.started_at, self.core.agents.begun_at) >= LONGEST:
             return False
 
         def again(now: float) -> None:

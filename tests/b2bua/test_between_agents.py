@@ -168,3 +168,15 @@ def test_a_very_long_branch_does_not_make_a_long_token() -> None:
     trunk._keep(side)
     side.say("INVITE", body=SDP, branch="z9hG4bK" + "b" * 3000)
     assert side.statuses == [100] and len(town.gw2.called.token) <= 1024
+
+
+def test_so_is_one_that_has_not_found_the_new_server_yet() -> None:
+    town = Town()
+    town.die()
+    bench = town.succeed("gw2")
+    a = town.gw1.call("1002")
+    assert a.statuses == [100]
+    town.gw2.connect()
+    bench.after(0.1)
+    town.gw2.called.accept()
+    assert a.statuses == [200]
