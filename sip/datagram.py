@@ -12,11 +12,10 @@ from typing import Final, Protocol
 
 from sip.endpoint import is_numeric
 from sip.rim import Address, Flow
-from sip.rounds import CLOSED, GATHER, MORE, NOTHING, SOME, Rounds
+from sip.rounds import CLOSED, Rounds
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 32  # datagrams of a busy socket read before their answers go out and other sockets get their turn
 _KNOWN_FLOWS: Final = 16_384
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
@@ -84,7 +83,6 @@ class UdpListener:
         """``local`` names the listener in flows. Raises `OSError` when ``address`` cannot be bound."""
         self._receiver = receiver
         self._rounds = rounds
-        self._read_at = 0.0
         self._loop = loop
         self._clock = clock
         self._counters = counters
@@ -139,31 +137,19 @@ class UdpListener:
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
 
-    def read(self) -> str:
-        """For `Rounds`: read up to `BATCH` datagrams."""
-        if self._sock.fileno() < 0:
-            return CLOSED
-        return self._read(BATCH)
-
     def watch(self) -> None:
         """For `Rounds`."""
-        self._loop.add_reader(self._sock.fileno(), self._readable)
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._rounds.woken, self)
 
     def unwatch(self) -> None:
         """For `Rounds`."""
         self._loop.remove_reader(self._sock.fileno())
 
-    def _readable(self) -> None:
-        now = self._clock()
-        busy = now - self._read_at < GATHER
-        self._read_at = now
-        # Of a quiet socket one: asking for another that is not there costs a system call and an exception.
-        self._read(BATCH if busy else 1)
-        self._receiver.flush()
-        if busy:
-            self._rounds.join(self)
-
-    def _read(self, most: int) -> str:
+    def read(self, most: int) -> int:
+        """For `Rounds`: read up to so many datagrams."""
+        if self._sock.fileno() < 0:
+            return CLOSED
         receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
         count = 0
         try:
@@ -177,11 +163,12 @@ class UdpListener:
                     flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
                 receive(data, flow, clock())
         except BlockingIOError:
-            return SOME if count else NOTHING
+            pass
         except OSError as error:  # ICMP errors of datagrams sent before
             self._counters.receive_errors += 1
             logger.debug("udp:%s: %s", self._local, error)
-        return MORE
+            return max(count, 1)
+        return count
 
     def _wait(self, data: bytes, remote: Address) -> None:
         if self._waiting_bytes + len(data) > _MAX_WAITING:

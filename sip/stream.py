@@ -11,13 +11,14 @@ from typing import Final, Protocol
 
 from sip.rim import Flow
 from sip.rounds import CLOSED as GONE
-from sip.rounds import GATHER, MORE, NOTHING, SOME, Rounds
+from sip.rounds import FULL, Rounds
 
 logger = logging.getLogger(__name__)
 
 HANDED: Final = 256 * 1024
 """Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
+_USUAL: Final = 600  # bytes of a message
 _READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
 
 CONNECTING: Final = "connecting"
@@ -40,9 +41,6 @@ class Owner(Protocol):
     def stream_received(self, stream: Stream, data: bytes) -> None:
         """Bytes came; what is to be answered goes out at the next `flush`."""
 
-    def answer(self) -> None:
-        """What was read is to be answered now."""
-
     def stream_lost(self, stream: Stream, reason: str) -> None:
         """It is closed, after `Stream.close` too. Never called from within `send`, `flush` or `close`."""
 
@@ -54,7 +52,6 @@ class Stream:
         "_fd",
         "_loop",
         "_owner",
-        "_read_at",
         "_sock",
         "_under_way",
         "_urgent",
@@ -81,7 +78,6 @@ class Stream:
         self._waits: deque[bytes] = deque()
         self._under_way: bytes | memoryview = b""
         self._writing = False
-        self._read_at = 0.0
         self.flow = flow
         self.waiting = 0
         """Bytes not yet taken by the kernel."""
@@ -130,29 +126,21 @@ class Stream:
 
     def watch(self) -> None:
         """For `Rounds`."""
-        self._loop.add_reader(self._fd, self._readable)
+        if self.state != CLOSED:
+            self._loop.add_reader(self._fd, self._owner.rounds.woken, self)
 
     def unwatch(self) -> None:
         """For `Rounds`."""
         self._loop.remove_reader(self._fd)
 
-    def _readable(self) -> None:
-        now = self._owner.clock()
-        busy = now - self._read_at < GATHER
-        self._read_at = now
-        found = self.read()
-        self._owner.answer()
-        if busy and found is not GONE and self.state != CLOSED:
-            self._owner.rounds.join(self)
-
-    def read(self) -> str:
-        """For `Rounds`: read once."""
+    def read(self, most: int) -> int:
+        """For `Rounds`: read once, which may bring any number of messages."""
         if self.state == CLOSED:
             return GONE
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
-            return NOTHING
+            return 0
         except OSError as error:
             self.abort(str(error))
             return GONE
@@ -163,7 +151,7 @@ class Stream:
         self.moved_tick = self._owner.ticks
         if self.state == OPEN:
             self._owner.stream_received(self, data)
-        return MORE if len(data) == _READ else SOME
+        return GONE if self.state == CLOSED else FULL if len(data) == _READ else 1 + len(data) // _USUAL
 
     def _writable(self) -> None:
         if self.state == CONNECTING:

@@ -80,7 +80,7 @@ class Transport:
         self._endpoints = {spec: Endpoint.parse(spec) for spec in listeners}
         self._receiver = receiver
         self._loop = loop
-        self.rounds = Rounds(loop, receiver.flush)
+        self.rounds = Rounds(loop, receiver.flush, clock)
         self._udp: dict[str, UdpListener] = {}
         self._accepting: dict[str, socket.socket] = {}
         self._addresses: dict[str, Address] = {}
@@ -212,10 +212,6 @@ class Transport:
     def stream_received(self, stream: Stream, data: bytes) -> None:
         """Called by a stream."""
         self._receiver.receive(data, stream.flow, self.clock())
-
-    def answer(self) -> None:
-        """Called by a stream."""
-        self._receiver.flush()
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
         """Called by a stream."""
