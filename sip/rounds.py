@@ -66,7 +66,7 @@ class Rounds:
             return
         found = source.read(1)  # to ask for another one costs a system call and an exception
         self._flush()
-        if found is not CLOSED and self._is_busy():
+        if found != CLOSED and self._is_busy():
             self._join(source)
 
     def close(self) -> None:
@@ -90,6 +90,18 @@ class Rounds:
             self._next = self._loop.call_later(LONGEST, self._round)
 
     def _round(self) -> None:
+        self._next = None
+        full = False
+        try:
+            full = self._read()
+        finally:  # whatever happened: who is not watched must be read
+            if self._sources and self._next is None:
+                self._next = (
+                    self._loop.call_soon(self._round) if full else self._loop.call_later(self._span, self._round)
+                )
+
+    def _read(self) -> bool:
+        """Read all of them; whether one may have more."""
         sources = self._sources
         total, full = 0, False
         for source in list(sources):
@@ -100,19 +112,17 @@ class Rounds:
                 if found >= FULL:
                     full = True
                     self._flush()
-            elif found is CLOSED:
+            elif found == CLOSED:
                 del sources[source]
             else:
                 sources[source] += 1
         self._flush()
-        self._next = None
         if total < BUSY:
             self._let_go(0)
         else:
             self._let_go(PATIENCE)
             self._span = min(LONGEST, max(SHORTEST, (self._span + self._span * ENOUGH / total) / 2))
-        if sources:
-            self._next = self._loop.call_soon(self._round) if full else self._loop.call_later(self._span, self._round)
+        return full
 
     def _let_go(self, patience: int) -> None:
         for source in [each for each, silent in self._sources.items() if silent >= patience]:

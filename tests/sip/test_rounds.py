@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from sip.rounds import BUSY, CLOSED, ENOUGH, FULL, LONGEST, PATIENCE, SHORTEST, Rounds
 
 
@@ -131,6 +133,14 @@ def test_a_full_socket_is_read_on_without_a_pause_and_answered_in_between() -> N
     bed.loop.turn()
     assert bed.said == ["read", "flush", "read", "flush"]
     assert bed.loop.turn() == 0.0
+
+
+def test_a_failure_ends_no_rounds() -> None:
+    bed = Bed((5, 5), (5, 5))
+    bed.sockets[0].read = lambda most: 1 // 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        bed.loop.turn()
+    assert bed.loop.calls
 
 
 def test_a_closed_socket_is_forgotten() -> None:
