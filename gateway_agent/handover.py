@@ -389,7 +389,8 @@ class Handover:
         """
         core = self.core
         if wish.call_ids is not None:
-            return self._some(wish.call_ids)
+            living = [call for call in map(core.by_call_id.get, wish.call_ids) if call is not None]
+            return self._some(living, [gone for gone in core.gone if gone.call_id in wish.call_ids])
         classes: dict[int, _Class] = {}
         for line in core.lines.values():
             if wish.wants(line):
@@ -416,14 +417,11 @@ class Handover:
             for gone in one.gone:
                 yield records.of_gone(gone, self.core.now), gone
 
-    def _some(self, call_ids: frozenset[str]) -> Iterator[Text]:
-        for call_id in call_ids:
-            call = self.core.by_call_id.get(call_id)
-            if call is not None:
-                yield from self._of_call(call)
-        for gone in self.core.gone:
-            if gone.call_id in call_ids:
-                yield records.of_gone(gone, self.core.now), gone
+    def _some(self, living: list[Call], ended: list[Gone]) -> Iterator[Text]:
+        for call in living:
+            yield from self._of_call(call)
+        for gone in ended:
+            yield records.of_gone(gone, self.core.now), gone
 
     def _of_call(self, call: Call) -> Iterator[Text]:
         """The record of a call; of one that ended since the list was begun, the short one."""

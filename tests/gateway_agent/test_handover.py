@@ -204,3 +204,25 @@ def test_what_is_waited_for_inside_calls_comes_in_a_part_of_its_own_and_the_rest
     assert len(seen) == 2
     assert len(dialogs(bed.m2)) == 20
     assert [head["complete"] for head in bed.m2.heads] == [False, True]
+
+
+def test_what_ends_while_a_long_fetch_is_told_is_told_once_as_ended() -> None:
+    bed = Bed(text=MANY)
+    wanted = [call(bed, index).call_id for index in range(200)]
+    bed.m2.answers_notify = False
+    seen: list[Request] = []
+    notified = bed.m2._notified
+    bed.m2._notified = lambda request: (seen.append(request), notified(request))[1]  # type: ignore[method-assign]
+    assert bed.m2.subscribe("observe", 0, **{"call-id": wanted}) == 200
+    told = {record["call-id"] for record in dialogs(bed.m2)}
+    index = next(at for at, call_id in enumerate(wanted) if call_id not in told)
+    bed.request("BYE", call_id=f"c{index}", from_tag=f"f{index}", to_tag="srvtag", cseq=2)
+    bed.take(200)
+    bed.m1.reply(bed.m1.take("BYE"), 200)
+    answered = 0
+    while answered < len(seen):
+        bed.m2.reply(seen[answered], 200)
+        answered += 1
+    states = {record["call-id"]: record["state"] for record in dialogs(bed.m2)}
+    assert len(dialogs(bed.m2)) == len(states) == 200
+    assert states[wanted[index]] == "terminated"
