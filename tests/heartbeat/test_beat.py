@@ -65,7 +65,7 @@ def test_the_example_of_the_design_reads_as_it_is_written() -> None:
     assert understood(value) == BEAT
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(beats)
 def test_what_is_written_is_read_again(beat: Beat) -> None:
     expected = beat if beat.promise or beat.floor or beat.term else replace(beat, promise=0, floor=0, term=0)
@@ -137,7 +137,7 @@ def test_garbage_is_one_kind_of_error(value: str) -> None:
         understood(value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=300))
 def test_nothing_but_beat_error_is_ever_raised(text: str) -> None:
     for attempt in (lambda: understood(text), lambda: read(text)):

@@ -39,7 +39,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(places(TABLES)), st.none() | VALUES), min_size=1, max_size=4))
 def test_a_changed_example_is_read_or_refused_with_sentences(changes: list[tuple[tuple[Any, ...], Any]]):
     tables = copy.deepcopy(TABLES)

@@ -6,7 +6,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.framing import PING, Framer
@@ -108,7 +108,6 @@ def test_pings_and_pongs() -> None:
     assert framer.waiting == 0
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.one_of(st.just(PING), st.binary(max_size=40).map(message)), max_size=8),
     cuts=st.lists(st.integers(min_value=0, max_value=1500), max_size=12),
@@ -137,7 +136,6 @@ def test_bytewise_input_is_linear() -> None:
     assert large < 60 * small  # linear is 10, quadratic 100
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_garbage_never_raises(data: bytes) -> None:
     framer = Framer()

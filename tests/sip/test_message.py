@@ -232,7 +232,6 @@ VALUES = st.lists(st.text(TEXT, max_size=30), min_size=1, max_size=3).map(lambda
 HEADERS = st.lists(st.tuples(NAMES, VALUES).map(lambda pair: f"{pair[0]}:{pair[1]}"), max_size=8)
 
 
-@settings(deadline=None)
 @given(HEADERS, st.binary(max_size=60), st.booleans())
 def test_any_message_leaves_byte_for_byte(headers: list[str], body: bytes, response: bool) -> None:
     start = "SIP/2.0 486 Busy\xe4" if response else "INFO sip:a@b SIP/2.0"
@@ -260,7 +259,6 @@ def read_all(data: bytes) -> None:
     assert parse(message.to_bytes()).to_bytes() == message.to_bytes()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_raises_only_our_errors(data: bytes) -> None:
     try:
@@ -275,7 +273,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([INVITE, OK]),
     st.lists(st.tuples(st.integers(0, len(INVITE)), st.integers(0, 4), PIECES), min_size=1, max_size=5),
@@ -289,7 +287,6 @@ def test_mutated_messages_raise_only_our_errors(data: bytes, cuts: list[tuple[in
         pass
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=0xFF), max_size=60))
 def test_header_readers_raise_only_our_errors(value: str) -> None:
     for read in READERS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.errors import Malformed
@@ -132,7 +132,6 @@ def test_long_uris_are_read_but_not_kept() -> None:
 CHARS = st.sampled_from("abcZ019-_.!~*'()&=+$,%41")
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["sip", "sips"]),
     st.text(CHARS, max_size=8),
