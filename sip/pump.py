@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
+IDLE: Final = 0.1  # the same while nothing happens
 _EARLY: Final = TICK / 2  # so much before its time a tick is taken along when the loop is awake anyway
 _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
 _WAIT_AFTER_FAILURE: Final = 0.1
@@ -117,8 +118,7 @@ class Pump:
         self.transport.open()
         now = self.clock()
         self._garbage.start(now)
-        self._tick_at = self.clock() + TICK
-        self._ticking = self._loop.call_later(TICK, self._tick)
+        self._tick_after(TICK, self.clock())
         self.flush()
 
     async def run(self) -> None:
@@ -196,8 +196,13 @@ class Pump:
         finally:
             self._draining = False
         self.transport.flush()
-        if self._ticking is not None and self.clock() > self._tick_at - _EARLY:
-            self._tick()
+        if self._ticking is not None:
+            now = self.clock()
+            if now > self._tick_at - _EARLY:
+                self._tick()
+            elif now + TICK < self._tick_at:  # what was done may have set a deadline before that
+                self._ticking.cancel()
+                self._tick_after(TICK, now)
 
     def _drain(self) -> bool:
         """One round; whether there may be more to do already."""
@@ -276,8 +281,19 @@ class Pump:
         self._seen_inputs = self.inputs
         done_at = self.clock()
         self._longest = max(self._longest, done_at - now)  # what is done here holds up the loop as well
-        self._tick_at = done_at + TICK
-        self._ticking = self._loop.call_later(TICK, self._tick)
+        self._tick_after(self._pause(done_at), done_at)
+
+    def _pause(self, now: float) -> float:
+        """Seconds until the next look: to the next deadline, but neither less than `TICK` nor more than `IDLE`."""
+        try:
+            at = self.core.get_timer()
+        except Exception:  # told by the next look
+            return TICK
+        return IDLE if at is None else min(IDLE, max(TICK, at - now))
+
+    def _tick_after(self, pause: float, now: float) -> None:
+        self._tick_at = now + pause
+        self._ticking = self._loop.call_later(pause, self._tick)
 
     def _stop_ticking(self) -> None:
         if self._ticking is not None:
