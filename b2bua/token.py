@@ -131,14 +131,6 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
 
-def peek(token: str) -> tuple[str, int]:
-    """Call id and counter of a token, unproved: only to sort by."""
-    parts = token.split(".", 3)
-    if len(parts) != 4 or not (parts[1].isascii() and parts[1].isdigit()) or len(parts[1]) > 9:
-        return "", 0
-    return parts[2], int(parts[1])
-
-
 def newest(states: Sequence[CallState]) -> CallState:
     """Of several tokens of a call, the one that is true."""
     return max(states, key=lambda state: (state.counter, state[2:4]))

@@ -135,10 +135,6 @@ class Calls:
         """All calls that have not ended."""
         return [call for call in self._calls.values() if call.state is not ENDED]
 
-    def known_call(self, call_id: str) -> Call | None:
-        """A call by its Call-ID here, the ended ones for 64*T1 too."""
-        return self._calls.get(call_id)
-
     # -- Owner of the legs -----------------------------------------------------------------------------------------
 
     def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:

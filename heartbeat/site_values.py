@@ -246,10 +246,6 @@ class Site:
         """The other server, if there is one."""
         return next((s for s in self.servers.values() if s.role == "standby"), None)
 
-    def other_server(self, node: str) -> Server | None:
-        """The server that is not ``node``, if there is one."""
-        return next((s for s in self.servers.values() if s.name != node), None)
-
     @property
     def electors(self) -> tuple[str, ...]:
         """Who votes: the voters, and with an even number of them the stand-by, so that the number is odd."""

@@ -76,31 +76,6 @@ class Via:
         return port if port is not None and 0 < port < 65536 else None
 
 
-def response_address(via: Via | str, source: Address | None = None) -> Address:
-    """Where the response to a request with this topmost Via goes on UDP, or when its connection is gone.
-
-    RFC 3261 section 18.2.2 and RFC 3581 section 4. The Via must have been stamped (:func:`stamp_received`), so that
-    the host is numeric; ``source`` is the address it was stamped with, known to spare reading it again. A ``maddr``
-    that is no address is passed over.
-    """
-    if isinstance(via, str):
-        if (
-            source is not None
-            and "rport=" in via
-            and '"' not in via
-            and "," not in via
-            and "maddr" not in via.lower()
-        ):
-            return source
-        via = Via.parse(via)
-    maddr = (param(via.params, "maddr") or "").strip("[]")
-    default = 5061 if via.transport.upper() in ("TLS", "WSS") else 5060
-    if maddr and is_address(maddr):
-        return maddr, via.port or default
-    host = via.received or (source[0] if source is not None else via.host)
-    return host, via.rport or via.port or default
-
-
 def stamp_received(line: str, source: Address) -> str:
     """The topmost Via line, as it came from the network, with the address that it came from.
 
@@ -217,9 +192,6 @@ class NameAddr:
     def number(self, name: str) -> int | None:
         """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""
         return number(param(self.params, name) or "")
-
-    def with_tag(self, tag: str) -> NameAddr:
-        return NameAddr(self.uri, self.display, grammar.with_param(self.params, "tag", tag))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ message needs are read, each on its first use.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from typing import Final
 
 from sip.errors import Malformed, Unanswerable
@@ -371,11 +370,6 @@ def without_tag(value: str) -> str:
 def elements(message: Message, name: str) -> list[str]:
     """All elements of a header that may come in several lines or with commas, in order."""
     return [element for value in message.all(name) for element in split_commas(value) if element]
-
-
-def copied(message: Message, wanted: Callable[[str], bool]) -> Iterable[tuple[str, str]]:
-    """The (name, line) pairs whose canonical name is wanted, in order."""
-    return [pair for pair in zip(message.names, message.lines, strict=True) if wanted(pair[0])]
 
 
 def _value(line: str) -> str:

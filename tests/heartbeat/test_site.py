@@ -85,7 +85,7 @@ def test_defaults_are_filled_in():
     assert one.servers["m1"].state_dir == Path("/etc/holdfast/state/m1")
     assert one.servers["m1"].cdr_dir == Path("/etc/holdfast/state/m1/cdr")
     assert one.servers["m1"].api_address == Api("/etc/holdfast/state/m1/m1.sock")
-    assert one.realm == "s" and one.standby is None and one.other_server("m1") is None
+    assert one.realm == "s" and one.standby is None
 
 
 def test_small_answers():
@@ -95,7 +95,6 @@ def test_small_answers():
     assert pair.lines["alice"].aor_user == "alice"
     assert pair.agents["a"].api_address.path.endswith("/state/a/a.sock")
     assert pair.members("alice") == ("alice",)
-    assert pair.other_server("m1") is pair.servers["m2"]
     assert pair.servers["m1"].reach == Endpoint("tcp", "127.0.0.1", 5061)
     assert site().servers["m1"].beat_reach is None
     behind = site(PAIR.replace("[servers.m1]", '[servers.m1]\nadvertise = "sip.example:7000"'))

@@ -19,12 +19,11 @@ from sip.headers import (
     SessionExpires,
     SubscriptionState,
     Via,
-    response_address,
     retry_after,
     stamp_received,
     tokens,
 )
-from sip.message import MAX_HEADERS, Request, Response, canonical, copied, elements, head_of, parse, tag_of
+from sip.message import MAX_HEADERS, Request, Response, canonical, elements, head_of, parse, tag_of
 from sip.uri import Uri, host_port, user_of
 from sip.validation import validate
 
@@ -76,7 +75,6 @@ def test_the_hot_fields() -> None:
     assert m.body == b"v=0\r\n" and "via" in m and "route" not in m
     assert len(elements(m, "via")) == 3 and len(m.all("via")) == 2
     assert repr(m) == "<INVITE sip:bob@biloxi.example.com>" and repr(parse(OK)) == "<200 OK>"
-    assert [name for name, _ in copied(m, lambda name: name in ("from", "to"))] == ["from", "to"]
     validate(m)
 
 
@@ -254,7 +252,7 @@ def read_all(data: bytes) -> None:
                 continue
     if isinstance(message, Request):
         line = message.lines[message.names.index("via")] if "via" in message else "Via:"
-        response_address(Via.parse(stamp_received(line, ("192.0.2.1", 5060)).partition(":")[2]))
+        Via.parse(stamp_received(line, ("192.0.2.1", 5060)).partition(":")[2])
         validate(message)
     assert parse(message.to_bytes()).to_bytes() == message.to_bytes()
 
