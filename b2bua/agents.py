@@ -29,6 +29,8 @@ MOST_LIST: Final = 256 * 1024 * 1024
 URGENT: Final = 1.0
 """Seconds from the beginning of a rule in which what somebody waits for goes before the rest of the lists."""
 FETCH: Final = "fetch"
+MOST_FETCHED: Final = 500
+"""Dialogs asked for with one SUBSCRIBE: some 20 KB."""
 LONG_ENOUGH: Final = "put off long enough"
 OPENING_LIMIT: Final = 5.0
 """Seconds for a connection to prove itself."""
@@ -122,7 +124,8 @@ class AgentLink:
         """It was away for ``agent_grace``, or dialogs are to be fetched."""
         if cause is FETCH:
             wanted, self._wanted = self._wanted, []
-            self._ask(OBSERVE, {"call-id": wanted}, 0, now)
+            for at in range(0, len(wanted), MOST_FETCHED):
+                self._ask(OBSERVE, {"call-id": wanted[at : at + MOST_FETCHED]}, 0, now)
         else:
             self.agents.core.recovery.silent(self, now)
 

@@ -183,7 +183,7 @@ class Pump:
             self._failed("flow_changed", flow, error)
 
     def flush(self) -> None:
-        """Do what the core wants done, tell what it wants known, and set the timer."""
+        """Do what the core wants done, tell what it wants known, and look at the clock when it is time to."""
         if self._draining:  # a listener to an event called `ask`; the loop below goes round once more
             return
         self._draining = True

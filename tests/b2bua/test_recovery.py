@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b2bua.agents import URGENT
+from b2bua.agents import MOST_FETCHED, URGENT
 from b2bua.token import call_id_of, read
 from sip.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench
@@ -180,6 +180,20 @@ def test_dialogs_wanted_at_the_same_moment_are_fetched_together() -> None:
     purpose, wanted, _ = gap.gw1.asked[-1]
     assert (purpose, wanted) == ("observe", {"call-id": [a.call_id for a, _ in pairs]})
     assert [each[0] for each in gap.gw1.asked].count("observe") == 1
+
+
+def test_very_many_are_fetched_in_portions() -> None:
+    gap = Gap()
+    gap.die()
+    gap.gw1.silent = gap.gw2.silent = True
+    bench = gap.succeed()
+    link = bench.core.agents.links["gw1"]
+    wanted = [f"c{index}" for index in range(MOST_FETCHED + 1)]
+    for call_id in wanted:
+        link.fetch(call_id, bench.now)
+    bench.after(0.0)
+    asked = [body["call-id"] for purpose, body, _ in gap.gw1.asked if purpose == "observe"]
+    assert asked == [wanted[:MOST_FETCHED], wanted[MOST_FETCHED:]]
 
 
 def _waited_for() -> tuple[Gap, Bench]:
