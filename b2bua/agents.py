@@ -6,14 +6,14 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from b2bua import records
-from b2bua.refused import Refused
 from b2bua.subscription import OBSERVE, RESET, TAKEOVER, Subscription
-from heartbeat.beat import BeatError
-from heartbeat.opening import Callee
-from sip.message import Request
-from sip.rim import Flow
+from b2bua.takeover import records
+from b2bua.takeover.fenced_retry_queue import Refused
+from heartbeat.handshake import Callee
+from heartbeat.header import BeatError
+from sip.actions import Flow
 from sip.transaction import ServerTransaction
+from sip.wire.message import Request
 
 if TYPE_CHECKING:
     from b2bua.core import Core
@@ -227,7 +227,7 @@ class _Unproved:
 
     def due(self, cause: str, now: float) -> None:
         stack = self._agents.core.stack
-        if self._flow in stack.guarded:
+        if self._flow in stack.unauthenticated_flows:
             stack.counters["unproved"] += 1
             stack.close(self._flow)
 
@@ -276,7 +276,7 @@ class Agents:
 
     def opened(self, flow: Flow, now: float) -> None:
         """An agent's connection came in: nothing but the opening is heard on it, and for a short time."""
-        self.core.stack.guarded.add(flow)
+        self.core.stack.unauthenticated_flows.add(flow)
         self.core.stack.deadlines.set(now + OPENING_LIMIT, _Unproved(self, flow), UNPROVED)
 
     def lost(self, flow: Flow, now: float) -> None:
@@ -330,7 +330,7 @@ class Agents:
         link.obeyed = 0
         link.heard_since = link.heard_at = now
         self.by_flow[flow] = link
-        core.stack.guarded.discard(flow)
+        core.stack.unauthenticated_flows.discard(flow)
         core.stack.kept.add(flow)
         self._strange.pop(flow, None)
         core.legs_moved(name, former, flow)

@@ -1,8 +1,8 @@
 """One call: the caller's leg, the callee's leg, and what is left to hunt (a back-to-back user agent).
 
 The call passes on first and answers after: what a request is answered is what the far end said. Everything a new
-server must know to go on is in the state token (``b2bua.token``) and in the agents' records; :class:`Call` is made
-from a :class:`~b2bua.token.CallState` for a new call as for one taken over.
+server must know to go on is in the state token (``b2bua.state_token``) and in the agents' records; :class:`Call` is
+made from a :class:`~b2bua.state_token.CallState` for a new call as for one taken over.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from b2bua.call_setup import Hunting
 from b2bua.call_state import DIALING, RINGING, held_after, hops
 from b2bua.cdr import EndedBy
-from b2bua.hunting import Hunting
-from sip.bridge import ALLOW, PASSED_METHODS, crossing
-from sip.message import Request, Response
-from sip.session import Leg
+from sip.header_policy import ALLOW, PASSED_METHODS, crossing
+from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Call(Hunting):
 
     # -- what legs say ----------------------------------------------------------------------------------------------
 
-    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         asked = transaction.context
         if response.status == 403 and self.core.fenced(leg, response, now):
             if self.core.serving:
@@ -46,7 +46,7 @@ class Call(Hunting):
         if transaction.method == "BYE" and response.status >= 200 and leg in (self.a, self.b):
             self._forget(now)
 
-    def _refused_by_fence(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def _refused_by_fence(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """The agent has not adopted us yet, but it will: what was asked is asked again then."""
         link = self.core.agents.by_flow.get(leg.flow)
         if link is None:
@@ -63,18 +63,18 @@ class Call(Hunting):
         elif transaction.method == "BYE":
             link.refused.add(partial(self.hang_up, leg, str(asked)), now)
 
-    def _dial_again(self, leg: Leg, now: float) -> None:
+    def _dial_again(self, leg: InviteUsage, now: float) -> None:
         if leg is self.b and self.phase in (DIALING, RINGING):
             self.core.lines.give(self, self.state.callee_line)
             self.dial(now)
 
-    def _not_adopted(self, leg: Leg, now: float) -> None:
+    def _not_adopted(self, leg: InviteUsage, now: float) -> None:
         if leg is self.b and self.phase in (DIALING, RINGING):
             self._attempt_failed(503, None, now)
 
-    def _ask_again(self, leg: Leg, asked: ServerTransaction, now: float) -> None:
+    def _ask_again(self, leg: InviteUsage, asked: ServerTransaction, now: float) -> None:
         request, origin = asked.request, asked.context
-        if request is None or not asked.open or not isinstance(origin, Leg):
+        if request is None or not asked.open or not isinstance(origin, InviteUsage):
             return
         if request.method == "BYE":
             lines = self._onward(origin, leg, asked, request)
@@ -82,7 +82,7 @@ class Call(Hunting):
         else:
             self._forward(origin, asked, request, now)
 
-    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         if transaction.context is self:
             if leg is self.b and self.phase in (DIALING, RINGING):
                 self._attempt_failed(487 if self.cancelled or self.no_answer else 408, None, now)
@@ -102,7 +102,7 @@ class Call(Hunting):
         if transaction.method == "BYE":
             self._forget(now)
 
-    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
         """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
         other = self._other(leg)
         if other is None:
@@ -115,7 +115,7 @@ class Call(Hunting):
                     lines += self._token_lines(agent)
             other.acknowledge(lines, ack.body, now)
 
-    def unacknowledged(self, leg: Leg, now: float) -> float | None:
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended; but an agent must have been within reach
         for so long, else the path is cut, which is no evidence of an end (docs/decisions.md).
         """
@@ -126,13 +126,13 @@ class Call(Hunting):
         self.release('SIP;cause=408;text="No ACK"', now)
         return None
 
-    def own_lines(self, leg: Leg, method: str, now: float) -> Sequence[str]:
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         if not self.core.agents.agent_of(leg.flow):
             return ()
         lines = self.core.reign.site_lines
         return (self._own_key(), *lines) if method == "BYE" else lines
 
-    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
         if method == "BYE":
             self._bye(leg, transaction, request, now)
@@ -145,13 +145,13 @@ class Call(Hunting):
                 self._reply(transaction, 100, now)
             self._forward(leg, transaction, request, now)
 
-    def change_cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
+    def change_cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """A re-INVITE is to be cancelled: the other side's answer to that is the answer (RFC 3261 section 9)."""
         other = self._other(leg)
         then = partial(self.change_cancelled, leg, invite, cancel)
         if not invite.open or (other is None and self._wait(then, leg, now)):
             return
-        changing = other.inviting if other is not None else None
+        changing = other.pending_client_invite if other is not None else None
         link = self.core.agents.by_flow.get(other.flow) if other is not None else None
         if other is not None and changing is not None and changing.context is invite:
             reason = cancel.get("reason")
@@ -161,7 +161,7 @@ class Call(Hunting):
         else:
             self._reply(invite, 487, now)
 
-    def _bye(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def _bye(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         other = self._other(leg)
         if other is None:
             farewell = partial(self._bye, leg, transaction, request)
@@ -170,24 +170,26 @@ class Call(Hunting):
                 return
         self.parting = False
         if leg is not self.a and leg is not self.b and self.b is not None:
-            self._pay_ack(self.b, now)  # the callee's side was restored, hung up, and its answer asked for again
+            self._send_pending_ack(
+                self.b, now
+            )  # the callee's side was restored, hung up, and its answer asked for again
             self.b.end()
         early = not leg.established
         self.cancelled = self.cancelled or early
         by: EndedBy = "caller" if leg is self.a else "callee"
         self.finish(487 if early else 200, by, now, request.get("reason") or "")
         if other is not None and other.established and not other.ended:
-            self._pay_ack(other, now)
+            self._send_pending_ack(other, now)
             lines = self._onward(leg, other, transaction, request)
             other.send("BYE", lines, request.body, now, transaction, hops(request))
             return
         self._reply(transaction, 200, now)
-        if other is not None and other.inviting is not None:
+        if other is not None and other.pending_client_invite is not None:
             other.cancel(now)
         else:
             self._forget(now)
 
-    def _forward(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def _forward(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request inside the call, to the other side."""
         other = self._other(leg)
         if other is None and self.waiting is not None:
@@ -203,16 +205,18 @@ class Call(Hunting):
             patient = request.method == "INVITE" and bool(self._agent_of(leg) and self._agent_of(other))
             other.send(request.method, lines, request.body, now, transaction, hops(request), patient)
 
-    def _glares(self, leg: Leg, other: Leg, request: Request) -> bool:
+    def _glares(self, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
         """Whether a re-INVITE meets another one (RFC 3261 section 14.2); not one that the other side has carried out
         already, by a former server: its answer is waiting there.
         """
-        if other.inviting or not other.established:
+        if other.pending_client_invite or not other.established:
             return True
         half_done = self.core.recovery.exchanges.half_done.get(self.id)
         return other.invite is not None and half_done != f"{self._agent_of(leg)};{request.branch};1"
 
-    def _onward(self, leg: Leg, other: Leg, transaction: ServerTransaction, request: Request) -> list[str]:
+    def _onward(
+        self, leg: InviteUsage, other: InviteUsage, transaction: ServerTransaction, request: Request
+    ) -> list[str]:
         """The header lines of a request passed on inside the call, under the key of its origin."""
         lines = crossing(request)
         if self._agent_of(other):
@@ -221,7 +225,7 @@ class Call(Hunting):
             lines += self.core.reign.site_lines
         return lines
 
-    def _relay(self, leg: Leg, asked: ServerTransaction, response: Response, now: float) -> None:
+    def _relay(self, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float) -> None:
         """An answer inside the call, back to where the request came from."""
         status = response.status
         if status == 100 or not asked.open:
@@ -243,7 +247,7 @@ class Call(Hunting):
         self.finish(status, ended_by, now, reason)
         a, b = self.a, self.b
         if b is not None and not b.ended:
-            if b.inviting is not None and not b.established:
+            if b.pending_client_invite is not None and not b.established:
                 self.cancelled = True
                 b.cancel(now, (f"Reason: {reason}",))
             elif b.established:
@@ -261,7 +265,7 @@ class Call(Hunting):
         for leg in (self.a, self.b):
             if leg is not None:
                 leg.end()
-                for transaction in (leg.invite, leg.inviting):
+                for transaction in (leg.invite, leg.pending_client_invite):
                     if transaction is not None:
                         transaction.abandon()
         self.lines = ()
@@ -269,7 +273,7 @@ class Call(Hunting):
 
     # -- small ones -------------------------------------------------------------------------------------------------
 
-    def _wait(self, act: Callable[[float], None], leg: Leg, now: float) -> bool:
+    def _wait(self, act: Callable[[float], None], leg: InviteUsage, now: float) -> bool:
         """After a takeover: keep ``act`` until the other leg is known. False when there is nothing to wait for."""
         if self.waiting is None or len(self.waiting) >= MOST_WAITING:
             return False

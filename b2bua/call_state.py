@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.cdr import Cdr, EndedBy, Result
-from b2bua.token import CallState
-from sip import sdp
-from sip.message import Request
-from sip.uri import as_user
+from b2bua.state_token import CallState
+from sip.wire import sdp
+from sip.wire.message import Request
+from sip.wire.uri import as_user
 
 if TYPE_CHECKING:
     from b2bua.core import Core

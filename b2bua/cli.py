@@ -13,9 +13,9 @@ from b2bua.cli_check import check, init
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
 from b2bua.cli_verbs import pause, readmit, reset, resume, switchover
-from heartbeat import console
-from heartbeat import console_pages as pages
-from heartbeat.console import (
+from heartbeat.console import commands, pages
+from heartbeat.console.client import ConsoleError, RefusedByProcess
+from heartbeat.console.commands import (
     Program,
     Screen,
     format_option,
@@ -25,7 +25,6 @@ from heartbeat.console import (
     version_option,
     watch_option,
 )
-from heartbeat.console_client import ConsoleError, RefusedByProcess
 
 
 @click.group(
@@ -42,8 +41,8 @@ def main() -> None:
 @click.option("--node", required=True, metavar="NODE", help="Which server of the site this is.")
 def run(site_path: str | None, node: str) -> int:
     """Run a call server until SIGTERM. SIGHUP reads lines and routes again."""
-    site = console.open_site(site_path)
-    console.server_client(site, node)
+    site = commands.open_site(site_path)
+    commands.server_client(site, node)
     from b2bua import server
 
     return server.run(site.path, node)
@@ -56,17 +55,17 @@ def run(site_path: str | None, node: str) -> int:
 @watch_option
 def status(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
     """The site: servers, agents, calls, lines, warnings."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
 
     def look() -> Screen:
         found = find(site)
         if node is None:
             return Screen(_site_json(found), screens.site_screen(found), found.code)
-        own = console.server_client(site, node).view("status")
+        own = commands.server_client(site, node).view("status")
         alone = Found(site, {node: own}, {})
         return Screen(own, screens.site_screen(alone), alone.code)
 
-    return console.show(look, shape, watch)
+    return commands.show(look, shape, watch)
 
 
 def _site_json(found: Found) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def _site_json(found: Found) -> dict[str, Any]:
         "site": found.site.name,
         "active": found.active,
         "epoch": found.best["epoch"],
-        "healthy": found.code == console.HEALTHY,
+        "healthy": found.code == commands.HEALTHY,
         "warnings": found.warnings(),
         "servers": {node: found.answers.get(node) or silent[node] for node in found.site.servers},
     }
@@ -92,14 +91,14 @@ def calls(
     site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls at the active server, newest first."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     params = {"limit": str(limit), **pages.said(site, filters)}
 
     def look() -> Screen:
         page = active_client(site, node).view("calls", **params)
         return Screen(page, screens.calls_screen(page))
 
-    return console.show(look, shape, watch)
+    return commands.show(look, shape, watch)
 
 
 @main.command()
@@ -111,9 +110,9 @@ def calls(
 @pages.lines_filters
 def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     params = pages.said(site, filters)
-    return console.show(lambda: pages.lines(active_client(site, node), params, agents=True), shape, watch)
+    return commands.show(lambda: pages.lines(active_client(site, node), params, agents=True), shape, watch)
 
 
 @main.command()
@@ -123,16 +122,16 @@ def lines(site_path: str | None, node: str | None, shape: str, watch: float | No
 @watch_option
 def agents(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
     """Agents as the active server sees them. Exit code 1 when one is not reached."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
 
     def look() -> Screen:
         client = active_client(site, node)
         page = client.view("agents")
         missing = any(not agent["reached"] for agent in page["agents"])
         shown = screens.agents_screen(client.name, page["agents"])
-        return Screen(page, shown, console.DEGRADED if missing else console.HEALTHY)
+        return Screen(page, shown, commands.DEGRADED if missing else commands.HEALTHY)
 
-    return console.show(look, shape, watch)
+    return commands.show(look, shape, watch)
 
 
 @main.command()
@@ -143,15 +142,15 @@ def agents(site_path: str | None, node: str | None, shape: str, watch: float | N
 @limit_option(50)
 def history(site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int) -> int:
     """What the servers decided, and why, in the order of time."""
-    site = console.open_site(site_path)
-    return console.show(partial(_history, site, node, limit), shape, watch)
+    site = commands.open_site(site_path)
+    return commands.show(partial(_history, site, node, limit), shape, watch)
 
 
 def _history(site: Any, node: str | None, limit: int) -> Screen:
     nodes = [node] if node else list(find(site).answers)
     rows: list[Any] = []
     for name in nodes:
-        page = console.server_client(site, name).view("history", limit=str(limit))
+        page = commands.server_client(site, name).view("history", limit=str(limit))
         rows += [{"node": name, **row} for row in reversed(page["decisions"])]  # newest first, on the page
     rows.sort(key=lambda row: (row["at"], row["node"]))
     rows = rows[-limit:]
@@ -170,16 +169,16 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
 
     A call is named by its id or the beginning of it; a takeover by its epoch, the last one by "takeover".
     """
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     if about == "takeover" or (about.isdigit() and len(about) < 7):
         params = {"limit": str(limit)} if about == "takeover" else {"limit": str(limit), "epoch": about}
         try:
             report = first_that_knows(site, node, "report", **params)[1]
         except RefusedByProcess as error:
-            raise ConsoleError(error.sentence, console.DEGRADED) from None
-        return console.show(lambda: Screen(report, report_screen(report, with_calls)), shape)
+            raise ConsoleError(error.sentence, commands.DEGRADED) from None
+        return commands.show(lambda: Screen(report, report_screen(report, with_calls)), shape)
     explanation = first_that_knows(site, node, "explain", id=about)[1]
-    return console.show(lambda: Screen(explanation, explanation_screen(explanation)), shape)
+    return commands.show(lambda: Screen(explanation, explanation_screen(explanation)), shape)
 
 
 for command in (check, init, cdrs, switchover, reset, pause, resume, readmit):

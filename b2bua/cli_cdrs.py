@@ -13,12 +13,12 @@ from rich.text import Text
 
 from b2bua.cdr import RESULTS, Cdr, merge_by_call
 from b2bua.cdr_store import read
-from heartbeat import console
-from heartbeat import console_render as look
-from heartbeat.console import Screen, format_option, limit_option, site_option
-from heartbeat.console_client import ConsoleError
-from heartbeat.console_render import NOTHING, clock, count, grid, several, span
-from heartbeat.site import Site
+from heartbeat.console import commands
+from heartbeat.console import render as look
+from heartbeat.console.client import ConsoleError
+from heartbeat.console.commands import Screen, format_option, limit_option, site_option
+from heartbeat.console.render import NOTHING, clock, count, grid, several, span
+from heartbeat.site.model import Site
 
 
 def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -68,7 +68,7 @@ def cdrs(
     limit: int,
 ) -> int:
     """Call records of both servers, merged so that a call has one."""
-    places = {directory: str(directory) for directory in directories} or _directories(console.open_site(site_path))
+    places = {directory: str(directory) for directory in directories} or _directories(commands.open_site(site_path))
     records, missing = _read(places, since, until)
     for sentence in missing:
         click.echo(sentence, err=True)
@@ -81,8 +81,8 @@ def cdrs(
     ]
     chosen = found if everything else found[-limit:]
     value = {"cdrs": [_as_json(record) for record in chosen], "matched": len(found)}
-    code = console.DEGRADED if missing else console.HEALTHY
-    return console.show(lambda: Screen(value, _screen(chosen, found), code), shape)
+    code = commands.DEGRADED if missing else commands.HEALTHY
+    return commands.show(lambda: Screen(value, _screen(chosen, found), code), shape)
 
 
 def _directories(site: Site) -> dict[Path, str]:

@@ -9,17 +9,18 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat import console
-from heartbeat import console_render as look
-from heartbeat.console import Screen, format_option, site_option
-from heartbeat.console_client import ConsoleError
-from heartbeat.console_render import grid, listed, page
-from heartbeat.keeping import text_of
+from heartbeat.console import commands
+from heartbeat.console import render as look
+from heartbeat.console.client import ConsoleError
+from heartbeat.console.commands import Screen, format_option, site_option
+from heartbeat.console.render import grid, listed, page
+from heartbeat.persistence import FILE, StoreError, VoteStore
+from heartbeat.persistent_state import text_of
 from heartbeat.proof import VoterList
-from heartbeat.site import SiteError, load
-from heartbeat.site_explain import Explanation, Failure, Table, explain
-from heartbeat.store import FILE, StoreError, VoteStore
-from heartbeat.vote import Kept
+from heartbeat.site.explain import Explanation, Failure, Table, explain
+from heartbeat.site.load import load
+from heartbeat.site.read import SiteError
+from heartbeat.voter import Kept
 
 _EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
@@ -35,14 +36,14 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
 
     A file with errors gives one sentence for each, and exit code 3.
     """
-    site = console.open_site(file or site_path)
+    site = commands.open_site(file or site_path)
     if node is not None:
         try:
             load(site.path, node)
         except SiteError as error:
             raise ConsoleError(str(error)) from None
     explanation = explain(site)
-    return console.show(lambda: Screen(asdict(explanation), _screen(explanation)), shape)
+    return commands.show(lambda: Screen(asdict(explanation), _screen(explanation)), shape)
 
 
 @click.command()
@@ -54,9 +55,9 @@ def init(site_path: str | None, node: str | None) -> int:
     Once in the life of a site, at one server, before anything runs. Voters take the list of voters from that server;
     from then on a voter that lost its file has no vote until b2bua readmit.
     """
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     chosen = node or site.main.name
-    console.server_client(site, chosen)
+    commands.server_client(site, chosen)
     for server in site.servers.values():
         store = VoteStore(server.state_dir, server.name)
         if store.path.exists():
@@ -71,7 +72,7 @@ def init(site_path: str | None, node: str | None) -> int:
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
     if voters.names:
         click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")
-    return console.HEALTHY
+    return commands.HEALTHY
 
 
 def _screen(explanation: Explanation) -> RenderableType:

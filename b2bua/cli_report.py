@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat import console_render as look
-from heartbeat.console_render import NOTHING, clock, count, grid, listed, several, span
+from heartbeat.console import render as look
+from heartbeat.console.render import NOTHING, clock, count, grid, listed, several, span
 
 
 def explanation_screen(explanation: Any) -> RenderableType:

@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from b2bua.cli_site import Found
-from heartbeat import console_pages as pages
-from heartbeat import console_render as look
-from heartbeat.console_render import NOTHING, clock, count, grid, several, span
+from heartbeat.console import pages
+from heartbeat.console import render as look
+from heartbeat.console.render import NOTHING, clock, count, grid, several, span
 
 
 def site_screen(found: Found) -> RenderableType:

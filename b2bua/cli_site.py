@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE, server_client
-from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
-from heartbeat.console_pages import peer_warnings
-from heartbeat.site import Site
+from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
+from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE, server_client
+from heartbeat.console.pages import peer_warnings
+from heartbeat.site.model import Site
 
 
 @dataclass(frozen=True, slots=True)

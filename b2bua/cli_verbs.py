@@ -10,12 +10,12 @@ from rich.text import Text
 
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
-from heartbeat import console
-from heartbeat import console_render as look
-from heartbeat.console import node_option, site_option, yes_option
-from heartbeat.console_client import Client, ConsoleError, RefusedByProcess, Unreachable
-from heartbeat.console_render import count, listed, paper, several
-from heartbeat.site import Site
+from heartbeat.console import commands
+from heartbeat.console import render as look
+from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable
+from heartbeat.console.commands import node_option, site_option, yes_option
+from heartbeat.console.render import count, listed, paper, several
+from heartbeat.site.model import Site
 
 timeout_option = click.option(
     "--timeout", type=click.FloatRange(0.1, 86400), default=30.0, show_default=True, help="Seconds to wait for it."
@@ -34,23 +34,23 @@ def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, t
     The active server releases the site and the other one takes it over. With --force the other one takes it without
     asking the voters, for when no quorum can be reached; make sure first that the old one is really dead.
     """
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     before = find(site)
     source, target = before.active, _target(before, to)
     if not force and not source:
         raise ConsoleError("No server is active, so none can release. If the other one is dead, say --force.", 2)
     if source == target:
-        raise ConsoleError(f"{target} is active already; nothing is to be done.", console.HEALTHY)
+        raise ConsoleError(f"{target} is active already; nothing is to be done.", commands.HEALTHY)
     if target not in before.answers:
         raise Unreachable(before.silent[target])
     if not force and source not in before.answers:
         raise Unreachable(before.silent[source])
     paper().put(_plan(before, source, target, force))
-    console.ask(f"Make {target} the active server?", sure)
-    asked = console.server_client(site, target if force else source)
+    commands.ask(f"Make {target} the active server?", sure)
+    asked = commands.server_client(site, target if force else source)
     answer = asked.command("switchover", {"to": target, **({"force": "yes"} if force else {})})
     epoch = int(before.best["epoch"])
-    took = console.wait_until(
+    took = commands.wait_until(
         lambda: _moved(site, asked, answer, target, epoch), timeout, what=f"the switchover to {target}"
     )
     after = find(site)
@@ -61,7 +61,7 @@ def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, t
 def _target(found: Found, to: str | None) -> str:
     servers = found.site.servers
     if to is not None:
-        console.server_client(found.site, to)
+        commands.server_client(found.site, to)
         return to
     if len(servers) != 2:
         raise ConsoleError(
@@ -111,13 +111,13 @@ def _moved(site: Site, asked: Client, answer: Any, target: str, old_epoch: int) 
     try:
         progress = asked.view("progress", id=answer["id"])
         if progress["state"] == "failed":
-            raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
+            raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
         said = str(progress["sentence"])
     except (Unreachable, RefusedByProcess):
         # It may have ended or started anew meanwhile; what counts is what the new one says.
         said = f"{asked.name} says nothing of it"
     try:
-        status = console.server_client(site, target).view("status")
+        status = commands.server_client(site, target).view("status")
     except Unreachable as error:
         return False, error.sentence
     if status["state"] != "active" or int(status["epoch"]) <= old_epoch:
@@ -151,18 +151,18 @@ def reset(
     site_path: str | None, node: str | None, names: tuple[str, ...], state: str, sure: bool, timeout: float
 ) -> int:
     """End the calls on lines and put these into a state. "all" names every line of the site."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     client = active_client(site, node)
     for name in names if names != ("all",) else ():
-        console.known_line(site, name)
+        commands.known_line(site, name)
     busy = _busy(client, names)
     paper().put(
         f"{listed(names)} {'becomes' if len(names) == 1 else 'become'} {state}; {several(busy, 'call')} will end."
     )
-    console.ask("Reset now?", sure)
+    commands.ask("Reset now?", sure)
     answer = client.command("reset", {"lines": ",".join(names), "state": state})
     _await(client, answer, timeout)
-    return console.HEALTHY
+    return commands.HEALTHY
 
 
 def _busy(client: Client, names: tuple[str, ...]) -> int:
@@ -191,12 +191,12 @@ def resume(site_path: str | None, node: str | None) -> int:
 
 
 def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     silent: list[Unreachable] = []
     nodes = [node] if node else list(site.servers)
     for name in nodes:
         try:
-            answer = console.server_client(site, name).command(verb, {})
+            answer = commands.server_client(site, name).command(verb, {})
             click.echo(f"{name}: {answer['sentence']}")
         except Unreachable as error:
             silent.append(error)
@@ -204,7 +204,7 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
         raise Unreachable("\n".join(error.sentence for error in silent))
     for silence in silent:
         click.echo(silence.sentence, err=True)
-    return console.DEGRADED if silent else console.HEALTHY
+    return commands.DEGRADED if silent else commands.HEALTHY
 
 
 @click.command()
@@ -219,11 +219,11 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
 
     A voter is an agent, or the stand-by; its file is epochs.json in its state directory.
     """
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     if voter not in site.servers:
-        console.agent_client(site, voter)
+        commands.agent_client(site, voter)
     client = (
-        console.server_client(site, find(site).best["node"]) if force and node is None else active_client(site, node)
+        commands.server_client(site, find(site).best["node"]) if force and node is None else active_client(site, node)
     )
     voters = client.view("status")["voters"]
     warning = "Forced: you vouch that no other server rules by a vote which it forgot."
@@ -232,19 +232,19 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
         f"Do this only when {voter} really runs anew with an empty file, and is not merely cut off."
         + (f"\n{warning}" if force else "")
     )
-    console.ask(f"Readmit {voter}?", sure)
+    commands.ask(f"Readmit {voter}?", sure)
     answer = client.command("readmit", {"agent": voter, **({"force": "yes"} if force else {})})
     _await(client, answer, timeout)
-    return console.HEALTHY
+    return commands.HEALTHY
 
 
 def _await(client: Client, answer: Any, timeout: float) -> None:
     def look_again() -> tuple[bool, str]:
         progress = answer if answer["state"] != "running" else client.view("progress", id=answer["id"])
         if progress["state"] == "failed":
-            raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
+            raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
         of = f" ({progress['done']} of {progress['total']})" if progress["total"] else ""
         return progress["state"] == "done", f"{progress['sentence']}{of}"
 
-    took = console.wait_until(look_again, timeout, what=f"{answer['verb']}")
+    took = commands.wait_until(look_again, timeout, what=f"{answer['verb']}")
     click.echo(f"Done in {took:.1f} s: {look_again()[1]}")

@@ -1,6 +1,6 @@
 """The call server: it admits calls, joins agents and trunks, and takes the site over (docs/wire.md).
 
-One object owns the SIP stack, the site's member (who rules) and the calls; its verbs are those of ``sip.rim``.
+One object owns the SIP stack, the site's member (who rules) and the calls; its verbs are those of ``sip.actions``.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from b2bua import pages
+from b2bua.admin_commands import Orders
 from b2bua.agents import Agents
 from b2bua.call import Call
+from b2bua.call_setup import Hunting
 from b2bua.cdr import Cdr
-from b2bua.hunting import Hunting
+from b2bua.leadership import Reign
 from b2bua.lines import Lines
-from b2bua.orders import Orders
-from b2bua.recovery import Recovery
-from b2bua.reign import Reign
-from b2bua.route import PRIORITIES, Attempt, Load, Router, Target
-from b2bua.takeovers import Takeovers
-from b2bua.token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from b2bua.routing import PRIORITIES, Attempt, Load, Router, Target
+from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from b2bua.takeover.recovery import Recovery
+from b2bua.takeover.report import Takeovers
 from b2bua.trunks import Place, Trunks
-from heartbeat.console_view import Rates
+from heartbeat.console.view import Rates
 from heartbeat.member import Member
-from heartbeat.site import Site
-from heartbeat.vote import Kept
-from sip.bridge import ALLOW
+from heartbeat.site.model import Site
+from heartbeat.voter import Kept
+from sip.actions import Action, Flow, Resolve, Store
 from sip.dialog import bare_uri
-from sip.errors import SipError
-from sip.message import Message, Request, Response
-from sip.rim import Action, Flow, Resolve, Store
-from sip.session import Leg
-from sip.stack import Stack
+from sip.header_policy import ALLOW
+from sip.invite import InviteUsage
+from sip.layer import Stack
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
-from sip.uri import as_user, user_of
+from sip.wire.errors import SipError
+from sip.wire.message import Message, Request, Response
+from sip.wire.uri import as_user, user_of
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Core:
     # -- the site -------------------------------------------------------------------------------------------------
 
     def reload(self, site: Site, now: float) -> None:
-        """Live by a changed site file (``heartbeat.site_reload`` found nothing against it); calls stay."""
+        """Live by a changed site file (``heartbeat.site.reload`` found nothing against it); calls stay."""
         self.site = site
         self.server = site.servers[self.node]
         self._read_site()
@@ -202,7 +202,7 @@ class Core:
     # -- what an operator asks --------------------------------------------------------------------------------------
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        """A page of ``heartbeat.console_view``."""
+        """A page of ``heartbeat.console.view``."""
         self.reign.last_now = now
         return pages.view(self, name, params, now)
 
@@ -241,22 +241,22 @@ class Core:
         if method == "OPTIONS":
             self._options(transaction, request, agent, now)
         elif method == "NOTIFY":
-            self.stack.turn_away(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
+            self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.reign.stops:
             transaction.abandon()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
-            self.stack.turn_away(transaction, 503, ("Retry-After: 2",))
+            self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:
             if not agent or not self.recovery.unknown_dialog(agent, transaction, request, now):
-                self.stack.turn_away(transaction, 481)
+                self.stack.respond_stateless(transaction, 481)
         elif method == "INVITE":
             self._invited(transaction, request, agent, now)
         else:
-            self.stack.turn_away(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
+            self.stack.respond_stateless(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if not isinstance(leg, Leg):
+        if not isinstance(leg, InviteUsage):
             self.recovery.cancelled(invite, cancel)
         elif isinstance(leg.owner, Call):
             if leg is leg.owner.a and not leg.established:
@@ -282,7 +282,7 @@ class Core:
         known = self.site.lines.get(line.partition("/")[0])
         if known is None or known.agent != agent:
             stack.counters["strangers"] += 1
-            stack.turn_away(transaction, 403)
+            stack.respond_stateless(transaction, 403)
             return
         origin = agent or self.node
         call_id = call_id_of(origin, request.call_id)
@@ -294,7 +294,7 @@ class Core:
             return
         if not agent and self.lines.is_full(known, now):  # nothing is kept: its address may be forged
             stack.counters["no channel"] += 1
-            stack.turn_away(transaction, 503, ("Retry-After: 5",))
+            stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
             return
         try:
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
@@ -376,7 +376,7 @@ class Core:
         if self.calls.get(call.id) is call:
             del self.calls[call.id]
 
-    def fetch_peer(self, call: Call, leg: Leg, now: float) -> None:
+    def fetch_peer(self, call: Call, leg: InviteUsage, now: float) -> None:
         """After a takeover: the other leg of a call is wanted at once."""
         state = call.state
         agent, dialog = state.callee_agent, state.callee_dialog
@@ -422,9 +422,9 @@ class Core:
         status = 200 if self.serving else 503
         if status == 503:
             lines.append("Retry-After: 2")
-        self.stack.turn_away(transaction, status, lines)
+        self.stack.respond_stateless(transaction, status, lines)
 
-    def fenced(self, leg: Leg, response: Response, now: float) -> bool:
+    def fenced(self, leg: InviteUsage, response: Response, now: float) -> bool:
         """The same for a request of a call, which then ends nothing."""
         agent = self.agents.agent_of(leg.flow)
         return bool(agent) and self.reign.heard_refusal(response, agent, now)

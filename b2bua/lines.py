@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from b2bua.route import LineLoad
+from b2bua.routing import LineLoad
 
 if TYPE_CHECKING:
+    from b2bua.call_setup import Hunting
     from b2bua.core import Core
-    from b2bua.hunting import Hunting
-    from heartbeat.site import Line
+    from heartbeat.site.lines import Line
 
 
 class Lines:

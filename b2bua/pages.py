@@ -1,4 +1,4 @@
-"""What a server shows its operator: the pages of ``heartbeat.console_view``, from the core as it stands."""
+"""What a server shows its operator: the pages of ``heartbeat.console.view``, from the core as it stands."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from b2bua.call import Call
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
-from heartbeat import console_view as v
-from heartbeat.beat import ACTIVE, HOLDING
-from heartbeat.console_view import Refused
-from heartbeat.knowledge import why_mute
+from heartbeat.cluster_view import why_mute
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
+from heartbeat.header import ACTIVE, HOLDING
 
 if TYPE_CHECKING:
     from b2bua.core import Core

@@ -14,8 +14,8 @@ from b2bua import api
 from b2bua.cdr_store import CdrStore
 from b2bua.core import CallEnded, Core, Event
 from heartbeat import program
-from heartbeat.site import Site
-from sip.clock import boottime
+from heartbeat.site.model import Site
+from sip.io.clock import boottime
 
 WALL: Final = 10
 """Looks after which the wall clock is looked at anew, for call records."""

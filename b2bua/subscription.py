@@ -6,10 +6,10 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from sip.actions import Flow
 from sip.dialog import dialog_key
-from sip.message import Request, Response
-from sip.rim import Flow
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from b2bua.agents import AgentLink

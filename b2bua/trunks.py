@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from heartbeat.site_sources import SourceTable
+from heartbeat.site.sources import SourceTable
+from sip.actions import Flow, Open, Resolve
 from sip.dialog import bare_uri
-from sip.errors import SipError
-from sip.events import Ask
-from sip.message import Response
+from sip.invite import InviteUsage
+from sip.layer import InDialog
+from sip.location import Target
 from sip.peers import Probe, ProbePlan
-from sip.rim import Flow, Open, Resolve
-from sip.session import Leg
-from sip.stack import InDialog
-from sip.targets import Target
+from sip.requests import OutgoingRequest
 from sip.transaction import ClientTransaction
-from sip.uri import as_user, host_port
+from sip.wire.errors import SipError
+from sip.wire.message import Response
+from sip.wire.uri import as_user, host_port
 
 if TYPE_CHECKING:
     from b2bua.core import Core
-    from heartbeat.site import Line
+    from heartbeat.site.lines import Line
 
 AGAIN: Final = "resolve again"
 PROBE: Final = "probe"
@@ -86,14 +86,14 @@ class Trunks:
         return line.name if line is not None else ""
 
     def owner(self, host: str) -> str:
-        """Who has a host's address, for the shares of ``sip.crowd``: the trunk, or the host itself."""
+        """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
         line = self._sources.line(host, 0)
         return line.name if line is not None else host
 
     def expected(self, leg: InDialog, flow: Flow) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
         another peer of the same trunk, or the agent itself on another connection."""
-        if not isinstance(leg, Leg):
+        if not isinstance(leg, InviteUsage):
             return False
         agents = self.core.agents
         if leg.flow in self.core.stack.kept or flow in self.core.stack.kept:
@@ -158,7 +158,7 @@ class Trunks:
                 "trunk", f"{name} is {'in' if changed.in_service else 'out of'} service: {changed.because}", now
             )
 
-    def _send(self, name: str, ask: Ask, now: float) -> None:
+    def _send(self, name: str, ask: OutgoingRequest, now: float) -> None:
         stack = self.core.stack
         targets = self._targets.get(self.lines[name].peer[0].uri, [])
         flow = self._flow_to(targets[0]) if targets else None
@@ -184,7 +184,7 @@ class Trunks:
             self._probe_wake(now)
 
 
-def named_by(leg: Leg) -> list[str]:
+def named_by(leg: InviteUsage) -> list[str]:
     """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
     hosts = []
     for value in (leg.dialog.target, *leg.dialog.route_set[:1]):

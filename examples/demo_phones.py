@@ -29,8 +29,8 @@ from examples.demo_steps import (
 from examples.rtp import RtpReport
 from examples.softphone import SocketPhone
 from examples.softphone_call import TALKING, Event, Policy
-from sip.clock import boottime
-from sip.loop import run
+from sip.io.clock import boottime
+from sip.io.loop import run
 
 WINDOW: Final = 48
 """Calls that are set up, or ended, at the same time."""

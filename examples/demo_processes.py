@@ -18,8 +18,8 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Final
 
-from heartbeat.console_client import Client, ConsoleError
-from heartbeat.site_words import Api
+from heartbeat.console.client import Client, ConsoleError
+from heartbeat.site.words import Api
 
 ROOT: Final = Path(__file__).parents[1]
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from examples.demo_plan import PASSWORD, Layout, Plan
 from examples.demo_processes import DeviceProcess, Failed, Processes, Running, ask, free_net
-from sip.clock import boottime
+from sip.io.clock import boottime
 
 How = Literal["kill", "pause"]
 Show = Callable[[str, Any], None]

@@ -18,9 +18,9 @@ from b2bua.cli_screens import site_screen
 from b2bua.cli_site import find
 from examples.demo_plan import PHONES
 from examples.demo_run import Run
-from heartbeat import console_render as look
-from heartbeat.console_client import ConsoleError
-from heartbeat.site import load
+from heartbeat.console import render as look
+from heartbeat.console.client import ConsoleError
+from heartbeat.site.load import load
 
 _POLL: Final = 0.05
 """Seconds between two looks at what the stand-by decided."""

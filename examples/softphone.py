@@ -18,9 +18,9 @@ from typing import Final
 from examples.rtp import RtpClock, RtpEnd, RtpReport
 from examples.softphone_call import ENDED, Call, Event, Line, Policy
 from examples.softphone_core import Softphone
-from sip.loop import run
-from sip.pump import Pump
-from sip.rim import Address
+from sip.actions import Address
+from sip.io.loop import run
+from sip.io.pump import Pump
 
 _MEDIA: Final = ("progress", "answered", "acknowledged", "changed", "incoming")
 

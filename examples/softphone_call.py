@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sip.actions import Address, Flow
 from sip.digest import Authorization, DigestClient
-from sip.errors import SipError
-from sip.message import Message, Request, Response
+from sip.invite import InviteUsage
 from sip.registration import Registration
-from sip.rim import Address, Flow
-from sip.sdp import Direction, direction, endpoints
-from sip.session import Leg
+from sip.wire.errors import SipError
+from sip.wire.message import Message, Request, Response
+from sip.wire.sdp import Direction, direction, endpoints
 
 if TYPE_CHECKING:
     from examples.softphone_calls import Calls
@@ -134,7 +134,7 @@ class Call:
         "wanted",
     )
 
-    def __init__(self, phone: Calls, line: Line, leg: Leg, outgoing: bool, now: float) -> None:
+    def __init__(self, phone: Calls, line: Line, leg: InviteUsage, outgoing: bool, now: float) -> None:
         self.phone = phone
         self.line = line
         self.leg = leg

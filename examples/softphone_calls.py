@@ -25,16 +25,16 @@ from examples.softphone_call import (
     Line,
     word_of,
 )
+from sip.actions import Address
 from sip.dialog import called_by
 from sip.digest import Refusal
-from sip.errors import SipError
-from sip.message import Request, Response
-from sip.rim import Address
-from sip.sdp import Direction, continued, direction
-from sip.session import Leg
-from sip.stack import Stack
+from sip.invite import InviteUsage
+from sip.layer import Stack
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.uri import host_port
+from sip.wire.errors import SipError
+from sip.wire.message import Request, Response
+from sip.wire.sdp import Direction, continued, direction
+from sip.wire.uri import host_port
 
 SDP_TYPE: Final = "Content-Type: application/sdp"
 ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, INFO, OPTIONS"
@@ -105,7 +105,7 @@ class Calls:
 
     def reoffer(self, call: Call, now: float) -> None:
         """Re-INVITE without an offer: the other side makes it."""
-        if call.state is TALKING and call.leg.inviting is None and call.leg.invite is None:
+        if call.state is TALKING and call.leg.pending_client_invite is None and call.leg.invite is None:
             call.leg.send("INVITE", (), b"", now, DELAYED)
 
     def info(self, call: Call, digit: str, now: float) -> None:
@@ -137,17 +137,17 @@ class Calls:
 
     # -- Owner of the legs -----------------------------------------------------------------------------------------
 
-    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
-    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
         call = self._calls.get(leg.dialog.call_id)
         if call is not None:
             if ack.body:
                 call.received_sdp = ack.body
             self.tell("acknowledged", call.line, call, "", now)
 
-    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         call = self._calls.get(leg.dialog.call_id)
         if call is None or call.leg is not leg or transaction.method != "INVITE":
             return
@@ -156,7 +156,7 @@ class Calls:
         elif response.status >= 200:
             self._changed(call, transaction, response, now)
 
-    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         call = self._calls.get(leg.dialog.call_id)
         if call is None or transaction.method not in ("INVITE", "BYE"):
             self.counters[f"{transaction.method} timed out"] += 1
@@ -166,13 +166,13 @@ class Calls:
             call.wanted = None
             self.counters["INVITE timed out"] += 1
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
+    def unacknowledged(self, leg: InviteUsage, now: float) -> None:
         self.counters["unacknowledged"] += 1
         call = self._calls.get(leg.dialog.call_id)
         if call is not None:
             self.bye(call, now)
 
-    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> tuple[str, ...]:
         return ()
 
     # -- what calls do by themselves ---------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Calls:
             self._calls.pop(call_id, None)
             call.line.calls.pop(call_id, None)
 
-    def given_up(self, leg: Leg, invite: ServerTransaction, now: float) -> None:
+    def given_up(self, leg: InviteUsage, invite: ServerTransaction, now: float) -> None:
         """A CANCEL came for an INVITE that is not answered; that was answered 200 already."""
         call = self._calls.get(leg.dialog.call_id)
         if call is not None:
@@ -250,7 +250,7 @@ class Calls:
         call.sent_sdp = self._description(call, wanted)
 
     def _ring_up(self, line: Line, transaction: ServerTransaction, request: Request, now: float) -> None:
-        leg = Leg(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
+        leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
         leg.invite = transaction
         transaction.context = leg
         self._retarget(leg)
@@ -274,7 +274,7 @@ class Calls:
         elif policy.answer_after is not None:
             self.stack.deadlines.set(now + policy.answer_after, call, ANSWER)
 
-    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in the dialog."""
         call = self._calls.get(leg.dialog.call_id)
         if call is None:
@@ -342,7 +342,7 @@ class Calls:
         call.tried = (*call.tried, answer)
         dialog = call.leg.dialog
         state = dialog.export()._replace(remote_tag="", route_set=())
-        call.leg = Leg(self.stack, self, call.leg.flow, state)
+        call.leg = InviteUsage(self.stack, self, call.leg.flow, state)
         self._invite(call, (answer.line,), now)
         return True
 
@@ -355,7 +355,7 @@ class Calls:
         if call.state is not TALKING:
             return
         call.wanted = held
-        if call.leg.inviting is not None or call.leg.invite is not None:
+        if call.leg.pending_client_invite is not None or call.leg.invite is not None:
             self.stack.deadlines.set(now + 0.5, call, CHANGE)  # section 14.1: not while another one is under way
             return
         call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
@@ -389,7 +389,7 @@ class Calls:
                 self.bye(call, now)
         self.tell("unchanged", call.line, call, str(status), now)
 
-    def _retarget(self, leg: Leg) -> None:
+    def _retarget(self, leg: InviteUsage) -> None:
         """Over UDP, send to where the remote target or the first route is (section 12.2.1.1)."""
         flow = leg.flow
         if flow.transport != "udp":

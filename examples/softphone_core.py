@@ -1,4 +1,4 @@
-"""A softphone without sockets: any number of lines and calls in one object, driven by the verbs of ``sip.rim``.
+"""A softphone without sockets: any number of lines and calls in one object, driven by the verbs of ``sip.actions``.
 
 It is the device of this project's demo, stories and benchmarks. It reacts by a :class:`Policy` (ring, answer after so
 many seconds, refuse) and by verbs (call, answer, hold, bye, …), and it writes down every message that it receives,
@@ -13,17 +13,17 @@ from typing import Any
 
 from examples.softphone_call import Call, Entry, Event, Line, Policy, mark_of, word_of
 from examples.softphone_calls import ALLOW, Calls
+from sip.actions import Action, Address, Flow, Open
 from sip.dialog import DialogState
 from sip.digest import DigestClient
-from sip.events import Ask
-from sip.message import Message, Request, Response
+from sip.invite import InviteUsage
+from sip.layer import Stack
 from sip.registration import Account, Registration
-from sip.rim import Action, Address, Flow, Open
-from sip.session import Leg
-from sip.stack import Stack
+from sip.requests import OutgoingRequest
 from sip.timers import Timers
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.uri import user_of
+from sip.wire.message import Message, Request, Response
+from sip.wire.uri import user_of
 
 
 class _Registering:
@@ -89,7 +89,7 @@ class _Front:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, Leg) and leg.invite is invite:
+        if isinstance(leg, InviteUsage) and leg.invite is invite:
             self._phone.given_up(leg, invite, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
@@ -122,10 +122,10 @@ class Softphone(Calls):
         self._owners: dict[str, Line] = {}
         self._streams: dict[Address, Flow] = {}
 
-    # -- the verbs of sip.rim -----------------------------------------------------------------------------------
+    # -- the verbs of sip.actions -----------------------------------------------------------------------------------
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        self.stack.guarded.add(flow)  # so that every message passes by `admits`, read already
+        self.stack.unauthenticated_flows.add(flow)  # so that every message passes by `admits`, read already
         self.stack.receive(data, flow, now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
@@ -202,7 +202,7 @@ class Softphone(Calls):
         state = DialogState(
             call_id, self.stack.token(), "", f'"{line.user}" <{line.aor}>', f"<sip:{number}@{flow.remote[0]}>"
         )
-        leg = Leg(self.stack, self, flow, state)
+        leg = InviteUsage(self.stack, self, flow, state)
         call = Call(self, line, leg, True, now)
         call.policy = policy or call.policy
         call.uri = f"sip:{number}@{host}"
@@ -215,7 +215,7 @@ class Softphone(Calls):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def ask(self, line: Line, ask: Ask, user: _Registering, now: float) -> None:
+    def ask(self, line: Line, ask: OutgoingRequest, user: _Registering, now: float) -> None:
         """Send a request outside of calls."""
         flow = self._flow(line)
         branch = self.stack.branch()

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from heartbeat import console_server
-from heartbeat.console_metrics import Gauge, text_of, vitals
-from heartbeat.console_view import Process
-from heartbeat.site_words import Api
+from heartbeat.console import server
+from heartbeat.console.metrics import Gauge, text_of, vitals
+from heartbeat.console.view import Process
+from heartbeat.site.words import Api
 
 PAGES: Final = frozenset("status calls lines history progress".split())
 VERBS: Final = frozenset("drain resume".split())
 
 
-async def serve(process: Process, api: Api, token: bytes | None, clock: Callable[[], float]) -> console_server.Served:
+async def serve(process: Process, api: Api, token: bytes | None, clock: Callable[[], float]) -> server.Served:
     """Offer an agent's pages and verbs at ``api``; ``clock`` is the one its core is told.
 
-    Raises :class:`heartbeat.console_server.ApiError` with the sentence for the operator.
+    Raises :class:`heartbeat.console.server.ApiError` with the sentence for the operator.
     """
-    return await console_server.serve(process, PAGES, VERBS, api, token, clock, metrics)
+    return await server.serve(process, PAGES, VERBS, api, token, clock, metrics)
 
 
 def metrics(status: Mapping[str, Any]) -> str:

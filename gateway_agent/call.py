@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway_agent.deduplication import Received
 from gateway_agent.description import Description
-from gateway_agent.origin import Received
-from gateway_agent.refresh import SessionTimer
-from gateway_agent.under_way import Ended, Sent
-from sip.message import Request
-from sip.session import Leg
+from gateway_agent.pending import Ended, Sent
+from gateway_agent.session_timer import SessionTimer
+from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
+from sip.wire.message import Request
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -80,8 +80,8 @@ class Call:
         self.channel = channel
         self.number = number
         """The far end's number, for people."""
-        self.server: Leg | None = None
-        self.device: Leg | None = None
+        self.server: InviteUsage | None = None
+        self.device: InviteUsage | None = None
         self.phase = DIALING
         self.token = ""
         """The last state token, opaque."""
@@ -162,10 +162,10 @@ class Call:
         self.unpaid_at = now
         self.core.stack.deadlines.set_about(now + self.core.stack.timers.lifetime / 2, self, ALONE)
 
-    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return self.core.arrivals.recognise(transaction, request, now)
 
-    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> tuple[str, ...]:
         return ()
 
     def withdraw(self, sent: Sent, now: float) -> None:
@@ -192,7 +192,7 @@ class Call:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """A CANCEL for an INVITE that came on ``leg``; it was answered 200."""
         raise NotImplementedError  # pragma: no cover
 

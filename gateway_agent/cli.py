@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from gateway_agent import cli_screens as screens
-from heartbeat import console
-from heartbeat import console_pages as pages
-from heartbeat.console import (
+from heartbeat.console import commands, pages
+from heartbeat.console.client import Client, ConsoleError, Unreachable, ask_all
+from heartbeat.console.commands import (
     Program,
     Screen,
     format_option,
@@ -18,9 +18,8 @@ from heartbeat.console import (
     watch_option,
     yes_option,
 )
-from heartbeat.console_client import Client, ConsoleError, Unreachable, ask_all
-from heartbeat.console_render import paper, several
-from heartbeat.site import Site
+from heartbeat.console.render import paper, several
+from heartbeat.site.model import Site
 
 agent_option = click.option(
     "--agent", metavar="AGENT", help="Which agent; may be left out where a site has only one."
@@ -39,7 +38,7 @@ def main() -> None:
 def _one(site: Site, agent: str | None) -> Client:
     if agent is None and len(site.agents) != 1:
         raise ConsoleError(f"Which agent? Say --agent; the site {site.name} has {', '.join(site.agents) or 'none'}.")
-    return console.agent_client(site, agent or next(iter(site.agents)))
+    return commands.agent_client(site, agent or next(iter(site.agents)))
 
 
 @main.command()
@@ -47,8 +46,8 @@ def _one(site: Site, agent: str | None) -> Client:
 @click.option("--agent", required=True, metavar="AGENT", help="Which agent of the site this is.")
 def run(site_path: str | None, agent: str) -> int:
     """Run a gateway agent until SIGTERM. SIGHUP reads lines again."""
-    site = console.open_site(site_path)
-    console.agent_client(site, agent)
+    site = commands.open_site(site_path)
+    commands.agent_client(site, agent)
     from gateway_agent import server
 
     return server.run(site.path, agent)
@@ -61,16 +60,16 @@ def run(site_path: str | None, agent: str) -> int:
 @watch_option
 def status(site_path: str | None, agent: str | None, shape: str, watch: float | None) -> int:
     """All agents of the site, or one of them in full."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
 
     def look() -> Screen:
         if agent is not None or len(site.agents) == 1:
             page = _one(site, agent).view("status")
             return Screen(page, screens.agent_screen(page), screens.code_of(page))
-        answers = ask_all([console.agent_client(site, name) for name in site.agents], "status")
+        answers = ask_all([commands.agent_client(site, name) for name in site.agents], "status")
         return _all_agents(site, answers)
 
-    return console.show(look, shape, watch)
+    return commands.show(look, shape, watch)
 
 
 def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
@@ -93,9 +92,9 @@ def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
 @pages.lines_filters
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Lines of an agent. Exit code 1 when one of those shown is out of service."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     client, params = _one(site, agent), pages.said(site, filters)
-    return console.show(lambda: pages.lines(client, params, agents=False), shape, watch)
+    return commands.show(lambda: pages.lines(client, params, agents=False), shape, watch)
 
 
 @main.command()
@@ -108,14 +107,14 @@ def calls(
     site_path: str | None, agent: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls of an agent, newest first."""
-    site = console.open_site(site_path)
+    site = commands.open_site(site_path)
     client, params = _one(site, agent), {"limit": str(limit), **pages.said(site, filters)}
 
     def look() -> Screen:
         page = client.view("calls", **params)
         return Screen(page, screens.calls_screen(page))
 
-    return console.show(look, shape, watch)
+    return commands.show(look, shape, watch)
 
 
 @main.command()
@@ -132,17 +131,17 @@ def calls(
 @click.option("--no-wait", is_flag=True, help="Only begin; do not wait for the last call.")
 def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, no_wait: bool) -> int:
     """Refuse new calls and wait until the last one has ended. Ctrl-C stops waiting, not draining."""
-    client = _one(console.open_site(site_path), agent)
+    client = _one(commands.open_site(site_path), agent)
     page = client.view("status")
     left = several(int(page["calls"]["total"]), "call")
     paper().put(f"{client.name} will refuse new calls and be empty when its {left} have ended.")
-    console.ask(f"Drain {client.name}?", sure)
+    commands.ask(f"Drain {client.name}?", sure)
     answer = client.command("drain", {})
     if no_wait:
         click.echo(answer["sentence"])
-        return console.HEALTHY
-    console.wait_until(lambda: _drained(client, answer), timeout, what=f"draining {client.name}")
-    return console.HEALTHY
+        return commands.HEALTHY
+    commands.wait_until(lambda: _drained(client, answer), timeout, what=f"draining {client.name}")
+    return commands.HEALTHY
 
 
 def _drained(client: Client, answer: Any) -> tuple[bool, str]:
@@ -152,7 +151,7 @@ def _drained(client: Client, answer: Any) -> tuple[bool, str]:
         # An agent ends with its last call, and takes its API along.
         return True, f"{client.name} has ended."
     if progress["state"] == "failed":
-        raise ConsoleError(f"It failed: {progress['sentence']}", console.DEGRADED)
+        raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
     return progress["state"] == "done", str(progress["sentence"])
 
 
@@ -161,9 +160,9 @@ def _drained(client: Client, answer: Any) -> tuple[bool, str]:
 @agent_option
 def resume(site_path: str | None, agent: str | None) -> int:
     """End a drain: take new calls again."""
-    client = _one(console.open_site(site_path), agent)
+    client = _one(commands.open_site(site_path), agent)
     click.echo(client.command("resume", {})["sentence"])
-    return console.HEALTHY
+    return commands.HEALTHY
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat import console_pages as pages
-from heartbeat import console_render as look
-from heartbeat.console import DEGRADED, HEALTHY, NO_ACTIVE
-from heartbeat.console_render import NOTHING, clock, count, grid, several, span
+from heartbeat.console import pages
+from heartbeat.console import render as look
+from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE
+from heartbeat.console.render import NOTHING, clock, count, grid, several, span
 
 NOTABLE = 30.0
 """Seconds without media that are shown."""

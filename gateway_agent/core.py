@@ -1,7 +1,7 @@
 """The gateway agent: it owns the dialogs of its lines, obeys one server, and hands over what it has to the next.
 
 One object owns the SIP stack, the connections to the servers, the lines and the calls; its verbs are those of
-``sip.rim``.
+``sip.actions``.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from gateway_agent import lines, pages, silence
-from gateway_agent.arrivals import Arrivals
+from gateway_agent import lines, media_timeout, pages
 from gateway_agent.call import Call
+from gateway_agent.deduplication import Memory
 from gateway_agent.description import Relay
 from gateway_agent.devices import Devices
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import RESET, Handover, Wish
 from gateway_agent.line import Line
-from gateway_agent.links import VOTES, Links
 from gateway_agent.media.ports import Notice
-from gateway_agent.origin import Memory
 from gateway_agent.records import Gone
-from heartbeat.site import Site
-from heartbeat.vote import Kept
-from sip.bridge import ALLOW
+from gateway_agent.server_connections import VOTES, Links
+from gateway_agent.server_requests import Arrivals
+from heartbeat.site.model import Site
+from heartbeat.voter import Kept
+from sip.actions import Action, Address, Flow, Resolve, Store
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
-from sip.events import Ask
-from sip.message import Message, Request, Response
-from sip.rim import Action, Address, Flow, Resolve, Store
-from sip.session import Leg
-from sip.stack import Stack
-from sip.targets import Target
+from sip.header_policy import ALLOW
+from sip.invite import InviteUsage
+from sip.layer import Stack
+from sip.location import Target
+from sip.requests import OutgoingRequest
 from sip.timers import Timers
 from sip.transaction import ClientUser, ServerTransaction
+from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class Core:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, Leg) and isinstance(leg.owner, Dialogs):
+        if isinstance(leg, InviteUsage) and isinstance(leg.owner, Dialogs):
             leg.owner.cancelled(leg, invite, cancel, now)
         else:
             self.stack.reply(invite, 487, now, tag=self.stack.token())
@@ -201,7 +201,7 @@ class Core:
         """Of a transaction that is gone: a 2xx is acknowledged again however late (RFC 3261 section 13.2.2.4)."""
         if response.cseq_method == "INVITE" and response.status // 100 == 2:
             leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
-            if isinstance(leg, Leg) and leg.flow == flow and leg.dialog.remote_tag == response.to_tag:
+            if isinstance(leg, InviteUsage) and leg.flow == flow and leg.dialog.remote_tag == response.to_tag:
                 leg.acknowledge_again(response.cseq)
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ class Core:
     def host_towards(self, settings: Any, flow: Flow) -> str:
         return self.devices.host_towards(settings, flow)
 
-    def ask(self, ask: Ask, flow: Flow, user: ClientUser, context: Any, now: float) -> None:
+    def ask(self, ask: OutgoingRequest, flow: Flow, user: ClientUser, context: Any, now: float) -> None:
         """Send a request of a machine of a line."""
         stack = self.stack
         branch = stack.branch()
@@ -377,7 +377,7 @@ class Core:
     def relay_said(self, notice: Notice, now: float) -> None:
         """A notice of the relay's process."""
         self.now = now
-        silence.notice(self, notice, now)
+        media_timeout.notice(self, notice, now)
 
     # -- people ---------------------------------------------------------------------------------------------------
 
@@ -386,7 +386,7 @@ class Core:
         status = 503 if self.draining else 200
         lines = (ALLOW, "Accept: application/sdp", "Supported: timer")
         more = ("Retry-After: 60",) if self.draining else ()
-        self.stack.turn_away(transaction, status, (*lines, *more))
+        self.stack.respond_stateless(transaction, status, (*lines, *more))
 
     def drain(self, now: float) -> None:
         """Refuse new calls until the last one has ended."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.media.ports import Pair, RelayPorts, Remote, remote_of
-from sip import sdp
-from sip.message import Message
+from sip.wire import sdp
+from sip.wire.message import Message
 
 if TYPE_CHECKING:
     from gateway_agent.line import Line

@@ -13,22 +13,22 @@ from gateway_agent.call import Call
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
-from gateway_agent.refresh import asked_by, supports
-from heartbeat.site import Line as Settings
-from heartbeat.site_lines import DIGESTS
-from sip.bridge import ALLOW, unsupported
+from gateway_agent.session_timer import asked_by, supports
+from heartbeat.site.lines import DIGESTS
+from heartbeat.site.lines import Line as Settings
+from sip.actions import Address, Flow, Open
 from sip.dialog import bare_uri
 from sip.endpoint import is_numeric
-from sip.errors import SipError
-from sip.events import Reply
-from sip.headers import NameAddr, bracketed
-from sip.message import Request
+from sip.header_policy import ALLOW, unsupported
+from sip.invite import InviteUsage
+from sip.layer import InDialog
 from sip.peers import PeerIndex
-from sip.rim import Address, Flow, Open
-from sip.session import Leg
-from sip.stack import InDialog
+from sip.requests import ResponseSpec
 from sip.transaction import ServerTransaction
-from sip.uri import Uri, host_port
+from sip.wire.errors import SipError
+from sip.wire.headers import NameAddr, bracketed
+from sip.wire.message import Request
+from sip.wire.uri import Uri, host_port
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -123,7 +123,7 @@ class Devices:
         self._flows[key] = flow
         return flow
 
-    def reach(self, leg: Leg) -> None:
+    def reach(self, leg: InviteUsage) -> None:
         """See to it that a leg can be spoken to: a stream that broke is replaced by one to the remote target."""
         flow = leg.flow
         if flow.transport == "udp" or flow in self._streams:
@@ -171,12 +171,12 @@ class Devices:
         elif method == "OPTIONS":
             core.answer_options(transaction, now)
         elif request.to_tag:
-            stack.turn_away(transaction, 481)
+            stack.respond_stateless(transaction, 481)
         else:
-            stack.turn_away(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
+            stack.respond_stateless(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
 
     def owner(self, host: str) -> str:
-        """Who has a host's address, for the shares of ``sip.crowd``: the trunk, or the host itself."""
+        """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
         names = self._peers.find(host)
         return names[0] if names else host
 
@@ -186,7 +186,7 @@ class Devices:
         core = self.core
         if flow in core.stack.kept:
             return True
-        if not isinstance(leg, Leg) or leg.flow in core.stack.kept or not isinstance(leg.owner, Call):
+        if not isinstance(leg, InviteUsage) or leg.flow in core.stack.kept or not isinstance(leg.owner, Call):
             return False
         line = leg.owner.line
         if leg is leg.owner.server:
@@ -210,15 +210,15 @@ class Devices:
             core.counters["strangers"] += 1
             verdict = digest.check(request, now, flow=source)
             if verdict.accepted:
-                core.stack.turn_away(transaction, 403)
+                core.stack.respond_stateless(transaction, 403)
             else:
-                self.turn_away(transaction, digest.refusal(verdict, source, user, now))
+                self.respond_stateless(transaction, digest.refusal(verdict, source, user, now))
         self._note(wrong, source, now)
 
-    def turn_away(self, transaction: ServerTransaction, reply: Reply | None) -> None:
+    def respond_stateless(self, transaction: ServerTransaction, reply: ResponseSpec | None) -> None:
         """Answer without keeping anything, or do not answer at all."""
         if reply is not None:
-            self.core.stack.turn_away(transaction, reply.status, reply.lines)
+            self.core.stack.respond_stateless(transaction, reply.status, reply.lines)
             return
         transaction.generation += 1
         self.core.stack.forget(transaction)
@@ -245,21 +245,21 @@ class Devices:
         if line is None:
             return
         if missing := unsupported(request):
-            stack.turn_away(transaction, 420, (f"Unsupported: {', '.join(missing)}",))
+            stack.respond_stateless(transaction, 420, (f"Unsupported: {', '.join(missing)}",))
             return
         timer = line.settings.session_timer
         asked = asked_by(request)
         least = timer.min_se if timer is not None else 90
         if asked is not None and asked.seconds < least and supports(request):
-            stack.turn_away(transaction, 422, (f"Min-SE: {least}",))
+            stack.respond_stateless(transaction, 422, (f"Min-SE: {least}",))
             return
         if core.draining or not core.may_hold():
-            stack.turn_away(transaction, 503, ("Retry-After: 60",))
+            stack.respond_stateless(transaction, 503, ("Retry-After: 60",))
             return
         try:
             told = numbers.from_device(line.settings, request, core.site.realm)
         except SipError as error:
-            stack.turn_away(transaction, 484 if line.kind == "phone" else 404)
+            stack.respond_stateless(transaction, 484 if line.kind == "phone" else 404)
             core.seldom.info(logger, now, "a call of %s is refused: %s", line.name, error)
             return
         channel = line.take(now)
@@ -269,7 +269,7 @@ class Devices:
             if line.remembers(channel, now):
                 self._refuse(transaction, status, now)
             else:  # whoever forges the address of a trunk fills no table, and has nothing sent again to it
-                stack.turn_away(transaction, status, ("Retry-After: 5",))
+                stack.respond_stateless(transaction, status, ("Retry-After: 5",))
             return
         call = Incoming(core, line, channel, told.called, now)
         if fault := call.description.reserve():
@@ -292,19 +292,19 @@ class Devices:
         if not names:
             core.counters["strangers"] += 1
             core.seldom.info(logger, now, "a call from %s:%s is refused: nobody's address", *source.remote)
-            core.stack.turn_away(transaction, 403)
+            core.stack.respond_stateless(transaction, 403)
             return None
         wrong = core.digest.guesses.wrong
         verdict = core.digest.check(request, now, proxy=True, flow=source)
         if not verdict.accepted:
             user = self._caller(request, names)
-            self.turn_away(transaction, core.digest.refusal(verdict, source, user, now, proxy=True))
+            self.respond_stateless(transaction, core.digest.refusal(verdict, source, user, now, proxy=True))
             self._note(wrong, source, now)
             return None
         phone = self._users.get(verdict.username)
         if phone is None or phone.name not in names:
             core.counters["strangers"] += 1
-            core.stack.turn_away(transaction, 403)
+            core.stack.respond_stateless(transaction, 403)
             return None
         return phone
 
@@ -341,7 +341,7 @@ class Devices:
         stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=stack.token())
 
 
-def hosts_of(leg: Leg) -> list[str]:
+def hosts_of(leg: InviteUsage) -> list[str]:
     """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
     hosts = []
     for value in (leg.dialog.target, *leg.dialog.route_set[:1]):

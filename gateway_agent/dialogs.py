@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.call import ALONE, HOLD, TICK
-from gateway_agent.changes import UNDO, Changes
-from gateway_agent.origin import Received, key_of
-from gateway_agent.under_way import AGENT, DEVICE, SERVER, Own, Sent, for_device, hops_of
-from sip.bridge import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing, passable_tag
+from gateway_agent.deduplication import Received, key_of
+from gateway_agent.pending import AGENT, DEVICE, SERVER, Own, Sent, for_device, hops_of
+from gateway_agent.reinvite_rollback import UNDO, Changes
 from sip.digest import Refusal
-from sip.message import Request, Response
-from sip.session import Leg
+from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing, passable_tag
+from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -43,7 +43,7 @@ class Dialogs(Changes):
 
     # -- what legs say --------------------------------------------------------------------------------------------
 
-    def requested(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in one of the dialogs."""
         method = request.method
         if leg is self.device and transaction.flow.transport == "tcp":
@@ -61,29 +61,29 @@ class Dialogs(Changes):
         else:
             self._from_device(leg, transaction, request, now)
 
-    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
         """The ACK of a 2xx travels end to end (docs/wire.md); one that was passed on already is not again."""
         if leg is self.server:
             token = ack.get("call-state")
             if token:
                 self.token = token
-            if self.device is not None and self.device.owes_ack and not self.device.ended:
+            if self.device is not None and self.device.ack_pending and not self.device.ended:
                 self.core.devices.reach(self.device)
                 body = self.description.to_device(ack)
                 self.device.acknowledge(crossing(ack, DEVICE_HOP), body, now)
                 self.told_ack_at = now
-        elif self.server is not None and self.server.owes_ack:
+        elif self.server is not None and self.server.ack_pending:
             self.acked_at = now
             body = self.description.to_server(ack, leg.flow.remote[0])
             if body:
                 self.agreed()
             self.server.acknowledge(crossing(ack, DEVICE_HOP), body, now)
 
-    def unacknowledged(self, leg: Leg, now: float) -> None:
+    def unacknowledged(self, leg: InviteUsage, now: float) -> None:
         """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4)."""
         self.hang_up(AGENT, 'SIP;cause=408;text="No ACK"', 408, now)
 
-    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A response from either side."""
         if leg is self.server:
             sent: Sent = transaction.context
@@ -98,7 +98,7 @@ class Dialogs(Changes):
         if self.ended is not None:
             self.settle(now)
 
-    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Only devices let a request time out: to be taken as 408 (RFC 3261 section 8.1.3.1)."""
         own = transaction.context
         cancelled = isinstance(own, Own) and own.received is not None and own.received.cancelled
@@ -123,7 +123,7 @@ class Dialogs(Changes):
             self._server_bye(received, request, now)
         elif device is None or device.ended:
             self.respond(received, 481, now)
-        elif request.method == "INVITE" and (device.inviting is not None or device.invite is not None):
+        elif request.method == "INVITE" and (device.pending_client_invite is not None or device.invite is not None):
             self.respond(received, 491, now)
         elif request.method == "INVITE":
             self.core.stack.reply(transaction, 100, now)  # a CANCEL must not have to wait for the device
@@ -144,7 +144,7 @@ class Dialogs(Changes):
         device = self.device
         if received is None or received.final is not None or received.transaction.request is None or device is None:
             return
-        if device.inviting is not None or device.invite is not None:
+        if device.pending_client_invite is not None or device.invite is not None:
             self.respond(received, 491, now)
         else:
             self._pass_on(received, received.transaction.request, now)
@@ -164,7 +164,7 @@ class Dialogs(Changes):
             lines += [one.line for one in given]
         device.send(own.method, lines, body, now, own, hops)
 
-    def _from_device(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def _from_device(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         server = self.server
         if request.method == "INVITE":
             self.core.stack.reply(transaction, 100, now)
@@ -175,7 +175,7 @@ class Dialogs(Changes):
             leg.reply(transaction, 481, now)
         elif len(self.sent) >= MOST_SENT or not self.core.may_hold():
             leg.reply(transaction, 500, now, lines=("Retry-After: 5",))
-        elif request.method == "INVITE" and (server.inviting is not None or server.invite is not None):
+        elif request.method == "INVITE" and (server.pending_client_invite is not None or server.invite is not None):
             leg.reply(transaction, 491, now)
         else:
             lines = crossing(request, DEVICE_HOP)
@@ -189,7 +189,7 @@ class Dialogs(Changes):
             self.respond(other, 487, now)  # RFC 3261 section 15.1.2, whatever the device still says to it
         device = self.device
         if device is not None and device.established and not device.ended:
-            if device.owes_ack:  # its ACK was lost on the way here (RFC 3261 section 13.2.2.4: each 2xx gets one)
+            if device.ack_pending:  # its ACK was lost on the way here (RFC 3261 section 13.2.2.4: each 2xx gets one)
                 device.acknowledge((), b"", now)
             self._carry_out(Own("BYE", crossing(request, DEVICE_HOP), received), request.body, now)
         else:
@@ -197,7 +197,7 @@ class Dialogs(Changes):
             self.respond(received, 200, now)
             self.settle(now)
 
-    def _device_bye(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def _device_bye(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         """Answered at once and passed on, now or when a server is there (docs/wire.md)."""
         leg.reply(transaction, 200, now)
         server = self.server
@@ -205,7 +205,7 @@ class Dialogs(Changes):
         for received in list(self.received):
             self.respond(received, 481 if received.method != "INVITE" else 487, now)
         if server is not None and server.established and not server.ended:
-            if server.owes_ack:
+            if server.ack_pending:
                 server.acknowledge((), b"", now)
             self.to_server("BYE", crossing(request, DEVICE_HOP), request.body, now, None, 70)
         elif server is not None:
@@ -215,7 +215,7 @@ class Dialogs(Changes):
     # -- answers --------------------------------------------------------------------------------------------------
 
     def _server_answered(
-        self, leg: Leg, transaction: ClientTransaction, sent: Sent, response: Response, now: float
+        self, leg: InviteUsage, transaction: ClientTransaction, sent: Sent, response: Response, now: float
     ) -> None:
         """An answer to a request in the server dialog goes to the device, whose request it is."""
         status, asked, device = response.status, sent.asked, self.device
@@ -241,7 +241,9 @@ class Dialogs(Changes):
             self.arm(now)
         device.reply(asked, for_device(status), now, response.reason, lines, body)
 
-    def _device_answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def _device_answered(
+        self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
+    ) -> None:
         """An answer to a request in the device dialog."""
         own, status = transaction.context, response.status
         if not isinstance(own, Own) or status == 100:
@@ -268,7 +270,7 @@ class Dialogs(Changes):
             self.agreed()
         self.respond(received, status, now, response.reason, lines, body, passable_tag(response.to_tag))
 
-    def _prove(self, own: Own, leg: Leg, response: Response, now: float) -> bool:
+    def _prove(self, own: Own, leg: InviteUsage, response: Response, now: float) -> bool:
         """Answer the challenge of a trunk; False when it cannot be."""
         digest = self.line.digest
         received = own.received
@@ -293,7 +295,7 @@ class Dialogs(Changes):
         """A re-INVITE that changes nothing (RFC 4028 section 7.4: the same session version)."""
         return bool(request.body) and self.description.is_unchanged(request)
 
-    def _answer_refresh(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> None:
+    def _answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         assert self.timer is not None
         body = self.description.again()
         lines = [*self.timer.agree(request, now), ALLOW]
@@ -302,7 +304,7 @@ class Dialogs(Changes):
         self.arm(now)
         leg.reply(transaction, 200, now, lines=lines, body=body)
 
-    def _refreshed(self, leg: Leg, response: Response, now: float) -> None:
+    def _refreshed(self, leg: InviteUsage, response: Response, now: float) -> None:
         """The answer to our own refresh."""
         if response.status // 100 == 2:
             leg.acknowledge((), b"", now)
@@ -344,7 +346,7 @@ class Dialogs(Changes):
         device = self.device
         waited = now - self.unpaid_at >= self.core.stack.timers.lifetime / 2 - 0.001
         body = self.description.again() if self.asked_for_offer else b""
-        if not waited or device is None or not device.owes_ack or device.ended:
+        if not waited or device is None or not device.ack_pending or device.ended:
             return
         if body or not self.asked_for_offer:
             self.core.counters["acknowledged alone"] += 1
@@ -361,8 +363,8 @@ class Dialogs(Changes):
         else:
             device = self.device
             if timer is not None and timer.ours and now >= timer.refresh_at and device is not None:
-                busy = device.inviting is not None or device.invite is not None
-                if busy or device.owes_ack or device.awaits_ack:
+                busy = device.pending_client_invite is not None or device.invite is not None
+                if busy or device.ack_pending or device.awaits_ack:
                     timer.refresh_at = now + 2.0
                 else:
                     timer.refresh_at = timer.expires_at
@@ -380,11 +382,11 @@ class Dialogs(Changes):
         self.refuse_setup(status if status >= 400 else 480, lines, now)
         device, server = self.device, self.server
         if device is not None and device.established and not device.ended:
-            if device.owes_ack:
+            if device.ack_pending:
                 device.acknowledge((), b"", now)
             self._carry_out(Own("BYE", lines), b"", now)
         if server is not None and server.established and not server.ended:
-            if server.owes_ack:
+            if server.ack_pending:
                 server.acknowledge((), b"", now)
             self.to_server("BYE", lines, b"", now, None, 70)
         self.settle(now)

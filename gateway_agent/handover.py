@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway_agent import records
 from gateway_agent.records import Gone
-from heartbeat.beat import BeatError
+from heartbeat.header import BeatError
 from heartbeat.proof import Proof
-from sip.bridge import ALLOW
+from sip.actions import Flow
 from sip.dialog import Dialog, called_by, dialog_key
-from sip.events import Reply
-from sip.message import Request, Response
+from sip.header_policy import ALLOW
 from sip.notifier import Granted, Notifier, Package, judge
-from sip.rim import Flow
+from sip.requests import ResponseSpec
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from gateway_agent.call import Call
@@ -277,13 +277,13 @@ class Handover:
         stack = self.core.stack
         found = judge(request, PACKAGES)
         try:
-            if isinstance(found, Reply):
+            if isinstance(found, ResponseSpec):
                 raise Refused(found.status, found.because)
             wish = read_wish(found, request, server)
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS or len(self._pending) >= MOST_PENDING:
                 raise Refused(503, "too many subscriptions")
         except Refused as refusal:
-            lines: tuple[str, ...] = found.lines if isinstance(found, Reply) else ()
+            lines: tuple[str, ...] = found.lines if isinstance(found, ResponseSpec) else ()
             if refusal.status == 489 and not lines:
                 lines = (f"Allow-Events: {PACKAGE}",)  # RFC 6665 section 8.2.1: mandatory in a 489
             self.core.counters["refused subscriptions"] += 1

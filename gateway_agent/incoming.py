@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.call import HOLD, RINGING, TALKING
+from gateway_agent.deduplication import place_of
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.numbers import Numbers
-from gateway_agent.origin import place_of
-from gateway_agent.refresh import SessionTimer, asked_by, supports
-from gateway_agent.under_way import AGENT, DEVICE, Sent, for_device, hops_of
-from sip.bridge import ALLOW, DEVICE_HOP, crossing, passable_tag
+from gateway_agent.pending import AGENT, DEVICE, Sent, for_device, hops_of
+from gateway_agent.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import DialogState, called_by
-from sip.message import Request, Response
-from sip.session import MAX_EARLY, Leg
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, passable_tag
+from sip.invite import MAX_EARLY, InviteUsage
 from sip.transaction import CALLING, ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -43,7 +43,7 @@ class Incoming(Dialogs):
     def begin(self, transaction: ServerTransaction, request: Request, numbers: Numbers, now: float) -> None:
         """Take the INVITE: 100 to the device, and on to the servers, now or when one is there."""
         core, stack, settings = self.core, self.core.stack, self.line.settings
-        device = Leg(stack, self, transaction.flow, called_by(request, stack.token()))
+        device = InviteUsage(stack, self, transaction.flow, called_by(request, stack.token()))
         device.invite = transaction
         transaction.context = self.device = device
         stack.reply(transaction, 100, now)
@@ -53,7 +53,7 @@ class Incoming(Dialogs):
             self.timer = SessionTimer(interval, least, now)
         self.session_id = request.get("session-id") or ""
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
-        server = self.server = Leg(stack, self, core.upstream, state)
+        server = self.server = InviteUsage(stack, self, core.upstream, state)
         server.patient = True
         sent = Sent(transaction, now, core.connected, 1, bool(request.body))
         self.sent.append(sent)
@@ -63,7 +63,7 @@ class Incoming(Dialogs):
         server.call(
             uri, lines, self.description.to_server(request, device.flow.remote[0]), now, sent, hops_of(request)
         )
-        sent.client = server.inviting
+        sent.client = server.pending_client_invite
         stack.deadlines.set(now + core.hold_attempt, self, HOLD)
 
     def _kept_back(self) -> frozenset[str]:
@@ -73,7 +73,7 @@ class Incoming(Dialogs):
         return DEVICE_HOP if self.line.settings.trust_priority else _NO_PRIORITY
 
     def _server_answered(
-        self, leg: Leg, transaction: ClientTransaction, sent: Sent, response: Response, now: float
+        self, leg: InviteUsage, transaction: ClientTransaction, sent: Sent, response: Response, now: float
     ) -> None:
         device = self.device
         if transaction.method != "INVITE" or self.answered_at is not None or sent.asked is None:
@@ -98,7 +98,7 @@ class Incoming(Dialogs):
             self.finish("server", response.get("reason") or "", status, now)
             device.reply(invite, for_device(status), now, response.reason, lines, response.body)
 
-    def _rang(self, device: Leg, invite: ServerTransaction, response: Response, now: float) -> None:
+    def _rang(self, device: InviteUsage, invite: ServerTransaction, response: Response, now: float) -> None:
         place = place_of(response)
         if place is not None:
             if place <= self.passed:
@@ -118,7 +118,7 @@ class Incoming(Dialogs):
         lines = crossing(response, DEVICE_HOP)
         device.reply(invite, response.status, now, response.reason, lines, body, tag)
 
-    def _picked_up(self, device: Leg, invite: ServerTransaction, response: Response, now: float) -> None:
+    def _picked_up(self, device: InviteUsage, invite: ServerTransaction, response: Response, now: float) -> None:
         self.answered_at = now
         self.phase = TALKING
         self.early = None
@@ -137,7 +137,7 @@ class Incoming(Dialogs):
 
     # -- the end before the answer --------------------------------------------------------------------------------
 
-    def cancelled(self, leg: Leg, invite: ServerTransaction, cancel: Request, now: float) -> None:
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """200 was said; 487 now, and the agent owns what is left to do (docs/wire.md)."""
         device = self.device
         if leg is not device or device.established:
@@ -172,7 +172,7 @@ class Incoming(Dialogs):
         if self.answered_at is not None:
             super()._hold_over(now)
             return
-        client = self.server.inviting if self.server is not None else None
+        client = self.server.pending_client_invite if self.server is not None else None
         device = self.device
         if client is None or client.state != CALLING or device is None or device.invite is None:
             return

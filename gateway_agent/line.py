@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from heartbeat.site import Line as Settings
-from sip.bucket import Bucket
+from heartbeat.site.lines import Line as Settings
+from sip.actions import Address, Flow
 from sip.digest import DigestClient
-from sip.message import Response
-from sip.rim import Address, Flow
+from sip.overload.token_bucket import TokenBucket
+from sip.wire.message import Response
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -59,8 +59,8 @@ class Line:
         self.calls_taken = 0
         self._free: list[int] = []
         self._next_channel = 1
-        self._calls = Bucket(settings.cps, max(1.0, settings.cps), now)
-        self._refusals = Bucket(REFUSALS, 2 * REFUSALS, now)
+        self._calls = TokenBucket(settings.cps, max(1.0, settings.cps), now)
+        self._refusals = TokenBucket(REFUSALS, 2 * REFUSALS, now)
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Line:
         """One second's worth of calls at once (as the settings are now)."""
         rate = self.settings.cps
         if rate != self._calls.rate:
-            self._calls = Bucket(rate, max(1.0, rate), now)
+            self._calls = TokenBucket(rate, max(1.0, rate), now)
         return self._calls.take(now)
 
     def remembers(self, busy: Busy, now: float) -> bool:

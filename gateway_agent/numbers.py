@@ -6,11 +6,11 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from heartbeat.site import Line, rewritten
-from sip.errors import Malformed
-from sip.headers import NameAddr, bracketed
-from sip.message import Request
-from sip.uri import Uri
+from heartbeat.site.lines import Line, rewritten
+from sip.wire.errors import Malformed
+from sip.wire.headers import NameAddr, bracketed
+from sip.wire.message import Request
+from sip.wire.uri import Uri
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]*\Z")
 _ANONYMOUS: Final = "anonymous.invalid"

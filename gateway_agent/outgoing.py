@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from gateway_agent import numbers
 from gateway_agent.call import RINGING, TALKING
+from gateway_agent.deduplication import Received
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Target
-from gateway_agent.origin import Received
-from gateway_agent.refresh import SessionTimer, least_of
-from gateway_agent.under_way import hops_of
-from sip.bridge import DEVICE_HOP, crossing, passable_tag
+from gateway_agent.pending import hops_of
+from gateway_agent.session_timer import SessionTimer, least_of
 from sip.dialog import DialogState, called_by
 from sip.digest import Authorization, Refusal
-from sip.message import Request, Response
-from sip.session import MAX_EARLY, Leg
+from sip.header_policy import DEVICE_HOP, crossing, passable_tag
+from sip.invite import MAX_EARLY, InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -33,7 +33,7 @@ class Branch:
 
     __slots__ = ("credentials", "leg", "status", "target", "tries")
 
-    def __init__(self, target: Target, leg: Leg) -> None:
+    def __init__(self, target: Target, leg: InviteUsage) -> None:
         self.target = target
         self.leg = leg
         self.tries = 1
@@ -64,7 +64,7 @@ class Outgoing(Dialogs):
     ) -> None:
         """Take the INVITE of a server and send it to the device."""
         stack, settings = self.core.stack, self.line.settings
-        server = self.server = Leg(stack, self, transaction.flow, called_by(request, stack.token()))
+        server = self.server = InviteUsage(stack, self, transaction.flow, called_by(request, stack.token()))
         server.patient = True
         server.invite = transaction
         transaction.context = server
@@ -90,7 +90,7 @@ class Outgoing(Dialogs):
             self.line.settings, request, self.core.host_towards(self.line.settings, target.flow), target.host
         )
         state = DialogState(stack.token() + stack.token(), stack.token(), "", told.sender, told.recipient)
-        branch = Branch(target, Leg(stack, self, target.flow, state))
+        branch = Branch(target, InviteUsage(stack, self, target.flow, state))
         self.branches.append(branch)
         uri = f"sip:{told.called}@{target.uri}" if target.fill else target.uri
         self._call(branch, uri, request, now)
@@ -109,7 +109,7 @@ class Outgoing(Dialogs):
 
     # -- what the device says -------------------------------------------------------------------------------------
 
-    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         branch = transaction.context
         if not isinstance(branch, Branch):
             super().answered(leg, transaction, response, now)
@@ -127,7 +127,7 @@ class Outgoing(Dialogs):
         if self.ended is not None:
             self.settle(now)
 
-    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         branch = transaction.context
         if not isinstance(branch, Branch):
             super().timed_out(leg, transaction, now)
@@ -204,7 +204,7 @@ class Outgoing(Dialogs):
         branch.tries += 1
         # RFC 3261 section 22.2: the same Call-ID, From and To, the next CSeq
         state = DialogState(old.call_id, old.local_tag, "", old.local, old.remote, old.local_cseq)
-        branch.leg = Leg(self.core.stack, self, branch.target.flow, state)
+        branch.leg = InviteUsage(self.core.stack, self, branch.target.flow, state)
         self._call(branch, old.target, request, now)
         return True
 
@@ -244,7 +244,7 @@ class Outgoing(Dialogs):
 
     # -- the end before the answer --------------------------------------------------------------------------------
 
-    def cancelled(self, leg: Leg, transaction: ServerTransaction, cancel: Request, now: float) -> None:
+    def cancelled(self, leg: InviteUsage, transaction: ServerTransaction, cancel: Request, now: float) -> None:
         """A server gave up: the answer to its INVITE is what the device says to the CANCEL."""
         invite = self.invite
         if invite is None or leg is not self.server:

@@ -1,16 +1,16 @@
-"""What an agent shows its operator, and what it does for him (``heartbeat.console_view``)."""
+"""What an agent shows its operator, and what it does for him (``heartbeat.console.view``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway_agent import silence
+from gateway_agent import media_timeout
 from gateway_agent.call import DIALING, ENDING, RINGING, Call
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Line
-from gateway_agent.links import PROVED, Link
-from heartbeat.console_view import (
+from gateway_agent.server_connections import PROVED, Link
+from heartbeat.console.view import (
     AgentCall,
     AgentCalls,
     AgentLine,
@@ -128,7 +128,7 @@ def _relay(core: Core, now: float) -> Relay | None:
         return None
     ports = core.relay.ports
     packets, size, dropped = ports.total
-    silent = silence.notable(core, now)
+    silent = media_timeout.notable(core, now)
     return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent)
 
 
@@ -251,7 +251,7 @@ def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
         epochs=list(call.epochs),
         kept_requests=len(call.sent),
         media=call.line.settings.media,
-        silent_s=silence.silent_for(call, now),
+        silent_s=media_timeout.silent_for(call, now),
         session_id=call.session_id,
     )
 

@@ -6,12 +6,12 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.call import Call
+from gateway_agent.deduplication import Received
 from gateway_agent.incoming import Incoming
-from gateway_agent.origin import Received
-from gateway_agent.under_way import Ended
-from sip.message import Request
-from sip.session import Leg
+from gateway_agent.pending import Ended
+from sip.invite import InviteUsage
 from sip.transaction import CALLING
+from sip.wire.message import Request
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -96,7 +96,7 @@ def _ages(invite_at: float, ringing_at: float | None, answered_at: float | None,
     return text + "}"
 
 
-def _state(call: Call, server: Leg) -> str:
+def _state(call: Call, server: InviteUsage) -> str:
     if call.ended is not None:
         return "terminated"
     if server.established:
@@ -104,12 +104,16 @@ def _state(call: Call, server: Leg) -> str:
     if isinstance(call, Incoming):
         if call.early:
             return "early"
-        return "trying" if server.inviting is not None and server.inviting.state == CALLING else "proceeding"
+        return (
+            "trying"
+            if server.pending_client_invite is not None and server.pending_client_invite.state == CALLING
+            else "proceeding"
+        )
     early = any(answer.tag for received in call.received for answer in received.provisionals)
     return "early" if early else "proceeding"
 
 
-def _requests(call: Call, server: Leg, now: float) -> str:
+def _requests(call: Call, server: InviteUsage, now: float) -> str:
     """What is under way, the acknowledgements, the descriptions."""
     text = ""
     if call.sent:
@@ -180,10 +184,10 @@ def _whole(call: Call, received: Received, request: Request, index: int) -> str:
     return stack.response(request, answer.status, answer.reason, lines, answer.body, answer.tag).decode("latin-1")
 
 
-def _ack(call: Call, server: Leg, now: float) -> str:
+def _ack(call: Call, server: InviteUsage, now: float) -> str:
     if server.awaits_ack:
         return f',"ack":"awaited","ack-cseq":{server.success_cseq},"ack-origin":{_quote(call.awaited)}'
-    if server.owes_ack:
+    if server.ack_pending:
         return f',"ack":"owed","ack-cseq":{server.acked_cseq}'
     if call.acked_at is not None and now - call.acked_at <= call.core.stack.timers.lifetime:
         return f',"ack":{{"message":{_bytes(server.last_ack())}}},"ack-cseq":{server.acked_cseq}'

@@ -17,9 +17,9 @@ from gateway_agent.description import Relay
 from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from heartbeat import program
-from heartbeat.site import Site
-from sip.clock import boottime
-from sip.pump import Pump
+from heartbeat.site.model import Site
+from sip.io.clock import boottime
+from sip.io.pump import Pump
 
 COUNT_EVERY: Final = 10
 """Looks between two counts of the relay."""

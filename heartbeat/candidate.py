@@ -9,19 +9,32 @@ import random
 from dataclasses import replace
 from typing import Any, Final
 
-from . import detector as d
-from .beat import ACTIVE, AS_IF_RELEASED, FIRST, GRANT, HOLDING, LEFT, PREVOTE, QUERY, READY, STANDBY, Beat, BeatError
-from .campaign import CANVASS, CLAIM, WON, Campaign
-from .campaign import READY as PREPARED
-from .decision import What
-from .detector import Detector, Judgement, Lateness
-from .knowledge import Knowledge, Peer, why_mute
-from .lease import NEVER
-from .membership import Membership
-from .node import Node
-from .proof import VoterList
-from .roster import Word
-from .vote import Kept
+from heartbeat import detector as d
+from heartbeat.cluster_view import Knowledge, Peer, why_mute
+from heartbeat.decision import What
+from heartbeat.detector import Detector, Judgement, Lateness
+from heartbeat.election import CANVASS, CLAIM, WON, Campaign
+from heartbeat.election import READY as PREPARED
+from heartbeat.header import (
+    ACTIVE,
+    AS_IF_RELEASED,
+    FIRST,
+    GRANT,
+    HOLDING,
+    LEFT,
+    PREVOTE,
+    QUERY,
+    READY,
+    STANDBY,
+    Beat,
+    BeatError,
+)
+from heartbeat.lease import NEVER
+from heartbeat.membership import Membership
+from heartbeat.node import Node
+from heartbeat.proof import VoterList
+from heartbeat.reconfiguration import Word
+from heartbeat.voter import Kept
 
 _SELDOM: Final = 10.0
 """Seconds between two words on a campaign that lasts."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat.beat import Beat, BeatError, parse, serialize
-from sip.message import Request, Response
-from sip.rim import Address
+from heartbeat.header import Beat, BeatError, parse, serialize
+from sip.actions import Address
+from sip.wire.message import Request, Response
 
 METHOD = "OPTIONS"
 

@@ -13,14 +13,14 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from heartbeat import console
-from heartbeat import console_render as look
-from heartbeat.console import Program, format_option, site_option, version_option
-from heartbeat.console_client import ConsoleError
-from heartbeat.console_ping import Signer, Tally, Target, signer
-from heartbeat.console_probe import Probe
-from heartbeat.console_render import NOTHING, count, grid, paper
-from heartbeat.site import Site
+from heartbeat.console import commands
+from heartbeat.console import render as look
+from heartbeat.console.client import ConsoleError
+from heartbeat.console.commands import Program, format_option, site_option, version_option
+from heartbeat.console.ping import Signer, Tally, Target, signer
+from heartbeat.console.probe import Probe
+from heartbeat.console.render import NOTHING, count, grid, paper
+from heartbeat.site.model import Site
 
 interval_option = click.option(
     "--interval",
@@ -66,7 +66,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
 
     With a site file the question is signed, and a node of the site tells how the site is.
     """
-    site = console.open_site(site_path) if site_path is not None else None
+    site = commands.open_site(site_path) if site_path is not None else None
     probe = Probe(_targets(target, site)[0], timeout, _signer(site))
     try:
         asyncio.run(_ping(probe, interval, number, _say_nothing if shape == "json" else _say))
@@ -179,7 +179,7 @@ def watch(
     targets: tuple[str, ...], site_path: str | None, interval: float, timeout: float, number: int | None, shape: str
 ) -> int:
     """A live table of several SIP servers; without targets, of all addresses in the site file."""
-    site = console.open_site(site_path) if site_path is not None or not targets else None
+    site = commands.open_site(site_path) if site_path is not None or not targets else None
     chosen = [target for text in targets for target in _targets(text, site)]
     if site is not None and not targets:
         chosen = _of_site(site)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from .beat import Beat
-from .proof import Proof
-from .vote import Kept
+from heartbeat.header import Beat
+from heartbeat.proof import Proof
+from heartbeat.voter import Kept
 
 
 @dataclass(frozen=True, slots=True)

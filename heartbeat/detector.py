@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .membership import Timing
+from heartbeat.membership import Timing
 
 UNKNOWN: Final = "unknown"
 ALIVE: Final = "alive"

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
-from . import detector as d
-from .beat import ACTIVE, BEAT, HANDOVER, HOLDING, PROOF, RELEASE, STANDBY, START, VOTERS, Beat
-from .campaign import WON
-from .candidate import Candidate
-from .decision import What
-from .lease import NEVER, Lease
-from .membership import RETURN, Membership
-from .roster import Change, Word, next_change
-from .vote import Kept, Ruler
+from heartbeat import detector as d
+from heartbeat.candidate import Candidate
+from heartbeat.decision import What
+from heartbeat.election import WON
+from heartbeat.header import ACTIVE, BEAT, HANDOVER, HOLDING, PROOF, RELEASE, STANDBY, START, VOTERS, Beat
+from heartbeat.lease import NEVER, Lease
+from heartbeat.membership import RETURN, Membership
+from heartbeat.reconfiguration import Change, Word, next_change
+from heartbeat.voter import Kept, Ruler
 
 
 class Cause(Enum):

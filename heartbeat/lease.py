@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .proof import VoterList
+from heartbeat.proof import VoterList
 
 NEVER = float("-inf")
 

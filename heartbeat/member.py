@@ -14,7 +14,10 @@ import random
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
-from .beat import (
+from heartbeat.cluster_view import Peer
+from heartbeat.decision import What
+from heartbeat.election import READY as PREPARED
+from heartbeat.header import (
     ACTIVE,
     BEAT,
     GRANT,
@@ -30,14 +33,11 @@ from .beat import (
     VOTERS,
     Beat,
 )
-from .campaign import READY as PREPARED
-from .decision import What
-from .knowledge import Peer
-from .leader import Cause, Leader
-from .membership import HOLD, Membership
-from .proof import FORCED, Proof, sign_grant
-from .roster import Change
-from .vote import Kept
+from heartbeat.leader import Cause, Leader
+from heartbeat.membership import HOLD, Membership
+from heartbeat.proof import FORCED, Proof, sign_grant
+from heartbeat.reconfiguration import Change
+from heartbeat.voter import Kept
 
 _MOST_LATE: Final = 5
 """Messages of an earlier start that may come in a row, late or doubled, before that is worth a word."""

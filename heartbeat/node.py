@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from .beat import AGENT, START, Beat, BeatError, Order
-from .decision import Action, Decision, Persist, Tell, What
-from .membership import Membership
-from .proof import Proof, VoterList
-from .vote import Kept, Ruler, Voter
+from heartbeat.decision import Action, Decision, Persist, Tell, What
+from heartbeat.header import AGENT, START, Beat, BeatError, Order
+from heartbeat.membership import Membership
+from heartbeat.proof import Proof, VoterList
+from heartbeat.voter import Kept, Ruler, Voter
 
 _MOST_WAITING: Final = 256
 _MOST_EVENTS: Final = 1000

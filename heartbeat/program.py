@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from heartbeat import site as sites
-from heartbeat.console_server import ApiError, Served
-from heartbeat.console_view import Process as Viewed
-from heartbeat.harmless import Lines
-from heartbeat.site_reload import reload_complaints
-from heartbeat.site_words import Api
-from heartbeat.store import Claim, StoreError, VoteStore
-from heartbeat.vitals import Looks
-from sip import pump as pumps
-from sip.clock import boottime
-from sip.loop import run as run_loop
-from sip.pump import Pump
-from sip.resolver import Resolver
-from sip.stack import Stack
-from sip.transport import TransportError
+from heartbeat.console.process_stats import Looks
+from heartbeat.console.sanitize import Lines
+from heartbeat.console.server import ApiError, Served
+from heartbeat.console.view import Process as Viewed
+from heartbeat.persistence import Claim, StoreError, VoteStore
+from heartbeat.site import load as sites
+from heartbeat.site.reload import reload_complaints
+from heartbeat.site.words import Api
+from sip.io import pump as pumps
+from sip.io.clock import boottime
+from sip.io.dns import Resolver
+from sip.io.loop import run as run_loop
+from sip.io.pump import Pump
+from sip.io.transport import TransportError
+from sip.layer import Stack
 
 LOOK: Final = 1.0
 """Seconds between two looks of a process at itself."""

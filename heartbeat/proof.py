@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .beat import MOST_NAME, BeatError
-from .membership import majority
+from heartbeat.header import MOST_NAME, BeatError
+from heartbeat.membership import majority
 
 MOST_LIST: Final = 16
 """Names in a list of voters; more is refused."""

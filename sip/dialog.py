@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sip.message import Message, Request, Response, elements
+from sip.wire.message import Message, Request, Response, elements
 
 UAC: Final = "initiator"
 UAS: Final = "recipient"

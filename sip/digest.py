@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, NamedTuple
 
-from sip.errors import Malformed
-from sip.events import Reply
-from sip.grammar import quote
-from sip.guesses import Guesses
-from sip.headers import AuthParams
-from sip.message import Request, Response
-from sip.rim import Flow
-from sip.uri import Uri
+from sip.actions import Flow
+from sip.overload.auth_throttle import AuthThrottle
+from sip.requests import ResponseSpec
+from sip.wire.errors import Malformed
+from sip.wire.grammar import quote
+from sip.wire.headers import AuthParams
+from sip.wire.message import Request, Response
+from sip.wire.uri import Uri
 
 ALGORITHMS: Final = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
 """The algorithms of RFC 8760 by their lower-case names, the strongest first, and what hashlib calls them."""
@@ -174,7 +174,7 @@ class DigestServer:
     """Seconds for which a nonce may be used."""
     memory: int = 20_000
     """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
-    guesses: Guesses = field(default_factory=Guesses, repr=False)
+    guesses: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
 
@@ -190,16 +190,18 @@ class DigestServer:
             for algorithm in self._offered(user)
         ]
 
-    def refusal(self, verdict: Verdict, flow: Flow, user: str, now: float, proxy: bool = False) -> Reply | None:
+    def refusal(
+        self, verdict: Verdict, flow: Flow, user: str, now: float, proxy: bool = False
+    ) -> ResponseSpec | None:
         """What to say to who was not accepted: a challenge; 503 to who is held back, ``None`` (nothing) if he goes on
         asking. ``user`` is who he would have to be, for the order of the algorithms."""
         if not verdict.wait:
             lines = self.challenge(now, proxy, verdict.stale, flow, user)
-            return Reply(407 if proxy else 401, verdict.because, tuple(lines))
+            return ResponseSpec(407 if proxy else 401, verdict.because, tuple(lines))
         if not self.guesses.hears(flow, now):
             return None
         # Not 403, after which phones give up: a phone with the right password may share this address.
-        return Reply(503, verdict.because, (f"Retry-After: {math.ceil(verdict.wait)}",))
+        return ResponseSpec(503, verdict.because, (f"Retry-After: {math.ceil(verdict.wait)}",))
 
     def check(self, request: Request, now: float, proxy: bool = False, flow: Flow | None = None) -> Verdict:
         """Judge the credentials of a request; never raises for what a stranger sent. With ``flow``, on which it came,

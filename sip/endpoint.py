@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sip.errors import SipError
+from sip.wire.errors import SipError
 
 
 class BadEndpoint(SipError):

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sip.errors import Malformed
-from sip.events import Ask, Reply
-from sip.grammar import number
-from sip.headers import Event
-from sip.message import Request, Response
+from sip.requests import OutgoingRequest, ResponseSpec
 from sip.subscription import FATAL
+from sip.wire.errors import Malformed
+from sip.wire.grammar import number
+from sip.wire.headers import Event
+from sip.wire.message import Request, Response
 
 ACTIVE: Final = "active"
 PENDING: Final = "pending"
@@ -40,32 +40,32 @@ class Granted:
     expires: int
     """Seconds granted; 0 for a fetch or an end."""
 
-    def reply(self, because: str = "") -> Reply:
+    def reply(self, because: str = "") -> ResponseSpec:
         """The answer; its owner adds Contact (RFC 6665 section 4.2.1.1: always 200, never 202)."""
-        return Reply(
+        return ResponseSpec(
             200, because or f"subscribed to {self.event} for {self.expires} s", (f"Expires: {self.expires}",)
         )
 
 
-def judge(request: Request, packages: Mapping[str, Package]) -> Granted | Reply:
+def judge(request: Request, packages: Mapping[str, Package]) -> Granted | ResponseSpec:
     """Whether a SUBSCRIBE can be granted, by its form; whether its sender may have it is for the caller to say."""
     allowed = f"Allow-Events: {', '.join(sorted(packages))}"
     value = request.get("event")
     if value is None:
-        return Reply(489, "a SUBSCRIBE without Event", (allowed,))
+        return ResponseSpec(489, "a SUBSCRIBE without Event", (allowed,))
     try:
         event = Event.parse(value)
     except Malformed as error:
-        return Reply(400, str(error))
+        return ResponseSpec(400, str(error))
     package = packages.get(event.package)
     if package is None:
-        return Reply(489, f"nobody notifies of {event.package} here", (allowed,))
+        return ResponseSpec(489, f"nobody notifies of {event.package} here", (allowed,))
     asked = request.get("expires")
     seconds = package.default_expires if asked is None else number(asked)
     if seconds is None:
-        return Reply(400, "Expires is no number")
+        return ResponseSpec(400, "Expires is no number")
     if 0 < seconds < package.min_expires and seconds < 3600:  # RFC 6665 section 4.2.1.1
-        return Reply(423, f"{seconds} s is too brief", (f"Min-Expires: {package.min_expires}",))
+        return ResponseSpec(423, f"{seconds} s is too brief", (f"Min-Expires: {package.min_expires}",))
     return Granted(event, min(seconds, package.max_expires))
 
 
@@ -84,19 +84,19 @@ class Notifier:
         """A NOTIFY with the state is to be made now (RFC 6665 section 4.2.1.2)."""
         self.ended = False
         self._reason = ""
-        self._out: list[Ask] = []
+        self._out: list[OutgoingRequest] = []
         if not granted.expires:
             self._close("timeout", "a fetch")
 
-    def refresh(self, request: Request, now: float) -> Reply:
+    def refresh(self, request: Request, now: float) -> ResponseSpec:
         """A SUBSCRIBE in the dialog: goes on, or ends with ``Expires: 0``; both are followed by a NOTIFY."""
         if self.state == TERMINATED:
-            return Reply(481, "a subscription that has ended")
+            return ResponseSpec(481, "a subscription that has ended")
         found = judge(request, self.packages)
-        if isinstance(found, Reply):
+        if isinstance(found, ResponseSpec):
             return found
         if found.event.package != self.event.package or found.event.id != self.event.id:
-            return Reply(481, f"a SUBSCRIBE to {found.event} in the subscription to {self.event}")
+            return ResponseSpec(481, f"a SUBSCRIBE to {found.event} in the subscription to {self.event}")
         self.owed = True
         self.expires_at = now + found.expires
         if not found.expires:
@@ -126,7 +126,9 @@ class Notifier:
         else:
             state = f"{TERMINATED};{self._reason}"
             self.ended = True
-        self._out.append(Ask("NOTIFY", "", (f"Event: {self.event}", f"Subscription-State: {state}", *lines), body))
+        self._out.append(
+            OutgoingRequest("NOTIFY", "", (f"Event: {self.event}", f"Subscription-State: {state}", *lines), body)
+        )
 
     def terminate(self, reason: str, now: float, retry_after: int | None = None, because: str = "") -> None:
         """End it from our side, with a last NOTIFY without a body (``deactivated``, ``giveup``, …)."""
@@ -150,7 +152,7 @@ class Notifier:
     def get_timer(self) -> float | None:
         return None if self.state == TERMINATED else self.expires_at
 
-    def to_do(self) -> list[Ask]:
+    def to_do(self) -> list[OutgoingRequest]:
         """The NOTIFYs to send now, in order; handed over."""
         out, self._out = self._out, []
         return out

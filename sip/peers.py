@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import ClassVar, Final
 
-from sip import headers
-from sip.errors import Misuse
-from sip.events import Ask
-from sip.message import Response
+from sip.requests import OutgoingRequest
+from sip.wire import headers
+from sip.wire.errors import Misuse
+from sip.wire.message import Response
 
 UNKNOWN: Final = "unknown"
 UP: Final = "up"
@@ -146,7 +146,7 @@ class Probe:
         self._misses = 0
         self._waiting = False
         self._due_at: float | None = None
-        self._out: list[Ask] = []
+        self._out: list[OutgoingRequest] = []
         self._events: deque[PeerChanged] = deque()
 
     @property
@@ -197,7 +197,7 @@ class Probe:
     def get_timer(self) -> float | None:
         return self._due_at
 
-    def to_do(self) -> list[Ask]:
+    def to_do(self) -> list[OutgoingRequest]:
         """The requests to send now; handed over."""
         out, self._out = self._out, []
         return out
@@ -209,7 +209,7 @@ class Probe:
         self._cseq += 1
         self._waiting = True
         self._due_at = now + ANSWER_LIMIT
-        self._out.append(Ask("OPTIONS", self.uri, (*self._lines, f"CSeq: {self._cseq} OPTIONS")))
+        self._out.append(OutgoingRequest("OPTIONS", self.uri, (*self._lines, f"CSeq: {self._cseq} OPTIONS")))
 
     def _miss(self, because: str, now: float) -> None:
         self._misses += 1

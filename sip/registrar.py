@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sip.actions import Flow
 from sip.digest import DigestServer
-from sip.errors import Malformed
-from sip.events import Reply
-from sip.grammar import Params, number
-from sip.headers import NameAddr
-from sip.message import Request, elements
-from sip.rim import Flow
-from sip.uri import Uri
+from sip.requests import ResponseSpec
+from sip.wire.errors import Malformed
+from sip.wire.grammar import Params, number
+from sip.wire.headers import NameAddr
+from sip.wire.message import Request, elements
+from sip.wire.uri import Uri
 
 ADDED: Final = "added"
 REFRESHED: Final = "refreshed"
@@ -73,7 +73,7 @@ class Change:
 class Outcome:
     """The answer to a REGISTER and what it changed."""
 
-    reply: Reply | None
+    reply: ResponseSpec | None
     """``None``: say nothing, to who goes on guessing passwords."""
     changes: tuple[Change, ...] = ()
 
@@ -180,7 +180,7 @@ class Registrar:
         for contact, seconds in asked:
             if 0 < seconds < self.limits.min_expires:
                 least = f"Min-Expires: {self.limits.min_expires}"
-                return Outcome(Reply(423, f"{seconds} s is too brief for {name}", (least,)))
+                return Outcome(ResponseSpec(423, f"{seconds} s is too brief for {name}", (least,)))
             old = [binding for binding in kept if contact.uri == "*" or _same(binding.contact, contact)]
             if any(one.call_id == request.call_id and one.cseq >= request.cseq for one in old if one not in new):
                 return _refused(500, f"a REGISTER of {name} that a later one has overtaken")
@@ -241,7 +241,7 @@ class Registrar:
             + (f";q={binding.q:g}" if binding.q != 1.0 else "")
             for binding in bindings
         )
-        return Outcome(Reply(200, because, lines), changes)
+        return Outcome(ResponseSpec(200, because, lines), changes)
 
     def _store(self, name: str, bindings: list[Binding]) -> None:
         before = {binding.flow for binding in self._bindings.get(name, ())}
@@ -273,7 +273,7 @@ class Registrar:
 
 
 def _refused(status: int, because: str) -> Outcome:
-    return Outcome(Reply(status, because))
+    return Outcome(ResponseSpec(status, because))
 
 
 def _same(one: NameAddr, other: NameAddr) -> bool:

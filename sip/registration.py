@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final
 
-from sip import headers
 from sip.digest import Authorization, DigestClient, Refusal
-from sip.errors import Malformed
-from sip.events import Ask
-from sip.grammar import number
-from sip.headers import NameAddr
-from sip.message import Response, elements
-from sip.uri import Uri
+from sip.requests import OutgoingRequest
+from sip.wire import headers
+from sip.wire.errors import Malformed
+from sip.wire.grammar import number
+from sip.wire.headers import NameAddr
+from sip.wire.message import Response, elements
+from sip.wire.uri import Uri
 
 IDLE: Final = "idle"
 TRYING: Final = "trying"
@@ -121,7 +121,7 @@ class Registration:
         self._tries = 0
         self._sent: list[Authorization] = []
         self._due_at: float | None = None
-        self._out: list[Ask] = []
+        self._out: list[OutgoingRequest] = []
         self._events: deque[RegistrationChanged] = deque()
 
     @property
@@ -165,7 +165,7 @@ class Registration:
     def get_timer(self) -> float | None:
         return min((at for at in (self._due_at, self.expires_at) if at is not None), default=None)
 
-    def to_do(self) -> list[Ask]:
+    def to_do(self) -> list[OutgoingRequest]:
         """The requests to send now; handed over."""
         out, self._out = self._out, []
         return out
@@ -265,7 +265,7 @@ class Registration:
             f"Expires: {0 if self.state in (LEAVING, RETURNING) else self._expires}",
             *(authorization.line for authorization in self._sent),
         )
-        self._out.append(Ask("REGISTER", self.registrar, lines))
+        self._out.append(OutgoingRequest("REGISTER", self.registrar, lines))
 
     def _keep(self, now: float) -> None:
         self._failures = 0

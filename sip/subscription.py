@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final
 
-from sip import headers
-from sip.errors import Malformed
-from sip.events import Ask, Reply
-from sip.grammar import number
-from sip.headers import Event, SubscriptionState
-from sip.message import Request, Response
 from sip.registration import retry_wait
+from sip.requests import OutgoingRequest, ResponseSpec
+from sip.wire import headers
+from sip.wire.errors import Malformed
+from sip.wire.grammar import number
+from sip.wire.headers import Event, SubscriptionState
+from sip.wire.message import Request, Response
 
 IDLE: Final = "idle"
 ASKING: Final = "asking"
@@ -112,7 +112,7 @@ class Subscriber:
         self._failures = 0
         self._retry: float | None = None
         self._tries = 0
-        self._out: list[Ask] = []
+        self._out: list[OutgoingRequest] = []
         self._events: deque[SubscriptionChanged | Notified] = deque()
 
     def subscribe(self, now: float) -> None:
@@ -151,17 +151,17 @@ class Subscriber:
             self._in_flight = False
             self._fault(because, 408, None, now)
 
-    def notified(self, request: Request, now: float) -> Reply:
+    def notified(self, request: Request, now: float) -> ResponseSpec:
         """A NOTIFY in this subscription's dialog, or the one that makes it; says what to answer."""
         try:
             event = Event.parse(request.get("event") or "")
             state = SubscriptionState.parse(request.get("subscription-state") or "")
         except Malformed as error:
-            return Reply(400, str(error))
+            return ResponseSpec(400, str(error))
         if event.package != self._matched.package or event.id != self._matched.id:
-            return Reply(489, f"a NOTIFY of {event}, not of {self._matched}")
+            return ResponseSpec(489, f"a NOTIFY of {event}, not of {self._matched}")
         if self.state in (IDLE, WAITING):
-            return Reply(481, "a NOTIFY of a subscription that has ended")
+            return ResponseSpec(481, "a NOTIFY of a subscription that has ended")
         self._notify_by = None
         self._events.append(Notified(request, state, now))
         if state.state == "terminated":
@@ -174,7 +174,7 @@ class Subscriber:
             if not self._expires or self.state == LEAVING:
                 self._notify_by = now + TIMER_N  # another part is to come, and one that ends it
             self._step(HELD if state.state == "pending" else SHOWN, now)
-        return Reply(200, f"{self._matched} is {state.state}")
+        return ResponseSpec(200, f"{self._matched} is {state.state}")
 
     def handle_timer(self, now: float) -> None:
         if self._notify_by is not None and now >= self._notify_by:
@@ -190,7 +190,7 @@ class Subscriber:
         deadlines = (self._notify_by, self._expires_at, self._due_at)
         return min((at for at in deadlines if at is not None), default=None)
 
-    def to_do(self) -> list[Ask]:
+    def to_do(self) -> list[OutgoingRequest]:
         """The SUBSCRIBEs to send now; handed over."""
         out, self._out = self._out, []
         return out
@@ -276,7 +276,7 @@ class Subscriber:
             f"Expires: {0 if self.state == LEAVING else self._expires}",
             *wanted.lines,
         )
-        self._out.append(Ask("SUBSCRIBE", wanted.uri if self.state == ASKING else "", lines, wanted.body))
+        self._out.append(OutgoingRequest("SUBSCRIBE", wanted.uri if self.state == ASKING else "", lines, wanted.body))
 
     def _show(self, now: float) -> None:
         self.because = f"{self._matched} at {self.interest.uri} is {self.state}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Protocol
 
-from sip.message import Request, Response, parse
-from sip.rim import Flow
+from sip.actions import Flow
 from sip.timers import Deadlines, Timers
+from sip.wire.message import Request, Response, parse
 
 # States (figures 5 to 8 of RFC 3261; RFC 6026 figures 1 to 4).
 CALLING: Final = "calling"

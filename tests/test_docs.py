@@ -13,19 +13,20 @@ import click
 import pytest
 
 from b2bua import cli as b2bua_cli
-from b2bua import records
 from b2bua.core import Core as Server
-from b2bua.token import read
+from b2bua.state_token import read
+from b2bua.takeover import records
 from gateway_agent import cli as agent_cli
 from gateway_agent.core import Core as Agent
-from heartbeat import beat, site_doc
 from heartbeat import cli as heartbeat_cli
-from heartbeat import site as sites
+from heartbeat import header
 from heartbeat.proof import Proof
-from heartbeat.site import Site
+from heartbeat.site import doc
+from heartbeat.site import load as sites
+from heartbeat.site.model import Site
 from sip.dialog import dialog_key
-from sip.message import Message, Request, Response, parse
-from sip.validation import validate
+from sip.wire.message import Message, Request, Response, parse
+from sip.wire.validation import validate
 from tests.stories.town import Town
 from tools import diagrams
 
@@ -143,7 +144,7 @@ def test_the_proofs_hold_and_the_refusal_is_signed():
             proof = Proof.parse(body["proof"])
             assert proof.fault([KEY], "paris") == "" and proof.epoch == body["epoch"]
     (refused,) = [one for one in examples() if isinstance(one, Response) and one.status == 403]
-    heard = beat.parse(refused.get("heartbeat") or "", [KEY], "SUBSCRIBE", refused.call_id, refused.cseq)
+    heard = header.parse(refused.get("heartbeat") or "", [KEY], "SUBSCRIBE", refused.call_id, refused.cseq)
     assert (heard.node, heard.holder, heard.epoch) == ("gw1", "m2", 2)
 
 
@@ -246,7 +247,7 @@ def test_an_agent_refuses_the_stale_server_as_shown(town: Town):
     (shown,) = [one for one in examples() if isinstance(one, Response) and one.status == 403]
     assert answer.status == 403 and not notifies
     alike(shown, answer)
-    heard = beat.parse(answer.get("heartbeat") or "", [KEY], "SUBSCRIBE", answer.call_id, answer.cseq)
+    heard = header.parse(answer.get("heartbeat") or "", [KEY], "SUBSCRIBE", answer.call_id, answer.cseq)
     assert (heard.holder, heard.epoch) == ("m2", 2)
 
 
@@ -358,7 +359,7 @@ SITE_HEAD = 'site = { name = "s", key = { env = "K" } }\n'
 def whole_sites() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for number, block in enumerate(fences(page.read_text("utf-8"), "toml")):
-            if page != site_doc.DOCUMENT and "[site]" in block:
+            if page != doc.DOCUMENT and "[site]" in block:
                 yield f"{page.name} {number}", block
     for file in sorted((ROOT / "examples").rglob("*.toml")):
         yield file.name, file.read_text("utf-8")

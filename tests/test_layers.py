@@ -24,36 +24,31 @@ ARROWS = {
 OURS = {*ARROWS, "tests", "examples"}
 
 SHELLS = (
-    "sip.clock",
-    "sip.datagram",
-    "sip.garbage",
-    "sip.loop",
-    "sip.pump",
-    "sip.resolver",
-    "sip.rounds",
-    "sip.stream",
-    "sip.transport",
+    "sip.io.*",
     "heartbeat.cli*",
-    "heartbeat.console*",
-    "heartbeat.ping*",
+    "heartbeat.console.*",
     "heartbeat.program",
-    "heartbeat.site_doc",  # writes a page of docs/
-    "heartbeat.site",  # reads the site file and the keys that it names
-    "heartbeat.store",
+    "heartbeat.site.doc",  # writes a page of docs/
+    "heartbeat.site.load",  # reads the site file and the keys that it names
+    "heartbeat.persistence",
     "b2bua.api*",
     "b2bua.cdr_store",
     "b2bua.cli*",
-    "b2bua.server*",
-    "b2bua.store*",
+    "b2bua.server",
     "gateway_agent.api*",
     "gateway_agent.cli*",
     "gateway_agent.media.*",
-    "gateway_agent.server*",
-    "gateway_agent.store*",
+    "gateway_agent.server",
 )
 """The modules that touch the world; every other one is a core."""
 
-BESIDE = ("heartbeat.console_metrics", "heartbeat.console_view", "gateway_agent.media.ports")
+BESIDE = (
+    "heartbeat.console.metrics",
+    "heartbeat.console.process_stats",
+    "heartbeat.console.sanitize",
+    "heartbeat.console.view",
+    "gateway_agent.media.ports",
+)
 """Cores in spite of their names."""
 
 WORLD = {
@@ -85,11 +80,11 @@ WORLD = {
 """What only shells import: loops, clocks, sockets, files, processes, threads, chance that cannot be injected."""
 
 HOMES = {
-    "uvloop": ("sip.loop",),
-    "dns": ("sip.resolver",),
-    "aiohttp": ("heartbeat.console*",),
-    "click": ("heartbeat.cli*", "heartbeat.console*", "b2bua.cli*", "gateway_agent.cli*"),
-    "rich": ("heartbeat.cli*", "heartbeat.console*", "b2bua.cli*", "gateway_agent.cli*"),
+    "uvloop": ("sip.io.loop",),
+    "dns": ("sip.io.dns",),
+    "aiohttp": ("heartbeat.console.*",),
+    "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
+    "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
 }
 """Each third-party package and the modules that may import it."""
 
@@ -163,7 +158,7 @@ def load() -> dict[str, Module]:
             elif isinstance(node, ast.ImportFrom):
                 base = source_of(module, node)
                 for alias in node.names:
-                    # `from sip import pump` names a module, `from sip.pump import Pump` what is in one.
+                    # `from sip import pump` names a module, `from sip.io.pump import Pump` what is in one.
                     source, name = base, alias.name
                     while source in found and name in found[source].passed_on:
                         source, name = found[source].passed_on[name]

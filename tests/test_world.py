@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sip.rim import Action, Close, Flow, Open, Resolve, Send, Store
-from sip.targets import Target
+from sip.actions import Action, Close, Flow, Open, Resolve, Send, Store
+from sip.location import Target
 from tests.wires import Delivery
 from tests.world import AFTER, BEFORE, PARTLY, UNSENT, Crash, Disk, World
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from sip.rim import Address, Flow
+from sip.actions import Address, Flow
 
 CONNECT_S: Final = 5.0
-"""As in ``sip.transport``: a connect takes no longer."""
+"""As in ``sip.io.transport``: a connect takes no longer."""
 PATIENCE_S: Final = 30.0
-"""TCP_USER_TIMEOUT of ``sip.stream``: what is not acknowledged for so long ends the connection."""
+"""TCP_USER_TIMEOUT of ``sip.io.stream``: what is not acknowledged for so long ends the connection."""
 RETRY_S: Final = 0.2
 """How often TCP tries again while a path is cut."""
 WINDOW: Final = 10

@@ -24,9 +24,9 @@ from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from sip.rim import Close, Flow, Open, Resolve, Send, Store
-from sip.targets import Target
-from sip.uri import host_port
+from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.location import Target
+from sip.wire.uri import host_port
 from tests.wires import Delivery, Wires
 
 BEFORE: Final = "before"
@@ -48,11 +48,11 @@ RESET: Final = "reset"
 _CSEQ: Final = re.compile(rb"\r\nCSeq:[ \t]*[0-9]+[ \t]+([A-Z]+)[ \t]*\r\n", re.IGNORECASE)
 
 SHORTEST_WAIT: Final = 0.001
-"""As in ``sip.pump``."""
+"""As in ``sip.io.pump``."""
 
 
 class Core(Protocol):
-    """The verbs of ``sip.rim``."""
+    """The verbs of ``sip.actions``."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None: ...
 

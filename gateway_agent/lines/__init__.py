@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway_agent.lines.phone import Phone
 from gateway_agent.lines.trunk import Trunk
-from heartbeat.site import Line as Settings
+from heartbeat.site.lines import Line as Settings
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway_agent.line import Busy, Line, Target
-from heartbeat.site import Line as Settings
-from sip.message import Request
+from heartbeat.site.lines import Line as Settings
+from sip.actions import Flow
 from sip.registrar import ADDED, REFRESHED, Change, Limits, Registrar
-from sip.rim import Flow
 from sip.transaction import ServerTransaction
-from sip.uri import Uri
+from sip.wire.message import Request
+from sip.wire.uri import Uri
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -66,7 +66,7 @@ class Phone(Line):
         before = self.in_service
         outcome = self._registrar.register(request, transaction.flow, now, source)
         if not outcome.changes or outcome.reply is None:
-            self.core.devices.turn_away(transaction, outcome.reply)
+            self.core.devices.respond_stateless(transaction, outcome.reply)
             return
         reply = outcome.reply
         self.core.stack.echoes.know(source.remote[0], now)

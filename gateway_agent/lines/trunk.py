@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway_agent.line import Busy, Line, Target
-from heartbeat.site import Line as Settings
+from heartbeat.site.lines import Line as Settings
+from sip.actions import Address
 from sip.digest import DigestClient
 from sip.endpoint import is_numeric
-from sip.events import Ask
-from sip.headers import bracketed, retry_after
-from sip.message import Response
 from sip.peers import Probe, ProbePlan
 from sip.registration import Account, Registration
-from sip.rim import Address
+from sip.requests import OutgoingRequest
 from sip.transaction import ClientTransaction
+from sip.wire.headers import bracketed, retry_after
+from sip.wire.message import Response
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -180,7 +180,7 @@ class Trunk(Line):
         if due:
             self.core.stack.deadlines.set(min(due), self, DUE)
 
-    def _send(self, machine: Registration | Probe, ask: Ask, now: float) -> None:
+    def _send(self, machine: Registration | Probe, ask: OutgoingRequest, now: float) -> None:
         places = self._places.get(ask.uri, ())
         flow = self.core.device_flow(*places[0]) if places else None
         if flow is None:

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from sip.sdp import Endpoint, SdpError
+from sip.wire.sdp import Endpoint, SdpError
 
 NOWHERE = ("0.0.0.0", "::")
 """The hold of RFC 2543: nothing is sent there, what comes from the place before is still taken."""

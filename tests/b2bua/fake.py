@@ -14,14 +14,15 @@ from typing import Any
 from b2bua.cdr import Cdr
 from b2bua.core import CallEnded, Core
 from heartbeat.proof import VoterList
-from heartbeat.site import Site, parse
-from heartbeat.vote import Kept
+from heartbeat.site.load import parse
+from heartbeat.site.model import Site
+from heartbeat.voter import Kept
+from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.dialog import contact_uri
-from sip.errors import SipError
-from sip.message import Message, Request, Response
-from sip.message import parse as parse_message
-from sip.rim import Close, Flow, Open, Resolve, Send, Store
-from sip.targets import Target
+from sip.location import Target
+from sip.wire.errors import SipError
+from sip.wire.message import Message, Request, Response
+from sip.wire.message import parse as parse_message
 
 KEY = "0123456789abcdef"
 WALL = 1_700_000_000.0

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from heartbeat import carriage
-from heartbeat.beat import OPEN
+from heartbeat.agent_voter import Fence
 from heartbeat.decision import Persist, Tell
-from heartbeat.fence import Fence
-from heartbeat.opening import Caller
+from heartbeat.handshake import Caller
+from heartbeat.header import OPEN
 from heartbeat.proof import Proof
-from heartbeat.vote import Kept
+from heartbeat.voter import Kept
+from sip.actions import Flow
 from sip.dialog import bare_uri, contact_uri
-from sip.message import Message, Request, Response
-from sip.message import parse as parse_message
-from sip.rim import Flow
+from sip.wire.message import Message, Request, Response
+from sip.wire.message import parse as parse_message
 from tests.b2bua.fake import SDP, Bench, Peer, Side, site_of
 
 

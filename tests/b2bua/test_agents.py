@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.beat import BEAT, OPEN
-from heartbeat.opening import Caller
-from sip.message import Response, parse
-from sip.rim import Flow
+from heartbeat.handshake import Caller
+from heartbeat.header import BEAT, OPEN
+from sip.actions import Flow
+from sip.wire.message import Response, parse
 from tests.b2bua.fake import Bench, Peer
 from tests.b2bua.fake_agent import FakeAgent, Town, record
 
@@ -118,7 +118,7 @@ def test_a_connection_lost_in_the_middle_of_its_opening_leaves_nothing() -> None
     agent = opening(town.bench)
     town.bench.core.flow_changed(agent.flow, "lost", town.bench.now)
     core = town.bench.core
-    assert not core.agents._callees and agent.flow not in core.stack.guarded
+    assert not core.agents._callees and agent.flow not in core.stack.unauthenticated_flows
 
 
 def test_a_list_in_parts() -> None:

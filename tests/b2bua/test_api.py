@@ -12,10 +12,10 @@ import time
 import pytest
 
 from b2bua import api
-from heartbeat import console_server
-from heartbeat.console_server import ApiError, on_wall
-from heartbeat.console_view import Refused
-from heartbeat.site_words import Api
+from heartbeat.console import server
+from heartbeat.console.server import ApiError, on_wall
+from heartbeat.console.view import Refused
+from heartbeat.site.words import Api
 
 STATUS = {
     "site": "paris",
@@ -173,7 +173,7 @@ def test_a_command_has_a_bound(tmp_path):
 
 
 def test_connections_have_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(console_server, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 2)
 
     async def talk(path, process):
         idle = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
@@ -188,7 +188,7 @@ def test_connections_have_a_bound(tmp_path, monkeypatch):
 
 
 def test_a_connection_does_not_live_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(console_server, "LONGEST_CONNECTION", 0.05)
+    monkeypatch.setattr(server, "LONGEST_CONNECTION", 0.05)
 
     async def talk(path, process):
         reader, writer = await asyncio.open_unix_connection(str(path))

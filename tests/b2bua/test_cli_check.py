@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heartbeat.keeping import kept_of
+from heartbeat.persistent_state import kept_of
 from heartbeat.proof import VoterList
 from tests.consoles import SITE
 

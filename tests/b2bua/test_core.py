@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sip.message import Response
-from sip.rim import Flow
+from sip.actions import Flow
+from sip.wire.message import Response
 from tests.b2bua.fake import Peer, site_of
 from tests.b2bua.fake_agent import AGENTS, FakeAgent, Town
 

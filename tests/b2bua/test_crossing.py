@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from b2bua.agents import URGENT
-from sip.message import Request
+from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
 from tests.b2bua.fake_agent import Town, kept, record
 
@@ -14,7 +14,9 @@ def nothing_under_way(town: Town) -> None:
     core = town.bench.core
     for call in core.calls.values():
         for leg in (call.a, call.b):
-            assert leg is not None and leg.inviting is None and leg.invite is None and not leg.owes_ack
+            assert (
+                leg is not None and leg.pending_client_invite is None and leg.invite is None and not leg.ack_pending
+            )
     open_ones = [each.request for each in core.stack.servers.values() if each.open]
     assert not open_ones, open_ones
     asked = [each for each in core.stack.clients.values() if not each.answered and each.method != "SUBSCRIBE"]

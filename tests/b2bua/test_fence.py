@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.message import Request
+from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
 from tests.b2bua.fake_agent import FakeAgent, Town, kept, record
 
@@ -70,7 +70,7 @@ def test_a_request_inside_a_call_goes_again(method: str) -> None:
         a.ack()
         b.take("ACK")
     leg = next(iter(site.bench.core.calls.values())).b if site.bench.core.calls else None
-    assert (leg is None) == (method == "BYE") and (leg is None or leg.inviting is None)
+    assert (leg is None) == (method == "BYE") and (leg is None or leg.pending_client_invite is None)
 
 
 def test_the_order_of_asking_is_kept() -> None:
@@ -270,7 +270,7 @@ def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> N
 
 
 def test_so_many_requests_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("b2bua.refused.MOST", 3)
+    monkeypatch.setattr("b2bua.takeover.fenced_retry_queue.MOST", 3)
     site = Site()
     a, b = site.talk()
     site.fall_behind()

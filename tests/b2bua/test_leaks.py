@@ -6,7 +6,7 @@ import gc
 import random
 
 from b2bua.call import Call
-from sip.session import Leg
+from sip.invite import InviteUsage
 from tests.b2bua.fake import HOLD, SDP, Peer
 from tests.b2bua.fake_agent import Town
 
@@ -76,7 +76,7 @@ def test_an_ended_call_is_let_go_of_long_before_its_time_to_ring_is_over() -> No
     gc.collect()
     core = town.bench.core
     assert not [each for each in gc.get_objects() if isinstance(each, Call) and each.core is core]
-    assert not [each for each in gc.get_objects() if isinstance(each, Leg) and each.stack is core.stack]
+    assert not [each for each in gc.get_objects() if isinstance(each, InviteUsage) and each.stack is core.stack]
 
 
 def test_nothing_is_left_of_a_thousand_calls_of_all_kinds() -> None:

@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from heartbeat import console_view as v
-from heartbeat.console_view import Refused
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
 from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import Town
 

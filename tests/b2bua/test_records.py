@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.records import Ended, Index, Record, dialogs, split
+from b2bua.takeover.records import Ended, Index, Record, dialogs, split
 
 INVITE = (
     "INVITE sip:1@x SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from b2bua.agents import MOST_FETCHED, URGENT
-from b2bua.token import call_id_of, read
-from sip.message import Request
+from b2bua.state_token import call_id_of, read
+from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import FakeAgent, kept, record
 from tests.b2bua.gap import SITE_KEY, Gap, answered, origin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.message import Request, Response
+from sip.wire.message import Request, Response
 from tests.b2bua.fake import TYPE, Peer, Side
 from tests.b2bua.two import Two
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sip.message import Request, Response
-from sip.rim import Flow, Resolve
-from sip.targets import Target
+from sip.actions import Flow, Resolve
+from sip.location import Target
+from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
 
 TEXT = """

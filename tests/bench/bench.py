@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.demo_processes import Failed, Processes, environment_note, free_net
-from heartbeat import console_render as look
+from heartbeat.console import render as look
 from tests.bench.chain import Chain
 from tests.bench.load import Load
 from tests.bench.plain import (

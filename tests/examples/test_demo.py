@@ -13,7 +13,7 @@ import pytest
 from examples.demo_plan import MOST_AUDIO, PASSWORD, Layout, Plan
 from examples.demo_steps import Pair, heard
 from examples.softphone_call import Call
-from heartbeat.site import load
+from heartbeat.site.load import load
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 
 from examples.softphone_call import ENDED, TALKING, Call, Line, Policy
 from examples.softphone_core import Softphone
-from sip.rim import Address, Close, Flow, Open, Send
+from sip.actions import Address, Close, Flow, Open, Send
 
 A, B = ("127.0.0.1", 5060), ("127.0.0.2", 5060)
 

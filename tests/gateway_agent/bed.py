@@ -12,14 +12,15 @@ from typing import Any
 from gateway_agent.core import Core
 from gateway_agent.description import Relay
 from heartbeat import carriage
-from heartbeat.beat import ACTIVE, OPEN, Beat
-from heartbeat.opening import Callee
+from heartbeat.handshake import Callee
+from heartbeat.header import ACTIVE, OPEN, Beat
 from heartbeat.proof import Proof, VoterList, sign_grant
-from heartbeat.site import Site, parse
-from heartbeat.vote import Kept
-from sip.message import Message, Request, Response
-from sip.message import parse as parse_message
-from sip.rim import Close, Flow, Open, Resolve, Send, Store
+from heartbeat.site.load import parse
+from heartbeat.site.model import Site
+from heartbeat.voter import Kept
+from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.wire.message import Message, Request, Response
+from sip.wire.message import parse as parse_message
 
 KEY = b"0123456789abcdef0123456789abcdef"
 LISTEN = "127.0.0.11:5060"

@@ -8,7 +8,7 @@ import pytest
 
 from gateway_agent import api
 from gateway_agent.cli import main
-from heartbeat.console_view import Refused
+from heartbeat.console.view import Refused
 from tests.consoles import VITALS, Offered, line, peer
 
 

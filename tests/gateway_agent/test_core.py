@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from gateway_agent.deduplication import Memory, Received
 from gateway_agent.description import Relay
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.origin import Memory, Received
-from heartbeat.console_view import Refused
-from sip.message import Response
-from sip.rim import Flow
+from heartbeat.console.view import Refused
+from sip.actions import Flow
+from sip.wire.message import Response
 from tests.gateway_agent.bed import LISTEN, SDP, SITE, Bed, proof_of, site
 
 OUT = "sip:+33166@gw1;line=trunk1"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sip.errors import SipError
-from sip.message import Request
+from sip.wire.errors import SipError
+from sip.wire.message import Request
 from tests.gateway_agent.bed import SDP, SITE, Bed, Server
 
 TEXT = SITE.replace("%s", "session_timer = { expires = 100, min_se = 90 }\nlongest_call = 300\n%s")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sip.message import Request
+from sip.wire.message import Request
 from tests.gateway_agent.bed import SDP, SITE, Bed, Server, proof_of
 
 MANY = SITE.replace("channels = 3", "channels = 1000")

@@ -4,9 +4,9 @@ from dataclasses import replace
 from random import Random
 
 from gateway_agent.devices import Devices
+from sip.actions import Flow
 from sip.digest import Authorization, DigestClient
-from sip.message import Response
-from sip.rim import Flow
+from sip.wire.message import Response
 from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
 
 DESK = Flow("udp", LISTEN, ("127.0.0.32", 5062))

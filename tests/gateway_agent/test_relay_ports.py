@@ -14,7 +14,7 @@ from gateway_agent.media.ports import (
     Trouble,
     remote_of,
 )
-from sip.sdp import Endpoint, SdpError
+from sip.wire.sdp import Endpoint, SdpError
 
 HOST = "127.0.0.1"
 A, B, C = Pair(HOST, 20000), Pair(HOST, 20002), Pair(HOST, 20004)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sip.message import Request, parse
+from sip.wire.message import Request, parse
 from tests.gateway_agent.bed import SDP, Bed, Server
 
 

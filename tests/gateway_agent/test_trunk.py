@@ -2,7 +2,7 @@
 
 import pytest
 
-from sip.rim import Flow
+from sip.actions import Flow
 from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, SITE, Bed
 
 NUMBERS = """
@@ -103,7 +103,7 @@ def test_a_named_peer_is_looked_up_ahead() -> None:
     [request] = {one.uri: one for one in bed.resolving}.values()
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
     bed.m1.take(503)
-    from sip.targets import Target
+    from sip.location import Target
 
     bed.core.done(request, [Target("udp", "127.0.0.21", 5060)], bed.now)
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;2;1")

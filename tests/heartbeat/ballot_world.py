@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from heartbeat.beat import Beat, parse, serialize
+from heartbeat.agent_voter import Fence
 from heartbeat.decision import Decision, Persist, Tell, What
-from heartbeat.fence import Fence
+from heartbeat.header import Beat, parse, serialize
 from heartbeat.member import Member
 from heartbeat.membership import Membership, Server, Timing
 from heartbeat.proof import VoterList
-from heartbeat.vote import Kept
+from heartbeat.voter import Kept
 
 KEY = b"the key of the site, thirty-two."
 

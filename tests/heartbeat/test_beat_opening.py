@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.beat import OPEN, Beat, BeatError, parse, serialize
-from heartbeat.opening import Callee, Caller
+from heartbeat.handshake import Callee, Caller
+from heartbeat.header import OPEN, Beat, BeatError, parse, serialize
 
 
 def stamp(node: str, to: str = "", seq: int = 1) -> Beat:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from heartbeat import carriage
-from heartbeat.beat import Beat, BeatError
-from sip.message import Request, Response, parse
-from sip.validation import validate
+from heartbeat.header import Beat, BeatError
+from sip.wire.message import Request, Response, parse
+from sip.wire.validation import validate
 
 KEYS = (b"new" * 8, b"old" * 8)
 BEAT = Beat("paris", "m1", 41, 7, "active", 1841, "beat", "gw1", 812, 5000, 0.31, "9c41d0aa", 3)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from heartbeat.cli import main
-from heartbeat.console_ping import Tally, Target, read_answer, request
+from heartbeat.console.ping import Tally, Target, read_answer, request
 
 HEARTBEAT = "site=paris; node=m1; boot=41; epoch=7; state=active; seq=1; calls=812; capacity=5000; load=0.31; mac=00"
 

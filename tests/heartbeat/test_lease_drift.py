@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.beat import Beat
 from heartbeat.decision import What
-from heartbeat.keeping import kept_of, text_of
+from heartbeat.header import Beat
 from heartbeat.membership import Membership, Timing
-from heartbeat.vote import Kept, Voter
+from heartbeat.persistent_state import kept_of, text_of
+from heartbeat.voter import Kept, Voter
 from tests.heartbeat.ballot_world import membership, running
-from tests.heartbeat.test_vote import LIST, OLD, UP, beat, claim, proof
+from tests.heartbeat.test_voter import LIST, OLD, UP, beat, claim, proof
 
 SHORT = Timing(interval=0.25)
 LONG = Timing(interval=1.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heartbeat.beat import STANDBY
+from heartbeat.agent_voter import Fence
 from heartbeat.decision import Persist, What
-from heartbeat.fence import Fence
+from heartbeat.header import STANDBY
 from heartbeat.membership import Membership, Server
 from tests.heartbeat.ballot_world import World, membership, running
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from heartbeat.beat import KINDS
+from heartbeat.header import KINDS
 from heartbeat.leader import Leader
 
 PAGE = (Path(__file__).parents[2] / "docs" / "heartbeat.md").read_text()
@@ -31,7 +31,7 @@ def test_every_kind_of_message_is_in_the_table_and_no_other() -> None:
 
 
 def test_every_reason_that_a_voter_gives_is_told() -> None:
-    code = (Path(__file__).parents[2] / "heartbeat" / "vote.py").read_text()
+    code = (Path(__file__).parents[2] / "heartbeat" / "voter.py").read_text()
     reasons = set(re.findall(r'(?:Judgement\(|return |else )"([a-z]+)"', code))
     assert reasons >= {"mute", "voters", "promised", "young", "heard", "stale", "unproved", "released"}
     for reason in reasons:

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.beat import STANDBY
-from heartbeat.campaign import Campaign
 from heartbeat.decision import Tell, What
+from heartbeat.election import Campaign
+from heartbeat.header import STANDBY
 from heartbeat.lease import NEVER, Lease, quorum_th
 from heartbeat.proof import VoterList
-from heartbeat.roster import Word, next_change
-from heartbeat.vote import Granted, Ruler
+from heartbeat.reconfiguration import Word, next_change
+from heartbeat.voter import Granted, Ruler
 from tests.heartbeat.ballot_world import World, membership, running
-from tests.heartbeat.test_vote import UP, beat, claim, proof, voter
+from tests.heartbeat.test_voter import UP, beat, claim, proof, voter
 
 LIST = VoterList(101, ("gw1", "gw2", "m2"), 1)
 

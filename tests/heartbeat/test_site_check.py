@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site import SiteError, parse
+from heartbeat.site.load import parse
+from heartbeat.site.read import SiteError
 
 GOOD = """
 [site]

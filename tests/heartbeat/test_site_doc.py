@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat import site_doc, site_lines, site_values
-from heartbeat.site import parse
+from heartbeat.site import doc, lines, model
+from heartbeat.site.load import parse
 
 
 def test_the_document_is_current():
-    assert site_doc.main(["--check"]) == 0, "run python -m heartbeat.site_doc"
+    assert doc.main(["--check"]) == 0, "run python -m heartbeat.site.doc"
 
 
 def test_it_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "site-file.md"
     file.write_text("a\n<!-- table Probe -->\nold\n<!-- end -->\nb\n")
-    monkeypatch.setattr(site_doc, "DOCUMENT", file)
-    assert site_doc.main(["--check"]) == 1
-    assert capsys.readouterr().err == "site-file.md is not current: run python -m heartbeat.site_doc\n"
-    assert site_doc.main([]) == 0
+    monkeypatch.setattr(doc, "DOCUMENT", file)
+    assert doc.main(["--check"]) == 1
+    assert capsys.readouterr().err == "site-file.md is not current: run python -m heartbeat.site.doc\n"
+    assert doc.main([]) == 0
     assert file.read_text() == (
         "a\n<!-- table Probe -->\n"
         "| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
@@ -30,21 +30,21 @@ def test_it_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         "| `misses` | whole number, 1 to 100 | `3` | Unanswered ones in a row until the trunk is out of service. |\n"
         "<!-- end -->\nb\n"
     )
-    assert site_doc.main(["--check"]) == 0
+    assert doc.main(["--check"]) == 0
 
 
 def test_every_table_of_the_file_is_there_and_every_field_has_its_string():
-    document = site_doc.DOCUMENT.read_text()
-    for module in (site_values, site_lines):
+    document = doc.DOCUMENT.read_text()
+    for module in (model, lines):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__:
-                assert set(site_doc.strings_of(kind)) == {f.name for f in dataclasses.fields(kind)}, name
+                assert set(doc.strings_of(kind)) == {f.name for f in dataclasses.fields(kind)}, name
                 assert name == "Site" or f"<!-- table {name} -->" in document
 
 
 def test_the_toml_in_the_document_can_be_read():
     head = 'site = { name = "s", key = { env = "K" } }\nservers.m1 = { sip = "udp:127.0.0.1:5060" }\n'
-    (block,) = re.findall(r"```toml\n(.*?)```", site_doc.DOCUMENT.read_text(), re.DOTALL)
+    (block,) = re.findall(r"```toml\n(.*?)```", doc.DOCUMENT.read_text(), re.DOTALL)
     rest = 'kind = "trunk"\nchannels = 1\npeer = "sip:127.0.0.1"\n'
     line = parse(head + block + rest, Path("site.toml"), {}).lines["carrier"]
     assert [rule.prefix for rule in line.to_device.called] == ["0", "00"]

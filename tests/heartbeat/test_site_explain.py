@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site import Site, load, parse
-from heartbeat.site_explain import Failure, decision_time, explain
+from heartbeat.site.explain import Failure, decision_time, explain
+from heartbeat.site.load import load, parse
+from heartbeat.site.model import Site
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

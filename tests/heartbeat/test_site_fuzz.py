@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartbeat.site import SiteError, load
-from heartbeat.site_build import build
-from heartbeat.site_explain import explain
-from heartbeat.site_read import Kept, SiteSource
-from heartbeat.site_reload import reload_complaints
+from heartbeat.site.build import build
+from heartbeat.site.explain import explain
+from heartbeat.site.load import load
+from heartbeat.site.read import Kept, SiteError, SiteSource
+from heartbeat.site.reload import reload_complaints
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
 TABLES = tomllib.loads(EXAMPLE.read_text())

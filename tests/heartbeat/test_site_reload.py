@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site import Site, parse
-from heartbeat.site_reload import reload_complaints
+from heartbeat.site.load import parse
+from heartbeat.site.model import Site
+from heartbeat.site.reload import reload_complaints
 
 TEXT = """
 [site]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from heartbeat.beat import STANDBY
 from heartbeat.decision import What
+from heartbeat.header import STANDBY
 from heartbeat.membership import RETURN, Timing
 from tests.heartbeat.ballot_world import membership, running
 

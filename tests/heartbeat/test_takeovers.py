@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from heartbeat.beat import HOLDING, STANDBY
 from heartbeat.decision import What
+from heartbeat.header import HOLDING, STANDBY
 from heartbeat.membership import STOP, Timing
 from tests.heartbeat.ballot_world import membership, running
 

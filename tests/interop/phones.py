@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from examples.rtp import RtpReport
 from examples.softphone import SocketPhone
 from examples.softphone_call import ENDED, TALKING, Call, Event, Line, Policy
-from sip.message import Message
+from sip.wire.message import Message
 from tests.interop.heard import Logged, multiset
 from tests.interop.programs import until
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from heartbeat import beat as beats
+from heartbeat import header as beats
 from tests.interop.attacked import SDP, Scene
 from tests.interop.programs import KEY
 from tests.interop.strangers import Tcp, Udp, request, statuses

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway_agent.line import REFUSALS
-from sip.crowd import CENSUS
-from sip.message import Request, Response
-from sip.rim import Flow, Send
+from sip.actions import Flow, Send
+from sip.overload.admission import CENSUS
 from sip.transaction import NonInviteServer
+from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
 from tests.gateway_agent.bed import CARRIER, Bed
 from tests.security.test_impostors import SITE, invite

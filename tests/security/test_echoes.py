@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sip.echo import A_SECOND, AT_ONCE, MOST, Echoes
-from sip.rim import Flow, Send
+from sip.actions import Flow, Send
+from sip.overload.reply_limit import A_SECOND, AT_ONCE, MOST, ReplyLimit
 from tests.gateway_agent.bed import CARRIER, Bed
 from tests.security.test_strangers import METHODS, ODD, asked, register
 
@@ -45,7 +45,7 @@ def test_where_a_device_has_proved_itself_more_may_ask() -> None:
 
 
 def test_addresses_are_forgotten() -> None:
-    echoes = Echoes()
+    echoes = ReplyLimit()
     for number in range(MOST + 100):
         echoes.allows(str(number), False, 0.0)
     assert len(echoes._buckets) == MOST

@@ -15,11 +15,11 @@ import pytest
 from b2bua.cdr import Cdr
 from b2bua.cdr_store import CdrStore, read
 from gateway_agent.numbers import escaped
-from heartbeat import console
-from heartbeat.console import Screen
-from heartbeat.harmless import Lines
-from sip.message import Request
-from sip.rim import Flow
+from heartbeat.console import commands
+from heartbeat.console.commands import Screen
+from heartbeat.console.sanitize import Lines
+from sip.actions import Flow
+from sip.wire.message import Request
 from tests.b2bua.fake import Bench, Peer, site_of
 from tests.gateway_agent.bed import ALICE, CARRIER, LISTEN, SDP, Bed
 from tests.security.test_impostors import SITE, STRANGER
@@ -78,7 +78,7 @@ def test_whatever_comes_into_a_record_of_the_log_it_stays_one_line() -> None:
 
 
 def test_json_for_people_and_programs_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    console.show(lambda: Screen({"number": NASTY + "ü"}, ""), "json")
+    commands.show(lambda: Screen({"number": NASTY + "ü"}, ""), "json")
     text = capsys.readouterr().out
     assert not set(text) & {"\x1b", "\x9b", "\x7f", "\x00"} and "ü" in text
     assert json.loads(text) == {"number": NASTY + "ü"}

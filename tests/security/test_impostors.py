@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sip.message import Request, Response
-from sip.rim import Flow, Send
+from sip.actions import Flow, Send
+from sip.wire.message import Request, Response
 from tests.b2bua.fake import SDP, Bench, Peer, site_of
 from tests.gateway_agent.bed import LISTEN, Bed, response_to
 from tests.sip.pair import End

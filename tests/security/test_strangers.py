@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from sip.rim import Flow
-from sip.seldom import Seldom
+from sip.actions import Flow
+from sip.rate_limited_logger import RateLimitedLogger
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake import site_of as server_site
 from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
@@ -95,7 +95,7 @@ def test_the_log_of_strangers_is_short(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_lines_left_out_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    seldom, logger = Seldom(), logging.getLogger("seldom")
+    seldom, logger = RateLimitedLogger(), logging.getLogger("seldom")
     with caplog.at_level(logging.INFO):
         for _ in range(30):
             seldom.info(logger, 5.0, "%s", "no")
@@ -118,7 +118,7 @@ def test_a_broken_stream_of_a_stranger_is_forgotten() -> None:
 def test_what_follows_a_fault_in_a_stream_is_not_read() -> None:
     end = End("b", 5002, "tcp")
     flow = Flow("tcp", "x#1", ("127.0.0.66", 4000))
-    end.stack.guarded.add(flow)
+    end.stack.unauthenticated_flows.add(flow)
     end.stack.receive(asked("OPTIONS", 1) + b"X: y\r\n\r\n" + asked("OPTIONS", 2), flow, 0.0)
     assert end.heard == ["asked to admit"]
     assert LOCAL

@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from sip import halves
-from sip.message import Request
-from sip.rim import Close, Flow, Send
-from sip.transport import Limits, Transport
+from sip import stream_reassembly
+from sip.actions import Close, Flow, Send
+from sip.io.transport import Limits, Transport
+from sip.wire.message import Request
 from tests.sip.pair import End
 
 HEAD = b"MESSAGE sip:x SIP/2.0\r\nContent-Length: %d\r\n\r\n"
@@ -26,15 +26,15 @@ def closed(end: End) -> list[Flow]:
 
 def test_a_stranger_may_not_announce_a_large_body_and_a_server_may() -> None:
     end = End("b", 5002)
-    end.stack.receive(HEAD % (halves.MOST_BODY + 1), stream(1), 0.0)
+    end.stack.receive(HEAD % (stream_reassembly.MOST_BODY + 1), stream(1), 0.0)
     assert closed(end) == [stream(1)]
     end.stack.kept.add(stream(2))
-    end.stack.receive(HEAD % (halves.MOST_BODY + 1), stream(2), 0.0)
+    end.stack.receive(HEAD % (stream_reassembly.MOST_BODY + 1), stream(2), 0.0)
     assert not closed(end)
 
 
 def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(halves, "MOST_HALF_READ", 1000)
+    monkeypatch.setattr(stream_reassembly, "MOST_HALF_READ", 1000)
     end = End("b", 5002)
     end.stack.kept.add(stream(0, "127.0.0.5"))
     end.stack.receive(HEAD % 500 + b"x" * 100, stream(0, "127.0.0.5"), 0.0)
@@ -159,7 +159,7 @@ def test_who_does_not_read_pays_and_not_who_is_spoken_to() -> None:
 
 def test_connections_of_strangers_leave_room_for_ours() -> None:
     async def act(transport: Transport, core: Deaf) -> None:
-        from sip.rim import Open
+        from sip.actions import Open
 
         where = transport.address("tcp:127.0.0.1:0")
         strangers = [socket.create_connection(where) for _ in range(6)]

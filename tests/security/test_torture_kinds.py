@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sip.errors import SipError
-from sip.message import Request, Response, elements, parse
+from sip.actions import Flow, Send
 from sip.registrar import Registrar
-from sip.rim import Flow, Send
+from sip.wire.errors import SipError
+from sip.wire.message import Request, Response, elements, parse
 from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, Bed
 
 MESSAGES = Path(__file__).parents[2].parent / "shared" / "torture" / "rfc4475"

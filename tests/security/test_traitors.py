@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from b2bua import agents as agents_module
-from b2bua.records import dialogs
-from gateway_agent.origin import key_of
-from heartbeat.console_render import Paper
-from sip import bridge
-from sip.message import Request, parse
-from sip.rim import Flow
-from sip.session import MAX_EARLY
+from b2bua.takeover.records import dialogs
+from gateway_agent.deduplication import key_of
+from heartbeat.console.render import Paper
+from sip import header_policy
+from sip.actions import Flow
+from sip.invite import MAX_EARLY
+from sip.wire.message import Request, parse
 from tests.b2bua.fake import site_of
 from tests.b2bua.fake_agent import AGENTS, Town, record
 from tests.b2bua.test_recovery import Gap
@@ -62,7 +62,7 @@ def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.Monke
     gap.gw1.records.insert(0, {**record(a, age={"answer": 5}), "call-id": "evil"})
     gap.die()
 
-    from b2bua.recovery import Recovery
+    from b2bua.takeover.recovery import Recovery
 
     whole = Recovery._is_served
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
     assert made.closed == [stranger]
     made.core.flow_changed(stranger, "lost", made.now)
     agents = made.core.agents
-    assert not agents._strange and not agents._callees and stranger not in made.core.stack.guarded
+    assert not agents._strange and not agents._callees and stranger not in made.core.stack.unauthenticated_flows
 
 
 def test_three_strange_messages_leave_nothing() -> None:
@@ -118,7 +118,7 @@ def test_three_strange_messages_leave_nothing() -> None:
     made.pump()
     assert made.closed == [stranger]
     made.core.flow_changed(stranger, "lost", made.now)
-    assert not made.core.agents._strange and stranger not in made.core.stack.guarded
+    assert not made.core.agents._strange and stranger not in made.core.stack.unauthenticated_flows
 
 
 def _listen(town: Town) -> str:
@@ -169,11 +169,11 @@ def test_keys_do_not_show() -> None:
 
 
 def test_long_lines_and_numbers_stay_in_no_cache() -> None:
-    before = bridge._remembered.cache_info().currsize
+    before = header_policy._remembered.cache_info().currsize
     request = parse(
         b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nCSeq: 1 INVITE\r\nSupported: "
         + b"x" * 60_000
         + b",timer\r\n\r\n"
     )
-    assert bridge.crossing(request)[-1].startswith("Supported: xxx")
-    assert bridge._remembered.cache_info().currsize == before
+    assert header_policy.crossing(request)[-1].startswith("Supported: xxx")
+    assert header_policy._remembered.cache_info().currsize == before

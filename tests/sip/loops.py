@@ -9,8 +9,8 @@ from typing import Any
 
 import uvloop
 
-from sip.rim import Flow
-from sip.transport import Limits, Transport
+from sip.actions import Flow
+from sip.io.transport import Limits, Transport
 
 FACTORIES: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from sip.actions import Flow, Send
 from sip.dialog import DialogState, called_by
-from sip.message import Message, Request, Response, parse
-from sip.rim import Flow, Send
-from sip.session import Leg
-from sip.stack import Stack
+from sip.invite import InviteUsage
+from sip.layer import Stack
 from sip.timers import Timers
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Message, Request, Response, parse
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 TYPE = "Content-Type: application/sdp"
@@ -24,7 +24,7 @@ class End:
         self.stack = Stack(self, name.encode(), self.local, Timers())
         self.transport = transport
         self.heard: list[str] = []
-        self.legs: list[Leg] = []
+        self.legs: list[InviteUsage] = []
         self.server: ServerTransaction | None = None
         """The last request that came."""
         self.last: Message | None = None
@@ -44,7 +44,7 @@ class End:
         return heard
 
     @property
-    def leg(self) -> Leg:
+    def leg(self) -> InviteUsage:
         return self.legs[-1]
 
     @property
@@ -67,7 +67,7 @@ class End:
         self.note(request.method, request)
         self.server = transaction
         if len(args) == 3 and request.method == "INVITE" and not request.to_tag:
-            leg = Leg(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
+            leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
             leg.invite = transaction
             transaction.context = leg
             self.legs.append(leg)
@@ -83,23 +83,23 @@ class End:
 
     # -- Owner
 
-    def recognised(self, leg: Leg, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
-    def acknowledged(self, leg: Leg, ack: Request, now: float) -> None:
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
         self.note("ACK", ack)
 
-    def answered(self, leg: Leg, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         self.note(str(response.status), response)
 
-    def timed_out(self, leg: Leg, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         self.note(f"{transaction.method} timed out")
 
-    def unacknowledged(self, leg: Leg, now: float) -> float | None:
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         self.note("unacknowledged")
         return None if self.patience is None else now + self.patience
 
-    def own_lines(self, leg: Leg, method: str, now: float) -> tuple[str, ...]:
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> tuple[str, ...]:
         return (f"X-Hop: {method}",)
 
 
@@ -148,10 +148,10 @@ class Pair:
             if who == name and what == (message.method if isinstance(message, Request) else f"{message.status}")
         ]
 
-    def invite(self, body: bytes = SDP, tag: str = "ta", call_id: str = "call@a") -> Leg:
+    def invite(self, body: bytes = SDP, tag: str = "ta", call_id: str = "call@a") -> InviteUsage:
         """``a`` sends an INVITE, ``b`` gets it."""
         state = DialogState(call_id, tag, "", "<sip:a@x>", "<sip:b@x>")
-        leg = Leg(self.a.stack, self.a, self.a.flow_to(self.b), state)
+        leg = InviteUsage(self.a.stack, self.a, self.a.flow_to(self.b), state)
         self.a.legs.append(leg)
         leg.call("sip:b@127.0.0.1:5002", (TYPE,) if body else (), body, self.now)
         self.settle()

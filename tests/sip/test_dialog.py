@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.dialog import UAS, Dialog, DialogState, bare_uri, called_by, contact_uri
-from sip.message import Request, Response, parse, without_tag
+from sip.wire.message import Request, Response, parse, without_tag
 
 INVITE = (
     b"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n"

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from sip.actions import Flow
 from sip.digest import Authorization, DigestClient, DigestServer, Refusal, Verdict, _digest, _secret_hash
-from sip.message import Request, Response
-from sip.rim import Flow
+from sip.wire.message import Request, Response
 
 URI = "sip:registrar.example.com"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.framing import PING, Framer
+from sip.wire.framing import PING, Framer
 
 HEAD = b"MESSAGE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bKx\r\nSubject: l: 7\r\n"
 

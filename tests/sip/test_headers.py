@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from sip.errors import Malformed
-from sip.grammar import is_token, number, parse_params, quote, split_commas, top, unquote, with_param
-from sip.headers import (
+from sip.wire.errors import Malformed
+from sip.wire.grammar import is_token, number, parse_params, quote, split_commas, top, unquote, with_param
+from sip.wire.headers import (
     AuthParams,
     CSeq,
     Event,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sip.errors import Malformed, SipError, Unanswerable
-from sip.headers import (
+from sip.wire.errors import Malformed, SipError, Unanswerable
+from sip.wire.headers import (
     AuthParams,
     CSeq,
     Event,
@@ -23,9 +23,9 @@ from sip.headers import (
     stamp_received,
     tokens,
 )
-from sip.message import MAX_HEADERS, Request, Response, canonical, elements, head_of, parse, tag_of
-from sip.uri import Uri, host_port, user_of
-from sip.validation import validate
+from sip.wire.message import MAX_HEADERS, Request, Response, canonical, elements, head_of, parse, tag_of
+from sip.wire.uri import Uri, host_port, user_of
+from sip.wire.validation import validate
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sip.errors import Misuse
-from sip.events import Ask
-from sip.message import Response
 from sip.peers import PeerIndex, Probe, ProbePlan
+from sip.requests import OutgoingRequest
+from sip.wire.errors import Misuse
+from sip.wire.message import Response
 
 INDEX = PeerIndex(
     [
@@ -52,13 +52,13 @@ def probe(**plan: float) -> Probe:
     return Probe("sip:carrier.example", "sip:ping@192.0.2.9", "call-1", "tag-1", ProbePlan(**plan))  # type: ignore[arg-type]
 
 
-def answer(ask: Ask, status: int, *lines: str) -> Response:
+def answer(ask: OutgoingRequest, status: int, *lines: str) -> Response:
     cseq = next(line for line in ask.lines if line.startswith("CSeq:"))
     found = [cseq, *lines]
     return Response(status, "", [line.partition(":")[0].lower() for line in found], found)
 
 
-def only(p: Probe) -> Ask:
+def only(p: Probe) -> OutgoingRequest:
     (ask,) = p.to_do()
     return ask
 

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from sip.message import Request, parse
-from sip.rim import Flow, Send
-from sip.session import Leg
+from sip.actions import Flow, Send
+from sip.invite import InviteUsage
+from sip.wire.message import Request, parse
 from tests.sip.pair import SDP, TYPE, End, Pair
 
 
@@ -44,15 +44,18 @@ class Sequence:
     def check(self) -> None:
         """What is said to be under way is a transaction that its stack knows and that is still open."""
         for end in (self.pair.a, self.pair.b):
-            inviting, invite = end.leg.inviting, end.leg.invite
-            if inviting is not None:
-                assert end.stack.clients.get(inviting.key) is inviting and not inviting.answered
+            pending_client_invite, invite = end.leg.pending_client_invite, end.leg.invite
+            if pending_client_invite is not None:
+                assert (
+                    end.stack.clients.get(pending_client_invite.key) is pending_client_invite
+                    and not pending_client_invite.answered
+                )
             if invite is not None:
                 assert end.stack.servers.get(invite.key) is invite and invite.open
 
     def _ask(self, end: End) -> None:
         leg = end.leg
-        if leg.inviting is None and leg.invite is None:
+        if leg.pending_client_invite is None and leg.invite is None:
             leg.send("INVITE", (TYPE,), SDP, self.pair.now)
         else:
             leg.send("INFO", (), b"", self.pair.now)
@@ -66,7 +69,7 @@ class Sequence:
         end.leg.cancel(self.pair.now)
 
     def _abandon(self, end: End) -> None:
-        one = self.random.choice((end.leg.inviting, end.leg.invite))
+        one = self.random.choice((end.leg.pending_client_invite, end.leg.invite))
         if one is not None:
             one.abandon()
 
@@ -93,14 +96,14 @@ def test_a_leg_whose_transaction_vanished_can_ask_and_be_asked_again(how: str) -
     a, b = pair.a.leg, pair.b.leg
     a.send("INVITE", (TYPE,), SDP, 0.0)
     pair.settle()
-    assert a.inviting is not None and b.invite is not None
+    assert a.pending_client_invite is not None and b.invite is not None
     if how == "abandoned":
-        a.inviting.abandon()
+        a.pending_client_invite.abandon()
         b.invite.abandon()
     else:
         pair.a.stack.forget_flow(a.flow)
         pair.b.stack.forget_flow(b.flow)
-    assert a.inviting is None and b.invite is None
+    assert a.pending_client_invite is None and b.invite is None
     pair.a.take(), pair.b.take()
     for asks, one, other in ((b, pair.b, pair.a), (a, pair.a, pair.b)):
         asks.send("INVITE", (TYPE,), SDP, 0.0)
@@ -140,7 +143,7 @@ def test_an_owner_may_wait_longer_for_an_ack() -> None:
     pair.b.patience = 10.0
     pair.b.leg.reply(pair.b.asked, 200, 0.0, lines=(TYPE,), body=SDP)
     pair.settle()
-    leg: Leg = pair.b.leg
+    leg: InviteUsage = pair.b.leg
     pair.turn(32.5)
     assert pair.b.take() == ["INVITE", "unacknowledged"] and leg.awaits_ack
     pair.turn(42.5)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from sip.clock import boottime
-from sip.garbage import Garbage
-from sip.pump import Pump
-from sip.rim import Close, Flow, Open, Resolve, Send, Store
-from sip.targets import Target
+from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.io.clock import boottime
+from sip.io.gc_tuning import Garbage
+from sip.io.pump import Pump
+from sip.location import Target
 from tests.sip.loops import FACTORIES, plain, run, until
 
 pytestmark = pytest.mark.parametrize("factory", FACTORIES)
@@ -141,7 +141,7 @@ def test_a_failing_input_costs_itself_only(factory: Factory, caplog: pytest.LogC
             assert [await r.answer() for _ in range(51)] == [b"half done"] * 50 + [b"good"]
             assert r.pump.failures == 50
 
-    with caplog.at_level(logging.ERROR, "sip.pump"):
+    with caplog.at_level(logging.ERROR, "sip.io.pump"):
         run(factory, main())
     assert 20 <= len(caplog.records) < 25  # then one a second
     first = caplog.records[0].getMessage()

@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
+from sip.actions import Flow
 from sip.digest import DigestClient, DigestServer
-from sip.events import Ask
-from sip.message import Request, Response
 from sip.registrar import Binding, Limits, Outcome, Registrar
 from sip.registration import Account, Registration, refresh_after, retry_wait
-from sip.rim import Flow
-from sip.uri import Uri
+from sip.requests import OutgoingRequest
+from sip.wire.message import Request, Response
+from sip.wire.uri import Uri
 
 CONTACT = "<sip:alice@192.0.2.9:5070>"
 FLOW = Flow("udp", "192.0.2.1:5060", ("198.51.100.7", 40000))
@@ -23,16 +23,16 @@ def lines_of(lines: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return [line.partition(":")[0].lower() for line in lines], list(lines)
 
 
-def answer(ask: Ask, status: int, *lines: str) -> Response:
+def answer(ask: OutgoingRequest, status: int, *lines: str) -> Response:
     cseq = next(line for line in ask.lines if line.startswith("CSeq:"))
     return Response(status, "Some Reason", *lines_of((cseq, *lines)))
 
 
-def ok(ask: Ask, expires: int = 3600) -> Response:
+def ok(ask: OutgoingRequest, expires: int = 3600) -> Response:
     return answer(ask, 200, f"Contact: {CONTACT};expires={expires}")
 
 
-def header(ask: Ask, name: str) -> str:
+def header(ask: OutgoingRequest, name: str) -> str:
     return next(line.partition(": ")[2] for line in ask.lines if line.startswith(name + ":"))
 
 
@@ -42,7 +42,7 @@ def registration(*registrars: str, password: str | None = None, **more: object) 
     return Registration(account, digest, Random(1), "call-1", "tag-1")
 
 
-def only(r: Registration) -> Ask:
+def only(r: Registration) -> OutgoingRequest:
     (ask,) = r.to_do()
     return ask
 

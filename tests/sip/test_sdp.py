@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip import sdp
-from sip.sdp import Endpoint, Origin, SdpError
+from sip.wire import sdp
+from sip.wire.sdp import Endpoint, Origin, SdpError
 
 PHONE = (
     b"v=0\r\n"

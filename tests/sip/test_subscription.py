@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from sip.events import Ask, Reply
-from sip.headers import Event
-from sip.message import Request, Response
 from sip.notifier import Granted, Notifier, Package, judge
+from sip.requests import OutgoingRequest, ResponseSpec
 from sip.subscription import Interest, Notified, Subscriber, SubscriptionChanged
+from sip.wire.headers import Event
+from sip.wire.message import Request, Response
 
 PACKAGES = {"presence": Package(min_expires=60, max_expires=600), "dialog": Package()}
 
@@ -19,7 +19,7 @@ def lines_of(*lines: str) -> tuple[list[str], list[str]]:
     return [line.partition(":")[0].lower() for line in lines], list(lines)
 
 
-def request(ask: Ask) -> Request:
+def request(ask: OutgoingRequest) -> Request:
     names, lines = lines_of(*ask.lines)
     return Request(ask.method, ask.uri or "sip:peer@192.0.2.1", names, lines, ask.body)
 
@@ -29,7 +29,7 @@ def response(status: int, *lines: str) -> Response:
 
 
 def notify(state: str, event: str = "presence") -> Request:
-    return request(Ask("NOTIFY", "", (f"Event: {event}", f"Subscription-State: {state}")))
+    return request(OutgoingRequest("NOTIFY", "", (f"Event: {event}", f"Subscription-State: {state}")))
 
 
 def subscriber(expires: int = 600, **more: object) -> Subscriber:
@@ -53,7 +53,7 @@ def drain(s: Subscriber) -> list[str]:
     return found
 
 
-def header(ask: Ask, name: str) -> str:
+def header(ask: OutgoingRequest, name: str) -> str:
     return next(line.partition(": ")[2] for line in ask.lines if line.startswith(name + ":"))
 
 
@@ -221,7 +221,7 @@ def test_a_waiting_one_can_be_given_up() -> None:
 
 def subscribe(event: str | None = "presence", expires: str | None = "600") -> Request:
     lines = ([f"Event: {event}"] if event is not None else []) + ([f"Expires: {expires}"] if expires else [])
-    return request(Ask("SUBSCRIBE", "", tuple(lines)))
+    return request(OutgoingRequest("SUBSCRIBE", "", tuple(lines)))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def subscribe(event: str | None = "presence", expires: str | None = "600") -> Re
 )
 def test_subscribes_that_are_refused(event: str | None, expires: str, status: int, line: str | None) -> None:
     found = judge(subscribe(event, expires), PACKAGES)
-    assert isinstance(found, Reply)
+    assert isinstance(found, ResponseSpec)
     assert found.status == status and found.lines == ((line,) if line else ())
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sip.errors import Malformed, SipError, Unanswerable
-from sip.headers import NameAddr, Via, stamp_received
-from sip.message import Request, Response, elements, parse
-from sip.validation import validate
+from sip.wire.errors import Malformed, SipError, Unanswerable
+from sip.wire.headers import NameAddr, Via, stamp_received
+from sip.wire.message import Request, Response, elements, parse
+from sip.wire.validation import validate
 
 TORTURE = Path(__file__).parents[2].parent / "shared" / "torture"
 MISSING = "the torture messages (other people's data) are not at ../shared/torture"

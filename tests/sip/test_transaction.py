@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from sip.message import Request, Response, parse
-from sip.rim import Flow
+from sip.actions import Flow
 from sip.timers import Deadlines, Timers
 from sip.transaction import (
     ACCEPTED,
@@ -24,6 +23,7 @@ from sip.transaction import (
     ServerTransaction,
     Transaction,
 )
+from sip.wire.message import Request, Response, parse
 
 UDP = Flow("udp", "127.0.0.1:5060", ("127.0.0.2", 5060))
 TCP = Flow("tcp", "c1", ("127.0.0.2", 5060))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from sip.actions import Close, Flow, Open, Send
 from sip.endpoint import BadEndpoint, Endpoint
-from sip.rim import Close, Flow, Open, Send
-from sip.transport import Limits, TransportError
+from sip.io.transport import Limits, TransportError
 from tests.sip.loops import FACTORIES, Side, plain, run, until
 
 pytestmark = pytest.mark.parametrize("factory", FACTORIES)
@@ -171,7 +171,7 @@ def test_connections_are_limited(factory: Factory) -> None:
 
 
 def test_silent_strangers_and_dead_ends_are_closed(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sip.transport.TICK", 0.02)
+    monkeypatch.setattr("sip.io.transport.TICK", 0.02)
 
     async def main() -> None:
         limits = Limits(first_byte_s=0.05, idle_s=0.15, stalled_s=0.05, linger_s=0.05)

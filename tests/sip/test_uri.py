@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.errors import Malformed
-from sip.uri import Uri, host_port, user_of
+from sip.wire.errors import Malformed
+from sip.wire.uri import Uri, host_port, user_of
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip import validation
-from sip.headers import Via
-from sip.message import PLAIN_ADDRESS, Request, parse, tag_of, without_tag
+from sip.wire import validation
+from sip.wire.headers import Via
+from sip.wire.message import PLAIN_ADDRESS, Request, parse, tag_of, without_tag
 
 _PIECES = st.lists(
     st.sampled_from(

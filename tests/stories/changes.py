@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from examples.softphone_call import ENDED, TALKING, Call, Policy
-from sip.session import Leg
+from sip.invite import InviteUsage
 from tests.stories.rules import Rules
 from tests.stories.town import Town
 
@@ -113,15 +113,15 @@ class Changes:
 
     def _nothing_is_under_way(self) -> None:
         for name, leg in self._legs():
-            assert leg.inviting is None, f"{name} waits for an answer to its re-INVITE"
+            assert leg.pending_client_invite is None, f"{name} waits for an answer to its re-INVITE"
             assert leg.invite is None, f"{name} owes an answer to a re-INVITE"
-            assert not leg.owes_ack, f"{name} owes an ACK"
+            assert not leg.ack_pending, f"{name} owes an ACK"
             assert not leg.awaits_ack, f"{name} waits for an ACK"
         for name in AGENTS:
             for call in self.town.agent(name).calls.values():
                 assert not call.sent and not call.received, f"{name} has requests under way"
 
-    def _legs(self) -> Iterator[tuple[str, Leg]]:
+    def _legs(self) -> Iterator[tuple[str, InviteUsage]]:
         town = self.town
         for name in town.active:
             for joined in town.server(name).calls.values():

@@ -8,7 +8,7 @@ import pytest
 
 from examples.softphone_call import CALLING, ENDED, TALKING, Call, Policy
 from gateway_agent import handover
-from heartbeat.site import Site
+from heartbeat.site.model import Site
 from tests.stories.matrix import of_calls
 from tests.stories.rules import Rules
 from tests.stories.town import WALL, Town, site_of

@@ -24,11 +24,11 @@ from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
-from heartbeat import site as sites
-from heartbeat.keeping import kept_of, text_of
+from heartbeat.persistent_state import kept_of, text_of
 from heartbeat.proof import VoterList
-from heartbeat.site import Site
-from heartbeat.vote import Kept
+from heartbeat.site import load as sites
+from heartbeat.site.model import Site
+from heartbeat.voter import Kept
 from tests.world import Disk, World
 
 WALL: Final = 1_700_000_000.0
@@ -331,7 +331,7 @@ class Town:
 
 
 def _raised(disk: Disk, kept: Kept | None) -> Kept:
-    """What a process finds at its start, as ``heartbeat.store`` does it: the boot counter raised and on disk."""
+    """What a process finds at its start, as `heartbeat.persistence` does it: the boot counter raised and on disk."""
     found = kept_of(disk[VOTES]) if VOTES in disk else kept or Kept(boot=0)
     found = replace(found, boot=found.boot + 1, serial=found.serial + 1)
     disk[VOTES] = text_of(found)

@@ -1,0 +1,171 @@
+"""An operator's verbs, and how far each has come: ``switchover reset pause resume readmit``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+
+MOST: Final = 100
+"""Orders remembered."""
+LONGEST: Final = 30.0
+"""Seconds after which an order that has not come true has failed."""
+
+Judge = Callable[[float], tuple[str, str, int, int]]
+
+
+class Orders:
+    """Each order is a question that is asked again until it is true."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._orders: OrderedDict[str, tuple[str, float, Judge]] = OrderedDict()
+        self._count = 0
+
+    def command(self, verb: str, params: Mapping[str, str], now: float) -> v.Progress:
+        """Begin; raises :class:`Refused` with the reason when it cannot be."""
+        act = {
+            "switchover": self._switchover,
+            "reset": self._reset,
+            "pause": self._pause,
+            "resume": self._resume,
+            "readmit": self._readmit,
+        }.get(verb)
+        if act is None:
+            raise Refused(f"there is no verb {verb} here", 404)
+        judge = act(params, now)
+        self._core.reign.pump(now)
+        self._count += 1
+        order = f"{verb}-{self._count}"
+        self._orders[order] = (verb, now, judge)
+        if len(self._orders) > MOST:
+            self._orders.popitem(last=False)
+        return self.progress(order, now)
+
+    def progress(self, order: str, now: float) -> v.Progress:
+        found = self._orders.get(order)
+        if found is None:
+            raise Refused(f"no order {order or '(no id given)'} is known here", 404)
+        verb, begun_at, judge = found
+        state, sentence, done, total = judge(now)
+        if state == "running" and now - begun_at > LONGEST:
+            state, sentence = "failed", f"after {LONGEST:g} s still: {sentence}"
+        return {"id": order, "verb": verb, "state": state, "sentence": sentence, "done": done, "total": total}  # type: ignore[typeddict-item]
+
+    def _switchover(self, params: Mapping[str, str], now: float) -> Judge:
+        core = self._core
+        to = params.get("to", "")
+        if params.get("force") == "yes":
+            if to and to != core.node:
+                raise Refused(f"a forced switchover is sent to {to} itself, this is {core.node}")
+            core.member.force(now)
+            return self._won(core.node)
+        fault = core.member.switchover(to, now)
+        if fault:
+            raise Refused(fault)
+        return self._handed_over(to or next(iter(core.member.others)), now)
+
+    def _won(self, node: str) -> Judge:
+        core = self._core
+
+        def judge(now: float) -> tuple[str, str, int, int]:
+            links = [link for link in core.agents.links.values() if link.flow is not None]
+            done = sum(1 for link in links if link.complete)
+            if core.serving and done == len(links):
+                return "done", f"{node} is active under epoch {core.epoch}", done, len(links)
+            return "running", f"{done} of {len(links)} agents have moved to {node}", done, len(links)
+
+        return judge
+
+    def _handed_over(self, to: str, begun_at: float) -> Judge:
+        core = self._core
+
+        def judge(now: float) -> tuple[str, str, int, int]:
+            if not core.serving:
+                peer = core.member.peers.get(to)
+                if peer is not None and peer.state == "active":
+                    return "done", f"{to} is active under epoch {core.member.known.epoch}", 1, 1
+                return "running", f"{core.node} let go; {to} takes over", 0, 1
+            for decision in reversed(core.history):
+                if decision.at < begun_at:
+                    break
+                if decision.code in ("called off", "refused"):
+                    return "failed", decision.because, 0, 1
+            return "running", f"{to} is gathering votes", 0, 1
+
+        return judge
+
+    def _reset(self, params: Mapping[str, str], now: float) -> Judge:
+        core = self._core
+        if not core.serving:
+            raise Refused(
+                f"{core.node} is not active; send the order to {core.member.known.holder or 'the active server'}"
+            )
+        state = "out-of-service" if params.get("state") == "out of service" else "idle"
+        wanted = [name for name in params.get("lines", "").split(",") if name]
+        if not wanted:
+            raise Refused("no line is named; name lines with commas between, or all", 400)
+        names = list(core.site.lines) if wanted == ["all"] else wanted
+        reset = f"{len(names)} lines are" if len(names) > 1 else f"{names[0]} is"
+        by_agent: dict[str, list[str]] = {}
+        for name in names:
+            line = core.site.lines.get(name.partition("/")[0])
+            if line is None:
+                raise Refused(f"{name} is no line of this site", 404)
+            channel = name.partition("/")[2]
+            if "/" in name and not (channel.isdigit() and 1 <= int(channel[:9]) <= line.channels):
+                raise Refused(f"{name} is no channel of {line.name}, which has {line.channels}", 404)
+            if line.agent:
+                by_agent.setdefault(line.agent, []).append(name)
+        for agent, lines in by_agent.items():
+            link = core.agents.links[agent]
+            if link.flow is None:
+                raise Refused(f"{agent}, which has {lines[0]}, is not connected")
+            link.reset(lines, state, now)
+        # An agent ends towards the device without a word to us, who know; the other side of the call is ours to end.
+        for call in list(core.calls.values()):
+            if _is_on(call.state.caller_line, call.state.callee_line, names):
+                call.release(f'SIP;cause=503;text="Reset by {core.node}"', now, status=503)
+
+        return _true(f"{reset} reset to {state.replace('-', ' ')}")
+
+    def _pause(self, params: Mapping[str, str], now: float) -> Judge:
+        self._core.member.pause(now)
+        return _true(f"{self._core.node} takes nothing over by itself until resume")
+
+    def _resume(self, params: Mapping[str, str], now: float) -> Judge:
+        self._core.member.resume(now)
+        return _true(f"{self._core.node} takes over by itself again")
+
+    def _readmit(self, params: Mapping[str, str], now: float) -> Judge:
+        core = self._core
+        agent = params.get("agent", "")
+        fault = core.member.readmit(agent, now, params.get("force") == "yes")
+        if fault:
+            raise Refused(fault)
+
+        def judge(now: float) -> tuple[str, str, int, int]:
+            if agent in core.member.known.mute:
+                return "running", f"{agent} has no vote yet", 0, 1
+            return "done", f"{agent} votes again", 1, 1
+
+        return judge
+
+
+def _is_on(caller_line: str, callee_line: str, names: list[str]) -> bool:
+    return any(
+        line == name or line.partition("/")[0] == name
+        for name in names
+        for line in (caller_line, callee_line)
+        if line
+    )
+
+
+def _true(sentence: str) -> Judge:
+    return lambda now: ("done", sentence, 1, 1)

@@ -1,0 +1,476 @@
+"""Where a call goes: from who calls whom, to an ordered plan of lines to try, or a refusal. Pure.
+
+    router = Router(site, random.Random(), capacity=5000, reserve=0.05)
+    router.plan(Attempt("alice", "+33123", "1001"), load, now)      -> Plan | Refusal
+    router.after(plan, 486, load, now)                              -> Plan | Refusal, when its first target failed
+    plan.to_token(); Plan.from_token(site, text)                    the rest of a plan, for the state token
+
+A new Router is made at each load of the site file; a plan made by the old one goes on with the new one.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from heartbeat.site.lines import Group, Line, Numbering, Route, rewritten
+from heartbeat.site.model import Site
+
+MOST_TARGETS: Final = 16
+"""Lines that one call may be hunted over."""
+MOST_FORWARDS: Final = 5
+"""How often one call may be forwarded or redirected, one after the other."""
+LONGEST_NUMBER: Final = 64
+"""Of a number called, as it stands in a token."""
+LONGEST_TOKEN: Final = 400
+RING: Final = 180.0
+"""Seconds that a line may ring which was reached by one of its own ``numbers``."""
+PRIORITIES: Final = {"emergency": 9, "urgent": 5}
+"""RFC 3261 20.26, in the site file's numbers; all else is 0."""
+UNRESERVED: Final = "+*#!"
+
+OUT: Final = "out of service"
+BUSY: Final = "busy"
+PACED: Final = "at its limit of calls a second"
+
+
+class Attempt(NamedTuple):
+    """A call that somebody wants to make."""
+
+    line: str | None
+    """The line it comes from; None: no line of the site."""
+    called: str
+    """User part of the Request-URI as the device wrote it, unescaped, without parameters."""
+    caller: str = ""
+    """User part of From, likewise."""
+    priority: int = 0
+    """What its Priority header asks for (``PRIORITIES``); heeded when the line's ``trust_priority`` says so."""
+
+
+class Target(NamedTuple):
+    """One line to try."""
+
+    line: str
+    request_number: str
+    """The number to call there; for a trunk of the servers' own rewritten for its device."""
+    caller_number: str
+    """The number to show there, rewritten likewise; empty: as it came."""
+    ring_for: float
+    """Seconds after which it has not answered (to be treated as 408)."""
+    because: str
+    forwarded_from: str = ""
+    """The line whose forwarding led here."""
+    follows: bool = False
+    """Whether the forwarding of this line is followed; it is not for the members of a group."""
+
+
+class Plan(NamedTuple):
+    """What is left to try, the first target being the one to try now."""
+
+    targets: tuple[Target, ...]
+    line: str
+    """The line that calls; after forwarding, the one that forwarded last."""
+    called: str
+    """The number called, in the site's own form (after ``from_device``)."""
+    caller: str
+    """The number calling, likewise; empty when it was too long to keep: it is then passed as it came."""
+    priority: int = 0
+    forwards: int = 0
+    """How often the call was forwarded so far."""
+
+    @property
+    def target(self) -> Target:
+        """The line to try now."""
+        return self.targets[0]
+
+    def to_token(self) -> str:
+        """The plan in at most 400 ASCII characters; of a long hunt, the last targets are left out."""
+        caller = quote(self.caller, UNRESERVED)
+        head = f"1,{self.line},{quote(self.called, UNRESERVED)},{caller},{self.priority},{self.forwards}"
+        for target in self.targets:
+            number = "" if target.request_number == self.called else quote(target.request_number, UNRESERVED)
+            shown = "" if target.caller_number == self.caller else quote(target.caller_number, UNRESERVED)
+            flag = "f" if target.follows else ""
+            part = f";{target.line},{number},{shown},{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
+            if len(head) + len(part) > LONGEST_TOKEN:
+                break
+            head += part
+        return head
+
+    @classmethod
+    def from_token(cls, site: Site, text: str) -> Plan:
+        """The plan again, without the lines that ``site`` no longer has. Raises :class:`ValueError` if unreadable."""
+        head, *parts = text.split(";")
+        version, line, called, caller, priority, forwards = head.split(",")
+        if version != "1":
+            raise ValueError(f"The plan of a call has version {version}, and only 1 is known here.")
+        called, caller = unquote(called), unquote(caller)
+        targets = []
+        for part in parts:
+            name, number, shown, ring, forwarded, flag = part.split(",")
+            if name in site.lines:
+                number, shown = unquote(number) or called, unquote(shown) or caller
+                because = f"{name} was left to try when the server changed"
+                targets.append(Target(name, number, shown, float(ring), because, forwarded, flag == "f"))
+        return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
+
+
+class Refusal(NamedTuple):
+    """A call that goes nowhere."""
+
+    status: int
+    reason: str
+    """Reason phrase of the response."""
+    because: str
+    retry_after: int = 0
+    """Seconds for a Retry-After header; 0: none."""
+
+
+class LineLoad:
+    """What is known now of one line: counted by the server's calls and told by its agent."""
+
+    __slots__ = ("_at", "_credit", "busy", "in_service")
+
+    def __init__(self, busy: int = 0, in_service: bool = True) -> None:
+        self.busy = busy
+        """Calls on it."""
+        self.in_service = in_service
+        """False while its peer does not answer, or no phone is registered."""
+        self._credit = 1.0
+        self._at = -math.inf
+
+    def paced(self, cps: float, now: float) -> bool:
+        """True while ``cps`` calls a second (0: no limit) are used up."""
+        return cps > 0 and min(max(cps, 1.0), self._credit + (now - self._at) * cps) < 1.0
+
+    def take(self, cps: float, now: float) -> None:
+        """Count a call that starts."""
+        self.busy += 1
+        if cps > 0:
+            self._credit = min(max(cps, 1.0), self._credit + (now - self._at) * cps) - 1.0
+            self._at = now
+
+    def give(self) -> None:
+        """Count a call that ended."""
+        self.busy -= 1
+
+
+class Load(NamedTuple):
+    """How busy the server is."""
+
+    calls: int
+    """Calls of all lines."""
+    lines: Mapping[str, LineLoad]
+    """By name; a line that is not in it is idle and in service."""
+
+
+def goes_on(status: int, phone: bool = False) -> bool:
+    """Whether a call goes on to its next target after this final status of one.
+
+    A busy or absent phone leaves the call to the next; a trunk's 486 speaks of whoever was called, and ends the hunt.
+    """
+    return status == 408 or 500 <= status < 600 or (phone and status in (480, 486))
+
+
+class Router:
+    """The routes of a site, made ready for look-up."""
+
+    def __init__(self, site: Site, chance: random.Random, capacity: int, reserve: float) -> None:
+        self._lines = site.lines
+        self._chance = chance
+        self._capacity = capacity
+        self._ordinary = capacity - math.ceil(capacity * reserve)
+        self._numbers = {number: _own(line) for line in site.lines.values() for number in line.numbers}
+        self._routes = _Routes(site)
+
+    def plan(self, attempt: Attempt, load: Load, now: float) -> Plan | Refusal:
+        """The lines to try for a new call."""
+        line = self._lines.get(attempt.line) if attempt.line is not None else None
+        if line is None:
+            return Refusal(403, "Forbidden", f"{attempt.line or 'the caller'} is no line of this site")
+        # an agent rewrites for its own devices; what comes from it is in the site's form already
+        rules = line.from_device if line.at_servers else _AS_IT_IS
+        called = rewritten(rules.called, attempt.called)
+        if not called or _too_long(called):
+            return Refusal(404, "Not Found", f"the number called has 0 or over {LONGEST_NUMBER} characters")
+        caller = line.caller_number or rewritten(rules.caller, attempt.caller)
+        if _too_long(caller):
+            caller = ""
+        choice = self._choose(called, line.name)
+        priority = max(line.priority, choice.priority if choice else 0, line.trust_priority and attempt.priority)
+        limit = self._capacity if priority else self._ordinary
+        if load.calls >= limit:
+            kept = "" if priority else f", {self._capacity - limit} more being kept for priority"
+            return self._later(f"the server has {load.calls} calls and takes {limit}{kept}")
+        if choice is None:
+            return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
+        return self._hunt(Plan((), line.name, called, caller, priority), choice, load, now)
+
+    def after(self, plan: Plan, status: int, load: Load, now: float, redirect: str = "") -> Plan | Refusal:
+        """What to try when the plan's first target ended with ``status`` (408 when it did not answer in time).
+
+        ``redirect`` is the user part of the Contact of a 3xx.
+        """
+        target = plan.targets[0]
+        line = self._lines.get(target.line)
+        phone = line is not None and line.kind == "phone"
+        rest = plan._replace(targets=self._still_there(plan.targets[1:], load, now))
+        if line is not None:
+            number, why = _forwarding(line, target, status, redirect)
+            if number:
+                return self._forward(rest, line, number, why, load, now)
+        if goes_on(status, phone) and rest.targets:
+            return rest
+        if status < 400:
+            return Refusal(480, "Temporarily Unavailable", f"{target.line} redirected, which only phones may do")
+        what = "it ends the hunt" if rest.targets else "nothing is left to try"
+        because = f"{target.line} answered {status}, and {what}"
+        if status == 503:
+            # RFC 3261 16.7: a 503 is the peer's own state; passed on, it would speak of ours.
+            return Refusal(500, "Server Internal Error", because)
+        return Refusal(status, "", because)
+
+    def _choose(self, called: str, caller_line: str) -> _Choice | None:
+        return self._numbers.get(called) or self._routes.find(called, caller_line)
+
+    def _hunt(self, plan: Plan, choice: _Choice, load: Load, now: float) -> Plan | Refusal:
+        if choice.refuse:
+            return Refusal(choice.refuse, "", f"{choice.because} refuses {plan.called}")
+        hunt = _Hunt(self, plan.line, plan.caller, load, now)
+        hunt.follow(choice, plan.called, plan.forwards, "")
+        if not hunt.targets:
+            return self._nobody(hunt)
+        return plan._replace(targets=tuple(hunt.targets), forwards=hunt.forwards)
+
+    def _forward(self, rest: Plan, line: Line, number: str, why: str, load: Load, now: float) -> Plan | Refusal:
+        """The targets of a forwarding, and what was left to try after them."""
+        hunt = _Hunt(self, rest.line, rest.caller, load, now)
+        hunt.forward(line, number, why, rest.forwards)
+        targets = (*hunt.targets, *rest.targets)[:MOST_TARGETS]
+        if not targets:
+            return self._nobody(hunt)
+        return rest._replace(targets=targets, line=line.name, forwards=hunt.forwards)
+
+    def _still_there(self, targets: tuple[Target, ...], load: Load, now: float) -> tuple[Target, ...]:
+        if not targets:
+            return ()
+        lines = self._lines
+        return tuple(
+            t for t in targets if t.line in lines and not _obstacle(lines[t.line], load.lines.get(t.line), now)
+        )
+
+    def _nobody(self, hunt: _Hunt) -> Refusal:
+        because = "; ".join(hunt.skipped[:4]) or "no line is left to try"
+        if hunt.status == 503:
+            return self._later(because)
+        return Refusal(hunt.status, REASONS[hunt.status], because)
+
+    def _later(self, because: str) -> Refusal:
+        # Spread, so that those who were refused together do not come back together.
+        return Refusal(503, "Service Unavailable", because, self._chance.randint(2, 10))
+
+
+_AS_IT_IS: Final = Numbering()
+
+REASONS: Final = {
+    404: "Not Found",
+    480: "Temporarily Unavailable",
+    482: "Loop Detected",
+    486: "Busy Here",
+    503: "Service Unavailable",
+}
+RANK: Final = (404, 503, 482, 480, 486)
+"""Of several reasons why no line could be tried, the one told to the caller is the last in this list."""
+
+
+class _Choice(NamedTuple):
+    """A route, or a line by its own number, made ready."""
+
+    steps: tuple[Line | Group, ...]
+    because: str
+    ring: float
+    sources: frozenset[str] | None = None
+    strip: int = 0
+    prefix: str = ""
+    priority: int = 0
+    refuse: int = 0
+
+
+def _own(line: Line) -> _Choice:
+    return _Choice((line,), f"it is a number of {line.name}", RING)
+
+
+class _Routes:
+    """Routes by what their patterns ask for; of those that match, the first in the file is meant."""
+
+    def __init__(self, site: Site) -> None:
+        self._exact: dict[str, list[tuple[int, _Choice]]] = {}
+        self._prefixes: dict[int, dict[str, list[tuple[int, _Choice]]]] = {}
+        self._others: list[tuple[int, Route, _Choice]] = []
+        for index, route in enumerate(site.routes):
+            choice = _ready(site, index, route)
+            if route.match.exact:
+                self._exact.setdefault(route.match.text, []).append((index, choice))
+            elif (prefix := route.match.prefix) is not None:
+                self._prefixes.setdefault(len(prefix), {}).setdefault(prefix, []).append((index, choice))
+            else:
+                self._others.append((index, route, choice))
+
+    def find(self, called: str, line: str) -> _Choice | None:
+        best = len(self._others) + 1_000_000
+        found = None
+        for index, choice in self._candidates(called):
+            if index < best and (choice.sources is None or line in choice.sources):
+                best, found = index, choice
+        for index, route, choice in self._others:
+            if index > best:
+                break
+            if (choice.sources is None or line in choice.sources) and route.match.matches(called):
+                return choice
+        return found
+
+    def _candidates(self, called: str) -> Iterator[tuple[int, _Choice]]:
+        yield from self._exact.get(called, ())
+        for length, prefixes in self._prefixes.items():
+            yield from prefixes.get(called[:length], ())
+
+
+def _ready(site: Site, index: int, route: Route) -> _Choice:
+    steps = tuple(site.groups.get(name) or site.lines[name] for name in route.to)
+    sources = frozenset(line for name in route.source for line in site.members(name)) if route.source else None
+    because = f"routes[{index + 1}] ({route.match})"
+    return _Choice(steps, because, route.ring, sources, route.strip, route.prefix, route.priority, route.refuse)
+
+
+class _Hunt:
+    """The making of one plan: gathers targets, and the reasons why lines were passed over."""
+
+    def __init__(self, router: Router, calling: str, caller: str, load: Load, now: float) -> None:
+        self.targets: list[Target] = []
+        self.skipped: list[str] = []
+        self.status = 404
+        self.forwards = 0
+        self._router = router
+        self._calling = calling
+        self._caller = caller
+        self._load = load
+        self._now = now
+        self._forwarded: set[str] = set()
+
+    def follow(self, choice: _Choice, called: str, forwards: int, forwarded_from: str) -> None:
+        """Add the targets of a route."""
+        self.forwards = max(self.forwards, forwards)
+        number = choice.prefix + called[choice.strip :] if choice.strip or choice.prefix else called
+        for step in choice.steps:
+            if isinstance(step, Line):
+                self._single(step, number, choice, forwards, forwarded_from)
+            else:
+                self._group(step, number, choice, forwarded_from)
+
+    def forward(self, line: Line, number: str, why: str, forwards: int) -> None:
+        """Add the targets of a number to which ``line`` is forwarded. A line forwards once in a plan."""
+        if forwards >= MOST_FORWARDS or line.name in self._forwarded:
+            return self._skip(482, f"{line.name} forwards to {number}, and the call was forwarded {forwards} times")
+        self._forwarded.add(line.name)
+        choice = self._router._choose(number, line.name) if not _too_long(number) else None
+        if choice is None or choice.refuse:
+            return self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
+        self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name)
+
+    def _single(self, line: Line, number: str, choice: _Choice, forwards: int, forwarded_from: str) -> None:
+        forward = line.forward
+        if forward.always:
+            return self.forward(line, forward.always, "is forwarded always", forwards)
+        why = self._obstacle(line)
+        if why == BUSY and forward.busy:
+            return self.forward(line, forward.busy, "is busy and forwarded", forwards)
+        if why == OUT and forward.no_answer:
+            return self.forward(line, forward.no_answer, "is out of service and forwarded", forwards)
+        if why:
+            return self._pass_over(line, why)
+        ring = min(choice.ring, forward.after) if forward.no_answer else choice.ring
+        self._add(line, number, ring, choice.because, forwarded_from, True)
+
+    def _group(self, group: Group, number: str, choice: _Choice, forwarded_from: str) -> None:
+        lines = self._router._lines
+        free = []
+        for name in group.lines:
+            line = lines[name]
+            why = "forwarded elsewhere" if line.forward.always else self._obstacle(line)
+            if why:
+                self._pass_over(line, why)
+            else:
+                free.append(line)
+        because = f"{choice.because}, {group.name} by {group.hunt}"
+        for line in self._in_order(group, free):
+            self._add(line, number, choice.ring, because, forwarded_from, False)
+
+    def _in_order(self, group: Group, lines: list[Line]) -> list[Line]:
+        if group.hunt == "order" or len(lines) < 2:
+            return lines
+        if group.hunt == "least-loaded":
+            load = self._load.lines
+            return sorted(lines, key=lambda x: load[x.name].busy / x.channels if x.name in load else 0.0)
+        # The highest of random ** (1 / weight) is each line with a chance like its weight (Efraimidis, Spirakis).
+        chance, weights = self._router._chance, group.weights
+        keys = {
+            line.name: chance.random() ** (1 / weight) if (weight := weights.get(line.name, 1)) else -1.0
+            for line in lines
+        }
+        return sorted(lines, key=lambda x: -keys[x.name])
+
+    def _add(self, line: Line, number: str, ring: float, because: str, origin: str, follows: bool) -> None:
+        if len(self.targets) >= MOST_TARGETS:
+            return
+        rules = line.to_device if line.at_servers else _AS_IT_IS
+        number = rewritten(rules.called, number) if rules.called else number
+        shown = rewritten(rules.caller, self._caller) if rules.caller and self._caller else self._caller
+        if _too_long(number) or _too_long(shown):
+            return self._skip(404, f"{line.name} would be called with a number of over {LONGEST_NUMBER} characters")
+        self.targets.append(Target(line.name, number, shown, ring, because, origin, follows))
+
+    def _obstacle(self, line: Line) -> str:
+        if line.name == self._calling and line.kind == "phone":
+            return BUSY
+        return _obstacle(line, self._load.lines.get(line.name), self._now)
+
+    def _pass_over(self, line: Line, why: str) -> None:
+        phone = line.kind == "phone"
+        self._skip((486 if why == BUSY else 480) if phone else 503, f"{line.name} is {why}")
+
+    def _skip(self, status: int, sentence: str) -> None:
+        self.skipped.append(sentence)
+        if RANK.index(status) > RANK.index(self.status):
+            self.status = status
+
+
+def _obstacle(line: Line, load: LineLoad | None, now: float) -> str:
+    """Why a call cannot go to the line now; empty when it can."""
+    if load is None:
+        return ""
+    if not load.in_service:
+        return OUT
+    if load.busy >= line.channels:
+        return BUSY
+    return PACED if line.cps and load.paced(line.cps, now) else ""
+
+
+def _forwarding(line: Line, target: Target, status: int, redirect: str) -> tuple[str, str]:
+    """The number to which a failed line is forwarded, and why; empty when it is not."""
+    if target.follows and status in (486, 600) and line.forward.busy:
+        return line.forward.busy, f"answered {status} and is forwarded when busy"
+    if target.follows and status in (408, 480) and line.forward.no_answer:
+        return line.forward.no_answer, "did not answer and is forwarded then"
+    if 300 <= status < 400 and redirect and line.kind == "phone":
+        return redirect, f"redirected with {status}"
+    return "", ""
+
+
+def _too_long(number: str) -> bool:
+    # An ASCII character takes at most three when escaped; only what might be too long is escaped to be measured.
+    if len(number) * 3 <= LONGEST_NUMBER and number.isascii():
+        return False
+    return len(number) > LONGEST_NUMBER or len(quote(number, UNRESERVED)) > LONGEST_NUMBER

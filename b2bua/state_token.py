@@ -1,0 +1,144 @@
+"""The state token: what only the server knows of a call, signed, put on messages that go to an agent anyway.
+
+``1.<counter>.<call id>.<payload>.<mac>``: an agent stores the last one with its dialog and hands it over; whatever
+server is active then reads on where the other stopped. Legs are joined by the call id and by nothing else, and of all
+tokens of a call the one with the highest counter is true (docs/wire.md).
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, cast
+
+VERSION: Final = "1"
+LONGEST: Final = 1024
+"""Bytes of a token; longer ones are not believed."""
+
+MOST_CHARACTERS: Final = 65
+"""Of a number or a line in a state: one more than routing takes, so that it sees when a number is too long."""
+LONGEST_BRANCH: Final = 64
+CUT: Final = 10
+"""Characters of numbers that make a token too long: routing refuses them, and only the record shows them."""
+MOST_EPOCHS: Final = 8
+"""Epochs remembered of a call, the last ones."""
+_MAC_BYTES: Final = 16
+
+
+class CallState(NamedTuple):
+    """What survives of a call at a server. Instants are wall-clock epoch seconds; 0 means not yet."""
+
+    call_id: str
+    counter: int = 0
+    """Counts the tokens of this call, over all servers."""
+    origin: str = ""
+    """Agent and branch of the first INVITE: ``gw1;z9hG4bK…``; a server's name for its own trunks."""
+    attempt: int = 0
+    """The place in the hunting: how many targets were tried, this one included."""
+    plan: str = ""
+    """What is left to hunt, this target first (``b2bua.routing.Plan``); empty once answered."""
+    caller: str = ""
+    callee: str = ""
+    caller_line: str = ""
+    callee_line: str = ""
+    caller_agent: str = ""
+    caller_dialog: str = ""
+    """Call-ID of the server dialog with the caller's agent."""
+    callee_agent: str = ""
+    callee_dialog: str = ""
+    started: float = 0.0
+    ringing: float = 0.0
+    answered: float = 0.0
+    session_id: str = ""
+    epochs: tuple[int, ...] = ()
+    """The epochs that this call lived in, oldest first."""
+
+
+class TokenError(ValueError):
+    """A token that is not ours, or not whole."""
+
+
+def call_id_of(origin: str, dialog_call_id: str) -> str:
+    """The call id, made from where the first INVITE came from: two servers that see it name the call alike."""
+    return blake2b(f"{origin} {dialog_call_id}".encode(), digest_size=12, person=b"holdfast-call").hexdigest()
+
+
+def origin_of(node: str, branch: str) -> str:
+    """The first two parts of an origin key; a branch of a device that is too long for it is hashed."""
+    if len(branch) > LONGEST_BRANCH:
+        branch = blake2b(branch.encode("latin-1"), digest_size=16).hexdigest()
+    return f"{node};{branch}"
+
+
+def sign(state: CallState, key: bytes) -> str:
+    """The token for a state (some 5 microseconds), never longer than ``LONGEST``.
+
+    Of a plan that is too long the last targets are left out; numbers that are too long even so are cut.
+    """
+    token = _signed(state, state.plan, key)
+    plan = state.plan
+    while len(token) > LONGEST and plan:
+        plan = plan.rpartition(";")[0]
+        token = _signed(state, plan, key)
+    if len(token) > LONGEST:
+        cut = state._replace(caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="")
+        token = _signed(cut, "", key)
+    return token
+
+
+def _signed(state: CallState, plan: str, key: bytes) -> str:
+    values = [
+        state.origin,
+        state.attempt,
+        plan,
+        state.caller,
+        state.callee,
+        state.caller_line,
+        state.callee_line,
+        state.caller_agent,
+        state.caller_dialog,
+        state.callee_agent,
+        state.callee_dialog,
+        round(state.started, 3),
+        round(state.ringing, 3),
+        round(state.answered, 3),
+        state.session_id,
+        state.epochs[-MOST_EPOCHS:],
+    ]
+    payload = urlsafe_b64encode(_encode(values).encode()).decode()
+    text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"
+    return f"{text}.{_mac(text, key)}"
+
+
+def read(token: str, keys: Sequence[bytes]) -> CallState:
+    """The state in a token signed with any of the keys; raises :class:`TokenError` with a sentence."""
+    if len(token) > LONGEST:
+        raise TokenError("the state token is longer than any that is made here")
+    text, _, mac = token.rpartition(".")
+    if not token.isascii() or not any(hmac.compare_digest(mac, _mac(text, key)) for key in keys):
+        raise TokenError("the state token is not signed with the site key")
+    version, _, rest = text.partition(".")
+    if version != VERSION:
+        raise TokenError(f"the state token has format {version}, and only {VERSION} is known here")
+    try:
+        counter, call_id, payload = rest.split(".")
+        values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
+        return _restored(call_id, int(counter), *values[:15], tuple(values[15]))
+    except (ValueError, TypeError, LookupError):
+        raise TokenError("the state token is signed, but what is in it cannot be read") from None
+
+
+def newest(states: Sequence[CallState]) -> CallState:
+    """Of several tokens of a call, the one that is true."""
+    return max(states, key=lambda state: (state.counter, state[2:4]))
+
+
+_restored: Callable[..., CallState] = CallState
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
+def _mac(text: str, key: bytes) -> str:
+    return urlsafe_b64encode(hmac.digest(key, text.encode(), "sha256")[:_MAC_BYTES]).decode().rstrip("=")

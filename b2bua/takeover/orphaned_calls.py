@@ -1,0 +1,118 @@
+"""What is left of calls that nobody talks on any more: their call records, and attempts whose caller is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from b2bua.call import Call
+from b2bua.cdr import EndedBy
+from b2bua.state_token import MOST_CHARACTERS, CallState
+from b2bua.takeover.records import Record
+from sip.dialog import bare_uri
+from sip.header_policy import crossing
+from sip.invite import InviteUsage
+from sip.wire.errors import SipError
+from sip.wire.message import Request, parse
+from sip.wire.uri import user_of
+
+if TYPE_CHECKING:
+    from b2bua.core import Core
+
+
+class End(NamedTuple):
+    """How a call was ended while no server was there, with what its agent has still under way."""
+
+    at: float
+    by: EndedBy
+    status: int
+    """What the caller was told, should nobody have answered."""
+    reason: str
+
+
+def end_of(record: Record) -> End:
+    """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
+    return End(record.ended_at, by_of(record), record.ended.status or 487, record.ended.reason)
+
+
+def conclude(call: Call, ended: list[Record]) -> None:
+    """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
+    that died before its own record was on disk."""
+    last = call.state.callee_dialog
+    told = [each for each in ended if not each.from_server or each.call_id == last] or ended
+    told.sort(key=lambda each: (each.ended.by != "device", each.ended_at))
+    caller = next((each for each in told if not each.from_server), told[0])
+    if call.state.answered:
+        status = max(status_of(each) for each in told)
+    else:
+        status = caller.ended.status or 487
+    call.cancelled = status == 487
+    reason = next((each.ended.reason for each in told if each.ended.reason), "")
+    call.finish(status, by_of(told[0]), min(each.ended_at for each in told), reason)
+
+
+def never_served(core: Core, record: Record) -> CallState:
+    """The state of a call of which no server ever told its agent a word: it was given up before one was there."""
+    value = record.value
+    started = record.told_at - (record.age("invite") or record.ended.ago)
+    return CallState(
+        record.call,
+        caller=_user(record.text("remote")),
+        callee=_user(record.text("local")),
+        caller_line=str(value.get("line", ""))[:MOST_CHARACTERS],
+        caller_agent=record.agent,
+        caller_dialog=record.call_id,
+        started=started + core.wall_offset,
+        epochs=(core.epoch,),
+    )
+
+
+def _user(value: str) -> str:
+    try:
+        return user_of(bare_uri(value))[:MOST_CHARACTERS]
+    except SipError:
+        return ""
+
+
+def cancel(call: Call, record: Record, now: float) -> None:
+    """End an attempt whose caller is gone: send it again under its key, then cancel it."""
+    core = call.core
+    call.finish(487, "caller", now, "the caller is gone")
+    for request, origin in record.received():
+        link = core.agents.links.get(record.agent)
+        if request.method != "INVITE" or link is None or link.flow is None:
+            continue
+        call.b = InviteUsage(core.stack, call, link.flow, record.dialog()._replace(remote_tag="", route_set=()))
+        core.calls[call.id] = call
+        lines = [*crossing(request), f"Call-Origin: {origin}", *core.reign.site_lines]
+        call.b.call(request.uri, lines, request.body, now, call)
+        call.b.cancel(now)
+        return
+
+
+def acknowledge(leg: InviteUsage, record: Record, now: float) -> None:
+    """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
+    if b'"ack":"awaited"' in record.raw:
+        leg.acknowledge_again(record.ack_cseq)
+    elif leg.awaits_ack and isinstance(data := record.ack, bytes) and data:
+        ack = parse(data)
+        if isinstance(ack, Request):
+            leg.receive_ack(ack, now)
+
+
+def reason_of(ended: list[Record]) -> str:
+    """Why the other side of a call is gone, as its record tells; ``""`` without one."""
+    for record in ended:
+        return f"the other side ended it: {record.ended.reason or 'hung up'}"
+    return ""
+
+
+def by_of(record: Record) -> EndedBy:
+    """Who ended a call, by the record of one side."""
+    if record.ended.by != "device":
+        return "server"
+    return "callee" if record.from_server else "caller"
+
+
+def status_of(record: Record) -> int:
+    """503 for an answered call that was dropped by a reset of its line, else 200."""
+    return 503 if record.ended.by == "server" and record.ended.status == 503 else 200

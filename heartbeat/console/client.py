@@ -1,0 +1,134 @@
+"""The other end of the API: asks a process for a page, or posts a verb, over its UNIX socket or TCP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote, urlencode
+
+from heartbeat.console.api_socket import short_path
+from heartbeat.site.words import Api, Secret
+
+TIMEOUT: Final = 3.0
+"""Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class ConsoleError(Exception):
+    """Something the operator should know, in one sentence, with the exit code of the program."""
+
+    def __init__(self, sentence: str, code: int = 3) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code = code
+
+
+class Unreachable(ConsoleError):
+    """No answer from the process. Exit code 3."""
+
+
+class RefusedByProcess(ConsoleError):
+    """The process answered that it will not. Exit code 1."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence, 1 if status not in (400, 401, 404, 413) else 3)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A process of the site, to be asked. Nothing is kept open between two questions."""
+
+    name: str
+    """The node or agent, as the site file calls it."""
+    api: Api
+    token: Secret | None = None
+    timeout: float = TIMEOUT
+
+    def view(self, page: str, **params: str) -> Any:
+        """The page, as JSON. Raises :class:`Unreachable` or :class:`RefusedByProcess`."""
+        query = "?" + urlencode(params) if params else ""
+        return self._ask("GET", f"/v1/{quote(page)}{query}", None)
+
+    def command(self, verb: str, params: Mapping[str, str]) -> Any:
+        """What the process answers to the verb, usually ``Progress``. Raises the same."""
+        return self._ask("POST", f"/v1/{quote(verb)}", json.dumps(dict(params)).encode())
+
+    def _ask(self, method: str, target: str, body: bytes | None) -> Any:
+        connection = _Connection(self.api, self.timeout)
+        try:
+            connection.request(method, target, body, self._headers())
+            response = connection.getresponse()
+            data = response.read(_MOST_BYTES)
+        except TimeoutError:
+            raise Unreachable(f"{self.name} does not answer at {self.api} (waited {self.timeout:g} s).") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"{self.name} cannot be reached at {self.api}: {_reason(error)}.") from None
+        finally:
+            connection.close()
+        try:
+            value = json.loads(data)
+        except ValueError:
+            raise Unreachable(f"What answers at {self.api} is not {self.name}: it sent no JSON.") from None
+        if response.status >= 400 and isinstance(value, dict) and "error" in value:
+            raise RefusedByProcess(f"{self.name}: {value['error']}", response.status)
+        return value
+
+    def _headers(self) -> dict[str, str]:
+        if self.token is None or self.api.path:
+            return {"Content-Type": "application/json"}
+        try:
+            token = self.token.reveal().decode("latin-1")
+        except LookupError as error:
+            raise ConsoleError(str(error).strip("\"'")) from None
+        return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
+
+def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, Any]:
+    """The page of each process by name, asked all at once; in place of one that fails its :class:`ConsoleError`."""
+    clients = list(clients)
+
+    def ask(client: Client) -> Any:
+        try:
+            return client.view(page, **params)
+        except ConsoleError as error:
+            return error
+
+    if len(clients) < 2:
+        return {client.name: ask(client) for client in clients}
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return dict(zip([client.name for client in clients], pool.map(ask, clients), strict=True))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket, so it is not running here"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens, so it is not running here"
+    if isinstance(error, PermissionError):
+        return "permission denied; run this as the user that runs the process"
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket, or over TCP."""
+
+    def __init__(self, api: Api, timeout: float) -> None:
+        super().__init__(api.host or "localhost", api.port or 80, timeout=timeout)
+        self._api = api
+
+    def connect(self) -> None:
+        if not self._api.path:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(cast(float, self.timeout))
+        with short_path(Path(self._api.path)) as short:
+            self.sock.connect(short)

@@ -1,0 +1,301 @@
+"""What all commands share: options, exit codes, the site's processes, watching, asking and waiting.
+
+Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, 130 interrupted.
+No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an error of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from heartbeat.console.client import Client, ConsoleError, Unreachable
+from heartbeat.console.render import clock, page, paper
+from heartbeat.console.sanitize import IN_JSON
+from heartbeat.site.load import load
+from heartbeat.site.model import Site
+from heartbeat.site.read import SiteError
+
+HEALTHY: Final = 0
+DEGRADED: Final = 1
+NO_ACTIVE: Final = 2
+UNREACHABLE: Final = 3
+INTERRUPTED: Final = 130
+
+_UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+POLL: Final = 0.15
+"""Seconds between two looks while waiting for something to come true."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _ReaderGone(Exception):
+    """Whoever read our output has closed it."""
+
+
+class Program(click.Group):
+    """A command line whose commands return their exit code, and which never shows a traceback."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        super().__init__(*args, **{"context_settings": settings, **attributes})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added, which is that of their use."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (OSError, ExceptionGroup) as error:
+            cause: BaseException = error
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            if isinstance(cause, BrokenPipeError):
+                # click would make a failure of it, but `| head` is no failure.
+                raise _ReaderGone from None
+            raise cause from None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        try:
+            answer = super().main(args, prog_name, complete_var, False, **extra)
+            code = answer if isinstance(answer, int) else HEALTHY
+            sys.stdout.flush()
+        except ConsoleError as error:
+            code = _say(error.sentence, error.code)
+        except click.ClickException as error:
+            error.show()
+            code = UNREACHABLE
+        except (click.Abort, KeyboardInterrupt):
+            code = _say("Stopped.", INTERRUPTED)
+        except (_ReaderGone, BrokenPipeError):
+            # Nobody is left to tell.
+            _write_to_nowhere()
+            code = HEALTHY
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _UNWRITTEN:
+                _write_to_nowhere()
+                code = _say(f"The output cannot be written: {error.strerror}.", UNREACHABLE)
+            elif os.environ.get("HOLDFAST_DEBUG"):
+                raise
+            else:
+                text = f"An error of ours: {type(error).__name__}: {error}. HOLDFAST_DEBUG=1 shows where."
+                code = _say(text, UNREACHABLE)
+        sys.exit(code)
+
+
+def _write_to_nowhere() -> None:
+    """What is still buffered cannot be written; the interpreter's last flush must not fail for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _say(sentence: str, code: int) -> int:
+    click.echo(click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, err=True)
+    return code
+
+
+def open_site(path: str | None) -> Site:
+    """The site file, or a :class:`ConsoleError` with all that is wrong with it."""
+    chosen = path or ("site.toml" if Path("site.toml").exists() else None)
+    if chosen is None:
+        raise ConsoleError("Which site? Say --site FILE, or set HOLDFAST_SITE, or run this beside a site.toml.")
+    try:
+        return load(chosen)
+    except SiteError as error:
+        where = "" if error.complaints[0].startswith(str(chosen)) else f"The site file {chosen} is not right:\n"
+        raise ConsoleError(where + str(error)) from None
+    except OSError as error:
+        raise ConsoleError(f"The site file {chosen} cannot be read: {error.strerror or error}.") from None
+
+
+def server_client(site: Site, node: str) -> Client:
+    if node not in site.servers:
+        raise ConsoleError(f"The site {site.name} has no server {node!r}; it has {', '.join(site.servers)}.")
+    server = site.servers[node]
+    return Client(node, server.api_address, server.api_token)
+
+
+def agent_client(site: Site, name: str) -> Client:
+    if name not in site.agents:
+        raise ConsoleError(f"The site {site.name} has no agent {name!r}; it has {', '.join(site.agents) or 'none'}.")
+    agent = site.agents[name]
+    return Client(name, agent.api_address, agent.api_token)
+
+
+def known_line(site: Site, name: str) -> None:
+    """Raises :class:`ConsoleError` where the site has no such line, or the line no such channel."""
+    word, _, channel = name.partition("/")
+    line = site.lines.get(word)
+    if line is None:
+        some = [*site.lines][:20]
+        more = f" and {len(site.lines) - len(some):,} more" if len(site.lines) > len(some) else ""
+        raise ConsoleError(f"The site {site.name} has no line {word!r}; it has {', '.join(some) or 'none'}{more}.")
+    if "/" in name and not (channel.isascii() and channel.isdigit() and 1 <= int(channel[:9]) <= line.channels):
+        of = f"channels {word}/1 to {word}/{line.channels}" if line.channels > 1 else f"the one channel {word}/1"
+        raise ConsoleError(f"{word} has {of}, not {name}.")
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"{ctx.find_root().info_name} of holdfast {version()}")
+        ctx.exit()
+
+
+def version() -> str:
+    """The version of the product, as installed."""
+    try:
+        return metadata.version("holdfast")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+version_option = click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+)
+site_option = click.option(
+    "--site", "site_path", metavar="FILE", envvar="HOLDFAST_SITE", help="The site file (or HOLDFAST_SITE)."
+)
+node_option = click.option("--node", metavar="NODE", help="Ask this server only.")
+format_option = click.option(
+    "--format", "shape", type=click.Choice(["table", "json"]), default="table", help="For people or for programs."
+)
+watch_option = click.option(
+    "--watch",
+    "-w",
+    type=click.FloatRange(0.1, 3600),
+    is_flag=False,
+    flag_value=1.0,
+    metavar="[SECONDS]",
+    help="Go on showing it, anew every so often (1 s).",
+)
+yes_option = click.option("--yes", "-y", "sure", is_flag=True, help="Do not ask.")
+
+
+def limit_option(default: int) -> Callable[[F], F]:
+    return click.option(
+        "--limit", type=click.IntRange(1, 2000), default=default, show_default=True, help="Show at most so many."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a command found."""
+
+    value: Any
+    """As JSON."""
+    shown: RenderableType
+    """The same for people."""
+    code: int = HEALTHY
+
+
+def show(make: Callable[[], Screen], shape: str, watch: float | None = None) -> int:
+    """Show what ``make`` finds, once or until Ctrl-C. Returns the exit code."""
+    if watch is None:
+        return _once(make(), shape)
+    out = paper()
+    try:
+        if shape == "table" and out.is_terminal:
+            with Live(console=out, screen=True, auto_refresh=False) as live:
+                while True:
+                    live.update(
+                        page(_found(make).shown, Text(f"{clock(time.time())}, every {watch:g} s", "dim")),
+                        refresh=True,
+                    )
+                    time.sleep(watch)
+        while True:
+            _once(_found(make), shape, compact=True)
+            time.sleep(watch)
+    except KeyboardInterrupt:
+        return HEALTHY
+
+
+def _once(screen: Screen, shape: str, *, compact: bool = False) -> int:
+    if shape == "json":
+        text = json.dumps(screen.value, ensure_ascii=False, indent=None if compact else 2)
+        click.echo(text.translate(IN_JSON))
+    else:
+        paper().put(screen.shown)
+    return screen.code
+
+
+def _found(make: Callable[[], Screen]) -> Screen:
+    """What ``make`` finds; while watching, a server that is gone is something to show, not the end."""
+    try:
+        return make()
+    except ConsoleError as error:
+        if not isinstance(error, Unreachable) and error.code != NO_ACTIVE:
+            raise
+        return Screen({"error": error.sentence}, Text(error.sentence, style="bold red"), error.code)
+
+
+def ask(question: str, sure: bool) -> None:
+    """Go on only if the operator agrees. Raises :class:`ConsoleError` when there is nobody to ask."""
+    if sure:
+        return
+    try:
+        click.echo()
+        agreed = click.confirm(question)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise ConsoleError("Nothing was done: this asks first, and there is nobody to ask; say --yes.") from None
+    if not agreed:
+        raise ConsoleError("Nothing was done.", DEGRADED)
+
+
+def wait_until(
+    look: Callable[[], tuple[bool, str]], timeout: float, *, quiet: bool = False, what: str = "this"
+) -> float:
+    """Look again and again until it is true, showing the sentence of what is still missing. Returns the seconds.
+
+    Raises :class:`ConsoleError` (exit code 1) with the last sentence after ``timeout`` seconds.
+    """
+    started = time.monotonic()
+    out = paper()
+    last = ""
+    spinner = out.status("") if out.is_terminal and not quiet else None
+    if spinner is not None:
+        spinner.start()
+    try:
+        while True:
+            true, sentence = look()
+            passed = time.monotonic() - started
+            if spinner is not None:
+                spinner.update(Text(f"{sentence}  {passed:.1f} s"))
+            elif sentence != last and not quiet:
+                click.echo(f"{passed:6.2f} s  {sentence}")
+            last = sentence
+            if true:
+                return passed
+            if passed >= timeout:
+                raise ConsoleError(f"After {timeout:g} s {what} is not true yet: {sentence}", DEGRADED)
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        raise ConsoleError(f"Stopped waiting; {what} may still come true. Last seen: {last}", INTERRUPTED) from None
+    finally:
+        if spinner is not None:
+            spinner.stop()

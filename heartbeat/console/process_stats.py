@@ -1,0 +1,47 @@
+"""How a process does: its share of a processor, its messages, and how long its loop stood still. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from heartbeat.console.view import Vitals
+
+MINUTE: Final = 60.0
+AVERAGE: Final = 10.0
+"""Seconds over which shares and rates are averages."""
+APART: Final = 0.5
+"""Least seconds between two looks that are kept; whoever asks more often adds to the last."""
+
+
+class Looks:
+    """The looks of the last minute. Whoever drives the process takes one every second, and one for each question."""
+
+    def __init__(self, cpu: float, messages: int, now: float) -> None:
+        self._used: deque[tuple[float, float, int]] = deque([(now, cpu, messages)])
+        self._stalls: deque[tuple[float, float]] = deque()
+        self._longest = 0.0
+
+    def look(self, stall: float, cpu: float, messages: int, now: float) -> Vitals:
+        """``stall``: seconds that the loop stood still at most since the look before; ``cpu``: processor seconds and
+        ``messages``: SIP messages received, both since the start."""
+        self._longest = max(self._longest, stall)
+        if self._stalls and now - self._stalls[-1][0] < APART:
+            at, before = self._stalls.pop()
+            self._stalls.append((at, max(before, stall)))
+        else:
+            self._stalls.append((now, stall))
+        while now - self._stalls[0][0] > MINUTE:
+            self._stalls.popleft()
+        if now - self._used[-1][0] >= APART:
+            self._used.append((now, cpu, messages))
+        while len(self._used) > 2 and now - self._used[0][0] > AVERAGE:
+            self._used.popleft()
+        since, cpu_then, messages_then = self._used[0]
+        span = max(now - since, APART)
+        return {
+            "cpu": round((cpu - cpu_then) / span, 4),
+            "messages_per_s": round((messages - messages_then) / span, 2),
+            "stall_last_minute": round(max(stall for _, stall in self._stalls), 4),
+            "stall_since_start": round(self._longest, 4),
+        }

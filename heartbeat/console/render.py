@@ -1,0 +1,254 @@
+"""How the console looks: words for times and numbers, colours for states, tables, and the paper they go on.
+
+On a terminal there are colours and bars; anywhere else plain aligned text, without trailing blanks, that ``cut`` and
+``grep`` like.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NoReturn, TextIO
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from heartbeat.console.sanitize import HARMLESS
+
+_STATES: Final = {
+    "active": "bold green",
+    "serving": "green",
+    "alive": "green",
+    "talking": "green",
+    "answered": "green",
+    "kept": "green",
+    "idle": "dim",
+    "standby": "cyan",
+    "held": "cyan",
+    "ringing": "yellow",
+    "dialing": "yellow",
+    "transferring": "yellow",
+    "replayed": "cyan",
+    "waiting": "yellow",
+    "holding": "bold yellow",
+    "taking-over": "bold yellow",
+    "suspect": "yellow",
+    "draining": "yellow",
+    "ending": "dim",
+    "drained": "dim",
+    "cancelled": "dim",
+    "dead": "bold red",
+    "silent": "bold red",
+    "failed": "red",
+    "reset": "red",
+    "released": "red",
+    "out of service": "red",
+}
+NOTHING: Final = "-"
+
+
+class Paper(Console):
+    """A rich console that leaves a closed pipe to the caller and writes no trailing blanks off a terminal."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=False)
+        if not self.is_terminal:
+            self.width = 1000
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None and not segment.text.isprintable():
+                segment = Segment(segment.text.translate(HARMLESS), segment.style)
+            yield segment
+
+    def put(self, shown: RenderableType) -> None:
+        if self.is_terminal:
+            self.print(shown)
+            return
+        with self.capture() as captured:
+            self.print(shown)
+        text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+        self.file.write(text + "\n")
+        self.file.flush()
+
+
+def paper() -> Paper:
+    """The standard output of this moment."""
+    return Paper(sys.stdout)
+
+
+def state(word: str) -> Text:
+    """A state with its colour and a bullet."""
+    return Text(f"● {word}", style=_STATES.get(word, "")) if word else Text(NOTHING, style="dim")
+
+
+def coloured(word: str) -> Text:
+    """The same without a bullet."""
+    return Text(word or NOTHING, style=_STATES.get(word, "") if word else "dim")
+
+
+def yes(true: bool, word: str = "yes", otherwise: str = "no") -> Text:
+    return Text(word if true else otherwise, style="green" if true else "bold red")
+
+
+def span(seconds: float | None) -> str:
+    """A length of time for people, short: ``0.42 s``, ``12 s``, ``4:05``, ``2 h 07``, ``3 d``."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 0:
+        seconds = 0.0
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d}"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h" if whole < 10 * 86400 else f"{whole // 86400} d"
+
+
+def clock(at: float | None, *, fine: bool = False) -> str:
+    """A wall-clock instant, local time, with its date unless that is today; ``fine`` adds milliseconds."""
+    if at is None:
+        return NOTHING
+    then = time.localtime(at)
+    day = "" if then[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", then)
+    return day + time.strftime("%H:%M:%S", then) + (f".{int(at * 1000) % 1000:03d}" if fine else "")
+
+
+def count(number: float) -> str:
+    """``12,345``."""
+    return f"{number:,.0f}"
+
+
+def several(number: int, one: str, many: str = "") -> str:
+    """``1 call``, ``2 calls``, ``no calls``."""
+    return f"{count(number) if number else 'no'} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def bar(share: float, width: int = 20) -> Text:
+    """A bar that turns yellow above 70 % and red above 90 %."""
+    share = min(1.0, max(0.0, share))
+    full = round(share * width)
+    style = "red" if share > 0.9 else "yellow" if share > 0.7 else "green"
+    return Text("█" * full, style=style) + Text("░" * (width - full), style="dim")
+
+
+class _Column:
+    """One column of a table: ``>Name`` is set flush right; ``~Name``, ``~>Name`` may be left out for want of room."""
+
+    def __init__(self, spelled: str, cells: list[Text]) -> None:
+        self.expendable = spelled.startswith("~")
+        spelled = spelled.removeprefix("~")
+        self.justify: JustifyMethod = "right" if spelled.startswith(">") else "left"
+        self.name = spelled.removeprefix(">")
+        self.width = max(cell_len(self.name), *(cell_len(cell.plain) for cell in cells), 0)
+        self.is_empty = all(cell.plain in ("", NOTHING) for cell in cells)
+
+
+class _Grid:
+    """A table that draws its rule and its colours only on a terminal, and leaves out there what does not fit."""
+
+    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, wrap_last: bool) -> None:
+        self._rows = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        self._columns = [_Column(name, [row[index] for row in self._rows]) for index, name in enumerate(columns)]
+        self._wrap_last = wrap_last
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        gap = 1 if console.is_terminal else 3
+        shown = self._fitting(options.max_width, gap + 1)
+        table = Table(
+            box=box.SIMPLE_HEAD if console.is_terminal else None,
+            header_style="bold",
+            border_style="dim",
+            pad_edge=False,
+            show_edge=False,
+            padding=(0, gap, 0, 0),
+        )
+        for index in shown:
+            column = self._columns[index]
+            wraps = self._wrap_last and index == len(self._columns) - 1
+            table.add_column(
+                column.name,
+                justify=column.justify,
+                no_wrap=not wraps,
+                overflow="fold" if wraps else "ellipsis",
+                min_width=None if index else min(column.width, options.max_width // 2),
+            )
+        for row in self._rows:
+            table.add_row(*(row[index] for index in shown))
+        yield table
+        if left_out := [column.name for index, column in enumerate(self._columns) if index not in shown]:
+            yield Text(f"No room for {listed(left_out)}.", style="dim")
+
+    def _fitting(self, room: int, gap: int) -> list[int]:
+        """The columns to be shown: all if they fit; otherwise without empty ones, then without expendable ones, each
+        from the right."""
+        shown = list(range(len(self._columns)))
+        last = shown[-1] if self._wrap_last else -1
+        dropping = [index for index in reversed(shown[1:]) if self._columns[index].is_empty and index != last]
+        dropping += [index for index in reversed(shown[1:]) if self._columns[index].expendable]
+        for index in dropping:
+            width = sum(min(c.width, 40) if n == last else c.width for n, c in enumerate(self._columns) if n in shown)
+            if width + gap * (len(shown) - 1) <= room:
+                break
+            if index in shown:
+                shown.remove(index)
+        return shown
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str = "") -> RenderableType:
+    """A table. A column whose name begins with ``>`` is set flush right; on a narrow terminal those with ``~`` before
+    that are left out, the right ones first. Without rows the sentence ``empty``."""
+    rows = list(rows)
+    return _Grid(columns, rows, wrap_last=False) if rows or not empty else Text(empty, style="dim")
+
+
+def wide(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> RenderableType:
+    """A table whose last column has sentences that may run over several lines."""
+    return _Grid(columns, rows, wrap_last=True)
+
+
+def facts(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """Names with their values, in two columns."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
+    return table
+
+
+def line(*parts: str | Text, gap: str = "  ") -> Text:
+    """Words on one line."""
+    return Text(gap).join([Text(part) if isinstance(part, str) else part for part in parts])
+
+
+def warnings(sentences: Iterable[str]) -> RenderableType:
+    """Sentences that want attention, one a line."""
+    return Group(*(Text.assemble(("! ", "bold yellow"), (sentence, "yellow")) for sentence in sentences))
+
+
+def page(*parts: RenderableType | None) -> RenderableType:
+    """Parts below each other with an empty line between; those that are None are left out."""
+    shown = [part for part in parts if part is not None]
+    return Group(*(part if not index else Padding(part, (1, 0, 0, 0)) for index, part in enumerate(shown)))

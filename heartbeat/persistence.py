@@ -1,0 +1,97 @@
+"""Epochs, grants and boot counters on disk: one file a node, replaced as a whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from heartbeat.persistent_state import KeepingError, kept_of, text_of
+from heartbeat.voter import Kept
+
+FILE: Final = "epochs.json"
+
+
+class StoreError(Exception):
+    """The state directory cannot be used; its text is the sentence for the operator."""
+
+
+class Claim:
+    """A node's state directory, held by one process as long as it lives: two that write one file forget grants."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        """Raises :class:`StoreError`."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StoreError(
+                f"{directory} cannot be used: {error.strerror}; give the program its directory"
+            ) from None
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._held)
+            raise StoreError(f"another process runs as {node}: it holds {directory}; stop that one first") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def end(self) -> None:
+        os.close(self._held)
+
+
+class VoteStore:
+    """The file of one node. Everything here may block: call it before the loop runs, or from a thread of its own."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        self.directory = directory
+        self.path = directory / FILE
+        self._node = node
+
+    def start(self) -> Kept:
+        """What is kept, with the boot counter raised by one and on disk again. Raises :class:`StoreError`."""
+        try:
+            kept = kept_of(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            # a node that lost its file must still be heard: its counter goes on from the clock (heartbeat.header)
+            kept = Kept(boot=int(time.time()))
+        except (KeepingError, UnicodeDecodeError) as error:
+            fault = error if isinstance(error, KeepingError) else "it is not even text"
+            raise StoreError(
+                f"{self.path} cannot be read: {fault}; move it away, start again, then `b2bua readmit {self._node}`"
+                f" if {self._node} is a voter"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be read: {error.strerror}; give the program its directory"
+            ) from None
+        kept = replace(kept, boot=kept.boot + 1, serial=kept.serial + 1)
+        self._write(text_of(kept))
+        return kept
+
+    def write(self, name: str, value: str) -> None:
+        """What a core's ``Store`` asks for. Raises :class:`StoreError`."""
+        self._write(value)
+
+    def _write(self, text: str) -> None:
+        """All or nothing, also when the power fails: a new file, its name changed when it is on disk."""
+        new = self.path.with_suffix(".new")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with open(new, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, self.path)
+            directory = os.open(self.directory, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be written: {error.strerror}; free the disk or give the program its directory"
+            ) from None

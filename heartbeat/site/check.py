@@ -1,0 +1,284 @@
+"""The rules of a site file that reach across its tables. Each function yields sentences with their place. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+from heartbeat import membership
+from heartbeat.site.lines import DIGESTS, Line
+from heartbeat.site.model import Agent, Server, Site, Timing
+from heartbeat.site.words import Endpoint
+
+TRUNK_ONLY = ("peer", "source", "register", "options")
+PHONE_ONLY = ("user", "password")
+LONGEST_SOCKET_PATH = 107
+LEAST_SILENCE = 5
+"""Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
+WILD = ("0.0.0.0", "::")
+
+
+def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> list[str]:
+    """Every error across the tables of ``site``, in the order of the file.
+
+    ``written`` holds the names that the file gives to each kind of table, those with errors of their own too: a
+    reference to such a one does not dangle. ``places`` says which routes of the file those of ``site`` are.
+    """
+    return list(
+        itertools.chain(
+            _names(written),
+            _timing(site.timing),
+            _voters(site, written),
+            _servers(site, written),
+            _agents(site),
+            _listeners(site),
+            _lines(site, written),
+            _sources(site),
+            _unique_numbers(site),
+            _forwarding(site),
+            _groups(site, written),
+            _routes(site, written, places),
+        )
+    )
+
+
+def _names(written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    for one, other in (("servers", "agents"), ("lines", "groups")):
+        for name in sorted(written[one] & written[other]):
+            yield f"{other}.{name}: has a name that is taken: {one}.{name} is there too"
+
+
+def _reference(place: str, name: str, *kinds: tuple[str, Iterable[str]]) -> Iterator[str]:
+    """A complaint when ``name`` is none of the names that may stand here."""
+    known = [known for _, names in kinds for known in names]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        what = " or ".join(kind for kind, _ in kinds)
+        yield f"{place}: names {name}, and there is no such {what}" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _timing(timing: Timing) -> Iterator[str]:
+    alone = membership.Membership(
+        site="site",
+        servers=(membership.Server("main"),),
+        timing=membership.Timing(
+            interval=timing.interval,
+            misses=timing.misses,
+            lease=timing.lease,
+            margin=timing.margin,
+            drift=timing.drift,
+            round_trip=timing.round_trip,
+        ),
+    )
+    for sentence in membership.complaints(alone):
+        yield f"timing: {sentence}"
+
+
+def _voters(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    voters = site.failover.voters
+    for name in voters:
+        yield from _reference("failover.voters", name, ("agent", written["agents"]))
+    if len(set(voters)) < len(voters):
+        yield "failover.voters: names an agent twice"
+    if len(voters) > membership.MOST_VOTING_AGENTS:
+        yield f"failover.voters: may name at most {membership.MOST_VOTING_AGENTS} agents, names {len(voters)}"
+    if voters and len(site.electors) % 2 == 0:
+        yield "failover.voters: must be an odd number, because the site has no stand-by that could vote too"
+    votes, quorum = len(site.electors), site.failover.quorum
+    if quorum and not membership.majority(votes) <= quorum <= votes:
+        yield f"failover.quorum: must be over half of the {votes} votes and not more than all, is {quorum}"
+
+
+def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    roles = [server.role for server in site.servers.values()]
+    if len(roles) == len(written["servers"]):
+        if roles.count("main") != 1:
+            yield f'servers: must have exactly one with role = "main", have {roles.count("main")}'
+        if roles.count("standby") > 1:
+            yield f'servers: may have one with role = "standby", have {roles.count("standby")}'
+    pair = len(written["servers"]) > 1
+    if pair and not written["agents"]:
+        yield "agents: are missing: two servers need one agent at least, whose vote says which of them may act"
+    owned = any(not line.agent for line in site.lines.values())
+    for server in site.servers.values():
+        place = f"servers.{server.name}"
+        if written["agents"] and not server.listen:
+            yield f"{place}.listen: is missing: say where agents connect, like tcp:192.0.2.1:5061"
+        if pair and server.beat is None:
+            yield f"{place}.beat: is missing: two servers need it, like udp:192.0.2.1:5062"
+        if owned and not server.sip:
+            yield f"{place}.sip: is missing: there are trunks without an agent, whose requests come in there"
+        for endpoint in server.listen:
+            if endpoint.transport != "tcp":
+                yield f"{place}.listen: must be TCP between agents and servers, is {endpoint}"
+        if server.beat is not None and server.beat.transport != "udp":
+            yield f"{place}.beat: must be UDP between servers, is {server.beat}"
+        yield from _program(place, server, (*server.listen, *([server.beat] if server.beat else ())))
+
+
+def _agents(site: Site) -> Iterator[str]:
+    relays: list[tuple[str, str, int, int]] = []
+    for agent in site.agents.values():
+        place = f"agents.{agent.name}"
+        lines = site.lines_of(agent.name)
+        if lines and not agent.sip:
+            yield f"{place}.sip: is missing: say where its devices send requests, like udp:192.0.2.1:5060"
+        yield from _program(place, agent, agent.sip)
+        first, last = agent.rtp.ports
+        if last - first < 1:
+            yield f"{place}.rtp.ports: must be a range of two ports at least, is {first} to {last}"
+        if any(line.media == "relay" for line in lines):
+            for other, address, low, high in relays:
+                if address == agent.rtp.address and low <= last and first <= high:
+                    yield f"{place}.rtp.ports: overlap those of agents.{other} at {address}"
+            relays.append((agent.name, agent.rtp.address, first, last))
+
+
+def _programs(site: Site) -> list[Server | Agent]:
+    return [*site.servers.values(), *site.agents.values()]
+
+
+def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint]) -> Iterator[str]:
+    if program.api is not None and program.api.port and program.api_token is None:
+        yield f"{place}.api_token: is missing: an API over TCP needs a token"
+    path = program.api_address.path
+    if len(path.encode()) > LONGEST_SOCKET_PATH:
+        yield f"{place}.api: is {path}, and the path of a socket has at most {LONGEST_SOCKET_PATH} bytes"
+    if not program.advertise and any(endpoint.host in WILD for endpoint in endpoints):
+        yield f"{place}.advertise: is missing: it listens at all addresses, so say which one others reach it at"
+
+
+def _listeners(site: Site) -> Iterator[str]:
+    """Two listeners at one address; wildcards of different programs may be on different machines."""
+    taken: list[tuple[str, str, Endpoint]] = []
+    for program in _programs(site):
+        kind = "servers" if isinstance(program, Server) else "agents"
+        here = [(f"{kind}.{program.name}.sip", e) for e in program.sip]
+        if isinstance(program, Server):
+            here += [(f"{kind}.{program.name}.listen", e) for e in program.listen]
+            here += [(f"{kind}.{program.name}.beat", program.beat)] if program.beat else []
+        if program.api is not None and program.api.port:
+            here.append((f"{kind}.{program.name}.api", Endpoint("tcp", program.api.host, program.api.port)))
+        for place, endpoint in here:
+            for name, other_place, other in taken:
+                if (endpoint.transport, endpoint.port) != (other.transport, other.port):
+                    continue
+                wild = name == program.name and (endpoint.host in WILD or other.host in WILD)
+                if endpoint.host == other.host not in WILD or wild:
+                    yield f"{place}: listens at {endpoint}, and {other_place} listens at {other}"
+            taken.append((program.name, place, endpoint))
+
+
+def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    for line in site.lines.values():
+        place = f"lines.{line.name}"
+        if line.agent:
+            yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
+        yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
+        if line.media_timeout and line.media != "relay":
+            yield f'{place}.media_timeout: is only for media = "relay"'
+        elif 0 < line.media_timeout < LEAST_SILENCE:
+            yield f"{place}.media_timeout: must be 0 or at least {LEAST_SILENCE}, is {line.media_timeout:g}"
+        if line.reset_state != "idle" and line.recovery != "cold":
+            yield f'{place}.reset_state: is only for recovery = "cold"'
+        if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:
+            yield f"{place}.session_timer.expires: must be at least min_se, {line.session_timer.min_se}"
+
+
+def _trunk(place: str, line: Line) -> Iterator[str]:
+    for key in PHONE_ONLY:
+        if getattr(line, key):
+            yield f"{place}.{key}: is only for phones"
+    if line.digest != DIGESTS:
+        yield f"{place}.digest: is only for phones"
+    if not line.peer:
+        yield f"{place}.peer: is missing: say where the trunk's calls are sent, like sip:192.0.2.1:5060"
+    elif not line.source:
+        yield f"{place}.from: is missing: the peer is a name, so say which addresses its requests come from"
+    if line.at_servers and line.media == "relay":
+        yield f"{place}.media: cannot be relay without an agent: media never passes a server"
+    if line.at_servers and line.register is not None:
+        yield f"{place}.register: needs an agent, which keeps the registration"
+    if line.register is not None and line.register.retry_least > line.register.retry_most:
+        yield f"{place}.register.retry_least: must not be over retry_most, {line.register.retry_most:g}"
+
+
+def _phone(place: str, line: Line) -> Iterator[str]:
+    for key in TRUNK_ONLY:
+        if getattr(line, key):
+            yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"
+    if not line.agent:
+        yield f"{place}.agent: is missing: phones register with an agent"
+    if not line.digest or len(set(line.digest)) < len(line.digest):
+        yield f"{place}.digest: must name one way of hashing at least, and none twice"
+    if line.password is None:
+        yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}'
+
+
+def _sources(site: Site) -> Iterator[str]:
+    """A request's address must say which trunk it belongs to, at each agent and at the servers."""
+    known = [(line, source) for line in site.lines.values() for source in line.source]
+    for (line, source), (other, theirs) in itertools.combinations(known, 2):
+        if line.agent == other.agent and line is not other and source.overlaps(theirs):
+            yield f"lines.{other.name}.from: {theirs} overlaps {source} of lines.{line.name}"
+
+
+def _unique_numbers(site: Site) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    users: dict[tuple[str, str], str] = {}
+    for line in site.lines.values():
+        for number in line.numbers:
+            if owners.setdefault(number, line.name) != line.name:
+                yield f"lines.{line.name}.numbers: {number} is a number of lines.{owners[number]} already"
+        if line.kind == "phone":
+            at = (line.agent, line.aor_user)
+            if users.setdefault(at, line.name) != line.name:
+                yield f"lines.{line.name}.user: {line.aor_user} is the user of lines.{users[at]} already"
+
+
+def _forwarding(site: Site) -> Iterator[str]:
+    """Lines that forward always, each to the next, in a ring."""
+    owner = {number: line for line in site.lines.values() for number in line.numbers}
+    reported: set[str] = set()
+    for start in site.lines.values():
+        ring = [start]
+        while (following := owner.get(ring[-1].forward.always)) is not None and following not in ring:
+            ring.append(following)
+        if following is start and start.name not in reported:
+            reported |= {line.name for line in ring}
+            names = " to ".join(line.name for line in (*ring, start))
+            yield f"lines.{start.name}.forward.always: goes in a ring, {names}"
+
+
+def _groups(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    for group in site.groups.values():
+        place = f"groups.{group.name}"
+        if not group.lines:
+            yield f"{place}.lines: must name a line"
+        for name in group.lines:
+            yield from _reference(f"{place}.lines", name, ("line", written["lines"]))
+        if len(set(group.lines)) < len(group.lines):
+            yield f"{place}.lines: names a line twice"
+        for name in group.weights:
+            yield from _reference(f"{place}.weights", name, ("line of the group", group.lines))
+        if group.weights and group.hunt != "weight":
+            yield f'{place}.weights: are only for hunt = "weight"'
+
+
+def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> Iterator[str]:
+    whole: dict[str, int] = {}
+    for index, route in zip(places, site.routes, strict=True):
+        place = f"routes[{index}]"
+        for key, names in (("to", route.to), ("from", route.source)):
+            for name in names:
+                kinds = (("line", written["lines"]), ("group", written["groups"]))
+                yield from _reference(f"{place}.{key}", name, *kinds)
+        if bool(route.to) == bool(route.refuse):
+            yield f"{place}.to: must name lines or groups, or the route must refuse, and not both"
+        if route.refuse and route.refuse < 400:
+            yield f"{place}.refuse: must be from 400 to 699, is {route.refuse}"
+        if route.match.text in whole:
+            yield f"{place}.match: is never used: routes[{whole[route.match.text]}] takes {route.match} already"
+        elif not route.source:
+            whole[route.match.text] = index

@@ -1,0 +1,216 @@
+"""Lines, groups and routes of a site file, as frozen values. See :mod:`heartbeat.site.model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from heartbeat.site.words import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
+
+Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
+DIGESTS: tuple[Digest, ...] = ("SHA-256", "MD5")
+"""What phones are offered, the best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One rule of ``to_device`` or ``from_device``; of a list, the first whose pattern matches is used."""
+
+    match: Pattern
+    """Which numbers it changes."""
+    strip: Annotated[int, Within(0, 64)] = 0
+    """Characters to take away at the front."""
+    prefix: Number = ""
+    """What to put in front then."""
+
+    def apply(self, number: str) -> str:
+        """The number changed; the caller has seen to it that the pattern matches."""
+        return self.prefix + number[self.strip :]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """``to_device`` or ``from_device`` of a line: how numbers change on the way."""
+
+    called: tuple[Rewrite, ...] = ()
+    """For the number called."""
+    caller: tuple[Rewrite, ...] = ()
+    """For the number calling."""
+
+
+def rewritten(rules: tuple[Rewrite, ...], number: str) -> str:
+    """``number`` changed by the first of the rules that matches; without one, as it is."""
+    for rule in rules:
+        if rule.match.matches(number):
+            return rule.apply(number)
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """``register`` of a trunk: the agent registers with the carrier (RFC 3261 section 10)."""
+
+    registrar: Peer
+    """Where REGISTER goes."""
+    user: Number
+    """User name, also for digest."""
+    password: Secret
+    """For digest."""
+    expires: Annotated[int, Within(30, 86400)] = 600
+    """Asked for; refreshed at four fifths of what was granted."""
+    domain: Host = ""
+    """Domain of the address of record; left out: the registrar's host."""
+    retry_least: Annotated[float, Within(0.1, 3600)] = 2.0
+    """First wait after a failure; doubled with each."""
+    retry_most: Annotated[float, Within(1, 86400)] = 120.0
+    """Longest wait after a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """``options`` of a trunk: OPTIONS to the peer take the trunk out of service and back."""
+
+    interval: Annotated[float, Within(0.1, 3600)] = 30.0
+    """Between two OPTIONS."""
+    misses: Annotated[int, Within(1, 100)] = 3
+    """Unanswered ones in a row until the trunk is out of service."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimer:
+    """``session_timer`` of a line (RFC 4028), on the dialogs with its devices."""
+
+    expires: Annotated[int, Within(90, 86400)] = 1800
+    """Session-Expires asked for."""
+    min_se: Annotated[int, Within(90, 86400)] = 90
+    """Least Session-Expires accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """``forward`` of a line: numbers to call instead, looked up like any number called."""
+
+    always: Number = ""
+    """Instead of the line, at once."""
+    busy: Number = ""
+    """When the line is busy."""
+    no_answer: Number = ""
+    """When nobody answers within ``after``, or the line cannot be reached."""
+    after: Annotated[float, Within(1, 180)] = 20.0
+    """How long it rings before ``no_answer``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``[lines.NAME]``: a trunk or a phone, with its settings."""
+
+    name: str
+    """The table's name."""
+    kind: Literal["trunk", "phone"]
+    """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent."""
+    agent: NameOf = ""
+    """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
+    peer: tuple[Peer, ...] = ()
+    """Trunk: where its calls are sent; the next one when the first does not answer."""
+    source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
+    """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
+    channels: Annotated[int, Within(1, 100_000)] = 1
+    """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
+    register: Registration | None = None
+    """Trunk: register with the carrier."""
+    options: Probe | None = None
+    """Trunk: probe the peer with OPTIONS."""
+    to_device: Numbering = Numbering()
+    """How numbers change on the way to the device."""
+    from_device: Numbering = Numbering()
+    """How numbers change on the way from the device, before routing."""
+    advertise: Host = ""
+    """Address to write into messages to this device; left out: that of its agent."""
+    cps: Annotated[float, Within(0, 10_000)] = 0.0
+    """Most new calls a second, each way together; 0 means no limit."""
+    longest_call: Annotated[float, Within(0, 31 * 86400)] = 0.0
+    """A call is ended after so many seconds; 0 means no limit."""
+    media: Literal["direct", "relay"] = "direct"
+    """``direct``: RTP flows between the devices. ``relay``: through the agent's own relay."""
+    media_timeout: Annotated[float, Within(0, 86400)] = 0.0
+    """With ``media = "relay"``: an answered call is ended after so many seconds without RTP either way, unless it is
+    on hold; 5 at least. 0: it is shown only."""
+    recovery: Literal["hot", "cold"] = "hot"
+    """At a takeover: ``hot`` keeps its calls, ``cold`` drops them and resets the line to ``reset_state``."""
+    reset_state: Literal["idle", "out-of-service"] = "idle"
+    """For ``cold``: the state after the reset."""
+    priority: Annotated[int, Within(0, 9)] = 0
+    """Higher ones are handed over first at a takeover; calls from a line over 0 may use the reserved capacity."""
+    trust_priority: bool = False
+    """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
+    session_timer: SessionTimer | None = None
+    """Detect devices that vanished (RFC 4028)."""
+    forward: Forward = Forward()
+    """Call forwarding."""
+    numbers: tuple[Number, ...] = ()
+    """Numbers that reach this line; they go before all routes."""
+    caller_number: Number = ""
+    """Number to show for its calls, whatever the device says."""
+    user: Number = ""
+    """Phone: user name to register as, also for digest; left out: the line's name."""
+    password: Secret | None = None
+    """Phone: for digest."""
+    digest: tuple[Digest, ...] = DIGESTS
+    """Phone: what its password may be hashed with, offered in this order; put first what an old phone needs, which
+    reads the first challenge only."""
+    contacts: Annotated[int, Within(1, 32)] = 4
+    """Phone: devices registered at once; all of them ring."""
+    expires: Annotated[int, Within(30, 86400)] = 3600
+    """Phone: longest registration granted."""
+
+    @property
+    def at_servers(self) -> bool:
+        """True for a trunk that the servers own, with no agent between."""
+        return not self.agent
+
+    @property
+    def aor_user(self) -> str:
+        """The user part of a phone's address of record."""
+        return self.user or self.name
+
+
+def _no_weights() -> Mapping[str, int]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """``[groups.NAME]``: lines among which a call is hunted."""
+
+    name: str
+    """The table's name."""
+    lines: tuple[NameOf, ...]
+    """The lines."""
+    hunt: Literal["order", "weight", "least-loaded"] = "order"
+    """``order``: as listed. ``weight``: at random by ``weights``. ``least-loaded``: fewest of its channels busy."""
+    weights: Mapping[str, Annotated[int, Within(0, 1000)]] = field(default_factory=_no_weights)
+    """Line to weight, 1 where not said; 0: only when no other takes the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``[[routes]]``: where calls to a number go. The first route that matches is used."""
+
+    match: Pattern
+    """The numbers called."""
+    to: tuple[NameOf, ...] = ()
+    """Lines and groups, tried in this order."""
+    source: tuple[NameOf, ...] = field(default=(), metadata={"key": "from"})
+    """Only for calls from these lines and groups; left out: from all."""
+    strip: Annotated[int, Within(0, 64)] = 0
+    """Characters to take away at the front of the number called."""
+    prefix: Number = ""
+    """What to put in front of it then."""
+    priority: Annotated[int, Within(0, 9)] = 0
+    """Calls over 0 may use the reserved capacity; for emergency numbers."""
+    ring: Annotated[float, Within(1, 600)] = 180.0
+    """How long a target may ring before the next one is tried."""
+    refuse: Annotated[int, Within(0, 699)] = 0
+    """Instead of ``to``: refuse these calls with this status, 400 to 699."""

@@ -1,0 +1,308 @@
+"""What a site file says, as frozen values. Each class is one table of the file; the strings are its reference.
+
+Readers of the file are in :mod:`heartbeat.site.read`, rules across tables in :mod:`heartbeat.site.check`, the
+reference ``docs/site-file.md`` is written from here by :mod:`heartbeat.site.doc`. All times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from heartbeat import membership as rules
+from heartbeat.site.lines import Group, Line, Route
+from heartbeat.site.words import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """``[timing]``: all may be left out. A file whose times do not fit each other is refused."""
+
+    interval: Annotated[float, Within(0.05, 60)] = 0.5
+    """Between two heartbeats of the active server to the stand-by and to each voter."""
+    slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
+    """Between two heartbeats to an agent that has no vote, and of the stand-by."""
+    misses: Annotated[int, Within(1, 100)] = 3
+    """Heartbeats missed in a row until a server counts as dead."""
+    lease: Annotated[float, Within(0, 3600)] = 0.0
+    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals."""
+    margin: Annotated[float, Within(0, 3600)] = 0.0
+    """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
+    drift: Annotated[float, Within(0, 0.2)] = 0.01
+    """By which share the clocks of two machines may run apart; ``margin`` must cover it."""
+    round_trip: Annotated[float, Within(0, 10)] = 0.0
+    """Longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0 means 0.1 s, or half an
+    interval where that is less."""
+    hold_attempt: Annotated[float, Within(0, 30)] = 8.0
+    """How long an agent holds a new call while no server is there, before 503."""
+    replay_wait: Annotated[float, Within(0, 30)] = 2.0
+    """How long a replayed INVITE waits for the lists of agents at which it may be ringing already."""
+    agent_grace: Seconds = 300.0
+    """How long an agent may be silent until its calls are released on the other side."""
+    subset_after: Annotated[float, Within(0.1, 86400)] = 5.0
+    """A main that reaches fewer agents than the stand-by for so long hands over."""
+    switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
+    """How long a planned switchover may take until it is called off."""
+    t1: Annotated[float, Within(0.01, 5)] = 0.5
+    """RFC 3261's T1, the estimate of the round trip to a device."""
+    t2: Annotated[float, Within(0.01, 60)] = 4.0
+    """RFC 3261's T2, the longest retransmission interval."""
+    t4: Annotated[float, Within(0.01, 60)] = 5.0
+    """RFC 3261's T4, how long a message may stay in the network."""
+
+    def __post_init__(self) -> None:
+        if not self.lease:
+            object.__setattr__(self, "lease", round(4 * self.interval, 6))
+        if not self.margin:
+            object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
+        if not self.round_trip:
+            object.__setattr__(self, "round_trip", min(0.1, self.interval / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """``[failover]``: who may decide, and what happens afterwards."""
+
+    voters: tuple[NameOf, ...] = ()
+    """Agents that vote, at most 7; left out: the first of the file. With an even number the stand-by votes too."""
+    generation: Annotated[int, Within(1, 2**31 - 1)] = 1
+    """The number of this list of voters: raise it by one whenever the list changes, or the change is not taken."""
+    quorum: Annotated[int, Within(0, 15)] = 0
+    """Votes that decide; 0 means the majority. A number that is not over half is refused."""
+    takeover_without_quorum: bool = False
+    """Let the stand-by take over when no majority can be reached. Two servers may then serve at once."""
+    on_lost_quorum: Literal["hold", "stop"] = "hold"
+    """What a server without its lease does: go on serving and end nothing, or answer 503 to all."""
+    hold_down: Seconds = 30.0
+    """After an automatic takeover the next waits so long, unless the new server is silent at all voters."""
+    failback: Literal["stay", "return", "manual"] = "stay"
+    """After a takeover: stay with the new server, return to the main, or return when an operator says so."""
+    return_after: Annotated[float, Within(1, 86400)] = 60.0
+    """For ``return``: how long the main must have been healthy."""
+
+
+def _reach(endpoint: Endpoint, advertise: str) -> Endpoint:
+    if not advertise:
+        return endpoint
+    host, port = split_host_port(advertise)
+    return Endpoint(endpoint.transport, host, port or endpoint.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``[servers.NAME]``: one call server, run by ``b2bua run --node NAME``."""
+
+    name: str
+    """The table's name."""
+    role: Literal["main", "standby"] = "main"
+    """Preferred role. A site has one main, and one stand-by or none."""
+    listen: tuple[Endpoint, ...] = ()
+    """Where agents connect; TCP only."""
+    sip: tuple[Endpoint, ...] = ()
+    """Where the trunks that the servers own send their requests."""
+    beat: Endpoint | None = None
+    """Where heartbeats of the other server come in; needed when there are two servers."""
+    advertise: Host = ""
+    """Address to write into messages, when it is not the one listened at (NAT)."""
+    capacity: Annotated[int, Within(1, 1_000_000)] = 5000
+    """Calls at once; beyond, new ones get 503 with Retry-After."""
+    reserve: Annotated[float, Within(0, 0.9)] = 0.05
+    """Share of the capacity that only calls with a priority may use."""
+    api: Api | None = None
+    """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
+    api_token: Secret | None = None
+    """Bearer token of the API; needed for TCP."""
+    state: Path = Path("state")
+    """Directory for epochs, grants and boot counters; each program has a subdirectory of its own name in it."""
+    cdr: Path | None = None
+    """Directory for call records; left out: ``cdr`` in its state directory."""
+
+    @property
+    def reach(self) -> Endpoint:
+        """Where agents connect to: the first of ``listen``, at the advertised host if there is one."""
+        return _reach(self.listen[0], self.advertise)
+
+    @property
+    def beat_reach(self) -> Endpoint | None:
+        """Where the other server sends its heartbeats to."""
+        return _reach(self.beat, self.advertise) if self.beat is not None else None
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this very server keeps its state."""
+        return self.state / self.name
+
+    @property
+    def cdr_dir(self) -> Path:
+        """Where this very server writes its call records."""
+        return self.cdr if self.cdr is not None else self.state_dir / "cdr"
+
+    @property
+    def api_address(self) -> Api:
+        """``api`` or its default."""
+        return self.api or Api(path=str(self.state_dir / f"{self.name}.sock"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rtp:
+    """``rtp`` of an agent: where its RTP relay receives."""
+
+    address: Host = ""
+    """Numeric address to receive RTP at; left out: that of the first ``sip`` of the agent."""
+    ports: tuple[Annotated[int, Within(1024, 65535)], Annotated[int, Within(1024, 65535)]] = (20000, 29999)
+    """First and last port."""
+    advertise: Host = ""
+    """Address to write into SDP, when it is another one (NAT); left out: that of the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """``[agents.NAME]``: one gateway agent, run by ``gateway-agent run --agent NAME``."""
+
+    name: str
+    """The table's name."""
+    sip: tuple[Endpoint, ...] = ()
+    """Where its devices send their requests."""
+    advertise: Host = ""
+    """Address to write into messages to devices, when it is not the one listened at (NAT)."""
+    api: Api | None = None
+    """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
+    api_token: Secret | None = None
+    """Bearer token of the API; needed for TCP."""
+    state: Path = Path("state")
+    """Directory for epochs and grants; each program has a subdirectory of its own name in it."""
+    rtp: Rtp = Rtp()
+    """For lines with ``media = "relay"``."""
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this very agent keeps its state."""
+        return self.state / self.name
+
+    @property
+    def api_address(self) -> Api:
+        """``api`` or its default."""
+        return self.api or Api(path=str(self.state_dir / f"{self.name}.sock"))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """``[site]``: what all nodes of the site share."""
+
+    name: NameOf
+    """The site's name, in every heartbeat."""
+    key: Secret
+    """The site key: signs heartbeats and state tokens. At least 16 bytes."""
+    previous_key: Secret | None = None
+    """Another key that is accepted, while the key is being changed."""
+    realm: Host = ""
+    """Realm and domain of phones; left out: the site's name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A whole site file, checked. Mappings keep the order of the file and cannot be changed."""
+
+    identity: Identity
+    """The table ``[site]``."""
+    timing: Timing
+    """The table ``[timing]``."""
+    failover: Failover
+    """The table ``[failover]``."""
+    servers: Mapping[str, Server]
+    """By name."""
+    agents: Mapping[str, Agent]
+    """By name."""
+    lines: Mapping[str, Line]
+    """By name."""
+    groups: Mapping[str, Group]
+    """By name."""
+    routes: tuple[Route, ...]
+    """In the order of the file."""
+    digest: str
+    """Eight hex digits for the meaning of the file; comments, order of keys and secrets' values do not count."""
+    path: Path = Path("site.toml")
+    """Where it was read."""
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.identity.name
+
+    @property
+    def realm(self) -> str:
+        """Realm and domain of the site's phones."""
+        return self.identity.realm or self.identity.name
+
+    @property
+    def main(self) -> Server:
+        """The preferred active server."""
+        return next(s for s in self.servers.values() if s.role == "main")
+
+    @property
+    def standby(self) -> Server | None:
+        """The other server, if there is one."""
+        return next((s for s in self.servers.values() if s.role == "standby"), None)
+
+    @property
+    def electors(self) -> tuple[str, ...]:
+        """Who votes: the voters, and with an even number of them the stand-by, so that the number is odd."""
+        return self.membership().voters
+
+    @property
+    def quorum(self) -> int:
+        """How many votes decide."""
+        return self.membership().quorum
+
+    def membership(self, node: str = "") -> rules.Membership:
+        """The site as the votes see it; its capacity is that of the server ``node``, else of the first."""
+        timing, failover = self.timing, self.failover
+        keys = (self.identity.key, self.identity.previous_key)
+        # While the file is being checked there may be no main, or no server at all.
+        server = self.servers.get(node) or next(iter(self.servers.values()), None)
+        return rules.Membership(
+            site=self.name,
+            servers=tuple(rules.Server(s.name, s.role) for s in self.servers.values()),
+            agents=tuple(self.agents),
+            chosen_voters=failover.voters,
+            generation=failover.generation,
+            quorum_wanted=failover.quorum,
+            timing=rules.Timing(
+                interval=timing.interval,
+                misses=timing.misses,
+                lease=timing.lease,
+                margin=timing.margin,
+                drift=timing.drift,
+                round_trip=timing.round_trip,
+                slow_interval=timing.slow_interval,
+                hold_down=failover.hold_down,
+                return_after=failover.return_after,
+                subset_after=timing.subset_after,
+                switchover_limit=timing.switchover_limit,
+            ),
+            failback=failover.failback,
+            on_lost_quorum=failover.on_lost_quorum,
+            takeover_without_quorum=failover.takeover_without_quorum,
+            config=self.digest,
+            capacity=server.capacity if server is not None else 0,
+            keys=tuple(key.value for key in keys if key is not None and key.value is not None),
+        )
+
+    def lines_of(self, owner: str) -> list[Line]:
+        """The lines of an agent; ``""`` gives those that the servers own."""
+        return [line for line in self.lines.values() if line.agent == owner]
+
+    def agent_priority(self, agent: str) -> int:
+        """Highest priority among the agent's lines: agents are taken over in this order, highest first."""
+        return max((line.priority for line in self.lines_of(agent)), default=0)
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """The lines that ``name`` of a route's list stands for: a group's lines, or the line itself."""
+        group = self.groups.get(name)
+        return group.lines if group is not None else (name,)
+
+    def phone(self, owner: str, user: str) -> Line | None:
+        """The phone of ``owner`` that registers as ``user``."""
+        return next((x for x in self.lines_of(owner) if x.kind == "phone" and x.aor_user == user), None)

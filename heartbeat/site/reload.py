@@ -1,0 +1,67 @@
+"""What a running program may take from a changed site file, and what it refuses. Pure.
+
+Lines, routes, groups, capacities, passwords, and times that only one program goes by may change at any time. What the
+nodes must agree upon for the sake of safety, and the addresses a program listens at, change by a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from heartbeat.site.model import Agent, Server, Site
+
+SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")
+VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
+OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "api", "state", "cdr")
+OWN_OF_AGENT = ("sip", "advertise", "api", "state", "rtp")
+RESTART = "restart the nodes, the stand-by first"
+
+
+def reload_complaints(old: Site, new: Site, node: str) -> list[str]:
+    """Why ``node``, which runs by ``old``, does not take ``new``; a sentence each, empty when it does."""
+    return [*_identity(old, new), *_votes(old, new), *_addresses(old, new, node), *_owners(old, new)]
+
+
+def _identity(old: Site, new: Site) -> Iterator[str]:
+    if old.name != new.name:
+        yield f"site.name: cannot change from {old.name} to {new.name}: start a new site under the new name"
+    if old.realm != new.realm:
+        yield f"site.realm: cannot change from {old.realm} to {new.realm} while phones are registered: {RESTART}"
+    accepted = [key.value for key in (new.identity.key, new.identity.previous_key) if key is not None]
+    if old.identity.key.value not in accepted:
+        yield "site.key: is another one: keep the old key as previous_key until every node has the new one"
+
+
+def _votes(old: Site, new: Site) -> Iterator[str]:
+    for kind, before, after in (("servers", old.servers, new.servers), ("agents", old.agents, new.agents)):
+        if list(before) != list(after):
+            yield f"{kind}: cannot come, go or change places while the site runs: {RESTART}"
+    for key in SHARED_TIMES:
+        was, is_now = getattr(old.timing, key), getattr(new.timing, key)
+        if was != is_now:
+            yield f"timing.{key}: cannot change from {was:g} to {is_now:g} while the site runs: {RESTART}"
+    for key in VOTES:
+        if getattr(old.failover, key) != getattr(new.failover, key):
+            yield f"failover.{key}: cannot change while the site runs: {RESTART}"
+
+
+def _addresses(old: Site, new: Site, node: str) -> Iterator[str]:
+    for name in old.servers.keys() & new.servers.keys():
+        # Where a server is reached concerns all nodes: they keep connections to it.
+        keys = OWN_OF_SERVER if name == node else ("role", "listen", "beat", "advertise")
+        yield from _changed(f"servers.{name}", old.servers[name], new.servers[name], keys)
+    if node in old.agents and node in new.agents:
+        yield from _changed(f"agents.{node}", old.agents[node], new.agents[node], OWN_OF_AGENT)
+
+
+def _changed(place: str, old: Server | Agent, new: Server | Agent, keys: tuple[str, ...]) -> Iterator[str]:
+    for key in keys:
+        if getattr(old, key) != getattr(new, key):
+            yield f"{place}.{key}: cannot change while it runs: restart {new.name}"
+
+
+def _owners(old: Site, new: Site) -> Iterator[str]:
+    for name in old.lines:
+        before, after = old.lines[name], new.lines.get(name)
+        if after is not None and (before.kind, before.agent) != (after.kind, after.agent):
+            yield f"lines.{name}: cannot become another kind or move to another agent: give it a new name there"

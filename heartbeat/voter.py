@@ -1,0 +1,264 @@
+"""The rules of one voter: whom it has heard, what it granted, whom it obeys. Agents live by them, and so does the
+stand-by server where it votes. docs/heartbeat.md tells why each clause is there.
+
+``Voter`` changes ``kept`` by replacing it; its owner sees to it that the new value is on disk before anything that
+was said because of it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError
+from heartbeat.membership import Membership, Timing, complaints
+from heartbeat.proof import Proof, VoterList, sign_grant
+
+__all__ = ["Granted", "Judgement", "Kept", "Ruler", "Voter", "complaints"]
+
+NOBODY: Final = ""
+_MOST_GRANTED: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """The server that a quorum, or an operator's force, put in charge."""
+
+    epoch: int = 0
+    node: str = ""
+    boot: int = 0
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The highest epoch that was granted or adopted to one server; to nobody where a voter was readmitted."""
+
+    epoch: int
+    node: str
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a node keeps on disk, whole. Written before it is used."""
+
+    boot: int
+    """Counts the starts of this node."""
+    serial: int = 0
+    """Counts the changes of this value, so that whoever waits for the disk knows what has arrived there."""
+    first: bool = False
+    """Server: an operator said that the site starts for the first time, and no epoch was proved since."""
+    mute: bool = True
+    """No vote: this file began empty, and nobody said that this was meant."""
+    voters: VoterList = field(default_factory=VoterList)
+    ruler: Ruler = field(default_factory=Ruler)
+    """The highest proved epoch."""
+    granted: tuple[Granted, ...] = ()
+    """One for each server."""
+    lease: float = 0.0
+    """The longest lease, in seconds, that the present ruler or the one granted last may draw from this voter."""
+
+    @property
+    def promise(self) -> int:
+        """The highest epoch that was granted or adopted to anybody."""
+        return max((granted.epoch for granted in self.granted), default=0)
+
+    def floor(self, node: str) -> int:
+        """The highest epoch that was granted or adopted to another than ``node``."""
+        return max((granted.epoch for granted in self.granted if granted.node != node), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A voter's answer to "would you grant me this epoch?"."""
+
+    no: str = ""
+    """Why not: ``mute``, ``voters`` (other list), ``promised``, ``young`` (up too short), ``heard``; empty: yes."""
+    wait: float | None = None
+    """After so many seconds of silence it would; None when time alone changes nothing."""
+    voters: VoterList | None = None
+    """The list that it would then live by."""
+
+    def __bool__(self) -> bool:
+        return not self.no
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    node: str
+    epoch: int
+    at: float
+    lease: float
+    released: bool = False
+
+
+class Voter:
+    """One node's memory of servers and grants."""
+
+    def __init__(self, name: str, membership: Membership, kept: Kept, now: float) -> None:
+        self.name = name
+        self.membership = membership
+        self.kept = kept
+        self.heard: _Heard | None = None
+        """The server whose beat or claim was counted last."""
+        self._since = now
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether its grants and its answers to beats count."""
+        return not self.kept.mute and self.name in self.kept.voters.names
+
+    # beats
+
+    def objection(self, node: str, boot: int, epoch: int) -> str:
+        """Why a beat of this rule is refused; empty when it is taken.
+
+        A rule that was neither proved nor granted here is refused too: else a voter could keep a rule alive without
+        remembering that it ever saw it.
+        """
+        if epoch < self.kept.floor(node):
+            return "stale"
+        ruler = self.kept.ruler
+        if (ruler.node, ruler.boot, ruler.epoch) == (node, boot, epoch):
+            return ""
+        if Granted(epoch, node, boot) in self.kept.granted:
+            return ""
+        return "unproved"
+
+    def hear(self, beat: Beat, now: float) -> str:
+        """Count an ``active`` beat as heard. Returns why it was refused, or empty."""
+        no = self.objection(beat.node, beat.boot, beat.epoch)
+        if not no and beat.state == ACTIVE:
+            heard = self.heard
+            if heard is not None and heard.released and heard.node == beat.node and beat.epoch <= heard.epoch:
+                return "released"
+            lease = beat.lease or 0.0
+            if heard is not None and (heard.node, heard.epoch) == (beat.node, beat.epoch):
+                lease = max(lease, heard.lease)
+            self.heard = _Heard(beat.node, beat.epoch, now, lease)
+            if lease > self.kept.lease:
+                self._change(lease=lease)
+        return no
+
+    def release(self, node: str, epoch: int) -> None:
+        """``node`` let go of ``epoch`` for ever."""
+        if self.heard is not None and self.heard.node == node and self.heard.epoch <= epoch:
+            self.heard = replace(self.heard, released=True)
+
+    # votes
+
+    def judge(self, ask: Beat, now: float) -> Judgement:
+        """Whether the epoch ``ask.term`` would be granted to the sender. Changes nothing."""
+        voters = self._list_for(ask)
+        if voters is None:
+            return Judgement("mute" if self.kept.mute else "voters")
+        began = FIRST in ask.flags and self.kept.voters.generation <= 1 and not self.kept.promise
+        if (self.kept.mute and not began) or self.name not in voters.names:
+            return Judgement("mute")
+        mine = self.heard is not None and self.heard.node == ask.node
+        again = mine and Granted(ask.term, ask.node, ask.boot) in self.kept.granted
+        if ask.term <= self.kept.promise and not (again and ask.term == self.kept.promise):
+            return Judgement("promised")
+        young = self._since + self._silence(self.kept.lease) - now
+        if young > 0:
+            return Judgement("young", max(young, self._wait(ask, mine, now)))
+        wait = self._wait(ask, mine, now)
+        return Judgement("heard", wait) if wait > 0 else Judgement(voters=voters)
+
+    def _wait(self, ask: Beat, mine: bool, now: float) -> float:
+        if self.heard is None or mine or self.heard.released or AS_IF_RELEASED in ask.flags:
+            return 0.0
+        return max(0.0, self.heard.at + self._silence(self.heard.lease) - now)
+
+    def _silence(self, lease: float) -> float:
+        """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""
+        timing = self.membership.timing
+        if lease <= timing.lease_time:
+            return timing.silence
+        return lease + max(timing.margin_time, Timing(lease=lease).margin_time)
+
+    def _list_for(self, ask: Beat) -> VoterList | None:
+        """The list on which a vote about ``ask`` would be given; None when ours is another one."""
+        own = self.kept.voters
+        try:
+            theirs = VoterList.parse(ask.list)
+        except BeatError:
+            return None
+        if theirs == own:
+            return own
+        if own.generation == 0:
+            return theirs if FIRST in ask.flags else None
+        one_step = len(set(theirs.names) ^ set(own.names)) <= 1
+        return theirs if theirs.generation > own.generation and one_step else None
+
+    def grant(self, claim: Beat, now: float) -> Judgement:
+        """Grant ``claim.term`` to the sender if the rules allow it. A grant counts as hearing the candidate.
+
+        A pre-vote may suppose a release; a claim may not, so the flag is passed over here.
+        """
+        judgement = self.judge(replace(claim, flags=tuple(f for f in claim.flags if f != AS_IF_RELEASED)), now)
+        if judgement.voters is not None:
+            lease = claim.lease or 0.0
+            self.heard = _Heard(claim.node, claim.term, now, lease)
+            granted = Granted(claim.term, claim.node, claim.boot)
+            if granted not in self.kept.granted or judgement.voters != self.kept.voters or lease > self.kept.lease:
+                self._note(granted, voters=judgement.voters, mute=False, lease=lease)
+        return judgement
+
+    def signature(self, claim: Beat, key: bytes) -> str:
+        """Our grant of ``claim``, signed; ask only after ``grant`` said yes and the disk has it."""
+        return sign_grant(key, self.membership.site, self.name, claim.term, claim.node, claim.boot, self.kept.voters)
+
+    # proofs and lists
+
+    def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0) -> str:
+        """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty.
+
+        ``lease`` is what came with it. That of an earlier epoch is over, since a quorum has waited for it.
+        """
+        ruler = self.kept.ruler
+        if (proof.epoch, proof.node, proof.boot) == (ruler.epoch, ruler.node, ruler.boot):
+            return ""
+        weaker = ruler.forced and not proof.forced and proof.epoch == ruler.epoch
+        if proof.epoch <= ruler.epoch and not weaker:
+            return f"epoch {proof.epoch} of {proof.node} is over: {ruler.node} rules under epoch {ruler.epoch}"
+        fault = proof.fault(keys, self.membership.site)
+        if fault:
+            return fault
+        newer = proof.voters.generation > self.kept.voters.generation
+        granted = Granted(proof.epoch, proof.node, proof.boot)
+        self._note(
+            granted,
+            lease=max(lease, self.kept.lease if granted in self.kept.granted else 0.0),
+            ruler=Ruler(proof.epoch, proof.node, proof.boot, proof.forced),
+            voters=proof.voters if newer else self.kept.voters,
+            first=False,
+        )
+        return ""
+
+    def take_list(self, voters: VoterList) -> bool:
+        """Live by a newer list. Without it being said (``admit``) that does not give a vote to one who has none."""
+        if voters.generation <= self.kept.voters.generation:
+            return False
+        self._change(voters=voters)
+        return True
+
+    def admit(self, voters: VoterList, floor: int, now: float) -> bool:
+        """Have a vote from now on: with a promise to nobody, above every epoch of earlier lists."""
+        if not self.kept.mute or voters.generation < self.kept.voters.generation:
+            return False
+        self.heard = None
+        self._since = now
+        self._note(Granted(floor, NOBODY, 0), voters=voters, mute=False)
+        return True
+
+    def _note(self, granted: Granted, **changes: object) -> None:
+        others = [old for old in self.kept.granted if old.node != granted.node]
+        same = [old for old in self.kept.granted if old.node == granted.node and old.epoch > granted.epoch]
+        latest = sorted((*others, *(same or [granted])), key=lambda one: -one.epoch)[:_MOST_GRANTED]
+        self._change(granted=tuple(latest), **changes)
+
+    def _change(self, **changes: object) -> None:
+        self.kept = replace(self.kept, serial=self.kept.serial + 1, **changes)  # type: ignore[arg-type]

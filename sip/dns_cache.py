@@ -1,0 +1,87 @@
+"""What DNS said, kept and asked again ahead of need. Pure: `sip.io.dns` asks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from sip.location import Answer, Question
+
+SHORTEST_TTL: Final = 5.0
+LONGEST_TTL: Final = 86_400.0
+LONGEST_NEGATIVE: Final = 300.0
+STALE: Final = 86_400.0
+"""Seconds for which an answer outlives its time while DNS does not answer (RFC 8767 section 4)."""
+IN_USE: Final = 600.0
+"""Seconds after its last use for which a name is still refreshed."""
+GRACE: Final = 10.0
+"""Seconds for which it does so in any case: the refreshing question may be under way."""
+_AHEAD: Final = 0.8
+_FIRST_RETRY: Final = 5.0
+_LAST_RETRY: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    answer: Answer
+    expires_at: float
+    good_until: float
+    refresh_at: float
+    used_at: float
+    retry_s: float = _FIRST_RETRY
+
+
+class NameCache:
+    """Answers by question, the least recently used thrown out first."""
+
+    def __init__(self, size: int = 4096) -> None:
+        """``size``: how many answers are kept."""
+        self._size = size
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, question: Question, now: float) -> Answer | None:
+        """The answer (empty: there is none such), even one whose time is over for a while; None: not known."""
+        entry = self._entries.get(question)
+        if entry is None or now >= entry.good_until:
+            return None
+        entry.used_at = now
+        self._entries.move_to_end(question)
+        return entry.answer
+
+    def put(self, question: Question, answer: Answer, ttl: float, now: float) -> None:
+        """Keep what DNS said for ``ttl`` seconds, within limits."""
+        longest = LONGEST_TTL if answer else LONGEST_NEGATIVE
+        ttl = min(max(ttl, SHORTEST_TTL), longest)
+        old = self._entries.get(question)
+        used_at = old.used_at if old else now
+        self._keep(question, _Entry(answer, now + ttl, now + ttl + GRACE, now + ttl * _AHEAD, used_at))
+
+    def fail(self, question: Question, now: float) -> None:
+        """DNS did not answer: what was known is kept, an unknown name is none for a while; asked again later."""
+        old = self._entries.get(question)
+        if old is None or (not old.answer and now >= old.expires_at):
+            retry_s = min(_LAST_RETRY, old.retry_s * 2) if old else _FIRST_RETRY
+            used_at = old.used_at if old else now
+            self._keep(question, _Entry((), now + retry_s, now + retry_s, now + retry_s, used_at, retry_s))
+            return
+        old.good_until = old.expires_at + (STALE if old.answer else GRACE)
+        old.refresh_at = now + old.retry_s
+        old.retry_s = min(_LAST_RETRY, old.retry_s * 2)
+
+    def due(self, now: float) -> list[Question]:
+        """Names in use that are to be asked for again now; each is named once, until `put` or `fail`."""
+        found = []
+        for question, entry in self._entries.items():
+            if now >= entry.refresh_at and now - entry.used_at <= IN_USE:
+                entry.refresh_at = now + _LAST_RETRY
+                found.append(question)
+        return found
+
+    def _keep(self, question: Question, entry: _Entry) -> None:
+        if question not in self._entries and len(self._entries) >= self._size:
+            self._entries.popitem(last=False)
+        self._entries[question] = entry

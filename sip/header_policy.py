@@ -1,0 +1,94 @@
+"""What crosses from one leg of a call to the other: every header line, byte for byte, but those of the hop.
+
+The fields that a leg writes itself (Via to CSeq, Contact, the lengths), those by which a hop is secured or repeated,
+and those of the site are left behind; of ``Supported``, ``Allow`` and ``Require`` what this hop does by itself, or
+not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2s
+from typing import Final
+
+from sip.wire.message import Message, Request
+
+SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line"})
+"""Fields of the site (docs/wire.md): they never reach a device, and are not believed when one sends them."""
+
+HOP: Final = SITE | frozenset(
+    "via from to call-id cseq contact max-forwards record-route route content-length timestamp proxy-require "
+    "path service-route rseq rack allow-events replaces join target-dialog".split()
+)
+"""Not passed on by anybody; ``Replaces`` and its like name dialogs of one side by Call-IDs that are a hop's own."""
+
+DEVICE_HOP: Final = HOP | frozenset(
+    "authorization proxy-authorization www-authenticate proxy-authenticate authentication-info "
+    "session-expires min-se".split()
+)
+"""What is between an agent and its device besides: digest and the session timer."""
+
+PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE OPTIONS".split())
+"""Methods that a call between two legs knows."""
+
+ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
+
+_OURS: Final = frozenset("100rel timer replaces join tdialog outbound path gruu norefersub precondition".split())
+"""Option tags that would be promises about this hop."""
+
+_HARMLESS: Final = frozenset("answermode early-session from-change histinfo ice resource-priority sdp-anat".split())
+"""Option tags that only the two ends must understand."""
+
+_FILTERED: Final = frozenset({"supported", "allow", "require"})
+_CACHED: Final = 256
+"""Longer lines than this are not kept in the cache, which devices can fill."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}\Z")
+
+
+def crossing(message: Message, drop: frozenset[str] = HOP) -> list[str]:
+    """The header lines of ``message`` that the message on the other leg is to carry, in order, as they came."""
+    names = message.names
+    if _FILTERED.isdisjoint(names):
+        return [line for name, line in zip(names, message.lines, strict=True) if name not in drop]
+    kept = []
+    for name, line in zip(names, message.lines, strict=True):
+        if name in drop:
+            continue
+        if name in _FILTERED:
+            line = _remembered(name, line) if len(line) <= _CACHED else _filtered(name, line)
+            if not line:
+                continue
+        kept.append(line)
+    return kept
+
+
+def _filtered(name: str, line: str) -> str:
+    """The line without what does not cross; untouched when all of it may; empty when nothing is left."""
+    spelled, _, value = line.partition(":")
+    given = [token for token in (part.strip(" \t\r\n") for part in value.split(",")) if token]
+    if name == "allow":
+        kept = [token for token in given if token.upper() in PASSED_METHODS]
+    else:
+        kept = [token for token in given if token.lower() not in _OURS]
+    if len(kept) == len(given):
+        return line if given or name != "require" else ""
+    return f"{spelled}: {', '.join(kept)}" if kept else ""
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_filtered)
+
+
+def unsupported(request: Request) -> list[str]:
+    """The option tags of ``Require`` that no call through us can keep (RFC 3261 section 8.2.2.3): answer 420."""
+    if "require" not in request.names:
+        return []
+    given = [part.strip(" \t\r\n") for value in request.all("require") for part in value.split(",")]
+    return [token for token in given if token and token.lower() not in _HARMLESS and token.lower() != "timer"]
+
+
+def passable_tag(tag: str) -> str:
+    """``tag`` when it is a token of at most 64 characters, else its hash: the same on each hop (docs/wire.md)."""
+    if _TOKEN.match(tag):
+        return tag
+    return blake2s(tag.encode("latin-1"), digest_size=12).hexdigest() if tag else ""

@@ -1,0 +1,487 @@
+"""The INVITE usage of a dialog (RFC 3261 sections 12 to 15): one leg of a back-to-back user agent.
+
+A leg speaks SIP to one side and call language to its :class:`Owner`: requested, answered, acknowledged, cancelled,
+failed. It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the repetition of a 2xx
+until its ACK, the ACK for a repeated 2xx, CANCEL only after a provisional response, BYE to a second 2xx of a fork.
+What a message means for the other side is the owner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from sip.actions import Flow
+from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
+from sip.layer import Stack
+from sip.transaction import CALLING, ClientTransaction, ServerTransaction, cancel_of
+from sip.wire.message import Request, Response, elements
+
+SUCCESS_AGAIN: Final = "2xx again"
+SUCCESS_LOST: Final = "no ACK"
+
+_REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
+
+
+class Owner(Protocol):
+    """Who has two of them and joins them."""
+
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether this is a repeat, sent on by another server, of a request seen before; it was then dealt with.
+
+        Asked on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
+        """
+
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in the dialog; a BYE has ended the leg already. The owner answers the transaction."""
+
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        """The first ACK for our 2xx."""
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours, ``transaction.context`` as it was given."""
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
+
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call).
+
+        An instant is when to ask again: the other side cannot be reached, so that its silence says nothing.
+        """
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Iterable[str]:
+        """The header lines that this hop wants on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
+
+
+class InviteUsage:
+    """One side of a call. Made from a :class:`~sip.dialog.DialogState`, for a new call as for one taken over."""
+
+    __slots__ = (
+        "_acked",
+        "_cancel_sent",
+        "_cancelling",
+        "_declined",
+        "_interval",
+        "_invite",
+        "_pending_client_invite",
+        "_success",
+        "_success_cseq",
+        "_tags",
+        "dialog",
+        "early",
+        "ended",
+        "established",
+        "flow",
+        "generation",
+        "owner",
+        "patient",
+        "stack",
+    )
+
+    def __init__(self, stack: Stack, owner: Owner, flow: Flow, state: DialogState, established: bool = False) -> None:
+        self.stack = stack
+        self.owner = owner
+        self.flow = flow
+        self.dialog = Dialog(state)
+        self.established = established
+        """A 2xx to the first INVITE was sent or received."""
+        self.ended = False
+        """A BYE went or came, or the first INVITE failed."""
+        self._invite: ServerTransaction | None = None
+        self._pending_client_invite: ClientTransaction | None = None
+        self.early: dict[str, str] | None = None
+        """Our INVITE's early dialogs: the remote target by the remote tag (section 12.1.2)."""
+        self.patient = False
+        """Requests on this leg never time out (``sip.transaction``)."""
+        self.generation = 0
+        self._success = b""
+        self._success_cseq = 0
+        self._interval = 0.0
+        self._acked: tuple[int, tuple[str, ...], bytes] | None = None
+        self._cancelling: tuple[str, ...] | None = None
+        self._cancel_sent = False
+        self._declined: tuple[str, ...] = ()
+        self._tags: tuple[str, ...] = ()
+        self._register(self.dialog.local_tag)
+
+    # -- what is under way: the transactions themselves say so, hence nothing can be left of one that is over ----
+
+    @property
+    def invite(self) -> ServerTransaction | None:
+        """The INVITE from there that we have not finally answered."""
+        invite = self._invite
+        return invite if invite is not None and invite.open else None
+
+    @invite.setter
+    def invite(self, transaction: ServerTransaction) -> None:
+        self._invite = transaction
+
+    @property
+    def pending_client_invite(self) -> ClientTransaction | None:
+        """Our INVITE that was not finally answered there."""
+        pending_client_invite = self._pending_client_invite
+        return None if pending_client_invite is None or pending_client_invite.answered else pending_client_invite
+
+    # -- towards the network ------------------------------------------------------------------------------------
+
+    def call(
+        self, uri: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
+    ) -> None:
+        """Send the first INVITE (section 13.2.1) to ``uri``."""
+        self.dialog.target = uri
+        self._pending_client_invite = self._send("INVITE", lines, body, now, context, hops, self.patient)
+
+    def send(
+        self,
+        method: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any = None,
+        hops: int = 70,
+        patient: bool = False,
+    ) -> ClientTransaction:
+        """Send a request in the dialog; not ACK or CANCEL. A ``patient`` one never times out."""
+        if method == "INVITE":
+            self._cancelling = None
+            self._cancel_sent = False
+        transaction = self._send(method, lines, body, now, context, hops, patient or self.patient)
+        if method == "INVITE":
+            self._pending_client_invite = transaction
+        elif method == "BYE":
+            self._close()  # findable until it is answered: a BYE from there may cross ours
+        return transaction
+
+    def _send(
+        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any, hops: int, patient: bool
+    ) -> ClientTransaction:
+        stack, flow, dialog = self.stack, self.flow, self.dialog
+        branch = stack.branch()
+        dialog.local_cseq += 1
+        uri, head = dialog.lines(method, dialog.local_cseq, stack.via(flow, branch))
+        contact = f"{stack.contact(flow)}\r\n" if method in _REFRESHING else ""
+        more = "".join(f"{line}\r\n" for line in lines)
+        text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
+        data = f"{text}\r\n\r\n".encode("latin-1") + body
+        return stack.request(method, data, branch, flow, self, now, context, patient)
+
+    def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
+        """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
+        if self._acked is None:
+            return
+        self._acked = (self._acked[0], tuple(lines), body)
+        self._send_ack(*self._acked)
+
+    @property
+    def ack_pending(self) -> bool:
+        """A 2xx came that we have not acknowledged."""
+        return self._acked is not None and self._acked[1] == _NO_ACK_YET
+
+    def set_ack_pending(self, cseq: int) -> None:
+        """A 2xx with that number came, perhaps to another process before us; :meth:`acknowledge` pays."""
+        self._acked = (cseq, _NO_ACK_YET, b"")
+
+    def acknowledge_again(self, cseq: int) -> None:
+        """The ACK for our INVITE with that number may have been lost: send it as it was."""
+        if self._acked is not None and self._acked[0] == cseq and not self.ack_pending:
+            self._send_ack(*self._acked)
+
+    @property
+    def acked_cseq(self) -> int:
+        """The number of the INVITE of ours whose 2xx is, or is to be, acknowledged; 0 when there was none."""
+        return self._acked[0] if self._acked is not None else 0
+
+    def last_ack(self) -> bytes:
+        """The last ACK that we sent, whole; empty when there is none."""
+        return b"" if self._acked is None or self.ack_pending else self._ack(*self._acked)
+
+    def _send_ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> None:
+        self.stack.send(self.flow, self._ack(cseq, lines, body))
+
+    def _ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
+        branch = self.stack.branch_of_ack(self.dialog.key, cseq)
+        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(self.flow, branch))
+        more = "".join(f"{line}\r\n" for line in lines)
+        text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+        return text.encode("latin-1") + body
+
+    def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
+        """Cancel our INVITE (section 9.1), at once or as soon as a provisional response allows it."""
+        transaction = self.pending_client_invite
+        if transaction is None or self._cancelling is not None:
+            return
+        self._cancelling = tuple(lines)
+        if transaction.state != CALLING:
+            self._send_cancel(transaction, now)
+
+    @property
+    def cancelling(self) -> bool:
+        return self._cancelling is not None
+
+    def _send_cancel(self, invite: ClientTransaction, now: float) -> None:
+        self._cancel_sent = True
+        lines = (*self.owner.hop_headers(self, "CANCEL", now), *(self._cancelling or ()))
+        data = cancel_of(invite.request, lines)
+        self.stack.request("CANCEL", data, invite.branch, invite.flow, self, now, None, invite.patient)
+        invite.cancelled(now)
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> None:
+        """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
+        if not transaction.open:
+            return
+        method, cseq = "", 0
+        if transaction.request is not None:
+            method, cseq = transaction.request.method, transaction.request.cseq
+        dialog = self.dialog
+        if status > 100 and not self.established and tag and tag != dialog.local_tag:
+            if status < 200 and len(self._tags) > MAX_EARLY and tag not in self._tags:
+                return  # each is kept, and a callee could invent any number of them
+            self._register(tag)
+        tag = tag or dialog.local_tag
+        if method == "INVITE" and 100 < status < 300:
+            lines = (self.stack.contact(self.flow), *lines)
+        data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
+        if method == "INVITE" and status >= 200:
+            if status < 300:
+                self._succeed(tag, data, cseq, now)
+            elif not self.established:
+                self.end()
+
+    def _succeed(self, tag: str, data: bytes, cseq: int, now: float) -> None:
+        """Our 2xx is repeated until its ACK comes (section 13.3.1.4), on streams only when they are made anew."""
+        if not self.established:
+            self.dialog.local_tag = tag
+            self.established = True
+            self._forget_tags_but(tag)
+        self._success = data
+        self._success_cseq = cseq
+        self.generation += 1
+        timers = self.stack.timers
+        if self.flow.transport == "udp":
+            self._interval = timers.t1
+            self.stack.deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
+        if not self.patient:
+            self.stack.deadlines.set(now + timers.lifetime, self, SUCCESS_LOST)
+
+    @property
+    def awaits_ack(self) -> bool:
+        """Our 2xx was not acknowledged yet."""
+        return bool(self._success)
+
+    @property
+    def success_cseq(self) -> int:
+        """The number of the INVITE that our last 2xx answered."""
+        return self._success_cseq
+
+    def await_ack(self, success: bytes = b"?", cseq: int = 0) -> None:
+        """A 2xx was sent, perhaps by another process before us; its ACK (0: of any number) is still to come."""
+        self._success = success
+        self._success_cseq = cseq
+
+    def end(self) -> None:
+        """Nothing more is to come on this leg; what is under way may finish."""
+        self._close()
+        self._forget_tags_but("")
+
+    def _close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.generation += 1
+            self._success = b""
+
+    def moved(self, flow: Flow) -> None:
+        """The connection was made anew: a 2xx that was not acknowledged is given again.
+
+        What was asked on the old one is the business of its transactions, of all legs in the order of asking.
+        """
+        self.flow = flow
+        if len(self._success) > 1:
+            self.stack.send(flow, self._success)
+
+    # -- from the network ---------------------------------------------------------------------------------------
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in this dialog (section 12.2.2)."""
+        dialog = self.dialog
+        if transaction.kept and self.owner.recognised(self, transaction, request, now):
+            return
+        if dialog.remote_tag and request.from_tag != dialog.remote_tag:
+            self.stack.reply(transaction, 481, now)
+            return
+        if self.ended:
+            self.stack.reply(transaction, 200 if request.method == "BYE" else 481, now)
+            return
+        if request.cseq <= dialog.remote_cseq and dialog.remote_cseq:
+            self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
+            return
+        dialog.remote_cseq = request.cseq
+        method = request.method
+        if method == "INVITE":
+            if self.pending_client_invite is not None:  # section 14.2
+                self.stack.reply(transaction, 491, now)
+                return
+            if self.invite is not None:
+                self.stack.reply(transaction, 500, now, lines=(f"Retry-After: {1 + dialog.remote_cseq % 10}",))
+                return
+            self.invite = transaction
+        if method in _REFRESHING:
+            dialog.target = contact_uri(request) or dialog.target
+        transaction.context = self
+        if method == "BYE":
+            invite = self.invite
+            self.end()
+            if invite is not None:  # section 15.1.2
+                self.stack.reply(invite, 487, now, tag=dialog.local_tag)
+        self.owner.requested(self, transaction, request, now)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        if self._success and self._success_cseq in (0, ack.cseq):
+            self._success = b""
+            self.generation += 1
+            self.owner.acknowledged(self, ack, now)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours (the transaction's call)."""
+        if transaction.method == "CANCEL":
+            return
+        if transaction.method == "INVITE":
+            if not self._invite_responded(transaction, response, now):
+                return
+        elif transaction.method == "BYE" and response.status >= 200:
+            self.end()
+        self.owner.answered(self, transaction, response, now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction.method == "CANCEL":
+            return
+        if transaction is self._pending_client_invite:
+            if not self.established:
+                self.end()
+        elif transaction.method == "BYE":
+            self.end()
+        self.owner.timed_out(self, transaction, now)
+
+    def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """Keep the dialog; whether the owner is to hear of this response."""
+        status = response.status
+        if status < 200:
+            if self._cancelling is not None and not self._cancel_sent and self._pending_client_invite is transaction:
+                self._send_cancel(transaction, now)
+            if status > 100 and not self.established and response.to_tag:
+                self._meet_early(response)
+            return True
+        if status >= 300:
+            if transaction is self._pending_client_invite and not self.established:
+                self.end()
+            return True
+        if transaction is self._pending_client_invite:
+            self._pending_client_invite = None  # another 2xx is a repetition, or of a fork
+            if not self.established:
+                self.dialog.establish(response)
+                self.established = True
+                self.early = None
+                self._tags = (self.dialog.local_tag,)
+            else:
+                self.dialog.target = contact_uri(response) or self.dialog.target
+            self.set_ack_pending(response.cseq)
+            return True
+        if response.to_tag != self.dialog.remote_tag:
+            self._decline_fork(response, now)
+        elif self._acked is not None and not self.ack_pending:
+            self._send_ack(*self._acked)
+        return False
+
+    def _meet_early(self, response: Response) -> None:
+        if self.early is None:
+            self.early = {}
+        if len(self.early) < MAX_EARLY or response.to_tag in self.early:
+            self.early[response.to_tag] = contact_uri(response)
+        if not self.dialog.remote_tag:  # requests in the early dialog, until a 2xx says which one it is
+            self.dialog.remote_tag = response.to_tag
+            self.dialog.route_set = tuple(reversed(elements(response, "record-route")))
+
+    def _decline_fork(self, response: Response, now: float) -> None:
+        """A 2xx from another branch of a fork: acknowledge and end that dialog (section 13.2.2.4)."""
+        other = Dialog(self.dialog.export())
+        other.establish(response)
+        stack, flow = self.stack, self.flow
+        stack.send(flow, self._own(other, "ACK", response.cseq, stack.branch(), now))
+        if response.to_tag in self._declined or len(self._declined) >= MAX_EARLY:
+            return
+        self._declined = (*self._declined, response.to_tag)
+        branch = stack.branch()
+        bye = self._own(other, "BYE", response.cseq + 1, branch, now)
+        stack.request("BYE", bye, branch, flow, Unheard(), now)
+
+    def _own(self, dialog: Dialog, method: str, cseq: int, branch: str, now: float) -> bytes:
+        """A request without a body in another dialog than the leg's."""
+        uri, head = dialog.lines(method, cseq, self.stack.via(self.flow, branch))
+        more = "".join(f"{line}\r\n" for line in ("Max-Forwards: 70", *self.owner.hop_headers(self, method, now)))
+        return f"{method} {uri} SIP/2.0\r\n{head}{more}Content-Length: 0\r\n\r\n".encode("latin-1")
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is SUCCESS_AGAIN:
+            self._interval = min(self._interval * 2, self.stack.timers.t2)
+            self.stack.deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
+            self.stack.send(self.flow, self._success)
+        elif cause is SUCCESS_LOST:
+            later = self.owner.unacknowledged(self, now)
+            if later is None:
+                self._success = b""
+                self.generation += 1
+            else:
+                self.stack.deadlines.set(later, self, SUCCESS_LOST)
+
+    def repeated(self, invite: Request, transaction: ServerTransaction) -> None:
+        """Another server sent the INVITE that opened this leg once more: go on in the dialog of the repeat."""
+        dialog, tags = self.dialog, self._tags
+        self._forget_tags_but("")
+        dialog.call_id = invite.call_id
+        dialog.remote_tag = invite.from_tag
+        dialog.remote_cseq = invite.cseq
+        dialog.target = contact_uri(invite) or dialog.target
+        dialog.route_set = tuple(elements(invite, "record-route"))
+        self.flow = transaction.flow
+        for tag in tags:
+            self._register(tag)
+
+    # -- being found ------------------------------------------------------------------------------------------------
+
+    def _register(self, tag: str) -> None:
+        if tag not in self._tags:
+            self._tags = (*self._tags, tag)
+            self.stack.legs[dialog_key(self.dialog.call_id, tag)] = self
+
+    def _forget_tags_but(self, kept: str) -> None:
+        for tag in self._tags:
+            if tag != kept or not kept:
+                self.stack.legs.pop(dialog_key(self.dialog.call_id, tag), None)
+        self._tags = (kept,) if kept else ()
+
+
+class Unheard:
+    """The user of a request whose answer changes nothing."""
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        pass
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        pass
+
+
+MAX_EARLY: Final = 16
+"""More early dialogs than this in one INVITE are not remembered apart."""
+
+_NO_ACK_YET: Final = ("",)

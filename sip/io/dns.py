@@ -1,0 +1,224 @@
+"""RFC 3263 over dnspython: targets of URIs from a cache that is refreshed ahead of need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import dns.asyncresolver
+import dns.exception
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from sip.actions import Address
+from sip.dns_cache import NameCache
+from sip.endpoint import is_numeric
+from sip.io.clock import boottime
+from sip.location import Answer, Host, Naptr, Penalties, Question, Record, Srv, Target, find
+from sip.wire.errors import Malformed
+from sip.wire.uri import Uri
+
+logger = logging.getLogger(__name__)
+
+TICK: Final = 1.0  # seconds between two looks at what is due
+_AT_ONCE: Final = 64  # questions under way
+_HOSTS: Final = Path("/etc/hosts")
+_HOSTS_TTL: Final = 60.0
+
+
+class Resolver:
+    """Answers from memory; asks DNS in the background. Nothing here raises for what DNS or a URI does."""
+
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        nameserver: Address | None = None,
+        supported: Sequence[str] = ("udp", "tcp"),
+        families: Sequence[str] = ("A", "AAAA"),
+        timeout_s: float = 4.0,
+        hosts: Path = _HOSTS,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        """``nameserver`` stands for those of /etc/resolv.conf; ``supported`` are our transports and ``families`` our
+        kinds of addresses, the preferred ones first; a question takes ``timeout_s`` at most.
+        """
+        self.penalties = Penalties()
+        self._rng = rng
+        self._supported = tuple(supported)
+        self._families = tuple(families)
+        self._timeout = timeout_s
+        self._hosts = hosts
+        self._clock = clock
+        self._cache = NameCache()
+        self._kept: tuple[str, ...] = ()
+        self._asking: dict[Question, asyncio.Task[Answer]] = {}
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._dns = _resolver(nameserver)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._warming: set[asyncio.Task[list[Target]]] = set()
+
+    def start(self, keep: Iterable[str] = ()) -> None:
+        """Begin to refresh, on the running loop. URIs to ``keep`` are looked up now and stay known."""
+        self.keep(keep)
+        self._tick()
+
+    def keep(self, uris: Iterable[str]) -> None:
+        """The URIs whose targets are always to be known: the static peers of a site."""
+        self._kept = tuple(uris)
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for task in (*self._asking.values(), *self._warming):
+            task.cancel()
+
+    def look(self, uri: str, now: float) -> list[Target] | None:
+        """The targets of ``uri`` as far as memory has them, in the order to try them; None: `resolve` it first.
+
+        Never asks and never waits: some µs for a numeric host, some tens for a name. Empty: it cannot be reached.
+        """
+        search = self._search(uri)
+        if search is None:
+            return []
+        answers: list[Answer] = []
+        try:
+            questions = next(search)
+            while True:
+                answers = []
+                for question in questions:
+                    answer = self._cache.get(question, now)
+                    if answer is None:
+                        return None
+                    answers.append(answer)
+                questions = search.send(answers)
+        except StopIteration as end:
+            return self.penalties.order(end.value, now)
+
+    async def resolve(self, uri: str) -> list[Target]:
+        """As `look`, asking DNS for what is not known. Never raises."""
+        search = self._search(uri)
+        if search is None:
+            return []
+        try:
+            questions = next(search)
+            while True:
+                answers = await asyncio.gather(*(self._answer(question) for question in questions))
+                questions = search.send(answers)
+        except StopIteration as end:
+            return self.penalties.order(end.value, self._clock())
+
+    def refresh(self, now: float) -> None:
+        """Ask again for what is in use and soon too old."""
+        for question in self._cache.due(now):
+            if question not in self._asking:
+                self._ask(question)
+        for uri in self._kept:
+            if self.look(uri, now) is None and len(self._warming) < _AT_ONCE:
+                task = asyncio.get_running_loop().create_task(self.resolve(uri))
+                self._warming.add(task)
+                task.add_done_callback(self._warming.discard)
+
+    def _tick(self) -> None:
+        self.refresh(self._clock())
+        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _search(self, uri: str) -> Generator[list[Question], list[Answer], list[Target]] | None:
+        try:
+            return find(Uri.parse(uri), self._rng, self._supported, self._families)
+        except Malformed as error:
+            logger.info("no targets for a URI: %s", error)
+            return None
+
+    async def _answer(self, question: Question) -> Answer:
+        known = self._cache.get(question, self._clock())
+        if known is not None:
+            return known
+        # Shielded: one who gives up must not take the answer from the others who wait for it.
+        return await asyncio.shield(self._asking.get(question) or self._ask(question))
+
+    def _ask(self, question: Question) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(self._query(question))
+        self._asking[question] = task
+        task.add_done_callback(lambda _: self._asking.pop(question, None))
+        return task
+
+    async def _query(self, question: Question) -> Answer:
+        local = self._from_hosts(question)
+        if local:
+            self._cache.put(question, local, _HOSTS_TTL, self._clock())
+            return local
+        try:
+            async with self._places:
+                answer, ttl = await self._from_dns(question)
+        except (dns.exception.DNSException, OSError) as error:
+            logger.warning("%s %s: %s", question.kind, question.name, str(error)[:200] or type(error).__name__)
+            self._cache.fail(question, self._clock())
+            return self._cache.get(question, self._clock()) or ()
+        self._cache.put(question, answer, ttl, self._clock())
+        return answer
+
+    async def _from_dns(self, question: Question) -> tuple[Answer, float]:
+        try:
+            answer = await self._dns.resolve(
+                dns.name.from_text(question.name),
+                question.kind,
+                raise_on_no_answer=False,
+                lifetime=self._timeout,
+                search=False,
+            )
+        except dns.resolver.NXDOMAIN as error:
+            responses: dict[dns.name.Name, dns.message.QueryMessage] = error.kwargs["responses"]
+            return (), float(min(each.resolve_chaining().minimum_ttl for each in responses.values()))
+        ttl = float(answer.chaining_result.minimum_ttl)
+        if answer.rrset is None:
+            return (), ttl
+        return tuple(_record(rdata) for rdata in answer.rrset), ttl
+
+    def _from_hosts(self, question: Question) -> Answer:
+        """Names of this machine's own file, which DNS need not know: ``localhost`` above all."""
+        if question.kind not in ("A", "AAAA"):
+            return ()
+        try:
+            lines = self._hosts.read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return ()
+        fields = [line.partition("#")[0].split() for line in lines]
+        return tuple(
+            Host(address)
+            for address, *names in filter(None, fields)
+            if question.name in names and is_numeric(address) and (":" in address) == (question.kind == "AAAA")
+        )
+
+
+def _resolver(nameserver: Address | None) -> dns.asyncresolver.Resolver:
+    if nameserver is None:
+        try:
+            return dns.asyncresolver.Resolver()
+        except dns.resolver.NoResolverConfiguration:
+            logger.warning("/etc/resolv.conf names no server: only numeric hosts and /etc/hosts will do")
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    if nameserver is not None:
+        resolver.nameservers = [nameserver[0]]
+        resolver.port = nameserver[1]
+    return resolver
+
+
+def _record(rdata: Any) -> Record:
+    if rdata.rdtype == dns.rdatatype.SRV:
+        return Srv(rdata.priority, rdata.weight, rdata.port, _name(rdata.target))
+    if rdata.rdtype == dns.rdatatype.NAPTR:
+        flags, service = rdata.flags.decode("latin-1"), rdata.service.decode("latin-1")
+        return Naptr(rdata.order, rdata.preference, flags, service, _name(rdata.replacement))
+    return Host(rdata.address)
+
+
+def _name(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).rstrip(".").lower()

@@ -1,0 +1,344 @@
+"""The shell that drives one core: sockets, the clock, names and storage on the outside, its verbs on the inside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar
+
+from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.io.clock import boottime
+from sip.io.gc_tuning import Garbage
+from sip.io.transport import Limits, Transport
+from sip.location import Target
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
+IDLE: Final = 0.1  # the same while nothing happens
+_EARLY: Final = TICK / 2  # so much before its time a tick is taken along when the loop is awake anyway
+_ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
+_WAIT_AFTER_FAILURE: Final = 0.1
+
+
+class Core(Protocol):
+    """What a pump drives: the verbs of `sip.actions`."""
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """The network spoke."""
+
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        """``open`` or ``lost``."""
+
+    def done(self, request: Any, result: Any, now: float) -> None:
+        """Something asked for is there."""
+
+    def handle_timer(self, now: float) -> None:
+        """Time passed."""
+
+    def get_timer(self) -> float | None:
+        """When to wake it."""
+
+    def to_do(self) -> list[Any]:
+        """Actions, handed over."""
+
+    def next_event(self) -> Any:
+        """Something to know, or None."""
+
+
+class Names(Protocol):
+    """What a pump asks for `Resolve`; `sip.io.dns.Resolver` is one."""
+
+    def look(self, uri: str, now: float) -> list[Target] | None:
+        """What is known already; None when DNS has to be asked."""
+
+    async def resolve(self, uri: str) -> list[Target]:
+        """Ask; never raises, an empty list says that there is none."""
+
+
+class Pump:
+    """Drives one core on one loop. A failure inside the core costs the input that caused it, never the process."""
+
+    def __init__(
+        self,
+        core: Core,
+        listeners: Iterable[str],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        names: Names | None = None,
+        store: Callable[[str, str], None] | None = None,
+        on_event: Callable[[Any], None] | None = None,
+        on_reload: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
+        others: Mapping[type, Callable[[Any], None]] | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        """``listeners`` are spelled ``udp:host:port``, ``tcp:host:port``; see `sip.io.transport`.
+
+        ``store(name, value)`` writes durably, runs in a thread of its own, one at a time and in order, and raises
+        to refuse. ``on_event`` is given what `next_event` yields; ``others`` says who does actions of further types.
+        ``on_reload`` is SIGHUP's; ``on_stop`` is SIGTERM's and SIGINT's, and calls `stop` when it is ready for it
+        (a second signal stops at once). Raises `BadEndpoint`.
+        """
+        self.core = core
+        self.clock = clock
+        self.transport = Transport(listeners, self, loop, limits, clock)
+        self.failures = 0
+        """Inputs on which the core raised."""
+        self.inputs = 0
+        """Datagrams, stream pieces and timers handed to the core."""
+        self._loop = loop
+        self._names = names
+        self._store = store
+        self._on_event = on_event
+        self._on_reload = on_reload
+        self._on_stop = on_stop
+        self._others = dict(others or {})
+        self._writer: ThreadPoolExecutor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._not_before = 0.0
+        self._ticking: asyncio.TimerHandle | None = None
+        self._tick_at = 0.0
+        self._seen_inputs = 0
+        self._longest = 0.0
+        self._logged_at = 0.0
+        self._garbage = Garbage()
+
+    def start(self) -> None:
+        """Open the sockets and let the core begin. Raises `TransportError` when an address cannot be had."""
+        self.transport.open()
+        now = self.clock()
+        self._garbage.start(now)
+        self._tick_after(TICK, self.clock())
+        self.flush()
+
+    async def run(self) -> None:
+        """Start, obey signals, and return after `stop`."""
+        self.start()
+        signals: dict[int, Callable[[], None]] = {signal.SIGTERM: self._terminate, signal.SIGINT: self._terminate}
+        if self._on_reload is not None:
+            signals[signal.SIGHUP] = self._reload
+        for number, act in signals.items():
+            self._loop.add_signal_handler(number, act)
+        try:
+            await self._stopped.wait()
+        finally:
+            for number in signals:
+                self._loop.remove_signal_handler(number)
+            self.close()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Give the core's last words to the network, then close everything."""
+        self.flush()
+        self._stop_ticking()
+        for task in self._tasks:
+            task.cancel()
+        self.transport.close()
+        if self._writer is not None:
+            self._writer.shutdown()
+
+    def ask(self, verb: Callable[..., T], *args: Any) -> T:
+        """Call a method of the core for a command: ``verb(*args, now)``, then do what it wants. It may raise."""
+        try:
+            return verb(*args, self.clock())
+        finally:
+            self.flush()
+
+    def take_longest_stall(self) -> float:
+        """Seconds that the loop stood still at most since the last call (a SIGSTOP counts)."""
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+    def figures(self) -> dict[str, float]:
+        """The state of the rim by name, in counts, bytes and seconds: for a status page. The stall is not taken."""
+        own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._longest}
+        return own | {"longest_collection_s": self._garbage.longest_s} | self.transport.figures()
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """For the transport."""
+        self.inputs += 1
+        try:
+            self.core.receive(data, flow, now)
+        except Exception as error:
+            self._failed("receive", flow, error)
+
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        """For the transport."""
+        try:
+            self.core.flow_changed(flow, state, now)
+        except Exception as error:
+            self._failed("flow_changed", flow, error)
+
+    def flush(self) -> None:
+        """Do what the core wants done, tell what it wants known, and look at the clock when it is time to."""
+        if self._draining:  # a listener to an event called `ask`; the loop below goes round once more
+            return
+        self._draining = True
+        try:
+            for _ in range(_ROUNDS):
+                if not self._drain():
+                    break
+        except Exception as error:
+            self._failed("to_do", None, error)
+        finally:
+            self._draining = False
+        self.transport.flush()
+        if self._ticking is not None:
+            now = self.clock()
+            if now > self._tick_at - _EARLY:
+                self._tick()
+            elif now + TICK < self._tick_at:  # what was done may have set a deadline before that
+                self._ticking.cancel()
+                self._tick_after(TICK, now)
+
+    def _drain(self) -> bool:
+        """One round; whether there may be more to do already."""
+        more = False
+        for action in self.core.to_do():
+            kind = type(action)
+            if kind is Send:
+                self.transport.send(action)
+            elif kind is Open:
+                self.transport.connect(action)
+            elif kind is Close:
+                self.transport.disconnect(action)
+            elif kind is Resolve:
+                more |= self._resolve(action)
+            elif kind is Store:
+                self._write(action)
+            elif kind in self._others:
+                self._guarded("action", action, self._others[kind], action)
+                more = True
+            else:
+                logger.error("nobody does %s", kind.__name__)
+        while (event := self.core.next_event()) is not None:
+            if self._on_event is not None:
+                self._guarded("event", event, self._on_event, event)
+                more = True
+        return more
+
+    def _resolve(self, request: Resolve) -> bool:
+        """Whether the core was answered at once."""
+        if self._names is None:
+            logger.error("no resolver for %s", request.uri)
+            return False
+        targets = self._names.look(request.uri, self.clock())
+        if targets is not None:
+            self._guarded("done", request, self.core.done, request, targets, self.clock())
+            return True
+        self._spawn(self._ask_names(self._names, request))
+        return False
+
+    async def _ask_names(self, names: Names, request: Resolve) -> None:
+        self._done(request, await names.resolve(request.uri))
+
+    def _write(self, request: Store) -> None:
+        if self._store is None:
+            logger.error("no store for %s", request.name)
+            return
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, "store")
+        writing = self._writer.submit(self._store, request.name, request.value)
+        writing.add_done_callback(lambda future: self._written(request, future))
+
+    def _written(self, request: Store, future: Future[None]) -> None:
+        error = future.exception()
+        result = None if error is None else f"{request.name} was not stored: {error}"
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._done, request, result)
+
+    def _done(self, request: Resolve | Store, result: object) -> None:
+        self._guarded("done", request, self.core.done, request, result, self.clock())
+        self.flush()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tick(self) -> None:
+        """Look at the clock, and serve what is due: ends of transactions come by the hundred a second, and one
+        wake-up serves many. The loop's own timers would know nothing of a machine's sleep.
+        """
+        now = self.clock()
+        self._longest = max(self._longest, now - self._tick_at)
+        self._stop_ticking()
+        self._guarded("handle_timer", None, self._serve_deadlines, now)
+        self._garbage.collect(self.inputs == self._seen_inputs, now)
+        self._seen_inputs = self.inputs
+        done_at = self.clock()
+        self._longest = max(self._longest, done_at - now)  # what is done here holds up the loop as well
+        self._tick_after(self._pause(done_at), done_at)
+
+    def _pause(self, now: float) -> float:
+        """Seconds until the next look: to the next deadline, but neither less than `TICK` nor more than `IDLE`."""
+        try:
+            at = self.core.get_timer()
+        except Exception:  # told by the next look
+            return TICK
+        return IDLE if at is None else min(IDLE, max(TICK, at - now))
+
+    def _tick_after(self, pause: float, now: float) -> None:
+        self._tick_at = now + pause
+        self._ticking = self._loop.call_later(pause, self._tick)
+
+    def _stop_ticking(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+
+    def _serve_deadlines(self, now: float) -> None:
+        at = self.core.get_timer()
+        if at is None or at > now or now < self._not_before:
+            return
+        self.inputs += 1
+        self._not_before = now + _WAIT_AFTER_FAILURE
+        self.core.handle_timer(now)
+        self._not_before = 0.0
+        self.flush()
+
+    def _terminate(self) -> None:
+        if self._stopping or self._on_stop is None:
+            self.stop()
+            return
+        self._stopping = True
+        self._guarded("stop", None, self._on_stop)
+        self.flush()
+
+    def _reload(self) -> None:
+        if self._on_reload is not None:
+            self._guarded("reload", None, self._on_reload)
+            self.flush()
+
+    def _guarded(self, verb: str, subject: object, act: Callable[..., None], *args: Any) -> None:
+        try:
+            act(*args)
+        except Exception as error:
+            self._failed(verb, subject, error)
+
+    def _failed(self, verb: str, subject: object, error: Exception) -> None:
+        """One line for each, but at most one a second once there are many."""
+        self.failures += 1
+        now = self.clock()
+        if self.failures > 20 and now - self._logged_at < 1.0:
+            return
+        self._logged_at = now
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        about = f" ({subject.remote[0]}:{subject.remote[1]})" if isinstance(subject, Flow) else ""
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        logger.error("%s failed%s: %s at %s; %d failures so far", verb, about, what, place, self.failures)
+        logger.debug("the failure in full", exc_info=error)

@@ -1,0 +1,256 @@
+"""One TCP connection on a raw non-blocking socket, with urgent messages ahead of what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sip.actions import Flow
+from sip.io.read_batching import CLOSED as GONE
+from sip.io.read_batching import FULL, Rounds
+
+logger = logging.getLogger(__name__)
+
+HANDED: Final = 256 * 1024
+"""Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
+_UNSENT: Final = 128 * 1024
+_USUAL: Final = 600  # bytes of a message
+_READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
+
+CONNECTING: Final = "connecting"
+OPEN: Final = "open"
+CLOSING: Final = "closing"
+CLOSED: Final = "closed"
+
+
+class Owner(Protocol):
+    """What a stream asks of its transport."""
+
+    clock: Callable[[], float]
+    rounds: Rounds
+    ticks: int
+    waiting: int
+
+    def stream_opened(self, stream: Stream) -> None:
+        """It is connected."""
+
+    def stream_received(self, stream: Stream, data: bytes) -> None:
+        """Bytes came; what is to be answered goes out at the next `flush`."""
+
+    def stream_lost(self, stream: Stream, reason: str) -> None:
+        """It is closed, after `Stream.close` too. Never called from within `send`, `flush` or `close`."""
+
+
+class Stream:
+    """A connection of ours or of a peer. It never raises for what a peer or the network does."""
+
+    __slots__ = (
+        "_fd",
+        "_loop",
+        "_owner",
+        "_sock",
+        "_under_way",
+        "_urgent",
+        "_waits",
+        "_writing",
+        "accepted",
+        "flow",
+        "heard",
+        "moved_tick",
+        "since_tick",
+        "state",
+        "waiting",
+    )
+
+    def __init__(
+        self, sock: socket.socket, flow: Flow, owner: Owner, loop: asyncio.AbstractEventLoop, accepted: bool
+    ) -> None:
+        """``sock`` is non-blocking; accepted, or with a connect of ours under way."""
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._owner = owner
+        self._loop = loop
+        self._urgent: deque[bytes] = deque()
+        self._waits: deque[bytes] = deque()
+        self._under_way: bytes | memoryview = b""
+        self._writing = False
+        self.flow = flow
+        self.waiting = 0
+        """Bytes not yet taken by the kernel."""
+        self.heard = False
+        """Whether the peer ever sent a byte."""
+        self.since_tick = self.moved_tick = owner.ticks
+        """When this state began, and when bytes last moved, either way."""
+        self.accepted = accepted
+        """Whether the peer connected to us."""
+        if accepted:
+            self.state = OPEN
+            self.watch()
+        else:
+            self.state = CONNECTING
+            self._want_write()
+
+    def send(self, data: bytes, urgent: bool) -> None:
+        """Line ``data`` up; `flush` writes."""
+        (self._urgent if urgent else self._waits).append(data)
+        if not self.waiting:
+            self.moved_tick = self._owner.ticks
+        self.waiting += len(data)
+        self._owner.waiting += len(data)
+
+    def flush(self) -> None:
+        """Write what the kernel takes now; the rest follows by itself."""
+        if not self._writing and self.state in (OPEN, CLOSING):
+            self._write()
+
+    def close(self) -> None:
+        """Close, after what waits was written."""
+        if self.state == CONNECTING:
+            self._end_soon("closed before it was connected")
+        elif self.state == OPEN:
+            self.state = CLOSING
+            self.since_tick = self._owner.ticks
+            self.flush()
+            if not self.waiting:
+                self._finish()
+
+    def abort(self, reason: str) -> None:
+        """Close at once; what waits is lost."""
+        if self.state != CLOSED:
+            self._release()
+            self._owner.stream_lost(self, reason)
+
+    def watch(self) -> None:
+        """For `Rounds`."""
+        if self.state != CLOSED:
+            self._loop.add_reader(self._fd, self._owner.rounds.woken, self)
+
+    def unwatch(self) -> None:
+        """For `Rounds`."""
+        self._loop.remove_reader(self._fd)
+
+    def read(self, most: int) -> int:
+        """For `Rounds`: read once, which may bring any number of messages."""
+        if self.state == CLOSED:
+            return GONE
+        try:
+            data = self._sock.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self.abort(str(error))
+            return GONE
+        if not data:
+            self.abort("closed by the peer")
+            return GONE
+        self.heard = True
+        self.moved_tick = self._owner.ticks
+        if self.state == OPEN:
+            self._owner.stream_received(self, data)
+        return GONE if self.state == CLOSED else FULL if len(data) == _READ else 1 + len(data) // _USUAL
+
+    def _writable(self) -> None:
+        if self.state == CONNECTING:
+            error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                self.abort(OSError(error, "not connected").strerror or "not connected")
+                return
+            self._want_no_write()
+            self.watch()
+            self.state = OPEN
+            self.since_tick = self.moved_tick = self._owner.ticks
+            self._owner.stream_opened(self)
+        if self.state in (OPEN, CLOSING):
+            self._write()
+
+    def _write(self) -> None:
+        while self.waiting:
+            piece = self._under_way or self._gather()
+            try:
+                sent = self._sock.send(piece)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._end_soon(str(error))
+                return
+            if sent:
+                self.waiting -= sent
+                self._owner.waiting -= sent
+                self.moved_tick = self._owner.ticks
+            if sent < len(piece):
+                self._under_way = memoryview(piece)[sent:]
+                self._want_write()
+                return
+            self._under_way = b""
+        self._want_no_write()
+        if self.state == CLOSING:
+            self._finish()
+
+    def _gather(self) -> bytes:
+        """Whole messages for one system call, urgent ones first."""
+        pieces: list[bytes] = []
+        size = 0
+        for line in (self._urgent, self._waits):
+            while line and size < HANDED:
+                piece = line.popleft()
+                pieces.append(piece)
+                size += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _finish(self) -> None:
+        """All is written: say so, and wait for the peer's end lest a reset overtakes our last words."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._end_soon(str(error))
+
+    def _end_soon(self, reason: str) -> None:
+        # Never within a call of the owner's: it is handing out actions of a core just then.
+        self._want_no_write()
+        self._loop.call_soon(self.abort, reason)
+
+    def _want_write(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _want_no_write(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+
+    def _release(self) -> None:
+        self.state = CLOSED
+        self._loop.remove_reader(self._fd)
+        self._want_no_write()
+        self._sock.close()
+        self._owner.waiting -= self.waiting
+        self.waiting = 0
+        self._urgent.clear()
+        self._waits.clear()
+        self._under_way = b""
+
+
+def tune(sock: socket.socket) -> None:
+    """Options of every SIP connection: no delay, dead peers found, little unsent data in the kernel."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+        # Else what was sent to a peer that vanished is repeated for a quarter of an hour before it counts as lost.
+        ("TCP_USER_TIMEOUT", 30_000),
+        # Without it megabytes of answers may stand in the kernel before a beat.
+        ("TCP_NOTSENT_LOWAT", _UNSENT),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            except OSError as error:
+                logger.debug("%s: %s", name, error)

@@ -1,0 +1,203 @@
+"""Where to send a request: the order of targets of RFC 3263, with the weights of RFC 2782. Pure.
+
+`find` is a generator: it yields the questions that it has for DNS, is sent the answers, and returns the targets. So
+the same rules run over a cache, over the network and in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from random import Random
+from typing import Final, NamedTuple
+
+from sip.actions import Address
+from sip.endpoint import is_numeric
+from sip.wire.uri import Uri
+
+MAX_TARGETS: Final = 32
+_MAX_RECORDS: Final = 64  # of one answer that are looked at
+_DEFAULT_PORT: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
+# RFC 3263 4.1: the services of NAPTR records, and the names of SRV records.
+_SERVICE: Final = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
+_SRV_NAME: Final = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
+
+
+class Target(NamedTuple):
+    """One place to try."""
+
+    transport: str
+    """``udp`` or ``tcp``."""
+    host: str
+    """Numeric, without brackets."""
+    port: int
+
+    @property
+    def address(self) -> Address:
+        """Host and port, as a flow's ``remote``."""
+        return self.host, self.port
+
+
+class Question(NamedTuple):
+    """What DNS is asked."""
+
+    name: str
+    """In lower case, without the dot at its end."""
+    kind: str
+    """``NAPTR``, ``SRV``, ``A`` or ``AAAA``."""
+
+
+class Naptr(NamedTuple):
+    """RFC 3403; only records with the flag ``s`` matter for SIP."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    replacement: str
+
+
+class Srv(NamedTuple):
+    """RFC 2782."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+    """A name; empty when the service is decidedly not there (a single dot)."""
+
+
+class Host(NamedTuple):
+    """An A or AAAA record."""
+
+    address: str
+
+
+Record = Naptr | Srv | Host
+Answer = Sequence[Record]
+"""Empty: there is no such record."""
+Search = Generator[list[Question], list[Answer], list[Target]]
+"""Yields questions that can be asked at the same time; is sent an answer for each, in order."""
+
+
+def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str] = ("A", "AAAA")) -> Search:
+    """The targets of ``uri`` in the order in which to try them, at most `MAX_TARGETS`; none: it cannot be reached.
+
+    ``supported`` lists our transports, the preferred one first; ``families`` our kinds of addresses, likewise.
+    """
+    name = (uri.get("maddr") or uri.host).strip("[]").rstrip(".").lower()
+    secure = uri.scheme == "sips"
+    wanted = uri.transport
+    if wanted == "tcp" and secure:
+        wanted = "tls"  # RFC 3261 26.2.2: sips goes over TLS, whatever carries it
+    found: list[Target] = []
+    if not name or uri.scheme == "tel":
+        return found
+    if is_numeric(name) or uri.port is not None:
+        transport = wanted or ("tls" if secure else "udp")
+        if transport in supported:
+            port = uri.port if uri.port is not None else _DEFAULT_PORT[transport]
+            addresses = [name] if is_numeric(name) else (yield from _addresses(name, families))
+            found += [Target(transport, address, port) for address in addresses]
+        return found[:MAX_TARGETS]
+    usable = [each for each in supported if each == wanted or (not wanted and (each == "tls" or not secure))]
+    if not wanted:
+        found += yield from _by_naptr(name, rng, usable, families)
+        if found:
+            return found[:MAX_TARGETS]
+    if usable:
+        found += yield from _by_srv(name, rng, usable, secure, families)
+    return found[:MAX_TARGETS]
+
+
+def _by_naptr(
+    name: str, rng: Random, usable: Sequence[str], families: Sequence[str]
+) -> Generator[list[Question], list[Answer], list[Target]]:
+    """RFC 3263 4.1: the domain says itself which transports it has, and which it prefers."""
+    (answer,) = yield [Question(name, "NAPTR")]
+    records = [each for each in answer[:_MAX_RECORDS] if isinstance(each, Naptr) and each.flags.lower() == "s"]
+    records.sort(key=lambda record: (record.order, record.preference))
+    found: list[Target] = []
+    for record in records:
+        transport = _SERVICE.get(record.service.upper())
+        if transport is not None and transport in usable and len(found) < MAX_TARGETS:
+            (services,) = yield [Question(record.replacement, "SRV")]
+            found += yield from _of_services(services, transport, rng, families)
+    return found
+
+
+def _by_srv(
+    name: str, rng: Random, usable: Sequence[str], secure: bool, families: Sequence[str]
+) -> Generator[list[Question], list[Answer], list[Target]]:
+    """RFC 3263 4.1 and 4.2: SRV of each transport, and where there is none the addresses themselves."""
+    answers = yield [Question(_SRV_NAME[transport] + name, "SRV") for transport in usable]
+    found: list[Target] = []
+    for transport, services in zip(usable, answers, strict=True):
+        found += yield from _of_services(services, transport, rng, families)
+    if found or any(answers):
+        return found
+    plain = "tls" if secure else ("udp" if "udp" in usable else usable[0])
+    addresses = yield from _addresses(name, families)
+    return [Target(plain, address, _DEFAULT_PORT[plain]) for address in addresses]
+
+
+def _of_services(
+    services: Answer, transport: str, rng: Random, families: Sequence[str]
+) -> Generator[list[Question], list[Answer], list[Target]]:
+    found: list[Target] = []
+    for service in order_services([each for each in services if isinstance(each, Srv)], rng):
+        if service.target and len(found) < MAX_TARGETS:
+            addresses = yield from _addresses(service.target, families)
+            found += [Target(transport, address, service.port) for address in addresses]
+    return found
+
+
+def _addresses(name: str, families: Sequence[str]) -> Generator[list[Question], list[Answer], list[str]]:
+    answers = yield [Question(name, kind) for kind in families]
+    return [each.address for answer in answers for each in answer[:_MAX_RECORDS] if isinstance(each, Host)]
+
+
+def order_services(services: Iterable[Srv], rng: Random) -> list[Srv]:
+    """By priority, and within one by chance in proportion to the weights (RFC 2782, "Weight")."""
+    # Those of weight 0 stand first, so that they too have a small chance.
+    rest = sorted(list(services)[:_MAX_RECORDS], key=lambda service: (service.priority, service.weight > 0))
+    ordered: list[Srv] = []
+    while rest:
+        same = [service for service in rest if service.priority == rest[0].priority]
+        mark = rng.randint(0, sum(service.weight for service in same))
+        for service in same:
+            mark -= service.weight
+            if mark <= 0:
+                break
+        ordered.append(service)
+        rest.remove(service)
+    return ordered
+
+
+class Penalties:
+    """Remembers targets that failed, so that the next request does not wait for them again."""
+
+    def __init__(self, shortest_s: float = 10.0, longest_s: float = 300.0, size: int = 1024) -> None:
+        """A penalty lasts ``shortest_s``, twice as long after each further failure; ``size`` targets are kept."""
+        self._shortest = shortest_s
+        self._longest = longest_s
+        self._size = size
+        self._until: dict[Target, tuple[float, float]] = {}  # (ends at, length)
+
+    def failed(self, target: Target, now: float) -> None:
+        """It timed out, refused the connection or answered 503 (RFC 3263 4.3)."""
+        _, length = self._until.pop(target, (0.0, self._shortest / 2))
+        length = min(self._longest, length * 2)
+        if len(self._until) >= self._size:
+            del self._until[next(iter(self._until))]
+        self._until[target] = now + length, length
+
+    def worked(self, target: Target) -> None:
+        """It answered: forgiven."""
+        self._until.pop(target, None)
+
+    def order(self, targets: list[Target], now: float) -> list[Target]:
+        """The same targets, those under a penalty last, the one whose penalty ends first before the others."""
+        if not self._until:
+            return targets
+        ends = {target: self._until.get(target, (0.0, 0.0))[0] for target in targets}
+        return sorted(targets, key=lambda target: max(0.0, ends[target] - now))

@@ -1,0 +1,68 @@
+"""Who may have one more server transaction when they grow scarce, so that no sender takes the room of the others.
+
+Below half of the room nobody is counted: it costs nothing. Above it a sender is refused once it has four times as
+many as are still free (the dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998):
+one sender alone gets 4/5 of the room, n senders 4/(4n + 1) each, and room always stays for one more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Final
+
+from sip.actions import Flow
+from sip.transaction import ServerTransaction
+
+CENSUS: Final = 5.0
+"""Seconds between two counts; in between what comes is added, and nothing taken away."""
+SAMPLE: Final = 5000
+"""Transactions that are looked at: to count 200,000 would stop a program for a tenth of a second."""
+_STEPS: Final = (1, 2, 5, 11, 23, 41, 83, 167)  # senders that take turns are all met, unless so many take turns
+SHARE: Final = 4
+"""Times what is free that one sender may have. When nothing is, one that has the SHAREth part of all is refused in
+its dialogs too, but for what ends a call."""
+
+
+def _itself(host: str) -> str:
+    return host
+
+
+class AdmissionControl:
+    """Counts server transactions by sender, and judges."""
+
+    __slots__ = ("_counted_at", "_counts", "name_of")
+
+    def __init__(self) -> None:
+        self.name_of: Callable[[str], str] = _itself
+        """Who a host belongs to: who has a whole network's addresses (to forge) is one sender all the same."""
+        self._counts: Counter[str] = Counter()
+        self._counted_at = float("-inf")
+
+    def refuses(
+        self,
+        servers: Mapping[str, ServerTransaction],
+        most: int,
+        flow: Flow,
+        method: str,
+        in_dialog: bool,
+        now: float,
+    ) -> bool:
+        """Whether a request of ``flow`` gets no transaction, now that at least half of ``most`` are there."""
+        if now >= self._counted_at + CENSUS:
+            self._count(servers, now)
+        name = self.name_of(flow.remote[0])
+        count, free = self._counts[name], most - len(servers)
+        if count >= SHARE * free and (not in_dialog or (free <= 0 and count * SHARE >= most and method != "BYE")):
+            return True
+        self._counts[name] = count + 1
+        return False
+
+    def _count(self, servers: Mapping[str, ServerTransaction], now: float) -> None:
+        self._counted_at = now
+        self._counts = Counter()
+        step = next((prime for prime in _STEPS if prime * SAMPLE >= len(servers)), _STEPS[-1])
+        hosts = Counter([one.flow.remote[0] for one in islice(servers.values(), 0, None, step)])
+        for host, count in hosts.items():
+            self._counts[self.name_of(host)] += count * step

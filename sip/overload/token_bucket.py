@@ -1,0 +1,39 @@
+"""A token bucket: so many at once, then so many a second."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Full at first. ``most`` at least 1; times in seconds."""
+
+    __slots__ = ("_at", "_left", "most", "rate")
+
+    def __init__(self, rate: float, most: float, now: float) -> None:
+        self.rate = rate
+        """What flows in a second."""
+        self.most = most
+        """What it holds."""
+        self._left = most
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take one; ``False`` when it is empty."""
+        self._fill(now)
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+    def wait(self, now: float) -> float:
+        """Seconds until there is one to take; 0 when there is."""
+        self._fill(now)
+        return max(0.0, (1.0 - self._left) / self.rate) if self.rate > 0 else 0.0
+
+    def is_full(self, now: float) -> bool:
+        """Whether it is as if nobody had ever taken one."""
+        self._fill(now)
+        return self._left >= self.most
+
+    def _fill(self, now: float) -> None:
+        self._left = min(self.most, self._left + max(0.0, now - self._at) * self.rate)
+        self._at = now

@@ -1,0 +1,96 @@
+"""Messages on streams that are not whole yet: how much of them there may be, and for how long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, Protocol
+
+from sip.actions import Flow
+from sip.timers import Deadlines
+from sip.wire.framing import MAX_BODY, Framer
+
+MOST_BODY: Final = 64 * 1024
+"""Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
+MOST_HALF_READ: Final = 64 * 1024 * 1024
+"""Bytes of messages that are not whole yet; beyond, the streams that keep us waiting longest are closed."""
+LONGEST: Final = 30.0
+"""Seconds in which a message has to be whole (RFC 4475 section 3.1.2.2); who sends it byte by byte is closed."""
+LATE: Final = "half-read"
+
+
+class Owner(Protocol):
+    """The stack, which closes streams."""
+
+    deadlines: Deadlines
+    counters: Counter[str]
+    kept: set[Flow]
+
+    def close(self, flow: Flow) -> None: ...
+
+
+class StreamReassembly:
+    """One framer a stream. Streams between agents and servers may wait as long as they like."""
+
+    __slots__ = ("_awaited", "_owner", "_read", "framers", "generation")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._read = 0
+        self._awaited = False
+        self.framers: dict[Flow, Framer] = {}
+        self.generation = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is not whole."""
+        return self._read
+
+    def feed(self, data: bytes, flow: Flow, now: float) -> tuple[Framer, list[bytes]]:
+        """What a stream brought: its framer, and the messages that are whole now."""
+        framer = self.framers.get(flow)
+        if framer is None:
+            framer = self.framers[flow] = Framer(max_body=MOST_BODY)
+        if framer.max_body < MAX_BODY and flow in self._owner.kept:
+            framer.max_body = MAX_BODY
+        before = framer.waiting
+        messages = framer.feed(data)
+        if messages or not before:
+            framer.since = now
+        if (waiting := framer.waiting) != before:
+            self._read += waiting - before
+            if not self._awaited:
+                self._awaited = True
+                self._owner.deadlines.set_about(now + LONGEST, self, LATE)
+            if self._read > MOST_HALF_READ:
+                self._make_room()
+        return framer, messages
+
+    def forget(self, flow: Flow) -> None:
+        """A stream is given up, or gone."""
+        framer = self.framers.pop(flow, None)
+        if framer is not None:
+            self._read -= framer.waiting
+
+    def due(self, cause: str, now: float) -> None:
+        """Close the streams that keep us waiting for the rest of a message."""
+        self._awaited = False
+        for since, flow in self._waiting():
+            if since > now - LONGEST:
+                self._awaited = True
+                self._owner.deadlines.set_about(since + LONGEST, self, cause)
+                break
+            self._give_up(flow)
+
+    def _waiting(self) -> list[tuple[float, Flow]]:
+        kept = self._owner.kept
+        return sorted((one.since, flow) for flow, one in self.framers.items() if one.waiting and flow not in kept)
+
+    def _make_room(self) -> None:
+        for _, flow in self._waiting():
+            if self._read <= MOST_HALF_READ // 2:
+                break
+            self._give_up(flow)
+
+    def _give_up(self, flow: Flow) -> None:
+        self._owner.counters[LATE] += 1
+        self._owner.close(flow)

@@ -1,0 +1,380 @@
+"""Header values as frozen values: ``X.parse(value)`` reads one, ``str(x)`` writes one.
+
+A value is what stands behind the colon; where a header may hold a list,
+:func:`sip.wire.grammar.split_commas` comes first.
+Reading is forgiving where RFC 4475 allows it (empty parameters, odd spacing): what must be refused is refused by
+:func:`sip.wire.validation.validate`. All errors are :class:`~sip.wire.errors.Malformed`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from sip.actions import Address
+from sip.wire import grammar
+from sip.wire.errors import Malformed
+from sip.wire.grammar import (
+    HOST,
+    QUOTED,
+    QUOTED_OR_OPEN,
+    TOKEN,
+    WS,
+    Params,
+    format_params,
+    number,
+    param,
+    parse_params,
+)
+
+_VIA: Final = re.compile(
+    rf"{WS}*+SIP{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+({TOKEN}++){WS}++({HOST}){WS}*+(?::{WS}*+(\d{{1,5}}))?{WS}*+(?=[;,]|\Z)",
+    re.IGNORECASE,
+)
+_VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|{QUOTED_OR_OPEN})*+', re.DOTALL)
+_RPORT: Final = re.compile(rf";{WS}*+rport(?:{WS}*+={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
+_QUOTED: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
+_RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
+_LEADING_NUMBER: Final = re.compile(rf"{WS}*+([0-9]++)")
+_NAME_ADDR: Final = re.compile(rf'{WS}*+({QUOTED}|[^"<]*+){WS}*+<([^<>"]*+)>{WS}*+((?:;.*+)?)\Z', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via (RFC 3261 section 20.42)."""
+
+    transport: str
+    """As it came, usually upper case."""
+    host: str
+    """The host of sent-by, IPv6 without brackets."""
+    port: int | None = None
+    """The port of sent-by, when it is written."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Via:
+        """The first Via of a header value."""
+        found = _VIA.match(value)
+        if found is None:
+            raise Malformed("the Via header cannot be read")
+        transport, host, port = found.groups()
+        rest = value[found.end() :]
+        if "," in rest:
+            cut = _VIA_PARAMS.match(rest)
+            rest = cut.group() if cut else rest
+        if port is not None and not 0 < int(port) < 65536:
+            raise Malformed("the port in Via is not one")
+        return cls(transport, host.strip("[]"), int(port) if port else None, parse_params(rest))
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"SIP/2.0/{self.transport} {bracketed(self.host)}{port}{format_params(self.params)}"
+
+    @property
+    def branch(self) -> str:
+        return param(self.params, "branch") or ""
+
+    @property
+    def received(self) -> str:
+        """The address the request really came from, ``""`` when no one noted it."""
+        return (param(self.params, "received") or "").strip("[]")
+
+    @property
+    def rport(self) -> int | None:
+        """The port the request really came from (RFC 3581); ``None`` when not asked for, or not yet filled in."""
+        port = number(param(self.params, "rport") or "")
+        return port if port is not None and 0 < port < 65536 else None
+
+
+def stamp_received(line: str, source: Address) -> str:
+    """The topmost Via line, as it came from the network, with the address that it came from.
+
+    ``received`` is added when the host of sent-by is not the source address (RFC 3261 section 18.2.1) or when
+    ``rport`` was asked for, which is then filled in (RFC 3581 section 4). What the sender itself wrote into either is
+    overwritten when it is wrong. All other bytes stay.
+
+    Raises:
+        Malformed: the sent-by cannot be read, so no answer can be addressed.
+    """
+    if ";rport" in line and (stamped := _stamp_plain(line, source)) is not None:
+        return stamped
+    found = _VIA.match(line, line.find(":") + 1)
+    if found is None:
+        raise Malformed("the Via header cannot be read")
+    at = found.end()
+    rest, tail = line[at:], ""
+    if "," in rest and (cut := _VIA_PARAMS.match(rest)) is not None:
+        rest, tail = cut.group(), rest[cut.end() :]
+    lower = rest.lower()
+    asked = _RPORT.search(_masked(rest)) if "rport" in lower else None
+    if asked is not None:
+        rest = f"{rest[: asked.start()]};rport={source[1]}{rest[asked.end() :]}"
+    elif "received" not in lower and found[2] == source[0]:
+        return line
+    if (noted := _RECEIVED.search(_masked(rest))) is not None:
+        rest = f"{rest[: noted.start(1)]}{source[0]}{rest[noted.end(1) :]}"
+    elif asked is not None or not same_address(found[2].strip("[]"), source[0]):
+        kept = rest.rstrip(" \t\r\n")
+        rest = f"{kept};received={source[0]}{rest[len(kept) :]}"
+    return f"{line[:at]}{rest}{tail}"
+
+
+def _stamp_plain(line: str, source: Address) -> str | None:
+    """The usual case at half the price: one Via with an empty ``rport``, nothing quoted, no ``received``."""
+    at = line.find(";rport")
+    after = line[at + 6 : at + 7]
+    if (after and after != ";") or "," in line or '"' in line or "received" in line.lower():
+        return None
+    if _VIA.match(line, line.find(":") + 1) is None:
+        raise Malformed("the Via header cannot be read")
+    return f"{line[:at]};rport={source[1]}{line[at + 6 :]};received={source[0]}"
+
+
+def _masked(text: str) -> str:
+    """Quoted strings blanked out, so that a search cannot find anything inside them; the length stays."""
+    return text if '"' not in text else _QUOTED.sub(lambda found: "x" * len(found[0]), text)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is written as an IP address (without brackets) and not as a name."""
+    return ":" in host or (host[-1:].isdigit() and host.count(".") == 3 and host.replace(".", "").isdigit())
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two numeric addresses are the same one, whatever the spelling of an IPv6 address."""
+    if one == other:
+        return True
+    if ":" not in one or ":" not in other:
+        return False
+    try:
+        return ip_address(one) == ip_address(other)
+    except ValueError:
+        return False
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in URIs and Via: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """The value of From, To, Contact, Route, Record-Route, Refer-To and their like (RFC 3261 section 20.10)."""
+
+    uri: str
+    """The URI as it came, without the angle brackets; read it with :meth:`sip.wire.uri.Uri.parse`."""
+    display: str = ""
+    """The display name, without quotes and escapes; ``""`` for none."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> NameAddr:
+        """One element; ``*`` (a Contact of REGISTER) is the URI ``*``."""
+        found = _NAME_ADDR.match(value)
+        if found is not None:
+            display, uri, rest = found.groups()
+            uri = uri.strip(" \t\r\n")
+        elif "<" in value or '"' in value.partition(";")[0]:
+            raise Malformed("an address cannot be read: quotes or angle brackets do not match")
+        else:
+            # RFC 3261 section 20: without angle brackets all parameters are the header's.
+            uri, semicolon, rest = value.strip(" \t\r\n").partition(";")
+            display, uri, rest = "", uri.rstrip(" \t\r\n"), semicolon + rest
+        if not uri or " " in uri:
+            raise Malformed("an address without a URI")
+        return cls(uri, grammar.unquote(display.strip(" \t\r\n")), parse_params(rest) if rest else ())
+
+    def __str__(self) -> str:
+        if self.uri == "*":
+            return "*"
+        if not self.display:
+            return f"<{self.uri}>{format_params(self.params)}"
+        return f"{grammar.quote(self.display)} <{self.uri}>{format_params(self.params)}"
+
+    @property
+    def tag(self) -> str:
+        return param(self.params, "tag") or ""
+
+    def get(self, name: str) -> str | None:
+        """A header parameter by its lower-case name: its unquoted value, ``""`` for a flag, ``None`` if absent."""
+        return param(self.params, name)
+
+    def number(self, name: str) -> int | None:
+        """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""
+        return number(param(self.params, name) or "")
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """RFC 3261 section 20.16."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, value: str) -> CSeq:
+        digits, _, method = value.replace("\t", " ").partition(" ")
+        found = number(digits, 1 << 32)
+        method = method.strip(" \r\n")
+        if found is None or found > 0xFFFFFFFF or not grammar.is_token(method):
+            raise Malformed("the CSeq header cannot be read")
+        return cls(found, method)
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """RFC 6665 section 8.2.1: the package of a subscription, and which subscription of a dialog."""
+
+    package: str
+    """With its templates, e.g. ``presence.winfo``; lower case."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Event:
+        package, _, rest = value.partition(";")
+        package = package.strip(" \t").lower()
+        if not grammar.is_token(package):
+            raise Malformed("the Event header cannot be read")
+        return cls(package, parse_params(rest))
+
+    def __str__(self) -> str:
+        return self.package + format_params(self.params)
+
+    @property
+    def id(self) -> str:
+        return param(self.params, "id") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """RFC 6665 section 4.1.3 and 8.2.3."""
+
+    state: str
+    """``active``, ``pending``, ``terminated`` or an extension; lower case."""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, value: str) -> SubscriptionState:
+        state, _, rest = value.partition(";")
+        state = state.strip(" \t").lower()
+        if not grammar.is_token(state):
+            raise Malformed("the Subscription-State header cannot be read")
+        return cls(state, parse_params(rest))
+
+    def __str__(self) -> str:
+        return self.state + format_params(self.params)
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds left of the subscription."""
+        return number(param(self.params, "expires") or "")
+
+    @property
+    def reason(self) -> str:
+        """Why it was terminated: ``deactivated``, ``probation``, …, in lower case; ``""`` when unsaid."""
+        return (param(self.params, "reason") or "").lower()
+
+    @property
+    def retry_after(self) -> int | None:
+        return number(param(self.params, "retry-after") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpires:
+    """Session-Expires, and Min-SE without a refresher (RFC 4028 sections 4 and 5)."""
+
+    seconds: int
+    refresher: str = ""
+    """``uac``, ``uas`` or ``""``."""
+
+    @classmethod
+    def parse(cls, value: str) -> SessionExpires:
+        digits, _, rest = value.partition(";")
+        seconds = number(digits.strip(" \t"))
+        if seconds is None:
+            raise Malformed("Session-Expires or Min-SE is no number")
+        refresher = (param(parse_params(rest), "refresher") or "").lower() if rest else ""
+        return cls(seconds, refresher if refresher in ("uac", "uas") else "")
+
+    def __str__(self) -> str:
+        return f"{self.seconds};refresher={self.refresher}" if self.refresher else str(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """RFC 3326: why a request was sent, e.g. ``Q.850;cause=16;text="Normal call clearing"``."""
+
+    protocol: str
+    cause: int | None = None
+    text: str = ""
+
+    @classmethod
+    def parse(cls, value: str) -> Reason:
+        """One element of the header's list."""
+        protocol, _, rest = value.partition(";")
+        protocol = protocol.strip(" \t")
+        if not grammar.is_token(protocol):
+            raise Malformed("the Reason header cannot be read")
+        params = parse_params(rest)
+        return cls(protocol, number(param(params, "cause") or ""), param(params, "text") or "")
+
+    def __str__(self) -> str:
+        cause = "" if self.cause is None else f";cause={self.cause}"
+        return f"{self.protocol}{cause}" + (f";text={grammar.quote(self.text)}" if self.text else "")
+
+
+def retry_after(value: str | None) -> int | None:
+    """The seconds of a Retry-After header (RFC 3261 section 20.33), at most 2**32-1; ``None`` when it has none."""
+    found = _LEADING_NUMBER.match(value) if value else None
+    return number(found[1]) if found else None
+
+
+def tokens(values: list[str] | str | None) -> tuple[str, ...]:
+    """The tokens of Allow, Supported, Require, Allow-Events…: one header value, or those of all its lines."""
+    if values is None:
+        return ()
+    lines = [values] if isinstance(values, str) else values
+    return tuple(token for line in lines for token in (part.strip(" \t\r\n") for part in line.split(",")) if token)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthParams:
+    """A challenge or credentials: a scheme and its parameters (RFC 3261 sections 20.7, 20.27, 20.28, 20.44).
+
+    Its ``repr`` leaves the parameters out: they can be worth stealing.
+    """
+
+    scheme: str
+    """As it came, e.g. ``Digest``."""
+    params: Params = ()
+    """Values as they came, quotes kept."""
+
+    @classmethod
+    def parse(cls, value: str) -> AuthParams:
+        scheme, _, rest = value.strip(" \t\r\n").partition(" ")
+        if not grammar.is_token(scheme):
+            raise Malformed("an authentication header cannot be read")
+        params = []
+        for part in grammar.split_commas(rest):
+            name, equals, text = part.partition("=")
+            name = name.strip(" \t")
+            if equals and grammar.is_token(name):
+                params.append((name, text.strip(" \t\r\n")))
+            elif part:
+                raise Malformed("an authentication header cannot be read")
+        return cls(scheme, tuple(params))
+
+    def __str__(self) -> str:
+        return f"{self.scheme} " + ", ".join(f"{name}={value}" for name, value in self.params)
+
+    def __repr__(self) -> str:
+        return f"<{self.scheme} …>"
+
+    def get(self, name: str) -> str | None:
+        """The unquoted value of a parameter, by its lower-case name."""
+        return param(self.params, name)

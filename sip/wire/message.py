@@ -1,0 +1,474 @@
+"""A SIP message, split but hardly parsed (RFC 3261 section 7).
+
+The head is kept as the lines in which it came, one character a byte (ISO 8859-1), so that what nobody changes leaves
+byte for byte as it came: ``Identity``, unknown headers, odd spacing, compact names. Only the fields that routing a
+message needs are read, each on its first use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sip.wire.errors import Malformed, Unanswerable
+from sip.wire.grammar import QUOTED_OR_OPEN, TOKEN
+from sip.wire.grammar import is_token as is_token
+from sip.wire.grammar import split_commas as split_commas
+from sip.wire.grammar import top as top
+
+MAGIC: Final = "z9hG4bK"
+"""How a branch of RFC 3261 begins (section 8.1.1.7)."""
+
+MAX_HEADERS: Final = 400
+"""A message with more header lines than this is dropped as garbage; real ones have some thirty."""
+
+_KNOWN: Final = (
+    "Via From To Call-ID CSeq Contact Max-Forwards Record-Route Route Content-Type Content-Length Expires Allow "
+    "Supported Require Proxy-Require Unsupported User-Agent Server Accept Accept-Encoding Accept-Language "
+    "Authorization Proxy-Authorization WWW-Authenticate Proxy-Authenticate Authentication-Info Event "
+    "Subscription-State Allow-Events Reason Retry-After Warning Date Subject Session-Expires Min-SE Refer-To "
+    "Referred-By Replaces RSeq RAck Identity P-Asserted-Identity P-Preferred-Identity Privacy Diversion "
+    "History-Info Session-ID Content-Disposition Content-Encoding MIME-Version Timestamp Min-Expires Path "
+    "Service-Route Organization Priority Resource-Priority Alert-Info Call-Info Error-Info In-Reply-To Reply-To "
+    "Heartbeat Call-State Call-Origin Line P-Early-Media P-Charging-Vector Accept-Contact Reject-Contact"
+).split()
+
+# RFC 3261 section 7.3.3 and the registry of compact forms.
+_COMPACT: Final = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+
+_NAMES: Final[dict[str, str]] = {
+    spelling: name.lower() for name in _KNOWN for spelling in (name, name.lower(), name.upper())
+}
+_NAMES.update({letter.upper(): name for letter, name in _COMPACT.items()})
+_NAMES.update(_COMPACT)
+
+_METHODS: Final = frozenset("INVITE ACK BYE CANCEL OPTIONS REGISTER INFO SUBSCRIBE NOTIFY MESSAGE".split())
+"""Methods that need no second look."""
+
+_END: Final = re.compile("[;,> \t]")
+_BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
+_SPACED: Final = re.compile(r"[ \t]")
+_QUOTES: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
+
+_CSEQ: Final = re.compile(rf"([0-9]{{1,40}})[ \t]++({TOKEN}++)\Z")
+
+# The usual shapes, a part of what `sip.wire.validation` allows: one match reads such a value and proves it readable.
+_WORD: Final = r"[A-Za-z0-9.!%*_+`'~\-]"
+_PLAIN_VIA: Final = re.compile(
+    rf"SIP/2\.0/[A-Z]{{2,8}} (\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)((?::[0-9]{{1,5}})?)"
+    rf"((?:;{_WORD}++(?:={_WORD}*+)?+)*+)\Z"
+)
+PLAIN_ADDRESS: Final = re.compile(
+    rf'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)(?:;tag=({_WORD}++))?+\Z'
+)
+
+
+def canonical(name: str) -> str:
+    """The lower-case long form of a header name, compact forms and white space before the colon included."""
+    known = _NAMES.get(name)
+    if known is not None:
+        return known
+    name = name.rstrip(" \t").lower()
+    return _COMPACT.get(name, name)
+
+
+class Message:
+    """What requests and responses share. Make one with :func:`parse`, or by the constructors of the subclasses."""
+
+    __slots__ = ("_call_id", "_cseq", "_from", "_to", "_via", "body", "lines", "names")
+
+    names: list[str]
+    """The canonical name of each header line."""
+    lines: list[str]
+    """Each header line as it came, folds included, without its end."""
+    body: bytes
+
+    def __init__(self, names: list[str], lines: list[str], body: bytes) -> None:
+        self.names = names
+        self.lines = lines
+        self.body = body
+        self._via: tuple[str, str, bool] | None = None
+        self._call_id: str | None = None
+        self._cseq: tuple[int, str] | None = None
+        self._from: tuple[str, str, bool] | None = None
+        self._to: tuple[str, str, bool] | None = None
+
+    @property
+    def start(self) -> str:
+        """The start line."""
+        raise NotImplementedError  # pragma: no cover
+
+    def get(self, name: str) -> str | None:
+        """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
+        names = self.names
+        if name not in names:  # most of what is asked for is not there, and an exception is dear
+            return None
+        line = self.lines[names.index(name)]
+        value = line[line.index(":") + 1 :].strip(" \t\r\n")
+        return _unfolded_value(value) if "\r\n" in value else value
+
+    def all(self, name: str) -> list[str]:
+        """The values of every header of that canonical name, a line each, in order."""
+        return [_value(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def set(self, name: str, line: str) -> None:
+        """Put the header line ``line`` in the place of the first one of that name, or at the end."""
+        try:
+            self.lines[self.names.index(name)] = line
+        except ValueError:
+            self.names.append(name)
+            self.lines.append(line)
+
+    def add(self, name: str, line: str) -> None:
+        """Append the header line ``line`` (``Name: value``) under its canonical name."""
+        self.names.append(name)
+        self.lines.append(line)
+
+    def remove(self, *gone: str) -> None:
+        """Drop every header of those canonical names."""
+        if any(name in self.names for name in gone):
+            kept = [pair for pair in zip(self.names, self.lines, strict=True) if pair[0] not in gone]
+            self.names = [pair[0] for pair in kept]
+            self.lines = [pair[1] for pair in kept]
+
+    @property
+    def branch(self) -> str:
+        """The branch of the topmost Via, ``""`` when it has none (RFC 2543 elements).
+
+        The magic cookie with nothing behind it tells no requests apart and counts as none (RFC 4475 section 3.2.1).
+        """
+        return (self._via or self._read_via())[1]
+
+    @property
+    def sent_by(self) -> str:
+        """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1)."""
+        return (self._via or self._read_via())[0]
+
+    @property
+    def call_id(self) -> str:
+        if self._call_id is None:
+            self._call_id = self.get("call-id") or ""
+        return self._call_id
+
+    @property
+    def cseq(self) -> int:
+        """The number of the CSeq header (RFC 3261 section 8.1.1.5: below 2**31; up to 2**32-1 is read)."""
+        return (self._cseq or self._read_cseq())[0]
+
+    @property
+    def cseq_method(self) -> str:
+        return (self._cseq or self._read_cseq())[1]
+
+    @property
+    def from_tag(self) -> str:
+        """The tag of From, ``""`` without one (RFC 2543)."""
+        return (self._from or self._read_from())[1]
+
+    @property
+    def from_untagged(self) -> str:
+        """The value of From without its tag."""
+        return (self._from or self._read_from())[0]
+
+    @property
+    def to_tag(self) -> str:
+        """The tag of To, ``""`` without one."""
+        return (self._to or self._read_to())[1]
+
+    @property
+    def to_untagged(self) -> str:
+        """The value of To without its tag."""
+        return (self._to or self._read_to())[0]
+
+    @property
+    def plain(self) -> bool:
+        """Whether Via, From and To are of the usual shapes, and so can be read for certain."""
+        return (
+            (self._via or self._read_via())[2]
+            and (self._from or self._read_from())[2]
+            and (self._to or self._read_to())[2]
+        )
+
+    def to_bytes(self) -> bytes:
+        """The message as it goes on the wire. Content-Length is the caller's to keep true (see :meth:`set_body`)."""
+        return ("\r\n".join([self.start, *self.lines]) + "\r\n\r\n").encode("latin-1") + self.body
+
+    def set_body(self, body: bytes, content_type: str | None = None) -> None:
+        """Replace the body, with Content-Length and, when given, Content-Type."""
+        self.body = body
+        self.set("content-length", f"Content-Length: {len(body)}")
+        if content_type is not None:
+            self.set("content-type", f"Content-Type: {content_type}")
+
+    def _read_cseq(self) -> tuple[int, str]:
+        found = _CSEQ.match(self.get("cseq") or "")
+        if found is None:
+            raise Malformed("the CSeq header has no number and method")
+        value = int(found[1])
+        if value > 0xFFFFFFFF:
+            raise Malformed("the CSeq number is over 2**32-1")
+        self._cseq = (value, found[2])
+        return self._cseq
+
+    def _read_via(self) -> tuple[str, str, bool]:
+        """Sent-by and branch of the topmost Via, and whether it is of the plain shape."""
+        value = self.get("via") or ""
+        found = _PLAIN_VIA.match(value)
+        if found is not None:
+            host, port, params = found.groups()
+            at = params.find(";branch=")
+            if at >= 0:
+                end = params.find(";", at + 8)
+                branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
+                self._via = (host + port).lower(), "" if branch == MAGIC else branch, True
+                return self._via
+        branch = _parameter(top(value), "branch")
+        sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
+        self._via = sent_by, "" if branch == MAGIC else branch, False
+        return self._via
+
+    def _read_from(self) -> tuple[str, str, bool]:
+        self._from = _address_of(self.get("from") or "")
+        return self._from
+
+    def _read_to(self) -> tuple[str, str, bool]:
+        self._to = _address_of(self.get("to") or "")
+        return self._to
+
+
+class Request(Message):
+    """A request: ``method``, ``uri`` (the Request-URI, untouched) and headers."""
+
+    __slots__ = ("method", "uri")
+
+    def __init__(self, method: str, uri: str, names: list[str], lines: list[str], body: bytes = b"") -> None:
+        super().__init__(names, lines, body)
+        self.method = method
+        self.uri = uri
+
+    @property
+    def start(self) -> str:
+        return f"{self.method} {self.uri} SIP/2.0"
+
+    def __repr__(self) -> str:
+        return f"<{self.method} {self.uri}>"
+
+
+class Response(Message):
+    """A response: ``status``, ``reason`` and headers."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, status: int, reason: str, names: list[str], lines: list[str], body: bytes = b"") -> None:
+        super().__init__(names, lines, body)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def start(self) -> str:
+        return f"SIP/2.0 {self.status} {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.reason}>"
+
+
+def parse(data: bytes) -> Request | Response:
+    """Split one whole message: a datagram, or what a framer cut from a stream.
+
+    Raises:
+        Unanswerable: garbage, a faulty response, or nothing that an answer could be sent to.
+        Malformed: a request that is to be answered with the error's status, by what ``error.request`` has of it.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    fault = ""
+    if not end:
+        fault = "no empty line after the headers"
+        head = head.removesuffix(b"\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    start = lines.pop(0)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        fault = "a bare CR or LF in the headers"
+    if b"\r\n " in head or b"\r\n\t" in head:
+        lines = _unfolded(lines)
+    if len(lines) > MAX_HEADERS:
+        raise Unanswerable(f"more than {MAX_HEADERS} header lines")
+    names = []
+    known = _NAMES.get
+    for line in lines:
+        name, colon, _ = line.partition(":")
+        key = known(name)
+        if key is None or not colon:
+            key = canonical(name)
+            if not colon or not is_token(key):
+                fault = "a header line without a name and a colon"
+        names.append(key)
+    if fault:
+        names, lines = _named(names, lines)
+    message = _started(start, names, lines, body)
+    if fault:
+        raise refusal(message, fault)
+    length = message.get("content-length")
+    if length is not None:
+        _cut_body(message, length)
+    try:
+        message._read_cseq()
+    except Malformed as error:
+        raise refusal(message, str(error)) from None
+    return message
+
+
+def head_of(data: bytes) -> str:
+    """The start line of raw bytes, for a log line: at most 100 printable characters."""
+    line = data[:100].partition(b"\r\n")[0].decode("latin-1")
+    return "".join(c if c.isprintable() else "." for c in line)
+
+
+def tag_of(value: str) -> str:
+    """The tag parameter of a From or To value (RFC 3261 section 20.20), ``""`` without one."""
+    if '"' in value:
+        value = _QUOTES.sub('""', value)
+    return _parameter(value[value.find(">") + 1 :], "tag")
+
+
+def without_tag(value: str) -> str:
+    """A From or To value without its tag parameter, other parameters kept."""
+    tag = tag_of(value)
+    if not tag:
+        return value
+    end = value.rfind(">") + 1
+    head, tail = value[:end], value[end:]
+    if tail == f";tag={tag}":
+        return head
+    parts = tail.split(";")
+    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() != "tag"]
+    return head + ";".join([parts[0].rstrip(), *kept]) if kept else head + parts[0].rstrip()
+
+
+def elements(message: Message, name: str) -> list[str]:
+    """All elements of a header that may come in several lines or with commas, in order."""
+    return [element for value in message.all(name) for element in split_commas(value) if element]
+
+
+def _value(line: str) -> str:
+    value = line[line.index(":") + 1 :].strip(" \t\r\n")
+    return _unfolded_value(value) if "\r\n" in value else value
+
+
+def _unfolded_value(value: str) -> str:
+    return " ".join(part.strip(" \t") for part in value.split("\r\n"))
+
+
+def _address_of(value: str) -> tuple[str, str, bool]:
+    """A From or To value without its tag, the tag, and whether the value is of the plain shape."""
+    found = PLAIN_ADDRESS.match(value)
+    if found is not None:
+        return found[1], found[2] or "", True
+    return without_tag(value), tag_of(value), False
+
+
+def _unfolded(lines: list[str]) -> list[str]:
+    """Join folded lines (RFC 3261 section 7.3.1) to the line they continue, keeping every byte."""
+    joined: list[list[str]] = []
+    for line in lines:
+        if line[:1] in (" ", "\t"):
+            if not joined:
+                raise Unanswerable("the first header line is a continuation")
+            joined[-1].append(line)
+        else:
+            joined.append([line])
+    return ["\r\n".join(parts) for parts in joined]
+
+
+def _named(names: list[str], lines: list[str]) -> tuple[list[str], list[str]]:
+    """The names and lines of those header lines that can be told apart, for an answer to a faulty message."""
+    pairs = [(name, line) for name, line in zip(names, lines, strict=True) if ":" in line and name]
+    return [name for name, _ in pairs], [_BARE.sub(" ", line) for _, line in pairs]
+
+
+def _started(start: str, names: list[str], lines: list[str], body: bytes) -> Request | Response:
+    method, _, rest = start.partition(" ")
+    if method in _METHODS:
+        uri, _, version = rest.rpartition(" ")
+        if version == "SIP/2.0" and uri and " " not in uri and "\t" not in uri and uri[0] != "<":
+            return Request(method, uri, names, lines, body)
+    elif method == "SIP/2.0" or method.upper() == "SIP/2.0":
+        code, _, reason = rest.partition(" ")
+        if len(code) != 3 or not (code.isascii() and code.isdigit()) or not "100" <= code <= "699":
+            raise Unanswerable("a status line without a status")
+        return Response(int(code), reason, names, lines, body)
+    uri, _, version = rest.rpartition(" ")
+    if version == "SIP/2.0" and uri and is_token(method) and " " not in uri and "\t" not in uri and uri[0] != "<":
+        return Request(method, uri, names, lines, body)
+    return _started_oddly(method, rest, names, lines, body)
+
+
+def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], body: bytes) -> Request:
+    """RFC 3261 section 7.1 broken: decide whether the request line is good enough to be answered."""
+    uri, _, version = rest.strip(" \t").rpartition(" ")
+    if not is_token(method) or not version.upper().startswith("SIP/"):
+        raise Unanswerable("neither a request line nor a status line")
+    request = Request(method, uri, names, lines, body)
+    if version.upper() != "SIP/2.0":
+        raise Malformed("only SIP/2.0 is spoken here", 505, request)
+    if version == "SIP/2.0" or not uri or _SPACED.search(uri) or uri[0] == "<" or rest[-1:] in (" ", "\t"):
+        raise Malformed("the request line cannot be read", 400, request)
+    return request
+
+
+def _cut_body(message: Request | Response, length: str) -> None:
+    """RFC 3261 section 18.3: bytes beyond Content-Length are dropped, fewer than that are an error."""
+    if not (length.isascii() and length.isdigit()) or len(length) > 12:
+        raise refusal(message, "Content-Length is no number")
+    size = int(length)
+    if size < len(message.body):
+        message.body = message.body[:size]
+    elif size > len(message.body):
+        raise refusal(message, "Content-Length is larger than the body")
+
+
+def refusal(message: Request | Response, because: str) -> Malformed:
+    """What to raise for a message that cannot be taken: a request is to be answered 400, a response dropped."""
+    if isinstance(message, Request):
+        return Malformed(because, 400, message)
+    return Unanswerable(because)
+
+
+def _parameter(value: str, name: str) -> str:
+    """The value of a parameter behind ``;``, name in any case, white space allowed (RFC 3261 section 7.3.1)."""
+    at = value.find(f";{name}=")
+    if at >= 0 and '"' not in value:
+        return _until_end(value, at + len(name) + 2)
+    if '"' in value:
+        value = _QUOTES.sub('""', value)
+    for part in value.split(";")[1:]:
+        key, equals, text = part.partition("=")
+        if equals and key.strip(" \t").lower() == name:
+            return _until_end(text.strip(" \t"), 0)
+    return ""
+
+
+def _until_end(value: str, start: int) -> str:
+    return _END.split(value[start:], 1)[0]

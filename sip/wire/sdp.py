@@ -1,0 +1,369 @@
+"""Session descriptions (RFC 8866), changed without being understood.
+
+A description that crosses us belongs to the two ends. We read from it what a call needs to know (who is on hold,
+where media is wanted) and replace single lines (``o=``, ``c=``, ports) in place: what is not replaced leaves as it
+came, byte for byte. A body that we cannot read raises `SdpError`, one sentence, and nothing else; the caller then
+passes the message on unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from sip.wire.errors import SipError
+
+MAX_BODY = 65_535
+MAX_SECTIONS = 64
+MAX_PARTS = 32
+MAX_NESTING = 3
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+
+class SdpError(SipError):
+    """The body is no session description that we can read; the text says what is wrong with it."""
+
+
+class Origin(NamedTuple):
+    """The ``o=`` line. All but ``version`` name the session and never change within a dialog (RFC 3264 section 8)."""
+
+    username: bytes
+    session_id: bytes
+    version: int
+    network: bytes
+    """Network and address type: ``IN IP4`` or ``IN IP6``."""
+    address: bytes
+
+    def __bytes__(self) -> bytes:
+        """The line without ``o=`` and without its end; `parse_origin` reads it back."""
+        return b"%b %b %d %b %b" % self
+
+
+class Endpoint(NamedTuple):
+    """Where one ``m=`` section wants its media."""
+
+    address: str
+    """As written in the ``c=`` line in force: a numeric address, or a name. Empty when rejected and never given."""
+    port: int
+    rtcp_port: int
+    """From ``a=rtcp`` (RFC 3605), or ``port`` + 1; 0 when rejected."""
+    proto: str
+    """``RTP/AVP``, ``RTP/SAVPF``, ``udptl``, ..."""
+    media: str
+    """``audio``, ``video``, ``image``, ..."""
+    rejected: bool
+    """Port 0: refused or ended (RFC 3264 section 6)."""
+
+
+# --- Origin ---------------------------------------------------------------------------------------------------------
+
+
+def origin_of(body: bytes) -> Origin:
+    """The origin of a description. Raises `SdpError`."""
+    start, stop = _origin_line(body)
+    return parse_origin(body[start + 2 : stop])
+
+
+def parse_origin(value: bytes) -> Origin:
+    """Read what ``bytes(origin)`` wrote. Raises `SdpError`."""
+    # From the right: the user names of some devices have spaces in them.
+    fields = value.rsplit(b" ", 5)
+    if len(fields) != 6 or not (fields[1] and fields[3] and fields[4] and fields[5]):
+        raise SdpError("the o= line has not its six fields")
+    user, session, version, net, kind, address = fields
+    if not version.isdigit() or len(version) > 20:
+        raise SdpError("the version in the o= line is no number of at most 20 digits")
+    return Origin(user, session, int(version), net + b" " + kind, address)
+
+
+def with_origin(body: bytes, origin: Origin) -> bytes:
+    """``body`` with another ``o=`` line and nothing else changed. Raises `SdpError`."""
+    start, stop = _origin_line(body)
+    return b"%bo=%b%b" % (body[:start], b"%b %b %d %b %b" % origin, body[stop:])
+
+
+def same_but_origin(a: bytes, b: bytes) -> bool:
+    """Whether two descriptions say the same, whoever and whichever version they come from. Never raises."""
+    try:
+        (a_start, a_stop), (b_start, b_stop) = _origin_line(a), _origin_line(b)
+    except SdpError:
+        return a == b
+    return a[a_stop:] == b[b_stop:] and a[:a_start] == b[:b_start]
+
+
+def continued(last: bytes, new: bytes) -> bytes:
+    """``new``, made the successor of ``last``, the description sent before to the same device.
+
+    The session stays the one which that device knows; the version grows by one exactly when anything else changed
+    (RFC 3264 section 8). Raises `SdpError` when either cannot be read.
+    """
+    origin = origin_of(last)
+    if not same_but_origin(last, new):
+        origin = origin._replace(version=origin.version + 1)
+    return with_origin(new, origin)
+
+
+def _origin_line(body: bytes) -> tuple[int, int]:
+    """Where the ``o=`` line begins and ends, its line end not included."""
+    start = body.find(b"\no=") + 1
+    if len(body) > MAX_BODY:
+        raise SdpError(f"the description is longer than {MAX_BODY} bytes")
+    if start == 0 and not body.startswith(b"o="):
+        raise SdpError("the description has no o= line")
+    if body.find(b"\nm=", 0, start) >= 0:
+        raise SdpError("the description has its o= line after an m= line")
+    stop = body.find(b"\n", start)
+    if stop < 0:
+        stop = len(body)
+    if body[stop - 1] == 13:
+        stop -= 1
+    return start, stop
+
+
+# --- Direction ------------------------------------------------------------------------------------------------------
+
+_DIRECTION = re.compile(rb"^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$", re.MULTILINE)
+_CONNECTION = re.compile(rb"^c=IN IP[46] ([0-9A-Za-z.:%_-]{1,255})(/[0-9/]{1,12})?(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_MEDIA = re.compile(rb"m=([^ \r\n]{1,32}) +(\d{1,5})(?:/(\d{1,5}))? +([^ \r\n]{1,64})")
+_NOWHERE = (b"0.0.0.0", b"::")
+_WITHOUT_SENDING_BACK: dict[Direction, Direction] = {"sendrecv": "sendonly", "recvonly": "inactive"}
+
+
+def direction(body: bytes) -> Direction:
+    """The direction of the audio as its sender sees it: that of the first audio section, else of the first section.
+
+    An address of all zeros, the hold of RFC 2543, takes away the way back to the sender; a rejected section is
+    ``inactive``. Raises `SdpError`.
+    """
+    first = _first_section(body)
+    audio = body.find(b"\nm=audio ", first - 1) + 1 or first
+    media = _MEDIA.match(body, audio)
+    if media is None:
+        raise SdpError("the m= line of the audio cannot be read")
+    if int(media[2]) == 0:
+        return "inactive"
+    end = body.find(b"\nm=", audio)
+    if end < 0:
+        end = len(body)
+    found = _DIRECTION.search(body, audio, end) or _DIRECTION.search(body, 0, first)
+    stated: Direction = found[1].decode() if found else "sendrecv"  # type: ignore[assignment]
+    connection = _CONNECTION.search(body, audio, end) or _CONNECTION.search(body, 0, first)
+    if connection is not None and connection[1] in _NOWHERE:
+        return _WITHOUT_SENDING_BACK.get(stated, stated)
+    return stated
+
+
+def is_hold(body: bytes) -> bool:
+    """Whether the sender of this description wants to hear nothing: it holds the other. Raises `SdpError`."""
+    return direction(body) in ("sendonly", "inactive")
+
+
+def _first_section(body: bytes) -> int:
+    if len(body) > MAX_BODY:
+        raise SdpError(f"the description is longer than {MAX_BODY} bytes")
+    first = body.find(b"\nm=") + 1
+    if first == 0:
+        raise SdpError("the description has no m= line")
+    return first
+
+
+# --- Endpoints ------------------------------------------------------------------------------------------------------
+
+_RTCP = re.compile(rb"^a=rtcp:(\d{1,5})( IN IP[46] [^ \r\n]{1,255})?(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_ICE = re.compile(rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-)[^\n]*(?:\n|\Z)", re.MULTILINE)
+
+
+def endpoints(body: bytes) -> list[Endpoint]:
+    """The place of each ``m=`` section's media, in order. Raises `SdpError`."""
+    head, sections = _split(body)
+    inherited = _address(head)
+    return [_endpoint(section, inherited) for section in sections]
+
+
+def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, keep_ice: bool = False) -> bytes:
+    """``body`` with its media wanted elsewhere: an (address, RTP port) for each ``m=`` section, in order.
+
+    ``c=``, the port in ``m=`` and ``a=rtcp`` are rewritten and, unless ``keep_ice``, all ICE attributes dropped (a
+    candidate would lead the media around the new place, and ICE without candidates is a mismatch, RFC 8839); no
+    other byte changes. Sections with None and rejected ones stay as they are. An address of all zeros stays one,
+    since it is a hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
+    """
+    head, sections = _split(body)
+    if len(places) != len(sections):
+        raise ValueError(f"{len(places)} places for {len(sections)} m= sections")
+    inherited = shared = _address(head)
+    first = next((place[0] for place in places if place), None)
+    if inherited is not None and first is not None:
+        shared = _zeros_or(first, inherited)
+        head = _CONNECTION.sub(_connection(shared), head)
+    moved = [_moved(section, place, inherited, shared) for section, place in zip(sections, places, strict=True)]
+    result = head + b"".join(moved)
+    return result if keep_ice else _ICE.sub(b"", result)
+
+
+def _split(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The session's part and the ``m=`` sections; joined they are the body."""
+    first = _first_section(body)
+    parts = body[first:].split(b"\nm=", MAX_SECTIONS)
+    if len(parts) > MAX_SECTIONS:
+        raise SdpError(f"the description has more than {MAX_SECTIONS} m= sections")
+    last = len(parts) - 1
+    return body[:first], [(b"m=" if i else b"") + part + (b"\n" if i < last else b"") for i, part in enumerate(parts)]
+
+
+def _endpoint(section: bytes, inherited: str | None) -> Endpoint:
+    media = _media(section)
+    own = _address(section)
+    address = inherited if own is None else own
+    port, proto, kind = int(media[2]), media[4].decode("latin-1"), media[1].decode("latin-1")
+    if port == 0:
+        return Endpoint(address or "", 0, 0, proto, kind, True)
+    if address is None:
+        raise SdpError(f"no c= line applies to the m= section of {kind}")
+    rtcp = _RTCP.search(section)
+    rtcp_port = int(rtcp[1]) if rtcp else port + 1
+    if rtcp_port > 65_535:
+        raise SdpError("the port for RTCP is above 65535")
+    return Endpoint(address, port, rtcp_port, proto, kind, False)
+
+
+def _moved(section: bytes, place: tuple[str, int] | None, inherited: str | None, shared: str | None) -> bytes:
+    """One section, rewritten. The session's own address was ``inherited`` and is now ``shared``."""
+    media = _media(section)
+    own = _address(section)
+    if int(media[2]) == 0:
+        return section
+    if place is None:
+        kept = own is not None or inherited is None or inherited == shared
+        return section if kept else _with_connection(section, inherited or "")
+    old = inherited if own is None else own
+    if old is None:
+        raise SdpError(f"no c= line applies to the m= section of {media[1].decode('latin-1')}")
+    if media[3] is not None and int(media[3]) > 1:
+        raise SdpError("an m= section asks for more than one pair of ports")
+    address, port = _zeros_or(place[0], old), place[1]
+    rtcp = _RTCP.search(section)
+    if rtcp:
+        # On one port with RTP (RFC 5761) it stays there.
+        there = port if rtcp[1] == media[2] else port + 1
+        where = b" " + _connection(place[0])[2:] if rtcp[2] else b""
+        section = b"%ba=rtcp:%d%b%b" % (section[: rtcp.start()], there, where, section[rtcp.end() :])
+    section = b"%b%d%b" % (section[: media.start(2)], port, section[media.end(2) :])
+    if own is not None:
+        return _CONNECTION.sub(_connection(address), section)
+    return section if address == shared else _with_connection(section, address)
+
+
+def _media(section: bytes) -> re.Match[bytes]:
+    media = _MEDIA.match(section)
+    if media is None or int(media[2]) > 65_535:
+        raise SdpError("an m= line cannot be read")
+    return media
+
+
+def _address(part: bytes) -> str | None:
+    """The address in the ``c=`` line of the session's part or of one section."""
+    at = part.find(b"\nc=") + 1
+    if at == 0:
+        return None
+    found = _CONNECTION.match(part, at)
+    if found is None:
+        raise SdpError("a c= line cannot be read")
+    if found[2] or part.find(b"\nc=", at) >= 0:
+        raise SdpError("a c= line names a multicast group")
+    return found[1].decode("ascii")
+
+
+def _connection(address: str) -> bytes:
+    return b"c=IN IP%d %b" % (6 if ":" in address else 4, address.encode("ascii"))
+
+
+def _zeros_or(address: str, old: str) -> str:
+    if old not in ("0.0.0.0", "::"):
+        return address
+    return "::" if ":" in address else "0.0.0.0"
+
+
+def _with_connection(section: bytes, address: str) -> bytes:
+    """The section with a ``c=`` line where RFC 8866 section 5 wants it: after ``m=`` and ``i=``."""
+    at = section.find(b"\n") + 1
+    if at == 0:
+        return section + b"\r\n" + _connection(address)
+    end = b"\r\n" if section[at - 2] == 13 else b"\n"
+    if section.startswith(b"i=", at):
+        following = section.find(b"\n", at) + 1
+        if following == 0:
+            return section + end + _connection(address)
+        at = following
+    return section[:at] + _connection(address) + end + section[at:]
+
+
+# --- Where the description is in a message --------------------------------------------------------------------------
+
+_TYPE = re.compile(r"\s*([\w!#$&^.+-]+)\s*/\s*([\w!#$&^.+-]+)\s*(?:;|$)")
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_PART_FIELD = re.compile(rb"^(content-[a-z-]+)[ \t]*:[ \t]*([^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*)", re.I | re.M)
+
+
+def find_sdp(content_type: str, body: bytes) -> slice | None:
+    """Where the session description of a message is in its body (RFC 5621), or None; never raises.
+
+    ``content_type`` is the value of Content-Type. In a multipart body it is the first part of type application/sdp
+    that is meant for the session (not ``early-session`` and the like) and not encoded.
+    """
+    return _find(content_type, body, 0, len(body), MAX_NESTING)
+
+
+def replace(body: bytes, where: slice, sdp: bytes) -> bytes:
+    """``body`` with ``sdp`` at ``where``, as `find_sdp` gave it, and every other byte as it was."""
+    return body[: where.start] + sdp + body[where.stop :]
+
+
+def _find(content_type: str, body: bytes, start: int, stop: int, nesting: int) -> slice | None:
+    if content_type == "application/sdp":
+        return slice(start, stop) if start < stop else None
+    kind = _TYPE.match(content_type)
+    if kind is None or start >= stop:
+        return None
+    if (kind[1].lower(), kind[2].lower()) == ("application", "sdp"):
+        return slice(start, stop)
+    boundary = _BOUNDARY.search(content_type)
+    if kind[1].lower() != "multipart" or boundary is None or nesting == 0:
+        return None
+    mark = b"--" + (boundary[1] or boundary[2]).encode("utf-8", "replace")
+    for begin, end in _parts(body, start, stop, mark):
+        fields, content = _part(body, begin, end)
+        disposition = fields.get(b"content-disposition", b"session").split(b";")[0].strip().lower()
+        encoding = fields.get(b"content-transfer-encoding", b"binary").strip().lower()
+        if disposition != b"session" or encoding not in (b"7bit", b"8bit", b"binary"):
+            continue
+        inner = fields.get(b"content-type", b"text/plain").decode("latin-1")
+        found = _find(inner, body, content, end, nesting - 1)
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(body: bytes, start: int, stop: int, mark: bytes) -> Iterator[tuple[int, int]]:
+    """Each part between two delimiter lines; the line end before a delimiter belongs to it (RFC 2046 5.1.1)."""
+    delimiter = re.compile(rb"(?:^|(?<=\n))" + re.escape(mark) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
+    begin = None
+    for count, found in enumerate(delimiter.finditer(body, start, stop)):
+        if begin is not None:
+            end = found.start() - 1
+            yield begin, max(begin, end - 1 if body[end - 1] == 13 else end)
+        if found[1] or count == MAX_PARTS:
+            return
+        begin = found.end()
+
+
+def _part(body: bytes, begin: int, end: int) -> tuple[dict[bytes, bytes], int]:
+    """The fields of a part, names in lower case, and where its content begins."""
+    if body.startswith((b"\r\n", b"\n"), begin):
+        return {}, begin + (2 if body[begin] == 13 else 1)
+    blank = re.compile(rb"\r?\n\r?\n").search(body, begin, end)
+    if blank is None:
+        return {}, end
+    return {name.lower(): value for name, value in _PART_FIELD.findall(body, begin, blank.start())}, blank.end()

@@ -1,0 +1,72 @@
+"""What every element must be able to rely on in a request (RFC 3261 section 8.1.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sip.wire.errors import Malformed
+from sip.wire.grammar import HOST, QUOTED, TOKEN, WS
+from sip.wire.message import MAGIC, PLAIN_ADDRESS, Request, refusal
+from sip.wire.uri import Uri
+
+# RFC 3261 section 7.3.1 and 20: at most one of each of these in a message.
+_SINGLE: Final = ("call-id", "cseq", "from", "to", "max-forwards", "content-length")
+_NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+
+# Values that are unfolded. Linear: each quantifier that could backtrack is
+# possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
+_PARAMS: Final = rf'(?:{WS}*+;{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)*+{WS}*+'
+_ADDRESS: Final = (
+    rf'{WS}*+(?:(?:{QUOTED}{WS}*+|[^"<>,;]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>"]++>'
+    rf'|[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++){_PARAMS}'
+)
+_ONE_ADDRESS: Final = re.compile(rf"{_ADDRESS}\Z", re.DOTALL)
+_ADDRESSES: Final = re.compile(rf"(?:{_ADDRESS}(?:,{_ADDRESS})*+|\*)\Z", re.DOTALL)
+_VIAS_PART: Final = (
+    rf"{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}++{HOST}{WS}*+(?::{WS}*+[0-9]{{1,5}})?{_PARAMS}"
+)
+_VIAS: Final = re.compile(rf"{_VIAS_PART}(?:,{WS}*+{_VIAS_PART})*+\Z", re.DOTALL)
+_READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS))
+
+
+def validate(request: Request) -> None:
+    """Check what every element must be able to rely on (RFC 3261 section 8.1.1); raises :class:`Malformed`.
+
+    That is: the fields that an answer and a dialog are made of, each there, single and readable, and a Request-URI
+    that can be routed. What else a message holds is judged by whoever uses it.
+    """
+    names = request.names
+    present = {*names}
+    if not present >= _NEEDED:
+        raise refusal(request, f"no {' nor '.join(sorted(_NEEDED - present))} header")
+    if len(present) != len(names):
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                raise refusal(request, f"more than one {name} header")
+    if request.cseq_method != request.method:
+        raise refusal(request, "the method of CSeq is not that of the request")
+    if not request.call_id or (not request.from_tag and request.branch.startswith(MAGIC)):
+        raise refusal(request, "an empty Call-ID, or a From without a tag")
+    hops = request.get("max-forwards")
+    if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) < 6):
+        raise refusal(request, "Max-Forwards is no number")
+    if not request.plain:
+        _read_oddly(request)
+    contact = request.get("contact")
+    if contact is not None and PLAIN_ADDRESS.match(contact) is None and _ADDRESSES.match(contact) is None:
+        raise refusal(request, "the contact header cannot be read")
+    try:
+        uri = Uri.parse(request.uri)
+    except Malformed as error:
+        raise Malformed(f"the Request-URI: {error}", error.status, request) from None
+    if uri.headers:
+        # RFC 4475 section 3.1.2.11: headers in a Request-URI would be injected if anyone took them for real.
+        raise refusal(request, "headers in the Request-URI")
+
+
+def _read_oddly(request: Request) -> None:
+    """One of the fields that every request must have is not of the plain shape."""
+    for name, pattern in _READABLE:
+        if pattern.match(request.get(name) or "") is None:
+            raise refusal(request, f"the {name} header cannot be read")

@@ -1,0 +1,161 @@
+"""An operator's verbs: what is refused at once, and when each is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from heartbeat.console.view import Refused
+from tests.b2bua.fake import Bench
+from tests.b2bua.fake_agent import FakeAgent, Town
+
+
+def ask(bench: Bench, verb: str, **params: str) -> dict[str, object]:
+    found = dict(bench.core.command(verb, params, bench.now))
+    bench.pump()
+    return found
+
+
+def again(bench: Bench, order: dict[str, object]) -> dict[str, object]:
+    return dict(bench.core.view("progress", {"id": str(order["id"])}, bench.now))
+
+
+def test_unknown_verbs_and_orders_are_refused() -> None:
+    town = Town()
+    with pytest.raises(Refused, match="no verb dance"):
+        ask(town.bench, "dance")
+    for order in ("", "reset-7"):
+        with pytest.raises(Refused, match="no order"):
+            again(town.bench, {"id": order})
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({}, "no line is named"),
+        ({"lines": ","}, "no line is named"),
+        ({"lines": "bob,nobody"}, "nobody is no line"),
+        ({"lines": "bob/0"}, "bob/0 is no channel of bob"),
+        ({"lines": "bob/x"}, "bob/x is no channel of bob"),
+    ],
+)
+def test_a_reset_that_cannot_be(params: dict[str, str], sentence: str) -> None:
+    town = Town()
+    asked = len(town.gw2.asked)
+    with pytest.raises(Refused, match=sentence):
+        ask(town.bench, "reset", **params)
+    assert len(town.gw2.asked) == asked
+
+
+def test_a_reset_is_done_when_the_calls_on_the_lines_are_gone() -> None:
+    town = Town()
+    a, b = town.talk()
+    order = ask(town.bench, "reset", lines="bob/1")
+    assert town.gw2.asked[-1][0] == "reset" and town.gw2.asked[-1][1]["lines"] == ["bob/1"]
+    bye = a.take("BYE")
+    assert bye.get("reason") == 'SIP;cause=503;text="Reset by m1"'
+    a.answer(bye, 200)
+    b.answer(b.take("BYE"), 481)  # the agent has ended that side by itself
+    order = again(town.bench, order)
+    assert order["state"] == "done" and order["sentence"] == "bob/1 is reset to idle"
+    (record,) = town.bench.cdrs
+    assert (record.result, record.ended_by) == ("reset", "server")
+    assert ask(town.bench, "reset", lines="all")["state"] == "done"
+    assert {each[0] for each in town.gw1.asked} == {"takeover", "reset"}
+
+
+def test_a_reset_of_lines_whose_agent_is_away_or_from_a_stand_by_is_refused() -> None:
+    town = Town()
+    town.gw2.disconnect()
+    with pytest.raises(Refused, match="gw2, which has bob, is not connected"):
+        ask(town.bench, "reset", lines="alice,bob")
+    standby = Bench(town.bench.site, "m2")
+    with pytest.raises(Refused, match="m2 is not active"):
+        ask(standby, "reset", lines="bob")
+
+
+def test_an_order_that_does_not_come_true_fails() -> None:
+    town = Town()
+    town.bench.core.member.known.mute.add("gw1")  # it says so, whatever list it is told
+    order = ask(town.bench, "readmit", agent="gw1")
+    town.bench.core.member.known.mute.add("gw1")
+    assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
+    town.bench.now += 31
+    order = again(town.bench, order)
+    assert order["state"] == "failed" and order["sentence"] == "after 30 s still: gw1 has no vote yet"
+
+
+def test_pause_and_resume() -> None:
+    town = Town()
+    assert ask(town.bench, "pause")["state"] == "done"
+    assert town.bench.core.view("status", {}, town.bench.now)["paused"] is True
+    assert ask(town.bench, "resume")["state"] == "done"
+    assert town.bench.core.view("status", {}, town.bench.now)["paused"] is False
+
+
+def test_a_switchover_to_nobody_is_refused() -> None:
+    town = Town()
+    with pytest.raises(Refused, match="m2 is not there"):
+        ask(town.bench, "switchover")
+    with pytest.raises(Refused, match="no other server"):
+        ask(town.bench, "switchover", to="m7")
+    with pytest.raises(Refused, match="is sent to m2 itself"):
+        ask(town.bench, "switchover", to="m2", force="yes")
+
+
+def test_a_forced_switchover_is_done_when_all_agents_have_told() -> None:
+    town = Town()
+    town.talk()
+    town.die()
+    bench = Bench(town.bench.site, "m2", town.bench.now)
+    for agent in (town.gw1, town.gw2):
+        agent.silent = True
+        agent.move(bench).connect()
+    bench.core.member.offer(town.bench.core.member.proof, bench.now)  # type: ignore[arg-type]
+    bench.core.reign.pump(bench.now)
+    bench.pump()
+    order = ask(bench, "switchover", force="yes")
+    assert bench.core.serving and again(bench, order)["sentence"] == "0 of 2 agents have moved to m2"
+    town.gw1.notify()
+    assert again(bench, order)["done"] == 1
+    town.gw2.notify()
+    order = again(bench, order)
+    assert order["state"] == "done" and order["sentence"] == "m2 is active under epoch 2"
+
+
+def test_a_switchover_is_called_off_when_the_other_gathers_no_votes() -> None:
+    town = Town()
+    bench = town.bench
+    other = FakeAgent(bench, "m2", "x", port=5162)
+    from sip.actions import Flow
+
+    other.flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
+    other.tell(other.fence.stamp("m1", bench.now, state="standby"))
+    order = ask(bench, "switchover", to="m2")
+    assert order["state"] == "running" and order["sentence"] == "m2 is gathering votes"
+    bench.after(6)
+    order = again(bench, order)
+    assert order["state"] == "failed" and "is called off" in str(order["sentence"])
+    assert bench.core.serving
+
+
+def test_readmission() -> None:
+    town = Town()
+    with pytest.raises(Refused, match="gw9 is no voter"):
+        ask(town.bench, "readmit", agent="gw9")
+    with pytest.raises(Refused, match="gw1 has its vote"):
+        ask(town.bench, "readmit", agent="gw1")
+    town.bench.core.member.known.mute.add("gw1")
+    order = ask(town.bench, "readmit", agent="gw1")
+    assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
+    town.bench.core.member.known.mute.clear()
+    assert again(town.bench, order)["sentence"] == "gw1 votes again"
+
+
+def test_only_the_last_orders_are_remembered() -> None:
+    town = Town()
+    first = ask(town.bench, "pause")
+    for _ in range(100):
+        last = ask(town.bench, "pause")
+    assert again(town.bench, last)["state"] == "done"
+    with pytest.raises(Refused):
+        again(town.bench, first)

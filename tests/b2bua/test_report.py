@@ -1,0 +1,99 @@
+"""The takeover report: the evidence, the decision, the agents, the verdict for each call."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+import pytest
+
+from b2bua.takeover.report import kind_of
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
+from heartbeat.voter import Kept
+from tests.b2bua.fake import Bench
+from tests.b2bua.fake_agent import Town, record
+
+
+def test_the_first_start_of_a_site_is_no_takeover() -> None:
+    town = Town()
+    with pytest.raises(Refused, match="nothing over"):
+        town.bench.core.view("report", {}, town.bench.now)
+    assert town.bench.core.view("status", {}, town.bench.now)["last_takeover"] is None
+
+
+def taken(town: Town) -> Bench:
+    a, b = town.talk()
+    c, _ = town.talk()
+    town.gw1.records = [record(a), record(c)]
+    town.gw2.records = [record(b)]
+    town.die()
+    return town.succeed()
+
+
+def test_a_report_has_all_its_members_and_verdicts() -> None:
+    bench = taken(Town())
+    report = bench.core.view("report", {}, bench.now)
+    assert report.keys() == get_type_hints(v.Report).keys()
+    assert report["verdicts"] == {"kept": 1, "released": 1} and report["not_reached"] == []
+    assert {each["verdict"]: each["state"] for each in report["calls"]} == {"kept": "there", "released": "gone"}
+    assert all(each.keys() == get_type_hints(v.Verdict).keys() for each in report["calls"])
+    assert all(each.keys() == get_type_hints(v.AgentReport).keys() for each in report["agents"])
+    assert report["messages"] >= 4 and report["grants"] and report["evidence"]
+    assert report["decided_at"] <= report["granted_at"] <= report["active_at"]
+    assert len(bench.core.view("report", {"limit": "1"}, bench.now)["calls"]) == 1
+    summary = bench.core.view("status", {}, bench.now)["last_takeover"]
+    assert summary.keys() == get_type_hints(v.TakeoverSummary).keys()
+    assert (summary["kept"], summary["lost"], summary["kind"]) == (1, 1, "takeover")
+
+
+def test_it_is_explained_by_name_and_by_epoch() -> None:
+    bench = taken(Town())
+    for wanted in ("takeover", "2"):
+        found = bench.core.view("explain", {"id": wanted}, bench.now)
+        texts = [each["text"] for each in found["sentences"]]
+        assert found["about"] == "takeover to epoch 2"
+        assert any("after the decision" in text for text in texts) and "1 calls were kept" in texts
+    with pytest.raises(Refused):
+        bench.core.view("explain", {"id": "9"}, bench.now)
+
+
+def test_an_agent_that_is_not_there_is_named() -> None:
+    town = Town()
+    town.talk()
+    town.die()
+    bench = town.succeed("gw2")
+    assert bench.core.view("report", {}, bench.now)["not_reached"] == ["gw2"]
+
+
+def test_a_restart_recovers_its_own_calls() -> None:
+    town = Town()
+    a, b = town.talk()
+    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
+    town.die()
+    disk = town.gw1.fence.on_disk
+    kept = Kept(boot=2, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
+    bench = Bench(town.bench.site, "m1", town.bench.now, kept)
+    for agent in (town.gw1, town.gw2):
+        agent.move(bench).connect()
+    bench.serve()
+    bench.after(0.1)
+    report = bench.core.view("report", {}, bench.now)
+    assert (report["kind"], report["epoch"], report["verdicts"]) == ("restart", 2, {"kept": 1})
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    assert a.statuses == [200]
+
+
+@pytest.mark.parametrize(
+    ("because", "old", "node", "kind"),
+    [
+        ("m1 is dead", "m1", "m2", "takeover"),
+        ("an operator forces it", "m1", "m2", "force"),
+        ("m2 hears nobody who rules", "", "m2", "restart"),
+        ("m1 hears nobody who rules", "m1", "m1", "restart"),
+        ("m1 hands over", "m1", "m2", "switchover"),
+        ("m2 hands over", "m2", "m1", "failback"),
+    ],
+)
+def test_kinds(because: str, old: str, node: str, kind: str) -> None:
+    assert kind_of(because, old, node, "m1") == kind

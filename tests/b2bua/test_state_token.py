@@ -1,0 +1,168 @@
+"""The state token: round trip, signatures, keys, limits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2bua.call_state import changed
+from b2bua.state_token import (
+    LONGEST,
+    LONGEST_BRANCH,
+    MOST_EPOCHS,
+    CallState,
+    TokenError,
+    call_id_of,
+    newest,
+    origin_of,
+    read,
+    sign,
+)
+
+KEY = b"k" * 16
+STATE = CallState(
+    call_id_of("gw1", "c1@gw1"),
+    7,
+    "gw1;z9hG4bK1",
+    2,
+    "1,alice,1001,,0,0;bob,,,180,,f",
+    "alice",
+    "1001",
+    "alice/1",
+    "bob",
+    "gw1",
+    "c1@gw1",
+    "gw2",
+    "c2",
+    1.5,
+    2.25,
+    3.125,
+    "ab" * 16,
+    (1, 2),
+)
+
+
+def test_a_state_comes_back_from_its_token() -> None:
+    token = sign(STATE, KEY)
+    assert read(token, [KEY]) == STATE
+    assert token.startswith(f"1.7.{STATE.call_id}.") and token.isascii() and not set(token) & set(" ;,\"'<>\\")
+
+
+@given(
+    st.builds(
+        STATE._replace,
+        call_id=st.from_regex(r"[0-9a-f]{24}", fullmatch=True),
+        counter=st.integers(0, 10**9 - 1),
+        caller=st.text(st.characters(max_codepoint=255), max_size=20),
+        callee=st.text(max_size=20),
+        plan=st.text(st.characters(max_codepoint=126), max_size=60),
+        started=st.integers(0, 2**31).map(float),
+        epochs=st.lists(st.integers(0, 2**40), max_size=MOST_EPOCHS).map(tuple),
+    )
+)
+def test_any_state_comes_back(state: CallState) -> None:
+    assert read(sign(state, KEY), [KEY]) == state
+
+
+def test_another_key_and_a_change_of_key() -> None:
+    token = sign(STATE, KEY)
+    with pytest.raises(TokenError, match="not signed"):
+        read(token, [b"x" * 16])
+    assert read(token, [b"new" * 8, KEY]) == STATE
+    with pytest.raises(TokenError):
+        read(token, [])
+
+
+@pytest.mark.parametrize("at", range(0, 400, 7))
+def test_any_changed_character_is_noticed(at: int) -> None:
+    token = sign(STATE, KEY)
+    at %= len(token)
+    other = "A" if token[at] != "A" else "B"
+    with pytest.raises(TokenError):
+        read(token[:at] + other + token[at + 1 :], [KEY])
+
+
+@pytest.mark.parametrize("text", ["", ".", "1.2.3.4.5", "1.1.x..", "é" * 10, "1." * 600, "\0", "1.-1.x.e30.mac"])
+def test_what_is_no_token_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(TokenError, match="the state token"):
+        read(text, [KEY])
+
+
+def test_another_format_is_refused() -> None:
+    token = sign(STATE, KEY)
+    import b2bua.state_token as module
+
+    text = "2" + token.rpartition(".")[0][1:]
+    with pytest.raises(TokenError, match="format 2"):
+        read(f"{text}.{module._mac(text, KEY)}", [KEY])
+
+
+def test_a_payload_that_is_not_ours_although_signed_is_refused() -> None:
+    import b2bua.state_token as module
+
+    for payload in ("", "e30=", "W10=", "!!!", "WzFd"):
+        text = f"1.1.abc.{payload}"
+        with pytest.raises(TokenError):
+            read(f"{text}.{module._mac(text, KEY)}", [KEY])
+
+
+def test_the_longest_state_makes_a_token_of_at_most_a_kilobyte() -> None:
+    target = ";" + ",".join(("l" * 32, "9" * 64, "8" * 64, "180", "l" * 32, "f"))
+    state = CallState(
+        "f" * 24,
+        999_999_999,
+        origin_of("a" * 32, "z9hG4bK" + "b" * 57),
+        16,
+        "1," + "l" * 32 + "," + "9" * 64 + target,
+        "é" * 65,
+        "é" * 65,
+        "l" * 65,
+        "l" * 65,
+        "a" * 32,
+        "c" * 65,
+        "a" * 32,
+        "d" * 32,
+        1e9 + 0.123,
+        1e9 + 0.123,
+        1e9 + 0.123,
+        "s" * 32,
+        tuple(range(10**6, 10**6 + 50)),
+    )
+    token = sign(state, KEY)
+    assert len(token) <= LONGEST
+    back = read(token, [KEY])
+    assert back.call_id == state.call_id and back.caller_dialog == state.caller_dialog
+    assert back.epochs == state.epochs[-MOST_EPOCHS:] and state.plan.startswith(back.plan)
+
+
+def test_of_a_plan_too_long_the_last_targets_are_left_out() -> None:
+    plan = "1,alice,1001,,0,0" + ";bob,,,180,,f" * 60
+    token = sign(STATE._replace(plan=plan), KEY)
+    back = read(token, [KEY])
+    assert LONGEST - 40 < len(token) <= LONGEST
+    assert plan.startswith(back.plan) and back.plan.endswith(",f")
+
+
+def test_origins() -> None:
+    assert origin_of("gw1", "z9hG4bKx") == "gw1;z9hG4bKx"
+    long = origin_of("m1", "z9hG4bK" + "x" * 5000)
+    assert len(long) <= len("m1;") + LONGEST_BRANCH and ";" not in long[3:]
+    assert long == origin_of("m1", "z9hG4bK" + "x" * 5000) != origin_of("m1", "z9hG4bK" + "x" * 5001)
+
+
+def test_call_ids_are_the_same_everywhere_and_different_for_each() -> None:
+    assert call_id_of("gw1", "c1") == call_id_of("gw1", "c1")
+    ids = {call_id_of(agent, dialog) for agent in ("gw1", "gw2") for dialog in ("a", "b", "a b")}
+    assert len(ids) == 6 and all(len(each) == 24 for each in ids)
+
+
+def test_the_newest_counts() -> None:
+    older, newer = STATE._replace(counter=3), STATE._replace(counter=9)
+    assert newest([older, newer]) is newer and newest([newer, older]) is newer
+
+
+def test_a_change_counts_one_higher() -> None:
+    after = changed(STATE, answered=9.0, plan="")
+    assert (after.counter, after.answered, after.plan, after.caller) == (8, 9.0, "", "alice")
+    assert STATE.counter == 7

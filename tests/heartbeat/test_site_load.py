@@ -1,0 +1,274 @@
+"""The site file read into values."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from heartbeat.membership import complaints as rules
+from heartbeat.site.build import missing_secrets
+from heartbeat.site.lines import rewritten
+from heartbeat.site.load import load, parse
+from heartbeat.site.model import Site
+from heartbeat.site.read import SiteError
+from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
+from heartbeat.site.words import Api, Endpoint, Pattern, Peer, Secret, Source
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KEYS = {"KEY": "0123456789abcdef", "PASS": "sesame"}
+SMALL = """
+[site]
+name = "s"
+key = { env = "KEY" }
+[servers.m1]
+sip = "udp:127.0.0.1:5060"
+[lines.t]
+kind = "trunk"
+channels = 3
+peer = "sip:127.0.0.1:5080"
+"""
+PAIR = """
+[site]
+name = "s"
+key = { env = "KEY" }
+[servers.m1]
+listen = "tcp:127.0.0.1:5061"
+beat = "udp:127.0.0.1:5062"
+[servers.m2]
+role = "standby"
+listen = "tcp:127.0.0.2:5061"
+beat = "udp:127.0.0.2:5062"
+[agents.a]
+sip = "udp:127.0.0.11:5060"
+[agents.b]
+sip = "udp:127.0.0.12:5060"
+[lines.alice]
+kind = "phone"
+agent = "a"
+password = { env = "PASS" }
+"""
+
+
+def site(text: str = SMALL, environment: dict[str, str] = KEYS) -> Site:
+    return parse(text, Path("/etc/holdfast/site.toml"), environment)
+
+
+def test_the_examples_are_good():
+    bench = load(EXAMPLES / "bench.toml", "m1")
+    assert bench.lines["out"].at_servers and bench.lines["out"].peer[0].uri == "sip:127.0.0.1:5080"
+    assert SourceTable(bench.lines_of("")).line("127.9.9.9", 1234) is bench.lines["out"]
+    paris = load(EXAMPLES / "site.toml")
+    assert (paris.main.name, paris.standby and paris.standby.name) == ("m1", "m2")
+    assert paris.electors == ("gw1", "gw2", "m2") and paris.quorum == 2
+    assert paris.lines["alice"].forward.after == 20.0
+    assert paris.agent_priority("gw2") == 1
+    with pytest.raises(SiteError, match="PARIS_KEY"):
+        load(EXAMPLES / "site.toml", "m1")
+
+
+def test_defaults_are_filled_in():
+    one = site()
+    assert (one.timing.lease, one.timing.margin, one.timing.round_trip) == (2.0, 0.3, 0.1)
+    quick = site("[timing]\ninterval = 0.1\n" + SMALL)
+    assert (quick.timing.lease, quick.timing.margin, quick.timing.round_trip) == (0.4, 0.14, 0.05)
+    assert one.lines["t"].source == (Source(ipaddress.ip_network("127.0.0.1/32")),)
+    assert one.servers["m1"].state_dir == Path("/etc/holdfast/state/m1")
+    assert one.servers["m1"].cdr_dir == Path("/etc/holdfast/state/m1/cdr")
+    assert one.servers["m1"].api_address == Api("/etc/holdfast/state/m1/m1.sock")
+    assert one.realm == "s" and one.standby is None
+
+
+def test_small_answers():
+    pair = site(PAIR)
+    assert pair.phone("a", "alice") is pair.lines["alice"]
+    assert pair.phone("b", "alice") is None
+    assert pair.lines["alice"].aor_user == "alice"
+    assert pair.agents["a"].api_address.path.endswith("/state/a/a.sock")
+    assert pair.members("alice") == ("alice",)
+    assert pair.servers["m1"].reach == Endpoint("tcp", "127.0.0.1", 5061)
+    assert site().servers["m1"].beat_reach is None
+    behind = site(PAIR.replace("[servers.m1]", '[servers.m1]\nadvertise = "sip.example:7000"'))
+    assert behind.servers["m1"].reach == Endpoint("tcp", "sip.example", 7000)
+    with pytest.raises(TypeError):
+        pair.lines["x"] = pair.lines["alice"]  # type: ignore[index]
+
+
+def test_the_votes_have_their_membership_from_it():
+    pair = site(PAIR)
+    members = pair.membership("m1")
+    assert rules(members) == []
+    assert members.voters == ("a", "b", "m2") and members.quorum == 2
+    assert members.config == pair.digest and members.keys == (b"0123456789abcdef",)
+    assert members.timing.lease_time == 2.0 and members.preferred == "m1"
+    assert rules(site().membership()) == [] and site().membership().alone
+
+
+def test_the_digest_stands_for_the_meaning():
+    digest = site().digest
+    assert len(digest) == 8 and int(digest, 16) >= 0
+    turned = SMALL.replace("channels = 3\n", "").replace(
+        "[lines.t]", "# a comment\n[lines.t]\nchannels = 3\npriority = 0"
+    )
+    assert site(turned).digest == digest
+    assert site(SMALL, {"KEY": "another key, but at the same place"}).digest == digest
+    assert parse(SMALL, Path("/elsewhere/site.toml"), KEYS).digest == digest
+    assert site(SMALL.replace("channels = 3", "channels = 4")).digest != digest
+    assert site(SMALL.replace('"KEY"', '"PASS"')).digest != digest
+    swapped = PAIR.replace("[agents.a]", "[agents.x]").replace("[agents.b]", "[agents.a]")
+    assert site(swapped.replace("[agents.x]", "[agents.b]")).digest != site(PAIR).digest
+
+
+def test_secrets_are_never_shown():
+    pair = site(PAIR)
+    secret = pair.lines["alice"].password
+    assert secret is not None and secret.reveal() == b"sesame"
+    shown = f"{pair!r} {secret} {secret!r} {pair.identity.key} {pair.membership()!r}"
+    assert "sesame" not in shown and "0123456789abcdef" not in shown
+    assert str(secret) == "<secret from env PASS>"
+    with pytest.raises(SiteError) as caught:
+        site(SMALL.replace('{ env = "KEY" }', '"my secret key"'))
+    assert "my secret key" not in str(caught.value)
+    assert str(caught.value).startswith('site.key: must be {env = "NAME"}')
+
+
+def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
+    pair = site(PAIR, {})
+    assert missing_secrets(pair, "m1") == ["site.key: the environment variable KEY is not set"]
+    assert missing_secrets(pair, "b") == missing_secrets(pair, "m1")
+    assert missing_secrets(pair, "a")[1:] == missing_secrets(pair)[1:]
+    assert missing_secrets(pair)[1] == "lines.alice.password: the environment variable PASS is not set"
+    with pytest.raises(LookupError, match="env KEY is missing: the environment variable KEY is not set"):
+        pair.identity.key.reveal()
+    assert missing_secrets(site(SMALL, {"KEY": "short"})) == ["site.key: must have at least 16 bytes, has 5"]
+    with pytest.raises(LookupError, match="it was not read"):
+        Secret("env X").reveal()
+    file = tmp_path / "site.toml"
+    file.write_text(SMALL.replace('env = "KEY"', 'file = "key"'))
+    assert "cannot be read" in missing_secrets(load(file))[0]
+    (tmp_path / "key").write_bytes(b"\r\n")
+    assert missing_secrets(load(file)) == [f"site.key: the file {tmp_path / 'key'} is empty"]
+    (tmp_path / "key").write_bytes(b"sixteen bytes ok\n")
+    assert load(file, "m1").identity.key.reveal() == b"sixteen bytes ok"
+
+
+def test_what_cannot_be_loaded(tmp_path: Path):
+    file = tmp_path / "site.toml"
+    with pytest.raises(SiteError, match=r"cannot be read: No such file"):
+        load(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(SiteError, match="cannot be read"):
+        load(file)
+    file.write_text("a = ")
+    with pytest.raises(SiteError, match="is not TOML"):
+        load(file)
+    file.write_text(SMALL)
+    with pytest.raises(SiteError, match="has no server or agent m9: it has m1"):
+        load(file, "m9")
+
+
+@pytest.mark.parametrize(
+    ("text", "matching", "others"),
+    [
+        ("1001", ["1001"], ["10011", "100", ""]),
+        ("+33*", ["+33", "+331"], ["+34", "33"]),
+        ("*", ["", "anything"], []),
+        ("*97", ["*97"], ["97", "x97"]),
+        ("2??", ["200", "2ab"], ["20", "2000"]),
+        ("1[2-4]", ["12", "14"], ["15", "1", "1-"]),
+        ("[*]", ["*"], ["", "1"]),
+        ("a.b", ["a.b"], ["axb"]),
+        ("[^1]", ["1", "^"], ["2"]),
+    ],
+)
+def test_patterns(text: str, matching: list[str], others: list[str]):
+    pattern = Pattern.parse(text)
+    assert all(pattern.matches(number) for number in matching)
+    assert not any(pattern.matches(number) for number in others)
+
+
+def test_what_patterns_tell_the_router():
+    assert Pattern.parse("1001").exact and Pattern.parse("*97").exact
+    assert (Pattern.parse("+33*").prefix, Pattern.parse("*").prefix) == ("+33", "")
+    assert Pattern.parse("1?*").prefix is None and not Pattern.parse("1?").exact
+
+
+@pytest.mark.parametrize("text", ["", "1[2", "1]2", "[[1]]", "[]", "[9-1]", "x" * 65])
+def test_bad_patterns(text: str):
+    with pytest.raises(ValueError):
+        Pattern.parse(text)
+
+
+def test_numbers_are_rewritten_by_the_first_rule_that_matches():
+    rules_ = '[{ match = "00*", strip = 2, prefix = "+" }, { match = "0*", strip = 1, prefix = "+33" }]'
+    line = site(SMALL + f"to_device.called = {rules_}\n").lines["t"]
+    called = line.to_device.called
+    assert [rewritten(called, n) for n in ("0044", "0123", "7")] == ["+44", "+33123", "7"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tcp:192.0.2.1:5061", "udp:[::1]:5060", "udp:0.0.0.0:1"],
+)
+def test_endpoints_are_written_as_they_are_read(text: str):
+    assert str(Endpoint.parse(text)) == text
+
+
+def test_addresses():
+    assert Endpoint.parse("udp:localhost:5060").address == ("127.0.0.1", 5060)
+    assert str(Api.parse("unix:/x/y.sock")) == "unix:/x/y.sock"
+    assert str(Api.parse("tcp:[::1]:80")) == "tcp:[::1]:80"
+    assert str(Peer.parse("sip:[2001:db8::1]:5070;transport=tcp")) == "sip:[2001:db8::1]:5070;transport=tcp"
+    assert Peer.parse("sip:carrier.example") == Peer("carrier.example")
+    for text in ("192.0.2.0/24", "192.0.2.1", "192.0.2.1:5070", "2001:db8::/32", "[::1]:5060"):
+        assert str(Source.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Endpoint, "192.0.2.1:5060"),
+        (Endpoint, "tls:192.0.2.1:5061"),
+        (Endpoint, "udp:192.0.2.1"),
+        (Endpoint, "udp:192.0.2.1:0"),
+        (Endpoint, "udp:192.0.2.1:x"),
+        (Endpoint, "udp:192.0.2.1:"),
+        (Endpoint, "udp:host.example:5060"),
+        (Endpoint, "udp:[::1:5060"),
+        (Endpoint, "udp:::1:5060"),
+        (Api, "unix:"),
+        (Api, "/run/x"),
+        (Peer, "192.0.2.1"),
+        (Peer, "sip:user@192.0.2.1"),
+        (Peer, "sip:192.0.2.1;transport=tls"),
+        (Peer, "sip:192.0.2.1;lr"),
+        (Peer, "sip:"),
+        (Peer, "sip:[::1]x"),
+        (Source, "192.0.2.1/24"),
+        (Source, "host.example"),
+        (Source, "1:2:3"),
+    ],
+)
+def test_bad_addresses(kind: type[Endpoint | Api | Peer | Source], text: str):
+    with pytest.raises(ValueError):
+        kind.parse(text)
+
+
+def test_a_request_belongs_to_the_trunk_of_its_address():
+    text = SMALL + (
+        'from = ["192.0.2.0/24", "2001:db8::/32"]\n'
+        '[lines.u]\nkind = "trunk"\nchannels = 1\npeer = "sip:127.0.0.1:5070"\nfrom = "127.0.0.1:5070"\n'
+    )
+    one = site(text)
+    table = SourceTable(one.lines_of(""))
+    assert table.line("192.0.2.77", 9) is table.line("192.0.2.77", 9) is one.lines["t"]
+    assert table.line("::ffff:192.0.2.77", 9) is one.lines["t"]
+    assert table.line("2001:db8::7", 9) is one.lines["t"]
+    assert table.line("127.0.0.1", 5070) is one.lines["u"]
+    assert table.line("127.0.0.1", 5071) is None
+    assert table.line("192.0.3.1", 9) is None
+    assert table.line("not an address", 9) is None
+    for port in range(MOST_REMEMBERED + 10):
+        table.line("198.51.100.1", port)
+    assert len(table._remembered) <= MOST_REMEMBERED

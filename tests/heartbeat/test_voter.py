@@ -1,0 +1,279 @@
+"""A voter's rules, one clause each (docs/heartbeat.md), and the proofs that they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heartbeat.header import AS_IF_RELEASED, FIRST, Beat
+from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
+from heartbeat.voter import Granted, Kept, Ruler, Voter
+from tests.heartbeat.ballot_world import KEY, membership
+
+SITE = membership(3)
+LIST = VoterList(1, ("gw1", "gw2", "gw3"), 1)
+SILENCE = SITE.timing.silence
+OLD = Kept(boot=5, mute=False, voters=LIST, ruler=Ruler(7, "m1", 3), granted=(Granted(7, "m1", 3),))
+UP = 100.0
+"""Long enough after the start at 0."""
+
+
+def voter(kept: Kept = OLD, name: str = "gw1") -> Voter:
+    return Voter(name, SITE, kept, 0.0)
+
+
+def beat(node: str = "m1", epoch: int = 7, boot: int = 3, state: str = "active", **more: object) -> Beat:
+    return replace(Beat("paris", node, boot, epoch, state, 1), **more)
+
+
+def claim(node: str = "m2", term: int = 8, boot: int = 4, **more: object) -> Beat:
+    return beat(node, 7, boot, "standby", term=term, **{"list": LIST.text, **more})
+
+
+def proof(epoch: int, node: str, boot: int, by: tuple[str, ...] = ("gw1", "gw2"), voters: VoterList = LIST) -> Proof:
+    grants = tuple((name, sign_grant(KEY, "paris", name, epoch, node, boot, voters)) for name in by)
+    return Proof(epoch, node, boot, voters, grants)
+
+
+def test_it_grants_when_it_has_heard_nobody_for_lease_and_margin() -> None:
+    it = voter()
+    assert it.hear(beat(), UP) == ""
+    refusal = it.judge(claim(), UP + 1.0)
+    assert (refusal.no, refusal.wait) == ("heard", pytest.approx(SILENCE - 1.0))
+    assert not it.grant(claim(), UP + SILENCE - 0.01)
+    assert it.kept is OLD
+    assert it.grant(claim(), UP + SILENCE)
+    assert it.kept.promise == 8 and it.kept.serial == 1
+
+
+def test_a_prevote_changes_nothing() -> None:
+    it = voter()
+    assert it.judge(claim(), UP) and it.judge(claim("m1", 9), UP)
+    assert it.kept is OLD and it.heard is None
+
+
+def test_a_young_voter_waits_although_it_heard_nobody() -> None:
+    assert voter().judge(claim(), 1.0).no == "young"
+    assert voter().judge(claim(), 1.0).wait == pytest.approx(SILENCE - 1.0)
+    assert voter().judge(claim(), SILENCE)
+
+
+def test_a_released_lease_need_not_be_waited_for() -> None:
+    it = voter()
+    it.hear(beat(), UP)
+    it.release("m1", 6)
+    assert it.judge(claim(), UP).no == "heard", "it let go of an earlier epoch"
+    it.release("m2", 7)
+    assert it.judge(claim(), UP).no == "heard"
+    it.release("m1", 7)
+    assert it.judge(claim(), UP)
+    assert it.hear(beat(), UP) == "released", "that epoch is never renewed"
+    assert it.grant(claim(), UP)
+
+
+def test_as_if_released_is_for_prevotes_only() -> None:
+    it = voter()
+    it.hear(beat(), UP)
+    assert it.judge(claim(flags=(AS_IF_RELEASED,)), UP)
+    assert it.grant(claim(flags=(AS_IF_RELEASED,)), UP).no == "heard"
+
+
+def test_the_server_heard_last_may_have_the_next_epoch_at_once() -> None:
+    it = voter()
+    it.hear(beat(), UP)
+    assert it.judge(claim("m1", 8, boot=4), UP + 0.1)
+
+
+def test_a_grant_counts_as_hearing_the_candidate() -> None:
+    it = voter()
+    it.grant(claim(), UP)
+    refusal = it.judge(claim("m1", 9), UP + 1.0)
+    assert (refusal.no, refusal.wait) == ("heard", pytest.approx(SILENCE - 1.0))
+    assert it.judge(claim("m2", 9), UP + 1.0), "but the candidate itself may go on"
+
+
+def test_no_epoch_is_granted_twice_nor_a_lower_one() -> None:
+    it = voter()
+    it.grant(claim(), UP)
+    later = UP + 10 * SILENCE
+    for other in (claim("m1", 8), claim("m2", 8, boot=5), claim("m2", 7)):
+        assert it.judge(other, later).no == "promised"
+    assert it.grant(claim(), later), "the same claim again is the same grant"
+    assert it.kept.serial == 1, "and costs no disk"
+
+
+def test_a_promise_makes_the_old_rule_stale_but_moves_no_obedience() -> None:
+    it = voter()
+    it.grant(claim(), UP)
+    assert it.hear(beat(), UP + 0.1) == "stale"
+    assert it.heard is not None and it.heard.node == "m2"
+    assert it.kept.ruler == Ruler(7, "m1", 3)
+
+
+def test_a_later_promise_to_it_does_not_make_its_old_epoch_good_again() -> None:
+    it = voter()
+    it.grant(claim("m2", 8), UP)
+    it.grant(claim("m1", 9, boot=3), UP + SILENCE)
+    assert it.hear(beat("m1", 7), UP + SILENCE) == "stale"
+    assert it.kept.floor("m1") == 8 and it.kept.floor("m2") == 9
+
+
+def test_a_rule_that_was_not_proved_here_is_not_heard() -> None:
+    it = voter()
+    assert it.hear(beat("m2", 8, 4), UP) == "unproved"
+    assert it.adopt(proof(8, "m2", 4), (KEY,)) == ""
+    assert it.hear(beat("m2", 8, 4), UP) == ""
+    assert it.hear(beat("m2", 8, 5), UP) == "unproved", "another start of the same server"
+    assert it.hear(beat("m1", 7), UP) == "stale"
+
+
+def test_holding_beats_refresh_nobody() -> None:
+    it = voter()
+    assert it.hear(beat(state="holding"), UP) == "" and it.heard is None
+
+
+def test_a_proof_replaces_a_promise_of_the_same_number() -> None:
+    it = voter()
+    it.grant(claim("m1", 8, boot=3), UP)
+    assert it.adopt(proof(8, "m2", 4, ("gw2", "gw3")), (KEY,)) == ""
+    assert it.hear(beat("m2", 8, 4), UP) == ""
+    assert it.judge(claim("m2", 9), UP + 0.1)
+
+
+def test_an_older_proof_moves_nobody() -> None:
+    it = voter()
+    assert "epoch 6 of m2 is over: m1 rules under epoch 7" in it.adopt(proof(6, "m2", 4), (KEY,))
+    assert "is over" in it.adopt(proof(7, "m2", 4), (KEY,))
+    assert it.adopt(proof(7, "m1", 3), (KEY,)) == "" and it.kept is OLD
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        proof(8, "m2", 4, ("gw1",)),
+        proof(8, "m2", 4, ("gw1", "gw1")),
+        proof(8, "m2", 4, ("gw1", "stranger")),
+        replace(proof(8, "m2", 4), boot=5),
+        replace(proof(8, "m2", 4), node="m1"),
+        replace(proof(8, "m2", 4), epoch=9),
+        replace(proof(8, "m2", 4), voters=replace(LIST, generation=2)),
+        replace(proof(8, "m2", 4), voters=VoterList(1, ("gw1",), 1)),
+        Proof(8, "m2", 4, VoterList(), ()),
+        Proof(8, "m2", 4, LIST, ((FORCED, "00"),)),
+    ],
+)
+def test_what_is_no_proof(bad: Proof) -> None:
+    it = voter()
+    assert it.adopt(bad, (KEY,)) != "" and it.kept is OLD
+    assert it.adopt(replace(bad), (b"another key",)) != ""
+
+
+def test_during_a_key_change_grants_of_both_keys_add_up() -> None:
+    mixed = (*proof(8, "m2", 4, ("gw1",)).grants, ("gw2", sign_grant(b"old", "paris", "gw2", 8, "m2", 4, LIST)))
+    assert Proof(8, "m2", 4, LIST, mixed).fault((KEY, b"old"), "paris") == ""
+    assert "1 good grants of 3" in Proof(8, "m2", 4, LIST, mixed).fault((KEY,), "paris")
+
+
+def test_a_forced_rule_yields_to_a_quorum_of_the_same_epoch() -> None:
+    it = voter()
+    forced = Proof(8, "m2", 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 8, "m2", 4, LIST)),))
+    assert it.adopt(forced, (KEY,)) == "" and it.kept.ruler == Ruler(8, "m2", 4, True)
+    assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.kept.ruler == Ruler(8, "m1", 3)
+
+
+def test_a_voter_without_its_file_has_no_vote() -> None:
+    it = voter(Kept(boot=9))
+    assert it.judge(claim(), UP).no == "mute"
+    assert it.adopt(proof(8, "m2", 4), (KEY,)) == ""
+    assert it.kept.voters == LIST, "it knows the list from the first proved server"
+    assert it.judge(claim("m2", 9), UP).no == "mute"
+    assert it.judge(claim("m2", 9, flags=(FIRST,)), UP).no == "mute", "too late for a first start"
+    assert not it.has_vote
+
+
+def test_the_first_start_is_said() -> None:
+    it = voter(Kept(boot=9))
+    assert it.grant(claim("m1", 1, flags=(FIRST,)), UP)
+    assert it.has_vote and it.kept.voters == LIST and it.kept.promise == 1
+
+
+def test_a_readmitted_voter_starts_with_a_promise_to_nobody() -> None:
+    it = voter(Kept(boot=9))
+    newer = VoterList(701, LIST.names, 1)
+    assert it.admit(newer, 8, UP)
+    assert it.has_vote and it.kept.promise == 8
+    assert it.kept.floor("m1") == it.kept.floor("m2") == 8
+    assert it.judge(claim("m1", 9, list=newer.text), UP + 1).no == "young"
+    assert it.judge(claim("m1", 8, list=newer.text), UP + SILENCE).no == "promised"
+    assert it.judge(claim("m1", 9, list=newer.text), UP + SILENCE)
+    assert not it.admit(newer, 20, UP), "who has a vote keeps its promises"
+
+
+def test_voters_grant_only_on_an_equal_list_or_one_step_further() -> None:
+    it = voter(replace(OLD, voters=VoterList(701, LIST.names, 1)))
+    assert it.judge(claim(), UP).no == "voters", "an older list"
+    assert it.judge(claim(list="nonsense"), UP).no == "voters"
+    same_number = VoterList(701, ("gw1", "gw2"), 1)
+    assert it.judge(claim(list=same_number.text), UP).no == "voters"
+    two_steps = VoterList(801, ("gw1", "gw4", "gw5"), 1)
+    assert it.judge(claim(list=two_steps.text), UP).no == "voters"
+    one_step = VoterList(801, (*LIST.names, "gw4"), 2)
+    assert it.grant(claim(list=one_step.text), UP) and it.kept.voters == one_step
+    without = VoterList(802, ("gw2", "gw3", "gw4"), 2)
+    assert it.judge(claim("m2", 9, list=without.text), UP).no == "mute"
+
+
+def test_lists_and_proofs_survive_their_text() -> None:
+    assert VoterList.parse(LIST.text) == LIST and LIST.text == "1:1:gw1,gw2,gw3"
+    assert VoterList.parse(VoterList().text) == VoterList()
+    assert Proof.parse(proof(8, "m2", 4).text) == proof(8, "m2", 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "8|m2|13|1:1:gw1", "x|m2|13|1:1:gw1|gw1:0", "8||13|1:1:gw1|gw1:0", "8|m2|13|1:1:gw1,gw1|a:0", "é|" * 4],
+)
+def test_a_bad_proof_is_one_kind_of_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"proof|list"):
+        Proof.parse(text)
+
+
+def test_a_full_proof_fits_into_a_header() -> None:
+    names = tuple(f"agent-{n}-with-a-rather-long-name.example" for n in range(7))
+    assert len(proof(10**6, "m2", 10**10, names, VoterList(10**8, names, 9)).text) < 1000
+
+
+@pytest.mark.parametrize(
+    "now, wanted, steps",
+    [
+        (("a", "b", "c"), ("a", "b", "d"), [("a", "b", "c", "d"), ("a", "b", "d")]),
+        (("a",), ("a", "b", "m2"), [("a", "b"), ("a", "b", "m2")]),
+        (("a", "b"), ("b", "a"), [("b", "a")]),
+    ],
+)
+def test_the_list_changes_by_one_voter_at_a_time(
+    now: tuple[str, ...], wanted: tuple[str, ...], steps: list[tuple[str, ...]]
+) -> None:
+    found = []
+    while now != wanted:
+        now = VoterList(1, now).step_towards(wanted)
+        found.append(now)
+    assert found == steps
+
+
+def test_a_generation_names_one_list_only() -> None:
+    first = LIST.next(7, LIST.names, 1)
+    assert first is not None and first.generation == 701
+    second = first.next(7, LIST.names, 1)
+    assert second is not None and second.generation == 702
+    under_eight = LIST.next(8, LIST.names, 1)
+    assert under_eight is not None and under_eight.generation == 801
+    assert VoterList(799, LIST.names).next(7, LIST.names, 1) is None
+
+
+def test_memory_of_grants_is_bounded_and_keeps_the_highest() -> None:
+    it = voter()
+    for n in range(40):
+        it.adopt(proof(10 + n, f"s{n}", 1), (KEY,))
+    assert len(it.kept.granted) == 16 and it.kept.promise == 49 and it.kept.floor("s39") == 48

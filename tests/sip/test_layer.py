@@ -1,0 +1,167 @@
+"""The stack: matching, repeats, strangers, streams, guarded flows."""
+
+from __future__ import annotations
+
+from sip.actions import Close, Flow, Send
+from sip.invite import Unheard
+from sip.wire.message import Request, Response, parse
+from tests.sip.pair import End, Pair
+
+THERE = Flow("udp", "127.0.0.1:5002", ("127.0.0.7", 5099))
+
+
+def message(method: str = "OPTIONS", branch: str = "z9hG4bK1", more: str = "", via: str = "127.0.0.7:5099") -> bytes:
+    return (
+        f"{method} sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP {via};branch={branch};rport\r\nFrom: <sip:a@x>;tag=f\r\n"
+        f"To: <sip:b@x>\r\nCall-ID: c1\r\nCSeq: 1 {method}\r\n{more}Content-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def answers(end: End) -> list[Response]:
+    found = [parse(action.data) for action in end.stack.to_do() if isinstance(action, Send)]
+    return [one for one in found if isinstance(one, Response)]
+
+
+def test_a_repeated_request_is_answered_again_and_told_once() -> None:
+    end = Pair().b
+    end.stack.receive(message(), THERE, 0.0)
+    end.stack.receive(message(), THERE, 0.1)
+    end.stack.reply(end.asked, 200, 0.2, tag="t")
+    end.stack.receive(message(), THERE, 0.3)
+    got = answers(end)
+    assert [one.status for one in got] == [200, 200] and end.heard == ["OPTIONS"]
+    assert (
+        got[0].to_bytes() == got[1].to_bytes()
+        and got[0].get(
+            "via",
+        )
+        is not None
+    )
+    assert got[0].get("via") == "SIP/2.0/UDP 127.0.0.7:5099;branch=z9hG4bK1;rport=5099;received=127.0.0.7"
+
+
+def test_same_branch_of_another_sender_is_another_transaction() -> None:
+    end = Pair().b
+    end.stack.receive(message(), THERE, 0.0)
+    end.stack.receive(message(via="127.0.0.8:5099"), THERE, 0.0)
+    assert end.heard == ["OPTIONS", "OPTIONS"]
+
+
+def test_without_the_magic_cookie_the_fields_decide() -> None:
+    end = Pair().b
+    end.stack.receive(message(branch="1"), THERE, 0.0)
+    end.stack.receive(message(branch="2"), THERE, 0.0)
+    assert end.heard == ["OPTIONS"]
+
+
+def test_an_answer_goes_where_rport_or_the_via_says() -> None:
+    end = Pair().b
+    end.stack.receive(message(via="10.0.0.1:6000"), THERE, 0.0)
+    end.stack.reply(end.asked, 200, 0.0)
+    plain = message(branch="z9hG4bK2", via="10.0.0.1:6000").replace(b";rport", b"")
+    end.stack.receive(plain, THERE, 0.0)
+    end.stack.reply(end.asked, 200, 0.0)
+    sends = [action for action in end.stack.to_do() if isinstance(action, Send)]
+    assert [send.flow.remote for send in sends] == [("127.0.0.7", 5099), ("127.0.0.7", 6000)]
+
+
+def test_a_cancel_is_answered_here_and_reaches_the_core_while_the_invite_is_open() -> None:
+    end = Pair().b
+    end.stack.receive(message("INVITE"), THERE, 0.0)
+    invite = end.asked
+    end.stack.receive(message("CANCEL"), THERE, 0.1)
+    assert [one.status for one in answers(end)] == [200] and end.take() == ["INVITE", "CANCEL"]
+    end.stack.reply(invite, 487, 0.2, tag="t")
+    end.stack.receive(message("ACK"), THERE, 0.3)
+    assert invite.state == "confirmed"
+    end.stack.receive(message("CANCEL", branch="z9hG4bKother"), THERE, 0.4)
+    assert [one.status for one in answers(end)] == [487, 481] and end.take() == []
+
+
+def test_what_belongs_to_nothing_is_shown_to_the_core() -> None:
+    end = Pair().b
+    end.stack.receive(message("ACK"), THERE, 0.0)
+    end.stack.receive(message().replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), THERE, 0.0)
+    assert end.take() == ["stray ACK", "stray 200"] and end.stack.to_do() == []
+
+
+def test_garbage_is_counted_and_a_faulty_request_answered() -> None:
+    end = Pair().b
+    end.stack.receive(b"\x00\x01 hello world", THERE, 0.0)
+    end.stack.receive(b"\r\n\r\n", THERE, 0.0)
+    end.stack.receive(message(more="Content-Length: 0\r\n"), THERE, 0.0)
+    end.stack.receive(message(more="Max-Forwards: x\r\n"), THERE, 0.0)
+    end.stack.receive(message().replace(b"SIP/2.0\r\nVia", b"SIP/7.0\r\nVia"), THERE, 0.0)
+    end.stack.receive(message("ACK", more="Max-Forwards: x\r\n"), THERE, 0.0)
+    assert [one.status for one in answers(end)] == [400, 400, 505]
+    assert end.stack.counters == {"garbage": 1, "malformed": 4} and end.heard == [] and not end.stack.servers
+
+
+def test_calls_do_not_go_round_for_ever_but_other_requests_may_end_here() -> None:
+    end = Pair().b
+    end.stack.receive(message("INVITE", more="Max-Forwards: 0\r\n"), THERE, 0.0)
+    end.stack.receive(message("OPTIONS", more="Max-Forwards: 0\r\n"), THERE, 0.0)
+    assert [one.status for one in answers(end)] == [483] and end.take() == ["OPTIONS"]
+
+
+def test_a_guarded_flow_is_asked_about_before_anything_is_matched() -> None:
+    end = Pair().b
+    end.stack.unauthenticated_flows.add(THERE)
+    end.stack.receive(message(), THERE, 0.0)
+    end.stack.receive(message().replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), THERE, 0.0)
+    assert end.take() == ["asked to admit", "asked to admit"] and not end.stack.servers
+
+
+def test_a_stream_is_cut_into_messages_and_pings_are_answered() -> None:
+    end = Pair("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
+    data = b"\r\n\r\n" + message().replace(b"/UDP", b"/TCP") + message(branch="z9hG4bK2").replace(b"/UDP", b"/TCP")
+    for at in range(0, len(data), 50):
+        end.stack.receive(data[at : at + 50], flow, 0.0)
+    assert end.take() == ["OPTIONS", "OPTIONS"] and end.stack.to_do() == [Send(flow, b"\r\n")]
+
+
+def test_a_stream_that_cannot_be_read_is_closed() -> None:
+    end = Pair("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
+    end.stack.receive(message(more="Content-Length: zz\r\n") * 2, flow, 0.0)
+    assert Close(flow, True) in end.stack.to_do() and end.stack.counters["framing"] == 1
+
+
+def test_answers_go_over_the_connection_on_which_the_request_came_again() -> None:
+    end = Pair("tcp").b
+    old, new = Flow("tcp", "in1", ("127.0.0.7", 1)), Flow("tcp", "in2", ("127.0.0.7", 2))
+    end.stack.receive(message(), old, 0.0)
+    end.stack.flow_lost(old)
+    end.stack.receive(message(), new, 0.1)
+    end.stack.reply(end.asked, 200, 0.2)
+    assert [action.flow for action in end.stack.to_do() if isinstance(action, Send)] == [new]
+
+
+def test_an_answer_of_another_method_does_not_match() -> None:
+    pair = Pair()
+    stack, flow = pair.a.stack, pair.a.flow_to(pair.b)
+    branch = stack.branch()
+    stack.request("OPTIONS", message(branch=branch), branch, flow, Unheard(), 0.0)
+    wrong = message("INVITE", branch=branch).replace(b"INVITE sip:b@x SIP/2.0", b"SIP/2.0 200 OK")
+    stack.receive(wrong, flow, 0.0)
+    assert pair.a.take() == ["stray 200"] and stack.clients
+
+
+def test_names_cannot_be_guessed_and_a_secret_repeats_a_run() -> None:
+    one, same, other = End("x", 1).stack, End("x", 1).stack, End("y", 1).stack
+    assert one.token() == same.token() != other.token() and one.branch() == same.branch() != one.branch()
+    assert len(one.token()) == 16
+
+
+def test_an_answer_echoes_what_section_8_2_6_asks_for_in_order() -> None:
+    end = Pair().b
+    request = parse(message("INVITE", more="Record-Route: <sip:p;lr>\r\nTimestamp: 5\r\nSubject: x\r\n"))
+    assert isinstance(request, Request)
+    trying = parse(end.stack.response(request, 100))
+    ringing = parse(end.stack.response(request, 180, tag="t"))
+    busy = parse(end.stack.response(request, 486, tag="t"))
+    assert trying.names == ["via", "from", "to", "call-id", "cseq", "timestamp", "content-length"]
+    assert ringing.names == ["via", "from", "to", "call-id", "cseq", "record-route", "content-length"]
+    assert busy.names == ["via", "from", "to", "call-id", "cseq", "content-length"]
+    assert ringing.to_tag == "t" and trying.to_tag == ""
