@@ -10,15 +10,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sip.actions import Flow
-from sip.io.read_batching import CLOSED as GONE
-from sip.io.read_batching import FULL, Rounds
 
 logger = logging.getLogger(__name__)
 
 HANDED: Final = 256 * 1024
 """Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
-_USUAL: Final = 600  # bytes of a message
 _READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
 
 CONNECTING: Final = "connecting"
@@ -31,7 +28,6 @@ class Owner(Protocol):
     """What a stream asks of its transport."""
 
     clock: Callable[[], float]
-    rounds: Rounds
     ticks: int
     waiting: int
 
@@ -39,7 +35,7 @@ class Owner(Protocol):
         """It is connected."""
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
-        """Bytes came; what is to be answered goes out at the next `flush`."""
+        """Bytes came; what is to be answered goes out at once."""
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
         """It is closed, after `Stream.close` too. Never called from within `send`, `flush` or `close`."""
@@ -89,7 +85,7 @@ class Stream:
         """Whether the peer connected to us."""
         if accepted:
             self.state = OPEN
-            self.watch()
+            self._watch()
         else:
             self.state = CONNECTING
             self._want_write()
@@ -124,34 +120,27 @@ class Stream:
             self._release()
             self._owner.stream_lost(self, reason)
 
-    def watch(self) -> None:
-        """For `Rounds`."""
-        if self.state != CLOSED:
-            self._loop.add_reader(self._fd, self._owner.rounds.woken, self)
+    def _watch(self) -> None:
+        self._loop.add_reader(self._fd, self._readable)
 
-    def unwatch(self) -> None:
-        """For `Rounds`."""
-        self._loop.remove_reader(self._fd)
-
-    def read(self, most: int) -> int:
-        """For `Rounds`: read once, which may bring any number of messages."""
+    def _readable(self) -> None:
+        """Read once, which may bring any number of messages, and answer them; what is more wakes us again."""
         if self.state == CLOSED:
-            return GONE
+            return
         try:
             data = self._sock.recv(_READ)
         except (BlockingIOError, InterruptedError):
-            return 0
+            return
         except OSError as error:
             self.abort(str(error))
-            return GONE
+            return
         if not data:
             self.abort("closed by the peer")
-            return GONE
+            return
         self.heard = True
         self.moved_tick = self._owner.ticks
         if self.state == OPEN:
             self._owner.stream_received(self, data)
-        return GONE if self.state == CLOSED else FULL if len(data) == _READ else 1 + len(data) // _USUAL
 
     def _writable(self) -> None:
         if self.state == CONNECTING:
@@ -160,7 +149,7 @@ class Stream:
                 self.abort(OSError(error, "not connected").strerror or "not connected")
                 return
             self._want_no_write()
-            self.watch()
+            self._watch()
             self.state = OPEN
             self.since_tick = self.moved_tick = self._owner.ticks
             self._owner.stream_opened(self)

@@ -14,7 +14,6 @@ from typing import Final
 from sip.actions import Address, Close, Flow, Open, Send
 from sip.endpoint import Endpoint, is_numeric
 from sip.io.clock import boottime
-from sip.io.read_batching import Rounds
 from sip.io.stream import CLOSING, CONNECTING, Stream, tune
 from sip.io.udp import Counters, Receiver, UdpListener, family_of
 from sip.peers import network_of
@@ -80,7 +79,6 @@ class Transport:
         self._endpoints = {spec: Endpoint.parse(spec) for spec in listeners}
         self._receiver = receiver
         self._loop = loop
-        self.rounds = Rounds(loop, receiver.flush, clock)
         self._udp: dict[str, UdpListener] = {}
         self._accepting: dict[str, socket.socket] = {}
         self._addresses: dict[str, Address] = {}
@@ -112,7 +110,6 @@ class Transport:
         """Close every socket at once. Nothing is reported."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self.rounds.close()
         for listener in self._udp.values():
             listener.close()
         for accepting in self._accepting.values():
@@ -212,6 +209,7 @@ class Transport:
     def stream_received(self, stream: Stream, data: bytes) -> None:
         """Called by a stream."""
         self._receiver.receive(data, stream.flow, self.clock())
+        self._receiver.flush()
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
         """Called by a stream."""
@@ -237,9 +235,7 @@ class Transport:
     def _listen(self, spec: str, endpoint: Endpoint) -> None:
         at = (endpoint.host, endpoint.port)
         if endpoint.transport == "udp":
-            listener = UdpListener(
-                endpoint.local, at, self._receiver, self._loop, self.clock, self.counters, self.rounds
-            )
+            listener = UdpListener(endpoint.local, at, self._receiver, self._loop, self.clock, self.counters)
             self._udp[endpoint.local] = listener
             self._addresses[spec] = listener.address
             return

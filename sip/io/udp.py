@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 from sip.actions import Address, Flow
 from sip.endpoint import is_numeric
-from sip.io.read_batching import CLOSED, Rounds
 
 logger = logging.getLogger(__name__)
 
 _KNOWN_FLOWS: Final = 16_384
+_MOST_AT_ONCE: Final = 32  # datagrams of one wake-up, before answers go out and other sockets get their turn
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 _MAX_WAITING: Final = 8 * 1024 * 1024
@@ -68,7 +68,7 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 class UdpListener:
-    """Reads datagrams in batches and writes at once, or when the socket has room again."""
+    """Reads what is there when it is woken, and writes at once or when the socket has room again."""
 
     def __init__(
         self,
@@ -78,11 +78,9 @@ class UdpListener:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         counters: Counters,
-        rounds: Rounds,
     ) -> None:
         """``local`` names the listener in flows. Raises `OSError` when ``address`` cannot be bound."""
         self._receiver = receiver
-        self._rounds = rounds
         self._loop = loop
         self._clock = clock
         self._counters = counters
@@ -102,7 +100,7 @@ class UdpListener:
             raise
         self.address: Address = sock.getsockname()[:2]
         """Where it listens: host and the port that was bound."""
-        self.watch()
+        loop.add_reader(sock.fileno(), self._readable)
 
     def send(self, data: bytes, remote: Address) -> None:
         """Write one datagram. What cannot be sent is counted, and lost as datagrams are."""
@@ -137,25 +135,12 @@ class UdpListener:
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
 
-    def watch(self) -> None:
-        """For `Rounds`."""
-        if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._sock.fileno(), self._rounds.woken, self)
-
-    def unwatch(self) -> None:
-        """For `Rounds`."""
-        self._loop.remove_reader(self._sock.fileno())
-
-    def read(self, most: int) -> int:
-        """For `Rounds`: read up to so many datagrams."""
-        if self._sock.fileno() < 0:
-            return CLOSED
+    def _readable(self) -> None:
+        """Read all that is there and answer it; what is more than a batch wakes us again."""
         receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
-        count = 0
         try:
-            while count < most:
+            for _ in range(_MOST_AT_ONCE):
                 data, source = receive_from(65_535)
-                count += 1
                 flow = flows.get(source)
                 if flow is None:
                     if len(flows) >= _KNOWN_FLOWS:  # spoofed sources are free of charge
@@ -167,8 +152,7 @@ class UdpListener:
         except OSError as error:  # ICMP errors of datagrams sent before
             self._counters.receive_errors += 1
             logger.debug("udp:%s: %s", self._local, error)
-            return max(count, 1)
-        return count
+        self._receiver.flush()
 
     def _wait(self, data: bytes, remote: Address) -> None:
         if self._waiting_bytes + len(data) > _MAX_WAITING:

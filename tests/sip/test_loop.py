@@ -9,8 +9,8 @@ import sys
 
 PROGRAM = """
 import asyncio, sys
-from sip.loop import run
-from sip.pump import Pump
+from sip.io.loop import run
+from sip.io.pump import Pump
 from tests.sip.test_pump import Echo
 
 async def main():
