@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat import membership
-from heartbeat.site.lines import DIGESTS, Line
+from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, Line
 from heartbeat.site.model import Agent, Server, Site, Timing
 from heartbeat.site.words import Endpoint
 
-TRUNK_ONLY = ("peer", "source", "register", "options")
+TRUNK_ONLY = ("peer", "source", "nat", "register", "options")
 PHONE_ONLY = ("user", "password")
 LONGEST_SOCKET_PATH = 107
 LEAST_SILENCE = 5
@@ -192,6 +192,8 @@ def _trunk(place: str, line: Line) -> Iterator[str]:
             yield f"{place}.{key}: is only for phones"
     if line.digest != DIGESTS:
         yield f"{place}.digest: is only for phones"
+    if line.keep_alive != KEEP_ALIVE:
+        yield f"{place}.keep_alive: is only for phones"
     if not line.peer:
         yield f"{place}.peer: is missing: say where the trunk's calls are sent, like sip:192.0.2.1:5060"
     elif not line.source:

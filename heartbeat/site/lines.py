@@ -10,8 +10,11 @@ from typing import Annotated, Literal
 from heartbeat.site.words import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
 
 Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
-DIGESTS: tuple[Digest, ...] = ("SHA-256", "MD5")
-"""What phones are offered, the best first."""
+DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
+"""What phones are offered. MD5 first: many phones read the first challenge only, and know nothing else."""
+ANSWER_WITHIN_TRUNK = 4.0
+ANSWER_WITHIN_PHONE = 6.0
+KEEP_ALIVE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,10 @@ class Line:
     """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
     channels: Annotated[int, Within(1, 100_000)] = 1
     """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
+    answer_within: Annotated[float, Within(0, 32)] = 0.0
+    """Seconds without any response until the next place of the line is tried; 0: 4 for a trunk, 6 for a phone."""
+    nat: bool = False
+    """Trunk behind a NAT: requests in a dialog go back over the flow that the dialog came by, not to its Contact."""
     register: Registration | None = None
     """Trunk: register with the carrier."""
     options: Probe | None = None
@@ -158,12 +165,19 @@ class Line:
     password: Secret | None = None
     """Phone: for digest."""
     digest: tuple[Digest, ...] = DIGESTS
-    """Phone: what its password may be hashed with, offered in this order; put first what an old phone needs, which
-    reads the first challenge only."""
+    """Phone: what its password may be hashed with, offered in this order; many phones read the
+    first challenge only."""
     contacts: Annotated[int, Within(1, 32)] = 4
     """Phone: devices registered at once; all of them ring."""
     expires: Annotated[int, Within(30, 86400)] = 3600
     """Phone: longest registration granted."""
+    keep_alive: Annotated[float, Within(0, 3600)] = KEEP_ALIVE
+    """Phone: seconds between two OPTIONS to a device behind a NAT that registered over UDP; 0: none."""
+
+    def __post_init__(self) -> None:
+        if not self.answer_within:
+            within = ANSWER_WITHIN_TRUNK if self.kind == "trunk" else ANSWER_WITHIN_PHONE
+            object.__setattr__(self, "answer_within", within)
 
     @property
     def at_servers(self) -> bool:

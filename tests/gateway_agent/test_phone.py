@@ -223,14 +223,14 @@ def offered(bed: Bed, user: str) -> list[str]:
     return [one.partition("algorithm=")[2].partition(",")[0] for one in challenges]
 
 
-def test_an_old_phone_is_offered_first_what_it_can_and_nobody_like_one_of_the_phones() -> None:
+def test_a_phone_is_offered_first_what_its_line_says_and_nobody_like_one_of_the_phones() -> None:
     bed = Bed()
-    assert offered(bed, "alice") == ["SHA-256", "MD5"] == offered(bed, "eve")
+    assert offered(bed, "alice") == ["MD5", "SHA-256"] == offered(bed, "eve")
     line = bed.core.lines["alice"]
     devices: Devices = bed.core.devices
-    line.reload(replace(line.settings, digest=("MD5", "SHA-256")), bed.now)
+    line.reload(replace(line.settings, digest=("SHA-256", "MD5")), bed.now)
     devices.reload()
-    assert offered(bed, "alice") == ["MD5", "SHA-256"] == offered(bed, "eve")
+    assert offered(bed, "alice") == ["SHA-256", "MD5"] == offered(bed, "eve")
     line.reload(replace(line.settings, digest=("SHA-512-256",)), bed.now)
     devices.reload()
     assert offered(bed, "alice") == ["SHA-512-256"]

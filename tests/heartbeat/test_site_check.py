@@ -120,6 +120,9 @@ REPLACED = [
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),
     ('sip = "udp:127.0.0.11:5060"', "", "agents.a.sip: is missing: say where its devices send requests"),
     ('peer = "sip:127.0.0.21"', 'peer = "sip:127.0.0.21"\ndigest = "MD5"', "lines.t.digest: is only for phones"),
+    ("channels = 3", "channels = 3\nkeep_alive = 10", "lines.t.keep_alive: is only for phones"),
+    ('numbers = "1001"', "nat = true", "lines.p.nat: is only for trunks"),
+    ('numbers = "1001"', "answer_within = 33", "lines.p.answer_within: must be at most 32, is 33"),
     ('numbers = "1001"', "media_timeout = 30", 'lines.p.media_timeout: is only for media = "relay"'),
     (
         'numbers = "1001"',
