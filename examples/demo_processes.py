@@ -91,8 +91,8 @@ class Processes:
     ) -> None:
         self.end()
 
-    def start(self, name: str, command: Sequence[str], *, pipes: bool = False) -> Running:
-        """Start a program of this clone; what it says goes to ``NAME.log`` in the directory."""
+    def start(self, name: str, command: Sequence[str], *, pipes: bool = False, directory: Path = ROOT) -> Running:
+        """Start a program in ``directory``, this clone; what it says goes to ``NAME.log`` in that of the run."""
         log = self.directory / f"{name}.log"
         with log.open("ab") as file:
             process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Processes:
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else file,
                 stderr=file,
-                cwd=ROOT,
+                cwd=directory,
                 start_new_session=True,  # Ctrl-C is for us: we end them in order
                 preexec_fn=_die_with_parent,
             )

@@ -16,12 +16,14 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from examples.demo_processes import Failed, Processes, environment_note, free_net
 from heartbeat.console import render as look
 from tests.bench.chain import Chain
+from tests.bench.latency import Times, measure_latency
 from tests.bench.load import Load
 from tests.bench.plain import (
     FULL,
@@ -45,8 +47,22 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - _BEGAN_AT:7.1f} s  {text}", file=sys.stderr, flush=True)
 
 
-def compare(effort: Effort, directory: Path) -> tuple[dict[str, Figures], float | None]:
-    """The figures of a plain call by target, ours first, and the CPU of the whole chain."""
+@dataclass(slots=True)
+class Compared:
+    """What was found of calls, ours and peers'."""
+
+    figures: dict[str, Figures] = field(default_factory=lambda: {"ours": Figures()})
+    """Of a plain call by target, ours first."""
+    latency_ms: dict[str, dict[str, Times]] = field(default_factory=dict)
+    """Added by a target, by rate and target."""
+    chain: float | None = None
+    """Microseconds of CPU a call of agent, server and agent."""
+    rss_mb_after: dict[str, dict[str, float]] = field(default_factory=dict)
+    longest_stall_ms: float | None = None
+
+
+def compare(effort: Effort, directory: Path) -> Compared:
+    """Plain calls here and at peers, then calls through agent, server and agent."""
     directory.mkdir()
     host = f"{free_net()}1"
     kinds = peers(say)
@@ -62,13 +78,16 @@ def compare(effort: Effort, directory: Path) -> tuple[dict[str, Figures], float 
                 say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {effort.repeats}")
                 for target in targets:
                     step(target, load, effort, found[target.name], say)
+        latency = measure_latency(targets, load, host, effort, say)
         for _ in range(effort.repeats):
             chain.measure(load, effort, say)
-    return found, middle(chain.cpu_us)
+        chain.grow(load, effort, say)
+    return Compared(found, latency, middle(chain.cpu_us), chain.rss_mb_after, chain.longest_stall_ms)
 
 
-def as_json(figures: dict[str, Figures], chain: float | None, sites: list[Served]) -> dict[str, Any]:
+def as_json(compared: Compared, sites: list[Served]) -> dict[str, Any]:
     """The object that ``--format json`` prints."""
+    figures = compared.figures
     largest = sites[-1] if sites else Served(0)
     served: dict[str, float | None] = {str(site.calls): site.served_s for site in sites}
     stalls = [site.stall_s for site in sites if site.stall_s is not None]
@@ -76,7 +95,11 @@ def as_json(figures: dict[str, Figures], chain: float | None, sites: list[Served
     return {
         **figures["ours"].as_dict(),
         "peers": {name: each.as_dict() for name, each in figures.items() if name != "ours"},
-        "chain": chain,
+        "latency_ms": compared.latency_ms,
+        "chain": compared.chain,
+        "rss_mb_after": {calls: round(sum(each.values()), 1) for calls, each in compared.rss_mb_after.items()},
+        "rss_mb_after_by_process": compared.rss_mb_after,
+        "longest_stall_ms": compared.longest_stall_ms,
         "served": served,
         "server_messages_per_s": {str(calls): rate for calls, rate in largest.messages_per_s.items()},
         "server_bytes_per_s": {str(calls): rate for calls, rate in largest.bytes_per_s.items()},
@@ -103,7 +126,23 @@ def table(result: dict[str, Any]) -> None:
         ratios = [f"{ours / value:.2f}" if ours and value else look.NOTHING for value in values[1:]]
         lines.append([words, *(look.NOTHING if value is None else f"{value:,.0f}" for value in values), *ratios])
     paper.put(look.grid(columns, lines))
+    names = list(rows)
+    for rate, by_target in result["latency_ms"].items():
+        lines = [
+            [words.format(rate), *(_ms(by_target.get(name, {}).get(member)) for name in names)]
+            for member, words in (
+                ("setup_p50", "added to set-up at {}/s, median"),
+                ("setup_p99", "the same, 99th percentile"),
+                ("bye_p50", "added to BYE at {}/s, median"),
+                ("bye_p99", "the same, 99th percentile"),
+            )
+        ]
+        paper.put(look.grid(("Latency in ms", *(f">{name}" for name in names)), lines))
     more = [["CPU a call of agent, server, agent", f"{result['chain']:,.0f} us" if result["chain"] else look.NOTHING]]
+    for calls, size in result["rss_mb_after"].items():
+        more.append([f"resident memory of these after {int(calls):,} calls", f"{size:,.1f} MB"])
+    if result["longest_stall_ms"] is not None:
+        more.append(["longest stall of these", f"{result['longest_stall_ms']:.1f} ms"])
     for name, value in result["served"].items():
         words = (
             "longest stall of the new server" if name == "longest_stall_s" else f"{int(name):,} calls served after"
@@ -115,6 +154,10 @@ def table(result: dict[str, Any]) -> None:
     paper.put(look.page("", look.grid(("The whole site", ""), more), "", environment_note()))
 
 
+def _ms(value: float | None) -> str:
+    return look.NOTHING if value is None else f"{value:.1f}"
+
+
 def main() -> int:
     """The command line. Exit code 3 when something could not be measured."""
     parser = argparse.ArgumentParser(prog="bench", description="what a call costs, here and at peers")
@@ -122,15 +165,19 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of each, under two minutes")
     parser.add_argument("--keep", action="store_true", help="keep the directory with site files and logs")
     parser.add_argument("--only", choices=("calls", "sites"), help="only the plain calls, or only the whole sites")
+    parser.add_argument(
+        "--calls", type=int, nargs="*", default=[], metavar="N", help="take over sites of so many calls, too"
+    )
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
-    effort, watched_s, sizes = (QUICK, 4.0, (1_000,)) if options.quick else (FULL, 30.0, (1_000, 10_000))
+    effort, watched_s = (QUICK, 4.0) if options.quick else (FULL, 30.0)
+    sizes = sorted({*((1_000,) if options.quick else (1_000, 10_000)), *options.calls})
     code = 0
-    figures, chain, sites = {"ours": Figures()}, None, []
+    compared, sites = Compared(), []
     say(environment_note())
     try:
         if options.only != "sites":
-            figures, chain = compare(effort, directory / "calls")
+            compared = compare(effort, directory / "calls")
         for calls in sizes if options.only != "calls" else ():
             where = directory / f"site{calls}"
             where.mkdir()
@@ -150,7 +197,7 @@ def main() -> int:
             say(f"kept: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    result = as_json(figures, chain, sites)
+    result = as_json(compared, sites)
     if options.format == "json":
         print(json.dumps(result))
     else:

@@ -1,13 +1,17 @@
-"""A call through agent, server, agent: the CPU time of all three, with tokens and TCP between them."""
+"""A call through agent, server, agent, with tokens and TCP between them: the CPU time of all three, what many ended
+calls leave in their memory, and how long their loops stand still at most."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from examples.demo_processes import Processes, ask
-from tests.bench.load import CALLEE, CALLER, Load
+from tests.bench.load import CALLEE, CALLER, Load, last_row, number_of
 from tests.bench.plain import Effort
+from tests.bench.usage import resident_bytes
 
 _SITE: Final = """
 [site]
@@ -50,6 +54,9 @@ class Chain:
         self.directory = processes.directory / "chain"
         self.directory.mkdir()
         self.cpu_us: list[float] = []
+        self.rss_mb_after: dict[str, dict[str, float]] = {}
+        """By number of ended calls: resident memory of each process, in 10**6 bytes."""
+        self.longest_stall_ms: float | None = None
 
     def start(self) -> list[int]:
         """Start all three; their process ids."""
@@ -71,8 +78,37 @@ class Chain:
         outcome = load.run((self.host, 5160), pids, effort.cpu_rate, effort.cpu_calls)
         self.cpu_us.append(outcome.cpu_us_per_call)
         say(f"agent, server, agent: CPU: {outcome}")
+        self._stop()
+
+    def grow(self, load: Load, effort: Effort, say: Callable[[str], None]) -> None:
+        """Look at the memory of all three under one steady load, each time that so many calls have been made."""
+        if not effort.growth:
+            return
+        pids = dict(zip(("gw1", "gw2", "m1"), self.start(), strict=True))
+
+        def look(statistics_file: Path) -> None:
+            for calls in effort.growth:
+                end = time.monotonic() + 2 * calls / effort.growth_rate
+                while time.monotonic() < end and number_of(last_row(statistics_file), "TotalCallCreated") < calls:
+                    time.sleep(0.5)
+                found = {name: round(resident_bytes([pid]) / 1e6, 1) for name, pid in pids.items()}
+                self.rss_mb_after[str(calls)] = found
+                say(f"resident memory after {calls:,} calls at {effort.growth_rate:g}/s, MB: {found}")
+
+        outcome = load.run(
+            (self.host, 5160), list(pids.values()), effort.growth_rate, max(effort.growth) + 1, during=look
+        )
+        stalls = [self._status(name)["process"]["stall_since_start"] for name in pids]
+        self.longest_stall_ms = round(max(stalls) * 1e3, 1)
+        say(f"agent, server, agent: {outcome}; longest stall {self.longest_stall_ms} ms")
+        self._stop()
+
+    def _stop(self) -> None:
         for name in ("m1", "gw1", "gw2"):
             self.processes.stop(name)
 
+    def _status(self, name: str) -> Any:
+        return ask(self.directory / "state" / name / f"{name}.sock", "status")
+
     def _serves(self, name: str) -> bool:
-        return bool(ask(self.directory / "state" / name / f"{name}.sock", "status").get("state") == "serving")
+        return bool(self._status(name).get("state") == "serving")

@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +50,9 @@ class Outcome:
     def cpu_us_per_call(self) -> float:
         return self.cpu_s / max(1, self.good) * 1e6
 
+    times: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Milliseconds of each call, sorted: ``setup`` from the INVITE to its 200, ``bye`` from the BYE to its 200."""
+
     def __str__(self) -> str:
         return (
             f"{self.rate:g}/s: {self.good} of {self.calls} good, {self.retransmissions} sent again, "
@@ -71,14 +74,18 @@ class Load:
     def run(
         self,
         target: tuple[str, int],
-        pids: list[int],
+        pids: Sequence[int],
         rate: float,
         calls: int,
         hold: float = 0.1,
         during: Callable[[Path], Any] | None = None,
         number: str = "1001",
+        timed: bool = False,
     ) -> Outcome:
-        """Place ``calls`` calls that talk for ``hold`` seconds. ``during`` is called with the callers' statistics."""
+        """Place ``calls`` calls that talk for ``hold`` seconds. ``during`` is called with the callers' statistics.
+
+        ``timed``: note how long each call took to be set up and to end.
+        """
         self._runs += 1
         name = f"sipp{self._runs}"
         limit = int(calls / rate * 1.5 + 2 * hold + 30)
@@ -89,6 +96,8 @@ class Load:
         at_once = max(200, int(2 * rate)) if hold < 1 else calls
         arguments = ["-sf", str(SCENARIOS / "caller.xml"), "-p", str(CALLER), "-s", number, "-r", f"{rate:g}"]
         arguments += ["-m", str(calls), "-l", str(at_once), "-d", str(int(hold * 1000)), f"{target[0]}:{target[1]}"]
+        if timed:
+            arguments += ["-trace_rtt", "-rtt_freq", "1"]
         caller = self._sipp(f"{name}-caller", arguments, limit)
         if during is not None:
             during(self._statistics(f"{name}-caller"))
@@ -105,7 +114,19 @@ class Load:
         good = number_of(here, "SuccessfulCall(C)")
         for side in ("caller", "callee"):
             self.processes.running.pop(f"{name}-{side}", None)
-        return Outcome(rate, calls, good, again, seconds, used, max(0.0, others), hold)
+        times = self._times(caller) if timed else {}
+        return Outcome(rate, calls, good, again, seconds, used, max(0.0, others), hold, times)
+
+    def _times(self, caller: subprocess.Popen[bytes]) -> dict[str, tuple[float, ...]]:
+        """What ``-trace_rtt`` wrote: SIPp names the file after its scenario and process, in its directory."""
+        found: dict[str, list[float]] = {"1": [], "2": []}
+        path = self.processes.directory / f"caller_{caller.pid}_rtt.csv"
+        with path.open(newline="") as file:
+            for row in csv.reader(file, delimiter=";"):
+                if len(row) == 3 and row[2] in found:
+                    found[row[2]].append(float(row[1]))
+        path.unlink()
+        return {"setup": tuple(sorted(found["1"])), "bye": tuple(sorted(found["2"]))}
 
     def _statistics(self, name: str) -> Path:
         return self.processes.directory / f"{name}.csv"
@@ -113,7 +134,7 @@ class Load:
     def _sipp(self, name: str, arguments: list[str], limit: int) -> subprocess.Popen[bytes]:
         command = ["sipp", "-i", self.host, "-nostdin", "-buff_size", "4194304", "-timeout", f"{limit}s"]
         command += ["-trace_stat", "-stf", str(self._statistics(name)), "-fd", "1", *arguments]
-        return self.processes.start(name, command).process
+        return self.processes.start(name, command, directory=self.processes.directory).process
 
 
 def _children_s() -> float:

@@ -34,10 +34,19 @@ class Effort:
     trials: int
     one_run: bool
     """CPU and memory are looked at in the same run, in which calls are longer."""
+    latency_rates: tuple[float, ...]
+    """Calls a second at which added latency is looked at."""
+    latency_s: float
+    """Seconds of calls for each."""
+    growth: tuple[int, ...]
+    """Numbers of ended calls after which resident memory is looked at."""
+    growth_rate: float
 
 
-FULL: Final = Effort(3, 100.0, 2000, 2000, 100.0, 8.0, 12, False)
-QUICK: Final = Effort(1, 100.0, 350, 250, 100.0, 1.5, 2, True)
+FULL: Final = Effort(
+    3, 100.0, 2000, 2000, 100.0, 8.0, 12, False, (10.0, 100.0, 400.0), 20.0, (20_000, 100_000), 200.0
+)
+QUICK: Final = Effort(1, 100.0, 350, 250, 100.0, 1.5, 2, True, (100.0,), 4.0, (), 100.0)
 
 
 @dataclass(slots=True)

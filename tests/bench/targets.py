@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from examples.demo_processes import ROOT, Failed, Processes, Running, ask
 from tests.bench.load import CALLEE
 
 SIPPY: Final = ROOT / "build" / "bench" / "sippy"
+KAMAILIO: Final = ROOT / "build" / "bench" / "kamailio"
 _SIPPY_FROM: Final = "sippy>=2,<3"
 _ASTERISK: Final = Path(__file__).parent / "asterisk.sh"
 
@@ -132,9 +134,48 @@ class Asterisk(_Process):
         return subprocess.run(["sh", str(_ASTERISK), "installed"], check=False, capture_output=True).returncode == 0
 
 
+class Kamailio(_Process):
+    """Kamailio, a proxy that keeps dialogs: not a B2BUA, but the measure of what the messages cost."""
+
+    name = "kamailio"
+    port = 5072
+    first_rate = 400.0
+
+    def start(self) -> None:
+        modules = next((KAMAILIO / "usr" / "lib").glob("*/kamailio/modules"))
+        text = (Path(__file__).parent / "kamailio.cfg").read_text()
+        for word, value in (
+            ("HOST", self.host),
+            ("PORT", str(self.port)),
+            ("TO", f"{self.host}:{CALLEE}"),
+            ("MODULES", str(modules)),
+        ):
+            text = re.sub(rf"\b{word}\b", value, text)
+        config = self.directory / "kamailio.cfg"
+        config.write_text(text)
+        command = ["env", f"LD_LIBRARY_PATH={modules.parent}", str(KAMAILIO / "usr" / "sbin" / "kamailio")]
+        # 256 MB of shared memory run out near 1,600 calls/s; the pool is touched only as far as it is used.
+        self._up([*command, "-f", str(config), "-DD", "-E", "-Y", str(self.directory), "-m", "1024"], self._listens)
+
+
+class Direct:
+    """No target at all: the caller calls the callee. What others add to its times is theirs."""
+
+    name = "direct"
+    pids: tuple[int, ...] = ()
+
+    def __init__(self, host: str) -> None:
+        self.address = (host, CALLEE)
+
+
 def peers(say: Callable[[str], None]) -> list[type[_Process]]:
     """Those that can be had; for each that cannot, ``say`` is told why."""
     found: list[type[_Process]] = []
+    try:
+        _install_kamailio(say)
+        found.append(Kamailio)
+    except Failed as failure:
+        say(str(failure))
     try:
         _install_sippy(say)
         found.append(Sippy)
@@ -147,19 +188,41 @@ def peers(say: Callable[[str], None]) -> list[type[_Process]]:
     return found
 
 
+def _install_kamailio(say: Callable[[str], None]) -> None:
+    """Unpack Debian's package: to install it would start a daemon on port 5060."""
+    if (KAMAILIO / "installed").exists():
+        return
+    say(f"unpacking Debian's Kamailio into {KAMAILIO.relative_to(ROOT)} (once)")
+    shutil.rmtree(KAMAILIO, ignore_errors=True)
+    KAMAILIO.mkdir(parents=True)
+    try:
+        _run(["apt-get", "download", "kamailio"], KAMAILIO)
+        _run(["dpkg-deb", "-x", *(str(path) for path in KAMAILIO.glob("*.deb")), str(KAMAILIO)], KAMAILIO)
+    except Failed as failure:
+        raise Failed(f"Kamailio cannot be had, so it is measured without it: {failure}") from None
+    (KAMAILIO / "installed").touch()
+
+
+def _run(command: list[str], directory: Path) -> None:
+    """Raises `Failed` with the last line that the command said."""
+    try:
+        done = subprocess.run(command, cwd=directory, check=False, capture_output=True, text=True)
+    except OSError as error:
+        raise Failed(f"{command[0]}: {error.strerror}") from None
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise Failed(words[-1] if words else "no reason given")
+
+
 def _install_sippy(say: Callable[[str], None]) -> None:
     if (SIPPY / "installed").exists():
         return
     say(f"installing Sippy's B2BUA from PyPI into {SIPPY.relative_to(ROOT)} (once)")
     SIPPY.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(SIPPY, ignore_errors=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(SIPPY)],
-        [str(SIPPY / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", _SIPPY_FROM],
-    ):
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            words = (done.stderr or done.stdout).strip().splitlines()
-            because = words[-1] if words else "no reason given"
-            raise Failed(f"Sippy cannot be installed, so it is measured without it: {because}")
+    try:
+        _run([sys.executable, "-m", "venv", str(SIPPY)], ROOT)
+        _run([str(SIPPY / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", _SIPPY_FROM], ROOT)
+    except Failed as failure:
+        raise Failed(f"Sippy cannot be installed, so it is measured without it: {failure}") from None
     (SIPPY / "installed").touch()

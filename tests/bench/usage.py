@@ -58,6 +58,18 @@ def own_bytes(pids: Iterable[int]) -> int:
     return total * 1024
 
 
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Resident memory (``VmRSS``) of these processes and their descendants."""
+    total = 0
+    for pid in tree(pids):
+        try:
+            text = (PROC / str(pid) / "status").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+    return total * 1024
+
+
 def machine_busy_s() -> float:
     """CPU time that the whole machine has used, in seconds."""
     fields = [int(text) for text in (PROC / "stat").read_text().partition("\n")[0].split()[1:]]
