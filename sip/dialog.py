@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from sip.wire.message import Message, Request, Response, elements
+from sip.wire.errors import Malformed
+from sip.wire.message import Message, Request, Response, elements, split_commas
+from sip.wire.uri import Uri
 
 UAC: Final = "initiator"
 UAS: Final = "recipient"
@@ -106,7 +109,7 @@ class Dialog:
         routes = ""
         if self.route_set:
             first = self.route_set[0]
-            if ";lr" in first.lower():
+            if _is_loose(first):
                 routes = "".join(f"Route: {route}\r\n" for route in self.route_set)
             else:  # a strict router of RFC 2543: it stands in the Request-URI, the target at the end
                 routes = "".join(f"Route: {route}\r\n" for route in (*self.route_set[1:], f"<{uri}>"))
@@ -139,9 +142,36 @@ def called_by(request: Request, local_tag: str) -> DialogState:
 
 
 def contact_uri(message: Message) -> str:
-    """The URI of the first Contact, ``""`` without one."""
-    value = message.get("contact")
-    return bare_uri(value) if value else ""
+    """The URI of the Contact by which a dialog is to be reached, fit to stand in a request line.
+
+    ``""`` when there is none: no Contact, several, ``*``, or one that is not a SIP URI which can be read (RFC 3261
+    section 8.1.1.8). A ``sips`` URI is none either as long as nothing here is secured: it is not to be used in clear
+    (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
+    """
+    if message.names.count("contact") != 1:
+        return ""
+    value = message.get("contact") or ""
+    if "," in value and len([*split_commas(value)]) > 1:
+        return ""
+    text = bare_uri(value)
+    try:
+        uri = Uri.parse(text)
+    except Malformed:
+        return ""
+    if uri.scheme != "sip":
+        return ""
+    return str(replace(uri, headers=())) if uri.headers else text
+
+
+def _is_loose(route: str) -> bool:
+    """Whether a Route value is that of a loose router: by the URI parameter ``lr`` and nothing else (section 19.1.1).
+
+    One that cannot be read is left where it is: it cannot stand in a request line.
+    """
+    try:
+        return Uri.parse(bare_uri(route)).loose
+    except Malformed:
+        return True
 
 
 def bare_uri(value: str) -> str:

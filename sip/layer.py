@@ -13,10 +13,12 @@ from hashlib import blake2b, blake2s
 from typing import Any, Final, Protocol
 
 from sip.actions import Action, Close, Flow, Send
-from sip.dialog import dialog_key
+from sip.dialog import bare_uri, contact_uri, dialog_key
+from sip.header_policy import unsupported
 from sip.overload.admission import AdmissionControl
 from sip.overload.reply_limit import ReplyLimit
 from sip.rate_limited_logger import RateLimitedLogger
+from sip.requests import ResponseSpec
 from sip.stream_reassembly import StreamReassembly
 from sip.timers import Deadlines, Timers
 from sip.transaction import (
@@ -30,7 +32,7 @@ from sip.transaction import (
     ServerTransaction,
 )
 from sip.wire.errors import Malformed, SipError, Unanswerable
-from sip.wire.framing import PING
+from sip.wire.framing import PING, Fault
 from sip.wire.headers import Via, same_address, stamp_received
 from sip.wire.message import MAGIC, Message, Request, Response, head_of, parse
 from sip.wire.reasons import REASONS as REASONS
@@ -99,6 +101,8 @@ class Stack:
         self._now = 0.0
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
+        self._invites: dict[str, ServerTransaction] = {}
+        """First INVITEs of devices by what they are whichever way they come (:func:`_request_id`)."""
         self._out: list[Action] = []
         self.seldom = RateLimitedLogger()
         """Says what strangers cause."""
@@ -115,6 +119,8 @@ class Stack:
         """Bytes came: a datagram, or some of a stream."""
         self._now = now
         if flow.transport == "udp":
+            if data[:2] == b"\r\n":  # RFC 3261 section 7.5: no part of the message
+                data = data.lstrip(b"\r\n")
             if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
                 self.receive_message(data, flow, now)
             return
@@ -134,9 +140,21 @@ class Stack:
             if framer.fault is not None:
                 self.counters["framing"] += 1
                 self.seldom.info(logger, now, "closing %s: %s", flow.remote, framer.fault.reason)
+                self._answer_fault(framer.fault, flow)
                 self.close(flow)
         if failure is not None:
             raise failure
+
+    def _answer_fault(self, fault: Fault, flow: Flow) -> None:
+        """Where a stream cannot be read on: 400 or 413 to the request at fault (RFC 3261 sections 18.3, 20.14)."""
+        if not fault.head or flow in self.unauthenticated_flows:
+            return
+        try:
+            message: Message | None = parse(fault.head)
+        except Malformed as error:
+            message = error.request
+        if isinstance(message, Request):
+            self.refuse(message, flow, fault.status, fault.reason)
 
     def close(self, flow: Flow) -> None:
         """Give up a stream."""
@@ -177,9 +195,14 @@ class Stack:
     def forget(self, transaction: Any) -> None:
         """A transaction came to its end; another one that took its place stays."""
         key: str = transaction.key
-        known: dict[str, Any] = self.servers if isinstance(transaction, ServerTransaction) else self.clients
-        if known.get(key) is transaction:
-            del known[key]
+        if not isinstance(transaction, ServerTransaction):
+            if self.clients.get(key) is transaction:
+                del self.clients[key]
+            return
+        if self.servers.get(key) is transaction:
+            del self.servers[key]
+        if transaction.request_id and self._invites.get(transaction.request_id) is transaction:
+            del self._invites[transaction.request_id]
 
     # -- what the core and its legs call ------------------------------------------------------------------------
 
@@ -272,9 +295,9 @@ class Stack:
         head = [line for name, line in zip(request.names, request.lines, strict=True) if name in echoed]
         if tag and not request.to_tag:
             to = request.lines[request.names.index("to")]
-            head[head.index(to)] = f"{to.rstrip()};tag={tag}"
+            head[head.index(to)] = f"{to.rstrip(_TRAILING)};tag={tag}"
         head += (*lines, f"Content-Length: {len(body)}\r\n\r\n")
-        start = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Answer')}\r\n"
+        start = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}\r\n"
         return (start + "\r\n".join(head)).encode("latin-1") + body
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
@@ -388,13 +411,20 @@ class Stack:
             else:
                 self.core.stray_ack(request, flow, now)
             return
+        kept = flow in self.kept
+        if not kept and method != "CANCEL" and (refusal := self._unfit(request, leg)) is not None:
+            self.refuse(request, flow, refusal.status, refusal.because, refusal.lines)
+            return
         if len(self.servers) * 2 >= self.most_servers and self._overloaded(flow, method, leg, now):
             self.counters["overload"] += 1
             self.refuse(request, flow, 503, lines=("Retry-After: 10",))
             return
         kind = InviteServer if method == "INVITE" else NonInviteServer
-        transaction = kind(self, key, self._answer_flow(request, flow), request, flow in self.kept)
+        transaction = kind(self, key, self._answer_flow(request, flow), request, kept)
         self.servers[key] = transaction
+        if method == "INVITE" and leg is None and not kept:
+            transaction.request_id = _request_id(request)
+            self._invites[transaction.request_id] = transaction
         if leg is None and method == "INVITE" and request.get("max-forwards") == "0":
             # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
             self.reply(transaction, 483, now, tag=self.token())
@@ -405,6 +435,27 @@ class Stack:
         else:
             self.core.requested(transaction, request, now)
 
+    def _unfit(self, request: Request, leg: InDialog | None) -> ResponseSpec | None:
+        """Why a device's request cannot be taken, whatever it is about (RFC 3261 section 8.2); ``None`` when it can.
+
+        On site flows a repeat is to be recognised before anything else, and both ends are ours.
+        """
+        if request.uri[:5].lower() == "sips:":  # section 26.2.2: no stream here is secured
+            return ResponseSpec(416, "a sips URI on a transport that is not secured")
+        if missing := unsupported(request):
+            return ResponseSpec(420, "an extension that is required", (f"Unsupported: {', '.join(missing)}",))
+        if request.method != "INVITE" or leg is not None or request.to_tag:
+            return None
+        if not contact_uri(request):
+            contact = request.get("contact") or ""
+            if bare_uri(contact)[:5].lower() == "sips:":  # RFC 5630 section 5.3
+                return ResponseSpec(480, "to be reached by sips alone", ('Warning: 380 holdfast "SIPS Not Allowed"',))
+            return ResponseSpec(400, "the Contact of an INVITE is not one SIP URI")
+        merged = self._invites.get(_request_id(request))
+        if merged is not None and merged.open:  # section 8.2.2.2: the same request by another way
+            return ResponseSpec(482, "a merged request")
+        return None
+
     def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
         """Whether there is no room for one more server transaction; agents and servers share what is left."""
         if flow in self.kept:
@@ -413,13 +464,21 @@ class Stack:
 
     def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
         """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
-        invite = self.servers.get(self._server_key(cancel, branch, "INVITE"))
+        invite = self.servers.get(self._server_key(cancel, branch, "INVITE")) or self._renamed(cancel, branch)
         if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
             self.respond_stateless(transaction, 481)
             return
         self.reply(transaction, 200, now, tag=self.token())
         if invite.open:
             self.core.cancelled(invite, cancel, now)
+
+    def _renamed(self, cancel: Request, branch: str) -> ServerTransaction | None:
+        """The INVITE of a CANCEL whose sent-by is another one, as of a phone whose NAT has mapped it anew.
+
+        Branch, Call-ID, From tag and CSeq are the same; that the host is, too, is seen to by who asks.
+        """
+        invite = self._invites.get(_request_id(cancel))
+        return invite if invite is not None and branch and invite.key.startswith(f"{branch} ") else None
 
     def _server_key(self, request: Request, branch: str, method: str) -> str:
         if branch.startswith(MAGIC):
@@ -445,10 +504,17 @@ class Stack:
         return same_address(flow.remote[0], known.remote[0]) or flow in self.kept
 
 
+def _request_id(request: Request) -> str:
+    """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
+    return f"{request.call_id} {request.from_tag} {request.cseq}"
+
+
 def _nobody_else(leg: InDialog, flow: Flow) -> bool:
     return False
 
 
+_TRAILING: Final = " \t\r\n;"
+"""What may stand behind a To without a tag: white space, and parameters that are empty."""
 _ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
 _ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}

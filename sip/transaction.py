@@ -283,12 +283,14 @@ class NonInviteClient(ClientTransaction):
 class ServerTransaction(Transaction):
     """What both server machines share. The answer is built by the stack and handed down as bytes."""
 
-    __slots__ = ("context", "last", "request", "user")
+    __slots__ = ("context", "last", "request", "request_id", "user")
 
     def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, kept: bool = False) -> None:
         super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, kept)
         self.request: Request | None = request
         """What is being answered; given up after the final answer."""
+        self.request_id = ""
+        """By what its layer knows the request whichever way it came; ``""`` where it need not be known so."""
         self.last = b""
         """The last response, given again to a repeat of the request."""
         self.user: ServerUser | None = None

@@ -363,7 +363,7 @@ def without_tag(value: str) -> str:
     if tail == f";tag={tag}":
         return head
     parts = tail.split(";")
-    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() != "tag"]
+    kept = [part for part in parts[1:] if part.partition("=")[0].strip().lower() not in ("tag", "")]
     return head + ";".join([parts[0].rstrip(), *kept]) if kept else head + parts[0].rstrip()
 
 

@@ -12,10 +12,10 @@ from sip.wire.errors import Malformed
 from sip.wire.grammar import HOST, Params, format_params, param, parse_params
 
 _SIP: Final = re.compile(
-    rf"(sips?):(?:([^@\x00-\x20<>\"]*+)@)?({HOST})(?::(\d{{1,5}}))?((?:;[^;?@\x00-\x20<>\"]++)*+)(?:\?([^?@\x00-\x20<>\"]*+))?\Z",
+    rf"(sips?):(?:([^@\x00-\x20<>\"]*+)@)?({HOST})(?::(\d{{1,5}}))?((?:;[^;?@\x00-\x20<>\"]*+)*+)(?:\?([^?@\x00-\x20<>\"]*+))?\Z",
     re.IGNORECASE,
 )
-_TEL: Final = re.compile(r"tel:(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;?@\x00-\x20<>\"]++)*+)\Z", re.IGNORECASE)
+_TEL: Final = re.compile(r"tel:(\+?[0-9A-Fa-f*#\-.()]++)((?:;[^;?@\x00-\x20<>\"]*+)*+)\Z", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):")
 _PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _SEPARATORS: Final = str.maketrans("", "", "-.()")
@@ -86,9 +86,24 @@ class Uri:
         Escaped controls stay as they are: a number goes into header lines, logs and on screens.
         """
         user = _PERCENT.sub(_resolved, self.user)
-        plain = user.partition(";")[0]
-        digits = plain.translate(_SEPARATORS)
-        return digits if digits.isascii() and digits.lstrip("+").isdigit() else user
+        digits = _digits(user)
+        return digits or user
+
+    @property
+    def number_params(self) -> str:
+        """What a number carries besides its digits, ``;npdi;rn=+33177``, as it came; ``""`` for a name.
+
+        Parameters of the user part (RFC 3261 section 19.1.6, RFC 4694, RFC 4904), or those of a tel URI.
+        """
+        if self.scheme == "tel":
+            return format_params(self.params)
+        _, semicolon, params = self.user.partition(";")
+        return f"{semicolon}{params}" if semicolon and _digits(_PERCENT.sub(_resolved, self.user)) else ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the user part is said to be a telephone number (``user=phone``, or a tel URI)."""
+        return self.scheme == "tel" or (param(self.params, "user") or "").lower() == "phone"
 
     def matches(self, other: Uri) -> bool:
         """Whether two URIs mean the same resource (RFC 3261 section 19.1.4; tel: RFC 3966 section 4).
@@ -118,6 +133,12 @@ class Uri:
         if "ext" in folded:
             folded["ext"] = folded["ext"].translate(_SEPARATORS)
         return self.user.translate(_SEPARATORS).lower(), folded
+
+
+def _digits(user: str) -> str:
+    """The number in an unescaped user part, without separators and parameters; ``""`` when it is none."""
+    digits = user.partition(";")[0].translate(_SEPARATORS)
+    return digits if digits.isascii() and digits.lstrip("+").isdigit() else ""
 
 
 def as_user(number: str) -> str:

@@ -16,7 +16,8 @@ _NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 
 # Values that are unfolded. Linear: each quantifier that could backtrack is
 # possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
-_PARAMS: Final = rf'(?:{WS}*+;{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)*+{WS}*+'
+# An empty parameter (`;tag=x;`, `;;rport`) is read over, as other stacks do.
+_PARAMS: Final = rf'(?:{WS}*+;(?:{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)?)*+{WS}*+'
 _ADDRESS: Final = (
     rf'{WS}*+(?:(?:{QUOTED}{WS}*+|[^"<>,;]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>"]++>'
     rf'|[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++){_PARAMS}'

@@ -92,6 +92,48 @@ def test_a_tag_is_taken_off(value: str, bare: str) -> None:
     assert without_tag(value) == bare
 
 
-def test_no_contact_no_uri() -> None:
-    request = parse(INVITE.replace(b"Contact: ", b"X-Contact: "))
-    assert contact_uri(request) == ""
+@pytest.mark.parametrize(
+    "route, loose",
+    [
+        ("<sip:p;lr>", True),
+        ("<sip:p;LR=on>", True),
+        ("<sip:p;transport=udp;lr>;x=1", True),
+        ("<sip:p1;lrx=1@h>", False),
+        ("<sip:p1;lr@h>", False),
+        ("<sip:h;lrx>", False),
+        ("<sip:h>;lr", False),
+        ("<sip:a b@h>", True),  # cannot be read, so it cannot stand in a request line
+    ],
+)
+def test_a_router_is_loose_by_its_uri_parameter_alone(route: str, loose: bool) -> None:
+    state = DialogState("c", "l", "r", "<sip:a@x>", "<sip:b@x>", target="sip:t@y", route_set=(route,))
+    uri, head = Dialog(state).lines("BYE", 1, "Via: v")
+    assert (uri == "sip:t@y") == loose
+    assert (f"Route: {route}\r\n" in head) == loose
+
+
+@pytest.mark.parametrize(
+    "lines, uri",
+    [
+        ("", ""),
+        ("Contact: *", ""),
+        ("Contact: <sip:a@h>", "sip:a@h"),
+        ("m: sip:a@h;q=1", "sip:a@h"),
+        ('Contact: "a, <b>" <sip:a@h;x=1>;q=1', "sip:a@h;x=1"),
+        ("Contact: <sip:a@h?Subject=x>", "sip:a@h"),
+        ("Contact: <sip:a,b@h>", "sip:a,b@h"),
+        ("Contact: <sip:a@h>, <sip:b@h>", ""),
+        ("Contact: <sip:a@h>\r\nContact: <sip:b@h>", ""),
+        ("Contact: <sip:bob x@h>", ""),
+        ("Contact: <sip <sip:m1>", ""),
+        ("Contact: sip:b@h SIP/2.0", ""),
+        ("Contact: <mailto:a@b>", ""),
+        ("Contact: <tel:+1>", ""),
+        ("Contact: <sips:a@h>", ""),
+    ],
+)
+def test_a_contact_that_may_stand_in_a_request_line(lines: str, uri: str) -> None:
+    with_it = INVITE.replace(
+        b'Contact: "me" <sip:a@127.0.0.1:5070;transport=tcp>;expires=5\r\n', lines.encode() + b"\r\n" * bool(lines)
+    )
+    assert contact_uri(parse(with_it)) == uri

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sip.actions import Close, Flow, Send
 from sip.invite import Unheard
 from sip.wire.message import Request, Response, parse
@@ -13,7 +15,8 @@ THERE = Flow("udp", "127.0.0.1:5002", ("127.0.0.7", 5099))
 def message(method: str = "OPTIONS", branch: str = "z9hG4bK1", more: str = "", via: str = "127.0.0.7:5099") -> bytes:
     return (
         f"{method} sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP {via};branch={branch};rport\r\nFrom: <sip:a@x>;tag=f\r\n"
-        f"To: <sip:b@x>\r\nCall-ID: c1\r\nCSeq: 1 {method}\r\n{more}Content-Length: 0\r\n\r\n"
+        f"To: <sip:b@x>\r\nCall-ID: c1\r\nCSeq: 1 {method}\r\nContact: <sip:a@127.0.0.7>\r\n{more}"
+        "Content-Length: 0\r\n\r\n"
     ).encode()
 
 
@@ -165,3 +168,138 @@ def test_an_answer_echoes_what_section_8_2_6_asks_for_in_order() -> None:
     assert ringing.names == ["via", "from", "to", "call-id", "cseq", "record-route", "content-length"]
     assert busy.names == ["via", "from", "to", "call-id", "cseq", "content-length"]
     assert ringing.to_tag == "t" and trying.to_tag == ""
+
+
+def test_line_ends_before_a_message_are_no_part_of_it() -> None:
+    end = Pair().b
+    end.stack.receive(b"\r\n" + message(), THERE, 0.0)
+    end.stack.receive(b"\r\n" * 30_000 + message(branch="z9hG4bK2"), THERE, 0.0)
+    end.stack.receive(b"\r\n" * 30_000, THERE, 0.0)
+    assert end.heard == ["OPTIONS", "OPTIONS"] and not end.stack.counters
+
+
+def test_empty_parameters_are_read_over_and_not_sent_on() -> None:
+    end = Pair().b
+    odd = message().replace(b";rport", b";;rport;").replace(b"To: <sip:b@x>", b"To: <sip:b@x>;")
+    odd = odd.replace(b";tag=f", b";tag=f;").replace(b"Contact: <sip:a@127.0.0.7>", b"Contact: <sip:a@127.0.0.7>;")
+    end.stack.receive(odd, THERE, 0.0)
+    end.stack.reply(end.asked, 200, 0.0, tag="t")
+    [answer] = answers(end)
+    assert answer.get("to") == "<sip:b@x>;tag=t"
+    assert answer.get("via") == "SIP/2.0/UDP 127.0.0.7:5099;branch=z9hG4bK1;;rport=5099;;received=127.0.0.7"
+    assert end.asked.request is None
+    request = parse(odd)
+    assert isinstance(request, Request)
+    assert (request.from_untagged, request.from_tag) == ("<sip:a@x>", "f")
+
+
+def test_a_merged_request_is_refused_while_the_first_is_not_answered() -> None:
+    end = Pair().b
+    end.stack.receive(message("INVITE"), THERE, 0.0)
+    end.stack.receive(message("INVITE", branch="z9hG4bK2", via="127.0.0.8:5099"), THERE, 0.0)
+    assert [one.status for one in answers(end)] == [482] and end.take() == ["INVITE"]
+    end.stack.reply(end.asked, 486, 0.1, tag="t")
+    end.stack.receive(message("INVITE", branch="z9hG4bK3"), THERE, 0.2)
+    assert end.take() == ["INVITE"]
+    assert [one.status for one in answers(end)] == [486]
+    end.stack.reply(end.asked, 486, 0.3, tag="t")
+    end.stack.handle_timer(100.0)
+    assert not end.stack.servers and not end.stack._invites
+
+
+def test_on_site_flows_the_same_request_by_another_branch_is_the_cores_affair() -> None:
+    end = Pair("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 1))
+    end.stack.kept.add(flow)
+    for branch in ("z9hG4bK1", "z9hG4bK2"):
+        end.stack.receive(
+            message("INVITE", branch=branch, more="Require: x\r\n").replace(b"/UDP", b"/TCP"), flow, 0.0
+        )
+    assert end.take() == ["INVITE", "INVITE"]
+
+
+def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
+    end = Pair().b
+    end.stack.receive(message("INVITE", via="10.0.0.5:5060"), THERE, 0.0)
+    end.stack.receive(message("CANCEL", via="10.0.0.5:33333"), THERE, 0.1)
+    assert [one.status for one in answers(end)] == [200] and end.take() == ["INVITE", "CANCEL"]
+    elsewhere = Flow("udp", THERE.local, ("127.0.0.9", 5099))
+    end.stack.receive(message("CANCEL", via="10.0.0.6:33333"), elsewhere, 0.2)
+    end.stack.receive(message("CANCEL", branch="z9hG4bK2", via="10.0.0.5:33333"), THERE, 0.2)
+    assert [one.status for one in answers(end)] == [481, 481] and end.take() == []
+
+
+@pytest.mark.parametrize(
+    "method, more, missing",
+    [
+        ("OPTIONS", "Require: foo, timer\r\nRequire: bar\r\n", "foo, bar"),
+        ("REGISTER", "Require: path\r\n", "path"),
+        ("BYE", "Require: foo\r\n", "foo"),
+        ("INVITE", "Require: replaces\r\n", "replaces"),
+    ],
+)
+def test_an_extension_that_is_not_there_is_refused_in_every_method(method: str, more: str, missing: str) -> None:
+    end = Pair().b
+    end.stack.receive(message(method, more=more), THERE, 0.0)
+    [answer] = answers(end)
+    assert (answer.start, answer.get("unsupported")) == ("SIP/2.0 420 Bad Extension", missing)
+    assert end.take() == [] and not end.stack.servers
+
+
+@pytest.mark.parametrize(
+    "contact, status",
+    [
+        ("", 400),
+        ("Contact: *\r\n", 400),
+        ("Contact: <tel:+1>\r\n", 400),
+        ("Contact: <sip:a@h>, <sip:b@h>\r\n", 400),
+        ("Contact: <sip:a@h>\r\nContact: <sip:b@h>\r\n", 400),
+        ("Contact: <sips:a@h>\r\n", 480),
+    ],
+)
+def test_an_invite_has_one_contact_that_can_be_reached(contact: str, status: int) -> None:
+    end = Pair().b
+    for method, branch in (("INVITE", "z9hG4bK1"), ("OPTIONS", "z9hG4bK2")):
+        data = message(method, branch).replace(b"Contact: <sip:a@127.0.0.7>\r\n", contact.encode())
+        end.stack.receive(data, THERE, 0.0)
+    assert [one.status for one in answers(end)] == [status] and end.take() == ["OPTIONS"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER", "MESSAGE"])
+@pytest.mark.parametrize(
+    "uri, phrase", [("SIPS:b@x", "Unsupported URI Scheme"), ("nobody:x", "Unsupported URI Scheme")]
+)
+def test_a_request_uri_that_is_not_spoken_here(method: str, uri: str, phrase: str) -> None:
+    end = Pair().b
+    end.stack.receive(message(method).replace(b"sip:b@x SIP/2.0", uri.encode() + b" SIP/2.0"), THERE, 0.0)
+    [answer] = answers(end)
+    assert answer.start == f"SIP/2.0 416 {phrase}" and end.take() == []
+
+
+def test_require_is_not_looked_at_in_ack_and_cancel() -> None:
+    end = Pair().b
+    end.stack.receive(message("INVITE"), THERE, 0.0)
+    end.stack.receive(message("CANCEL", more="Require: foo\r\n"), THERE, 0.0)
+    end.stack.receive(message("ACK", branch="z9hG4bK2", more="Require: foo\r\n"), THERE, 0.0)
+    assert end.take() == ["INVITE", "CANCEL", "stray ACK"]
+
+
+@pytest.mark.parametrize("length, status", [("zz", 400), ("70000", 413)])
+def test_the_request_at_which_a_stream_is_lost_is_answered_before_it_is_closed(length: str, status: int) -> None:
+    end = Pair("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
+    end.stack.receive(message().replace(b"Content-Length: 0", f"Content-Length: {length}".encode()), flow, 0.0)
+    answered, closed = end.stack.to_do()
+    assert isinstance(answered, Send) and closed == Close(flow, True)
+    assert answered.data.startswith(f"SIP/2.0 {status} ".encode())
+
+
+def test_a_stream_lost_at_an_answer_or_before_it_is_proved_is_closed_without_a_word() -> None:
+    end = Pair("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
+    bad = message().replace(b"Content-Length: 0", b"Content-Length: zz")
+    end.stack.receive(bad.replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), flow, 0.0)
+    assert end.stack.to_do() == [Close(flow, True)]
+    end.stack.unauthenticated_flows.add(flow)
+    end.stack.receive(bad, flow, 0.0)
+    assert end.stack.to_do() == [Close(flow, True)]

@@ -61,8 +61,8 @@ def test_what_was_dialled(text: str, user: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "sip", "sip:", "sip:@h", "sip:a@", "sip:a b@h", "sip:a@h:0", "sip:a@h:65536", "sip:a@h:x", "sip:a@h;",
-        "sip:a@h;;b", "sip:a@b@c d", "sip:a@[::1", "sip:a@h\r\n", "sip:a@h>", '"sip:a@h', "sip:a@h?x?y", "tel:",
+        "", "sip", "sip:", "sip:@h", "sip:a@", "sip:a b@h", "sip:a@h:0", "sip:a@h:65536", "sip:a@h:x",
+        "sip:a@b@c d", "sip:a@[::1", "sip:a@h\r\n", "sip:a@h>", '"sip:a@h', "sip:a@h?x?y", "tel:",
         "tel:x y", "sip:a@h\x00", "<sip:a@h>",
     ],
 )  # fmt: skip
@@ -146,3 +146,25 @@ def test_any_uri_comes_back(
     text = f"{scheme}:{user + '@' if user else ''}{host}{'' if port is None else f':{port}'}{tail}"
     assert str(Uri.parse(text)) == text
     assert Uri.parse(text).matches(Uri.parse(str(Uri.parse(text))))
+
+
+@pytest.mark.parametrize(
+    "text, params, is_number",
+    [
+        ("sip:+33166;npdi;rn=+33177@h;user=phone", ";npdi;rn=+33177", True),
+        ("sip:+33-1.66;isub=12@h", ";isub=12", False),
+        ("sip:%2B33166;tgrp=t1;trunk-context=x@h;USER=Phone", ";tgrp=t1;trunk-context=x", True),
+        ("tel:1660;phone-context=x.example", ";phone-context=x.example", True),
+        ("sip:alice;day=tuesday@h", "", False),
+        ("sip:+33166@h", "", False),
+        ("sip:h", "", False),
+    ],
+)
+def test_what_a_number_carries_besides_its_digits(text: str, params: str, is_number: bool) -> None:
+    uri = Uri.parse(text)
+    assert (uri.number_params, uri.is_number) == (params, is_number)
+
+
+@pytest.mark.parametrize("text", ["sip:a@h;", "sip:a@h;;lr", "sip:a@h;lr;;", "tel:+33;;ext=1"])
+def test_empty_parameters_are_read_over(text: str) -> None:
+    assert "" not in [name for name, _ in Uri.parse(text).params]
