@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway_agent.deduplication import Received
-from gateway_agent.description import Description
+from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.pending import Ended, Sent
+from gateway_agent.session_description import SessionDescription
 from gateway_agent.session_timer import SessionTimer
 from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
@@ -101,7 +102,8 @@ class Call:
         self.sent: list[Sent] = []
         self.received: list[Received] = []
         """Requests of servers that are not finally answered."""
-        self.description = Description(line, core.relay, self.id, now)
+        relay = core.relay if line.settings.media == "relay" else None
+        self.description = SessionDescription(MediaAnchor(relay, self.id, line.behind_nat, core.seldom, now))
         self.timer: SessionTimer | None = None
         self.ends_at: float | None = None
         """The end of the longest call."""
@@ -178,6 +180,8 @@ class Call:
             return
         self._over(sent)
         client.abandon()
+        if client.method == "INVITE":
+            self.description.server.refuse()
 
     def _over(self, sent: Sent) -> None:
         if sent in self.sent:
@@ -211,7 +215,7 @@ class Call:
         self.ended = Ended(now, by, reason, status)
         self.phase = ENDING
         self.line.give(self.channel, now)
-        self.description.release()
+        self.description.anchor.release()
 
     def settle(self, now: float) -> None:
         """Let go when nothing is under way towards the servers."""

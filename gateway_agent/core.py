@@ -16,12 +16,12 @@ from typing import Any, Final
 from gateway_agent import lines, media_timeout, pages
 from gateway_agent.call import Call
 from gateway_agent.deduplication import Memory
-from gateway_agent.description import Relay
 from gateway_agent.devices import Devices
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import RESET, Handover, Wish
 from gateway_agent.line import Line
 from gateway_agent.media.ports import Notice
+from gateway_agent.media_anchor import Relay
 from gateway_agent.records import Gone
 from gateway_agent.server_connections import VOTES, Links
 from gateway_agent.server_requests import Arrivals

@@ -272,7 +272,7 @@ class Devices:
                 stack.respond_stateless(transaction, status, ("Retry-After: 5",))
             return
         call = Incoming(core, line, channel, told.called, now)
-        if fault := call.description.reserve():
+        if fault := call.description.anchor.reserve():
             self.core.seldom.warning(logger, now, "a call of %s is refused: %s", line.name, fault)
             line.give(channel, now)
             self._refuse(transaction, 503, now)

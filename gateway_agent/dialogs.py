@@ -69,12 +69,14 @@ class Dialogs(Changes):
                 self.token = token
             if self.device is not None and self.device.ack_pending and not self.device.ended:
                 self.core.devices.reach(self.device)
-                body = self.description.to_device(ack)
+                body = self.description.from_server(ack, now)
+                if body:
+                    self.agreed()
                 self.device.acknowledge(crossing(ack, DEVICE_HOP), body, now)
                 self.told_ack_at = now
         elif self.server is not None and self.server.ack_pending:
             self.acked_at = now
-            body = self.description.to_server(ack, leg.flow.remote[0])
+            body = self.description.from_device(ack, leg.flow.remote[0], now)
             if body:
                 self.agreed()
             self.server.acknowledge(crossing(ack, DEVICE_HOP), body, now)
@@ -137,7 +139,7 @@ class Dialogs(Changes):
 
     def _pass_on(self, received: Received, request: Request, now: float) -> None:
         own = Own(request.method, crossing(request, DEVICE_HOP), received)
-        self._carry_out(own, self.description.to_device(request), now, hops_of(request))
+        self._carry_out(own, self.description.from_server(request, now), now, hops_of(request))
 
     def _pass_on_late(self, now: float) -> None:
         received, self.late = self.late, None
@@ -179,7 +181,7 @@ class Dialogs(Changes):
             leg.reply(transaction, 491, now)
         else:
             lines = crossing(request, DEVICE_HOP)
-            body = self.description.to_server(request, leg.flow.remote[0])
+            body = self.description.from_device(request, leg.flow.remote[0], now)
             self.to_server(request.method, lines, body, now, transaction, hops_of(request))
 
     def _server_bye(self, received: Received, request: Request, now: float) -> None:
@@ -227,15 +229,17 @@ class Dialogs(Changes):
         if asked is None or not asked.open or device is None:
             if invite and status // 100 == 2:
                 self.accepted_too_late(leg, response, sent.offered, now)
+            elif invite and status >= 300:
+                self.description.server.refuse()
             return
         if status == 100:
             return
         lines = crossing(response, DEVICE_HOP)
-        body = self.description.to_device(response) if response.body else b""
+        body = self.description.from_server(response, now)
         if invite and status // 100 == 2 and sent.offered:
             self.agreed()
         elif invite and status >= 300:
-            self.description.refused()
+            self.description.refuse(now)
         if invite and status // 100 == 2 and self.timer is not None and asked.request is not None:
             lines += self.timer.agree(asked.request, now)
             self.arm(now)
@@ -265,8 +269,11 @@ class Dialogs(Changes):
                 leg.acknowledge((), b"", now)
             return
         lines = crossing(response, DEVICE_HOP)
-        body = self.description.to_server(response, leg.flow.remote[0]) if response.body else b""
-        if invite and status // 100 == 2 and body:
+        request = received.transaction.request
+        body = self.description.from_device(response, leg.flow.remote[0], now)
+        if invite and status >= 300:
+            self.description.refuse(now)
+        elif invite and status >= 200 and request is not None and request.body:
             self.agreed()
         self.respond(received, status, now, response.reason, lines, body, passable_tag(response.to_tag))
 
@@ -282,10 +289,9 @@ class Dialogs(Changes):
         own.credentials = (*(one for one in own.credentials if one.name != answer.name), answer)
         body = b""
         if own.received is not None and own.received.transaction.request is not None:
-            request = own.received.transaction.request
-            body = self.description.again() if self.description.is_in(request) else request.body
+            body = self.description.from_server(own.received.transaction.request, now)
         elif own.method == "INVITE":
-            body = self.description.again()
+            body = self.description.agreed
         self._carry_out(own, body, now)
         return True
 
@@ -293,11 +299,11 @@ class Dialogs(Changes):
 
     def _is_refresh(self, request: Request) -> bool:
         """A re-INVITE that changes nothing (RFC 4028 section 7.4: the same session version)."""
-        return bool(request.body) and self.description.is_unchanged(request)
+        return self.description.refreshes(request)
 
     def _answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         assert self.timer is not None
-        body = self.description.again()
+        body = self.description.agreed
         lines = [*self.timer.agree(request, now), ALLOW]
         if body:
             lines.append("Content-Type: application/sdp")
@@ -345,9 +351,9 @@ class Dialogs(Changes):
         """
         device = self.device
         waited = now - self.unpaid_at >= self.core.stack.timers.lifetime / 2 - 0.001
-        body = self.description.again() if self.asked_for_offer else b""
         if not waited or device is None or not device.ack_pending or device.ended:
             return
+        body = self.description.answer_device_alone() if self.asked_for_offer else b""
         if body or not self.asked_for_offer:
             self.core.counters["acknowledged alone"] += 1
             self.core.devices.reach(device)
@@ -368,7 +374,7 @@ class Dialogs(Changes):
                     timer.refresh_at = now + 2.0
                 else:
                     timer.refresh_at = timer.expires_at
-                    body = self.description.again()
+                    body = self.description.agreed
                     lines = ["Content-Type: application/sdp", ALLOW] if body else [ALLOW]
                     self._carry_out(Own("INVITE", lines), body, now)
             self.arm(now)

@@ -60,9 +60,8 @@ class Incoming(Dialogs):
         lines = crossing(request, self._kept_back())
         lines.append(f"Line: {self.label}")
         uri = f"sip:{numbers.called}@{core.server_host}"
-        server.call(
-            uri, lines, self.description.to_server(request, device.flow.remote[0]), now, sent, hops_of(request)
-        )
+        body = self.description.from_device(request, device.flow.remote[0], now)
+        server.call(uri, lines, body, now, sent, hops_of(request))
         sent.client = server.pending_client_invite
         stack.deadlines.set(now + core.hold_attempt, self, HOLD)
 
@@ -114,7 +113,7 @@ class Incoming(Dialogs):
         if self.ringing_at is None and response.status in (180, 183):
             self.ringing_at = now
             self.phase = RINGING
-        body = self.description.to_device(response) if response.body else b""
+        body = self.description.from_server(response, now)
         lines = crossing(response, DEVICE_HOP)
         device.reply(invite, response.status, now, response.reason, lines, body, tag)
 
@@ -122,17 +121,18 @@ class Incoming(Dialogs):
         self.answered_at = now
         self.phase = TALKING
         self.early = None
-        self.agreed()
         lines = crossing(response, DEVICE_HOP)
         if self.timer is not None and invite.request is not None:
             lines += self.timer.agree(invite.request, now)
         longest = self.line.settings.longest_call
         self.ends_at = now + longest if longest else None
-        self.description.watch()
+        self.description.anchor.watch(self.line.settings.media_timeout)
         self.arm(now)
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)
-        body = self.description.to_device(response) if response.body else b""
+        body = self.description.from_server(response, now)
+        if invite.request is not None and invite.request.body:
+            self.agreed()
         device.reply(invite, response.status, now, response.reason, lines, body, passable_tag(response.to_tag))
 
     # -- the end before the answer --------------------------------------------------------------------------------

@@ -28,16 +28,16 @@ def notice(core: Core, said: Notice, now: float) -> None:
     """The relay said something."""
     if isinstance(said, Silent):
         for call in _calls(core, said.pairs):
-            call.description.ask()
+            call.description.anchor.ask()
     elif isinstance(said, Counted):
         _counted(core, said.counts, now)
 
 
 def silent_for(call: Dialogs, now: float) -> float | None:
     """Seconds for which an answered call has had no media; ``None`` where that is as it should be, or not known."""
-    if call.answered_at is None or call.ended is not None or not call.description.is_relayed:
+    if call.answered_at is None or call.ended is not None or not call.description.anchor.is_relayed:
         return None
-    return call.description.silent_for(call.answered_at, now) if call.description.held == "none" else None
+    return call.description.anchor.silent_for(call.answered_at, now) if call.description.held == "none" else None
 
 
 def notable(core: Core, now: float) -> int:
@@ -48,13 +48,13 @@ def notable(core: Core, now: float) -> int:
 def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
     spans = {count.pair: count.silent_s for count in counts}
     for call in _calls(core, spans):
-        whole = call.description.heard(spans, now)
+        whole = call.description.anchor.heard(spans, now)
         limit = call.line.settings.media_timeout
         if not whole or not limit or call.ended is not None or call.answered_at is None:
             continue
         silent = silent_for(call, now)
         if silent is None or silent < limit:
-            call.description.go_on()
+            call.description.anchor.go_on()
         else:
             core.counters["media timeout"] += 1
             core.seldom.info(logger, now, "%s is ended: no media for %.0f s", call.label, silent)

@@ -105,7 +105,7 @@ class Outgoing(Dialogs):
             if not branch.credentials:
                 branch.credentials = tuple(digest.authorize("INVITE", uri))
             lines += [one.line for one in branch.credentials]
-        branch.leg.call(uri, lines, self.description.to_device(request), now, branch, hops_of(request))
+        branch.leg.call(uri, lines, self.description.from_server(request, now), now, branch, hops_of(request))
 
     # -- what the device says -------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Outgoing(Dialogs):
             if len(self.tags) >= MAX_EARLY:
                 return
             self.tags = (*self.tags, tag)
-        body = self.description.to_server(response, branch.leg.flow.remote[0]) if response.body else b""
+        body = self.description.from_device(response, branch.leg.flow.remote[0], now)
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)
 
@@ -174,11 +174,13 @@ class Outgoing(Dialogs):
             self.timer.learn(response, now)
         longest = self.line.settings.longest_call
         self.ends_at = now + longest if longest else None
-        self.description.watch()
+        self.description.anchor.watch(self.line.settings.media_timeout)
         self.arm(now)
         tag = passable_tag(response.to_tag)
-        body = self.description.to_server(response, branch.leg.flow.remote[0]) if response.body else b""
-        self.agreed()
+        body = self.description.from_device(response, branch.leg.flow.remote[0], now)
+        request = invite.transaction.request
+        if request is not None and request.body:
+            self.agreed()
         lines = crossing(response, DEVICE_HOP)
         self.respond(invite, response.status, now, response.reason, self._named(invite, lines, tag), body, tag)
         self.branches = []

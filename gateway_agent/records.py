@@ -138,11 +138,12 @@ def _requests(call: Call, server: InviteUsage, now: float) -> str:
         text += _early(call)
     text += _ack(call, server, now)
     description = call.description
-    if description.sent or description.received:
+    ours, theirs = description.server.last_local, description.server.last_remote
+    if ours or theirs:
         held = description.held
         if held != "none":
             text += f',"held":"{held}"'
-        text += f',"sdp":{{"sent":{_bytes(description.sent)},"received":{_bytes(description.received)}}}'
+        text += f',"sdp":{{"sent":{_bytes(ours)},"received":{_bytes(theirs)}}}'
     return text
 
 

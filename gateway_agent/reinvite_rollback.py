@@ -45,7 +45,7 @@ class Changes(Call):
 
     def agreed(self) -> None:
         """Offer and answer were exchanged: both ends live by what the device said last."""
-        self.description.agreed()
+        self.description.accept()
         self.undoing = 0
 
     # -- CANCEL of a re-INVITE ------------------------------------------------------------------------------------
@@ -104,22 +104,22 @@ class Changes(Call):
         if self.device is not None and sent.asked is not None:
             self.device.reply(sent.asked, status, now, lines=("Retry-After: 5",) if status == 500 else ())
         if sent.client is not None and sent.client.method == "INVITE":
-            self.description.refused()
+            self.description.refuse_device(now)
         self.withdraw(sent, now)
 
     # -- what the other side accepted all the same ----------------------------------------------------------------
 
     def accepted_too_late(self, leg: InviteUsage, response: Response, offered: bool, now: float) -> None:
         """A 2xx to an INVITE that the device has given up; ``offered``: the INVITE had the offer in it."""
-        stands = self.description.standing
-        if self.ended is not None or not stands:
+        if self.ended is not None or not self.description.standing:
             leg.acknowledge((), b"", now)
         elif offered:
+            self.description.overtaken(response)
             leg.acknowledge((), b"", now)
             self.undoing = 1
             self._undo(now)
         else:  # RFC 3261 section 13.2.2.4: an offer in a 2xx has its answer in the ACK
-            leg.acknowledge((_SDP,), stands, now)
+            leg.acknowledge((_SDP,), self.description.answer_server_alone(response), now)
 
     def _undo(self, now: float) -> None:
         """Ask the other side back to what the device stands by."""
@@ -129,17 +129,18 @@ class Changes(Call):
         if server.pending_client_invite is not None or server.invite is not None:
             self.core.stack.deadlines.set(now + _BUSY_S, self, UNDO)
             return
-        body = self.description.undoing()
-        self.to_server("INVITE", (_SDP, ALLOW), body, now, None, 70)
+        self.to_server("INVITE", (_SDP, ALLOW), self.description.restore(), now, None, 70)
 
     def undone(self, leg: InviteUsage, response: Response, now: float) -> None:
         """The final answer to that."""
         status = response.status
         if status < 300:
-            self.description.hear(response)
+            self.description.restored(response, now)
             leg.acknowledge((), b"", now)
             self.undoing = 0
-        elif self.undoing and status in (491, 500, 503) and self.undoing < MOST_TRIES:
+            return
+        self.description.server.refuse()
+        if self.undoing and status in (491, 500, 503) and self.undoing < MOST_TRIES:
             self.undoing += 1
             given = response.get("retry-after") or ""
             wait = self.core.random.uniform(*(_OURS if self.direction == "in" else _THEIRS))

@@ -13,9 +13,9 @@ from typing import Final
 
 from gateway_agent import api
 from gateway_agent.core import Core
-from gateway_agent.description import Relay
 from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
+from gateway_agent.media_anchor import Relay
 from heartbeat import program
 from heartbeat.site.model import Site
 from sip.io.clock import boottime

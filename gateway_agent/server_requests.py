@@ -44,7 +44,7 @@ class Arrivals:
             self._refuse(received, busy.status, busy.because, now)
             return
         call = Outgoing(self.core, line, channel, _caller(request), now)
-        if fault := call.description.reserve():
+        if fault := call.description.anchor.reserve():
             line.give(channel, now)
             self._refuse(received, 503, fault, now)
             return
@@ -52,7 +52,7 @@ class Arrivals:
             call.begin(transaction, request, received, targets, now)
         except SipError as error:
             line.give(channel, now)
-            call.description.release()
+            call.description.anchor.release()
             received.call = None
             if call.server is not None:
                 call.server.end()

@@ -124,7 +124,6 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
         "gateway_agent.call",
         "gateway_agent.core",
         "gateway_agent.deduplication",
-        "gateway_agent.description",
         "gateway_agent.devices",
         "gateway_agent.dialogs",
         "gateway_agent.handover",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from heartbeat.leader import Leader
+from sip.offer_answer import OfferAnswer
 from sip.peers import Probe
 from sip.registration import Registration
 from sip.subscription import Subscriber
@@ -68,6 +69,13 @@ MACHINES: Final = (
         Registration.TRANSITIONS,
         "idle",
         "*asked again*: a challenge, or a longer time is wanted. *rest*: stop without a word to the carrier.",
+    ),
+    Machine(
+        "Offer and answer in a dialog",
+        OfferAnswer,
+        OfferAnswer.TABLE,
+        "nothing",
+        "RFC 3264 and 6337. A provisional response previews the answer; *refused* leaves what was agreed.",
     ),
     Machine(
         "INVITE, client",

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from gateway_agent.core import Core
-from gateway_agent.description import Relay
+from gateway_agent.media_anchor import Relay
 from heartbeat import carriage
 from heartbeat.handshake import Callee
 from heartbeat.header import ACTIVE, OPEN, Beat

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway_agent.deduplication import Memory, Received
-from gateway_agent.description import Relay
 from gateway_agent.media.ports import Pair, RelayPorts
+from gateway_agent.media_anchor import Relay
 from heartbeat.console.view import Refused
 from sip.actions import Flow
 from sip.wire.message import Response

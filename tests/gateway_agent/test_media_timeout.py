@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway_agent.description import Relay
 from gateway_agent.media.ports import Count, Counts, Notice, Pair, RelayPorts, Silent, Total
+from gateway_agent.media_anchor import Relay
 from tests.gateway_agent.bed import SDP, SITE, Bed
 
 HOST = "127.0.0.11"

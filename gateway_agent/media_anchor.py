@@ -1,0 +1,155 @@
+"""The relayed media of one call: where a line has ``media = "relay"``, its media is led through the agent's relay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from gateway_agent.media.ports import Pair, RelayPorts, Remote, remote_of
+from sip.rate_limited_logger import RateLimitedLogger
+from sip.wire import sdp
+
+logger = logging.getLogger(__name__)
+
+MOST_SECTIONS: Final = 4
+"""Media sections of one call that are relayed; a description with more passes unchanged."""
+_DEVICE: Final = 0
+_SERVER: Final = 1
+
+
+class Relay:
+    """Where an agent's relay receives, and its ports."""
+
+    __slots__ = ("address", "advertised", "owners", "ports")
+
+    def __init__(self, ports: RelayPorts, address: str, advertised: str = "") -> None:
+        self.ports = ports
+        self.address = address
+        self.advertised = advertised or address
+        self.owners: dict[Pair, int] = {}
+        """The id of the call that has a pair."""
+
+
+class MediaAnchor:
+    """The pairs of ports of one call, one pair towards each side for each media section; none without a relay."""
+
+    __slots__ = ("_asked", "_behind_nat", "_heard_at", "_limit", "_log", "_owner", "_pairs", "_relay", "changed_at")
+
+    def __init__(self, relay: Relay | None, owner: int, behind_nat: bool, log: RateLimitedLogger, now: float) -> None:
+        self._relay = relay
+        self._owner = owner
+        self._behind_nat = behind_nat
+        self._log = log
+        self._pairs: list[tuple[Pair, Pair]] = []
+        self._limit = 0.0
+        """Seconds without media after which the relay is to say so; 0: it is not."""
+        self._asked = False
+        self._heard_at: float | None = None
+        self.changed_at = now
+        """When media was described last."""
+
+    @property
+    def is_relayed(self) -> bool:
+        return self._relay is not None
+
+    def reserve(self) -> str:
+        """Take ports for the first media section; why there are none, ``""`` when there are."""
+        if self._relay is None or self._pair(0, self._relay) is not None:
+            return ""
+        return self._relay.ports.shortage(self._relay.address)
+
+    def from_device(self, description: bytes, host: str, now: float) -> bytes:
+        """A device's description, which came from ``host``, as the servers get it."""
+        if self._relay is None:
+            return description
+        return self._anchored(description, self._relay, _DEVICE, host if self._behind_nat else "", now)
+
+    def from_server(self, description: bytes, now: float) -> bytes:
+        """A server's description as the device gets it."""
+        if self._relay is None:
+            return description
+        return self._anchored(description, self._relay, _SERVER, "", now)
+
+    def release(self) -> None:
+        """Give the relay's ports back."""
+        if self._relay is not None:
+            for pairs in self._pairs:
+                for pair in pairs:
+                    self._relay.ports.release(pair)
+                    self._relay.owners.pop(pair, None)
+            self._pairs = []
+            self._relay = None
+
+    def watch(self, limit: float) -> None:
+        """The call is answered: have the relay say when media stops for ``limit`` seconds (0: never)."""
+        if self._relay is None or not limit:
+            return
+        self._limit = limit
+        for here, _ in self._pairs:
+            self._relay.ports.watch(here, None)
+            self._relay.ports.watch(here, limit)
+
+    def ask(self) -> None:
+        """Have the relay say what came to the call's pairs until now."""
+        if self._relay is not None:
+            self._asked = True
+            self._relay.ports.count([pair for pairs in self._pairs for pair in pairs])
+
+    def heard(self, silent: Mapping[Pair, float | None], now: float) -> bool:
+        """Seconds since the last packet, by pair. Returns whether all pairs of the call are among them."""
+        spans = [span for pairs in self._pairs for pair in pairs if (span := silent.get(pair)) is not None]
+        if spans:
+            self._heard_at = max(now - min(spans), self._heard_at or 0.0)
+        return all(pair in silent for pairs in self._pairs for pair in pairs)
+
+    def go_on(self) -> None:
+        """The suspicion was wrong: watch from now on."""
+        if self._asked:
+            self._asked = False
+            self.watch(self._limit)
+
+    def silent_for(self, since: float, now: float) -> float:
+        """Seconds without RTP either way, as last heard of the relay, counted from ``since`` or the last change of
+        the description at most."""
+        return now - max(since, self.changed_at, self._heard_at or 0.0)
+
+    def _anchored(self, description: bytes, relay: Relay, side: int, via: str, now: float) -> bytes:
+        """``description`` with its media wanted at the relay."""
+        self.changed_at = now
+        try:
+            places = sdp.endpoints(description)
+            if len(places) > MOST_SECTIONS:
+                raise sdp.SdpError(f"the description has more than {MOST_SECTIONS} sections to relay")
+            wanted: list[tuple[str, int] | None] = []
+            for index, place in enumerate(places):
+                if place.rejected or not place.proto.startswith(("RTP/", "UDP/TLS/")):
+                    wanted.append(None)
+                    continue
+                pairs = self._pair(index, relay)
+                if pairs is None:
+                    raise sdp.SdpError(relay.ports.shortage(relay.address))
+                remote: Remote | None = remote_of(place, via)
+                if place.address in ("0.0.0.0", "::"):
+                    remote = None
+                relay.ports.set_remote(pairs[side], remote)
+                wanted.append((relay.advertised, pairs[1 - side].port))
+            return sdp.with_endpoints(description, wanted)
+        except sdp.SdpError as error:
+            self._log.info(logger, now, "a description is not relayed: %s", error)
+            return description
+
+    def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:
+        while len(self._pairs) <= index:
+            here, there = relay.ports.take(relay.address), relay.ports.take(relay.address)
+            if here is None or there is None:
+                for pair in (here, there):
+                    if pair is not None:
+                        relay.ports.release(pair)
+                return None
+            relay.ports.connect(here, there)
+            self._pairs.append((here, there))
+            relay.owners[here] = relay.owners[there] = self._owner
+            if self._limit:
+                relay.ports.watch(here, self._limit)
+        return self._pairs[index]

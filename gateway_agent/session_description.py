@@ -1,0 +1,142 @@
+"""The session descriptions of one call: an offer crosses from the server dialog to the device dialog or back.
+
+Each dialog has its own machine (``sip.offer_answer``). They go apart where the agent speaks for its device alone: a
+refresh that never leaves the device dialog, and a change that the other side accepted after the device was told that
+it had failed. What the device stands by is then right (docs/decisions.md, 28).
+"""
+
+from __future__ import annotations
+
+from gateway_agent.media_anchor import MediaAnchor
+from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, description_in
+from sip.wire import sdp
+from sip.wire.message import Message
+
+
+class SessionDescription:
+    """What was described to whom. ``device`` and ``server`` are the machines of the two dialogs."""
+
+    __slots__ = ("_host", "_standing", "anchor", "device", "server")
+
+    def __init__(self, anchor: MediaAnchor) -> None:
+        self.anchor = anchor
+        self.device = OfferAnswer()
+        self.server = OfferAnswer()
+        self._standing = b""
+        self._host = ""
+        """Where the device's last description came from."""
+
+    def from_device(self, message: Message, host: str, now: float) -> bytes:
+        """The body of a device's message, which came from ``host``, as the servers get it."""
+        where = description_in(message)
+        if where is None:
+            return message.body
+        said = message.body[where]
+        self._host = host
+        self.device.receive(said)
+        passed = self.anchor.from_device(said, host, now)
+        self.server.send(passed)
+        return message.body if passed is said else sdp.replace(message.body, where, passed)
+
+    def from_server(self, message: Message, now: float) -> bytes:
+        """The body of a server's message as the device gets it; the same one again when it is asked for again."""
+        where = description_in(message)
+        if where is None:
+            return message.body
+        said = message.body[where]
+        self.server.receive(said)
+        passed = self.device.continued(self.anchor.from_server(said, now))
+        self.device.send(passed)
+        return message.body if passed is said else sdp.replace(message.body, where, passed)
+
+    def accept(self) -> None:
+        """Offer and answer were exchanged on both sides."""
+        self.device.accept()
+        self.server.accept()
+        self._standing = self.server.local
+
+    def refuse(self, now: float) -> None:
+        """The offer came to nothing on both sides (RFC 3261 section 14.1)."""
+        self.refuse_device(now)
+        self.server.refuse()
+
+    def refuse_device(self, now: float) -> None:
+        """The device is told that its offer came to nothing; what the servers' side says of it is still to come."""
+        changing = self.device.state in (LOCAL_CHANGE, REMOTE_CHANGE)
+        self.device.refuse()
+        if changing and self.anchor.is_relayed:  # media goes again where it went before
+            self.anchor.from_device(self.device.remote, self._host, now)
+            self.anchor.from_server(self.server.remote, now)
+
+    @property
+    def agreed(self) -> bytes:
+        """What the device was told and has agreed to: what a refresh offers or answers, with the same version
+        (RFC 4028 section 7.4)."""
+        return self.device.local
+
+    @property
+    def standing(self) -> bytes:
+        """What the device lives by, as the servers got it; empty when it never said anything."""
+        return self._standing
+
+    def refreshes(self, message: Message) -> bool:
+        """Whether the device describes exactly what is agreed."""
+        where = description_in(message)
+        return where is not None and self.device.refreshes(message.body[where])
+
+    # What the agent says to one side alone.
+
+    def answer_device_alone(self) -> bytes:
+        """The answer to the offer of a device that no server answers: what it was told last."""
+        answer = self.device.local
+        if answer:
+            self.device.send(answer)
+            self.accept()
+        return answer
+
+    def overtaken(self, response: Message) -> None:
+        """The servers' side accepted an offer that the device was told is refused."""
+        where = description_in(response)
+        if where is not None:
+            self.server.receive(response.body[where])
+        self.server.accept()
+
+    def restore(self) -> bytes:
+        """The offer that brings the servers' side back to what the device stands by."""
+        offer = self.server.continued(self._standing)
+        self.server.send(offer)
+        return offer
+
+    def restored(self, response: Message, now: float) -> None:
+        """The servers' side answered it: that describes what the device knows already."""
+        where = description_in(response)
+        if where is not None:
+            said = response.body[where]
+            self.server.receive(said)
+            self.anchor.from_server(said, now)
+        self.server.accept()
+
+    def answer_server_alone(self, response: Message) -> bytes:
+        """The answer to an offer in a 2xx for which the device waits no more (RFC 3261 section 13.2.2.4)."""
+        where = description_in(response)
+        if where is not None:
+            self.server.receive(response.body[where])
+        answer = self.server.continued(self._standing)
+        self.server.send(answer)
+        self.server.accept()
+        return answer
+
+    @property
+    def held(self) -> str:
+        """Who holds, seen from the server: ``local`` is the server's side."""
+        local, remote = _holds(self.server.remote), _holds(self.server.local)
+        return "both" if local and remote else "local" if local else "remote" if remote else "none"
+
+
+def _holds(description: bytes) -> bool:
+    if not description:
+        return False
+    try:
+        return sdp.is_hold(description)
+    except sdp.SdpError:
+        return False

@@ -1,0 +1,162 @@
+"""Offer and answer in one dialog (RFC 3264, RFC 6337): what both ends live by, and what one of them asks for.
+
+A refused offer leaves everything as it was (RFC 3261 section 14.1), and a session is refreshed with what was
+agreed, not with what was said last. What a provisional response describes is a preview of the answer (RFC 6337
+section 3.1.1): it counts when a later message completes the exchange without a description of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar, Final
+
+from sip.wire import sdp
+from sip.wire.message import Message, Request
+
+logger = logging.getLogger(__name__)
+
+# States.
+NOTHING: Final = "nothing"
+LOCAL_OFFER: Final = "local_offer"
+REMOTE_OFFER: Final = "remote_offer"
+AGREED: Final = "agreed"
+LOCAL_CHANGE: Final = "local_change"
+REMOTE_CHANGE: Final = "remote_change"
+
+# Events.
+SENT: Final = "we describe"
+RECEIVED: Final = "they describe"
+ACCEPTED: Final = "accepted"
+REFUSED: Final = "refused"
+
+CARRIERS: Final = frozenset(("INVITE", "ACK", "PRACK", "UPDATE"))
+"""Methods whose requests and responses carry offers and answers (RFC 6337 section 2); a description in another one,
+as INFO and MESSAGE, is the users' own business."""
+
+
+class OfferAnswer:
+    """The machine of one dialog. ``local`` and ``remote`` are what was agreed, ``b""`` as long as nothing was."""
+
+    __slots__ = ("_newest", "_next_local", "_next_remote", "local", "remote", "state")
+
+    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Any]]]
+
+    def __init__(self) -> None:
+        self.state = NOTHING
+        self.local = b""
+        self.remote = b""
+        self._next_local = b""
+        self._next_remote = b""
+        self._newest = b""
+        """The description of ours with the highest version, whatever became of it."""
+
+    @property
+    def last_local(self) -> bytes:
+        """What we described last, agreed or not; a refused offer does not count."""
+        return self._next_local or self.local
+
+    @property
+    def last_remote(self) -> bytes:
+        """What they described last, agreed or not; a refused offer does not count."""
+        return self._next_remote or self.remote
+
+    def send(self, description: bytes) -> None:
+        """We describe the session: an offer, or the answer to theirs."""
+        self._step(SENT, description)
+        self._newest = self._newest or description
+
+    def receive(self, description: bytes) -> None:
+        """They describe the session: an offer, or the answer to ours."""
+        self._step(RECEIVED, description)
+
+    def accept(self) -> None:
+        """The exchange is complete: the answer is in a 2xx, or in the ACK where the offer was in the 2xx."""
+        self._step(ACCEPTED, b"")
+
+    def refuse(self) -> None:
+        """The request with the offer failed."""
+        self._step(REFUSED, b"")
+
+    def continued(self, description: bytes) -> bytes:
+        """``description`` with the origin line that this dialog began with (RFC 3264 section 8).
+
+        What they have been told already keeps its version; anything else gets one that was never used, by a refused
+        offer neither. A description that cannot be read stays as it is.
+        """
+        if not self._newest:
+            return description
+        for known in (self._next_local, self.local):
+            if known and sdp.same_but_origin(known, description):
+                return known
+        try:
+            origin = sdp.origin_of(self._newest)
+            told = (sdp.origin_of(known).version for known in (self._next_local, self.local) if known)
+            self._newest = sdp.with_origin(description, origin._replace(version=max((origin.version, *told)) + 1))
+        except sdp.SdpError as error:
+            logger.debug("passed on unchanged: %s", error)
+            return description
+        return self._newest
+
+    def refreshes(self, description: bytes) -> bool:
+        """Whether they describe exactly what is agreed, so that nothing changes (RFC 4028 section 7.4)."""
+        return self.state is AGREED and bool(self.local) and description == self.remote
+
+    def _step(self, event: str, description: bytes) -> None:
+        """The only place where the state changes."""
+        entry = self.TABLE.get((self.state, event))
+        if entry is None:
+            return
+        state, action = entry
+        if state is not self.state:
+            logger.debug("offer/answer: %s, %s: %s", self.state, event, state)
+            self.state = state
+        action(self, description)
+
+    def _say(self, description: bytes) -> None:
+        self._next_local = description
+
+    def _hear(self, description: bytes) -> None:
+        self._next_remote = description
+
+    def _commit(self, _: bytes) -> None:
+        """An answer that never came leaves the former one (RFC 3261 section 13.2.1 wants one; some forget it)."""
+        self.local, self.remote = self.last_local, self.last_remote
+        self._next_local = self._next_remote = b""
+
+    def _roll_back(self, _: bytes) -> None:
+        self._next_local = self._next_remote = b""
+
+
+OfferAnswer.TABLE = {
+    (NOTHING, SENT): (LOCAL_OFFER, OfferAnswer._say),
+    (NOTHING, RECEIVED): (REMOTE_OFFER, OfferAnswer._hear),
+    (LOCAL_OFFER, SENT): (LOCAL_OFFER, OfferAnswer._say),
+    (LOCAL_OFFER, RECEIVED): (LOCAL_OFFER, OfferAnswer._hear),
+    (LOCAL_OFFER, ACCEPTED): (AGREED, OfferAnswer._commit),
+    (LOCAL_OFFER, REFUSED): (NOTHING, OfferAnswer._roll_back),
+    (REMOTE_OFFER, SENT): (REMOTE_OFFER, OfferAnswer._say),
+    (REMOTE_OFFER, RECEIVED): (REMOTE_OFFER, OfferAnswer._hear),
+    (REMOTE_OFFER, ACCEPTED): (AGREED, OfferAnswer._commit),
+    (REMOTE_OFFER, REFUSED): (NOTHING, OfferAnswer._roll_back),
+    (AGREED, SENT): (LOCAL_CHANGE, OfferAnswer._say),
+    (AGREED, RECEIVED): (REMOTE_CHANGE, OfferAnswer._hear),
+    (LOCAL_CHANGE, SENT): (LOCAL_CHANGE, OfferAnswer._say),
+    (LOCAL_CHANGE, RECEIVED): (LOCAL_CHANGE, OfferAnswer._hear),
+    (LOCAL_CHANGE, ACCEPTED): (AGREED, OfferAnswer._commit),
+    (LOCAL_CHANGE, REFUSED): (AGREED, OfferAnswer._roll_back),
+    (REMOTE_CHANGE, SENT): (REMOTE_CHANGE, OfferAnswer._say),
+    (REMOTE_CHANGE, RECEIVED): (REMOTE_CHANGE, OfferAnswer._hear),
+    (REMOTE_CHANGE, ACCEPTED): (AGREED, OfferAnswer._commit),
+    (REMOTE_CHANGE, REFUSED): (AGREED, OfferAnswer._roll_back),
+}
+
+
+def description_in(message: Message) -> slice | None:
+    """Where the offer or answer is in the body of a message; ``None`` without one (RFC 5621, RFC 6337 section 2)."""
+    body = message.body
+    if not body:
+        return None
+    method = message.method if isinstance(message, Request) else message.cseq_method
+    if method not in CARRIERS:
+        return None
+    return sdp.find_sdp(message.get("content-type") or "", body)

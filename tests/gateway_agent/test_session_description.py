@@ -1,0 +1,90 @@
+"""Offers that cross the agent: refused ones roll back on both sides, refreshes say what is agreed."""
+
+from __future__ import annotations
+
+import pytest
+
+from sip.wire.message import Request
+from tests.gateway_agent.bed import SDP, Bed
+from tests.gateway_agent.test_media_timeout import Relayed
+
+TYPE = ["Content-Type: application/sdp"]
+TIMER = "session_timer = { expires = %d, min_se = 90 }"
+FAX = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=image 4000 udptl t38")
+HOLD = SDP.replace(b"sendrecv", b"sendonly")
+
+
+def refused(bed: Bed, body: bytes, status: int = 488) -> Request:
+    """The far side asks the called device for a change; the device refuses. Its first INVITE."""
+    invite, ok = bed.answered_out()
+    bed.m1.request("INVITE", "sip:gw1", body=body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1")
+    bed.reply(bed.take("INVITE"), status)
+    bed.m1.take(100)
+    bed.m1.take(status)
+    bed.take("ACK")
+    return invite
+
+
+def from_callee(bed: Bed, invite: Request, lines: list[str], body: bytes) -> None:
+    bed.request(
+        "INVITE", "sip:x@127.0.0.11", lines, body, call_id=invite.call_id, from_tag="devtag", to_tag=invite.from_tag,
+        sender=invite.to_untagged, recipient=invite.from_untagged,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [FAX, HOLD])
+def test_a_refresh_after_a_refused_offer_offers_what_is_agreed(body: bytes) -> None:
+    bed = Bed(TIMER % 100)
+    refused(bed, body)
+    bed.run(51)
+    assert bed.take("INVITE").body == SDP
+
+
+@pytest.mark.parametrize("body", [FAX, HOLD])
+def test_a_device_s_refresh_after_its_refusal_is_answered_with_what_is_agreed(body: bytes) -> None:
+    bed = Bed(TIMER % 1800)
+    invite = refused(bed, body, 491)
+    from_callee(bed, invite, ["Supported: timer", "Session-Expires: 1800;refresher=uac"], SDP)
+    bed.take(100)
+    assert bed.take(200).body == SDP and not bed.m1.inbox
+
+
+def test_an_offer_that_the_far_side_refuses_is_no_part_of_the_session() -> None:
+    bed = Bed(TIMER % 1800)
+    bed.answered_in()
+    bed.request("INVITE", to_tag="srvtag", cseq=2, body=FAX)
+    bed.take(100)
+    bed.m1.reply(bed.m1.take("INVITE"), 488)
+    bed.m1.take("ACK")
+    bed.take(488)
+    [call] = bed.core.calls.values()
+    assert call.description.device.remote == SDP and call.description.held == "none"
+    bed.request("ACK", to_tag="srvtag", cseq=2)
+    bed.request("INVITE", lines=["Supported: timer"], to_tag="srvtag", cseq=3, body=SDP)
+    bed.take(100)
+    bed.take(200)  # of a refresh no server hears
+    assert not bed.m1.inbox
+
+
+def test_a_description_in_an_info_is_nobody_s_offer() -> None:
+    bed = Bed(TIMER % 1800)
+    _, ok = bed.answered_out()
+    body = HOLD.replace(b"o=- 1 1", b"o=x 7 7")
+    bed.m1.request("INFO", "sip:gw1", TYPE, body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1")
+    assert bed.take("INFO").body == body
+    [call] = bed.core.calls.values()
+    assert call.description.server.last_remote == SDP
+
+
+def test_a_refused_offer_leads_media_where_it_went_before() -> None:
+    call = Relayed()
+    bed = call.bed
+    moved = SDP.replace(b"m=audio 4000", b"m=audio 4444")
+    bed.m1.request(
+        "INVITE", "sip:gw1", body=moved, call_id=call.invite.call_id, from_tag="srvtag", to_tag=call.invite.from_tag,
+        origin="gw2;z9hG4bKt;1",
+    )  # fmt: skip
+    asked = bed.take("INVITE")
+    ports = [remote[1] for _, remote in call.said("remote")]
+    bed.reply(asked, 488)
+    assert ports == [4444] and [remote[1] for _, remote in call.said("remote")] == [4000]

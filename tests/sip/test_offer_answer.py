@@ -1,0 +1,175 @@
+"""Offer and answer of one dialog: what is agreed, what a refused offer leaves, which version is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sip.offer_answer import (
+    AGREED,
+    LOCAL_CHANGE,
+    LOCAL_OFFER,
+    NOTHING,
+    REMOTE_CHANGE,
+    REMOTE_OFFER,
+    OfferAnswer,
+    description_in,
+)
+from sip.wire.message import parse
+from sip.wire.sdp import origin_of
+
+
+def description(port: int, version: int = 1, session: int = 7) -> bytes:
+    return (
+        f"v=0\r\no=- {session} {version} IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+        f"m=audio {port} RTP/AVP 0\r\n"
+    ).encode()
+
+
+OURS, THEIRS = description(4000), description(5000, session=9)
+
+
+def agreed() -> OfferAnswer:
+    machine = OfferAnswer()
+    machine.send(OURS)
+    machine.receive(THEIRS)
+    machine.accept()
+    return machine
+
+
+STEPS = [
+    # what happens, one letter each: we describe, they describe, accepted, refused
+    ("s", LOCAL_OFFER),
+    ("r", REMOTE_OFFER),
+    ("sr", LOCAL_OFFER),  # an answer in a provisional response is a preview
+    ("sra", AGREED),
+    ("rsa", AGREED),
+    ("sf", NOTHING),
+    ("rf", NOTHING),
+    ("srf", NOTHING),
+    ("sras", LOCAL_CHANGE),
+    ("srar", REMOTE_CHANGE),
+    ("srasf", AGREED),
+    ("srarf", AGREED),
+    ("srasra", AGREED),
+    ("srarsa", AGREED),
+    ("a", NOTHING),
+    ("f", NOTHING),
+    ("sraf", AGREED),
+    ("sraa", AGREED),
+]
+
+
+@pytest.mark.parametrize(("steps", "state"), STEPS)
+def test_states(steps: str, state: str) -> None:
+    machine = OfferAnswer()
+    for step in steps:
+        match step:
+            case "s":
+                machine.send(OURS)
+            case "r":
+                machine.receive(THEIRS)
+            case "a":
+                machine.accept()
+            case _:
+                machine.refuse()
+    assert machine.state == state
+    assert bool(machine.local and machine.remote) == (state in (AGREED, LOCAL_CHANGE, REMOTE_CHANGE))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_refused_change_leaves_what_was_agreed(ours: bool) -> None:
+    machine = agreed()
+    if ours:
+        machine.send(description(4002, 2))
+    else:
+        machine.receive(description(5002, 2, 9))
+    machine.refuse()
+    assert (machine.local, machine.remote) == (OURS, THEIRS) == (machine.last_local, machine.last_remote)
+    assert machine.refreshes(THEIRS) and not machine.refreshes(description(5002, 2, 9))
+
+
+def test_nothing_is_agreed_before_it_is_accepted() -> None:
+    machine = agreed()
+    machine.send(description(4002, 2))
+    machine.receive(description(5002, 2, 9))
+    assert (machine.local, machine.remote) == (OURS, THEIRS)
+    assert (machine.last_local, machine.last_remote) == (description(4002, 2), description(5002, 2, 9))
+    assert not machine.refreshes(THEIRS)  # a change is under way
+    machine.accept()
+    assert (machine.local, machine.remote) == (description(4002, 2), description(5002, 2, 9))
+
+
+def test_an_answer_that_was_only_previewed_counts() -> None:
+    machine = OfferAnswer()
+    machine.send(OURS)
+    machine.receive(THEIRS)
+    machine.accept()  # a 200 without a description after a 183 with one
+    assert machine.remote == THEIRS
+
+
+def test_a_change_without_an_answer_leaves_the_former_one() -> None:
+    machine = agreed()
+    machine.send(description(4002, 2))
+    machine.accept()
+    assert (machine.local, machine.remote) == (description(4002, 2), THEIRS)
+
+
+def test_the_origin_line_goes_on_whoever_speaks() -> None:
+    machine = OfferAnswer()
+    machine.send(machine.continued(description(4000, 17, 7)))
+    machine.accept()
+    other = machine.continued(description(4444, 3, 99))
+    machine.send(other)
+    machine.accept()
+    origin = origin_of(other)
+    assert (origin.session_id, origin.version) == (b"7", 18)
+    assert machine.continued(description(4444, 4, 99)) == other  # the same again has the same version
+
+
+def test_no_version_is_used_for_two_descriptions() -> None:
+    machine = OfferAnswer()
+    machine.send(machine.continued(OURS))
+    machine.receive(THEIRS)
+    machine.accept()
+    refused = machine.continued(description(4002))
+    machine.send(refused)
+    machine.refuse()
+    assert machine.continued(description(4000)) == OURS  # what stands is what they know, with its version
+    third = machine.continued(description(4004))
+    assert [origin_of(one).version for one in (OURS, refused, third)] == [1, 2, 3]
+
+
+def test_what_cannot_be_read_passes_unchanged() -> None:
+    machine = agreed()
+    assert machine.continued(b"v=0\r\n") == b"v=0\r\n"
+
+
+MESSAGE = (
+    "%s\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\nFrom: <sip:a@h>;tag=a\r\nTo: <sip:b@h>;tag=b\r\nCall-ID: c\r\n"
+    "CSeq: 1 %s\r\nContent-Type: %s\r\nContent-Length: 5\r\n\r\nv=0\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "method", "kind", "carries"),
+    [
+        ("INVITE sip:b@h SIP/2.0", "INVITE", "application/sdp", True),
+        ("ACK sip:b@h SIP/2.0", "ACK", "application/sdp", True),
+        ("PRACK sip:b@h SIP/2.0", "PRACK", "application/sdp", True),
+        ("UPDATE sip:b@h SIP/2.0", "UPDATE", "application/sdp", True),
+        *((f"{method} sip:b@h SIP/2.0", method, "application/sdp", False) for method in ("INFO", "MESSAGE", "BYE")),
+        ("SIP/2.0 200 OK", "INVITE", "application/sdp", True),
+        ("SIP/2.0 200 OK", "INFO", "application/sdp", False),
+        ("INVITE sip:b@h SIP/2.0", "INVITE", "text/plain", False),
+    ],
+)
+def test_which_bodies_are_offers_and_answers(start: str, method: str, kind: str, carries: bool) -> None:
+    message = parse((MESSAGE % (start, method, kind)).encode())
+    assert (description_in(message) is not None) == carries
+
+
+def test_an_offer_that_was_refused_before_anything_was_agreed_used_its_version() -> None:
+    machine = OfferAnswer()
+    machine.send(machine.continued(OURS))
+    machine.refuse()
+    assert origin_of(machine.continued(description(4002))).version == 2
