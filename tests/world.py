@@ -149,7 +149,7 @@ class World:
         """Called after each step: where invariants are checked. They raise."""
         self.received: Counter[str] = Counter()
         """Messages by node."""
-        self.on_delivery: Callable[[Delivery], None] | None = None
+        self.listeners: list[Callable[[Delivery], None]] = []
         """Called before a message is handed to a node."""
         self.trace: deque[Line] = deque(maxlen=trace)
         self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
@@ -314,8 +314,8 @@ class World:
             return
         if delivery is not None:
             self.received[node.name] += 1
-            if self.on_delivery is not None:
-                self.on_delivery(delivery)
+            for listen in self.listeners:
+                listen(delivery)
         getattr(node.core, verb)(*args, node.clock(self.now))
         if moment == PARTLY:
             self._drain(node, 1)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 
+from sip.actions import Action, Send
+from sip.actions import Flow as Path
 from tests.stories import matrix
 from tests.stories.flows import FLOWS, Flow
+from tests.stories.repeats import TIMERS, Repeats
+from tests.stories.town import Town
+from tests.wires import Delivery
+from tests.world import AFTER
 
 STEP = 3
 
@@ -33,6 +40,7 @@ def test_other_failures_at_some_messages(kind: matrix.Kind) -> None:
 
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
     page = matrix.PAGE.read_text(encoding="utf-8")
+    assert page.startswith(matrix.INTRO)
     assert page.endswith("## Cells that fail\n\nNone.\n")
     for kind in matrix.KINDS:
         assert page.count(f"## {kind.name.capitalize()}: {kind.means}\n") == 1
@@ -45,3 +53,91 @@ def test_a_page_names_the_cells_that_fail() -> None:
     page = matrix.page([good, bad])
     assert "| busy | 0 | 1/2 | 0/0 | 0/0 | 0/0 |" in page and "1 of 2 cells are good." in page
     assert "* kill, busy, message 1 (486 INVITE from gw2), before: west received 1 x BYE more" in page
+
+
+class Repeater:
+    """An agent that says again to its device what it said last, as soon as another server takes over."""
+
+    def __init__(self, agent: Any, words: bytes) -> None:
+        self._agent = agent
+        self._words = words
+        self._last: Send | None = None
+        self._takeovers = 0
+        self._again: list[Action] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agent, name)
+
+    def receive(self, data: bytes, flow: Path, now: float) -> None:
+        if data.startswith(b"SUBSCRIBE ") and b"purpose=takeover" in data and self._last is not None:
+            self._again.append(self._last)
+        self._agent.receive(data, flow, now)
+
+    def to_do(self) -> list[Action]:
+        actions: list[Action] = self._agent.to_do()
+        for action in actions:
+            if isinstance(action, Send) and action.flow.transport == "udp" and action.data.startswith(self._words):
+                self._last = action
+        again, self._again = self._again, []
+        return again + actions
+
+
+PLAIN = FLOWS[0]
+
+
+@pytest.mark.parametrize("kind", matrix.KINDS[:3], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("agent", "words", "fault"),
+    [
+        ("gw1", b"SIP/2.0 180 ", "west: 180 INVITE came again (1 x)"),
+        ("gw1", b"SIP/2.0 100 ", "west: 100 INVITE came again (1 x)"),
+        ("gw2", b"INVITE ", "east: INVITE body=a1e2ab3e came again (1 x)"),
+    ],
+)
+def test_a_takeover_that_shows_a_device_something_twice_is_found(
+    agent: str, words: bytes, fault: str, kind: matrix.Kind
+) -> None:
+    def spoil(town: Town) -> None:
+        node = town.world.nodes[agent]
+        node.core = Repeater(node.core, words)
+
+    messages = matrix.calm(PLAIN.name, kind.standby)[1]
+    ringing = next(at for at, message in enumerate(messages) if message.startswith("180"))
+    one, _ = matrix.cell(kind, PLAIN, ringing, AFTER, spoil)
+    assert one.faults == (fault,)
+
+
+def delivery(source: str, target: str, first: str, cseq: str) -> Delivery:
+    """A message between a device and its agent."""
+    lines = (first, "Via: SIP/2.0/UDP h;branch=z9hG4bK1", "From: <sip:a@h>;tag=a", "To: <sip:b@h>;tag=b")
+    data = "\r\n".join((*lines, "Call-ID: c", f"CSeq: {cseq}", "Content-Length: 0\r\n\r\n")).encode()
+    return Delivery(source, target, data, Path("udp", "h:1", ("h", 2)))
+
+
+@pytest.mark.parametrize(
+    ("asks", "answer", "timer"),
+    [
+        (("INFO sip:b@h SIP/2.0", "2 INFO"), ("SIP/2.0 200 OK", "2 INFO"), 0),
+        (("INVITE sip:b@h SIP/2.0", "1 INVITE"), ("SIP/2.0 180 Ringing", "1 INVITE"), 0),
+        (("SIP/2.0 200 OK", "1 INVITE"), ("ACK sip:b@h SIP/2.0", "1 ACK"), 1),
+        (("SIP/2.0 486 Busy Here", "1 INVITE"), ("ACK sip:b@h SIP/2.0", "1 ACK"), 1),
+    ],
+)
+def test_what_a_device_asks_for_again_may_be_answered_again_and_no_oftener(
+    asks: tuple[str, str], answer: tuple[str, str], timer: int
+) -> None:
+    repeats = Repeats(("west",))
+    for _ in range(2):
+        repeats.note(delivery("west", "gw1", *asks))
+        repeats.note(delivery("gw1", "west", *answer))
+    assert (repeats.explained, repeats.unexplained) == ({TIMERS[timer].name: 1}, {})
+    repeats.note(delivery("gw1", "west", *answer))
+    assert sum(repeats.unexplained.values()) == 1
+
+
+def test_a_request_that_comes_again_is_never_explained() -> None:
+    repeats = Repeats(("west",))
+    for _ in range(2):
+        repeats.note(delivery("gw1", "west", "BYE sip:a@h SIP/2.0", "2 BYE"))
+        repeats.note(delivery("west", "gw1", "SIP/2.0 200 OK", "2 BYE"))
+    assert repeats.unexplained == {"west: BYE": 1}
