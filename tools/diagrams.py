@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from heartbeat.leader import Leader
+from sip.b2b.bridge import ANYWHERE, OVER, TABLE, Bridge
 from sip.offer_answer import OfferAnswer
 from sip.peers import Probe
 from sip.registration import Registration
@@ -47,6 +48,16 @@ class Machine:
 
 
 MACHINES: Final = (
+    Machine(
+        "The call",
+        Bridge,
+        {key: entry for key, entry in TABLE.items() if key[0] != OVER and key[1] not in ANYWHERE},
+        "routing",
+        "Of servers and agents alike; the package `sip.b2b` says what each decides itself. A call taken over\n"
+        "stands in *ringing* or *talking*, and what is asked of a leg that is absent waits for *absent leg found*.\n"
+        "Left out here: requests inside dialogs and their answers cross in every phase and change none; *released*\n"
+        "leads from every phase to *ending*, *dropped* to the end.",
+    ),
     Machine(
         "The role of a call server",
         Leader,

@@ -1,0 +1,741 @@
+"""The call: its phases, its events, and the table of both (docs/state-machines.md); the contract is the package's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from sip.b2b.discarded import Discarded, drop_leg
+from sip.b2b.policy import ALLOWED, LATER, Party, Passed, Policy
+from sip.header_policy import PASSED_METHODS, hops_left, passable_tag
+from sip.invite import InviteUsage
+from sip.timers import Deadlines
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Message, Request, Response
+
+logger = logging.getLogger(__name__)
+
+# Phases.
+ROUTING: Final = "routing"
+"""Offered, and nobody is being called."""
+DIALING: Final = "dialing"
+RINGING: Final = "ringing"
+"""A target has said something; or it has answered, in a call restored, and the origin has not heard of it."""
+CANCELLING: Final = "cancelling"
+"""The origin gave up; its INVITE is answered as the target answers the CANCEL."""
+TALKING: Final = "talking"
+ENDING: Final = "ending"
+"""One side hung up, and what the other says to that is awaited."""
+OVER: Final = "terminated"
+
+# Events.
+INVITED: Final = "invited"
+REFUSED: Final = "no target is left"
+PROVISIONAL: Final = "provisional"
+ANSWERED: Final = "answered"
+FAILED: Final = "failed"
+FORK_FAILED: Final = "one of several failed"
+NO_ANSWER: Final = "no answer"
+HELD_BACK: Final = "to be tried again"
+CANCELLED: Final = "cancelled"
+REQUESTED: Final = "requested"
+CHANGED: Final = "change requested"
+WITHDRAWN: Final = "change cancelled"
+RESPONDED: Final = "responded"
+TIMED_OUT: Final = "timed out"
+ACKNOWLEDGED: Final = "acknowledged"
+ENDED: Final = "ended"
+DONE: Final = "end confirmed"
+RELEASED: Final = "released"
+DROPPED: Final = "dropped"
+OFFERED_AGAIN: Final = "offered again"
+CAUGHT_UP: Final = "an answer came to light"
+JOINED: Final = "absent leg found"
+
+MOST_QUEUED: Final = 16
+"""Events of one call that may wait for its absent leg."""
+SETUP: Final = "first INVITE"
+"""The context of the INVITE that opens a target's leg."""
+
+_WAITING: Final = frozenset({REQUESTED, CHANGED, WITHDRAWN, ACKNOWLEDGED, ENDED})
+_QUEUE: Final = "go on with what waited"
+_TOO_LONG: Final = "too long"
+
+
+class Alarm:
+    """Wakes a bridge, unless it was turned off: what is left of it among the deadlines then holds no call."""
+
+    __slots__ = ("bridge", "generation")
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge: Bridge | None = bridge
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        if self.bridge is not None:
+            self.bridge.due(cause, now)
+
+
+class _Waiting(NamedTuple):
+    """An event that waits for an absent leg."""
+
+    event: str
+    leg: InviteUsage
+    subject: ServerTransaction | None
+    message: Request
+
+
+class Bridge:
+    """One call. See the module."""
+
+    __slots__ = (
+        "_alarm",
+        "_ended",
+        "_late",
+        "_queue",
+        "_silent",
+        "deadlines",
+        "origin",
+        "parting",
+        "phase",
+        "policy",
+        "targets",
+    )
+
+    def __init__(self, deadlines: Deadlines, policy: Policy, phase: str = ROUTING, restored: bool = False) -> None:
+        self.deadlines = deadlines
+        self.policy = policy
+        self.phase = phase
+        self.origin: InviteUsage | None = None
+        """The leg that offered the call."""
+        self.targets: list[InviteUsage] = []
+        """The legs that are being tried; once answered, the one that answered."""
+        self._queue: list[_Waiting] | None = [] if restored else None
+        """What waits for an absent leg; None when none is absent."""
+        self._late: list[_Waiting] = []
+        """What waited, and goes on in a moment."""
+        self.parting = False
+        """A BYE waits for the absent leg."""
+        self._alarm: Alarm | None = None
+        self._ended = False
+        self._silent = False
+        """The present target has said nothing yet."""
+
+    @property
+    def target(self) -> InviteUsage | None:
+        """The leg on the other side of the origin."""
+        return self.targets[0] if self.targets else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no leg is absent."""
+        return self._queue is None
+
+    def other(self, leg: InviteUsage) -> InviteUsage | None:
+        """The leg on the other side, if there is one."""
+        if leg is self.origin:
+            return self.targets[0] if self.targets else None
+        return self.origin
+
+    def step(self, event: str, leg: InviteUsage | None, subject: Any, message: Any, now: float) -> None:
+        """The only place where the phase changes. ``subject``: a transaction, or what the event is about besides."""
+        if (
+            self._queue is not None
+            and event in _WAITING
+            and leg is not None
+            and _keep(self, event, leg, subject, message, now)
+        ):
+            return
+        entry = TABLE.get((self.phase, event))
+        if entry is None:
+            logger.debug("%s: %s is of no interest", self.phase, event)
+            return
+        following, action = entry
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %s -> %s", self.phase, event, following)
+        self.phase = following
+        action(self, leg, subject, message, now)
+
+    # What the program says.
+
+    def offer(self, leg: InviteUsage, invite: ServerTransaction) -> None:
+        """The leg whose INVITE opens the call."""
+        leg.invite = invite
+        invite.context = leg
+        self.origin = leg
+
+    def invite(
+        self,
+        leg: InviteUsage,
+        uri: str,
+        lines: Iterable[str],
+        body: bytes,
+        hops: int,
+        ring_for: float,
+        now: float,
+    ) -> None:
+        """Try a target: send the first INVITE of its leg. ``ring_for``: seconds that it has to answer; 0: any."""
+        self.targets.append(leg)
+        self.step(INVITED, leg, ring_for, None, now)
+        leg.call(uri, lines, body, now, SETUP, hops)
+
+    def refuse(
+        self,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Sequence[str] = (),
+        response: Response | None = None,
+        by: Party = "server",
+    ) -> None:
+        """End the set-up: the origin gets ``response``, or a plain one of that status."""
+        self.step(REFUSED, None, (status, reason, lines, by), response, now)
+
+    def limit(self, at: float) -> None:
+        """Release the call at that instant."""
+        _wake(self, at, _TOO_LONG)
+
+    def release(self, reason: str, now: float, by: Party = "server", status: int = 200) -> None:
+        """End what is left of the call, on evidence only: BYE, CANCEL or a final response, with that Reason.
+
+        Where a BYE waits for a leg that never comes, the call ends by that.
+        """
+        queue, self._queue = self._queue or [], None
+        if not self.parting:
+            self.step(RELEASED, None, (status, by), reason, now)
+        _go_on(self, queue, now)
+
+    def drop(self) -> None:
+        """Forget the call without a word: another server has it."""
+        self._queue = None
+        self.step(DROPPED, None, None, None, 0.0)
+
+    # Legs that were absent.
+
+    def attach(self, leg: InviteUsage, as_origin: bool) -> None:
+        """A leg was made from its record."""
+        if as_origin:
+            self.origin = leg
+        else:
+            self.targets = [leg]
+
+    def join(self, now: float, later: bool = False) -> None:
+        """No leg is absent any more: go on with what waited; ``later``: behind what the record just read has under
+        way, which the deadline of this instant is. A BYE always is the last.
+        """
+        self.step(JOINED, None, later, None, now)
+
+    # What legs say.
+
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return self.policy.recognised(leg, transaction, request, now)
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
+        return self.policy.discarded.hop_headers(leg, method, now)
+
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        method = request.method
+        if method == "BYE":
+            self.step(ENDED, leg, transaction, request, now)
+        elif method == "INVITE":
+            # RFC 3261 section 17.2.1; and its CANCEL need not wait for the other side
+            self.policy.reply(transaction, 100, now)
+            self.step(CHANGED, leg, transaction, request, now)
+        elif method == "OPTIONS" or method not in PASSED_METHODS:
+            self.policy.reply(transaction, 200 if method == "OPTIONS" else 405, now, passed=ALLOWED)
+        else:
+            self.step(REQUESTED, leg, transaction, request, now)
+
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        self.step(ACKNOWLEDGED, leg, None, ack, now)
+
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """A CANCEL for an open INVITE that came on ``leg``; it was answered 200."""
+        first = leg is self.origin and not leg.established
+        self.step(CANCELLED if first else WITHDRAWN, leg, invite, cancel, now)
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        status, context = response.status, transaction.context
+        if status >= 300 and self.policy.intercepts(leg, transaction, response, now):
+            return
+        if context is SETUP:
+            if status >= 300:
+                self.fail(leg, status, response, now)
+            elif status > 100:
+                self.step(PROVISIONAL if status < 200 else ANSWERED, leg, transaction, response, now)
+        elif isinstance(context, ServerTransaction):
+            self.step(RESPONDED, leg, context, response, now)
+        else:
+            self.policy.own_responded(leg, transaction, response, now)
+        if transaction.method == "BYE" and status >= 200:
+            self.step(DONE, leg, None, None, now)
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        context = transaction.context
+        if context is SETUP:
+            self.fail(leg, 408, None, now)
+        elif isinstance(context, ServerTransaction):
+            self.step(TIMED_OUT, leg, context, transaction.method, now)
+        else:
+            self.policy.own_timed_out(leg, transaction, now)
+        if transaction.method == "BYE":
+            self.step(DONE, leg, None, None, now)
+
+    def fail(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+        """A target failed; also one to which nothing can be sent."""
+        if leg in self.targets:
+            self.targets.remove(leg)
+        leg.end()
+        leg.owner = self.policy.discarded
+        self.step(FORK_FAILED if self.targets else FAILED, leg, status, response, now)
+
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        later = self.policy.unacknowledged(leg, now)
+        if later is None:
+            self.release('SIP;cause=408;text="No ACK"', now)
+        return later
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is NO_ANSWER:
+            self.step(NO_ANSWER, self.target, None, None, now)
+        elif cause is _TOO_LONG:
+            self.release('SIP;cause=480;text="longest call"', now)
+        elif cause is _QUEUE:
+            late, self._late = self._late, []
+            _go_on(self, sorted(late, key=_is_last), now)
+
+    # What the actions of the table share.
+
+    def finish(self, status: int, by: Party, reason: str, now: float) -> None:
+        """The call is over for people: say so once."""
+        if not self._ended:
+            self._ended = True
+            self.policy.ended(status, by, reason, now)
+
+
+def phase_of(answered: bool) -> str:
+    """The phase of a call whose dialogs are confirmed, by what its newest token says of an answer."""
+    return TALKING if answered else RINGING
+
+
+def reasons_of(message: Message) -> list[str]:
+    """All its Reason header lines, as they came (RFC 3326 section 2: one value for each protocol)."""
+    return [line for name, line in zip(message.names, message.lines, strict=True) if name == "reason"]
+
+
+def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
+    """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
+    if leg.ack_pending:
+        leg.acknowledge(bridge.hop_headers(leg, "ACK", now), b"", now)
+
+
+def _wake(bridge: Bridge, at: float, cause: str) -> None:
+    """One deadline at a time: of the present target to answer, or of the call to end."""
+    _turn_off(bridge)
+    bridge._alarm = Alarm(bridge)
+    bridge.deadlines.set(at, bridge._alarm, cause)
+
+
+def _turn_off(bridge: Bridge) -> None:
+    if bridge._alarm is not None:
+        bridge._alarm.bridge = None
+        bridge._alarm = None
+
+
+def _keep(bridge: Bridge, event: str, leg: InviteUsage, subject: Any, message: Request, now: float) -> bool:
+    """Let an event wait for the absent leg; False when too many do."""
+    queue = bridge._queue
+    if queue is None or len(queue) >= MOST_QUEUED:
+        return False
+    queue.append(_Waiting(event, leg, subject, message))
+    bridge.parting = bridge.parting or event is ENDED
+    bridge.policy.wanted(leg, now)
+    return True
+
+
+def _go_on(bridge: Bridge, queue: Iterable[_Waiting], now: float) -> None:
+    for event, leg, subject, message in queue:
+        if bridge.targets and leg is not bridge.origin and leg not in bridge.targets:
+            leg = _moved_to(bridge.targets[0], subject, message)
+        bridge.step(event, leg, subject, message, now)
+
+
+def _is_last(waiting: _Waiting) -> bool:
+    """A BYE goes behind all else that waits, which that leg may still answer."""
+    return waiting.event is ENDED
+
+
+def _moved_to(leg: InviteUsage, asked: ServerTransaction | None, message: Request) -> InviteUsage:
+    """What came on a leg whose attempt was repeated since goes over to the leg of the repeat."""
+    if asked is not None:
+        asked.context = leg
+        leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, message.cseq)
+        if message.method == "INVITE" and asked.open:
+            leg.invite = asked
+    return leg
+
+
+# Actions of the table: (bridge, leg, subject, message, now).
+
+
+def _expect_answer(bridge: Bridge, leg: InviteUsage, ring_for: float, _: None, now: float) -> None:
+    bridge._silent = True
+    if ring_for > 0:
+        _wake(bridge, now + ring_for, NO_ANSWER)
+
+
+def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
+    first, bridge._silent = bridge._silent, False
+    passed = bridge.policy.rang(leg, response, first, now)
+    origin = bridge.origin
+    if passed is not None and origin is not None and (invite := origin.invite) is not None:
+        tag = passable_tag(response.to_tag)
+        bridge.policy.reply(invite, response.status, now, response.reason, passed, tag)
+
+
+def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
+    """One target answered: others are given up (RFC 3261 section 16.7, step 10)."""
+    _turn_off(bridge)
+    policy, origin = bridge.policy, bridge.origin
+    if len(bridge.targets) > 1:
+        bridge.targets.remove(leg)
+        _give_targets_up(bridge, (_ELSEWHERE,), now)
+        bridge.targets.insert(0, leg)
+    passed = policy.answered(leg, response, now)
+    if origin is None or origin.ended:
+        bridge.release("SIP;cause=487", now)
+        return
+    if (invite := origin.invite) is not None:
+        policy.reply(invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
+    if bridge._late:
+        late, bridge._late = bridge._late, []
+        _go_on(bridge, late, now)
+
+
+def _hunt_on(bridge: Bridge, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+    _turn_off(bridge)
+    bridge.policy.failed(leg, status, response, now)
+
+
+def _note_failure(bridge: Bridge, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+    bridge.policy.failed(leg, status, response, now)
+
+
+def _give_up(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -> None:
+    """The attempt is over when its CANCEL is due: whatever becomes of that, the next one begins."""
+    _give_targets_up(bridge, (_NO_ANSWER_REASON,), now)
+    _hunt_on(bridge, leg, 408, None, now)
+
+
+def _hold_back(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -> None:
+    _turn_off(bridge)
+    if leg in bridge.targets:
+        bridge.targets.remove(leg)
+    leg.end()
+    leg.owner = bridge.policy.discarded
+
+
+def _cancel(bridge: Bridge, leg: InviteUsage, invite: Any, cancel: Request, now: float) -> None:
+    """The origin gave up (RFC 3261 section 9.2): its INVITE is answered as the target answers, or at once."""
+    _turn_off(bridge)
+    reasons = reasons_of(cancel)
+    if bridge.targets and not bridge.policy.ends_alone(leg):
+        for target in bridge.targets:
+            target.cancel(now, reasons)
+        return
+    bridge.finish(487, "caller", cancel.get("reason") or "", now)
+    _give_targets_up(bridge, reasons, now)
+    bridge.refuse(487, now, by="caller")
+
+
+def _refuse(
+    bridge: Bridge, _: Any, subject: tuple[int, str, Sequence[str], Party], response: Response | None, now: float
+) -> None:
+    status, reason, lines, by = subject
+    bridge.finish(status, by, "", now)
+    policy, origin = bridge.policy, bridge.origin
+    if origin is not None and (invite := origin.invite) is not None:
+        passed = Passed(lines, b"")
+        if response is not None:
+            reason, passed = response.reason, policy.refusal(status, response, now)
+        policy.reply(invite, status, now, reason, passed)
+    _settle(bridge, (), now)
+
+
+def _conclude_cancelled(bridge: Bridge, leg: InviteUsage, _: Any, response: Response | None, now: float) -> None:
+    """The target is done with the CANCEL: 487 is the answer, whatever it said (RFC 3261 section 9.2)."""
+    said = response if response is not None and response.status == 487 else None
+    _refuse(bridge, None, (487, "", (), "caller"), said, now)
+
+
+def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Request, now: float) -> None:
+    policy, other = bridge.policy, bridge.other(leg)
+    bridge.parting = False
+    if not leg.ended:  # it came on a leg before this one
+        send_pending_ack(bridge, leg, now)
+        leg.end()
+    by: Party = "caller" if leg is bridge.origin else "callee"
+    bridge.finish(200 if leg.established else 487, by, bye.get("reason") or "", now)
+    if other is None or other.ended or not other.established:
+        policy.reply(asked, 200, now)
+        _settle(bridge, reasons_of(bye), now)
+        return
+    send_pending_ack(bridge, other, now)
+    alone = policy.ends_alone(leg)
+    if alone:
+        policy.reply(asked, 200, now)
+    policy.send(other, "BYE", policy.onward(leg, other, bye, now), "BYE" if alone else asked, hops_left(bye), now)
+
+
+def _hang_up_late(bridge: Bridge, leg: InviteUsage, _: Any, __: Response, now: float) -> None:
+    """A target that was given up, and is the call's still, answered all the same (RFC 3261 section 9.1)."""
+    _say_bye(bridge, leg, (), now)
+
+
+def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, now: float) -> None:
+    status, by = subject
+    bridge.finish(status, by, reason, now)
+    policy, origin = bridge.policy, bridge.origin
+    lines = (f"Reason: {reason}",) if reason else ()
+    staying = False
+    for leg in (bridge.target, origin):
+        if leg is None or leg.ended:
+            continue
+        if not leg.established:
+            if leg is origin and (invite := leg.invite) is not None:
+                policy.reply(invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
+        elif policy.keeps(leg):
+            _say_bye(bridge, leg, lines, now)
+            staying = True
+        else:
+            policy.discarded.hang_up(leg, reason, now)
+    if not staying:
+        _settle(bridge, lines, now)
+
+
+def _say_bye(bridge: Bridge, leg: InviteUsage, lines: Sequence[str], now: float) -> None:
+    send_pending_ack(bridge, leg, now)
+    bridge.policy.send(leg, "BYE", Passed(lines, b""), "BYE", 70, now)
+
+
+def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:
+    """Give up what is still being tried; unless that is to be waited for, the call is over."""
+    if not _give_targets_up(bridge, reasons, now):
+        bridge.step(DONE, None, None, None, now)
+
+
+def _give_targets_up(bridge: Bridge, reasons: Sequence[str], now: float) -> bool:
+    """CANCEL to all targets that have not answered; whether one of them stays the call's."""
+    policy, staying = bridge.policy, []
+    for leg in bridge.targets:
+        if leg.established:
+            staying.append(leg)
+        elif policy.keeps(leg):
+            leg.cancel(now, reasons)
+            staying.append(leg)
+        else:
+            policy.discarded.cancel(leg, reasons, now)
+    bridge.targets = staying
+    return any(not leg.established for leg in staying)
+
+
+def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
+    """Nothing is under way any more: let go of all, so that no leg, transaction or policy refers back to it."""
+    _turn_off(bridge)
+    policy, origin = bridge.policy, bridge.origin
+    legs = [leg for leg in (origin, *bridge.targets) if leg is not None]
+    waiting = [*(bridge._queue or ()), *bridge._late]
+    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, [], None, []
+    for leg in legs:
+        if (change := leg.pending_client_invite) is not None:  # a re-INVITE that nobody may ever answer now
+            if change.patient:
+                change.abandon()
+            else:
+                change.cancelled(now)
+        if (asked := leg.invite) is not None:  # RFC 3261 section 15.1.2
+            policy.reply(asked, 487, now)
+        if not leg.ended:
+            leg.end()
+        leg.owner = policy.discarded
+    policy.over(now)
+    bridge.policy = _NOBODY
+    _go_on(bridge, waiting, now)  # to be answered, now that there is nobody to pass it on to
+
+
+def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
+    _turn_off(bridge)
+    policy, legs = bridge.policy, (bridge.origin, *bridge.targets)
+    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, [], None, []
+    for leg in legs:
+        if leg is not None:
+            drop_leg(leg)
+            leg.owner = policy.discarded
+    policy.over(now)
+    bridge.policy = _NOBODY
+
+
+def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, request: Request, now: float) -> None:
+    policy, other = bridge.policy, bridge.other(leg)
+    if bridge._queue is not None:  # too many wait
+        policy.reply(asked, 500, now, passed=LATER)
+    elif other is None or (other.ended and not bridge.parting):
+        policy.reply(asked, 481, now)
+    elif request.method == "INVITE" and _glares(bridge, leg, other, request):
+        policy.reply(asked, 491, now)
+    else:
+        policy.send(other, request.method, policy.onward(leg, other, request, now), asked, hops_left(request), now)
+
+
+def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
+    """Whether a re-INVITE meets another one (RFC 3261 section 14.2)."""
+    if other.pending_client_invite is not None or not other.established:
+        return True
+    return other.invite is not None and not bridge.policy.supersedes(leg, request)
+
+
+def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
+    """A re-INVITE is to be cancelled: the other side's answer to that is the answer (RFC 3261 section 9)."""
+    if not invite.open:
+        return
+    other = bridge.other(leg)
+    changing = other.pending_client_invite if other is not None else None
+    if other is not None and changing is not None and changing.context is invite:
+        other.cancel(now, reasons_of(cancel))
+    elif other is None or not bridge.policy.queued_behind(
+        other, lambda then: bridge.step(WITHDRAWN, leg, invite, cancel, then), now
+    ):
+        bridge.policy.reply(invite, 487, now)
+
+
+def _pass_response(
+    bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float
+) -> None:
+    if response.status > 100 and asked.open:
+        policy = bridge.policy
+        policy.reply(asked, response.status, now, response.reason, policy.back(leg, asked, response, now))
+
+
+def _pass_timeout(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, method: str, now: float) -> None:
+    if not asked.open:
+        return
+    if method == "BYE":
+        status = 200
+    elif method == "INVITE" and leg.cancelling:
+        status = 487
+    else:
+        status = bridge.policy.unanswered(leg, method)
+    bridge.policy.reply(asked, status, now, passed=LATER if status == 500 else None)
+
+
+def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float) -> None:
+    """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
+    other = bridge.other(leg)
+    if other is not None and not other.ended:
+        lines, body = bridge.policy.acknowledgement(leg, other, ack, now)
+        other.acknowledge(lines, body, now)
+
+
+def _join(bridge: Bridge, _: Any, later: bool, __: Any, now: float) -> None:
+    queue, bridge._queue = bridge._queue or [], None
+    bridge._late = queue if later else [each for each in queue if _is_last(each)]
+    if bridge._late:
+        bridge.deadlines.set(now, Alarm(bridge), _QUEUE)
+    if not later:
+        _go_on(bridge, [each for each in queue if not _is_last(each)], now)
+
+
+def _repeat_attempt(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: float) -> None:
+    bridge._late, bridge._queue = bridge._queue or [], None
+    bridge.targets = []
+    leg.end()
+    leg.owner = bridge.policy.discarded
+
+
+def _answer_ended(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
+    bridge.policy.reply(asked, 200, now)
+
+
+def _answer_unknown(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
+    bridge.policy.reply(asked, 481, now)
+
+
+def _answer_withdrawn(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, _: Request, now: float) -> None:
+    bridge.policy.reply(invite, 487, now)
+
+
+def _go_no_further(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: float) -> None:
+    pass
+
+
+Action = Callable[[Any, Any, Any, Any, float], None]
+
+_INSIDE: Final[tuple[tuple[str, Action], ...]] = (
+    (REQUESTED, _pass_request),
+    (CHANGED, _pass_request),
+    (WITHDRAWN, _withdraw),
+    (RESPONDED, _pass_response),
+    (TIMED_OUT, _pass_timeout),
+)
+"""What happens inside dialogs, early ones too, changes no phase."""
+
+ANYWHERE: Final = frozenset({*(event for event, _ in _INSIDE), RELEASED, DROPPED})
+"""The events that are alike in every phase."""
+
+TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
+    (ROUTING, INVITED): (DIALING, _expect_answer),
+    (ROUTING, REFUSED): (ENDING, _refuse),
+    (ROUTING, CANCELLED): (CANCELLING, _cancel),
+    (DIALING, INVITED): (DIALING, _expect_answer),
+    (DIALING, PROVISIONAL): (RINGING, _pass_provisional),
+    (DIALING, ANSWERED): (TALKING, _connect),
+    (DIALING, FORK_FAILED): (DIALING, _note_failure),
+    (DIALING, FAILED): (ROUTING, _hunt_on),
+    (DIALING, NO_ANSWER): (ROUTING, _give_up),
+    (DIALING, HELD_BACK): (ROUTING, _hold_back),
+    (DIALING, REFUSED): (ENDING, _refuse),
+    (DIALING, CANCELLED): (CANCELLING, _cancel),
+    (RINGING, INVITED): (RINGING, _expect_answer),
+    (RINGING, PROVISIONAL): (RINGING, _pass_provisional),
+    (RINGING, ANSWERED): (TALKING, _connect),
+    (RINGING, FORK_FAILED): (RINGING, _note_failure),
+    (RINGING, FAILED): (ROUTING, _hunt_on),
+    (RINGING, NO_ANSWER): (ROUTING, _give_up),
+    (RINGING, HELD_BACK): (ROUTING, _hold_back),
+    (RINGING, REFUSED): (ENDING, _refuse),
+    (RINGING, CANCELLED): (CANCELLING, _cancel),
+    (RINGING, ACKNOWLEDGED): (RINGING, _pass_ack),
+    (RINGING, CAUGHT_UP): (TALKING, _go_no_further),
+    (RINGING, JOINED): (RINGING, _join),
+    (RINGING, OFFERED_AGAIN): (ROUTING, _repeat_attempt),
+    (CANCELLING, ANSWERED): (TALKING, _connect),
+    (CANCELLING, FAILED): (ENDING, _conclude_cancelled),
+    (CANCELLING, HELD_BACK): (ENDING, _conclude_cancelled),
+    (CANCELLING, REFUSED): (ENDING, _refuse),
+    (TALKING, ACKNOWLEDGED): (TALKING, _pass_ack),
+    (TALKING, JOINED): (TALKING, _join),
+    (TALKING, OFFERED_AGAIN): (ROUTING, _repeat_attempt),
+    (ENDING, ACKNOWLEDGED): (ENDING, _pass_ack),
+    (ENDING, ANSWERED): (ENDING, _hang_up_late),
+    (ENDING, FAILED): (OVER, _close),
+    (ENDING, DONE): (OVER, _close),
+    (OVER, ENDED): (OVER, _answer_ended),
+    (OVER, REQUESTED): (OVER, _answer_unknown),
+    (OVER, CHANGED): (OVER, _answer_unknown),
+    (OVER, WITHDRAWN): (OVER, _answer_withdrawn),
+    **{
+        (phase, event): (phase, action)
+        for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING, ENDING)
+        for event, action in _INSIDE
+    },
+    **{(phase, ENDED): (ENDING, _hang_up) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING)},
+    **{(phase, RELEASED): (ENDING, _release) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING)},
+    (ENDING, RELEASED): (OVER, _close),
+    **{(phase, DROPPED): (OVER, _drop) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING, ENDING)},
+}
+"""``(phase, event) -> (next, action)``; what is not in it is of no interest."""
+
+_ELSEWHERE: Final = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
+_NO_ANSWER_REASON: Final = 'Reason: SIP;cause=408;text="No answer"'
+_NOBODY: Final = Policy(Discarded())
+"""The policy of calls that are over."""

@@ -1,0 +1,92 @@
+"""Legs that no call has any more (docs/state-machines.md: the call)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sip.invite import InviteUsage
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
+
+
+class Discarded:
+    """Legs that no call has any more, and that may still say something: who asked them has gone on.
+
+    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); all else is of no interest. A program has one, and
+    overrides what its hops want on requests of their own.
+    """
+
+    def __init__(self) -> None:
+        self.legs: set[InviteUsage] = set()
+        """Those whose INVITE is still to be answered."""
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
+        """The header lines that the hop of that leg wants on a request of ours."""
+        return ()
+
+    def intercepts(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """As :meth:`Policy.intercepts`."""
+        return False
+
+    def cancel(self, leg: InviteUsage, lines: Iterable[str], now: float) -> None:
+        """Give a target up: CANCEL, as soon as a provisional response allows it, with these lines (Reason)."""
+        leg.owner = self
+        if leg.established:
+            self.hang_up(leg, "SIP;cause=487", now)
+        elif leg.pending_client_invite is None:
+            leg.end()
+        else:
+            self.legs.add(leg)
+            leg.cancel(now, lines)
+
+    def hang_up(self, leg: InviteUsage, reason: str, now: float) -> None:
+        """Send BYE on a leg, after the ACK that it is owed."""
+        leg.owner = self
+        if leg.ack_pending:
+            leg.acknowledge(self.hop_headers(leg, "ACK", now), b"", now)
+        lines = (f"Reason: {reason}",) if reason else ()
+        leg.send("BYE", (*lines, *self.hop_headers(leg, "BYE", now)), b"", now, reason)
+
+    def drop(self) -> None:
+        """Forget them without a word."""
+        legs, self.legs = self.legs, set()
+        for leg in legs:
+            drop_leg(leg)
+
+    # What legs say.
+
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return False
+
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        leg.reply(transaction, 200 if request.method == "BYE" else 481, now)
+        self.legs.discard(leg)
+
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        pass
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if response.status < 200:
+            return
+        self.legs.discard(leg)
+        if response.status >= 300 and self.intercepts(leg, transaction, response, now):
+            return
+        if transaction.method == "INVITE" and response.status < 300 and not leg.ended:
+            self.hang_up(leg, "SIP;cause=487", now)
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        self.legs.discard(leg)
+
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        return None
+
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        leg.reply(invite, 487, now)
+
+
+def drop_leg(leg: InviteUsage) -> None:
+    """Forget a leg and what is under way on it, without a word."""
+    leg.end()
+    for transaction in (leg.invite, leg.pending_client_invite):
+        if transaction is not None:
+            transaction.abandon()
