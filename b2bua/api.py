@@ -8,7 +8,7 @@ from typing import Any, Final
 from heartbeat.console import server
 from heartbeat.console.metrics import Gauge, text_of, vitals
 from heartbeat.console.view import Process
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 
 PAGES: Final = frozenset("status calls lines agents history explain report progress".split())
 VERBS: Final = frozenset("switchover reset pause resume readmit".split())

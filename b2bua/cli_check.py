@@ -18,8 +18,7 @@ from heartbeat.persistence import FILE, StoreError, VoteStore
 from heartbeat.persistent_state import text_of
 from heartbeat.proof import VoterList
 from heartbeat.site.explain import Explanation, Failure, Table, explain
-from heartbeat.site.load import load
-from heartbeat.site.read import SiteError
+from heartbeat.site.load import SiteError, load
 from heartbeat.voter import Kept
 
 _EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from heartbeat.console.client import Client, ConsoleError
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 
 ROOT: Final = Path(__file__).parents[1]
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)

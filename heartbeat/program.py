@@ -19,9 +19,10 @@ from heartbeat.console.sanitize import Lines
 from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
 from heartbeat.persistence import Claim, StoreError, VoteStore
-from heartbeat.site import load as sites
+from heartbeat.site.load import SiteError, load
+from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import reload_complaints
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 from sip.io import pump as pumps
 from sip.io.clock import boottime
 from sip.io.dns import Resolver
@@ -48,14 +49,14 @@ class StartError(Exception):
 class Core(pumps.Core, Protocol):
     """What a program drives."""
 
-    site: sites.Site
+    site: Site
     stack: Stack
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
 
     def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
 
-    def reload(self, site: sites.Site, now: float) -> None: ...
+    def reload(self, site: Site, now: float) -> None: ...
 
     def leave(self, now: float) -> None:
         """Say the last words."""
@@ -71,9 +72,7 @@ class Process(Generic[C]):
     pump: Pump
     logger = logger
 
-    def __init__(
-        self, site: sites.Site, name: str, settings: sites.Server | sites.Agent, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
         """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`."""
         self.site_path = site.path
         self.name = name
@@ -141,7 +140,7 @@ class Process(Generic[C]):
         self.pump.ask(self.core.leave)
         self.loop.call_later(LAST_WORDS, self.pump.stop)
 
-    def misses(self, site: sites.Site) -> Iterable[str]:
+    def misses(self, site: Site) -> Iterable[str]:
         """What besides `reload_complaints` keeps this process from going on by ``site``, a sentence each."""
         return ()
 
@@ -157,9 +156,9 @@ class Process(Generic[C]):
 
     def _reload(self) -> None:
         try:
-            site = sites.load(self.site_path, self.name)
+            site = load(self.site_path, self.name)
             complaints = [*reload_complaints(self.core.site, site, self.name), *self.misses(site)]
-        except sites.SiteError as error:
+        except SiteError as error:
             complaints = list(error.complaints)
         for complaint in complaints:
             self.logger.error("the site file is not taken: %s", complaint)
@@ -168,7 +167,7 @@ class Process(Generic[C]):
 
 
 def start(
-    make: Callable[[sites.Site, str, asyncio.AbstractEventLoop], Process[Any]],
+    make: Callable[[Site, str, asyncio.AbstractEventLoop], Process[Any]],
     serve: Serve,
     site_path: Path,
     name: str,
@@ -181,12 +180,12 @@ def start(
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     async def work() -> None:
-        process = make(sites.load(site_path, name), name, asyncio.get_running_loop())
+        process = make(load(site_path, name), name, asyncio.get_running_loop())
         await process.run(serve)
 
     try:
         run_loop(work())
-    except (sites.SiteError, StoreError, TransportError, ApiError, StartError) as error:
+    except (SiteError, StoreError, TransportError, ApiError, StartError) as error:
         print(error, file=sys.stderr)
         return WRONG
     return 0

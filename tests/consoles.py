@@ -9,7 +9,7 @@ import time
 
 from click.testing import CliRunner
 
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 
 SITE = """
 [site]

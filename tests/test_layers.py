@@ -84,6 +84,7 @@ WORLD = {
 HOMES = {
     "uvloop": ("sip.io.loop",),
     "dns": ("sip.io.dns",),
+    "pydantic": ("heartbeat.site.load",),
     "aiohttp": ("heartbeat.console.*",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),

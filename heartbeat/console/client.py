@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 from heartbeat.console.api_socket import short_path
-from heartbeat.site.words import Api, Secret
+from heartbeat.site.values import Api, Secret
 
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""

@@ -25,9 +25,8 @@ from rich.text import Text
 from heartbeat.console.client import Client, ConsoleError, Unreachable
 from heartbeat.console.render import clock, page, paper
 from heartbeat.console.sanitize import IN_JSON
-from heartbeat.site.load import load
+from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Site
-from heartbeat.site.read import SiteError
 
 HEALTHY: Final = 0
 DEGRADED: Final = 1

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from heartbeat.console.api_socket import short_path
 from heartbeat.console.view import Process, Refused
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 
 logger = logging.getLogger(__name__)
 

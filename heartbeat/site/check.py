@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat import membership
 from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, Line
 from heartbeat.site.model import Agent, Server, Site, Timing
-from heartbeat.site.words import Endpoint
+from heartbeat.site.values import Endpoint, Secret
 
 TRUNK_ONLY = ("peer", "source", "nat", "register", "options")
 PHONE_ONLY = ("user", "password")
 LONGEST_SOCKET_PATH = 107
 LEAST_SILENCE = 5
 """Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
+SITE_KEYS = ("site.key", "site.previous_key")
+SHORTEST_KEY = 16
+REGULAR_EXPRESSION = re.compile(r"^\^|\$$|[\\(){}|]|(^|[0-9\]])\.[*+]|[0-9\]]\+")
+ASTERISK_PATTERN = re.compile(r"_(?=.*[XZN.!])[0-9XZN+*#.!\[\]\-]+")
 WILD = ("0.0.0.0", "::")
 
 
@@ -284,3 +289,79 @@ def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int
             yield f"{place}.match: is never used: routes[{whole[route.match.text]}] takes {route.match} already"
         elif not route.source:
             whole[route.match.text] = index
+
+
+def doubts(site: Site) -> list[str]:
+    """What can be run and can hardly be meant, a sentence each with its place."""
+    found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
+    return found + [f"{at}: {secret.warning}" for at, secret in _secrets(site) if secret.warning]
+
+
+def _patterns(site: Site) -> Iterator[str]:
+    """Patterns in the spelling of other programs: as numbers they match themselves."""
+    patterns = [(f"routes[{index}].match", route.match) for index, route in enumerate(site.routes, 1)]
+    for line in site.lines.values():
+        for way, numbering in (("to_device", line.to_device), ("from_device", line.from_device)):
+            for whose, rules in (("called", numbering.called), ("caller", numbering.caller)):
+                place = f"lines.{line.name}.{way}.{whose}"
+                patterns += [(f"{place}[{index}].match", rule.match) for index, rule in enumerate(rules, 1)]
+    for place, pattern in patterns:
+        what = "a regular expression" if REGULAR_EXPRESSION.search(pattern.text) else ""
+        if what or ASTERISK_PATTERN.fullmatch(pattern.text):
+            looks = f"{pattern} looks like {what or 'a pattern of Asterisk'}"
+            yield f"{place}: {looks}; here +33* is all that begins so, ? any one character, [2-4] one of these"
+
+
+def _slow_takeover(site: Site) -> Iterator[str]:
+    seconds, hold = site.decision_time, site.timing.hold_attempt
+    if site.standby is not None and hold <= seconds:
+        yield (
+            f"timing.hold_attempt: is {hold:g} s, but a takeover is decided after {seconds:g} s only: "
+            f"new calls get 503 meanwhile"
+        )
+
+
+def _forward_to_itself(site: Site) -> Iterator[str]:
+    for line in site.lines.values():
+        for when in ("busy", "no_answer"):
+            if getattr(line.forward, when) in line.numbers:
+                yield f"lines.{line.name}.forward.{when}: is a number of the line itself, so it forwards nothing"
+
+
+def _shadowed_routes(site: Site) -> Iterator[str]:
+    """Routes whose calls all go by routes before them; a line does not call its own route's only target: itself."""
+    admitted = [
+        {line for name in route.source for line in site.members(name)} if route.source else set(site.lines)
+        for route in site.routes
+    ]
+    for index, route in enumerate(site.routes):
+        targets = {line for name in route.to for line in site.members(name)}
+        callers = admitted[index] - (targets if len(targets) == 1 else set())
+        before = [i for i in range(index) if site.routes[i].match.covers(route.match) and admitted[i] & callers]
+        if callers and callers <= set().union(*(admitted[i] for i in before)):
+            names = " and ".join(f"routes[{i + 1}]" for i in before)
+            take = "takes" if len(before) == 1 else "take"
+            yield f"routes[{index + 1}]: is never used: {names} {take} its calls; put it before"
+
+
+def missing_secrets(site: Site, node: str | None = None) -> list[str]:
+    """A sentence for each secret that ``node`` (a server or an agent; None: anybody) needs and that is not there."""
+    needed = _secrets(site, node)
+    sentences = [f"{at}: {secret.problem}" for at, secret in needed if secret.value is None]
+    for at, secret in needed:
+        if at in SITE_KEYS and secret.value is not None and len(secret.value) < SHORTEST_KEY:
+            sentences.append(f"{at}: must have at least {SHORTEST_KEY} bytes, has {len(secret.value)}")
+    return sentences
+
+
+def _secrets(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
+    """The secrets that ``node`` needs, with their places."""
+    owner = "" if node in site.servers else node
+    found = list(zip(SITE_KEYS, (site.identity.key, site.identity.previous_key), strict=True))
+    found += [(f"servers.{n}.api_token", s.api_token) for n, s in site.servers.items() if node in (None, n)]
+    found += [(f"agents.{n}.api_token", a.api_token) for n, a in site.agents.items() if node in (None, n)]
+    for line in site.lines.values():
+        if node is None or line.agent == owner:
+            found.append((f"lines.{line.name}.password", line.password))
+            found.append((f"lines.{line.name}.register.password", line.register.password if line.register else None))
+    return [(at, secret) for at, secret in found if secret is not None]

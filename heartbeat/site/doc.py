@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from heartbeat.site import lines, model
-from heartbeat.site.read import hints_of, keys_of
-from heartbeat.site.words import Api, Endpoint, Pattern, Peer, Secret, Source, Within, figure
+from heartbeat.site.load import hints_of, keys_of
+from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source, Within, figure
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "site-file.md"
 TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -45,8 +45,6 @@ def table(kind: type[Any]) -> str:
     strings = strings_of(kind)
     rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
     for key, spec in keys_of(kind).items():
-        if spec.name == "name" and kind is not model.Identity:
-            continue
         cells = (f"`{key}`", said(hints_of(kind)[spec.name]), _default(spec), strings[spec.name].replace("``", "`"))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from heartbeat.site.check import doubts
 from heartbeat.site.lines import Line, Route
 from heartbeat.site.model import Site
 
@@ -64,7 +65,7 @@ def explain(site: Site) -> Explanation:
         f"Site {site.name}: {_count(servers, 'server')}, {_count(agents, 'agent')}, "
         f"{_count(len(site.lines), 'line')}, {_count(len(site.routes), 'route')}; file {site.digest}."
     )
-    seconds = decision_time(site)
+    seconds = site.decision_time
     return Explanation(
         summary,
         (_servers(site), _agents(site), _lines(site), _groups(site), _routes(site)),
@@ -73,12 +74,6 @@ def explain(site: Site) -> Explanation:
         _decision(site, seconds),
         tuple(_notes(site)),
     )
-
-
-def decision_time(site: Site) -> float:
-    """Seconds from the last heartbeat heard of the active server to the decision that another one acts."""
-    timing = site.timing
-    return round(max(timing.lease + timing.margin, timing.misses * timing.interval), 3)
 
 
 def _decision(site: Site, seconds: float) -> str:
@@ -135,7 +130,7 @@ def _failure(site: Site, failed: str, dead: set[str]) -> Failure:
     if standby is None or standby.name in dead:
         return Failure(failed, False, "ends", _no_server(site))
     if quorum:
-        sentence = f"{standby.name} takes over in {decision_time(site):g} s with every call: {votes}.{calls}"
+        sentence = f"{standby.name} takes over in {site.decision_time:g} s with every call: {votes}.{calls}"
         return Failure(failed, True, "takes over", sentence)
     if site.failover.takeover_without_quorum:
         sentence = f"{standby.name} takes over without a quorum, as takeover_without_quorum allows: {votes}.{calls}"
@@ -185,6 +180,7 @@ def _held(site: Site) -> str:
 
 
 def _notes(site: Site) -> Iterator[str]:
+    yield from doubts(site)
     for agent in site.agents:
         lines = site.lines_of(agent)
         if lines:

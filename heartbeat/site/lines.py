@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from heartbeat.site.words import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
+from heartbeat.site.values import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
 
 Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
 DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
@@ -178,6 +178,9 @@ class Line:
         if not self.answer_within:
             within = ANSWER_WITHIN_TRUNK if self.kind == "trunk" else ANSWER_WITHIN_PHONE
             object.__setattr__(self, "answer_within", within)
+        if self.kind == "trunk" and not self.source:
+            networks = [network for peer in self.peer if (network := peer.network) is not None]
+            object.__setattr__(self, "source", tuple(map(Source, dict.fromkeys(networks))))
 
     @property
     def at_servers(self) -> bool:

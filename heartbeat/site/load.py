@@ -1,63 +1,90 @@
-"""The site file: one TOML that servers and agents of a site all run from. The front door of ``heartbeat.site_*``.
+"""The site file: one TOML that servers and agents of a site all run from, read into :mod:`heartbeat.site.model`.
 
-A shell: :func:`load` reads the file, the environment and the files in which keys are kept. Everything else about the
-site is pure: values (:mod:`heartbeat.site.model`), reading a table into them (:mod:`heartbeat.site.read`).
+A shell, and the one home of pydantic. What may stand in a table is told by the types of the model's dataclasses; from
+each of them a pydantic model is made, whose errors become sentences with their places in the file, all at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import functools
 import os
+import re
+import stat
 import tomllib
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from types import GenericAlias, MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union
 
-from heartbeat.site.build import build, missing_secrets
-from heartbeat.site.lines import (
-    Forward,
-    Group,
-    Line,
-    Numbering,
-    Probe,
-    Registration,
-    Rewrite,
-    Route,
-    SessionTimer,
-    rewritten,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    create_model,
 )
-from heartbeat.site.model import Agent, Failover, Identity, Rtp, Server, Site, Timing
-from heartbeat.site.read import Kept, SiteError, SiteSource
-from heartbeat.site.words import Api, Endpoint, Pattern, Peer, Secret, Source
 
-__all__ = [
-    "Agent",
-    "Api",
-    "Endpoint",
-    "Failover",
-    "Forward",
-    "Group",
-    "Identity",
-    "Line",
-    "Numbering",
-    "Pattern",
-    "Peer",
-    "Probe",
-    "Registration",
-    "Rewrite",
-    "Route",
-    "Rtp",
-    "Secret",
-    "Server",
-    "SessionTimer",
-    "Site",
-    "SiteError",
-    "Source",
-    "Timing",
-    "load",
-    "missing_secrets",
-    "parse",
-    "rewritten",
-]
+from heartbeat.site.check import complaints, missing_secrets
+from heartbeat.site.lines import Group, Line, Route
+from heartbeat.site.model import Agent, Failover, Identity, Server, Site, Timing, digest
+from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
+
+SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
+NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
+    {"servers": Server, "agents": Agent, "lines": Line, "groups": Group}
+)
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
+NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
+NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
+A_SECRET: Final = 'must be {env = "NAME"} or {file = "PATH"}'
+STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "missing": "is missing",
+        "bool_type": "must be true or false, is {was}",
+        "int_type": "must be a whole number, is {was}",
+        "float_type": "must be a number, is {was}",
+        "finite_number": "must be a number, is {was}",
+        "string_type": "must be a text in quotes, is {was}",
+        "literal_error": "must be {expected}, is {was}",
+        "greater_than_equal": "must be at least {ge}, is {was}",
+        "less_than_equal": "must be at most {le}, is {was}",
+        "dict_type": "must be a table, is {was}",
+        "model_type": "must be a table, is {was}",
+        "value_error": "{error}",
+    }
+)
+"""Pydantic's kinds of error in words."""
+
+T = TypeVar("T")
+
+
+class SiteError(Exception):
+    """The site file is refused. ``complaints`` holds one sentence per error, each with its place in the file."""
+
+    def __init__(self, complaints: Iterable[str]) -> None:
+        self.complaints = tuple(complaints)
+        super().__init__("\n".join(self.complaints))
+
+
+class SiteSource(NamedTuple):
+    """Where a site file comes from."""
+
+    path: Path
+    """The file; relative paths in it start from its directory."""
+    secret: Callable[[str, str], Secret]
+    """Reads a secret from ``env`` or ``file``, and the variable or absolute path."""
+
+    def absolute(self, text: str) -> Path:
+        return Path(os.path.normpath(self.path.absolute().parent / text))
 
 
 def load(path: str | Path, node: str | None = None) -> Site:
@@ -83,28 +110,295 @@ def load(path: str | Path, node: str | None = None) -> Site:
 
 def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Site:
     """The site that ``text`` says, as if read from ``path``. Raises :class:`SiteError`."""
+    if text.startswith("\ufeff"):
+        raise SiteError([f"{path}: begins with a byte order mark (BOM): save it as UTF-8 without one"])
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise SiteError([f"{path}: is not TOML of a site: its lists or tables are too deep"]) from None
+    except ValueError as error:  # a number of too many digits is no TOMLDecodeError
         raise SiteError([f"{path}: is not TOML: {error}"]) from None
 
-    def secret(kind: Literal["env", "file"], name: str) -> Kept:
+    def secret(kind: str, name: str) -> Secret:
         if kind == "file":
             return _kept_in_file(Path(name))
         value = environment.get(name)
-        return Kept(value.encode()) if value else Kept(None, f"the environment variable {name} is not set")
+        return (
+            Secret("", value.encode()) if value else Secret("", None, f"the environment variable {name} is not set")
+        )
 
     return build(tables, SiteSource(path, secret))
 
 
-def _kept_in_file(path: Path) -> Kept:
+def _kept_in_file(path: Path) -> Secret:
     try:
-        value = path.read_bytes()
+        value, mode = path.read_bytes(), path.stat().st_mode
     except OSError as error:
-        return Kept(None, f"the file {path} cannot be read: {_reason(error)}")
+        return Secret("", None, f"the file {path} cannot be read: {_reason(error)}")
     value = value.removesuffix(b"\n").removesuffix(b"\r")
-    return Kept(value) if value else Kept(None, f"the file {path} is empty")
+    if not value:
+        return Secret("", None, f"the file {path} is empty")
+    warning = f"everybody on this machine may read {path}: chmod 600 it" if mode & stat.S_IROTH else ""
+    return Secret("", value, warning=warning)
 
 
 def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
+    """The site that the tables of a file say. Raises :class:`SiteError` with every error that is found."""
+    reader = _Reader(source)
+    single: dict[str, Any] = {key: reader.table(kind, tables.get(key, {}), key) for key, kind in SINGLE.items()}
+    named = {key: reader.named(kind, tables.get(key, {}), key) for key, kind in NAMED.items()}
+    routes = reader.routes(tables.get("routes", []))
+    known = [*SINGLE, *NAMED, "routes"]
+    found = [f"{key}: {_unknown(key, known)}" for key in tables if key not in known] + reader.complaints
+    for name, line in _table(tables.get("lines")).items():
+        if _table(line).get("kind") == "trunk" and "channels" not in line:
+            found.append(f"lines.{name}.channels: is missing: say how many calls at once the trunk carries")
+    # Cross references are looked at only among tables that could be read; what could not be read is no dangling name.
+    if None not in single.values():
+        site = Site(
+            identity=single["site"],
+            timing=single["timing"],
+            failover=single["failover"],
+            servers=MappingProxyType(named["servers"]),
+            agents=MappingProxyType(named["agents"]),
+            lines=MappingProxyType(named["lines"]),
+            groups=MappingProxyType(named["groups"]),
+            routes=tuple(routes.values()),
+            digest="",
+            path=source.path.absolute(),
+        )
+        written = {key: frozenset(_table(tables.get(key))) for key in NAMED}
+        found += complaints(site, written, tuple(routes))
+    if found:
+        raise SiteError(found)
+    return dataclasses.replace(site, digest=digest(site))
+
+
+class _Reader:
+    """Reads tables one by one, so that an error in one hides none in another."""
+
+    def __init__(self, source: SiteSource) -> None:
+        self.complaints: list[str] = []
+        self._source = source
+
+    def table(self, kind: type[T], value: object, place: str, **given: str) -> T | None:
+        """``value`` as the dataclass ``kind``; None after complaints. ``given`` are fields that are no keys of it."""
+        try:
+            return _made(kind, _model(kind).model_validate(value, context=self._source), self._source, **given)
+        except ValidationError as error:
+            self.complaints += [_complaint(kind, value, place, each) for each in error.errors(include_url=False)]
+            return None
+
+    def named(self, kind: type[T], value: object, place: str) -> dict[str, T]:
+        """A table of tables, by name; those with errors are left out."""
+        if not isinstance(value, Mapping):
+            self.complaints.append(f"{place}: must be a table of tables [{place}.NAME]")
+            return {}
+        found = {}
+        for name, item in value.items():
+            if not NAME.fullmatch(name):
+                self.complaints.append(f"{place}.{name}: has a name that is not {NAME_SAID}")
+            elif (read := self.table(kind, item, f"{place}.{name}", name=name)) is not None:
+                found[name] = read
+        return found
+
+    def routes(self, value: object) -> dict[int, Route]:
+        """The routes by their place in the file, counted from 1; those with errors are left out."""
+        if not isinstance(value, list):
+            self.complaints.append("routes: must be written as [[routes]]")
+            return {}
+        read = {index: self.table(Route, item, f"routes[{index}]") for index, item in enumerate(value, 1)}
+        return {index: route for index, route in read.items() if route is not None}
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def keys_of(kind: type[Any]) -> Mapping[str, dataclasses.Field[Any]]:
+    """The keys that a table of this dataclass may have, and their fields. ``from`` cannot be a name in Python; the
+    ``name`` of a table of tables stands in its header."""
+    specs = [spec for spec in dataclasses.fields(kind) if spec.name != "name" or kind not in NAMED.values()]
+    return {spec.metadata.get("key", spec.name): spec for spec in specs}
+
+
+def hints_of(kind: type[Any]) -> Mapping[str, Any]:
+    """The types of the fields of a dataclass, with their limits."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+_MODELS: dict[type[Any], type[BaseModel]] = {}
+
+
+def _model(kind: type[Any]) -> type[BaseModel]:
+    """The pydantic model of a table."""
+    if kind in _MODELS:
+        return _MODELS[kind]
+    fields: dict[str, Any] = {}
+    for key, spec in keys_of(kind).items():
+        needed = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        # The underscore keeps a key like "register" apart from the methods of BaseModel.
+        fields[f"{spec.name}_"] = (_readable(hints_of(kind)[spec.name]), Field(... if needed else None, alias=key))
+    _MODELS[kind] = create_model(kind.__name__, __config__=STRICT, **fields)
+    return _MODELS[kind]
+
+
+def _made(kind: type[T], read: BaseModel, source: SiteSource, **given: str) -> T:
+    """The dataclass of what was read; what was left out has its default there."""
+    values: dict[str, Any] = {name.removesuffix("_"): getattr(read, name) for name in read.model_fields_set}
+    for spec in keys_of(kind).values():
+        if isinstance(spec.default, Path):
+            values.setdefault(spec.name, source.absolute(str(spec.default)))
+    return kind(**given, **values)
+
+
+def _readable(hint: Any) -> Any:
+    """A type of the model with all that pydantic needs to read it from TOML."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limit = arguments[1]
+        inside = Field(ge=limit.least, le=limit.most) if isinstance(limit, Within) else AfterValidator(TEXTS[limit])
+        return Annotated[_readable(arguments[0]), inside]
+    if origin in (Union, types.UnionType):
+        return _readable(arguments[0])
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return Annotated[GenericAlias(tuple, (_readable(arguments[0]), ...)), BeforeValidator(_listed)]
+    if origin is tuple:
+        so_many = BeforeValidator(functools.partial(_so_many, len(arguments)))
+        return Annotated[GenericAlias(tuple, tuple(map(_readable, arguments))), so_many]
+    if origin is Mapping:
+        return Annotated[GenericAlias(dict, (str, _readable(arguments[1]))), AfterValidator(MappingProxyType)]
+    if hint is float:
+        return Annotated[float, Field(allow_inf_nan=False)]
+    if hint in (Path, Secret):
+        return Annotated[hint, PlainValidator(_path if hint is Path else _secret)]
+    if hasattr(hint, "parse"):
+        return Annotated[hint, PlainValidator(functools.partial(_parsed, hint))]
+    if dataclasses.is_dataclass(hint):
+        kind = typing.cast(type[Any], hint)
+        return Annotated[_model(kind), AfterValidator(functools.partial(_inner, kind))]
+    return hint
+
+
+def _inner(kind: type[T], read: BaseModel, info: ValidationInfo) -> T:
+    return _made(kind, read, typing.cast(SiteSource, info.context))
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _so_many(number: int, value: object) -> tuple[object, ...]:
+    items = _listed(value)
+    if len(items) != number:
+        raise ValueError(f"must be a list of {number}, has {len(items)}")
+    return items
+
+
+def _parsed(kind: Any, value: object, info: ValidationInfo) -> Any:
+    read = kind.parse(_text(value))
+    return Api(path=str(_absolute(read.path, info))) if isinstance(read, Api) and read.path else read
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not _text(value):
+        raise ValueError("must name a directory, is empty")
+    return _absolute(_text(value), info)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(SENTENCES["string_type"].format(was=_shown(value)))
+    return value
+
+
+def _absolute(text: str, info: ValidationInfo) -> Path:
+    return typing.cast(SiteSource, info.context).absolute(text)
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    if not isinstance(value, Mapping):
+        # The value is not repeated: somebody wrote the secret itself here.
+        raise ValueError(f"{A_SECRET}: secrets themselves do not stand in the site file")
+    match [*value.items()]:
+        case [("env" | "file" as kind, str(name))] if name:
+            place = str(_absolute(name, info)) if kind == "file" else name
+            kept = typing.cast(SiteSource, info.context).secret(kind, place)
+            return dataclasses.replace(kept, source=f"{kind} {name}")
+    raise ValueError(f"{A_SECRET}, and nothing else")
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"must be {NAME_SAID}, is {text!r}")
+    return text
+
+
+def _number(text: str) -> str:
+    if text and not NUMBER.fullmatch(text):
+        raise ValueError(f"must be 1 to 64 letters, digits or any of + * # _ . ! -, is {text!r}")
+    return text
+
+
+def _host(text: str) -> str:
+    try:
+        if text:
+            split_host_port(text)
+    except ValueError:
+        raise ValueError(f"must be a host, with or without a port, is {text!r}") from None
+    return text
+
+
+TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType({"name": _name, "number": _number, "host": _host})
+"""What the limits of a text, by their words in the model, let pass."""
+
+
+def _complaint(kind: type[Any], value: object, place: str, error: Mapping[str, Any]) -> str:
+    """An error of pydantic as a sentence; ``value`` is what stands at ``place``."""
+    *way, last = error["loc"] or (None,)
+    for step in error["loc"]:
+        if isinstance(step, int):
+            items = value if isinstance(value, list) else [value]
+            place += f"[{step + 1}]" if len(items) > 1 else ""
+            value = items[step]
+        else:
+            place += f".{step}"
+            value = _table(value).get(step)
+    if error["type"] == "extra_forbidden":
+        for step in way:
+            kind = _innermost(hints_of(kind)[keys_of(kind)[step].name]) if isinstance(step, str) else kind
+        return f"{place}: {_unknown(str(last), [*keys_of(kind)])}"
+    words = {"msg": error["msg"], "was": _shown(error["input"])}
+    for key, word in error.get("ctx", {}).items():
+        words[key] = figure(word) if isinstance(word, int | float) else str(word)
+    if error["type"] == "literal_error":
+        words["expected"] = words["expected"].replace("'", "")
+    return f"{place}: {SENTENCES.get(error['type'], 'is not right: {msg}, is {was}').format(**words)}"
+
+
+def _innermost(hint: Any) -> Any:
+    """The dataclass of which a list is, or that may be left out."""
+    while arguments := typing.get_args(hint):
+        hint = arguments[0]
+    return hint
+
+
+def _shown(value: object) -> str:
+    """A value as sentences show it; what is in a table may be a secret."""
+    if isinstance(value, Mapping | list | tuple):
+        return "a table" if isinstance(value, Mapping) else "a list"
+    if isinstance(value, float) and value == value:
+        return figure(value)
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    """About a key that nothing reads: the nearest one that is."""
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"here can stand {', '.join(sorted(known))}"
+    return f"is not known: {hint}"

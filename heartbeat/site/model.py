@@ -1,11 +1,15 @@
 """What a site file says, as frozen values. Each class is one table of the file; the strings are its reference.
 
-Readers of the file are in :mod:`heartbeat.site.read`, rules across tables in :mod:`heartbeat.site.check`, the
-reference ``docs/site-file.md`` is written from here by :mod:`heartbeat.site.doc`. All times are seconds.
+The file is read by :mod:`heartbeat.site.load`, rules across tables are in :mod:`heartbeat.site.check`, the reference
+``docs/site-file.md`` is written from here by :mod:`heartbeat.site.doc`. All times are seconds.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import ipaddress
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Annotated, Literal
 
 from heartbeat import membership as rules
 from heartbeat.site.lines import Group, Line, Route
-from heartbeat.site.words import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
+from heartbeat.site.values import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,11 @@ class Agent:
     rtp: Rtp = Rtp()
     """For lines with ``media = "relay"``."""
 
+    def __post_init__(self) -> None:
+        address = self.rtp.address or (self.sip[0].host if self.sip else "")
+        rtp = dataclasses.replace(self.rtp, address=address, advertise=self.rtp.advertise or self.advertise)
+        object.__setattr__(self, "rtp", rtp)
+
     @property
     def state_dir(self) -> Path:
         """Where this very agent keeps its state."""
@@ -256,6 +265,12 @@ class Site:
         """How many votes decide."""
         return self.membership().quorum
 
+    @property
+    def decision_time(self) -> float:
+        """Seconds from the last heartbeat heard of the active server to the decision that another one acts."""
+        timing = self.timing
+        return round(max(timing.lease + timing.margin, timing.misses * timing.interval), 3)
+
     def membership(self, node: str = "") -> rules.Membership:
         """The site as the votes see it; its capacity is that of the server ``node``, else of the first."""
         timing, failover = self.timing, self.failover
@@ -306,3 +321,35 @@ class Site:
     def phone(self, owner: str, user: str) -> Line | None:
         """The phone of ``owner`` that registers as ``user``."""
         return next((x for x in self.lines_of(owner) if x.kind == "phone" and x.aor_user == user), None)
+
+
+def digest(site: Site) -> str:
+    """Eight hex digits for what the site means: defaults filled in, secrets by their place.
+
+    Directories and sockets are each machine's own affair and do not count.
+    """
+    meaning = {
+        spec.name: _plain(getattr(site, spec.name))
+        for spec in dataclasses.fields(site)
+        if spec.name not in ("digest", "path")
+    }
+    meaning["agents in order"] = list(site.agents)  # who votes, and how heartbeats count agents, depends on it
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Secret):
+        return value.source
+    if isinstance(value, Path) or (isinstance(value, Api) and value.path):
+        return None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        specs = [f for f in dataclasses.fields(value) if f.compare]
+        return {f.name: _plain(getattr(value, f.name)) for f in specs}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return str(value)
+    return value

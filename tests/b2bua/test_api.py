@@ -15,7 +15,7 @@ from b2bua import api
 from heartbeat.console import server
 from heartbeat.console.server import ApiError, on_wall
 from heartbeat.console.view import Refused
-from heartbeat.site.words import Api
+from heartbeat.site.values import Api
 
 STATUS = {
     "site": "paris",

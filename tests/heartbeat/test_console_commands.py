@@ -20,7 +20,7 @@ from heartbeat.console import commands
 from heartbeat.console import render as look
 from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
 from heartbeat.console.commands import Program, Screen, show, wait_until
-from heartbeat.site.words import Api, Secret
+from heartbeat.site.values import Api, Secret
 
 ENDS = {}
 """What ends a command, where it is not Ctrl-C."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.load import parse
-from heartbeat.site.read import SiteError
+from heartbeat.site.check import doubts
+from heartbeat.site.load import SiteError, parse
 
 GOOD = """
 [site]
@@ -115,6 +115,23 @@ REPLACED = [
         'sip = "udp:127.0.0.11:5060"\nadvertise = "x/y"',
         "agents.a.advertise: must be a host, with or without a port, is 'x/y'",
     ),
+    ("channels = 3", 'channels = 3\nregister = ["secret"]', "lines.t.register: must be a table, is a list"),
+    (
+        'listen = "tcp:127.0.0.1:5061"',
+        'listen = "tls:127.0.0.1:5061"',
+        "servers.m1.listen: asks for TLS, and there is no TLS yet: listen at tcp: or udp:, is 'tls:127.0.0.1:5061'",
+    ),
+    (
+        '"sip:127.0.0.21"',
+        '"sips:127.0.0.21"',
+        "lines.t.peer: asks for TLS, and there is no TLS yet: use sip: by udp or tcp, is 'sips:127.0.0.21'",
+    ),
+    (
+        '"sip:127.0.0.21"',
+        '"sip:127.0.0.21;transport=TLS"',
+        "lines.t.peer: asks for TLS, and there is no TLS yet",
+    ),
+    ('name = "s"', 'name = "s"\nrealm = "sip:s.example"', "site.realm: must be a host, with or without a port, is"),
     # What must be there
     ('listen = "tcp:127.0.0.1:5061"', "", "servers.m1.listen: is missing: say where agents connect, like"),
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),
@@ -318,6 +335,60 @@ def test_own_trunks_need_a_place_for_their_requests():
     ]
 
 
+DOUBTS = [
+    (
+        'match = "0*"',
+        'match = "^0[0-9]+$"',
+        "routes[1].match: ^0[0-9]+$ looks like a regular expression; here",
+    ),
+    ('match = "0*"', 'match = "_0[1-9]X."', "routes[1].match: _0[1-9]X. looks like a pattern of Asterisk"),
+    (
+        "channels = 3",
+        'channels = 3\nfrom_device.caller = [{ match = "0.*", strip = 1 }]',
+        "lines.t.from_device.caller[1].match: 0.* looks like a regular expression",
+    ),
+    (
+        "[site]",
+        "[timing]\ninterval = 2\n[site]",
+        "timing.hold_attempt: is 8 s, but a takeover is decided after 8.9 s only: new calls get 503 meanwhile",
+    ),
+    (
+        'numbers = "1001"',
+        'numbers = "1001"\nforward.busy = "1001"',
+        "lines.p.forward.busy: is a number of the line itself, so it forwards nothing",
+    ),
+    ('match = "0*"', 'match = "*"\nfrom = "g"', "routes[2]: is never used: routes[1] takes its calls; put it before"),
+]
+"""What is taken, and warned of."""
+
+
+@pytest.mark.parametrize(("old", "new", "doubt"), DOUBTS)
+def test_what_can_hardly_be_meant_is_taken_with_a_warning(old: str, new: str, doubt: str):
+    text = GOOD.replace('to = "g"', 'to = "t"').replace(old, new, 1)
+    text = text.replace('match = "*"\nto', 'match = "1[2-4]*"\nto')
+    (found,) = doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
+    assert found.startswith(doubt)
+
+
+@pytest.mark.parametrize("match", ["1[2-4]*", "*97", "+33*", "a.b", "john.*", "_x", "0?.", "1-2", "[*]"])
+def test_patterns_that_are_meant_so_are_not_warned_of(match: str):
+    text = GOOD.replace('match = "0*"', f'match = "{match}"')
+    assert doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})) == []
+
+
+def test_a_route_is_used_as_long_as_somebody_can_come_to_it():
+    def found(first: str, second: str, who: str = "") -> list[str]:
+        text = GOOD.replace('match = "*"', f'match = "{second}"').replace(
+            'match = "0*"', f'match = "{first}"{who}', 1
+        )
+        return doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
+
+    for first, second in (("0*", "01*"), ("0*", "0112"), ("*", "?"), ("0[12]", "01")):
+        assert len(found(first, second)) == 1
+    assert found("01*", "0*") == found("0?*", "0*") == found("0[12]", "03") == found("01", "0[12]") == []
+    assert found("0*", "01*", '\nfrom = "p"') == []
+
+
 def test_all_errors_come_together_and_in_order():
     text = GOOD.replace("channels = 3", "channels = 0").replace('to = "g"', 'to = "x"\nring = 0')
     text = text.replace('match = "0*"', 'match = ""').replace('lines = ["t", "p"]', 'lines = ["t", "y"]')
@@ -337,6 +408,30 @@ def test_a_file_of_wrong_shapes():
         "routes: must be written as [[routes]]",
     ]
     assert errors("")[:2] == ["site.name: is missing", "site.key: is missing"]
+
+
+def test_what_is_no_toml_is_one_sentence():
+    many_digits, deep = f"a = {'9' * 5000}", f"a = {'[' * 5000}{']' * 5000}"
+    for text, said in (("\ufeff" + GOOD, "byte order mark"), (many_digits, "not TOML"), (deep, "not TOML")):
+        (sentence,) = errors(text)
+        assert sentence.startswith("/etc/site.toml: ") and said in sentence
+
+
+def test_errors_deep_in_a_table_name_their_place():
+    text = GOOD.replace(
+        "channels = 3",
+        'channels = 3\nto_device.called = [{ match = "0*", strp = 1 }, { match = 7, strip = 99 }, 5]\n'
+        'register = { registrar = "sip:x", user = "a b", pasword = { env = "KEY" } }',
+    )
+    assert errors(text) == [
+        "lines.t.register.user: must be 1 to 64 letters, digits or any of + * # _ . ! -, is 'a b'",
+        "lines.t.register.password: is missing",
+        "lines.t.register.pasword: is not known: did you mean password?",
+        "lines.t.to_device.called[1].strp: is not known: did you mean strip?",
+        "lines.t.to_device.called[2].match: must be a text in quotes, is 7",
+        "lines.t.to_device.called[2].strip: must be at most 64, is 99",
+        "lines.t.to_device.called[3]: must be a table, is 5",
+    ]
 
 
 def test_a_place_with_an_error_makes_no_second_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.explain import Failure, decision_time, explain
+from heartbeat.site.explain import Failure, explain
 from heartbeat.site.load import load, parse
 from heartbeat.site.model import Site
 
@@ -118,8 +118,8 @@ def test_the_sentences():
 
 
 def test_how_long_a_decision_takes():
-    assert decision_time(site(2)) == 2.3
-    assert decision_time(site(2, head="[timing]\ninterval = 0.1\n")) == 0.54
+    assert site(2).decision_time == 2.3
+    assert site(2, head="[timing]\ninterval = 0.1\n").decision_time == 0.54
     assert explain(site(2)).decision == (
         "A takeover is decided 2.3 s after the last heartbeat that the voters heard: lease 2 s + margin 0.3 s, "
         "and 3 missed heartbeats of 0.5 s; 2 of 3 votes (g1, g2, m2) decide."

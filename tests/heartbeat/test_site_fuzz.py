@@ -10,11 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartbeat.site.build import build
 from heartbeat.site.explain import explain
-from heartbeat.site.load import load
-from heartbeat.site.read import Kept, SiteError, SiteSource
+from heartbeat.site.load import SiteError, SiteSource, build, load
 from heartbeat.site.reload import reload_complaints
+from heartbeat.site.values import Secret
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
 TABLES = tomllib.loads(EXAMPLE.read_text())
@@ -52,7 +51,7 @@ def test_a_changed_example_is_read_or_refused_with_sentences(changes: list[tuple
         elif isinstance(inner, dict) and isinstance(path[-1], str):  # TOML has no other keys
             inner[path[-1]] = value
     try:
-        site = build(tables, SiteSource(EXAMPLE, lambda kind, name: Kept(b"k" * 16)))
+        site = build(tables, SiteSource(EXAMPLE, lambda kind, name: Secret("", b"k" * 16)))
     except SiteError as error:
         assert error.complaints and all(": " in sentence for sentence in error.complaints)
     else:

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from heartbeat.membership import complaints as rules
-from heartbeat.site.build import missing_secrets
+from heartbeat.site.check import doubts, missing_secrets
 from heartbeat.site.lines import rewritten
-from heartbeat.site.load import load, parse
+from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site
-from heartbeat.site.read import SiteError
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
-from heartbeat.site.words import Api, Endpoint, Pattern, Peer, Secret, Source
+from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KEYS = {"KEY": "0123456789abcdef", "PASS": "sesame"}
@@ -159,6 +158,10 @@ def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
     assert missing_secrets(load(file)) == [f"site.key: the file {tmp_path / 'key'} is empty"]
     (tmp_path / "key").write_bytes(b"sixteen bytes ok\n")
     assert load(file, "m1").identity.key.reveal() == b"sixteen bytes ok"
+    (tmp_path / "key").chmod(0o644)
+    assert doubts(load(file)) == [f"site.key: everybody on this machine may read {tmp_path / 'key'}: chmod 600 it"]
+    (tmp_path / "key").chmod(0o640)
+    assert doubts(load(file)) == []
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 
 class Within(NamedTuple):
@@ -32,6 +32,7 @@ NameOf = Annotated[str, "name"]
 Number = Annotated[str, "number"]
 """A telephone number or user name, as in the user part of a SIP URI."""
 
+NO_TLS: Final = "asks for TLS, and there is no TLS yet"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -71,6 +72,8 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Endpoint:
         transport, colon, rest = text.partition(":")
+        if colon and transport in ("tls", "sips", "wss"):
+            raise ValueError(f"{NO_TLS}: listen at tcp: or udp:, is {text!r}")
         if not colon or transport not in ("udp", "tcp"):
             raise ValueError(f"must be like tcp:192.0.2.1:5061 or udp:[::1]:5060, is {text!r}")
         host, port = split_host_port(rest)
@@ -129,6 +132,8 @@ class Secret:
     """What was read there, one trailing line end removed; None when it is missing."""
     problem: str = field(default="", compare=False)
     """Why ``value`` is missing, as a half sentence; empty when it is there."""
+    warning: str = field(default="", compare=False)
+    """What is wrong with the place of a secret that is there, as a half sentence; empty when all is well."""
 
     def reveal(self) -> bytes:
         """The secret itself. Raises :class:`LookupError` with a sentence when it is missing."""
@@ -188,6 +193,8 @@ class Peer:
 
     @classmethod
     def parse(cls, text: str) -> Peer:
+        if text.startswith("sips:") or re.search(r";transport=(tls|wss)", text, re.IGNORECASE):
+            raise ValueError(f"{NO_TLS}: use sip: by udp or tcp, is {text!r}")
         if not text.startswith("sip:") or "@" in text:
             raise ValueError(f"must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tcp, is {text!r}")
         rest, *parameters = text[4:].split(";")
@@ -199,6 +206,14 @@ class Peer:
             transport = value
         host, port = split_host_port(rest)
         return cls(host, port, transport)
+
+    @property
+    def network(self) -> Network | None:
+        """Its numeric address as a network of one; None for a name."""
+        try:
+            return ipaddress.ip_network(self.host)
+        except ValueError:
+            return None
 
     @property
     def uri(self) -> str:
@@ -251,6 +266,12 @@ class Pattern:
     def matches(self, number: str) -> bool:
         """True when ``number`` (the user part of a URI) belongs to the set."""
         return self._regex.fullmatch(number) is not None
+
+    def covers(self, other: Pattern) -> bool:
+        """True when all numbers of ``other`` are known to belong to this one too."""
+        if self.text == other.text or (other.exact and self.matches(other.text)):
+            return True
+        return self.prefix is not None and re.split(r"[?\[]", other.text.removesuffix("*"))[0].startswith(self.prefix)
 
     def __str__(self) -> str:
         return self.text
