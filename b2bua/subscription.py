@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sip.actions import Flow
 from sip.dialog import dialog_key
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ class Subscription:
         self._cseq += 1
         host = f"{flow.remote[0]}:{flow.remote[1]}"
         lines = [
-            f"SUBSCRIBE sip:{self.link.name}@{host} SIP/2.0",
             stack.via(flow, branch),
             "Max-Forwards: 70",
             f"From: <sip:{core.node}@{core.site.name}>;tag={self._tag}",
@@ -62,9 +62,8 @@ class Subscription:
             f"Expires: {self.expires}",
             *core.reign.site_lines,
             f"Content-Type: {REQUEST_BODY}",
-            f"Content-Length: {len(body)}\r\n\r\n",
         ]
-        data = "\r\n".join(lines).encode("latin-1") + body
+        data = request_bytes("SUBSCRIBE", f"sip:{self.link.name}@{host}", lines, body)
         stack.request("SUBSCRIBE", data, branch, flow, self, now)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from heartbeat.header import Beat, BeatError, parse, serialize
 from sip.actions import Address
+from sip.wire.build import request_bytes, response_bytes
 from sip.wire.message import Request, Response
 
 METHOD = "OPTIONS"
@@ -36,28 +37,28 @@ def header(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
 def request(beat: Beat, key: bytes, via: str, remote: Address, call_id: str, cseq: int) -> bytes:
     """The OPTIONS that carries ``beat`` to the node that it names, at ``remote``; ``via`` is the Via line."""
     host = f"[{remote[0]}]" if ":" in remote[0] else remote[0]
-    return (
-        f"OPTIONS sip:{beat.to}@{host}:{remote[1]} SIP/2.0\r\n{via}\r\nMax-Forwards: 1\r\n"
-        f"From: <sip:{beat.node}@{beat.site}>;tag={call_id[:8]}\r\nTo: <sip:{beat.to}@{beat.site}>\r\n"
-        f"Call-ID: {call_id}\r\nCSeq: {cseq} OPTIONS\r\n{header(beat, key, METHOD, call_id, cseq)}\r\n"
-        "Content-Length: 0\r\n\r\n"
-    ).encode("latin-1")
+    lines = (
+        via,
+        "Max-Forwards: 1",
+        f"From: <sip:{beat.node}@{beat.site}>;tag={call_id[:8]}",
+        f"To: <sip:{beat.to}@{beat.site}>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {cseq} OPTIONS",
+        header(beat, key, METHOD, call_id, cseq),
+    )
+    return request_bytes("OPTIONS", f"sip:{beat.to}@{host}:{remote[1]}", lines)
 
 
 def answer(asked: Request, beat: Beat, key: bytes) -> bytes:
     """The answer that carries ``beat``: 200, or 403 when it says no."""
-    status = "403 Forbidden" if beat.no else "200 OK"
     to = asked.get("to") or ""
     tag = "" if asked.to_tag else f";tag={asked.call_id[:8]}"
-    return "\r\n".join(
-        [
-            f"SIP/2.0 {status}",
-            *(f"Via: {value}" for value in asked.all("via")),
-            f"From: {asked.get('from') or ''}",
-            f"To: {to}{tag}",
-            f"Call-ID: {asked.call_id}",
-            f"CSeq: {asked.cseq} {asked.cseq_method}",
-            header(beat, key, asked.cseq_method, asked.call_id, asked.cseq),
-            "Content-Length: 0\r\n\r\n",
-        ]
-    ).encode("latin-1")
+    lines = (
+        *(f"Via: {value}" for value in asked.all("via")),
+        f"From: {asked.get('from') or ''}",
+        f"To: {to}{tag}",
+        f"Call-ID: {asked.call_id}",
+        f"CSeq: {asked.cseq} {asked.cseq_method}",
+        header(beat, key, asked.cseq_method, asked.call_id, asked.cseq),
+    )
+    return response_bytes(403 if beat.no else 200, "", lines)

@@ -31,6 +31,7 @@ from sip.transaction import (
     NonInviteServer,
     ServerTransaction,
 )
+from sip.wire.build import response_bytes
 from sip.wire.errors import Malformed, SipError, Unanswerable
 from sip.wire.framing import PING, Fault
 from sip.wire.headers import Via, same_address, stamp_received
@@ -296,9 +297,8 @@ class Stack:
         if tag and not request.to_tag:
             to = request.lines[request.names.index("to")]
             head[head.index(to)] = f"{to.rstrip(_TRAILING)};tag={tag}"
-        head += (*lines, f"Content-Length: {len(body)}\r\n\r\n")
-        start = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}\r\n"
-        return (start + "\r\n".join(head)).encode("latin-1") + body
+        head += lines
+        return response_bytes(status, reason, head, body)
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
         """One whole message came (also: is replayed from an agent's record)."""

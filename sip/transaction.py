@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from sip.actions import Flow
 from sip.timers import Deadlines, Timers
+from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response, parse
 
 # States (figures 5 to 8 of RFC 3261; RFC 6026 figures 1 to 4).
@@ -400,23 +401,23 @@ class NonInviteServer(ServerTransaction):
 
 def _ack_of(invite: bytes, response: Response) -> bytes:
     """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): the To is that of the response."""
-    kept, _ = _copied(invite, "ACK")
+    uri, kept, _ = _copied(invite)
     kept.append(f"To: {response.get('to') or ''}")
-    return _joined("ACK", kept, response.cseq)
+    return _joined("ACK", uri, kept, response.cseq)
 
 
 def cancel_of(invite: bytes, lines: Iterable[str] = ()) -> bytes:
     """The CANCEL for an INVITE (RFC 3261 section 9.1), with further header lines."""
-    kept, to = _copied(invite, "CANCEL")
+    uri, kept, to = _copied(invite)
     kept.append(to)
     kept.extend(lines)
-    return _joined("CANCEL", kept, parse(invite).cseq)
+    return _joined("CANCEL", uri, kept, parse(invite).cseq)
 
 
-def _copied(invite: bytes, method: str) -> tuple[list[str], str]:
-    """What both have of the INVITE: Request-URI, top Via, From, Call-ID, Routes; and the To line beside."""
+def _copied(invite: bytes) -> tuple[str, list[str], str]:
+    """What both have of the INVITE: Request-URI; top Via, From, Call-ID, Routes; and the To line beside."""
     lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    kept = [f"{method} {lines[0].split(' ', 2)[1]} SIP/2.0"]
+    kept: list[str] = []
     to = ""
     via_taken = False
     for line in lines[1:]:
@@ -428,9 +429,8 @@ def _copied(invite: bytes, method: str) -> tuple[list[str], str]:
             kept.append(line)
         elif name == "to":
             to = line
-    return kept, to
+    return lines[0].split(" ", 2)[1], kept, to
 
 
-def _joined(method: str, lines: list[str], cseq: int) -> bytes:
-    end = ["Max-Forwards: 70", f"CSeq: {cseq} {method}", "Content-Length: 0", "", ""]
-    return "\r\n".join([*lines, *end]).encode("latin-1")
+def _joined(method: str, uri: str, lines: list[str], cseq: int) -> bytes:
+    return request_bytes(method, uri, (*lines, "Max-Forwards: 70", f"CSeq: {cseq} {method}"))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from heartbeat.carriage import METHOD, header
 from heartbeat.header import PING, Beat, BeatError, read
+from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
 from sip.wire.message import Response, parse
 from sip.wire.uri import Uri
@@ -75,7 +76,6 @@ def request(
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
     here = f"{host}:{local[1]}"
     lines = (
-        f"OPTIONS {target.uri} SIP/2.0",
         f"Via: SIP/2.0/{target.transport.upper()} {here};branch={branch};rport",
         "Max-Forwards: 70",
         f"From: <sip:ping@{here}>;tag={call_id[:8]}",
@@ -86,9 +86,8 @@ def request(
         "Accept: application/sdp",
         "User-Agent: holdfast-ping",
         *((sign(call_id, cseq),) if sign is not None else ()),
-        "Content-Length: 0",
     )
-    return "\r\n".join([*lines, "", ""]).encode()
+    return request_bytes("OPTIONS", target.uri, lines)
 
 
 @dataclass(frozen=True, slots=True)

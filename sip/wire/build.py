@@ -1,0 +1,27 @@
+"""Messages as bytes: the one place where a start line, header lines and a body become a message (RFC 3261 section 7).
+
+Header lines are texts without their line ends, in which each character is one byte (ISO 8859-1); Content-Length is
+added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sip.wire.reasons import REASONS
+
+
+def request_bytes(method: str, uri: str, lines: Iterable[str], body: bytes = b"") -> bytes:
+    """A request with these header lines."""
+    return message_bytes(f"{method} {uri} SIP/2.0", lines, body)
+
+
+def response_bytes(status: int, reason: str, lines: Iterable[str], body: bytes = b"") -> bytes:
+    """A response; without a reason phrase it has the one of its RFC."""
+    return message_bytes(f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}", lines, body)
+
+
+def message_bytes(start: str, lines: Iterable[str], body: bytes = b"") -> bytes:
+    """A message with this start line."""
+    head = "\r\n".join((start, *lines, f"Content-Length: {len(body)}\r\n\r\n")).encode("latin-1")
+    return head + body if body else head
