@@ -6,29 +6,31 @@ rules of its hop and tells the bridge what happened there in words that are the 
 answered, failed, requested, responded, ended ... The bridge steps through its table and says the like on the other
 leg. It passes on first and answers after: what a request is answered is what the far end said to it.
 
-What differs between programs is a :class:`~sip.b2b.policy.Policy`, one object a call, whose methods all have a
-default; the defaults are a plain back-to-back user agent that passes all it may and tries nobody by itself. The
-contract:
+What differs between programs is a :class:`~sip.b2b.policy.Policy`, an object a call: what becomes of it; and a
+:class:`~sip.b2b.policy.Passage`, an object a program: what crosses, and what a hop does by itself. All their methods
+have a default; the defaults are a plain back-to-back user agent that passes all it may and tries nobody by itself.
+The contract:
 
-* **Set-up.** ``Bridge(deadlines, policy)`` stands in *routing*; ``offer`` gives it the origin. The policy makes the
-  legs of targets and calls ``Bridge.invite`` for each, at once or whenever it knows one, or ``Bridge.refuse``. When
-  a target has failed, or did not answer in the time that ``invite`` was given, ``Policy.failed`` is asked to go on:
-  further ``invite``, ``refuse``, or nothing while others still ring or one is waited for. ``step(HELD_BACK, leg,
-  ...)`` puts the call back to *routing* where the hop of a target refused its INVITE for the moment.
+* **Set-up.** ``Bridge(deadlines, discarded, policy)`` stands in *routing*; ``offer`` gives it the origin. The policy
+  makes the legs of targets and calls ``Bridge.invite`` for each, at once or whenever it knows one, or
+  ``Bridge.refuse``. When a target has failed, or did not answer in the time that ``invite`` was given,
+  ``Policy.failed`` is asked to go on: further ``invite``, ``refuse``, or nothing while others still ring or one is
+  waited for. ``step(HELD_BACK, leg, ...)`` puts the call back to *routing* where the hop of a target refused its
+  INVITE for the moment.
 * **An attempt is over when its CANCEL is due**, not when that is answered. Targets given up belong to
   :class:`~sip.b2b.discarded.Discarded`, of which a program has one: it ends what they answer all the same with ACK
-  and BYE, and no record tells of it. Only legs that the policy *keeps* stay until they have answered, the call
-  ending.
-* **The phase is a function of what records hold** (docs/decisions.md 1): ``Bridge(deadlines, policy, phase_of(...),
+  and BYE, and no record tells of it. Only across from a side that ends *alone* (an agent's device) a leg stays the
+  call's until it has answered.
+* **The phase is a function of what records hold** (docs/decisions.md 1): ``Bridge(..., phase_of(answered),
   restored=True)`` is a call taken over, its legs *absent* until ``attach`` names them. What is asked of an absent
   leg waits, ``MOST_QUEUED`` events at the most, and goes on by the same table when ``join`` says that both are
   there, or ``release`` that one never will be. ``step(CAUGHT_UP, ...)``: a record that came later tells of the
   answer. ``step(OFFERED_AGAIN, ...)``: the origin, absent so far, offers the call anew although its target has
   answered; the policy repeats the attempt, and what the target asked meanwhile goes on once that is answered. There
   is no other way to make a call.
-* **Messages cross** through the policy: it gives the header lines and the body of what goes out on the other leg,
-  and sends it (``send``, ``reply``: an agent notes there what is under way). The context of a request that is
-  passed on is the server transaction asked, whose own context is the leg that it came to.
+* **Messages cross** by ``Passage.pass_on``, which gives the header lines and the body of what goes out on the other
+  leg, and go out by ``Passage.send`` and ``Passage.reply`` (an agent notes there what is under way). The context of a
+  request that is passed on is the server transaction asked, whose own context is the leg that it came to.
 * **The end.** ``Policy.ended`` is told once, with status, party and Reason, as soon as the call is over for people;
   ``Policy.over`` once, when nothing is under way any more. Then the bridge lets go of its legs and of its policy,
   so that nothing of a call refers to itself and all is freed by reference counts.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sip.b2b.discarded import Discarded, drop_leg
-from sip.b2b.policy import ALLOWED, LATER, Party, Passed, Policy
+from sip.b2b.policy import ALLOWED, LATER, NOTHING, Party, Passed, Policy
 from sip.header_policy import PASSED_METHODS, hops_left, passable_tag
 from sip.invite import InviteUsage
 from sip.timers import Deadlines
@@ -59,6 +59,7 @@ SETUP: Final = "first INVITE"
 """The context of the INVITE that opens a target's leg."""
 
 _WAITING: Final = frozenset({REQUESTED, CHANGED, WITHDRAWN, ACKNOWLEDGED, ENDED})
+_OWN: Final = "our own"
 _QUEUE: Final = "go on with what waited"
 _TOO_LONG: Final = "too long"
 
@@ -95,16 +96,28 @@ class Bridge:
         "_late",
         "_queue",
         "_silent",
+        "carried_out",
         "deadlines",
+        "discarded",
         "origin",
         "parting",
+        "passage",
         "phase",
         "policy",
         "targets",
     )
 
-    def __init__(self, deadlines: Deadlines, policy: Policy, phase: str = ROUTING, restored: bool = False) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        discarded: Discarded,
+        policy: Policy,
+        phase: str = ROUTING,
+        restored: bool = False,
+    ) -> None:
         self.deadlines = deadlines
+        self.discarded = discarded
+        self.passage = discarded.passage
         self.policy = policy
         self.phase = phase
         self.origin: InviteUsage | None = None
@@ -117,6 +130,8 @@ class Bridge:
         """What waited, and goes on in a moment."""
         self.parting = False
         """A BYE waits for the absent leg."""
+        self.carried_out = ""
+        """The branch of a re-INVITE that one side has carried out already, by another server: none refuses it."""
         self._alarm: Alarm | None = None
         self._ended = False
         self._silent = False
@@ -229,10 +244,10 @@ class Bridge:
     # What legs say.
 
     def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        return self.policy.recognised(leg, transaction, request, now)
+        return self.passage.recognised(self.policy, leg, transaction, request, now)
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
-        return self.policy.discarded.hop_headers(leg, method, now)
+        return self.passage.hop_headers(leg, method, now)
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
@@ -240,10 +255,10 @@ class Bridge:
             self.step(ENDED, leg, transaction, request, now)
         elif method == "INVITE":
             # RFC 3261 section 17.2.1; and its CANCEL need not wait for the other side
-            self.policy.reply(transaction, 100, now)
+            self.reply(transaction, 100, now)
             self.step(CHANGED, leg, transaction, request, now)
         elif method == "OPTIONS" or method not in PASSED_METHODS:
-            self.policy.reply(transaction, 200 if method == "OPTIONS" else 405, now, passed=ALLOWED)
+            self.reply(transaction, 200 if method == "OPTIONS" else 405, now, passed=ALLOWED)
         else:
             self.step(REQUESTED, leg, transaction, request, now)
 
@@ -257,7 +272,7 @@ class Bridge:
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         status, context = response.status, transaction.context
-        if status >= 300 and self.policy.intercepts(leg, transaction, response, now):
+        if status >= 300 and self.passage.intercepts(self.policy, leg, transaction, response, now):
             return
         if context is SETUP:
             if status >= 300:
@@ -267,7 +282,7 @@ class Bridge:
         elif isinstance(context, ServerTransaction):
             self.step(RESPONDED, leg, context, response, now)
         else:
-            self.policy.own_responded(leg, transaction, response, now)
+            self.passage.own(self.policy, leg, transaction, response, now)
         if transaction.method == "BYE" and status >= 200:
             self.step(DONE, leg, None, None, now)
 
@@ -278,7 +293,7 @@ class Bridge:
         elif isinstance(context, ServerTransaction):
             self.step(TIMED_OUT, leg, context, transaction.method, now)
         else:
-            self.policy.own_timed_out(leg, transaction, now)
+            self.passage.own(self.policy, leg, transaction, None, now)
         if transaction.method == "BYE":
             self.step(DONE, leg, None, None, now)
 
@@ -287,11 +302,11 @@ class Bridge:
         if leg in self.targets:
             self.targets.remove(leg)
         leg.end()
-        leg.owner = self.policy.discarded
+        leg.owner = self.discarded
         self.step(FORK_FAILED if self.targets else FAILED, leg, status, response, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        later = self.policy.unacknowledged(leg, now)
+        later = self.passage.unacknowledged(self.policy, leg, now)
         if later is None:
             self.release('SIP;cause=408;text="No ACK"', now)
         return later
@@ -306,6 +321,17 @@ class Bridge:
             _go_on(self, sorted(late, key=_is_last), now)
 
     # What the actions of the table share.
+
+    def reply(
+        self,
+        asked: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        passed: Passed | None = None,
+        tag: str = "",
+    ) -> None:
+        self.passage.reply(self.policy, asked, status, now, reason, passed, tag)
 
     def finish(self, status: int, by: Party, reason: str, now: float) -> None:
         """The call is over for people: say so once."""
@@ -387,27 +413,27 @@ def _expect_answer(bridge: Bridge, leg: InviteUsage, ring_for: float, _: None, n
 
 def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
     first, bridge._silent = bridge._silent, False
-    passed = bridge.policy.rang(leg, response, first, now)
     origin = bridge.origin
+    passed = bridge.passage.pass_on(bridge.policy, PROVISIONAL, leg, origin, response, first, now)
     if passed is not None and origin is not None and (invite := origin.invite) is not None:
         tag = passable_tag(response.to_tag)
-        bridge.policy.reply(invite, response.status, now, response.reason, passed, tag)
+        bridge.reply(invite, response.status, now, response.reason, passed, tag)
 
 
 def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
     """One target answered: others are given up (RFC 3261 section 16.7, step 10)."""
     _turn_off(bridge)
-    policy, origin = bridge.policy, bridge.origin
+    origin = bridge.origin
     if len(bridge.targets) > 1:
         bridge.targets.remove(leg)
         _give_targets_up(bridge, (_ELSEWHERE,), now)
         bridge.targets.insert(0, leg)
-    passed = policy.answered(leg, response, now)
+    passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
     if origin is None or origin.ended:
         bridge.release("SIP;cause=487", now)
         return
     if (invite := origin.invite) is not None:
-        policy.reply(invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
+        bridge.reply(invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
     if bridge._late:
         late, bridge._late = bridge._late, []
         _go_on(bridge, late, now)
@@ -433,14 +459,14 @@ def _hold_back(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -
     if leg in bridge.targets:
         bridge.targets.remove(leg)
     leg.end()
-    leg.owner = bridge.policy.discarded
+    leg.owner = bridge.discarded
 
 
 def _cancel(bridge: Bridge, leg: InviteUsage, invite: Any, cancel: Request, now: float) -> None:
     """The origin gave up (RFC 3261 section 9.2): its INVITE is answered as the target answers, or at once."""
     _turn_off(bridge)
     reasons = reasons_of(cancel)
-    if bridge.targets and not bridge.policy.ends_alone(leg):
+    if bridge.targets and not bridge.passage.alone(bridge.policy, leg):
         for target in bridge.targets:
             target.cancel(now, reasons)
         return
@@ -454,12 +480,13 @@ def _refuse(
 ) -> None:
     status, reason, lines, by = subject
     bridge.finish(status, by, "", now)
-    policy, origin = bridge.policy, bridge.origin
+    origin = bridge.origin
     if origin is not None and (invite := origin.invite) is not None:
-        passed = Passed(lines, b"")
+        passed: Passed | None = Passed(lines, b"")
         if response is not None:
-            reason, passed = response.reason, policy.refusal(status, response, now)
-        policy.reply(invite, status, now, reason, passed)
+            reason = response.reason
+            passed = bridge.passage.pass_on(bridge.policy, FAILED, origin, origin, response, False, now)
+        bridge.reply(invite, status, now, reason, passed)
     _settle(bridge, (), now)
 
 
@@ -470,7 +497,7 @@ def _conclude_cancelled(bridge: Bridge, leg: InviteUsage, _: Any, response: Resp
 
 
 def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Request, now: float) -> None:
-    policy, other = bridge.policy, bridge.other(leg)
+    other = bridge.other(leg)
     bridge.parting = False
     if not leg.ended:  # it came on a leg before this one
         send_pending_ack(bridge, leg, now)
@@ -478,14 +505,15 @@ def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Re
     by: Party = "caller" if leg is bridge.origin else "callee"
     bridge.finish(200 if leg.established else 487, by, bye.get("reason") or "", now)
     if other is None or other.ended or not other.established:
-        policy.reply(asked, 200, now)
+        bridge.reply(asked, 200, now)
         _settle(bridge, reasons_of(bye), now)
         return
     send_pending_ack(bridge, other, now)
-    alone = policy.ends_alone(leg)
-    if alone:
-        policy.reply(asked, 200, now)
-    policy.send(other, "BYE", policy.onward(leg, other, bye, now), "BYE" if alone else asked, hops_left(bye), now)
+    context: ServerTransaction | str = asked
+    if bridge.passage.alone(bridge.policy, leg):
+        bridge.reply(asked, 200, now)
+        context = _OWN
+    _send_on(bridge, ENDED, leg, other, bye, context, now)
 
 
 def _hang_up_late(bridge: Bridge, leg: InviteUsage, _: Any, __: Response, now: float) -> None:
@@ -496,7 +524,7 @@ def _hang_up_late(bridge: Bridge, leg: InviteUsage, _: Any, __: Response, now: f
 def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, now: float) -> None:
     status, by = subject
     bridge.finish(status, by, reason, now)
-    policy, origin = bridge.policy, bridge.origin
+    origin = bridge.origin
     lines = (f"Reason: {reason}",) if reason else ()
     staying = False
     for leg in (bridge.target, origin):
@@ -504,19 +532,19 @@ def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, no
             continue
         if not leg.established:
             if leg is origin and (invite := leg.invite) is not None:
-                policy.reply(invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
-        elif policy.keeps(leg):
+                bridge.reply(invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
+        elif _stays(bridge, leg):
             _say_bye(bridge, leg, lines, now)
             staying = True
         else:
-            policy.discarded.hang_up(leg, reason, now)
+            bridge.discarded.hang_up(leg, reason, now)
     if not staying:
         _settle(bridge, lines, now)
 
 
 def _say_bye(bridge: Bridge, leg: InviteUsage, lines: Sequence[str], now: float) -> None:
     send_pending_ack(bridge, leg, now)
-    bridge.policy.send(leg, "BYE", Passed(lines, b""), "BYE", 70, now)
+    bridge.passage.send(bridge.policy, leg, "BYE", Passed(lines, b""), _OWN, 70, now)
 
 
 def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:
@@ -527,17 +555,37 @@ def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:
 
 def _give_targets_up(bridge: Bridge, reasons: Sequence[str], now: float) -> bool:
     """CANCEL to all targets that have not answered; whether one of them stays the call's."""
-    policy, staying = bridge.policy, []
+    staying = []
     for leg in bridge.targets:
         if leg.established:
             staying.append(leg)
-        elif policy.keeps(leg):
+        elif _stays(bridge, leg):
             leg.cancel(now, reasons)
             staying.append(leg)
         else:
-            policy.discarded.cancel(leg, reasons, now)
+            bridge.discarded.cancel(leg, reasons, now)
     bridge.targets = staying
     return any(not leg.established for leg in staying)
+
+
+def _stays(bridge: Bridge, leg: InviteUsage) -> bool:
+    """Whether a leg stays the call's until it has answered, since it stands in a record of the other side."""
+    other = bridge.other(leg)
+    return other is not None and bridge.passage.alone(bridge.policy, other)
+
+
+def _send_on(
+    bridge: Bridge,
+    event: str,
+    leg: InviteUsage,
+    other: InviteUsage,
+    request: Request,
+    context: ServerTransaction | str,
+    now: float,
+) -> None:
+    passage, call = bridge.passage, bridge.policy
+    passed = passage.pass_on(call, event, leg, other, request, False, now) or NOTHING
+    passage.send(call, other, request.method, passed, context, hops_left(request), now)
 
 
 def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
@@ -554,10 +602,10 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
             else:
                 change.cancelled(now)
         if (asked := leg.invite) is not None:  # RFC 3261 section 15.1.2
-            policy.reply(asked, 487, now)
+            bridge.reply(asked, 487, now)
         if not leg.ended:
             leg.end()
-        leg.owner = policy.discarded
+        leg.owner = bridge.discarded
     policy.over(now)
     bridge.policy = _NOBODY
     _go_on(bridge, waiting, now)  # to be answered, now that there is nobody to pass it on to
@@ -570,28 +618,28 @@ def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     for leg in legs:
         if leg is not None:
             drop_leg(leg)
-            leg.owner = policy.discarded
+            leg.owner = bridge.discarded
     policy.over(now)
     bridge.policy = _NOBODY
 
 
 def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, request: Request, now: float) -> None:
-    policy, other = bridge.policy, bridge.other(leg)
+    other = bridge.other(leg)
     if bridge._queue is not None:  # too many wait
-        policy.reply(asked, 500, now, passed=LATER)
+        bridge.reply(asked, 500, now, passed=LATER)
     elif other is None or (other.ended and not bridge.parting):
-        policy.reply(asked, 481, now)
+        bridge.reply(asked, 481, now)
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
-        policy.reply(asked, 491, now)
+        bridge.reply(asked, 491, now)
     else:
-        policy.send(other, request.method, policy.onward(leg, other, request, now), asked, hops_left(request), now)
+        _send_on(bridge, REQUESTED, leg, other, request, asked, now)
 
 
 def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
     """Whether a re-INVITE meets another one (RFC 3261 section 14.2)."""
     if other.pending_client_invite is not None or not other.established:
         return True
-    return other.invite is not None and not bridge.policy.supersedes(leg, request)
+    return other.invite is not None and request.branch != bridge.carried_out
 
 
 def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
@@ -602,18 +650,19 @@ def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cance
     changing = other.pending_client_invite if other is not None else None
     if other is not None and changing is not None and changing.context is invite:
         other.cancel(now, reasons_of(cancel))
-    elif other is None or not bridge.policy.queued_behind(
-        other, lambda then: bridge.step(WITHDRAWN, leg, invite, cancel, then), now
+    elif other is None or not bridge.passage.behind(
+        bridge.policy, other, lambda then: bridge.step(WITHDRAWN, leg, invite, cancel, then), now
     ):
-        bridge.policy.reply(invite, 487, now)
+        bridge.reply(invite, 487, now)
 
 
 def _pass_response(
     bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float
 ) -> None:
     if response.status > 100 and asked.open:
-        policy = bridge.policy
-        policy.reply(asked, response.status, now, response.reason, policy.back(leg, asked, response, now))
+        passage, call = bridge.passage, bridge.policy
+        passed = passage.pass_on(call, RESPONDED, leg, asked.context, response, False, now)
+        passage.reply(call, asked, response.status, now, response.reason, passed)
 
 
 def _pass_timeout(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, method: str, now: float) -> None:
@@ -624,15 +673,16 @@ def _pass_timeout(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, me
     elif method == "INVITE" and leg.cancelling:
         status = 487
     else:
-        status = bridge.policy.unanswered(leg, method)
-    bridge.policy.reply(asked, status, now, passed=LATER if status == 500 else None)
+        status = bridge.passage.unanswered(bridge.policy, leg, method)
+    bridge.reply(asked, status, now, passed=LATER if status == 500 else None)
 
 
 def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float) -> None:
     """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
     other = bridge.other(leg)
     if other is not None and not other.ended:
-        lines, body = bridge.policy.acknowledgement(leg, other, ack, now)
+        passed = bridge.passage.pass_on(bridge.policy, ACKNOWLEDGED, leg, other, ack, False, now)
+        lines, body = passed or NOTHING
         other.acknowledge(lines, body, now)
 
 
@@ -649,19 +699,19 @@ def _repeat_attempt(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: floa
     bridge._late, bridge._queue = bridge._queue or [], None
     bridge.targets = []
     leg.end()
-    leg.owner = bridge.policy.discarded
+    leg.owner = bridge.discarded
 
 
 def _answer_ended(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
-    bridge.policy.reply(asked, 200, now)
+    bridge.reply(asked, 200, now)
 
 
 def _answer_unknown(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
-    bridge.policy.reply(asked, 481, now)
+    bridge.reply(asked, 481, now)
 
 
 def _answer_withdrawn(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, _: Request, now: float) -> None:
-    bridge.policy.reply(invite, 487, now)
+    bridge.reply(invite, 487, now)
 
 
 def _go_no_further(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: float) -> None:
@@ -737,5 +787,5 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
 
 _ELSEWHERE: Final = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
 _NO_ANSWER_REASON: Final = 'Reason: SIP;cause=408;text="No answer"'
-_NOBODY: Final = Policy(Discarded())
+_NOBODY: Final = Policy()
 """The policy of calls that are over."""

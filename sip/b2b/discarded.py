@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sip.b2b.policy import Passage
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
@@ -12,21 +13,13 @@ from sip.wire.message import Request, Response
 class Discarded:
     """Legs that no call has any more, and that may still say something: who asked them has gone on.
 
-    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); all else is of no interest. A program has one, and
-    overrides what its hops want on requests of their own.
+    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); all else is of no interest. A program has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passage: Passage) -> None:
+        self.passage = passage
         self.legs: set[InviteUsage] = set()
         """Those whose INVITE is still to be answered."""
-
-    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
-        """The header lines that the hop of that leg wants on a request of ours."""
-        return ()
-
-    def intercepts(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """As :meth:`Policy.intercepts`."""
-        return False
 
     def cancel(self, leg: InviteUsage, lines: Iterable[str], now: float) -> None:
         """Give a target up: CANCEL, as soon as a provisional response allows it, with these lines (Reason)."""
@@ -55,6 +48,9 @@ class Discarded:
 
     # What legs say.
 
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
+        return self.passage.hop_headers(leg, method, now)
+
     def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
@@ -69,7 +65,7 @@ class Discarded:
         if response.status < 200:
             return
         self.legs.discard(leg)
-        if response.status >= 300 and self.intercepts(leg, transaction, response, now):
+        if response.status >= 300 and self.passage.intercepts(None, leg, transaction, response, now):
             return
         if transaction.method == "INVITE" and response.status < 300 and not leg.ended:
             self.hang_up(leg, "SIP;cause=487", now)

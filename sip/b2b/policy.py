@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from sip.b2b.discarded import Discarded
 from sip.header_policy import ALLOW, crossing
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -23,19 +22,14 @@ class Passed(NamedTuple):
 
 
 class Policy:
-    """What a program decides of one call. All methods have a default; a subclass overrides what it does otherwise."""
+    """What becomes of one call: an object a call."""
 
-    __slots__ = ("discarded",)
-
-    def __init__(self, discarded: Discarded) -> None:
-        self.discarded = discarded
-
-    # What becomes of the call.
+    __slots__ = ()
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """A target failed with that status, ``response`` being None where nothing came (408) or it was given up.
 
-        To be gone on with :meth:`Bridge.invite` or :meth:`Bridge.refuse`, now or later.
+        To be gone on with ``Bridge.invite`` or ``Bridge.refuse``, now or later.
         """
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
@@ -45,36 +39,39 @@ class Policy:
         """Nothing of the call is under way any more; told once, also when it was dropped."""
 
     def wanted(self, leg: InviteUsage, now: float) -> None:
-        """Something waits for the absent leg on the other side of ``leg``."""
+        """Something waits for the absent leg across from ``leg``."""
 
-    # What crosses.
 
-    def rang(self, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
-        """What the origin gets of a provisional response, None for nothing. ``first``: the target's first."""
-        return Passed(crossing(response), response.body)
+class Passage:
+    """What crosses from leg to leg, and what a hop does by itself: an object a program.
 
-    def answered(self, leg: InviteUsage, response: Response, now: float) -> Passed:
-        """What the origin gets of the 2xx to its INVITE."""
-        return Passed(crossing(response), response.body)
+    ``call`` is the bridge's policy, None for a leg that no call has any more (``sip.b2b.discarded``).
+    """
 
-    def refusal(self, status: int, response: Response, now: float) -> Passed:
-        """What the origin gets of the failure of a target that is the call's."""
-        return Passed(crossing(response), response.body)
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
+        """The header lines that the hop of that leg wants on a request of our own: ACK, CANCEL, BYE."""
+        return ()
 
-    def onward(self, leg: InviteUsage, other: InviteUsage, request: Request, now: float) -> Passed:
-        """What ``other`` is asked when ``leg`` was asked that."""
-        return Passed(crossing(request), request.body)
+    def pass_on(
+        self,
+        call: Any,
+        event: str,
+        leg: InviteUsage,
+        other: InviteUsage | None,
+        message: Any,
+        first: bool,
+        now: float,
+    ) -> Passed | None:
+        """What ``other`` gets of a message that came on ``leg``; None for nothing, of a provisional response only.
 
-    def back(self, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float) -> Passed:
-        """How ``asked`` is answered when ``leg`` was answered that."""
-        return Passed(crossing(response), response.body)
-
-    def acknowledgement(self, leg: InviteUsage, other: InviteUsage, ack: Request, now: float) -> Passed:
-        """How ``other`` acknowledges its 2xx when ``leg`` was acknowledged."""
-        return Passed(crossing(ack), ack.body)
+        ``event`` says what came (``sip.b2b.bridge``): provisional, answered or failed of a first INVITE; requested,
+        for a BYE ended, and responded inside dialogs; acknowledged. ``first``: the first that a target says.
+        """
+        return Passed(crossing(message), message.body)
 
     def send(
         self,
+        call: Any,
         leg: InviteUsage,
         method: str,
         passed: Passed,
@@ -82,11 +79,12 @@ class Policy:
         hops: int,
         now: float,
     ) -> None:
-        """Send a request in a dialog; its context is ``asked``: the request it passes on, or a word for our own."""
+        """Send a request in a dialog; its context is ``asked``: the request passed on, or a word for our own."""
         leg.send(method, passed.lines, passed.body, now, asked, hops)
 
     def reply(
         self,
+        call: Any,
         asked: ServerTransaction,
         status: int,
         now: float,
@@ -95,55 +93,47 @@ class Policy:
         tag: str = "",
     ) -> None:
         """Answer a request, by the leg that it came to."""
-        lines, body = ((), b"") if passed is None else passed
+        lines, body = NOTHING if passed is None else passed
         asked.context.reply(asked, status, now, reason, lines, body, tag)
 
-    # What this hop does by itself.
+    def own(
+        self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
+    ) -> None:
+        """The answer to a request under another context than those of the bridge; None: it never came."""
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def intercepts(
+        self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
+    ) -> bool:
+        """Whether a failure (300 and above) is this hop's own affair, and dealt with: a challenge, a fence."""
+        return False
+
+    def recognised(
+        self, call: Any, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
+    ) -> bool:
         """Whether that is the repeat of a request seen before, and dealt with."""
         return False
 
-    def intercepts(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """Whether a failure is this hop's own affair, and dealt with: a challenge, a fence."""
-        return False
-
-    def own_responded(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """The answer to a request that the policy sent for itself, under a context of its own."""
-
-    def own_timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """No answer came to it."""
-
-    def ends_alone(self, leg: InviteUsage) -> bool:
+    def alone(self, call: Any, leg: InviteUsage) -> bool:
         """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2).
 
-        Else it is answered as the other side answers it.
+        The leg across from it then stays the call's until it has answered: the request stands in a record. Where
+        this is False, they are answered as the other side answers them, and a target that is given up is discarded.
         """
         return False
 
-    def unanswered(self, leg: InviteUsage, method: str) -> int:
-        """The status for a request that the other side never answered (RFC 3261 section 8.1.3.1)."""
+    def unanswered(self, call: Any, leg: InviteUsage, method: str) -> int:
+        """The status for a request that ``leg`` was asked and never answered (RFC 3261 section 8.1.3.1)."""
         return 408
 
-    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+    def unacknowledged(self, call: Any, leg: InviteUsage, now: float) -> float | None:
         """No ACK came for our 2xx in 64*T1: when to look again; None to end the call (RFC 3261 section 13.3.1.4)."""
         return None
 
-    def supersedes(self, leg: InviteUsage, request: Request) -> bool:
-        """Whether that re-INVITE goes on although the other side has one open: it has carried it out already."""
-        return False
-
-    def queued_behind(self, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
+    def behind(self, call: Any, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
         """Whether requests to that leg wait for its hop; then ``act`` is done behind them."""
         return False
 
-    def keeps(self, leg: InviteUsage) -> bool:
-        """Whether a leg that we give up or hang up stays the call's until it has answered: it stands in a record.
 
-        Else it is :class:`Discarded` at once.
-        """
-        return False
-
-
+NOTHING: Final = Passed((), b"")
 LATER: Final = Passed(("Retry-After: 5",), b"")
 ALLOWED: Final = Passed((ALLOW,), b"")

@@ -8,7 +8,7 @@ from sip.actions import Send
 from sip.b2b import bridge as b2b
 from sip.b2b.bridge import OVER, TABLE, Bridge, phase_of
 from sip.b2b.discarded import Discarded
-from sip.b2b.policy import Party, Policy
+from sip.b2b.policy import Party, Passage, Policy
 from sip.dialog import DialogState, called_by
 from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
@@ -20,7 +20,6 @@ class Plain(Policy):
     """Tries one device after the other, or all of them at once."""
 
     def __init__(self, middle: Middle, request: Request) -> None:
-        super().__init__(middle.discarded)
         self.middle = middle
         self.request = request
         self.left = list(middle.devices)
@@ -61,7 +60,7 @@ class Middle(End):
         super().__init__("m", 5000)
         self.devices = devices
         self.parallel = parallel
-        self.discarded = Discarded()
+        self.discarded = Discarded(Passage())
         self.bridge: Bridge
         self.ends: list[tuple[int, Party]] = []
         self.overs = self.wants = 0
@@ -70,7 +69,7 @@ class Middle(End):
         transaction, request, now = args
         assert isinstance(transaction, ServerTransaction) and isinstance(request, Request) and isinstance(now, float)
         policy = Plain(self, request)
-        self.bridge = Bridge(self.stack.deadlines, policy)
+        self.bridge = Bridge(self.stack.deadlines, self.discarded, policy)
         leg = InviteUsage(self.stack, self.bridge, transaction.flow, called_by(request, self.stack.token()))
         self.bridge.offer(leg, transaction)
         self.stack.reply(transaction, 100, now)
@@ -228,7 +227,7 @@ def _restored(trio: Trio) -> tuple[Bridge, InviteUsage, InviteUsage]:
     states = [(leg.dialog.export(), leg.flow) for leg in (old.origin, old.target)]
     policy = old.policy
     old.drop()
-    bridge = Bridge(middle.stack.deadlines, policy, phase_of(True), restored=True)
+    bridge = Bridge(middle.stack.deadlines, middle.discarded, policy, phase_of(True), restored=True)
     middle.bridge = bridge
     a, b = (InviteUsage(middle.stack, bridge, flow, state, established=True) for state, flow in states)
     return bridge, a, b
