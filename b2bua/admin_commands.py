@@ -90,7 +90,7 @@ class Orders:
             if not core.serving:
                 peer = core.member.peers.get(to)
                 if peer is not None and peer.state == "active":
-                    return "done", f"{to} is active under epoch {core.member.known.epoch}", 1, 1
+                    return "done", f"{to} is active under epoch {core.member.cluster.epoch}", 1, 1
                 return "running", f"{core.node} let go; {to} takes over", 0, 1
             for decision in reversed(core.history):
                 if decision.at < begun_at:
@@ -105,7 +105,7 @@ class Orders:
         core = self._core
         if not core.serving:
             raise Refused(
-                f"{core.node} is not active; send the order to {core.member.known.holder or 'the active server'}"
+                f"{core.node} is not active; send the order to {core.member.cluster.leader or 'the active server'}"
             )
         state = "out-of-service" if params.get("state") == "out of service" else "idle"
         wanted = [name for name in params.get("lines", "").split(",") if name]
@@ -151,7 +151,7 @@ class Orders:
             raise Refused(fault)
 
         def judge(now: float) -> tuple[str, str, int, int]:
-            if agent in core.member.known.mute:
+            if agent in core.member.cluster.non_voting:
                 return "running", f"{agent} has no vote yet", 0, 1
             return "done", f"{agent} votes again", 1, 1
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from b2bua.subscription import OBSERVE, RESET, TAKEOVER, Subscription
 from b2bua.takeover import records
 from b2bua.takeover.fenced_retry_queue import Refused
-from heartbeat.handshake import Callee
+from heartbeat.handshake import Responder
 from heartbeat.header import BeatError
 from sip.actions import Flow
 from sip.transaction import ServerTransaction
@@ -243,7 +243,7 @@ class Agents:
         """When this server's rule began."""
         self.messages = 0
         """SIP messages between this server and agents for the last takeover."""
-        self._callees: dict[Flow, Callee] = {}
+        self._callees: dict[Flow, Responder] = {}
         self._strange: dict[Flow, int] = {}
         self.generation = 0
         self._put_off: list[ServerTransaction] = []
@@ -298,7 +298,7 @@ class Agents:
         flow = transaction_flow
         try:
             beat = core.reign.beat_in(request)
-            callee = self._callees.setdefault(flow, Callee(core.reign.nonce()))
+            callee = self._callees.setdefault(flow, Responder(core.reign.nonce()))
             answer = callee.asked(beat, core.member.stamp(beat.node, now))
         except BeatError as error:
             core.stack.counters["refused openings"] += 1

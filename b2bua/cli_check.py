@@ -15,11 +15,10 @@ from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Screen, format_option, site_option
 from heartbeat.console.render import grid, listed, page
 from heartbeat.persistence import FILE, StoreError, VoteStore
-from heartbeat.persistent_state import text_of
+from heartbeat.persistent_state import PersistentState, encode
 from heartbeat.proof import VoterList
 from heartbeat.site.explain import Explanation, Failure, Table, explain
 from heartbeat.site.load import SiteError, load
-from heartbeat.voter import Kept
 
 _EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
@@ -65,7 +64,7 @@ def init(site_path: str | None, node: str | None) -> int:
     members = site.membership(chosen)
     voters = VoterList(1, members.voters, members.generation)
     try:
-        store.write(FILE, text_of(Kept(boot=0, first=True, mute=False, voters=voters)))
+        store.write(FILE, encode(PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)))
     except StoreError as error:
         raise ConsoleError(str(error)) from None
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")

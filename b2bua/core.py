@@ -27,8 +27,8 @@ from b2bua.takeover.report import Takeovers
 from b2bua.trunks import Place, Trunks
 from heartbeat.console.view import Rates
 from heartbeat.member import Member
+from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from heartbeat.voter import Kept
 from sip.actions import Action, Flow, Resolve, Store
 from sip.dialog import bare_uri
 from sip.header_policy import ALLOW
@@ -80,7 +80,7 @@ class Core:
         self,
         site: Site,
         node: str,
-        kept: Kept,
+        kept: PersistentState,
         secret: bytes,
         chance: random.Random,
         now: float,

@@ -15,8 +15,7 @@ from heartbeat import carriage
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.header import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.member import Member
-from heartbeat.persistent_state import text_of
-from heartbeat.voter import Kept
+from heartbeat.persistent_state import PersistentState, encode
 from sip.actions import Action, Flow, Send, Store
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
@@ -35,7 +34,7 @@ VOTES: Final = "votes"
 class Reign:
     """One for the life of a server."""
 
-    def __init__(self, core: Core, kept: Kept, secret: bytes, chance: random.Random, now: float) -> None:
+    def __init__(self, core: Core, kept: PersistentState, secret: bytes, chance: random.Random, now: float) -> None:
         site = core.site
         self.core = core
         self.member = Member(core.node, site.membership(core.node), kept, chance, now)
@@ -54,7 +53,7 @@ class Reign:
         """Which server ruled before us, as far as we know."""
         self._secret = secret
         self._nonces = 0
-        self._storing: dict[str, Kept] = {}
+        self._storing: dict[str, PersistentState] = {}
         self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
         self._beat_cseq = 0
         self._call_ids = {name: core.stack.token() for name in (*site.servers, *site.agents)}
@@ -121,9 +120,9 @@ class Reign:
         if beat is None or beat.kind == OPEN:
             return
         if beat.kind == PING:
-            self.answer(request, self.member.stamp(beat.node, now, kind=PING, re=(beat.boot, beat.seq)), flow)
+            self.answer(request, self.member.stamp(beat.node, now, kind=PING, re=(beat.incarnation, beat.seq)), flow)
             return
-        self._asked[beat.node, (beat.boot, beat.seq)] = (request, flow)
+        self._asked[beat.node, (beat.incarnation, beat.seq)] = (request, flow)
         if len(self._asked) > MOST_ASKED:
             self._asked.popitem(last=False)
         self.member.receive(beat, sender or beat.node, now)
@@ -184,12 +183,12 @@ class Reign:
         """Do what the member wants, and live by what it decided."""
         self.last_now = now
         member = self.member
-        if not self.serving and member.known.holder not in ("", self.core.node):
-            self._former = member.known.holder
+        if not self.serving and member.cluster.leader not in ("", self.core.node):
+            self._former = member.cluster.leader
         while True:
             for action in member.to_do():
                 if isinstance(action, Persist):
-                    self._store(action.kept)
+                    self._store(action.state)
                 else:
                     self._tell(action)
             decision = member.next_event()
@@ -197,8 +196,8 @@ class Reign:
                 break
             self._live_by(decision, now)
 
-    def _store(self, kept: Kept) -> None:
-        value = text_of(kept)
+    def _store(self, kept: PersistentState) -> None:
+        value = encode(kept)
         self._storing[value] = kept
         self.actions.append(Store(VOTES, value))
 
@@ -246,7 +245,8 @@ class Reign:
         core, member = self.core, self.member
         self.serving = True
         self.site_lines = (
-            f"Heartbeat: site={core.site.name}; node={core.node}; boot={member.on_disk.boot}; epoch={member.epoch}",
+            f"Heartbeat: site={core.site.name}; node={core.node};"
+            f" boot={member.on_disk.incarnation}; epoch={member.epoch}",
         )
         if not decision.again:
             old = self._former

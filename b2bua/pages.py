@@ -60,9 +60,9 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         "node": core.node,
         "role": core.server.role,
         "state": server_state(core),
-        "active": core.node if core.serving else member.known.holder,
+        "active": core.node if core.serving else member.cluster.leader,
         "epoch": core.epoch,
-        "boot": member.on_disk.boot,
+        "boot": member.on_disk.incarnation,
         "config": site.digest,
         "since_at": core.reign.since_at,
         "started_at": core.started_at,
@@ -93,15 +93,15 @@ def warnings(core: Core, now: float) -> list[str]:
         found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
     if member.trouble:
         found.append(member.trouble)
-    if not core.serving and not member.known.holder:
+    if not core.serving and not member.cluster.leader:
         found.append("no server is active, as far as this one knows")
     found += [
         f"{name} is not connected to {core.node}" for name, link in core.agents.links.items() if link.flow is None
     ]
-    for name, config in member.known.configs.items():
+    for name, config in member.cluster.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
-    found += [why_mute(name, name in member.known.seated) for name in sorted(member.known.mute)]
+    found += [why_mute(name, name in member.cluster.voting) for name in sorted(member.cluster.non_voting)]
     for server in core.member.peers.values():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
             bad = core.stack.counters["bad beats"]
@@ -117,10 +117,10 @@ def warnings(core: Core, now: float) -> list[str]:
 def _answers(core: Core, name: str, now: float) -> bool:
     if name == core.node:
         return core.member.voter.has_vote
-    if name in core.member.known.mute:
+    if name in core.member.cluster.non_voting:
         return False
     peer = core.member.peers.get(name)  # the stand-by, where it votes
-    at = core.member.known.answered.get(name) if peer is None else peer.heard_at
+    at = core.member.cluster.answered.get(name) if peer is None else peer.heard_at
     return at is not None and now - at <= core.site.timing.lease
 
 
@@ -175,7 +175,7 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
                 "reached": reached,
                 "heard_ago": None if ago is None else round(ago, 3),
                 "judged": core.member.detector.state if name == core.member.detector.subject else "",
-                "boot": beat.boot if beat else 0,
+                "boot": beat.incarnation if beat else 0,
                 "epoch": beat.epoch if beat else 0,
                 "obeys": "",
                 "config": beat.config if beat else "",
@@ -197,8 +197,8 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
     )
     found: list[v.Peer] = []
     for name, link in core.agents.links.items():
-        at = member.known.answered.get(name)
-        config = member.known.configs.get(name, "")
+        at = member.cluster.answered.get(name)
+        config = member.cluster.configs.get(name, "")
         obeys = core.node if link.complete and core.serving else ""
         found.append(
             {

@@ -25,8 +25,8 @@ from gateway_agent.media_anchor import Relay
 from gateway_agent.records import Gone
 from gateway_agent.server_connections import VOTES, Links
 from gateway_agent.server_requests import Arrivals
+from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from heartbeat.voter import Kept
 from sip.actions import Action, Address, Flow, Resolve, Store
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
@@ -74,7 +74,7 @@ class Core:
         self,
         site: Site,
         agent: str,
-        kept: Kept,
+        kept: PersistentState,
         secret: bytes,
         random: Random,
         now: float,
@@ -249,7 +249,7 @@ class Core:
 
     @property
     def epoch(self) -> int:
-        return self.links.fence.obeyed.epoch
+        return self.links.fence.leadership.epoch
 
     @property
     def connected(self) -> bool:

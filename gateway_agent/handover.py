@@ -327,7 +327,7 @@ class Handover:
 
     def obedience_changed(self, now: float) -> None:
         """The fence's word is on disk: go on with those who brought their proofs."""
-        epoch = self.core.links.fence.obeyed.epoch
+        epoch = self.core.links.fence.leadership.epoch
         ready = [pending for pending in self._pending if pending[0].epoch <= epoch]
         self._pending = [pending for pending in self._pending if pending[0].epoch > epoch]
         for _, obey in ready:

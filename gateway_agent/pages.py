@@ -88,7 +88,7 @@ def _state(core: Core) -> Any:
 
 def _status(core: Core, now: float) -> AgentStatus:
     fence = core.links.fence
-    ruler, lines = fence.obeyed, core.lines.values()
+    leadership, lines = fence.leadership, core.lines.values()
     out = [line for line in lines if not line.in_service]
     total = sum(line.settings.channels for line in lines)
     dead = sum(line.settings.channels for line in out)
@@ -103,12 +103,12 @@ def _status(core: Core, now: float) -> AgentStatus:
         site=core.site.name,
         agent=core.agent.name,
         state=_state(core),
-        obeys=ruler.node,
-        epoch=ruler.epoch,
+        obeys=leadership.node,
+        epoch=leadership.epoch,
         since_at=core.obeys_since,
-        promised=fence.on_disk.promise,
+        promised=fence.on_disk.promised_epoch,
         voter=core.agent.name in fence.on_disk.voters.names,
-        boot=fence.on_disk.boot,
+        boot=fence.on_disk.incarnation,
         config=core.site.digest,
         started_at=core.started_at,
         servers=[_peer(core, link, now) for link in core.links.by_name.values()],
@@ -158,7 +158,7 @@ def _peer(core: Core, link: Link, now: float) -> Peer:
         reached=reached,
         heard_ago=ago,
         judged="unknown" if ago is None else "alive" if reached else "suspect",
-        boot=last.boot if last is not None else 0,
+        boot=last.incarnation if last is not None else 0,
         epoch=last.epoch if last is not None else 0,
         obeys="",
         config=config,

@@ -65,7 +65,7 @@ def of_line(line: Line) -> str:
 def of_head(core: Core, version: int, part: int, complete: bool) -> str:
     """The first record of each part."""
     return (
-        f'{{"site":{_quote(core.site.name)},"agent":{_quote(core.agent.name)},"boot":{core.links.fence.on_disk.boot},'
+        f'{{"site":{_quote(core.site.name)},"agent":{_quote(core.agent.name)},"boot":{core.links.fence.on_disk.incarnation},'
         f'"epoch":{core.epoch},"version":{version},"part":{part},"complete":{"true" if complete else "false"}}}'
     )
 

@@ -10,13 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from heartbeat import carriage
-from heartbeat.agent_voter import Fence
+from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Decision, Persist, Tell, What
-from heartbeat.handshake import Caller
+from heartbeat.handshake import Initiator
 from heartbeat.header import Beat, BeatError
-from heartbeat.persistent_state import text_of
+from heartbeat.persistent_state import PersistentState, encode
 from heartbeat.site.model import Server
-from heartbeat.voter import Kept
 from sip.actions import Close, Flow, Open, Send, Store
 from sip.wire.message import Message, Request, Response
 
@@ -60,7 +59,7 @@ class Link:
         """What it said then."""
         self.admitted = ""
         """The Heartbeat line of the last request of a call that was let in: the next ones are the same."""
-        self._caller: Caller | None = None
+        self._caller: Initiator | None = None
         self._failures = 0
         self._strange = 0
         self._call_id = ""
@@ -82,7 +81,7 @@ class Link:
         core = self.links.core
         assert self.flow is not None
         self._step(OPENING)
-        self._caller = Caller(self.name, f"{core.random.getrandbits(128):032x}")
+        self._caller = Initiator(self.name, f"{core.random.getrandbits(128):032x}")
         self._call_id = core.stack.token() + core.stack.token()
         self._cseq = 0
         self._say(self._caller.hello(self.links.fence.stamp(self.name, now)))
@@ -167,13 +166,13 @@ class Link:
 class Links:
     """All connections to servers, and what passes the fence."""
 
-    def __init__(self, core: Core, kept: Kept, now: float) -> None:
+    def __init__(self, core: Core, kept: PersistentState, now: float) -> None:
         self.core = core
-        self.fence = Fence(core.agent.name, core.site.membership(), kept, now)
+        self.fence = AgentVoter(core.agent.name, core.site.membership(), kept, now)
         self.opened = 0
         self.by_name = {server.name: Link(self, server) for server in core.site.servers.values()}
         self._asked: dict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = {}
-        self._storing: dict[str, Kept] = {}
+        self._storing: dict[str, PersistentState] = {}
 
     def start(self, now: float) -> None:
         for link in self.by_name.values():
@@ -220,7 +219,7 @@ class Links:
         return self._admits_request(link, message, flow, now)
 
     def _admits_request(self, link: Link, request: Request, flow: Flow, now: float) -> bool:
-        method, obeyed = request.method, link.name == self.fence.obeyed.node
+        method, obeyed = request.method, link.name == self.fence.leadership.node
         if method == "ACK" or (method == "CANCEL" and obeyed):  # they may come without the header
             return obeyed
         line = request.get("heartbeat") or ""
@@ -245,11 +244,13 @@ class Links:
         if method == "OPTIONS":
             link.answered(response, now)
             return False
-        return method == "NOTIFY" or link.name == self.fence.obeyed.node
+        return method == "NOTIFY" or link.name == self.fence.leadership.node
 
     def refuse(self, request: Request, flow: Flow, to: str, now: float) -> None:
         """403 with what the agent knows, by which a stale server learns (docs/wire.md)."""
-        beat = self.fence.stamp(to, now, holder=self.fence.obeyed.node, promise=self.fence.on_disk.promise)
+        beat = self.fence.stamp(
+            to, now, leader=self.fence.leadership.node, promised_epoch=self.fence.on_disk.promised_epoch
+        )
         line = carriage.header(beat, self.core.keys[0], request.cseq_method, request.call_id, request.cseq)
         self.core.stack.refuse(request, flow, 403, lines=(line,))
 
@@ -264,7 +265,7 @@ class Links:
             return
         if len(self._asked) >= MOST_ASKED:
             self._asked.pop(next(iter(self._asked)))
-        self._asked[link.name, (beat.boot, beat.seq)] = request, flow
+        self._asked[link.name, (beat.incarnation, beat.seq)] = request, flow
         before = self.fence.silent_for(now)
         self.fence.figures(len(self.core.calls), self.core.load)
         self.fence.receive(beat, link.name, now)
@@ -279,8 +280,8 @@ class Links:
         while True:
             for action in fence.to_do():
                 if isinstance(action, Persist):
-                    value = text_of(action.kept)
-                    self._storing[value] = action.kept
+                    value = encode(action.state)
+                    self._storing[value] = action.state
                     self.core.stack.do(Store(VOTES, value))
                 elif isinstance(action, Tell) and action.answer_to is not None:
                     asked = self._asked.pop((action.to, action.answer_to), None)
@@ -316,9 +317,13 @@ class Links:
 
     def proved(self, link: Link, answer: Beat, now: float) -> None:
         """Both ends are known. The server that is obeyed gets on with its calls; another one has to subscribe."""
-        ruler = self.fence.obeyed
+        leadership = self.fence.leadership
         logger.info("connected to %s", link.name)
-        if self.core.adopted == (link.name, ruler.epoch) and ruler.boot == answer.boot and link.flow is not None:
+        if (
+            self.core.adopted == (link.name, leadership.epoch)
+            and leadership.incarnation == answer.incarnation
+            and link.flow is not None
+        ):
             self.core.adopt(link.name, link.flow, now)
 
     def gone(self, link: Link, flow: Flow, now: float) -> None:

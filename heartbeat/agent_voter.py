@@ -23,33 +23,33 @@ from heartbeat.header import (
     Beat,
 )
 from heartbeat.node import Node
-from heartbeat.voter import Ruler
+from heartbeat.persistent_state import Leadership
 
 
-class Fence(Node):
+class AgentVoter(Node):
     """One agent. ``membership.servers`` are the only ones whose word counts."""
 
     _told_mute = False
     _heard_at: float | None = None
 
     @property
-    def obeyed(self) -> Ruler:
+    def leadership(self) -> Leadership:
         """Whom this agent obeys: the highest proved epoch on disk. Epoch 0 and no name: nobody yet."""
-        return self.on_disk.ruler
+        return self.on_disk.leadership
 
     def obeys(self, node: str, epoch: int) -> bool:
         """Whether a request that ``node`` sent under ``epoch`` may act on this agent's lines; otherwise 403."""
-        ruler = self.on_disk.ruler
-        return epoch == ruler.epoch and node == ruler.node
+        leadership = self.on_disk.leadership
+        return epoch == leadership.epoch and node == leadership.node
 
     def refusal(self, node: str, epoch: int) -> str:
         """Why such a request is refused, as a sentence; empty when it is not."""
-        ruler = self.on_disk.ruler
+        leadership = self.on_disk.leadership
         if self.obeys(node, epoch):
             return ""
-        if not ruler.node:
+        if not leadership.node:
             return f"{self.name} obeys no server yet: none has brought a proof"
-        return f"{self.name} obeys {ruler.node} under epoch {ruler.epoch}, not {node} under epoch {epoch}"
+        return f"{self.name} obeys {leadership.node} under epoch {leadership.epoch}, not {node} under epoch {epoch}"
 
     def silent_for(self, now: float) -> float | None:
         """Seconds since the obeyed server was last heard to be active; None: never since our start."""
@@ -69,7 +69,7 @@ class Fence(Node):
         elif beat.kind == GRANT:
             self._grant_asked(beat, now)
         elif beat.kind == RELEASE:
-            self.voter.release(beat.node, beat.term)
+            self.voter.release(beat.node, beat.for_epoch)
             self._answer(beat, now)
         elif beat.kind == VOTERS:
             self._list_told(beat, now)
@@ -93,10 +93,10 @@ class Fence(Node):
             self._answer(beat, now)
             return
         no = self.voter.hear(beat, now)
-        ruler = self.voter.kept.ruler
-        if not no and beat.state == ACTIVE and (beat.node, beat.epoch) == (ruler.node, ruler.epoch):
+        leadership = self.voter.state.leadership
+        if not no and beat.state == ACTIVE and (beat.node, beat.epoch) == (leadership.node, leadership.epoch):
             self._heard_at = now
-        if self.voter.kept.mute and self.name in self.membership.voters and not self._told_mute:
+        if self.voter.state.non_voting and self.name in self.membership.voters and not self._told_mute:
             self._told_mute = True
             self._decide(
                 What.NO_VOTE,
@@ -107,5 +107,5 @@ class Fence(Node):
         self._answer(beat, now, no=no)
 
     def _heard(self, now: float) -> dict[str, Any]:
-        ruler = self.on_disk.ruler
-        return {"holder": ruler.node, "heard": self.silent_for(now)}
+        leadership = self.on_disk.leadership
+        return {"leader": leadership.node, "heard": self.silent_for(now)}

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from heartbeat import detector as d
-from heartbeat.cluster_view import Knowledge, Peer, why_mute
+from heartbeat.cluster_view import ClusterView, Peer, why_mute
 from heartbeat.decision import What
-from heartbeat.detector import Detector, Judgement, Lateness
+from heartbeat.detector import ClockSuspectMode, Detector, Judgement
 from heartbeat.election import CANVASS, CLAIM, WON, Campaign
 from heartbeat.election import READY as PREPARED
 from heartbeat.header import (
@@ -22,6 +22,7 @@ from heartbeat.header import (
     GRANT,
     HOLDING,
     LEFT,
+    NON_VOTING,
     PREVOTE,
     QUERY,
     READY,
@@ -32,9 +33,9 @@ from heartbeat.header import (
 from heartbeat.lease import NEVER
 from heartbeat.membership import Membership
 from heartbeat.node import Node
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import VoterList
 from heartbeat.reconfiguration import Word
-from heartbeat.voter import Kept
 
 _SELDOM: Final = 10.0
 """Seconds between two words on a campaign that lasts."""
@@ -45,14 +46,16 @@ class Candidate(Node):
 
     state = STANDBY
 
-    def __init__(self, name: str, membership: Membership, kept: Kept, rng: random.Random, now: float) -> None:
-        super().__init__(name, membership, kept, now)
+    def __init__(
+        self, name: str, membership: Membership, state: PersistentState, rng: random.Random, now: float
+    ) -> None:
+        super().__init__(name, membership, state, now)
         self.rng = rng
-        self.known = Knowledge(epoch=kept.ruler.epoch, promise=kept.promise)
+        self.cluster = ClusterView(epoch=state.leadership.epoch, promised_epoch=state.promised_epoch)
         self.peers = {server: Peer() for server in membership.server_names if server != name}
         self.paused = False
         self.detector = Detector(membership.timing, now)
-        self.lateness = Lateness(membership.timing)
+        self.clock_suspect = ClockSuspectMode(membership.timing)
         self.campaign: Campaign | None = None
         self._released = 0
         """The highest epoch of ours that we let go of."""
@@ -74,7 +77,7 @@ class Candidate(Node):
     @property
     def quorum(self) -> int:
         """How many voters of the list that we live by decide."""
-        voters = self.voter.kept.voters
+        voters = self.voter.state.voters
         return max(voters.quorum, min(self.membership.quorum_wanted, len(voters.names)))
 
     def _nobody_heard(self) -> bool:
@@ -95,10 +98,10 @@ class Candidate(Node):
 
     def _learn(self, beat: Beat, now: float) -> None:
         """Everything that any message teaches, before it is acted on."""
-        known, node = self.known, beat.node
-        known.promise = max(known.promise, beat.promise, beat.floor)
-        if beat.config and known.configs.get(node) != beat.config:
-            known.configs[node] = beat.config
+        cluster, node = self.cluster, beat.node
+        cluster.promised_epoch = max(cluster.promised_epoch, beat.promised_epoch, beat.promised_to_others)
+        if beat.config and cluster.configs.get(node) != beat.config:
+            cluster.configs[node] = beat.config
             if self.membership.config and beat.config != self.membership.config:
                 self._decide(
                     What.DRIFT,
@@ -106,23 +109,23 @@ class Candidate(Node):
                     now,
                     node=node,
                 )
-        known.generations[node], known.boots[node] = beat.voters, beat.boot
+        cluster.generations[node], cluster.boots[node] = beat.voters, beat.incarnation
         if node in self.peers:
             self._learn_server(beat, now)
         else:
-            known.answered[node] = now
-            self._rules(beat.epoch, beat.holder, now)
-            if beat.holder and beat.heard is not None and beat.holder == self.detector.subject:
+            cluster.answered[node] = now
+            self._rules(beat.epoch, beat.leader, now)
+            if beat.leader and beat.heard is not None and beat.leader == self.detector.subject:
                 self.detector.witness(node, beat.heard, now)
-        if "mute" in beat.flags:
-            known.words.pop(node, None)
-            if node not in known.mute and known.epoch:
-                known.mute.add(node)
-                self._decide(What.NO_VOTE, why_mute(node, node in known.seated), now, node=node)
-        elif beat.re is not None and node in self.voter.kept.voters.names:
-            known.mute.discard(node)
-            known.seated.add(node)
-            known.words[node] = Word(beat.voters, beat.floor)
+        if NON_VOTING in beat.flags:
+            cluster.words.pop(node, None)
+            if node not in cluster.non_voting and cluster.epoch:
+                cluster.non_voting.add(node)
+                self._decide(What.NO_VOTE, why_mute(node, node in cluster.voting), now, node=node)
+        elif beat.re is not None and node in self.voter.state.voters.names:
+            cluster.non_voting.discard(node)
+            cluster.voting.add(node)
+            cluster.words[node] = Word(beat.voters, beat.promised_to_others)
 
     def _learn_server(self, beat: Beat, now: float) -> None:
         peer = self.peers[beat.node]
@@ -134,25 +137,25 @@ class Candidate(Node):
             peer.reach = _bitmap(beat.reach)
         if beat.state in (ACTIVE, HOLDING):
             self._rules(beat.epoch, beat.node, now)
-        elif beat.holder and beat.holder != beat.node:
-            self._rules(beat.epoch, beat.holder, now)
+        elif beat.leader and beat.leader != beat.node:
+            self._rules(beat.epoch, beat.leader, now)
         if beat.node == self.detector.subject:
             self._judged(self.detector.hear(beat.state, now), now)
 
-    def _rules(self, epoch: int, holder: str, now: float) -> None:
+    def _rules(self, epoch: int, leader: str, now: float) -> None:
         """Somebody says that ``holder`` rules under ``epoch``."""
-        known = self.known
-        if not holder or epoch < known.epoch or (epoch == known.epoch and holder == known.holder):
+        cluster = self.cluster
+        if not leader or epoch < cluster.epoch or (epoch == cluster.epoch and leader == cluster.leader):
             return
-        before = known.holder
-        known.epoch, known.holder = epoch, holder
-        if holder != self.name:
-            if before and before != holder and not (before == self.name and self._released):
-                known.changed_at = now
-            self.detector.watch(holder, now)
-        self._overruled(epoch, holder, now)
+        before = cluster.leader
+        cluster.epoch, cluster.leader = epoch, leader
+        if leader != self.name:
+            if before and before != leader and not (before == self.name and self._released):
+                cluster.changed_at = now
+            self.detector.watch(leader, now)
+        self._overruled(epoch, leader, now)
 
-    def _overruled(self, epoch: int, holder: str, now: float) -> None:
+    def _overruled(self, epoch: int, leader: str, now: float) -> None:
         """``holder`` is known to rule under ``epoch``, perhaps above us."""
         raise NotImplementedError
 
@@ -162,11 +165,11 @@ class Candidate(Node):
 
     def _watch(self, due_at: float, now: float) -> None:
         """The half that gathers evidence."""
-        late = self.lateness.tick(due_at, now)
+        late = self.clock_suspect.tick(due_at, now)
         if self.state != STANDBY:
             return
         if late:
-            self.detector.excuse(now)
+            self.detector.grace(now)
             self._decide(
                 What.WATCHING,
                 f"{self.name} only watches for {self.membership.timing.lease_time:g} s:"
@@ -180,7 +183,7 @@ class Candidate(Node):
             asked = self.membership.agents
             if now < self._query_all_at:
                 # a doubt may last as long as a cable is broken: the voters are enough to keep it up
-                asked = tuple(name for name in asked if name in self.voter.kept.voters.names)
+                asked = tuple(name for name in asked if name in self.voter.state.voters.names)
             else:
                 self._query_all_at = now + max(timing.slow_interval, timing.interval)
             for node in (*self.others, *asked):
@@ -190,7 +193,7 @@ class Candidate(Node):
 
     def _act(self, now: float) -> None:
         """The half that asks for votes when there is reason to."""
-        if self.state != STANDBY or self.campaign is not None or self.paused or self.lateness.watching(now):
+        if self.state != STANDBY or self.campaign is not None or self.paused or self.clock_suspect.watching(now):
             return
         watched, state = self.detector.subject, self.detector.state
         if self._nobody_heard():
@@ -202,7 +205,7 @@ class Candidate(Node):
             self._start_campaign(f"{watched} has left", now)
 
     def _start_campaign(self, because: str, now: float, planned: bool = False) -> None:
-        voters = self.voter.kept.voters
+        voters = self.voter.state.voters
         if not voters.names:
             self._ask_for_list(now)
             return
@@ -210,7 +213,7 @@ class Candidate(Node):
         if self._nobody_heard() and self.name != self.membership.preferred:
             slack = self.membership.timing.interval
         self.campaign = Campaign(because, voters, self.quorum, self.membership.agents, now, planned, slack)
-        self.campaign.patient = self.voter.kept.first
+        self.campaign.patient = self.voter.state.first
         self.campaign.tell_at = now + self.membership.timing.silence + self.membership.timing.lease_time
         self._decide(What.ASKING, f"{self.name} asks for votes: {because}", now)
         self._canvass(now)
@@ -220,10 +223,10 @@ class Candidate(Node):
         if now < self._list_at:
             return
         self._list_at = now + self.membership.timing.interval
-        known = [node for node, generation in self.known.generations.items() if generation]
-        for node in known:
-            self._ask(node, PREVOTE, now, list=self.voter.kept.voters.text)
-        if not known and not self._no_list_said:
+        cluster = [node for node, generation in self.cluster.generations.items() if generation]
+        for node in cluster:
+            self._ask(node, PREVOTE, now, list=self.voter.state.voters.text)
+        if not cluster and not self._no_list_said:
             self._no_list_said = True
             self._decide(
                 What.REFUSED,
@@ -233,18 +236,18 @@ class Candidate(Node):
             )
 
     def _next_term(self) -> int:
-        kept = self.voter.kept
-        return max(self.known.epoch, self.known.promise, kept.promise, kept.ruler.epoch) + 1
+        state = self.voter.state
+        return max(self.cluster.epoch, self.cluster.promised_epoch, state.promised_epoch, state.leadership.epoch) + 1
 
     def _unanimous(self, now: float) -> bool:
         """Whether ``hold_down`` asks for every voter's yes."""
         automatic = self.state == STANDBY and self.campaign is not None and not self.campaign.planned
-        return automatic and now < self.known.changed_at + self.membership.timing.hold_down
+        return automatic and now < self.cluster.changed_at + self.membership.timing.hold_down
 
     def _canvass(self, now: float) -> None:
         campaign = self.campaign
         assert campaign is not None
-        campaign.voters, campaign.quorum = self.voter.kept.voters, self.quorum
+        campaign.voters, campaign.quorum = self.voter.state.voters, self.quorum
         campaign.begin(CANVASS, self._next_term(), now)
         campaign.retry_at = now + self.membership.timing.interval * (1 + 0.1 * self.rng.random())
         ask = self._poll(PREVOTE, now)
@@ -260,9 +263,9 @@ class Candidate(Node):
         """Ask every voter; the question to ourselves, when we vote, is given back instead of sent."""
         campaign = self.campaign
         assert campaign is not None
-        kept = self.voter.kept
-        flags = (*((FIRST,) if kept.first else ()), *((AS_IF_RELEASED,) if campaign.planned else ()))
-        fields: dict[str, Any] = {"term": campaign.term, "list": campaign.voters.text, "flags": flags}
+        state = self.voter.state
+        flags = (*((FIRST,) if state.first else ()), *((AS_IF_RELEASED,) if campaign.planned else ()))
+        fields: dict[str, Any] = {"for_epoch": campaign.for_epoch, "list": campaign.voters.text, "flags": flags}
         if kind == GRANT:
             fields["lease"] = self.membership.timing.lease_time
         for voter in campaign.voters.names:
@@ -303,10 +306,10 @@ class Candidate(Node):
                 campaign.phase, campaign.phase_at = PREPARED, now
                 campaign.retry_at = now + self.membership.timing.switchover_limit
                 self._decide(What.READY, f"{self.name} would have a quorum: {campaign.outcome}", now)
-                self._ask(self.known.holder, READY, now, term=self.known.epoch)
+                self._ask(self.cluster.leader, READY, now, for_epoch=self.cluster.epoch)
             else:
                 self._claim(now)
-        elif campaign.highest_promise >= campaign.term:
+        elif campaign.highest_promise >= campaign.for_epoch:
             campaign.retry_at = min(campaign.retry_at, now + self.membership.timing.interval / 10)
 
     def _here(self, voters: VoterList, now: float) -> set[str]:
@@ -314,7 +317,7 @@ class Candidate(Node):
         if now < self._started_at + self.membership.timing.silence:
             return set(voters.names)
         since = now - 2 * self.membership.timing.interval
-        heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.known.answered
+        heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.cluster.answered
         return {name for name in voters.names if heard.get(name, NEVER) > since}
 
     def _claim(self, now: float) -> None:
@@ -323,13 +326,13 @@ class Candidate(Node):
         if campaign.phase != CLAIM:
             self._decide(
                 What.TAKING_OVER,
-                f"{self.name} claims epoch {campaign.term}: {campaign.because}; {campaign.outcome}",
+                f"{self.name} claims epoch {campaign.for_epoch}: {campaign.because}; {campaign.outcome}",
                 now,
-                epoch=campaign.term,
-                node=self.known.holder,
+                epoch=campaign.for_epoch,
+                node=self.cluster.leader,
             )
         campaign.planned = False
-        campaign.begin(CLAIM, campaign.term, now)
+        campaign.begin(CLAIM, campaign.for_epoch, now)
         campaign.retry_at = now + self.membership.timing.interval / 2
         claim = self._poll(GRANT, now)
         if claim is not None:
@@ -343,11 +346,14 @@ class Candidate(Node):
         if not judgement:
             campaign.nos[self.name] = replace(claim, no=judgement.no, wait=judgement.wait)
             return
-        signature, floor = self.voter.signature(claim, self.membership.keys[0]), self.voter.kept.floor(self.name)
+        signature, promised_to_others = (
+            self.voter.signature(claim, self.membership.keys[0]),
+            self.voter.state.promised_to_others(self.name),
+        )
 
         def count(later: float) -> None:
-            if self.campaign is campaign and campaign.phase == CLAIM and campaign.term == claim.term:
-                campaign.granted(self.name, signature, now, floor)
+            if self.campaign is campaign and campaign.phase == CLAIM and campaign.for_epoch == claim.for_epoch:
+                campaign.granted(self.name, signature, now, promised_to_others)
                 self._count_grants(later)
 
         self._when_kept(count, now)
@@ -357,7 +363,7 @@ class Candidate(Node):
         if campaign is None or campaign.phase != CLAIM or not campaign.wins():
             return
         campaign.phase, campaign.phase_at = WON, now
-        fault = self.offer(campaign.proof(self.name, self.on_disk.boot), now)
+        fault = self.offer(campaign.proof(self.name, self.on_disk.incarnation), now)
         if fault:
             self._call_off(f"{self.name} won nothing: {fault}", now)
 
@@ -378,9 +384,9 @@ class Candidate(Node):
                 self._tell_what_lacks(campaign, now)
                 self._canvass(now)
         elif campaign.phase == PREPARED:
-            self._call_off(f"{self.name} was ready, but {self.known.holder} did not let go", now)
+            self._call_off(f"{self.name} was ready, but {self.cluster.leader} did not let go", now)
         elif campaign.phase == CLAIM:
-            if now >= campaign.phase_at + timing.lease_time or campaign.highest_promise > campaign.term:
+            if now >= campaign.phase_at + timing.lease_time or campaign.highest_promise > campaign.for_epoch:
                 self._back_off(now)
             else:
                 self._claim(now)
@@ -396,7 +402,7 @@ class Candidate(Node):
         campaign.told, campaign.tell_at = campaign.outcome, now + _SELDOM
         timing, lacks = self.membership.timing, campaign.outcome
         if campaign.wins_prevote(False) and self._unanimous(now):
-            left = self.known.changed_at + timing.hold_down - now
+            left = self.cluster.changed_at + timing.hold_down - now
             lacks += f"; every voter is needed for another {left:.0f} s, so soon after the last takeover"
         self._decide(What.ASKING, f"{self.name} has no quorum yet: {lacks}", now)
 
@@ -410,10 +416,10 @@ class Candidate(Node):
         """The claim came to nothing. Its epoch is never claimed again, and the next try waits a random while."""
         campaign = self.campaign
         assert campaign is not None
-        self._decide(What.CALLED_OFF, f"{self.name} did not win epoch {campaign.term}: {campaign.outcome}", now)
+        self._decide(What.CALLED_OFF, f"{self.name} did not win epoch {campaign.for_epoch}: {campaign.outcome}", now)
         interval = self.membership.timing.interval
-        self.known.promise = max(self.known.promise, campaign.term, campaign.highest_promise)
-        campaign.begin(CANVASS, campaign.term + 1, now)
+        self.cluster.promised_epoch = max(self.cluster.promised_epoch, campaign.for_epoch, campaign.highest_promise)
+        campaign.begin(CANVASS, campaign.for_epoch + 1, now)
         late = 0.0 if self.name == self.membership.preferred else interval
         campaign.retry_at = now + late + interval * (0.2 + self.rng.random())
 
@@ -425,7 +431,7 @@ class Candidate(Node):
         return not self.paused and self.detector.state not in (d.ALIVE, d.SUSPECT)
 
     def _why_not_wanted(self) -> str:
-        return "an operator paused it" if self.paused else f"{self.known.holder} is active"
+        return "an operator paused it" if self.paused else f"{self.cluster.leader} is active"
 
     def _may_do_without(self, campaign: Campaign, now: float) -> bool:
         """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""

@@ -24,13 +24,13 @@ class Peer:
 
 
 @dataclass(slots=True)
-class Knowledge:
+class ClusterView:
     """What was learnt from all messages, whoever sent them."""
 
     epoch: int = 0
     """The highest epoch that somebody is known to rule or to have ruled by proof."""
-    holder: str = ""
-    promise: int = 0
+    leader: str = ""
+    promised_epoch: int = 0
     """The highest epoch that anybody is known to have promised."""
     changed_at: float = float("-inf")
     """When another server took over by itself."""
@@ -42,9 +42,9 @@ class Knowledge:
     """Voter with a vote -> its last answer, as far as a change of the list is concerned."""
     boots: dict[str, int] = field(default_factory=dict)
     """Node -> its last known start."""
-    mute: set[str] = field(default_factory=set)
+    non_voting: set[str] = field(default_factory=set)
     """Voters that said they have no vote."""
-    seated: set[str] = field(default_factory=set)
+    voting: set[str] = field(default_factory=set)
     """Voters that were seen with a vote."""
     configs: dict[str, str] = field(default_factory=dict)
 

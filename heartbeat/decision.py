@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from heartbeat.header import Beat
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
-from heartbeat.voter import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Tell:
 class Persist:
     """Write ``kept`` durably, then call ``persisted``. A later value replaces one that still waits."""
 
-    kept: Kept
+    state: PersistentState
 
 
 Action = Tell | Persist

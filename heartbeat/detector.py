@@ -33,7 +33,7 @@ class Judgement:
         return self.because
 
 
-class Lateness:
+class ClockSuspectMode:
     """Did our own timer come late? Then silence is ours, not theirs, and for one lease at most we only watch.
 
     A process that is always a little late would watch for ever; so after one lease of watching, lateness counts for
@@ -121,7 +121,7 @@ class Detector:
         if len(self._witnesses) < _MOST_WITNESSES:
             self._witnesses[agent] = max(self._witnesses.get(agent, now - ago), now - ago)
 
-    def excuse(self, now: float) -> None:
+    def grace(self, now: float) -> None:
         """We could not listen until now: silence counts from here."""
         if self.state not in (DEAD, LEFT):
             self.heard_at = max(self.heard_at, now)

@@ -45,7 +45,7 @@ class Campaign:
         self._willing: set[str] = set()
         """Who said yes in any round."""
         self.phase = CANVASS
-        self.term = 0
+        self.for_epoch = 0
         self.began_at = now
         self.retry_at = now
         self.phase_at = now
@@ -60,13 +60,13 @@ class Campaign:
         self.grants: dict[str, tuple[str, float, int]] = {}
         """Voter -> signature, when the claim was sent, the highest epoch that it ever granted to another."""
 
-    def begin(self, phase: str, term: int, now: float) -> None:
+    def begin(self, phase: str, for_epoch: int, now: float) -> None:
         """A new round, of questions or of claims."""
-        if phase != self.phase or term != self.term:
+        if phase != self.phase or for_epoch != self.for_epoch:
             self.grants.clear()
             self._asked.clear()
             self.phase_at = now
-        self.phase, self.term = phase, term
+        self.phase, self.for_epoch = phase, for_epoch
         self.yes.clear()
         self.nos.clear()
 
@@ -79,23 +79,28 @@ class Campaign:
     def answered(self, answer: Beat, now: float) -> None:
         """What a voter said; answers to other rounds count as far as they still mean the same."""
         item = self._asked.pop(answer.re[1] if answer.re else -1, None)
-        if item is None or item[0] != answer.node or answer.term != self.term or answer.node not in self.voters.names:
+        if (
+            item is None
+            or item[0] != answer.node
+            or answer.for_epoch != self.for_epoch
+            or answer.node not in self.voters.names
+        ):
             return
         if answer.no:
             self.nos[answer.node] = answer
             if answer.wait is not None:
                 self.retry_at = min(self.retry_at, max(now + 0.001, self._eta(now) + self.slack))
         elif self.phase == CLAIM:
-            self.granted(answer.node, answer.grant, item[1], answer.floor)
+            self.granted(answer.node, answer.grant, item[1], answer.promised_to_others)
         else:
             self.yes.add(answer.node)
             self._willing.add(answer.node)
 
-    def granted(self, voter: str, signature: str, sent_at: float, floor: int) -> None:
+    def granted(self, voter: str, signature: str, sent_at: float, promised_to_others: int) -> None:
         """``voter`` grants. The first signature is as good as a later one; the later sending counts."""
         if signature:
             self.nos.pop(voter, None)
-            self.grants[voter] = (signature, sent_at, floor)
+            self.grants[voter] = (signature, sent_at, promised_to_others)
 
     def _eta(self, now: float) -> float:
         """When a quorum would say yes, as far as the answers tell."""
@@ -108,8 +113,8 @@ class Campaign:
 
     def wins_prevote(self, unanimous: bool) -> bool:
         """A quorum would grant; all who have a vote would, where nothing less will do."""
-        mute = {voter for voter, no in self.nos.items() if no.no == "mute"}
-        if unanimous and not (self.yes | mute).issuperset(self.voters.names):
+        non_voting = {voter for voter, no in self.nos.items() if no.no == "mute"}
+        if unanimous and not (self.yes | non_voting).issuperset(self.voters.names):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self.agents)
 
@@ -134,19 +139,19 @@ class Campaign:
         """A quorum granted, an agent among it."""
         return len(self.grants) >= self.quorum and not self.grants.keys().isdisjoint(self.agents)
 
-    def proof(self, node: str, boot: int) -> Proof:
+    def proof(self, node: str, incarnation: int) -> Proof:
         """What the grants add up to."""
         grants = tuple((voter, grant[0]) for voter, grant in sorted(self.grants.items()))
-        return Proof(self.term, node, boot, self.voters, grants)
+        return Proof(self.for_epoch, node, incarnation, self.voters, grants)
 
     def nobody_between(self, epoch: int) -> bool:
         """No other server can have won an epoch between ``epoch`` and ours: a quorum granted none to another."""
-        return sum(floor <= epoch for _, _, floor in self.grants.values()) >= self.quorum
+        return sum(promised_to_others <= epoch for _, _, promised_to_others in self.grants.values()) >= self.quorum
 
     @property
     def highest_promise(self) -> int:
         """The highest epoch that a refusing voter has promised."""
-        return max((no.promise for no in self.nos.values()), default=0)
+        return max((no.promised_epoch for no in self.nos.values()), default=0)
 
     @property
     def outcome(self) -> str:
@@ -156,7 +161,7 @@ class Campaign:
         for voter in self.voters.names:
             no = self.nos.get(voter)
             if no is not None:
-                parts.append(f"{voter}: {_SAYINGS.get(no.no, no.no).format(holder=no.holder or 'a server')}")
+                parts.append(f"{voter}: {_SAYINGS.get(no.no, no.no).format(holder=no.leader or 'a server')}")
             elif voter not in said:
                 parts.append(f"{voter}: no answer yet")
         return "; ".join(parts)

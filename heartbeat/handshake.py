@@ -20,7 +20,7 @@ from dataclasses import replace
 from heartbeat.header import OPEN, Beat, BeatError
 
 
-class Caller:
+class Initiator:
     """The side that opened the connection: an agent, or a server towards another."""
 
     def __init__(self, peer: str, nonce: str) -> None:
@@ -52,7 +52,7 @@ class Caller:
         return replace(stamp, kind=OPEN, to=self.peer, echo=answer.nonce)
 
 
-class Callee:
+class Responder:
     """The side that took the connection."""
 
     def __init__(self, nonce: str) -> None:
@@ -69,7 +69,7 @@ class Callee:
         """
         if request.kind != OPEN or (request.to and request.to != stamp.node):
             raise BeatError(f"{request.node} said {request.kind} to {request.to} where an opening was due")
-        re = (request.boot, request.seq)
+        re = (request.incarnation, request.seq)
         if request.nonce and not self._claimed:
             self._claimed = request.node
             return replace(stamp, kind=OPEN, to=request.node, re=re, nonce=self._nonce, echo=request.nonce)

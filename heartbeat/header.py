@@ -49,7 +49,7 @@ FIRST: Final = "first"
 """The site starts for the first time: a voter without a file may take the list of voters that comes along."""
 AS_IF_RELEASED: Final = "as-if-released"
 """A pre-vote that supposes that the present lease-holder let go."""
-MUTE: Final = "mute"
+NON_VOTING: Final = "mute"
 """This node has no vote: it has no epoch file, or was not readmitted."""
 START: Final = "start-"
 """In front of a boot counter: what is said is meant for that start of the node only."""
@@ -70,7 +70,7 @@ class Beat:
     site: str
     node: str
     """Who says it."""
-    boot: int
+    incarnation: int
     """Start counter of that node, on disk."""
     epoch: int
     """Server: of its own rule when active or holding, else the highest proved one known. Agent: the one obeyed."""
@@ -92,13 +92,13 @@ class Beat:
     """Generation of the list of voters; 0: none known."""
     heard: float | None = None
     """How long ago this node heard ``holder`` say that it is active; None: never."""
-    holder: str = ""
+    leader: str = ""
     """Agent: the server that it obeys. Server: the one that it takes for active."""
-    promise: int = 0
+    promised_epoch: int = 0
     """The highest epoch that this node granted to anybody."""
-    floor: int = 0
+    promised_to_others: int = 0
     """The highest epoch that this node granted or adopted to another server than the reader."""
-    term: int = 0
+    for_epoch: int = 0
     """The epoch that a pre-vote, claim, grant or release is about."""
     wait: float | None = None
     """Refused pre-vote or claim: after so many seconds the voter would grant, if it hears nobody meanwhile."""
@@ -130,14 +130,15 @@ class Beat:
         The boot counter goes first: with a kept file that is the same order as epoch first, because neither ever
         falls; a node that lost its file starts from the clock's seconds, and must be heard although its epoch fell.
         """
-        return self.boot, self.epoch, self.seq
+        return self.incarnation, self.epoch, self.seq
 
 
 def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
     """The signed header value. ``cseq`` is the number of the message that carries it."""
     b = beat
     text = (
-        f"site={b.site}; node={b.node}; boot={b.boot}; epoch={b.epoch}; state={b.state}; seq={b.seq}; kind={b.kind}"
+        f"site={b.site}; node={b.node}; boot={b.incarnation}; epoch={b.epoch}; state={b.state}; seq={b.seq};"
+        f" kind={b.kind}"
     )
     if b.to:
         text += f"; to={b.to}"
@@ -146,12 +147,12 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
     if b.no:
         text += f"; no={b.no}"
     text += f"; calls={b.calls}; capacity={b.capacity}; load={b.load:.2f}; config={b.config}; voters={b.voters}"
-    if b.holder:
-        text += f"; holder={b.holder}"
+    if b.leader:
+        text += f"; holder={b.leader}"
     if b.heard is not None:
         text += f"; heard={b.heard:.3f}"
-    if b.promise or b.floor or b.term:
-        text += f"; promise={b.promise}; floor={b.floor}; term={b.term}"
+    if b.promised_epoch or b.promised_to_others or b.for_epoch:
+        text += f"; promise={b.promised_epoch}; floor={b.promised_to_others}; term={b.for_epoch}"
     if b.wait is not None:
         text += f"; wait={b.wait:.3f}"
     if b.lease is not None:
@@ -223,7 +224,7 @@ def read(text: str) -> Beat:
     if not found.keys() >= _NEEDED:
         missing = ", ".join(sorted(_NEEDED - found.keys()))
         raise BeatError(f"the Heartbeat header lacks {missing}")
-    return Beat(**found)
+    return Beat(**{_FIELDS.get(name, name): value for name, value in found.items()})
 
 
 def _name(text: str) -> str:
@@ -271,10 +272,10 @@ def _flags(text: str) -> tuple[str, ...]:
 
 
 def _request(text: str) -> tuple[int, int]:
-    boot, dot, seq = text.partition(".")
+    incarnation, dot, seq = text.partition(".")
     if not dot:
         raise ValueError("names no request")
-    return _number(boot), _number(seq)
+    return _number(incarnation), _number(seq)
 
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
@@ -308,10 +309,18 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "nonce": _name,
     "echo": _name,
 }
+_FIELDS: Final = {
+    "boot": "incarnation",
+    "holder": "leader",
+    "promise": "promised_epoch",
+    "floor": "promised_to_others",
+    "term": "for_epoch",
+}
+"""The parameters whose field has another name; those on the wire stay, so that versions mix."""
 _NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))
 
 
-class Order:
+class ReplayWindow:
     """What was heard last of each node, so that nothing is heard twice or too late.
 
     Two statements that overtook each other on their way are both heard: within the last 64 of an epoch only what came
@@ -327,13 +336,13 @@ class Order:
         if last is None or beat.order[:2] > last[:2]:
             self.start_anew(beat)
             return True
-        boot, epoch, highest, seen = last
+        incarnation, epoch, highest, seen = last
         back = highest - beat.seq
-        if beat.order[:2] < (boot, epoch) or back >= _WINDOW or (back >= 0 and seen >> back & 1):
+        if beat.order[:2] < (incarnation, epoch) or back >= _WINDOW or (back >= 0 and seen >> back & 1):
             return False
         if back < 0:
             highest, seen, back = beat.seq, (seen << min(-back, _WINDOW)) & _ALL_SEEN, 0
-        self._last[beat.node] = (boot, epoch, highest, seen | 1 << back)
+        self._last[beat.node] = (incarnation, epoch, highest, seen | 1 << back)
         return True
 
     def start_of(self, node: str) -> int:

@@ -15,11 +15,11 @@ from heartbeat import detector as d
 from heartbeat.candidate import Candidate
 from heartbeat.decision import What
 from heartbeat.election import WON
-from heartbeat.header import ACTIVE, BEAT, HANDOVER, HOLDING, PROOF, RELEASE, STANDBY, START, VOTERS, Beat
+from heartbeat.header import ACTIVE, BEAT, HANDOVER, HOLDING, NON_VOTING, PROOF, RELEASE, STANDBY, START, VOTERS, Beat
 from heartbeat.lease import NEVER, Lease
 from heartbeat.membership import RETURN, Membership
+from heartbeat.persistent_state import Leadership, PersistentState
 from heartbeat.reconfiguration import Change, Word, next_change
-from heartbeat.voter import Kept, Ruler
 
 
 class Cause(Enum):
@@ -50,8 +50,10 @@ _Action = Callable[["Leader", str, float], None]
 class Leader(Candidate):
     """A server that may rule."""
 
-    def __init__(self, name: str, membership: Membership, kept: Kept, rng: random.Random, now: float) -> None:
-        super().__init__(name, membership, kept, rng, now)
+    def __init__(
+        self, name: str, membership: Membership, state: PersistentState, rng: random.Random, now: float
+    ) -> None:
+        super().__init__(name, membership, state, rng, now)
         self.forced = False
         """It rules by an operator's force, without a quorum."""
         self.change: Change | None = None
@@ -83,26 +85,26 @@ class Leader(Candidate):
         action(self, because, now)
 
     def _begin_rule(self, because: str, now: float) -> None:
-        campaign, ruler = self.campaign, self.on_disk.ruler
+        campaign, leadership = self.campaign, self.on_disk.leadership
         again = campaign is not None and self._rule_epoch > 0 and campaign.nobody_between(self._rule_epoch)
-        self.forced = ruler.forced
+        self.forced = leadership.forced
         self._lease = self._new_lease()
         if campaign is not None:
             for voter, (_, sent_at, _) in campaign.grants.items():
                 self._lease.count(voter, sent_at, True)
         self.campaign, self._handover, self.change = None, None, None
-        self._rule_epoch, self._outdated = ruler.epoch, False
+        self._rule_epoch, self._outdated = leadership.epoch, False
         self._lease_until = float("inf") if self.forced else self._lease.until
         self._unproved = {*self.others, *self.membership.agents}
         self._proof_text = self.proof.text if self.proof is not None else ""
         self._release_to.clear()
-        self.known.epoch, self.known.holder = ruler.epoch, self.name
+        self.cluster.epoch, self.cluster.leader = leadership.epoch, self.name
         self._fewer_since, self._began_at = None, now
         self._decide(
             What.BECAME_ACTIVE,
-            f"{self.name} is active under epoch {ruler.epoch}: {because}",
+            f"{self.name} is active under epoch {leadership.epoch}: {because}",
             now,
-            epoch=ruler.epoch,
+            epoch=leadership.epoch,
             node=self.name,
             proof=self.proof,
             again=again,
@@ -133,7 +135,11 @@ class Leader(Candidate):
     def _stand_down(self, because: str, now: float) -> None:
         self._end_rule(now)
         self._decide(
-            What.STOOD_DOWN, f"{self.name} stands by: {because}", now, epoch=self.known.epoch, node=self.known.holder
+            What.STOOD_DOWN,
+            f"{self.name} stands by: {because}",
+            now,
+            epoch=self.cluster.epoch,
+            node=self.cluster.leader,
         )
         for node in self.others:
             self._beat(node, now)
@@ -173,30 +179,32 @@ class Leader(Candidate):
         (ACTIVE, Cause.RELEASED): (STANDBY, _let_go),
     }
 
-    def _ruler_changed(self, ruler: Ruler, now: float) -> None:
-        if (ruler.node, ruler.boot) != (self.name, self.on_disk.boot):
-            self._rules(ruler.epoch, ruler.node, now)
-        elif self.known.epoch > ruler.epoch:
-            self._call_off(f"{self.name} won epoch {ruler.epoch}, but {self.known.holder} rules meanwhile", now)
-        elif ruler.forced:
+    def _ruler_changed(self, leadership: Leadership, now: float) -> None:
+        if (leadership.node, leadership.incarnation) != (self.name, self.on_disk.incarnation):
+            self._rules(leadership.epoch, leadership.node, now)
+        elif self.cluster.epoch > leadership.epoch:
+            self._call_off(
+                f"{self.name} won epoch {leadership.epoch}, but {self.cluster.leader} rules meanwhile", now
+            )
+        elif leadership.forced:
             self._step(Cause.FORCED, self._force_because, now)
         else:
             campaign = self.campaign
             self._step(Cause.WON, "" if campaign is None else f"{campaign.because}; {campaign.outcome}", now)
 
-    def _overruled(self, epoch: int, holder: str, now: float) -> None:
-        if holder != self.name and self._rule_epoch and epoch >= self._rule_epoch:
-            self._step(Cause.OVERRULED, f"{holder} rules under epoch {epoch}", now)
+    def _overruled(self, epoch: int, leader: str, now: float) -> None:
+        if leader != self.name and self._rule_epoch and epoch >= self._rule_epoch:
+            self._step(Cause.OVERRULED, f"{leader} rules under epoch {epoch}", now)
 
-    def _meets(self, floor: int, voter: str, now: float) -> None:
+    def _meets(self, promised_to_others: int, voter: str, now: float) -> None:
         """``voter`` granted ``floor`` to another server, or to nobody."""
-        if self._rule_epoch and floor > self._rule_epoch and not self.forced:
-            self._step(Cause.PROMISE_MET, f"{voter} promised epoch {floor} to another", now)
+        if self._rule_epoch and promised_to_others > self._rule_epoch and not self.forced:
+            self._step(Cause.PROMISE_MET, f"{voter} promised epoch {promised_to_others} to another", now)
 
     # the lease
 
     def _new_lease(self) -> Lease:
-        voters = self.voter.kept.voters
+        voters = self.voter.state.voters
         return Lease(self.membership.timing.lease_time, voters, self.quorum, self.membership.agents)
 
     def _count(self, now: float) -> None:
@@ -214,7 +222,7 @@ class Leader(Candidate):
 
     def _why_no_lease(self, now: float) -> str:
         answering = self._lease.answering(now)
-        mute = [f"; {name} has no vote" for name in self._lease.voters.names if name in self.known.mute]
+        mute = [f"; {name} has no vote" for name in self._lease.voters.names if name in self.cluster.non_voting]
         return (
             f"only {len(answering)} of {len(self._lease.voters.names)} voters answer"
             f" ({', '.join(answering) or 'none'}), {self._lease.quorum} are needed{''.join(mute)}"
@@ -225,17 +233,17 @@ class Leader(Candidate):
         if not self._rule_epoch:
             return
         node = answer.node
-        if answer.epoch == self._rule_epoch and (answer.holder == self.name or node in self.peers):
+        if answer.epoch == self._rule_epoch and (answer.leader == self.name or node in self.peers):
             self._unproved.discard(node)
         elif answer.epoch < self._rule_epoch:
             self._unproved.add(node)
-        if not answer.no and "mute" not in answer.flags and answer.re is not None:
+        if not answer.no and NON_VOTING not in answer.flags and answer.re is not None:
             quiet = self._lease.regarded_until <= now
             self._lease.answered(node, answer.re[1])
             self._count(now)
             if quiet and self.state == HOLDING and self._lease.regarded_until > now:
                 self._tick_at = now
-        self._meets(answer.floor, node, now)
+        self._meets(answer.promised_to_others, node, now)
 
     # beats
 
@@ -251,7 +259,7 @@ class Leader(Candidate):
         parts = max(1, round(timing.slow_interval / timing.interval))
         self._ticks += 1
         ruling = self.state in (ACTIVE, HOLDING)
-        fast = {*self.others, *self.voter.kept.voters.names} if ruling else set()
+        fast = {*self.others, *self.voter.state.voters.names} if ruling else set()
         slow = [name for name in (*self.others, *self.membership.agents) if name not in fast]
         self._reach_now = self._reach(now)
         if self._ticks <= parts:
@@ -262,7 +270,7 @@ class Leader(Candidate):
         self._beat_ourselves(now)
         self._tell_release(now)
         if self._handover is not None:
-            self._ask(self._handover.to, HANDOVER, now, term=self._rule_epoch)
+            self._ask(self._handover.to, HANDOVER, now, for_epoch=self._rule_epoch)
         self._tend_list(now)
         self._follow_policies(now)
 
@@ -289,7 +297,7 @@ class Leader(Candidate):
             return
         said, lease = self._said, self._lease
         if self.voter.hear(self.stamp(self.name, now, state=said, lease=lease.length), now):
-            self._meets(self.voter.kept.floor(self.name), self.name, now)
+            self._meets(self.voter.state.promised_to_others(self.name), self.name, now)
             return
 
         def count(later: float) -> None:
@@ -306,18 +314,18 @@ class Leader(Candidate):
             self._beat(node, now)
 
     def _heard(self, now: float) -> dict[str, Any]:
-        ruler = self.on_disk.ruler
-        watched = self.detector.subject == ruler.node and self.detector.state != d.UNKNOWN
-        return {"holder": ruler.node, "heard": now - self.detector.heard_at if watched else None}
+        leadership = self.on_disk.leadership
+        watched = self.detector.subject == leadership.node and self.detector.state != d.UNKNOWN
+        return {"leader": leadership.node, "heard": now - self.detector.heard_at if watched else None}
 
     def _reach(self, now: float) -> int:
         """Bitmap of the agents that answered lately, and to which a connection is open as far as we were told."""
-        timing, voters = self.membership.timing, self.voter.kept.voters.names
+        timing, voters = self.membership.timing, self.voter.state.voters.names
         slowly = 1.5 * timing.slow_interval + timing.interval
         found = 0
         for bit, agent in enumerate(self.membership.agents):
             limit = timing.dead_after if self._rule_epoch and agent in voters else slowly
-            answered = self.known.answered.get(agent, NEVER) + limit > now
+            answered = self.cluster.answered.get(agent, NEVER) + limit > now
             if answered and (self._reached is None or agent in self._reached):
                 found |= 1 << bit
         return found
@@ -326,15 +334,15 @@ class Leader(Candidate):
 
     def _tell_release(self, now: float) -> None:
         """Until each has answered or somebody rules above us."""
-        if self._release_to and self.known.epoch > self._released:
+        if self._release_to and self.cluster.epoch > self._released:
             self._release_to.clear()
         for node in sorted(self._release_to):
-            self._ask(node, RELEASE, now, term=self._released)
+            self._ask(node, RELEASE, now, for_epoch=self._released)
 
     def _hand_over(self, to: str, because: str, now: float) -> None:
         self._handover = Handover(to, because, now + self.membership.timing.switchover_limit)
         self._decide(What.HANDING_OVER, f"{self.name} hands over to {to}: {because}", now, node=to)
-        self._ask(to, HANDOVER, now, term=self._rule_epoch)
+        self._ask(to, HANDOVER, now, for_epoch=self._rule_epoch)
 
     def _follow_policies(self, now: float) -> None:
         """Hand over by ourselves: to a server that reaches more agents, or back to the preferred one."""
@@ -380,13 +388,13 @@ class Leader(Candidate):
         self._when_kept(self._list_kept, now)
 
     def _list_kept(self, now: float) -> None:
-        self._lease.change(self.voter.kept.voters, self.quorum, self.membership.agents)
+        self._lease.change(self.voter.state.voters, self.quorum, self.membership.agents)
 
     def _tend_list(self, now: float) -> None:
         voters = self.on_disk.voters
-        if not voters.names or voters != self.voter.kept.voters:
+        if not voters.names or voters != self.voter.state.voters:
             return
-        generations = {**self.known.generations, self.name: voters.generation}
+        generations = {**self.cluster.generations, self.name: voters.generation}
         change = self.change
         if self._rule_epoch or (change is not None and change.forced):
             told = dict.fromkeys((*self.others, *voters.names, *(change.old.names if change else ())))
@@ -396,30 +404,40 @@ class Leader(Candidate):
         if change is not None:
             self._end_change(change, now)
         elif self.state == ACTIVE and not self.forced:
-            lost = tuple(sorted(self.known.mute - self.known.seated))
-            self._readmit = [voter for voter in self._readmit if voter in self.known.mute]
+            lost = tuple(sorted(self.cluster.non_voting - self.cluster.voting))
+            self._readmit = [voter for voter in self._readmit if voter in self.cluster.non_voting]
             wanted, filed = self.membership.voters, self.membership.generation
             due = next_change(voters, wanted, filed, self._rule_epoch, generations, lost, tuple(self._readmit))
             if due is not None:
                 self._begin_change(due, now)
 
     def _end_change(self, change: Change, now: float) -> None:
-        admit, known = change.admit, self.known
-        words = {**known.words, self.name: Word(self.on_disk.voters.generation, self.voter.kept.floor(self.name))}
+        admit, cluster = change.admit, self.cluster
+        words = {
+            **cluster.words,
+            self.name: Word(self.on_disk.voters.generation, self.voter.state.promised_to_others(self.name)),
+        }
         if not self.voter.has_vote:
             del words[self.name]
         if not change.settled(words):
             return
-        seated = admit in known.seated and admit not in known.mute
-        boot = known.boots.get(admit, 0)
-        if not admit or (seated and known.generations.get(admit, 0) >= change.new.generation):
+        voting = admit in cluster.voting and admit not in cluster.non_voting
+        incarnation = cluster.boots.get(admit, 0)
+        if not admit or (voting and cluster.generations.get(admit, 0) >= change.new.generation):
             self.change = None
-        elif self._admitted not in (0, boot) and not change.forced:
+        elif self._admitted not in (0, incarnation) and not change.forced:
             # it may have had its vote by this list and lost it again: only another list can admit it now
             self.change = None
         else:
-            self._admitted = boot
-            floor = self._rule_epoch
-            if self._outdated or not change.spent(words, floor):
-                floor = max(known.promise, known.epoch, self.voter.kept.promise) + 1
-            self._ask(admit, VOTERS, now, list=change.new.text, term=floor, flags=(admit, f"{START}{boot}"))
+            self._admitted = incarnation
+            promised_to_others = self._rule_epoch
+            if self._outdated or not change.spent(words, promised_to_others):
+                promised_to_others = max(cluster.promised_epoch, cluster.epoch, self.voter.state.promised_epoch) + 1
+            self._ask(
+                admit,
+                VOTERS,
+                now,
+                list=change.new.text,
+                for_epoch=promised_to_others,
+                flags=(admit, f"{START}{incarnation}"),
+            )

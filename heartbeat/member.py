@@ -35,9 +35,9 @@ from heartbeat.header import (
 )
 from heartbeat.leader import Cause, Leader
 from heartbeat.membership import HOLD, Membership
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import FORCED, Proof, sign_grant
 from heartbeat.reconfiguration import Change
-from heartbeat.voter import Kept
 
 _MOST_LATE: Final = 5
 """Messages of an earlier start that may come in a row, late or doubled, before that is worth a word."""
@@ -48,8 +48,10 @@ _Take = Callable[["Member", Beat, float], None]
 class Member(Leader):
     """One call server of a site."""
 
-    def __init__(self, name: str, membership: Membership, kept: Kept, rng: random.Random, now: float) -> None:
-        super().__init__(name, membership, kept, rng, now)
+    def __init__(
+        self, name: str, membership: Membership, state: PersistentState, rng: random.Random, now: float
+    ) -> None:
+        super().__init__(name, membership, state, rng, now)
         self._fallen: dict[str, int] = {}
         """Server -> messages of an earlier start of it that came in a row."""
 
@@ -81,7 +83,7 @@ class Member(Leader):
             self._refused_start(beat, sender, now)
             return
         self._fallen.pop(sender, None)
-        if beat.re is not None and beat.re[0] != self.on_disk.boot:
+        if beat.re is not None and beat.re[0] != self.on_disk.incarnation:
             self._ignore("answer to an earlier start")
             return
         if beat.re is None and sender not in self.peers:
@@ -144,7 +146,7 @@ class Member(Leader):
         peer = self.peers.get(to)
         fault = ""
         if self.state not in (ACTIVE, HOLDING):
-            fault = f"{self.name} does not rule; {self.known.holder or 'no server'} does, ask it"
+            fault = f"{self.name} does not rule; {self.cluster.leader or 'no server'} does, ask it"
         elif peer is None:
             fault = f"{to or 'nobody'} is no other server of this site"
         elif now - peer.heard_at > self._quiet or peer.state == LEFT:
@@ -162,17 +164,17 @@ class Member(Leader):
         self._seize(because, now)
 
     def _rule_alone(self, now: float) -> None:
-        ruler = self.voter.kept.ruler
-        if (ruler.node, ruler.boot) != (self.name, self.on_disk.boot):
+        leadership = self.voter.state.leadership
+        if (leadership.node, leadership.incarnation) != (self.name, self.on_disk.incarnation):
             self._seize("it is the only node of its site", now)
         self._when_kept(lambda now: None, now)
 
     def _seize(self, because: str, now: float) -> None:
-        key, voters = b"" if self.membership.alone else self.membership.keys[0], self.voter.kept.voters
-        term, boot = self._next_term(), self.on_disk.boot
-        signature = sign_grant(key, self.membership.site, FORCED, term, self.name, boot, voters)
+        key, voters = b"" if self.membership.alone else self.membership.keys[0], self.voter.state.voters
+        for_epoch, incarnation = self._next_term(), self.on_disk.incarnation
+        signature = sign_grant(key, self.membership.site, FORCED, for_epoch, self.name, incarnation, voters)
         self.campaign, self._force_because = None, because
-        self.offer(Proof(term, self.name, boot, voters, ((FORCED, signature),)), now)
+        self.offer(Proof(for_epoch, self.name, incarnation, voters, ((FORCED, signature),)), now)
 
     def pause(self, now: float) -> None:
         """No takeover or hand-over by itself from now on; everything else goes on."""
@@ -194,20 +196,20 @@ class Member(Leader):
         ``force`` is for a site that has no quorum because of that very loss: the operator vouches that no server
         rules by the forgotten grant.
         """
-        voters = self.voter.kept.voters
+        voters = self.voter.state.voters
         if voter not in voters.names:
             return f"{voter} is no voter of this site"
         if force:
-            new = voters.next(max(self.known.epoch, 1), voters.names, voters.filed)
+            new = voters.next(max(self.cluster.epoch, 1), voters.names, voters.filed)
             if new is None:
                 return "the list of voters was changed too often under one epoch; switch over first"
             self._begin_change(Change(voters, new, voter, f"{voter} votes again by force", forced=True), now)
             return ""
         if not self.may_act(now):
             return f"{self.name} has no lease; readmit at the active server, or by force"
-        if voter not in self.known.mute | self.known.seated:
+        if voter not in self.cluster.non_voting | self.cluster.voting:
             return f"nothing was heard of {voter} yet; start it first"
-        if voter not in self.known.mute:
+        if voter not in self.cluster.non_voting:
             return f"{voter} has its vote"
         if voter not in self._readmit:
             self._readmit.append(voter)
@@ -239,15 +241,15 @@ class Member(Leader):
     def _refused_start(self, beat: Beat, sender: str, now: float) -> None:
         """Tell once when all that another server says belongs to an earlier start of it: nobody else would."""
         last = self._order.start_of(sender)
-        if sender not in self.peers or beat.node != sender or beat.boot >= last:
+        if sender not in self.peers or beat.node != sender or beat.incarnation >= last:
             return
         refused = self._fallen[sender] = self._fallen.get(sender, 0) + 1
         if refused == _MOST_LATE:
             self._decide(
                 What.REFUSED,
-                f"{sender} is not heard: it says that this is its start {beat.boot}, after {last}: it runs from an"
-                f" old epoch file, or lost its file while its clock was behind; stop it, set its clock, move the file"
-                f" away and start it again",
+                f"{sender} is not heard: it says that this is its start {beat.incarnation}, after {last}: it runs"
+                f" from an old epoch file, or lost its file while its clock was behind; stop it, set its clock,"
+                f" move the file away and start it again",
                 now,
                 node=sender,
             )
@@ -268,12 +270,12 @@ class Member(Leader):
 
     def _claimed(self, claim: Beat, now: float) -> None:
         self._grant_asked(claim, now)
-        self._meets(self.voter.kept.floor(self.name), self.name, now)
+        self._meets(self.voter.state.promised_to_others(self.name), self.name, now)
 
     def _released_by(self, beat: Beat, now: float) -> None:
-        self.voter.release(beat.node, beat.term)
+        self.voter.release(beat.node, beat.for_epoch)
         self._answer(beat, now)
-        if beat.node != self.detector.subject or beat.term < self.known.epoch:
+        if beat.node != self.detector.subject or beat.for_epoch < self.cluster.epoch:
             return
         self._judged(self.detector.release(), now)
         if self.campaign is not None and self.campaign.phase == PREPARED:
@@ -287,14 +289,14 @@ class Member(Leader):
         if self.campaign is None:
             self._start_campaign(f"{beat.node} hands over", now, planned=True)
         elif self.campaign.phase == PREPARED:
-            self._ask(beat.node, READY, now, term=beat.term)
+            self._ask(beat.node, READY, now, for_epoch=beat.for_epoch)
         said = "no-list" if self.campaign is None else ""
         self._answer(beat, now, no=said)
 
     def _ready(self, beat: Beat, now: float) -> None:
         """The other one has a quorum as if we had let go; so let go."""
         handover = self._handover
-        due = handover is not None and handover.to == beat.node and beat.term == self._rule_epoch
+        due = handover is not None and handover.to == beat.node and beat.for_epoch == self._rule_epoch
         self._answer(beat, now, no="" if due else "not-now")
         if handover is not None and due:
             self._step(Cause.RELEASED, f"{handover.to} takes over, {handover.because}", now)
@@ -312,7 +314,7 @@ class Member(Leader):
             self._handover.said = f"it says {answer.no}" if answer.no else "it asks the voters, and is not ready"
 
     def _list_answered(self, answer: Beat, now: float) -> None:
-        self._meets(answer.floor, answer.node, now)
+        self._meets(answer.promised_to_others, answer.node, now)
 
     _REQUESTS: ClassVar[dict[str, _Take]] = {
         BEAT: _beaten,

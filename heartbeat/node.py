@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from heartbeat.decision import Action, Decision, Persist, Tell, What
-from heartbeat.header import AGENT, START, Beat, BeatError, Order
+from heartbeat.header import AGENT, NON_VOTING, START, Beat, BeatError, ReplayWindow
 from heartbeat.membership import Membership
+from heartbeat.persistent_state import Leadership, PersistentState
 from heartbeat.proof import Proof, VoterList
-from heartbeat.voter import Kept, Ruler, Voter
+from heartbeat.voter import Voter
 
 _MOST_WAITING: Final = 256
 _MOST_EVENTS: Final = 1000
@@ -21,22 +22,22 @@ class Node:
 
     state: str = AGENT
 
-    def __init__(self, name: str, membership: Membership, kept: Kept, now: float) -> None:
+    def __init__(self, name: str, membership: Membership, state: PersistentState, now: float) -> None:
         self.name = name
         self.membership = membership
-        self.voter = Voter(name, membership, kept, now)
-        self.on_disk = kept
+        self.voter = Voter(name, membership, state, now)
+        self.on_disk = state
         """The last value of ``voter.kept`` that the disk has."""
         self.ignored: dict[str, int] = {}
         """Beats that were dropped, by reason."""
         self.proof: Proof | None = None
         """The proof that was adopted last, or ours."""
-        self._order = Order()
+        self._order = ReplayWindow()
         self._seq = 0
         self._to_do: list[Action] = []
         self._events: deque[Decision] = deque(maxlen=_MOST_EVENTS)
         self._waiting: list[tuple[int, Callable[[float], None]]] = []
-        self._asked_serial = kept.serial
+        self._asked_serial = state.serial
         self._disk_fault = ""
         """Why the last value could not be written; told once."""
         self._calls = 0
@@ -56,7 +57,7 @@ class Node:
     @property
     def epoch(self) -> int:
         """The highest proved epoch that is on disk here."""
-        return self.on_disk.ruler.epoch
+        return self.on_disk.leadership.epoch
 
     @property
     def trouble(self) -> str:
@@ -73,24 +74,24 @@ class Node:
 
     # the disk
 
-    def persisted(self, kept: Kept, now: float) -> None:
+    def persisted(self, state: PersistentState, now: float) -> None:
         """``kept`` is on disk; what waited for it may leave."""
-        if kept.serial <= self.on_disk.serial:
+        if state.serial <= self.on_disk.serial:
             return
-        before, self.on_disk = self.on_disk, kept
+        before, self.on_disk = self.on_disk, state
         if self._disk_fault:
             self._disk_fault = ""
             self._decide(What.DISK, f"{self.name} can keep its epochs again", now)
-        if kept.ruler != before.ruler:
-            self._ruler_changed(kept.ruler, now)
-        ready = [item for item in self._waiting if item[0] <= kept.serial]
-        self._waiting = [item for item in self._waiting if item[0] > kept.serial]
+        if state.leadership != before.leadership:
+            self._ruler_changed(state.leadership, now)
+        ready = [item for item in self._waiting if item[0] <= state.serial]
+        self._waiting = [item for item in self._waiting if item[0] > state.serial]
         for _, act in ready:
             act(now)
 
-    def not_persisted(self, kept: Kept, because: str, now: float) -> None:
+    def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
         """``kept`` could not be written: what waited for it is never said. The value is asked for again."""
-        self._waiting = [item for item in self._waiting if item[0] > kept.serial]
+        self._waiting = [item for item in self._waiting if item[0] > state.serial]
         self._asked_serial = self.on_disk.serial
         if because != self._disk_fault:
             self._disk_fault = because
@@ -98,27 +99,27 @@ class Node:
 
     def _when_kept(self, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as what the voter decided so far is on disk."""
-        kept = self.voter.kept
-        if kept.serial <= self.on_disk.serial:
+        state = self.voter.state
+        if state.serial <= self.on_disk.serial:
             act(now)
             return
-        if kept.serial > self._asked_serial:
-            self._asked_serial = kept.serial
-            self._to_do.append(Persist(kept))
+        if state.serial > self._asked_serial:
+            self._asked_serial = state.serial
+            self._to_do.append(Persist(state))
         if len(self._waiting) < _MOST_WAITING:
-            self._waiting.append((kept.serial, act))
+            self._waiting.append((state.serial, act))
 
     # saying
 
     def stamp(self, to: str, now: float, state: str = "", **more: Any) -> Beat:
         """The next statement of this node to ``to``: who and how it is, and ``more`` fields."""
         self._seq += 1
-        kept = self.on_disk
+        disk = self.on_disk
         return Beat(
             site=self.membership.site,
             node=self.name,
-            boot=kept.boot,
-            epoch=kept.ruler.epoch,
+            incarnation=disk.incarnation,
+            epoch=disk.leadership.epoch,
             state=state or self.state,
             seq=self._seq,
             to=to,
@@ -126,7 +127,7 @@ class Node:
             capacity=self.membership.capacity,
             load=self._load,
             config=self.membership.config,
-            voters=kept.voters.generation,
+            voters=disk.voters.generation,
             **more,
         )
 
@@ -139,17 +140,17 @@ class Node:
         """Answer, when the disk has what the answer rests on."""
 
         def say(now: float) -> None:
-            kept = self.on_disk
-            more.setdefault("promise", kept.promise)
-            if kept.mute and self.name in self.membership.voters:
-                more["flags"] = ("mute",)
-            re = (request.boot, request.seq)
+            state = self.on_disk
+            more.setdefault("promised_epoch", state.promised_epoch)
+            if state.non_voting and self.name in self.membership.voters:
+                more["flags"] = (NON_VOTING,)
+            re = (request.incarnation, request.seq)
             beat = self.stamp(
                 request.node,
                 now,
                 kind=request.kind,
                 re=re,
-                floor=kept.floor(request.node),
+                promised_to_others=state.promised_to_others(request.node),
                 **self._heard(now),
                 **more,
             )
@@ -190,24 +191,24 @@ class Node:
 
     def _vote_asked(self, ask: Beat, now: float) -> None:
         judgement = self.voter.judge(ask, now)
-        self._answer(ask, now, term=ask.term, **self._refusal(judgement.no, judgement.wait))
+        self._answer(ask, now, for_epoch=ask.for_epoch, **self._refusal(judgement.no, judgement.wait))
 
     def _grant_asked(self, claim: Beat, now: float) -> None:
-        before = self.voter.kept
+        before = self.voter.state
         judgement = self.voter.grant(claim, now)
         if not judgement:
-            self._answer(claim, now, term=claim.term, **self._refusal(judgement.no, judgement.wait))
+            self._answer(claim, now, for_epoch=claim.for_epoch, **self._refusal(judgement.no, judgement.wait))
             return
-        if self.voter.kept is not before:
+        if self.voter.state is not before:
             self._decide(
                 What.GRANTED,
-                f"{self.name} grants epoch {claim.term} to {claim.node}",
+                f"{self.name} grants epoch {claim.for_epoch} to {claim.node}",
                 now,
-                epoch=claim.term,
+                epoch=claim.for_epoch,
                 node=claim.node,
             )
         signature = self.voter.signature(claim, self.membership.keys[0])
-        self._answer(claim, now, term=claim.term, grant=signature)
+        self._answer(claim, now, for_epoch=claim.for_epoch, grant=signature)
 
     def _refusal(self, no: str, wait: float | None) -> dict[str, Any]:
         fields: dict[str, Any] = {"no": no, "wait": wait}
@@ -222,8 +223,10 @@ class Node:
         except BeatError:
             self._answer(beat, now, no="list")
             return
-        if self._is_admitted(beat) and self.voter.admit(voters, beat.term, now):
-            self._decide(What.VOTERS, f"{self.name} votes from now on, above epoch {beat.term}", now, node=self.name)
+        if self._is_admitted(beat) and self.voter.admit(voters, beat.for_epoch, now):
+            self._decide(
+                What.VOTERS, f"{self.name} votes from now on, above epoch {beat.for_epoch}", now, node=self.name
+            )
         else:
             self.voter.take_list(voters)
         self._answer(beat, now)
@@ -231,34 +234,34 @@ class Node:
     def _is_admitted(self, beat: Beat) -> bool:
         """Whether we are to vote from now on, in this start of ours: a later one may have forgotten more."""
         meant = [flag for flag in beat.flags if flag.startswith(START)]
-        return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.boot}"])
+        return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.incarnation}"])
 
     def offer(self, proof: Proof, now: float, lease: float = 0.0) -> str:
         """A proof came, in a beat (with its ``lease``) or in a SUBSCRIBE. Returns why it is refused, or empty.
 
         ``ADOPTED`` follows then; what is adopted already gives no event.
         """
-        before = self.voter.kept
+        before = self.voter.state
         keys = (b"",) if self.membership.alone else self.membership.keys
         fault = self.voter.adopt(proof, keys, lease)
-        if not fault and self.voter.kept is not before:
+        if not fault and self.voter.state is not before:
             self.proof = proof
             self._when_kept(_nothing, now)
         return fault
 
-    def _ruler_changed(self, ruler: Ruler, now: float) -> None:
+    def _ruler_changed(self, leadership: Leadership, now: float) -> None:
         """Another ruler than before is on disk."""
-        proof = self.proof if self.proof is not None and self.proof.epoch == ruler.epoch else None
-        if ruler.forced or proof is None:
+        proof = self.proof if self.proof is not None and self.proof.epoch == leadership.epoch else None
+        if leadership.forced or proof is None:
             by = "an operator's force"
         else:
             by = f"{len(proof.grants)} of {len(proof.voters.names)} voters"
         self._decide(
             What.ADOPTED,
-            f"{self.name} obeys {ruler.node} under epoch {ruler.epoch}, by the word of {by}",
+            f"{self.name} obeys {leadership.node} under epoch {leadership.epoch}, by the word of {by}",
             now,
-            epoch=ruler.epoch,
-            node=ruler.node,
+            epoch=leadership.epoch,
+            node=leadership.node,
             proof=proof,
         )
 
@@ -270,7 +273,7 @@ class Node:
             proof = Proof.parse(beat.proof)
         except BeatError as error:
             return str(error)
-        if (proof.node, proof.boot) != (beat.node, beat.boot):
+        if (proof.node, proof.incarnation) != (beat.node, beat.incarnation):
             return "a server may only bring its own proof"
         return self.offer(proof, now, beat.lease or 0.0)
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from heartbeat.persistent_state import KeepingError, kept_of, text_of
-from heartbeat.voter import Kept
+from heartbeat.persistent_state import PersistentState, PersistentStateError, decode, encode
 
 FILE: Final = "epochs.json"
 
@@ -19,7 +18,7 @@ class StoreError(Exception):
     """The state directory cannot be used; its text is the sentence for the operator."""
 
 
-class Claim:
+class DirectoryLock:
     """A node's state directory, held by one process as long as it lives: two that write one file forget grants."""
 
     def __init__(self, directory: Path, node: str) -> None:
@@ -51,15 +50,15 @@ class VoteStore:
         self.path = directory / FILE
         self._node = node
 
-    def start(self) -> Kept:
+    def start(self) -> PersistentState:
         """What is kept, with the boot counter raised by one and on disk again. Raises :class:`StoreError`."""
         try:
-            kept = kept_of(self.path.read_text(encoding="utf-8"))
+            state = decode(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             # a node that lost its file must still be heard: its counter goes on from the clock (heartbeat.header)
-            kept = Kept(boot=int(time.time()))
-        except (KeepingError, UnicodeDecodeError) as error:
-            fault = error if isinstance(error, KeepingError) else "it is not even text"
+            state = PersistentState(incarnation=int(time.time()))
+        except (PersistentStateError, UnicodeDecodeError) as error:
+            fault = error if isinstance(error, PersistentStateError) else "it is not even text"
             raise StoreError(
                 f"{self.path} cannot be read: {fault}; move it away, start again, then `b2bua readmit {self._node}`"
                 f" if {self._node} is a voter"
@@ -68,9 +67,9 @@ class VoteStore:
             raise StoreError(
                 f"{self.path} cannot be read: {error.strerror}; give the program its directory"
             ) from None
-        kept = replace(kept, boot=kept.boot + 1, serial=kept.serial + 1)
-        self._write(text_of(kept))
-        return kept
+        state = replace(state, incarnation=state.incarnation + 1, serial=state.serial + 1)
+        self._write(encode(state))
+        return state
 
     def write(self, name: str, value: str) -> None:
         """What a core's ``Store`` asks for. Raises :class:`StoreError`."""

@@ -1,53 +1,102 @@
-"""What a node must not forget, as text: :class:`heartbeat.voter.Kept` and back."""
+"""What a node must not forget, and its text on disk."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 from heartbeat.header import MOST_NUMBER, MOST_SECONDS
 from heartbeat.proof import VoterList
-from heartbeat.voter import Granted, Kept, Ruler
 
 
-class KeepingError(ValueError):
-    """Text that is no :class:`Kept`."""
+class PersistentStateError(ValueError):
+    """Text that is no :class:`PersistentState`."""
 
 
-def text_of(kept: Kept) -> str:
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """The server that a quorum, or an operator's force, put in charge."""
+
+    epoch: int = 0
+    node: str = ""
+    incarnation: int = 0
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The highest epoch that was granted or adopted to one server; to nobody where a voter was readmitted."""
+
+    epoch: int
+    node: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistentState:
+    """What a node keeps on disk, whole. Written before it is used."""
+
+    incarnation: int
+    """Counts the starts of this node."""
+    serial: int = 0
+    """Counts the changes of this value, so that whoever waits for the disk knows what has arrived there."""
+    first: bool = False
+    """Server: an operator said that the site starts for the first time, and no epoch was proved since."""
+    non_voting: bool = True
+    """No vote: this file began empty, and nobody said that this was meant."""
+    voters: VoterList = field(default_factory=VoterList)
+    leadership: Leadership = field(default_factory=Leadership)
+    """The highest proved epoch."""
+    granted: tuple[Granted, ...] = ()
+    """One for each server."""
+    lease: float = 0.0
+    """The longest lease, in seconds, that the present leader or the one granted last may draw from this voter."""
+
+    @property
+    def promised_epoch(self) -> int:
+        """The highest epoch that was granted or adopted to anybody."""
+        return max((granted.epoch for granted in self.granted), default=0)
+
+    def promised_to_others(self, node: str) -> int:
+        """The highest epoch that was granted or adopted to another than ``node``."""
+        return max((granted.epoch for granted in self.granted if granted.node != node), default=0)
+
+
+def encode(state: PersistentState) -> str:
     """One line of JSON."""
-    ruler = kept.ruler
+    leadership = state.leadership
     return json.dumps(
         {
-            "boot": kept.boot,
-            "serial": kept.serial,
-            "first": kept.first,
-            "mute": kept.mute,
-            "voters": kept.voters.text,
-            "ruler": [ruler.epoch, ruler.node, ruler.boot, ruler.forced],
-            "lease": kept.lease,
-            "granted": [[each.epoch, each.node, each.boot] for each in kept.granted],
+            "boot": state.incarnation,
+            "serial": state.serial,
+            "first": state.first,
+            "mute": state.non_voting,
+            "voters": state.voters.text,
+            "ruler": [leadership.epoch, leadership.node, leadership.incarnation, leadership.forced],
+            "lease": state.lease,
+            "granted": [[each.epoch, each.node, each.incarnation] for each in state.granted],
         }
     )
 
 
-def kept_of(text: str) -> Kept:
-    """Read :func:`text_of` again. Raises :class:`KeepingError`."""
+def decode(text: str) -> PersistentState:
+    """Read :func:`encode` again. Raises :class:`PersistentStateError`."""
     try:
         value: dict[str, Any] = json.loads(text)
-        epoch, node, boot, forced = value["ruler"]
-        return Kept(
-            boot=_number(value["boot"]),
+        epoch, node, incarnation, forced = value["ruler"]
+        return PersistentState(
+            incarnation=_number(value["boot"]),
             serial=_number(value["serial"]),
             first=_flag(value["first"]),
-            mute=_flag(value["mute"]),
+            non_voting=_flag(value["mute"]),
             voters=VoterList.parse(_text(value["voters"])),
-            ruler=Ruler(_number(epoch), _text(node), _number(boot), _flag(forced)),
+            leadership=Leadership(_number(epoch), _text(node), _number(incarnation), _flag(forced)),
             lease=_seconds(value.get("lease", 0.0)),
             granted=tuple(Granted(_number(e), _text(n), _number(b)) for e, n, b in value["granted"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise KeepingError(f"it is not what a node of a site writes: {str(error)[:100]}") from None
+        raise PersistentStateError(f"it is not what a node of a site writes: {str(error)[:100]}") from None
 
 
 def _number(value: object) -> int:

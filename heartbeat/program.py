@@ -18,7 +18,7 @@ from heartbeat.console.process_stats import Looks
 from heartbeat.console.sanitize import Lines
 from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
-from heartbeat.persistence import Claim, StoreError, VoteStore
+from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import reload_complaints
@@ -78,7 +78,7 @@ class Process(Generic[C]):
         self.name = name
         self.settings = settings
         self.loop = loop
-        self._claim = Claim(settings.state_dir, name)
+        self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
         self.kept = self.votes.start()
         self.names = Resolver(random.Random(secrets.randbits(128)))
@@ -108,7 +108,7 @@ class Process(Generic[C]):
         finally:
             begun.cancel()
             await served.close()
-            self._claim.end()
+            self._lock.end()
 
     # -- what the API asks ----------------------------------------------------------------------------------------
 

@@ -77,9 +77,9 @@ class VoterList:
         return wanted
 
 
-def sign_grant(key: bytes, site: str, voter: str, epoch: int, node: str, boot: int, voters: VoterList) -> str:
+def sign_grant(key: bytes, site: str, voter: str, epoch: int, node: str, incarnation: int, voters: VoterList) -> str:
     """The voter's signature that it granted ``epoch`` to start number ``boot`` of server ``node``."""
-    text = f"grant {site} {voter} {epoch} {node} {boot} {voters.text}"
+    text = f"grant {site} {voter} {epoch} {node} {incarnation} {voters.text}"
     return hmac.digest(key, text.encode(), "sha256")[:16].hex()
 
 
@@ -89,7 +89,7 @@ class Proof:
 
     epoch: int
     node: str
-    boot: int
+    incarnation: int
     voters: VoterList
     grants: tuple[tuple[str, str], ...]
     """(voter, signature); one pair named ``!`` when an operator forced it."""
@@ -103,7 +103,7 @@ class Proof:
     def text(self) -> str:
         """As it stands in the header and in a SUBSCRIBE body."""
         grants = ",".join(f"{voter}:{signature}" for voter, signature in self.grants)
-        return f"{self.epoch}|{self.node}|{self.boot}|{self.voters.text}|{grants}"
+        return f"{self.epoch}|{self.node}|{self.incarnation}|{self.voters.text}|{grants}"
 
     @classmethod
     def parse(cls, text: str) -> Proof:
@@ -129,7 +129,8 @@ class Proof:
     def _is_signed(self, keys: Sequence[bytes], site: str, voter: str, mark: str) -> bool:
         return any(
             hmac.compare_digest(
-                sign_grant(key, site, voter, self.epoch, self.node, self.boot, self.voters).encode(), mark.encode()
+                sign_grant(key, site, voter, self.epoch, self.node, self.incarnation, self.voters).encode(),
+                mark.encode(),
             )
             for key in keys
         )

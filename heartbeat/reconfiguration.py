@@ -19,7 +19,7 @@ class Word(NamedTuple):
 
     list: int
     """The generation of the list of voters that it lives by."""
-    floor: int
+    promised_to_others: int
     """The highest epoch that it granted or adopted to another server than us."""
 
 
@@ -48,7 +48,7 @@ class Change:
         Every quorum of the old list shares a voter with those that moved, and that one had granted nothing above
         ``epoch`` to another when it moved, nor can it on the old list since.
         """
-        clean = [name for name in self._moved(words) if words[name].floor <= epoch]
+        clean = [name for name in self._moved(words) if words[name].promised_to_others <= epoch]
         return not self.forced and len(clean) >= self.old.quorum
 
     def _moved(self, words: Mapping[str, Word]) -> list[str]:

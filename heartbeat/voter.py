@@ -1,77 +1,27 @@
 """The rules of one voter: whom it has heard, what it granted, whom it obeys. Agents live by them, and so does the
 stand-by server where it votes. docs/heartbeat.md tells why each clause is there.
 
-``Voter`` changes ``kept`` by replacing it; its owner sees to it that the new value is on disk before anything that
+``Voter`` changes ``state`` by replacing it; its owner sees to it that the new value is on disk before anything that
 was said because of it leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError
-from heartbeat.membership import Membership, Timing, complaints
+from heartbeat.membership import Membership, Timing
+from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import Proof, VoterList, sign_grant
-
-__all__ = ["Granted", "Judgement", "Kept", "Ruler", "Voter", "complaints"]
 
 NOBODY: Final = ""
 _MOST_GRANTED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Ruler:
-    """The server that a quorum, or an operator's force, put in charge."""
-
-    epoch: int = 0
-    node: str = ""
-    boot: int = 0
-    forced: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The highest epoch that was granted or adopted to one server; to nobody where a voter was readmitted."""
-
-    epoch: int
-    node: str
-    boot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a node keeps on disk, whole. Written before it is used."""
-
-    boot: int
-    """Counts the starts of this node."""
-    serial: int = 0
-    """Counts the changes of this value, so that whoever waits for the disk knows what has arrived there."""
-    first: bool = False
-    """Server: an operator said that the site starts for the first time, and no epoch was proved since."""
-    mute: bool = True
-    """No vote: this file began empty, and nobody said that this was meant."""
-    voters: VoterList = field(default_factory=VoterList)
-    ruler: Ruler = field(default_factory=Ruler)
-    """The highest proved epoch."""
-    granted: tuple[Granted, ...] = ()
-    """One for each server."""
-    lease: float = 0.0
-    """The longest lease, in seconds, that the present ruler or the one granted last may draw from this voter."""
-
-    @property
-    def promise(self) -> int:
-        """The highest epoch that was granted or adopted to anybody."""
-        return max((granted.epoch for granted in self.granted), default=0)
-
-    def floor(self, node: str) -> int:
-        """The highest epoch that was granted or adopted to another than ``node``."""
-        return max((granted.epoch for granted in self.granted if granted.node != node), default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Vote:
     """A voter's answer to "would you grant me this epoch?"."""
 
     no: str = ""
@@ -97,10 +47,10 @@ class _Heard:
 class Voter:
     """One node's memory of servers and grants."""
 
-    def __init__(self, name: str, membership: Membership, kept: Kept, now: float) -> None:
+    def __init__(self, name: str, membership: Membership, state: PersistentState, now: float) -> None:
         self.name = name
         self.membership = membership
-        self.kept = kept
+        self.state = state
         self.heard: _Heard | None = None
         """The server whose beat or claim was counted last."""
         self._since = now
@@ -108,28 +58,28 @@ class Voter:
     @property
     def has_vote(self) -> bool:
         """Whether its grants and its answers to beats count."""
-        return not self.kept.mute and self.name in self.kept.voters.names
+        return not self.state.non_voting and self.name in self.state.voters.names
 
     # beats
 
-    def objection(self, node: str, boot: int, epoch: int) -> str:
+    def objection(self, node: str, incarnation: int, epoch: int) -> str:
         """Why a beat of this rule is refused; empty when it is taken.
 
         A rule that was neither proved nor granted here is refused too: else a voter could keep a rule alive without
         remembering that it ever saw it.
         """
-        if epoch < self.kept.floor(node):
+        if epoch < self.state.promised_to_others(node):
             return "stale"
-        ruler = self.kept.ruler
-        if (ruler.node, ruler.boot, ruler.epoch) == (node, boot, epoch):
+        leadership = self.state.leadership
+        if (leadership.node, leadership.incarnation, leadership.epoch) == (node, incarnation, epoch):
             return ""
-        if Granted(epoch, node, boot) in self.kept.granted:
+        if Granted(epoch, node, incarnation) in self.state.granted:
             return ""
         return "unproved"
 
     def hear(self, beat: Beat, now: float) -> str:
         """Count an ``active`` beat as heard. Returns why it was refused, or empty."""
-        no = self.objection(beat.node, beat.boot, beat.epoch)
+        no = self.objection(beat.node, beat.incarnation, beat.epoch)
         if not no and beat.state == ACTIVE:
             heard = self.heard
             if heard is not None and heard.released and heard.node == beat.node and beat.epoch <= heard.epoch:
@@ -138,7 +88,7 @@ class Voter:
             if heard is not None and (heard.node, heard.epoch) == (beat.node, beat.epoch):
                 lease = max(lease, heard.lease)
             self.heard = _Heard(beat.node, beat.epoch, now, lease)
-            if lease > self.kept.lease:
+            if lease > self.state.lease:
                 self._change(lease=lease)
         return no
 
@@ -149,23 +99,23 @@ class Voter:
 
     # votes
 
-    def judge(self, ask: Beat, now: float) -> Judgement:
+    def judge(self, ask: Beat, now: float) -> Vote:
         """Whether the epoch ``ask.term`` would be granted to the sender. Changes nothing."""
         voters = self._list_for(ask)
         if voters is None:
-            return Judgement("mute" if self.kept.mute else "voters")
-        began = FIRST in ask.flags and self.kept.voters.generation <= 1 and not self.kept.promise
-        if (self.kept.mute and not began) or self.name not in voters.names:
-            return Judgement("mute")
+            return Vote("mute" if self.state.non_voting else "voters")
+        began = FIRST in ask.flags and self.state.voters.generation <= 1 and not self.state.promised_epoch
+        if (self.state.non_voting and not began) or self.name not in voters.names:
+            return Vote("mute")
         mine = self.heard is not None and self.heard.node == ask.node
-        again = mine and Granted(ask.term, ask.node, ask.boot) in self.kept.granted
-        if ask.term <= self.kept.promise and not (again and ask.term == self.kept.promise):
-            return Judgement("promised")
-        young = self._since + self._silence(self.kept.lease) - now
+        again = mine and Granted(ask.for_epoch, ask.node, ask.incarnation) in self.state.granted
+        if ask.for_epoch <= self.state.promised_epoch and not (again and ask.for_epoch == self.state.promised_epoch):
+            return Vote("promised")
+        young = self._since + self._silence(self.state.lease) - now
         if young > 0:
-            return Judgement("young", max(young, self._wait(ask, mine, now)))
+            return Vote("young", max(young, self._wait(ask, mine, now)))
         wait = self._wait(ask, mine, now)
-        return Judgement("heard", wait) if wait > 0 else Judgement(voters=voters)
+        return Vote("heard", wait) if wait > 0 else Vote(voters=voters)
 
     def _wait(self, ask: Beat, mine: bool, now: float) -> float:
         if self.heard is None or mine or self.heard.released or AS_IF_RELEASED in ask.flags:
@@ -181,7 +131,7 @@ class Voter:
 
     def _list_for(self, ask: Beat) -> VoterList | None:
         """The list on which a vote about ``ask`` would be given; None when ours is another one."""
-        own = self.kept.voters
+        own = self.state.voters
         try:
             theirs = VoterList.parse(ask.list)
         except BeatError:
@@ -193,7 +143,7 @@ class Voter:
         one_step = len(set(theirs.names) ^ set(own.names)) <= 1
         return theirs if theirs.generation > own.generation and one_step else None
 
-    def grant(self, claim: Beat, now: float) -> Judgement:
+    def grant(self, claim: Beat, now: float) -> Vote:
         """Grant ``claim.term`` to the sender if the rules allow it. A grant counts as hearing the candidate.
 
         A pre-vote may suppose a release; a claim may not, so the flag is passed over here.
@@ -201,15 +151,17 @@ class Voter:
         judgement = self.judge(replace(claim, flags=tuple(f for f in claim.flags if f != AS_IF_RELEASED)), now)
         if judgement.voters is not None:
             lease = claim.lease or 0.0
-            self.heard = _Heard(claim.node, claim.term, now, lease)
-            granted = Granted(claim.term, claim.node, claim.boot)
-            if granted not in self.kept.granted or judgement.voters != self.kept.voters or lease > self.kept.lease:
-                self._note(granted, voters=judgement.voters, mute=False, lease=lease)
+            self.heard = _Heard(claim.node, claim.for_epoch, now, lease)
+            granted = Granted(claim.for_epoch, claim.node, claim.incarnation)
+            if granted not in self.state.granted or judgement.voters != self.state.voters or lease > self.state.lease:
+                self._note(granted, voters=judgement.voters, non_voting=False, lease=lease)
         return judgement
 
     def signature(self, claim: Beat, key: bytes) -> str:
         """Our grant of ``claim``, signed; ask only after ``grant`` said yes and the disk has it."""
-        return sign_grant(key, self.membership.site, self.name, claim.term, claim.node, claim.boot, self.kept.voters)
+        return sign_grant(
+            key, self.membership.site, self.name, claim.for_epoch, claim.node, claim.incarnation, self.state.voters
+        )
 
     # proofs and lists
 
@@ -218,47 +170,53 @@ class Voter:
 
         ``lease`` is what came with it. That of an earlier epoch is over, since a quorum has waited for it.
         """
-        ruler = self.kept.ruler
-        if (proof.epoch, proof.node, proof.boot) == (ruler.epoch, ruler.node, ruler.boot):
+        leadership = self.state.leadership
+        if (proof.epoch, proof.node, proof.incarnation) == (
+            leadership.epoch,
+            leadership.node,
+            leadership.incarnation,
+        ):
             return ""
-        weaker = ruler.forced and not proof.forced and proof.epoch == ruler.epoch
-        if proof.epoch <= ruler.epoch and not weaker:
-            return f"epoch {proof.epoch} of {proof.node} is over: {ruler.node} rules under epoch {ruler.epoch}"
+        weaker = leadership.forced and not proof.forced and proof.epoch == leadership.epoch
+        if proof.epoch <= leadership.epoch and not weaker:
+            return (
+                f"epoch {proof.epoch} of {proof.node} is over: {leadership.node} rules under epoch {leadership.epoch}"
+            )
         fault = proof.fault(keys, self.membership.site)
         if fault:
             return fault
-        newer = proof.voters.generation > self.kept.voters.generation
-        granted = Granted(proof.epoch, proof.node, proof.boot)
+        newer = proof.voters.generation > self.state.voters.generation
+        granted = Granted(proof.epoch, proof.node, proof.incarnation)
         self._note(
             granted,
-            lease=max(lease, self.kept.lease if granted in self.kept.granted else 0.0),
-            ruler=Ruler(proof.epoch, proof.node, proof.boot, proof.forced),
-            voters=proof.voters if newer else self.kept.voters,
+            lease=max(lease, self.state.lease if granted in self.state.granted else 0.0),
+            leadership=Leadership(proof.epoch, proof.node, proof.incarnation, proof.forced),
+            voters=proof.voters if newer else self.state.voters,
             first=False,
         )
         return ""
 
     def take_list(self, voters: VoterList) -> bool:
         """Live by a newer list. Without it being said (``admit``) that does not give a vote to one who has none."""
-        if voters.generation <= self.kept.voters.generation:
+        if voters.generation <= self.state.voters.generation:
             return False
         self._change(voters=voters)
         return True
 
-    def admit(self, voters: VoterList, floor: int, now: float) -> bool:
+    def admit(self, voters: VoterList, promised_to_others: int, now: float) -> bool:
         """Have a vote from now on: with a promise to nobody, above every epoch of earlier lists."""
-        if not self.kept.mute or voters.generation < self.kept.voters.generation:
+        if not self.state.non_voting or voters.generation < self.state.voters.generation:
             return False
         self.heard = None
         self._since = now
-        self._note(Granted(floor, NOBODY, 0), voters=voters, mute=False)
+        self._note(Granted(promised_to_others, NOBODY, 0), voters=voters, non_voting=False)
         return True
 
     def _note(self, granted: Granted, **changes: object) -> None:
-        others = [old for old in self.kept.granted if old.node != granted.node]
-        same = [old for old in self.kept.granted if old.node == granted.node and old.epoch > granted.epoch]
+        others = [old for old in self.state.granted if old.node != granted.node]
+        same = [old for old in self.state.granted if old.node == granted.node and old.epoch > granted.epoch]
         latest = sorted((*others, *(same or [granted])), key=lambda one: -one.epoch)[:_MOST_GRANTED]
         self._change(granted=tuple(latest), **changes)
 
     def _change(self, **changes: object) -> None:
-        self.kept = replace(self.kept, serial=self.kept.serial + 1, **changes)  # type: ignore[arg-type]
+        self.state = replace(self.state, serial=self.state.serial + 1, **changes)  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def test_the_proofs_hold_and_the_refusal_is_signed():
             assert proof.fault([KEY], "paris") == "" and proof.epoch == body["epoch"]
     (refused,) = [one for one in examples() if isinstance(one, Response) and one.status == 403]
     heard = header.parse(refused.get("heartbeat") or "", [KEY], "SUBSCRIBE", refused.call_id, refused.cseq)
-    assert (heard.node, heard.holder, heard.epoch) == ("gw1", "m2", 2)
+    assert (heard.node, heard.leader, heard.epoch) == ("gw1", "m2", 2)
 
 
 def table_members(text: str, first: str) -> set[str]:
@@ -248,7 +248,7 @@ def test_an_agent_refuses_the_stale_server_as_shown(town: Town):
     assert answer.status == 403 and not notifies
     alike(shown, answer)
     heard = header.parse(answer.get("heartbeat") or "", [KEY], "SUBSCRIBE", answer.call_id, answer.cseq)
-    assert (heard.holder, heard.epoch) == ("m2", 2)
+    assert (heard.leader, heard.epoch) == ("m2", 2)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def signer(site: str, key: bytes) -> Signer:
     """Asks the nodes of a site how it is: they answer only those who know the site key."""
 
     def sign(call_id: str, cseq: int) -> str:
-        beat = Beat(site=site, node="ping", boot=0, epoch=0, state="agent", seq=cseq, kind=PING)
+        beat = Beat(site=site, node="ping", incarnation=0, epoch=0, state="agent", seq=cseq, kind=PING)
         return header(beat, key, METHOD, call_id, cseq)
 
     return sign
@@ -171,7 +171,7 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         last, trips = self.last, self.trips
         beat = last.beat if last else None
-        said = ("site", "node", "state", "epoch", "boot", "calls", "capacity", "load", "config")
+        said = ("site", "node", "state", "epoch", "incarnation", "calls", "capacity", "load", "config")
         return {
             "target": self.target.uri,
             "node": self.target.node or None,
@@ -190,9 +190,13 @@ class Tally:
             "reason": last.reason if last else None,
             "server": last.server if last else None,
             "allow": last.allow if last else None,
-            "heartbeat": {name: getattr(beat, name) for name in said} if beat else None,
+            "heartbeat": {_KEYS.get(name, name): getattr(beat, name) for name in said} if beat else None,
             "trouble": self.trouble,
         }
+
+
+_KEYS: Final = {"incarnation": "boot"}
+"""Keys of the JSON form that are called otherwise inside."""
 
 
 def _ms(seconds: float) -> float:

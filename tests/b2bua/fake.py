@@ -13,10 +13,10 @@ from typing import Any
 
 from b2bua.cdr import Cdr
 from b2bua.core import CallEnded, Core
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import VoterList
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
-from heartbeat.voter import Kept
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.dialog import contact_uri
 from sip.location import Target
@@ -35,16 +35,18 @@ def site_of(text: str, key: str = KEY) -> Site:
     return parse(text, Path("site.toml"), {"KEY": key, "OLD": KEY})
 
 
-def fresh(site: Site) -> Kept:
+def fresh(site: Site) -> PersistentState:
     """What a server has on disk when its site starts for the first time."""
     rules = site.membership()
-    return Kept(boot=1, first=True, mute=False, voters=VoterList(1, rules.voters, rules.generation))
+    return PersistentState(
+        incarnation=1, first=True, non_voting=False, voters=VoterList(1, rules.voters, rules.generation)
+    )
 
 
 class Bench:
     """A core, its peers by address, its agents by flow."""
 
-    def __init__(self, site: Site, node: str = "m1", now: float = 100.0, kept: Kept | None = None) -> None:
+    def __init__(self, site: Site, node: str = "m1", now: float = 100.0, kept: PersistentState | None = None) -> None:
         self.now = now
         self.site = site
         self.peers: dict[tuple[str, int], Peer] = {}
@@ -58,7 +60,7 @@ class Bench:
         self.names: dict[str, list[Target]] = {}
         self.disk_fault: str | None = None
         kept = kept or fresh(site)
-        secret = f"{node} {kept.boot} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start
+        secret = f"{node} {kept.incarnation} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start
         self.core = Core(site, node, kept, secret, random.Random(1), now, WALL)
         self._waiting: list[tuple[Peer, bytes]] = []
         self.pump()

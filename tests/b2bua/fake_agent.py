@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from heartbeat import carriage
-from heartbeat.agent_voter import Fence
+from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Persist, Tell
-from heartbeat.handshake import Caller
+from heartbeat.handshake import Initiator
 from heartbeat.header import OPEN
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
-from heartbeat.voter import Kept
 from sip.actions import Flow
 from sip.dialog import bare_uri, contact_uri
 from sip.wire.message import Message, Request, Response
@@ -26,11 +26,15 @@ class FakeAgent(Peer):
 
     transport = "TCP"
 
-    def __init__(self, bench: Bench, name: str, line: str, fence: Fence | None = None, port: int = 40001) -> None:
+    def __init__(
+        self, bench: Bench, name: str, line: str, fence: AgentVoter | None = None, port: int = 40001
+    ) -> None:
         super().__init__(bench, name, "127.0.0.1", port)
         self.line = line
         site = bench.site
-        self.fence = fence or Fence(name, site.membership(name), Kept(boot=1, mute=False), bench.now)
+        self.fence = fence or AgentVoter(
+            name, site.membership(name), PersistentState(incarnation=1, non_voting=False), bench.now
+        )
         self.keys = site.membership(name).keys
         self.records: list[dict[str, Any]] = []
         """What its lists hold."""
@@ -43,7 +47,7 @@ class FakeAgent(Peer):
         """What NOTIFYs were answered."""
         self.repeats: list[Request] = []
         self.origins: dict[str, tuple[Side, list[bytes]]] = {}
-        self.caller: Caller | None = None
+        self.caller: Initiator | None = None
         self.connected = False
         self._conversations = 0
 
@@ -58,7 +62,7 @@ class FakeAgent(Peer):
         self.flow = Flow("tcp", f"{local}#{self.name}-{self._conversations}", (self.host, self.port))
         bench.agents[self.flow] = self
         bench.core.flow_changed(self.flow, "open", bench.now)
-        self.caller = Caller(bench.core.node, "ab" * 16)
+        self.caller = Initiator(bench.core.node, "ab" * 16)
         self.tell(self.caller.hello(self.fence.stamp(bench.core.node, bench.now)))
         assert self.connected
         return self
@@ -121,13 +125,13 @@ class FakeAgent(Peer):
                 self.origins[origin] = (side, side.answers.setdefault(origin, []))
 
     def _obeys(self, request: Request) -> bool:
-        if request.method in ("ACK", "CANCEL") or not self.fence.obeyed.node:
+        if request.method in ("ACK", "CANCEL") or not self.fence.leadership.node:
             return True
         said = dict(re.findall(r"(\w+)=([^;\s]+)", request.get("heartbeat") or ""))
         return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
 
     def _refuse(self, request: Request) -> None:
-        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), holder=self.fence.obeyed.node)
+        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), leader=self.fence.leadership.node)
         line = carriage.header(beat, self.keys[0], request.method, request.call_id, request.cseq)
         Side(self, request.call_id, "x", "", "", "").answer(request, 403, (line,))
 
@@ -168,7 +172,7 @@ class FakeAgent(Peer):
         for _ in range(4):
             for action in self.fence.to_do():
                 if isinstance(action, Persist):
-                    self.fence.persisted(action.kept, self.bench.now)
+                    self.fence.persisted(action.state, self.bench.now)
                 elif isinstance(action, Tell) and request is not None:
                     self.send(carriage.answer(request, action.beat, self.keys[0]))
 
@@ -370,7 +374,9 @@ class Town:
     def succeed(self, *without: str, node: str = "m2", boot: int = 1) -> Bench:
         """The stand-by wins the site, with the agents that are not left out; what they hand over was set before."""
         disk = self.gw1.fence.on_disk
-        mind = Kept(boot=boot, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
+        mind = PersistentState(
+            incarnation=boot, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
+        )
         bench = Bench(self.bench.site, node, self.bench.now, mind)
         self.bench = bench
         for agent in (self.gw1, self.gw2):

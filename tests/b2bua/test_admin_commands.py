@@ -75,9 +75,9 @@ def test_a_reset_of_lines_whose_agent_is_away_or_from_a_stand_by_is_refused() ->
 
 def test_an_order_that_does_not_come_true_fails() -> None:
     town = Town()
-    town.bench.core.member.known.mute.add("gw1")  # it says so, whatever list it is told
+    town.bench.core.member.cluster.non_voting.add("gw1")  # it says so, whatever list it is told
     order = ask(town.bench, "readmit", agent="gw1")
-    town.bench.core.member.known.mute.add("gw1")
+    town.bench.core.member.cluster.non_voting.add("gw1")
     assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
     town.bench.now += 31
     order = again(town.bench, order)
@@ -144,10 +144,10 @@ def test_readmission() -> None:
         ask(town.bench, "readmit", agent="gw9")
     with pytest.raises(Refused, match="gw1 has its vote"):
         ask(town.bench, "readmit", agent="gw1")
-    town.bench.core.member.known.mute.add("gw1")
+    town.bench.core.member.cluster.non_voting.add("gw1")
     order = ask(town.bench, "readmit", agent="gw1")
     assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
-    town.bench.core.member.known.mute.clear()
+    town.bench.core.member.cluster.non_voting.clear()
     assert again(town.bench, order)["sentence"] == "gw1 votes again"
 
 

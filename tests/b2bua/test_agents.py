@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.handshake import Caller
+from heartbeat.handshake import Initiator
 from heartbeat.header import BEAT, OPEN
 from sip.actions import Flow
 from sip.wire.message import Response, parse
@@ -23,7 +23,7 @@ def test_the_site_is_won_by_the_votes_of_agents_and_every_agent_is_asked() -> No
         assert purpose == "takeover" and body["epoch"] == 1 and body["proof"] == core.member.proof.text  # type: ignore[union-attr]
         assert request.get("expires") == "3600" and request.get("event") == "line-dialog;purpose=takeover"
         assert request.get("accept") == "application/line-dialog+json-seq;version=1"
-        assert agent.fence.obeyed.node == "m1" and agent.notified == [200]
+        assert agent.fence.leadership.node == "m1" and agent.notified == [200]
     assert "the lists of all agents reached are complete, after 0.000 s" in town.bench.decisions
 
 
@@ -49,8 +49,8 @@ def test_a_site_that_is_to_stop_without_quorum_answers_503() -> None:
 
     town = Town(AGENTS + '[failover]\non_lost_quorum = "stop"\n')
     town.gw2.offline = True
-    town.gw1.fence.voter.kept = replace(town.gw1.fence.voter.kept, mute=True)
-    town.gw1.fence.on_disk = town.gw1.fence.voter.kept
+    town.gw1.fence.voter.state = replace(town.gw1.fence.voter.state, non_voting=True)
+    town.gw1.fence.on_disk = town.gw1.fence.voter.state
     town.bench.after(10)
     assert town.bench.core.member.state == "holding" and not town.bench.core.serving
     assert town.gw1.call("1002").statuses == [503]
@@ -62,7 +62,7 @@ def opening(bench: Bench, name: str = "gw1") -> FakeAgent:
     agent.flow = Flow("tcp", f"127.0.0.1:5161#x{len(bench.agents)}", ("127.0.0.1", 43000))
     bench.agents[agent.flow] = agent
     bench.core.flow_changed(agent.flow, "open", bench.now)
-    agent.caller = Caller("m1", "cd" * 16)
+    agent.caller = Initiator("m1", "cd" * 16)
     return agent
 
 
@@ -85,7 +85,7 @@ def test_another_kind_of_beat_does_not_open() -> None:
 def test_an_opening_meant_for_another_server_is_refused() -> None:
     town = Town()
     agent = opening(town.bench)
-    agent.tell(Caller("m2", "ab" * 16).hello(agent.fence.stamp("m2", town.bench.now)))
+    agent.tell(Initiator("m2", "ab" * 16).hello(agent.fence.stamp("m2", town.bench.now)))
     assert agent.flow in town.bench.closed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heartbeat.persistent_state import kept_of
+from heartbeat.persistent_state import decode
 from heartbeat.proof import VoterList
 from tests.consoles import SITE
 
@@ -22,8 +22,8 @@ def test_a_site_is_begun_once(pair):
     assert output.startswith(f"The site paris may start for the first time, at m1 ({file}).\n")
     assert "gw1, gw2 and m2" in output
     begun = file.read_text()
-    kept = kept_of(begun)
-    assert (kept.first, kept.mute, kept.voters) == (True, False, VoterList(1, ("gw1", "gw2", "m2"), 1))
+    kept = decode(begun)
+    assert (kept.first, kept.non_voting, kept.voters) == (True, False, VoterList(1, ("gw1", "gw2", "m2"), 1))
     for words in ([], ["--node", "m1"], ["--node", "m2"]):
         assert "has been started before" in pair.cli("init", *words, code=3)
     assert file.read_text() == begun

@@ -97,7 +97,7 @@ def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
 def test_a_voter_without_a_vote_does_not_answer_as_one() -> None:
     town = Town()
     assert page(town.bench, "status")["voters"]["answering"] == 2
-    town.bench.core.member.known.mute.add("gw2")
+    town.bench.core.member.cluster.non_voting.add("gw2")
     assert page(town.bench, "status")["voters"]["answering"] == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from b2bua.takeover.report import kind_of
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
-from heartbeat.voter import Kept
+from heartbeat.persistent_state import PersistentState
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import Town, record
 
@@ -71,7 +71,9 @@ def test_a_restart_recovers_its_own_calls() -> None:
     town.gw1.records, town.gw2.records = [record(a)], [record(b)]
     town.die()
     disk = town.gw1.fence.on_disk
-    kept = Kept(boot=2, mute=False, voters=disk.voters, ruler=disk.ruler, granted=disk.granted)
+    kept = PersistentState(
+        incarnation=2, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
+    )
     bench = Bench(town.bench.site, "m1", town.bench.now, kept)
     for agent in (town.gw1, town.gw2):
         agent.move(bench).connect()

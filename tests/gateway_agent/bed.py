@@ -12,12 +12,12 @@ from typing import Any
 from gateway_agent.core import Core
 from gateway_agent.media_anchor import Relay
 from heartbeat import carriage
-from heartbeat.handshake import Callee
+from heartbeat.handshake import Responder
 from heartbeat.header import ACTIVE, OPEN, Beat
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof, VoterList, sign_grant
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
-from heartbeat.voter import Kept
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.wire.message import Message, Request, Response
 from sip.wire.message import parse as parse_message
@@ -123,12 +123,12 @@ class Server:
         """Records of the last list, the head apart."""
         self.heads: list[dict[str, Any]] = []
         self.answers_notify = True
-        self._callee = Callee("b" * 32)
+        self._callee = Responder("b" * 32)
         self._serial = 0
 
     def opened(self, flow: Flow) -> None:
         self.flow = flow
-        self._callee = Callee("b" * 32)
+        self._callee = Responder("b" * 32)
 
     def stamp(self, **more: Any) -> Beat:
         self.seq += 1
@@ -245,7 +245,15 @@ class Bed:
 
     def __init__(self, trunk: str = "", relay: Relay | None = None, text: str = SITE, adopted: bool = True) -> None:
         self.now = 100.0
-        self.core = Core(site(trunk, text), "gw1", Kept(boot=1, mute=False), b"s" * 32, Random(1), self.now, relay)
+        self.core = Core(
+            site(trunk, text),
+            "gw1",
+            PersistentState(incarnation=1, non_voting=False),
+            b"s" * 32,
+            Random(1),
+            self.now,
+            relay,
+        )
         self.m1 = Server(self, "m1")
         self.m2 = Server(self, "m2")
         self.reached = {("127.0.0.1", 5161): self.m1, ("127.0.0.2", 5161): self.m2}

@@ -49,7 +49,7 @@ def test_an_opening_that_is_not_answered_is_tried_again() -> None:
 def test_beats_are_answered_and_forged_ones_ignored() -> None:
     bed = Bed()
     bed.m1.beat()
-    assert bed.m1.beats[-1].holder == "m1"
+    assert bed.m1.beats[-1].leader == "m1"
     assert bed.m1.beats[-1].heard == 0.0
     said = len(bed.m1.beats)
     bed.m1.request("OPTIONS", "sip:gw1", ["Heartbeat: site=paris; node=m1; boot=1; epoch=9; mac=00"], site=False)

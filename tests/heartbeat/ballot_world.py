@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from heartbeat.agent_voter import Fence
+from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.header import Beat, parse, serialize
 from heartbeat.member import Member
 from heartbeat.membership import Membership, Server, Timing
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import VoterList
-from heartbeat.voter import Kept
 
 KEY = b"the key of the site, thirty-two."
 
@@ -35,8 +35,8 @@ class Host:
 
     def __init__(self, name: str, base: float, rate: float) -> None:
         self.name, self.base, self.rate = name, base, rate
-        self.core: Member | Fence | None = None
-        self.file: Kept | None = None
+        self.core: Member | AgentVoter | None = None
+        self.file: PersistentState | None = None
         self.boots = 0
         self.paused_until = 0.0
         self.armed_at = float("inf")
@@ -87,7 +87,7 @@ class World:
             self.hosts[name] = Host(name, self.rng.uniform(0, 1e5), rate)
         for name in init:
             voters = VoterList(1, site.voters, site.generation)
-            self.hosts[name].file = Kept(boot=0, first=True, mute=False, voters=voters)
+            self.hosts[name].file = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
 
     # what can happen to a machine
 
@@ -95,13 +95,13 @@ class World:
         for name in names:
             host = self.hosts[name]
             host.boots += 1
-            host.file = replace(host.file or Kept(boot=0), boot=1_000_000 + host.boots)
+            host.file = replace(host.file or PersistentState(incarnation=0), incarnation=1_000_000 + host.boots)
             now = host.clock(self.now)
             site = replace(self.site, timing=self.rng.choice(self.timings)) if self.timings else self.site
             if name in self.site.server_names:
                 host.core = Member(name, site, host.file, random.Random(self.rng.random()), now)
             else:
-                host.core = Fence(name, site, host.file, now)
+                host.core = AgentVoter(name, site, host.file, now)
             host.paused_until = 0.0
             self._drain(host)
 
@@ -152,9 +152,9 @@ class World:
         assert isinstance(core, Member)
         return core
 
-    def fence(self, name: str) -> Fence:
+    def fence(self, name: str) -> AgentVoter:
         core = self.hosts[name].core
-        assert isinstance(core, Fence)
+        assert isinstance(core, AgentVoter)
         return core
 
     def clock(self, name: str) -> float:
@@ -171,7 +171,7 @@ class World:
 
     def mute_voters(self) -> list[str]:
         """The voters without a vote."""
-        return [name for name in self.site.voters if (file := self.hosts[name].file) is None or file.mute]
+        return [name for name in self.site.voters if (file := self.hosts[name].file) is None or file.non_voting]
 
     def said(self, name: str, *whats: What) -> list[str]:
         return [str(d) for d in self.hosts[name].log if not whats or d.what in whats]
@@ -190,7 +190,7 @@ class World:
         epoch = self.member(holders[0]).epoch
         for agent in self.site.agents:
             core = self.hosts[agent].core
-            if isinstance(core, Fence) and not core.obeys(holders[0], epoch):
+            if isinstance(core, AgentVoter) and not core.obeys(holders[0], epoch):
                 return ""
         return holders[0]
 
@@ -234,8 +234,10 @@ class World:
         while (decision := core.next_event()) is not None:
             host.log.append(decision)
             if decision.what is What.BECAME_ACTIVE and decision.proof is not None and not decision.proof.forced:
-                ruler = (host.name, decision.proof.boot)
-                assert self.proved.setdefault(decision.epoch, ruler) == ruler, self._broken("an epoch proved twice")
+                leadership = (host.name, decision.proof.incarnation)
+                assert self.proved.setdefault(decision.epoch, leadership) == leadership, self._broken(
+                    "an epoch proved twice"
+                )
         at = core.get_timer()
         if at is not None:
             due = max(host.world_time(at), self.now)
@@ -246,10 +248,10 @@ class World:
 
     def _check(self, host: Host) -> None:
         core = host.core
-        if isinstance(core, Fence):
-            obeyed = core.obeyed.epoch
-            assert obeyed >= host.highest_obeyed, self._broken(f"{host.name} fell from {host.highest_obeyed}")
-            host.highest_obeyed = obeyed
+        if isinstance(core, AgentVoter):
+            leadership = core.leadership.epoch
+            assert leadership >= host.highest_obeyed, self._broken(f"{host.name} fell from {host.highest_obeyed}")
+            host.highest_obeyed = leadership
         holders = [name for name in self.holders() if not self.member(name).forced]
         assert len(holders) < 2, self._broken(f"two leases: {holders}")
 
@@ -294,12 +296,12 @@ class World:
         host.core.receive(beat, sender, host.clock(self.now))
         self._drain(host)
 
-    def _write(self, host: Host, core: Member | Fence, persist: Persist) -> None:
+    def _write(self, host: Host, core: Member | AgentVoter, persist: Persist) -> None:
         def written() -> None:
             if host.core is core:
-                if host.file is None or persist.kept.serial > host.file.serial:
-                    host.file = persist.kept
-                core.persisted(persist.kept, host.clock(self.now))
+                if host.file is None or persist.state.serial > host.file.serial:
+                    host.file = persist.state
+                core.persisted(persist.state, host.clock(self.now))
                 self._drain(host)
 
         self._at(self.now + self.rng.uniform(*self.disk), written)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.handshake import Callee, Caller
+from heartbeat.handshake import Initiator, Responder
 from heartbeat.header import OPEN, Beat, BeatError, parse, serialize
 
 
@@ -15,7 +15,7 @@ def stamp(node: str, to: str = "", seq: int = 1) -> Beat:
 
 
 def test_both_sides_prove_themselves_in_two_round_trips() -> None:
-    caller, callee = Caller("m1", "aa"), Callee("bb")
+    caller, callee = Initiator("m1", "aa"), Responder("bb")
     hello = caller.hello(stamp("gw1"))
     first = callee.asked(hello, stamp("m1"))
     assert (first.nonce, first.echo, first.re, callee.peer) == ("bb", "aa", (1, 1), "")
@@ -27,16 +27,16 @@ def test_both_sides_prove_themselves_in_two_round_trips() -> None:
 
 
 def test_each_step_survives_the_wire() -> None:
-    for beat in (Caller("m1", "aa").hello(stamp("gw1")), replace(stamp("gw1"), kind=OPEN, echo="bb")):
+    for beat in (Initiator("m1", "aa").hello(stamp("gw1")), replace(stamp("gw1"), kind=OPEN, echo="bb")):
         assert parse(serialize(beat, b"k", "OPTIONS", "c", 1), (b"k",), "OPTIONS", "c", 1) == beat
 
 
 def test_a_recorded_opening_does_not_pass_a_second_time() -> None:
-    caller = Caller("m1", "aa")
+    caller = Initiator("m1", "aa")
     hello = caller.hello(stamp("gw1"))
-    reply = caller.answered(Callee("bb").asked(hello, stamp("m1")), stamp("gw1", seq=2))
+    reply = caller.answered(Responder("bb").asked(hello, stamp("m1")), stamp("gw1", seq=2))
     assert reply is not None
-    later = Callee("cc")
+    later = Responder("cc")
     later.asked(hello, stamp("m1"))
     with pytest.raises(BeatError, match="challenge"):
         later.asked(reply, stamp("m1"))
@@ -54,8 +54,8 @@ def test_a_recorded_opening_does_not_pass_a_second_time() -> None:
     ],
 )
 def test_the_caller_trusts_nothing_less(change: dict[str, str], sentence: str) -> None:
-    caller = Caller("m1", "aa")
-    answer = Callee("bb").asked(caller.hello(stamp("gw1")), stamp("m1"))
+    caller = Initiator("m1", "aa")
+    answer = Responder("bb").asked(caller.hello(stamp("gw1")), stamp("m1"))
     with pytest.raises(BeatError, match=sentence):
         caller.answered(replace(answer, **change), stamp("gw1"))
     assert not caller.proved
@@ -67,11 +67,11 @@ def test_the_caller_trusts_nothing_less(change: dict[str, str], sentence: str) -
 )
 def test_the_callee_trusts_nothing_less(request_: Beat) -> None:
     with pytest.raises(BeatError):
-        Callee("bb").asked(request_, stamp("m1"))
+        Responder("bb").asked(request_, stamp("m1"))
 
 
 def test_another_node_cannot_finish_the_opening_of_the_first() -> None:
-    callee = Callee("bb")
-    callee.asked(Caller("m1", "aa").hello(stamp("gw1")), stamp("m1"))
+    callee = Responder("bb")
+    callee.asked(Initiator("m1", "aa").hello(stamp("gw1")), stamp("m1"))
     with pytest.raises(BeatError, match="gw2"):
         callee.asked(replace(stamp("gw2", to="m1"), kind=OPEN, echo="bb"), stamp("m1"))

@@ -30,7 +30,7 @@ def test_a_beat_is_an_ordinary_options() -> None:
 
 @pytest.mark.parametrize("no, status", [("", 200), ("stale", 403)])
 def test_its_answer_carries_the_verdict_signed(no: str, status: int) -> None:
-    said = Beat("paris", "gw1", 3, 7, "agent", 5, "beat", "m1", re=(41, 1841), no=no, holder="m1", heard=0.12)
+    said = Beat("paris", "gw1", 3, 7, "agent", 5, "beat", "m1", re=(41, 1841), no=no, leader="m1", heard=0.12)
     answer = parse(carriage.answer(asked(), said, KEYS[1]))
     assert isinstance(answer, Response) and answer.status == status and answer.to_tag
     assert (answer.call_id, answer.cseq, answer.get("via")) == ("c1-m1-gw1", 12, VIA[5:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heartbeat.detector import Detector, Lateness
+from heartbeat.detector import ClockSuspectMode, Detector
 from heartbeat.membership import Timing
 
 TIMING = Timing()
@@ -76,33 +76,33 @@ def test_nobody_to_watch_is_nothing_to_judge() -> None:
 
 def test_an_excuse_moves_the_silence_but_not_the_dead() -> None:
     detector = watching()
-    detector.excuse(5.0)
+    detector.grace(5.0)
     assert detector.judge(5.5) is None
     detector.judge(5.8)
     detector.judge(6.6)
-    detector.excuse(7.0)
+    detector.grace(7.0)
     assert detector.state == "dead"
 
 
 @pytest.mark.parametrize("late, watches", [(0.0, False), (0.5, False), (0.51, True), (60.0, True)])
 def test_a_late_timer_of_ours_is_our_fault(late: float, watches: bool) -> None:
-    lateness = Lateness(TIMING)
-    assert lateness.tick(100.0, 100.0 + late) is watches
-    assert lateness.watching(100.0 + late + 1.9) is watches
-    assert not lateness.watching(100.0 + late + 2.0)
+    clock_suspect = ClockSuspectMode(TIMING)
+    assert clock_suspect.tick(100.0, 100.0 + late) is watches
+    assert clock_suspect.watching(100.0 + late + 1.9) is watches
+    assert not clock_suspect.watching(100.0 + late + 2.0)
 
 
 def test_always_a_little_late_is_blind_for_one_lease_only() -> None:
-    lateness, now, blind = Lateness(TIMING), 0.0, 0.0
+    clock_suspect, now, blind = ClockSuspectMode(TIMING), 0.0, 0.0
     for _ in range(100):
         due, now = now + 0.5, now + 1.1
-        lateness.tick(due, now)
-        blind += 1.1 if lateness.watching(now) else 0.0
+        clock_suspect.tick(due, now)
+        blind += 1.1 if clock_suspect.watching(now) else 0.0
     assert blind <= TIMING.lease_time + 1.1
 
 
 def test_after_a_punctual_time_lateness_counts_anew() -> None:
-    lateness = Lateness(TIMING)
-    assert lateness.tick(1.0, 2.0)
-    assert not lateness.tick(2.5, 3.5)
-    assert lateness.tick(8.0, 9.0)
+    clock_suspect = ClockSuspectMode(TIMING)
+    assert clock_suspect.tick(1.0, 2.0)
+    assert not clock_suspect.tick(2.5, 3.5)
+    assert clock_suspect.tick(8.0, 9.0)

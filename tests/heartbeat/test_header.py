@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartbeat.header import KINDS, MOST_LENGTH, STATES, Beat, BeatError, Order, mac, parse, read, serialize
+from heartbeat.header import KINDS, MOST_LENGTH, STATES, Beat, BeatError, ReplayWindow, mac, parse, read, serialize
 
 KEY, OLD_KEY = b"n" * 32, b"o" * 32
 BEAT = Beat("paris", "m1", 41, 7, "active", 1841, "beat", "gw1", 812, 5000, 0.31, "9c41d0aa", 3)
@@ -21,7 +21,7 @@ beats = st.builds(
     Beat,
     site=names,
     node=names,
-    boot=numbers,
+    incarnation=numbers,
     epoch=numbers,
     state=st.sampled_from(sorted(STATES)),
     seq=numbers,
@@ -33,10 +33,10 @@ beats = st.builds(
     config=words,
     voters=numbers,
     heard=seconds,
-    holder=names,
-    promise=numbers,
-    floor=numbers,
-    term=numbers,
+    leader=names,
+    promised_epoch=numbers,
+    promised_to_others=numbers,
+    for_epoch=numbers,
     wait=seconds,
     no=names,
     grant=words,
@@ -68,7 +68,11 @@ def test_the_example_of_the_design_reads_as_it_is_written() -> None:
 @settings(max_examples=150)
 @given(beats)
 def test_what_is_written_is_read_again(beat: Beat) -> None:
-    expected = beat if beat.promise or beat.floor or beat.term else replace(beat, promise=0, floor=0, term=0)
+    expected = (
+        beat
+        if beat.promised_epoch or beat.promised_to_others or beat.for_epoch
+        else replace(beat, promised_epoch=0, promised_to_others=0, for_epoch=0)
+    )
     try:
         found = understood(serialize(beat, KEY, "OPTIONS", "c1@m1", 12))
     except BeatError as error:
@@ -153,18 +157,18 @@ def test_the_key_is_in_no_error_and_no_header() -> None:
 
 
 def test_nothing_is_heard_twice_or_too_late() -> None:
-    order = Order()
+    order = ReplayWindow()
     assert order.fresh(BEAT)
     assert not order.fresh(BEAT)
     assert not order.fresh(replace(BEAT, seq=1840))
     assert order.fresh(replace(BEAT, seq=1, epoch=8))
     assert not order.fresh(replace(BEAT, seq=5000))
-    assert order.fresh(replace(BEAT, seq=1, boot=42, epoch=0)), "it lost its file, but its counter went on"
+    assert order.fresh(replace(BEAT, seq=1, incarnation=42, epoch=0)), "it lost its file, but its counter went on"
     assert order.fresh(replace(BEAT, node="m2"))
 
 
 def test_statements_may_overtake_each_other_but_not_come_twice() -> None:
-    order = Order()
+    order = ReplayWindow()
     assert order.fresh(replace(BEAT, seq=10))
     assert not order.fresh(replace(BEAT, seq=9)), "what came before the first one heard may be a replay"
     assert order.fresh(replace(BEAT, seq=15))
@@ -176,9 +180,9 @@ def test_statements_may_overtake_each_other_but_not_come_twice() -> None:
 
 
 def test_who_answered_our_challenge_is_heard_whatever_it_counts() -> None:
-    order = Order()
+    order = ReplayWindow()
     order.fresh(BEAT)
-    restarted = replace(BEAT, boot=1, epoch=0, seq=1)
+    restarted = replace(BEAT, incarnation=1, epoch=0, seq=1)
     assert not order.fresh(restarted)
     order.start_anew(restarted)
     assert order.fresh(replace(restarted, seq=2))

@@ -9,8 +9,8 @@ import pytest
 from heartbeat.decision import What
 from heartbeat.header import Beat
 from heartbeat.membership import Membership, Timing
-from heartbeat.persistent_state import kept_of, text_of
-from heartbeat.voter import Kept, Voter
+from heartbeat.persistent_state import PersistentState, decode, encode
+from heartbeat.voter import Voter
 from tests.heartbeat.ballot_world import membership, running
 from tests.heartbeat.test_voter import LIST, OLD, UP, beat, claim, proof
 
@@ -19,8 +19,8 @@ LONG = Timing(interval=1.0)
 KEYS = membership(3).keys
 
 
-def voter(timing: Timing, kept: Kept = OLD) -> Voter:
-    return Voter("gw1", membership(3, timing=timing), kept, 0.0)
+def voter(timing: Timing, state: PersistentState = OLD) -> Voter:
+    return Voter("gw1", membership(3, timing=timing), state, 0.0)
 
 
 def test_a_site_whose_lease_is_being_shortened_has_one_ruler() -> None:
@@ -50,16 +50,16 @@ def test_a_beat_of_a_version_that_says_no_lease_counts_as_by_the_own_file() -> N
     it = voter(SHORT)
     it.hear(beat(), UP)
     assert it.judge(claim(), UP + SHORT.silence)
-    assert it.kept.lease == 0.0
+    assert it.state.lease == 0.0
 
 
 def test_a_restarted_voter_waits_for_the_lease_that_it_gave_before() -> None:
     before = voter(Timing())
     before.hear(beat(lease=2.0), UP)
-    assert before.kept.lease == 2.0 and before.kept.serial == OLD.serial + 1
+    assert before.state.lease == 2.0 and before.state.serial == OLD.serial + 1
     before.hear(beat(lease=2.0), UP + 1)
-    assert before.kept.serial == OLD.serial + 1, "written once"
-    it = voter(SHORT, kept_of(text_of(before.kept)))
+    assert before.state.serial == OLD.serial + 1, "written once"
+    it = voter(SHORT, decode(encode(before.state)))
     assert it.judge(claim(), 2.2).no == "young"
     assert it.judge(claim(), 2.3)
 
@@ -68,21 +68,21 @@ def test_with_a_new_epoch_the_old_lease_is_over() -> None:
     it = voter(SHORT, replace(OLD, lease=30.0))
     assert it.judge(claim(), 20.0).no == "young"
     assert it.adopt(proof(8, "m2", 4), KEYS) == ""
-    assert it.kept.lease == 0.0 and it.judge(claim("m1", 9, 3), 20.0)
+    assert it.state.lease == 0.0 and it.judge(claim("m1", 9, 3), 20.0)
 
 
 def test_a_grant_gives_the_lease_of_the_claim() -> None:
     it = voter(SHORT)
     assert it.grant(claim(lease=2.0), UP)
-    assert it.kept.lease == 2.0
+    assert it.state.lease == 2.0
     assert it.judge(claim("m1", 9, 3), UP + 2.2).no == "heard"
     assert it.adopt(proof(8, "m2", 4), KEYS) == ""
-    assert it.kept.lease == 2.0, "what it granted may be in use"
+    assert it.state.lease == 2.0, "what it granted may be in use"
 
 
 def test_what_servers_say_carries_their_lease() -> None:
     w = running(membership(3), text=True)
-    assert {w.fence(name).voter.kept.lease for name in ("gw1", "gw2", "gw3")} == {2.0}
+    assert {w.fence(name).voter.state.lease for name in ("gw1", "gw2", "gw3")} == {2.0}
     heard: list[Beat] = []
     deliver = w._deliver
 
@@ -100,5 +100,5 @@ def test_what_servers_say_carries_their_lease() -> None:
 
 
 def test_a_file_of_an_earlier_version_keeps_no_lease() -> None:
-    text = text_of(Kept(boot=1, voters=LIST)).replace(', "lease": 0.0', "")
-    assert "lease" not in text and kept_of(text).lease == 0.0
+    text = encode(PersistentState(incarnation=1, voters=LIST)).replace(', "lease": 0.0', "")
+    assert "lease" not in text and decode(text).lease == 0.0

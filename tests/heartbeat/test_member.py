@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heartbeat.agent_voter import Fence
+from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Persist, What
 from heartbeat.header import STANDBY
 from heartbeat.membership import Membership, Server
@@ -16,7 +16,7 @@ def test_nothing_is_said_before_it_is_on_disk() -> None:
     w.start_all()
     w.run_until(lambda: w.said("gw1", What.GRANTED), limit=6.0)
     fence = w.fence("gw1")
-    assert fence.voter.kept.promise == 1 and fence.on_disk.promise == 0
+    assert fence.voter.state.promised_epoch == 1 and fence.on_disk.promised_epoch == 0
     w.run(0.9)
     assert w.member("m1").campaign is not None and w.member("m1").campaign.grants == {}
     w.run_until(lambda: w.settled() == "m1", limit=6.0)
@@ -25,7 +25,7 @@ def test_nothing_is_said_before_it_is_on_disk() -> None:
 def test_a_disk_that_refuses_gives_no_grant_and_says_why() -> None:
     w = World(membership(1))
     w._write = lambda host, core, persist: core.not_persisted(  # type: ignore[method-assign]
-        persist.kept, "no space left", host.clock(w.now)
+        persist.state, "no space left", host.clock(w.now)
     )
     w.start_all()
     w.run(8.0)
@@ -78,13 +78,15 @@ def test_what_is_not_for_us_is_counted_and_dropped() -> None:
 def test_a_refused_request_of_a_call_teaches_who_rules() -> None:
     w = running()
     w.cut("m1", "m2")
-    refusal = w.fence("gw1").stamp("m1", w.clock("gw1"), holder="m2", promise=2)
+    refusal = w.fence("gw1").stamp("m1", w.clock("gw1"), leader="m2", promised_epoch=2)
     w.member("m1").receive(replace(refusal, epoch=2), "gw1", w.clock("m1"))
     assert w.member("m1").state == STANDBY and not w.member("m1").may_act(w.clock("m1"))
 
 
 def test_an_agent_that_obeys_nobody_says_so() -> None:
-    fence = Fence("gw1", membership(1), replace(World(membership(1)).hosts["m1"].file, boot=1, mute=True), 0.0)
+    fence = AgentVoter(
+        "gw1", membership(1), replace(World(membership(1)).hosts["m1"].file, incarnation=1, non_voting=True), 0.0
+    )
     assert fence.refusal("m1", 1) == "gw1 obeys no server yet: none has brought a proof"
     assert fence.get_timer() is None and fence.silent_for(9.0) is None
 

@@ -32,7 +32,7 @@ def test_every_kind_of_message_is_in_the_table_and_no_other() -> None:
 
 def test_every_reason_that_a_voter_gives_is_told() -> None:
     code = (Path(__file__).parents[2] / "heartbeat" / "voter.py").read_text()
-    reasons = set(re.findall(r'(?:Judgement\(|return |else )"([a-z]+)"', code))
+    reasons = set(re.findall(r'(?:Vote\(|return |else )"([a-z]+)"', code))
     assert reasons >= {"mute", "voters", "promised", "young", "heard", "stale", "unproved", "released"}
     for reason in reasons:
         assert f"`{reason}`" in PAGE, reason

@@ -10,9 +10,9 @@ from heartbeat.decision import Tell, What
 from heartbeat.election import Campaign
 from heartbeat.header import STANDBY
 from heartbeat.lease import NEVER, Lease, quorum_th
+from heartbeat.persistent_state import Granted, Leadership
 from heartbeat.proof import VoterList
 from heartbeat.reconfiguration import Word, next_change
-from heartbeat.voter import Granted, Ruler
 from tests.heartbeat.ballot_world import World, membership, running
 from tests.heartbeat.test_voter import UP, beat, claim, proof, voter
 
@@ -46,9 +46,9 @@ def test_one_switchover_at_a_time() -> None:
 
 def test_a_ruling_server_takes_no_handover() -> None:
     w = running()
-    w._deliver("m2", "m1", w.member("m2").stamp("m1", w.clock("m2"), kind="handover", term=1))
+    w._deliver("m2", "m1", w.member("m2").stamp("m1", w.clock("m2"), kind="handover", for_epoch=1))
     assert w.settled() == "m1" and w.member("m1").campaign is None
-    w._deliver("m2", "m1", w.member("m2").stamp("m1", w.clock("m2"), kind="ready", term=1))
+    w._deliver("m2", "m1", w.member("m2").stamp("m1", w.clock("m2"), kind="ready", for_epoch=1))
     w.run(1.0)
     assert w.settled() == "m1", "nobody had asked it to be ready"
 
@@ -64,7 +64,7 @@ def test_who_has_a_vote_is_not_readmitted() -> None:
         ({"kind": "handover"}, "agent"),
         ({"kind": "voters", "list": "nonsense"}, "list"),
         ({"kind": "query"}, ""),
-        ({"kind": "release", "term": 1}, ""),
+        ({"kind": "release", "for_epoch": 1}, ""),
         ({"kind": "beat", "state": "active"}, "unproved"),
         ({"kind": "proof", "state": "active", "proof": "nonsense"}, "unproved"),
         ({"kind": "proof", "state": "active", "proof": proof(9, "m1", 1).text}, "unproved"),
@@ -76,15 +76,15 @@ def test_what_an_agent_answers_a_server_that_it_does_not_obey(fields: dict[str, 
     said = replace(w.member("m2").stamp("gw1", w.clock("m2")), **fields)
     gw1.receive(said, "m2", w.clock("gw1"))
     [tell] = gw1.to_do()
-    assert isinstance(tell, Tell) and tell.answer_to == (said.boot, said.seq)
-    assert (tell.beat.no, tell.beat.epoch, tell.beat.holder) == (no, 1, "m1")
-    assert gw1.obeyed.node == "m1"
+    assert isinstance(tell, Tell) and tell.answer_to == (said.incarnation, said.seq)
+    assert (tell.beat.no, tell.beat.epoch, tell.beat.leader) == (no, 1, "m1")
+    assert gw1.leadership.node == "m1"
 
 
 def test_after_an_opening_a_node_is_heard_whatever_it_counts() -> None:
     w = running()
     gw1, m1 = w.fence("gw1"), w.member("m1")
-    restarted = replace(m1.stamp("gw1", w.clock("m1")), boot=1, seq=1, state="standby")
+    restarted = replace(m1.stamp("gw1", w.clock("m1")), incarnation=1, seq=1, state="standby")
     gw1.receive(restarted, "m1", w.clock("gw1"))
     assert gw1.to_do() == [] and gw1.ignored["replayed"] >= 1
     gw1.opened(restarted)
@@ -102,7 +102,7 @@ def test_the_disk_may_report_late_and_twice() -> None:
     w = running(disk=(0.2, 0.9))
     gw1 = w.fence("gw1")
     before = gw1.on_disk
-    gw1.persisted(replace(before, serial=before.serial - 1, ruler=Ruler(0)), w.clock("gw1"))
+    gw1.persisted(replace(before, serial=before.serial - 1, leadership=Leadership(0)), w.clock("gw1"))
     assert gw1.on_disk is before
 
 
@@ -110,7 +110,9 @@ def test_a_rule_won_too_late_is_not_taken_up() -> None:
     w = running()
     m2 = w.member("m2")
     m2._rules(9, "m1", w.clock("m2"))
-    m2.persisted(replace(m2.on_disk, serial=99, ruler=Ruler(5, "m2", m2.on_disk.boot)), w.clock("m2"))
+    m2.persisted(
+        replace(m2.on_disk, serial=99, leadership=Leadership(5, "m2", m2.on_disk.incarnation)), w.clock("m2")
+    )
     assert m2.state == STANDBY and "won epoch 5, but m1 rules meanwhile" in str(list(m2._events)[-1])
 
 
@@ -124,7 +126,7 @@ def test_a_server_asks_again_for_the_disk_when_its_victory_is_not_written() -> N
         written(host, core, persist)
     w.run(0.2)
     host, core, persist = next(item for item in reversed(writes) if item[0].name == "m1")
-    core.not_persisted(persist.kept, "the disk is full", host.clock(w.now))
+    core.not_persisted(persist.state, "the disk is full", host.clock(w.now))
     w._write = written  # type: ignore[method-assign]
     w.run_until(lambda: w.holders() == ["m1"], limit=3.0)
 
@@ -200,5 +202,5 @@ def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() 
 def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:
     it = voter()
     it.grant(claim(), UP)
-    assert it.kept.granted[0] == Granted(8, "m2", 4)
-    assert (it.kept.floor("m2"), it.kept.floor("m1")) == (7, 8)
+    assert it.state.granted[0] == Granted(8, "m2", 4)
+    assert (it.state.promised_to_others("m2"), it.state.promised_to_others("m1")) == (7, 8)

@@ -8,40 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.persistence import FILE, Claim, StoreError, VoteStore
-from heartbeat.persistent_state import KeepingError, kept_of, text_of
+from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
+from heartbeat.persistent_state import Granted, Leadership, PersistentState, PersistentStateError, decode, encode
 from heartbeat.proof import VoterList
-from heartbeat.voter import Granted, Kept, Ruler
 
-KEPT = Kept(
-    boot=41,
+KEPT = PersistentState(
+    incarnation=41,
     serial=9,
     first=False,
-    mute=False,
+    non_voting=False,
     voters=VoterList(701, ("gw1", "gw2", "m2"), 2),
-    ruler=Ruler(8, "m2", 13, False),
+    leadership=Leadership(8, "m2", 13, False),
     granted=(Granted(9, "m1", 4), Granted(8, "m2", 13), Granted(7, "", 0)),
 )
 
 
 def test_everything_comes_back_and_the_boot_counter_rises_on_disk_first(tmp_path: Path) -> None:
     store = VoteStore(tmp_path / "state", "gw1")
-    store.write(FILE, text_of(KEPT))
+    store.write(FILE, encode(KEPT))
     first = store.start()
-    assert (first.boot, first.serial) == (42, 10)
-    assert first.voters == KEPT.voters and first.ruler == KEPT.ruler and first.granted == KEPT.granted
-    assert VoteStore(tmp_path / "state", "gw1").start().boot == 43
+    assert (first.incarnation, first.serial) == (42, 10)
+    assert first.voters == KEPT.voters and first.leadership == KEPT.leadership and first.granted == KEPT.granted
+    assert VoteStore(tmp_path / "state", "gw1").start().incarnation == 43
 
 
 def test_a_node_without_its_file_has_no_vote_but_is_heard(tmp_path: Path) -> None:
-    kept = VoteStore(tmp_path, "gw1").start()
-    assert kept.mute and kept.voters == VoterList() and kept.ruler == Ruler()
-    assert kept.boot >= int(time.time()), "above every counter that it may have had"
+    state = VoteStore(tmp_path, "gw1").start()
+    assert state.non_voting and state.voters == VoterList() and state.leadership == Leadership()
+    assert state.incarnation >= int(time.time()), "above every counter that it may have had"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"boot": 1}', text_of(KEPT)[:-20], text_of(KEPT).replace("701", "x")]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}', encode(KEPT)[:-20], encode(KEPT).replace("701", "x")])
 def test_a_corrupt_file_is_refused_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(StoreError, match="move it away, start again, then `b2bua readmit gw1`"):
@@ -55,12 +52,12 @@ def test_a_corrupt_file_is_refused_with_what_to_do(tmp_path: Path, text: str) ->
         b"\xff\xfe\x00",
         b"\0" * 4096,
         b"[" * 100_000,
-        text_of(KEPT).replace('"boot": 41', '"boot": Infinity').encode(),
-        text_of(KEPT).replace('"boot": 41', '"boot": -7').encode(),
-        text_of(KEPT).replace('"boot": 41', '"boot": 9007199254740993').encode(),
-        text_of(KEPT).replace('"mute": false', '"mute": "false"').encode(),
-        text_of(KEPT).replace('[9, "m1", 4]', '["9.5", "m1", 4]').encode(),
-        text_of(KEPT).replace('"voters": "701:2:gw1,gw2,m2"', '"voters": null').encode(),
+        encode(KEPT).replace('"boot": 41', '"boot": Infinity').encode(),
+        encode(KEPT).replace('"boot": 41', '"boot": -7').encode(),
+        encode(KEPT).replace('"boot": 41', '"boot": 9007199254740993').encode(),
+        encode(KEPT).replace('"mute": false', '"mute": "false"').encode(),
+        encode(KEPT).replace('[9, "m1", 4]', '["9.5", "m1", 4]').encode(),
+        encode(KEPT).replace('"voters": "701:2:gw1,gw2,m2"', '"voters": null').encode(),
     ],
 )
 def test_whatever_a_bad_disk_makes_of_the_file_it_is_refused(tmp_path: Path, data: bytes) -> None:
@@ -72,15 +69,15 @@ def test_whatever_a_bad_disk_makes_of_the_file_it_is_refused(tmp_path: Path, dat
 
 def test_a_disk_that_refuses_says_so_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = VoteStore(tmp_path, "gw1")
-    store.write(FILE, text_of(KEPT))
+    store.write(FILE, encode(KEPT))
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="cannot be written: No space left on device; free the disk"):
-        store.write(FILE, text_of(Kept(boot=99)))
-    assert kept_of((tmp_path / FILE).read_text()) == KEPT, "the old file is whole"
+        store.write(FILE, encode(PersistentState(incarnation=99)))
+    assert decode((tmp_path / FILE).read_text()) == KEPT, "the old file is whole"
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
@@ -90,21 +87,25 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_text_and_value_are_each_other() -> None:
-    for kept in (KEPT, Kept(boot=1), Kept(boot=0, first=True, mute=False, voters=VoterList(1, ("gw1",), 1))):
-        assert kept_of(text_of(kept)) == kept
-    with pytest.raises(KeepingError):
-        kept_of('{"boot": "x"}')
+    for state in (
+        KEPT,
+        PersistentState(incarnation=1),
+        PersistentState(incarnation=0, first=True, non_voting=False, voters=VoterList(1, ("gw1",), 1)),
+    ):
+        assert decode(encode(state)) == state
+    with pytest.raises(PersistentStateError):
+        decode('{"boot": "x"}')
 
 
 def test_two_processes_of_one_node_do_not_write_one_file(tmp_path: Path) -> None:
-    first = Claim(tmp_path / "m1", "m1")
+    first = DirectoryLock(tmp_path / "m1", "m1")
     with pytest.raises(StoreError, match=r"another process runs as m1: it holds .*; stop that one first"):
-        Claim(tmp_path / "m1", "m1")
+        DirectoryLock(tmp_path / "m1", "m1")
     first.end()
-    Claim(tmp_path / "m1", "m1").end()
+    DirectoryLock(tmp_path / "m1", "m1").end()
 
 
 def test_a_state_directory_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "m1").write_text("")
     with pytest.raises(StoreError, match=r"m1 cannot be used: .*; give the program its directory"):
-        Claim(tmp_path / "m1", "m1")
+        DirectoryLock(tmp_path / "m1", "m1")

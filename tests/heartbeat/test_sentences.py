@@ -22,7 +22,7 @@ def test_a_full_disk_is_told_once_and_so_is_its_end() -> None:
     w = running(membership(1))
     write = w._write
     w._write = lambda host, core, persist: core.not_persisted(  # type: ignore[method-assign]
-        persist.kept, "no space left", host.clock(w.now)
+        persist.state, "no space left", host.clock(w.now)
     )
     w.act("m1", lambda member, now: member.switchover("m2", now))
     w.run(20.0)
@@ -67,7 +67,7 @@ def test_who_was_never_heard_cannot_be_readmitted() -> None:
 def test_a_server_whose_start_counter_fell_is_told_of_once() -> None:
     w = running()
     m1, m2 = w.member("m1"), w.member("m2")
-    old = replace(m2.stamp("m1", w.clock("m2")), boot=3)
+    old = replace(m2.stamp("m1", w.clock("m2")), incarnation=3)
     for seq in range(1, 9):
         m1.receive(replace(old, seq=seq), "m2", w.clock("m1"))
     w._drain(w.hosts["m1"])
@@ -132,7 +132,7 @@ def test_a_server_that_waits_for_every_vote_says_so() -> None:
     w.run_until(lambda: w.settled() == "m2", limit=6.0)
     w.start("m1")
     w.run(3.0)
-    w.member("m1").known.changed_at = w.clock("m1")
+    w.member("m1").cluster.changed_at = w.clock("m1")
     w.crash("m2")
     w.crash("gw3")
     w.run(12.0)

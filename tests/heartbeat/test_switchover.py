@@ -112,7 +112,7 @@ def test_after_an_automatic_takeover_the_next_one_waits_unless_all_voters_agree(
     w.run_until(lambda: w.settled() == "m2", limit=6.0)
     w.start("m1")
     w.run(3.0)
-    w.member("m1").known.changed_at = w.clock("m1")
+    w.member("m1").cluster.changed_at = w.clock("m1")
     w.crash("m2")
     w.cut("m1", "gw3")
     w.run(20.0)
@@ -126,7 +126,7 @@ def test_hold_down_is_over_when_every_voter_misses_the_new_server() -> None:
     w.run_until(lambda: w.settled() == "m2", limit=6.0)
     w.start("m1")
     w.run(3.0)
-    w.member("m1").known.changed_at = w.clock("m1")
+    w.member("m1").cluster.changed_at = w.clock("m1")
     w.crash("m2")
     w.run_until(lambda: w.holders() == ["m1"], limit=4.0)
 

@@ -7,33 +7,38 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.header import AS_IF_RELEASED, FIRST, Beat
+from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
-from heartbeat.voter import Granted, Kept, Ruler, Voter
+from heartbeat.voter import Voter
 from tests.heartbeat.ballot_world import KEY, membership
 
 SITE = membership(3)
 LIST = VoterList(1, ("gw1", "gw2", "gw3"), 1)
 SILENCE = SITE.timing.silence
-OLD = Kept(boot=5, mute=False, voters=LIST, ruler=Ruler(7, "m1", 3), granted=(Granted(7, "m1", 3),))
+OLD = PersistentState(
+    incarnation=5, non_voting=False, voters=LIST, leadership=Leadership(7, "m1", 3), granted=(Granted(7, "m1", 3),)
+)
 UP = 100.0
 """Long enough after the start at 0."""
 
 
-def voter(kept: Kept = OLD, name: str = "gw1") -> Voter:
-    return Voter(name, SITE, kept, 0.0)
+def voter(state: PersistentState = OLD, name: str = "gw1") -> Voter:
+    return Voter(name, SITE, state, 0.0)
 
 
-def beat(node: str = "m1", epoch: int = 7, boot: int = 3, state: str = "active", **more: object) -> Beat:
-    return replace(Beat("paris", node, boot, epoch, state, 1), **more)
+def beat(node: str = "m1", epoch: int = 7, incarnation: int = 3, state: str = "active", **more: object) -> Beat:
+    return replace(Beat("paris", node, incarnation, epoch, state, 1), **more)
 
 
-def claim(node: str = "m2", term: int = 8, boot: int = 4, **more: object) -> Beat:
-    return beat(node, 7, boot, "standby", term=term, **{"list": LIST.text, **more})
+def claim(node: str = "m2", for_epoch: int = 8, incarnation: int = 4, **more: object) -> Beat:
+    return beat(node, 7, incarnation, "standby", for_epoch=for_epoch, **{"list": LIST.text, **more})
 
 
-def proof(epoch: int, node: str, boot: int, by: tuple[str, ...] = ("gw1", "gw2"), voters: VoterList = LIST) -> Proof:
-    grants = tuple((name, sign_grant(KEY, "paris", name, epoch, node, boot, voters)) for name in by)
-    return Proof(epoch, node, boot, voters, grants)
+def proof(
+    epoch: int, node: str, incarnation: int, by: tuple[str, ...] = ("gw1", "gw2"), voters: VoterList = LIST
+) -> Proof:
+    grants = tuple((name, sign_grant(KEY, "paris", name, epoch, node, incarnation, voters)) for name in by)
+    return Proof(epoch, node, incarnation, voters, grants)
 
 
 def test_it_grants_when_it_has_heard_nobody_for_lease_and_margin() -> None:
@@ -42,15 +47,15 @@ def test_it_grants_when_it_has_heard_nobody_for_lease_and_margin() -> None:
     refusal = it.judge(claim(), UP + 1.0)
     assert (refusal.no, refusal.wait) == ("heard", pytest.approx(SILENCE - 1.0))
     assert not it.grant(claim(), UP + SILENCE - 0.01)
-    assert it.kept is OLD
+    assert it.state is OLD
     assert it.grant(claim(), UP + SILENCE)
-    assert it.kept.promise == 8 and it.kept.serial == 1
+    assert it.state.promised_epoch == 8 and it.state.serial == 1
 
 
 def test_a_prevote_changes_nothing() -> None:
     it = voter()
     assert it.judge(claim(), UP) and it.judge(claim("m1", 9), UP)
-    assert it.kept is OLD and it.heard is None
+    assert it.state is OLD and it.heard is None
 
 
 def test_a_young_voter_waits_although_it_heard_nobody() -> None:
@@ -82,7 +87,7 @@ def test_as_if_released_is_for_prevotes_only() -> None:
 def test_the_server_heard_last_may_have_the_next_epoch_at_once() -> None:
     it = voter()
     it.hear(beat(), UP)
-    assert it.judge(claim("m1", 8, boot=4), UP + 0.1)
+    assert it.judge(claim("m1", 8, incarnation=4), UP + 0.1)
 
 
 def test_a_grant_counts_as_hearing_the_candidate() -> None:
@@ -97,10 +102,10 @@ def test_no_epoch_is_granted_twice_nor_a_lower_one() -> None:
     it = voter()
     it.grant(claim(), UP)
     later = UP + 10 * SILENCE
-    for other in (claim("m1", 8), claim("m2", 8, boot=5), claim("m2", 7)):
+    for other in (claim("m1", 8), claim("m2", 8, incarnation=5), claim("m2", 7)):
         assert it.judge(other, later).no == "promised"
     assert it.grant(claim(), later), "the same claim again is the same grant"
-    assert it.kept.serial == 1, "and costs no disk"
+    assert it.state.serial == 1, "and costs no disk"
 
 
 def test_a_promise_makes_the_old_rule_stale_but_moves_no_obedience() -> None:
@@ -108,15 +113,15 @@ def test_a_promise_makes_the_old_rule_stale_but_moves_no_obedience() -> None:
     it.grant(claim(), UP)
     assert it.hear(beat(), UP + 0.1) == "stale"
     assert it.heard is not None and it.heard.node == "m2"
-    assert it.kept.ruler == Ruler(7, "m1", 3)
+    assert it.state.leadership == Leadership(7, "m1", 3)
 
 
 def test_a_later_promise_to_it_does_not_make_its_old_epoch_good_again() -> None:
     it = voter()
     it.grant(claim("m2", 8), UP)
-    it.grant(claim("m1", 9, boot=3), UP + SILENCE)
+    it.grant(claim("m1", 9, incarnation=3), UP + SILENCE)
     assert it.hear(beat("m1", 7), UP + SILENCE) == "stale"
-    assert it.kept.floor("m1") == 8 and it.kept.floor("m2") == 9
+    assert it.state.promised_to_others("m1") == 8 and it.state.promised_to_others("m2") == 9
 
 
 def test_a_rule_that_was_not_proved_here_is_not_heard() -> None:
@@ -135,7 +140,7 @@ def test_holding_beats_refresh_nobody() -> None:
 
 def test_a_proof_replaces_a_promise_of_the_same_number() -> None:
     it = voter()
-    it.grant(claim("m1", 8, boot=3), UP)
+    it.grant(claim("m1", 8, incarnation=3), UP)
     assert it.adopt(proof(8, "m2", 4, ("gw2", "gw3")), (KEY,)) == ""
     assert it.hear(beat("m2", 8, 4), UP) == ""
     assert it.judge(claim("m2", 9), UP + 0.1)
@@ -145,7 +150,7 @@ def test_an_older_proof_moves_nobody() -> None:
     it = voter()
     assert "epoch 6 of m2 is over: m1 rules under epoch 7" in it.adopt(proof(6, "m2", 4), (KEY,))
     assert "is over" in it.adopt(proof(7, "m2", 4), (KEY,))
-    assert it.adopt(proof(7, "m1", 3), (KEY,)) == "" and it.kept is OLD
+    assert it.adopt(proof(7, "m1", 3), (KEY,)) == "" and it.state is OLD
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_an_older_proof_moves_nobody() -> None:
         proof(8, "m2", 4, ("gw1",)),
         proof(8, "m2", 4, ("gw1", "gw1")),
         proof(8, "m2", 4, ("gw1", "stranger")),
-        replace(proof(8, "m2", 4), boot=5),
+        replace(proof(8, "m2", 4), incarnation=5),
         replace(proof(8, "m2", 4), node="m1"),
         replace(proof(8, "m2", 4), epoch=9),
         replace(proof(8, "m2", 4), voters=replace(LIST, generation=2)),
@@ -165,7 +170,7 @@ def test_an_older_proof_moves_nobody() -> None:
 )
 def test_what_is_no_proof(bad: Proof) -> None:
     it = voter()
-    assert it.adopt(bad, (KEY,)) != "" and it.kept is OLD
+    assert it.adopt(bad, (KEY,)) != "" and it.state is OLD
     assert it.adopt(replace(bad), (b"another key",)) != ""
 
 
@@ -178,32 +183,32 @@ def test_during_a_key_change_grants_of_both_keys_add_up() -> None:
 def test_a_forced_rule_yields_to_a_quorum_of_the_same_epoch() -> None:
     it = voter()
     forced = Proof(8, "m2", 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 8, "m2", 4, LIST)),))
-    assert it.adopt(forced, (KEY,)) == "" and it.kept.ruler == Ruler(8, "m2", 4, True)
-    assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.kept.ruler == Ruler(8, "m1", 3)
+    assert it.adopt(forced, (KEY,)) == "" and it.state.leadership == Leadership(8, "m2", 4, True)
+    assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.state.leadership == Leadership(8, "m1", 3)
 
 
 def test_a_voter_without_its_file_has_no_vote() -> None:
-    it = voter(Kept(boot=9))
+    it = voter(PersistentState(incarnation=9))
     assert it.judge(claim(), UP).no == "mute"
     assert it.adopt(proof(8, "m2", 4), (KEY,)) == ""
-    assert it.kept.voters == LIST, "it knows the list from the first proved server"
+    assert it.state.voters == LIST, "it knows the list from the first proved server"
     assert it.judge(claim("m2", 9), UP).no == "mute"
     assert it.judge(claim("m2", 9, flags=(FIRST,)), UP).no == "mute", "too late for a first start"
     assert not it.has_vote
 
 
 def test_the_first_start_is_said() -> None:
-    it = voter(Kept(boot=9))
+    it = voter(PersistentState(incarnation=9))
     assert it.grant(claim("m1", 1, flags=(FIRST,)), UP)
-    assert it.has_vote and it.kept.voters == LIST and it.kept.promise == 1
+    assert it.has_vote and it.state.voters == LIST and it.state.promised_epoch == 1
 
 
 def test_a_readmitted_voter_starts_with_a_promise_to_nobody() -> None:
-    it = voter(Kept(boot=9))
+    it = voter(PersistentState(incarnation=9))
     newer = VoterList(701, LIST.names, 1)
     assert it.admit(newer, 8, UP)
-    assert it.has_vote and it.kept.promise == 8
-    assert it.kept.floor("m1") == it.kept.floor("m2") == 8
+    assert it.has_vote and it.state.promised_epoch == 8
+    assert it.state.promised_to_others("m1") == it.state.promised_to_others("m2") == 8
     assert it.judge(claim("m1", 9, list=newer.text), UP + 1).no == "young"
     assert it.judge(claim("m1", 8, list=newer.text), UP + SILENCE).no == "promised"
     assert it.judge(claim("m1", 9, list=newer.text), UP + SILENCE)
@@ -219,7 +224,7 @@ def test_voters_grant_only_on_an_equal_list_or_one_step_further() -> None:
     two_steps = VoterList(801, ("gw1", "gw4", "gw5"), 1)
     assert it.judge(claim(list=two_steps.text), UP).no == "voters"
     one_step = VoterList(801, (*LIST.names, "gw4"), 2)
-    assert it.grant(claim(list=one_step.text), UP) and it.kept.voters == one_step
+    assert it.grant(claim(list=one_step.text), UP) and it.state.voters == one_step
     without = VoterList(802, ("gw2", "gw3", "gw4"), 2)
     assert it.judge(claim("m2", 9, list=without.text), UP).no == "mute"
 
@@ -276,4 +281,4 @@ def test_memory_of_grants_is_bounded_and_keeps_the_highest() -> None:
     it = voter()
     for n in range(40):
         it.adopt(proof(10 + n, f"s{n}", 1), (KEY,))
-    assert len(it.kept.granted) == 16 and it.kept.promise == 49 and it.kept.floor("s39") == 48
+    assert len(it.state.granted) == 16 and it.state.promised_epoch == 49 and it.state.promised_to_others("s39") == 48

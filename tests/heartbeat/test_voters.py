@@ -13,8 +13,8 @@ from tests.heartbeat.ballot_world import Host, membership, running
 def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
     w = running(membership(3))
     m2 = w.member("m2")
-    term = 2
-    claim = m2.stamp("gw1", w.clock("m2"), kind="grant", term=term, list=m2.on_disk.voters.text)
+    for_epoch = 2
+    claim = m2.stamp("gw1", w.clock("m2"), kind="grant", for_epoch=for_epoch, list=m2.on_disk.voters.text)
     w.fence("gw1").voter.heard = None
     w._deliver("m2", "gw1", claim)
     w.run_until(lambda: w.member("m1").epoch == 3 and w.holders(), limit=3.0)
@@ -87,7 +87,7 @@ def test_what_a_voter_forgot_that_it_granted_makes_no_second_ruler(moved: bool) 
     w.heal()
     w.lose_file("gw1")
     w.start("gw1")
-    w.run_until(lambda: w.holders() == ["m1"] and "gw1" in w.member("m1").known.mute, limit=3.0)
+    w.run_until(lambda: w.holders() == ["m1"] and "gw1" in w.member("m1").cluster.non_voting, limit=3.0)
     w.act("m1", lambda member, now: member.readmit("gw1", now))
     if moved:
         w.run_until(lambda: not w.mute_voters(), limit=5.0)
@@ -107,10 +107,12 @@ def test_an_order_to_vote_is_for_one_start_of_the_voter_only() -> None:
     w.lose_file("gw1")
     w.start("gw1")
     gw1, text = w.fence("gw1"), w.member("m1").on_disk.voters.text
-    for start, mute in ((gw1.on_disk.boot - 1, True), (gw1.on_disk.boot, False)):
-        order = w.member("m1").stamp("gw1", 0.0, kind="voters", list=text, term=1, flags=("gw1", f"start-{start}"))
+    for start, non_voting in ((gw1.on_disk.incarnation - 1, True), (gw1.on_disk.incarnation, False)):
+        order = w.member("m1").stamp(
+            "gw1", 0.0, kind="voters", list=text, for_epoch=1, flags=("gw1", f"start-{start}")
+        )
         w._deliver("m1", "gw1", order)
-        assert gw1.voter.kept.mute is mute
+        assert gw1.voter.state.non_voting is non_voting
 
 
 def test_two_lost_voters_do_not_vouch_for_each_other() -> None:

@@ -40,7 +40,7 @@ def test_beats_that_are_spoofed_are_not_believed(scene: Scene) -> None:
     with Udp(f"{scene.net}2", scene.beat) as near, Udp(scene.stranger, scene.beat) as far:
         for udp in (near, far):
             for n, kind in enumerate(sorted(beats.KINDS)):
-                beat = beats.Beat("interop", "m2", 10**9, 99, beats.ACTIVE, n, kind=kind, to="m1", term=99)
+                beat = beats.Beat("interop", "m2", 10**9, 99, beats.ACTIVE, n, kind=kind, to="m1", for_epoch=99)
                 udp.send(beat_datagram(udp.via, beat, b"another key, of sixteen bytes and more", n))
             header = beats.serialize(high, KEY.encode(), "OPTIONS", "other", 1)
             udp.send(request("OPTIONS", "sip:m1@interop", udp.via, lines=(f"Heartbeat: {header}",)))

@@ -27,6 +27,6 @@ class Rules:
         for name in town.site.agents:
             node = world.nodes[name]
             if node.core is not None:
-                epoch = node.core.links.fence.obeyed.epoch
+                epoch = node.core.links.fence.leadership.epoch
                 assert epoch >= self._obeyed.get(name, 0), f"{name} obeys epoch {epoch} after a higher one"
                 self._obeyed[name] = epoch

@@ -24,11 +24,10 @@ from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
-from heartbeat.persistent_state import kept_of, text_of
+from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site
-from heartbeat.voter import Kept
 from tests.world import Disk, World
 
 WALL: Final = 1_700_000_000.0
@@ -182,7 +181,7 @@ class Town:
         self._reactions: list[tuple[str, str, Reaction, float]] = []
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
-        begun = Kept(boot=0, first=True, mute=False, voters=voters)
+        begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
         for name, server in self.site.servers.items():
             listeners = [str(endpoint) for endpoint in (*server.listen, *server.sip)]
             if server.beat is not None:
@@ -199,7 +198,12 @@ class Town:
     # -- nodes ------------------------------------------------------------------------------
 
     def _add(
-        self, name: str, host: str, listeners: list[str], make: Callable[[str, Kept, float], Any], kept: Kept | None
+        self,
+        name: str,
+        host: str,
+        listeners: list[str],
+        make: Callable[[str, PersistentState, float], Any],
+        kept: PersistentState | None,
     ) -> None:
         def made(disk: Disk, now: float) -> Any:
             return make(name, _raised(disk, kept), now)
@@ -207,11 +211,11 @@ class Town:
         rate = 1.0 + self.world.random.uniform(-self._drift, self._drift)
         self.world.add(name, made, host, listeners, rate=rate, on_event=lambda event: self._happened(name, event))
 
-    def _server(self, name: str, kept: Kept, now: float) -> Server:
+    def _server(self, name: str, kept: PersistentState, now: float) -> Server:
         secret, chance = self._chance(name)
         return Server(self.site, name, kept, secret, chance, now, WALL + self.world.now - now)
 
-    def _agent(self, name: str, kept: Kept, now: float) -> Agent:
+    def _agent(self, name: str, kept: PersistentState, now: float) -> Agent:
         secret, chance = self._chance(name)
         return Agent(self.site, name, kept, secret, chance, now)
 
@@ -330,9 +334,9 @@ class Town:
         return call, list(self.line(callee).calls.values())[-1]
 
 
-def _raised(disk: Disk, kept: Kept | None) -> Kept:
+def _raised(disk: Disk, kept: PersistentState | None) -> PersistentState:
     """What a process finds at its start, as `heartbeat.persistence` does it: the boot counter raised and on disk."""
-    found = kept_of(disk[VOTES]) if VOTES in disk else kept or Kept(boot=0)
-    found = replace(found, boot=found.boot + 1, serial=found.serial + 1)
-    disk[VOTES] = text_of(found)
+    found = decode(disk[VOTES]) if VOTES in disk else kept or PersistentState(incarnation=0)
+    found = replace(found, incarnation=found.incarnation + 1, serial=found.serial + 1)
+    disk[VOTES] = encode(found)
     return found
