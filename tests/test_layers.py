@@ -160,7 +160,7 @@ KNOWN_LARGE: frozenset[str] = frozenset(
         "gateway_agent.outgoing.Outgoing",
         "gateway_agent.reinvite_rollback.Changes",
         "gateway_agent.server._AgentPump",
-        "heartbeat.agent_voter.Fence",
+        "heartbeat.agent_voter.AgentVoter",
         "heartbeat.candidate.Candidate",
         "heartbeat.leader.Leader",
         "heartbeat.member.Member",
