@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench compiled setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -23,6 +23,10 @@ check: .venv/installed
 bench: .venv/installed
 	@sh tools/setup.sh programs
 	@$(PY) -m tests.bench.bench $(ARGS)
+
+# The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
+compiled: .venv/installed
+	$(PY) -m tools.compiled $(ARGS)
 
 setup: .venv/installed
 

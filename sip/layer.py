@@ -312,13 +312,13 @@ class Stack:
         except Unanswerable as error:
             self.counters["garbage"] += 1
             logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
-        except Malformed as error:
+        except Malformed as fault:  # each name its own: compiled code gives a name one type
             self.counters["malformed"] += 1
-            if error.request is not None:
-                self.refuse(error.request, flow, error.status, str(error))
-        except SipError as error:
+            if fault.request is not None:
+                self.refuse(fault.request, flow, fault.status, str(fault))
+        except SipError as other:
             self.counters["garbage"] += 1
-            logger.debug("dropped from %s: %s", flow.remote, error)
+            logger.debug("dropped from %s: %s", flow.remote, other)
 
     def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
         """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""

@@ -70,6 +70,7 @@ class Transaction:
     __slots__ = ("_interval", "flow", "generation", "kept", "key", "layer", "state")
 
     TABLE: ClassVar[Table]
+    """Set behind each class, when its methods are there."""
 
     def __init__(self, layer: Layer, key: str, flow: Flow, state: str, kept: bool) -> None:
         self.layer = layer
@@ -227,21 +228,22 @@ class InviteClient(ClientTransaction):
     def _acknowledge(self, response: Response, now: float) -> None:
         self.layer.send(self.flow, self._ack)
 
-    TABLE: ClassVar[Table] = {
-        (CALLING, RESEND): (CALLING, _resend),
-        (CALLING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
-        (CALLING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
-        (CALLING, SUCCESS): (ACCEPTED, _accept),
-        (CALLING, FAILURE): (COMPLETED, _reject),
-        (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
-        (PROCEEDING, CANCEL_LOST): (TERMINATED, ClientTransaction._time_out),
-        (PROCEEDING, SUCCESS): (ACCEPTED, _accept),
-        (PROCEEDING, FAILURE): (COMPLETED, _reject),
-        (ACCEPTED, SUCCESS): (ACCEPTED, ClientTransaction._deliver),
-        (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
-        (COMPLETED, FAILURE): (COMPLETED, _acknowledge),
-        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
-    }
+
+InviteClient.TABLE = {
+    (CALLING, RESEND): (CALLING, InviteClient._resend),
+    (CALLING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (CALLING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+    (CALLING, SUCCESS): (ACCEPTED, InviteClient._accept),
+    (CALLING, FAILURE): (COMPLETED, InviteClient._reject),
+    (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+    (PROCEEDING, CANCEL_LOST): (TERMINATED, ClientTransaction._time_out),
+    (PROCEEDING, SUCCESS): (ACCEPTED, InviteClient._accept),
+    (PROCEEDING, FAILURE): (COMPLETED, InviteClient._reject),
+    (ACCEPTED, SUCCESS): (ACCEPTED, ClientTransaction._deliver),
+    (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
+    (COMPLETED, FAILURE): (COMPLETED, InviteClient._acknowledge),
+    (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+}
 
 
 class NonInviteClient(ClientTransaction):
@@ -266,19 +268,20 @@ class NonInviteClient(ClientTransaction):
         self._linger(self.layer.timers.t4, now)
         self.user.responded(self, response, now)
 
-    TABLE: ClassVar[Table] = {
-        (TRYING, RESEND): (TRYING, _resend),
-        (TRYING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
-        (TRYING, PROVISIONAL): (PROCEEDING, _proceed),
-        (TRYING, SUCCESS): (COMPLETED, _complete),
-        (TRYING, FAILURE): (COMPLETED, _complete),
-        (PROCEEDING, RESEND): (PROCEEDING, _resend),
-        (PROCEEDING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
-        (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
-        (PROCEEDING, SUCCESS): (COMPLETED, _complete),
-        (PROCEEDING, FAILURE): (COMPLETED, _complete),
-        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
-    }
+
+NonInviteClient.TABLE = {
+    (TRYING, RESEND): (TRYING, NonInviteClient._resend),
+    (TRYING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (TRYING, PROVISIONAL): (PROCEEDING, NonInviteClient._proceed),
+    (TRYING, SUCCESS): (COMPLETED, NonInviteClient._complete),
+    (TRYING, FAILURE): (COMPLETED, NonInviteClient._complete),
+    (PROCEEDING, RESEND): (PROCEEDING, NonInviteClient._resend),
+    (PROCEEDING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
+    (PROCEEDING, SUCCESS): (COMPLETED, NonInviteClient._complete),
+    (PROCEEDING, FAILURE): (COMPLETED, NonInviteClient._complete),
+    (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+}
 
 
 class ServerTransaction(Transaction):
@@ -359,20 +362,21 @@ class InviteServer(ServerTransaction):
         if self.user is not None:
             self.user.unacknowledged(self, now)
 
-    TABLE: ClassVar[Table] = {
-        (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
-        (PROCEEDING, SUCCESS): (ACCEPTED, _accept),
-        (PROCEEDING, FAILURE): (COMPLETED, _reject),
-        (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
-        (ACCEPTED, SUCCESS): (ACCEPTED, _success_again),
-        (ACCEPTED, REPEAT): (ACCEPTED, ServerTransaction._again),
-        (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
-        (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
-        (COMPLETED, RESEND): (COMPLETED, _resend),
-        (COMPLETED, ACK): (CONFIRMED, _confirm),
-        (COMPLETED, TIMEOUT): (TERMINATED, _give_up),
-        (CONFIRMED, ABSORBED): (TERMINATED, Transaction._end),
-    }
+
+InviteServer.TABLE = {
+    (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+    (PROCEEDING, SUCCESS): (ACCEPTED, InviteServer._accept),
+    (PROCEEDING, FAILURE): (COMPLETED, InviteServer._reject),
+    (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
+    (ACCEPTED, SUCCESS): (ACCEPTED, InviteServer._success_again),
+    (ACCEPTED, REPEAT): (ACCEPTED, ServerTransaction._again),
+    (ACCEPTED, ABSORBED): (TERMINATED, Transaction._end),
+    (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
+    (COMPLETED, RESEND): (COMPLETED, InviteServer._resend),
+    (COMPLETED, ACK): (CONFIRMED, InviteServer._confirm),
+    (COMPLETED, TIMEOUT): (TERMINATED, InviteServer._give_up),
+    (CONFIRMED, ABSORBED): (TERMINATED, Transaction._end),
+}
 
 
 class NonInviteServer(ServerTransaction):
@@ -385,18 +389,19 @@ class NonInviteServer(ServerTransaction):
         self.request = None
         self._linger(self.layer.timers.lifetime, now)  # timer J
 
-    TABLE: ClassVar[Table] = {
-        (TRYING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
-        (TRYING, SUCCESS): (COMPLETED, _complete),
-        (TRYING, FAILURE): (COMPLETED, _complete),
-        (TRYING, REPEAT): (TRYING, Transaction._ignore),
-        (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
-        (PROCEEDING, SUCCESS): (COMPLETED, _complete),
-        (PROCEEDING, FAILURE): (COMPLETED, _complete),
-        (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
-        (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
-        (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
-    }
+
+NonInviteServer.TABLE = {
+    (TRYING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+    (TRYING, SUCCESS): (COMPLETED, NonInviteServer._complete),
+    (TRYING, FAILURE): (COMPLETED, NonInviteServer._complete),
+    (TRYING, REPEAT): (TRYING, Transaction._ignore),
+    (PROCEEDING, PROVISIONAL): (PROCEEDING, ServerTransaction._send),
+    (PROCEEDING, SUCCESS): (COMPLETED, NonInviteServer._complete),
+    (PROCEEDING, FAILURE): (COMPLETED, NonInviteServer._complete),
+    (PROCEEDING, REPEAT): (PROCEEDING, ServerTransaction._again),
+    (COMPLETED, REPEAT): (COMPLETED, ServerTransaction._again),
+    (COMPLETED, ABSORBED): (TERMINATED, Transaction._end),
+}
 
 
 def _ack_of(invite: bytes, response: Response) -> bytes:
