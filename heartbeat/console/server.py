@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from heartbeat.console.api_socket import short_path
 from heartbeat.console.view import Process, Refused
@@ -46,7 +47,7 @@ class ApiError(Exception):
 class Served:
     """An API that is being offered, until :meth:`close`."""
 
-    def __init__(self, runner: web.ServerRunner, server: asyncio.Server, path: Path | None) -> None:
+    def __init__(self, runner: web.AppRunner, server: asyncio.Server, path: Path | None) -> None:
         self._runner = runner
         self._server = server
         self._path = path
@@ -81,11 +82,13 @@ async def serve(
     """
     if not api.path and not token:
         raise ApiError(f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it.")
-    answering = _Answering(process, pages, verbs, None if api.path else token, clock, metrics)
-    web_server = web.Server(answering.answer, access_log=None)
-    runner = web.ServerRunner(web_server)
+    runner = web.AppRunner(
+        application(process, pages, verbs, None if api.path else token, clock, metrics), access_log=None
+    )
     await runner.setup()
     loop = asyncio.get_running_loop()
+    web_server = runner.server
+    assert web_server is not None  # after setup
 
     def connection() -> asyncio.Protocol:
         handler = web_server()
@@ -114,53 +117,78 @@ async def _turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-class _Answering:
-    def __init__(
-        self,
-        process: Process,
-        pages: frozenset[str],
-        verbs: frozenset[str],
-        token: bytes | None,
-        clock: Callable[[], float],
-        metrics: Metrics,
-    ) -> None:
-        self._process = process
-        self._pages = pages
-        self._verbs = verbs
-        self._token = token
-        self._clock = clock
-        self._metrics = metrics
+def application(
+    process: Process,
+    pages: frozenset[str],
+    verbs: frozenset[str],
+    token: bytes | None,
+    clock: Callable[[], float],
+    metrics: Metrics,
+) -> web.Application:
+    """The routes of a process's API, behind what turns refusals into JSON and, with a ``token``, strangers away."""
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def health(request: web.Request) -> web.Response:
+        found = process.view("health", {}, clock())
+        return _json(found, 200 if found["healthy"] else 503)
+
+    async def measured(request: web.Request) -> web.Response:
+        return web.Response(text=metrics(process.view("status", {}, clock())))
+
+    async def page(request: web.Request) -> web.Response:
+        now = clock()
+        return _json(on_wall(process.view(_name(request), _params(dict(request.query)), now), time.time() - now))
+
+    async def verb(request: web.Request) -> web.Response:
+        params, now = _params(await _body(request)), clock()
+        return _json(on_wall(process.command(_name(request), params, now), time.time() - now))
+
+    def _name(request: web.Request) -> str:
+        return request.path.removeprefix("/v1/")
+
+    known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(sorted(verbs))}."
+    app = web.Application(middlewares=[_answering(known), _guarding(token)], client_max_size=MOST_BYTES)
+    app.router.add_get("/health", health)
+    app.router.add_get("/metrics", measured, allow_head=False)
+    for name in pages:
+        app.router.add_get(f"/v1/{name}", page, allow_head=False)
+    for name in verbs:
+        app.router.add_post(f"/v1/{name}", verb)
+    return app
+
+
+def _answering(known: str) -> Middleware:
+    """What is refused, or goes wrong, is answered with a sentence; ``known`` tells what there is."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            return await handler(request)
         except Refused as refusal:
             return _json({"error": refusal.sentence}, refusal.status)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+            return _json({"error": f"There is no {request.method} {request.path} here. {known}"}, 404)
+        except web.HTTPRequestEntityTooLarge:
+            return _json({"error": f"A command has at most {MOST_BYTES} bytes."}, 413)
         except Exception:
             logger.exception("The API failed to answer %s %s.", request.method, request.path)
             return _json({"error": "The process failed to answer; its log says why."}, 500)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/health" and request.method in ("GET", "HEAD"):
-            health = self._process.view("health", {}, self._clock())
-            return _json(health, 200 if health["healthy"] else 503)
-        if self._token is not None and not _knows(request.headers.get("Authorization", ""), self._token):
-            raise Refused("This API wants its bearer token.", 401)
-        if request.path == "/metrics" and request.method == "GET":
-            return web.Response(text=self._metrics(self._process.view("status", {}, self._clock())))
-        name = request.path.removeprefix("/v1/")
-        if request.method == "GET" and name in self._pages and name != request.path:
-            return self._timed(self._process.view, name, _params(dict(request.query)))
-        if request.method == "POST" and name in self._verbs and name != request.path:
-            return self._timed(self._process.command, name, _params(await _body(request)))
-        known = ", ".join(sorted(self._pages)) + "; to be posted: " + ", ".join(sorted(self._verbs))
-        raise Refused(f"There is no {request.method} {request.path} here. Under /v1/ there are {known}.", 404)
+    return answer
 
-    def _timed(
-        self, ask: Callable[[str, Mapping[str, str], float], Mapping[str, Any]], name: str, params: Mapping[str, str]
-    ) -> web.Response:
-        now = self._clock()
-        return _json(on_wall(ask(name, params, now), time.time() - now))
+
+def _guarding(token: bytes | None) -> Middleware:
+    """Where there is a ``token``, all but ``/health`` wants it."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if token is not None and request.path != "/health":
+            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+            given_bytes = given.strip().encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given_bytes, token) or scheme.lower() != "bearer":
+                raise Refused("This API wants its bearer token.", 401)
+        return await handler(request)
+
+    return guard
 
 
 def on_wall(value: Any, offset: float) -> Any:
@@ -183,18 +211,8 @@ def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:
     return web.json_response(value, status=status, headers={"Cache-Control": "no-store", "Connection": "close"})
 
 
-def _knows(authorization: str, token: bytes) -> bool:
-    scheme, _, given = authorization.partition(" ")
-    return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token) and scheme.lower() == "bearer"
-
-
-async def _body(request: web.BaseRequest) -> dict[str, str]:
-    # BaseRequest.read has no limit of its own and waits as long as the connection lives.
-    text = b""
-    async for chunk in request.content.iter_any():
-        text += chunk
-        if len(text) > MOST_BYTES:
-            raise Refused(f"A command has at most {MOST_BYTES} bytes.", 413)
+async def _body(request: web.Request) -> dict[str, str]:
+    text = await request.read()
     try:
         value = json.loads(text or b"{}")
     except (ValueError, RecursionError):
