@@ -19,7 +19,7 @@ The contract:
   INVITE for the moment.
 * **An attempt is over when its CANCEL is due**, not when that is answered. Targets given up belong to
   :class:`~sip.b2b.discarded.Discarded`, of which a program has one: it ends what they answer all the same with ACK
-  and BYE, and no record tells of it. Only across from a side that ends *alone* (an agent's device) a leg stays the
+  and BYE, and no record tells of it. Only a leg that the passage *keeps* (an agent's towards the servers) stays the
   call's until it has answered.
 * **The phase is a function of what records hold** (docs/decisions.md 1): ``Bridge(..., phase_of(answered),
   restored=True)`` is a call taken over, its legs *absent* until ``attach`` names them. What is asked of an absent

@@ -533,7 +533,7 @@ def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, no
         if not leg.established:
             if leg is origin and (invite := leg.invite) is not None:
                 bridge.reply(invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
-        elif _stays(bridge, leg):
+        elif bridge.passage.keeps(bridge.policy, leg):
             _say_bye(bridge, leg, lines, now)
             staying = True
         else:
@@ -559,19 +559,13 @@ def _give_targets_up(bridge: Bridge, reasons: Sequence[str], now: float) -> bool
     for leg in bridge.targets:
         if leg.established:
             staying.append(leg)
-        elif _stays(bridge, leg):
+        elif bridge.passage.keeps(bridge.policy, leg):
             leg.cancel(now, reasons)
             staying.append(leg)
         else:
             bridge.discarded.cancel(leg, reasons, now)
     bridge.targets = staying
     return any(not leg.established for leg in staying)
-
-
-def _stays(bridge: Bridge, leg: InviteUsage) -> bool:
-    """Whether a leg stays the call's until it has answered, since it stands in a record of the other side."""
-    other = bridge.other(leg)
-    return other is not None and bridge.passage.alone(bridge.policy, other)
 
 
 def _send_on(

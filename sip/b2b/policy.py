@@ -116,8 +116,14 @@ class Passage:
     def alone(self, call: Any, leg: InviteUsage) -> bool:
         """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2).
 
-        The leg across from it then stays the call's until it has answered: the request stands in a record. Where
-        this is False, they are answered as the other side answers them, and a target that is given up is discarded.
+        Else they are answered as the other side answers them.
+        """
+        return False
+
+    def keeps(self, call: Any, leg: InviteUsage) -> bool:
+        """Whether a leg that is given up or hung up stays the call's until it has answered: it stands in a record.
+
+        Else it is discarded.
         """
         return False
 
