@@ -209,4 +209,4 @@ def mark_of(message: Message) -> int:
     """Equal for a message and its retransmission. The ACK of a repeated 2xx has a branch of its own each time."""
     if isinstance(message, Request) and message.method == "ACK":
         return hash(("ACK", message.call_id, message.from_tag, message.cseq, message.body))
-    return hash((message.start, tuple(message.lines), message.body))
+    return hash(message.to_bytes())

@@ -35,7 +35,7 @@ from sip.wire.build import response_bytes
 from sip.wire.errors import Malformed, SipError, Unanswerable
 from sip.wire.framing import PING, Fault
 from sip.wire.headers import Via, same_address, stamp_received
-from sip.wire.message import MAGIC, Message, Request, Response, head_of, parse
+from sip.wire.message import MAGIC, FaultyRequest, Message, Request, Response, head_of, parse
 from sip.wire.reasons import REASONS as REASONS
 from sip.wire.validation import validate
 
@@ -152,8 +152,10 @@ class Stack:
             return
         try:
             message: Message | None = parse(fault.head)
-        except Malformed as error:
+        except FaultyRequest as error:
             message = error.request
+        except Malformed:
+            return
         if isinstance(message, Request):
             self.refuse(message, flow, fault.status, fault.reason)
 
@@ -312,10 +314,9 @@ class Stack:
         except Unanswerable as error:
             self.counters["garbage"] += 1
             logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
-        except Malformed as fault:  # each name its own: compiled code gives a name one type
+        except FaultyRequest as fault:  # each name its own: compiled code gives a name one type
             self.counters["malformed"] += 1
-            if fault.request is not None:
-                self.refuse(fault.request, flow, fault.status, str(fault))
+            self.refuse(fault.request, flow, fault.status, str(fault))
         except SipError as other:
             self.counters["garbage"] += 1
             logger.debug("dropped from %s: %s", flow.remote, other)
@@ -393,7 +394,7 @@ class Stack:
         try:
             validate(request)
         except Malformed as error:
-            raise Malformed(str(error), error.status, request) from None
+            raise FaultyRequest(str(error), error.status, request) from None
         index = request.names.index("via")
         line = request.lines[index]
         stamped = stamp_received(line, flow.remote)

@@ -13,15 +13,13 @@ from typing import Any, Final, Protocol, TypeVar
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
+from sip.io.ticker import Ticker
 from sip.io.transport import Limits, Transport
 from sip.location import Target
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
-IDLE: Final = 0.1  # the same while nothing happens
-_EARLY: Final = TICK / 2  # so much before its time a tick is taken along when the loop is awake anyway
 _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
 _WAIT_AFTER_FAILURE: Final = 0.1
 
@@ -106,10 +104,8 @@ class Pump:
         self._stopping = False
         self._stopped = asyncio.Event()
         self._not_before = 0.0
-        self._ticking: asyncio.TimerHandle | None = None
-        self._tick_at = 0.0
+        self._ticker = Ticker(loop, clock, self._look, core.get_timer)
         self._seen_inputs = 0
-        self._longest = 0.0
         self._logged_at = 0.0
         self._garbage = Garbage()
 
@@ -118,7 +114,7 @@ class Pump:
         self.transport.open()
         now = self.clock()
         self._garbage.start(now)
-        self._tick_after(TICK, self.clock())
+        self._ticker.start()
         self.flush()
 
     async def run(self) -> None:
@@ -143,7 +139,7 @@ class Pump:
     def close(self) -> None:
         """Give the core's last words to the network, then close everything."""
         self.flush()
-        self._stop_ticking()
+        self._ticker.stop()
         for task in self._tasks:
             task.cancel()
         self.transport.close()
@@ -159,12 +155,11 @@ class Pump:
 
     def take_longest_stall(self) -> float:
         """Seconds that the loop stood still at most since the last call (a SIGSTOP counts)."""
-        longest, self._longest = self._longest, 0.0
-        return longest
+        return self._ticker.take_longest_stall()
 
     def figures(self) -> dict[str, float]:
         """The state of the rim by name, in counts, bytes and seconds: for a status page. The stall is not taken."""
-        own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._longest}
+        own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._ticker.longest_stall_s}
         return own | {"longest_collection_s": self._garbage.longest_s} | self.transport.figures()
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -196,13 +191,7 @@ class Pump:
         finally:
             self._draining = False
         self.transport.flush()
-        if self._ticking is not None:
-            now = self.clock()
-            if now > self._tick_at - _EARLY:
-                self._tick()
-            elif now + TICK < self._tick_at:  # what was done may have set a deadline before that
-                self._ticking.cancel()
-                self._tick_after(TICK, now)
+        self._ticker.awake()
 
     def _drain(self) -> bool:
         """One round; whether there may be more to do already."""
@@ -269,36 +258,11 @@ class Pump:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _tick(self) -> None:
-        """Look at the clock, and serve what is due: ends of transactions come by the hundred a second, and one
-        wake-up serves many. The loop's own timers would know nothing of a machine's sleep.
-        """
-        now = self.clock()
-        self._longest = max(self._longest, now - self._tick_at)
-        self._stop_ticking()
+    def _look(self, now: float) -> None:
+        """A tick: serve what is due, and collect garbage in a quiet moment."""
         self._guarded("handle_timer", None, self._serve_deadlines, now)
         self._garbage.collect(self.inputs == self._seen_inputs, now)
         self._seen_inputs = self.inputs
-        done_at = self.clock()
-        self._longest = max(self._longest, done_at - now)  # what is done here holds up the loop as well
-        self._tick_after(self._pause(done_at), done_at)
-
-    def _pause(self, now: float) -> float:
-        """Seconds until the next look: to the next deadline, but neither less than `TICK` nor more than `IDLE`."""
-        try:
-            at = self.core.get_timer()
-        except Exception:  # told by the next look
-            return TICK
-        return IDLE if at is None else min(IDLE, max(TICK, at - now))
-
-    def _tick_after(self, pause: float, now: float) -> None:
-        self._tick_at = now + pause
-        self._ticking = self._loop.call_later(pause, self._tick)
-
-    def _stop_ticking(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-            self._ticking = None
 
     def _serve_deadlines(self, now: float) -> None:
         at = self.core.get_timer()

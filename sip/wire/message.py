@@ -114,11 +114,6 @@ class Message:
         self._from: tuple[str, str, bool] | None = None
         self._to: tuple[str, str, bool] | None = None
 
-    @property
-    def start(self) -> str:
-        """The start line."""
-        raise NotImplementedError  # pragma: no cover
-
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
         names = self.names
@@ -212,17 +207,6 @@ class Message:
             and (self._to or self._read_to())[2]
         )
 
-    def to_bytes(self) -> bytes:
-        """The message as it goes on the wire. Content-Length is the caller's to keep true (see :meth:`set_body`)."""
-        return ("\r\n".join([self.start, *self.lines]) + "\r\n\r\n").encode("latin-1") + self.body
-
-    def set_body(self, body: bytes, content_type: str | None = None) -> None:
-        """Replace the body, with Content-Length and, when given, Content-Type."""
-        self.body = body
-        self.set("content-length", f"Content-Length: {len(body)}")
-        if content_type is not None:
-            self.set("content-type", f"Content-Type: {content_type}")
-
     def _read_cseq(self) -> tuple[int, str]:
         found = _CSEQ.match(self.get("cseq") or "")
         if found is None:
@@ -269,9 +253,9 @@ class Request(Message):
         self.method = method
         self.uri = uri
 
-    @property
-    def start(self) -> str:
-        return f"{self.method} {self.uri} SIP/2.0"
+    def to_bytes(self) -> bytes:
+        """The request as it came, or goes out. Content-Length is the caller's to keep true."""
+        return _joined(f"{self.method} {self.uri} SIP/2.0", self)
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.uri}>"
@@ -287,12 +271,20 @@ class Response(Message):
         self.status = status
         self.reason = reason
 
-    @property
-    def start(self) -> str:
-        return f"SIP/2.0 {self.status} {self.reason}"
+    def to_bytes(self) -> bytes:
+        """The response as it came, or goes out. Content-Length is the caller's to keep true."""
+        return _joined(f"SIP/2.0 {self.status} {self.reason}", self)
 
     def __repr__(self) -> str:
         return f"<{self.status} {self.reason}>"
+
+
+class FaultyRequest(Malformed):
+    """A request that cannot be used, but answered: by what ``request`` has of it."""
+
+    def __init__(self, because: str, status: int, request: Request) -> None:
+        super().__init__(because, status)
+        self.request = request
 
 
 def parse(data: bytes) -> Request | Response:
@@ -300,7 +292,7 @@ def parse(data: bytes) -> Request | Response:
 
     Raises:
         Unanswerable: garbage, a faulty response, or nothing that an answer could be sent to.
-        Malformed: a request that is to be answered with the error's status, by what ``error.request`` has of it.
+        FaultyRequest: what is to be answered with the error's status.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     fault = ""
@@ -372,6 +364,10 @@ def elements(message: Message, name: str) -> list[str]:
     return [element for value in message.all(name) for element in split_commas(value) if element]
 
 
+def _joined(start: str, message: Message) -> bytes:
+    return "\r\n".join((start, *message.lines, "", "")).encode("latin-1") + message.body
+
+
 def _value(line: str) -> str:
     value = line[line.index(":") + 1 :].strip(" \t\r\n")
     return _unfolded_value(value) if "\r\n" in value else value
@@ -432,9 +428,9 @@ def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], b
         raise Unanswerable("neither a request line nor a status line")
     request = Request(method, uri, names, lines, body)
     if version.upper() != "SIP/2.0":
-        raise Malformed("only SIP/2.0 is spoken here", 505, request)
+        raise FaultyRequest("only SIP/2.0 is spoken here", 505, request)
     if version == "SIP/2.0" or not uri or _SPACED.search(uri) or uri[0] == "<" or rest[-1:] in (" ", "\t"):
-        raise Malformed("the request line cannot be read", 400, request)
+        raise FaultyRequest("the request line cannot be read", 400, request)
     return request
 
 
@@ -452,7 +448,7 @@ def _cut_body(message: Request | Response, length: str) -> None:
 def refusal(message: Request | Response, because: str) -> Malformed:
     """What to raise for a message that cannot be taken: a request is to be answered 400, a response dropped."""
     if isinstance(message, Request):
-        return Malformed(because, 400, message)
+        return FaultyRequest(because, 400, message)
     return Unanswerable(because)
 
 

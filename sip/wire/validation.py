@@ -7,7 +7,7 @@ from typing import Final
 
 from sip.wire.errors import Malformed
 from sip.wire.grammar import HOST, QUOTED, TOKEN, WS
-from sip.wire.message import MAGIC, PLAIN_ADDRESS, Request, refusal
+from sip.wire.message import MAGIC, PLAIN_ADDRESS, FaultyRequest, Request, refusal
 from sip.wire.uri import Uri
 
 # RFC 3261 section 7.3.1 and 20: at most one of each of these in a message.
@@ -60,7 +60,7 @@ def validate(request: Request) -> None:
     try:
         uri = Uri.parse(request.uri)
     except Malformed as error:
-        raise Malformed(f"the Request-URI: {error}", error.status, request) from None
+        raise FaultyRequest(f"the Request-URI: {error}", error.status, request) from None
     if uri.headers:
         # RFC 4475 section 3.1.2.11: headers in a Request-URI would be injected if anyone took them for real.
         raise refusal(request, "headers in the Request-URI")

@@ -23,7 +23,17 @@ from sip.wire.headers import (
     stamp_received,
     tokens,
 )
-from sip.wire.message import MAX_HEADERS, Request, Response, canonical, elements, head_of, parse, tag_of
+from sip.wire.message import (
+    MAX_HEADERS,
+    FaultyRequest,
+    Request,
+    Response,
+    canonical,
+    elements,
+    head_of,
+    parse,
+    tag_of,
+)
 from sip.wire.uri import Uri, host_port, user_of
 from sip.wire.validation import validate
 
@@ -90,12 +100,9 @@ def test_changes() -> None:
     m.add("via", "Via: SIP/2.0/UDP x")
     m.remove("record-route", "identity", "x-odd")
     m.remove("record-route")
-    m.set_body(b"hello", "text/plain")
     again = request(m.to_bytes())
     assert again.get("max-forwards") == "69" and again.get("server") == "x" and len(again.all("via")) == 3
-    assert again.body == b"hello" and again.get("content-type") == "text/plain" and "identity" not in again
-    m.set_body(b"")
-    assert request(m.to_bytes()).get("content-length") == "0"
+    assert again.body == m.body and "identity" not in again
 
 
 @pytest.mark.parametrize(
@@ -185,8 +192,7 @@ def test_garbage_and_faulty_responses_are_dropped(data: bytes) -> None:
 def test_faulty_requests_are_refused_with_what_to_answer(old: bytes, new: bytes, status: int) -> None:
     assert INVITE.count(old) == 1
     error = refused(INVITE.replace(old, new))
-    assert error.status == status and not isinstance(error, Unanswerable)
-    assert error.request is not None and "via" in error.request
+    assert error.status == status and isinstance(error, FaultyRequest) and "via" in error.request
     assert all("\n" not in line.replace("\r\n", "") for line in error.request.lines)
 
 
@@ -343,4 +349,6 @@ def test_no_input_takes_more_than_linear_time(piece: str) -> None:
 
 def test_responses_keep_odd_reasons() -> None:
     message = parse(b"SIP/2.0 180\r\nCSeq: 1 INVITE\r\n\r\n")
-    assert isinstance(message, Response) and message.reason == "" and message.start == "SIP/2.0 180 "
+    assert (
+        isinstance(message, Response) and message.reason == "" and message.to_bytes().startswith(b"SIP/2.0 180 \r\n")
+    )
