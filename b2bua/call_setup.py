@@ -15,6 +15,7 @@ from sip.header_policy import crossing, passable_tag, unsupported
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
+from sip.wire.uri import NO_PARAMS, Uri, with_params
 
 if TYPE_CHECKING:
     from b2bua.core import Core
@@ -167,7 +168,9 @@ class Hunting:
             lines += core.reign.site_lines
             lines += self._token_lines(place.agent)
         self._wake(now + target.ring_for, NO_ANSWER)
-        leg.call(place.uri, lines, request.body, now, self, hops(request))
+        # what a forwarded call was dialled with belongs to another number
+        carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
+        leg.call(with_params(place.uri, carried), lines, request.body, now, self, hops(request))
 
     def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
         """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""

@@ -31,7 +31,7 @@ from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Flow, Resolve, Store
 from sip.dialog import bare_uri
-from sip.header_policy import ALLOW
+from sip.header_policy import ALLOW, refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.timers import Timers
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 MOST_DECISIONS: Final = 2000
 MOST_ENDED: Final = 2000
-_KNOWN: Final = frozenset("BYE INFO MESSAGE REGISTER SUBSCRIBE PUBLISH UPDATE PRACK REFER".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +251,7 @@ class Core:
         elif method == "INVITE":
             self._invited(transaction, request, agent, now)
         else:
-            self.stack.respond_stateless(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
+            self.stack.respond_stateless(transaction, *refused_outside_dialogs(method))
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context

@@ -113,6 +113,8 @@ class Core:
         self.adopted: tuple[str, int] = ("", 0)
         """Who did, and under which epoch."""
         self.obeys_since: float | None = None
+        self.unconnected_at = now
+        """Since when no server is there, while none is."""
         self.draining = False
         self.drain_id = ""
         self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
@@ -278,6 +280,8 @@ class Core:
 
     def detach(self) -> None:
         """Another server rules: until it has adopted this agent, requests are kept."""
+        if self.connected:
+            self.unconnected_at = self.now
         self.upstream = NOWHERE
         for call in self.calls.values():
             if call.server is not None:
@@ -287,6 +291,7 @@ class Core:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
         if flow == self.upstream:
             self.upstream = NOWHERE
+            self.unconnected_at = now
             self.decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
 
     def heard_obeyed(self, now: float) -> None:
@@ -382,11 +387,20 @@ class Core:
     # -- people ---------------------------------------------------------------------------------------------------
 
     def answer_options(self, transaction: ServerTransaction, now: float) -> None:
-        """RFC 3261 section 11: whether a new call would be taken."""
-        status = 503 if self.draining else 200
-        lines = (ALLOW, "Accept: application/sdp", "Supported: timer")
-        more = ("Retry-After: 60",) if self.draining else ()
-        self.stack.respond_stateless(transaction, status, (*lines, *more))
+        """RFC 3261 section 11: whether a new call would be taken.
+
+        While a server is missing a call is held, so that nobody need see a takeover; only when it would be refused in
+        the end are we out of service.
+        """
+        lines = [ALLOW, "Accept: application/sdp", "Supported: timer"]
+        status = 200
+        if self.draining:
+            status = 503
+            lines.append("Retry-After: 60")
+        elif not self.connected and now >= self.unconnected_at + self.hold_attempt:
+            status = 503
+            lines.append("Retry-After: 5")
+        self.stack.respond_stateless(transaction, status, lines)
 
     def drain(self, now: float) -> None:
         """Refuse new calls until the last one has ended."""

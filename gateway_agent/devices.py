@@ -19,7 +19,7 @@ from heartbeat.site.lines import Line as Settings
 from sip.actions import Address, Flow, Open
 from sip.dialog import bare_uri
 from sip.endpoint import is_numeric
-from sip.header_policy import ALLOW, unsupported
+from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import InDialog
 from sip.peers import PeerIndex
@@ -39,7 +39,6 @@ MOST_STREAMS: Final = 1000
 """Connections that the agent opens to devices."""
 MOST_KNOWN: Final = 10_000
 """Source addresses remembered with their trunks."""
-_KNOWN: Final = frozenset("BYE INFO MESSAGE SUBSCRIBE NOTIFY PUBLISH UPDATE PRACK REFER".split())
 
 
 class Devices:
@@ -173,7 +172,7 @@ class Devices:
         elif request.to_tag:
             stack.respond_stateless(transaction, 481)
         else:
-            stack.respond_stateless(transaction, 405 if method in _KNOWN else 501, (ALLOW,))
+            stack.respond_stateless(transaction, *refused_outside_dialogs(method, "REGISTER"))
 
     def owner(self, host: str) -> str:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
@@ -244,9 +243,6 @@ class Devices:
         line = self._line_of(transaction, request, source, now)
         if line is None:
             return
-        if missing := unsupported(request):
-            stack.respond_stateless(transaction, 420, (f"Unsupported: {', '.join(missing)}",))
-            return
         timer = line.settings.session_timer
         asked = asked_by(request)
         least = timer.min_se if timer is not None else 90
@@ -288,35 +284,37 @@ class Devices:
         trunk = self._trunk_of(source)
         if trunk is not None:
             return trunk
-        names = core.phones.get(source) or core.phones.get(transaction.flow)
-        if not names:
+        names = core.phones.get(source) or core.phones.get(transaction.flow) or ()
+        if not self._users:
             core.counters["strangers"] += 1
             core.seldom.info(logger, now, "a call from %s:%s is refused: nobody's address", *source.remote)
             core.stack.respond_stateless(transaction, 403)
             return None
+        # Also from a flow that nobody registered by: a phone may call before it registers anew, from behind a NAT
+        # that has mapped it anew, by another socket. A 403 would be final for it; a challenge tells nobody anything.
         wrong = core.digest.guesses.wrong
         verdict = core.digest.check(request, now, proxy=True, flow=source)
-        if not verdict.accepted:
+        phone = self._users.get(verdict.username) if verdict.accepted else None
+        if phone is None:
+            if not names:
+                core.counters["strangers"] += 1
             user = self._caller(request, names)
             self.respond_stateless(transaction, core.digest.refusal(verdict, source, user, now, proxy=True))
             self._note(wrong, source, now)
             return None
-        phone = self._users.get(verdict.username)
-        if phone is None or phone.name not in names:
-            core.counters["strangers"] += 1
-            core.stack.respond_stateless(transaction, 403)
-            return None
+        core.stack.echoes.know(source.remote[0], now)
         return phone
 
     def _caller(self, request: Request, names: Collection[str]) -> str:
-        """Which of the phones on one flow is to prove its password: who From says, or any of them."""
+        """Who has to prove his password: who From says, or any of the phones that registered by the flow."""
         try:
-            phone = self._users.get(Uri.parse(NameAddr.parse(request.get("from") or "").uri).dialled)
+            user = Uri.parse(NameAddr.parse(request.get("from") or "").uri).dialled
         except SipError:
-            phone = None
-        if phone is None or phone.name not in names:
+            user = ""
+        phone = self._users.get(user)
+        if names and (phone is None or phone.name not in names):
             phone = next((one for one in self._users.values() if one.name in names), None)
-        return phone.settings.aor_user if phone is not None else ""
+        return phone.settings.aor_user if phone is not None else user
 
     def _trunk_of(self, source: Flow) -> Line | None:
         """The trunk whose addresses a request came from."""

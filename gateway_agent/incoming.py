@@ -59,7 +59,7 @@ class Incoming(Dialogs):
         self.sent.append(sent)
         lines = crossing(request, self._kept_back())
         lines.append(f"Line: {self.label}")
-        uri = f"sip:{numbers.called}@{core.server_host}"
+        uri = numbers.uri(core.server_host)
         body = self.description.from_device(request, device.flow.remote[0], now)
         server.call(uri, lines, body, now, sent, hops_of(request))
         sent.client = server.pending_client_invite

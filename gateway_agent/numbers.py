@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -10,9 +9,8 @@ from heartbeat.site.lines import Line, rewritten
 from sip.wire.errors import Malformed
 from sip.wire.headers import NameAddr, bracketed
 from sip.wire.message import Request
-from sip.wire.uri import Uri
+from sip.wire.uri import NO_PARAMS, NumberParams, Uri, as_user
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]*\Z")
 _ANONYMOUS: Final = "anonymous.invalid"
 """RFC 3323 section 4.1.1.3: the host of a From that tells nothing."""
 
@@ -28,59 +26,77 @@ class Numbers(NamedTuple):
     """The From value, without tag."""
     recipient: str
     """The To value, without tag."""
+    carried: NumberParams
+    """What the Request-URI says of the number called besides its digits."""
+
+    def uri(self, host: str) -> str:
+        """The Request-URI at ``host``, which may have a port and parameters."""
+        return f"sip:{self.called}{self.carried.user}@{host}{self.carried.uri}"
+
+
+class Party(NamedTuple):
+    """Who a From names."""
+
+    display: str
+    """The display name as it came, quotes included."""
+    number: str
+    host: str
+    """In lower case."""
+    carried: NumberParams
+    """What is said of the number besides its digits."""
 
 
 def from_device(line: Line, request: Request, realm: str) -> Numbers:
     """An INVITE of a device, as the servers get it. Raises :class:`Malformed`."""
-    called = rewritten(line.from_device.called, Uri.parse(request.uri).dialled)
-    display, caller, host = _who(request.from_untagged)
+    uri = Uri.parse(request.uri)
+    called = rewritten(line.from_device.called, uri.dialled)
+    if not called:
+        raise Malformed("a Request-URI without a number")
+    party = _who(request.from_untagged)
     if line.caller_number:
-        caller = line.caller_number
-    elif host != _ANONYMOUS:
-        caller = rewritten(line.from_device.caller, caller)
-    where = _ANONYMOUS if host == _ANONYMOUS and not line.caller_number else realm
-    return Numbers(escaped(called), caller, _address(display, caller, where), _address("", called, realm))
+        party = party._replace(number=line.caller_number, host=realm, carried=NO_PARAMS)
+    elif party.host != _ANONYMOUS:
+        party = party._replace(number=rewritten(line.from_device.caller, party.number), host=realm)
+    return Numbers(as_user(called), party.number, _from(party), _address(called, realm), uri.number_params)
 
 
 def to_device(line: Line, request: Request, own_host: str, peer_host: str) -> Numbers:
     """An INVITE of a server, as the device gets it. Raises :class:`Malformed`."""
-    called = rewritten(line.to_device.called, Uri.parse(request.uri).dialled)
-    display, caller, host = _who(request.from_untagged)
-    if host != _ANONYMOUS:
-        caller = rewritten(line.to_device.caller, caller)
-    where = _ANONYMOUS if host == _ANONYMOUS else own_host
-    return Numbers(escaped(called), caller, _address(display, caller, where), _address("", called, peer_host))
+    uri = Uri.parse(request.uri)
+    called = rewritten(line.to_device.called, uri.dialled)
+    party = _who(request.from_untagged)
+    if party.host != _ANONYMOUS:
+        party = party._replace(number=rewritten(line.to_device.caller, party.number), host=own_host)
+    return Numbers(as_user(called), party.number, _from(party), _address(called, peer_host), uri.number_params)
 
 
-def escaped(number: str) -> str:
-    """A number or user name as the user part of a URI (RFC 3261 section 19.1.2)."""
-    if _PLAIN.match(number):
-        return number
-    return "".join(c if _PLAIN.match(c) else "".join(f"%{b:02X}" for b in c.encode("latin-1")) for c in number)
-
-
-def _who(value: str) -> tuple[str, str, str]:
-    """Display name as it came (with its space), number and host of a From value."""
+def _who(value: str) -> Party:
+    """Who a From value names."""
     return _who_cached(value) if len(value) <= 200 else _read_who(value)
 
 
-def _read_who(value: str) -> tuple[str, str, str]:
+def _read_who(value: str) -> Party:
     try:
         uri = Uri.parse(NameAddr.parse(value).uri)
     except Malformed:  # RFC 4475 section 3.3.4: a From of a scheme that nobody knows is no reason to refuse a call
-        return "", "", ""
+        return Party("", "", "", NO_PARAMS)
     display = value.partition("<")[0].strip() if "<" in value else ""
     if value.startswith('"'):
         display = value[: value.rfind('"', 0, value.rfind("<")) + 1]
-    return display, uri.dialled, uri.host.lower()
+    return Party(display, uri.dialled, uri.host.lower(), uri.number_params)
 
 
 _who_cached: Final = lru_cache(maxsize=2048)(_read_who)
 
 
-def _address(display: str, number: str, host: str) -> str:
-    user = f"{escaped(number)}@" if number else ""
-    return f"{display} <sip:{user}{bracketed(host)}>" if display else f"<sip:{user}{bracketed(host)}>"
+def _from(party: Party) -> str:
+    address = _address(party.number, party.host, party.carried)
+    return f"{party.display} {address}" if party.display else address
+
+
+def _address(number: str, host: str, carried: NumberParams = NO_PARAMS) -> str:
+    user = f"{as_user(number)}{carried.user}@" if number else ""
+    return f"<sip:{user}{bracketed(host)}{carried.uri}>"
 
 
 def line_parameter(uri: str) -> str:

@@ -92,7 +92,7 @@ class Outgoing(Dialogs):
         state = DialogState(stack.token() + stack.token(), stack.token(), "", told.sender, told.recipient)
         branch = Branch(target, InviteUsage(stack, self, target.flow, state))
         self.branches.append(branch)
-        uri = f"sip:{told.called}@{target.uri}" if target.fill else target.uri
+        uri = told.uri(target.uri) if target.fill else target.uri
         self._call(branch, uri, request, now)
 
     def _call(self, branch: Branch, uri: str, request: Request, now: float) -> None:

@@ -34,6 +34,9 @@ PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE OPTIONS".s
 
 ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
 
+_OF_DIALOGS: Final = frozenset("BYE INFO UPDATE PRACK NOTIFY".split())
+_NEVER_TAKEN: Final = frozenset("MESSAGE SUBSCRIBE PUBLISH REFER REGISTER".split())
+
 _OURS: Final = frozenset("100rel timer replaces join tdialog outbound path gruu norefersub precondition".split())
 """Option tags that would be promises about this hop."""
 
@@ -98,3 +101,15 @@ def hops_left(request: Request) -> int:
     """Max-Forwards of the request on the other leg, one less (RFC 3261 section 16.6); validated where it came."""
     value = request.get("max-forwards")
     return min(int(value), 256) - 1 if value else 69
+
+
+def refused_outside_dialogs(method: str, more: str = "") -> tuple[int, tuple[str, ...]]:
+    """Status and header lines for a request that no dialog is there for, nor anything that would begin one.
+
+    481 where the method has a meaning in dialogs alone (RFC 3261 section 15.1.2, RFC 6665 section 4.1.3), 405 with
+    the methods that are taken (section 8.2.1; ``more``: another one), else 501.
+    """
+    if method in _OF_DIALOGS:
+        return 481, ()
+    allow = f"Allow: INVITE, ACK, BYE, CANCEL, OPTIONS{', ' if more else ''}{more}"
+    return 405 if method in _NEVER_TAKEN else 501, (allow,)

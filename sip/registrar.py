@@ -215,7 +215,10 @@ class Registrar:
                 return [(contact, 0)]
             if len(value) > MAX_CONTACT:
                 raise Malformed("a Contact that is too long")
-            if Uri.parse(contact.uri).headers:
+            uri = Uri.parse(contact.uri)
+            if uri.scheme != "sip":  # nothing here is secured, so a sips URI can be called no more than a tel URI
+                raise Malformed(f"a Contact with a {uri.scheme} URI, which cannot be called")
+            if uri.headers:
                 raise Malformed("a Contact with headers in its URI, which calls to it would carry", 403)
             asked.append((contact, _seconds(contact.get("expires"), general)))
         if len(asked) > self.limits.contacts:

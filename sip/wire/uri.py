@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from sip.wire.errors import Malformed
 from sip.wire.grammar import HOST, Params, format_params, param, parse_params
@@ -27,6 +27,18 @@ _USER: Final = _UNRESERVED | frozenset("&=+$,;?/")
 _SIGNIFICANT: Final = ("user", "ttl", "method", "maddr", "transport")
 _CACHED: Final = 256
 """Longer URIs than this are not kept in the caches, which strangers can fill."""
+
+
+class NumberParams(NamedTuple):
+    """What a URI says of a telephone number besides its digits, as it came, each with its ``;``."""
+
+    user: str
+    """Parameters of the user part: ``;npdi;rn=+33177`` (RFC 4694, RFC 4904), ``;isub=1``, ``;phone-context=…``."""
+    uri: str
+    """``;user=phone`` where it is said to be a number."""
+
+
+NO_PARAMS: Final = NumberParams("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +102,16 @@ class Uri:
         return digits or user
 
     @property
-    def number_params(self) -> str:
-        """What a number carries besides its digits, ``;npdi;rn=+33177``, as it came; ``""`` for a name.
-
-        Parameters of the user part (RFC 3261 section 19.1.6, RFC 4694, RFC 4904), or those of a tel URI.
-        """
-        if self.scheme == "tel":
-            return format_params(self.params)
-        _, semicolon, params = self.user.partition(";")
-        return f"{semicolon}{params}" if semicolon and _digits(_PERCENT.sub(_resolved, self.user)) else ""
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the user part is said to be a telephone number (``user=phone``, or a tel URI)."""
-        return self.scheme == "tel" or (param(self.params, "user") or "").lower() == "phone"
+    def number_params(self) -> NumberParams:
+        """What is said of the number besides its digits; nothing of a name."""
+        if self.scheme == "tel":  # RFC 3261 section 19.1.6
+            return NumberParams(format_params(self.params), ";user=phone")
+        user, uri = "", ""
+        if ";" in self.user and _digits(_PERCENT.sub(_resolved, self.user)):
+            user = self.user[self.user.index(";") :]
+        if self.params and (param(self.params, "user") or "").lower() == "phone":
+            uri = ";user=phone"
+        return NumberParams(user, uri) if user or uri else NO_PARAMS
 
     def matches(self, other: Uri) -> bool:
         """Whether two URIs mean the same resource (RFC 3261 section 19.1.4; tel: RFC 3966 section 4).
@@ -149,6 +157,12 @@ def as_user(number: str) -> str:
         c if c in _USER else "".join(f"%{b:02X}" for b in c.encode("latin-1" if c < "\u0100" else "utf-8"))
         for c in number
     )
+
+
+def with_params(uri: str, params: NumberParams) -> str:
+    """A SIP URI with a user part, and what is said of its number besides."""
+    user, at, rest = uri.partition("@")
+    return f"{user}{params.user}@{rest}{params.uri}" if at else uri
 
 
 def host_port(uri: str) -> tuple[str, int | None]:

@@ -32,6 +32,16 @@ def test_a_call_from_agent_to_agent_carries_what_the_site_needs() -> None:
     assert call.state.callee_line == "bob/1" and call.state.session_id == "ab" * 16
 
 
+def test_what_is_said_of_a_number_crosses_unless_the_call_is_forwarded() -> None:
+    town = Town()
+    town.gw1.call("1002", uri="sip:1002;isub=7;rn=+33177@m1;user=phone")
+    bob = town.gw2.called
+    assert bob.take("INVITE").uri == "sip:1002;isub=7;rn=+33177@127.0.0.1:40012;line=bob;user=phone"
+    bob.accept(486, b"")
+    carol = town.gw2.called.take("INVITE")
+    assert carol.uri == "sip:1003@127.0.0.1:40012;line=carol"
+
+
 def test_requests_inside_the_call_carry_origin_and_epoch() -> None:
     town = Town()
     a, b = town.talk()

@@ -35,6 +35,12 @@ def test_what_is_not_the_hop_s_passes_unchanged() -> None:
     assert answer.get("contact") == "<sip:127.0.0.1:5060>" and answer.to_tag == b.tag
 
 
+def test_what_is_said_of_a_number_crosses() -> None:
+    two = Two()
+    two.left.call("1001", uri="sip:1001;npdi;rn=+33177@127.0.0.1;user=phone")
+    assert two.right.called.take("INVITE").uri == "sip:1001;npdi;rn=+33177@127.0.0.1:5080;user=phone"
+
+
 def test_route_sets_and_targets_are_each_hop_s_own() -> None:
     two = Two()
     a = two.left.call("1001", lines=("Record-Route: <sip:10.0.0.1;lr>, <sip:10.0.0.2;lr>",))

@@ -53,7 +53,7 @@ def test_nobody_else_may_call() -> None:
     bed = Bed()
     stranger = Flow("udp", LISTEN, ("127.0.0.99", 5060))
     bed.request("INVITE", body=SDP, flow=stranger)
-    bed.take(403, stranger)
+    bed.take(407, stranger)
     register(bed)
     bed.request("INVITE", "sip:200@paris", body=SDP, flow=ALICE, sender=AOR)
     challenge = bed.take(407, ALICE)

@@ -14,12 +14,12 @@ import pytest
 
 from b2bua.cdr import Cdr
 from b2bua.cdr_store import CdrStore, read
-from gateway_agent.numbers import escaped
 from heartbeat.console import commands
 from heartbeat.console.commands import Screen
 from heartbeat.console.sanitize import Lines
 from sip.actions import Flow
 from sip.wire.message import Request
+from sip.wire.uri import as_user
 from tests.b2bua.fake import Bench, Peer, site_of
 from tests.gateway_agent.bed import ALICE, CARRIER, LISTEN, SDP, Bed
 from tests.security.test_impostors import SITE, STRANGER
@@ -127,7 +127,7 @@ def test_odd_numbers_are_refused_or_stay_what_they_are(number: str, rules: str) 
 
 
 def test_what_is_put_into_a_uri_is_escaped() -> None:
-    assert escaped("1\r\nX: y\x00@;>ü") == "1%0D%0AX%3A%20y%00%40;%3E%FC"
+    assert as_user("1\r\nX: y\x00@;>ü") == "1%0D%0AX%3A%20y%00%40;%3E%FC"
 
 
 @pytest.mark.parametrize("value", ["\x00", "\x1b[2J", "\udcff", "9" * 5000, "-1", "%s", "../x", "a" * 100_000])

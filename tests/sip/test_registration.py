@@ -347,7 +347,10 @@ def test_times_are_kept_within_limits() -> None:
 
 @pytest.mark.parametrize(
     "contact",
-    ["sip:", "<mailto:a@b>", "<sip:a@b", '"x <sip:a@b>', "<sip:a@b?X=y>", "<sip:" + "a" * 1100 + "@b>", ";"],
+    [
+        *("sip:", "<mailto:a@b>", "<tel:+123>", "<sips:a@b>", "<sip:a b@h>", "<sip:a@b", '"x <sip:a@b>'),
+        *("<sip:a@b?X=y>", "<sip:" + "a" * 1100 + "@b>", ";"),
+    ],
 )
 def test_bad_contacts_are_refused(contact: str) -> None:
     r = registrar()
