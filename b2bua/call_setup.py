@@ -13,6 +13,7 @@ from b2bua.takeover.fenced_retry_queue import LONGEST
 from sip.dialog import DialogState, called_by
 from sip.header_policy import crossing, passable_tag, unsupported
 from sip.invite import InviteUsage
+from sip.next_hop import Reach
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
 from sip.wire.uri import NO_PARAMS, Uri, with_params
@@ -109,7 +110,13 @@ class Hunting:
         """Take the caller's first INVITE: make the leg, answer 100. False when it was refused."""
         stack = self.core.stack
         agent = self.state.caller_agent
-        leg = InviteUsage(stack, self, transaction.flow, called_by(request, stack.token()))
+        leg = InviteUsage(
+            stack,
+            self,
+            transaction.flow,
+            called_by(request, stack.token()),
+            reach=self._reach_of(agent, self.state.caller_line),
+        )
         leg.invite = transaction
         transaction.context = leg
         self.a, self.request = leg, request
@@ -149,7 +156,7 @@ class Hunting:
         if target.caller_number and target.caller_number != self.state.caller:
             caller = with_user(caller, target.caller_number)
         state = dialog or DialogState(stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged)
-        leg = InviteUsage(stack, self, place.flow, state)
+        leg = InviteUsage(stack, self, place.flow, state, reach=self._reach_of(place.agent, target.line))
         self.b = leg
         self.phase = DIALING
         core.lines.take(self, target.line, now)
@@ -403,6 +410,10 @@ class Hunting:
 
     def _agent_of(self, leg: InviteUsage | None) -> str:
         return self.state.caller_agent if leg is self.a else self.state.callee_agent
+
+    def _reach_of(self, agent: str, line: str) -> Reach | None:
+        """How requests find the device of a leg; None on the hop to an agent."""
+        return None if agent else self.core.trunks.reach_of(line.partition("/")[0])
 
     def _update(self, **changes: Any) -> None:
         self.state = changed(self.state, **changes)

@@ -105,14 +105,7 @@ class Core:
         advertised = self.server.advertise or at.host
         host = f"[{advertised}]" if ":" in advertised else advertised
         self.stack = Stack(self, secret, f"{host}:{at.port}", Timers(timing.t1, timing.t2, timing.t4))
-        self._udp: list[str] = []
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
-        self._sip = {_local(endpoint) for endpoint in self.server.sip}
-        for endpoint in self.server.sip:
-            local = _local(endpoint)
-            self.stack.sent_by[local] = f"{self.server.advertise or _bracketed(endpoint.host)}:{endpoint.port}"
-            if endpoint.transport == "udp":
-                self._udp.append(local)
         self.beat_local = _local(self.server.beat) if self.server.beat is not None else ""
         self._read_site()
         self.reign = Reign(self, kept, secret, chance, now)
@@ -134,19 +127,21 @@ class Core:
             self.stack.receive(data, flow, now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """A stream is ``open`` or ``lost``."""
-        if state == "open":
-            if flow.local.partition("#")[0] in self._listens:
-                self.agents.opened(flow, now)
-        else:
+        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``."""
+        from_agent = flow.local.partition("#")[0] in self._listens
+        if state == "lost":
             self.stack.flow_lost(flow)
+        if not from_agent:
+            self.trunks.flow_changed(flow, state, now)
+        elif state == "open":
+            self.agents.opened(flow, now)
+        else:
             self.agents.lost(flow, now)
-            self.trunks.lost(flow)
 
     def done(self, request: Action, result: Any, now: float) -> None:
         """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
         if isinstance(request, Resolve):
-            self.trunks.resolved(request.uri, list(result), now)
+            self.trunks.resolved(request.uri, result, now)
         elif isinstance(request, Store):
             self.reign.stored(request.value, None if result is None else str(result), now)
 
@@ -190,13 +185,6 @@ class Core:
     @property
     def load(self) -> Load:
         return Load(len(self.calls), self.lines.loads)
-
-    def udp_for(self, host: str) -> str:
-        """Our UDP listener of the same family as a remote host."""
-        for local in self._udp:
-            if (":" in host) == local.startswith("["):
-                return local
-        return ""
 
     # -- what an operator asks --------------------------------------------------------------------------------------
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from heartbeat.site.devices import policy_of, site_addresses
 from heartbeat.site.sources import SourceTable
-from sip.actions import Flow, Open, Resolve
+from sip import location
+from sip.actions import Flow, Resolve
+from sip.device.flows import DeviceFlows
+from sip.device.names import NameLookups
+from sip.device.reach import TrunkReach
 from sip.dialog import bare_uri
 from sip.invite import InviteUsage
 from sip.layer import InDialog
-from sip.location import Target
 from sip.peers import Probe, ProbePlan
 from sip.requests import OutgoingRequest
 from sip.transaction import ClientTransaction
@@ -41,10 +45,14 @@ class Trunks:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.generation = 0
-        self._targets: dict[str, list[Target]] = {}
-        self._flows: dict[Target, Flow] = {}
+        self._targets: dict[str, list[location.Place]] = {}
         self._probes: dict[str, Probe] = {}
-        self._opened = 0
+        server = core.server
+        self.flows = DeviceFlows(
+            core.stack, core.node, map(str, server.sip), server.advertise, site_addresses(core.site)
+        )
+        self.names = NameLookups(core.stack)
+        self._reach: dict[str, TrunkReach] = {}
         self.load(0.0)
 
     def load(self, now: float) -> None:
@@ -52,6 +60,10 @@ class Trunks:
         core = self.core
         self.lines = {line.name: line for line in core.site.lines.values() if line.at_servers}
         self._sources = SourceTable(self.lines.values())
+        self._reach = {
+            name: TrunkReach(policy_of(line, line.advertise), self.flows, self.names)
+            for name, line in self.lines.items()
+        }
         wanted = {peer.uri for line in self.lines.values() for peer in line.peer}
         self._targets = {uri: targets for uri, targets in self._targets.items() if uri in wanted}
         for uri in wanted:
@@ -72,13 +84,18 @@ class Trunks:
                 self._probe_on(name, probe, now)
             self._probe_wake(now)
 
-    def resolved(self, uri: str, targets: list[Target], now: float) -> None:
+    def reach_of(self, line: str) -> TrunkReach | None:
+        """How requests in the dialogs of a trunk find their way; None for a line that is none of the servers'."""
+        return self._reach.get(line)
+
+    def resolved(self, uri: str, targets: list[location.Place] | str, now: float) -> None:
         """Names answered. An empty answer leaves the old targets."""
-        if targets:
+        self.names.resolved(uri, targets, now)
+        if targets and not isinstance(targets, str):
             self._targets[uri] = targets
             for target in targets:
                 if target.transport == "tcp":
-                    self._flow_to(target)
+                    self.flows.flow_to(target)
 
     def line_of(self, flow: Flow) -> str:
         """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
@@ -105,7 +122,7 @@ class Trunks:
         """Where a call to that trunk goes when so many addresses were tried; None when there is no further one."""
         for peer in line.peer:
             for target in self._targets.get(peer.uri, ()):
-                flow = self._flow_to(target)
+                flow = self.flows.flow_to(target)
                 if flow is None:
                     continue
                 if not tried:
@@ -113,21 +130,14 @@ class Trunks:
                 tried -= 1
         return None
 
-    def lost(self, flow: Flow) -> None:
-        for target, known in list(self._flows.items()):
-            if known == flow:
-                del self._flows[target]
-
-    def _flow_to(self, target: Target) -> Flow | None:
-        if target.transport == "udp":
-            local = self.core.udp_for(target.host)
-            return Flow("udp", local, target.address) if local else None
-        flow = self._flows.get(target)
-        if flow is None:
-            self._opened += 1
-            flow = self._flows[target] = Flow("tcp", f"trunk#{self._opened}", target.address)
-            self.core.stack.do(Open(flow))
-        return flow
+    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+        """A stream is open or lost; a UDP peer is unreachable."""
+        if state == "open":
+            self.flows.opened(flow)
+            return
+        if state == "lost":
+            self.flows.lost(flow)
+        self.core.stack.transport_failed(flow, now)
 
     # -- OPTIONS to peers ---------------------------------------------------------------------------------------
 
@@ -161,7 +171,7 @@ class Trunks:
     def _send(self, name: str, ask: OutgoingRequest, now: float) -> None:
         stack = self.core.stack
         targets = self._targets.get(self.lines[name].peer[0].uri, [])
-        flow = self._flow_to(targets[0]) if targets else None
+        flow = self.flows.flow_to(targets[0]) if targets else None
         if flow is None:
             return
         branch = stack.branch()

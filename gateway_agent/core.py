@@ -33,7 +33,7 @@ from sip.digest import DigestServer
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.location import Target
+from sip.location import Place
 from sip.requests import OutgoingRequest
 from sip.timers import Timers
 from sip.transaction import ClientUser, ServerTransaction
@@ -146,6 +146,7 @@ class Core:
         """A name is resolved, votes are on disk."""
         self.now = now
         if isinstance(request, Resolve):
+            self.devices.names.resolved(request.uri, result, now)
             found: list[tuple[str, Address]] = [(one.transport, (one.host, one.port)) for one in _targets(result)]
             for name in self._lookups.pop(request.uri, ()):
                 if name in self.lines:
@@ -203,7 +204,9 @@ class Core:
         """Of a transaction that is gone: a 2xx is acknowledged again however late (RFC 3261 section 13.2.2.4)."""
         if response.cseq_method == "INVITE" and response.status // 100 == 2:
             leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
-            if isinstance(leg, InviteUsage) and leg.flow == flow and leg.dialog.remote_tag == response.to_tag:
+            if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != response.to_tag:
+                return
+            if flow in (leg.flow, leg.path.out) or self.devices.expected(leg, flow):
                 leg.acknowledge_again(response.cseq)
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -431,5 +434,5 @@ class Core:
         return pages.command(self, name, params, now)
 
 
-def _targets(result: Any) -> list[Target]:
-    return [one for one in result if isinstance(one, Target)] if isinstance(result, list) else []
+def _targets(result: Any) -> list[Place]:
+    return [one for one in result if isinstance(one, Place)] if isinstance(result, list) else []

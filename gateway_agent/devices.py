@@ -14,14 +14,19 @@ from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.session_timer import asked_by, supports
+from heartbeat.site.devices import policy_of, site_addresses
 from heartbeat.site.lines import DIGESTS
 from heartbeat.site.lines import Line as Settings
-from sip.actions import Address, Flow, Open
+from sip.actions import Address, Flow
+from sip.device.flows import DeviceFlows
+from sip.device.names import NameLookups
+from sip.device.reach import PhoneReach, TrunkReach
 from sip.dialog import bare_uri
-from sip.endpoint import is_numeric
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import InDialog
+from sip.location import Place
+from sip.next_hop import Reach
 from sip.peers import PeerIndex
 from sip.requests import ResponseSpec
 from sip.transaction import ServerTransaction
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_STREAMS: Final = 1000
-"""Connections that the agent opens to devices."""
 MOST_KNOWN: Final = 10_000
 """Source addresses remembered with their trunks."""
 
@@ -50,16 +53,11 @@ class Devices:
         self._users: dict[str, Phone] = {}
         self._orders: list[tuple[str, ...]] = []
         self._known: OrderedDict[Flow, str] = OrderedDict()
-        self._flows: dict[tuple[str, Address], Flow] = {}
-        self._opened = 0
-        self._streams: set[Flow] = set()
-        """Streams that are open, or about to be."""
-        self._local: dict[tuple[str, bool], str] = {}
-        for endpoint in core.agent.sip:
-            local = str(endpoint).partition(":")[2]
-            host = core.agent.advertise or endpoint.host
-            core.stack.sent_by[local] = _place(host, endpoint.port)
-            self._local.setdefault((endpoint.transport, ":" in endpoint.host), local)
+        agent = core.agent
+        self.flows = DeviceFlows(
+            core.stack, agent.name, map(str, agent.sip), agent.advertise, site_addresses(core.site)
+        )
+        self.names = NameLookups(core.stack)
 
     def reload(self) -> None:
         """The lines changed."""
@@ -75,73 +73,35 @@ class Devices:
     # -- flows ----------------------------------------------------------------------------------------------------
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        stack = self.core.stack
         if state == "open":
-            self._streams.add(flow)
-            local = flow.local.partition("#")[0]
-            if local in stack.sent_by:
-                stack.sent_by[flow.local] = stack.sent_by[local]
+            self.flows.opened(flow)
             return
-        self._streams.discard(flow)
-        stack.flow_lost(flow)
-        stack.advertised.pop(flow, None)
-        if "#" in flow.local:
-            stack.sent_by.pop(flow.local, None)
-        key = (flow.transport, flow.remote)
-        if self._flows.get(key) == flow:
-            del self._flows[key]
-        for name in list(self.core.phones.get(flow, ())):
-            self.core.lines[name].flow_lost(flow, now)
-        # RFC 3261 section 17.1.4: what waits for an answer on a broken connection has failed
-        for transaction in [one for one in stack.clients.values() if one.flow == flow and not one.answered]:
-            transaction.abandon()
-            transaction.user.timed_out(transaction, now)
+        if state == "lost":
+            self.core.stack.flow_lost(flow)
+            self.flows.lost(flow)
+            for name in list(self.core.phones.get(flow, ())):
+                self.core.lines[name].flow_lost(flow, now)
+        self.core.stack.transport_failed(flow, now)
+
+    def reach_of(self, settings: Settings) -> Reach:
+        """How requests in the dialogs of a line find their way."""
+        if settings.kind == "phone":
+            return PhoneReach(self.flows, self.proves)
+        shown = self.address_towards(settings) if settings.advertise else ""
+        return TrunkReach(policy_of(settings, shown), self.flows, self.names)
+
+    def proves(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether a request of a phone's dialog that came from another source than its own has good credentials."""
+        return True
 
     def flow_to(self, transport: str, address: Address) -> Flow | None:
         """A way to a device's address; ``None`` when no listener of that kind is there."""
-        key = (transport, address)
-        flow = self._flows.get(key)
-        if flow is not None:
-            return flow
-        local = self._local.get((transport, ":" in address[0]))
-        if local is None or not is_numeric(address[0]):
-            return None
-        if transport == "udp":
-            flow = Flow("udp", local, address)
-        else:
-            if sum(one.transport == "tcp" for one in self._flows.values()) >= MOST_STREAMS:
-                return None
-            self._opened += 1
-            host = local.rpartition(":")[0].strip("[]")
-            flow = Flow("tcp", f"{self.core.agent.name}-d{self._opened}@{host}", address)
-            self.core.stack.sent_by[flow.local] = self.core.stack.sent_by[local]
-            self._streams.add(flow)
-            self.core.stack.do(Open(flow))
-        if len(self._flows) >= MOST_KNOWN:
-            self._flows = {key: flow for key, flow in self._flows.items() if flow.transport == "tcp"}
-        self._flows[key] = flow
-        return flow
-
-    def reach(self, leg: InviteUsage) -> None:
-        """See to it that a leg can be spoken to: a stream that broke is replaced by one to the remote target."""
-        flow = leg.flow
-        if flow.transport == "udp" or flow in self._streams:
-            return
-        try:
-            host, port = host_port(leg.dialog.target)
-        except SipError:
-            return
-        if isinstance(leg.owner, Call) and leg.owner.line.kind == "phone" and host != flow.remote[0]:
-            return  # a phone that could name any host would have us connect to it
-        leg.flow = self.flow_to("tcp", (host, port or 5060)) or flow
+        return self.flows.flow_to(Place(transport, *address))
 
     def advertise(self, line: Line, flow: Flow) -> None:
         """A line with an address of its own to be shown: see to it on this flow."""
         if line.settings.advertise and line.kind == "trunk":
-            advertised = self.core.stack.advertised
-            if len(advertised) > MOST_KNOWN:
-                advertised.clear()
-            advertised[flow] = self.address_towards(line.settings)
+            self.flows.advertise(flow, self.address_towards(line.settings))
 
     def address_towards(self, settings: Settings) -> str:
         """``host:port`` to be written into messages to the devices of a line."""

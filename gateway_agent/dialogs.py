@@ -46,8 +46,6 @@ class Dialogs(Changes):
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in one of the dialogs."""
         method = request.method
-        if leg is self.device and transaction.flow.transport == "tcp":
-            leg.flow = transaction.flow  # the device connected anew
         if method == "OPTIONS":
             leg.reply(transaction, 200, now, lines=(ALLOW, "Accept: application/sdp"))
         elif method not in PASSED_METHODS:
@@ -68,7 +66,6 @@ class Dialogs(Changes):
             if token:
                 self.token = token
             if self.device is not None and self.device.ack_pending and not self.device.ended:
-                self.core.devices.reach(self.device)
                 body = self.description.from_server(ack, now)
                 if body:
                     self.agreed()
@@ -101,12 +98,13 @@ class Dialogs(Changes):
             self.settle(now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """Only devices let a request time out: to be taken as 408 (RFC 3261 section 8.1.3.1)."""
+        """Only devices let requests time out: to be taken as 408, a transport error as 503 (RFC 3261 8.1.3.1)."""
         own = transaction.context
         cancelled = isinstance(own, Own) and own.received is not None and own.received.cancelled
         if isinstance(own, Own) and own.received is not None:
-            self.respond(own.received, 487 if cancelled else 408, now)
-        if transaction.method == "INVITE" and leg is self.device and self.ended is None and not cancelled:
+            self.respond(own.received, 487 if cancelled else transaction.failure, now)
+        gone = transaction.failure == 408 and not cancelled  # a transport error ends no dialog
+        if transaction.method == "INVITE" and leg is self.device and self.ended is None and gone:
             self.hang_up(AGENT, 'SIP;cause=408;text="The device is gone"', 408, now)
         if self.ended is not None:
             self.settle(now)
@@ -155,7 +153,6 @@ class Dialogs(Changes):
         """Send a request in the device dialog, with what the line adds."""
         device = self.device
         assert device is not None
-        self.core.devices.reach(device)
         lines = list(own.lines)
         if own.method == "INVITE" and self.timer is not None:
             lines += self.timer.asking()
@@ -356,7 +353,6 @@ class Dialogs(Changes):
         body = self.description.answer_device_alone() if self.asked_for_offer else b""
         if body or not self.asked_for_offer:
             self.core.counters["acknowledged alone"] += 1
-            self.core.devices.reach(device)
             device.acknowledge(("Content-Type: application/sdp",) if body else (), body, now)
             self.told_ack_at = now
 

@@ -43,7 +43,7 @@ class Incoming(Dialogs):
     def begin(self, transaction: ServerTransaction, request: Request, numbers: Numbers, now: float) -> None:
         """Take the INVITE: 100 to the device, and on to the servers, now or when one is there."""
         core, stack, settings = self.core, self.core.stack, self.line.settings
-        device = InviteUsage(stack, self, transaction.flow, called_by(request, stack.token()))
+        device = InviteUsage(stack, self, transaction.flow, called_by(request, stack.token()), reach=self.line.reach)
         device.invite = transaction
         transaction.context = self.device = device
         stack.reply(transaction, 100, now)

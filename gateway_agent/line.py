@@ -50,6 +50,8 @@ class Line:
     def __init__(self, core: Core, settings: Settings, now: float) -> None:
         self.core = core
         self.settings = settings
+        self.reach = core.devices.reach_of(settings)
+        """How requests in its dialogs find their way."""
         self.digest: DigestClient | None = None
         """Answers challenges of the device's side."""
         self.behind_nat = False
@@ -138,6 +140,7 @@ class Line:
     def reload(self, settings: Settings, now: float) -> None:
         """The site file says something else of it; its calls go on."""
         self.settings = settings
+        self.reach = self.core.devices.reach_of(settings)
 
     def resolved(self, uri: str, found: list[tuple[str, Address]], now: float) -> None:
         """A name of a peer was looked up: (transport, address) in order of preference."""

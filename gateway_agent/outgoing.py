@@ -90,7 +90,7 @@ class Outgoing(Dialogs):
             self.line.settings, request, self.core.host_towards(self.line.settings, target.flow), target.host
         )
         state = DialogState(stack.token() + stack.token(), stack.token(), "", told.sender, told.recipient)
-        branch = Branch(target, InviteUsage(stack, self, target.flow, state))
+        branch = Branch(target, InviteUsage(stack, self, target.flow, state, reach=self.line.reach))
         self.branches.append(branch)
         uri = told.uri(target.uri) if target.fill else target.uri
         self._call(branch, uri, request, now)
@@ -206,7 +206,7 @@ class Outgoing(Dialogs):
         branch.tries += 1
         # RFC 3261 section 22.2: the same Call-ID, From and To, the next CSeq
         state = DialogState(old.call_id, old.local_tag, "", old.local, old.remote, old.local_cseq)
-        branch.leg = InviteUsage(self.core.stack, self, branch.target.flow, state)
+        branch.leg = InviteUsage(self.core.stack, self, branch.target.flow, state, reach=self.line.reach)
         self._call(branch, old.target, request, now)
         return True
 

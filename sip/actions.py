@@ -4,7 +4,7 @@ Every core (``sip.layer``, ``heartbeat.member``, ``b2bua.core``, ``gateway_agent
 verbs and answers with the same values, so that one pump, one simulated World and one reader's habit serve all::
 
     receive(data, flow, now)          the network spoke: a datagram, or bytes of a stream
-    flow_changed(flow, state, now)    "open" or "lost"
+    flow_changed(flow, state, now)    a stream is "open" or "lost", a UDP peer "unreachable" (ICMP)
     done(request, result, now)        something asked for is there: a name resolved, a thing stored
     handle_timer(now)                 time passed
     get_timer() -> float | None       when to wake me
@@ -16,7 +16,7 @@ verbs and answers with the same values, so that one pump, one simulated World an
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 Address = tuple[str, int]
 
@@ -30,6 +30,10 @@ class Flow(NamedTuple):
     """For UDP the listener's ``host:port`` as the site file spells it; for a stream a name unique in the process."""
     remote: Address
     """Host (numeric) and port of the peer."""
+
+
+UNREACHABLE: Final = Flow("", "unreachable", ("0.0.0.0", 0))
+"""The flow of what cannot go anywhere: a request on it fails at once, as by a transport error."""
 
 
 class Send(NamedTuple):
@@ -55,7 +59,10 @@ class Close(NamedTuple):
 
 
 class Resolve(NamedTuple):
-    """Find the targets of a SIP URI (RFC 3263); answered by ``done(request, list[Target], now)``."""
+    """Find the targets of a SIP URI (RFC 3263); answered by ``done(request, list[Place] | sentence, now)``.
+
+    An empty list: there is none; a sentence: DNS did not answer, and why.
+    """
 
     uri: str
 

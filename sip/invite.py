@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from sip.actions import Flow
+from sip.actions import UNREACHABLE, Flow
 from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
 from sip.layer import Stack
-from sip.transaction import CALLING, ClientTransaction, ServerTransaction, cancel_of
+from sip.next_hop import DialogPath, Reach
+from sip.transaction import CALLING, SILENT, ClientTransaction, ServerTransaction, cancel_of
 from sip.wire.message import Request, Response, elements
 
 SUCCESS_AGAIN: Final = "2xx again"
@@ -67,22 +68,33 @@ class InviteUsage:
         "_pending_client_invite",
         "_success",
         "_success_cseq",
+        "_success_flow",
         "_tags",
         "dialog",
         "early",
         "ended",
         "established",
-        "flow",
         "generation",
         "owner",
+        "path",
         "patient",
         "stack",
     )
 
-    def __init__(self, stack: Stack, owner: Owner, flow: Flow, state: DialogState, established: bool = False) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        owner: Owner,
+        flow: Flow,
+        state: DialogState,
+        established: bool = False,
+        reach: Reach | None = None,
+    ) -> None:
+        """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own."""
         self.stack = stack
         self.owner = owner
-        self.flow = flow
+        self.path = DialogPath(flow, reach)
+        """Where requests in the dialog go."""
         self.dialog = Dialog(state)
         self.established = established
         """A 2xx to the first INVITE was sent or received."""
@@ -97,6 +109,7 @@ class InviteUsage:
         self.generation = 0
         self._success = b""
         self._success_cseq = 0
+        self._success_flow = flow
         self._interval = 0.0
         self._acked: tuple[int, tuple[str, ...], bytes] | None = None
         self._cancelling: tuple[str, ...] | None = None
@@ -104,6 +117,15 @@ class InviteUsage:
         self._declined: tuple[str, ...] = ()
         self._tags: tuple[str, ...] = ()
         self._register(self.dialog.local_tag)
+
+    @property
+    def flow(self) -> Flow:
+        """The dialog's own flow."""
+        return self.path.flow
+
+    @flow.setter
+    def flow(self, flow: Flow) -> None:
+        self.path.move(flow)
 
     # -- what is under way: the transactions themselves say so, hence nothing can be left of one that is over ----
 
@@ -126,11 +148,26 @@ class InviteUsage:
     # -- towards the network ------------------------------------------------------------------------------------
 
     def call(
-        self, uri: str, lines: Iterable[str], body: bytes, now: float, context: Any = None, hops: int = 70
+        self,
+        uri: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any = None,
+        hops: int = 70,
+        answer_within: float = 0.0,
     ) -> None:
-        """Send the first INVITE (section 13.2.1) to ``uri``."""
+        """Send the first INVITE (section 13.2.1) to ``uri``, on the flow that the leg was made with.
+
+        When nothing at all is heard for ``answer_within`` seconds (0: timer B decides) the INVITE is given up: its
+        owner hears of a time-out, it is cancelled at its first response, and what it still brings is the owner's to
+        end.
+        """
         self.dialog.target = uri
-        self._pending_client_invite = self._send("INVITE", lines, body, now, context, hops, self.patient)
+        invite = self._send("INVITE", lines, body, now, context, hops, self.patient, self.path.flow)
+        self._pending_client_invite = invite
+        if answer_within:
+            self.stack.deadlines.set(now + answer_within, invite, SILENT)
 
     def send(
         self,
@@ -154,24 +191,64 @@ class InviteUsage:
         return transaction
 
     def _send(
-        self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any, hops: int, patient: bool
+        self,
+        method: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any,
+        hops: int,
+        patient: bool,
+        flow: Flow | None = None,
     ) -> ClientTransaction:
-        stack, flow, dialog = self.stack, self.flow, self.dialog
+        stack, dialog = self.stack, self.dialog
         branch = stack.branch()
         dialog.local_cseq += 1
-        uri, head = dialog.lines(method, dialog.local_cseq, stack.via(flow, branch))
+        if flow is None:
+            flow = self.path.flow_for(dialog.target, dialog.route_set, now)
+            if flow is None:
+                return self._send_later(method, branch, tuple(lines), body, now, context, hops, patient)
+        data = self._compose(method, dialog.local_cseq, branch, flow, lines, body, hops)
+        return stack.request(method, data, branch, flow, self, now, context, patient)
+
+    def _send_later(
+        self,
+        method: str,
+        branch: str,
+        lines: tuple[str, ...],
+        body: bytes,
+        now: float,
+        context: Any,
+        hops: int,
+        patient: bool,
+    ) -> ClientTransaction:
+        """The next hop is a name that is looked up; the request goes behind those that wait already."""
+        transaction = self.stack.prepare(method, branch, self.path.flow, self, context, patient)
+        cseq = self.dialog.local_cseq
+
+        def go(flow: Flow, now: float) -> None:
+            data = self._compose(method, cseq, branch, flow, lines, body, hops)
+            self.stack.begin(transaction, flow, data, now)
+
+        self.path.wait(go, now)
+        return transaction
+
+    def _compose(
+        self, method: str, cseq: int, branch: str, flow: Flow, lines: Iterable[str], body: bytes, hops: int
+    ) -> bytes:
+        stack = self.stack
+        uri, head = self.dialog.lines(method, cseq, stack.via(flow, branch))
         contact = f"{stack.contact(flow)}\r\n" if method in _REFRESHING else ""
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
-        data = f"{text}\r\n\r\n".encode("latin-1") + body
-        return stack.request(method, data, branch, flow, self, now, context, patient)
+        return f"{text}\r\n\r\n".encode("latin-1") + body
 
     def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
         """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
         if self._acked is None:
             return
         self._acked = (self._acked[0], tuple(lines), body)
-        self._send_ack(*self._acked)
+        self._send_ack(self.path.flow_for(self.dialog.target, self.dialog.route_set, now), now)
 
     @property
     def ack_pending(self) -> bool:
@@ -184,8 +261,8 @@ class InviteUsage:
 
     def acknowledge_again(self, cseq: int) -> None:
         """The ACK for our INVITE with that number may have been lost: send it as it was."""
-        if self._acked is not None and self._acked[0] == cseq and not self.ack_pending:
-            self._send_ack(*self._acked)
+        if self._acked is not None and self._acked[0] == cseq and not self.ack_pending and not self.path.waits:
+            self.stack.send(self.path.out, self._ack(self.path.out, *self._acked))
 
     @property
     def acked_cseq(self) -> int:
@@ -194,14 +271,18 @@ class InviteUsage:
 
     def last_ack(self) -> bytes:
         """The last ACK that we sent, whole; empty when there is none."""
-        return b"" if self._acked is None or self.ack_pending else self._ack(*self._acked)
+        return b"" if self._acked is None or self.ack_pending else self._ack(self.path.out, *self._acked)
 
-    def _send_ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> None:
-        self.stack.send(self.flow, self._ack(cseq, lines, body))
+    def _send_ack(self, flow: Flow | None, now: float) -> None:
+        """Once to the dialog's next hop, when that is known (section 13.2.2.4); it is not tried elsewhere."""
+        if flow is None:
+            self.path.wait(self._send_ack, now)
+        elif self._acked is not None and flow is not UNREACHABLE:
+            self.stack.send(flow, self._ack(flow, *self._acked))
 
-    def _ack(self, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
+    def _ack(self, flow: Flow, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
         branch = self.stack.branch_of_ack(self.dialog.key, cseq)
-        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(self.flow, branch))
+        uri, head = self.dialog.lines("ACK", cseq, self.stack.via(flow, branch))
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         return text.encode("latin-1") + body
@@ -253,11 +334,11 @@ class InviteUsage:
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if method == "INVITE" and status >= 200:
             if status < 300:
-                self._succeed(tag, data, cseq, now)
+                self._succeed(transaction.flow, tag, data, cseq, now)
             elif not self.established:
                 self.end()
 
-    def _succeed(self, tag: str, data: bytes, cseq: int, now: float) -> None:
+    def _succeed(self, flow: Flow, tag: str, data: bytes, cseq: int, now: float) -> None:
         """Our 2xx is repeated until its ACK comes (section 13.3.1.4), on streams only when they are made anew."""
         if not self.established:
             self.dialog.local_tag = tag
@@ -265,9 +346,10 @@ class InviteUsage:
             self._forget_tags_but(tag)
         self._success = data
         self._success_cseq = cseq
+        self._success_flow = flow
         self.generation += 1
         timers = self.stack.timers
-        if self.flow.transport == "udp":
+        if flow.transport == "udp":
             self._interval = timers.t1
             self.stack.deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
         if not self.patient:
@@ -304,7 +386,7 @@ class InviteUsage:
 
         What was asked on the old one is the business of its transactions, of all legs in the order of asking.
         """
-        self.flow = flow
+        self.flow = self._success_flow = flow
         if len(self._success) > 1:
             self.stack.send(flow, self._success)
 
@@ -320,6 +402,8 @@ class InviteUsage:
             return
         if self.ended:
             self.stack.reply(transaction, 200 if request.method == "BYE" else 481, now)
+            return
+        if not self.path.admits(transaction, request, now):
             return
         if request.cseq <= dialog.remote_cseq and dialog.remote_cseq:
             self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
@@ -364,12 +448,35 @@ class InviteUsage:
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.method == "CANCEL":
             return
-        if transaction is self._pending_client_invite:
+        if transaction.failure == 503 and self._go_elsewhere(transaction, now):
+            return
+        if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
+            self._cancelling = self._cancelling or ()
+        elif transaction is self._pending_client_invite:
             if not self.established:
                 self.end()
         elif transaction.method == "BYE":
             self.end()
         self.owner.timed_out(self, transaction, now)
+
+    def _go_elsewhere(self, transaction: ClientTransaction, now: float) -> bool:
+        """After a transport error a request in the dialog is sent to the next place of its hop (RFC 3263 section
+        4.3).
+        """
+        if not self.established or (transaction is self._pending_client_invite and self._cancelling is not None):
+            return False
+        flow = self.path.again(transaction.flow, now)
+        if flow is None:
+            return False
+        branch = self.stack.branch()
+        head, _, rest = transaction.request.partition(b"\r\n")
+        rest = rest.partition(b"\r\n")[2]
+        data = b"%s\r\n%s\r\n%s" % (head, self.stack.via(flow, branch).encode("latin-1"), rest)
+        again = self.stack.prepare(transaction.method, branch, flow, self, transaction.context, transaction.patient)
+        if transaction is self._pending_client_invite:
+            self._pending_client_invite = again
+        self.stack.begin(again, flow, data, now)
+        return True
 
     def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
         """Keep the dialog; whether the owner is to hear of this response."""
@@ -397,8 +504,8 @@ class InviteUsage:
             return True
         if response.to_tag != self.dialog.remote_tag:
             self._decline_fork(response, now)
-        elif self._acked is not None and not self.ack_pending:
-            self._send_ack(*self._acked)
+        else:
+            self.acknowledge_again(response.cseq)
         return False
 
     def _meet_early(self, response: Response) -> None:
@@ -414,18 +521,30 @@ class InviteUsage:
         """A 2xx from another branch of a fork: acknowledge and end that dialog (section 13.2.2.4)."""
         other = Dialog(self.dialog.export())
         other.establish(response)
-        stack, flow = self.stack, self.flow
-        stack.send(flow, self._own(other, "ACK", response.cseq, stack.branch(), now))
-        if response.to_tag in self._declined or len(self._declined) >= MAX_EARLY:
-            return
-        self._declined = (*self._declined, response.to_tag)
-        branch = stack.branch()
-        bye = self._own(other, "BYE", response.cseq + 1, branch, now)
-        stack.request("BYE", bye, branch, flow, Unheard(), now)
+        path = DialogPath(self.flow, self.path.reach)
+        flow = path.flow_for(other.target, other.route_set, now)
+        bye = response.to_tag not in self._declined and len(self._declined) < MAX_EARLY
+        if bye:
+            self._declined = (*self._declined, response.to_tag)
 
-    def _own(self, dialog: Dialog, method: str, cseq: int, branch: str, now: float) -> bytes:
+        def go(flow: Flow, now: float) -> None:
+            stack = self.stack
+            if flow is UNREACHABLE:
+                return
+            stack.send(flow, self._own(other, "ACK", response.cseq, flow, stack.branch(), now))
+            if bye:
+                branch = stack.branch()
+                data = self._own(other, "BYE", response.cseq + 1, flow, branch, now)
+                stack.request("BYE", data, branch, flow, Unheard(), now)
+
+        if flow is None:
+            path.wait(go, now)
+        else:
+            go(flow, now)
+
+    def _own(self, dialog: Dialog, method: str, cseq: int, flow: Flow, branch: str, now: float) -> bytes:
         """A request without a body in another dialog than the leg's."""
-        uri, head = dialog.lines(method, cseq, self.stack.via(self.flow, branch))
+        uri, head = dialog.lines(method, cseq, self.stack.via(flow, branch))
         more = "".join(f"{line}\r\n" for line in ("Max-Forwards: 70", *self.owner.hop_headers(self, method, now)))
         return f"{method} {uri} SIP/2.0\r\n{head}{more}Content-Length: 0\r\n\r\n".encode("latin-1")
 
@@ -435,7 +554,7 @@ class InviteUsage:
         if cause is SUCCESS_AGAIN:
             self._interval = min(self._interval * 2, self.stack.timers.t2)
             self.stack.deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
-            self.stack.send(self.flow, self._success)
+            self.stack.send(self._success_flow, self._success)
         elif cause is SUCCESS_LOST:
             later = self.owner.unacknowledged(self, now)
             if later is None:

@@ -23,6 +23,8 @@ from sip.stream_reassembly import StreamReassembly
 from sip.timers import Deadlines, Timers
 from sip.transaction import (
     ACK,
+    PROCEEDING,
+    TRANSPORT,
     ClientTransaction,
     ClientUser,
     InviteClient,
@@ -170,6 +172,16 @@ class Stack:
         self.unauthenticated_flows.discard(flow)
         self.kept.discard(flow)
 
+    def transport_failed(self, flow: Flow, now: float) -> None:
+        """A stream broke, or ICMP says that nobody is there: requests that wait for an answer on it have failed (RFC
+        3261 sections 17.1.4, 18.4). Over UDP only those without any response: an ICMP error may be forged, or late.
+        """
+        stream = flow.transport != "udp"
+        waiting = [one for one in self.clients.values() if one.flow == flow and not one.answered]
+        for transaction in waiting:
+            if stream or transaction.state != PROCEEDING:
+                transaction.step(TRANSPORT, None, now)
+
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)
 
@@ -259,12 +271,26 @@ class Stack:
         patient: bool = False,
     ) -> ClientTransaction:
         """Start a client transaction for a request that was built with :meth:`via` and ``branch``."""
+        transaction = self.prepare(method, branch, flow, user, context, patient)
+        self.begin(transaction, flow, data, now)
+        return transaction
+
+    def prepare(
+        self, method: str, branch: str, flow: Flow, user: ClientUser, context: Any = None, patient: bool = False
+    ) -> ClientTransaction:
+        """A client transaction whose request is not sent yet: its place is still looked up; see :meth:`begin`."""
         kind = InviteClient if method == "INVITE" else NonInviteClient
         key = branch + "C" if method == "CANCEL" else branch
-        transaction = kind(self, key, flow, method, branch, data, user, context, flow in self.kept, patient)
-        self.clients[key] = transaction
+        return kind(self, key, flow, method, branch, b"", user, context, flow in self.kept, patient)
+
+    def begin(self, transaction: ClientTransaction, flow: Flow, data: bytes, now: float) -> None:
+        """Send the request of a transaction that was prepared, unless it was given up since."""
+        if transaction.answered:
+            return
+        transaction.flow = flow
+        transaction.request = data
+        self.clients[transaction.key] = transaction
         transaction.start(now)
-        return transaction
 
     def reply(
         self,

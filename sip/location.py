@@ -22,7 +22,7 @@ _SERVICE: Final = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 _SRV_NAME: Final = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
 
 
-class Target(NamedTuple):
+class Place(NamedTuple):
     """One place to try."""
 
     transport: str
@@ -30,6 +30,10 @@ class Target(NamedTuple):
     host: str
     """Numeric, without brackets."""
     port: int
+    tls_name: str = ""
+    """For TLS: the name that the certificate must have (RFC 5922 section 4), that of the URI."""
+    listener: str = ""
+    """The ``local`` of the UDP listener to send from; ``""``: the first one of that family."""
 
     @property
     def address(self) -> Address:
@@ -75,7 +79,7 @@ class Host(NamedTuple):
 Record = Naptr | Srv | Host
 Answer = Sequence[Record]
 """Empty: there is no such record."""
-Search = Generator[list[Question], list[Answer], list[Target]]
+Search = Generator[list[Question], list[Answer], list[Place]]
 """Yields questions that can be asked at the same time; is sent an answer for each, in order."""
 
 
@@ -89,7 +93,7 @@ def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str
     wanted = uri.transport
     if wanted == "tcp" and secure:
         wanted = "tls"  # RFC 3261 26.2.2: sips goes over TLS, whatever carries it
-    found: list[Target] = []
+    found: list[Place] = []
     if not name or uri.scheme == "tel":
         return found
     if is_numeric(name) or uri.port is not None:
@@ -97,7 +101,7 @@ def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str
         if transport in supported:
             port = uri.port if uri.port is not None else _DEFAULT_PORT[transport]
             addresses = [name] if is_numeric(name) else (yield from _addresses(name, families))
-            found += [Target(transport, address, port) for address in addresses]
+            found += [_place(transport, address, port, name) for address in addresses]
         return found[:MAX_TARGETS]
     usable = [each for each in supported if each == wanted or (not wanted and (each == "tls" or not secure))]
     if not wanted:
@@ -111,44 +115,48 @@ def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str
 
 def _by_naptr(
     name: str, rng: Random, usable: Sequence[str], families: Sequence[str]
-) -> Generator[list[Question], list[Answer], list[Target]]:
+) -> Generator[list[Question], list[Answer], list[Place]]:
     """RFC 3263 4.1: the domain says itself which transports it has, and which it prefers."""
     (answer,) = yield [Question(name, "NAPTR")]
     records = [each for each in answer[:_MAX_RECORDS] if isinstance(each, Naptr) and each.flags.lower() == "s"]
     records.sort(key=lambda record: (record.order, record.preference))
-    found: list[Target] = []
+    found: list[Place] = []
     for record in records:
         transport = _SERVICE.get(record.service.upper())
         if transport is not None and transport in usable and len(found) < MAX_TARGETS:
             (services,) = yield [Question(record.replacement, "SRV")]
-            found += yield from _of_services(services, transport, rng, families)
+            found += yield from _of_services(services, transport, name, rng, families)
     return found
 
 
 def _by_srv(
     name: str, rng: Random, usable: Sequence[str], secure: bool, families: Sequence[str]
-) -> Generator[list[Question], list[Answer], list[Target]]:
+) -> Generator[list[Question], list[Answer], list[Place]]:
     """RFC 3263 4.1 and 4.2: SRV of each transport, and where there is none the addresses themselves."""
     answers = yield [Question(_SRV_NAME[transport] + name, "SRV") for transport in usable]
-    found: list[Target] = []
+    found: list[Place] = []
     for transport, services in zip(usable, answers, strict=True):
-        found += yield from _of_services(services, transport, rng, families)
+        found += yield from _of_services(services, transport, name, rng, families)
     if found or any(answers):
         return found
     plain = "tls" if secure else ("udp" if "udp" in usable else usable[0])
     addresses = yield from _addresses(name, families)
-    return [Target(plain, address, _DEFAULT_PORT[plain]) for address in addresses]
+    return [_place(plain, address, _DEFAULT_PORT[plain], name) for address in addresses]
 
 
 def _of_services(
-    services: Answer, transport: str, rng: Random, families: Sequence[str]
-) -> Generator[list[Question], list[Answer], list[Target]]:
-    found: list[Target] = []
+    services: Answer, transport: str, name: str, rng: Random, families: Sequence[str]
+) -> Generator[list[Question], list[Answer], list[Place]]:
+    found: list[Place] = []
     for service in order_services([each for each in services if isinstance(each, Srv)], rng):
         if service.target and len(found) < MAX_TARGETS:
             addresses = yield from _addresses(service.target, families)
-            found += [Target(transport, address, service.port) for address in addresses]
+            found += [_place(transport, address, service.port, name) for address in addresses]
     return found
+
+
+def _place(transport: str, address: str, port: int, name: str) -> Place:
+    return Place(transport, address, port, name if transport == "tls" else "")
 
 
 def _addresses(name: str, families: Sequence[str]) -> Generator[list[Question], list[Answer], list[str]]:
@@ -171,33 +179,3 @@ def order_services(services: Iterable[Srv], rng: Random) -> list[Srv]:
         ordered.append(service)
         rest.remove(service)
     return ordered
-
-
-class Penalties:
-    """Remembers targets that failed, so that the next request does not wait for them again."""
-
-    def __init__(self, shortest_s: float = 10.0, longest_s: float = 300.0, size: int = 1024) -> None:
-        """A penalty lasts ``shortest_s``, twice as long after each further failure; ``size`` targets are kept."""
-        self._shortest = shortest_s
-        self._longest = longest_s
-        self._size = size
-        self._until: dict[Target, tuple[float, float]] = {}  # (ends at, length)
-
-    def failed(self, target: Target, now: float) -> None:
-        """It timed out, refused the connection or answered 503 (RFC 3263 4.3)."""
-        _, length = self._until.pop(target, (0.0, self._shortest / 2))
-        length = min(self._longest, length * 2)
-        if len(self._until) >= self._size:
-            del self._until[next(iter(self._until))]
-        self._until[target] = now + length, length
-
-    def worked(self, target: Target) -> None:
-        """It answered: forgiven."""
-        self._until.pop(target, None)
-
-    def order(self, targets: list[Target], now: float) -> list[Target]:
-        """The same targets, those under a penalty last, the one whose penalty ends first before the others."""
-        if not self._until:
-            return targets
-        ends = {target: self._until.get(target, (0.0, 0.0))[0] for target in targets}
-        return sorted(targets, key=lambda target: max(0.0, ends[target] - now))

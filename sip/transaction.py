@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Protocol
 
-from sip.actions import Flow
+from sip.actions import UNREACHABLE, Flow
 from sip.timers import Deadlines, Timers
 from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response, parse
@@ -33,6 +33,8 @@ RESEND: Final = "timer A/E/G"
 TIMEOUT: Final = "timer B/F/H"
 ABSORBED: Final = "timer D/I/J/K/L/M"
 CANCEL_LOST: Final = "64*T1 after CANCEL"
+SILENT: Final = "no response in time"
+TRANSPORT: Final = "transport error"
 
 
 class Layer(Protocol):
@@ -131,7 +133,7 @@ class Transaction:
 class ClientTransaction(Transaction):
     """What both client machines share."""
 
-    __slots__ = ("branch", "context", "method", "patient", "request", "user")
+    __slots__ = ("branch", "context", "failure", "method", "patient", "request", "user")
 
     def __init__(
         self,
@@ -155,9 +157,15 @@ class ClientTransaction(Transaction):
         """What the user wants back with the responses; for a relayed request the other side's transaction."""
         self.patient = patient
         """Without timers B and F: towards the call servers, where only the holding of requests is bounded."""
+        self.failure = 0
+        """The status that stands for the answer that did not come (RFC 3261 section 8.1.3.1): 408, or 503 after a
+        transport error."""
 
     def start(self, now: float) -> None:
         """Send the request and set the first timers."""
+        if self.flow is UNREACHABLE:
+            self._wake(0.0, TRANSPORT, now)
+            return
         timers = self.layer.timers
         if self.resends:  # what is answered in time, and most is, needs no timer B or F
             self._wake(timers.t1, RESEND, now)
@@ -197,7 +205,18 @@ class ClientTransaction(Transaction):
         self.user.responded(self, response, now)
 
     def _time_out(self, _: Any, now: float) -> None:
+        self.failure = 408
         self.layer.forget(self)
+        self.user.timed_out(self, now)
+
+    def _lose(self, _: Any, now: float) -> None:
+        self.failure = 503
+        self.layer.forget(self)
+        self.user.timed_out(self, now)
+
+    def _tell_silence(self, _: Any, now: float) -> None:
+        """The user may give the request up; it goes on as long as it may still be answered."""
+        self.failure = 408
         self.user.timed_out(self, now)
 
 
@@ -232,11 +251,14 @@ class InviteClient(ClientTransaction):
 InviteClient.TABLE = {
     (CALLING, RESEND): (CALLING, InviteClient._resend),
     (CALLING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (CALLING, SILENT): (CALLING, ClientTransaction._tell_silence),
+    (CALLING, TRANSPORT): (TERMINATED, ClientTransaction._lose),
     (CALLING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
     (CALLING, SUCCESS): (ACCEPTED, InviteClient._accept),
     (CALLING, FAILURE): (COMPLETED, InviteClient._reject),
     (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
     (PROCEEDING, CANCEL_LOST): (TERMINATED, ClientTransaction._time_out),
+    (PROCEEDING, TRANSPORT): (TERMINATED, ClientTransaction._lose),
     (PROCEEDING, SUCCESS): (ACCEPTED, InviteClient._accept),
     (PROCEEDING, FAILURE): (COMPLETED, InviteClient._reject),
     (ACCEPTED, SUCCESS): (ACCEPTED, ClientTransaction._deliver),
@@ -272,11 +294,13 @@ class NonInviteClient(ClientTransaction):
 NonInviteClient.TABLE = {
     (TRYING, RESEND): (TRYING, NonInviteClient._resend),
     (TRYING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (TRYING, TRANSPORT): (TERMINATED, ClientTransaction._lose),
     (TRYING, PROVISIONAL): (PROCEEDING, NonInviteClient._proceed),
     (TRYING, SUCCESS): (COMPLETED, NonInviteClient._complete),
     (TRYING, FAILURE): (COMPLETED, NonInviteClient._complete),
     (PROCEEDING, RESEND): (PROCEEDING, NonInviteClient._resend),
     (PROCEEDING, TIMEOUT): (TERMINATED, ClientTransaction._time_out),
+    (PROCEEDING, TRANSPORT): (TERMINATED, ClientTransaction._lose),
     (PROCEEDING, PROVISIONAL): (PROCEEDING, ClientTransaction._deliver),
     (PROCEEDING, SUCCESS): (COMPLETED, NonInviteClient._complete),
     (PROCEEDING, FAILURE): (COMPLETED, NonInviteClient._complete),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sip.actions import Action, Close, Flow, Open, Resolve, Send, Store
-from sip.location import Target
+from sip.location import Place
 from tests.wires import Delivery
 from tests.world import AFTER, BEFORE, PARTLY, UNSENT, Crash, Disk, World
 
@@ -249,12 +249,12 @@ def test_the_disk_survives_the_process_and_holds_only_what_was_written_in_time()
 
 def test_names_are_resolved_from_a_table_and_numbers_by_themselves() -> None:
     two = Two()
-    two.world.names["sip:x.example"] = [Target("tcp", "127.0.0.7", 5061)]
+    two.world.names["sip:x.example"] = [Place("tcp", "127.0.0.7", 5061)]
     two.do("m", Resolve("sip:x.example"), Resolve("sip:127.0.0.8;transport=tcp"))
     two.world.run(1.0)
     assert [result for _, result in two.core("m").heard] == [
-        [Target("tcp", "127.0.0.7", 5061)],
-        [Target("tcp", "127.0.0.8", 5060)],
+        [Place("tcp", "127.0.0.7", 5061)],
+        [Place("tcp", "127.0.0.8", 5060)],
     ]
 
 

@@ -25,7 +25,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
-from sip.location import Target
+from sip.location import Place
 from sip.wire.uri import host_port
 from tests.wires import Delivery, Wires
 
@@ -141,7 +141,7 @@ class World:
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
         self.wires = Wires(self)
-        self.names: dict[str, list[Target]] = {}
+        self.names: dict[str, list[Place]] = {}
         """Answers to Resolve; a URI with a numeric host needs none."""
         self.store_delay = 0.002
         self.crash: Crash | None = None
@@ -387,12 +387,12 @@ class World:
         else:
             node.others[type(action)](action)
 
-    def _resolve(self, uri: str) -> list[Target]:
+    def _resolve(self, uri: str) -> list[Place]:
         if uri in self.names:
             return self.names[uri]
         host, port = host_port(uri)
         transport = "tcp" if "transport=tcp" in uri.lower() else "udp"
-        return [Target(transport, host.strip("[]"), port or 5060)]
+        return [Place(transport, host.strip("[]"), port or 5060)]
 
     def _stored(self, node: Node, life: int, action: Store) -> None:
         if node.life == life:

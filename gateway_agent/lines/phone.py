@@ -87,7 +87,7 @@ class Phone(Line):
         self._changed(tuple(self._registrar.forget(self.name, "the line is no more")), False, now)
 
     def reload(self, settings: Settings, now: float) -> None:
-        self.settings = settings
+        super().reload(settings, now)
         self._registrar.limits = _limits(settings)
 
     def due(self, cause: str, now: float) -> None:

@@ -105,7 +105,8 @@ class Trunk(Line):
         self.generation += 1
 
     def reload(self, settings: Settings, now: float) -> None:
-        old, self.settings = self.settings, settings
+        old = self.settings
+        super().reload(settings, now)
         if (old.peer, old.register, old.options) != (settings.peer, settings.register, settings.options):
             self.stop(now)
             self._probe = self._registration = self._look_at = None

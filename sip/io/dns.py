@@ -20,7 +20,7 @@ from sip.actions import Address
 from sip.dns_cache import NameCache
 from sip.endpoint import is_numeric
 from sip.io.clock import boottime
-from sip.location import Answer, Host, Naptr, Penalties, Question, Record, Srv, Target, find
+from sip.location import Answer, Host, Naptr, Place, Question, Record, Srv, find
 from sip.wire.errors import Malformed
 from sip.wire.uri import Uri
 
@@ -49,7 +49,6 @@ class Resolver:
         """``nameserver`` stands for those of /etc/resolv.conf; ``supported`` are our transports and ``families`` our
         kinds of addresses, the preferred ones first; a question takes ``timeout_s`` at most.
         """
-        self.penalties = Penalties()
         self._rng = rng
         self._supported = tuple(supported)
         self._families = tuple(families)
@@ -62,7 +61,7 @@ class Resolver:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._dns = _resolver(nameserver)
         self._ticking: asyncio.TimerHandle | None = None
-        self._warming: set[asyncio.Task[list[Target]]] = set()
+        self._warming: set[asyncio.Task[list[Place]]] = set()
 
     def start(self, keep: Iterable[str] = ()) -> None:
         """Begin to refresh, on the running loop. URIs to ``keep`` are looked up now and stay known."""
@@ -80,7 +79,7 @@ class Resolver:
         for task in (*self._asking.values(), *self._warming):
             task.cancel()
 
-    def look(self, uri: str, now: float) -> list[Target] | None:
+    def look(self, uri: str, now: float) -> list[Place] | None:
         """The targets of ``uri`` as far as memory has them, in the order to try them; None: `resolve` it first.
 
         Never asks and never waits: some µs for a numeric host, some tens for a name. Empty: it cannot be reached.
@@ -100,9 +99,10 @@ class Resolver:
                     answers.append(answer)
                 questions = search.send(answers)
         except StopIteration as end:
-            return self.penalties.order(end.value, now)
+            found: list[Place] = end.value
+            return found
 
-    async def resolve(self, uri: str) -> list[Target]:
+    async def resolve(self, uri: str) -> list[Place]:
         """As `look`, asking DNS for what is not known. Never raises."""
         search = self._search(uri)
         if search is None:
@@ -113,7 +113,8 @@ class Resolver:
                 answers = await asyncio.gather(*(self._answer(question) for question in questions))
                 questions = search.send(answers)
         except StopIteration as end:
-            return self.penalties.order(end.value, self._clock())
+            found: list[Place] = end.value
+            return found
 
     def refresh(self, now: float) -> None:
         """Ask again for what is in use and soon too old."""
@@ -130,7 +131,7 @@ class Resolver:
         self.refresh(self._clock())
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    def _search(self, uri: str) -> Generator[list[Question], list[Answer], list[Target]] | None:
+    def _search(self, uri: str) -> Generator[list[Question], list[Answer], list[Place]] | None:
         try:
             return find(Uri.parse(uri), self._rng, self._supported, self._families)
         except Malformed as error:

@@ -15,7 +15,7 @@ from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
 from sip.io.ticker import Ticker
 from sip.io.transport import Limits, Transport
-from sip.location import Target
+from sip.location import Place
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,10 +52,10 @@ class Core(Protocol):
 class Names(Protocol):
     """What a pump asks for `Resolve`; `sip.io.dns.Resolver` is one."""
 
-    def look(self, uri: str, now: float) -> list[Target] | None:
+    def look(self, uri: str, now: float) -> list[Place] | None:
         """What is known already; None when DNS has to be asked."""
 
-    async def resolve(self, uri: str) -> list[Target]:
+    async def resolve(self, uri: str) -> list[Place]:
         """Ask; never raises, an empty list says that there is none."""
 
 

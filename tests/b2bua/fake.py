@@ -19,7 +19,7 @@ from heartbeat.site.load import parse
 from heartbeat.site.model import Site
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.dialog import contact_uri
-from sip.location import Target
+from sip.location import Place
 from sip.wire.errors import SipError
 from sip.wire.message import Message, Request, Response
 from sip.wire.message import parse as parse_message
@@ -57,7 +57,7 @@ class Bench:
         self.decisions: list[str] = []
         self.beats: list[Send] = []
         self.stray: list[Send] = []
-        self.names: dict[str, list[Target]] = {}
+        self.names: dict[str, list[Place]] = {}
         self.disk_fault: str | None = None
         kept = kept or fresh(site)
         secret = f"{node} {kept.incarnation} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start
@@ -133,9 +133,9 @@ class Bench:
         return self
 
 
-def _targets(uri: str) -> list[Target]:
+def _targets(uri: str) -> list[Place]:
     host, _, port = uri.partition(":")[2].partition(":")
-    return [Target("udp", host, int(port or 5060))] if host[0].isdigit() else []
+    return [Place("udp", host, int(port or 5060))] if host[0].isdigit() else []
 
 
 class Side:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Flow, Resolve
-from sip.location import Target
+from sip.location import Place
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
 
@@ -67,7 +67,7 @@ def test_names_are_asked_for_at_start_and_again_and_an_empty_answer_changes_noth
     uri = "sip:first.example.net"
     left = Peer(b, "left", port=5090)
     peer = Peer(b, "peer", port=5081)
-    core.done(Resolve(uri), [Target("udp", "127.0.0.1", 5081)], b.now)
+    core.done(Resolve(uri), [Place("udp", "127.0.0.1", 5081)], b.now)
     left.call("1")
     invite = peer.called.take("INVITE")
     assert invite.uri == "sip:1@first.example.net"
@@ -75,7 +75,7 @@ def test_names_are_asked_for_at_start_and_again_and_an_empty_answer_changes_noth
     b.after(61)
     left.call("1")
     assert peer.called.asked[-1].method == "INVITE"
-    b.names[uri] = [Target("udp", "127.0.0.1", 5082)]
+    b.names[uri] = [Place("udp", "127.0.0.1", 5082)]
     other = Peer(b, "other", port=5082)
     b.after(61)
     left.call("1")
@@ -86,7 +86,7 @@ def test_a_peer_over_tcp_is_connected_ahead_and_after_a_loss() -> None:
     b = bench()
     core = b.core
     uri = "sip:second.example.net;transport=tcp"
-    core.done(Resolve(uri), [Target("tcp", "127.0.0.1", 5083)], b.now)
+    core.done(Resolve(uri), [Place("tcp", "127.0.0.1", 5083)], b.now)
     b.pump()
     [flow] = b.opened
     assert flow.transport == "tcp" and flow.remote == ("127.0.0.1", 5083)
@@ -108,7 +108,7 @@ def test_a_peer_over_tcp_is_connected_ahead_and_after_a_loss() -> None:
 def test_the_next_address_of_a_trunk_is_tried_when_the_first_cannot_be_reached(how: str) -> None:
     b = bench()
     first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
-    targets = [Target("udp", "127.0.0.1", 5081), Target("udp", "127.0.0.1", 5082)]
+    targets = [Place("udp", "127.0.0.1", 5081), Place("udp", "127.0.0.1", 5082)]
     b.core.done(Resolve("sip:first.example.net"), targets, b.now)
     left = Peer(b, "left", port=5090)
     a = left.call("1")
@@ -131,7 +131,7 @@ def test_the_next_address_of_a_trunk_is_tried_when_the_first_cannot_be_reached(h
 def test_a_refusal_or_a_phone_that_rings_too_long_is_no_reason_for_the_next_address() -> None:
     b = bench()
     first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
-    targets = [Target("udp", "127.0.0.1", 5081), Target("udp", "127.0.0.1", 5082)]
+    targets = [Place("udp", "127.0.0.1", 5081), Place("udp", "127.0.0.1", 5082)]
     b.core.done(Resolve("sip:first.example.net"), targets, b.now)
     left = Peer(b, "left", port=5090)
     a = left.call("1")
@@ -203,10 +203,10 @@ def test_requests_belong_to_the_trunk_of_their_source() -> None:
 def test_a_reload_asks_for_new_names_and_keeps_known_addresses() -> None:
     b = bench()
     core = b.core
-    core.done(Resolve("sip:first.example.net"), [Target("udp", "127.0.0.1", 5081)], b.now)
+    core.done(Resolve("sip:first.example.net"), [Place("udp", "127.0.0.1", 5081)], b.now)
     peer = Peer(b, "peer", port=5081)
     left = Peer(b, "left", port=5090)
-    b.names["sip:third.example.net"] = [Target("udp", "127.0.0.1", 5086)]
+    b.names["sip:third.example.net"] = [Place("udp", "127.0.0.1", 5086)]
     third = Peer(b, "third", port=5086)
     core.reload(site_of(TEXT.replace("sip:127.0.0.1:5085", "sip:third.example.net")), b.now)
     b.pump()

@@ -262,6 +262,8 @@ class Bed:
         self.resolving: list[Resolve] = []
         self.disk: list[Store] | None = None
         """What is to be kept while the disk is slow; None: it is kept at once."""
+        self.refusing: set[tuple[str, int]] = set()
+        """Addresses at which nobody listens."""
         self.opened: list[Flow] = []
         self.closed: list[Flow] = []
         self._serial = 0
@@ -277,7 +279,10 @@ class Bed:
                 elif isinstance(action, Open):
                     server = self.reached.get(action.flow.remote)
                     self.opened.append(action.flow)
-                    if server is None:
+                    if action.flow.remote in self.refusing:
+                        self.opened.remove(action.flow)
+                        self.core.flow_changed(action.flow, "lost", self.now)
+                    elif server is None:
                         self.core.flow_changed(action.flow, "open", self.now)
                     elif server.up:
                         server.opened(action.flow)
@@ -358,8 +363,9 @@ class Bed:
             *dialog_lines(sender, from_tag, recipient, to_tag),
             f"Call-ID: {call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{host}:{port}>",
         ]
+        if not any(line.startswith("Contact") for line in lines):
+            head.append(f"Contact: <sip:{host}:{port}>")
         if body:
             head.append("Content-Type: application/sdp")
         self.say(message([*head, *lines], body), flow)

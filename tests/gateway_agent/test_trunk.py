@@ -103,9 +103,9 @@ def test_a_named_peer_is_looked_up_ahead() -> None:
     [request] = {one.uri: one for one in bed.resolving}.values()
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
     bed.m1.take(503)
-    from sip.location import Target
+    from sip.location import Place
 
-    bed.core.done(request, [Target("udp", "127.0.0.21", 5060)], bed.now)
+    bed.core.done(request, [Place("udp", "127.0.0.21", 5060)], bed.now)
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;2;1")
     bed.m1.take(100)
     assert bed.take("INVITE").uri == "sip:+33166@carrier.example"

@@ -12,11 +12,10 @@ from sip.location import (
     Answer,
     Host,
     Naptr,
-    Penalties,
+    Place,
     Question,
     Record,
     Srv,
-    Target,
     find,
     order_services,
 )
@@ -46,7 +45,7 @@ ZONE: dict[tuple[str, str], list[Record]] = {
 A1, A2, A6 = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
 
 
-def search(uri: str, supported: tuple[str, ...] = ("udp", "tcp")) -> tuple[list[Target], list[Question]]:
+def search(uri: str, supported: tuple[str, ...] = ("udp", "tcp")) -> tuple[list[Place], list[Question]]:
     asked: list[Question] = []
     finding = find(Uri.parse(uri), Random(1), supported)
     answers: list[Answer] | None = None
@@ -62,40 +61,40 @@ def search(uri: str, supported: tuple[str, ...] = ("udp", "tcp")) -> tuple[list[
 @pytest.mark.parametrize(
     ("uri", "targets"),
     [
-        ("sip:bob@192.0.2.5", [("udp", "192.0.2.5", 5060)]),
-        ("sip:bob@192.0.2.5:5070", [("udp", "192.0.2.5", 5070)]),
-        ("sip:192.0.2.5;transport=TCP", [("tcp", "192.0.2.5", 5060)]),
-        ("sip:[2001:db8::5]:5062;transport=udp", [("udp", "2001:db8::5", 5062)]),
-        ("sip:bob@example.com;maddr=192.0.2.6", [("udp", "192.0.2.6", 5060)]),
+        ("sip:bob@192.0.2.5", [Place("udp", "192.0.2.5", 5060)]),
+        ("sip:bob@192.0.2.5:5070", [Place("udp", "192.0.2.5", 5070)]),
+        ("sip:192.0.2.5;transport=TCP", [Place("tcp", "192.0.2.5", 5060)]),
+        ("sip:[2001:db8::5]:5062;transport=udp", [Place("udp", "2001:db8::5", 5062)]),
+        ("sip:bob@example.com;maddr=192.0.2.6", [Place("udp", "192.0.2.6", 5060)]),
         ("sips:bob@192.0.2.5", []),  # no TLS here
         ("sip:bob@192.0.2.5;transport=ws", []),
         ("tel:+4930123", []),
-        ("sip:plain.test:5099", [("udp", "192.0.2.8", 5099), ("udp", "2001:db8::8", 5099)]),
-        ("sip:plain.test:5099;transport=tcp", [("tcp", "192.0.2.8", 5099), ("tcp", "2001:db8::8", 5099)]),
-        ("sip:PLAIN.test.", [("udp", "192.0.2.8", 5060), ("udp", "2001:db8::8", 5060)]),
-        ("sip:plain.test;transport=tcp", [("tcp", "192.0.2.8", 5060), ("tcp", "2001:db8::8", 5060)]),
+        ("sip:plain.test:5099", [Place("udp", "192.0.2.8", 5099), Place("udp", "2001:db8::8", 5099)]),
+        ("sip:plain.test:5099;transport=tcp", [Place("tcp", "192.0.2.8", 5099), Place("tcp", "2001:db8::8", 5099)]),
+        ("sip:PLAIN.test.", [Place("udp", "192.0.2.8", 5060), Place("udp", "2001:db8::8", 5060)]),
+        ("sip:plain.test;transport=tcp", [Place("tcp", "192.0.2.8", 5060), Place("tcp", "2001:db8::8", 5060)]),
         (
             "sip:srv.test",
-            [("udp", A1, 5070), ("udp", A2, 5070), ("udp", A6, 5070), ("tcp", "192.0.2.9", 5071)],
+            [Place("udp", A1, 5070), Place("udp", A2, 5070), Place("udp", A6, 5070), Place("tcp", "192.0.2.9", 5071)],
         ),
-        ("sip:srv.test;transport=tcp", [("tcp", "192.0.2.9", 5071)]),
+        ("sip:srv.test;transport=tcp", [Place("tcp", "192.0.2.9", 5071)]),
         ("sip:off.test", []),  # RFC 2782: decidedly not available, so not at its address either
         (
             "sip:bob@example.com",
             [
-                ("udp", A1, 5070),
-                ("udp", A2, 5070),
-                ("udp", A6, 5070),
-                ("udp", "192.0.2.9", 5080),
-                ("tcp", A1, 5090),
-                ("tcp", A2, 5090),
-                ("tcp", A6, 5090),
+                Place("udp", A1, 5070),
+                Place("udp", A2, 5070),
+                Place("udp", A6, 5070),
+                Place("udp", "192.0.2.9", 5080),
+                Place("tcp", A1, 5090),
+                Place("tcp", A2, 5090),
+                Place("tcp", A6, 5090),
             ],
         ),
         ("sip:nowhere.test", []),
     ],
 )
-def test_order(uri: str, targets: list[tuple[str, str, int]]) -> None:
+def test_order(uri: str, targets: list[Place]) -> None:
     assert search(uri)[0] == targets
 
 
@@ -107,9 +106,9 @@ def test_numeric_hosts_ask_nothing_and_names_no_more_than_needed() -> None:
 
 
 def test_tls_once_it_is_supported() -> None:
-    assert search("sips:example.com", ("udp", "tcp", "tls"))[0][0] == ("tls", A1, 5061)
+    assert search("sips:example.com", ("udp", "tcp", "tls"))[0][0] == Place("tls", A1, 5061, "example.com")
     assert {target.transport for target in search("sips:example.com", ("udp", "tcp", "tls"))[0]} == {"tls"}
-    assert search("sips:192.0.2.5;transport=tcp", ("tls",))[0] == [("tls", "192.0.2.5", 5061)]
+    assert search("sips:192.0.2.5;transport=tcp", ("tls",))[0] == [Place("tls", "192.0.2.5", 5061, "192.0.2.5")]
 
 
 def test_answers_are_looked_at_within_limits() -> None:
@@ -131,33 +130,3 @@ def test_services_without_weights_are_all_tried() -> None:
     services = [Srv(1, 0, 1, str(number)) for number in range(5)]
     assert sorted(order_services(services, Random(3))) == services
     assert order_services([], Random(3)) == []
-
-
-def test_failed_targets_come_last_for_a_while() -> None:
-    a, b, c = (Target("udp", host, 5060) for host in ("192.0.2.1", "192.0.2.2", "192.0.2.3"))
-    penalties = Penalties(shortest_s=10, longest_s=30)
-    assert penalties.order([a, b, c], 0.0) == [a, b, c]
-    penalties.failed(a, 0.0)
-    assert penalties.order([a, b, c], 1.0) == [b, c, a]
-    penalties.failed(b, 2.0)
-    assert penalties.order([a, b, c], 3.0) == [c, a, b]
-    assert penalties.order([a, b, c], 10.0) == [a, c, b]
-    assert penalties.order([a, b, c], 12.0) == [a, b, c]
-    penalties.failed(a, 12.0)  # again: twice as long
-    assert penalties.order([a, b, c], 31.9) == [b, c, a]
-    for _ in range(5):
-        penalties.failed(a, 40.0)
-    assert penalties.order([a, b], 69.9) == [b, a]
-    assert penalties.order([a, b], 70.0) == [a, b]
-    penalties.failed(a, 80.0)
-    penalties.worked(a)
-    assert penalties.order([a, b], 80.0) == [a, b]
-
-
-def test_penalties_are_bounded() -> None:
-    penalties = Penalties(size=2)
-    targets = [Target("udp", f"192.0.2.{number}", 5060) for number in range(3)]
-    for target in targets:
-        penalties.failed(target, 0.0)
-    assert penalties.order(targets, 1.0) == targets  # the first was forgotten, the others are last
-    assert targets[1].address == ("192.0.2.1", 5060)

@@ -17,13 +17,13 @@ from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
 from sip.io.pump import Pump
-from sip.location import Target
+from sip.location import Place
 from tests.sip.loops import FACTORIES, plain, run, until
 
 pytestmark = pytest.mark.parametrize("factory", FACTORIES)
 Factory = Callable[[], asyncio.AbstractEventLoop]
 UDP = "udp:127.0.0.1:0"
-TARGETS = [Target("udp", "127.0.0.1", 5060)]
+TARGETS = [Place("udp", "127.0.0.1", 5060)]
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +87,10 @@ class Echo:
 class Names:
     """A resolver that knows one name at once, and another later."""
 
-    def look(self, uri: str, now: float) -> list[Target] | None:
+    def look(self, uri: str, now: float) -> list[Place] | None:
         return TARGETS if uri == "sip:known" else None
 
-    async def resolve(self, uri: str) -> list[Target]:
+    async def resolve(self, uri: str) -> list[Place]:
         await asyncio.sleep(0)
         return TARGETS if uri == "sip:asked" else []
 

@@ -1,0 +1,156 @@
+"""How a request in a dialog reaches its device: the next hop by the policy of the line (RFC 3261, RFC 3263, RFC
+5923).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+
+from sip.actions import UNREACHABLE, Flow
+from sip.device.flows import DeviceFlows
+from sip.device.names import NameLookups
+from sip.device.policy import LinePolicy
+from sip.endpoint import is_numeric
+from sip.location import Place
+from sip.next_hop import DialogPath, NextHop
+from sip.transaction import ServerTransaction
+from sip.wire.errors import SipError
+from sip.wire.headers import same_address
+from sip.wire.message import Request
+from sip.wire.uri import Uri
+
+_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
+
+
+class TrunkReach:
+    """A peer at known addresses: RFC 3263 on the next hop, wherever the dialog came from."""
+
+    __slots__ = ("_flows", "_names", "policy")
+
+    def __init__(self, policy: LinePolicy, flows: DeviceFlows, names: NameLookups) -> None:
+        self.policy = policy
+        self._flows = flows
+        self._names = names
+
+    def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
+        """See :class:`~sip.next_hop.Reach`."""
+        flow = hop.reuse
+        if self.policy.nat:
+            return flow if self._flows.is_open(flow) else UNREACHABLE
+        try:
+            uri = Uri.parse(hop.uri)
+        except SipError:
+            return flow
+        host = (uri.get("maddr") or uri.host).strip("[]")
+        if not host:
+            return flow
+        if is_numeric(host):
+            return self._flow_of(uri, host, flow)
+        self._names.ask(hop.uri, lambda places, because, now: self._found(path, places, flow, now), now)
+        return None
+
+    def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
+        """The stream that the dialog came by, when nobody listens where the Contact of the same host points."""
+        own = path.flow
+        if (
+            own != failed
+            and own.transport != "udp"
+            and own.remote[0] == failed.remote[0]
+            and self._flows.is_open(own)
+        ):
+            return own
+        return None
+
+    def is_open(self, flow: Flow) -> bool:
+        return self._flows.is_open(flow)
+
+    def admits(self, path: DialogPath, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Its source was looked at already; a stream that it made anew is its dialog's."""
+        if transaction.flow.transport != "udp":
+            path.move(transaction.flow)
+        return True
+
+    def _flow_of(self, uri: Uri, host: str, own: Flow) -> Flow:
+        """The flow to a target that needs no DNS."""
+        transport = uri.transport or ("tls" if uri.scheme == "sips" else "")
+        there = same_address(host, own.remote[0])
+        if there and own.transport != "udp":
+            port = uri.port or _PORTS.get(transport or own.transport, 5060)
+            if self._flows.is_open(own) and (not transport or (transport, port) == (own.transport, own.remote[1])):
+                return own  # also where the port is one that nobody need listen at (RFC 5923 section 3)
+            transport = transport or own.transport
+        transport = transport or "udp"
+        port = uri.port or _PORTS.get(transport, 5060)
+        if not there and _is_private(host) and not _is_private(own.remote[0]):
+            return own if self._flows.is_open(own) else UNREACHABLE
+        return self._to(Place(transport, host, port), own)
+
+    def _to(self, place: Place, own: Flow) -> Flow:
+        if self._flows.is_site(place.host, place.port):
+            return UNREACHABLE
+        if (place.transport, place.address) == (own.transport, own.remote) and self._flows.is_open(own):
+            return own
+        if place.transport == "udp" == own.transport and (":" in place.host) == (":" in own.remote[0]):
+            place = place._replace(listener=own.local)
+        flow = self._flows.flow_to(place)
+        if flow is None:
+            return own if self._flows.is_open(own) else UNREACHABLE
+        if self.policy.advertise:
+            self._flows.advertise(flow, self.policy.advertise)
+        return flow
+
+    def _found(self, path: DialogPath, places: list[Place], own: Flow, now: float) -> None:
+        """A name is known: the dialog stays where it is when that is one of its places (RFC 3263 section 4.3)."""
+        flows = [self._to(place, own) for place in places]
+        if own in flows:
+            flows.remove(own)
+            flows.insert(0, own)
+        flows = [flow for flow in flows if flow is not UNREACHABLE]
+        path.places = flows[1:]
+        path.found(flows[0] if flows else UNREACHABLE, now)
+
+
+class PhoneReach:
+    """Who registered here: the flow of its registration or of its call, and no other (RFC 5626 section 5.3)."""
+
+    __slots__ = ("_flows", "_proves")
+
+    def __init__(self, flows: DeviceFlows, proves: Callable[[ServerTransaction, Request, float], bool]) -> None:
+        """``proves`` says whether a request from a new flow has good credentials; it challenges where it has not."""
+        self._flows = flows
+        self._proves = proves
+
+    def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
+        """A stream that broke is made anew to the Contact of the same host; a name is never looked up."""
+        own = hop.reuse
+        if self._flows.is_open(own):
+            return own
+        try:
+            uri = Uri.parse(hop.uri)
+        except SipError:
+            return UNREACHABLE
+        port = uri.port or 5060
+        if uri.host != own.remote[0] or self._flows.is_site(uri.host, port):
+            return UNREACHABLE  # a phone that could name any host would have us connect to it
+        return self._flows.flow_to(Place("tcp", uri.host, port)) or UNREACHABLE
+
+    def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
+        return None
+
+    def is_open(self, flow: Flow) -> bool:
+        return self._flows.is_open(flow)
+
+    def admits(self, path: DialogPath, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Tags leak: only who proves his password anew takes the dialog along."""
+        if not self._proves(transaction, request, now):
+            return False
+        path.move(transaction.flow)
+        return True
+
+
+@lru_cache(maxsize=4096)
+def _is_private(host: str) -> bool:
+    return ip_address(host.partition("%")[0]).is_private
