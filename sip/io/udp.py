@@ -1,17 +1,26 @@
-"""One UDP listener on a raw non-blocking socket: cheaper per datagram than a protocol, measured with uvloop."""
+"""One UDP listener on a raw non-blocking socket: cheaper per datagram than a protocol, measured with uvloop.
+
+ICMP errors are read from the socket's error queue (ip(7), ``IP_RECVERR``), which names the address that cannot be
+reached. As long as one is pending, a read or a send to whomever fails once with it, and epoll says so at each look:
+uvloop stops watching the socket then. So whoever meets an error drains the queue and has the socket watched anew, and
+a send is repeated.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
+import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from sip.actions import Address, Flow
 from sip.endpoint import is_numeric
+from sip.overload.token_bucket import TokenBucket
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +31,17 @@ _SEND_BUFFER: Final = 1024 * 1024
 _MAX_WAITING: Final = 8 * 1024 * 1024
 _SO_MEMINFO: Final = 55  # Linux: nine 32-bit figures, the last one counts drops
 _SO_RCVBUFFORCE: Final = 33  # Linux: beyond net.core.rmem_max, for CAP_NET_ADMIN
+_IP_RECVERR: Final = 11
+_IPV6_RECVERR: Final = 25
+_EXTENDED_ERROR: Final = struct.Struct("=IBBB")  # the head of sock_extended_err: errno, origin, ICMP type, code
+_UNREACHABLE_TYPES: Final = {2: 3, 3: 1}
+"""The ICMP type of "destination unreachable" by the origin of an error: ICMP, ICMPv6 (RFC 792, RFC 4443 section 3.1).
+"""
+_UNREACHABLE: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT}
+"""Port, host, network, protocol. EMSGSIZE says that a router wants smaller packets, and no more."""
+_MOST_ERRORS: Final = 256  # of one look at the error queue
+_MOST_REPORTS: Final = 100
+"""Unreachable places told of in a second: each costs a look at all requests under way, and ICMP can be forged."""
 
 
 class Receiver(Protocol):
@@ -31,7 +51,7 @@ class Receiver(Protocol):
         """A datagram, or bytes of a stream."""
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """A stream is ``open`` or ``lost``."""
+        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``."""
 
     def flush(self) -> None:
         """The batch ends here: now is the time to answer."""
@@ -88,11 +108,15 @@ class UdpListener:
         self._flows: dict[object, Flow] = {}
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
+        self._reports = TokenBucket(_MOST_REPORTS, _MOST_REPORTS, clock())
         self._sock = sock = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             _enlarge(sock)
             sock.bind(address)
         except OSError:
@@ -112,12 +136,10 @@ class UdpListener:
             self._wait(data, remote)
             return
         try:
-            self._sock.sendto(data, remote)
+            self._send(data, remote)
         except BlockingIOError:
             self._wait(data, remote)
             self._loop.add_writer(self._sock.fileno(), self._writable)
-        except (OSError, OverflowError) as error:
-            self._failed(remote, error)
 
     @property
     def overflows(self) -> int:
@@ -138,20 +160,71 @@ class UdpListener:
     def _readable(self) -> None:
         """Read all that is there and answer it; what is more than a batch wakes us again."""
         receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
-        try:
-            for _ in range(_MOST_AT_ONCE):
+        for _ in range(_MOST_AT_ONCE):
+            try:
                 data, source = receive_from(65_535)
-                flow = flows.get(source)
-                if flow is None:
-                    if len(flows) >= _KNOWN_FLOWS:  # spoofed sources are free of charge
-                        flows.clear()
-                    flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
-                receive(data, flow, clock())
+            except BlockingIOError:
+                break
+            except OSError as error:  # of a datagram sent before
+                self._counters.receive_errors += 1
+                logger.debug("udp:%s: %s", self._local, error)
+                self._report(self._drain_errors())
+                continue
+            flow = flows.get(source)
+            if flow is None:
+                if len(flows) >= _KNOWN_FLOWS:  # spoofed sources are free of charge
+                    flows.clear()
+                flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
+            receive(data, flow, clock())
+        self._receiver.flush()
+
+    def _send(self, data: bytes, remote: Address) -> None:
+        """Write now. Raises `BlockingIOError` when there is no room."""
+        try:
+            self._sock.sendto(data, remote)
+            return
         except BlockingIOError:
-            pass
-        except OSError as error:  # ICMP errors of datagrams sent before
-            self._counters.receive_errors += 1
-            logger.debug("udp:%s: %s", self._local, error)
+            raise
+        except (OSError, OverflowError):
+            unreachable = self._drain_errors()
+        try:
+            self._sock.sendto(data, remote)  # the error was one of a datagram sent before
+        except BlockingIOError:
+            raise
+        except (OSError, OverflowError) as error:
+            self._failed(remote, error)
+            if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+                unreachable.add(remote)
+        finally:
+            if unreachable:  # not now: whoever sends is in the middle of something
+                self._loop.call_soon(self._report_sent, unreachable)
+
+    def _drain_errors(self) -> set[Address]:
+        """Empty the error queue: the addresses that nobody can be reached at."""
+        found: set[Address] = set()
+        for _ in range(_MOST_ERRORS):
+            try:
+                _, ancillary, _, remote = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            for level, kind, data in ancillary:
+                if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+                    number, origin, icmp_type, _ = _EXTENDED_ERROR.unpack_from(data)
+                    if number in _UNREACHABLE and icmp_type == _UNREACHABLE_TYPES.get(origin):
+                        found.add((remote[0], remote[1]))
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+        return found
+
+    def _report(self, unreachable: Iterable[Address]) -> None:
+        for remote in unreachable:
+            now = self._clock()
+            if self._reports.take(now):
+                self._receiver.flow_changed(Flow("udp", self._local, remote), "unreachable", now)
+
+    def _report_sent(self, unreachable: Iterable[Address]) -> None:
+        self._report(unreachable)
         self._receiver.flush()
 
     def _wait(self, data: bytes, remote: Address) -> None:
@@ -165,11 +238,9 @@ class UdpListener:
         while self._waiting:
             data, remote = self._waiting[0]
             try:
-                self._sock.sendto(data, remote)
+                self._send(data, remote)
             except BlockingIOError:
                 return
-            except (OSError, OverflowError) as error:
-                self._failed(remote, error)
             self._waiting.popleft()
             self._waiting_bytes -= len(data)
         self._loop.remove_writer(self._sock.fileno())

@@ -257,3 +257,45 @@ def test_what_the_kernel_dropped_is_told(factory: Factory) -> None:
             assert len(side.seen.received) + overflows == 1000
 
     run(factory, main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_icmp_says_who_cannot_be_reached_and_disturbs_nobody(factory: Factory, host: str) -> None:
+    spec = f"udp:[{host}]:0" if ":" in host else f"udp:{host}:0"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with Side(spec) as side, plain(host=host) as peer, plain(host=host) as gone:
+            local, seen = spec[4:], side.seen
+            await loop.sock_connect(peer, side.transport.address(spec))
+            well = Flow("udp", local, peer.getsockname()[:2])
+            dead = Flow("udp", local, gone.getsockname()[:2])
+            gone.close()
+            for turn in range(5):
+                peer.send(b"before")
+                await until(lambda turn=turn: len(seen.received) == 3 * turn + 1)
+                side.transport.send(Send(dead, b"nobody"))
+                side.transport.send(Send(well, b"to a peer, with the error pending"))
+                peer.send(b"during")
+                assert await loop.sock_recv(peer, 100) == b"to a peer, with the error pending"
+                await until(lambda turn=turn: len(seen.changes) == turn + 1)
+                peer.send(b"after")
+                await until(lambda turn=turn: len(seen.received) == 3 * turn + 3)
+            assert seen.changes == [(dead, "unreachable")] * 5
+            assert side.transport.counters.send_errors == 0
+
+    run(factory, main())
+
+
+def test_a_flood_of_icmp_is_told_of_now_and_then(factory: Factory) -> None:
+    async def main() -> None:
+        with Side(UDP) as side, plain() as gone:
+            dead = Flow("udp", UDP[4:], gone.getsockname())
+            gone.close()
+            for _ in range(1000):
+                side.transport.send(Send(dead, b"nobody"))
+                await asyncio.sleep(0)
+            await until(lambda: len(side.seen.changes) >= 100)
+            assert len(side.seen.changes) <= 150
+
+    run(factory, main())
