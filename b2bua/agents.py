@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from b2bua.subscription import OBSERVE, RESET, TAKEOVER, Subscription
-from b2bua.takeover import records
 from b2bua.takeover.fenced_retry_queue import Refused
+from b2bua.takeover.records import read_part
 from heartbeat.handshake import Responder
 from heartbeat.header import BeatError
 from sip.actions import Flow
+from sip.packages.line_dialog import BadRecord, LineRecord
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
@@ -58,7 +58,7 @@ class AgentLink:
         self.relisted = False
         """The list under way is not the first in this epoch."""
         self.seen: set[str] = set()
-        self.lines: dict[str, dict[str, Any]] = {}
+        self.lines: dict[str, LineRecord] = {}
         self.boot = 0
         self.generation = 0
         self.refused = Refused(self)
@@ -183,32 +183,29 @@ class AgentLink:
 
     def notified(self, request: Request, purpose: str, now: float) -> bool:
         """A part of a list, or a change of lines. False when it cannot be read."""
-        pieces = records.split(request.body)
-        if not pieces:
-            return True
         if self.size > MOST_LIST:
             return False
-        try:
-            head = json.loads(pieces[0])
-            lines = [json.loads(piece) for piece in pieces[1:] if piece.startswith(b'{"line"')]
-        except (ValueError, RecursionError):
-            return False
-        if not isinstance(head, dict):
-            return False
         core = self.agents.core
+        try:
+            part = read_part(self.name, request.body, now)
+        except BadRecord:
+            return False
+        if part is None:
+            return True
         self.parts += 1
         self.size += len(request.body)
-        for line in lines:
-            if isinstance(line, dict) and line.get("line") in core.site.lines:
-                self.lines[line["line"]] = line
+        if part.faults:
+            core.stack.counters["bad records"] += part.faults
+            core.stack.seldom.warning(logger, now, "%s told %d records that cannot be read", self.name, part.faults)
+        for line in part.lines:
+            if line.line in core.site.lines:
+                self.lines[line.line] = line
                 core.lines.told(self.name, line)
-        found = list(records.dialogs(self.name, pieces[1:], now))
-        self.dialogs += len(found)
-        if found:
-            core.recovery.take(self, found, now)
-        boot = head.get("boot")
-        self.boot = boot if isinstance(boot, int) else 0
-        if head.get("complete") is True and purpose == TAKEOVER and not self.complete:
+        self.dialogs += len(part.dialogs)
+        if part.dialogs:
+            core.recovery.take(self, part.dialogs, now)
+        self.boot = part.head.boot
+        if part.head.complete and purpose == TAKEOVER and not self.complete:
             self.complete_at = now
             core.recovery.complete(self, now)
             core.reign.agent_complete(self, now)

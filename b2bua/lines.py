@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from b2bua.routing import LineLoad
+from sip.packages.line_dialog import LineRecord
 
 if TYPE_CHECKING:
     from b2bua.call_setup import Hunting
@@ -55,12 +56,11 @@ class Lines:
             self.load_of(name).give()
         call.lines = ()
 
-    def told(self, agent: str, line: dict[str, Any]) -> None:
+    def told(self, agent: str, line: LineRecord) -> None:
         """An agent told how a line is."""
-        name = str(line.get("line", "")).partition("/")[0]
-        known = self._core.site.lines.get(name)
+        known = self._core.site.lines.get(line.line)
         if known is not None and known.agent == agent:
-            self.load_of(name).in_service = line.get("in-service") is not False
+            self.load_of(line.line).in_service = line.in_service
 
     def cold(self, agent: str) -> dict[str, list[str]]:
         """The agent's lines whose calls are dropped at a takeover, by the state that they are reset to."""

@@ -133,7 +133,9 @@ def call_state(call: Call) -> v.CallState:
 def call_counts(core: Core) -> v.CallCounts:
     found = Counter(call_state(call) for call in core.calls.values())
     waiting = sum(
-        1 for records in core.recovery.index.by_call.values() if any(b'"confirmed"' in r.raw for r in records)
+        1
+        for records in core.recovery.index.by_call.values()
+        if any(b'"confirmed"' in r.raw for r in records.values())
     )
     return {
         "total": len(core.calls) + waiting,
@@ -275,14 +277,13 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
         if params.get("line") and line.name != params["line"]:
             continue
         link = core.agents.links.get(line.agent)
-        told = link.lines.get(line.name, {}) if link is not None else {}
+        told = link.lines.get(line.name) if link is not None else None
         load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
         state: v.LineState = "out of service" if not inside else "active" if busy else "idle"
         if params.get("state") and state != params["state"]:
             continue
-        registered = told.get("registered")
         found.append(
             {
                 "name": line.name,
@@ -290,12 +291,12 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 "kind": line.kind,
                 "state": state,
                 "in_service": inside,
-                "why": str(told.get("why", "")),
+                "why": told.why if told is not None else "",
                 "channels": line.channels,
                 "busy": busy,
-                "address": str(told.get("address") or (line.peer[0] if line.peer else "")),
-                "registered": registered if isinstance(registered, bool) else None,
-                "contacts": contacts if isinstance(contacts := told.get("contacts"), int) else 0,
+                "address": str(line.peer[0]) if line.peer else "",
+                "registered": None,
+                "contacts": told.contacts if told is not None else 0,
                 "forward": {
                     key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
                 },

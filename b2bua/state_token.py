@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -26,6 +27,7 @@ CUT: Final = 10
 MOST_EPOCHS: Final = 8
 """Epochs remembered of a call, the last ones."""
 _MAC_BYTES: Final = 16
+_SHOWN: Final = re.compile(r"1\.([0-9]{1,9})\.([^.]*)\.[^.]*\.[^.]*\Z")
 
 
 class CallState(NamedTuple):
@@ -131,9 +133,10 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
 
-def newest(states: Sequence[CallState]) -> CallState:
-    """Of several tokens of a call, the one that is true."""
-    return max(states, key=lambda state: (state.counter, state[2:4]))
+def named(token: str) -> tuple[str, int]:
+    """The call id and the counter that a token shows to anybody, believed or not; ``""`` and 0 where it has none."""
+    found = _SHOWN.match(token)
+    return (found[2], int(found[1])) if found is not None else ("", 0)
 
 
 _restored: Callable[..., CallState] = CallState

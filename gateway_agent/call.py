@@ -24,7 +24,7 @@ from sip.wire.message import Request
 if TYPE_CHECKING:
     from gateway_agent.core import Core
     from gateway_agent.line import Line
-    from gateway_agent.records import Gone
+    from gateway_agent.terminated_call import TerminatedCall
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Call:
         """The end of the longest call."""
         self.alarm_at = 0.0
         self.ended: Ended | None = None
-        self.gone: Gone | None = None
+        self.gone: TerminatedCall | None = None
         """What is left when nothing is under way any more."""
         self.epochs: tuple[int, ...] = (core.epoch,)
         self.session_id = ""

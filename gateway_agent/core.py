@@ -17,14 +17,17 @@ from gateway_agent import lines, media_timeout, pages
 from gateway_agent.call import Call
 from gateway_agent.deduplication import Memory
 from gateway_agent.devices import Devices
+from gateway_agent.dialog_list import DialogList, SubscriptionFilter
 from gateway_agent.dialogs import Dialogs
-from gateway_agent.handover import RESET, Handover, Wish
+from gateway_agent.handover import Handover
 from gateway_agent.line import Line
+from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
-from gateway_agent.records import Gone
+from gateway_agent.records import Recorder
 from gateway_agent.server_connections import VOTES, Links
 from gateway_agent.server_requests import Arrivals
+from gateway_agent.terminated_call import TerminatedCall
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Address, Flow, Resolve, Store
@@ -34,6 +37,7 @@ from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
+from sip.packages.line_dialog import IDLE
 from sip.requests import OutgoingRequest
 from sip.timers import Timers
 from sip.transaction import ClientUser, ServerTransaction
@@ -95,7 +99,6 @@ class Core:
         """Share of a processor, told by the shell."""
         self.keys = site.membership().keys
         self.links = Links(self, kept, now)
-        self.handover = Handover(self)
         self.devices = Devices(self)
         self.stack.expected = self.devices.expected
         self.stack.crowd.name_of = self.devices.owner
@@ -106,7 +109,7 @@ class Core:
         self.calls: dict[int, Dialogs] = {}
         self.by_call_id: dict[str, Call] = {}
         """By the Call-ID of the server dialog."""
-        self.gone: deque[Gone] = deque(maxlen=MOST_GONE)
+        self.gone: deque[TerminatedCall] = deque(maxlen=MOST_GONE)
         """Ended calls that a server may not know of yet."""
         self.upstream = NOWHERE
         """The connection to the server that has adopted this agent."""
@@ -125,6 +128,16 @@ class Core:
         self._serial = 0
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
+        self.recorder = Recorder(self.stack, self.contact_uri)
+        contents = DialogList(self.lines, self.calls, self.by_call_id, self.gone)
+        self.handover = Handover(
+            Publication(site.name, agent, self.links.fence, self.stack, contents, self.recorder),
+            counters=self.counters,
+            offer=self.links.offer,
+            refuse=self.links.refuse,
+            adopt=self.adopt,
+            reset=self.reset,
+        )
         self._make_lines(now)
         self.links.start(now)
 
@@ -223,7 +236,7 @@ class Core:
         if call.gone is not None or call.server is None:
             return
         assert call.ended is not None
-        call.gone = Gone(call, call.ended, self.epoch if self.connected else 0)
+        call.gone = self.recorder.terminated(call, self.epoch if self.connected else 0)
         self.gone.append(call.gone)
         self.calls.pop(call.id, None)
         if self.by_call_id.get(call.server.dialog.call_id) is call:
@@ -238,7 +251,7 @@ class Core:
         while gone:
             first = gone[0]
             told = first.told_at is not None and first.told_at <= until
-            if not told and not (heard and first.seen_under == self.epoch and first.ended.at <= until):
+            if not told and not (heard and first.seen_under == self.epoch and first.ended_at <= until):
                 return
             gone.popleft()
 
@@ -301,20 +314,20 @@ class Core:
         """The obeyed server is active."""
         self.forget_gone(now, True)
 
-    def reset(self, wish: Wish, server: str, now: float) -> None:
+    def reset(self, wanted: SubscriptionFilter, server: str, now: float) -> None:
         """Drop the calls of cold lines and bring the lines to the designated state."""
-        assert wish.purpose == RESET
+        state = wanted.asked.state
         for line in self.lines.values():
-            if line.settings.recovery != "cold" and wish.lines is None:
+            if line.settings.recovery != "cold" and wanted.asked.lines is None:
                 continue
-            if wish.wants(line):
-                closed = "" if wish.state == "idle" else f"reset to out of service by {server}"
+            if wanted.wants(line):
+                closed = "" if state == IDLE else f"reset to out of service by {server}"
                 changed, line.closed = line.closed != closed, closed
                 for call in [call for call in self.calls.values() if call.line is line]:
                     call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
-                self.decided("reset", f"{line.name} was reset to {wish.state} by {server}", now)
+                self.decided("reset", f"{line.name} was reset to {state} by {server}", now)
                 if changed:
-                    self.line_changed(line, f"{line.name} is {wish.state}", now)
+                    self.line_changed(line, f"{line.name} is {state}", now)
 
     # -- lines ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.handshake import Initiator
 from heartbeat.header import Beat, BeatError
 from heartbeat.persistent_state import PersistentState, encode
+from heartbeat.proof import Proof
 from heartbeat.site.model import Server
 from sip.actions import Close, Flow, Open, Send, Store
 from sip.wire.message import Message, Request, Response
@@ -245,6 +246,12 @@ class Links:
             link.answered(response, now)
             return False
         return method == "NOTIFY" or link.name == self.fence.leadership.node
+
+    def offer(self, proof: Proof, now: float) -> str:
+        """Show a server's proof to the fence: why it does not hold, ``""`` when it does, on disk or soon."""
+        fault = self.fence.offer(proof, now)
+        self.pump(now)
+        return fault
 
     def refuse(self, request: Request, flow: Flow, to: str, now: float) -> None:
         """403 with what the agent knows, by which a stale server learns (docs/wire.md)."""

@@ -15,7 +15,7 @@ import pytest
 from b2bua import cli as b2bua_cli
 from b2bua.core import Core as Server
 from b2bua.state_token import read
-from b2bua.takeover import records
+from b2bua.takeover.records import ToldDialog, read_part
 from gateway_agent import cli as agent_cli
 from gateway_agent.core import Core as Agent
 from heartbeat import cli as heartbeat_cli
@@ -25,6 +25,7 @@ from heartbeat.site import doc
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site
 from sip.dialog import dialog_key
+from sip.packages.line_dialog import request_of, split
 from sip.wire.message import Message, Request, Response, parse
 from sip.wire.validation import validate
 from tests.stories.town import Town
@@ -76,8 +77,14 @@ def requests(method: str, agent: str = "", **params: str) -> list[Request]:
     ]
 
 
-def dialog_records() -> list[records.Record]:
-    return [record for notify in requests("NOTIFY") for record in records.dialogs("gw1", records.split(notify.body))]
+def told(notify: Request) -> list[ToldDialog]:
+    part = read_part("gw1", notify.body, 0.0)
+    assert part is not None and not part.faults
+    return part.dialogs
+
+
+def dialog_records() -> list[ToldDialog]:
+    return [record for notify in requests("NOTIFY") for record in told(notify)]
 
 
 def test_the_examples_are_messages_to_the_octet():
@@ -92,22 +99,26 @@ def test_a_server_reads_every_record():
     found = dialog_records()
     assert len(found) == sum(notify.body.count(b'{"call-id"') for notify in requests("NOTIFY")) == 7
     for record in found:
-        state = record.dialog()
+        state = record.record.dialog
         assert (state.call_id, state.local_tag) == (record.call_id, record.local_tag)
         assert state.remote_tag and state.local and state.remote and state.target
-        assert record.state in ("trying", "proceeding", "early", "confirmed", "terminated")
-        assert record.live == (record.state != "terminated")
+        assert record.record.state in ("trying", "proceeding", "early", "confirmed", "terminated")
+        assert record.live == (record.record.state != "terminated")
         assert (record.ended.by == "device") == (not record.live)
-        token = read(record.text("call-state"), [KEY])
+        token = read(record.record.token, [KEY])
         assert (token.call_id, token.counter) == (record.call, record.counter)
         assert dialog_key(record.call_id, record.local_tag) == record.key
-        if not record.from_server:
+        if not record.opened_by_server:
             assert token.caller_dialog == record.call_id
-    kept = [whole[0] for record in found for whole in map(list, map(whole_messages, record.value.get("sent", [])))]
-    assert sorted(one.method for one in kept if isinstance(one, Request)) == ["BYE", "INFO", "INVITE"]
-    assert sum(len(record.sent()) for record in found) == 3
-    ((invite, origin),) = [one for record in found for one in record.received()]
-    assert invite.method == "INVITE" and origin == invite.get("call-origin")
+    assert sorted(kept.request.method for record in found for kept in record.sent()) == ["BYE", "INFO", "INVITE"]
+    ((data, origin, *_),) = [one for record in found for one in record.record.received]
+    invite = request_of(data)
+    assert invite is not None and invite.method == "INVITE" and origin == invite.get("call-origin")
+
+
+def test_an_agent_writes_every_record_to_the_octet():
+    for record in dialog_records():
+        assert record.record.encode().encode("latin-1") == record.raw
 
 
 def whole_messages(value: Any) -> Iterator[Message]:
@@ -120,7 +131,7 @@ def whole_messages(value: Any) -> Iterator[Message]:
 
 
 def test_the_messages_within_the_records_are_whole():
-    found = [message for record in dialog_records() for message in whole_messages(record.value)]
+    found = [message for record in dialog_records() for message in whole_messages(json.loads(record.raw))]
     assert sum(isinstance(message, Response) for message in found) == 3
     for message in found:
         if isinstance(message, Request):
@@ -131,8 +142,8 @@ def test_the_messages_within_the_records_are_whole():
 def test_both_legs_of_each_call_have_its_call_id():
     legs: dict[str, set[str]] = {}
     for notify in requests("NOTIFY", purpose="takeover")[:2]:
-        for record in records.dialogs("", records.split(notify.body)):
-            legs.setdefault(record.call, set()).add(record.text("direction"))
+        for record in told(notify):
+            legs.setdefault(record.call, set()).add(record.record.dialog.direction)
     assert len(legs) == 3
     assert all(both == {"initiator", "recipient"} for both in legs.values())
 
@@ -160,10 +171,10 @@ def test_the_page_names_every_member_that_the_examples_have():
     known = table_members(text, "call-id`, `local-tag") | {"ack-cseq"}
     assert known == table_members(WIRE.read_text("utf-8"), "call-id`, `local-tag") | {"ack-cseq"}
     for record in dialog_records():
-        assert record.value.keys() <= known
+        assert json.loads(record.raw).keys() <= known
     heads, lines = table_members(text, "site"), table_members(text, "line`, `kind")
     for notify in requests("NOTIFY"):
-        head, *rest = [json.loads(piece) for piece in records.split(notify.body)]
+        head, *rest = [json.loads(piece) for piece in split(notify.body)]
         assert head.keys() == heads
         for record in rest:
             assert "call-id" in record or record.keys() == lines
@@ -226,7 +237,7 @@ def test_an_agent_answers_the_takeover_as_shown(town: Town):
     assert answer.status == 200
     alike(shown, answer)
     alike(requests("NOTIFY", "gw1")[0], notifies[0])
-    head, *lines = [json.loads(piece) for piece in records.split(notifies[0].body)]
+    head, *lines = [json.loads(piece) for piece in split(notifies[0].body)]
     assert head == {**head, "agent": "gw1", "epoch": 2, "version": 1, "part": 1, "complete": True}
     assert [line["line"] for line in lines] == ["alice", "carrier"]
     assert town.agent("gw1").adopted == ("m2", 2)
@@ -288,8 +299,8 @@ def test_a_server_takes_the_calls_of_the_lists(town: Town):
         assert town.world.ask("m2", link.notified, notify, "takeover")
         assert link.complete
     town.world.run(town.world.now + 0.2)
-    talking = {record.call for record in dialog_records() if record.state == "confirmed"}
-    alice = next(record.call for record in dialog_records() if record.text("line") == "alice")
+    talking = {record.call for record in dialog_records() if record.record.state == "confirmed"}
+    alice = next(record.call for record in dialog_records() if record.record.line == "alice")
     assert alice in talking and alice in server.calls
     assert server.calls[alice].a is not None and server.calls[alice].b is not None
 

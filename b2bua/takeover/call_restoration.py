@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from b2bua.call import Call
 from b2bua.call_state import RINGING, TALKING
 from b2bua.state_token import CallState, TokenError, call_id_of, read
-from b2bua.takeover.records import Record
+from b2bua.takeover.records import ToldDialog
 from sip.invite import InviteUsage
+from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING
 
 if TYPE_CHECKING:
     from b2bua.takeover.recovery import Recovery
@@ -37,7 +38,7 @@ class Restoring:
         """Another server has the calls."""
         self.alone.clear()
 
-    def restore(self, call_id: str, now: float, record: Record | None = None) -> Call | None:
+    def restore(self, call_id: str, now: float, record: ToldDialog | None = None) -> Call | None:
         """Make the call of these records, or give it the legs that it lacks; None when nothing of it lives."""
         core = self.core
         records = self._recovery.index.of_call(call_id) if call_id else []
@@ -72,50 +73,53 @@ class Restoring:
             self.alone.add(call.id)
         return call
 
-    def _catch_up(self, call: Call, records: list[Record]) -> None:
+    def _catch_up(self, call: Call, records: list[ToldDialog]) -> None:
         """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
         state = self.state_of(records)
         if state is not None and state.counter > call.state.counter:
             call.state = state._replace(epochs=call.state.epochs)
             call.phase = TALKING if state.answered else RINGING
 
-    def _attach(self, call: Call, record: Record, now: float) -> None:
+    def _attach(self, call: Call, record: ToldDialog, now: float) -> None:
         link = self.core.agents.links.get(record.agent)
-        taken = call.b if record.from_server else call.a
+        taken = call.b if record.opened_by_server else call.a
         if link is None or link.flow is None:
             return
-        spare = record.from_server and bool(call.state.callee_dialog) and call.state.callee_dialog != record.call_id
+        spare = (
+            record.opened_by_server and bool(call.state.callee_dialog) and call.state.callee_dialog != record.call_id
+        )
         if not spare and taken is not None and not taken.ended:
             return
-        leg = InviteUsage(self.core.stack, call, link.flow, record.dialog(), established=True)
-        if record.ack == "awaited":
-            leg.set_ack_pending(record.ack_cseq)
-        elif record.ack == "owed":
+        leg = InviteUsage(self.core.stack, call, link.flow, record.record.dialog, established=True)
+        ack = record.record.ack
+        if ack.state == ACK_AWAITED:
+            leg.set_ack_pending(ack.cseq)
+        elif ack.state == ACK_PENDING:
             leg.await_ack()
         if spare:  # of a target that was given up, and answered all the same
             self._recovery.index.remove(record)
             call.hang_up(leg, "SIP;cause=487", now)
             return
-        if record.from_server:
+        if record.opened_by_server:
             call.b = leg
         else:
             call.a = leg
-        held = record.text("held")
-        call.held = "".join(sorted({*call.held, *_side(held, record.from_server)}))
+        held = record.record.held
+        call.held = "".join(sorted({*call.held, *_side(held, record.opened_by_server)}))
         self._recovery.exchanges.told(call, record)
         self._recovery.index.remove(record)
 
-    def _joined(self, call: Call, records: list[Record], now: float) -> None:
+    def _joined(self, call: Call, records: list[ToldDialog], now: float) -> None:
         """Both legs are known."""
         self.alone.discard(call.id)
         waiting, call.waiting = call.waiting or [], None
         self._recovery.note(call.id, KEPT, "both of its legs were handed over")
         self._recovery.exchanges.joined(call, waiting, now)
 
-    def state_of(self, records: list[Record]) -> CallState | None:
+    def state_of(self, records: list[ToldDialog]) -> CallState | None:
         """The newest token that is signed by the site."""
         for record in sorted(records, key=lambda r: r.counter, reverse=True):
-            token = record.text("call-state")
+            token = record.record.token
             if not token:
                 continue
             try:
@@ -126,13 +130,13 @@ class Restoring:
                 self._recovery.index.part(record)
         return None
 
-    def _stray(self, record: Record) -> CallState:
+    def _stray(self, record: ToldDialog) -> CallState:
         """A dialog without a token that can be believed: kept, but joined with nothing."""
         return CallState(
             call_id_of(record.agent, record.call_id),
-            caller_agent="" if record.from_server else record.agent,
-            callee_agent=record.agent if record.from_server else "",
-            answered=record.told_at - (record.age("answer") or 0.0) + self.core.wall_offset,
+            caller_agent="" if record.opened_by_server else record.agent,
+            callee_agent=record.agent if record.opened_by_server else "",
+            answered=record.told_at - (record.record.ages.answer or 0.0) + self.core.wall_offset,
         )
 
 

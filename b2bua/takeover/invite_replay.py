@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from b2bua.call import Call
 from b2bua.routing import Plan
 from b2bua.state_token import CallState
-from b2bua.takeover.records import Record
+from b2bua.takeover.records import ToldDialog
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
@@ -107,7 +107,7 @@ class Attempts:
                 del self._waiting[call_id]
                 self._start(call, former, now)
 
-    def _found(self, call: Call) -> tuple[CallState | None, Record | None]:
+    def _found(self, call: Call) -> tuple[CallState | None, ToldDialog | None]:
         """The newest token of the call, whose state it takes on, and the record of the attempt that it names."""
         recovery = self._recovery
         records = recovery.index.of_call(call.id)
@@ -116,22 +116,22 @@ class Attempts:
             epoch = recovery.core.epoch
             epochs = former.epochs if epoch in former.epochs else (*former.epochs, epoch)
             call.state = former._replace(origin=call.state.origin, epochs=epochs)
-        known = [r for r in records if r.from_server and r.attempt == call.state.attempt]
+        known = [r for r in records if r.opened_by_server and r.record.attempt == call.state.attempt]
         return former, known[-1] if known else None
 
-    def _repeat(self, call: Call, former: CallState, record: Record, now: float) -> None:
+    def _repeat(self, call: Call, former: CallState, record: ToldDialog, now: float) -> None:
         """Send the attempt again to where it is under way, under the same key."""
         recovery = self._recovery
         plan = self._plan_of(former)
         for each in recovery.index.of_call(call.id):
-            if not each.from_server or each is record or each.is_over:
+            if not each.opened_by_server or each is record or each.is_over:
                 recovery.index.remove(each)
         if plan is None:
             recovery.core.start(call, now)
             return
         call.plan = plan
         # a first INVITE has no To-tag; the number goes on where the agent saw it last
-        dialog = record.dialog()._replace(remote_tag="", route_set=())
+        dialog = record.record.dialog._replace(remote_tag="", route_set=())
         call.dial(now, dialog)
         if call.cancelled:
             call.cancel(now)
@@ -140,7 +140,7 @@ class Attempts:
         """Nobody has it: route it at the place that the token names, or from the beginning."""
         recovery = self._recovery
         for each in recovery.index.of_call(call.id):
-            if not each.from_server or each.is_over:
+            if not each.opened_by_server or each.is_over:
                 recovery.index.remove(each)
         if call.cancelled:
             call.cancel(now)

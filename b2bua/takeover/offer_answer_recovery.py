@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from b2bua.call import Call
-from b2bua.takeover.records import Record
+from b2bua.takeover.records import ToldDialog
 from sip.header_policy import crossing
 from sip.wire.message import parse
 
@@ -32,15 +32,14 @@ class Exchanges:
         self._changing.clear()
         self._awaited.clear()
 
-    def told(self, call: Call, record: Record) -> None:
+    def told(self, call: Call, record: ToldDialog) -> None:
         """A leg of a call was restored."""
-        ack = record.ack
-        if isinstance(ack, bytes) and ack:
+        if ack := record.last_ack:
             call.last_ack = ack
         if record.has_sent and (changing := record.changing):
             self._changing[call.id] = changing
-        if ack == "awaited":
-            self._awaited[call.id] = record.text("ack-origin")
+        if (awaited := record.awaited_origin) is not None:
+            self._awaited[call.id] = awaited
 
     def joined(self, call: Call, waiting: list[Callable[[float], None]], now: float) -> None:
         """Both legs are known: pay an ACK that is owed, and let what waited go on."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from b2bua.call import Call
 from b2bua.cdr import EndedBy
 from b2bua.state_token import MOST_CHARACTERS, CallState
-from b2bua.takeover.records import Record
+from b2bua.takeover.records import ToldDialog
 from sip.dialog import bare_uri
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
+from sip.packages.line_dialog import request_of
 from sip.wire.errors import SipError
 from sip.wire.message import Request, parse
 from sip.wire.uri import user_of
@@ -29,18 +30,18 @@ class End(NamedTuple):
     reason: str
 
 
-def end_of(record: Record) -> End:
+def end_of(record: ToldDialog) -> End:
     """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
     return End(record.ended_at, by_of(record), record.ended.status or 487, record.ended.reason)
 
 
-def conclude(call: Call, ended: list[Record]) -> None:
+def conclude(call: Call, ended: list[ToldDialog]) -> None:
     """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
     that died before its own record was on disk."""
     last = call.state.callee_dialog
-    told = [each for each in ended if not each.from_server or each.call_id == last] or ended
+    told = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
     told.sort(key=lambda each: (each.ended.by != "device", each.ended_at))
-    caller = next((each for each in told if not each.from_server), told[0])
+    caller = next((each for each in told if not each.opened_by_server), told[0])
     if call.state.answered:
         status = max(status_of(each) for each in told)
     else:
@@ -50,15 +51,15 @@ def conclude(call: Call, ended: list[Record]) -> None:
     call.finish(status, by_of(told[0]), min(each.ended_at for each in told), reason)
 
 
-def never_served(core: Core, record: Record) -> CallState:
+def never_served(core: Core, record: ToldDialog) -> CallState:
     """The state of a call of which no server ever told its agent a word: it was given up before one was there."""
-    value = record.value
-    started = record.told_at - (record.age("invite") or record.ended.ago)
+    told = record.record
+    started = record.told_at - (told.ages.invite or record.ended.ago)
     return CallState(
         record.call,
-        caller=_user(record.text("remote")),
-        callee=_user(record.text("local")),
-        caller_line=str(value.get("line", ""))[:MOST_CHARACTERS],
+        caller=_user(told.dialog.remote),
+        callee=_user(told.dialog.local),
+        caller_line=told.line[:MOST_CHARACTERS],
         caller_agent=record.agent,
         caller_dialog=record.call_id,
         started=started + core.wall_offset,
@@ -73,46 +74,47 @@ def _user(value: str) -> str:
         return ""
 
 
-def cancel(call: Call, record: Record, now: float) -> None:
+def cancel(call: Call, record: ToldDialog, now: float) -> None:
     """End an attempt whose caller is gone: send it again under its key, then cancel it."""
     core = call.core
     call.finish(487, "caller", now, "the caller is gone")
-    for request, origin in record.received():
+    for received in record.record.received:
+        request = request_of(received.data)
         link = core.agents.links.get(record.agent)
-        if request.method != "INVITE" or link is None or link.flow is None:
+        if request is None or request.method != "INVITE" or link is None or link.flow is None:
             continue
-        call.b = InviteUsage(core.stack, call, link.flow, record.dialog()._replace(remote_tag="", route_set=()))
+        call.b = InviteUsage(core.stack, call, link.flow, record.record.dialog._replace(remote_tag="", route_set=()))
         core.calls[call.id] = call
-        lines = [*crossing(request), f"Call-Origin: {origin}", *core.reign.site_lines]
+        lines = [*crossing(request), f"Call-Origin: {received.origin}", *core.reign.site_lines]
         call.b.call(request.uri, lines, request.body, now, call)
         call.b.cancel(now)
         return
 
 
-def acknowledge(leg: InviteUsage, record: Record, now: float) -> None:
+def acknowledge(leg: InviteUsage, record: ToldDialog, now: float) -> None:
     """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
-    if b'"ack":"awaited"' in record.raw:
-        leg.acknowledge_again(record.ack_cseq)
-    elif leg.awaits_ack and isinstance(data := record.ack, bytes) and data:
+    if record.ack_awaited:
+        leg.acknowledge_again(record.record.ack.cseq)
+    elif leg.awaits_ack and (data := record.last_ack):
         ack = parse(data)
         if isinstance(ack, Request):
             leg.receive_ack(ack, now)
 
 
-def reason_of(ended: list[Record]) -> str:
+def reason_of(ended: list[ToldDialog]) -> str:
     """Why the other side of a call is gone, as its record tells; ``""`` without one."""
     for record in ended:
         return f"the other side ended it: {record.ended.reason or 'hung up'}"
     return ""
 
 
-def by_of(record: Record) -> EndedBy:
+def by_of(record: ToldDialog) -> EndedBy:
     """Who ended a call, by the record of one side."""
     if record.ended.by != "device":
         return "server"
-    return "callee" if record.from_server else "caller"
+    return "callee" if record.opened_by_server else "caller"
 
 
-def status_of(record: Record) -> int:
+def status_of(record: ToldDialog) -> int:
     """503 for an answered call that was dropped by a reset of its line, else 200."""
     return 503 if record.ended.by == "server" and record.ended.status == 503 else 200

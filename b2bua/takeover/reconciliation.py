@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from b2bua.call import Call
 from b2bua.takeover import orphaned_calls
-from b2bua.takeover.records import Record
+from b2bua.takeover.records import ToldDialog
 from sip.wire.grammar import quote
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Evidence:
 
     # -- the work ---------------------------------------------------------------------------------------------------
 
-    def look_at(self, records: list[Record], now: float) -> None:
+    def look_at(self, records: list[ToldDialog], now: float) -> None:
         """Restore the calls of these records, and judge them; and those of which more may be known by now."""
         self._over.extend(dict.fromkeys(record.call for record in records if record.is_over))
         self._over.extend(self._untold)
@@ -152,7 +152,7 @@ class Evidence:
         """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
         recovery = self._recovery
         records = recovery.index.of_call(call_id)
-        if not records or any(r.has_sent and not r.from_server for r in records):
+        if not records or any(r.has_sent and not r.opened_by_server for r in records):
             return
         if all(record.is_over for record in records):
             self._conclude(call_id, now)
@@ -164,7 +164,7 @@ class Evidence:
             recovery.index.remove(record)
         call = Call(self.core, state)
         for record in records:
-            if record.live and record.from_server:
+            if record.live and record.opened_by_server:
                 recovery.note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
                 orphaned_calls.cancel(call, record, now)
 
@@ -182,7 +182,7 @@ class Evidence:
         if call_id not in self.core.ended:
             orphaned_calls.conclude(Call(self.core, state or orphaned_calls.never_served(self.core, ended[0])), ended)
 
-    def _is_sure(self, ended: list[Record], state: CallState | None, now: float, in_haste: bool) -> bool:
+    def _is_sure(self, ended: list[ToldDialog], state: CallState | None, now: float, in_haste: bool) -> bool:
         """Whether a call is over for good, and all have been heard of it who can be.
 
         The end of a callee's dialog alone may be that of an attempt, and the hunting goes on. An agent that is not
@@ -190,7 +190,7 @@ class Evidence:
         """
         if state is None:
             return True
-        if not state.answered and all(record.from_server for record in ended):
+        if not state.answered and all(record.opened_by_server for record in ended):
             return bool(self._gone(state.caller_agent, now))
         links = [self.core.agents.links.get(agent) for agent in (state.caller_agent, state.callee_agent)]
         return in_haste or all(link is None or link.flow is None or link.complete for link in links)
@@ -226,7 +226,7 @@ class Evidence:
                     self.release(call, f"{agent} has no such dialog any more", now)
                     break
 
-    def release(self, call: Call, because: str, now: float, ended: Record | None = None) -> None:
+    def release(self, call: Call, because: str, now: float, ended: ToldDialog | None = None) -> None:
         """End what is left of a call; ``ended`` is the record of the side that is gone, where it left one."""
         self._recovery.alone.discard(call.id)
         waiting, call.waiting = call.waiting or [], None

@@ -1,37 +1,43 @@
-"""What agents handed over: records of dialogs, indexed on arrival, decoded on first use (docs/wire.md)."""
+"""What agents told of their dialogs: indexed on arrival, decoded on first use (docs/line-dialog.md)."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from sip.dialog import DialogState, dialog_key
-from sip.wire.errors import SipError
-from sip.wire.message import Request, parse
+from b2bua.state_token import named
+from sip.dialog import dialog_key
+from sip.packages.json_values import text_of
+from sip.packages.line_dialog import (
+    ACK_AWAITED,
+    CONFIRMED,
+    TERMINATED,
+    BadRecord,
+    DialogRecord,
+    Ended,
+    Head,
+    LineRecord,
+    members_of,
+    request_of,
+    split,
+)
+from sip.wire.message import Request
 
 _INDEX: Final = re.compile(
-    rb'\{"call-id":"([^"\\]*)","local-tag":"([^"\\]*)","call-state":"'
+    rb'\{"call-id":"([^"\\]+)","local-tag":"([^"\\]*)","call-state":"'
     rb'(?:1\.(\d{1,9})\.([^."\\]*)\.[^."\\]*\.[^."\\]*"|(?:[^"\\]|\\.)*")'
 )
-_UNFIT: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
-_SENT: Final = b'"sent":[{'
-_AWAITED: Final = b'"ack":"awaited"'
-_OVER: Final = b'"state":"terminated"'
+"""The beginning of a record as agents write it; one of another form is decoded at once."""
+_SENT: Final = re.compile(rb'"sent"\s*:\s*\[\s*\{')
+_AWAITED: Final = re.compile(rb'"ack"\s*:\s*"awaited"')
+_OVER: Final = re.compile(rb'"state"\s*:\s*"terminated"')
+MOST_OF_ONE_CALL: Final = 64
+"""Records of one call: its two legs, and targets that were given up."""
+NO_END: Final = Ended()
 
 
-class Ended(NamedTuple):
-    """How a dialog ended, by the word of its agent."""
-
-    ago: float = 0.0
-    """Seconds."""
-    by: str = ""
-    reason: str = ""
-    status: int = 0
-
-
-class Sent(NamedTuple):
+class KeptRequest(NamedTuple):
     """A request of an agent that has no final answer."""
 
     request: Request
@@ -40,10 +46,10 @@ class Sent(NamedTuple):
     cancelled: bool
 
 
-class Record:
+class ToldDialog:
     """One dialog as its agent told it."""
 
-    __slots__ = ("_value", "agent", "call", "call_id", "counter", "local_tag", "raw", "told_at")
+    __slots__ = ("_record", "_sent", "agent", "call", "call_id", "counter", "local_tag", "raw", "told_at")
 
     def __init__(
         self, agent: str, raw: bytes, call_id: str, local_tag: str, call: str, counter: int, told_at: float = 0.0
@@ -58,98 +64,64 @@ class Record:
         """The counter of its token."""
         self.told_at = told_at
         """When it came: what it says is so many seconds ago, is so many seconds before this."""
-        self._value: dict[str, Any] | None = None
+        self._record: DialogRecord | None = None
+        self._sent: list[KeptRequest] | None = None
 
     @property
     def key(self) -> str:
         return dialog_key(self.call_id, self.local_tag)
 
+    # Seen without decoding.
+
     @property
     def has_sent(self) -> bool:
-        """Whether requests of the agent wait for an answer (seen without decoding)."""
-        return _SENT in self.raw
+        """Whether requests of the agent wait for an answer."""
+        return _SENT.search(self.raw) is not None
 
     @property
     def is_over(self) -> bool:
-        """Whether the agent has nothing to say of this dialog but how it ended (seen without decoding)."""
-        return _OVER in self.raw and not self.has_sent
+        """Whether the agent has nothing to say of this dialog but how it ended."""
+        return _OVER.search(self.raw) is not None and not self.has_sent
 
     @property
-    def awaited(self) -> bool:
-        """Whether the agent sent a 2xx that was not acknowledged (seen without decoding)."""
-        return _AWAITED in self.raw
+    def ack_awaited(self) -> bool:
+        """Whether the agent sent a 2xx that was not acknowledged."""
+        return _AWAITED.search(self.raw) is not None
+
+    # Of the record, which an :class:`Index` hands out only when it can be read.
 
     @property
-    def value(self) -> dict[str, Any]:
-        """The members, decoded once. A record that cannot be read is empty."""
-        if self._value is None:
-            try:
-                value = json.loads(self.raw.decode())  # of bytes it would try all encodings of JSON
-            except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-                value = {}
-            self._value = value if isinstance(value, dict) else {}
-        return self._value
-
-    def text(self, name: str) -> str:
-        """A member that is a string fit for a header line, ``""`` where it is not."""
-        return _text(self.value.get(name))
-
-    @property
-    def state(self) -> str:
-        return self.text("state")
+    def record(self) -> DialogRecord:
+        """All that was told, decoded once; raises :class:`BadRecord`."""
+        if self._record is None:
+            self._record = DialogRecord.decode(self.raw)
+        return self._record
 
     @property
     def live(self) -> bool:
-        return self.state != "terminated"
+        return self.record.state != TERMINATED
 
     @property
     def talks(self) -> bool:
         """An answered call, or one that its device has ended with the BYE still to be passed on."""
         if self.live:
-            return self.state == "confirmed"
-        return self.has_sent and any(one.request.method == "BYE" for one in self.sent())
+            return self.record.state == CONFIRMED
+        return any(one.request.method == "BYE" for one in self.sent())
 
     @property
-    def from_server(self) -> bool:
+    def opened_by_server(self) -> bool:
         """The server sent the INVITE: this is a callee's leg."""
-        return self.text("direction") == "initiator"
+        return self.record.opened_by_server
 
-    @property
-    def attempt(self) -> int:
-        """The attempt in the origin key of the INVITE that opened it, 0 when there is none."""
-        number = self.text("origin").rpartition(";")[2]
-        return int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
-
-    def age(self, name: str) -> float | None:
-        """Seconds since ``invite``, ``ringing`` or ``answer``."""
-        ages = self.value.get("age")
-        return _seconds(ages.get(name)) if isinstance(ages, dict) else None
-
-    def dialog(self) -> DialogState:
-        """The server's side of the dialog."""
-        cseq = self.value.get("cseq")
-        numbers = cseq if isinstance(cseq, dict) else {}
-        routes = self.value.get("route-set", ())
-        return DialogState(
-            self.call_id,
-            self.local_tag,
-            self.text("remote-tag"),
-            self.text("local"),
-            self.text("remote"),
-            _number(numbers.get("local")),
-            _number(numbers.get("remote")),
-            self.text("target"),
-            tuple(filter(None, map(_text, routes))) if isinstance(routes, list) else (),
-            self.text("direction") or "recipient",
-        )
-
-    def sent(self) -> list[Sent]:
-        """The agent's requests without a final answer, oldest first."""
-        return [
-            Sent(request, _bytes(entry["request"]), bool(entry.get("cancelled")))
-            for entry in _entries(self.value.get("sent"))
-            if (request := _request(entry.get("request"))) is not None
-        ]
+    def sent(self) -> list[KeptRequest]:
+        """The agent's requests without a final answer, oldest first; what is no request is passed over."""
+        if self._sent is None:
+            self._sent = [
+                KeptRequest(request, one.data, one.cancelled)
+                for one in self.record.sent
+                if (request := request_of(one.data)) is not None
+            ]
+        return self._sent
 
     @property
     def changing(self) -> str:
@@ -159,142 +131,155 @@ class Record:
                 return f"{self.agent};{one.request.branch};1"
         return ""
 
-    def received(self) -> list[tuple[Request, str]]:
-        """Servers' requests that the agent has not finally answered, with their origin keys."""
-        return [
-            (request, str(entry.get("origin", "")))
-            for entry in _entries(self.value.get("received"))
-            if (request := _request(entry.get("request"))) is not None
-        ]
+    @property
+    def last_ack(self) -> bytes:
+        """The last ACK that the agent sent, whole; empty when there is none that can be read."""
+        message = self.record.ack.message
+        return message if message and request_of(message) is not None else b""
 
     @property
-    def ack(self) -> str | bytes:
-        """``owed``, ``awaited``, the last ACK as bytes, or ``""``."""
-        value = self.value.get("ack", "")
-        if isinstance(value, dict):
-            message = value.get("message")
-            return _bytes(message) if isinstance(message, str) and _request(message) is not None else ""
-        return value if isinstance(value, str) else ""
+    def awaited_origin(self) -> str | None:
+        """The origin key of the INVITE whose 2xx awaits its ACK; ``None`` when none does."""
+        ack = self.record.ack
+        return ack.origin if ack.state == ACK_AWAITED else None
 
     @property
     def ended(self) -> Ended:
-        """For ``terminated``: when, by whom and why; members that cannot be read are as if left out."""
-        value = self.value.get("ended")
-        fact = value if isinstance(value, dict) else {}
-        by, reason = fact.get("by"), fact.get("reason")
-        return Ended(
-            _seconds(fact.get("ago")) or 0.0,
-            _text(by),
-            _text(reason),
-            _number(fact.get("status")),
-        )
+        """When, by whom and why it ended; all of it unknown where nothing is said."""
+        return self.record.ended or NO_END
 
     @property
     def ended_at(self) -> float:
         """When it ended, on our clock."""
         return self.told_at - self.ended.ago
 
-    @property
-    def ack_cseq(self) -> int:
-        return _number(self.value.get("ack-cseq"))
-
 
 class Index:
-    """The records not yet made into calls, by dialog and by call id."""
+    """The records not yet made into calls, by dialog and by call id.
 
-    __slots__ = ("by_call", "by_key")
+    One that turns out not to be readable is taken out and given to ``unreadable``; nothing else is lost with it.
+    """
 
-    def __init__(self) -> None:
-        self.by_key: dict[str, Record] = {}
-        self.by_call: dict[str, list[Record]] = {}
+    __slots__ = ("_unreadable", "by_call", "by_key")
+
+    def __init__(self, unreadable: Callable[[ToldDialog, BadRecord], None]) -> None:
+        self._unreadable = unreadable
+        self.by_key: dict[str, ToldDialog] = {}
+        self.by_call: dict[str, dict[str, ToldDialog]] = {}
 
     def __len__(self) -> int:
         return len(self.by_key)
 
-    def add(self, record: Record) -> None:
-        old = self.by_key.get(record.key)
+    def add(self, told: ToldDialog) -> None:
+        """Keep it, in place of what was told of that dialog before."""
+        key = told.key
+        old = self.by_key.get(key)
         if old is not None:
             self.remove(old)
-        self.by_key[record.key] = record
-        if record.call:
-            self.by_call.setdefault(record.call, []).append(record)
+        same = self.by_call.get(told.call)
+        if same is not None and len(same) >= MOST_OF_ONE_CALL:
+            self._unreadable(told, BadRecord("too many dialogs of one call"))
+            return
+        self.by_key[key] = told
+        if told.call:
+            self.by_call.setdefault(told.call, {})[key] = told
 
-    def remove(self, record: Record) -> None:
-        if self.by_key.get(record.key) is record:
-            del self.by_key[record.key]
-        same = self.by_call.get(record.call)
-        if same is not None and record in same:
-            same.remove(record)
+    def remove(self, told: ToldDialog) -> None:
+        key = told.key
+        if self.by_key.get(key) is told:
+            del self.by_key[key]
+        same = self.by_call.get(told.call)
+        if same is not None and same.get(key) is told:
+            del same[key]
             if not same:
-                del self.by_call[record.call]
+                del self.by_call[told.call]
 
-    def part(self, record: Record) -> None:
+    def part(self, told: ToldDialog) -> None:
         """Take a record whose token is not believed out of the call that it names."""
-        there = self.by_key.get(record.key) is record
-        self.remove(record)
-        record.call = ""
+        there = self.by_key.get(told.key) is told
+        self.remove(told)
+        told.call = ""
         if there:
-            self.add(record)
+            self.add(told)
 
-    def of_call(self, call_id: str) -> list[Record]:
-        return list(self.by_call.get(call_id, ()))
+    def get(self, key: str) -> ToldDialog | None:
+        """The record of a dialog."""
+        told = self.by_key.get(key)
+        return told if told is not None and self._can_be_read(told) else None
+
+    def of_call(self, call_id: str) -> list[ToldDialog]:
+        """The records of a call, in the order in which they were told."""
+        same = self.by_call.get(call_id)
+        return [told for told in tuple(same.values()) if self._can_be_read(told)] if same is not None else []
+
+    def told_of_call(self, call_id: str) -> list[ToldDialog]:
+        """The same, undecoded: they may turn out not to be readable."""
+        same = self.by_call.get(call_id)
+        return list(same.values()) if same is not None else []
+
+    def _can_be_read(self, told: ToldDialog) -> bool:
+        try:
+            return bool(told.record)
+        except BadRecord as fault:
+            self.remove(told)
+            self._unreadable(told, fault)
+            return False
 
 
-def split(body: bytes) -> list[bytes]:
-    """The records of a JSON text sequence (RFC 7464): each begins with a record separator."""
-    return [piece for piece in (part.strip(b"\n") for part in body.split(b"\x1e")) if piece]
+class Part(NamedTuple):
+    """A part of an agent's list."""
+
+    head: Head
+    lines: list[LineRecord]
+    dialogs: list[ToldDialog]
+    faults: int
+    """Records that cannot be read."""
 
 
-def dialogs(agent: str, pieces: list[bytes], now: float = 0.0) -> Iterator[Record]:
-    """The records of dialogs among the pieces of a body that came ``now``."""
+def read_part(agent: str, body: bytes, now: float) -> Part | None:
+    """The body of a NOTIFY that came ``now``, ``None`` without one; raises :class:`BadRecord` for its head."""
+    pieces = split(body)
+    if not pieces:
+        return None
+    part = Part(Head.decode(pieces[0]), [], [], 0)
+    faults = 0
     match = _INDEX.match
-    for piece in pieces:
+    for piece in pieces[1:]:
         found = match(piece)
         if found is not None:
             call_id, local_tag, counter, call = found.groups()
-            yield Record(
-                agent,
-                piece,
-                call_id.decode("latin-1"),
-                local_tag.decode("latin-1"),
-                call.decode("latin-1") if call else "",
-                int(counter) if counter else 0,
-                now,
+            part.dialogs.append(
+                ToldDialog(
+                    agent,
+                    piece,
+                    call_id.decode("latin-1"),
+                    local_tag.decode("latin-1"),
+                    call.decode("latin-1") if call else "",
+                    int(counter) if counter else 0,
+                    now,
+                )
             )
+            continue
+        try:
+            members = members_of(piece)
+        except BadRecord:
+            faults += 1
+            continue
+        if "call-id" in members:
+            told = _decoded(agent, piece, members, now)
+            if told is not None:
+                part.dialogs.append(told)
+            else:
+                faults += 1
+        elif "line" in members:
+            part.lines.append(LineRecord.of(members))
+    return part._replace(faults=faults)
 
 
-def _entries(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    """Agents say what goes into the messages of others: no line ends, and nothing that is no byte."""
-    if not isinstance(value, str) or (not value.isprintable() and _UNFIT.search(value)) or not _is_bytes(value):
-        return ""
-    return value
-
-
-def _is_bytes(text: str) -> bool:
-    return text.isascii() or max(text) < "\u0100"
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value <= 0xFFFFFFFF else 0
-
-
-def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e9 else None
-
-
-def _bytes(text: str) -> bytes:
-    """A whole message, of which each character is one byte."""
-    return text.encode("latin-1", "replace")
-
-
-def _request(text: object) -> Request | None:
-    """The request that a string holds; None when it is none."""
-    try:
-        message = parse(_bytes(text)) if isinstance(text, str) else None
-    except SipError:
+def _decoded(agent: str, piece: bytes, members: dict[str, Any], now: float) -> ToldDialog | None:
+    """A record whose members stand in another order, or with white space between them."""
+    call_id = text_of(members["call-id"])
+    if not call_id:
         return None
-    return message if isinstance(message, Request) else None
+    call, counter = named(text_of(members.get("call-state")))
+    return ToldDialog(agent, piece, call_id, text_of(members.get("local-tag")), call, counter, now)

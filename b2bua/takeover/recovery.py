@@ -19,9 +19,10 @@ from b2bua.takeover.call_restoration import KEPT, Restoring
 from b2bua.takeover.invite_replay import Attempts
 from b2bua.takeover.offer_answer_recovery import Exchanges
 from b2bua.takeover.reconciliation import Evidence
-from b2bua.takeover.records import Index, Record
+from b2bua.takeover.records import Index, ToldDialog
 from sip.dialog import dialog_key
 from sip.invite import InviteUsage
+from sip.packages.line_dialog import BadRecord
 from sip.transaction import ServerTransaction, cancel_of
 from sip.wire.message import Request
 
@@ -45,7 +46,7 @@ class Recovery:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.index = Index()
+        self.index = Index(self._unreadable)
         self.verdicts: Counter[str] = Counter()
         self.details: dict[str, tuple[str, str]] = {}
         """Call id to (verdict, sentence), of the last takeover; bounded."""
@@ -73,7 +74,7 @@ class Recovery:
 
     def forget(self) -> None:
         """Another server has the calls."""
-        self.index = Index()
+        self.index = Index(self._unreadable)
         for waiting in self._requests.values():
             for transaction, _ in waiting:
                 transaction.abandon()  # else its repeat would be taken for one that is being dealt with
@@ -88,7 +89,7 @@ class Recovery:
         """This process is about to end."""
         self._evidence.hasten(now)
 
-    def state_of(self, records: list[Record]) -> CallState | None:
+    def state_of(self, records: list[ToldDialog]) -> CallState | None:
         """The newest token that is signed by the site."""
         return self._restoring.state_of(records)
 
@@ -98,7 +99,7 @@ class Recovery:
 
     # -- lists ------------------------------------------------------------------------------------------------------
 
-    def take(self, link: AgentLink, records: Iterable[Record], now: float) -> None:
+    def take(self, link: AgentLink, records: Iterable[ToldDialog], now: float) -> None:
         """Records of a part of an agent's list."""
         for record in records:
             try:
@@ -106,10 +107,10 @@ class Recovery:
             except Exception as error:  # those behind it are other calls
                 self.passed_over(record.call or record.call_id, error, now)
 
-    def _take(self, link: AgentLink, record: Record, now: float) -> None:
+    def _take(self, link: AgentLink, record: ToldDialog, now: float) -> None:
         key = record.key
         link.seen.add(key)
-        if not record.call and record.is_over and not record.from_server:
+        if not record.call and record.is_over and not record.opened_by_server:
             record.call = call_id_of(link.name, record.call_id)  # no server ever named it
         leg = self.core.stack.legs.get(key)
         if isinstance(leg, InviteUsage):
@@ -127,11 +128,11 @@ class Recovery:
         if record.has_sent:
             self._replay(link, record, now)
 
-    def _pay(self, record: Record, now: float) -> None:
+    def _pay(self, record: ToldDialog, now: float) -> None:
         """Where a 2xx awaits its ACK, do not wait: send the ACK that was under way, or fetch the caller's INVITE."""
         records = self.index.of_call(record.call)
-        if len(records) > 1 or not records or not record.awaited:
-            if any(each.awaited for each in records) and all(each.talks for each in records):
+        if len(records) > 1 or not records or not record.ack_awaited:
+            if any(each.ack_awaited for each in records) and all(each.talks for each in records):
                 self.restore(record.call, now)
             return
         state = self.state_of(records)
@@ -139,7 +140,7 @@ class Recovery:
         if link is not None and state is not None and state.caller_dialog and not link.complete:
             link.fetch(state.caller_dialog, now)
 
-    def _is_served(self, link: AgentLink, record: Record) -> bool:
+    def _is_served(self, link: AgentLink, record: ToldDialog) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
         call_id = record.call or call_id_of(link.name, record.call_id)
         if call_id in self.core.ended and not record.live:
@@ -179,7 +180,7 @@ class Recovery:
     def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """A request in a dialog that is not here (yet); False when it is to be answered 481."""
         key = dialog_key(request.call_id, request.to_tag)
-        record = self.index.by_key.get(key)
+        record = self.index.get(key)
         if record is not None:
             leg = self._leg_of(record, now)
             if leg is None:
@@ -204,17 +205,17 @@ class Recovery:
                 waiting.append((invite, cancel))
 
     def stray_ack(self, ack: Request, now: float) -> None:
-        record = self.index.by_key.get(dialog_key(ack.call_id, ack.to_tag))
+        record = self.index.get(dialog_key(ack.call_id, ack.to_tag))
         if record is not None and (leg := self._leg_of(record, now)) is not None:
             leg.receive_ack(ack, now)
 
-    def _leg_of(self, record: Record, now: float) -> InviteUsage | None:
+    def _leg_of(self, record: ToldDialog, now: float) -> InviteUsage | None:
         """The leg that a record is about, restored."""
         self.restore(record.call, now, record)
         leg = self.core.stack.legs.get(record.key)
         return leg if isinstance(leg, InviteUsage) else None
 
-    def _hand_over(self, record: Record, now: float) -> None:
+    def _hand_over(self, record: ToldDialog, now: float) -> None:
         """What waited for this dialog can go on."""
         waiting = self._requests.pop(record.key, [])
         leg = self._leg_of(record, now)
@@ -230,7 +231,7 @@ class Recovery:
         waiting = self._requests.get(key)
         return str(waiting[0][0].context) if waiting else ""
 
-    def _replay(self, link: AgentLink, record: Record, now: float) -> None:
+    def _replay(self, link: AgentLink, record: ToldDialog, now: float) -> None:
         """Take the agent's unanswered requests as just arrived."""
         if link.flow is None:
             return
@@ -247,7 +248,7 @@ class Recovery:
             elif cancelled:  # after it is with the other side: a former server may have sent it there
                 stack.receive_message(cancel_of(data), link.flow, now)
 
-    def _learn_end(self, call_id: str, record: Record, ends: bool) -> None:
+    def _learn_end(self, call_id: str, record: ToldDialog, ends: bool) -> None:
         """Of what both sides have done to end a call the first counts."""
         if not ends or record.live or call_id in self.core.ended:
             return
@@ -267,6 +268,12 @@ class Recovery:
         self.verdicts[verdict] += 1
         if len(self.details) < MOST_DETAILS or former is not None:
             self.details[call_id] = (verdict, because)
+
+    def _unreadable(self, told: ToldDialog, fault: BadRecord) -> None:
+        """One dialog of an agent is lost, whatever it was; its calls are not."""
+        stack = self.core.stack
+        stack.counters["bad records"] += 1
+        stack.seldom.warning(logger, told.told_at, "%s told of a dialog: %s", told.agent, fault)
 
     def passed_over(self, what: str, error: Exception, now: float) -> None:
         """What an agent told of a call cannot be used."""

@@ -368,7 +368,6 @@ def test_cold_lines_are_reset_before_their_agent_is_taken_over() -> None:
         b"\x1e{broken\n",
         b"\x1e[1,2]\n",
         b"\x1e\xff\xfe\n",
-        b'\x1e{"site":"x"}\n\x1e{"line"\n',
         b"\x1e" + b"[" * 50_000,
     ],
 )
@@ -376,6 +375,23 @@ def test_a_list_that_cannot_be_read_is_answered_400(raw: bytes) -> None:
     gap = Gap()
     assert gap.gw1.notify(raw=raw) == 400
     assert gap.bench.core.serving
+
+
+def test_a_record_that_cannot_be_read_is_said_and_costs_nothing_else() -> None:
+    gap = Gap()
+    a, b = gap.standing()
+    gap.die()
+    gap.gw1.silent = True
+    bench = gap.succeed()
+    good = gap.gw1.list_of([record(a)])
+    assert (
+        gap.gw1.notify(raw=good + b'\x1e{"line"\n\x1e{"call-id":"x","local-tag":"y","call-state":"","rest\n') == 200
+    )
+    bench.after(0.1)
+    a.say("INFO")
+    b.answer(b.take("INFO"), 200)
+    assert a.statuses == [200]
+    assert bench.core.stack.counters["bad records"] == 1
 
 
 def test_records_that_make_no_sense_hurt_nobody() -> None:

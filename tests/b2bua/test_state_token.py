@@ -14,7 +14,7 @@ from b2bua.state_token import (
     CallState,
     TokenError,
     call_id_of,
-    newest,
+    named,
     origin_of,
     read,
     sign,
@@ -157,9 +157,10 @@ def test_call_ids_are_the_same_everywhere_and_different_for_each() -> None:
     assert len(ids) == 6 and all(len(each) == 24 for each in ids)
 
 
-def test_the_newest_counts() -> None:
-    older, newer = STATE._replace(counter=3), STATE._replace(counter=9)
-    assert newest([older, newer]) is newer and newest([newer, older]) is newer
+@pytest.mark.parametrize("token", ["", "nonsense", "2.4.abc.p.m", "1.x.abc.p.m", "1.4.abc.p", "1.4.abc.p.m.x"])
+def test_what_a_token_shows_unread(token: str) -> None:
+    assert named(sign(STATE, KEY)) == (STATE.call_id, STATE.counter)
+    assert named(token) == ("", 0)
 
 
 def test_a_change_counts_one_higher() -> None:

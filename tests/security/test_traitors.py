@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from b2bua import agents as agents_module
-from b2bua.takeover.records import dialogs
+from b2bua.takeover.records import NO_END, ToldDialog, read_part
 from gateway_agent.deduplication import key_of
 from heartbeat.console.render import Paper
 from sip import header_policy
@@ -23,19 +23,21 @@ from tests.gateway_agent.bed import SDP, Bed
 from tests.security.test_impostors import bench
 
 
-def told(**members: Any) -> Any:
+def told(**members: Any) -> ToldDialog:
     head = b'{"call-id":"c","local-tag":"t","call-state":""'
     body = json.dumps(members)[1:].encode()
-    return next(iter(dialogs("gw1", [head + b"," + body])))
+    part = read_part("gw1", b"\x1e{}\n\x1e" + head + b"," + body, 0.0)
+    assert part is not None
+    return part.dialogs[0]
 
 
 def test_what_an_agent_says_cannot_end_a_header_line() -> None:
     evil = "x\r\nX-Injected: yes"
     one = told(local=evil, remote="\u20ac", target=evil, ended={"reason": evil, "by": evil}, **{"route-set": [evil]})
-    dialog = one.dialog()
+    dialog = one.record.dialog
     assert (dialog.local, dialog.remote, dialog.target, dialog.route_set) == ("", "", "", ())
     assert (one.ended.reason, one.ended.by) == ("", "")
-    assert told(local='"J\u00fcrgen" <sip:1@x>').dialog().local == '"J\u00fcrgen" <sip:1@x>'
+    assert told(local='"J\u00fcrgen" <sip:1@x>').record.dialog.local == '"J\u00fcrgen" <sip:1@x>'
 
 
 @pytest.mark.parametrize(
@@ -51,9 +53,10 @@ def test_what_an_agent_says_cannot_end_a_header_line() -> None:
 )
 def test_no_record_makes_a_server_stumble(members: dict[str, Any]) -> None:
     one = told(**members)
-    assert one.attempt == 0 and one.dialog().local_cseq == 0
-    assert (one.age("answer"), one.sent(), one.received(), one.ack, one.changing) == (None, [], [], "", "")
-    assert one.ended.status == 0
+    record = one.record
+    assert record.attempt == 0 and record.dialog.local_cseq == 0 and record.ages.answer is None
+    assert (one.sent(), one.last_ack, one.awaited_origin, one.changing) == ([], b"", None, "")
+    assert all(received.data for received in record.received) and one.ended._replace(ago=0.0, reason="") == NO_END
 
 
 def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from examples.softphone_call import CALLING, ENDED, TALKING, Call, Policy
-from gateway_agent import handover
+from gateway_agent import list_subscription
 from heartbeat.site.model import Site
 from tests.stories.matrix import of_calls
 from tests.stories.rules import Rules
@@ -121,7 +121,7 @@ class Busy:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists come in parts, as those of thousands of calls do."""
-    monkeypatch.setattr(handover, "MOST_PART", 4000)
+    monkeypatch.setattr(list_subscription, "MOST_PART", 4000)
 
 
 MOMENTS = [(place, (BEFORE, UNSENT, PARTLY, AFTER)[index % 4]) for index, place in enumerate(range(40, 520, 25))]

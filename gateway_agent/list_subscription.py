@@ -1,0 +1,234 @@
+"""One server's subscription to the agent's list: the notifier's half (RFC 6665 section 4.2, docs/line-dialog.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from gateway_agent.call import Call
+from gateway_agent.dialog_list import END_OF_PART, DialogList, Item, SubscriptionFilter
+from gateway_agent.line import Line
+from gateway_agent.records import Recorder, of_line, of_terminated
+from gateway_agent.terminated_call import TerminatedCall
+from heartbeat.agent_voter import AgentVoter
+from sip.actions import Flow
+from sip.dialog import Dialog, called_by, dialog_key
+from sip.layer import Stack
+from sip.notifier import Granted, Notifier, Package
+from sip.packages.line_dialog import LIST_TYPE, OBSERVE, PACKAGE, Head, body_of
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
+
+PACKAGES: Final = {PACKAGE: Package(min_expires=60, max_expires=86400, default_expires=3600)}
+MOST_PART: Final = 60_000
+"""Bytes of a part, unless a single record is longer."""
+MOST_UNANSWERED: Final = 2
+DUE: Final = "expires"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What all subscriptions of an agent tell of, and by which means."""
+
+    site: str
+    agent: str
+    fence: AgentVoter
+    """Says whom the agent obeys, and how often it has started."""
+    stack: Stack
+    contents: DialogList
+    recorder: Recorder
+
+
+class ListSubscription:
+    """A dialog, its list under way, the changes that wait behind it."""
+
+    def __init__(
+        self,
+        publication: Publication,
+        flow: Flow,
+        request: Request,
+        granted: Granted,
+        wanted: SubscriptionFilter,
+        ended: Callable[[ListSubscription], None],
+        now: float,
+    ) -> None:
+        self.wanted = wanted
+        self.flow = flow
+        self.generation = 0
+        self.unanswered = 0
+        self.version = 1
+        self.part = 0
+        self._publication = publication
+        self._ended = ended
+        self._stack = publication.stack
+        self.dialog = Dialog(called_by(request, self._stack.token()))
+        self.notifier = Notifier(granted, PACKAGES, now)
+        self._changed: dict[str, Line] = {}
+        self._items: Iterator[Item | None] | None = publication.contents.items(wanted)
+        self._carried: tuple[Item, ...] = ()
+        """What did not fit into the part before."""
+        self._urgent = False
+        """The part under way has what somebody waits for: nothing follows before the server is done with it."""
+        self._stack.legs[self.key] = self
+
+    @property
+    def key(self) -> str:
+        return dialog_key(self.dialog.call_id, self.dialog.local_tag)
+
+    def go_on(self, now: float) -> None:
+        """Send what may be sent now: at most two parts without an answer, nothing behind an urgent one."""
+        while self.unanswered < MOST_UNANSWERED and not self.notifier.ended and not self._urgent:
+            if self._items is not None:
+                self._next_part(now)
+            elif self._changed:
+                self._tell_changes(now)
+            elif self.notifier.owed:
+                self.version += 1
+                self.part = 0
+                self._send([], [], True, now)
+            else:
+                return
+
+    def line_changed(self, line: Line, now: float) -> None:
+        """What changes while a NOTIFY is unanswered goes with the next."""
+        if self.notifier.state == "active" and self.wanted.wants(line):
+            self._changed[line.name] = line
+            self.go_on(now)
+
+    def _next_part(self, now: float) -> None:
+        """The next part of the list, made at its turn: what a record says is true when it leaves."""
+        assert self._items is not None
+        texts: list[str] = []
+        told: list[TerminatedCall] = []
+        size = 200
+        carried, self._carried = self._carried, ()
+        for item in chain(carried, self._items):
+            if item is END_OF_PART:
+                if texts:
+                    self._urgent = True
+                    break
+                continue
+            text, ended = self._encoded(item, now)
+            if texts and size + len(text) + 2 > MOST_PART:
+                self._carried = (item,)
+                break
+            size += len(text) + 2
+            texts.append(text)
+            if ended is not None:
+                told.append(ended)
+        else:
+            self._items = None
+        self._send(texts, told, self._items is None, now)
+
+    def _encoded(self, item: Item, now: float) -> tuple[str, TerminatedCall | None]:
+        """The record of an item; of a call that ended since the list was begun, the short one."""
+        if isinstance(item, Line):
+            return of_line(item).encode(), None
+        ended = item if isinstance(item, TerminatedCall) else item.gone
+        if ended is not None:
+            return of_terminated(ended, now).encode(), ended
+        assert isinstance(item, Call)
+        return self._publication.recorder.of_call(item, now).encode(), None
+
+    def _tell_changes(self, now: float) -> None:
+        texts = [of_line(line).encode() for line in self._changed.values()]
+        self._changed = {}
+        self.version += 1
+        self.part = 0
+        self._send(texts, [], True, now)
+
+    def _send(self, texts: list[str], told: list[TerminatedCall], complete: bool, now: float) -> None:
+        self.part += 1
+        publication, fence = self._publication, self._publication.fence
+        head = Head(
+            publication.site,
+            publication.agent,
+            fence.on_disk.incarnation,
+            fence.leadership.epoch,
+            self.version,
+            self.part,
+            complete,
+        )
+        self.notifier.notify(
+            now, (f"Content-Type: {LIST_TYPE}",), body_of((head.encode(), *texts)), more=not complete
+        )
+        self._notify(told, now)
+
+    def _notify(self, told: list[TerminatedCall], now: float) -> None:
+        stack = self._stack
+        for ask in self.notifier.to_do():
+            branch = stack.branch()
+            self.dialog.local_cseq += 1
+            uri, text = self.dialog.lines("NOTIFY", self.dialog.local_cseq, stack.via(self.flow, branch))
+            lines = "".join(f"{line}\r\n" for line in ask.lines)
+            data = (
+                f"NOTIFY {uri} SIP/2.0\r\n{text}{stack.contact(self.flow)}\r\nMax-Forwards: 70\r\n{lines}"
+                f"Content-Length: {len(ask.body)}\r\n\r\n"
+            ).encode("latin-1") + ask.body
+            self.unanswered += 1
+            stack.request("NOTIFY", data, branch, self.flow, self, now, told)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """An answer to a NOTIFY."""
+        if response.status < 200:
+            return
+        self.unanswered -= 1
+        self._urgent = False
+        if response.status < 300 and self.wanted.purpose != OBSERVE:
+            for each in transaction.context:
+                each.told_at = now
+        self.notifier.answered(response)
+        self._after(now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        self.unanswered -= 1
+        self.notifier.failed("a NOTIFY had no answer")
+        self._after(now)
+
+    def _after(self, now: float) -> None:
+        if self.notifier.ended and (self._items is None or self.notifier.because.startswith("a NOTIFY")):
+            self.terminate()
+        else:
+            self.go_on(now)
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A SUBSCRIBE in the dialog refreshes or ends the subscription."""
+        stack = self._stack
+        if request.method != "SUBSCRIBE" or transaction.flow != self.flow:
+            stack.reply(transaction, 481, now)
+            return
+        if request.cseq <= self.dialog.remote_cseq:
+            stack.reply(transaction, 500, now)
+            return
+        self.dialog.remote_cseq = request.cseq
+        reply = self.notifier.refresh(request, now)
+        stack.reply(transaction, reply.status, now, lines=(stack.contact(self.flow), *reply.lines))
+        if self.notifier.state == "active":
+            lines = self._publication.contents.lines.values()
+            self._changed.update((line.name, line) for line in lines if self.wanted.wants(line))
+        self.wake()
+        self.go_on(now)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        """None belongs here."""
+
+    def due(self, cause: str, now: float) -> None:
+        self.notifier.handle_timer(now)
+        self._notify([], now)
+        self.terminate()
+
+    def wake(self) -> None:
+        """Set the alarm for the end of the time granted."""
+        self.generation += 1
+        at = self.notifier.get_timer()
+        if at is not None:
+            self._stack.deadlines.set(at, self, DUE)
+
+    def terminate(self) -> None:
+        """It is over, without a word."""
+        self.generation += 1
+        self._items = None
+        self._stack.legs.pop(self.key, None)
+        self._ended(self)
