@@ -96,6 +96,46 @@ def test_a_seen_answer_and_the_parties_end_win():
     assert merge([guess, CALL]) == replace(CALL, node="m1+m2", epoch=8)
 
 
+@pytest.mark.parametrize("result", [result for result in RESULTS if result != "answered"])
+def test_an_answer_wins_over_every_other_result(result):
+    """Who saw the answer was there; what another server wrote, it concluded."""
+    other = replace(CALL, node="m2", answered=None, ended=150.0, result=result, status=699, ended_by="server")
+    for records_of_it in ([CALL, other], [other, CALL]):
+        merged = merge(records_of_it)
+        assert (merged.result, merged.status, merged.answered) == ("answered", 200, 105.0)
+
+
+@pytest.mark.parametrize("result", [result for result in RESULTS if result not in ("answered", "failed")])
+def test_what_a_target_said_wins_over_a_failure(result):
+    said = replace(CALL, answered=None, result=result, status=486)
+    failed = replace(CALL, node="m2", answered=None, result="failed", status=503)
+    for records_of_it in ([said, failed], [failed, said]):
+        merged = merge(records_of_it)
+        assert (merged.result, merged.status) == (result, 486)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "end"),
+    [
+        # an end that a party made, against one that a server concluded, whichever is earlier
+        ((170.0, "caller"), (160.0, "server"), (170.0, "caller")),
+        ((160.0, "callee"), (170.0, "server"), (160.0, "callee")),
+        # of two ends of a kind the earlier one
+        ((160.0, "caller"), (161.0, "callee"), (160.0, "caller")),
+        ((161.0, "caller"), (160.0, "callee"), (160.0, "callee")),
+        ((160.0, "server"), (161.0, "server"), (160.0, "server")),
+        # any that is known, against none
+        ((None, "caller"), (170.0, "server"), (170.0, "server")),
+        ((170.0, ""), (None, "caller"), (170.0, "")),
+    ],
+)
+def test_which_end_counts(one, other, end):
+    pair = [replace(CALL, ended=ended, ended_by=by, reason=f"of {by}") for ended, by in (one, other)]
+    for records_of_it in (pair, pair[::-1]):
+        merged = merge(records_of_it)
+        assert (merged.ended, merged.ended_by, merged.reason) == (*end, f"of {end[1]}")
+
+
 def test_unknown_members_are_filled():
     half = replace(CALL, node="m2", caller="", callee_line="", started=None, ringing=None)
     assert merge([half, CALL]) == replace(CALL, node="m1+m2")

@@ -367,3 +367,20 @@ def test_a_target_that_refused_is_not_the_end_of_a_call_whose_caller_is_not_ther
     assert [cdr.result for cdr in bench.cdrs] == ["answered"]
     gap.gone()
     assert len(bench.cdrs) == 1
+
+
+def test_an_invite_under_way_at_an_agent_is_not_concluded_as_unanswered() -> None:
+    """It waits for the list of the other agent, and its target was a trunk of the server that is no more."""
+    gap = Gap()
+    trunk = Peer(gap.bench, "trunk", port=5080)
+    a = gap.gw1.call("9123")
+    trunk.called.ring()
+    gap.die()
+    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    gap.gw2.silent = True
+    bench = gap.succeed()
+    bench.after(1.0)
+    assert not bench.cdrs and a.statuses[-1] == 100
+    gap.gw2.notify()
+    bench.after(0.1)
+    assert not bench.cdrs and len(bench.core.calls) == 1

@@ -465,3 +465,27 @@ def test_nothing_is_left_of_many_takeovers() -> None:
     assert isinstance(bench, Bench)
     gap.gone()
     assert len(bench.cdrs) == 25 == len({cdr.call_id for cdr in bench.cdrs})
+
+
+def test_a_call_that_was_answered_while_a_list_was_told_again_is_kept() -> None:
+    """It is in no list, since it came behind it; one that was there before and is in none is gone."""
+    gap = Gap()
+    gone, other = gap.talk()
+    gap.bench.after(1.0)
+    gap.gw1.silent = True
+    gap.gw1.disconnect()
+    gap.gw1.connect()
+    a = gap.gw1.call("1002")
+    gap.bench.after(2.1)  # a new call waits for lists, but not for ever
+    b = gap.gw2.called
+    b.accept()
+    a.ack()
+    gap.gw1.notify(records=[])
+    gap.bench.after(0.1)
+    assert [each.method for each in other.asked] == ["BYE"] and not gone.asked
+    other.answer(other.take("BYE"), 200)
+    assert [each.method for each in b.asked] == ["INVITE", "ACK"] and not a.asked and len(gap.bench.core.calls) == 1
+    a.say("INFO", body=b"x")
+    assert b.asked[-1].body == b"x"
+    b.answer(b.asked[-1], 200)
+    assert a.statuses[-1] == 200

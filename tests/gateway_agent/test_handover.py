@@ -129,6 +129,24 @@ def test_a_fetch_waits_behind_a_takeover_that_waits_for_the_disk() -> None:
     assert len(bed.m2.heads) == 2
 
 
+def test_no_list_is_handed_over_when_the_server_was_overtaken_while_the_disk_wrote() -> None:
+    bed = Bed()
+    bed.answered_in()
+    heads = len(bed.m1.heads)
+    bed.disk = []
+    assert bed.m2.subscribe(epoch=2) == 0
+    assert bed.m1.subscribe(epoch=3) == 0
+    slow, bed.disk = bed.disk, None
+    for action in reversed(slow):  # the newest first: one write may stand for all that were asked for before it
+        bed.core.done(action, None, bed.now)
+    bed.pump()
+    assert "holder=m1" in (bed.m2.take(403).get("heartbeat") or "")
+    assert not bed.m2.heads and not dialogs(bed.m2)
+    assert bed.core.adopted == ("m1", 3)
+    assert bed.m1.take(200).cseq_method == "SUBSCRIBE"
+    assert len(bed.m1.heads) == heads + 1 and len(dialogs(bed.m1)) == 1
+
+
 def test_an_older_proof_is_fenced() -> None:
     bed = Bed()
     assert bed.m2.subscribe(epoch=5) == 200
