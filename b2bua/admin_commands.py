@@ -56,7 +56,7 @@ class Orders:
         state, sentence, done, total = judge(now)
         if state == "running" and now - begun_at > LONGEST:
             state, sentence = "failed", f"after {LONGEST:g} s still: {sentence}"
-        return {"id": order, "verb": verb, "state": state, "sentence": sentence, "done": done, "total": total}  # type: ignore[typeddict-item]
+        return v.Progress(id=order, verb=verb, state=state, sentence=sentence, done=done, total=total)
 
     def _switchover(self, params: Mapping[str, str], now: float) -> Judge:
         core = self._core

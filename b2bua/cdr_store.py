@@ -189,6 +189,8 @@ class Queue:
         """``pause``: seconds between two batches, unless there are many records."""
         self.target = target
         self.lost = 0
+        self.trouble = ""
+        """Why nothing can be written at present."""
         self.waiting: deque[Entry] = deque()
         self._limit = limit
         self._wait = 0.0
@@ -219,8 +221,9 @@ class Queue:
             self._recovered()
 
     def _failed(self, error: Exception, now: float) -> None:
+        because = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.trouble = f"{self.target.name}: {because}"
         if not self._wait:
-            because = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             logger.error(
                 "Call records cannot be written to %s: %s. Up to %d are kept in memory and tried again.",
                 self.target.name,
@@ -234,6 +237,7 @@ class Queue:
         if self._wait:
             logger.warning("Call records are written to %s again; %d were lost.", self.target.name, self.lost)
             self._wait = self._retry_at = 0.0
+            self.trouble = ""
 
 
 class CdrStore:
@@ -278,6 +282,11 @@ class CdrStore:
     def lost(self) -> int:
         """Records lost since the start because they could not be written in time."""
         return self._dropped + max(queue.lost for queue in self._queues)
+
+    @property
+    def trouble(self) -> str:
+        """Why records wait, as half a sentence; empty while they are written."""
+        return next((queue.trouble for queue in self._queues if queue.trouble), "")
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits and end the thread; waits at most ``timeout`` seconds."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict, deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from b2bua import pages
 from b2bua.admin_commands import Orders
 from b2bua.agents import Agents
 from b2bua.call import Call
@@ -188,15 +186,6 @@ class Core:
 
     # -- what an operator asks --------------------------------------------------------------------------------------
 
-    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        """A page of ``heartbeat.console.view``."""
-        self.reign.last_now = now
-        return pages.view(self, name, params, now)
-
-    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        """A verb of it."""
-        return self.orders.command(name, params, now)
-
     def rates(self, now: float) -> Rates:
         """Averages over about the last ten seconds."""
         self._rates.append((now, self.calls_seen, self.stack.received))
@@ -204,10 +193,10 @@ class Core:
             self._rates.popleft()
         first, last = self._rates[0], self._rates[-1]
         span = max(last[0] - first[0], 1e-3)
-        return {
-            "calls_per_s": round((last[1] - first[1]) / span, 2),
-            "messages_per_s": round((last[2] - first[2]) / span, 2),
-        }
+        return Rates(
+            calls_per_s=round((last[1] - first[1]) / span, 2),
+            messages_per_s=round((last[2] - first[2]) / span, 2),
+        )
 
     # -- what the stack says --------------------------------------------------------------------------------------
 

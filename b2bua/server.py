@@ -7,13 +7,17 @@ import logging
 import random
 import secrets
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from b2bua import api
+from b2bua import api, views
+from b2bua.cdr import RESULTS
 from b2bua.cdr_store import CdrStore
 from b2bua.core import CallEnded, Core, Event
 from heartbeat import program
+from heartbeat.console.view import ProcessStats, Records
 from heartbeat.site.model import Site
 from sip.io.clock import boottime
 
@@ -28,6 +32,7 @@ class Process(program.Process[Core]):
 
     def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop) -> None:
         server = site.servers[node]
+        self._cdr_dir = server.cdr_dir
         super().__init__(site, node, server, loop)
         try:
             server.cdr_dir.mkdir(parents=True, exist_ok=True)
@@ -38,8 +43,9 @@ class Process(program.Process[Core]):
         now = boottime()
         core = Core(site, node, self.kept, secrets.token_bytes(32), chance, now, time.time() - now)
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
-        self.drive(core, map(str, listeners))
-        self._looked = 0
+        self.drive(core, map(str, listeners), views.view, views.command)
+        self._results: Counter[str] = Counter()
+        self._wall_looks = 0
 
     async def run(self, serve: program.Serve) -> None:
         try:
@@ -49,14 +55,30 @@ class Process(program.Process[Core]):
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
+            self._results[event.record.result] += 1
             self.cdrs.write(event.record)
         else:
             super().event(event)
 
+    def directories(self) -> dict[str, Path]:
+        return {**super().directories(), "cdr": self._cdr_dir}
+
+    def stats(self, now: float) -> ProcessStats:
+        records = Records(self.cdrs.waiting, self.cdrs.lost)
+        return replace(
+            super().stats(now), records=records, results={result: self._results[result] for result in RESULTS}
+        )
+
+    def warnings(self, stats: ProcessStats) -> list[str]:
+        found = super().warnings(stats)
+        if trouble := self.cdrs.trouble:
+            found.append(f"{self.name} cannot write call records ({self.cdrs.waiting} wait): {trouble}")
+        return found
+
     def look(self, cpu: float, now: float) -> None:
         self.core.rates(now)  # so that it is an average over the last seconds, however seldom somebody asks
-        self._looked += 1
-        if self._looked % WALL == 0:
+        self._wall_looks += 1
+        if self._wall_looks % WALL == 0:
             self.core.wall_offset = time.time() - now
 
 

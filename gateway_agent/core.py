@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from gateway_agent import lines, media_timeout, pages
+from gateway_agent import lines, media_timeout
 from gateway_agent.call import Call
 from gateway_agent.deduplication import Memory
 from gateway_agent.devices import Devices
@@ -439,12 +438,6 @@ class Core:
         decision = Decided(now, code, because)
         self.history.append(decision)
         self._events.append(decision)
-
-    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        return pages.view(self, name, params, now)
-
-    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        return pages.command(self, name, params, now)
 
 
 def _targets(result: Any) -> list[Place]:

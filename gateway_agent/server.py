@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from gateway_agent import api
+from gateway_agent import api, views
 from gateway_agent.core import Core
 from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
@@ -55,9 +55,9 @@ class Process(program.Process[Core]):
             self._relay_process = RelayProcess(wanted, ports, self._relay_said)
         chance = random.SystemRandom()
         core = Core(site, agent, self.kept, secrets.token_bytes(32), chance, boottime(), self._relay)
-        self.drive(core, map(str, settings.sip), _AgentPump)
+        self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)
         self._leaving = False
-        self._looked = 0
+        self._relay_looks = 0
 
     async def run(self, serve: program.Serve) -> None:
         relay = self._relay_process
@@ -82,8 +82,8 @@ class Process(program.Process[Core]):
     def look(self, cpu: float, now: float) -> None:
         """How busy the process is, and whether it may end."""
         self.core.load = cpu
-        self._looked += 1
-        if self._relay is not None and self._looked % COUNT_EVERY == 0:
+        self._relay_looks += 1
+        if self._relay is not None and self._relay_looks % COUNT_EVERY == 0:
             self._relay.ports.count()
             self.pump.flush()
         self._end_with_the_last_call()

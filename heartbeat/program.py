@@ -10,14 +10,19 @@ import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.process_stats import Looks
 from heartbeat.console.sanitize import Lines
 from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
+from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
@@ -33,6 +38,8 @@ from sip.layer import Stack
 
 LOOK: Final = 1.0
 """Seconds between two looks of a process at itself."""
+DISKS: Final = 10
+"""Looks after which the room on disks is looked at."""
 LAST_WORDS: Final = 0.2
 """Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
 WRONG: Final = 3
@@ -51,10 +58,6 @@ class Core(pumps.Core, Protocol):
 
     site: Site
     stack: Stack
-
-    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
-
-    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
 
     def reload(self, site: Site, now: float) -> None: ...
 
@@ -81,11 +84,27 @@ class Process(Generic[C]):
         self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
         self.kept = self.votes.start()
+        self.disk_space = DiskSpace(self.directories())
+        self._decisions: Counter[str] = Counter()
+        self._looked = 0
         self.names = Resolver(random.Random(secrets.randbits(128)))
 
-    def drive(self, core: C, listeners: Iterable[str], pump: type[Pump] = Pump) -> None:
-        """Put ``core`` on a pump. Raises `BadEndpoint`."""
+    def directories(self) -> dict[str, Path]:
+        """Where the process writes, by the words of status."""
+        return {"state": self.settings.state_dir}
+
+    def drive(
+        self,
+        core: C,
+        listeners: Iterable[str],
+        view: Callable[[C, str, Mapping[str, str], float], Any],
+        command: Callable[[C, str, Mapping[str, str], float], Progress],
+        pump: type[Pump] = Pump,
+    ) -> None:
+        """Put ``core`` on a pump; ``view`` and ``command`` are what it shows and does. Raises `BadEndpoint`."""
         self.core = core
+        self._view = view
+        self._command = partial(command, core)
         self.pump = pump(
             core,
             listeners,
@@ -112,20 +131,33 @@ class Process(Generic[C]):
 
     # -- what the API asks ----------------------------------------------------------------------------------------
 
-    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        page = self.core.view(name, params, now)
-        return {**page, "process": self._vitals(now)} if name == "status" else page
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
+        found = self._view(self.core, name, params, now)
+        if name != "status":
+            return found
+        stats = self.stats(now)
+        return replace(found, process=stats, warnings=(*found.warnings, *self.warnings(stats)))
 
-    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-        return self.pump.ask(self.core.command, name, params)
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Progress:
+        return self.pump.ask(self._command, name, params)
 
-    def _vitals(self, now: float) -> Any:
+    def stats(self, now: float) -> ProcessStats:
+        """How the process does."""
+        found = self._cpu_and_stalls(now)
+        return replace(found, clock=time.time(), disks=self.disk_space.disks, decisions=dict(self._decisions))
+
+    def warnings(self, stats: ProcessStats) -> list[str]:
+        """One sentence for each thing about the process that an operator should know."""
+        return self.disk_space.warnings(self.name)
+
+    def _cpu_and_stalls(self, now: float) -> ProcessStats:
         return self._looks.look(self.pump.take_longest_stall(), time.process_time(), self.core.stack.received, now)
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
     def event(self, event: Any) -> None:
         """The core wants this known."""
+        self._decisions[event.code] += 1
         self.logger.info("%s: %s", event.code, event)
 
     def look(self, cpu: float, now: float) -> None:
@@ -151,7 +183,10 @@ class Process(Generic[C]):
 
     def _look(self) -> None:
         now = boottime()
-        self.look(self._vitals(now)["cpu"], now)
+        self.look(self._cpu_and_stalls(now).cpu, now)
+        if self._looked % DISKS == 0:
+            self.disk_space.look()
+        self._looked += 1
         self.loop.call_later(LOOK, self._look)
 
     def _reload(self) -> None:

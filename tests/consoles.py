@@ -6,10 +6,29 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from click.testing import CliRunner
 
+import b2bua.core
+import b2bua.views
+import gateway_agent.views
+from heartbeat.console.schema import as_json
 from heartbeat.site.values import Api
+
+
+def seen(core: Any, name: str, params: Mapping[str, str], now: float) -> Any:
+    """A view of a server's or an agent's core, as JSON."""
+    views = b2bua.views if isinstance(core, b2bua.core.Core) else gateway_agent.views
+    return as_json(views.view(core, name, params, now))
+
+
+def ordered(core: Any, verb: str, params: Mapping[str, str], now: float) -> Any:
+    """What a core answers to a verb, as JSON."""
+    views = b2bua.views if isinstance(core, b2bua.core.Core) else gateway_agent.views
+    return as_json(views.command(core, verb, params, now))
+
 
 SITE = """
 [site]

@@ -45,9 +45,9 @@ SHELLS = (
 """The modules that touch the world; every other one is a core."""
 
 BESIDE = (
-    "heartbeat.console.metrics",
     "heartbeat.console.process_stats",
     "heartbeat.console.sanitize",
+    "heartbeat.console.schema",
     "heartbeat.console.view",
     "gateway_agent.media.ports",
 )
@@ -84,6 +84,7 @@ WORLD = {
 HOMES = {
     "uvloop": ("sip.io.loop",),
     "dns": ("sip.io.dns",),
+    "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),
     "aiohttp": ("heartbeat.console.*",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
@@ -111,7 +112,6 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
         "b2bua.core",
         "b2bua.leadership",
         "b2bua.lines",
-        "b2bua.pages",
         "b2bua.subscription",
         "b2bua.takeover.call_restoration",
         "b2bua.takeover.fenced_retry_queue",
@@ -137,7 +137,6 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
         "gateway_agent.list_subscription",
         "gateway_agent.media_timeout",
         "gateway_agent.outgoing",
-        "gateway_agent.pages",
         "gateway_agent.pending",
         "gateway_agent.records",
         "gateway_agent.reinvite_rollback",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.view import Kind, Refused
 from heartbeat.decision import Decision, What
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 MOST: Final = 20
 """Takeovers remembered; the verdicts of calls only of the last one."""
-
-Kind = Literal["takeover", "switchover", "failback", "restart", "force"]
 
 _EVIDENCE: Final = (What.SUSPECT, What.DEAD, What.LEFT, What.ASKING, What.TAKING_OVER, What.READY, What.HANDING_OVER)
 
@@ -48,6 +47,8 @@ class Takeovers:
         self._all: list[Takeover] = []
         self._evidence: list[v.Evidence] = []
         self._suspected_at: float | None = None
+        self.counts: Counter[str] = Counter()
+        """How often this server became the active one, by kind."""
 
     def seen(self, decision: Decision) -> None:
         """Gather what leads to a takeover, and note it when it is won."""
@@ -55,13 +56,14 @@ class Takeovers:
             self._evidence.clear()
             self._suspected_at = None
         elif decision.what in _EVIDENCE:
-            self._evidence.append({"at": decision.at, "by": self._core.node, "text": decision.because})
+            self._evidence.append(v.Evidence(at=decision.at, by=self._core.node, text=decision.because))
             del self._evidence[:-50]
             if decision.what is What.SUSPECT:
                 self._suspected_at = decision.at
 
     def began(self, decision: Decision, old: str, kind: Kind) -> None:
         """An epoch was won."""
+        self.counts[kind] += 1
         grants = [name for name, _ in decision.proof.grants] if decision.proof is not None else []
         self._all.append(
             Takeover(
@@ -88,22 +90,22 @@ class Takeovers:
             self._all[-1].active_at = now
             self._all[-1].messages = self._core.agents.messages
 
-    def summary(self) -> v.TakeoverSummary | None:
+    def summary(self, now: float) -> v.TakeoverSummary | None:
         if not self._all:
             return None
         last = self._all[-1]
         verdicts = self._core.recovery.verdicts
-        return {
-            "at": last.decided_at,
-            "kind": last.kind,
-            "old": last.old,
-            "new": last.new,
-            "epoch": last.epoch,
-            "because": last.because,
-            "took": round((last.active_at or self._core.reign.last_now) - last.decided_at, 4),
-            "kept": verdicts["kept"] + verdicts["replayed"],
-            "lost": verdicts["released"],
-        }
+        return v.TakeoverSummary(
+            at=last.decided_at,
+            kind=last.kind,
+            old=last.old,
+            new=last.new,
+            epoch=last.epoch,
+            because=last.because,
+            took=round((last.active_at or now) - last.decided_at, 4),
+            kept=verdicts["kept"] + verdicts["replayed"],
+            lost=verdicts["released"],
+        )
 
     def report(self, params: Mapping[str, str], limit: int) -> v.Report:
         takeover = self._find(params.get("epoch", ""))
@@ -111,38 +113,38 @@ class Takeovers:
         last = takeover is self._all[-1]
         recovery = core.recovery
         details = list(recovery.details.items())[:limit] if last else []
-        return {
-            "epoch": takeover.epoch,
-            "kind": takeover.kind,
-            "old": takeover.old,
-            "new": takeover.new,
-            "suspected_at": takeover.suspected_at,
-            "decided_at": takeover.decided_at,
-            "granted_at": takeover.granted_at,
-            "active_at": takeover.active_at,
-            "because": takeover.because,
-            "evidence": takeover.evidence,
-            "grants": takeover.grants,
-            "agents": [self._agent(name) for name in core.agents.links] if last else [],
-            "not_reached": [name for name, link in core.agents.links.items() if link.flow is None] if last else [],
-            "messages": takeover.messages,
-            "replayed": recovery.verdicts["replayed"] if last else 0,
-            "verdicts": {name: count for name, count in recovery.verdicts.items() if count} if last else {},
-            "calls": [self._verdict(call_id, *detail) for call_id, detail in details],
-        }
+        return v.Report(
+            epoch=takeover.epoch,
+            kind=takeover.kind,
+            old=takeover.old,
+            new=takeover.new,
+            suspected_at=takeover.suspected_at,
+            decided_at=takeover.decided_at,
+            granted_at=takeover.granted_at,
+            active_at=takeover.active_at,
+            because=takeover.because,
+            evidence=tuple(takeover.evidence),
+            grants=tuple(takeover.grants),
+            agents=tuple(self._agent(name) for name in core.agents.links) if last else (),
+            not_reached=tuple(name for name, link in core.agents.links.items() if link.flow is None) if last else (),
+            messages=takeover.messages,
+            replayed=recovery.verdicts["replayed"] if last else 0,
+            verdicts={name: count for name, count in recovery.verdicts.items() if count} if last else {},
+            calls=tuple(self._verdict(call_id, *detail) for call_id, detail in details),
+        )
 
     def explain(self, wanted: str) -> v.Explanation:
         takeover = self._find("" if wanted == "takeover" else wanted)
-        sentences: list[v.Sentence] = [{"at": each["at"], "text": each["text"]} for each in takeover.evidence]
-        sentences.append({"at": takeover.granted_at, "text": takeover.because})
+        sentences: list[v.Sentence] = [v.Sentence(at=each.at, text=each.text) for each in takeover.evidence]
+        sentences.append(v.Sentence(at=takeover.granted_at, text=takeover.because))
         if takeover.active_at is not None:
             took = takeover.active_at - takeover.decided_at
             text = f"the lists of all agents were complete {took:.3f} s after the decision"
-            sentences.append({"at": takeover.active_at, "text": text})
+            sentences.append(v.Sentence(at=takeover.active_at, text=text))
         if takeover is self._all[-1]:
             counts = self._core.recovery.verdicts
-            sentences += [{"at": None, "text": f"{n} calls were {name}"} for name, n in counts.items() if n]
-        return {"about": f"{takeover.kind} to epoch {takeover.epoch}", "sentences": sentences}
+            sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
+        return v.Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 
     def knows(self, epoch: str) -> bool:
         """Whether a takeover to that epoch is remembered; if not, the digits may begin the id of a call."""
@@ -156,18 +158,18 @@ class Takeovers:
 
     def _agent(self, name: str) -> v.AgentReport:
         link = self._core.agents.links[name]
-        return {
-            "agent": name,
-            "asked_at": link.asked_at or None,
-            "complete_at": link.complete_at,
-            "parts": link.parts,
-            "size": link.size,
-            "calls": link.dialogs,
-        }
+        return v.AgentReport(
+            agent=name,
+            asked_at=link.asked_at or None,
+            complete_at=link.complete_at,
+            parts=link.parts,
+            size=link.size,
+            calls=link.dialogs,
+        )
 
     def _verdict(self, call_id: str, verdict: str, because: str) -> v.Verdict:
         state = "gone" if call_id not in self._core.calls else "there"
-        return {"id": call_id, "verdict": verdict, "state": state, "because": because}  # type: ignore[typeddict-item]
+        return v.Verdict(id=call_id, verdict=verdict, state=state, because=because)
 
 
 def kind_of(because: str, old: str, node: str, preferred: str) -> Kind:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -22,6 +21,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from heartbeat import version
 from heartbeat.console.client import Client, ConsoleError, Unreachable
 from heartbeat.console.render import clock, page, paper
 from heartbeat.console.sanitize import IN_JSON
@@ -162,14 +162,6 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         click.echo(f"{ctx.find_root().info_name} of holdfast {version()}")
         ctx.exit()
-
-
-def version() -> str:
-    """The version of the product, as installed."""
-    try:
-        return metadata.version("holdfast")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 version_option = click.option(

@@ -1,46 +1,40 @@
-"""Figures in Prometheus' text format (its exposition format 0.0.4)."""
+"""The metrics of a view in Prometheus' text format: gauges, and counters that are counters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from heartbeat.console.schema import COUNTER, figures_of
+
+PREFIX = "holdfast"
 
 
-class Gauge(NamedTuple):
-    """One figure."""
+class ViewCollector(Collector):
+    """The figures of one view (:func:`heartbeat.console.schema.figures_of`), ``common`` labels on each."""
 
-    name: str
-    """Without the prefix ``holdfast_``."""
-    meaning: str
-    value: float
-    labels: Mapping[str, str] = {}
+    def __init__(self, view: Any, common: Mapping[str, str]) -> None:
+        self._view = view
+        self._common = common
 
-
-def vitals(status: Mapping[str, Any]) -> list[Gauge]:
-    """How the process itself does; nothing where a core stands alone."""
-    own = status.get("process")
-    if own is None:
-        return []
-    return [
-        Gauge("cpu_share", "Share of a processor, over ten seconds", own["cpu"]),
-        Gauge("messages_per_second", "SIP messages received a second", own["messages_per_s"]),
-        Gauge("loop_stall_seconds", "Longest stall of the loop in the last minute", own["stall_last_minute"]),
-        Gauge("loop_stall_most_seconds", "Longest stall of the loop since the start", own["stall_since_start"]),
-    ]
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for metric, own, value in figures_of(self._view):
+            labels = {**self._common, **own}
+            if metric.name not in families:
+                family = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
+                families[metric.name] = family(f"{PREFIX}_{metric.name}", metric.meaning, labels=[*labels])
+            families[metric.name].add_metric([*labels.values()], value)
+        yield from families.values()
 
 
-def text_of(common: Mapping[str, str], gauges: Iterable[Gauge]) -> str:
-    """The figures, ``common`` labels on each; those of one name are to stand together."""
-    lines: list[str] = []
-    last = ""
-    for name, meaning, value, labels in gauges:
-        if name != last:
-            lines += [f"# HELP holdfast_{name} {meaning}", f"# TYPE holdfast_{name} gauge"]
-            last = name
-        text = ",".join(f'{key}="{_escaped(label)}"' for key, label in {**common, **labels}.items())
-        lines.append(f"holdfast_{name}{{{text}}} {float(value):g}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(label: str) -> str:
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def text_of(view: Any, common: Mapping[str, str]) -> str:
+    """What ``GET /metrics`` answers: the view's figures, and what the kernel knows of the process."""
+    registry = CollectorRegistry()
+    registry.register(ViewCollector(view, common))
+    ProcessCollector(namespace=PREFIX, registry=registry)
+    return generate_latest(registry).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from heartbeat.console.view import Vitals
+from heartbeat.console.view import ProcessStats
 
 MINUTE: Final = 60.0
 AVERAGE: Final = 10.0
@@ -22,7 +22,7 @@ class Looks:
         self._stalls: deque[tuple[float, float]] = deque()
         self._longest = 0.0
 
-    def look(self, stall: float, cpu: float, messages: int, now: float) -> Vitals:
+    def look(self, stall: float, cpu: float, messages: int, now: float) -> ProcessStats:
         """``stall``: seconds that the loop stood still at most since the look before; ``cpu``: processor seconds and
         ``messages``: SIP messages received, both since the start."""
         self._longest = max(self._longest, stall)
@@ -39,9 +39,10 @@ class Looks:
             self._used.popleft()
         since, cpu_then, messages_then = self._used[0]
         span = max(now - since, APART)
-        return {
-            "cpu": round((cpu - cpu_then) / span, 4),
-            "messages_per_s": round((messages - messages_then) / span, 2),
-            "stall_last_minute": round(max(stall for _, stall in self._stalls), 4),
-            "stall_since_start": round(self._longest, 4),
-        }
+        return ProcessStats(
+            cpu=round((cpu - cpu_then) / span, 4),
+            messages_per_s=round((messages - messages_then) / span, 2),
+            stall_last_minute=round(max(stall for _, stall in self._stalls), 4),
+            stall_since_start=round(self._longest, 4),
+            messages=messages,
+        )

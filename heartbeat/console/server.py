@@ -24,6 +24,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from heartbeat.console.api_socket import short_path
+from heartbeat.console.schema import as_json
 from heartbeat.console.view import Process, Refused
 from heartbeat.site.values import Api
 
@@ -37,7 +38,7 @@ MOST_CONNECTIONS: Final = 64
 LONGEST_CONNECTION: Final = 30.0
 """Seconds after which a connection is closed, whatever it does; commands need one request a connection."""
 
-Metrics = Callable[[Mapping[str, Any]], str]
+Metrics = Callable[[Any], str]
 
 
 class ApiError(Exception):
@@ -129,18 +130,20 @@ def application(
 
     async def health(request: web.Request) -> web.Response:
         found = process.view("health", {}, clock())
-        return _json(found, 200 if found["healthy"] else 503)
+        return _json(as_json(found), 200 if found.healthy else 503)
 
     async def measured(request: web.Request) -> web.Response:
         return web.Response(text=metrics(process.view("status", {}, clock())))
 
     async def page(request: web.Request) -> web.Response:
         now = clock()
-        return _json(on_wall(process.view(_name(request), _params(dict(request.query)), now), time.time() - now))
+        return _json(
+            on_wall(as_json(process.view(_name(request), _params(dict(request.query)), now)), time.time() - now)
+        )
 
     async def verb(request: web.Request) -> web.Response:
         params, now = _params(await _body(request)), clock()
-        return _json(on_wall(process.command(_name(request), params, now), time.time() - now))
+        return _json(on_wall(as_json(process.command(_name(request), params, now)), time.time() - now))
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")

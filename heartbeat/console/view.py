@@ -1,29 +1,31 @@
 """What a running process shows and does for its operator: the boundary between cores and the console.
 
-A process (``b2bua.core``, ``gateway_agent.core``) offers two synchronous methods, called inside the event loop, so
-that neither side needs a lock::
+A process offers two synchronous methods, called inside the event loop, so that neither side needs a lock::
 
-    view(name, params, now) -> dict        a read-only page, as JSON
-    command(name, params, now) -> dict     a verb; what takes time returns ``Progress`` at once
+    view(name, params, now)       a read-only view, one of the dataclasses below
+    command(name, params, now)    a verb; what takes time returns ``Progress`` at once
 
-The pages are the TypedDicts below, the whole of them: a page that has nothing to say in a member says ``None``,
-``0``, ``""`` or ``[]``, it does not leave the member out.
+Each view is described here once: its members as JSON, the columns of its table, and its metrics stand at its fields
+(:mod:`heartbeat.console.schema`).
 
 * Instants are members named ``at`` or ending in ``_at``: seconds of the clock that the core is told (``now``), or
   ``None``. The API turns every one of them into wall-clock epoch seconds on its way out, so cores need no wall clock.
 * Durations are plain seconds: ``_ago``, ``_left``, ``took``, ``lasted``.
-* To every ``status`` the program adds a member ``process``, ``Vitals``; a core alone has none.
-* A process refuses by raising ``Refused`` with one sentence; an unknown name of a page or verb is one of those.
+* Members with a default are younger than the others: a process of an older version does not say them.
+* A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
-Server pages: ``status health calls lines agents history explain report progress``.
+Server views: ``status health calls lines agents history explain report progress``.
 Server verbs: ``switchover reset pause resume readmit``.
-Agent pages: ``status health lines calls history progress``. Agent verbs: ``drain resume``.
+Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypedDict
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from heartbeat.console.schema import COUNTER, Column, Label, Metric, Styled
 
 
 class Refused(Exception):
@@ -33,108 +35,179 @@ class Refused(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.status = status
-        """HTTP status: 400 a parameter is wrong, 404 no such page, call, line or agent, 409 not in this state."""
+        """HTTP status: 400 a parameter is wrong, 404 no such view, call, line or agent, 409 not in this state."""
 
 
 class Process(Protocol):
     """What the API asks of a process. Both methods return at once, without waiting for anything."""
 
-    def view(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
+    def view(self, name: str, params: Mapping[str, str], now: float) -> Any: ...
 
-    def command(self, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]: ...
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Any: ...
 
 
 ServerState = Literal["active", "standby", "holding", "taking-over"]
 CallState = Literal["dialing", "ringing", "talking", "held", "transferring", "ending"]
 LineState = Literal["idle", "dialing", "ringing", "active", "held", "transferring", "out of service"]
+Kind = Literal["takeover", "switchover", "failback", "restart", "force"]
 
 
-class CallCounts(TypedDict):
+def _calls_in(state: str) -> Metric:
+    return Metric("calls", "Calls by state", labels={"state": state})
+
+
+@dataclass(frozen=True, slots=True)
+class CallCounts:
     """Calls by state; ``total`` is their sum."""
 
     total: int
-    talking: int
-    held: int
-    ringing: int
-    dialing: int
+    talking: Annotated[int, _calls_in("talking")]
+    held: Annotated[int, _calls_in("held")]
+    ringing: Annotated[int, _calls_in("ringing")]
+    dialing: Annotated[int, _calls_in("dialing")]
     """In set-up, nothing ringing yet."""
-    ending: int
+    ending: Annotated[int, _calls_in("ending")]
 
 
-class LineCounts(TypedDict):
+@dataclass(frozen=True, slots=True)
+class LineCounts:
     """Channels and phones, each counted as one line."""
 
     total: int
-    in_service: int
-    out_of_service: int
-    busy: int
+    in_service: Annotated[int, Metric("lines_in_service", "Lines in service")]
+    out_of_service: Annotated[int, Metric("lines_out_of_service", "Lines out of service")]
+    busy: Annotated[int, Metric("lines_busy", "Lines in service with a call on them")]
     """Lines in service with a call on them."""
 
 
-class Rates(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A trunk, for alerts: phones are too many to be told one by one."""
+
+    name: Annotated[str, Label("line")]
+    in_service: Annotated[bool, Metric("line_in_service", "1 while the trunk is in service")]
+    channels: Annotated[int, Metric("line_channels", "Calls at once that the trunk carries")]
+    busy: Annotated[int, Metric("line_busy", "Calls on the trunk")]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
     """Averages over about the last ten seconds."""
 
-    calls_per_s: float
+    calls_per_s: Annotated[float, Metric("calls_per_second", "New calls a second")]
     messages_per_s: float
     """SIP messages received."""
 
 
-class Vitals(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A directory that the process writes to."""
+
+    directory: Annotated[str, Label("directory")]
+    """``state`` or ``cdr``."""
+    free: Annotated[int, Metric("disk_free_bytes", "Bytes free where it writes")]
+    size: Annotated[int, Metric("disk_size_bytes", "Bytes that its disk has")]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Call records of this server that are not on disk."""
+
+    waiting: Annotated[int, Metric("cdr_waiting", "Call records that wait for the disk")]
+    lost: Annotated[int, Metric("cdr_lost", "Call records lost for want of room on the disk", COUNTER)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStats:
     """``process``: what the program that runs a core adds to its status."""
 
-    cpu: float
+    cpu: Annotated[float, Metric("cpu_share", "Share of a processor, over ten seconds")]
     """Share of a processor, 0.0 to 1.0 and above; like the rate an average over about ten seconds."""
-    messages_per_s: float
+    messages_per_s: Annotated[float, Metric("messages_per_second", "SIP messages received a second")]
     """SIP messages received."""
-    stall_last_minute: float
+    stall_last_minute: Annotated[float, Metric("loop_stall_seconds", "Longest stall of the loop in the last minute")]
     """Longest time that the loop stood still, in seconds; what is shorter than 0.02 s is not seen reliably."""
-    stall_since_start: float
+    stall_since_start: Annotated[
+        float, Metric("loop_stall_most_seconds", "Longest stall of the loop since the start")
+    ]
+    messages: Annotated[int, Metric("messages", "SIP messages received", COUNTER)] = 0
+    """SIP messages received since the start."""
+    clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
+    """The machine's wall clock, epoch seconds."""
+    disks: tuple[Disk, ...] = ()
+    records: Records | None = None
+    """Servers only."""
+    decisions: Annotated[
+        Mapping[str, int],
+        Metric("decisions", "Decisions since the start, by their word in history", COUNTER, label="code"),
+    ] = field(default_factory=dict)
+    """Number of decisions since the start, by code."""
+    results: Annotated[
+        Mapping[str, int],
+        Metric("calls_ended", "Calls that ended since the start, by result", COUNTER, label="result"),
+    ] = field(default_factory=dict)
+    """Servers only: number of call records written since the start, by result."""
 
 
-class Peer(TypedDict):
+def _drift(peer: Any) -> Styled:
+    return Styled(f"{peer.config or '-'}{' drift' if peer.drift else ''}", "bold yellow" if peer.drift else "")
+
+
+def _vote(peer: Any) -> str:
+    return "voter" if peer.voter else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
     """Another server or an agent of the site, as this process knows it."""
 
-    name: str
+    name: Annotated[str, Column("Name"), Label("peer")]
     kind: Literal["server", "agent"]
     role: str
     """``main`` or ``standby`` for a server, ``""`` for an agent."""
-    state: str
+    state: Annotated[str, Column("State", "state")]
     """What it last said of itself: a ``ServerState``; for an agent ``serving``, ``draining``; ``""`` unknown."""
-    reached: bool
-    """True while it answers us within the detector's bounds."""
-    heard_ago: float | None
-    """Seconds since its last valid word, None when it was never heard."""
-    judged: str
-    """The detector's word: ``alive``, ``suspect``, ``dead``, ``left``, ``unknown``."""
-    boot: int
-    epoch: int
-    """The epoch it last named; for an agent the epoch it obeys."""
-    obeys: str
+    obeys: Annotated[str, Column("Obeys")]
     """Agents: the server it obeys; ``""`` unknown, none, or a server."""
-    config: str
+    epoch: Annotated[int, Column(">Epoch")]
+    """The epoch it last named; for an agent the epoch it obeys."""
+    reached: Annotated[bool, Column("Reached", "yes"), Metric("peer_reached", "1 while it answers")]
+    """True while it answers us within the detector's bounds."""
+    heard_ago: Annotated[
+        float | None, Column(">Heard", "span"), Metric("peer_heard_seconds", "Seconds since its last valid word")
+    ]
+    """Seconds since its last valid word, None when it was never heard."""
+    judged: Annotated[str, Column("~Judged", "word")]
+    """The detector's word: ``alive``, ``suspect``, ``dead``, ``left``, ``unknown``."""
+    voter: Annotated[bool, Column("~Vote", of=_vote)]
+    boot: Annotated[int, Column("~>Boot")]
+    config: Annotated[str, Column("~Config", of=_drift)]
     """Short hash of its site file, ``""`` unknown."""
-    drift: bool
+    drift: Annotated[bool, Metric("peer_drift", "1 when its site file differs")]
     """True when that hash is known and is not ours."""
-    voter: bool
-    calls: int
+    calls: Annotated[int, Column(">Calls", "count")]
     capacity: int
-    address: str
+    address: Annotated[str, Column("~At")]
 
 
-class Voters(TypedDict):
-    names: list[str]
+@dataclass(frozen=True, slots=True)
+class Voters:
+    """Who votes, and whether a quorum does."""
+
+    names: tuple[str, ...]
     generation: int
-    quorum: int
-    answering: int
+    quorum: Annotated[int, Metric("voters_quorum", "Voters that decide")]
+    answering: Annotated[int, Metric("voters_answering", "Voters whose answer counts now")]
     """Voters whose answer counts for the lease, or for a grant, at this moment."""
 
 
-class TakeoverSummary(TypedDict):
+@dataclass(frozen=True, slots=True)
+class TakeoverSummary:
     """One change of the active server, in short."""
 
     at: float
     """When it was decided."""
-    kind: Literal["takeover", "switchover", "failback", "restart", "force"]
+    kind: Kind
     old: str
     """The active server before, ``""`` when none is known."""
     new: str
@@ -147,7 +220,11 @@ class TakeoverSummary(TypedDict):
     """Calls released by the takeover's verdicts."""
 
 
-class ServerStatus(TypedDict):
+_WARNINGS: Final = Metric("warnings", "Warnings that status shows", of=len)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
     """``GET /v1/status`` of a server."""
 
     kind: Literal["server"]
@@ -156,33 +233,46 @@ class ServerStatus(TypedDict):
     node: str
     role: Literal["main", "standby"]
     """The preferred role, from the site file."""
-    state: ServerState
+    state: Annotated[
+        ServerState,
+        Metric("active", "1 while this server is the active one", of="active".__eq__),
+        Metric("holding", "1 while it has no lease and ends nothing", of="holding".__eq__),
+    ]
     active: str
     """Which server is active as far as this one knows, ``""`` none."""
-    epoch: int
+    epoch: Annotated[int, Metric("epoch", "The epoch it is in")]
     boot: int
     config: str
     since_at: float
     """Since when it is in this state."""
     started_at: float
-    lease_left: float | None
+    lease_left: Annotated[float | None, Metric("lease_seconds", "Seconds left of the lease", of=lambda s: s or 0)]
     """Seconds of the lease left; None for a server that has none."""
-    paused: bool
+    paused: Annotated[bool, Metric("paused", "1 while it takes nothing over by itself")]
     """Automatic takeovers and failbacks are off (``b2bua pause``)."""
     voters: Voters
-    peers: list[Peer]
+    peers: tuple[Peer, ...]
     calls: CallCounts
-    capacity: int
-    load: float
+    capacity: Annotated[int, Metric("capacity", "Calls that it takes at once")]
+    load: Annotated[float, Metric("load", "Load from 0 to 1")]
     """0.0 to 1.0."""
     rates: Rates
     lines: LineCounts
     last_takeover: TakeoverSummary | None
-    warnings: list[str]
+    warnings: Annotated[tuple[str, ...], _WARNINGS]
     """One sentence for each thing an operator should know; empty means healthy."""
+    trunks: tuple[Trunk, ...] = ()
+    takeovers: Annotated[
+        Mapping[str, int],
+        Metric("takeovers", "Times it became the active server since the start", COUNTER, label="kind"),
+    ] = field(default_factory=dict)
+    """How often this server became the active one since it started, by kind."""
+    process: ProcessStats | None = None
+    """What the program adds; a core alone has none."""
 
 
-class Health(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Health:
     """``GET /health``: 200 when ``healthy``, otherwise 503. Cheap: load balancers ask every second."""
 
     healthy: bool
@@ -190,68 +280,120 @@ class Health(TypedDict):
     state: str
 
 
-class Call(TypedDict):
+def _both_lines(call: Any) -> str:
+    return f"{call.caller_line or '?'} → {call.callee_line or '?'}"
+
+
+def _both_agents(call: Any) -> str:
+    return " → ".join(dict.fromkeys(name for name in (call.caller_agent, call.callee_agent) if name))
+
+
+def _lived_in(call: Any) -> Styled:
+    """The epochs that a call lived in; more than one: it survived a takeover."""
+    return Styled("→".join(map(str, call.epochs)), "bold green" if len(call.epochs) > 1 else "")
+
+
+def _since(call: Any) -> float:
+    return float(call.answered_at or call.started_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
     """A call at a server."""
 
-    id: str
+    id: Annotated[str, Column("Call")]
     """The call id that the server made."""
     session_id: str
-    state: CallState
-    caller: str
+    state: Annotated[CallState, Column("State", "state")]
+    caller: Annotated[str, Column("From")]
     """Number or user of the caller."""
-    callee: str
-    caller_line: str
+    callee: Annotated[str, Column("To")]
+    caller_line: Annotated[str, Column("Lines", of=_both_lines)]
     """``trunk1/7``; ``""`` not known yet."""
     callee_line: str
-    caller_agent: str
+    caller_agent: Annotated[str, Column("~Agents", of=_both_agents)]
     callee_agent: str
-    started_at: float
-    answered_at: float | None
-    epochs: list[int]
+    answered_at: Annotated[float | None, Column(">Lasts", "age", of=_since)]
+    started_at: Annotated[float, Column("~>Since", "clock")]
+    epochs: Annotated[tuple[int, ...], Column("~Epochs", of=_lived_in)]
     """The epochs it lived in, oldest first; more than one: it survived a takeover."""
     priority: int
 
 
-class Calls(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Calls:
     """``calls``: parameters ``limit`` (default 200), ``state``, ``number`` (part of caller or callee), ``line`` (a
     line or trunk), ``agent``, ``id`` (prefix). Newest first."""
 
-    calls: list[Call]
+    calls: tuple[Call, ...]
     matched: int
     """How many calls match, listed or not."""
 
 
-class Line(TypedDict):
+def _line_state(line: Any) -> str:
+    return str(line.state) if line.in_service else "out of service"
+
+
+def _forwarding(line: Any) -> str:
+    return ", ".join(f"{when.replace('_', ' ')} {number}" for when, number in line.forward.items())
+
+
+def _recovery(line: Any) -> Styled:
+    return Styled(line.recovery, "" if line.recovery == "hot" else "yellow")
+
+
+def _registered(line: Any) -> Styled:
+    if line.registered is None:
+        return Styled("")
+    more = f" ({line.contacts})" if line.contacts > 1 else ""
+    return Styled(f"yes{more}", "green") if line.registered else Styled(f"no{more}", "bold red")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
     """A trunk with its channels, or a phone."""
 
-    name: str
-    agent: str
+    name: Annotated[str, Column("Line")]
+    agent: Annotated[str, Column("~Agent", of=lambda line: line.agent or "servers")]
     """``""`` for a trunk of the server's own."""
-    kind: Literal["trunk", "phone"]
-    state: LineState
+    kind: Annotated[Literal["trunk", "phone"], Column("~Kind")]
+    state: Annotated[LineState, Column("State", "state", of=_line_state)]
     """A trunk is ``active`` while any channel is busy."""
     in_service: bool
-    why: str
-    """Why it is out of service, one sentence; ``""`` in service."""
     channels: int
-    busy: int
-    address: str
+    busy: Annotated[int, Column(">Busy", of=lambda line: f"{line.busy:,}/{line.channels:,}")]
+    address: Annotated[str, Column("~Address")]
     """The trunk's peer, or the phone's first contact; ``""`` none."""
-    registered: bool | None
+    registered: Annotated[bool | None, Column("~Registered", of=_registered)]
     """A registering trunk or a phone; None where nothing registers."""
     contacts: int
-    forward: dict[str, str]
+    forward: Annotated[
+        Mapping[str, str],
+        Column("~Forward", of=_forwarding),
+    ]
     """Any of ``always``, ``busy``, ``no_answer`` to a number; empty without forwarding."""
-    priority: int
-    recovery: Literal["hot", "cold"]
+    priority: Annotated[int, Column("~>Prio", "count")]
+    recovery: Annotated[
+        Literal["hot", "cold"],
+        Column("~Recovery", of=_recovery),
+    ]
+    why: Annotated[str, Column("Why", "sentence", of=lambda line: line.trouble)]
+    """Why it is out of service, one sentence; ``""`` in service."""
+
+    @property
+    def trouble(self) -> Styled:
+        """All that is wrong with it."""
+        return Styled(self.why, "red")
 
 
-class Lines(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Lines:
     """``lines``: parameters ``agent``, ``line``, ``state``."""
 
-    lines: list[Line]
+    lines: tuple[Line, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class AgentLine(Line):
     """What an agent knows beyond it."""
 
@@ -260,56 +402,81 @@ class AgentLine(Line):
     guessed_from: str
     """The address of the last one; ``""`` none."""
 
+    @property
+    def trouble(self) -> Styled:
+        """Why it is out of service, and who guesses its password."""
+        if not self.guesses:
+            return Styled(self.why, "red")
+        wrong = (
+            f"{self.guesses:,} wrong password{'' if self.guesses == 1 else 's'}, the last from {self.guessed_from}"
+        )
+        return Styled(f"{self.why}; {wrong}", "red") if self.why else Styled(wrong, "yellow")
 
-class AgentLines(TypedDict):
+
+@dataclass(frozen=True, slots=True)
+class AgentLines:
     """``lines`` of an agent: the parameters of a server's ``lines``."""
 
-    lines: list[AgentLine]
+    lines: tuple[AgentLine, ...]
 
 
-class Agents(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Agents:
     """``agents`` of a server, in the order of the site file."""
 
-    agents: list[Peer]
+    agents: tuple[Peer, ...]
 
 
-class DecisionRow(TypedDict):
-    at: float
-    what: str
-    because: str
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """Something that a node decided."""
+
+    at: Annotated[float, Column("At", "instant")]
+    node: Annotated[str, Column("Node")]
+    what: Annotated[str, Column("What", of=lambda row: Styled(row.what, "bold"))]
+    because: Annotated[str, Column("Why", "sentence")]
     code: str
     """The decision's enum word, for machines."""
 
 
-class History(TypedDict):
+@dataclass(frozen=True, slots=True)
+class History:
     """``history``: parameter ``limit`` (default 50). Newest first."""
 
-    decisions: list[DecisionRow]
+    decisions: tuple[DecisionRow, ...]
     total: int
 
 
-class Sentence(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Something that happened; ``at`` None: at no instant of its own."""
+
     at: float | None
     text: str
 
 
-class Explanation(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Explanation:
     """``explain``: parameter ``id``, a call id (or an unambiguous prefix), ``takeover`` (the last), or an epoch."""
 
     about: str
     """``call 4f2a..`` or ``takeover to epoch 8``."""
-    sentences: list[Sentence]
+    sentences: tuple[Sentence, ...]
     """In the order of time."""
 
 
-class Evidence(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What led to a takeover."""
+
     at: float
     by: str
     """Who saw it: this node, or an agent."""
     text: str
 
 
-class AgentReport(TypedDict):
+@dataclass(frozen=True, slots=True)
+class AgentReport:
     """How the hand-over of one agent went."""
 
     agent: str
@@ -322,14 +489,19 @@ class AgentReport(TypedDict):
     calls: int
 
 
-class Verdict(TypedDict):
-    id: str
-    verdict: Literal["kept", "replayed", "released", "waiting", "reset"]
-    state: str
-    because: str
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a call at a takeover."""
+
+    id: Annotated[str, Column("Call")]
+    verdict: Annotated[str, Column("Verdict", "state")]
+    """``kept``, ``replayed``, ``released``, ``waiting`` or ``reset``."""
+    state: Annotated[str, Column("State", "word")]
+    because: Annotated[str, Column("Why", "sentence")]
 
 
-class Report(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Report:
     """``report``: the takeover report; parameters ``epoch`` (default the last), ``limit`` of calls (default 200)."""
 
     epoch: int
@@ -342,25 +514,27 @@ class Report(TypedDict):
     active_at: float | None
     """When it could serve: every reached agent complete."""
     because: str
-    evidence: list[Evidence]
-    grants: list[str]
+    evidence: tuple[Evidence, ...]
+    grants: tuple[str, ...]
     """Who granted."""
-    agents: list[AgentReport]
-    not_reached: list[str]
+    agents: tuple[AgentReport, ...]
+    not_reached: tuple[str, ...]
     messages: int
     """SIP messages between servers and agents for this takeover."""
     replayed: int
-    verdicts: dict[str, int]
+    verdicts: Mapping[str, int]
     """Number of calls by verdict."""
-    calls: list[Verdict]
+    calls: tuple[Verdict, ...]
 
 
-class Progress(TypedDict):
-    """What ``command`` returns, and the page ``progress`` (parameter ``id``) until ``state`` is not ``running``."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What ``command`` returns, and the view ``progress`` (parameter ``id``) until ``state`` is not ``running``."""
 
     id: str
     verb: str
-    state: Literal["running", "done", "failed"]
+    state: str
+    """``running``, ``done`` or ``failed``."""
     sentence: str
     """What is being waited for, what came true, or why it failed."""
     done: int
@@ -368,26 +542,28 @@ class Progress(TypedDict):
     """For a bar: agents moved of agents to move, calls left...; 0 of 0 when there is nothing to count."""
 
 
-class Relay(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Relay:
     """The agent's RTP relay. The sums are of all streams since the agent started, as of some seconds ago."""
 
-    streams: int
+    streams: Annotated[int, Metric("relay_streams", "RTP streams through the relay")]
     """At present."""
-    packets: int
+    packets: Annotated[int, Metric("relay_packets", "RTP packets that came to the relay", COUNTER)]
     """RTP packets that came."""
-    size: int
+    size: Annotated[int, Metric("relay_bytes", "Bytes of these packets", COUNTER)]
     """Their bytes."""
-    dropped: int
+    dropped: Annotated[int, Metric("relay_dropped", "Packets that were not relayed", COUNTER)]
     """Packets not relayed: from a foreign source, beyond the rate, or while nobody was there to take them."""
-    silent: int
+    silent: Annotated[int, Metric("calls_without_media", "Answered calls without RTP for 30 s")]
     """Answered calls, not on hold, for which no RTP has come either way for 30 s."""
 
 
-class Passwords(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Passwords:
     """Wrong passwords of phones and of strangers since the agent started."""
 
-    wrong: int
-    held_back: int
+    wrong: Annotated[int, Metric("wrong_passwords", "Wrong passwords of phones and strangers", COUNTER)]
+    held_back: Annotated[int, Metric("passwords_held_back", "Passwords not looked at", COUNTER)]
     """Tries that were not looked at because too many before were wrong."""
     user: str
     """For whom the last wrong one was; ``""`` none yet."""
@@ -396,18 +572,23 @@ class Passwords(TypedDict):
     last_at: float | None
 
 
-class AgentStatus(TypedDict):
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
     """``GET /v1/status`` of an agent."""
 
     kind: Literal["agent"]
     version: str
     site: str
     agent: str
-    state: Literal["serving", "waiting", "draining", "drained"]
+    state: Annotated[
+        Literal["serving", "waiting", "draining", "drained"],
+        Metric("serving", "1 while it obeys a server that it reaches", of="serving".__eq__),
+        Metric("draining", "1 while it refuses new calls", of=("draining", "drained").__contains__),
+    ]
     """``waiting``: obeys no server that is reached."""
     obeys: str
     """The server it obeys, ``""`` none yet."""
-    epoch: int
+    epoch: Annotated[int, Metric("epoch", "The epoch it obeys")]
     """The epoch that it obeys."""
     since_at: float | None
     """Since when it obeys that server."""
@@ -417,45 +598,60 @@ class AgentStatus(TypedDict):
     boot: int
     config: str
     started_at: float
-    servers: list[Peer]
+    servers: tuple[Peer, ...]
     calls: CallCounts
-    held_attempts: int
+    held_attempts: Annotated[int, Metric("held_attempts", "Requests of devices that wait for a server")]
     """Requests of devices that wait for a server."""
     lines: LineCounts
     relay: Relay | None
     passwords: Passwords
-    warnings: list[str]
+    warnings: Annotated[tuple[str, ...], _WARNINGS]
+    trunks: tuple[Trunk, ...] = ()
+    process: ProcessStats | None = None
+    """What the program adds; a core alone has none."""
 
 
-class AgentCall(TypedDict):
+NOTABLE: Final = 30.0
+"""Seconds without media that are shown."""
+
+
+def _media(call: Any) -> Styled:
+    if call.silent_s is None or call.silent_s < NOTABLE:
+        return Styled(call.media)
+    return Styled(f"{call.media}, silent {call.silent_s:.0f} s", "yellow")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCall:
     """A call at an agent: one device dialog and one server dialog."""
 
-    id: str
+    id: Annotated[str, Column("Call")]
     """The call id in the agent's own words."""
-    line: str
-    direction: Literal["in", "out"]
+    line: Annotated[str, Column("Line")]
+    direction: Annotated[Literal["in", "out"], Column("Way")]
     """``in``: the device called."""
-    state: CallState
-    number: str
+    state: Annotated[CallState, Column("State", "state")]
+    number: Annotated[str, Column("Number")]
     """The far end's number."""
-    started_at: float
-    answered_at: float | None
-    server: str
+    answered_at: Annotated[float | None, Column(">Lasts", "age", of=_since)]
+    started_at: Annotated[float, Column("~>Since", "clock")]
+    server: Annotated[str, Column("~Server")]
     """The server that has the other side, ``""`` while none is obeyed."""
-    epochs: list[int]
-    kept_requests: int
+    epochs: Annotated[tuple[int, ...], Column("~Epochs", of=_lived_in)]
+    kept_requests: Annotated[int, Column("~>Kept")]
     """Requests sent to a server without a final answer yet."""
-    media: str
+    media: Annotated[str, Column("~Media", of=_media)]
     """``direct`` or ``relay``."""
     silent_s: float | None
     """Seconds for which the relay has seen no RTP of an answered call; None: on hold, or not relayed."""
     session_id: str
 
 
-class AgentCalls(TypedDict):
+@dataclass(frozen=True, slots=True)
+class AgentCalls:
     """``calls`` of an agent: the parameters of a server's ``calls``."""
 
-    calls: list[AgentCall]
+    calls: tuple[AgentCall, ...]
     matched: int
 
 

@@ -7,16 +7,17 @@ import pytest
 from heartbeat.console.view import Refused
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import FakeAgent, Town
+from tests.consoles import ordered, seen
 
 
 def ask(bench: Bench, verb: str, **params: str) -> dict[str, object]:
-    found = dict(bench.core.command(verb, params, bench.now))
+    found = dict(ordered(bench.core, verb, params, bench.now))
     bench.pump()
     return found
 
 
 def again(bench: Bench, order: dict[str, object]) -> dict[str, object]:
-    return dict(bench.core.view("progress", {"id": str(order["id"])}, bench.now))
+    return dict(seen(bench.core, "progress", {"id": str(order["id"])}, bench.now))
 
 
 def test_unknown_verbs_and_orders_are_refused() -> None:
@@ -87,9 +88,9 @@ def test_an_order_that_does_not_come_true_fails() -> None:
 def test_pause_and_resume() -> None:
     town = Town()
     assert ask(town.bench, "pause")["state"] == "done"
-    assert town.bench.core.view("status", {}, town.bench.now)["paused"] is True
+    assert seen(town.bench.core, "status", {}, town.bench.now)["paused"] is True
     assert ask(town.bench, "resume")["state"] == "done"
-    assert town.bench.core.view("status", {}, town.bench.now)["paused"] is False
+    assert seen(town.bench.core, "status", {}, town.bench.now)["paused"] is False
 
 
 def test_a_switchover_to_nobody_is_refused() -> None:

@@ -12,6 +12,7 @@ from sip.actions import Flow
 from sip.wire.message import Response, parse
 from tests.b2bua.fake import Bench, Peer
 from tests.b2bua.fake_agent import FakeAgent, Town, record
+from tests.consoles import ordered, seen
 
 
 def test_the_site_is_won_by_the_votes_of_agents_and_every_agent_is_asked() -> None:
@@ -132,7 +133,7 @@ def test_a_list_in_parts() -> None:
     link = bench.core.agents.links["gw1"]
     assert town.gw1.notify(records=first[:2], complete=False) == 200
     assert not link.complete and link.dialogs == 2 and link.parts == 1
-    assert bench.core.view("status", {}, bench.now)["state"] == "taking-over"
+    assert seen(bench.core, "status", {}, bench.now)["state"] == "taking-over"
     assert town.gw1.notify(records=first[2:]) == 200
     assert link.complete and link.dialogs == 4 and link.parts == 2
     bench.after(0.1)
@@ -152,7 +153,7 @@ def test_changes_of_lines_come_with_the_subscription() -> None:
     b = town.gw1.call("1002")
     assert town.gw1.called.asked[-1].uri.endswith("dave")  # bob is out of service and forwarded
     assert a.statuses == b.statuses == [100]
-    [bob] = town.bench.core.view("lines", {"line": "bob"}, town.bench.now)["lines"]
+    [bob] = seen(town.bench.core, "lines", {"line": "bob"}, town.bench.now)["lines"]
     assert bob["state"] == "out of service" and bob["why"] == "nobody is registered"
     town.gw2.lines = [{"line": "bob", "in-service": True}]
     town.gw2.notify(records=[])
@@ -202,7 +203,7 @@ def test_a_subscription_that_nobody_answers_is_made_anew() -> None:
 
 def test_an_operator_resets_lines() -> None:
     town = Town()
-    town.bench.core.command("reset", {"lines": "bob,carol", "state": "out of service"}, town.bench.now)
+    ordered(town.bench.core, "reset", {"lines": "bob,carol", "state": "out of service"}, town.bench.now)
     town.bench.pump()
     purpose, body, _ = town.gw2.asked[-1]
     assert purpose == "reset" and body["lines"] == ["bob", "carol"] and body["state"] == "out-of-service"

@@ -8,30 +8,37 @@ import logging
 import socket
 import stat
 import time
+from dataclasses import replace
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from b2bua import api
 from heartbeat.console import server
+from heartbeat.console.schema import of_json
 from heartbeat.console.server import ApiError, on_wall
-from heartbeat.console.view import Refused
+from heartbeat.console.view import Disk, Health, ProcessStats, Records, Refused, ServerStatus, Trunk
 from heartbeat.site.values import Api
+from tests.b2bua.pair import Server
 
-STATUS = {
-    "site": "paris",
-    "node": 'm"1',
-    "state": "active",
-    "epoch": 7,
-    "lease_left": None,
-    "calls": {"total": 5, "talking": 3, "held": 2, "ringing": 0, "dialing": 0, "ending": 0},
-    "capacity": 5000,
-    "load": 0.25,
-    "rates": {"calls_per_s": 1.5, "messages_per_s": 21.0},
-    "process": {"cpu": 0.25, "messages_per_s": 21.0, "stall_last_minute": 0.012, "stall_since_start": 0.3},
-    "lines": {"total": 2, "in_service": 2, "out_of_service": 0, "busy": 2},
-    "peers": [{"name": "gw1", "reached": True, "drift": False}],
-    "warnings": [],
-}
+STATUS = replace(
+    of_json(ServerStatus, Server("m1", "m2", 1000.0).status),
+    node='m"1',
+    takeovers={"takeover": 2, "restart": 1},
+    trunks=(Trunk("carrier", True, 30, 7),),
+    process=ProcessStats(
+        0.25,
+        21.0,
+        0.012,
+        0.3,
+        messages=4711,
+        clock=1.5e9,
+        disks=(Disk("state", 10**9, 10**10),),
+        records=Records(3, 1),
+        decisions={"suspect": 4},
+        results={"answered": 5, "busy": 2},
+    ),
+)
 
 
 class Process:
@@ -42,7 +49,7 @@ class Process:
     def view(self, name, params, now):
         self.asked.append((name, dict(params), now))
         if name == "health":
-            return {"healthy": self.healthy, "state": "active" if self.healthy else "standby"}
+            return Health(self.healthy, "active" if self.healthy else "standby")
         if name == "explain":
             raise Refused("There is no such call.", 404)
         if name == "report":
@@ -152,13 +159,42 @@ def test_health_is_for_load_balancers(tmp_path):
     over_unix(tmp_path, talk)
 
 
+def figures(text, **common):
+    """The samples of Prometheus' text, by name and labels but for the ``common`` ones."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            own = {key: value for key, value in sample.labels.items() if common.get(key) != value}
+            found[sample.name, *own.items()] = sample.value
+    return found
+
+
 def test_metrics(tmp_path):
     async def talk(path, process):
         status, body = await http(path, get("/metrics"))
         assert status == 200
-        assert 'holdfast_calls{site="paris",node="m\\"1",state="talking"} 3\n' in body
-        assert body.count("# TYPE holdfast_calls gauge") == 1
-        assert 'holdfast_peer_reached{site="paris",node="m\\"1",peer="gw1"} 1\n' in body
+        found = figures(body, site="paris", node='m"1')
+        for name, labels, value in (
+            ("calls", {"state": "talking"}, 640),
+            ("active", {}, 1),
+            ("holding", {}, 0),
+            ("lease_seconds", {}, 1.71),
+            ("peer_reached", {"peer": "gw1"}, 1),
+            ("line_in_service", {"line": "carrier"}, 1),
+            ("disk_free_bytes", {"directory": "state"}, 1e9),
+            ("clock_seconds", {}, 1.5e9),
+            ("cdr_waiting", {}, 3),
+            ("takeovers_total", {"kind": "takeover"}, 2),
+            ("calls_ended_total", {"result": "busy"}, 2),
+            ("cdr_lost_total", {}, 1),
+            ("messages_total", {}, 4711),
+            ("decisions_total", {"code": "suspect"}, 4),
+            ("warnings", {}, 0),
+        ):
+            assert found[f"holdfast_{name}", *labels.items()] == value, name
+            assert f"# TYPE holdfast_{name} {'counter' if name.endswith('_total') else 'gauge'}\n" in body
+        assert body.count("# TYPE holdfast_peer_reached gauge") == 1
+        assert "holdfast_process_resident_memory_bytes" in body
 
     over_unix(tmp_path, talk)
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.b2bua.fake import HOLD, SDP
 from tests.b2bua.two import Two
+from tests.consoles import seen
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
@@ -22,7 +23,7 @@ def test_hold_and_resume(by: str) -> None:
         assert first.statuses == [100, 200]
         first.ack()
         assert other.take("ACK").cseq == invite.cseq
-        page = two.bench.core.view("calls", {}, two.bench.now)
+        page = seen(two.bench.core, "calls", {}, two.bench.now)
         assert [each["state"] for each in page["calls"]] == [state]
     two.hang_up(other, first)
     two.nothing_left()
@@ -36,7 +37,7 @@ def test_a_refused_re_invite_leaves_the_call_as_it_was(status: int) -> None:
     b.answer(b.take("INVITE"), status, ("Retry-After: 3",))
     assert a.heard[-1].get("retry-after") == "3" and a.statuses == [100, status]
     b.take("ACK")
-    assert two.bench.core.view("calls", {}, 0.0)["calls"][0]["state"] == "talking"
+    assert seen(two.bench.core, "calls", {}, 0.0)["calls"][0]["state"] == "talking"
     two.hang_up(a, b)
     two.nothing_left()
 
@@ -174,7 +175,7 @@ def test_the_cancel_of_a_re_invite_is_passed_on_and_its_answer_comes_back(by: st
     other.answer(cancel, 200)
     other.answer(invite, 487)
     assert other.take("ACK").cseq == invite.cseq and first.statuses == [487]
-    assert [each["state"] for each in two.bench.core.view("calls", {}, two.bench.now)["calls"]] == ["talking"]
+    assert [each["state"] for each in seen(two.bench.core, "calls", {}, two.bench.now)["calls"]] == ["talking"]
     two.hang_up(a, b)
     two.nothing_left()
 
@@ -191,7 +192,7 @@ def test_a_cancel_of_a_re_invite_that_crosses_its_200_changes_nothing() -> None:
     assert a.statuses == [100, 200, 200]
     a.ack()
     assert b.take("ACK").cseq == invite.cseq
-    assert [each["state"] for each in two.bench.core.view("calls", {}, two.bench.now)["calls"]] == ["held"]
+    assert [each["state"] for each in seen(two.bench.core, "calls", {}, two.bench.now)["calls"]] == ["held"]
     two.hang_up(b, a)
     two.nothing_left()
 

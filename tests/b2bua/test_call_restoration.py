@@ -8,6 +8,7 @@ from b2bua.state_token import read, sign
 from tests.b2bua.fake import Side
 from tests.b2bua.fake_agent import kept, record, text_of
 from tests.b2bua.gap import SITE_KEY, Gap, answered
+from tests.consoles import seen
 
 # -- ACK --------------------------------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ def test_a_dialog_whose_token_is_not_believed_is_kept_alone(bad: str) -> None:
     a.say("BYE")
     assert a.statuses == [200]
     if bad == "forged":
-        warnings = bench.core.view("status", {}, bench.now)["warnings"]
+        warnings = seen(bench.core, "status", {}, bench.now)["warnings"]
         assert any("state token" in each for each in warnings)
     bench.after(400)
     assert not len(bench.core.recovery.index)

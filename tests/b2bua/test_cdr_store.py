@@ -132,9 +132,11 @@ def test_a_full_disk_is_said_once_and_tried_again_ever_more_slowly(caplog):
         "Call records cannot be written to /full/disk: No space left on device. "
         "Up to 3 are kept in memory and tried again."
     ]
+    assert queue.trouble == "/full/disk: No space left on device"
     queue.put([entry(cdr(n)) for n in (2, 3, 4)])
     disk.full = False
     queue.write(20.0)
+    assert not queue.trouble
     assert disk.written == ["c2", "c3", "c4"]
     assert caplog.messages[1:] == ["Call records are written to /full/disk again; 1 were lost."]
     assert not queue.waiting

@@ -10,6 +10,7 @@ from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import FakeAgent, kept, record
 from tests.b2bua.gap import SITE_KEY, Gap, answered, origin
+from tests.consoles import seen
 
 # -- talking calls ----------------------------------------------------------------------------------------------
 
@@ -32,7 +33,7 @@ def test_a_talking_call_goes_on_through_the_new_server(by: str) -> None:
     other.answer(other.take("INVITE"), 200, body=SDP)
     first.ack()
     other.take("ACK")
-    assert bench.core.view("calls", {}, bench.now)["calls"][0]["state"] == "held"
+    assert seen(bench.core, "calls", {}, bench.now)["calls"][0]["state"] == "held"
     first.say("BYE")
     other.answer(other.take("BYE"), 200)
     assert first.statuses == [200, 100, 200, 200]
@@ -54,12 +55,12 @@ def test_verdicts_and_report() -> None:
         gap.standing()
     gap.die()
     bench = gap.succeed()
-    report = bench.core.view("report", {}, bench.now)
+    report = seen(bench.core, "report", {}, bench.now)
     assert report["verdicts"] == {"kept": 3} and report["kind"] == "takeover"
     assert (report["old"], report["new"], report["epoch"]) == ("m1", "m2", 2)
     assert {each["agent"]: each["calls"] for each in report["agents"]} == {"gw1": 3, "gw2": 3}
     assert all(each["verdict"] == "kept" and each["state"] == "there" for each in report["calls"])
-    calls = bench.core.view("calls", {}, bench.now)["calls"]
+    calls = seen(bench.core, "calls", {}, bench.now)["calls"]
     assert [each["epochs"] for each in calls] == [[1, 2]] * 3
     assert bench.core.lines.loads["alice"].busy == bench.core.lines.loads["bob"].busy == 3
 

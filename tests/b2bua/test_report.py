@@ -12,13 +12,14 @@ from heartbeat.console.view import Refused
 from heartbeat.persistent_state import PersistentState
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import Town, record
+from tests.consoles import seen
 
 
 def test_the_first_start_of_a_site_is_no_takeover() -> None:
     town = Town()
     with pytest.raises(Refused, match="nothing over"):
-        town.bench.core.view("report", {}, town.bench.now)
-    assert town.bench.core.view("status", {}, town.bench.now)["last_takeover"] is None
+        seen(town.bench.core, "report", {}, town.bench.now)
+    assert seen(town.bench.core, "status", {}, town.bench.now)["last_takeover"] is None
 
 
 def taken(town: Town) -> Bench:
@@ -32,7 +33,7 @@ def taken(town: Town) -> Bench:
 
 def test_a_report_has_all_its_members_and_verdicts() -> None:
     bench = taken(Town())
-    report = bench.core.view("report", {}, bench.now)
+    report = seen(bench.core, "report", {}, bench.now)
     assert report.keys() == get_type_hints(v.Report).keys()
     assert report["verdicts"] == {"kept": 1, "released": 1} and report["not_reached"] == []
     assert {each["verdict"]: each["state"] for each in report["calls"]} == {"kept": "there", "released": "gone"}
@@ -40,8 +41,8 @@ def test_a_report_has_all_its_members_and_verdicts() -> None:
     assert all(each.keys() == get_type_hints(v.AgentReport).keys() for each in report["agents"])
     assert report["messages"] >= 4 and report["grants"] and report["evidence"]
     assert report["decided_at"] <= report["granted_at"] <= report["active_at"]
-    assert len(bench.core.view("report", {"limit": "1"}, bench.now)["calls"]) == 1
-    summary = bench.core.view("status", {}, bench.now)["last_takeover"]
+    assert len(seen(bench.core, "report", {"limit": "1"}, bench.now)["calls"]) == 1
+    summary = seen(bench.core, "status", {}, bench.now)["last_takeover"]
     assert summary.keys() == get_type_hints(v.TakeoverSummary).keys()
     assert (summary["kept"], summary["lost"], summary["kind"]) == (1, 1, "takeover")
 
@@ -49,12 +50,12 @@ def test_a_report_has_all_its_members_and_verdicts() -> None:
 def test_it_is_explained_by_name_and_by_epoch() -> None:
     bench = taken(Town())
     for wanted in ("takeover", "2"):
-        found = bench.core.view("explain", {"id": wanted}, bench.now)
+        found = seen(bench.core, "explain", {"id": wanted}, bench.now)
         texts = [each["text"] for each in found["sentences"]]
         assert found["about"] == "takeover to epoch 2"
         assert any("after the decision" in text for text in texts) and "1 calls were kept" in texts
     with pytest.raises(Refused):
-        bench.core.view("explain", {"id": "9"}, bench.now)
+        seen(bench.core, "explain", {"id": "9"}, bench.now)
 
 
 def test_an_agent_that_is_not_there_is_named() -> None:
@@ -62,7 +63,7 @@ def test_an_agent_that_is_not_there_is_named() -> None:
     town.talk()
     town.die()
     bench = town.succeed("gw2")
-    assert bench.core.view("report", {}, bench.now)["not_reached"] == ["gw2"]
+    assert seen(bench.core, "report", {}, bench.now)["not_reached"] == ["gw2"]
 
 
 def test_a_restart_recovers_its_own_calls() -> None:
@@ -79,7 +80,7 @@ def test_a_restart_recovers_its_own_calls() -> None:
         agent.move(bench).connect()
     bench.serve()
     bench.after(0.1)
-    report = bench.core.view("report", {}, bench.now)
+    report = seen(bench.core, "report", {}, bench.now)
     assert (report["kind"], report["epoch"], report["verdicts"]) == ("restart", 2, {"kept": 1})
     a.say("BYE")
     b.answer(b.take("BYE"), 200)

@@ -8,6 +8,7 @@ from sip.actions import Flow, Resolve
 from sip.location import Place
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
+from tests.consoles import seen
 
 TEXT = """
 [site]
@@ -182,7 +183,7 @@ def test_options_take_a_trunk_out_of_service_and_back() -> None:
     assert any("probed is out of service" in each for each in b.decisions)
     refused = left.call("2")
     assert refused.heard[-1].status == 503 and refused.heard[-1].get("retry-after")
-    [page] = b.core.view("lines", {"line": "probed"}, b.now)["lines"]
+    [page] = seen(b.core, "lines", {"line": "probed"}, b.now)["lines"]
     assert page["state"] == "out of service"
     peer.status = 200
     b.after(60)

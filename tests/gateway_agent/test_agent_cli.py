@@ -8,7 +8,8 @@ import pytest
 
 from gateway_agent import api
 from gateway_agent.cli import main
-from heartbeat.console.view import Refused
+from heartbeat.console.schema import of_json
+from heartbeat.console.view import AgentStatus, Refused
 from tests.consoles import VITALS, Offered, line, peer
 
 
@@ -198,8 +199,10 @@ def test_draining_in_the_background_and_its_end(agents):
 
 
 def test_metrics(agents):
-    text = api.metrics(agents.gw1.status)
-    assert 'holdfast_serving{site="paris",agent="gw1"} 1\n' in text
-    assert 'holdfast_calls{site="paris",agent="gw1",state="talking"} 10\n' in text
-    assert 'holdfast_loop_stall_seconds{site="paris",agent="gw1"} 0.034\n' in text
-    assert 'holdfast_cpu_share{site="paris",agent="gw1"} 0.12\n' in text
+    text = api.metrics(of_json(AgentStatus, agents.gw1.status))
+    assert 'holdfast_serving{agent="gw1",site="paris"} 1.0\n' in text
+    assert 'holdfast_calls{agent="gw1",site="paris",state="talking"} 10.0\n' in text
+    assert 'holdfast_loop_stall_seconds{agent="gw1",site="paris"} 0.034\n' in text
+    assert "# TYPE holdfast_relay_packets_total counter\n" in text
+    assert 'holdfast_wrong_passwords_total{agent="gw1",site="paris"} 37.0\n' in text
+    assert 'holdfast_cpu_share{agent="gw1",site="paris"} 0.12\n' in text

@@ -11,6 +11,7 @@ from gateway_agent.media_anchor import Relay
 from heartbeat.console.view import Refused
 from sip.actions import Flow
 from sip.wire.message import Response
+from tests.consoles import ordered, seen
 from tests.gateway_agent.bed import LISTEN, SDP, SITE, Bed, proof_of, site
 
 OUT = "sip:+33166@gw1;line=trunk1"
@@ -68,7 +69,7 @@ def test_a_request_without_the_epoch_is_refused() -> None:
 def test_an_agent_drains() -> None:
     bed = Bed()
     _, tag = bed.answered_in()
-    assert bed.core.command("drain", {}, bed.now)["state"] == "running"
+    assert ordered(bed.core, "drain", {}, bed.now)["state"] == "running"
     bed.request("INVITE", body=SDP, call_id="late")
     assert bed.take(503).get("retry-after") == "60"
     bed.request("ACK", call_id="late")
@@ -79,15 +80,15 @@ def test_an_agent_drains() -> None:
     bed.take(503)
     bed.request("BYE", to_tag=tag, cseq=2)
     bed.m1.reply(bed.m1.take("BYE"), 200)
-    assert bed.core.view("progress", {"id": "drain"}, bed.now)["state"] == "done"
-    assert bed.core.view("status", {}, bed.now)["state"] == "drained"
-    bed.core.command("resume", {}, bed.now)
+    assert seen(bed.core, "progress", {"id": "drain"}, bed.now)["state"] == "done"
+    assert seen(bed.core, "status", {}, bed.now)["state"] == "drained"
+    ordered(bed.core, "resume", {}, bed.now)
     with pytest.raises(Refused):
-        bed.core.command("resume", {}, bed.now)
+        ordered(bed.core, "resume", {}, bed.now)
     with pytest.raises(Refused):
-        bed.core.command("frob", {}, bed.now)
+        ordered(bed.core, "frob", {}, bed.now)
     with pytest.raises(Refused):
-        bed.core.view("frob", {}, bed.now)
+        seen(bed.core, "frob", {}, bed.now)
 
 
 def test_pages() -> None:
@@ -95,24 +96,24 @@ def test_pages() -> None:
     bed.m1.beat()
     bed.answered_in()
     bed.request("INVITE", body=SDP, call_id="second", from_tag="2")
-    status: dict[str, Any] = dict(bed.core.view("status", {}, bed.now))
+    status: dict[str, Any] = dict(seen(bed.core, "status", {}, bed.now))
     assert (status["state"], status["obeys"], status["epoch"]) == ("serving", "m1", 1)
     assert status["calls"]["talking"] == 1
     assert status["calls"]["dialing"] == 1
     assert [peer["reached"] for peer in status["servers"]] == [True, True]
-    assert bed.core.view("health", {}, bed.now)["healthy"] is True
+    assert seen(bed.core, "health", {}, bed.now)["healthy"] is True
     fence = bed.core.links.fence
     fence.not_persisted(fence.on_disk, "no space left", bed.now)
-    said = bed.core.view("status", {}, bed.now)["warnings"]
+    said = seen(bed.core, "status", {}, bed.now)["warnings"]
     assert said == [f"{fence.name} cannot keep its epochs: no space left"]
-    calls = bed.core.view("calls", {"number": "+33166"}, bed.now)
+    calls = seen(bed.core, "calls", {"number": "+33166"}, bed.now)
     assert (calls["matched"], calls["calls"][0]["line"]) == (2, "trunk1/2")
-    assert bed.core.view("calls", {"limit": "1", "state": "talking"}, bed.now)["calls"][0]["kept_requests"] == 0
-    lines = bed.core.view("lines", {"line": "trunk1"}, bed.now)["lines"]
+    assert seen(bed.core, "calls", {"limit": "1", "state": "talking"}, bed.now)["calls"][0]["kept_requests"] == 0
+    lines = seen(bed.core, "lines", {"line": "trunk1"}, bed.now)["lines"]
     assert [(line["busy"], line["state"]) for line in lines] == [(2, "active")]
-    assert bed.core.view("history", {}, bed.now)["total"] >= 1
+    assert seen(bed.core, "history", {}, bed.now)["total"] >= 1
     with pytest.raises(Refused):
-        bed.core.view("calls", {"limit": "many"}, bed.now)
+        seen(bed.core, "calls", {"limit": "many"}, bed.now)
 
 
 def test_a_reload_touches_no_call() -> None:

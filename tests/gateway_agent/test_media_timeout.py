@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway_agent.media.ports import Count, Counts, Notice, Pair, RelayPorts, Silent, Total
 from gateway_agent.media_anchor import Relay
+from tests.consoles import seen
 from tests.gateway_agent.bed import SDP, SITE, Bed
 
 HOST = "127.0.0.11"
@@ -52,11 +53,11 @@ class Relayed:
 
     @property
     def page(self) -> Any:
-        return self.bed.core.view("calls", {}, self.bed.now)["calls"][0]
+        return seen(self.bed.core, "calls", {}, self.bed.now)["calls"][0]
 
     @property
     def status(self) -> Any:
-        return self.bed.core.view("status", {}, self.bed.now)["relay"]
+        return seen(self.bed.core, "status", {}, self.bed.now)["relay"]
 
 
 A, B = [HOST, 20000], [HOST, 20002]

@@ -7,6 +7,7 @@ from gateway_agent.devices import Devices
 from sip.actions import Flow
 from sip.digest import Authorization, DigestClient
 from sip.wire.message import Response
+from tests.consoles import seen
 from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
 
 DESK = Flow("udp", LISTEN, ("127.0.0.32", 5062))
@@ -161,9 +162,9 @@ def test_wrong_passwords_are_counted_and_then_not_looked_at() -> None:
     assert guesses(bed, evil, 7) == [401] * 5 + [503] * 2
     assert register(bed, evil) == 503
     assert register(bed, ALICE) == 200
-    page = bed.core.view("lines", {"line": "alice"}, bed.now)["lines"][0]
+    page = seen(bed.core, "lines", {"line": "alice"}, bed.now)["lines"][0]
     assert (page["guesses"], page["guessed_from"]) == (5, "127.0.0.66")
-    passwords = bed.core.view("status", {}, bed.now)["passwords"]
+    passwords = seen(bed.core, "status", {}, bed.now)["passwords"]
     assert (passwords["wrong"], passwords["held_back"], passwords["user"]) == (5, 3, "alice")
     bed.run(11)
     assert register(bed, evil) == 200

@@ -21,6 +21,7 @@ from sip.actions import Flow
 from sip.wire.message import Request
 from sip.wire.uri import as_user
 from tests.b2bua.fake import Bench, Peer, site_of
+from tests.consoles import seen
 from tests.gateway_agent.bed import ALICE, CARRIER, LISTEN, SDP, Bed
 from tests.security.test_impostors import SITE, STRANGER
 
@@ -135,4 +136,4 @@ def test_pages_take_any_parameter(value: str) -> None:
     bed = Bed()
     for page, names in (("calls", ("state", "number", "line", "id")), ("lines", ("line", "state", "agent"))):
         for name in names:
-            assert bed.core.view(page, {name: value}, bed.now)
+            assert seen(bed.core, page, {name: value}, bed.now)

@@ -19,6 +19,7 @@ from sip.wire.message import Request, parse
 from tests.b2bua.fake import site_of
 from tests.b2bua.fake_agent import AGENTS, Town, record
 from tests.b2bua.test_recovery import Gap
+from tests.consoles import seen
 from tests.gateway_agent.bed import SDP, Bed
 from tests.security.test_impostors import bench
 
@@ -87,7 +88,7 @@ def test_lines_of_which_nobody_knows_are_not_kept_and_lists_have_an_end(monkeypa
     town.gw1.lines.append({"line": "alice", "contacts": "many", "why": 5})
     town.gw1.notify()
     assert set(link.lines) == {"alice"}
-    assert town.bench.core.view("lines", {}, town.bench.now)["lines"][0]["contacts"] == 0
+    assert seen(town.bench.core, "lines", {}, town.bench.now)["lines"][0]["contacts"] == 0
     monkeypatch.setattr(agents_module, "MOST_LIST", 0)
     town.gw1.notified.clear()
     town.gw1.notify()

@@ -1,44 +1,39 @@
-"""What a server shows its operator: the pages of ``heartbeat.console.view``, from the core as it stands."""
+"""What a server shows its operator: the views of ``heartbeat.console.view``, made of the core as it stands."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
 
 from b2bua.call import Call
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
+from b2bua.core import Core
+from heartbeat import version
 from heartbeat.cluster_view import why_mute
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
 
-if TYPE_CHECKING:
-    from b2bua.core import Core
-
 _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", ENDING: "ending"}
 
 
-def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-    """The page of that name; raises :class:`Refused` for one that there is not."""
-    page = PAGES.get(name)
-    if page is None:
-        raise Refused(f"there is no page {name} here", 404)
-    return page(core, params, now)
+def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
+    """The view of that name; raises :class:`Refused` for one that there is not."""
+    make = VIEWS.get(name)
+    if make is None:
+        raise Refused(f"there is no view {name} here", 404)
+    return make(core, params, now)
 
 
-def product_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("holdfast")
-    except PackageNotFoundError:
-        return "0"
+def command(core: Core, name: str, params: Mapping[str, str], now: float) -> v.Progress:
+    """A verb; raises :class:`Refused`."""
+    return core.orders.command(name, params, now)
 
 
 def health(core: Core, params: Mapping[str, str], now: float) -> v.Health:
     state = server_state(core)
-    return {"healthy": state == "active", "state": state}
+    return v.Health(healthy=state == "active", state=state)
 
 
 def server_state(core: Core) -> v.ServerState:
@@ -53,36 +48,38 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
     voters = member.on_disk.voters
     left = member.lease_until - now
     counts = call_counts(core)
-    return {
-        "kind": "server",
-        "version": product_version(),
-        "site": site.name,
-        "node": core.node,
-        "role": core.server.role,
-        "state": server_state(core),
-        "active": core.node if core.serving else member.cluster.leader,
-        "epoch": core.epoch,
-        "boot": member.on_disk.incarnation,
-        "config": site.digest,
-        "since_at": core.reign.since_at,
-        "started_at": core.started_at,
-        "lease_left": round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
-        "paused": member.paused,
-        "voters": {
-            "names": list(voters.names),
-            "generation": voters.generation,
-            "quorum": member.quorum,
-            "answering": sum(1 for name in voters.names if _answers(core, name, now)),
-        },
-        "peers": [*_servers(core, now), *agents(core, params, now)["agents"]],
-        "calls": counts,
-        "capacity": core.server.capacity,
-        "load": round(len(core.calls) / core.server.capacity, 4),
-        "rates": core.rates(now),
-        "lines": line_counts(core),
-        "last_takeover": core.takeovers.summary(),
-        "warnings": warnings(core, now),
-    }
+    return v.ServerStatus(
+        kind="server",
+        version=version(),
+        site=site.name,
+        node=core.node,
+        role=core.server.role,
+        state=server_state(core),
+        active=core.node if core.serving else member.cluster.leader,
+        epoch=core.epoch,
+        boot=member.on_disk.incarnation,
+        config=site.digest,
+        since_at=core.reign.since_at,
+        started_at=core.started_at,
+        lease_left=round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
+        paused=member.paused,
+        voters=v.Voters(
+            names=voters.names,
+            generation=voters.generation,
+            quorum=member.quorum,
+            answering=sum(1 for name in voters.names if _answers(core, name, now)),
+        ),
+        peers=(*_servers(core, now), *agents(core, params, now).agents),
+        calls=counts,
+        capacity=core.server.capacity,
+        load=round(len(core.calls) / core.server.capacity, 4),
+        rates=core.rates(now),
+        lines=line_counts(core),
+        last_takeover=core.takeovers.summary(now),
+        warnings=tuple(warnings(core, now)),
+        trunks=tuple(_trunks(core)),
+        takeovers={kind: core.takeovers.counts[kind] for kind in get_args(v.Kind)},
+    )
 
 
 def warnings(core: Core, now: float) -> list[str]:
@@ -137,14 +134,22 @@ def call_counts(core: Core) -> v.CallCounts:
         for records in core.recovery.index.by_call.values()
         if any(b'"confirmed"' in r.raw for r in records.values())
     )
-    return {
-        "total": len(core.calls) + waiting,
-        "talking": found["talking"] + waiting,
-        "held": found["held"],
-        "ringing": found["ringing"],
-        "dialing": found["dialing"],
-        "ending": found["ending"],
-    }
+    return v.CallCounts(
+        total=len(core.calls) + waiting,
+        talking=found["talking"] + waiting,
+        held=found["held"],
+        ringing=found["ringing"],
+        dialing=found["dialing"],
+        ending=found["ending"],
+    )
+
+
+def _trunks(core: Core) -> Iterator[v.Trunk]:
+    for line in core.site.lines.values():
+        if line.kind == "trunk":
+            load = core.lines.loads.get(line.name)
+            busy = load.busy if load is not None else 0
+            yield v.Trunk(line.name, load is None or load.in_service, line.channels, busy)
 
 
 def line_counts(core: Core) -> v.LineCounts:
@@ -155,7 +160,7 @@ def line_counts(core: Core) -> v.LineCounts:
         if load is None or load.in_service:
             inside += line.channels
             busy += load.busy if load is not None else 0
-    return {"total": total, "in_service": inside, "out_of_service": total - inside, "busy": busy}
+    return v.LineCounts(total=total, in_service=inside, out_of_service=total - inside, busy=busy)
 
 
 def _servers(core: Core, now: float) -> list[v.Peer]:
@@ -169,24 +174,24 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
             reached = False  # an active server says so each interval
         address = core.site.servers[name].beat_reach
         found.append(
-            {
-                "name": name,
-                "kind": "server",
-                "role": core.site.servers[name].role,
-                "state": peer.state,
-                "reached": reached,
-                "heard_ago": None if ago is None else round(ago, 3),
-                "judged": core.member.detector.state if name == core.member.detector.subject else "",
-                "boot": beat.incarnation if beat else 0,
-                "epoch": beat.epoch if beat else 0,
-                "obeys": "",
-                "config": beat.config if beat else "",
-                "drift": bool(beat and beat.config and beat.config != core.site.digest),
-                "voter": name in voters,
-                "calls": beat.calls if beat else 0,
-                "capacity": beat.capacity if beat else 0,
-                "address": str(address) if address else "",
-            }
+            v.Peer(
+                name=name,
+                kind="server",
+                role=core.site.servers[name].role,
+                state=peer.state,
+                reached=reached,
+                heard_ago=None if ago is None else round(ago, 3),
+                judged=core.member.detector.state if name == core.member.detector.subject else "",
+                boot=beat.incarnation if beat else 0,
+                epoch=beat.epoch if beat else 0,
+                obeys="",
+                config=beat.config if beat else "",
+                drift=bool(beat and beat.config and beat.config != core.site.digest),
+                voter=name in voters,
+                calls=beat.calls if beat else 0,
+                capacity=beat.capacity if beat else 0,
+                address=str(address) if address else "",
+            )
         )
     return found
 
@@ -203,26 +208,26 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
         config = member.cluster.configs.get(name, "")
         obeys = core.node if link.complete and core.serving else ""
         found.append(
-            {
-                "name": name,
-                "kind": "agent",
-                "role": "",
-                "state": "serving" if link.flow is not None else "",
-                "reached": link.flow is not None,
-                "heard_ago": None if at is None else round(now - at, 3),
-                "judged": "alive" if link.flow is not None else "unknown",
-                "boot": link.boot,
-                "epoch": core.epoch if obeys else 0,
-                "obeys": obeys,
-                "config": config,
-                "drift": bool(config and config != core.site.digest),
-                "voter": name in voters,
-                "calls": busy[name],
-                "capacity": sum(line.channels for line in core.site.lines_of(name)),
-                "address": f"{link.flow.remote[0]}:{link.flow.remote[1]}" if link.flow else "",
-            }
+            v.Peer(
+                name=name,
+                kind="agent",
+                role="",
+                state="serving" if link.flow is not None else "",
+                reached=link.flow is not None,
+                heard_ago=None if at is None else round(now - at, 3),
+                judged="alive" if link.flow is not None else "unknown",
+                boot=link.boot,
+                epoch=core.epoch if obeys else 0,
+                obeys=obeys,
+                config=config,
+                drift=bool(config and config != core.site.digest),
+                voter=name in voters,
+                calls=busy[name],
+                capacity=sum(line.channels for line in core.site.lines_of(name)),
+                address=f"{link.flow.remote[0]}:{link.flow.remote[1]}" if link.flow else "",
+            )
         )
-    return {"agents": found}
+    return v.Agents(tuple(found))
 
 
 def calls(core: Core, params: Mapping[str, str], now: float) -> v.Calls:
@@ -232,7 +237,7 @@ def calls(core: Core, params: Mapping[str, str], now: float) -> v.Calls:
         for call in reversed(core.calls.values())
         if call.id.startswith(params.get("id", "")) and _fits(call, params)
     ]
-    return {"calls": [_call(core, call) for call in matching[:limit]], "matched": len(matching)}
+    return v.Calls(calls=tuple(_call(core, call) for call in matching[:limit]), matched=len(matching))
 
 
 def _fits(call: Call, params: Mapping[str, str]) -> bool:
@@ -252,21 +257,21 @@ def _fits(call: Call, params: Mapping[str, str]) -> bool:
 def _call(core: Core, call: Call) -> v.Call:
     state = call.state
     wall = core.wall_offset
-    return {
-        "id": state.call_id,
-        "session_id": state.session_id,
-        "state": call_state(call),
-        "caller": state.caller,
-        "callee": state.callee,
-        "caller_line": state.caller_line,
-        "callee_line": state.callee_line,
-        "caller_agent": state.caller_agent,
-        "callee_agent": state.callee_agent,
-        "started_at": state.started - wall,
-        "answered_at": state.answered - wall if state.answered else None,
-        "epochs": list(state.epochs),
-        "priority": call.plan.priority if call.plan is not None else 0,
-    }
+    return v.Call(
+        id=state.call_id,
+        session_id=state.session_id,
+        state=call_state(call),
+        caller=state.caller,
+        callee=state.callee,
+        caller_line=state.caller_line,
+        callee_line=state.callee_line,
+        caller_agent=state.caller_agent,
+        callee_agent=state.callee_agent,
+        started_at=state.started - wall,
+        answered_at=state.answered - wall if state.answered else None,
+        epochs=state.epochs,
+        priority=call.plan.priority if call.plan is not None else 0,
+    )
 
 
 def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
@@ -285,34 +290,34 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
         if params.get("state") and state != params["state"]:
             continue
         found.append(
-            {
-                "name": line.name,
-                "agent": line.agent,
-                "kind": line.kind,
-                "state": state,
-                "in_service": inside,
-                "why": told.why if told is not None else "",
-                "channels": line.channels,
-                "busy": busy,
-                "address": str(line.peer[0]) if line.peer else "",
-                "registered": None,
-                "contacts": told.contacts if told is not None else 0,
-                "forward": {
+            v.Line(
+                name=line.name,
+                agent=line.agent,
+                kind=line.kind,
+                state=state,
+                in_service=inside,
+                why=told.why if told is not None else "",
+                channels=line.channels,
+                busy=busy,
+                address=str(line.peer[0]) if line.peer else "",
+                registered=None,
+                contacts=told.contacts if told is not None else 0,
+                forward={
                     key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
                 },
-                "priority": line.priority,
-                "recovery": line.recovery,
-            }
+                priority=line.priority,
+                recovery=line.recovery,
+            )
         )
-    return {"lines": found}
+    return v.Lines(tuple(found))
 
 
 def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
-    rows: list[v.DecisionRow] = [
-        {"at": each.at, "what": each.code.replace("-", " "), "because": each.because, "code": each.code}
+    rows = [
+        v.DecisionRow(each.at, core.node, each.code.replace("-", " "), each.because, each.code)
         for each in reversed(core.history)
     ]
-    return {"decisions": rows[: _limit(params, 50)], "total": len(rows)}
+    return v.History(decisions=tuple(rows[: _limit(params, 50)]), total=len(rows))
 
 
 def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
@@ -325,36 +330,37 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
         raise Refused(f"no call {wanted or '(no id given)'} is known here; `b2bua calls` lists them", 404)
     if len(names) > 1:
         raise Refused(f"{len(names)} calls begin with {wanted}: give more of the id", 400)
-    return {"about": f"call {names[0]}", "sentences": list(_sentences(core, names[0]))}
+    return v.Explanation(about=f"call {names[0]}", sentences=tuple(_sentences(core, names[0], now)))
 
 
-def _sentences(core: Core, call_id: str) -> list[v.Sentence]:
+def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     found: list[v.Sentence] = []
     call = core.calls.get(call_id)
     record, because = core.ended.get(call_id, (None, ""))
     if call is not None:
-        record, because = call.cdr(0, "", core.reign.last_now), call.because
+        record, because = call.cdr(0, "", now), call.because
     wall = core.wall_offset
     if record is not None:
         if record.started:
             text = f"{record.caller} called {record.callee} from {record.caller_line}"
-            found.append({"at": record.started - wall, "text": text})
+            found.append(v.Sentence(at=record.started - wall, text=text))
         if because:
-            found.append({"at": None, "text": f"it was sent to {record.callee_line}: {because}"})
+            found.append(v.Sentence(at=None, text=f"it was sent to {record.callee_line}: {because}"))
         if record.answered:
-            found.append({"at": record.answered - wall, "text": f"{record.callee_line} answered"})
+            found.append(v.Sentence(at=record.answered - wall, text=f"{record.callee_line} answered"))
         if call is None and record.ended:
             by = record.ended_by or "nobody known"
             text = f"it ended with {record.status} ({record.result}), by the {by} {record.reason}".rstrip()
-            found.append({"at": record.ended - wall, "text": text})
+            found.append(v.Sentence(at=record.ended - wall, text=text))
     verdict = core.recovery.details.get(call_id)
     if verdict is not None:
-        found.append({"at": core.agents.begun_at, "text": f"at the last takeover it was {verdict[0]}: {verdict[1]}"})
-    begun = found[0]["at"] if found else 0.0  # routing has no time of its own: it follows the INVITE at once
-    return sorted(found, key=lambda sentence: sentence["at"] or begun or 0.0)
+        text = f"at the last takeover it was {verdict[0]}: {verdict[1]}"
+        found.append(v.Sentence(at=core.agents.begun_at, text=text))
+    begun = found[0].at if found else 0.0  # routing has no time of its own: it follows the INVITE at once
+    return sorted(found, key=lambda sentence: sentence.at or begun or 0.0)
 
 
-def report(core: Core, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+def report(core: Core, params: Mapping[str, str], now: float) -> v.Report:
     return core.takeovers.report(params, _limit(params, 200))
 
 
@@ -371,7 +377,7 @@ def _limit(params: Mapping[str, str], default: int) -> int:
     return int(text)
 
 
-PAGES: dict[str, Callable[[Any, Mapping[str, str], float], Mapping[str, Any]]] = {
+VIEWS: dict[str, Callable[[Core, Mapping[str, str], float], Any]] = {
     "status": status,
     "health": health,
     "calls": calls,

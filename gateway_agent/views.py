@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gateway_agent import media_timeout
 from gateway_agent.call import DIALING, ENDING, RINGING, Call
+from gateway_agent.core import Core
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Line
 from gateway_agent.server_connections import PROVED, Link
+from heartbeat import version
 from heartbeat.console.view import (
     AgentCall,
     AgentCalls,
@@ -17,6 +20,7 @@ from heartbeat.console.view import (
     AgentLines,
     AgentStatus,
     CallCounts,
+    DecisionRow,
     Health,
     History,
     LineCounts,
@@ -25,19 +29,16 @@ from heartbeat.console.view import (
     Progress,
     Refused,
     Relay,
+    Trunk,
 )
 
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
-
-VERSION: Final = "0.1.0"
 DEFAULT_LIMIT: Final = 200
 MOST_LISTED: Final = 100_000
 DRAIN: Final = "drain"
 
 
-def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
-    """A page. Raises :class:`Refused`."""
+def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
+    """A view. Raises :class:`Refused`."""
     if name == "status":
         return _status(core, now)
     if name == "health":
@@ -48,16 +49,16 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Mappin
         return _calls(core, params, now)
     if name == "history":
         limit = _limit(params, 50)
-        rows = [{"at": one.at, "what": one.code, "because": one.because, "code": one.code} for one in core.history]
-        return History(decisions=rows[::-1][:limit], total=len(rows))  # type: ignore[typeddict-item]
+        rows = [DecisionRow(one.at, core.agent.name, one.code, one.because, one.code) for one in core.history]
+        return History(decisions=tuple(rows[::-1][:limit]), total=len(rows))
     if name == "progress":
         if params.get("id") != DRAIN:
             raise Refused("No such order is known here.", 404)
         return _drained(core)
-    raise Refused(f"An agent has no page {name}.", 404)
+    raise Refused(f"An agent has no view {name}.", 404)
 
 
-def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Mapping[str, Any]:
+def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Progress:
     """A verb. Raises :class:`Refused`."""
     if name == "drain":
         core.drain(now)
@@ -99,7 +100,7 @@ def _status(core: Core, now: float) -> AgentStatus:
         warnings.append(fence.trouble)
     return AgentStatus(
         kind="agent",
-        version=VERSION,
+        version=version(),
         site=core.site.name,
         agent=core.agent.name,
         state=_state(core),
@@ -111,7 +112,7 @@ def _status(core: Core, now: float) -> AgentStatus:
         boot=fence.on_disk.incarnation,
         config=core.site.digest,
         started_at=core.started_at,
-        servers=[_peer(core, link, now) for link in core.links.by_name.values()],
+        servers=tuple(_peer(core, link, now) for link in core.links.by_name.values()),
         calls=_counts(core),
         held_attempts=0 if core.connected else sum(len(call.sent) for call in core.calls.values()),
         lines=LineCounts(
@@ -119,7 +120,12 @@ def _status(core: Core, now: float) -> AgentStatus:
         ),
         relay=_relay(core, now),
         passwords=_passwords(core),
-        warnings=warnings,
+        warnings=tuple(warnings),
+        trunks=tuple(
+            Trunk(line.name, line.in_service, line.settings.channels, line.busy)
+            for line in lines
+            if line.kind == "trunk"
+        ),
     )
 
 
@@ -171,11 +177,9 @@ def _peer(core: Core, link: Link, now: float) -> Peer:
 
 
 def _counts(core: Core) -> CallCounts:
-    counts = CallCounts(total=0, talking=0, held=0, ringing=0, dialing=0, ending=0)
-    for call in core.calls.values():
-        counts["total"] += 1
-        counts[_call_state(call)] += 1  # type: ignore[literal-required]
-    return counts
+    found = Counter(_call_state(call) for call in core.calls.values())
+    talking, held, ringing = found["talking"], found["held"], found["ringing"]
+    return CallCounts(len(core.calls), talking, held, ringing, found["dialing"], found["ending"])
 
 
 def _call_state(call: Call) -> Any:
@@ -189,8 +193,8 @@ def _lines(core: Core, params: Mapping[str, str]) -> AgentLines:
     for name, member in (("line", "name"), ("state", "state"), ("agent", "agent")):
         wanted = params.get(name)
         if wanted:
-            found = [page for page in found if page[member] == wanted]  # type: ignore[literal-required]
-    return AgentLines(lines=found)
+            found = [line for line in found if getattr(line, member) == wanted]
+    return AgentLines(lines=tuple(found))
 
 
 def _line(core: Core, line: Line) -> AgentLine:
@@ -235,7 +239,7 @@ def _calls(core: Core, params: Mapping[str, str], now: float) -> AgentCalls:
         and (not line or line in (call.label, call.line.name))
         and str(call.id).startswith(id_)
     ]
-    return AgentCalls(calls=[_call(core, call, now) for call in found[::-1][:limit]], matched=len(found))
+    return AgentCalls(calls=tuple(_call(core, call, now) for call in found[::-1][:limit]), matched=len(found))
 
 
 def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
@@ -248,7 +252,7 @@ def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
         started_at=call.invite_at,
         answered_at=call.answered_at,
         server=core.adopted[0] if core.connected else "",
-        epochs=list(call.epochs),
+        epochs=tuple(call.epochs),
         kept_requests=len(call.sent),
         media=call.line.settings.media,
         silent_s=media_timeout.silent_for(call, now),

@@ -11,10 +11,11 @@ from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import Town
+from tests.consoles import seen
 
 
 def page(bench: Bench, name: str, **params: str) -> Any:
-    return bench.core.view(name, params, bench.now)
+    return seen(bench.core, name, params, bench.now)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
 
 
 def test_there_is_no_other_page() -> None:
-    with pytest.raises(Refused, match="no page nonsense"):
+    with pytest.raises(Refused, match="no view nonsense"):
         page(Town().bench, "nonsense")
 
 

@@ -1,0 +1,48 @@
+"""How much room is left where a process writes, asked by a thread: a disk that hangs must not stop the loop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from heartbeat.console.view import Disk
+
+SCARCE_BYTES: Final = 100 * 2**20
+SCARCE_SHARE: Final = 0.02
+"""Below both there is a warning."""
+
+
+class DiskSpace:
+    """The room in some directories as of the last answer of their disks."""
+
+    def __init__(self, directories: Mapping[str, Path]) -> None:
+        self.disks: tuple[Disk, ...] = ()
+        self._directories = dict(directories)
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Ask anew; the answer comes whenever the disk gives it."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._ask, name="disk space", daemon=True)
+            self._thread.start()
+
+    def warnings(self, node: str) -> list[str]:
+        """A sentence for each directory that is nearly full."""
+        return [
+            f"{node} has only {disk.free / 2**20:.0f} MB left in its {disk.directory} directory"
+            for disk in self.disks
+            if disk.free < min(SCARCE_BYTES, SCARCE_SHARE * disk.size)
+        ]
+
+    def _ask(self) -> None:
+        found = []
+        for name, directory in self._directories.items():
+            try:
+                stat = os.statvfs(directory)
+            except OSError:
+                continue
+            found.append(Disk(name, stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
+        self.disks = tuple(found)

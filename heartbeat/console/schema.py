@@ -1,0 +1,151 @@
+"""How a view is described at its fields: what it is as JSON, the columns of its table, its metrics.
+
+:mod:`heartbeat.console.render` makes tables of it, :mod:`heartbeat.console.metrics` text for Prometheus.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union
+
+T = TypeVar("T")
+
+GAUGE: Final = "gauge"
+COUNTER: Final = "counter"
+"""A metric that only grows while the process lives; where it is read its name ends in ``_total``."""
+
+
+class Styled(NamedTuple):
+    """Words and how they look, in the terms of rich: ``bold red``."""
+
+    text: str
+    style: str = ""
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    title: str
+    """``>`` before it sets it flush right; ``~`` before that lets it be left out where there is no room."""
+    look: str = "text"
+    """One of ``heartbeat.console.render.LOOKS``: how its values are shown."""
+    of: Callable[[Any], Any] | None = None
+    """Makes the value out of the whole row, where it is not the field's."""
+
+
+class Metric(NamedTuple):
+    """A figure for Prometheus."""
+
+    name: str
+    """Without the prefix ``holdfast_`` and, for a counter, without ``_total``."""
+    meaning: str
+    kind: str = GAUGE
+    of: Callable[[Any], Any] | None = None
+    """Makes the figure out of the field's value."""
+    label: str = ""
+    """For a mapping: the label that its keys are."""
+    labels: Mapping[str, str] = MappingProxyType({})
+    """Labels that stand here."""
+
+
+class Label(NamedTuple):
+    """A field that is a label of the metrics beside it and within."""
+
+    name: str
+
+
+class Described(NamedTuple):
+    """A field of a view, with what stands in its ``Annotated``."""
+
+    name: str
+    hint: Any
+    is_needed: bool
+    """It has no default."""
+    column: Column | None
+    metrics: tuple[Metric, ...]
+    label: str
+
+
+_DESCRIBED: dict[type[Any], tuple[Described, ...]] = {}
+
+
+def fields_of(kind: type[Any]) -> tuple[Described, ...]:
+    """The fields of a view."""
+    if kind not in _DESCRIBED:
+        hints = typing.get_type_hints(kind, include_extras=True)
+        _DESCRIBED[kind] = tuple(_described(spec, hints[spec.name]) for spec in dataclasses.fields(kind))
+    return _DESCRIBED[kind]
+
+
+def _described(spec: dataclasses.Field[Any], hint: Any) -> Described:
+    hint, *extras = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+    columns = [extra for extra in extras if isinstance(extra, Column)]
+    return Described(
+        spec.name,
+        hint,
+        spec.default is MISSING and spec.default_factory is MISSING,
+        columns[0] if columns else None,
+        tuple(extra for extra in extras if isinstance(extra, Metric)),
+        next((extra.name for extra in extras if isinstance(extra, Label)), ""),
+    )
+
+
+class Figure(NamedTuple):
+    """A metric with its value."""
+
+    metric: Metric
+    labels: Mapping[str, str]
+    value: float
+
+
+def figures_of(view: Any) -> Iterator[Figure]:
+    """All metrics of a view and of the views in it."""
+    fields = fields_of(type(view))
+    labels = {field.label: str(getattr(view, field.name)) for field in fields if field.label}
+    for field in fields:
+        value = getattr(view, field.name)
+        for metric in field.metrics:
+            if metric.label:
+                for key, number in value.items():
+                    yield Figure(metric, {**labels, **metric.labels, metric.label: key}, float(number))
+            elif value is not None or metric.of is not None:
+                number = metric.of(value) if metric.of is not None else value
+                yield Figure(metric, {**labels, **metric.labels}, float(number))
+        for inner in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(inner):
+                yield from (figure._replace(labels={**labels, **figure.labels}) for figure in figures_of(inner))
+
+
+def as_json(value: Any) -> Any:
+    """A view as what ``json`` writes."""
+    if dataclasses.is_dataclass(value):
+        return {spec.name: as_json(getattr(value, spec.name)) for spec in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return value
+
+
+def of_json(kind: type[T], value: Any) -> T:
+    """A view out of its JSON; members that it does not know are left out. Raises :class:`KeyError`."""
+    fields = [field for field in fields_of(kind) if field.is_needed or field.name in value]
+    return kind(**{field.name: _of_json(field.hint, value[field.name]) for field in fields})
+
+
+def _of_json(hint: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if value is None:
+        return None
+    if origin in (Union, types.UnionType):
+        return _of_json(arguments[0], value)
+    if origin is tuple:
+        return tuple(_of_json(arguments[0], item) for item in value)
+    if dataclasses.is_dataclass(hint):
+        return of_json(typing.cast(type[Any], hint), value)
+    return value
