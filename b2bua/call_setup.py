@@ -304,6 +304,8 @@ class Hunting:
         if self.no_answer and status == 487:
             status, response = 408, None
         self.no_answer = False
+        if self.cancelled and status != 487:  # RFC 3261 section 9.2: whatever its target says by now
+            status, response = 487, None
         if self.cancelled or self.a is None or self.a.ended:
             self._conclude(487 if response is None else status, response, now)
             return

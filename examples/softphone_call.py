@@ -60,6 +60,8 @@ class Policy:
     """200; without it the line rings for ever."""
     refuse: int = 0
     """Answer with this status at once, instead."""
+    moved_to: str = ""
+    """Where a refusal with 3xx sends the caller: a URI."""
     hang_up_after: float | None = None
     """BYE so long after the answer, either side's."""
 

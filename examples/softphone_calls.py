@@ -86,7 +86,8 @@ class Calls:
         invite = call.leg.invite
         if invite is not None and call.state is INCOMING:
             call.status = status
-            call.leg.reply(invite, status, now)
+            moved_to = call.policy.moved_to
+            call.leg.reply(invite, status, now, lines=[f"Contact: <{moved_to}>"] if moved_to else ())
             self._end(call, now)
             self.tell("refused", call.line, call, str(status), now)
 

@@ -277,7 +277,7 @@ class Side:
             f"To: {to}",
             f"Call-ID: {request.call_id}",
             f"CSeq: {request.get('cseq')}",
-            f"Contact: {self.peer.contact}",
+            *([f"Contact: {self.peer.contact}"] if status < 300 else []),
             *([TYPE] if body else []),
             *more,
             f"Content-Length: {len(body)}\r\n\r\n",

@@ -95,15 +95,42 @@ def test_nobody_answers_at_a_phone_that_forwards_then() -> None:
     assert str(town.gw1.called.take("INVITE").get("call-origin")).endswith(";2")
 
 
-def test_a_redirect_of_a_phone_is_followed_by_the_server() -> None:
+@pytest.mark.parametrize(
+    "contacts",
+    [
+        ("Contact: <sip:1003@10.0.0.7:5062;transport=tcp>",),
+        ("Contact: sip:1003@10.0.0.7",),
+        ("Contact: <tel:1003>",),
+        ("Contact: <sip:1003@x>, <sip:4711@x>",),
+    ],
+)
+def test_a_redirect_of_a_phone_is_followed_by_the_server(contacts: tuple[str, ...]) -> None:
+    """To the number in its Contact (RFC 3261 section 8.1.3.4); the caller hears nothing of it."""
     town = Town()
     a = town.gw1.call("1002")
     b = town.gw2.called
-    raw = b.take("INVITE")
-    data = b.answer(raw, 302, ("Line: bob/1",))
-    assert b"302" in data
-    # the Contact of our fake is its own address, whose user is no number of the site
-    assert a.statuses[-1] in (404, 480)
+    b.answer(b.take("INVITE"), 302, ("Line: bob/1", *contacts))
+    b.take("ACK")
+    invite = town.gw2.called.take("INVITE")
+    assert invite.uri.endswith(";line=carol") and str(invite.get("call-origin")).endswith(";2")
+    town.gw2.called.accept()
+    a.ack()
+    assert a.statuses == [100, 200]
+    [call] = town.bench.core.calls.values()
+    assert call.state.attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("contacts", "status"),
+    [((), 480), (("Contact: <sip:4711@x>",), 404), (("Contact: <sip:x>",), 480), (("Contact: <",), 480)],
+)
+def test_a_redirect_to_nobody_is_an_answer_that_a_caller_understands(contacts: tuple[str, ...], status: int) -> None:
+    town = Town()
+    a = town.gw1.call("1002")
+    b = town.gw2.called
+    b.answer(b.take("INVITE"), 302, ("Line: bob/1", *contacts))
+    assert a.heard[-1].status == status and "contact" not in a.heard[-1].names
+    assert not town.bench.core.calls
 
 
 def test_a_busy_phone_in_a_list_is_followed_by_the_next() -> None:

@@ -213,14 +213,19 @@ def test_priority_uses_the_reserve() -> None:
     assert hunt.left.call("1", lines=("Priority: emergency",)).statuses == [100]
 
 
-def test_a_cancel_while_hunting_stops_the_hunt() -> None:
+@pytest.mark.parametrize("status", [487, 486, 503, 603])
+def test_a_cancel_while_hunting_stops_the_hunt(status: int) -> None:
+    """The INVITE is answered 487 whatever its target says by now (RFC 3261 section 9.2)."""
     hunt = Hunt()
     a = hunt.left.call("1001")
     hunt.one.called.ring()
     a.cancel()
-    hunt.one.called.accept(503, b"")
+    assert hunt.one.called.asked[-1].method == "CANCEL"
+    hunt.one.called.accept(status, b"")
     assert not hunt.two.sides
-    assert a.statuses == [100, 180, 200, 503] or a.statuses[-1] == 487
+    assert a.statuses == [100, 180, 200, 487]
+    [cdr] = hunt.bench.cdrs
+    assert (cdr.result, cdr.status, cdr.ended_by, cdr.attempts) == ("cancelled", 487, "caller", 1)
 
 
 def test_a_trunk_without_an_address_is_passed_over() -> None:

@@ -153,5 +153,5 @@ def test_the_request_uri_keeps_what_the_number_needs() -> None:
     two = Two()
     a = two.left.call("%2B33;x=1", uri="sip:%2B33@127.0.0.1:5060")
     invite = two.right.called.take("INVITE")
-    assert invite.uri == "sip:%2B33@127.0.0.1:5080" or invite.uri == "sip:+33@127.0.0.1:5080"
+    assert invite.uri == "sip:+33@127.0.0.1:5080"
     assert isinstance(a.sent, Request) and TYPE in a.sent.lines

@@ -154,6 +154,15 @@ def hunting(town: Town) -> None:
     town.call("west", "600")
 
 
+def redirected(town: Town) -> None:
+    """The phone that is called sends the caller on to another one."""
+    town.policy("bert", Policy(refuse=302, moved_to="sip:1003@127.0.0.12"))
+    town.policy("carl", Policy(answer_after=1.0))
+    town.when("anna", "answered", "info", "1", after=0.5)
+    town.when("carl", "info", "bye", after=0.5)
+    town.call("anna", "1002")
+
+
 def _moved(play: Callable[..., None]) -> tuple[Callable[[Town], None], ...]:
     """A race, won by either side or by nobody."""
     return tuple(partial(play, earlier=step * 0.001) for step in (-500, *range(-6, 16), 500))
@@ -176,4 +185,5 @@ FLOWS: Final = (
     Flow("busy", ("west", "east"), busy),
     Flow("phone to phone", ("anna", "bert"), phones),
     Flow("hunting on after 503", ("west", "bert", "carl"), hunting),
+    Flow("redirected by 302", ("anna", "bert", "carl"), redirected),
 )

@@ -417,6 +417,20 @@ def test_cold_lines_are_reset_and_hot_ones_stay() -> None:
     part(town, "west", call, other, ["answered", "reset"])
 
 
+def test_the_number_to_which_a_phone_redirects_is_called_and_the_caller_hears_nothing_of_it() -> None:
+    town = begun(who=("anna", "bert", "carl"))
+    town.policy("bert", Policy(refuse=302, moved_to="sip:1003@127.0.0.12"))
+    town.policy("carl", Policy(answer_after=1.0))
+    call = town.call("anna", "1002")
+    town.world.run(town.world.now + 2.0)
+    assert state(call) is TALKING and state(next(iter(town.line("carl").calls.values()))) is TALKING
+    words = {word.partition(" body")[0]: number for word, number in town.heard("anna").items()}
+    assert words == {"407 INVITE": 1, "100 INVITE": 1, "180 INVITE": 1, "200 INVITE": 1}
+    other = next(iter(town.line("carl").calls.values()))
+    serve(town, call, other, ("anna", "carl"))
+    part(town, "carl", other, call, ["answered"])
+
+
 def test_registered_phones_are_called_through_the_new_server() -> None:
     town = begun(who=("anna", "bert", "carl"))
     town.world.kill("m1")
