@@ -253,9 +253,14 @@ class Request(Message):
         self.method = method
         self.uri = uri
 
+    @property
+    def start(self) -> str:
+        """The request line."""
+        return f"{self.method} {self.uri} SIP/2.0"
+
     def to_bytes(self) -> bytes:
         """The request as it came, or goes out. Content-Length is the caller's to keep true."""
-        return _joined(f"{self.method} {self.uri} SIP/2.0", self)
+        return _joined(self.start, self)
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.uri}>"
@@ -271,9 +276,14 @@ class Response(Message):
         self.status = status
         self.reason = reason
 
+    @property
+    def start(self) -> str:
+        """The status line."""
+        return f"SIP/2.0 {self.status} {self.reason}"
+
     def to_bytes(self) -> bytes:
         """The response as it came, or goes out. Content-Length is the caller's to keep true."""
-        return _joined(f"SIP/2.0 {self.status} {self.reason}", self)
+        return _joined(self.start, self)
 
     def __repr__(self) -> str:
         return f"<{self.status} {self.reason}>"
