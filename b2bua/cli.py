@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from b2bua import cli_screens as screens
+from b2bua import cli_screens
 from b2bua.cli_cdrs import cdrs
 from b2bua.cli_check import check, init
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
 from b2bua.cli_verbs import pause, readmit, reset, resume, switchover
-from heartbeat.console import commands, pages
+from heartbeat.console import commands, screens
 from heartbeat.console.client import ConsoleError, RefusedByProcess
 from heartbeat.console.commands import (
     Program,
@@ -25,6 +25,8 @@ from heartbeat.console.commands import (
     version_option,
     watch_option,
 )
+from heartbeat.console.schema import of_json
+from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
 
 
 @click.group(
@@ -60,10 +62,10 @@ def status(site_path: str | None, node: str | None, shape: str, watch: float | N
     def look() -> Screen:
         found = find(site)
         if node is None:
-            return Screen(_site_json(found), screens.site_screen(found), found.code)
-        own = commands.server_client(site, node).view("status")
-        alone = Found(site, {node: own}, {})
-        return Screen(own, screens.site_screen(alone), alone.code)
+            return Screen(_site_json(found), cli_screens.site_screen(found), found.code)
+        own, status = commands.server_client(site, node).see(ServerStatus, "status")
+        alone = Found(site, {node: status}, {}, {node: own})
+        return Screen(own, cli_screens.site_screen(alone), alone.code)
 
     return commands.show(look, shape, watch)
 
@@ -73,10 +75,10 @@ def _site_json(found: Found) -> dict[str, Any]:
     return {
         "site": found.site.name,
         "active": found.active,
-        "epoch": found.best["epoch"],
+        "epoch": found.best.epoch,
         "healthy": found.code == commands.HEALTHY,
         "warnings": found.warnings(),
-        "servers": {node: found.answers.get(node) or silent[node] for node in found.site.servers},
+        "servers": {node: found.said.get(node) or silent[node] for node in found.site.servers},
     }
 
 
@@ -85,18 +87,18 @@ def _site_json(found: Found) -> dict[str, Any]:
 @node_option
 @format_option
 @watch_option
-@pages.calls_filters("the caller's or callee's")
+@screens.calls_filters("the caller's or callee's")
 @click.option("--agent", metavar="AGENT", help="Of this agent.")
 def calls(
     site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls at the active server, newest first."""
     site = commands.open_site(site_path)
-    params = {"limit": str(limit), **pages.said(site, filters)}
+    params = {"limit": str(limit), **screens.parameters(site, filters)}
 
     def look() -> Screen:
-        page = active_client(site, node).view("calls", **params)
-        return Screen(page, screens.calls_screen(page))
+        value, page = active_client(site, node).see(Calls, "calls", **params)
+        return Screen(value, cli_screens.calls_screen(page))
 
     return commands.show(look, shape, watch)
 
@@ -107,12 +109,12 @@ def calls(
 @format_option
 @watch_option
 @click.option("--agent", metavar="AGENT", help="Of this agent.")
-@pages.lines_filters
+@screens.lines_filters
 def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
     site = commands.open_site(site_path)
-    params = pages.said(site, filters)
-    return commands.show(lambda: pages.lines(active_client(site, node), params, agents=True), shape, watch)
+    params = screens.parameters(site, filters)
+    return commands.show(lambda: screens.lines(active_client(site, node), Lines, params), shape, watch)
 
 
 @main.command()
@@ -126,10 +128,10 @@ def agents(site_path: str | None, node: str | None, shape: str, watch: float | N
 
     def look() -> Screen:
         client = active_client(site, node)
-        page = client.view("agents")
-        missing = any(not agent["reached"] for agent in page["agents"])
-        shown = screens.agents_screen(client.name, page["agents"])
-        return Screen(page, shown, commands.DEGRADED if missing else commands.HEALTHY)
+        value, page = client.see(Agents, "agents")
+        missing = any(not agent.reached for agent in page.agents)
+        shown = cli_screens.agents_screen(client.name, page.agents)
+        return Screen(value, shown, commands.DEGRADED if missing else commands.HEALTHY)
 
     return commands.show(look, shape, watch)
 
@@ -154,7 +156,7 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
         rows += [{"node": name, **row} for row in reversed(page["decisions"])]  # newest first, on the page
     rows.sort(key=lambda row: (row["at"], row["node"]))
     rows = rows[-limit:]
-    return Screen({"decisions": rows}, screens.history_screen(rows))
+    return Screen({"decisions": rows}, cli_screens.history_screen(of_json(DecisionRow, row) for row in rows))
 
 
 @main.command()
@@ -173,12 +175,12 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
     if about == "takeover" or (about.isdigit() and len(about) < 7):
         params = {"limit": str(limit)} if about == "takeover" else {"limit": str(limit), "epoch": about}
         try:
-            report = first_that_knows(site, node, "report", **params)[1]
+            value, report = first_that_knows(site, node, Report, "report", **params)
         except RefusedByProcess as error:
             raise ConsoleError(error.sentence, commands.DEGRADED) from None
-        return commands.show(lambda: Screen(report, report_screen(report, with_calls)), shape)
-    explanation = first_that_knows(site, node, "explain", id=about)[1]
-    return commands.show(lambda: Screen(explanation, explanation_screen(explanation)), shape)
+        return commands.show(lambda: Screen(value, report_screen(report, with_calls)), shape)
+    value, explanation = first_that_knows(site, node, Explanation, "explain", id=about)
+    return commands.show(lambda: Screen(value, explanation_screen(explanation)), shape)
 
 
 for command in (check, init, cdrs, switchover, reset, pause, resume, readmit):

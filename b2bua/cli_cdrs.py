@@ -13,8 +13,7 @@ from rich.text import Text
 
 from b2bua.cdr import RESULTS, Cdr, merge_by_call
 from b2bua.cdr_store import read
-from heartbeat.console import commands
-from heartbeat.console import render as look
+from heartbeat.console import commands, render
 from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Screen, format_option, limit_option, site_option
 from heartbeat.console.render import NOTHING, clock, count, grid, several, span
@@ -122,7 +121,7 @@ def _screen(chosen: list[Cdr], found: list[Cdr]) -> RenderableType:
     foot = [f"{several(len(found), 'call')}, {count(answered)} answered, {count(both)} written by both servers"]
     if len(chosen) < len(found):
         foot.append(f"the last {len(chosen)} are shown")
-    return look.page(grid(columns, map(_row, chosen), "No call records."), Text("; ".join(foot) + ".", "dim"))
+    return render.stack(grid(columns, map(_row, chosen), "No call records."), Text("; ".join(foot) + ".", "dim"))
 
 
 def _row(record: Cdr) -> list[str | Text]:
@@ -131,7 +130,7 @@ def _row(record: Cdr) -> list[str | Text]:
         clock(record.started),
         record.caller or NOTHING,
         record.callee or NOTHING,
-        Text.assemble(look.coloured(record.result), status),
+        Text.assemble(render.coloured(record.result), status),
         span(record.duration),
         record.ended_by or NOTHING,
         f"{record.caller_line or '?'} → {record.callee_line or '?'}",

@@ -9,11 +9,10 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat.console import commands
-from heartbeat.console import render as look
+from heartbeat.console import commands, render
 from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Screen, format_option, site_option
-from heartbeat.console.render import grid, listed, page
+from heartbeat.console.render import grid, listed
 from heartbeat.persistence import FILE, StoreError, VoteStore
 from heartbeat.persistent_state import PersistentState, encode
 from heartbeat.proof import VoterList
@@ -79,11 +78,11 @@ def _screen(explanation: Explanation) -> RenderableType:
         if table.rows:
             parts += [_table(table)]
     parts += [
-        page(Text("What the site survives", "bold"), _failures(explanation.failures)),
+        render.stack(Text("What the site survives", "bold"), _failures(explanation.failures)),
         Text(explanation.decision),
-        look.warnings(explanation.notes) if explanation.notes else None,
+        render.warnings(explanation.notes) if explanation.notes else None,
     ]
-    return page(*parts)
+    return render.stack(*parts)
 
 
 def _table(table: Table) -> RenderableType:
@@ -92,11 +91,11 @@ def _table(table: Table) -> RenderableType:
     columns = [table.columns[index].capitalize() for index in kept]
     columns = ["~" * (name in _EXPENDABLE) + name for name in columns]
     columns[0] = f"{table.title.removesuffix('s')}" if columns[0] in ("Name", "No") else columns[0]
-    return grid(columns, [[row[index] or look.NOTHING for index in kept] for row in table.rows])
+    return grid(columns, [[row[index] or render.NOTHING for index in kept] for row in table.rows])
 
 
 def _failures(failures: tuple[Failure, ...]) -> RenderableType:
-    return look.wide(
+    return render.wide(
         ("What fails", "Site", "What happens"),
         [
             (failure.failed, Text(failure.outcome, _OUTCOMES[failure.outcome]), failure.sentence)

@@ -1,87 +1,100 @@
-"""The server's pages as people see them: from JSON to what rich prints. Nothing here asks anyone."""
+"""The servers' views as people see them. Nothing here asks anyone."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from b2bua.cli_site import Found
-from heartbeat.console import pages
-from heartbeat.console import render as look
-from heartbeat.console.render import NOTHING, clock, count, grid, several, span
+from heartbeat.console import render, screens
+from heartbeat.console.render import NOTHING, age, clock, count, grid, several, span, table
+from heartbeat.console.schema import Column, Styled
+from heartbeat.console.view import Call, Calls, DecisionRow, Peer, ServerStatus, TakeoverSummary
 
 
 def site_screen(found: Found) -> RenderableType:
     """``b2bua status``: the whole site at one glance."""
     warnings = found.warnings()
     best = found.best
-    head = look.line(
+    head = render.line(
         Text(found.site.name, style="bold"),
-        f"epoch {best['epoch']}",
-        look.state(f"{found.active} active") if found.active else Text("● no active server", style="bold red"),
+        f"epoch {best.epoch}",
+        render.state(f"{found.active} active") if found.active else Text("● no active server", style="bold red"),
         Text("healthy", "green") if not warnings else Text(several(len(warnings), "warning"), "yellow"),
         gap="   ",
     )
     if found.active:
         head.stylize("green", head.plain.index("●"), head.plain.index("●") + 1)
-    return look.page(
+    return render.stack(
         head,
         servers_table(found),
         agents_table(found),
         _load(found),
-        last_takeover(best["last_takeover"]),
-        look.warnings(warnings) if warnings else None,
+        last_takeover(best.last_takeover),
+        render.warnings(warnings) if warnings else None,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A server by its own word, or by that of the other one."""
+
+    node: Annotated[str, Column("Server")]
+    role: Annotated[str, Column("~Role")]
+    state: Annotated[str, Column("State", "state")]
+    since_at: Annotated[float | None, Column("~>Since", "age")] = None
+    epoch: Annotated[int, Column(">Epoch")] = 0
+    lease_left: Annotated[float | None, Column(">Lease", "span")] = None
+    heard_ago: Annotated[float | None, Column(">Heard", "span")] = None
+    boot: Annotated[int, Column("~>Boot")] = 0
+    config: Annotated[Styled | None, Column("~Config")] = None
+    calls: Annotated[int | None, Column(">Calls", "count")] = None
+
+
 def servers_table(found: Found) -> RenderableType:
-    columns = ("Server", "~Role", "State", "~>Since", ">Epoch", ">Lease", ">Heard", "~>Boot", "~Config", ">Calls")
-    return grid(columns, [_server_row(found, node) for node in found.site.servers])
+    """Each server, by its own word where it answers."""
+    return table(ServerRow, [_server_row(found, node) for node in found.site.servers])
 
 
-def _server_row(found: Found, node: str) -> list[str | Text]:
+def _server_row(found: Found, node: str) -> ServerRow:
     role = found.site.servers[node].role
-    status = found.answers.get(node)
-    peer = found.peer(node)
-    heard = NOTHING if peer is None else span(peer["heard_ago"])
+    status, peer = found.answers.get(node), found.peer(node)
     if status is not None:
-        return [
+        return ServerRow(
             node,
             role,
-            look.state(status["state"]),
-            span(time.time() - status["since_at"]),
-            str(status["epoch"]),
-            span(status["lease_left"]),
-            heard,
-            str(status["boot"]),
-            _config(status["config"], peer is not None and peer["drift"]),
-            count(status["calls"]["total"]),
-        ]
+            status.state,
+            status.since_at,
+            status.epoch,
+            status.lease_left,
+            None if peer is None else peer.heard_ago,
+            status.boot,
+            _config(status.config, peer is not None and peer.drift),
+            status.calls.total,
+        )
     if peer is None:
-        return [node, role, look.state("silent"), *[NOTHING] * 7]
-    word = peer["state"] if peer["reached"] else peer["judged"] if peer["judged"] != "alive" else "silent"
-    told = [NOTHING if not value else str(value) for value in (peer["epoch"], peer["boot"])]
-    calls = count(peer["calls"]) if peer["reached"] else NOTHING
-    return [
+        return ServerRow(node, role, "silent")
+    state = peer.state if peer.reached else peer.judged if peer.judged != "alive" else "silent"
+    return ServerRow(
         node,
         role,
-        look.state(word or "silent"),
-        NOTHING,
-        told[0],
-        NOTHING,
-        heard,
-        told[1],
-        _config(peer["config"], peer["drift"]),
-        calls,
-    ]
+        state or "silent",
+        None,
+        peer.epoch,
+        None,
+        peer.heard_ago,
+        peer.boot,
+        _config(peer.config, peer.drift),
+        peer.calls if peer.reached else None,
+    )
 
 
-def _config(digest: str, drift: bool) -> Text:
-    return Text(f"{digest or NOTHING}{' drift' if drift else ''}", "bold yellow" if drift else "")
+def _config(digest: str, drift: bool) -> Styled:
+    return Styled(f"{digest or NOTHING}{' drift' if drift else ''}", "bold yellow" if drift else "")
 
 
 def agents_table(found: Found) -> RenderableType | None:
@@ -94,139 +107,86 @@ def agents_table(found: Found) -> RenderableType | None:
     rows: list[list[str | Text]] = []
     for name in found.site.agents:
         by_node = found.agent(name)
-        best = by_node.get(found.best["node"]) or next(iter(by_node.values()), None)
+        best = by_node.get(found.best.node) or next(iter(by_node.values()), None)
         if best is None:
             rows.append([name, *[NOTHING] * (len(columns) - 1)])
             continue
         rows.append(
             [
                 name,
-                Text(best["obeys"] or NOTHING, "" if best["obeys"] == found.active else "yellow"),
-                str(best["epoch"] or NOTHING),
-                "voter" if best["voter"] else NOTHING,
+                Text(best.obeys or NOTHING, "" if best.obeys == found.active else "yellow"),
+                str(best.epoch or NOTHING),
+                "voter" if best.voter else NOTHING,
                 *(_heard(by_node.get(node)) for node in nodes),
-                str(best["boot"] or NOTHING),
-                _config(best["config"], best["drift"]),
-                count(best["calls"]),
+                str(best.boot or NOTHING),
+                render.text(_config(best.config, best.drift)),
+                count(best.calls),
             ]
         )
     return grid(columns, rows)
 
 
-def _heard(peer: Any | None) -> Text:
-    if peer is None or peer["heard_ago"] is None:
+def _heard(peer: Peer | None) -> Text:
+    if peer is None or peer.heard_ago is None:
         return Text("never", "red")
-    return Text(span(peer["heard_ago"]), "green" if peer["reached"] else "bold red")
+    return Text(span(peer.heard_ago), "green" if peer.reached else "bold red")
 
 
 def _load(found: Found) -> RenderableType:
     status = found.best
-    calls, lines, rates, voters = status["calls"], status["lines"], status["rates"], status["voters"]
-    share = calls["total"] / max(1, status["capacity"])
-    quorum = f"{voters['answering']} of {len(voters['names'])} answer, {voters['quorum']} are a quorum"
-    names = ", ".join(voters["names"])
-    out = lines["out_of_service"]
-    return look.facts(
-        [
-            (
-                "Calls",
-                look.line(
-                    f"{count(calls['total'])} of {count(status['capacity'])}",
-                    look.bar(share),
-                    *pages.by_state(calls),
-                    f"{rates['calls_per_s']:.1f} new/s",
-                ),
-            ),
-            (
-                "Lines",
-                look.line(
-                    f"{count(lines['busy'])} busy of {several(lines['in_service'], 'line')} in service",
-                    Text(f"{count(out)} out of service", "red" if out else "dim"),
-                ),
-            ),
-            (
-                "Voters",
-                Text(
-                    f"{names}: {quorum} (generation {voters['generation']})" if names else "none",
-                    "bold red" if names and voters["answering"] < voters["quorum"] else "",
-                ),
-            ),
-            *((node, pages.vitals(own)) for node, own in found.answers.items()),
-        ]
+    rows = [("Calls", _calls(status)), ("Lines", _lines(status)), ("Voters", _voters(status))]
+    return render.facts([*rows, *((node, screens.process_stats(own.process)) for node, own in found.answers.items())])
+
+
+def _calls(status: ServerStatus) -> Text:
+    calls, capacity = status.calls, status.capacity
+    return render.line(
+        f"{count(calls.total)} of {count(capacity)}",
+        render.bar(calls.total / max(1, capacity)),
+        *screens.by_state(calls),
+        f"{status.rates.calls_per_s:.1f} new/s",
     )
 
 
-def last_takeover(takeover: Any | None) -> RenderableType | None:
+def _lines(status: ServerStatus) -> Text:
+    lines, out = status.lines, status.lines.out_of_service
+    return render.line(
+        f"{count(lines.busy)} busy of {several(lines.in_service, 'line')} in service",
+        Text(f"{count(out)} out of service", "red" if out else "dim"),
+    )
+
+
+def _voters(status: ServerStatus) -> Text:
+    voters = status.voters
+    if not voters.names:
+        return Text("none")
+    quorum = f"{voters.answering} of {len(voters.names)} answer, {voters.quorum} are a quorum"
+    said = f"{', '.join(voters.names)}: {quorum} (generation {voters.generation})"
+    return Text(said, "bold red" if voters.answering < voters.quorum else "")
+
+
+def last_takeover(takeover: TakeoverSummary | None) -> RenderableType | None:
     if takeover is None:
         return None
-    lost = takeover["lost"]
+    lost = takeover.lost
     return Text.assemble(
-        ("Last " + takeover["kind"], "bold"),
-        f"  {takeover['old'] or NOTHING} → {takeover['new']}, epoch {takeover['epoch']}, {clock(takeover['at'])} "
-        f"({span(time.time() - takeover['at'])} ago), took {span(takeover['took'])}: ",
-        (f"{several(takeover['kept'], 'call')} kept", "green"),
+        ("Last " + takeover.kind, "bold"),
+        f"  {takeover.old or NOTHING} → {takeover.new}, epoch {takeover.epoch}, {clock(takeover.at)} "
+        f"({age(takeover.at)} ago), took {span(takeover.took)}: ",
+        (f"{several(takeover.kept, 'call')} kept", "green"),
         ", ",
         (f"{count(lost)} lost", "bold red" if lost else "green"),
-        f"\n  {takeover['because']}",
+        f"\n  {takeover.because}",
     )
 
 
-def calls_screen(page: Any) -> RenderableType:
-    columns = ("Call", "State", "From", "To", "Lines", "~Agents", ">Lasts", "~>Since", "~Epochs")
-    return pages.calls(page, columns, _call_row)
+def calls_screen(page: Calls) -> RenderableType:
+    return screens.calls(Call, page.calls, page.matched)
 
 
-def _call_row(call: Any) -> list[str | Text]:
-    since = call["answered_at"] or call["started_at"]
-    agents = dict.fromkeys(name for name in (call["caller_agent"], call["callee_agent"]) if name)
-    return [
-        call["id"],
-        look.state(call["state"]),
-        call["caller"] or NOTHING,
-        call["callee"] or NOTHING,
-        f"{call['caller_line'] or '?'} → {call['callee_line'] or '?'}",
-        " → ".join(agents) or NOTHING,
-        span(time.time() - since),
-        clock(call["started_at"]),
-        pages.epochs(call["epochs"]),
-    ]
+def agents_screen(node: str, agents: Iterable[Peer]) -> RenderableType:
+    return table(Peer, agents, titles={"name": "Agent"}, empty=f"{node} has no agents.")
 
 
-def agents_screen(node: str, agents: Iterable[Any]) -> RenderableType:
-    columns = (
-        "Agent",
-        "State",
-        "Obeys",
-        ">Epoch",
-        "Reached",
-        ">Heard",
-        "~Judged",
-        "~Vote",
-        "~>Boot",
-        "~Config",
-        ">Calls",
-        "~At",
-    )
-    rows = [
-        [
-            peer["name"],
-            look.state(peer["state"]),
-            peer["obeys"] or NOTHING,
-            str(peer["epoch"] or NOTHING),
-            look.yes(peer["reached"]),
-            span(peer["heard_ago"]),
-            look.coloured(peer["judged"]),
-            "voter" if peer["voter"] else NOTHING,
-            str(peer["boot"] or NOTHING),
-            _config(peer["config"], peer["drift"]),
-            count(peer["calls"]),
-            peer["address"] or NOTHING,
-        ]
-        for peer in agents
-    ]
-    return grid(columns, rows, f"{node} has no agents.")
-
-
-def history_screen(rows: list[Any]) -> RenderableType:
-    shown = [[clock(row["at"], fine=True), row["node"], Text(row["what"], "bold"), row["because"]] for row in rows]
-    return look.wide(("At", "Server", "What", "Why"), shown) if shown else Text("Nothing was decided yet.", "dim")
+def history_screen(rows: Iterable[DecisionRow]) -> RenderableType:
+    return table(DecisionRow, rows, titles={"node": "Server"}, empty="Nothing was decided yet.")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
 from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE, server_client
-from heartbeat.console.pages import peer_warnings
+from heartbeat.console.screens import peer_warnings
+from heartbeat.console.view import Peer, ServerStatus
 from heartbeat.site.model import Site
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,37 +20,39 @@ class Found:
     """The statuses of all servers of a site, asked at the same time."""
 
     site: Site
-    answers: dict[str, Any]
-    """``ServerStatus`` by node, of those that answered."""
-    silent: dict[str, str]
+    answers: Mapping[str, ServerStatus]
+    """By node, of those that answered."""
+    silent: Mapping[str, str]
     """Why the others did not, by node."""
+    said: Mapping[str, Any]
+    """The answers as they came, in JSON."""
 
     @property
     def active(self) -> str:
         """The active server, by its own word or by that of one that hears it; ``""`` when there is none."""
-        own = [status for status in self.answers.values() if status["state"] == "active"]
+        own = [status for status in self.answers.values() if status.state == "active"]
         if own:
-            return str(max(own, key=lambda status: int(status["epoch"]))["node"])
-        heard = [peer for _, peer in self._peers() if peer["state"] == "active" and peer["reached"]]
-        return str(heard[0]["name"]) if heard else ""
+            return str(max(own, key=lambda status: int(status.epoch)).node)
+        heard = [peer for _, peer in self._peers() if peer.state == "active" and peer.reached]
+        return str(heard[0].name) if heard else ""
 
     @property
-    def best(self) -> Any:
+    def best(self) -> ServerStatus:
         """The status that knows most: the active server's, else that of the highest epoch."""
         active = self.answers.get(self.active)
-        return active or max(self.answers.values(), key=lambda status: int(status["epoch"]))
+        return active or max(self.answers.values(), key=lambda status: int(status.epoch))
 
-    def peer(self, name: str) -> Any | None:
+    def peer(self, name: str) -> Peer | None:
         """What another server says of server ``name``; None when nobody does."""
-        return next((peer for _, peer in self._peers() if peer["name"] == name), None)
+        return next((peer for _, peer in self._peers() if peer.name == name), None)
 
-    def agent(self, name: str) -> dict[str, Any]:
+    def agent(self, name: str) -> dict[str, Peer]:
         """What each server says of an agent, by node."""
-        agents = {node: status["peers"] for node, status in self.answers.items()}
-        return {n: p for n, peers in agents.items() for p in peers if p["name"] == name and p["kind"] == "agent"}
+        agents = {node: status.peers for node, status in self.answers.items()}
+        return {n: p for n, peers in agents.items() for p in peers if p.name == name and p.kind == "agent"}
 
-    def _peers(self) -> list[tuple[str, Any]]:
-        return [(n, p) for n, status in self.answers.items() for p in status["peers"] if p["kind"] == "server"]
+    def _peers(self) -> list[tuple[str, Peer]]:
+        return [(n, p) for n, status in self.answers.items() for p in status.peers if p.kind == "server"]
 
     def warnings(self) -> list[str]:
         """All that an operator should know, one sentence each."""
@@ -55,22 +61,20 @@ class Found:
             said.append(_no_active(self))
         for node, because in self.silent.items():
             peer = self.peer(node)
-            if peer is None or not peer["reached"]:
+            if peer is None or not peer.reached:
                 said.append(because)
         for node, status in sorted(self.answers.items(), key=lambda item: item[0] != self.active):
-            own = [
-                sentence for sentence in status["warnings"] if not sentence.lower().startswith("no server is active")
-            ]
+            own = [sentence for sentence in status.warnings if not sentence.lower().startswith("no server is active")]
             said += [
                 sentence if node == self.active or node in sentence else f"{node}: {sentence}"
                 for sentence in own
                 # both know the same of a third one, but each has its own disk and its own pause
-                if not (sentence in said and any(peer["name"] in sentence for peer in status["peers"]))
+                if not (sentence in said and any(peer.name in sentence for peer in status.peers))
             ]
-            if status["paused"] and not any("paused" in sentence for sentence in status["warnings"]):
+            if status.paused and not any("paused" in sentence for sentence in status.warnings):
                 said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
         best = self.best
-        said += peer_warnings(best["node"], best["config"], best["peers"], said)
+        said += peer_warnings(best.node, best.config, best.peers, said)
         return list(dict.fromkeys(said))
 
     @property
@@ -82,7 +86,7 @@ class Found:
 
 
 def _no_active(found: Found) -> str:
-    states = {status["state"]: node for node, status in found.answers.items()}
+    states = {status.state: node for node, status in found.answers.items()}
     if "taking-over" in states:
         return f"No server is active: {states['taking-over']} is taking over."
     if "holding" in states:
@@ -92,15 +96,17 @@ def _no_active(found: Found) -> str:
 
 def find(site: Site) -> Found:
     """Ask all servers. Raises :class:`Unreachable` when none answers."""
-    asked = ask_all([server_client(site, node) for node in site.servers], "status")
-    answers = {node: answer for node, answer in asked.items() if not isinstance(answer, ConsoleError)}
+    clients = [server_client(site, node) for node in site.servers]
+    asked = ask_all(clients, "status")
+    said = {node: answer for node, answer in asked.items() if not isinstance(answer, ConsoleError)}
     silent = {node: answer.sentence for node, answer in asked.items() if isinstance(answer, ConsoleError)}
+    answers = {client.name: client.read(ServerStatus, said[client.name]) for client in clients if client.name in said}
     if not answers:
-        said = list(dict.fromkeys(silent.values()))
+        why = list(dict.fromkeys(silent.values()))
         if any(isinstance(answer, Unreachable) for answer in asked.values()):
-            raise Unreachable("\n".join(["No server of the site answers.", *said]))
-        raise ConsoleError("\n".join(said))  # nobody could be asked, as without the token
-    return Found(site, answers, silent)
+            raise Unreachable("\n".join(["No server of the site answers.", *why]))
+        raise ConsoleError("\n".join(why))  # nobody could be asked, as without the token
+    return Found(site, answers, silent, said)
 
 
 def active_client(site: Site, node: str | None) -> Client:
@@ -118,15 +124,15 @@ def active_client(site: Site, node: str | None) -> Client:
     return server_client(site, found.active)
 
 
-def first_that_knows(site: Site, node: str | None, page: str, **params: str) -> tuple[str, Any]:
-    """The page from the active server, or from the other one when the first knows nothing of it; with the node."""
+def first_that_knows(site: Site, node: str | None, kind: type[T], page: str, **params: str) -> tuple[Any, T]:
+    """The page from the active server, or from the other one when the first knows nothing of it."""
     if node is not None:
-        return node, server_client(site, node).view(page, **params)
+        return server_client(site, node).see(kind, page, **params)
     found = find(site)
     refusal: RefusedByProcess | None = None
     for name in sorted(found.answers, key=lambda name: name != found.active):
         try:
-            return name, server_client(site, name).view(page, **params)
+            return server_client(site, name).see(kind, page, **params)
         except RefusedByProcess as error:
             if error.status != 404:
                 raise

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 from rich.console import RenderableType
 from rich.text import Text
 
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
-from heartbeat.console import commands
-from heartbeat.console import render as look
+from heartbeat.console import commands, render, screens
 from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.commands import node_option, site_option, yes_option
-from heartbeat.console.render import count, listed, paper, several
+from heartbeat.console.render import console, listed, several
+from heartbeat.console.view import Calls, Progress, ServerStatus
 from heartbeat.site.model import Site
 
 timeout_option = click.option(
@@ -45,16 +43,16 @@ def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, t
         raise Unreachable(before.silent[target])
     if not force and source not in before.answers:
         raise Unreachable(before.silent[source])
-    paper().put(_plan(before, source, target, force))
+    console().put(_plan(before, source, target, force))
     commands.ask(f"Make {target} the active server?", sure)
     asked = commands.server_client(site, target if force else source)
     answer = asked.command("switchover", {"to": target, **({"force": "yes"} if force else {})})
-    epoch = int(before.best["epoch"])
+    epoch = before.best.epoch
     took = commands.wait_until(
         lambda: _moved(site, asked, answer, target, epoch), timeout, what=f"the switchover to {target}"
     )
     after = find(site)
-    paper().put(look.page(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
+    console().put(render.stack(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
     return after.code
 
 
@@ -77,66 +75,66 @@ def _target(found: Found, to: str | None) -> str:
 
 def _plan(found: Found, source: str, target: str, force: bool) -> RenderableType:
     giving, taking = found.answers.get(source), found.answers[target]
-    calls = (giving or taking)["calls"]
-    agents = [peer for peer in taking["peers"] if peer["kind"] == "agent"]
-    missing = [peer["name"] for peer in agents if not peer["reached"]]
-    states = [f"{count(number)} {word}" for word, number in calls.items() if number and word != "total"]
-    epoch = int(found.best["epoch"])
-    warnings = list(taking["warnings"])
+    calls = (giving or taking).calls
+    agents = [peer for peer in taking.peers if peer.kind == "agent"]
+    missing = [peer.name for peer in agents if not peer.reached]
+    states = [text.plain for text in screens.by_state(calls)]
+    epoch = found.best.epoch
+    warnings = list(taking.warnings)
     if force:
         warnings.insert(
             0, "Forced: no quorum is asked. If the other server still serves agents, both will act at once."
         )
     if missing:
         warnings.append(f"{target} does not reach {listed(missing)}; their calls stay where they are until it does.")
-    return look.page(
+    return render.stack(
         Text("This will happen", "bold"),
-        look.facts(
+        render.facts(
             [
-                ("Active", look.line(source or "none", "→", Text(target, "bold green"), gap=" ")),
+                ("Active", render.line(source or "none", "→", Text(target, "bold green"), gap=" ")),
                 ("Epoch", f"{epoch} → {epoch + 1}"),
                 (
                     "Calls",
-                    f"{several(calls['total'], 'call')} carried over" + (f": {', '.join(states)}" if states else ""),
+                    f"{several(calls.total, 'call')} carried over" + (f": {', '.join(states)}" if states else ""),
                 ),
                 ("Agents", f"{len(agents) - len(missing)} of {several(len(agents), 'agent')} reached by {target}"),
             ]
         ),
-        look.warnings(warnings) if warnings else None,
+        render.warnings(warnings) if warnings else None,
     )
 
 
-def _moved(site: Site, asked: Client, answer: Any, target: str, old_epoch: int) -> tuple[bool, str]:
+def _moved(site: Site, asked: Client, answer: Progress, target: str, old_epoch: int) -> tuple[bool, str]:
     """Whether ``target`` leads in a newer epoch and all agents it reaches obey it, with a sentence."""
     try:
-        progress = asked.view("progress", id=answer["id"])
-        if progress["state"] == "failed":
-            raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
-        said = str(progress["sentence"])
+        progress = asked.see(Progress, "progress", id=answer.id)[1]
+        if progress.state == "failed":
+            raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+        said = progress.sentence
     except (Unreachable, RefusedByProcess):
         # It may have ended or started anew meanwhile; what counts is what the new one says.
         said = f"{asked.name} says nothing of it"
     try:
-        status = commands.server_client(site, target).view("status")
+        status = commands.server_client(site, target).see(ServerStatus, "status")[1]
     except Unreachable as error:
         return False, error.sentence
-    if status["state"] != "active" or int(status["epoch"]) <= old_epoch:
-        return False, f"{target} is {status['state']} in epoch {status['epoch']}; {said}"
-    agents = [peer for peer in status["peers"] if peer["kind"] == "agent" and peer["reached"]]
-    behind = [peer["name"] for peer in agents if peer["obeys"] != target]
+    if status.state != "active" or status.epoch <= old_epoch:
+        return False, f"{target} is {status.state} in epoch {status.epoch}; {said}"
+    agents = [peer for peer in status.peers if peer.kind == "agent" and peer.reached]
+    behind = [peer.name for peer in agents if peer.obeys != target]
     if behind:
         return False, f"{target} is active; {several(len(behind), 'agent')} still to come: {listed(behind[:5])}"
-    return True, f"{target} is active in epoch {status['epoch']}, and {several(len(agents), 'agent')} obey it."
+    return True, f"{target} is active in epoch {status.epoch}, and {several(len(agents), 'agent')} obey it."
 
 
 def _before_and_after(before: Found, after: Found) -> RenderableType:
-    return look.page(
+    return render.stack(
         Text("Before", "bold"),
         servers_table(before),
         Text("After", "bold"),
         servers_table(after),
-        last_takeover(after.best["last_takeover"]),
-        look.warnings(after.warnings()) if after.warnings() else None,
+        last_takeover(after.best.last_takeover),
+        render.warnings(after.warnings()) if after.warnings() else None,
     )
 
 
@@ -156,7 +154,7 @@ def reset(
     for name in names if names != ("all",) else ():
         commands.known_line(site, name)
     busy = _busy(client, names)
-    paper().put(
+    console().put(
         f"{listed(names)} {'becomes' if len(names) == 1 else 'become'} {state}; {several(busy, 'call')} will end."
     )
     commands.ask("Reset now?", sure)
@@ -167,8 +165,8 @@ def reset(
 
 def _busy(client: Client, names: tuple[str, ...]) -> int:
     if names == ("all",):
-        return int(client.view("status")["calls"]["total"])
-    return sum(int(client.view("calls", line=name, limit="1")["matched"]) for name in names)
+        return client.see(ServerStatus, "status")[1].calls.total
+    return sum(client.see(Calls, "calls", line=name, limit="1")[1].matched for name in names)
 
 
 @click.command()
@@ -197,7 +195,7 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
     for name in nodes:
         try:
             answer = commands.server_client(site, name).command(verb, {})
-            click.echo(f"{name}: {answer['sentence']}")
+            click.echo(f"{name}: {answer.sentence}")
         except Unreachable as error:
             silent.append(error)
     if len(silent) == len(nodes):
@@ -223,12 +221,12 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
     if voter not in site.servers:
         commands.agent_client(site, voter)
     client = (
-        commands.server_client(site, find(site).best["node"]) if force and node is None else active_client(site, node)
+        commands.server_client(site, find(site).best.node) if force and node is None else active_client(site, node)
     )
-    voters = client.view("status")["voters"]
+    voters = client.see(ServerStatus, "status")[1].voters
     warning = "Forced: you vouch that no other server rules by a vote which it forgot."
-    paper().put(
-        f"{voter} votes again under a new generation of the voters' list (now {voters['generation']}). "
+    console().put(
+        f"{voter} votes again under a new generation of the voters' list (now {voters.generation}). "
         f"Do this only when {voter} really runs anew with an empty file, and is not merely cut off."
         + (f"\n{warning}" if force else "")
     )
@@ -238,13 +236,13 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
     return commands.HEALTHY
 
 
-def _await(client: Client, answer: Any, timeout: float) -> None:
+def _await(client: Client, answer: Progress, timeout: float) -> None:
     def look_again() -> tuple[bool, str]:
-        progress = answer if answer["state"] != "running" else client.view("progress", id=answer["id"])
-        if progress["state"] == "failed":
-            raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
-        of = f" ({progress['done']} of {progress['total']})" if progress["total"] else ""
-        return progress["state"] == "done", f"{progress['sentence']}{of}"
+        progress = answer if answer.state != "running" else client.see(Progress, "progress", id=answer.id)[1]
+        if progress.state == "failed":
+            raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+        of = f" ({progress.done} of {progress.total})" if progress.total else ""
+        return progress.state == "done", f"{progress.sentence}{of}"
 
-    took = commands.wait_until(look_again, timeout, what=f"{answer['verb']}")
+    took = commands.wait_until(look_again, timeout, what=answer.verb)
     click.echo(f"Done in {took:.1f} s: {look_again()[1]}")

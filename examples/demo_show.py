@@ -18,7 +18,7 @@ from b2bua.cli_screens import site_screen
 from b2bua.cli_site import find
 from examples.demo_plan import PHONES
 from examples.demo_run import Run
-from heartbeat.console import render as look
+from heartbeat.console import render
 from heartbeat.console.client import ConsoleError
 from heartbeat.site.load import load
 
@@ -31,7 +31,7 @@ class Shown:
 
     def __init__(self, silent: bool) -> None:
         self.silent = silent
-        self.paper = look.paper()
+        self.console = render.console()
         self.began_at = time.time()
         self.run: Run | None = None
         self._live: AbstractContextManager[Any] = nullcontext()
@@ -40,8 +40,8 @@ class Shown:
         self._progress: dict[str, str] = {}
 
     def __enter__(self) -> Shown:
-        if self.paper.is_terminal and not self.silent:
-            self._live = Live(console=self.paper, get_renderable=self._screen, refresh_per_second=3, transient=True)
+        if self.console.is_terminal and not self.silent:
+            self._live = Live(console=self.console, get_renderable=self._screen, refresh_per_second=3, transient=True)
         self._live.__enter__()
         return self
 
@@ -54,7 +54,7 @@ class Shown:
     def say(self, text: str, style: str = "") -> None:
         """One line, with the time since the start."""
         if not self.silent:
-            self.paper.put(Text.assemble((f"{time.time() - self.began_at:6.2f} s  ", "dim"), (text, style)))
+            self.console.put(Text.assemble((f"{time.time() - self.began_at:6.2f} s  ", "dim"), (text, style)))
 
     def __call__(self, what: str, value: Any) -> None:
         """For :class:`~examples.demo_run.Run`."""
@@ -125,9 +125,9 @@ class Shown:
 
     def status(self) -> None:
         """``b2bua status``, where it is not live on the screen anyway."""
-        if not self.silent and not self.paper.is_terminal:
+        if not self.silent and not self.console.is_terminal:
             for part in (Text(""), self._screen(), Text("")):
-                self.paper.put(part)
+                self.console.put(part)
 
     def _screen(self) -> RenderableType:
         if self.run is None or not self.run.layout.site.exists():
@@ -137,7 +137,7 @@ class Shown:
         except ConsoleError as error:
             shown = Text(error.sentence, "yellow")
         doing = "   ".join(self._progress.values())
-        return look.page(shown, Text(doing, "cyan") if doing else None)
+        return render.stack(shown, Text(doing, "cyan") if doing else None)
 
     def figures(self, run: Run, measured: dict[str, Any]) -> None:
         """What was measured, for people."""
@@ -147,17 +147,17 @@ class Shown:
         rows = [
             ("Calls that stood, and ended in good order", f"{measured['kept']:,} of {measured['calls']:,}"),
             ("New calls attempted, and failed", f"{measured['attempts']:,}, {measured['attempts_failed']:,}"),
-            ("From the crash to the decision", look.span(measured["decision_s"])),
+            ("From the crash to the decision", render.span(measured["decision_s"])),
             ("From the decision until the whole sample was served", _fine(measured["served_s"])),
             ("SIP messages between servers and agents for it", f"{measured['messages']}"),
             ("Messages at devices that the crash caused", f"{measured['device_messages']:,}"),
             ("RTP packets lost", f"{measured['rtp_lost']:,}"),
             ("Longest gap between two RTP packets (20 ms is right)", f"{measured['rtp_longest_gap_ms']:.0f} ms"),
             ("Call records, after the merge", f"{measured['cdrs']:,}"),
-            ("Granted by", ", ".join(report.get("grants", ())) or look.NOTHING),
+            ("Granted by", ", ".join(report.get("grants", ())) or render.NOTHING),
         ]
-        self.paper.put(Text(""))
-        self.paper.put(look.grid(("Measured", ""), [list(row) for row in rows]))
+        self.console.put(Text(""))
+        self.console.put(render.grid(("Measured", ""), [list(row) for row in rows]))
 
 
 def _fine(seconds: float | None) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from gateway_agent import cli_screens as screens
-from heartbeat.console import commands, pages
+from gateway_agent import cli_screens
+from heartbeat.console import commands, screens
 from heartbeat.console.client import Client, ConsoleError, Unreachable, ask_all
 from heartbeat.console.commands import (
     Program,
@@ -18,7 +16,8 @@ from heartbeat.console.commands import (
     watch_option,
     yes_option,
 )
-from heartbeat.console.render import paper, several
+from heartbeat.console.render import console, several
+from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
 from heartbeat.site.model import Site
 
 agent_option = click.option(
@@ -64,24 +63,27 @@ def status(site_path: str | None, agent: str | None, shape: str, watch: float | 
 
     def look() -> Screen:
         if agent is not None or len(site.agents) == 1:
-            page = _one(site, agent).view("status")
-            return Screen(page, screens.agent_screen(page), screens.code_of(page))
-        answers = ask_all([commands.agent_client(site, name) for name in site.agents], "status")
-        return _all_agents(site, answers)
+            value, found = _one(site, agent).see(AgentStatus, "status")
+            return Screen(value, cli_screens.agent_screen(found), cli_screens.code_of(found))
+        return _all_agents(site)
 
     return commands.show(look, shape, watch)
 
 
-def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
-    if not any(isinstance(answer, dict) for answer in answers.values()):
-        said = [answer.sentence for answer in answers.values()]
-        raise Unreachable("\n".join([f"No agent of the site {site.name} answers.", *said]))
-    value = {
-        name: {"error": answer.sentence} if isinstance(answer, ConsoleError) else answer
-        for name, answer in answers.items()
-    }
-    code = max(screens.code_of(answer) for answer in value.values())
-    return Screen({"site": site.name, "agents": value}, screens.agents_screen(value), code)
+def _all_agents(site: Site) -> Screen:
+    clients = [commands.agent_client(site, name) for name in site.agents]
+    answers = ask_all(clients, "status")
+    silent = [answer.sentence for answer in answers.values() if isinstance(answer, ConsoleError)]
+    if len(silent) == len(clients):
+        raise Unreachable("\n".join([f"No agent of the site {site.name} answers.", *silent]))
+    value, found = {}, {}
+    for client in clients:
+        answer = answers[client.name]
+        failed = isinstance(answer, ConsoleError)
+        value[client.name] = {"error": answer.sentence} if failed else answer
+        found[client.name] = answer if failed else client.read(AgentStatus, answer)
+    code = max(map(cli_screens.code_of, found.values()))
+    return Screen({"site": site.name, "agents": value}, cli_screens.agents_screen(found), code)
 
 
 @main.command()
@@ -89,12 +91,12 @@ def _all_agents(site: Site, answers: dict[str, Any]) -> Screen:
 @agent_option
 @format_option
 @watch_option
-@pages.lines_filters
+@screens.lines_filters
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Lines of an agent. Exit code 1 when one of those shown is out of service."""
     site = commands.open_site(site_path)
-    client, params = _one(site, agent), pages.said(site, filters)
-    return commands.show(lambda: pages.lines(client, params, agents=False), shape, watch)
+    client, params = _one(site, agent), screens.parameters(site, filters)
+    return commands.show(lambda: screens.lines(client, AgentLines, params), shape, watch)
 
 
 @main.command()
@@ -102,17 +104,17 @@ def lines(site_path: str | None, agent: str | None, shape: str, watch: float | N
 @agent_option
 @format_option
 @watch_option
-@pages.calls_filters("the far end's")
+@screens.calls_filters("the far end's")
 def calls(
     site_path: str | None, agent: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls of an agent, newest first."""
     site = commands.open_site(site_path)
-    client, params = _one(site, agent), {"limit": str(limit), **pages.said(site, filters)}
+    client, params = _one(site, agent), {"limit": str(limit), **screens.parameters(site, filters)}
 
     def look() -> Screen:
-        page = client.view("calls", **params)
-        return Screen(page, screens.calls_screen(page))
+        value, page = client.see(AgentCalls, "calls", **params)
+        return Screen(value, cli_screens.calls_screen(page))
 
     return commands.show(look, shape, watch)
 
@@ -132,27 +134,26 @@ def calls(
 def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, no_wait: bool) -> int:
     """Refuse new calls and wait until the last one has ended. Ctrl-C stops waiting, not draining."""
     client = _one(commands.open_site(site_path), agent)
-    page = client.view("status")
-    left = several(int(page["calls"]["total"]), "call")
-    paper().put(f"{client.name} will refuse new calls and be empty when its {left} have ended.")
+    left = several(client.see(AgentStatus, "status")[1].calls.total, "call")
+    console().put(f"{client.name} will refuse new calls and be empty when its {left} have ended.")
     commands.ask(f"Drain {client.name}?", sure)
     answer = client.command("drain", {})
     if no_wait:
-        click.echo(answer["sentence"])
+        click.echo(answer.sentence)
         return commands.HEALTHY
     commands.wait_until(lambda: _drained(client, answer), timeout, what=f"draining {client.name}")
     return commands.HEALTHY
 
 
-def _drained(client: Client, answer: Any) -> tuple[bool, str]:
+def _drained(client: Client, answer: Progress) -> tuple[bool, str]:
     try:
-        progress = client.view("progress", id=answer["id"])
+        progress = client.see(Progress, "progress", id=answer.id)[1]
     except Unreachable:
         # An agent ends with its last call, and takes its API along.
         return True, f"{client.name} has ended."
-    if progress["state"] == "failed":
-        raise ConsoleError(f"It failed: {progress['sentence']}", commands.DEGRADED)
-    return progress["state"] == "done", str(progress["sentence"])
+    if progress.state == "failed":
+        raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+    return progress.state == "done", progress.sentence
 
 
 @main.command()
@@ -161,7 +162,7 @@ def _drained(client: Client, answer: Any) -> tuple[bool, str]:
 def resume(site_path: str | None, agent: str | None) -> int:
     """End a drain: take new calls again."""
     client = _one(commands.open_site(site_path), agent)
-    click.echo(client.command("resume", {})["sentence"])
+    click.echo(client.command("resume", {}).sentence)
     return commands.HEALTHY
 
 

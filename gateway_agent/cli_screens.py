@@ -1,170 +1,135 @@
-"""The agent's pages as people see them: from JSON to what rich prints. Nothing here asks anyone."""
+"""The agent's views as people see them. Nothing here asks anyone."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat.console import pages
-from heartbeat.console import render as look
+from heartbeat.console import render, screens
+from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE
-from heartbeat.console.render import NOTHING, clock, count, grid, several, span
-
-NOTABLE = 30.0
-"""Seconds without media that are shown."""
-
-
-def warnings_of(status: Any) -> list[str]:
-    """All that an operator should know of one agent."""
-    if "error" in status:
-        return [status["error"]]
-    said = list(status["warnings"])
-    name = status["agent"]
-    if status["state"] in ("draining", "drained"):
-        said.append(f"{name} is {status['state']}: it takes no new calls until gateway-agent resume.")
-    said += pages.peer_warnings(name, status["config"], status["servers"], said)
-    return list(dict.fromkeys(said))
+from heartbeat.console.render import age, count, several, span, table
+from heartbeat.console.schema import Column
+from heartbeat.console.view import AgentCall, AgentCalls, AgentStatus, Passwords, Peer, Relay
 
 
-def code_of(status: Any) -> int:
+def warnings_of(status: AgentStatus | ConsoleError) -> list[str]:
+    """All that an operator should know of one agent; of one that does not answer, why."""
+    if isinstance(status, ConsoleError):
+        return [status.sentence]
+    found = list(status.warnings)
+    name = status.agent
+    if status.state in ("draining", "drained"):
+        found.append(f"{name} is {status.state}: it takes no new calls until gateway-agent resume.")
+    found += screens.peer_warnings(name, status.config, status.servers, found)
+    return list(dict.fromkeys(found))
+
+
+def code_of(status: AgentStatus | ConsoleError) -> int:
     """The exit code: 0 healthy, 1 degraded, 2 obeys no server."""
-    if "error" not in status and status["state"] == "waiting":
+    if isinstance(status, AgentStatus) and status.state == "waiting":
         return NO_ACTIVE
     return DEGRADED if warnings_of(status) else HEALTHY
 
 
-def agents_screen(agents: Mapping[str, Any]) -> RenderableType:
-    columns = (
-        "Agent",
-        "State",
-        "Obeys",
-        ">Epoch",
-        "~>Since",
-        "Servers heard",
-        ">Calls",
-        "~>Busy",
-        "~>In service",
-        "~>Out",
-    )
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """An agent among all of the site."""
+
+    agent: Annotated[str, Column("Agent")]
+    state: Annotated[str, Column("State", "state")] = "silent"
+    obeys: Annotated[str, Column("Obeys")] = ""
+    epoch: Annotated[int, Column(">Epoch")] = 0
+    since_at: Annotated[float | None, Column("~>Since", "age")] = None
+    servers: Annotated[Text | None, Column("Servers heard")] = None
+    calls: Annotated[int | None, Column(">Calls", "count")] = None
+    busy: Annotated[int | None, Column("~>Busy", "count")] = None
+    in_service: Annotated[int | None, Column("~>In service", "count")] = None
+    out_of_service: Annotated[Text | None, Column("~>Out")] = None
+
+
+def agents_screen(agents: Mapping[str, AgentStatus | ConsoleError]) -> RenderableType:
+    """``gateway-agent status``: all agents of the site."""
     warnings = [sentence for status in agents.values() for sentence in warnings_of(status)]
-    return look.page(
-        grid(columns, [_agent_row(name, status) for name, status in agents.items()]),
-        look.warnings(warnings) if warnings else None,
+    return render.stack(
+        table(AgentRow, [_agent_row(name, status) for name, status in agents.items()]),
+        render.warnings(warnings) if warnings else None,
     )
 
 
-def _agent_row(name: str, status: Any) -> list[str | Text]:
-    if "error" in status:
-        return [name, look.state("silent"), *[NOTHING] * 8]
-    lines = status["lines"]
-    return [
+def _agent_row(name: str, status: AgentStatus | ConsoleError) -> AgentRow:
+    if isinstance(status, ConsoleError):
+        return AgentRow(name)
+    lines = status.lines
+    return AgentRow(
         name,
-        look.state(status["state"]),
-        status["obeys"] or NOTHING,
-        str(status["epoch"] or NOTHING),
-        NOTHING if status["since_at"] is None else span(time.time() - status["since_at"]),
-        Text("  ").join(_heard(peer) for peer in status["servers"]),
-        count(status["calls"]["total"]),
-        count(lines["busy"]),
-        count(lines["in_service"]),
-        Text(count(lines["out_of_service"]), "red" if lines["out_of_service"] else "dim"),
-    ]
+        status.state,
+        status.obeys,
+        status.epoch,
+        status.since_at,
+        Text("  ").join(_heard(peer) for peer in status.servers),
+        status.calls.total,
+        lines.busy,
+        lines.in_service,
+        Text(count(lines.out_of_service), "red" if lines.out_of_service else "dim"),
+    )
 
 
-def _heard(peer: Any) -> Text:
-    return Text(f"{peer['name']} {span(peer['heard_ago'])}", "green" if peer["reached"] else "bold red")
+def _heard(peer: Peer) -> Text:
+    return Text(f"{peer.name} {span(peer.heard_ago)}", "green" if peer.reached else "bold red")
 
 
-def agent_screen(status: Any) -> RenderableType:
+def agent_screen(status: AgentStatus) -> RenderableType:
     """``gateway-agent status`` of one agent."""
     warnings = warnings_of(status)
-    calls, lines, relay = status["calls"], status["lines"], status["relay"]
-    vote = f"voter, has promised epoch {status['promised']}" if status["voter"] else "no voter"
-    waiting = status["held_attempts"]
-    facts: list[tuple[str, RenderableType]] = [
-        ("Calls", look.line(several(calls["total"], "call"), *pages.by_state(calls))),
-        ("Waiting", Text(f"{several(waiting, 'request')} for a server", "yellow" if waiting else "")),
-        (
-            "Lines",
-            f"{count(lines['busy'])} busy of {count(lines['in_service'])} in service, "
-            f"{count(lines['out_of_service'])} out of service",
-        ),
-    ]
-    if relay is not None:
-        size = f"{relay['size'] / 1e6:,.1f} MB"
-        text = Text(f"{several(relay['streams'], 'stream')}, {count(relay['packets'])} packets, {size} so far")
-        if relay["dropped"]:
-            text.append(f", {several(relay['dropped'], 'packet')} dropped")
-        if relay["silent"]:
-            text.append(f", {several(relay['silent'], 'call')} without media", "yellow")
-        facts.append(("Relay", text))
-    if (passwords := status["passwords"])["wrong"]:
-        last = f"the last for {passwords['user']} from {passwords['host']}"
-        ago = f"{span(time.time() - passwords['last_at'])} ago"
-        held = f", {count(passwords['held_back'])} tries not looked at" if passwords["held_back"] else ""
-        facts.append(("Passwords", Text(f"{count(passwords['wrong'])} wrong{held}; {last}, {ago}", "yellow")))
-    facts.append(("Process", pages.vitals(status)))
-    facts.append(("Itself", f"boot {status['boot']}, {vote}, up {span(time.time() - status['started_at'])}"))
-    head = look.line(
-        Text(status["agent"], "bold"),
-        f"of {status['site']}",
-        look.state(status["state"]),
-        f"obeys {status['obeys']} in epoch {status['epoch']}" if status["obeys"] else "obeys no server yet",
+    head = render.line(
+        Text(status.agent, "bold"),
+        f"of {status.site}",
+        render.state(status.state),
+        f"obeys {status.obeys} in epoch {status.epoch}" if status.obeys else "obeys no server yet",
         Text("healthy", "green") if not warnings else Text(several(len(warnings), "warning"), "yellow"),
         gap="   ",
     )
-    return look.page(
-        head,
-        grid(
-            ("Server", "State", "Reached", ">Heard", ">Epoch", "~>Boot", "~Config", "~At"),
-            [_server_row(peer) for peer in status["servers"]],
-        ),
-        look.facts(facts),
-        look.warnings(warnings) if warnings else None,
+    servers = table(Peer, status.servers, titles={"name": "Server"}, without=("obeys", "judged", "voter", "calls"))
+    return render.stack(head, servers, render.facts(_facts(status)), render.warnings(warnings) if warnings else None)
+
+
+def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
+    calls, lines, waiting = status.calls, status.lines, status.held_attempts
+    yield "Calls", render.line(several(calls.total, "call"), *screens.by_state(calls))
+    yield "Waiting", Text(f"{several(waiting, 'request')} for a server", "yellow" if waiting else "")
+    in_service = f"{count(lines.busy)} busy of {count(lines.in_service)} in service"
+    yield "Lines", f"{in_service}, {count(lines.out_of_service)} out of service"
+    if status.relay is not None:
+        yield "Relay", _relay(status.relay)
+    if status.passwords.wrong:
+        yield "Passwords", _passwords(status.passwords)
+    yield "Process", screens.process_stats(status.process)
+    vote = f"voter, has promised epoch {status.promised}" if status.voter else "no voter"
+    yield "Itself", f"boot {status.boot}, {vote}, up {age(status.started_at)}"
+
+
+def _relay(relay: Relay) -> Text:
+    text = Text(
+        f"{several(relay.streams, 'stream')}, {count(relay.packets)} packets, {relay.size / 1e6:,.1f} MB so far"
     )
+    if relay.dropped:
+        text.append(f", {several(relay.dropped, 'packet')} dropped")
+    if relay.silent:
+        text.append(f", {several(relay.silent, 'call')} without media", "yellow")
+    return text
 
 
-def _server_row(peer: Any) -> list[str | Text]:
-    drift = " drift" if peer["drift"] else ""
-    return [
-        peer["name"],
-        look.state(peer["state"]),
-        look.yes(peer["reached"]),
-        span(peer["heard_ago"]),
-        str(peer["epoch"] or NOTHING),
-        str(peer["boot"] or NOTHING),
-        Text(f"{peer['config'] or NOTHING}{drift}", "bold yellow" if drift else ""),
-        peer["address"] or NOTHING,
-    ]
+def _passwords(passwords: Passwords) -> Text:
+    held = f", {count(passwords.held_back)} tries not looked at" if passwords.held_back else ""
+    last = f"the last for {passwords.user} from {passwords.host}, {age(passwords.last_at)} ago"
+    return Text(f"{count(passwords.wrong)} wrong{held}; {last}", "yellow")
 
 
-def calls_screen(page: Any) -> RenderableType:
-    first = ("Call", "Line", "Way", "State", "Number", ">Lasts")
-    return pages.calls(page, (*first, "~>Since", "~Server", "~Epochs", "~>Kept", "~Media"), _call_row)
-
-
-def _call_row(call: Any) -> list[str | Text]:
-    return [
-        call["id"],
-        call["line"],
-        call["direction"],
-        look.state(call["state"]),
-        call["number"] or NOTHING,
-        span(time.time() - (call["answered_at"] or call["started_at"])),
-        clock(call["started_at"]),
-        Text(call["server"] or NOTHING, "" if call["server"] else "yellow"),
-        pages.epochs(call["epochs"]),
-        str(call["kept_requests"] or NOTHING),
-        _media(call),
-    ]
-
-
-def _media(call: Any) -> Text:
-    silent = call["silent_s"]
-    if silent is None or silent < NOTABLE:
-        return Text(call["media"])
-    return Text(f"{call['media']}, silent {span(silent)}", "yellow")
+def calls_screen(page: AgentCalls) -> RenderableType:
+    """``gateway-agent calls``."""
+    return screens.calls(AgentCall, page.calls, page.matched)

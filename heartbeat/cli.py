@@ -13,13 +13,12 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from heartbeat.console import commands
-from heartbeat.console import render as look
+from heartbeat.console import commands, render
 from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Program, format_option, site_option, version_option
 from heartbeat.console.ping import Signer, Tally, Target, signer
 from heartbeat.console.probe import Probe
-from heartbeat.console.render import NOTHING, count, grid, paper
+from heartbeat.console.render import NOTHING, console, count, grid
 from heartbeat.site.model import Site
 
 interval_option = click.option(
@@ -76,7 +75,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
     if shape == "json":
         click.echo(json.dumps(tally.to_json(), indent=2))
     elif tally.sent:
-        paper().put(_sum(tally, site is not None))
+        console().put(_sum(tally, site is not None))
     return tally.code
 
 
@@ -128,12 +127,12 @@ def _say(tally: Tally) -> None:
     target, last = tally.target, tally.last
     where = f"{tally.sent}  {target.node + ' at ' if target.node else ''}{target.address} over {target.transport}: "
     if tally.trouble or last is None:
-        paper().put(Text.assemble(where, (tally.trouble, "red")))
+        console().put(Text.assemble(where, (tally.trouble, "red")))
         return
     status = Text(f"{last.status} {last.reason}", "green" if last.healthy else "yellow")
     beat = last.beat
-    said: tuple[str | Text, ...] = (look.state(beat.state), f"epoch {beat.epoch}") if beat is not None else ()
-    paper().put(Text.assemble(where, look.line(status, f"{tally.trips[-1] * 1000:.2f} ms", *said)))
+    said: tuple[str | Text, ...] = (render.state(beat.state), f"epoch {beat.epoch}") if beat is not None else ()
+    console().put(Text.assemble(where, render.line(status, f"{tally.trips[-1] * 1000:.2f} ms", *said)))
 
 
 def _sum(tally: Tally, signed: bool) -> RenderableType:
@@ -151,7 +150,7 @@ def _sum(tally: Tally, signed: bool) -> RenderableType:
     elif signed and tally.trouble.startswith("no answer"):
         why = "A node answers a signed ping only when its site key is the same; without --site it answers anyone."
         rows.append(("Signed", why))
-    return Padding(look.facts(rows), (1, 0, 0, 0))
+    return Padding(render.facts(rows), (1, 0, 0, 0))
 
 
 def _beat(tally: Tally, named: bool = False, file: bool = True) -> Text:
@@ -159,9 +158,9 @@ def _beat(tally: Tally, named: bool = False, file: bool = True) -> Text:
     beat = tally.last.beat if tally.last else None
     if beat is None:
         return Text(NOTHING, "dim")
-    return look.line(
+    return render.line(
         *(() if named else (Text(beat.site, "bold"), beat.node)),
-        look.state(beat.state),
+        render.state(beat.state),
         f"epoch {beat.epoch}",
         f"{count(beat.calls)} of {count(beat.capacity)} calls" if beat.capacity else f"{count(beat.calls)} calls",
         *((f"file {beat.config}",) if beat.config and file else ()),
@@ -203,7 +202,7 @@ def _of_site(site: Site) -> list[Target]:
 
 async def _watch(probes: list[Probe], interval: float, number: int | None, shape: str) -> None:
     tallies = [probe.tally for probe in probes]
-    out = paper()
+    out = console()
     live = Live(console=out, screen=True, auto_refresh=False) if out.is_terminal and shape == "table" else None
     try:
         async with asyncio.TaskGroup() as group:
@@ -223,11 +222,11 @@ async def _watch(probes: list[Probe], interval: float, number: int | None, shape
 
 def _show(tallies: list[Tally], shape: str, live: Live | None) -> None:
     if live is not None:
-        live.update(look.page(_table(tallies), Text(look.clock(time.time()), "dim")), refresh=True)
+        live.update(render.stack(_table(tallies), Text(render.clock(time.time()), "dim")), refresh=True)
     elif shape == "json":
         click.echo(json.dumps([tally.to_json() for tally in tallies]))
     else:
-        paper().put(_table(tallies))
+        console().put(_table(tallies))
 
 
 def _table(tallies: list[Tally]) -> RenderableType:

@@ -9,15 +9,20 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from heartbeat.console.api_socket import short_path
+from heartbeat.console.schema import of_json
+from heartbeat.console.view import Progress
 from heartbeat.site.values import Api, Secret
 
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
 _MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+T = TypeVar("T")
 
 
 class ConsoleError(Exception):
@@ -56,9 +61,21 @@ class Client:
         query = "?" + urlencode(params) if params else ""
         return self._ask("GET", f"/v1/{quote(page)}{query}", None)
 
-    def command(self, verb: str, params: Mapping[str, str]) -> Any:
-        """What the process answers to the verb, usually ``Progress``. Raises the same."""
-        return self._ask("POST", f"/v1/{quote(verb)}", json.dumps(dict(params)).encode())
+    def see(self, kind: type[T], page: str, **params: str) -> tuple[Any, T]:
+        """The page as JSON and as the view that it is. Raises the same."""
+        value = self.view(page, **params)
+        return value, self.read(kind, value)
+
+    def read(self, kind: type[T], value: Any) -> T:
+        """JSON of this process as the view that it is."""
+        try:
+            return of_json(kind, value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConsoleError(f"{self.name} is of another version: what it says has no {error}.") from None
+
+    def command(self, verb: str, params: Mapping[str, str]) -> Progress:
+        """What the process answers to the verb. Raises the same."""
+        return self.read(Progress, self._ask("POST", f"/v1/{quote(verb)}", json.dumps(dict(params)).encode()))
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         connection = _Connection(self.api, self.timeout)

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from heartbeat import version
 from heartbeat.console.client import Client, ConsoleError, Unreachable
-from heartbeat.console.render import clock, page, paper
+from heartbeat.console.render import clock, console, stack
 from heartbeat.console.sanitize import IN_JSON
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Site
@@ -207,13 +207,13 @@ def show(make: Callable[[], Screen], shape: str, watch: float | None = None) -> 
     """Show what ``make`` finds, once or until Ctrl-C. Returns the exit code."""
     if watch is None:
         return _once(make(), shape)
-    out = paper()
+    out = console()
     try:
         if shape == "table" and out.is_terminal:
             with Live(console=out, screen=True, auto_refresh=False) as live:
                 while True:
                     live.update(
-                        page(_found(make).shown, Text(f"{clock(time.time())}, every {watch:g} s", "dim")),
+                        stack(_found(make).shown, Text(f"{clock(time.time())}, every {watch:g} s", "dim")),
                         refresh=True,
                     )
                     time.sleep(watch)
@@ -229,7 +229,7 @@ def _once(screen: Screen, shape: str, *, compact: bool = False) -> int:
         text = json.dumps(screen.value, ensure_ascii=False, indent=None if compact else 2)
         click.echo(text.translate(IN_JSON))
     else:
-        paper().put(screen.shown)
+        console().put(screen.shown)
     return screen.code
 
 
@@ -266,7 +266,7 @@ def wait_until(
     Raises :class:`ConsoleError` (exit code 1) with the last sentence after ``timeout`` seconds.
     """
     started = time.monotonic()
-    out = paper()
+    out = console()
     last = ""
     spinner = out.status("") if out.is_terminal and not quiet else None
     if spinner is not None:

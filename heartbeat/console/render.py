@@ -1,4 +1,4 @@
-"""How the console looks: words for times and numbers, colours for states, tables, and the paper they go on.
+"""How the console looks: words for times and numbers, colours for states, and views as tables.
 
 On a terminal there are colours and bars; anywhere else plain aligned text, without trailing blanks, that ``cut`` and
 ``grep`` like.
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NoReturn, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, TextIO
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from heartbeat.console.sanitize import HARMLESS
+from heartbeat.console.schema import Column, Styled, fields_of
 
 _STATES: Final = {
     "active": "bold green",
@@ -53,8 +56,8 @@ _STATES: Final = {
 NOTHING: Final = "-"
 
 
-class Paper(Console):
-    """A rich console that leaves a closed pipe to the caller and writes no trailing blanks off a terminal."""
+class Console(RichConsole):
+    """A console of rich that leaves a closed pipe to the caller and writes no trailing blanks off a terminal."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=False)
@@ -81,9 +84,9 @@ class Paper(Console):
         self.file.flush()
 
 
-def paper() -> Paper:
+def console() -> Console:
     """The standard output of this moment."""
-    return Paper(sys.stdout)
+    return Console(sys.stdout)
 
 
 def state(word: str) -> Text:
@@ -96,8 +99,9 @@ def coloured(word: str) -> Text:
     return Text(word or NOTHING, style=_STATES.get(word, "") if word else "dim")
 
 
-def yes(true: bool, word: str = "yes", otherwise: str = "no") -> Text:
-    return Text(word if true else otherwise, style="green" if true else "bold red")
+def yes(true: bool) -> Text:
+    """``yes`` in green or ``no`` in red."""
+    return Text("yes" if true else "no", style="green" if true else "bold red")
 
 
 def span(seconds: float | None) -> str:
@@ -129,9 +133,9 @@ def clock(at: float | None, *, fine: bool = False) -> str:
     return day + time.strftime("%H:%M:%S", then) + (f".{int(at * 1000) % 1000:03d}" if fine else "")
 
 
-def count(number: float) -> str:
+def count(number: float | None) -> str:
     """``12,345``."""
-    return f"{number:,.0f}"
+    return NOTHING if number is None else f"{number:,.0f}"
 
 
 def several(number: int, one: str, many: str = "") -> str:
@@ -173,7 +177,7 @@ class _Grid:
         self._columns = [_Column(name, [row[index] for row in self._rows]) for index, name in enumerate(columns)]
         self._wrap_last = wrap_last
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         gap = 1 if console.is_terminal else 3
         shown = self._fitting(options.max_width, gap + 1)
         table = Table(
@@ -223,6 +227,61 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: st
     return _Grid(columns, rows, wrap_last=False) if rows or not empty else Text(empty, style="dim")
 
 
+def text(value: Any) -> Text:
+    """A value as it is; what is not there is a dash."""
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, Styled):
+        return Text(value.text or NOTHING, value.style)
+    return Text(str(value) if value else NOTHING)
+
+
+def age(since: float | None) -> str:
+    """How long ago an instant was."""
+    return span(None if since is None else time.time() - since)
+
+
+LOOKS: Final[Mapping[str, Callable[[Any], str | Text]]] = MappingProxyType(
+    {
+        "text": text,
+        "sentence": lambda value: text(value) if (value.text if isinstance(value, Styled) else value) else "",
+        "count": count,
+        "span": span,
+        "age": age,
+        "clock": clock,
+        "instant": lambda at: clock(at, fine=True),
+        "state": state,
+        "word": coloured,
+        "yes": yes,
+    }
+)
+"""How the values of a :class:`heartbeat.console.schema.Column` are shown. A last column of sentences may run over
+several lines."""
+
+
+def table(
+    kind: type[Any],
+    rows: Iterable[Any],
+    *,
+    titles: Mapping[str, str] = MappingProxyType({}),
+    without: Iterable[str] = (),
+    empty: str = "",
+) -> RenderableType:
+    """Views of one ``kind`` as a table of their columns, those of the fields ``without`` left out; ``titles`` are
+    other ones for some fields. Without rows the sentence ``empty``."""
+    fields = [field for field in fields_of(kind) if field.column is not None and field.name not in without]
+    columns = [(field.name, field.column) for field in fields if field.column is not None]
+    cells = [[_cell(row, name, column) for name, column in columns] for row in rows]
+    if not cells and empty:
+        return Text(empty, style="dim")
+    names = [titles.get(name, column.title) for name, column in columns]
+    return _Grid(names, cells, wrap_last=columns[-1][1].look == "sentence")
+
+
+def _cell(row: Any, name: str, column: Column) -> str | Text:
+    return LOOKS[column.look](column.of(row) if column.of is not None else getattr(row, name))
+
+
 def wide(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> RenderableType:
     """A table whose last column has sentences that may run over several lines."""
     return _Grid(columns, rows, wrap_last=True)
@@ -248,7 +307,7 @@ def warnings(sentences: Iterable[str]) -> RenderableType:
     return Group(*(Text.assemble(("! ", "bold yellow"), (sentence, "yellow")) for sentence in sentences))
 
 
-def page(*parts: RenderableType | None) -> RenderableType:
+def stack(*parts: RenderableType | None) -> RenderableType:
     """Parts below each other with an empty line between; those that are None are left out."""
     shown = [part for part in parts if part is not None]
     return Group(*(part if not index else Padding(part, (1, 0, 0, 0)) for index, part in enumerate(shown)))

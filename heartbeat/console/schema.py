@@ -35,7 +35,8 @@ class Column(NamedTuple):
     look: str = "text"
     """One of ``heartbeat.console.render.LOOKS``: how its values are shown."""
     of: Callable[[Any], Any] | None = None
-    """Makes the value out of the whole row, where it is not the field's."""
+    """Makes the value out of the whole row, where it is not the field's. A named function: a lambda that stands in an
+    annotation does not see its module."""
 
 
 class Metric(NamedTuple):

@@ -220,6 +220,10 @@ class TakeoverSummary:
     """Calls released by the takeover's verdicts."""
 
 
+def _seconds(left: float | None) -> float:
+    return left or 0.0
+
+
 _WARNINGS: Final = Metric("warnings", "Warnings that status shows", of=len)
 
 
@@ -246,7 +250,7 @@ class ServerStatus:
     since_at: float
     """Since when it is in this state."""
     started_at: float
-    lease_left: Annotated[float | None, Metric("lease_seconds", "Seconds left of the lease", of=lambda s: s or 0)]
+    lease_left: Annotated[float | None, Metric("lease_seconds", "Seconds left of the lease", of=_seconds)]
     """Seconds of the lease left; None for a server that has none."""
     paused: Annotated[bool, Metric("paused", "1 while it takes nothing over by itself")]
     """Automatic takeovers and failbacks are off (``b2bua pause``)."""
@@ -330,6 +334,15 @@ class Calls:
     """How many calls match, listed or not."""
 
 
+def _agent(line: Any) -> str:
+    return line.agent or "servers"
+
+
+def _trouble(line: Any) -> Styled:
+    found: Styled = line.trouble
+    return found
+
+
 def _line_state(line: Any) -> str:
     return str(line.state) if line.in_service else "out of service"
 
@@ -354,7 +367,7 @@ class Line:
     """A trunk with its channels, or a phone."""
 
     name: Annotated[str, Column("Line")]
-    agent: Annotated[str, Column("~Agent", of=lambda line: line.agent or "servers")]
+    agent: Annotated[str, Column("~Agent", of=_agent)]
     """``""`` for a trunk of the server's own."""
     kind: Annotated[Literal["trunk", "phone"], Column("~Kind")]
     state: Annotated[LineState, Column("State", "state", of=_line_state)]
@@ -377,7 +390,7 @@ class Line:
         Literal["hot", "cold"],
         Column("~Recovery", of=_recovery),
     ]
-    why: Annotated[str, Column("Why", "sentence", of=lambda line: line.trouble)]
+    why: Annotated[str, Column("Why", "sentence", of=_trouble)]
     """Why it is out of service, one sentence; ``""`` in service."""
 
     @property
@@ -427,13 +440,17 @@ class Agents:
     agents: tuple[Peer, ...]
 
 
+def _what(row: Any) -> Styled:
+    return Styled(row.what, "bold")
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
     """Something that a node decided."""
 
     at: Annotated[float, Column("At", "instant")]
     node: Annotated[str, Column("Node")]
-    what: Annotated[str, Column("What", of=lambda row: Styled(row.what, "bold"))]
+    what: Annotated[str, Column("What", of=_what)]
     because: Annotated[str, Column("Why", "sentence")]
     code: str
     """The decision's enum word, for machines."""

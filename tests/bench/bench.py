@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.demo_processes import Failed, Processes, environment_note, free_net
-from heartbeat.console import render as look
+from heartbeat.console import render
 from tests.bench.chain import Chain
 from tests.bench.latency import Times, measure_latency
 from tests.bench.load import Load
@@ -109,7 +109,7 @@ def as_json(compared: Compared, sites: list[Served]) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> None:
     """The same for people."""
     rows = {"ours": result, **result["peers"]}
-    paper = look.paper()
+    console = render.console()
     columns = (
         "Plain call through one process",
         *(f">{name}" for name in rows),
@@ -123,9 +123,9 @@ def table(result: dict[str, Any]) -> None:
     ):
         values = [row[member] for row in rows.values()]
         ours = values[0]
-        ratios = [f"{ours / value:.2f}" if ours and value else look.NOTHING for value in values[1:]]
-        lines.append([words, *(look.NOTHING if value is None else f"{value:,.0f}" for value in values), *ratios])
-    paper.put(look.grid(columns, lines))
+        ratios = [f"{ours / value:.2f}" if ours and value else render.NOTHING for value in values[1:]]
+        lines.append([words, *(render.NOTHING if value is None else f"{value:,.0f}" for value in values), *ratios])
+    console.put(render.grid(columns, lines))
     names = list(rows)
     for rate, by_target in result["latency_ms"].items():
         lines = [
@@ -137,8 +137,10 @@ def table(result: dict[str, Any]) -> None:
                 ("bye_p99", "the same, 99th percentile"),
             )
         ]
-        paper.put(look.grid(("Latency in ms", *(f">{name}" for name in names)), lines))
-    more = [["CPU a call of agent, server, agent", f"{result['chain']:,.0f} us" if result["chain"] else look.NOTHING]]
+        console.put(render.grid(("Latency in ms", *(f">{name}" for name in names)), lines))
+    more = [
+        ["CPU a call of agent, server, agent", f"{result['chain']:,.0f} us" if result["chain"] else render.NOTHING]
+    ]
     for calls, size in result["rss_mb_after"].items():
         more.append([f"resident memory of these after {int(calls):,} calls", f"{size:,.1f} MB"])
     if result["longest_stall_ms"] is not None:
@@ -147,15 +149,15 @@ def table(result: dict[str, Any]) -> None:
         words = (
             "longest stall of the new server" if name == "longest_stall_s" else f"{int(name):,} calls served after"
         )
-        more.append([words, look.NOTHING if value is None else f"{value:.3f} s"])
+        more.append([words, render.NOTHING if value is None else f"{value:.3f} s"])
     for calls, rate in result["server_messages_per_s"].items():
         size = result["server_bytes_per_s"][calls]
         more.append([f"between the servers, {int(calls):,} calls", f"{rate:.2f} messages/s, {size:,.0f} bytes/s"])
-    paper.put(look.page("", look.grid(("The whole site", ""), more), "", environment_note()))
+    console.put(render.stack("", render.grid(("The whole site", ""), more), "", environment_note()))
 
 
 def _ms(value: float | None) -> str:
-    return look.NOTHING if value is None else f"{value:.1f}"
+    return render.NOTHING if value is None else f"{value:.1f}"
 
 
 def main() -> int:

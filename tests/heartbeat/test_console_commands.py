@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from typing import Annotated
 
 import click
 import pytest
 from click.testing import CliRunner
 from rich.text import Text
 
-from heartbeat.console import commands
-from heartbeat.console import render as look
+from heartbeat.console import commands, render
 from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
 from heartbeat.console.commands import Program, Screen, show, wait_until
+from heartbeat.console.schema import Column
 from heartbeat.site.values import Api, Secret
 
 ENDS = {}
@@ -110,7 +112,7 @@ def test_watching_ends_when_the_question_is_wrong(monkeypatch):
 
 
 PROGRAM = """
-from heartbeat.console.commands import Program, paper
+from heartbeat.console.commands import Program, console
 import click
 @click.group(cls=Program)
 def program(): pass
@@ -127,7 +129,7 @@ def started(body, stdout):
 
 def test_output_that_cannot_be_written_is_said():
     with open("/dev/full", "w") as full:
-        process = started("paper().put('word')", full)
+        process = started("console().put('word')", full)
         assert process.communicate(timeout=20)[1] == b"The output cannot be written: No space left on device.\n"
     assert process.returncode == 3
 
@@ -135,7 +137,7 @@ def test_output_that_cannot_be_written_is_said():
 @pytest.mark.parametrize(
     "body",
     [
-        "[paper().put('word ' * 20) for _ in range(5000)]",
+        "[console().put('word ' * 20) for _ in range(5000)]",
         "raise ExceptionGroup('of tasks', [BrokenPipeError()])",
     ],
 )
@@ -164,26 +166,55 @@ def test_a_closed_pipe_is_no_error(body):
     ],
 )
 def test_spans(seconds, words):
-    assert look.span(seconds) == words
+    assert render.span(seconds) == words
 
 
 def test_words():
-    assert look.several(0, "call") == "no calls"
-    assert look.several(1, "call") == "1 call"
-    assert look.several(12345, "call") == "12,345 calls"
-    assert look.listed([]) == ""
-    assert look.listed(["a", "b", "c"]) == "a, b and c"
-    assert look.bar(2.0, 4).plain == "████"
-    assert look.bar(0.25, 4).plain == "█░░░"
-    assert look.clock(None) == "-"
-    assert look.clock(0).startswith("19")
-    assert len(look.clock(time.time(), fine=True)) == 12
+    assert render.several(0, "call") == "no calls"
+    assert render.several(1, "call") == "1 call"
+    assert render.several(12345, "call") == "12,345 calls"
+    assert render.listed([]) == ""
+    assert render.listed(["a", "b", "c"]) == "a, b and c"
+    assert render.bar(2.0, 4).plain == "████"
+    assert render.bar(0.25, 4).plain == "█░░░"
+    assert render.clock(None) == "-"
+    assert render.clock(0).startswith("19")
+    assert len(render.clock(time.time(), fine=True)) == 12
 
 
 def test_off_a_terminal_there_are_no_colours_rules_or_trailing_blanks():
     file = io.StringIO()
-    look.Paper(file).put(look.grid(("Name", ">Number"), [("a", "1"), (look.state("active"), "22")]))
+    render.Console(file).put(render.grid(("Name", ">Number"), [("a", "1"), (render.state("active"), "22")]))
     assert file.getvalue() == "Name       Number\na               1\n● active       22\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: Annotated[str, Column("Name")]
+    hidden: int
+    calls: Annotated[int | None, Column(">Calls", "count")] = None
+    up: Annotated[bool, Column("Up", "yes")] = True
+    state: Annotated[str, Column("~State", "state")] = "active"
+    why: Annotated[str, Column("Why", "sentence")] = ""
+
+
+def test_a_view_becomes_a_table_of_its_columns():
+    def shown(*rows, **choice):
+        file = io.StringIO()
+        render.Console(file).put(render.table(Row, rows, **choice))
+        return [re.split(r" {2,}", line.strip()) for line in file.getvalue().splitlines()]
+
+    rows = (Row("a", 1), Row("", 2, 1234, False, "", "no answer"))
+    assert shown(*rows) == [
+        ["Name", "Calls", "Up", "State", "Why"],
+        ["a", "-", "yes", "● active"],
+        ["-", "1,234", "no", "-", "no answer"],
+    ]
+    assert shown(*rows[:1], titles={"name": "Node"}, without=("up", "state", "why")) == [
+        ["Node", "Calls"],
+        ["a", "-"],
+    ]
+    assert shown(empty="Nothing.") == [["Nothing."]]
 
 
 def on_terminal(width, shown, monkeypatch):
@@ -194,13 +225,13 @@ def on_terminal(width, shown, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(width))
     file = Terminal()
-    look.Paper(file).put(shown)
+    render.Console(file).put(shown)
     return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", file.getvalue()).splitlines()]
 
 
 def test_a_narrow_terminal_shows_less_instead_of_half_words(monkeypatch):
     def table(*columns):
-        return look.wide(
+        return render.wide(
             columns, [("carrier", "trunk", "-", "active", "no answer to three OPTIONS in a row, as it is")]
         )
 
@@ -225,9 +256,9 @@ def test_on_a_terminal_there_are_colours_unless_they_are_not_wanted(monkeypatch)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured, plain = Terminal(), Terminal()
-    look.Paper(coloured).put(look.state("active"))
+    render.Console(coloured).put(render.state("active"))
     monkeypatch.setenv("NO_COLOR", "1")
-    look.Paper(plain).put(look.state("active"))
+    render.Console(plain).put(render.state("active"))
     assert "\x1b[1;32m" in coloured.getvalue()
     assert "32m" not in plain.getvalue()
 
