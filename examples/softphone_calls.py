@@ -340,11 +340,11 @@ class Calls:
         answer = call.line.digest.answer(response, "INVITE", call.uri, call.tried)
         if isinstance(answer, Refusal):
             return False
-        call.tried = (*call.tried, answer)
+        call.tried = answer
         dialog = call.leg.dialog
         state = dialog.export()._replace(remote_tag="", route_set=())
         call.leg = InviteUsage(self.stack, self, call.leg.flow, state)
-        self._invite(call, (answer.line,), now)
+        self._invite(call, tuple(one.line for one in answer), now)
         return True
 
     def _failed(self, call: Call, status: int, now: float) -> None:

@@ -69,6 +69,7 @@ class Devices:
         self._users = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
         self._orders = [phone.settings.digest for phone in self._users.values()]
         self._known.clear()
+        self.core.digest.hosts = self._hosts()
 
     # -- flows ----------------------------------------------------------------------------------------------------
 
@@ -111,12 +112,16 @@ class Devices:
             return host
         return _place(host, endpoint.port if endpoint else 5060)
 
+    def _hosts(self) -> frozenset[str]:
+        """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
+        agent = self.core.agent
+        shown = [one.advertise for one in self.core.site.lines_of(agent.name)]
+        places = [self.core.site.realm, agent.advertise, *(one.host for one in agent.sip), *shown]
+        return frozenset(_host(place).lower() for place in places if place)
+
     def host_towards(self, settings: Settings, flow: Flow) -> str:
         """Our host as the other side of ``flow`` is to see it, without brackets."""
-        place = settings.advertise or self.core.stack.address(flow)
-        if place.startswith("["):
-            return place[1:].partition("]")[0]
-        return place.partition(":")[0] if place.count(":") == 1 else place
+        return _host(settings.advertise or self.core.stack.address(flow))
 
     # -- whose it is ----------------------------------------------------------------------------------------------
 
@@ -297,6 +302,13 @@ class Devices:
         """Refuse for now; a repeat is refused too, though a channel may be free by then."""
         stack = self.core.stack
         stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=stack.token())
+
+
+def _host(place: str) -> str:
+    """The host of ``host``, ``host:port`` or ``[host]:port``, without brackets."""
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0] if place.count(":") == 1 else place
 
 
 def hosts_of(leg: InviteUsage) -> list[str]:

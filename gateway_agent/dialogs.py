@@ -281,9 +281,9 @@ class Dialogs(Changes):
         if digest is None or (received is not None and (received.final is not None or received.cancelled)):
             return False
         answer = digest.answer(response, own.method, leg.dialog.target, own.credentials)
-        if isinstance(answer, Refusal) or len(own.credentials) > 3:
+        if isinstance(answer, Refusal):
             return False
-        own.credentials = (*(one for one in own.credentials if one.name != answer.name), answer)
+        own.credentials = answer
         body = b""
         if own.received is not None and own.received.transaction.request is not None:
             body = self.description.from_server(own.received.transaction.request, now)

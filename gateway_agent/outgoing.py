@@ -197,7 +197,7 @@ class Outgoing(Dialogs):
             answer = digest.answer(response, "INVITE", old.target, branch.credentials)
             if isinstance(answer, Refusal):
                 return False
-            branch.credentials = (*(one for one in branch.credentials if one.name != answer.name), answer)
+            branch.credentials = answer
         elif response.status == 422 and self.timer is not None and least_of(response) > self.timer.min_se:
             self.timer.min_se = min(least_of(response), 86400)
             self.timer.interval = max(self.timer.interval, self.timer.min_se)

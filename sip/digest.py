@@ -43,6 +43,8 @@ class Authorization(NamedTuple):
     realm: str
     first: bool
     """Whether it is the first use of its nonce."""
+    renewed: bool = False
+    """Whether it answers a challenge by which only the nonce of the one before was stale."""
 
 
 class Refusal(NamedTuple):
@@ -82,30 +84,37 @@ class DigestClient:
 
     def answer(
         self, response: Response, method: str, uri: str, sent: Iterable[Authorization] = ()
-    ) -> Authorization | Refusal:
-        """The header that answers the challenge of a 401 or 407, with the strongest algorithm we know of.
+    ) -> tuple[Authorization, ...] | Refusal:
+        """The headers of the next try, that answer the challenges of a 401 or 407: one for each realm, with the
+        strongest algorithm we know of; credentials that went along for other realms go again.
 
         ``method`` and ``uri`` are those of the request to come (its Request-URI as it goes on the wire), ``sent``
-        what :meth:`answer` or :meth:`authorize` gave for the challenged one. A peer that finds each nonce stale can
-        go on for ever: who calls counts the tries.
+        what :meth:`answer` or :meth:`authorize` gave for the challenged one. In one request a realm is answered once,
+        and once more when it says that the nonce was stale (RFC 3261 section 22.2): no peer can go on for ever.
         """
         name = "proxy-authorization" if response.status == 407 else "authorization"
-        best, stale = None, False
-        for value in response.all("proxy-authenticate" if response.status == 407 else "www-authenticate"):
-            read = _read_challenge(value, name)
-            if read is not None and (best is None or _STRENGTH[read[0].algorithm] < _STRENGTH[best.algorithm]):
-                best, stale = read
-        if best is None:
+        challenges = _read_challenges(response, name)
+        if not challenges:
             return Refusal(f"the {response.status} has no challenge that can be answered")
-        # RFC 3261 section 22.2: credentials refused once are not sent again. A nonce that was used before may have
-        # grown old without the peer saying so.
-        if not stale and any(one.name == name and one.realm == best.realm and one.first for one in sent):
-            return Refusal(f"user {self.username} or its password is refused in the realm {best.realm!r}")
-        self._sessions.pop((name, best.realm), None)
-        self._sessions[name, best.realm] = best
-        if len(self._sessions) > _MAX_REALMS:
-            del self._sessions[next(iter(self._sessions))]
-        return self._signed(best, method, uri)
+        before = {(one.name, one.realm): one for one in sent}
+        for session, stale in challenges.values():
+            tried = before.get((name, session.realm))
+            # A nonce that was used before may have grown old without the peer saying so.
+            if tried is not None and (tried.renewed if stale else tried.first):
+                return Refusal(f"user {self.username} or its password is refused in the realm {session.realm!r}")
+        for session, _ in challenges.values():
+            self._sessions.pop((name, session.realm), None)
+            self._sessions[name, session.realm] = session
+            if len(self._sessions) > _MAX_REALMS:
+                del self._sessions[next(iter(self._sessions))]
+        again = [self._sessions[key] for key in before if key in self._sessions and key[1] not in challenges]
+        return (
+            *(self._signed(session, method, uri) for session in again),
+            *(
+                self._signed(session, method, uri)._replace(renewed=stale and (name, session.realm) in before)
+                for session, stale in challenges.values()
+            ),
+        )
 
     def authorize(self, method: str, uri: str) -> list[Authorization]:
         """Headers for a request that was not challenged yet, from challenges answered before; may be none."""
@@ -168,8 +177,11 @@ class DigestServer:
     """Random, 16 bytes or more; a new one makes all nonces stale."""
     password_of: Callable[[str], str | None] = field(repr=False)
     """The password of a user, ``None`` for nobody."""
-    algorithms_of: Callable[[str], tuple[str, ...]] = field(default=lambda _: ("SHA-256", "MD5"), repr=False)
-    """What a user is offered, in this order (RFC 8760 section 2.4: the preferred first); nothing else is taken."""
+    algorithms_of: Callable[[str], tuple[str, ...]] = field(default=lambda _: ("MD5", "SHA-256"), repr=False)
+    """What a user is offered, in this order; nothing else is taken. Many phones read the first challenge alone, and
+    old ones know nothing but MD5: it stands first until a device has shown that it can do better."""
+    hosts: frozenset[str] = frozenset()
+    """Names and addresses, in lower case, by which devices may call us: all of them one host in a digest uri."""
     nonce_life: float = 300.0
     """Seconds for which a nonce may be used."""
     memory: int = 20_000
@@ -177,6 +189,8 @@ class DigestServer:
     guesses: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
+    _used: OrderedDict[tuple[str, Flow], str] = field(default_factory=OrderedDict, repr=False)
+    """The algorithm that a user's device on a flow used last, where it was not the first one offered."""
 
     def challenge(
         self, now: float, proxy: bool = False, stale: bool = False, flow: Flow | None = None, user: str = ""
@@ -187,7 +201,7 @@ class DigestServer:
         tail = ", stale=true" if stale else ""
         return [
             f'{name}: Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
-            for algorithm in self._offered(user)
+            for algorithm in self._in_order(user, flow)
         ]
 
     def refusal(
@@ -215,7 +229,7 @@ class DigestServer:
         if algorithm not in (offered.lower() for offered in self._offered(user)):
             return Verdict(False, username, "an algorithm that was not offered")
         uri, nonce, response = given.get("uri") or "", given.get("nonce") or "", (given.get("response") or "").lower()
-        if not _same_uri(uri, request.uri):
+        if not self._same_resource(uri, request.uri):
             return Verdict(False, username, "the uri of the credentials is not that of the request")
         qop, cnonce, nc = given.get("qop"), given.get("cnonce") or "", (given.get("nc") or "").lower()
         if qop is not None and (qop.lower() != "auth" or not cnonce or not _is_count(nc) or len(cnonce) > 128):
@@ -243,19 +257,40 @@ class DigestServer:
             return Verdict(False, username, "the nonce count was used before", stale=True)
         if flow is not None:
             self.guesses.proved(flow, user)
+            self._note_algorithm(user, flow, algorithm)
         return Verdict(True, username, f"user {username} proved its password")
 
     def _offered(self, user: str) -> list[str]:
         return [one for one in self.algorithms_of(user) if ALGORITHMS[one.lower()] in hashlib.algorithms_available]
 
+    def _in_order(self, user: str, flow: Flow | None) -> list[str]:
+        """What a user is offered, first what a device of his on that flow has used (RFC 8760 section 2.4)."""
+        offered = self._offered(user)
+        used = self._used.get((user, flow)) if flow is not None else None
+        return sorted(offered, key=lambda one: one.lower() != used) if used else offered
+
+    def _same_resource(self, one: str, other: str) -> bool:
+        """RFC 7616 section 3.4.6 wants the same resource, not the same text: user and host are what names one."""
+        if one == other:
+            return True
+        try:
+            return Uri.parse(one).names_what(Uri.parse(other), self.hosts)
+        except Malformed:
+            return False
+
+    def _note_algorithm(self, user: str, flow: Flow, algorithm: str) -> None:
+        key = user, flow
+        self._used.pop(key, None)
+        if algorithm != self._offered(user)[0].lower():
+            self._used[key] = algorithm
+            if len(self._used) > self.memory:
+                self._used.popitem(last=False)
+
     def _credentials(self, values: Iterable[str]) -> AuthParams | None:
         for value in values:
-            try:
-                given = AuthParams.parse(value)
-            except Malformed:
-                continue
-            if given.scheme.lower() == "digest" and given.get("realm") == self.realm:
-                return given
+            for given in AuthParams.parse_all(value):
+                if given.scheme.lower() == "digest" and given.get("realm") == self.realm:
+                    return given
         return None
 
     def _nonce(self, stamp: int, flow: Flow | None) -> str:
@@ -285,12 +320,22 @@ class DigestServer:
         return True
 
 
-def _read_challenge(value: str, name: str) -> tuple[_Session, bool] | None:
+def _read_challenges(response: Response, name: str) -> dict[str, tuple[_Session, bool]]:
+    """By realm the challenge with the strongest algorithm, and whether it says that only the nonce was stale."""
+    found: dict[str, tuple[_Session, bool]] = {}
+    for value in response.all("proxy-authenticate" if name == "proxy-authorization" else "www-authenticate"):
+        for given in AuthParams.parse_all(value):
+            read = _read_challenge(given, name)
+            if read is None or len(found) >= _MAX_REALMS:
+                continue
+            known = found.get(read[0].realm)
+            if known is None or _STRENGTH[read[0].algorithm] < _STRENGTH[known[0].algorithm]:
+                found[read[0].realm] = read
+    return found
+
+
+def _read_challenge(given: AuthParams, name: str) -> tuple[_Session, bool] | None:
     """A challenge that we can answer, and whether it says that only the nonce was stale."""
-    try:
-        given = AuthParams.parse(value)
-    except Malformed:
-        return None
     algorithm, dash, session = (given.get("algorithm") or "MD5").lower().rpartition("-sess")
     if not dash:
         algorithm, session = session, ""
@@ -328,12 +373,3 @@ def _digest(algorithm: str, secret: str, nonce: str, counted: str, method: str, 
 
 def _is_count(nc: str) -> bool:
     return len(nc) == 8 and all(c in "0123456789abcdef" for c in nc)
-
-
-def _same_uri(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    try:
-        return Uri.parse(one).matches(Uri.parse(other))
-    except Malformed:
-        return False

@@ -16,7 +16,7 @@ from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
 from sip.layer import Stack
 from sip.next_hop import DialogPath, Reach
 from sip.transaction import CALLING, SILENT, ClientTransaction, ServerTransaction, cancel_of
-from sip.wire.message import Request, Response, elements
+from sip.wire.message import Request, Response, elements, parse
 
 SUCCESS_AGAIN: Final = "2xx again"
 SUCCESS_LOST: Final = "no ACK"
@@ -62,6 +62,7 @@ class InviteUsage:
         "_acked",
         "_cancel_sent",
         "_cancelling",
+        "_credentials",
         "_declined",
         "_interval",
         "_invite",
@@ -112,6 +113,8 @@ class InviteUsage:
         self._success_flow = flow
         self._interval = 0.0
         self._acked: tuple[int, tuple[str, ...], bytes] | None = None
+        self._credentials: tuple[str, ...] = ()
+        """Those of our last INVITE, which its ACK carries as well (section 13.2.2.4)."""
         self._cancelling: tuple[str, ...] | None = None
         self._cancel_sent = False
         self._declined: tuple[str, ...] = ()
@@ -204,6 +207,9 @@ class InviteUsage:
         stack, dialog = self.stack, self.dialog
         branch = stack.branch()
         dialog.local_cseq += 1
+        if method == "INVITE":
+            lines = tuple(lines)
+            self._credentials = tuple(line for line in lines if line.startswith(_CREDENTIALS))
         if flow is None:
             flow = self.path.flow_for(dialog.target, dialog.route_set, now)
             if flow is None:
@@ -283,6 +289,8 @@ class InviteUsage:
     def _ack(self, flow: Flow, cseq: int, lines: tuple[str, ...], body: bytes) -> bytes:
         branch = self.stack.branch_of_ack(self.dialog.key, cseq)
         uri, head = self.dialog.lines("ACK", cseq, self.stack.via(flow, branch))
+        if self._credentials and not any(line.startswith(_CREDENTIALS) for line in lines):
+            lines = (*lines, *self._credentials)
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"ACK {uri} SIP/2.0\r\n{head}Max-Forwards: 70\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         return text.encode("latin-1") + body
@@ -323,7 +331,10 @@ class InviteUsage:
         method, cseq = "", 0
         if transaction.request is not None:
             method, cseq = transaction.request.method, transaction.request.cseq
-        dialog = self.dialog
+        former, dialog = transaction.flow, self.dialog
+        self.stack.revive(transaction)
+        if transaction.flow != former == self.path.flow:
+            self.path.move(transaction.flow)
         if status > 100 and not self.established and tag and tag != dialog.local_tag:
             if status < 200 and len(self._tags) > MAX_EARLY and tag not in self._tags:
                 return  # each is kept, and a callee could invent any number of them
@@ -334,22 +345,24 @@ class InviteUsage:
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if method == "INVITE" and status >= 200:
             if status < 300:
-                self._succeed(transaction.flow, tag, data, cseq, now)
+                self._succeed(transaction, tag, data, cseq, now)
             elif not self.established:
                 self.end()
 
-    def _succeed(self, flow: Flow, tag: str, data: bytes, cseq: int, now: float) -> None:
-        """Our 2xx is repeated until its ACK comes (section 13.3.1.4), on streams only when they are made anew."""
+    def _succeed(self, transaction: ServerTransaction, tag: str, data: bytes, cseq: int, now: float) -> None:
+        """Our 2xx is repeated until its ACK comes, on streams too: they are reliable for one hop alone (section
+        13.3.1.4). Not on site flows: there it is given again when the connection was made anew (docs/wire.md).
+        """
         if not self.established:
             self.dialog.local_tag = tag
             self.established = True
             self._forget_tags_but(tag)
         self._success = data
         self._success_cseq = cseq
-        self._success_flow = flow
+        self._success_flow = transaction.flow
         self.generation += 1
         timers = self.stack.timers
-        if flow.transport == "udp":
+        if not transaction.kept:
             self._interval = timers.t1
             self.stack.deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
         if not self.patient:
@@ -554,6 +567,9 @@ class InviteUsage:
         if cause is SUCCESS_AGAIN:
             self._interval = min(self._interval * 2, self.stack.timers.t2)
             self.stack.deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
+            if self._success_flow.transport != "udp":
+                via = parse(self._success).get("via") or ""
+                self._success_flow = self.stack.reconnect(self._success_flow, via)
             self.stack.send(self._success_flow, self._success)
         elif cause is SUCCESS_LOST:
             later = self.owner.unacknowledged(self, now)
@@ -599,6 +615,9 @@ class Unheard:
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         pass
 
+
+_CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
+"""As they are written here (``sip.digest``)."""
 
 MAX_EARLY: Final = 16
 """More early dialogs than this in one INVITE are not remembered apart."""

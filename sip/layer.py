@@ -93,6 +93,8 @@ class Stack:
         self.kept: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
+        self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
+        """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
         self.expected: Callable[[InDialog, Flow], bool] = _nobody_else
         """Whether a request in that dialog may come from another host than that of the dialog's flow."""
         self.counters: Counter[str] = Counter()
@@ -307,8 +309,15 @@ class Stack:
         if request is None:
             return b""
         data = self.response(request, status, reason, lines, body, tag)
+        self.revive(transaction)
         transaction.respond(status, data, now)
         return data
+
+    def revive(self, transaction: ServerTransaction) -> None:
+        """Where the stream of a device's request broke before it was answered, the answer goes by a new one to the
+        sent-by (RFC 3261 section 18.2.2)."""
+        if transaction.flow.transport != "udp" and not transaction.kept and transaction.request is not None:
+            transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
 
     def response(
         self,
@@ -534,6 +543,10 @@ class Stack:
 def _request_id(request: Request) -> str:
     """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
     return f"{request.call_id} {request.from_tag} {request.cseq}"
+
+
+def _as_it_is(flow: Flow, via: str) -> Flow:
+    return flow
 
 
 def _nobody_else(leg: InDialog, flow: Flow) -> bool:

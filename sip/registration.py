@@ -218,7 +218,7 @@ class Registration:
             if isinstance(answer, Refusal):
                 self.because = f"{self.registrar}: {answer.because}"
                 return False
-            self._sent = [one for one in self._sent if one.name != answer.name] + [answer]
+            self._sent = list(answer)
             return True
         least = number(response.get("min-expires") or "") if response.status == 423 else None
         if least is not None and self._expires < least <= MAX_EXPIRES:  # RFC 3261 section 10.2.8

@@ -428,9 +428,13 @@ NonInviteServer.TABLE = {
 }
 
 
+_CREDENTIALS: Final = ("authorization", "proxy-authorization")
+"""An ACK has those of its INVITE, for it cannot be challenged (RFC 3261 section 22.1)."""
+
+
 def _ack_of(invite: bytes, response: Response) -> bytes:
     """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): the To is that of the response."""
-    uri, kept, _ = _copied(invite)
+    uri, kept, _ = _copied(invite, _CREDENTIALS)
     kept.append(f"To: {response.get('to') or ''}")
     return _joined("ACK", uri, kept, response.cseq)
 
@@ -443,18 +447,18 @@ def cancel_of(invite: bytes, lines: Iterable[str] = ()) -> bytes:
     return _joined("CANCEL", uri, kept, parse(invite).cseq)
 
 
-def _copied(invite: bytes) -> tuple[str, list[str], str]:
-    """What both have of the INVITE: Request-URI; top Via, From, Call-ID, Routes; and the To line beside."""
+def _copied(invite: bytes, more: tuple[str, ...] = ()) -> tuple[str, list[str], str]:
+    """What both have of the INVITE: Request-URI; top Via, From, Call-ID, Routes and ``more``; the To line beside."""
     lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     kept: list[str] = []
     to = ""
     via_taken = False
     for line in lines[1:]:
-        name = line[:8].partition(":")[0].lower()
+        name = line.partition(":")[0].lower()
         if name == "via" and not via_taken:
             via_taken = True
             kept.append(line)
-        elif name in ("from", "route", "call-id"):
+        elif name in ("from", "route", "call-id") or name in more:
             kept.append(line)
         elif name == "to":
             to = line

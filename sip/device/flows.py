@@ -10,7 +10,8 @@ from sip.actions import Address, Flow, Open
 from sip.endpoint import Endpoint, is_numeric
 from sip.layer import Stack
 from sip.location import Place
-from sip.wire.headers import bracketed
+from sip.wire.errors import Malformed
+from sip.wire.headers import Via, bracketed
 
 MOST_STREAMS: Final = 1000
 """Connections that a program opens to devices."""
@@ -44,6 +45,7 @@ class DeviceFlows:
             six = ":" in endpoint.host
             self._default.setdefault((endpoint.transport, six), local)
             self._default.setdefault(("", six), local)
+        stack.reconnect = self.reconnect
 
     def flow_to(self, place: Place) -> Flow | None:
         """A way to a place: one that is there, or a stream that is opened now; None: none of ours leads there."""
@@ -77,6 +79,17 @@ class DeviceFlows:
     def is_open(self, flow: Flow) -> bool:
         """Whether something can be sent: always by UDP, on a stream that is there or about to be."""
         return flow.transport == "udp" or flow in self._streams
+
+    def reconnect(self, flow: Flow, via: str) -> Flow:
+        """See :attr:`sip.layer.Stack.reconnect`: to the host that the request came from and to no other."""
+        if self.is_open(flow):
+            return flow
+        try:
+            port = Via.parse(via).port or 5060
+        except Malformed:
+            return flow
+        host = flow.remote[0]
+        return flow if self.is_site(host, port) else self.flow_to(Place(flow.transport, host, port)) or flow
 
     def is_site(self, host: str, port: int) -> bool:
         """Whether a program of the site listens there for its own."""

@@ -37,6 +37,8 @@ _VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|{QUOTED_OR_OPEN})*+', re.DOTALL)
 _RPORT: Final = re.compile(rf";{WS}*+rport(?:{WS}*+={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
 _QUOTED: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 _RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
+_SCHEME: Final = re.compile(rf"{TOKEN}++(?:{WS}++[^= \t\r\n]|\Z)")
+"""How a challenge begins, and none of its parameters: a scheme, alone or with something behind a space."""
 _LEADING_NUMBER: Final = re.compile(rf"{WS}*+([0-9]++)")
 _NAME_ADDR: Final = re.compile(rf'{WS}*+({QUOTED}|[^"<]*+){WS}*+<([^<>"]*+)>{WS}*+((?:;.*+)?)\Z', re.DOTALL)
 
@@ -368,6 +370,24 @@ class AuthParams:
             elif part:
                 raise Malformed("an authentication header cannot be read")
         return cls(scheme, tuple(params))
+
+    @classmethod
+    def parse_all(cls, value: str) -> list[AuthParams]:
+        """The challenges of one header line, which may have several (RFC 7235 section 4.1). One that cannot be read
+        is left out; a bare scheme has no parameters."""
+        pieces: list[str] = []
+        for part in grammar.split_commas(value):
+            if _SCHEME.match(part) is not None or not pieces:
+                pieces.append(part)
+            else:
+                pieces[-1] += f", {part}"
+        found = []
+        for piece in pieces:
+            try:
+                found.append(cls.parse(piece))
+            except Malformed:
+                continue
+        return found
 
     def __str__(self) -> str:
         return f"{self.scheme} " + ", ".join(f"{name}={value}" for name, value in self.params)

@@ -136,6 +136,16 @@ class Uri:
             return False
         return _header_key(self.headers) == _header_key(other.headers)
 
+    def names_what(self, other: Uri, hosts: frozenset[str] = frozenset()) -> bool:
+        """Whether two URIs name the same user of the same host, whatever way to it they describe: port and parameters
+        do not count. All of ``hosts``, in lower case, are one host."""
+        if "tel" in (self.scheme, other.scheme):
+            return self.matches(other)
+        mine, theirs = _host_key(self.host), _host_key(other.host)
+        return _unescaped(self.user, _USER) == _unescaped(other.user, _USER) and (
+            mine == theirs or (mine in hosts and theirs in hosts)
+        )
+
     def _tel_key(self) -> tuple[str, dict[str, str]]:
         folded = _folded(self.params)
         if "ext" in folded:

@@ -1,6 +1,10 @@
 """Calls through an agent: what crosses, what is answered here."""
 
-from tests.gateway_agent.bed import CARRIER, SDP, Bed
+import pytest
+
+from sip.actions import Flow
+from sip.wire.message import Request
+from tests.gateway_agent.bed import CARRIER, SDP, Bed, dialog_lines, message
 
 
 def test_a_call_of_a_device_goes_to_the_server_and_back() -> None:
@@ -116,3 +120,76 @@ def test_hold_and_info_cross_both_ways() -> None:
     assert info.body == b"5"
     bed.reply(info, 200)
     assert bed.m1.take(200).get("call-origin") == "gw2;i;1;n=1"
+
+
+STREAM = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.21", 40000))
+
+
+def called_by_stream() -> tuple[Bed, Request]:
+    """A carrier calls over a stream that it opened; its sent-by is where it listens."""
+    bed = Bed()
+    bed.core.flow_changed(STREAM, "open", bed.now)
+    bed.opened.append(STREAM)
+    head = [
+        "INVITE sip:+33166@127.0.0.11 SIP/2.0",
+        "Via: SIP/2.0/TCP 10.1.1.1:5070;branch=z9hG4bKs1",
+        *dialog_lines("<sip:+33155@127.0.0.21>", "dev", "<sip:+33166@127.0.0.11>", ""),
+        "Call-ID: s-1",
+        "CSeq: 1 INVITE",
+        "Contact: <sip:gw@127.0.0.21:5070;transport=tcp>",
+        "Content-Type: application/sdp",
+    ]
+    bed.say(message(head, SDP), STREAM)
+    bed.take(100, STREAM)
+    return bed, bed.m1.take("INVITE")
+
+
+def lost(bed: Bed) -> None:
+    bed.opened.remove(STREAM)
+    bed.core.flow_changed(STREAM, "lost", bed.now)
+    bed.pump()
+
+
+def anew(bed: Bed, count: int) -> Flow:
+    """The stream that was opened to the carrier, the ``count``-th one."""
+    found = [flow for flow in bed.opened if flow.remote[0] == "127.0.0.21"]
+    assert [flow.remote for flow in found] == [("127.0.0.21", 5070)] * count
+    return found[-1]
+
+
+def test_a_2xx_is_repeated_on_a_stream_too_until_its_ack() -> None:
+    bed, invite = called_by_stream()
+    bed.m1.reply(invite, 200, body=SDP, lines=["Content-Type: application/sdp"])
+    bed.run(4)
+    for _ in range(4):  # at 0, 0.5, 1.5 and 3.5 s
+        bed.take(200, STREAM)
+    assert bed.silent(STREAM)
+    bed.request("ACK", to_tag="srvtag", call_id="s-1", flow=STREAM)
+    bed.m1.take("ACK")
+    bed.run(40)
+    assert bed.silent(STREAM) and len(bed.core.calls) == 1
+
+
+@pytest.mark.parametrize("status", [180, 200, 486])
+def test_an_answer_goes_over_a_new_stream_to_the_sent_by_where_its_own_broke(status: int) -> None:
+    bed, invite = called_by_stream()
+    lost(bed)
+    assert not [flow for flow in bed.opened if flow.remote[0] == "127.0.0.21"]
+    bed.m1.reply(invite, status, body=SDP if status == 200 else b"", lines=["Content-Type: application/sdp"])
+    there = anew(bed, 1)
+    answer = bed.take(status, there)
+    assert status == 486 or answer.get("contact") == "<sip:127.0.0.11:5060;transport=tcp>"
+
+
+def test_a_2xx_is_repeated_over_a_new_stream_where_its_own_broke() -> None:
+    bed, invite = called_by_stream()
+    bed.m1.reply(invite, 200, body=SDP, lines=["Content-Type: application/sdp"])
+    bed.take(200, STREAM)
+    lost(bed)
+    bed.run(0.6)
+    there = anew(bed, 1)
+    bed.take(200, there)
+    bed.request("ACK", to_tag="srvtag", call_id="s-1", flow=there)
+    bed.m1.take("ACK")
+    bed.run(40)
+    assert bed.silent(there) and len(bed.core.calls) == 1

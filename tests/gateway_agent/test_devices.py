@@ -123,3 +123,16 @@ def test_options_before_the_first_server_is_there() -> None:
     bed.run(bed.core.hold_attempt)
     bed.request("OPTIONS", call_id="q")
     bed.take(503)
+
+
+@pytest.mark.parametrize(
+    "uri", ["sip:paris", "sip:127.0.0.11", "sip:127.0.0.11:5060;transport=udp", "sip:PARIS:5062"]
+)
+def test_a_phone_may_write_the_realm_or_our_address_into_its_credentials(uri: str) -> None:
+    bed = Bed()
+    for asked in ("sip:paris;transport=udp", "sip:127.0.0.11:5060"):
+        fields = {"flow": ALICE, "sender": AOR, "recipient": AOR, "call_id": asked}
+        bed.request("REGISTER", asked, **fields)  # type: ignore[arg-type]
+        proof = proved(bed, bed.take(401, ALICE), "REGISTER", uri)
+        bed.request("REGISTER", asked, [proof], cseq=2, **fields)  # type: ignore[arg-type]
+        bed.take(200, ALICE)

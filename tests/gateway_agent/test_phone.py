@@ -5,7 +5,7 @@ from random import Random
 
 from gateway_agent.devices import Devices
 from sip.actions import Flow
-from sip.digest import Authorization, DigestClient
+from sip.digest import DigestClient, Refusal
 from sip.wire.message import Response
 from tests.consoles import seen
 from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
@@ -18,8 +18,8 @@ def proved(bed: Bed, challenge: Response, method: str, uri: str, password: str =
     bed.core.counters["test"] += 1
     client = DigestClient("alice", password, Random(bed.core.counters["test"]))
     answer = client.answer(challenge, method, uri)
-    assert isinstance(answer, Authorization)
-    return answer.line
+    assert not isinstance(answer, Refusal)
+    return answer[0].line
 
 
 def register(bed: Bed, flow: Flow = ALICE, expires: int = 600, password: str = "secret", call_id: str = "r") -> int:

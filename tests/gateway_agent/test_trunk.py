@@ -1,8 +1,11 @@
 """Trunks: whose calls they are, numbers, channels, challenges, probing, registering, time limits."""
 
+from collections import deque
+
 import pytest
 
 from sip.actions import Flow
+from sip.wire.message import Request
 from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, SITE, Bed
 
 NUMBERS = """
@@ -149,6 +152,53 @@ def test_a_trunk_registers_and_proves_itself() -> None:
     bed.reply(again, 200)
     bed.m1.take(200)
     assert not bed.core.calls
+
+
+def challenge_of(realm: str, nonce: str, stale: str = "") -> str:
+    return f'Digest realm="{realm}", nonce="{nonce}", qop="auth"{stale}'
+
+
+def registered_bed() -> Bed:
+    bed = Bed(REGISTER)
+    request = bed.take("REGISTER")
+    bed.reply(request, 200, [f"Contact: {request.get('contact')};expires=600"])
+    return bed
+
+
+def test_two_proxies_with_a_realm_each_are_satisfied_and_the_ack_has_the_credentials() -> None:
+    bed = registered_bed()
+    bed.m1.request("INVITE", OUT, body=SDP, call_id="s-1", origin="o;1;1")
+    bed.m1.take(100)
+    bed.reply(bed.take("INVITE"), 407, ["Proxy-Authenticate: " + challenge_of("one", "1")])
+    bed.take("ACK")
+    invite = bed.take("INVITE")
+    bed.reply(invite, 407, ["Proxy-Authenticate: " + challenge_of("two", "2")])
+    assert "proxy-authorization" in bed.take("ACK")
+    invite = bed.take("INVITE")
+    given = invite.all("proxy-authorization")
+    assert [value.partition('realm="')[2][:3] for value in given] == ["one", "two"]
+    bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="far")
+    bed.m1.take(200)
+    bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag="far")
+    assert bed.take("ACK").all("proxy-authorization") == given
+    bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="far")
+    assert bed.take("ACK").all("proxy-authorization") == given
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO", "INVITE"])
+def test_a_peer_that_finds_each_nonce_stale_is_given_up(method: str) -> None:
+    bed = registered_bed()
+    bed.answered_out()
+    bed.m1.request(method, "sip:gw1", call_id="s-1", to_tag="devtag", cseq=2, origin="o;2;1")
+    tries = 0
+    while tries < 10 and not bed.silent():
+        request = bed.inbox[CARRIER].popleft()
+        if isinstance(request, Request) and request.method == method:
+            tries += 1
+            bed.reply(request, 407, ["Proxy-Authenticate: " + challenge_of("r", str(tries), ", stale=true")])
+    assert tries == 3
+    bed.m1.inbox = deque(one for one in bed.m1.inbox if getattr(one, "status", 0) != 100)
+    assert bed.m1.take(403)
 
 
 def test_probing_takes_a_trunk_out_of_service_and_back() -> None:

@@ -30,8 +30,9 @@ def challenged(lines: list[str], status: int = 401) -> Response:
 
 def answered(client: DigestClient, response: Response, sent: list[Authorization] | None = None) -> Authorization:
     found = client.answer(response, "REGISTER", URI, sent or [])
-    assert isinstance(found, Authorization)
-    return found
+    assert not isinstance(found, Refusal)
+    [one] = found
+    return one
 
 
 def test_the_examples_of_rfc_7616() -> None:
@@ -51,10 +52,10 @@ def test_a_client_without_qop_as_in_rfc_2069() -> None:
     assert found == "1949323746fe6a43ef61f9606e7febea"
 
 
-def test_the_server_offers_sha_256_first_and_the_client_takes_it() -> None:
+def test_the_server_offers_md5_first_and_the_client_takes_the_stronger() -> None:
     ours = server()
     lines = ours.challenge(10.0)
-    assert [line.partition("algorithm=")[2].partition(",")[0] for line in lines] == ["SHA-256", "MD5"]
+    assert [line.partition("algorithm=")[2].partition(",")[0] for line in lines] == ["MD5", "SHA-256"]
     auth = answered(DigestClient("alice", "wonderland", Random(1)), challenged(lines))
     assert "algorithm=SHA-256" in auth.line
     verdict = ours.check(register(auth.line), 10.5)
@@ -279,3 +280,102 @@ def test_counts_only_grow_for_each_client_of_a_nonce() -> None:
     assert ours.check(register(later[2]), 0.0).accepted
     zero = later[2].replace("nc=00000004", "nc=00000000")
     assert not ours.check(register(zero), 0.0).accepted
+
+
+def algorithms(lines: list[str]) -> list[str]:
+    return [line.partition("algorithm=")[2].partition(",")[0] for line in lines]
+
+
+def test_a_device_that_used_the_stronger_algorithm_is_offered_it_first_from_then_on() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    here, there = Flow("udp", "l", ("127.0.0.7", 5060)), Flow("udp", "l", ("127.0.0.7", 5062))
+    auth = answered(client, challenged(ours.challenge(0.0, flow=here, user="alice")))
+    assert ours.check(register(auth.line), 0.0, flow=here).accepted
+    assert algorithms(ours.challenge(1.0, flow=here, user="alice")) == ["SHA-256", "MD5"]
+    assert algorithms(ours.challenge(1.0, flow=there, user="alice")) == ["MD5", "SHA-256"]
+    assert algorithms(ours.challenge(1.0, flow=here, user="bob")) == ["MD5", "SHA-256"]
+    old = answered(client, challenged(ours.challenge(1.0, flow=here, user="alice")[1:]))
+    assert ours.check(register(old.line), 1.0, flow=here).accepted
+    assert algorithms(ours.challenge(2.0, flow=here, user="alice")) == ["MD5", "SHA-256"]
+
+
+@pytest.mark.parametrize(
+    "asked, written, same",
+    [
+        ("sip:paris", "sip:paris", True),
+        ("sip:paris;transport=UDP", "sip:paris", True),
+        ("sip:paris:5060", "sip:paris", True),
+        ("sip:paris", "sip:paris:5062;transport=tcp", True),
+        ("sip:PARIS.", "sip:paris", True),
+        ("sip:200@paris;user=phone", "sip:%3200@Paris", True),
+        ("sip:paris", "sip:192.0.2.1", True),
+        ("sip:200@192.0.2.1:5070", "sip:200@paris", True),
+        ("sip:[2001:DB8::0:1]", "sip:[2001:db8::1]:5060", True),
+        ("sip:200@paris", "sip:201@paris", False),
+        ("sip:paris", "sip:rome", False),
+        ("sip:192.0.2.9", "sip:paris", False),
+        ("sip:paris", "", False),
+        ("tel:+33", "sip:+33@paris", False),
+        ("tel:+33-1", "tel:+331", True),
+    ],
+)
+def test_the_uri_names_the_same_resource_in_whatever_words(asked: str, written: str, same: bool) -> None:
+    ours, client = server(hosts=frozenset({"paris", "192.0.2.1"})), DigestClient("alice", "wonderland", Random(1))
+    found = client.answer(challenged(ours.challenge(0.0)), "REGISTER", written)
+    assert not isinstance(found, Refusal)
+    assert ours.check(register(found[0].line, uri=asked), 0.0).accepted == same
+
+
+def test_several_realms_in_one_line_or_several_are_all_answered() -> None:
+    client = DigestClient("alice", "x", Random(1))
+    line = (
+        'Proxy-Authenticate: NTLM, Digest realm="a, b", nonce="1", qop="auth", Digest realm="a, b",nonce="2",'
+        'algorithm=SHA-256 , qop="auth,auth-int", Basic realm="c"'
+    )
+    other = 'Proxy-Authenticate: Digest nonce="3", realm="d"'
+    found = client.answer(challenged([line, other], 407), "INVITE", URI)
+    assert not isinstance(found, Refusal)
+    assert [(one.realm, "SHA-256" in one.line, one.first) for one in found] == [
+        ("a, b", True, True),
+        ("d", False, True),
+    ]
+    # the first is content now, the second wants a new nonce: both go along, the first with its next count
+    once_more = challenged(['Proxy-Authenticate: Digest realm="d", nonce="4", stale=true'], 407)
+    again = client.answer(once_more, "INVITE", URI, found)
+    assert not isinstance(again, Refusal)
+    assert [one.realm for one in again] == ["a, b", "d"] and "nc=00000002" in again[0].line and '"4"' in again[1].line
+    assert isinstance(client.answer(once_more, "INVITE", URI, again), Refusal)
+
+
+def test_of_two_proxies_the_second_one_asks_after_the_first() -> None:
+    client, sent = DigestClient("alice", "x", Random(1)), []
+    for realms, status in ((["a"], 407), (["a", "b"], 407), (["a", "b", "c"], 401)):
+        header = "Proxy-Authenticate" if status == 407 else "WWW-Authenticate"
+        found = client.answer(
+            challenged([f'{header}: Digest realm="{realms[-1]}", nonce="n"'], status), "BYE", URI, sent
+        )
+        assert not isinstance(found, Refusal)
+        sent = list(found)
+        assert sorted(one.realm for one in sent) == realms
+    assert [one.name for one in sent] == ["proxy-authorization", "proxy-authorization", "authorization"]
+
+
+def test_nonces_that_are_stale_for_ever_come_to_an_end() -> None:
+    client, sent, tries = DigestClient("alice", "x", Random(1)), (), 0
+    while tries < 10:
+        found = client.answer(
+            challenged([f'WWW-Authenticate: Digest realm="a", nonce="{tries}", qop="auth", stale=true']),
+            "BYE",
+            URI,
+            sent,
+        )
+        if isinstance(found, Refusal):
+            break
+        sent, tries = found, tries + 1
+    assert tries == 2
+
+
+def test_credentials_in_one_line_with_those_for_others() -> None:
+    ours, client = server(), DigestClient("alice", "wonderland", Random(1))
+    mine = answered(client, challenged(ours.challenge(0.0))).line.partition(": ")[2]
+    assert ours.check(register(f'Authorization: Digest realm="other", nonce="1", {mine}'), 0.0).accepted

@@ -90,8 +90,21 @@ def test_an_ack_of_an_older_invite_does_not_stop_the_repetition() -> None:
     assert pair.b.leg.awaits_ack
 
 
-def test_on_a_stream_a_2xx_is_sent_once_and_again_on_a_new_connection() -> None:
+def test_on_a_stream_to_a_device_a_2xx_is_repeated_like_over_udp() -> None:
     pair = Pair("tcp")
+    pair.invite()
+    pair.b.leg.reply(pair.b.asked, 200, 0.0, body=SDP)
+    pair.turn(10.0)
+    assert pair.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5]
+    pair.a.leg.acknowledge((), b"", 10.0)
+    pair.turn(80.0)
+    assert pair.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5]
+    assert pair.b.heard[-1] == "ACK"
+
+
+def test_on_a_site_flow_a_2xx_is_sent_once_and_again_on_a_new_connection() -> None:
+    pair = Pair("tcp")
+    pair.b.stack.kept.add(pair.b.flow_to(pair.a))
     pair.invite()
     pair.b.leg.reply(pair.b.asked, 200, 0.0, body=SDP)
     pair.turn(20.0)

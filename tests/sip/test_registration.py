@@ -115,7 +115,7 @@ def test_endless_stale_nonces_come_to_an_end() -> None:
     while asks := r.to_do():
         count += 1
         r.answered(answer(asks[0], 401, *server.challenge(count, stale=True)), float(count))
-    assert count == 4 and r.state == "waiting"
+    assert count == 3 and r.state == "waiting"
 
 
 def test_a_423_is_obeyed_and_remembered() -> None:
@@ -401,7 +401,7 @@ def test_digest_is_demanded_and_only_the_owner_may_register() -> None:
     for user, password, status in (("alice", "wonderland", 200), ("bob", "builder", 403), ("alice", "x", 401)):
         signed = DigestClient(user, password, Random(1)).answer(challenge, "REGISTER", "sip:one.example")
         request = register(CONTACT, cseq=2)
-        request.add("authorization", signed.line)  # type: ignore[union-attr]
+        request.add("authorization", signed[0].line)  # type: ignore[union-attr]
         assert r.register(request, FLOW, 1.0).reply.status == status
 
 
