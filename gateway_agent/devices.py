@@ -13,7 +13,7 @@ from gateway_agent.call import Call
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
-from gateway_agent.session_timer import asked_by, supports
+from gateway_agent.session_timer import LEAST, asks_too_little
 from heartbeat.site.devices import policy_of, site_addresses
 from heartbeat.site.lines import DIGESTS
 from heartbeat.site.lines import Line as Settings
@@ -209,10 +209,8 @@ class Devices:
         if line is None:
             return
         timer = line.settings.session_timer
-        asked = asked_by(request)
-        least = timer.min_se if timer is not None else 90
-        if asked is not None and asked.seconds < least and supports(request):
-            stack.respond_stateless(transaction, 422, (f"Min-SE: {least}",))
+        if lines := asks_too_little(request, timer.min_se if timer is not None else LEAST):
+            stack.respond_stateless(transaction, 422, lines)
             return
         if core.draining or not core.may_hold():
             stack.respond_stateless(transaction, 503, ("Retry-After: 60",))

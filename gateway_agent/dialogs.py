@@ -167,6 +167,9 @@ class Dialogs(Changes):
         server = self.server
         if request.method == "INVITE":
             self.core.stack.reply(transaction, 100, now)
+            if self.timer is not None and (lines := self.timer.asks_too_little(request)):
+                leg.reply(transaction, 422, now, lines=lines)
+                return
             if self.timer is not None and self._is_refresh(request):
                 self._answer_refresh(leg, transaction, request, now)
                 return
@@ -251,6 +254,8 @@ class Dialogs(Changes):
             return
         if status in (401, 407) and self._prove(own, leg, response, now):
             return
+        if status == 422 and self._asks_again(own, response, now):
+            return
         invite = own.method == "INVITE"
         if invite and status // 100 == 2 and self.timer is not None:
             self.timer.learn(response, now)
@@ -273,6 +278,18 @@ class Dialogs(Changes):
         elif invite and status >= 200 and request is not None and request.body:
             self.agreed()
         self.respond(received, status, now, response.reason, lines, body, passable_tag(response.to_tag))
+
+    def _asks_again(self, own: Own, response: Response, now: float) -> bool:
+        """A change that was passed on meets a 422, which is no business of the far side (RFC 4028 section 7.3)."""
+        received = own.received
+        if self.timer is None or received is None or received.final is not None or received.cancelled:
+            return False
+        request = received.transaction.request
+        if request is None or not self.timer.raised(response):
+            return False
+        own.credentials = ()
+        self._carry_out(own, self.description.from_server(request, now), now)
+        return True
 
     def _prove(self, own: Own, leg: InviteUsage, response: Response, now: float) -> bool:
         """Answer the challenge of a trunk; False when it cannot be."""
@@ -311,8 +328,11 @@ class Dialogs(Changes):
         """The answer to our own refresh."""
         if response.status // 100 == 2:
             leg.acknowledge((), b"", now)
-        elif response.status in (408, 481) and self.ended is None:
-            self.hang_up(AGENT, 'SIP;cause=481;text="The device does not know the call"', 481, now)
+        elif response.status >= 300 and self.ended is None and self.timer is not None:
+            if self.timer.refused(response, self.direction == "out", self.core.random, now):
+                self.arm(now)
+            else:
+                self.hang_up(AGENT, 'SIP;cause=481;text="The device does not know the call"', 481, now)
 
     def arm(self, now: float) -> None:
         """Wake at the next of the long timers."""

@@ -11,7 +11,7 @@ from gateway_agent.deduplication import Received
 from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Target
 from gateway_agent.pending import hops_of
-from gateway_agent.session_timer import SessionTimer, least_of
+from gateway_agent.session_timer import SessionTimer
 from sip.dialog import DialogState, called_by
 from sip.digest import Authorization, Refusal
 from sip.header_policy import DEVICE_HOP, crossing, passable_tag
@@ -198,10 +198,7 @@ class Outgoing(Dialogs):
             if isinstance(answer, Refusal):
                 return False
             branch.credentials = answer
-        elif response.status == 422 and self.timer is not None and least_of(response) > self.timer.min_se:
-            self.timer.min_se = min(least_of(response), 86400)
-            self.timer.interval = max(self.timer.interval, self.timer.min_se)
-        else:
+        elif not (response.status == 422 and self.timer is not None and self.timer.raised(response)):
             return False
         branch.tries += 1
         # RFC 3261 section 22.2: the same Call-ID, From and To, the next CSeq

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 from sip.wire.errors import Malformed
-from sip.wire.headers import SessionExpires, tokens
+from sip.wire.headers import SessionExpires, retry_after, tokens
 from sip.wire.message import Message, Request, Response
 
 LEAST: Final = 90
 """RFC 4028 section 5: no Min-SE below this."""
+LONGEST: Final = 86400
+"""Seconds that a device may have us raise an interval to."""
+MOST_RAISES: Final = 4
+"""422s of a device that are obeyed in a call."""
+_GLARE_OURS: Final = (2.1, 4.0)
+_GLARE_THEIRS: Final = (0.0, 2.0)
+"""Seconds to wait after 491, by whose Call-ID it is (RFC 3261 section 14.1)."""
+_SOONEST: Final = 2.0
+"""Seconds between two refreshes of which the first was refused."""
 
 
 class SessionTimer:
     """Who refreshes until when. ``ours``: the agent refreshes; otherwise the device does."""
 
-    __slots__ = ("expires_at", "interval", "min_se", "ours", "refresh_at")
+    __slots__ = ("_raises", "_wanted", "expires_at", "interval", "min_se", "ours", "refresh_at")
 
     def __init__(self, interval: int, min_se: int, now: float) -> None:
+        """``interval`` and ``min_se`` in seconds: what this side would like, and the least that it takes."""
+        self._wanted = interval
+        self._raises = 0
         self.min_se = min_se
         self.ours = True
         self.interval = interval
@@ -40,8 +53,8 @@ class SessionTimer:
         """The lines of our 2xx to an INVITE of the device, by which the timer then runs (section 9)."""
         asked = asked_by(request)
         able = supports(request)
-        if asked is not None:
-            self.interval = max(min(self.interval, asked.seconds), self.min_se)
+        interval = self._wanted if asked is None else min(self._wanted, asked.seconds)
+        self.interval = max(interval, self.min_se, least_of(request))
         refresher = asked.refresher if asked is not None and asked.refresher and able else ""
         refresher = refresher or ("uac" if able else "uas")
         self.ours = refresher == "uas"
@@ -54,6 +67,39 @@ class SessionTimer:
         agreed = asked_by(response)
         self.ours = agreed is None or agreed.refresher != "uas"
         self._start(max(agreed.seconds, LEAST) if agreed is not None else self.interval, now)
+
+    def asks_too_little(self, request: Request) -> list[str]:
+        """The lines of the 422 to an INVITE of the device (section 9), none where its interval will do."""
+        return asks_too_little(request, self.min_se)
+
+    def raised(self, response: Response) -> bool:
+        """Take up the Min-SE of the device's 422 (section 7.3); False where it says nothing new."""
+        least = min(least_of(response), LONGEST)
+        if least <= self.min_se or self._raises >= MOST_RAISES:
+            return False
+        self._raises += 1
+        self.min_se = least
+        self._wanted = self.interval = max(self.interval, least)
+        return True
+
+    def refused(self, response: Response, own_dialog: bool, random: Random, now: float) -> bool:
+        """The device would not have our refresh. False where that ends the call (408, 481); else another one is due
+        before the session expires (RFC 4028 section 10, RFC 3261 section 14.1). ``own_dialog``: its Call-ID is ours.
+        """
+        status = response.status
+        if status in (408, 481):
+            return False
+        left = max(0.0, self.expires_at - now)
+        if status == 422 and self.raised(response):
+            wait = 0.0
+        elif status == 491:
+            wait = random.uniform(*(_GLARE_OURS if own_dialog else _GLARE_THEIRS))
+        else:
+            asked = retry_after(response.get("retry-after")) if status in (500, 503) else None
+            wait = min(float(asked), left / 2) if asked is not None else left / 4
+            wait = max(wait, _SOONEST)
+        self.refresh_at = min(now + wait, self.expires_at)
+        return True
 
     def _start(self, interval: int, now: float) -> None:
         self.interval = interval
@@ -72,14 +118,21 @@ def asked_by(message: Message) -> SessionExpires | None:
         return None
 
 
+def asks_too_little(request: Request, least: int) -> list[str]:
+    """The lines of a 422 (section 9) where an INVITE wants a session to expire sooner than ``least``, else none."""
+    asked = asked_by(request)
+    too_little = asked is not None and asked.seconds < least and supports(request)
+    return [f"Min-SE: {least}"] if too_little else []
+
+
 def supports(message: Message) -> bool:
     """Whether its sender knows session timers."""
     return "timer" in (token.lower() for token in tokens(message.all("supported")))
 
 
-def least_of(response: Response) -> int:
-    """The Min-SE of a 422 (section 7.3), 0 without a usable one."""
-    value = response.get("min-se")
+def least_of(message: Message) -> int:
+    """The Min-SE of a request or of a 422 (section 7.3), 0 without a usable one."""
+    value = message.get("min-se")
     try:
         return SessionExpires.parse(value).seconds if value is not None else 0
     except Malformed:
