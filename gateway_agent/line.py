@@ -54,7 +54,8 @@ class Line:
         """How requests in its dialogs find their way."""
         self.digest: DigestClient | None = None
         """Answers challenges of the device's side."""
-        self.behind_nat = False
+        self.behind_nat = settings.nat or self.kind == "phone"
+        """Its media is not where its descriptions say."""
         self.busy = 0
         self.closed = ""
         """Why an operator or a cold reset took it out of service, ``""`` when none did."""
@@ -140,6 +141,7 @@ class Line:
     def reload(self, settings: Settings, now: float) -> None:
         """The site file says something else of it; its calls go on."""
         self.settings = settings
+        self.behind_nat = settings.nat or self.kind == "phone"
         self.reach = self.core.devices.reach_of(settings)
 
     def resolved(self, uri: str, found: list[tuple[str, Address]], now: float) -> None:

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from gateway_agent.media.ports import Pair, RelayPorts, Remote, remote_of
+from gateway_agent.media.ports import NOWHERE, Pair, RelayPorts, remote_of
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdp
 
 logger = logging.getLogger(__name__)
 
-MOST_SECTIONS: Final = 4
-"""Media sections of one call that are relayed; a description with more passes unchanged."""
+MOST_SECTIONS: Final = 16
+"""Media sections of one call that are relayed; more are refused."""
 _DEVICE: Final = 0
 _SERVER: Final = 1
 
@@ -63,7 +63,7 @@ class MediaAnchor:
         """A device's description, which came from ``host``, as the servers get it."""
         if self._relay is None:
             return description
-        return self._anchored(description, self._relay, _DEVICE, host if self._behind_nat else "", now)
+        return self._anchored(description, self._relay, _DEVICE, host, now)
 
     def from_server(self, description: bytes, now: float) -> bytes:
         """A server's description as the device gets it."""
@@ -115,29 +115,46 @@ class MediaAnchor:
         return now - max(since, self.changed_at, self._heard_at or 0.0)
 
     def _anchored(self, description: bytes, relay: Relay, side: int, via: str, now: float) -> bytes:
-        """``description`` with its media wanted at the relay."""
+        """``description`` with its media wanted at the relay; a section that it cannot carry is refused, for none
+        may pass with the address of who cannot be reached. Raises `SdpError` where nothing is left."""
         self.changed_at = now
-        try:
-            places = sdp.endpoints(description)
-            if len(places) > MOST_SECTIONS:
-                raise sdp.SdpError(f"the description has more than {MOST_SECTIONS} sections to relay")
-            wanted: list[tuple[str, int] | None] = []
-            for index, place in enumerate(places):
-                if place.rejected or not place.proto.startswith(("RTP/", "UDP/TLS/")):
-                    wanted.append(None)
-                    continue
-                pairs = self._pair(index, relay)
-                if pairs is None:
-                    raise sdp.SdpError(relay.ports.shortage(relay.address))
-                remote: Remote | None = remote_of(place, via)
-                if place.address in ("0.0.0.0", "::"):
-                    remote = None
-                relay.ports.set_remote(pairs[side], remote)
-                wanted.append((relay.advertised, pairs[1 - side].port))
-            return sdp.with_endpoints(description, wanted)
-        except sdp.SdpError as error:
-            self._log.info(logger, now, "a description is not relayed: %s", error)
-            return description
+        places = sdp.endpoints(description)
+        wanted: list[tuple[str, int] | None] = []
+        because = ""
+        for index, place in enumerate(places):
+            if place.rejected:
+                wanted.append(None)
+                continue
+            try:
+                wanted.append((relay.advertised, self._lead(index, place, relay, side, via)))
+            except sdp.SdpError as error:
+                because = str(error)
+                wanted.append((relay.advertised, 0))
+        if because:
+            self._log.info(logger, now, "media is refused: %s", because)
+            if not any(place is not None and place[1] for place in wanted):
+                raise sdp.SdpError(because)
+        return sdp.with_endpoints(description, wanted)
+
+    def _lead(self, index: int, place: sdp.Endpoint, relay: Relay, side: int, via: str) -> int:
+        """Lead one section through the relay: the port that the other side is told. Raises `SdpError`."""
+        if not place.is_datagrams:
+            raise sdp.SdpError(f"{place.proto} cannot be relayed")
+        if index >= MOST_SECTIONS:
+            raise sdp.SdpError(f"only {MOST_SECTIONS} sections of a description are relayed")
+        if place.ports > 1:
+            raise sdp.SdpError("an m= section asks for more than one pair of ports")
+        remote = remote_of(place, via, eager=not self._behind_nat)
+        if (":" in remote.address) != (":" in relay.address) and remote.address not in NOWHERE:
+            raise sdp.SdpError(f"the relay at {relay.address} does not reach {remote.address}")
+        pairs = self._pair(index, relay)
+        if pairs is None:
+            raise sdp.SdpError(relay.ports.shortage(relay.address))
+        here, there = pairs[side], pairs[1 - side]
+        relay.ports.set_remote(here, remote, again=True)
+        relay.ports.expect(here, relay.ports.types(there))
+        relay.ports.expect(there, remote.types)
+        return there.port
 
     def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:
         while len(self._pairs) <= index:

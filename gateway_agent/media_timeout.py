@@ -37,7 +37,9 @@ def silent_for(call: Dialogs, now: float) -> float | None:
     """Seconds for which an answered call has had no media; ``None`` where that is as it should be, or not known."""
     if call.answered_at is None or call.ended is not None or not call.description.anchor.is_relayed:
         return None
-    return call.description.anchor.silent_for(call.answered_at, now) if call.description.held == "none" else None
+    if call.description.held != "none" or not call.description.expects_rtp:
+        return None
+    return call.description.anchor.silent_for(call.answered_at, now)
 
 
 def notable(core: Core, now: float) -> int:

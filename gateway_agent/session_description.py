@@ -7,6 +7,8 @@ it had failed. What the device stands by is then right (docs/decisions.md, 28).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway_agent.media_anchor import MediaAnchor
 from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, description_in
 from sip.wire import sdp
@@ -34,7 +36,7 @@ class SessionDescription:
         said = message.body[where]
         self._host = host
         self.device.receive(said)
-        passed = self.anchor.from_device(said, host, now)
+        passed = _led(lambda: self.anchor.from_device(said, host, now), said)
         self.server.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
@@ -45,7 +47,7 @@ class SessionDescription:
             return message.body
         said = message.body[where]
         self.server.receive(said)
-        passed = self.device.continued(self.anchor.from_server(said, now))
+        passed = self.device.continued(_led(lambda: self.anchor.from_server(said, now), said))
         self.device.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
@@ -65,8 +67,8 @@ class SessionDescription:
         changing = self.device.state in (LOCAL_CHANGE, REMOTE_CHANGE)
         self.device.refuse()
         if changing and self.anchor.is_relayed:  # media goes again where it went before
-            self.anchor.from_device(self.device.remote, self._host, now)
-            self.anchor.from_server(self.server.remote, now)
+            _led(lambda: self.anchor.from_device(self.device.remote, self._host, now), b"")
+            _led(lambda: self.anchor.from_server(self.server.remote, now), b"")
 
     @property
     def agreed(self) -> bytes:
@@ -113,7 +115,7 @@ class SessionDescription:
         if where is not None:
             said = response.body[where]
             self.server.receive(said)
-            self.anchor.from_server(said, now)
+            _led(lambda: self.anchor.from_server(said, now), b"")
         self.server.accept()
 
     def answer_server_alone(self, response: Message) -> bytes:
@@ -127,10 +129,30 @@ class SessionDescription:
         return answer
 
     @property
+    def expects_rtp(self) -> bool:
+        """Whether RTP is due by what both sides say: not when they changed to fax (T.38), or refused each other."""
+        try:
+            here, there = sdp.endpoints(self.server.local), sdp.endpoints(self.server.remote)
+        except sdp.SdpError:
+            return True
+        return any(
+            one.is_rtp and other.is_rtp and not (one.rejected or other.rejected)
+            for one, other in zip(here, there, strict=False)
+        )
+
+    @property
     def held(self) -> str:
         """Who holds, seen from the server: ``local`` is the server's side."""
         local, remote = _holds(self.server.remote), _holds(self.server.local)
         return "both" if local and remote else "local" if local else "remote" if remote else "none"
+
+
+def _led(anchored: Callable[[], bytes], said: bytes) -> bytes:
+    """A description whose media is led through the relay; one that cannot be carried refuses all of its media."""
+    try:
+        return anchored()
+    except sdp.SdpError:
+        return sdp.refused(said)
 
 
 def _holds(description: bytes) -> bool:

@@ -26,7 +26,6 @@ class Phone(Line):
 
     def __init__(self, core: Core, settings: Settings, now: float) -> None:
         super().__init__(core, settings, now)
-        self.behind_nat = True
         self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
         self.generation = 0
         self._due_at = 0.0

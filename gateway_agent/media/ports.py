@@ -13,7 +13,8 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
     {"do": "release", "pair": P}                                {"is": "refused", "why": "..."}
 
-with P = [address, RTP port], R = [address, RTP port, RTCP port, signalling host], C = the fields of `Count`.
+with P = [address, RTP port], R = the fields of `Remote`, C = the fields of `Count`. A ``remote`` may have
+``"again": true``: the device was described anew, and may have moved.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ NOWHERE = ("0.0.0.0", "::")
 """The hold of RFC 2543: nothing is sent there, what comes from the place before is still taken."""
 
 
+RTP = "rtp"
+UDPTL = "udptl"
+OTHER = ""
+
+
 class Pair(NamedTuple):
     """Two bound ports of the relay: RTP at ``port``, which is even, RTCP at the next."""
 
@@ -46,9 +52,15 @@ class Remote(NamedTuple):
     rtp: int
     rtcp: int
     via: str = ""
-    """For devices that may be behind a NAT and announce a private address: the host that their signalling comes from.
-    Media is taken from there too, and sent nowhere else before the first packet came. Without it only the port may
+    """The host that the device's signalling comes from: media is taken from there too. Without it only the port may
     differ from the announced one."""
+    eager: bool = False
+    """Media is sent to the announced place before a packet came, also where the signalling comes from elsewhere. Not
+    to devices that may be behind a NAT and announce an address that is not theirs."""
+    kind: str = RTP
+    """``rtp``, ``udptl``, or ``""`` for datagrams of another kind: by what its packets are known when it moves."""
+    types: tuple[int, ...] = ()
+    """The payload types of RTP that were described on either side."""
 
 
 class Ready(NamedTuple):
@@ -149,11 +161,22 @@ def is_numeric(address: str) -> bool:
     return "%" not in address
 
 
-def remote_of(endpoint: Endpoint, via: str = "") -> Remote:
-    """The remote that a description announces. Raises `SdpError` for a name: nothing is looked up for media."""
-    if not is_numeric(endpoint.address):
-        raise SdpError(f"media is wanted at {endpoint.address!r}, which is not a numeric address")
-    return Remote(endpoint.address, endpoint.port, endpoint.rtcp_port, via)
+def remote_of(endpoint: Endpoint, via: str = "", eager: bool = False) -> Remote:
+    """The remote that a description announces; ``via`` and ``eager`` as in `Remote`.
+
+    Nothing is looked up for media: where a name stands, or nothing, the host of the signalling is taken. Raises
+    `SdpError` where that is not known either.
+    """
+    address = endpoint.address
+    if not is_numeric(address):
+        if not via:
+            raise SdpError(f"media is wanted at {address!r}, which is not a numeric address")
+        address = via
+    if endpoint.is_rtp:
+        types = tuple(sorted({int(one) for one in endpoint.formats if one.isdigit() and len(one) <= 3}))
+        return Remote(address, endpoint.port, endpoint.rtcp_port, via, eager, RTP, types)
+    kind = UDPTL if "udptl" in endpoint.proto.lower() else OTHER
+    return Remote(address, endpoint.port, endpoint.rtcp_port, via, eager, kind)
 
 
 @dataclass(slots=True)
@@ -203,12 +226,25 @@ class RelayPorts:
         """Why the relay cannot bind more on ``address``, a sentence; empty while it can."""
         return self._short.get(address, "")
 
-    def set_remote(self, pair: Pair, remote: Remote | None) -> None:
-        """Where the media of ``pair`` goes and comes from. The same remote again changes nothing, nor costs."""
+    def set_remote(self, pair: Pair, remote: Remote | None, again: bool = False) -> None:
+        """Where the media of ``pair`` goes and comes from. The same remote again changes nothing, nor costs, but with
+        ``again``: it was described anew, so its source may be another one from now on."""
         use = self._uses[pair]
-        if use.remote != remote:
+        if use.remote != remote or (again and remote is not None):
             use.remote = remote
-            self._say({"do": "remote", "pair": pair, "remote": remote})
+            more = {"again": True} if again else {}
+            self._say({"do": "remote", "pair": pair, "remote": remote, **more})
+
+    def expect(self, pair: Pair, types: tuple[int, ...]) -> None:
+        """The other side was described with these payload types: they may come from here as well."""
+        remote = self._uses[pair].remote
+        if remote is not None and remote.kind == RTP:
+            self.set_remote(pair, remote._replace(types=tuple(sorted({*remote.types, *types}))))
+
+    def types(self, pair: Pair) -> tuple[int, ...]:
+        """The payload types that its remote is known by."""
+        remote = self._uses[pair].remote
+        return remote.types if remote is not None else ()
 
     def connect(self, pair: Pair, to: Pair) -> None:
         """Make a session of two pairs; media flows once both remotes are known."""

@@ -20,8 +20,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway_agent.media.ports import NOWHERE, Pair, RelaySettings
-from gateway_agent.media.sockets import BoundPair, Port, bind, canonical, drain, forward
+from gateway_agent.media.ports import NOWHERE, RTP, Pair, RelaySettings, Remote
+from gateway_agent.media.sockets import (
+    RTCP_PERIOD_S,
+    BoundPair,
+    Port,
+    bind,
+    canonical,
+    drain,
+    form_of,
+    forward,
+    is_rtcp,
+)
 
 COMMANDS_AT_ONCE = 32
 """Commands obeyed, and pairs bound, between two looks at the media: a thousand releases must not hold up a packet."""
@@ -167,23 +177,26 @@ class Relay:
         ahead = self._stocks[key.address].free.pop(key, None) if key.address in self._stocks else None
         self._use(ahead or self._bound(key))
 
-    def _do_remote(self, now: float, pair: list[Any], remote: list[Any] | None) -> None:
+    def _do_remote(self, now: float, pair: list[Any], remote: list[Any] | None, again: bool = False) -> None:
         ports = self._used[Pair(*pair)]
         if remote is None:
-            ports.rtp.point(None, "")
-            ports.rtcp.point(None, "")
+            ports.rtp.forget()
+            ports.rtcp.forget()
             return
-        address, rtp, rtcp, via = remote
-        if not (0 <= rtp <= 65_535 and 0 <= rtcp <= 65_535):
+        there = Remote(*remote)
+        if not (0 <= there.rtp <= 65_535 and 0 <= there.rtcp <= 65_535):
             raise ValueError("a port is out of range")
+        address, via = there.address, there.via
         if address not in NOWHERE:
             address = canonical(address, ports.rtp.sock.family)
         try:
             via = via and canonical(via, ports.rtp.sock.family)
         except OSError:  # it speaks by the other family than it listens at
             via = ""
-        ports.rtp.point((address, rtp), via)
-        ports.rtcp.point((address, rtcp), via)
+        described_at = now if again else None
+        ports.rtp.point((address, there.rtp), via, there.eager, described_at)
+        ports.rtcp.point((address, there.rtcp), via, there.eager, described_at)
+        ports.rtp.form = form_of(there.kind, there.types)
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
         here, there = self._used[Pair(*pair)], self._used[Pair(*to)]
@@ -244,7 +257,7 @@ class Relay:
             rtp.close()
             raise
         rate = self._settings.packets_per_s
-        return BoundPair(pair, Port(rtp, rate), Port(rtcp, rate))
+        return BoundPair(pair, Port(rtp, rate, form_of(RTP, ())), Port(rtcp, rate, is_rtcp, RTCP_PERIOD_S))
 
     def _lacking(self, now: float) -> list[Stock]:
         ahead = self._settings.ahead

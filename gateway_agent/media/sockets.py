@@ -1,19 +1,33 @@
 """Bound ports, and the way of a packet between them.
 
-Packets are taken only from the address that the session description announced, or where a NAT may stand before it,
-from the one that the device's signalling comes from. The port may be another one (a NAT, or a device that does not
-follow RFC 4961): the first packet's source is latched, once, until the description names another place. So a stranger
-can neither listen in nor speak, nor be flooded by a device that announces his address.
+Packets are taken only from the address that the session description announced, or the one that the device's
+signalling comes from. The port may be another one (a NAT, or a device that does not follow RFC 4961): the first
+packet's source is latched, until the description names another place. A device whose NAT maps it anew in the middle
+of a call is followed (RFC 7362 section 5) when its old source is silent and what comes from the new one looks like
+its media; a source that still sends stays. So a stranger can neither listen in nor speak, nor be flooded by a device
+that announces his address.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from gateway_agent.media.ports import NOWHERE, Pair
+from gateway_agent.media.ports import NOWHERE, RTP, UDPTL, Pair
 
 Address = tuple[Any, ...]
+Form = Callable[[memoryview], bool]
+"""Whether a packet looks like the media that was described."""
+
+SILENT_S = 2.0
+"""Seconds without a packet after which a source may have moved."""
+SILENT_WHEN_DESCRIBED_S = 0.2
+"""The same once after each new description: whoever describes himself anew may just have moved."""
+APART_S = 10.0
+"""Seconds between two moves that no description explains."""
+RTCP_PERIOD_S = 10.0
+"""RTCP comes every five seconds or so: it is silent only after more than that."""
 
 _EXPEDITED = 0xB8  # DSCP EF (RFC 4594 section 4.1) in the place of IPv4's TOS
 
@@ -24,27 +38,39 @@ class Port:
     __slots__ = (
         "announced",
         "budget",
+        "described_until",
         "dropped",
+        "eager",
+        "form",
         "last_at",
+        "moves_at",
         "octets",
         "packets",
         "peer",
         "receive",
         "send",
         "sends",
+        "silent_s",
         "sock",
         "source",
         "target",
         "via",
     )
 
-    def __init__(self, sock: socket.socket, budget: int) -> None:
+    def __init__(self, sock: socket.socket, budget: int, form: Form, silent_s: float = SILENT_S) -> None:
         self.sock = sock
         self.receive = sock.recvfrom_into
         self.send = sock.sendto
         self.peer: Port | None = None
         self.announced: tuple[str, int] | None = None
         self.via = ""
+        self.eager = False
+        self.form = form
+        self.silent_s = silent_s
+        self.described_until = 0.0
+        """Until then a source that was described anew may move sooner, once."""
+        self.moves_at = 0.0
+        """When the source may move next."""
         self.sends = False
         """Not while the other side is on hold by zeros."""
         self.source: Address | None = None
@@ -54,29 +80,72 @@ class Port:
         self.packets = self.octets = self.dropped = 0
         self.last_at: float | None = None
 
-    def point(self, remote: tuple[str, int] | None, via: str) -> None:
-        """Take from and send to ``remote``. The same place again does not open the latch again."""
-        if remote is None:
-            self.announced = self.source = self.target = None
-            self.sends = False
-        elif remote[0] in NOWHERE or remote[1] == 0:
-            self.sends, self.target = False, None
-        else:
-            if (remote, via) != (self.announced, self.via):
-                self.announced, self.via, self.source = remote, via, None
-            self.sends = True
-            self.target = self.source or (remote if via in ("", remote[0]) else None)
+    def forget(self) -> None:
+        """Nothing is known of the other end any more."""
+        self.announced = self.source = self.target = None
+        self.sends = False
 
-    def latch(self, source: Address) -> bool:
+    def point(self, remote: tuple[str, int], via: str, eager: bool, described_at: float | None) -> None:
+        """Take from and send to ``remote``. The same place again does not open the latch again, but when it was
+        described anew the source may move soon."""
+        if described_at is not None:
+            self.described_until = described_at + APART_S
+        if remote[0] in NOWHERE or remote[1] == 0:
+            self.sends, self.target = False, None
+            return
+        if (remote, via) != (self.announced, self.via):
+            self.announced, self.via, self.source = remote, via, None
+        self.sends = True
+        self.eager = eager or via in ("", remote[0])
+        self.target = self.source or (remote if self.eager else None)
+
+    def latch(self, source: Address, now: float, packet: memoryview) -> bool:
         """Whether to take a packet from ``source``, which is not the one latched."""
-        if self.source is not None or self.announced is None:
+        if self.announced is None or (source[0] != self.announced[0] and source[0] != self.via):
             return False
-        if source[0] != self.announced[0] and source[0] != self.via:
-            return False
+        if self.source is not None:
+            silent = now - (self.last_at or 0.0)
+            if now < self.described_until:
+                if silent < SILENT_WHEN_DESCRIBED_S:
+                    return False
+            elif silent < self.silent_s or now < self.moves_at:
+                return False
+            if not self.form(packet):
+                return False
+            self.described_until = 0.0
+            self.moves_at = now + APART_S
         self.source = source
         if self.sends:
             self.target = source
         return True
+
+
+def form_of(kind: str, types: tuple[int, ...]) -> Form:
+    """The form of a kind of media (`gateway_agent.media.ports.Remote`)."""
+    if kind == RTP:
+        known = frozenset(types)
+        return lambda packet: len(packet) >= 12 and packet[0] >> 6 == 2 and packet[1] & 0x7F in known
+    return _is_udptl if kind == UDPTL else _is_nothing
+
+
+def is_rtcp(packet: memoryview) -> bool:
+    """RFC 3550 section 6.1, RFC 5761 section 4."""
+    return len(packet) >= 8 and packet[0] >> 6 == 2 and 192 <= packet[1] <= 223
+
+
+def _is_udptl(packet: memoryview) -> bool:
+    """ITU-T T.38 section 9.1: sequence number, length and octets of the primary packet, error recovery."""
+    if len(packet) < 5:
+        return False
+    length, head = packet[2], 3
+    if length & 0x80:
+        length, head = (length & 0x3F) << 8 | packet[3], 4
+    return head + length < len(packet)
+
+
+def _is_nothing(packet: memoryview) -> bool:
+    """Of media that we know nothing of, none proves itself."""
+    return False
 
 
 def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
@@ -85,7 +154,7 @@ def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None
         size, source = port.receive(buffer)
     except OSError:  # nothing there after all, or the word of an unreachable target
         return
-    if source != port.source and not port.latch(source):
+    if source != port.source and not port.latch(source, now, view[:size]):
         port.dropped += 1
         return
     port.packets += 1

@@ -140,10 +140,11 @@ class Line:
     longest_call: Annotated[float, Within(0, 31 * 86400)] = 0.0
     """A call is ended after so many seconds; 0 means no limit."""
     media: Literal["direct", "relay"] = "direct"
-    """``direct``: RTP flows between the devices. ``relay``: through the agent's own relay."""
+    """``direct``: media flows between the devices. ``relay``: RTP, and fax (T.38), through the agent's own relay;
+    what it cannot carry is refused."""
     media_timeout: Annotated[float, Within(0, 86400)] = 0.0
     """With ``media = "relay"``: an answered call is ended after so many seconds without RTP either way, unless it is
-    on hold; 5 at least. 0: it is shown only."""
+    on hold or has changed to fax; 5 at least. 0: it is shown only."""
     recovery: Literal["hot", "cold"] = "hot"
     """At a takeover: ``hot`` keeps its calls, ``cold`` drops them and resets the line to ``reset_state``."""
     reset_state: Literal["idle", "out-of-service"] = "idle"

@@ -2,8 +2,7 @@
 
 A description that crosses us belongs to the two ends. We read from it what a call needs to know (who is on hold,
 where media is wanted) and replace single lines (``o=``, ``c=``, ports) in place: what is not replaced leaves as it
-came, byte for byte. A body that we cannot read raises `SdpError`, one sentence, and nothing else; the caller then
-passes the message on unchanged.
+came, byte for byte. A body that we cannot read raises `SdpError`, one sentence, and nothing else.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Endpoint(NamedTuple):
     """Where one ``m=`` section wants its media."""
 
     address: str
-    """As written in the ``c=`` line in force: a numeric address, or a name. Empty when rejected and never given."""
+    """As written in the ``c=`` line in force: a numeric address, or a name. Empty where none is given."""
     port: int
     rtcp_port: int
     """From ``a=rtcp`` (RFC 3605), or ``port`` + 1; 0 when rejected."""
@@ -55,6 +54,20 @@ class Endpoint(NamedTuple):
     """``audio``, ``video``, ``image``, ..."""
     rejected: bool
     """Port 0: refused or ended (RFC 3264 section 6)."""
+    ports: int = 1
+    """Pairs of ports asked for."""
+    formats: tuple[str, ...] = ()
+    """What stands behind the protocol in ``m=``: for RTP the payload types."""
+
+    @property
+    def is_rtp(self) -> bool:
+        """Whether it is RTP over UDP, however it is secured."""
+        return self.proto.upper().startswith(("RTP/", "UDP/TLS/RTP/"))
+
+    @property
+    def is_datagrams(self) -> bool:
+        """Whether its media are UDP datagrams of whatever kind (RFC 8866 section 8.2.3): RTP, UDPTL, BFCP, DTLS, …"""
+        return self.proto.upper().partition("/")[0] in ("RTP", "UDP", "UDPTL")
 
 
 # --- Origin ---------------------------------------------------------------------------------------------------------
@@ -125,8 +138,11 @@ def _origin_line(body: bytes) -> tuple[int, int]:
 # --- Direction ------------------------------------------------------------------------------------------------------
 
 _DIRECTION = re.compile(rb"^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$", re.MULTILINE)
-_CONNECTION = re.compile(rb"^c=IN IP[46] ([0-9A-Za-z.:%_-]{1,255})(/[0-9/]{1,12})?(?=[ \t\r\n]|\Z)", re.MULTILINE)
-_MEDIA = re.compile(rb"m=([^ \r\n]{1,32}) +(\d{1,5})(?:/(\d{1,5}))? +([^ \r\n]{1,64})")
+_CONNECTION = re.compile(
+    rb"^c=IN[ \t]{1,9}IP[46][ \t]{1,9}([0-9A-Za-z.:%_-]{1,255})(/[0-9/]{1,12})?(?=[ \t\r\n]|\Z)", re.MULTILINE
+)
+_MULTICAST = re.compile(rb"2(?:2[4-9]|3\d)\.|[Ff][Ff][0-9A-Fa-f]{2}:")
+_MEDIA = re.compile(rb"m=([^ \r\n]{1,32}) +(\d{1,5})(?:/(\d{1,5}))? +([^ \r\n]{1,64})([^\r\n]*)")
 _NOWHERE = (b"0.0.0.0", b"::")
 _WITHOUT_SENDING_BACK: dict[Direction, Direction] = {"sendrecv": "sendonly", "recvonly": "inactive"}
 
@@ -172,7 +188,10 @@ def _first_section(body: bytes) -> int:
 # --- Endpoints ------------------------------------------------------------------------------------------------------
 
 _RTCP = re.compile(rb"^a=rtcp:(\d{1,5})( IN IP[46] [^ \r\n]{1,255})?(?=[ \t\r\n]|\Z)", re.MULTILINE)
-_ICE = re.compile(rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-)[^\n]*(?:\n|\Z)", re.MULTILINE)
+_ICE = re.compile(
+    rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-|source-filter:)[^\n]*(?:\n|\Z)", re.MULTILINE
+)
+_KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 
 
 def endpoints(body: bytes) -> list[Endpoint]:
@@ -187,8 +206,9 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
 
     ``c=``, the port in ``m=`` and ``a=rtcp`` are rewritten and, unless ``keep_ice``, all ICE attributes dropped (a
     candidate would lead the media around the new place, and ICE without candidates is a mismatch, RFC 8839); no
-    other byte changes. Sections with None and rejected ones stay as they are. An address of all zeros stays one,
-    since it is a hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
+    other byte changes. A place with port 0 refuses its section (RFC 3264 section 6), of which nothing is left then
+    but ``m=`` and its name. Sections with None stay as they are, rejected ones but for the address. An address of all
+    zeros stays one, since it is a hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
     """
     head, sections = _split(body)
     if len(places) != len(sections):
@@ -198,9 +218,17 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
     if inherited is not None and first is not None:
         shared = _zeros_or(first, inherited)
         head = _CONNECTION.sub(_connection(shared), head)
-    moved = [_moved(section, place, inherited, shared) for section, place in zip(sections, places, strict=True)]
+    moved = [_moved(part, place, inherited, shared, first) for part, place in zip(sections, places, strict=True)]
     result = head + b"".join(moved)
     return result if keep_ice else _ICE.sub(b"", result)
+
+
+def refused(body: bytes) -> bytes:
+    """``body`` with all of its media refused and no address of it left; empty when it cannot be read."""
+    try:
+        return with_endpoints(body, [("0.0.0.0", 0)] * len(_split(body)[1]))
+    except SdpError:
+        return b""
 
 
 def _split(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -218,32 +246,35 @@ def _endpoint(section: bytes, inherited: str | None) -> Endpoint:
     own = _address(section)
     address = inherited if own is None else own
     port, proto, kind = int(media[2]), media[4].decode("latin-1"), media[1].decode("latin-1")
+    formats = tuple(media[5].decode("latin-1").split())
     if port == 0:
-        return Endpoint(address or "", 0, 0, proto, kind, True)
-    if address is None:
-        raise SdpError(f"no c= line applies to the m= section of {kind}")
+        return Endpoint(address or "", 0, 0, proto, kind, True, 1, formats)
     rtcp = _RTCP.search(section)
     rtcp_port = int(rtcp[1]) if rtcp else port + 1
-    if rtcp_port > 65_535:
+    endpoint = Endpoint(address or "", port, min(rtcp_port, 65_535), proto, kind, False, int(media[3] or 1), formats)
+    if rtcp_port > 65_535 and endpoint.is_rtp:
         raise SdpError("the port for RTCP is above 65535")
-    return Endpoint(address, port, rtcp_port, proto, kind, False)
+    return endpoint
 
 
-def _moved(section: bytes, place: tuple[str, int] | None, inherited: str | None, shared: str | None) -> bytes:
-    """One section, rewritten. The session's own address was ``inherited`` and is now ``shared``."""
+def _moved(
+    section: bytes, place: tuple[str, int] | None, inherited: str | None, shared: str | None, ours: str | None
+) -> bytes:
+    """One section, rewritten. The session's own address was ``inherited`` and is now ``shared``; ``ours`` is where
+    the media of others goes."""
     media = _media(section)
     own = _address(section)
+    if place is not None and place[1] == 0 and int(media[2]) != 0:
+        return _refused(section, media)
     if int(media[2]) == 0:
-        return section
+        return section if own is None or ours is None else _CONNECTION.sub(_connection(ours), section)
     if place is None:
         kept = own is not None or inherited is None or inherited == shared
         return section if kept else _with_connection(section, inherited or "")
     old = inherited if own is None else own
-    if old is None:
-        raise SdpError(f"no c= line applies to the m= section of {media[1].decode('latin-1')}")
     if media[3] is not None and int(media[3]) > 1:
         raise SdpError("an m= section asks for more than one pair of ports")
-    address, port = _zeros_or(place[0], old), place[1]
+    address, port = _zeros_or(place[0], old or ""), place[1]
     rtcp = _RTCP.search(section)
     if rtcp:
         # On one port with RTP (RFC 5761) it stays there.
@@ -256,6 +287,11 @@ def _moved(section: bytes, place: tuple[str, int] | None, inherited: str | None,
     return section if address == shared else _with_connection(section, address)
 
 
+def _refused(section: bytes, media: re.Match[bytes]) -> bytes:
+    section = b"%b0%b" % (section[: media.start(2)], section[media.end(3 if media[3] is not None else 2) :])
+    return b"".join(line for line in section.splitlines(keepends=True) if line.startswith(_KEPT_WHEN_REFUSED))
+
+
 def _media(section: bytes) -> re.Match[bytes]:
     media = _MEDIA.match(section)
     if media is None or int(media[2]) > 65_535:
@@ -264,16 +300,21 @@ def _media(section: bytes) -> re.Match[bytes]:
 
 
 def _address(part: bytes) -> str | None:
-    """The address in the ``c=`` line of the session's part or of one section."""
+    """The address in the ``c=`` line of the session's part or of one section; one that is repeated counts once, and a
+    TTL, which some write behind any address, is passed over."""
+    address = None
     at = part.find(b"\nc=") + 1
-    if at == 0:
-        return None
-    found = _CONNECTION.match(part, at)
-    if found is None:
-        raise SdpError("a c= line cannot be read")
-    if found[2] or part.find(b"\nc=", at) >= 0:
-        raise SdpError("a c= line names a multicast group")
-    return found[1].decode("ascii")
+    while at > 0:
+        found = _CONNECTION.match(part, at)
+        if found is None:
+            raise SdpError("a c= line cannot be read")
+        if _MULTICAST.match(found[1]) or (found[2] or b"").count(b"/") > 1:
+            raise SdpError("a c= line names a multicast group")
+        if address is not None and found[1] != address:
+            raise SdpError("several c= lines that differ")
+        address = found[1]
+        at = part.find(b"\nc=", at) + 1
+    return None if address is None else address.decode("ascii")
 
 
 def _connection(address: str) -> bytes:

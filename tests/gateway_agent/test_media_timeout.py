@@ -149,3 +149,22 @@ def test_a_notice_of_a_call_that_is_over_is_passed_over() -> None:
     call.counts(31.0, 31.0)
     relay = call.bed.core.relay
     assert relay is not None and not relay.owners
+
+
+def test_a_call_that_changed_to_fax_is_not_dead() -> None:
+    call = Relayed()
+    bed = call.bed
+    bed.run(5)
+    fax = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=image 4002 udptl t38").replace(b"- 1 1", b"- 1 2")
+    bed.request("INVITE", to_tag="srvtag", cseq=2, body=fax)
+    bed.take(100)
+    invite = bed.m1.take("INVITE")
+    assert b"m=image 20002 udptl" in invite.body
+    bed.m1.reply(invite, 200, body=fax, lines=["Content-Type: application/sdp"])
+    assert b"m=image 20000 udptl" in bed.take(200).body
+    bed.request("ACK", to_tag="srvtag", cseq=2)
+    bed.m1.take("ACK")
+    bed.run(31)
+    call.silent()
+    call.counts(36.0, 36.0)
+    assert bed.silent() and len(bed.core.calls) == 1

@@ -240,6 +240,122 @@ def test_signalling_of_the_other_family_says_nothing_of_media(start: Start) -> N
     assert bench.count(a)[0] == 0
 
 
+def rtp(kind: int = 8, text: bytes = b"voice") -> bytes:
+    return bytes((0x80, kind)) + b"\0" * 10 + text
+
+
+def test_a_source_that_is_silent_may_move_to_another_port_of_its_host(start: Start) -> None:
+    bench = start(settings())
+    phone, other, moved, stranger = bench.end(PHONE), bench.end(OTHER), bench.end(PHONE), bench.end(STRANGER)
+    a, b = bench.session(remote(phone)._replace(types=(8, 101)), remote(other))
+
+    def passes(sock: socket.socket, packet: bytes, after: float) -> bool:
+        bench.now += after
+        sock.sendto(packet, a)
+        bench.obeyed()
+        return not nothing(other)
+
+    assert passes(phone, rtp(), 0)
+    assert not passes(moved, rtp(), 1.9)  # it may still send
+    assert not passes(stranger, rtp(), 0.2)  # not from there, whatever it sends
+    assert not passes(moved, b"hello", 0) and not passes(moved, rtp(3), 0) and not passes(moved, rtp(text=b"")[:8], 0)
+    assert passes(moved, rtp(101), 0)
+    other.sendto(b"back", b)
+    assert moved.recv(2000) == b"back" and nothing(phone)
+    assert not passes(phone, rtp(), 2.1)  # one move in ten seconds
+    assert not passes(phone, rtp(), 2.1) and passes(phone, rtp(), 6.0)
+    for _ in range(60):  # who still sends stays, however often another one tries
+        assert passes(phone, rtp(), 0.5) and not passes(moved, rtp(), 0.5)
+
+
+def test_a_source_that_was_described_again_may_move_at_once(start: Start) -> None:
+    bench = start(settings())
+    phone, other, moved = bench.end(PHONE), bench.end(OTHER), bench.end(PHONE)
+    there = Remote("10.0.0.1", 4000, 4001, via=PHONE, types=(8,))
+    a, _ = bench.session(there, remote(other))
+    phone.sendto(rtp(), a)
+    assert other.recv(2000) == rtp()
+    bench.ports.set_remote(a, there, again=True)
+    bench.obeyed()
+    moved.sendto(rtp(), a)
+    bench.obeyed()
+    assert nothing(other)  # the old one was heard just now
+    bench.now += 0.3
+    moved.sendto(rtp(), a)
+    assert other.recv(2000) == rtp()
+    bench.now += 0.3
+    phone.sendto(rtp(), a)
+    bench.obeyed()
+    assert nothing(other)  # once
+
+
+def test_a_description_of_long_ago_moves_nothing_at_once(start: Start) -> None:
+    bench = start(settings())
+    phone, other, moved = bench.end(PHONE), bench.end(OTHER), bench.end(PHONE)
+    a, _ = bench.session(remote(phone)._replace(types=(8,)), remote(other))
+    bench.ports.set_remote(a, remote(phone)._replace(types=(8,)), again=True)
+    for _ in range(12):
+        bench.now += 1.0
+        phone.sendto(rtp(), a)
+        bench.obeyed()
+    assert not nothing(other)
+    bench.now += 1.0
+    moved.sendto(rtp(text=b"other"), a)
+    bench.obeyed()
+    got = []
+    while not nothing(other):
+        got.append(1)
+    assert len(got) <= 11
+    assert bench.count(a)[2] == 1
+
+
+def test_fax_moves_by_its_own_form_and_what_nobody_knows_does_not(start: Start) -> None:
+    bench = start(settings())
+    for kind, packet, moves in (
+        ("udptl", b"\0\1\x04page\0", True),
+        ("udptl", b"\0\1\x05page\0", False),
+        ("udptl", b"\0\1\x80\x04page\0", True),
+        ("udptl", rtp(), True),
+        ("udptl", b"\0\1", False),
+        ("", rtp(), False),
+    ):
+        phone, other, moved = bench.end(PHONE), bench.end(OTHER), bench.end(PHONE)
+        a, _ = bench.session(remote(phone)._replace(kind=kind), remote(other))
+        phone.sendto(b"first", a)
+        assert other.recv(2000) == b"first"
+        bench.now += 3.0
+        moved.sendto(packet, a)
+        bench.obeyed()
+        assert nothing(other) != moves, (kind, packet)
+
+
+def test_rtcp_moves_apart_from_rtp_and_only_as_rtcp(start: Start) -> None:
+    bench = start(settings())
+    phone, other, moved = bench.end(PHONE), bench.end(OTHER), bench.end(PHONE)
+    at_phone, at_other = (remote(s)._replace(rtp=9, rtcp=s.getsockname()[1]) for s in (phone, other))
+    a, _ = bench.session(at_phone, at_other)
+    port, report = (a.address, a.port + 1), b"\x81\xc9\0\7" + b"x" * 28
+    phone.sendto(report, port)
+    assert other.recv(2000) == report
+    for after, packet, passes in ((9.0, report, False), (2.0, rtp(), False), (0.0, report, True)):
+        bench.now += after
+        moved.sendto(packet, port)
+        bench.obeyed()
+        assert nothing(other) != passes
+
+
+def test_media_goes_where_a_trunk_announces_it_and_comes_from_its_signalling_too(start: Start) -> None:
+    bench = start(settings())
+    announced, signalling, other = bench.end(PHONE), bench.end(STRANGER), bench.end(OTHER)
+    a, b = bench.session(remote(announced)._replace(via=STRANGER, eager=True), remote(other))
+    other.sendto(b"1", b)
+    assert announced.recv(2000) == b"1"
+    signalling.sendto(b"2", a)
+    assert other.recv(2000) == b"2"
+    other.sendto(b"3", b)
+    assert signalling.recv(2000) == b"3"
+
+
 def test_a_hold_by_zeros_stops_what_is_sent_there_and_not_what_comes(start: Start) -> None:
     bench = start(settings())
     phone, other = bench.end(PHONE), bench.end(OTHER)

@@ -46,9 +46,9 @@ def test_a_call_takes_connects_and_releases_two_pairs() -> None:
     assert said(ports) == [
         ("take", [*A]),
         ("take", [*B]),
-        ("remote", [*A], ["192.0.2.1", 4000, 4001, ""]),
+        ("remote", [*A], ["192.0.2.1", 4000, 4001, "", False, "rtp", []]),
         ("connect", [*A], [*B]),
-        ("remote", [*B], ["192.0.2.2", 5000, 5001, "127.0.0.9"]),
+        ("remote", [*B], ["192.0.2.2", 5000, 5001, "127.0.0.9", False, "rtp", []]),
         ("watch", [*A], 30.0),
         ("count", [[*A]]),
         ("release", [*A]),
@@ -66,6 +66,23 @@ def test_what_is_said_twice_costs_nothing() -> None:
         ports.connect(B, A)
         ports.watch(B, 30.0)
     assert [command for command, *_ in said(ports)] == ["take", "take", "remote", "connect", "watch"]
+
+
+def test_what_is_described_again_is_said_again() -> None:
+    ports = stocked()
+    ports.take(HOST)
+    there = Remote("192.0.2.1", 4000, 4001, types=(0, 8))
+    for _ in range(2):
+        ports.set_remote(A, there, again=True)
+    ports.expect(A, (8,))
+    ports.expect(A, (101,))
+    assert ports.types(A) == (0, 8, 101)
+    wire = ["192.0.2.1", 4000, 4001, "", False, "rtp"]
+    assert said(ports)[1:] == [
+        ("remote", [*A], [*wire, [0, 8]], True),
+        ("remote", [*A], [*wire, [0, 8]], True),
+        ("remote", [*A], [*wire, [0, 8, 101]]),
+    ]
 
 
 def test_a_pair_already_given_back_is_passed_over() -> None:
@@ -108,7 +125,7 @@ def test_the_next_process_is_told_of_all_that_is_in_use() -> None:
         ("bind", [*A]),
         ("bind", [*B]),
         ("bind", [*C]),
-        ("remote", [*C], ["192.0.2.3", 6000, 6001, ""]),
+        ("remote", [*C], ["192.0.2.3", 6000, 6001, "", False, "rtp", []]),
         ("connect", [*A], [*B]),
         ("watch", [*B], 30.0),
     ]
@@ -150,6 +167,12 @@ def test_notices_become_values() -> None:
 def test_remotes_come_from_numeric_addresses_only() -> None:
     at = Endpoint("2001:db8::1", 4000, 4005, "RTP/AVP", "audio", False)
     assert remote_of(at, "2001:db8::2") == Remote("2001:db8::1", 4000, 4005, "2001:db8::2")
+    assert remote_of(at._replace(address="phone.example"), "192.0.2.1", True) == Remote(
+        "192.0.2.1", 4000, 4005, "192.0.2.1", True
+    )
+    audio = at._replace(formats=("8", "0", "101", "0", "x"))
+    assert remote_of(audio).types == (0, 8, 101) and remote_of(audio).kind == "rtp"
+    assert [remote_of(at._replace(proto=proto)).kind for proto in ("udptl", "UDP/BFCP")] == ["udptl", ""]
     for name in ("phone.example", "fe80::1%eth0", ""):
         with pytest.raises(SdpError, match="not a numeric address"):
             remote_of(at._replace(address=name))

@@ -149,12 +149,74 @@ def test_an_address_of_zeros_is_the_old_hold() -> None:
 
 
 def test_endpoints_are_listed_in_order() -> None:
-    assert sdp.endpoints(PHONE) == [Endpoint("192.0.2.1", 49170, 49171, "RTP/AVP", "audio", False)]
+    audio = Endpoint("192.0.2.1", 49170, 49171, "RTP/AVP", "audio", False, 1, ("0", "8", "101"))
+    assert sdp.endpoints(PHONE) == [audio]
     assert sdp.endpoints(VIDEO) == [
-        Endpoint("2001:db8::1", 50000, 50005, "RTP/SAVPF", "audio", False),
-        Endpoint("", 0, 0, "RTP/SAVPF", "video", True),
-        Endpoint("2001:db8::2", 50010, 50011, "udptl", "image", False),
+        Endpoint("2001:db8::1", 50000, 50005, "RTP/SAVPF", "audio", False, 1, ("111",)),
+        Endpoint("", 0, 0, "RTP/SAVPF", "video", True, 1, ("96",)),
+        Endpoint("2001:db8::2", 50010, 50011, "udptl", "image", False, 1, ("t38",)),
     ]
+    assert [one.is_rtp for one in sdp.endpoints(VIDEO)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "proto, datagrams, rtp",
+    [
+        ("RTP/AVP", True, True),
+        ("UDP/TLS/RTP/SAVPF", True, True),
+        ("udptl", True, False),
+        ("UDP/TLS/UDPTL", True, False),
+        ("UDP/BFCP", True, False),
+        ("UDP/DTLS/SCTP", True, False),
+        ("udp", True, False),
+        ("TCP/MSRP", False, False),
+        ("TCP/RTP/AVP", False, False),
+        ("TCP/TLS/BFCP", False, False),
+    ],
+)
+def test_what_is_carried_by_datagrams(proto: str, datagrams: bool, rtp: bool) -> None:
+    [one] = sdp.endpoints(audio().replace(b"RTP/AVP", proto.encode()))
+    assert (one.is_datagrams, one.is_rtp) == (datagrams, rtp)
+
+
+@pytest.mark.parametrize(
+    "lines, address",
+    [
+        (b"c=IN IP4 192.0.2.1/127\r\n", "192.0.2.1"),
+        (b"c=IN  IP4\t192.0.2.1 \r\n", "192.0.2.1"),
+        (b"c=IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\n", "192.0.2.1"),
+        (b"c=IN IP4 media.example\r\n", "media.example"),
+        (b"", ""),
+    ],
+)
+def test_addresses_as_devices_write_them(lines: bytes, address: str) -> None:
+    for body in (
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", lines),
+        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"") + lines,
+    ):
+        assert [one.address for one in sdp.endpoints(body)] == [address]
+        moved = sdp.with_endpoints(body, [("127.0.0.1", 20000)])
+        assert [one.address for one in sdp.endpoints(moved)] == ["127.0.0.1"]
+        assert b"192.0.2.1" not in moved.partition(b"s=-")[2] and b"media.example" not in moved
+
+
+def test_a_section_that_is_refused_keeps_nothing_but_its_name() -> None:
+    body = (
+        PHONE
+        + b"m=message 2855/2 TCP/MSRP *\r\nc=IN IP4 192.0.2.9\r\na=mid:2\r\na=path:msrp://192.0.2.9:2855/x;tcp\r\n"
+    )
+    moved = sdp.with_endpoints(body, [("127.0.0.1", 20000), ("127.0.0.1", 0)])
+    assert moved.endswith(b"a=sendrecv\r\nm=message 0 TCP/MSRP *\r\na=mid:2\r\n")
+    rejected = body.replace(b"2855/2", b"0")
+    assert b"192.0.2.9\r\n" not in sdp.with_endpoints(rejected, [("127.0.0.1", 20000), None])
+
+
+def test_a_description_of_which_nothing_can_be_carried_says_no_address() -> None:
+    assert sdp.refused(PHONE) == (
+        b"v=0\r\no=alice 2890844526 2890844527 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+        b"m=audio 0 RTP/AVP 0 8 101\r\n"
+    )
+    assert sdp.refused(b"v=0\r\n") == b""
 
 
 def test_media_moves_and_all_else_stays() -> None:
@@ -210,7 +272,6 @@ def test_a_wrong_number_of_places_is_our_own_fault() -> None:
     [
         b"",
         b"v=0\r\n",
-        PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b""),
         PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4\r\n"),
         PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4 233.252.0.1/127\r\n"),
         PHONE.replace(b"c=IN IP4 192.0.2.1\r\n", b"c=IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.2\r\n"),
