@@ -69,7 +69,7 @@ class Orders:
         fault = core.member.switchover(to, now)
         if fault:
             raise Refused(fault)
-        return self._handed_over(to or next(iter(core.member.others)), now)
+        return self._handed_over(to or next(iter(core.member.cluster.others)), now)
 
     def _won(self, node: str) -> Judge:
         core = self._core
@@ -88,7 +88,7 @@ class Orders:
 
         def judge(now: float) -> tuple[str, str, int, int]:
             if not core.serving:
-                peer = core.member.peers.get(to)
+                peer = core.member.cluster.peers.get(to)
                 if peer is not None and peer.state == "active":
                     return "done", f"{to} is active under epoch {core.member.cluster.epoch}", 1, 1
                 return "running", f"{core.node} let go; {to} takes over", 0, 1
@@ -146,7 +146,7 @@ class Orders:
     def _readmit(self, params: Mapping[str, str], now: float) -> Judge:
         core = self._core
         agent = params.get("agent", "")
-        fault = core.member.readmit(agent, now, params.get("force") == "yes")
+        fault = core.member.restore_vote(agent, now, params.get("force") == "yes")
         if fault:
             raise Refused(fault)
 

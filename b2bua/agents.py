@@ -167,7 +167,7 @@ class AgentLink:
     def reset(self, lines: list[str], state: str, now: float) -> None:
         """An operator's order: drop what is on these lines."""
         core = self.agents.core
-        proof = core.member.proof
+        proof = core.member.participant.proof
         if proof is not None:
             request = {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}
             self._ask(RESET, request, 0, now)
@@ -255,7 +255,7 @@ class Agents:
     @property
     def quiet(self) -> float:
         """Seconds of silence after which an agent cannot be reached: some beats without an answer."""
-        timing = self.core.member.membership.timing
+        timing = self.core.member.participant.membership.timing
         return 2 * timing.slow_interval + timing.silence
 
     @property
@@ -296,7 +296,7 @@ class Agents:
         try:
             beat = core.reign.beat_in(request)
             callee = self._callees.setdefault(flow, Responder(core.reign.nonce()))
-            answer = callee.asked(beat, core.member.stamp(beat.node, now))
+            answer = callee.asked(beat, core.member.participant.stamp(beat.node))
         except BeatError as error:
             core.stack.counters["refused openings"] += 1
             core.stack.seldom.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)
@@ -307,7 +307,7 @@ class Agents:
         if callee.peer:
             del self._callees[flow]
             if callee.peer in self.links:
-                core.member.opened(beat)
+                core.member.participant.opened(beat)
                 self._proved(callee.peer, flow, now)
             else:
                 logger.warning("%s is no agent of this site; its connection is closed", callee.peer)
@@ -331,8 +331,8 @@ class Agents:
         core.stack.kept.add(flow)
         self._strange.pop(flow, None)
         core.legs_moved(name, former, flow)
-        if core.serving and core.member.proof is not None:
-            link.subscribe(core.member.proof, now)
+        if core.serving and core.member.participant.proof is not None:
+            link.subscribe(core.member.participant.proof, now)
         core.reign.agents_changed(now)
 
     def strange(self, request: Request | None, flow: Flow) -> None:

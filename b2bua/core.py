@@ -387,7 +387,7 @@ class Core:
 
     @property
     def epoch(self) -> int:
-        return self.reign.member.epoch
+        return self.reign.member.participant.epoch
 
     def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
         if "heartbeat" in request and (agent or self.reign.is_ping(request)):

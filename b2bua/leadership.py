@@ -74,7 +74,7 @@ class Reign:
         at = self.member.get_timer()
         if at <= now:
             calls = len(self.core.calls)
-            self.member.figures(calls, calls / self.core.server.capacity)
+            self.member.participant.figures(calls, calls / self.core.server.capacity)
             self.member.handle_timer(now)
             self.pump(now)
 
@@ -120,7 +120,9 @@ class Reign:
         if beat is None or beat.kind == OPEN:
             return
         if beat.kind == PING:
-            self.answer(request, self.member.stamp(beat.node, now, kind=PING, re=(beat.incarnation, beat.seq)), flow)
+            self.answer(
+                request, self.member.participant.stamp(beat.node, kind=PING, re=(beat.incarnation, beat.seq)), flow
+            )
             return
         self._asked[beat.node, (beat.incarnation, beat.seq)] = (request, flow)
         if len(self._asked) > MOST_ASKED:
@@ -246,7 +248,7 @@ class Reign:
         self.serving = True
         self.site_lines = (
             f"Heartbeat: site={core.site.name}; node={core.node};"
-            f" boot={member.on_disk.incarnation}; epoch={member.epoch}",
+            f" boot={member.participant.on_disk.incarnation}; epoch={member.participant.epoch}",
         )
         if not decision.again:
             old = self._former

@@ -101,8 +101,8 @@ class Subscription:
         core = self.link.agents.core
         if cause is NO_NOTIFY:
             self.forget()
-        elif core.member.proof is not None and core.serving:
-            self.link.subscribe(core.member.proof, now)
+        elif core.member.participant.proof is not None and core.serving:
+            self.link.subscribe(core.member.participant.proof, now)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A NOTIFY, on the connection of this agent and no other."""

@@ -10,7 +10,7 @@ from b2bua.call import Call
 from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
 from b2bua.core import Core
 from heartbeat import version
-from heartbeat.cluster_view import why_mute
+from heartbeat.cluster_view import why_non_voting
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
@@ -45,8 +45,8 @@ def server_state(core: Core) -> v.ServerState:
 
 def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
     member, site = core.member, core.site
-    voters = member.on_disk.voters
-    left = member.lease_until - now
+    voters = member.participant.on_disk.voters
+    left = member.leader.lease_until - now
     counts = call_counts(core)
     return v.ServerStatus(
         kind="server",
@@ -57,7 +57,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         state=server_state(core),
         active=core.node if core.serving else member.cluster.leader,
         epoch=core.epoch,
-        boot=member.on_disk.incarnation,
+        boot=member.participant.on_disk.incarnation,
         config=site.digest,
         since_at=core.reign.since_at,
         started_at=core.started_at,
@@ -66,7 +66,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         voters=v.Voters(
             names=voters.names,
             generation=voters.generation,
-            quorum=member.quorum,
+            quorum=member.participant.quorum,
             answering=sum(1 for name in voters.names if _answers(core, name, now)),
         ),
         peers=(*_servers(core, now), *agents(core, params, now).agents),
@@ -88,8 +88,8 @@ def warnings(core: Core, now: float) -> list[str]:
     member, site = core.member, core.site
     if member.state == HOLDING:
         found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
-    if member.trouble:
-        found.append(member.trouble)
+    if member.participant.outbox.trouble:
+        found.append(member.participant.outbox.trouble)
     if not core.serving and not member.cluster.leader:
         found.append("no server is active, as far as this one knows")
     found += [
@@ -98,8 +98,8 @@ def warnings(core: Core, now: float) -> list[str]:
     for name, config in member.cluster.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
-    found += [why_mute(name, name in member.cluster.voting) for name in sorted(member.cluster.non_voting)]
-    for server in core.member.peers.values():
+    found += [why_non_voting(name, name in member.cluster.voting) for name in sorted(member.cluster.non_voting)]
+    for server in core.member.cluster.peers.values():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
             bad = core.stack.counters["bad beats"]
             strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
@@ -113,10 +113,10 @@ def warnings(core: Core, now: float) -> list[str]:
 
 def _answers(core: Core, name: str, now: float) -> bool:
     if name == core.node:
-        return core.member.voter.has_vote
+        return core.member.participant.voter.has_vote
     if name in core.member.cluster.non_voting:
         return False
-    peer = core.member.peers.get(name)  # the stand-by, where it votes
+    peer = core.member.cluster.peers.get(name)  # the stand-by, where it votes
     at = core.member.cluster.answered.get(name) if peer is None else peer.heard_at
     return at is not None and now - at <= core.site.timing.lease
 
@@ -165,8 +165,8 @@ def line_counts(core: Core) -> v.LineCounts:
 
 def _servers(core: Core, now: float) -> list[v.Peer]:
     found: list[v.Peer] = []
-    voters = core.member.on_disk.voters.names
-    for name, peer in core.member.peers.items():
+    voters = core.member.participant.on_disk.voters.names
+    for name, peer in core.member.cluster.peers.items():
         beat = peer.beat
         ago = now - peer.heard_at if peer.beat is not None else None
         reached = ago is not None and ago <= 3 * core.site.timing.slow_interval
@@ -198,7 +198,7 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
 
 def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
     member = core.member
-    voters = member.on_disk.voters.names
+    voters = member.participant.on_disk.voters.names
     busy = Counter(
         agent for call in core.calls.values() for agent in (call.state.caller_agent, call.state.callee_agent)
     )

@@ -145,7 +145,7 @@ class ListSubscription:
         head = Head(
             publication.site,
             publication.agent,
-            fence.on_disk.incarnation,
+            fence.participant.on_disk.incarnation,
             fence.leadership.epoch,
             self.version,
             self.part,

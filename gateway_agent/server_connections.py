@@ -85,7 +85,7 @@ class Link:
         self._caller = Initiator(self.name, f"{core.random.getrandbits(128):032x}")
         self._call_id = core.stack.token() + core.stack.token()
         self._cseq = 0
-        self._say(self._caller.hello(self.links.fence.stamp(self.name, now)))
+        self._say(self._caller.hello(self.links.fence.participant.stamp(self.name)))
         core.stack.deadlines.set(now + OPENING_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
@@ -95,13 +95,13 @@ class Link:
             return
         try:
             answer = carriage.beat_in(response, core.keys)
-            more = self._caller.answered(answer, fence.stamp(self.name, now))
+            more = self._caller.answered(answer, fence.participant.stamp(self.name))
         except BeatError as error:
             core.counters["failed openings"] += 1
             self.drop(str(error), now)
             return
         if more is not None:
-            fence.opened(answer)
+            fence.participant.opened(answer)
             self._say(more)
             return
         self._step(PROVED)
@@ -249,14 +249,14 @@ class Links:
 
     def offer(self, proof: Proof, now: float) -> str:
         """Show a server's proof to the fence: why it does not hold, ``""`` when it does, on disk or soon."""
-        fault = self.fence.offer(proof, now)
+        fault = self.fence.participant.offer(proof, now)
         self.pump(now)
         return fault
 
     def refuse(self, request: Request, flow: Flow, to: str, now: float) -> None:
         """403 with what the agent knows, by which a stale server learns (docs/wire.md)."""
-        beat = self.fence.stamp(
-            to, now, leader=self.fence.leadership.node, promised_epoch=self.fence.on_disk.promised_epoch
+        beat = self.fence.participant.stamp(
+            to, leader=self.fence.leadership.node, promised_epoch=self.fence.participant.on_disk.promised_epoch
         )
         line = carriage.header(beat, self.core.keys[0], request.cseq_method, request.call_id, request.cseq)
         self.core.stack.refuse(request, flow, 403, lines=(line,))
@@ -274,7 +274,7 @@ class Links:
             self._asked.pop(next(iter(self._asked)))
         self._asked[link.name, (beat.incarnation, beat.seq)] = request, flow
         before = self.fence.silent_for(now)
-        self.fence.figures(len(self.core.calls), self.core.load)
+        self.fence.participant.figures(len(self.core.calls), self.core.load)
         self.fence.receive(beat, link.name, now)
         link.heard(beat, now)
         if self.fence.silent_for(now) == 0.0 and before != 0.0:

@@ -96,8 +96,8 @@ def _status(core: Core, now: float) -> AgentStatus:
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
-    if fence.trouble:
-        warnings.append(fence.trouble)
+    if fence.participant.outbox.trouble:
+        warnings.append(fence.participant.outbox.trouble)
     return AgentStatus(
         kind="agent",
         version=version(),
@@ -107,9 +107,9 @@ def _status(core: Core, now: float) -> AgentStatus:
         obeys=leadership.node,
         epoch=leadership.epoch,
         since_at=core.obeys_since,
-        promised=fence.on_disk.promised_epoch,
-        voter=core.agent.name in fence.on_disk.voters.names,
-        boot=fence.on_disk.incarnation,
+        promised=fence.participant.on_disk.promised_epoch,
+        voter=core.agent.name in fence.participant.on_disk.voters.names,
+        boot=fence.participant.on_disk.incarnation,
         config=core.site.digest,
         started_at=core.started_at,
         servers=tuple(_peer(core, link, now) for link in core.links.by_name.values()),
@@ -169,7 +169,7 @@ def _peer(core: Core, link: Link, now: float) -> Peer:
         obeys="",
         config=config,
         drift=bool(config) and config != core.site.digest,
-        voter=link.name in core.links.fence.on_disk.voters.names,
+        voter=link.name in core.links.fence.participant.on_disk.voters.names,
         calls=last.calls if last is not None else 0,
         capacity=server.capacity,
         address=str(server.reach),

@@ -1,15 +1,14 @@
 """An agent's part: which server it obeys, and what it grants. An agent obeys exactly one server at a time.
 
-``Fence`` needs no timer of its own: it answers. ``obeys`` is asked for each request and costs two comparisons.
+`AgentVoter` needs no timer of its own: it answers. ``obeys`` is asked for each request and costs two comparisons.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from heartbeat.decision import What
+from heartbeat.decision import Action, Decision, What
 from heartbeat.header import (
     ACTIVE,
+    AGENT,
     BEAT,
     GRANT,
     HANDOVER,
@@ -22,63 +21,71 @@ from heartbeat.header import (
     VOTERS,
     Beat,
 )
-from heartbeat.node import Node
-from heartbeat.persistent_state import Leadership
+from heartbeat.membership import Membership
+from heartbeat.participant import Participant
+from heartbeat.persistent_state import Leadership, PersistentState
 
 
-class AgentVoter(Node):
+class AgentVoter:
     """One agent. ``membership.servers`` are the only ones whose word counts."""
 
-    _told_mute = False
-    _heard_at: float | None = None
+    def __init__(self, name: str, membership: Membership, state: PersistentState, now: float) -> None:
+        self.participant = Participant(
+            name, membership, state, lambda: AGENT, lambda leader, now: self.silent_for(now), now
+        )
+        self._told_non_voting = False
+        self._heard_at: float | None = None
 
     @property
     def leadership(self) -> Leadership:
         """Whom this agent obeys: the highest proved epoch on disk. Epoch 0 and no name: nobody yet."""
-        return self.on_disk.leadership
+        return self.participant.outbox.on_disk.leadership
 
     def obeys(self, node: str, epoch: int) -> bool:
         """Whether a request that ``node`` sent under ``epoch`` may act on this agent's lines; otherwise 403."""
-        leadership = self.on_disk.leadership
+        leadership = self.participant.outbox.on_disk.leadership
         return epoch == leadership.epoch and node == leadership.node
 
     def refusal(self, node: str, epoch: int) -> str:
         """Why such a request is refused, as a sentence; empty when it is not."""
-        leadership = self.on_disk.leadership
+        name, leadership = self.participant.name, self.leadership
         if self.obeys(node, epoch):
             return ""
         if not leadership.node:
-            return f"{self.name} obeys no server yet: none has brought a proof"
-        return f"{self.name} obeys {leadership.node} under epoch {leadership.epoch}, not {node} under epoch {epoch}"
+            return f"{name} obeys no server yet: none has brought a proof"
+        return f"{name} obeys {leadership.node} under epoch {leadership.epoch}, not {node} under epoch {epoch}"
 
     def silent_for(self, now: float) -> float | None:
         """Seconds since the obeyed server was last heard to be active; None: never since our start."""
         return None if self._heard_at is None else now - self._heard_at
 
+    # the contract
+
     def receive(self, beat: Beat, sender: str, now: float) -> None:
         """``beat`` is verified; ``sender`` is who the connection belongs to."""
-        if beat.re is not None or sender not in self.membership.server_names:
-            self._ignore("no server of the site")
+        node = self.participant
+        if beat.re is not None or sender not in node.membership.server_names:
+            node.ignore("no server of the site")
             return
-        if not self._accepts(beat, sender):
+        if not node.accepts(beat, sender):
             return
         if beat.kind in (BEAT, PROOF):
-            self._beaten(beat, now)
+            self._heartbeat(beat, now)
         elif beat.kind == PREVOTE:
-            self._vote_asked(beat, now)
+            node.prevote_asked(beat, now)
         elif beat.kind == GRANT:
-            self._grant_asked(beat, now)
+            node.vote_requested(beat, now)
         elif beat.kind == RELEASE:
-            self.voter.release(beat.node, beat.for_epoch)
-            self._answer(beat, now)
+            node.voter.release(beat.node, beat.for_epoch)
+            node.answer(beat, now)
         elif beat.kind == VOTERS:
-            self._list_told(beat, now)
+            node.list_told(beat, now)
         elif beat.kind == QUERY:
-            self._answer(beat, now)
+            node.answer(beat, now)
         elif beat.kind in (HANDOVER, READY):
-            self._answer(beat, now, no="agent")
+            node.answer(beat, now, no="agent")
         else:
-            self._ignore("unknown kind")
+            node.ignore("unknown kind")
 
     def handle_timer(self, now: float) -> None:
         """Nothing is due, ever; here for the one contract of all cores."""
@@ -87,25 +94,55 @@ class AgentVoter(Node):
         """None, always."""
         return None
 
-    def _beaten(self, beat: Beat, now: float) -> None:
-        self._offered(beat, now)
+    def to_do(self) -> list[Action]:
+        """What is to be done outside, in order; the list is handed over."""
+        return self.participant.outbox.to_do()
+
+    def next_event(self) -> Decision | None:
+        """The next decision. ``ADOPTED``: another leadership than before is on disk."""
+        return self.participant.outbox.next_event()
+
+    def persisted(self, state: PersistentState, now: float) -> None:
+        """``state`` is on disk; what waited for it may leave."""
+        outbox = self.participant.outbox
+        before = outbox.persisted(state, now)
+        if before is not None and before.leadership != state.leadership:
+            self._adopted(state.leadership, now)
+        outbox.release(now)
+
+    def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
+        """``state`` could not be written: what waited for it is never said."""
+        self.participant.outbox.not_persisted(state, because, now)
+
+    def reload(self, membership: Membership) -> None:
+        """Live by a changed site file."""
+        self.participant.reload(membership)
+
+    def _adopted(self, leadership: Leadership, now: float) -> None:
+        node, epoch = self.participant, leadership.epoch
+        proof = node.proof if node.proof is not None and node.proof.epoch == epoch else None
+        if leadership.forced or proof is None:
+            by = "an operator's force"
+        else:
+            by = f"{len(proof.grants)} of {len(proof.voters.names)} voters"
+        said = f"{node.name} obeys {leadership.node} under epoch {epoch}, by the word of {by}"
+        node.outbox.decide(What.ADOPTED, said, now, epoch=epoch, node=leadership.node, proof=proof)
+
+    def _heartbeat(self, beat: Beat, now: float) -> None:
+        node, voter = self.participant, self.participant.voter
+        node.offered(beat, now)
         if beat.state not in (ACTIVE, HOLDING):
-            self._answer(beat, now)
+            node.answer(beat, now)
             return
-        no = self.voter.hear(beat, now)
-        leadership = self.voter.state.leadership
+        no = voter.hear(beat, now)
+        leadership = voter.state.leadership
         if not no and beat.state == ACTIVE and (beat.node, beat.epoch) == (leadership.node, leadership.epoch):
             self._heard_at = now
-        if self.voter.state.non_voting and self.name in self.membership.voters and not self._told_mute:
-            self._told_mute = True
-            self._decide(
-                What.NO_VOTE,
-                f"{self.name} has no vote yet: it started without an epoch file; the active server gives it one, or,"
-                f" if it had one before, `b2bua readmit {self.name}`",
-                now,
+        if voter.state.non_voting and node.name in node.membership.voters and not self._told_non_voting:
+            self._told_non_voting = True
+            said = (
+                f"{node.name} has no vote yet: it started without an epoch file; the active server gives it one, or,"
+                f" if it had one before, `b2bua readmit {node.name}`"
             )
-        self._answer(beat, now, no=no)
-
-    def _heard(self, now: float) -> dict[str, Any]:
-        leadership = self.on_disk.leadership
-        return {"leader": leadership.node, "heard": self.silent_for(now)}
+            node.outbox.decide(What.NO_VOTE, said, now)
+        node.answer(beat, now, no=no)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from heartbeat.header import Beat
+from heartbeat.header import LEFT, NON_VOTING, Beat
 from heartbeat.lease import NEVER
-from heartbeat.reconfiguration import Word
+from heartbeat.persistent_state import PersistentState
 
 
 @dataclass(slots=True)
@@ -20,37 +22,135 @@ class Peer:
     reach: int = 0
     """Bitmap of the agents that it reaches."""
     beat: Beat | None = None
-    """The last one."""
+    """Its last heartbeat."""
 
 
-@dataclass(slots=True)
+class VoterStatus(NamedTuple):
+    """What a voter with a vote said of itself, in one message."""
+
+    generation: int
+    """The list of voters that it lives by."""
+    promised_to_others: int
+    """The highest epoch that it granted or adopted to another server than us."""
+
+
 class ClusterView:
-    """What was learnt from all messages, whoever sent them."""
+    """What one server knows of its site, from all messages, whoever sent them."""
 
-    epoch: int = 0
-    """The highest epoch that somebody is known to rule or to have ruled by proof."""
-    leader: str = ""
-    promised_epoch: int = 0
-    """The highest epoch that anybody is known to have promised."""
-    changed_at: float = float("-inf")
-    """When another server took over by itself."""
-    answered: dict[str, float] = field(default_factory=dict)
-    """Agent -> when it last answered."""
-    generations: dict[str, int] = field(default_factory=dict)
-    """Node -> the list of voters that it lives by."""
-    words: dict[str, Word] = field(default_factory=dict)
-    """Voter with a vote -> its last answer, as far as a change of the list is concerned."""
-    boots: dict[str, int] = field(default_factory=dict)
-    """Node -> its last known start."""
-    non_voting: set[str] = field(default_factory=set)
-    """Voters that said they have no vote."""
-    voting: set[str] = field(default_factory=set)
-    """Voters that were seen with a vote."""
-    configs: dict[str, str] = field(default_factory=dict)
+    def __init__(self, own: str, epoch: int, promised_epoch: int) -> None:
+        self.epoch = epoch
+        """The highest epoch under which somebody is known to lead or to have led by proof."""
+        self.leader = ""
+        self.promised_epoch = promised_epoch
+        """The highest epoch that anybody is known to have promised."""
+        self.changed_at = NEVER
+        """When another server took over by itself."""
+        self.peers: dict[str, Peer] = {}
+        """The other servers."""
+        self.answered: dict[str, float] = {}
+        """Agent -> when it last answered."""
+        self.generations: dict[str, int] = {}
+        """Node -> the list of voters that it lives by."""
+        self.statuses: dict[str, VoterStatus] = {}
+        """Voter with a vote -> what it last said of itself, as far as a change of the list is concerned."""
+        self.incarnations: dict[str, int] = {}
+        """Node -> its last known start."""
+        self.non_voting: set[str] = set()
+        """Voters that said they have no vote."""
+        self.voting: set[str] = set()
+        """Voters that were seen with a vote."""
+        self.configs: dict[str, str] = {}
+        """Node -> hash of the site file that it runs from."""
+        self._own = own
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The names of the other servers."""
+        return tuple(self.peers)
+
+    def set_servers(self, names: Iterable[str]) -> None:
+        """The servers of the site are these from now on."""
+        self.peers = {name: self.peers.get(name) or Peer() for name in names if name != self._own}
+
+    def learn(self, beat: Beat) -> bool:
+        """What every message teaches; whether its sender runs from another site file than we knew."""
+        self.promise(max(beat.promised_epoch, beat.promised_to_others))
+        self.generations[beat.node], self.incarnations[beat.node] = beat.voters, beat.incarnation
+        if not beat.config or self.configs.get(beat.node) == beat.config:
+            return False
+        self.configs[beat.node] = beat.config
+        return True
+
+    def promise(self, epoch: int) -> None:
+        """Somebody may have promised ``epoch``."""
+        self.promised_epoch = max(self.promised_epoch, epoch)
+
+    def next_epoch(self, own: PersistentState) -> int:
+        """The least epoch that nobody has promised or led under, as far as we know; ``own`` is our voter's state."""
+        return max(self.epoch, self.promised_epoch, own.promised_epoch, own.leadership.epoch) + 1
+
+    def learn_server(self, beat: Beat, longest_gap: float, now: float) -> None:
+        """How another server is; after ``longest_gap`` seconds of silence it counts as well only from here."""
+        peer = self.peers[beat.node]
+        if now - peer.heard_at > longest_gap or beat.state == LEFT or peer.state != beat.state:
+            peer.well_since = now
+        peer.state, peer.heard_at, peer.beat = beat.state, now, beat
+        if beat.reach:
+            peer.reach = _bitmap(beat.reach)
+
+    def well_from(self, server: str, now: float) -> None:
+        """Count from here how long ``server`` has been well."""
+        self.peers[server].well_since = now
+
+    def learn_agent(self, agent: str, now: float) -> None:
+        """An agent answered."""
+        self.answered[agent] = now
+
+    def learn_leader(self, epoch: int, leader: str, released: bool, now: float) -> bool:
+        """Somebody says that ``leader`` leads under ``epoch``; whether that is news.
+
+        ``released``: we have let go of an epoch of ours, so who follows us did not take over by itself.
+        """
+        if not leader or epoch < self.epoch or (epoch == self.epoch and leader == self.leader):
+            return False
+        before, self.epoch, self.leader = self.leader, epoch, leader
+        if leader != self._own and before and before != leader and not (before == self._own and released):
+            self.changed_at = now
+        return True
+
+    def lead(self, epoch: int) -> None:
+        """We lead under ``epoch``."""
+        self.epoch, self.leader = epoch, self._own
+
+    def learn_vote(self, beat: Beat, voters: Iterable[str]) -> bool:
+        """Whether the sender is without a vote, which was not known before."""
+        node = beat.node
+        if NON_VOTING in beat.flags:
+            self.statuses.pop(node, None)
+            if node not in self.non_voting and self.epoch:
+                self.non_voting.add(node)
+                return True
+        elif beat.re is not None and node in voters:
+            self.non_voting.discard(node)
+            self.voting.add(node)
+            self.statuses[node] = VoterStatus(beat.voters, beat.promised_to_others)
+        return False
+
+    def present(self, names: Iterable[str], since: float) -> set[str]:
+        """Those of ``names`` that were heard after ``since``."""
+        heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.answered
+        return {name for name in names if heard.get(name, NEVER) > since}
 
 
-def why_mute(voter: str, had_one: bool) -> str:
+def why_non_voting(voter: str, had_one: bool) -> str:
     """Why ``voter`` has no vote and what to do; ``had_one``: it was seen with a vote before."""
     if had_one:
         return f"{voter} has no vote any more: its epoch file is gone; when you know why, `b2bua readmit {voter}`"
     return f"{voter} has no vote yet: it started without an epoch file; the active server lets it vote"
+
+
+def _bitmap(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0

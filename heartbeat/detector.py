@@ -45,6 +45,10 @@ class ClockSuspectMode:
         self._watch_until = 0.0
         self._late_at = float("-inf")
 
+    def reload(self, timing: Timing) -> None:
+        """Live by the times of a changed site file."""
+        self._timing = timing
+
     def tick(self, due_at: float, now: float) -> bool:
         """A timer that was due at ``due_at`` came ``now``. True when the silence so far must not count."""
         if now - due_at <= self._timing.interval:
@@ -87,6 +91,10 @@ class Detector:
         self._vouched = False
         """It was said that others hear it and only we do not."""
         self._witnesses: dict[str, float] = {}
+
+    def reload(self, timing: Timing) -> None:
+        """Live by the times of a changed site file."""
+        self.timing = timing
 
     def watch(self, subject: str, now: float) -> None:
         """Watch another server from now on."""

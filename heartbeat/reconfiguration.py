@@ -7,20 +7,14 @@ have forgotten. Where that quorum granted nothing above the present epoch, the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from heartbeat.cluster_view import ClusterView, VoterStatus
+from heartbeat.decision import What
+from heartbeat.header import PREVOTE, START, VOTERS
+from heartbeat.participant import Participant
 from heartbeat.proof import VoterList
-
-
-class Word(NamedTuple):
-    """What a voter with a vote said of itself, in one message."""
-
-    list: int
-    """The generation of the list of voters that it lives by."""
-    promised_to_others: int
-    """The highest epoch that it granted or adopted to another server than us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +29,25 @@ class Change:
     forced: bool = False
     """An operator vouches for it; no quorum is waited for."""
 
-    def settled(self, words: Mapping[str, Word]) -> bool:
+    def committed(self, statuses: Mapping[str, VoterStatus]) -> bool:
         """Whether a quorum of the old list lives by the new one, so that the old one can elect nobody any more.
 
         Who is to be admitted does not count: it may have forgotten what it granted.
         """
-        return self.forced or len(self._moved(words)) >= self.old.quorum
+        return self.forced or len(self._moved(statuses)) >= self.old.quorum
 
-    def spent(self, words: Mapping[str, Word], epoch: int) -> bool:
+    def superseded(self, statuses: Mapping[str, VoterStatus], epoch: int) -> bool:
         """Whether the old list can elect nobody above ``epoch``, whatever the admitted one forgot that it granted.
 
         Every quorum of the old list shares a voter with those that moved, and that one had granted nothing above
         ``epoch`` to another when it moved, nor can it on the old list since.
         """
-        clean = [name for name in self._moved(words) if words[name].promised_to_others <= epoch]
+        clean = [name for name in self._moved(statuses) if statuses[name].promised_to_others <= epoch]
         return not self.forced and len(clean) >= self.old.quorum
 
-    def _moved(self, words: Mapping[str, Word]) -> list[str]:
-        new = self.new.generation
-        return [name for name in self.old.names if name != self.admit and name in words and words[name].list >= new]
+    def _moved(self, statuses: Mapping[str, VoterStatus]) -> list[str]:
+        new, others = self.new.generation, (name for name in self.old.names if name != self.admit)
+        return [name for name in others if name in statuses and statuses[name].generation >= new]
 
 
 def next_change(
@@ -86,3 +80,118 @@ def next_change(
         return None
     new = current.next(epoch, names, number)
     return None if new is None else Change(current, new, admit, because)
+
+
+class Reconfiguration:
+    """At most one change is under way. ``when_changed`` is told when a new list is on disk."""
+
+    def __init__(
+        self, node: Participant, cluster: ClusterView, when_changed: Callable[[float], None], now: float
+    ) -> None:
+        self.change: Change | None = None
+        """The change that is under way."""
+        self._node = node
+        self._cluster = cluster
+        self._when_changed = when_changed
+        self._admitted = 0
+        """The start of the node that was told to have its vote by this change; 0: none was."""
+        self._restore: list[str] = []
+        """The voters for which an operator vouches."""
+        self._list_at = now
+        self._no_list_said = False
+
+    def request_list(self, now: float) -> None:
+        """Without a list of voters nobody can be asked; but those who have one answer a pre-vote with it."""
+        node = self._node
+        if now < self._list_at:
+            return
+        self._list_at = now + node.membership.timing.interval
+        known = [name for name, generation in self._cluster.generations.items() if generation]
+        for name in known:
+            node.outbox.ask(name, PREVOTE, list=node.voter.state.voters.text)
+        if not known and not self._no_list_said:
+            self._no_list_said = True
+            said = f"{node.name} cannot ask for votes: it knows no list of voters; `b2bua init` says that the site"
+            node.outbox.decide(What.REFUSED, f"{said} starts for the first time", now)
+
+    def restore_vote(self, voter: str, may_act: bool, force: bool, now: float) -> str:
+        """Give a voter without its epoch file a vote again. Returns why not, as a sentence, or empty."""
+        node, cluster, voters = self._node, self._cluster, self._node.voter.state.voters
+        if voter not in voters.names:
+            return f"{voter} is no voter of this site"
+        if force:
+            new = voters.next(max(cluster.epoch, 1), voters.names, voters.filed)
+            if new is None:
+                return "the list of voters was changed too often under one epoch; switch over first"
+            self._begin(Change(voters, new, voter, f"{voter} votes again by force", forced=True), now)
+            return ""
+        if not may_act:
+            return f"{node.name} has no lease; readmit at the active server, or by force"
+        if voter not in cluster.non_voting | cluster.voting:
+            return f"nothing was heard of {voter} yet; start it first"
+        if voter not in cluster.non_voting:
+            return f"{voter} has its vote"
+        if voter not in self._restore:
+            self._restore.append(voter)
+        return ""
+
+    def abandon(self) -> None:
+        """Our leadership began or ended: what was under way is another's matter."""
+        self.change = None
+
+    def tend(self, epoch: int, may_change: bool, superseded: bool, now: float) -> None:
+        """Tell the list to those who live by an older one, and go on with a change, or begin one that is due.
+
+        ``epoch``: ours, 0 when we do not lead; ``may_change``: we lead with a lease that a quorum gives.
+        """
+        node, change, voters = self._node, self.change, self._node.on_disk.voters
+        if not voters.names or voters != node.voter.state.voters:
+            return
+        generations = {**self._cluster.generations, node.name: voters.generation}
+        if epoch or (change is not None and change.forced):
+            told = dict.fromkeys((*self._cluster.others, *voters.names, *(change.old.names if change else ())))
+            for name in told:
+                if name != node.name and generations.get(name, voters.generation) < voters.generation:
+                    node.outbox.ask(name, VOTERS, list=voters.text)
+        if change is not None:
+            self._go_on(change, epoch, superseded)
+        elif may_change:
+            lost = tuple(sorted(self._cluster.non_voting - self._cluster.voting))
+            self._restore = [voter for voter in self._restore if voter in self._cluster.non_voting]
+            wanted, filed = node.membership.voters, node.membership.generation
+            due = next_change(voters, wanted, filed, epoch, generations, lost, tuple(self._restore))
+            if due is not None:
+                self._begin(due, now)
+
+    def _begin(self, change: Change, now: float) -> None:
+        node, new = self._node, change.new
+        self.change, self._admitted = change, 0
+        node.voter.take_list(new)
+        names = ", ".join(new.names)
+        said = f"the voters are {names} from now on (generation {new.generation}): {change.because}"
+        node.outbox.decide(What.VOTERS, said, now)
+        node.when_durable(self._when_changed, now)
+
+    def _go_on(self, change: Change, epoch: int, superseded: bool) -> None:
+        node, cluster, admit = self._node, self._cluster, change.admit
+        statuses = dict(cluster.statuses)
+        statuses.pop(node.name, None)
+        if node.voter.has_vote:
+            promised = node.voter.state.promised_to_others(node.name)
+            statuses[node.name] = VoterStatus(node.on_disk.voters.generation, promised)
+        if not change.committed(statuses):
+            return
+        votes = admit in cluster.voting and admit not in cluster.non_voting
+        incarnation = cluster.incarnations.get(admit, 0)
+        if not admit or (votes and cluster.generations.get(admit, 0) >= change.new.generation):
+            self.change = None
+        elif self._admitted not in (0, incarnation) and not change.forced:
+            # it may have had its vote by this list and lost it again: only another list can admit it now
+            self.change = None
+        else:
+            self._admitted = incarnation
+            above = epoch
+            if superseded or not change.superseded(statuses, epoch):
+                above = max(cluster.promised_epoch, cluster.epoch, node.voter.state.promised_epoch) + 1
+            flags = (admit, f"{START}{incarnation}")
+            node.outbox.ask(admit, VOTERS, list=change.new.text, for_epoch=above, flags=flags)

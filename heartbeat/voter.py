@@ -55,6 +55,10 @@ class Voter:
         """The server whose beat or claim was counted last."""
         self._since = now
 
+    def reload(self, membership: Membership) -> None:
+        """Live by a changed site file."""
+        self.membership = membership
+
     @property
     def has_vote(self) -> bool:
         """Whether its grants and its answers to beats count."""

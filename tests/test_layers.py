@@ -158,11 +158,6 @@ KNOWN_LARGE: frozenset[str] = frozenset(
         "gateway_agent.lines.trunk.Trunk",
         "gateway_agent.outgoing.Outgoing",
         "gateway_agent.reinvite_rollback.Changes",
-        "heartbeat.agent_voter.AgentVoter",
-        "heartbeat.candidate.Candidate",
-        "heartbeat.leader.Leader",
-        "heartbeat.member.Member",
-        "heartbeat.node.Node",
         "sip.invite.InviteUsage",
         "sip.layer.Stack",
     }

@@ -13,7 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from heartbeat.leader import Leader
+from heartbeat.candidate import Candidate
+from heartbeat.server_role import ServerRole
 from sip.b2b.bridge import ANYWHERE, OVER, TABLE, Bridge
 from sip.offer_answer import OfferAnswer
 from sip.peers import Probe
@@ -60,12 +61,20 @@ MACHINES: Final = (
     ),
     Machine(
         "The role of a call server",
-        Leader,
-        Leader.TRANSITIONS,
+        ServerRole,
+        ServerRole.TABLE,
         "standby",
         "A server that starts stands by. It becomes active only with a proof on disk: the grants of a quorum, or\n"
         "an operator's force. Without its lease it is *holding*: it serves the agents that still obey it, and ends\n"
         "nothing.",
+    ),
+    Machine(
+        "The election of a call server",
+        Candidate,
+        Candidate.TABLE,
+        "none",
+        "Held by a stand-by to lead, and by a holding leader, that met a promise above its epoch, to lead under a\n"
+        "newer one. *ready* is the wait for the release in a planned switchover; *won* lasts until the disk has it.",
     ),
     Machine(
         "A trunk watched by OPTIONS",

@@ -63,7 +63,7 @@ class FakeAgent(Peer):
         bench.agents[self.flow] = self
         bench.core.flow_changed(self.flow, "open", bench.now)
         self.caller = Initiator(bench.core.node, "ab" * 16)
-        self.tell(self.caller.hello(self.fence.stamp(bench.core.node, bench.now)))
+        self.tell(self.caller.hello(self.fence.participant.stamp(bench.core.node)))
         assert self.connected
         return self
 
@@ -131,7 +131,7 @@ class FakeAgent(Peer):
         return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
 
     def _refuse(self, request: Request) -> None:
-        beat = self.fence.stamp(self.bench.core.node, self.bench.now, re=(1, 0), leader=self.fence.leadership.node)
+        beat = self.fence.participant.stamp(self.bench.core.node, re=(1, 0), leader=self.fence.leadership.node)
         line = carriage.header(beat, self.keys[0], request.method, request.call_id, request.cseq)
         Side(self, request.call_id, "x", "", "", "").answer(request, 403, (line,))
 
@@ -157,8 +157,8 @@ class FakeAgent(Peer):
         beat = carriage.beat_in(message, self.keys)
         if beat.kind == OPEN:
             assert self.caller is not None
-            again = self.caller.answered(beat, fence.stamp(beat.node, bench.now))
-            fence.opened(beat)
+            again = self.caller.answered(beat, fence.participant.stamp(beat.node))
+            fence.participant.opened(beat)
             if again is not None:
                 self.tell(again)
             else:
@@ -183,7 +183,7 @@ class FakeAgent(Peer):
         body = json.loads(request.body) if request.body else {}
         self.asked.append((purpose, body, request))
         if "proof" in body:
-            fault = self.fence.offer(Proof.parse(body["proof"]), self.bench.now)
+            fault = self.fence.participant.offer(Proof.parse(body["proof"]), self.bench.now)
             self._fence_acts(None)
             if fault or not self.fence.obeys(self.bench.core.node, body["epoch"]):
                 self._refuse(request)
@@ -231,7 +231,7 @@ class FakeAgent(Peer):
             "site": self.bench.site.name,
             "agent": self.name,
             "boot": 1,
-            "epoch": fence.epoch,
+            "epoch": fence.leadership.epoch,
             "version": 1,
             "part": 1,
             "complete": complete,
@@ -373,7 +373,7 @@ class Town:
 
     def succeed(self, *without: str, node: str = "m2", boot: int = 1) -> Bench:
         """The stand-by wins the site, with the agents that are not left out; what they hand over was set before."""
-        disk = self.gw1.fence.on_disk
+        disk = self.gw1.fence.participant.on_disk
         mind = PersistentState(
             incarnation=boot, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
         )

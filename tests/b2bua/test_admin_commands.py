@@ -111,7 +111,7 @@ def test_a_forced_switchover_is_done_when_all_agents_have_told() -> None:
     for agent in (town.gw1, town.gw2):
         agent.silent = True
         agent.move(bench).connect()
-    bench.core.member.offer(town.bench.core.member.proof, bench.now)  # type: ignore[arg-type]
+    bench.core.member.participant.offer(town.bench.core.member.participant.proof, bench.now)  # type: ignore[arg-type]
     bench.core.reign.pump(bench.now)
     bench.pump()
     order = ask(bench, "switchover", force="yes")
@@ -130,7 +130,7 @@ def test_a_switchover_is_called_off_when_the_other_gathers_no_votes() -> None:
     from sip.actions import Flow
 
     other.flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
-    other.tell(other.fence.stamp("m1", bench.now, state="standby"))
+    other.tell(other.fence.participant.stamp("m1", state="standby"))
     order = ask(bench, "switchover", to="m2")
     assert order["state"] == "running" and order["sentence"] == "m2 is gathering votes"
     bench.after(6)

@@ -21,7 +21,7 @@ def test_the_site_is_won_by_the_votes_of_agents_and_every_agent_is_asked() -> No
     assert core.epoch == 1 and core.serving and core.agents.reached == ["gw1", "gw2"]
     for agent in (town.gw1, town.gw2):
         [(purpose, body, request)] = agent.asked
-        assert purpose == "takeover" and body["epoch"] == 1 and body["proof"] == core.member.proof.text  # type: ignore[union-attr]
+        assert purpose == "takeover" and body["epoch"] == 1 and body["proof"] == core.member.participant.proof.text  # type: ignore[union-attr]
         assert request.get("expires") == "3600" and request.get("event") == "line-dialog;purpose=takeover"
         assert request.get("accept") == "application/line-dialog+json-seq;version=1"
         assert agent.fence.leadership.node == "m1" and agent.notified == [200]
@@ -50,8 +50,8 @@ def test_a_site_that_is_to_stop_without_quorum_answers_503() -> None:
 
     town = Town(AGENTS + '[failover]\non_lost_quorum = "stop"\n')
     town.gw2.offline = True
-    town.gw1.fence.voter.state = replace(town.gw1.fence.voter.state, non_voting=True)
-    town.gw1.fence.on_disk = town.gw1.fence.voter.state
+    town.gw1.fence.participant.voter.state = replace(town.gw1.fence.participant.voter.state, non_voting=True)
+    town.gw1.fence.participant.outbox.on_disk = town.gw1.fence.participant.voter.state
     town.bench.after(10)
     assert town.bench.core.member.state == "holding" and not town.bench.core.serving
     assert town.gw1.call("1002").statuses == [503]
@@ -70,7 +70,7 @@ def opening(bench: Bench, name: str = "gw1") -> FakeAgent:
 def test_an_opening_with_a_wrong_echo_is_refused() -> None:
     town = Town()
     agent = opening(town.bench)
-    stamp = agent.fence.stamp("m1", town.bench.now)
+    stamp = agent.fence.participant.stamp("m1")
     agent.tell(replace(stamp, kind=OPEN, to="m1", echo="ff" * 16))
     assert agent.flow in town.bench.closed and not agent.connected
     assert town.bench.core.agents.links["gw1"].flow == town.gw1.flow
@@ -79,14 +79,14 @@ def test_an_opening_with_a_wrong_echo_is_refused() -> None:
 def test_another_kind_of_beat_does_not_open() -> None:
     town = Town()
     agent = opening(town.bench)
-    agent.tell(replace(agent.fence.stamp("m1", town.bench.now), kind=BEAT, to="m1"))
+    agent.tell(replace(agent.fence.participant.stamp("m1"), kind=BEAT, to="m1"))
     assert agent.flow in town.bench.closed
 
 
 def test_an_opening_meant_for_another_server_is_refused() -> None:
     town = Town()
     agent = opening(town.bench)
-    agent.tell(Initiator("m2", "ab" * 16).hello(agent.fence.stamp("m2", town.bench.now)))
+    agent.tell(Initiator("m2", "ab" * 16).hello(agent.fence.participant.stamp("m2")))
     assert agent.flow in town.bench.closed
 
 
@@ -94,7 +94,7 @@ def test_who_has_the_key_but_is_no_agent_is_turned_away() -> None:
     town = Town()
     agent = opening(town.bench, "gw9")
     assert agent.caller is not None
-    agent.tell(agent.caller.hello(agent.fence.stamp("m1", town.bench.now)))
+    agent.tell(agent.caller.hello(agent.fence.participant.stamp("m1")))
     assert agent.flow in town.bench.closed and "gw9" not in town.bench.core.agents.links
 
 
@@ -216,7 +216,7 @@ def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
     stranger = FakeAgent(bench, "m2", "x", port=5162)
     stranger.flow = flow
     counters = bench.core.stack.counters
-    beat = stranger.fence.stamp("m1", bench.now, state="standby")
+    beat = stranger.fence.participant.stamp("m1", state="standby")
     bench.beats.clear()
     stranger.tell(beat)
     answers = [parse(send.data) for send in bench.beats if send.flow == flow]
@@ -227,4 +227,4 @@ def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
     assert counters["bad beats"] == 1
     for garbage in (b"junk", b"\x00", b"INVITE sip:x SIP/2.0\r\n\r\n"):
         stranger.send(garbage)
-    assert not bench.beats and bench.core.member.peers["m2"].beat is not None
+    assert not bench.beats and bench.core.member.cluster.peers["m2"].beat is not None

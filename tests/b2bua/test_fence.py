@@ -45,7 +45,7 @@ class Site(Town):
         """The agent sees our proof again, and adopts us."""
         self.slow.behind = False
         self.slow.records = list(records)
-        proof = self.bench.core.member.proof
+        proof = self.bench.core.member.participant.proof
         assert proof is not None
         self.bench.core.agents.links["gw2"].subscribe(proof, self.bench.now)
         self.bench.pump()
@@ -221,7 +221,7 @@ def test_what_waited_for_its_dialog_is_taken_again_after_the_next_epoch() -> Non
     bench.core.recovery.begin(bench.now)
     assert not any(each.open for each in bench.core.stack.servers.values() if each.key.startswith(sent.branch))
     town.gw1.records = [record(a, sent=[kept(sent)])]
-    proof = bench.core.member.proof
+    proof = bench.core.member.participant.proof
     assert proof is not None
     bench.core.agents.begin(proof, bench.now, False)
     bench.pump()
@@ -239,7 +239,7 @@ def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> No
     core = town.bench.core
     link = core.agents.links["gw1"]
     town.gw1.silent = True
-    proof = core.member.proof
+    proof = core.member.participant.proof
     assert proof is not None
     if purpose == "takeover":
         link.subscribe(proof, town.bench.now)

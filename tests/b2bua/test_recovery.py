@@ -313,9 +313,9 @@ def test_a_server_that_is_overruled_forgets_its_calls_without_a_word() -> None:
     old = gap.bench
     gap.die()
     new = gap.succeed()
-    proof = new.core.member.proof
+    proof = new.core.member.participant.proof
     assert proof is not None
-    old.core.member.offer(proof, old.now)
+    old.core.member.participant.offer(proof, old.now)
     old.core.reign.pump(old.now)
     old.pump()
     assert not old.core.serving and not old.core.calls and not old.cdrs

@@ -78,9 +78,9 @@ def test_an_agent_that_is_away_is_warned_of() -> None:
 def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
     town = Town()
     member, now = town.bench.core.member, town.bench.now
-    member.not_persisted(member.on_disk, "no space left", now)
+    member.not_persisted(member.participant.on_disk, "no space left", now)
     assert "m1 cannot keep its epochs: no space left" in page(town.bench, "status")["warnings"]
-    member.persisted(replace(member.on_disk, serial=member.on_disk.serial + 1), now)
+    member.persisted(replace(member.participant.on_disk, serial=member.participant.on_disk.serial + 1), now)
     assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
 
 

@@ -103,9 +103,9 @@ def test_pages() -> None:
     assert [peer["reached"] for peer in status["servers"]] == [True, True]
     assert seen(bed.core, "health", {}, bed.now)["healthy"] is True
     fence = bed.core.links.fence
-    fence.not_persisted(fence.on_disk, "no space left", bed.now)
+    fence.not_persisted(fence.participant.on_disk, "no space left", bed.now)
     said = seen(bed.core, "status", {}, bed.now)["warnings"]
-    assert said == [f"{fence.name} cannot keep its epochs: no space left"]
+    assert said == [f"{fence.participant.name} cannot keep its epochs: no space left"]
     calls = seen(bed.core, "calls", {"number": "+33166"}, bed.now)
     assert (calls["matched"], calls["calls"][0]["line"]) == (2, "trunk1/2")
     assert seen(bed.core, "calls", {"limit": "1", "state": "talking"}, bed.now)["calls"][0]["kept_requests"] == 0
@@ -238,7 +238,7 @@ def test_strangers_leave_no_transactions() -> None:
 def test_what_comes_between_a_proof_and_its_subscription_is_kept() -> None:
     bed = Bed()
     _, tag = bed.answered_in()
-    bed.core.links.fence.offer(proof_of(2, "m2"), bed.now)
+    bed.core.links.fence.participant.offer(proof_of(2, "m2"), bed.now)
     bed.core.links.pump(bed.now)
     bed.pump()
     bed.request("INFO", to_tag=tag, cseq=2)

@@ -36,7 +36,7 @@ def test_a_server_that_rules_after_a_long_gap_is_told_before_its_beats_count() -
     ended(bed)
     bed.kill(bed.m1)
     bed.run(60)
-    bed.core.links.fence.offer(proof_of(2, "m2"), bed.now)
+    bed.core.links.fence.participant.offer(proof_of(2, "m2"), bed.now)
     bed.core.links.pump(bed.now)
     bed.pump()
     bed.m2.epoch = 2

@@ -187,7 +187,7 @@ class World:
         holders = self.holders()
         if len(holders) != 1 or self.member(holders[0]).state != "active":
             return ""
-        epoch = self.member(holders[0]).epoch
+        epoch = self.member(holders[0]).participant.epoch
         for agent in self.site.agents:
             core = self.hosts[agent].core
             if isinstance(core, AgentVoter) and not core.obeys(holders[0], epoch):
@@ -252,7 +252,7 @@ class World:
             leadership = core.leadership.epoch
             assert leadership >= host.highest_obeyed, self._broken(f"{host.name} fell from {host.highest_obeyed}")
             host.highest_obeyed = leadership
-        holders = [name for name in self.holders() if not self.member(name).forced]
+        holders = [name for name in self.holders() if not self.member(name).leader.forced]
         assert len(holders) < 2, self._broken(f"two leases: {holders}")
 
     def _broken(self, what: str) -> str:

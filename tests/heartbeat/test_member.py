@@ -16,9 +16,9 @@ def test_nothing_is_said_before_it_is_on_disk() -> None:
     w.start_all()
     w.run_until(lambda: w.said("gw1", What.GRANTED), limit=6.0)
     fence = w.fence("gw1")
-    assert fence.voter.state.promised_epoch == 1 and fence.on_disk.promised_epoch == 0
+    assert fence.participant.voter.state.promised_epoch == 1 and fence.participant.on_disk.promised_epoch == 0
     w.run(0.9)
-    assert w.member("m1").campaign is not None and w.member("m1").campaign.grants == {}
+    assert w.member("m1").candidate.election is not None and w.member("m1").candidate.election.grants == {}
     w.run_until(lambda: w.settled() == "m1", limit=6.0)
 
 
@@ -41,13 +41,13 @@ def test_a_server_alone_needs_nobody() -> None:
     w.run(0.1)
     assert w.holders() == ["m1"]
     w.run(100.0)
-    assert w.holders() == ["m1"] and w.member("m1").epoch == 1
+    assert w.holders() == ["m1"] and w.member("m1").participant.epoch == 1
 
 
 def test_drift_of_the_site_file_is_said_once() -> None:
     w = World(membership(1, config="aaaa"))
     w.start_all()
-    w.member("m2").membership = replace(w.site, config="bbbb")
+    w.member("m2").reload(replace(w.site, config="bbbb"))
     w.run(8.0)
     assert w.said("m1", What.DRIFT) == ["m2 runs from another site file (bbbb, ours is aaaa)"]
 
@@ -55,7 +55,7 @@ def test_drift_of_the_site_file_is_said_once() -> None:
 def test_what_is_not_for_us_is_counted_and_dropped() -> None:
     w = running()
     m1, gw1, now = w.member("m1"), w.fence("gw1"), w.clock("gw1")
-    beat = m1.stamp("gw1", w.clock("m1"))
+    beat = m1.participant.stamp("gw1")
     for wrong, sender in (
         (replace(beat, site="rome"), "m1"),
         (beat, "m2"),
@@ -67,18 +67,18 @@ def test_what_is_not_for_us_is_counted_and_dropped() -> None:
     ):
         gw1.receive(wrong, sender, now)
     assert gw1.to_do() == []
-    assert sum(gw1.ignored.values()) == 7
-    before = sum(m1.ignored.values())
-    m1.receive(replace(gw1.stamp("m1", now), kind="beat", re=(1, 1)), "gw1", now)
-    m1.receive(gw1.stamp("m1", now), "eve", now)
-    m1.receive(replace(w.member("m2").stamp("m1", now), kind="dance"), "m2", now)
-    assert sum(m1.ignored.values()) == before + 3
+    assert sum(gw1.participant.ignored.values()) == 7
+    before = sum(m1.participant.ignored.values())
+    m1.receive(replace(gw1.participant.stamp("m1"), kind="beat", re=(1, 1)), "gw1", now)
+    m1.receive(gw1.participant.stamp("m1"), "eve", now)
+    m1.receive(replace(w.member("m2").participant.stamp("m1"), kind="dance"), "m2", now)
+    assert sum(m1.participant.ignored.values()) == before + 3
 
 
 def test_a_refused_request_of_a_call_teaches_who_rules() -> None:
     w = running()
     w.cut("m1", "m2")
-    refusal = w.fence("gw1").stamp("m1", w.clock("gw1"), leader="m2", promised_epoch=2)
+    refusal = w.fence("gw1").participant.stamp("m1", leader="m2", promised_epoch=2)
     w.member("m1").receive(replace(refusal, epoch=2), "gw1", w.clock("m1"))
     assert w.member("m1").state == STANDBY and not w.member("m1").may_act(w.clock("m1"))
 
@@ -105,7 +105,7 @@ def test_between_servers_a_quiet_site_says_the_same_whatever_its_calls() -> None
     counts = []
     for calls in (0, 10_000):
         w = running()
-        w.member("m1").figures(calls, 0.1)
+        w.member("m1").participant.figures(calls, 0.1)
         before = w.sent
         w.run(30.0)
         counts.append(w.sent - before)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 
+import pytest
+
+from heartbeat.candidate import Candidate
 from heartbeat.header import KINDS
-from heartbeat.leader import Leader
+from heartbeat.server_role import ServerRole
 
 PAGE = (Path(__file__).parents[2] / "docs" / "heartbeat.md").read_text()
 
@@ -17,13 +22,18 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_table_of_the_role_is_the_table_of_the_code() -> None:
-    told = {tuple(row) for row in rows("The role of a server")}
+@pytest.mark.parametrize(
+    "heading, table",
+    [("The role of a server", ServerRole.TABLE), ("An election", Candidate.TABLE)],
+)
+def test_the_tables_of_the_page_are_those_of_the_code(
+    heading: str, table: Mapping[tuple[str, Enum], tuple[str, Callable[..., None]]]
+) -> None:
     done = {
-        (state, cause.name, after, action.__name__.strip("_").replace("_", " "))
-        for (state, cause), (after, action) in Leader.TRANSITIONS.items()
+        (state, event.name, after, action.__name__.strip("_").replace("_", " "))
+        for (state, event), (after, action) in table.items()
     }
-    assert told == done
+    assert {tuple(row) for row in rows(heading)} == done
 
 
 def test_every_kind_of_message_is_in_the_table_and_no_other() -> None:

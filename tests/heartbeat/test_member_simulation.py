@@ -42,7 +42,7 @@ def _misfortune(world: World, rng: random.Random) -> None:
         if world.hosts[server].core is not None:
             world.act(server, lambda member, now: member.switchover("", now))
             for voter in world.mute_voters():
-                world.act(server, lambda member, now, voter=voter: member.readmit(voter, now))
+                world.act(server, lambda member, now, voter=voter: member.restore_vote(voter, now))
 
 
 def live_through(seed: int, timings: tuple[Timing, ...] = ()) -> World:

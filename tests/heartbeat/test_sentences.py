@@ -60,14 +60,14 @@ def test_who_was_never_heard_cannot_be_readmitted() -> None:
     w = World(membership(3))
     w.start("m1", "m2", "gw1", "gw2")
     w.run(6.0)
-    readmit = w.act("m1", lambda member, now: member.readmit("gw3", now))
+    readmit = w.act("m1", lambda member, now: member.restore_vote("gw3", now))
     assert readmit == "nothing was heard of gw3 yet; start it first"
 
 
 def test_a_server_whose_start_counter_fell_is_told_of_once() -> None:
     w = running()
     m1, m2 = w.member("m1"), w.member("m2")
-    old = replace(m2.stamp("m1", w.clock("m2")), incarnation=3)
+    old = replace(m2.participant.stamp("m1"), incarnation=3)
     for seq in range(1, 9):
         m1.receive(replace(old, seq=seq), "m2", w.clock("m1"))
     w._drain(w.hosts["m1"])

@@ -16,7 +16,7 @@ def test_a_planned_switchover_takes_no_silence() -> None:
     assert w.run_until(lambda: w.settled() == "m2", limit=3.0) < 0.05
     assert w.said("m1", What.STOOD_DOWN) == ["m1 let go of epoch 1: m2 takes over, an operator asks for it"]
     w.run(40.0)
-    assert w.settled() == "m2" and w.member("m2").epoch == 2
+    assert w.settled() == "m2" and w.member("m2").participant.epoch == 2
 
 
 def test_a_switchover_to_a_server_without_a_quorum_is_called_off() -> None:
@@ -25,7 +25,7 @@ def test_a_switchover_to_a_server_without_a_quorum_is_called_off() -> None:
         w.cut("m2", agent)
     w.act("m1", lambda member, now: member.switchover("m2", now))
     w.run(6.0)
-    assert w.settled() == "m1" and w.member("m1").epoch == 1
+    assert w.settled() == "m1" and w.member("m1").participant.epoch == 1
     assert w.said("m1", What.CALLED_OFF) == [
         "the switchover to m2 is called off: it asks the voters, and is not ready",
     ]
@@ -48,7 +48,7 @@ def test_when_the_stand_by_dies_in_a_switchover_the_old_one_comes_back() -> None
     w.run_until(lambda: w.member("m1").state == STANDBY, limit=1.0)
     w.crash("m2")
     w.run_until(lambda: w.settled() == "m1", limit=8.0)
-    assert w.member("m1").epoch > 1
+    assert w.member("m1").participant.epoch > 1
 
 
 def test_a_goodbye_is_taken_over_at_once() -> None:
@@ -64,7 +64,7 @@ def test_force_takes_who_can_be_reached_and_the_old_one_yields_when_it_learns() 
     w.act("m2", lambda member, now: member.force(now))
     w.run(0.2)
     m2 = w.member("m2")
-    assert m2.forced and m2.may_act(w.clock("m2")) and w.fence("gw1").obeys("m2", 2)
+    assert m2.leader.forced and m2.may_act(w.clock("m2")) and w.fence("gw1").obeys("m2", 2)
     assert w.fence("gw2").obeys("m1", 1)
 
 
@@ -73,9 +73,9 @@ def test_force_becomes_an_ordinary_rule_when_a_quorum_answers() -> None:
     w.crash("m1")
     w.act("m2", lambda member, now: member.force(now))
     w.run(2.0)
-    assert w.member("m2").forced, "the old lease may still be running"
+    assert w.member("m2").leader.forced, "the old lease may still be running"
     w.run(1.0)
-    assert not w.member("m2").forced and w.settled() == "m2"
+    assert not w.member("m2").leader.forced and w.settled() == "m2"
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -84,7 +84,7 @@ def test_takeover_without_a_quorum_is_a_choice(allowed: bool) -> None:
     for name in ("m1", "gw1", "gw2"):
         w.crash(name)
     w.run(10.0)
-    assert w.member("m2").forced is allowed
+    assert w.member("m2").leader.forced is allowed
     assert w.fence("gw3").obeys("m2", 2) is allowed
 
 
@@ -141,7 +141,7 @@ def test_failback_return_waits_until_the_main_is_well() -> None:
     w.run_until(lambda: w.settled() == "m1", limit=10.0)
     assert "m1 is preferred and has been well for" in w.said("m2", What.HANDING_OVER)[0]
     w.run(60.0)
-    assert w.member("m1").epoch == 3
+    assert w.member("m1").participant.epoch == 3
 
 
 @pytest.mark.parametrize("failback", ["stay", "manual"])
@@ -164,12 +164,13 @@ def test_who_reaches_fewer_agents_hands_over_after_five_seconds() -> None:
         "m1 hands over to m2: m2 reaches agents that m1 does not, for long enough"
     ]
     w.run(30.0)
-    assert w.member("m2").epoch == 2, "and that is the end of it"
+    assert w.member("m2").participant.epoch == 2, "and that is the end of it"
 
 
 def test_connections_count_for_what_is_reached() -> None:
     w = running()
-    m1 = w.member("m1")
-    assert m1._reach(w.clock("m1")) == 0b11
-    m1.peers_reached(["gw2"], w.clock("m1"))
-    assert m1._reach(w.clock("m1")) == 0b10
+    peer = w.member("m2").cluster.peers["m1"]
+    assert peer.reach == 0b11
+    w.act("m1", lambda member, now: member.peers_reached(["gw2"], now))
+    w.run(1.0)
+    assert peer.reach == 0b10

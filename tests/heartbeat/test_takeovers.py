@@ -58,7 +58,7 @@ def test_stand_by_and_one_of_two_agents_off_the_main_holds_and_serves() -> None:
     ]
     w.start("gw1")
     assert w.run_until(lambda: w.holders() == ["m1"], limit=2.0) < 1.5
-    assert m1.epoch == 1 and w.said("m1", What.LEASE_BACK) == ["m1 has its lease back: gw1, gw2 answer"]
+    assert m1.participant.epoch == 1 and w.said("m1", What.LEASE_BACK) == ["m1 has its lease back: gw1, gw2 answer"]
 
 
 def test_by_the_policy_stop_a_holding_server_serves_nobody() -> None:
@@ -108,7 +108,7 @@ def test_a_stall_of_a_second_makes_nobody_nervous() -> None:
             w.pause(name, 1.0)
             w.run(3.0)
         assert w.settled() == "m1", name
-        assert w.member("m1").epoch == 1
+        assert w.member("m1").participant.epoch == 1
 
 
 def test_a_late_stand_by_only_watches() -> None:
@@ -125,7 +125,7 @@ def test_a_late_stand_by_only_watches() -> None:
 def test_five_in_a_hundred_lost_costs_no_takeover_in_ten_minutes() -> None:
     w = running(loss=0.05, seed=3)
     w.run(600.0)
-    assert w.member("m1").epoch == 1 and w.settled() == "m1"
+    assert w.member("m1").participant.epoch == 1 and w.settled() == "m1"
 
 
 def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
@@ -133,6 +133,6 @@ def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
     w.crash("m1")
     w.start("m1")
     assert w.run_until(lambda: w.holders() == ["m1"], limit=2.0) < 0.7
-    assert w.member("m1").epoch == 2
+    assert w.member("m1").participant.epoch == 2
     last = next(d for d in reversed(w.hosts["m1"].log) if d.what is What.BECAME_ACTIVE)
     assert not last.again, "its calls are not in its memory"

@@ -14,10 +14,10 @@ def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
     w = running(membership(3))
     m2 = w.member("m2")
     for_epoch = 2
-    claim = m2.stamp("gw1", w.clock("m2"), kind="grant", for_epoch=for_epoch, list=m2.on_disk.voters.text)
-    w.fence("gw1").voter.heard = None
+    claim = m2.participant.stamp("gw1", kind="grant", for_epoch=for_epoch, list=m2.participant.on_disk.voters.text)
+    w.fence("gw1").participant.voter.heard = None
     w._deliver("m2", "gw1", claim)
-    w.run_until(lambda: w.member("m1").epoch == 3 and w.holders(), limit=3.0)
+    w.run_until(lambda: w.member("m1").participant.epoch == 3 and w.holders(), limit=3.0)
     assert w.holders() == ["m1"]
     assert w.said("m1", What.HOLDING) == ["m1 holds under epoch 1: gw1 promised epoch 2 to another"]
     last = next(d for d in reversed(w.hosts["m1"].log) if d.what is What.BECAME_ACTIVE)
@@ -33,12 +33,14 @@ def test_a_voter_that_lost_its_file_is_readmitted_by_an_operator() -> None:
     assert w.said("m1", What.NO_VOTE) == [
         "gw1 has no vote any more: its epoch file is gone; when you know why, `b2bua readmit gw1`"
     ]
-    assert w.act("m2", lambda member, now: member.readmit("gw1", now)).startswith("m2 has no lease")  # type: ignore[union-attr]
-    assert w.act("m1", lambda member, now: member.readmit("gw9", now)) == "gw9 is no voter of this site"
-    assert w.act("m1", lambda member, now: member.readmit("gw1", now)) == ""
+    assert w.act("m2", lambda member, now: member.restore_vote("gw1", now)).startswith("m2 has no lease")  # type: ignore[union-attr]
+    assert w.act("m1", lambda member, now: member.restore_vote("gw9", now)) == "gw9 is no voter of this site"
+    assert w.act("m1", lambda member, now: member.restore_vote("gw1", now)) == ""
     w.run_until(lambda: not w.mute_voters(), limit=5.0)
     w.run(5.0)
-    assert w.settled() == "m1" and w.member("m1").epoch == 1, "nobody can have won a later epoch by what gw1 forgot"
+    assert w.settled() == "m1" and w.member("m1").participant.epoch == 1, (
+        "nobody can have won a later epoch by what gw1 forgot"
+    )
     assert w.said("m1", What.HOLDING) == []
     assert {host.file.voters.generation for host in w.hosts.values() if host.file} == {101}
     w.crash("m1")
@@ -51,7 +53,7 @@ def test_a_voter_that_is_lost_twice_while_it_is_admitted_needs_another_list() ->
     w.lose_file("gw1")
     w.start("gw1")
     w.run(3.0)
-    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    w.act("m1", lambda member, now: member.restore_vote("gw1", now))
     w.run_until(lambda: not w.mute_voters(), limit=5.0)
     w.cut("gw1", "m1", both=False)
     admitted = w.hosts["gw1"].file
@@ -62,7 +64,7 @@ def test_a_voter_that_is_lost_twice_while_it_is_admitted_needs_another_list() ->
     file = w.hosts["gw1"].file
     assert file is not None and admitted is not None and file.voters.generation > admitted.voters.generation
     w.run(2.0)
-    assert w.settled() == "m1" and w.member("m1").change is None
+    assert w.settled() == "m1" and w.member("m1").reconfiguration.change is None
 
 
 @pytest.mark.parametrize("moved", [True, False])
@@ -82,18 +84,20 @@ def test_what_a_voter_forgot_that_it_granted_makes_no_second_ruler(moved: bool) 
 
     w._send = keep_back  # type: ignore[method-assign]
     w.isolate("m1")
-    w.run_until(lambda: (campaign := w.member("m2").campaign) and "gw1" in campaign.grants, limit=5.0)
+    w.run_until(lambda: (campaign := w.member("m2").candidate.election) and "gw1" in campaign.grants, limit=5.0)
     w.pause("m2", 30.0)
     w.heal()
     w.lose_file("gw1")
     w.start("gw1")
     w.run_until(lambda: w.holders() == ["m1"] and "gw1" in w.member("m1").cluster.non_voting, limit=3.0)
-    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    w.act("m1", lambda member, now: member.restore_vote("gw1", now))
     if moved:
         w.run_until(lambda: not w.mute_voters(), limit=5.0)
     w.cut("m1", "gw2")
     w.run(3.0)
-    assert (w.holders() == ["m1"]) is moved and w.member("m1").epoch == 1, "with gw1 and gw3 it has a quorum"
+    assert (w.holders() == ["m1"]) is moved and w.member("m1").participant.epoch == 1, (
+        "with gw1 and gw3 it has a quorum"
+    )
     w._deliver("m2", "gw2", kept_back["m2", "gw2"].beat)
     w.run(0.0)
     w.hosts["m2"].paused_until = w.now
@@ -106,13 +110,16 @@ def test_an_order_to_vote_is_for_one_start_of_the_voter_only() -> None:
     w = running(membership(3))
     w.lose_file("gw1")
     w.start("gw1")
-    gw1, text = w.fence("gw1"), w.member("m1").on_disk.voters.text
-    for start, non_voting in ((gw1.on_disk.incarnation - 1, True), (gw1.on_disk.incarnation, False)):
-        order = w.member("m1").stamp(
-            "gw1", 0.0, kind="voters", list=text, for_epoch=1, flags=("gw1", f"start-{start}")
+    gw1, text = w.fence("gw1"), w.member("m1").participant.on_disk.voters.text
+    for start, non_voting in (
+        (gw1.participant.on_disk.incarnation - 1, True),
+        (gw1.participant.on_disk.incarnation, False),
+    ):
+        order = w.member("m1").participant.stamp(
+            "gw1", kind="voters", list=text, for_epoch=1, flags=("gw1", f"start-{start}")
         )
         w._deliver("m1", "gw1", order)
-        assert gw1.voter.state.non_voting is non_voting
+        assert gw1.participant.voter.state.non_voting is non_voting
 
 
 def test_two_lost_voters_do_not_vouch_for_each_other() -> None:
@@ -122,11 +129,11 @@ def test_two_lost_voters_do_not_vouch_for_each_other() -> None:
         w.start(lost)
     w.run(3.0)
     w.cut("m1", "gw3")
-    w.act("m1", lambda member, now: member.readmit("gw1", now))
+    w.act("m1", lambda member, now: member.restore_vote("gw1", now))
     w.run(10.0)
     assert w.mute_voters() == ["gw1", "gw2"], "with gw1 both may have granted what gw3 knows"
     w.heal()
-    w.act("m1", lambda member, now: member.readmit("gw1", now, True))
+    w.act("m1", lambda member, now: member.restore_vote("gw1", now, True))
     w.run_until(lambda: w.mute_voters() == ["gw2"], limit=6.0)
 
 
@@ -136,7 +143,7 @@ def test_the_only_voter_is_readmitted_by_force() -> None:
     w.start("gw1")
     w.run(5.0)
     assert w.holders() == []
-    assert w.act("m1", lambda member, now: member.readmit("gw1", now, True)) == ""
+    assert w.act("m1", lambda member, now: member.restore_vote("gw1", now, True)) == ""
     w.run_until(lambda: w.settled() == "m1", limit=6.0)
 
 
@@ -147,10 +154,10 @@ def test_the_lists_of_the_site_file_are_followed_one_voter_at_a_time() -> None:
     for host in w.hosts.values():
         assert host.core is not None
         host.core.reload(changed)
-    w.run_until(lambda: w.member("m1").on_disk.voters.filed == 2 and w.settled(), limit=12.0)
+    w.run_until(lambda: w.member("m1").participant.on_disk.voters.filed == 2 and w.settled(), limit=12.0)
     w.run(8.0)
-    assert w.member("m1").on_disk.voters.names == ("gw2", "gw3", "gw4")
-    assert w.fence("gw4").voter.has_vote and not w.fence("gw1").voter.has_vote
+    assert w.member("m1").participant.on_disk.voters.names == ("gw2", "gw3", "gw4")
+    assert w.fence("gw4").participant.voter.has_vote and not w.fence("gw1").participant.voter.has_vote
     w.crash("m1")
     w.crash("gw2")
     w.run_until(lambda: w.holders() == ["m2"], limit=5.0)

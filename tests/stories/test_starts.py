@@ -40,7 +40,7 @@ def test_a_site_starts_once_whatever_comes_up_first(agents: int, again: bool) ->
         town = started(seed, agents, again)
         town.world.run(town.world.now + 20.0)
         is_calm(town)
-        assert town.server("m1").member.epoch == (2 if again else 1)
+        assert town.server("m1").member.participant.epoch == (2 if again else 1)
 
 
 def test_a_call_that_is_placed_as_soon_as_a_server_rules_goes_through() -> None:

@@ -1,0 +1,235 @@
+"""What other nodes say to a server: what it learns from every message, and what each kind asks or answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
+
+from heartbeat.candidate import PREPARED, Candidate, ElectionEvent
+from heartbeat.cluster_view import ClusterView, why_non_voting
+from heartbeat.decision import What
+from heartbeat.detector import Detector
+from heartbeat.header import (
+    ACTIVE,
+    BEAT,
+    GRANT,
+    HANDOVER,
+    HOLDING,
+    LEFT,
+    PREVOTE,
+    PROOF,
+    QUERY,
+    READY,
+    RELEASE,
+    STANDBY,
+    VOTERS,
+    Beat,
+)
+from heartbeat.heartbeats import Heartbeats
+from heartbeat.leader import Leader
+from heartbeat.participant import Participant
+from heartbeat.server_role import RoleEvent, ServerRole
+from heartbeat.standby import Standby
+from heartbeat.switchover import Switchover
+
+_MOST_LATE: Final = 5
+"""Messages of an earlier start that may come in a row, late or doubled, before that is worth a word."""
+
+Take = Callable[["Inbox", Beat, float], None]
+
+
+class Inbox:
+    """Takes the messages of one server to the parts that they concern."""
+
+    def __init__(
+        self,
+        node: Participant,
+        cluster: ClusterView,
+        detector: Detector,
+        role: ServerRole,
+        standby: Standby,
+        candidate: Candidate,
+        leader: Leader,
+        heartbeats: Heartbeats,
+        switchover: Switchover,
+    ) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._detector = detector
+        self._role = role
+        self._standby = standby
+        self._candidate = candidate
+        self._leader = leader
+        self._heartbeats = heartbeats
+        self._switchover = switchover
+        self._outlived: dict[str, int] = {}
+        """Server -> messages of an earlier start of it that came in a row."""
+
+    def receive(self, beat: Beat, sender: str, now: float) -> bool:
+        """Take a message; whether it was one to live by."""
+        node, server = self._node, sender in self._cluster.peers
+        if not server and sender not in node.membership.agents:
+            return node.ignore("no node of the site")
+        if not node.accepts(beat, sender):
+            self._report_outlived(beat, sender, now)
+            return False
+        self._outlived.pop(sender, None)
+        if beat.re is not None and beat.re[0] != node.on_disk.incarnation:
+            return node.ignore("answer to an earlier start")
+        if beat.re is None and not server:
+            # an agent asks nothing: this stands in its refusal of a request of a call
+            self._learn(beat, now)
+            return False
+        take = (self._REQUESTS if beat.re is None else self._ANSWERS).get(beat.kind)
+        if take is None:
+            return node.ignore("unknown kind")
+        self._learn(beat, now)
+        take(self, beat, now)
+        return True
+
+    def _report_outlived(self, beat: Beat, sender: str, now: float) -> None:
+        """Tell once when all that another server says belongs to an earlier start of it: nobody else would."""
+        last = self._node.incarnation_of(sender)
+        if sender not in self._cluster.peers or beat.node != sender or beat.incarnation >= last:
+            return
+        refused = self._outlived[sender] = self._outlived.get(sender, 0) + 1
+        if refused == _MOST_LATE:
+            said = (
+                f"{sender} is not heard: it says that this is its start {beat.incarnation}, after {last}: it runs"
+                f" from an old epoch file, or lost its file while its clock was behind; stop it, set its clock, move"
+                f" the file away and start it again"
+            )
+            self._node.outbox.decide(What.REFUSED, said, now, node=sender)
+
+    # what every message teaches
+
+    def _learn(self, beat: Beat, now: float) -> None:
+        node, cluster, name = self._node, self._cluster, beat.node
+        ours = node.membership.config
+        if cluster.learn(beat) and ours and beat.config != ours:
+            said = f"{name} runs from another site file ({beat.config}, ours is {ours})"
+            node.outbox.decide(What.DRIFT, said, now, node=name)
+        if name in cluster.peers:
+            self._learn_server(beat, now)
+        else:
+            cluster.learn_agent(name, now)
+            self._role.learn_leader(beat.epoch, beat.leader, now)
+            if beat.leader and beat.heard is not None and beat.leader == self._detector.subject:
+                self._detector.witness(name, beat.heard, now)
+        if cluster.learn_vote(beat, node.voter.state.voters.names):
+            node.outbox.decide(What.NO_VOTE, why_non_voting(name, name in cluster.voting), now, node=name)
+
+    def _learn_server(self, beat: Beat, now: float) -> None:
+        timing = self._node.membership.timing
+        self._cluster.learn_server(beat, 3 * max(timing.slow_interval, timing.interval), now)
+        if beat.state in (ACTIVE, HOLDING):
+            self._role.learn_leader(beat.epoch, beat.node, now)
+        elif beat.leader and beat.leader != beat.node:
+            self._role.learn_leader(beat.epoch, beat.leader, now)
+        if beat.node == self._detector.subject:
+            self._standby.judged(self._detector.hear(beat.state, now), now)
+
+    # requests of the other servers
+
+    def _heartbeat(self, beat: Beat, now: float) -> None:
+        node, no = self._node, ""
+        node.offered(beat, now)
+        if beat.state in (ACTIVE, HOLDING):
+            no = node.voter.hear(beat, now)
+        elif beat.state == LEFT and self._role.state == STANDBY and beat.node == self._detector.subject:
+            node.voter.release(beat.node, beat.epoch)
+        node.answer(beat, now, no=no)
+
+    def _query(self, query: Beat, now: float) -> None:
+        self._node.answer(query, now)
+
+    def _prevote(self, ask: Beat, now: float) -> None:
+        self._node.prevote_asked(ask, now)
+
+    def _vote_request(self, request: Beat, now: float) -> None:
+        node = self._node
+        node.vote_requested(request, now)
+        self._role.meet_promise(node.voter.state.promised_to_others(node.name), node.name, now)
+
+    def _release(self, beat: Beat, now: float) -> None:
+        self._node.voter.release(beat.node, beat.for_epoch)
+        self._node.answer(beat, now)
+        if beat.node != self._detector.subject or beat.for_epoch < self._cluster.epoch:
+            return
+        self._standby.judged(self._detector.release(), now)
+        self._candidate.step(ElectionEvent.RELEASED, now)
+
+    def _handover(self, beat: Beat, now: float) -> None:
+        """The leader would release its lease if we had a quorum."""
+        node, candidate = self._node, self._candidate
+        if self._role.state != STANDBY:
+            node.answer(beat, now, no=self._role.state)
+            return
+        if candidate.election is None:
+            self._role.start_election(f"{beat.node} hands over", now, planned=True)
+        elif candidate.phase == PREPARED:
+            node.outbox.ask(beat.node, READY, for_epoch=beat.for_epoch)
+        node.answer(beat, now, no="no-list" if candidate.election is None else "")
+
+    def _ready(self, beat: Beat, now: float) -> None:
+        """The other one has a quorum as if we had released our lease; so release it."""
+        switchover = self._switchover
+        due = beat.node == switchover.to and beat.for_epoch == self._leader.epoch
+        self._node.answer(beat, now, no="" if due else "not-now")
+        if due:
+            self._role.step(RoleEvent.RELEASED, f"{switchover.to} takes over, {switchover.because}", now)
+
+    def _list(self, beat: Beat, now: float) -> None:
+        self._node.list_told(beat, now)
+
+    _REQUESTS: ClassVar[Mapping[str, Take]] = {
+        BEAT: _heartbeat,
+        PROOF: _heartbeat,
+        QUERY: _query,
+        PREVOTE: _prevote,
+        GRANT: _vote_request,
+        RELEASE: _release,
+        HANDOVER: _handover,
+        READY: _ready,
+        VOTERS: _list,
+    }
+
+    # answers
+
+    def _heartbeat_answered(self, answer: Beat, now: float) -> None:
+        leader, role = self._leader, self._role
+        if not leader.epoch:
+            return
+        quiet = not leader.quorum_answers(now)
+        if leader.answered(answer):
+            role.count(now)
+            if quiet and role.state == HOLDING and leader.quorum_answers(now):
+                self._heartbeats.hurry(now)
+        role.meet_promise(answer.promised_to_others, answer.node, now)
+
+    def _vote_answered(self, answer: Beat, now: float) -> None:
+        self._candidate.answered(answer, now)
+
+    def _release_answered(self, answer: Beat, now: float) -> None:
+        self._leader.release_answered(answer.node)
+
+    def _handover_answered(self, answer: Beat, now: float) -> None:
+        self._switchover.answered(answer)
+
+    def _list_answered(self, answer: Beat, now: float) -> None:
+        self._role.meet_promise(answer.promised_to_others, answer.node, now)
+
+    def _only_learnt_from(self, answer: Beat, now: float) -> None:
+        """What it teaches was learnt already."""
+
+    _ANSWERS: ClassVar[Mapping[str, Take]] = {
+        BEAT: _heartbeat_answered,
+        PROOF: _heartbeat_answered,
+        QUERY: _only_learnt_from,
+        PREVOTE: _vote_answered,
+        GRANT: _vote_answered,
+        RELEASE: _release_answered,
+        HANDOVER: _handover_answered,
+        READY: _only_learnt_from,
+        VOTERS: _list_answered,
+    }

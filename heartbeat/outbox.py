@@ -1,0 +1,134 @@
+"""What leaves a node of a site, and what it decided. Nothing is said before what it rests on is on disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from heartbeat.decision import Action, Decision, Persist, Tell, What
+from heartbeat.header import Beat
+from heartbeat.membership import Membership
+from heartbeat.persistent_state import PersistentState
+
+_MOST_WAITING: Final = 256
+_MOST_EVENTS: Final = 1000
+
+
+class Outbox:
+    """The actions and decisions of one node, in order. ``role`` gives the state that its heartbeats name."""
+
+    def __init__(self, name: str, membership: Membership, state: PersistentState, role: Callable[[], str]) -> None:
+        self.on_disk = state
+        """The last state that the disk has."""
+        self.disk_fault = ""
+        """Why the last state could not be written; empty when it was."""
+        self._name = name
+        self._membership = membership
+        self._role = role
+        self._seq = 0
+        self._calls = 0
+        self._load = 0.0
+        self._actions: list[Action] = []
+        self._decisions: deque[Decision] = deque(maxlen=_MOST_EVENTS)
+        self._waiting: list[tuple[int, Callable[[float], None]]] = []
+        self._asked_serial = state.serial
+
+    def to_do(self) -> list[Action]:
+        """What is to be done outside, in order; the list is handed over."""
+        found, self._actions = self._actions, []
+        return found
+
+    def next_event(self) -> Decision | None:
+        """The next decision."""
+        return self._decisions.popleft() if self._decisions else None
+
+    def decide(self, what: What, because: str, now: float, **more: Any) -> None:
+        """Note a decision; ``because`` is its whole sentence."""
+        self._decisions.append(Decision(what, because, now, **more))
+
+    def figures(self, calls: int, load: float) -> None:
+        """What the next heartbeats shall say of this node's work."""
+        self._calls, self._load = calls, load
+
+    def reload(self, membership: Membership) -> None:
+        """Speak for a changed site file."""
+        self._membership = membership
+
+    def stamp(self, to: str, state: str = "", **more: Any) -> Beat:
+        """The next statement of this node to ``to``: who and how it is, and ``more`` fields of a `Beat`."""
+        self._seq += 1
+        disk = self.on_disk
+        return Beat(
+            site=self._membership.site,
+            node=self._name,
+            incarnation=disk.incarnation,
+            epoch=disk.leadership.epoch,
+            state=state or self._role(),
+            seq=self._seq,
+            to=to,
+            calls=self._calls,
+            capacity=self._membership.capacity,
+            load=self._load,
+            config=self._membership.config,
+            voters=disk.voters.generation,
+            **more,
+        )
+
+    def ask(self, to: str, kind: str, **more: Any) -> Beat:
+        """Send a request of ``kind``; returns it."""
+        beat = self.stamp(to, kind=kind, **more)
+        self._actions.append(Tell(to, beat))
+        return beat
+
+    def answer(self, request: Beat, **more: Any) -> None:
+        """Send the answer to ``request`` now."""
+        re = (request.incarnation, request.seq)
+        beat = self.stamp(request.node, kind=request.kind, re=re, **more)
+        self._actions.append(Tell(request.node, beat, re))
+
+    def when_durable(self, state: PersistentState, act: Callable[[float], None], now: float) -> None:
+        """Do ``act`` as soon as ``state`` is on disk, at once when it is; never when it cannot be written."""
+        if state.serial <= self.on_disk.serial:
+            act(now)
+            return
+        self.persist(state)
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting.append((state.serial, act))
+
+    def persist(self, state: PersistentState) -> None:
+        """Ask for ``state`` to be written, unless that was asked for already."""
+        if state.serial > self._asked_serial:
+            self._asked_serial = state.serial
+            self._actions.append(Persist(state))
+
+    def persisted(self, state: PersistentState, now: float) -> PersistentState | None:
+        """``state`` is on disk: returns the one before it, None when this is old news. `release` is to follow."""
+        if state.serial <= self.on_disk.serial:
+            return None
+        before, self.on_disk = self.on_disk, state
+        if self.disk_fault:
+            self.disk_fault = ""
+            self.decide(What.DISK, f"{self._name} can keep its epochs again", now)
+        return before
+
+    def release(self, now: float) -> None:
+        """Do what waited for what the disk has."""
+        serial = self.on_disk.serial
+        ready = [act for due, act in self._waiting if due <= serial]
+        self._waiting = [item for item in self._waiting if item[0] > serial]
+        for act in ready:
+            act(now)
+
+    def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
+        """``state`` could not be written: what waited for it is never said. The state is asked for again."""
+        self._waiting = [item for item in self._waiting if item[0] > state.serial]
+        self._asked_serial = self.on_disk.serial
+        if because != self.disk_fault:
+            self.disk_fault = because
+            self.decide(What.DISK, self.trouble, now)
+
+    @property
+    def trouble(self) -> str:
+        """Why the disk does not take what must be kept, as a sentence; empty when it does."""
+        return f"{self._name} cannot keep its epochs: {self.disk_fault}" if self.disk_fault else ""

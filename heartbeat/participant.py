@@ -1,0 +1,198 @@
+"""What servers and agents have in common: whose word is taken, how a voter answers, and whom a node follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from heartbeat.decision import What
+from heartbeat.header import NON_VOTING, START, Beat, BeatError, ReplayWindow
+from heartbeat.membership import Membership
+from heartbeat.outbox import Outbox
+from heartbeat.persistent_state import PersistentState
+from heartbeat.proof import Proof, VoterList
+from heartbeat.voter import Vote, Voter
+
+
+class Participant:
+    """One node of a site. ``state`` comes from the disk, its incarnation already raised and written.
+
+    ``role`` gives the state that its heartbeats name, ``heard_ago`` how many seconds ago it heard a server be active.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        membership: Membership,
+        state: PersistentState,
+        role: Callable[[], str],
+        heard_ago: Callable[[str, float], float | None],
+        now: float,
+    ) -> None:
+        self.name = name
+        self.membership = membership
+        self.voter = Voter(name, membership, state, now)
+        self.outbox = Outbox(name, membership, state, role)
+        self.ignored: dict[str, int] = {}
+        """Statements that were dropped, by reason."""
+        self.proof: Proof | None = None
+        """The proof that was adopted last, or ours."""
+        self._heard_ago = heard_ago
+        self._replay = ReplayWindow()
+
+    @property
+    def on_disk(self) -> PersistentState:
+        """The last state that the disk has."""
+        return self.outbox.on_disk
+
+    @property
+    def epoch(self) -> int:
+        """The highest proved epoch that is on disk here."""
+        return self.outbox.on_disk.leadership.epoch
+
+    @property
+    def quorum(self) -> int:
+        """How many voters of the list that we live by decide."""
+        voters = self.voter.state.voters
+        return max(voters.quorum, min(self.membership.quorum_wanted, len(voters.names)))
+
+    def reload(self, membership: Membership) -> None:
+        """Live by a changed site file."""
+        self.membership = membership
+        self.voter.reload(membership)
+        self.outbox.reload(membership)
+
+    # whose word is taken
+
+    def accepts(self, beat: Beat, sender: str) -> bool:
+        """Whether ``beat`` is for us, from whom the connection belongs to, and new."""
+        if beat.site != self.membership.site:
+            return self.ignore("another site")
+        if beat.node != sender or beat.node == self.name:
+            return self.ignore("another sender")
+        if beat.to and beat.to != self.name:
+            return self.ignore("meant for another")
+        if not self._replay.fresh(beat):
+            return self.ignore("replayed")
+        return True
+
+    def ignore(self, reason: str) -> bool:
+        """Count what was dropped; always False."""
+        self.ignored[reason] = self.ignored.get(reason, 0) + 1
+        return False
+
+    def opened(self, beat: Beat) -> None:
+        """``beat`` came with an answer to our own challenge (see ``handshake``), so it is no replay."""
+        self._replay.start_anew(beat)
+
+    def incarnation_of(self, node: str) -> int:
+        """The last start of ``node`` that was heard; 0: none."""
+        return self._replay.start_of(node)
+
+    # what it says
+
+    def stamp(self, to: str, **more: Any) -> Beat:
+        """The next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
+        return self.outbox.stamp(to, **more)
+
+    def figures(self, calls: int, load: float) -> None:
+        """What the next heartbeats shall say of this node's work."""
+        self.outbox.figures(calls, load)
+
+    def when_durable(self, act: Callable[[float], None], now: float) -> None:
+        """Do ``act`` as soon as what the voter decided so far is on disk."""
+        self.outbox.when_durable(self.voter.state, act, now)
+
+    def heard(self, now: float) -> dict[str, Any]:
+        """The fields that say whom this node follows and how long ago it heard it be active."""
+        leader = self.on_disk.leadership.node
+        return {"leader": leader, "heard": self._heard_ago(leader, now)}
+
+    def answer(self, request: Beat, now: float, **more: Any) -> None:
+        """Answer, when the disk has what the answer rests on."""
+
+        def say(now: float) -> None:
+            disk = self.on_disk
+            more.setdefault("promised_epoch", disk.promised_epoch)
+            if disk.non_voting and self.name in self.membership.voters:
+                more["flags"] = (NON_VOTING,)
+            more["promised_to_others"] = disk.promised_to_others(request.node)
+            self.outbox.answer(request, **self.heard(now), **more)
+
+        self.when_durable(say, now)
+
+    def prevote_asked(self, ask: Beat, now: float) -> None:
+        """Would we grant ``ask.for_epoch``? Changes nothing."""
+        self._answer_vote(ask, self.voter.judge(ask, now), now)
+
+    def vote_requested(self, request: Beat, now: float) -> None:
+        """Grant ``request.for_epoch`` if the rules allow it."""
+        before, epoch = self.voter.state, request.for_epoch
+        vote = self.voter.grant(request, now)
+        if not vote:
+            self._answer_vote(request, vote, now)
+            return
+        if self.voter.state is not before:
+            said = f"{self.name} grants epoch {epoch} to {request.node}"
+            self.outbox.decide(What.GRANTED, said, now, epoch=epoch, node=request.node)
+        signature = self.voter.signature(request, self.membership.keys[0])
+        self.answer(request, now, for_epoch=epoch, grant=signature)
+
+    def _answer_vote(self, ask: Beat, vote: Vote, now: float) -> None:
+        more = {"list": self.on_disk.voters.text} if vote.no == "voters" else {}
+        self.answer(ask, now, for_epoch=ask.for_epoch, no=vote.no, wait=vote.wait, **more)
+
+    def list_told(self, beat: Beat, now: float) -> None:
+        """The server with the lease says by which list the site lives, and perhaps that we vote again."""
+        try:
+            voters = VoterList.parse(beat.list)
+        except BeatError:
+            self.answer(beat, now, no="list")
+            return
+        if self._is_admitted(beat) and self.voter.admit(voters, beat.for_epoch, now):
+            said = f"{self.name} votes from now on, above epoch {beat.for_epoch}"
+            self.outbox.decide(What.VOTERS, said, now, node=self.name)
+        else:
+            self.voter.take_list(voters)
+        self.answer(beat, now)
+
+    def learn_list(self, answer: Beat) -> None:
+        """A voter lives by another list of voters, and says by which."""
+        try:
+            voters = VoterList.parse(answer.list)
+        except BeatError:
+            return
+        if self.voter.take_list(voters):
+            self.outbox.persist(self.voter.state)
+
+    def _is_admitted(self, beat: Beat) -> bool:
+        """Whether we are to vote from now on, in this start of ours: a later one may have forgotten more."""
+        meant = [flag for flag in beat.flags if flag.startswith(START)]
+        return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.incarnation}"])
+
+    # whom we follow
+
+    def offer(self, proof: Proof, now: float, lease: float = 0.0) -> str:
+        """A proof came, in a heartbeat (with its ``lease``) or in a SUBSCRIBE. Returns why it is refused, or empty.
+
+        What is taken goes to the disk; what is adopted already does not.
+        """
+        before = self.voter.state
+        keys = (b"",) if self.membership.alone else self.membership.keys
+        fault = self.voter.adopt(proof, keys, lease)
+        if not fault and self.voter.state is not before:
+            self.proof = proof
+            self.outbox.persist(self.voter.state)
+        return fault
+
+    def offered(self, beat: Beat, now: float) -> str:
+        """As `offer`, the proof in ``beat``, if it has one and it is its sender's own."""
+        if not beat.proof:
+            return ""
+        try:
+            proof = Proof.parse(beat.proof)
+        except BeatError as error:
+            return str(error)
+        if (proof.node, proof.incarnation) != (beat.node, beat.incarnation):
+            return "a server may only bring its own proof"
+        return self.offer(proof, now, beat.lease or 0.0)

@@ -1,0 +1,246 @@
+"""The role of a server as a table, and what each step of it does with the parts of the server.
+
+An election (``candidate``) runs beside it: a stand-by holds one to lead, a holding leader one for a newer epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import ClassVar
+
+from heartbeat.candidate import Candidate, ElectionEvent
+from heartbeat.cluster_view import ClusterView
+from heartbeat.decision import What
+from heartbeat.header import ACTIVE, BEAT, HOLDING, LEFT, STANDBY
+from heartbeat.heartbeats import Heartbeats
+from heartbeat.leader import Leader
+from heartbeat.participant import Participant
+from heartbeat.persistent_state import Leadership
+from heartbeat.proof import FORCED, Proof, sign_grant
+from heartbeat.reconfiguration import Reconfiguration
+from heartbeat.standby import Standby
+from heartbeat.state_machine import StateMachine
+from heartbeat.switchover import Switchover
+
+
+class RoleEvent(Enum):
+    """What moves the role of a server."""
+
+    WON = "a quorum granted"
+    FORCED = "an operator forced it"
+    LEASE_ENDED = "no quorum answered in time"
+    LEASE_RENEWED = "a quorum answers"
+    PROMISE_MET = "a voter promised a higher epoch"
+    OVERRULED = "another server leads"
+    RELEASED = "it released its lease"
+    SHUT_DOWN = "it shuts down"
+
+
+Step = Callable[["ServerRole", str, float], None]
+RoleMachine = StateMachine[Step]
+
+
+class ServerRole:
+    """Steps the role of one server. Each step has a sentence, why."""
+
+    def __init__(
+        self,
+        machine: RoleMachine,
+        node: Participant,
+        cluster: ClusterView,
+        standby: Standby,
+        candidate: Candidate,
+        leader: Leader,
+        heartbeats: Heartbeats,
+        switchover: Switchover,
+        reconfiguration: Reconfiguration,
+    ) -> None:
+        self._machine = machine
+        self._node = node
+        self._cluster = cluster
+        self._standby = standby
+        self._candidate = candidate
+        self._leader = leader
+        self._heartbeats = heartbeats
+        self._switchover = switchover
+        self._reconfiguration = reconfiguration
+        self._force_because = ""
+
+    @property
+    def state(self) -> str:
+        """``standby``, ``active``, ``holding`` or ``left``."""
+        return self._machine.state
+
+    def step(self, event: RoleEvent, because: str, now: float) -> None:
+        """Something happened that may move the role."""
+        action = self._machine.step(event)
+        if action is not None:
+            action(self, because, now)
+
+    # what each step does
+
+    def _begin_leadership(self, because: str, now: float) -> None:
+        node, leader, election = self._node, self._leader, self._candidate.election
+        won = node.on_disk.leadership
+        again = election is not None and leader.epoch > 0 and election.nobody_between(leader.epoch)
+        leader.begin(won.epoch, won.forced, election, now)
+        self._candidate.step(ElectionEvent.CONCLUDED, now)
+        self._switchover.end()
+        self._reconfiguration.abandon()
+        self._cluster.lead(won.epoch)
+        node.outbox.decide(
+            What.BECAME_ACTIVE,
+            f"{node.name} is active under epoch {won.epoch}: {because}",
+            now,
+            epoch=won.epoch,
+            node=node.name,
+            proof=node.proof,
+            again=again,
+        )
+        self._tell_everyone(now)
+
+    def _hold(self, because: str, now: float) -> None:
+        node, leader = self._node, self._leader
+        leader.hold()
+        said = f"{node.name} holds under epoch {leader.epoch}: {because}"
+        node.outbox.decide(What.HOLDING, said, now, epoch=leader.epoch)
+        self._tell_everyone(now)
+
+    def _ask_anew(self, because: str, now: float) -> None:
+        if not self._leader.superseded:
+            self._leader.supersede()
+            self._hold(because, now)
+        if self._candidate.election is None:
+            self.start_election(because, now, renewal=True)
+
+    def _resume(self, because: str, now: float) -> None:
+        node, leader = self._node, self._leader
+        leader.resume()
+        said = f"{node.name} has its lease back: {because}"
+        node.outbox.decide(What.LEASE_BACK, said, now, epoch=leader.epoch, node=node.name)
+        self._tell_everyone(now)
+
+    def _step_down(self, because: str, now: float) -> None:
+        node, cluster = self._node, self._cluster
+        self._leader.end()
+        self._end_leadership(now)
+        said = f"{node.name} stands by: {because}"
+        node.outbox.decide(What.STOOD_DOWN, said, now, epoch=cluster.epoch, node=cluster.leader)
+        for name in cluster.others:
+            self._heartbeats.send(name, self.state, now)
+
+    def _release_lease(self, because: str, now: float) -> None:
+        node, epoch = self._node, self._leader.epoch
+        self._leader.release()
+        self._end_leadership(now)
+        self._standby.rest(now)
+        node.outbox.decide(What.STOOD_DOWN, f"{node.name} let go of epoch {epoch}: {because}", now, epoch=epoch)
+        self._leader.tell_release()
+
+    def _say_goodbye(self, because: str, now: float) -> None:
+        self._candidate.step(ElectionEvent.CONCLUDED, now)
+        for name in (*self._cluster.others, *self._node.membership.agents):
+            self._node.outbox.ask(name, BEAT)
+
+    TABLE: ClassVar[dict[tuple[str, Enum], tuple[str, Step]]] = {
+        (STANDBY, RoleEvent.WON): (ACTIVE, _begin_leadership),
+        (STANDBY, RoleEvent.FORCED): (ACTIVE, _begin_leadership),
+        (STANDBY, RoleEvent.SHUT_DOWN): (LEFT, _say_goodbye),
+        (HOLDING, RoleEvent.WON): (ACTIVE, _begin_leadership),
+        (HOLDING, RoleEvent.FORCED): (ACTIVE, _begin_leadership),
+        (HOLDING, RoleEvent.LEASE_RENEWED): (ACTIVE, _resume),
+        (HOLDING, RoleEvent.PROMISE_MET): (HOLDING, _ask_anew),
+        (HOLDING, RoleEvent.OVERRULED): (STANDBY, _step_down),
+        (HOLDING, RoleEvent.RELEASED): (STANDBY, _release_lease),
+        (ACTIVE, RoleEvent.FORCED): (ACTIVE, _begin_leadership),
+        (ACTIVE, RoleEvent.LEASE_ENDED): (HOLDING, _hold),
+        (ACTIVE, RoleEvent.PROMISE_MET): (HOLDING, _ask_anew),
+        (ACTIVE, RoleEvent.OVERRULED): (STANDBY, _step_down),
+        (ACTIVE, RoleEvent.RELEASED): (STANDBY, _release_lease),
+    }
+
+    def _end_leadership(self, now: float) -> None:
+        self._switchover.end()
+        self._reconfiguration.abandon()
+        self._candidate.step(ElectionEvent.OVERRULED, now)
+
+    def _tell_everyone(self, now: float) -> None:
+        self.hear_itself(now)
+        self._heartbeats.everyone(self.state, now)
+
+    # what may move it
+
+    def start_election(self, because: str, now: float, planned: bool = False, renewal: bool = False) -> None:
+        """Ask for votes, or first for the list of voters."""
+        if self._node.voter.state.voters.names:
+            self._candidate.start(because, self._standby.slack, now, planned, renewal)
+        else:
+            self._reconfiguration.request_list(now)
+
+    def force(self, because: str, now: float) -> None:
+        """Lead without a quorum, as soon as that is on disk."""
+        node, state = self._node, self._node.voter.state
+        key = b"" if node.membership.alone else node.membership.keys[0]
+        epoch, incarnation, site = self._cluster.next_epoch(state), node.on_disk.incarnation, node.membership.site
+        signature = sign_grant(key, site, FORCED, epoch, node.name, incarnation, state.voters)
+        self._candidate.step(ElectionEvent.CONCLUDED, now)
+        self._force_because = because
+        node.offer(Proof(epoch, node.name, incarnation, state.voters, ((FORCED, signature),)), now)
+
+    def leadership_written(self, leadership: Leadership, now: float) -> None:
+        """Another server than before leads by what is on disk, perhaps we."""
+        node, cluster, election = self._node, self._cluster, self._candidate.election
+        epoch = leadership.epoch
+        if (leadership.node, leadership.incarnation) != (node.name, node.on_disk.incarnation):
+            self.learn_leader(epoch, leadership.node, now)
+        elif cluster.epoch > epoch:
+            said = f"{node.name} won epoch {epoch}, but {cluster.leader} rules meanwhile"
+            self._candidate.call_off(said, now)
+        elif leadership.forced:
+            self.step(RoleEvent.FORCED, self._force_because, now)
+        else:
+            because = "" if election is None else f"{election.because}; {election.outcome}"
+            self.step(RoleEvent.WON, because, now)
+
+    def learn_leader(self, epoch: int, leader: str, now: float) -> None:
+        """Somebody says that ``leader`` leads under ``epoch``."""
+        if not self._cluster.learn_leader(epoch, leader, self._leader.released > 0, now):
+            return
+        if leader != self._node.name:
+            self._standby.follow(leader, now)
+            if self._leader.epoch and epoch >= self._leader.epoch:
+                self.step(RoleEvent.OVERRULED, f"{leader} rules under epoch {epoch}", now)
+
+    def meet_promise(self, epoch: int, voter: str, now: float) -> None:
+        """``voter`` granted ``epoch`` to another server, or to nobody."""
+        if self._leader.is_beaten_by(epoch):
+            self.step(RoleEvent.PROMISE_MET, f"{voter} promised epoch {epoch} to another", now)
+
+    def count(self, now: float) -> None:
+        """Answers were counted: is there a lease now?"""
+        if self._leader.count(self.state, now):
+            self.step(RoleEvent.LEASE_RENEWED, f"{self._leader.answering(now)} answer", now)
+
+    def check_lease(self, stopped_for: float, now: float) -> None:
+        """Has the lease ended? ``stopped_for``: seconds for which this very process stood still."""
+        if self.state == ACTIVE and not self._leader.may_act(now):
+            stopped = f"it was stopped itself, for {stopped_for:.1f} s" if stopped_for else ""
+            self.step(RoleEvent.LEASE_ENDED, stopped or self._leader.why_no_lease(now), now)
+
+    def hear_itself(self, now: float) -> None:
+        """The voter that we are ourselves hears us too."""
+        node, leader = self._node, self._leader
+        if not leader.votes_itself:
+            return
+        lease, claimed = leader.lease, leader.claims(self.state, now)
+        if node.voter.hear(node.stamp(node.name, state=claimed, lease=lease.length), now):
+            self.meet_promise(node.voter.state.promised_to_others(node.name), node.name, now)
+            return
+
+        def count(later: float) -> None:
+            if leader.lease is lease:
+                lease.count(node.name, now, claimed == ACTIVE)
+                self.count(later)
+
+        node.when_durable(count, now)
