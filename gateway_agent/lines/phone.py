@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway_agent.line import Busy, Line, Target
 from heartbeat.site.lines import Line as Settings
 from sip.actions import Flow
+from sip.device.keep_alive import KeepAlive
 from sip.registrar import ADDED, REFRESHED, Change, Limits, Registrar
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
@@ -27,11 +28,15 @@ class Phone(Line):
     def __init__(self, core: Core, settings: Settings, now: float) -> None:
         super().__init__(core, settings, now)
         self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
+        self._keep_alive = KeepAlive(core.stack, core.random, settings.keep_alive, self._contacts)
         self.generation = 0
         self._due_at = 0.0
 
     def _is_mine(self, uri: Uri) -> str | None:
         return self.name if uri.dialled == self.settings.aor_user else None
+
+    def _contacts(self, now: float) -> list[tuple[str, Flow]]:
+        return [(one.contact.uri, one.flow) for one in self._registrar.bindings(self.name, now)]
 
     def _may(self, username: str, name: str) -> bool:
         return username == self.settings.aor_user
@@ -88,6 +93,8 @@ class Phone(Line):
     def reload(self, settings: Settings, now: float) -> None:
         super().reload(settings, now)
         self._registrar.limits = _limits(settings)
+        self._keep_alive.interval = settings.keep_alive
+        self._keep_alive.changed(now)
 
     def due(self, cause: str, now: float) -> None:
         before = self.contacts_before()
@@ -107,6 +114,7 @@ class Phone(Line):
                 phones[flow].discard(self.name)
                 if not phones[flow]:
                     del phones[flow]
+        self._keep_alive.changed(now)
         at = self._registrar.get_timer()
         if at is not None and (self._due_at <= now or at < self._due_at):  # a later one is set when this one fires
             self._due_at = at

@@ -173,7 +173,8 @@ class Line:
     expires: Annotated[int, Within(30, 86400)] = 3600
     """Phone: longest registration granted."""
     keep_alive: Annotated[float, Within(0, 3600)] = KEEP_ALIVE
-    """Phone: seconds between two OPTIONS to a device behind a NAT that registered over UDP; 0: none."""
+    """Phone: seconds, at most, between two OPTIONS to a device that registered over UDP, which keep the NAT before it
+    open; 0: none."""
 
     def __post_init__(self) -> None:
         if not self.answer_within:

@@ -236,3 +236,17 @@ def test_a_phone_is_offered_first_what_its_line_says_and_nobody_like_one_of_the_
     devices.reload()
     assert offered(bed, "alice") == ["SHA-512-256"]
     assert register(bed) == 200
+
+
+def test_a_phone_that_registered_over_udp_is_kept_reachable() -> None:
+    bed = Bed()
+    assert register(bed, expires=3600) == 200
+    bed.run(100)
+    asked = [bed.take("OPTIONS", ALICE) for _ in range(len(bed.inbox[ALICE]))]
+    assert 3 <= len(asked) <= 5 and {one.uri for one in asked} == {"sip:127.0.0.31:5062"}
+    bed.reply(asked[0], 404, flow=ALICE)
+    assert bed.core.lines["alice"].in_service
+    bed.run(3601)
+    bed.inbox.clear()
+    bed.run(100)
+    assert bed.silent(ALICE)

@@ -30,14 +30,14 @@ def register(bed: Bed, flow: Flow = ALICE) -> None:
     """Alice registers with her password."""
     from random import Random
 
-    from sip.digest import Authorization, DigestClient
+    from sip.digest import DigestClient, Refusal
 
     client = DigestClient("alice", "secret", Random(1))
     uri = "sip:paris"
     bed.request("REGISTER", uri, flow=flow, recipient="<sip:alice@paris>", sender="<sip:alice@paris>", call_id="r")
     answer = client.answer(bed.take(401, flow), "REGISTER", uri)
-    assert isinstance(answer, Authorization)
-    lines = [answer.line, "Expires: 3600"]
+    assert not isinstance(answer, Refusal)
+    lines = [answer[0].line, "Expires: 3600"]
     bed.request(
         "REGISTER",
         uri,

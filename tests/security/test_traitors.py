@@ -11,7 +11,7 @@ import pytest
 from b2bua import agents as agents_module
 from b2bua.takeover.records import NO_END, ToldDialog, read_part
 from gateway_agent.deduplication import key_of
-from heartbeat.console.render import Paper
+from heartbeat.console.render import Console
 from sip import header_policy
 from sip.actions import Flow
 from sip.invite import MAX_EARLY
@@ -163,7 +163,7 @@ def test_an_origin_key_is_no_way_to_line_ends() -> None:
 
 def test_what_would_steer_a_terminal_is_shown_as_what_it_is() -> None:
     out = io.StringIO()
-    Paper(out).put("caller \x1b[2J\x9b2J \u00fc")
+    Console(out).put("caller \x1b[2J\x9b2J \u00fc")
     assert out.getvalue() == "caller \ufffd[2J\ufffd2J \u00fc\n"
 
 
