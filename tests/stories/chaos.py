@@ -136,7 +136,7 @@ class Chaos:
 
         def ruled() -> bool:
             active = town.active
-            return len(active) == 1 and town.server(active[0]).agents.all_complete
+            return len(active) == 1 and town.is_told(active[0])
 
         assert world.run_until(ruled, PEACE_S), f"nobody rules: {town.active}"
         world.run(world.now + PEACE_S)
@@ -158,7 +158,7 @@ class Chaos:
             left = [call for call in town.line(name).calls.values() if call.state is not ENDED]
             assert not left, f"{name} still has {left}"
         for name in NODES:
-            assert not world.nodes[name].core.calls, f"{name} still has {world.nodes[name].core.calls}"
+            assert not town.calls_of(name), f"{name} still has {world.nodes[name].core.calls}"
         ids = [record.id for record in town.cdrs]
         assert len(ids) == len(set(ids))
         assert len(ids) <= len(self.dialled), f"{len(ids)} records of {len(self.dialled)} calls"

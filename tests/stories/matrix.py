@@ -114,9 +114,8 @@ def play(
         if any(not client.answered for client in town.phone(name).stack.clients.values()):
             odd[f"{name} waits for an answer"] = 1
     for name in (*town.site.servers, *town.site.agents):
-        node = world.nodes[name]
-        if node.alive and node.core.calls:
-            odd[f"{name} still has a call"] = len(node.core.calls)
+        if left := town.calls_of(name):
+            odd[f"{name} still has a call"] = left
     return town, Outcome(
         {name: town.heard(name) for name in flow.who},
         {name: sorted((one.state, one.status, one.answered_at > 0) for one in calls[name]) for name in flow.who},

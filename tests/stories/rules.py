@@ -18,15 +18,10 @@ class Rules:
         """All rules, now."""
         self.seen += 1
         town, world = self.town, self.town.world
-        leases = []
-        for name in town.site.servers:
-            node = world.nodes[name]
-            if node.core is not None and node.core.member.may_act(node.clock(world.now)):
-                leases.append(name)
+        leases = [name for name in town.site.servers if town.may_act(name)]
         assert len(leases) < 2, f"{' and '.join(leases)} hold a lease at once"
         for name in town.site.agents:
-            node = world.nodes[name]
-            if node.core is not None:
-                epoch = node.core.links.fence.leadership.epoch
+            if world.nodes[name].alive:
+                epoch = town.epoch_of(name)
                 assert epoch >= self._obeyed.get(name, 0), f"{name} obeys epoch {epoch} after a higher one"
                 self._obeyed[name] = epoch

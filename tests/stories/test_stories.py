@@ -26,7 +26,7 @@ def taken_over(town: Town, by: str = "s1", limit: float = 10.0) -> None:
     """Wait until ``by`` rules and every agent that is there has told it all."""
 
     def ready() -> bool:
-        return town.active == [by] and town.server(by).agents.all_complete and bool(town.server(by).agents.reached)
+        return town.active == [by] and town.is_told(by)
 
     assert town.world.run_until(ready, limit), "\n".join(town.said)
     town.world.run(town.world.now + 0.5)
@@ -65,21 +65,14 @@ def part(town: Town, name: str, call: Call, other: Call, results: list[str]) -> 
     at_an_end(town, results)
 
 
-def switch(town: Town, name: str) -> None:
-    """The operator's ``b2bua switchover`` at the active server."""
-    town.world.ask(name, lambda now: town.server(name).command("switchover", {}, now))
-
-
 def claims(town: Town) -> bool:
     return any("claims epoch 2" in line for line in town.said)
 
 
 def at_an_end(town: Town, results: list[str]) -> None:
     assert sorted(record.result for record in town.cdrs) == sorted(results), town.cdrs
-    for name in town.site.servers:
-        assert not town.world.nodes[name].alive or not town.server(name).calls, name
-    for name in town.site.agents:
-        assert not town.world.nodes[name].alive or not town.agent(name).calls, name
+    for name in (*town.site.servers, *town.site.agents):
+        assert not town.calls_of(name), name
     for name in town.who:
         assert not {what for what in town.odd(name) if "stray" not in what}, town.odd(name)
 
@@ -360,7 +353,7 @@ def test_a_planned_switchover_loses_nothing() -> None:
     ringing = town.call("west", "200")
     town.world.run(town.world.now + 1.0)
     before = heard(town)
-    switch(town, "m1")
+    town.switchover("m1")
     began = town.world.now
     taken_over(town)
     assert town.world.now - began < 2.0 and heard(town) == before
@@ -368,7 +361,7 @@ def test_a_planned_switchover_loses_nothing() -> None:
     town.world.run(town.world.now + 1.0)
     assert state(ringing) is TALKING
     serve(town, call, other)
-    switch(town, "s1")
+    town.switchover("s1")
     taken_over(town, "m1")
     town.do("west", "bye", ringing)
     serve(town, call, other)
@@ -380,7 +373,7 @@ def test_the_main_dies_during_a_switchover() -> None:
         town = begun()
         call, other = town.talk()
         before = heard(town)
-        switch(town, "m1")
+        town.switchover("m1")
         town.world.run(town.world.now + after)
         town.world.kill("m1")
         taken_over(town)

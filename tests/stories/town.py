@@ -140,20 +140,28 @@ PHONES: Final = {
 """Address, agent and user of each device."""
 
 
-@cache
-def site_of(
+KEYS: Final = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret"}
+
+
+def text_of(
     standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
-) -> Site:
+) -> str:
     """The site file of the town."""
-    text = _SITE.format(
+    return _SITE.format(
         interval=interval,
         timing=timing,
         failover=failover,
         standby=_STANDBY if standby else "",
         agents="".join(_FURTHER.format(n=n, host=38 + n) for n in range(3, agents + 1)),
     )
-    keys = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret"}
-    return sites.parse(text, Path("town.toml"), keys)
+
+
+@cache
+def site_of(
+    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
+) -> Site:
+    """The same, read."""
+    return sites.parse(text_of(standby, interval, timing, failover, agents), Path("town.toml"), KEYS)
 
 
 Reaction = Callable[[Call], None]
@@ -179,49 +187,49 @@ class Town:
         self.who = who
         self._drift = drift
         self._reactions: list[tuple[str, str, Reaction, float]] = []
-        members = self.site.membership()
-        voters = VoterList(1, members.voters, members.generation)
-        begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
         for name, server in self.site.servers.items():
             listeners = [str(endpoint) for endpoint in (*server.listen, *server.sip)]
             if server.beat is not None:
                 listeners.append(str(server.beat))
             host = (server.listen or server.sip)[0].host
-            self._add(name, host, listeners, self._server, begun)
+            self._add(name, host, listeners)
         for name, agent in self.site.agents.items():
             listeners = [str(endpoint) for endpoint in agent.sip]
-            self._add(name, agent.sip[0].host, listeners, self._agent, None)
+            self._add(name, agent.sip[0].host, listeners)
         for name in who:
             self._device(name)
         self.world.run(start)
 
     # -- nodes ------------------------------------------------------------------------------
 
-    def _add(
-        self,
-        name: str,
-        host: str,
-        listeners: list[str],
-        make: Callable[[str, PersistentState, float], Any],
-        kept: PersistentState | None,
-    ) -> None:
+    def _add(self, name: str, host: str, listeners: list[str]) -> None:
         def made(disk: Disk, now: float) -> Any:
-            return make(name, _raised(disk, kept), now)
+            return self.make(name, disk, now)
 
         rate = 1.0 + self.world.random.uniform(-self._drift, self._drift)
         self.world.add(name, made, host, listeners, rate=rate, on_event=lambda event: self._happened(name, event))
 
-    def _server(self, name: str, kept: PersistentState, now: float) -> Server:
+    def make(self, name: str, disk: Disk, now: float) -> Any:
+        """The core of a server or agent, from what is on its disk."""
         secret, chance = self._chance(name)
-        return Server(self.site, name, kept, secret, chance, now, WALL + self.world.now - now)
+        if name in self.site.agents:
+            return Agent(self.site, name, _raised(disk, PersistentState(incarnation=0)), secret, chance, now)
+        members = self.site.membership()
+        voters = VoterList(1, members.voters, members.generation)
+        begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
+        return Server(self.site, name, _raised(disk, begun), secret, chance, now, self.wall_offset(now))
 
-    def _agent(self, name: str, kept: PersistentState, now: float) -> Agent:
-        secret, chance = self._chance(name)
-        return Agent(self.site, name, kept, secret, chance, now)
+    def wall_offset(self, now: float) -> float:
+        """What a node whose clock says ``now`` adds to it for the wall clock."""
+        return WALL + self.world.now - now
+
+    def seed_of(self, name: str) -> str:
+        """A node's chance, another one in each of its lives."""
+        life = self.world.nodes[name].lives if name in self.world.nodes else 1
+        return f"{self.world.seed} {name} {life}"
 
     def _chance(self, name: str) -> tuple[bytes, Random]:
-        life = self.world.nodes[name].lives if name in self.world.nodes else 1
-        text = f"{self.world.seed} {name} {life}"
+        text = self.seed_of(name)
         return blake2s(text.encode()).digest(), Random(text)
 
     def _device(self, name: str) -> None:
@@ -286,6 +294,10 @@ class Town:
         method = getattr(self.phone(name), verb)
         self.world.ask(name, lambda now: method(call, *args, now))
 
+    def switchover(self, name: str) -> None:
+        """The operator's ``b2bua switchover`` at the active server."""
+        self.world.ask(name, lambda now: self.server(name).orders.command("switchover", {}, now))
+
     def when(self, name: str, kind: str, verb: str, *args: Any, after: float = 0.0) -> None:
         """The next time that a device tells of ``kind``, it does ``verb`` to that call, ``after`` seconds later."""
         self._reactions.append((name, kind, lambda call: self.do(name, verb, call, *args), after))
@@ -306,11 +318,26 @@ class Town:
     @property
     def active(self) -> list[str]:
         """The servers that rule, as they see it."""
-        return [name for name in self.site.servers if self._rules(name)]
+        return [name for name in self.site.servers if not self.world.nodes[name].paused and self.may_act(name)]
 
-    def _rules(self, name: str) -> bool:
+    def may_act(self, name: str) -> bool:
+        """Whether a server has its lease, as it sees it."""
         node = self.world.nodes[name]
-        return node.alive and not node.paused and node.core.member.may_act(node.clock(self.world.now))
+        return node.alive and bool(node.core.member.may_act(node.clock(self.world.now)))
+
+    def is_told(self, name: str) -> bool:
+        """Whether every agent that a server reaches has told it all, and it reaches one."""
+        agents = self.server(name).agents
+        return agents.all_complete and bool(agents.reached)
+
+    def calls_of(self, name: str) -> int:
+        """How many calls a server or agent has; none when it is dead."""
+        node = self.world.nodes[name]
+        return len(node.core.calls) if node.alive else 0
+
+    def epoch_of(self, name: str) -> int:
+        """The epoch that a living agent obeys."""
+        return self.agent(name).links.fence.leadership.epoch
 
     @property
     def cdrs(self) -> list[Cdr]:
@@ -334,9 +361,9 @@ class Town:
         return call, list(self.line(callee).calls.values())[-1]
 
 
-def _raised(disk: Disk, kept: PersistentState | None) -> PersistentState:
+def _raised(disk: Disk, begun: PersistentState) -> PersistentState:
     """What a process finds at its start, as `heartbeat.persistence` does it: the boot counter raised and on disk."""
-    found = decode(disk[VOTES]) if VOTES in disk else kept or PersistentState(incarnation=0)
+    found = decode(disk[VOTES]) if VOTES in disk else begun
     found = replace(found, incarnation=found.incarnation + 1, serial=found.serial + 1)
     disk[VOTES] = encode(found)
     return found
