@@ -13,8 +13,8 @@ from heartbeat.console import commands, render
 from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Screen, format_option, site_option
 from heartbeat.console.render import grid, listed
-from heartbeat.persistence import FILE, StoreError, VoteStore
-from heartbeat.persistent_state import PersistentState, encode
+from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
+from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
 from heartbeat.site.explain import Explanation, Failure, Table, explain
 from heartbeat.site.load import SiteError, load
@@ -55,21 +55,37 @@ def init(site_path: str | None, node: str | None) -> int:
     site = commands.open_site(site_path)
     chosen = node or site.main.name
     commands.server_client(site, chosen)
-    for server in site.servers.values():
-        store = VoteStore(server.state_dir, server.name)
-        if store.path.exists():
-            raise ConsoleError(f"{store.path} is there: the site has been started before. Nothing was done.")
+    stores = [VoteStore(server.state_dir, name) for name, server in site.servers.items()]
+    stores += [VoteStore(agent.state_dir, name) for name, agent in site.agents.items()]
+    for store in stores:
+        if _has_a_past(store):
+            raise ConsoleError(f"{store.path} tells of an epoch: the site has been started before. Nothing was done.")
     store = VoteStore(site.servers[chosen].state_dir, chosen)
     members = site.membership(chosen)
     voters = VoterList(1, members.voters, members.generation)
     try:
-        store.write(FILE, encode(PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)))
+        lock = DirectoryLock(store.directory, chosen)
+        # It may have run without this, and then its heartbeats go on counting from there.
+        incarnation = decode(store.path.read_text()).incarnation if store.path.exists() else 0
+        store.write(FILE, encode(PersistentState(incarnation, first=True, non_voting=False, voters=voters)))
+        lock.end()
     except StoreError as error:
         raise ConsoleError(str(error)) from None
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
     if voters.names:
         click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")
     return commands.HEALTHY
+
+
+def _has_a_past(store: VoteStore) -> bool:
+    """Whether the file of a node tells of an epoch, or cannot be read."""
+    try:
+        state = decode(store.path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return bool(state.voters.names or state.leadership.epoch or state.granted)
 
 
 def _screen(explanation: Explanation) -> RenderableType:

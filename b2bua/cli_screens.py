@@ -78,7 +78,9 @@ def _server_row(found: Found, node: str) -> ServerRow:
         )
     if peer is None:
         return ServerRow(node, role, "silent")
-    state = peer.state if peer.reached else peer.judged if peer.judged != "alive" else "silent"
+    reached = peer.reached and node not in found.dead
+    silent = "dead" if node in found.dead else "silent"
+    state = peer.state if reached else peer.judged if peer.judged != "alive" else silent
     return ServerRow(
         node,
         role,
@@ -89,7 +91,7 @@ def _server_row(found: Found, node: str) -> ServerRow:
         peer.heard_ago,
         peer.boot,
         _config(peer.config, peer.drift),
-        peer.calls if peer.reached else None,
+        peer.calls if reached else None,
     )
 
 
@@ -135,6 +137,8 @@ def _heard(peer: Peer | None) -> Text:
 def _load(found: Found) -> RenderableType:
     status = found.best
     rows = [("Calls", _calls(status)), ("Lines", _lines(status)), ("Voters", _voters(status))]
+    if status.state == "standby":
+        del rows[1]  # agents tell their lines to the active server only
     return render.facts([*rows, *((node, screens.process_stats(own.process)) for node, own in found.answers.items())])
 
 

@@ -26,6 +26,8 @@ class Found:
     """Why the others did not, by node."""
     said: Mapping[str, Any]
     """The answers as they came, in JSON."""
+    dead: frozenset[str] = frozenset()
+    """Those of the silent that died on this machine, whatever others heard of them a moment ago."""
 
     @property
     def active(self) -> str:
@@ -33,7 +35,11 @@ class Found:
         own = [status for status in self.answers.values() if status.state == "active"]
         if own:
             return str(max(own, key=lambda status: int(status.epoch)).node)
-        heard = [peer for _, peer in self._peers() if peer.state == "active" and peer.reached]
+        heard = [
+            peer
+            for _, peer in self._peers()
+            if peer.state == "active" and peer.reached and peer.name not in self.dead
+        ]
         return str(heard[0].name) if heard else ""
 
     @property
@@ -61,7 +67,7 @@ class Found:
             said.append(_no_active(self))
         for node, because in self.silent.items():
             peer = self.peer(node)
-            if peer is None or not peer.reached:
+            if peer is None or not peer.reached or node in self.dead:
                 said.append(because)
         for node, status in sorted(self.answers.items(), key=lambda item: item[0] != self.active):
             own = [sentence for sentence in status.warnings if not sentence.lower().startswith("no server is active")]
@@ -91,6 +97,9 @@ def _no_active(found: Found) -> str:
         return f"No server is active: {states['taking-over']} is taking over."
     if "holding" in states:
         return f"No server is active: {states['holding']} has no lease; it serves on and ends nothing."
+    if not found.best.epoch and not found.best.voters.names:
+        way_on = f"stop {found.site.main.name}, say `b2bua init`, and start it again"
+        return f"No server is active: the site has never been started: {way_on}."
     return "No server is active."
 
 
@@ -106,7 +115,8 @@ def find(site: Site) -> Found:
         if any(isinstance(answer, Unreachable) for answer in asked.values()):
             raise Unreachable("\n".join(["No server of the site answers.", *why]))
         raise ConsoleError("\n".join(why))  # nobody could be asked, as without the token
-    return Found(site, answers, silent, said)
+    dead = frozenset(node for node, answer in asked.items() if isinstance(answer, Unreachable) and answer.died_here)
+    return Found(site, answers, silent, said, dead)
 
 
 def active_client(site: Site, node: str | None) -> Client:

@@ -37,6 +37,11 @@ class ConsoleError(Exception):
 class Unreachable(ConsoleError):
     """No answer from the process. Exit code 3."""
 
+    def __init__(self, sentence: str, died_here: bool = False) -> None:
+        super().__init__(sentence)
+        self.died_here = died_here
+        """It ran on this machine and did not end in good order: its socket is there, and nobody listens."""
+
 
 class RefusedByProcess(ConsoleError):
     """The process answered that it will not. Exit code 1."""
@@ -86,7 +91,8 @@ class Client:
         except TimeoutError:
             raise Unreachable(f"{self.name} does not answer at {self.api} (waited {self.timeout:g} s).") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.name} cannot be reached at {self.api}: {_reason(error)}.") from None
+            died = bool(self.api.path) and isinstance(error, ConnectionRefusedError)
+            raise Unreachable(f"{self.name} cannot be reached at {self.api}: {_reason(error)}.", died) from None
         finally:
             connection.close()
         try:

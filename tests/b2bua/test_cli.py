@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -53,6 +54,27 @@ def test_a_dead_stand_by_is_degraded(pair):
 def test_a_server_on_another_machine_is_believed_to_be_there(pair):
     pair.stop("m2")
     assert "healthy" in pair.cli("status")
+
+
+def test_a_server_that_was_killed_here_is_not_believed_to_be_there(pair):
+    path = pair.directory / "state" / "m1" / "m1.sock"
+    pair.stop("m1")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    output = pair.cli("status", code=2)
+    assert "! m1 cannot be reached" in output and "● no active server" in output and "● dead" in output
+
+
+def test_a_site_that_was_never_started_names_the_way_on(pair):
+    for status in (pair.m1.status, pair.m2.status):
+        status |= {"state": "standby", "epoch": 0, "voters": {**status["voters"], "names": []}}
+        status["peers"][0]["state"] = "standby"
+    assert "say `b2bua init`" in pair.cli("status", code=2)
+
+
+def test_a_stand_by_does_not_tell_of_lines_that_it_does_not_know(pair):
+    assert "lines in service" in pair.cli("status")
+    assert "lines in service" not in pair.cli("status", "--node", "m2")
 
 
 def test_the_active_server_on_another_machine_is_named(pair):

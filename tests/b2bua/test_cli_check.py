@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from heartbeat.persistent_state import decode
+from dataclasses import replace
+
+from heartbeat.persistence import DirectoryLock, VoteStore
+from heartbeat.persistent_state import Granted, decode, encode
 from heartbeat.proof import VoterList
 from tests.consoles import SITE
 
@@ -28,6 +31,26 @@ def test_a_site_is_begun_once(pair):
         assert "has been started before" in pair.cli("init", *words, code=3)
     assert file.read_text() == begun
     assert "no server 'm9'" in pair.cli("init", "--node", "m9", code=3)
+
+
+def test_a_site_that_ran_without_it_may_be_begun_once_its_nodes_stopped(pair):
+    directory = pair.directory / "state" / "m1"
+    state = VoteStore(directory, "m1").start()
+    VoteStore(pair.directory / "state" / "gw1", "gw1").start()
+    lock = DirectoryLock(directory, "m1")
+    assert "another process runs as m1" in pair.cli("init", code=3)
+    lock.end()
+    pair.cli("init")
+    begun = decode((directory / "epochs.json").read_text())
+    assert (begun.first, begun.incarnation) == (True, state.incarnation)
+
+
+def test_a_node_with_an_epoch_keeps_a_site_from_being_begun(pair):
+    store = VoteStore(pair.directory / "state" / "gw2", "gw2")
+    store.write("", encode(replace(store.start(), granted=(Granted(3, "m2", 1),))))
+    assert "gw2/epochs.json tells of an epoch" in pair.cli("init", code=3)
+    store.path.write_text("{")
+    assert "gw2/epochs.json tells of an epoch" in pair.cli("init", code=3)
 
 
 def test_a_file_with_errors_gives_a_sentence_for_each(pair):
