@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from b2bua.subscription import OBSERVE, RESET, TAKEOVER, Subscription
 from b2bua.takeover.fenced_retry_queue import Refused
 from b2bua.takeover.records import read_part
-from heartbeat.handshake import Responder
+from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Responder
 from heartbeat.header import BeatError
 from sip.actions import Flow
 from sip.packages.line_dialog import BadRecord, LineRecord
@@ -32,10 +32,6 @@ FETCH: Final = "fetch"
 MOST_FETCHED: Final = 500
 """Dialogs asked for with one SUBSCRIBE: some 20 KB."""
 LONG_ENOUGH: Final = "put off long enough"
-OPENING_LIMIT: Final = 5.0
-"""Seconds for a connection to prove itself."""
-MOST_STRANGE: Final = 3
-"""So many messages on a connection that has not proved itself close it."""
 
 
 class AgentLink:
@@ -240,7 +236,7 @@ class Agents:
         """When this server's rule began."""
         self.messages = 0
         """SIP messages between this server and agents for the last takeover."""
-        self._callees: dict[Flow, Responder] = {}
+        self._responders: dict[Flow, Responder] = {}
         self._strange: dict[Flow, int] = {}
         self.generation = 0
         self._put_off: list[ServerTransaction] = []
@@ -274,10 +270,10 @@ class Agents:
     def opened(self, flow: Flow, now: float) -> None:
         """An agent's connection came in: nothing but the opening is heard on it, and for a short time."""
         self.core.stack.unauthenticated_flows.add(flow)
-        self.core.stack.deadlines.set(now + OPENING_LIMIT, _Unproved(self, flow), UNPROVED)
+        self.core.stack.deadlines.set(now + HANDSHAKE_LIMIT, _Unproved(self, flow), UNPROVED)
 
     def lost(self, flow: Flow, now: float) -> None:
-        self._callees.pop(flow, None)
+        self._responders.pop(flow, None)
         self._strange.pop(flow, None)
         link = self.by_flow.pop(flow, None)
         if link is not None and link.flow == flow:
@@ -295,8 +291,8 @@ class Agents:
         flow = transaction_flow
         try:
             beat = core.reign.beat_in(request)
-            callee = self._callees.setdefault(flow, Responder(core.reign.nonce()))
-            answer = callee.asked(beat, core.member.participant.stamp(beat.node))
+            responder = self._responders.setdefault(flow, Responder(core.reign.nonce()))
+            answer = responder.asked(beat, core.member.participant.stamp(beat.node))
         except BeatError as error:
             core.stack.counters["refused openings"] += 1
             core.stack.seldom.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)
@@ -304,13 +300,13 @@ class Agents:
             core.stack.close(flow)
             return
         core.reign.answer(request, answer, flow)
-        if callee.peer:
-            del self._callees[flow]
-            if callee.peer in self.links:
+        if responder.peer:
+            del self._responders[flow]
+            if responder.peer in self.links:
                 core.member.participant.opened(beat)
-                self._proved(callee.peer, flow, now)
+                self._proved(responder.peer, flow, now)
             else:
-                logger.warning("%s is no agent of this site; its connection is closed", callee.peer)
+                logger.warning("%s is no agent of this site; its connection is closed", responder.peer)
                 core.stack.close(flow)
 
     def _proved(self, name: str, flow: Flow, now: float) -> None:
@@ -340,7 +336,7 @@ class Agents:
         self._strange[flow] = self._strange.get(flow, 0) + 1
         if request is not None:
             self.core.stack.refuse(request, flow, 403)
-        if self._strange[flow] >= MOST_STRANGE:
+        if self._strange[flow] >= MOST_UNPROVED:
             self.core.stack.close(flow)
 
     def begin(self, proof: Proof, now: float, again: bool) -> None:

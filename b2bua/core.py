@@ -24,6 +24,7 @@ from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.report import Takeovers
 from b2bua.trunks import Place, Trunks
 from heartbeat.console.view import Rates
+from heartbeat.decision import Decided
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
@@ -49,18 +50,6 @@ class CallEnded:
     """A call ended and is to be written down."""
 
     record: Cdr
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """Something was decided; ``str()`` is the sentence, the same in log and history."""
-
-    at: float
-    code: str
-    because: str
-
-    def __str__(self) -> str:
-        return self.because
 
 
 Event = CallEnded | Decided

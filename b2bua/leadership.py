@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from b2bua.takeover.report import kind_of
 from heartbeat import carriage
-from heartbeat.decision import Decision, Persist, Tell, What
+from heartbeat.carrier import Carrier
+from heartbeat.decision import Decision, Tell, What
 from heartbeat.header import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.member import Member
-from heartbeat.persistent_state import PersistentState, encode
-from sip.actions import Action, Flow, Send, Store
+from heartbeat.persistent_state import PersistentState
+from sip.actions import Action, Flow, Send
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from b2bua.core import Core
 
 logger = logging.getLogger(__name__)
-
-MOST_ASKED: Final = 1024
-VOTES: Final = "votes"
-"""The name under which the shell stores what the member must not forget."""
 
 
 class Reign:
@@ -47,14 +43,13 @@ class Reign:
         """The lines that every request to an agent carries: who sends it, under which epoch."""
         self.actions: list[Action] = []
         """Beats and what is to be stored: they go first."""
+        self._carrier = Carrier(self.member, self._do, self._ask, self._live_by)
         self.last_now = now
         """The time of the last input that concerned who rules."""
         self._former = ""
         """Which server ruled before us, as far as we know."""
         self._secret = secret
         self._nonces = 0
-        self._storing: dict[str, PersistentState] = {}
-        self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
         self._beat_cseq = 0
         self._call_ids = {name: core.stack.token() for name in (*site.servers, *site.agents)}
 
@@ -62,12 +57,7 @@ class Reign:
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The member's word is on disk, or why not."""
-        kept = self._storing.pop(value, None)
-        if kept is not None:
-            if fault is None:
-                self.member.persisted(kept, now)
-            else:
-                self.member.not_persisted(kept, fault, now)
+        if self._carrier.stored(value, fault, now):
             self.pump(now)
 
     def handle_timer(self, now: float) -> None:
@@ -96,7 +86,7 @@ class Reign:
 
     def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
         """Answer an OPTIONS of the site."""
-        self.actions.append(Send(flow, carriage.answer(request, beat, self.core.key), True))
+        self._carrier.answer(request, beat, flow)
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
         """A datagram at the address for beats of the other server: only signed ones are looked at."""
@@ -124,10 +114,7 @@ class Reign:
                 request, self.member.participant.stamp(beat.node, kind=PING, re=(beat.incarnation, beat.seq)), flow
             )
             return
-        self._asked[beat.node, (beat.incarnation, beat.seq)] = (request, flow)
-        if len(self._asked) > MOST_ASKED:
-            self._asked.popitem(last=False)
-        self.member.receive(beat, sender or beat.node, now)
+        self._carrier.receive(request, beat, sender or beat.node, flow, now)
         self.pump(now)
 
     @property
@@ -187,28 +174,12 @@ class Reign:
         member = self.member
         if not self.serving and member.cluster.leader not in ("", self.core.node):
             self._former = member.cluster.leader
-        while True:
-            for action in member.to_do():
-                if isinstance(action, Persist):
-                    self._store(action.state)
-                else:
-                    self._tell(action)
-            decision = member.next_event()
-            if decision is None:
-                break
-            self._live_by(decision, now)
+        self._carrier.pump(now)
 
-    def _store(self, kept: PersistentState) -> None:
-        value = encode(kept)
-        self._storing[value] = kept
-        self.actions.append(Store(VOTES, value))
+    def _do(self, action: Action) -> None:
+        self.actions.append(action)
 
-    def _tell(self, tell: Tell) -> None:
-        if tell.answer_to is not None:
-            asked = self._asked.pop((tell.to, tell.answer_to), None)
-            if asked is not None:
-                self.answer(asked[0], tell.beat, asked[1])
-            return
+    def _ask(self, tell: Tell) -> None:
         flow = self._flow_to(tell.to)
         if flow is None:
             return

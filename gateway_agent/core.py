@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
@@ -24,9 +23,11 @@ from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
 from gateway_agent.records import Recorder
-from gateway_agent.server_connections import VOTES, Links
+from gateway_agent.server_connections import Links
 from gateway_agent.server_requests import Arrivals
 from gateway_agent.terminated_call import TerminatedCall
+from heartbeat.carrier import VOTES
+from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Address, Flow, Resolve, Store
@@ -52,18 +53,6 @@ MOST_HELD: Final = 10_000
 """Requests of devices that may wait while no server is there."""
 MOST_GONE: Final = 200_000
 MOST_HISTORY: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """Something was decided, or found out; ``str()`` is the sentence."""
-
-    at: float
-    code: str
-    because: str
-
-    def __str__(self) -> str:
-        return self.because
 
 
 class Core:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from heartbeat import carriage
 from heartbeat.agent_voter import AgentVoter
-from heartbeat.decision import Decision, Persist, Tell, What
-from heartbeat.handshake import Initiator
+from heartbeat.carrier import Carrier
+from heartbeat.decision import Decision, Tell, What
+from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator
 from heartbeat.header import Beat, BeatError
-from heartbeat.persistent_state import PersistentState, encode
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 from heartbeat.site.model import Server
-from sip.actions import Close, Flow, Open, Send, Store
+from sip.actions import Close, Flow, Open, Send
 from sip.wire.message import Message, Request, Response
 
 if TYPE_CHECKING:
@@ -25,19 +26,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VOTES: Final = "votes"
-"""The name under which the shell stores what the fence must not forget."""
-OPENING_LIMIT: Final = 5.0
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 2.0
-MOST_STRANGE: Final = 3
-"""Messages on a connection that is not proved yet; the last of them closes it."""
-MOST_ASKED: Final = 64
-"""Questions of servers that may wait for the disk."""
 
 WAITING: Final = "waiting"
 CONNECTING: Final = "connecting"
-OPENING: Final = "opening"
+HANDSHAKE: Final = "opening"
 PROVED: Final = "proved"
 
 TRY: Final = "connect"
@@ -60,7 +54,7 @@ class Link:
         """What it said then."""
         self.admitted = ""
         """The Heartbeat line of the last request of a call that was let in: the next ones are the same."""
-        self._caller: Initiator | None = None
+        self._initiator: Initiator | None = None
         self._failures = 0
         self._strange = 0
         self._call_id = ""
@@ -81,21 +75,21 @@ class Link:
         """It is connected: each end is to prove itself."""
         core = self.links.core
         assert self.flow is not None
-        self._step(OPENING)
-        self._caller = Initiator(self.name, f"{core.random.getrandbits(128):032x}")
+        self._step(HANDSHAKE)
+        self._initiator = Initiator(self.name, f"{core.random.getrandbits(128):032x}")
         self._call_id = core.stack.token() + core.stack.token()
         self._cseq = 0
-        self._say(self._caller.hello(self.links.fence.participant.stamp(self.name)))
-        core.stack.deadlines.set(now + OPENING_LIMIT, self, SLOW)
+        self._say(self._initiator.hello(self.links.fence.participant.stamp(self.name)))
+        core.stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
         """An answer to a word of the opening."""
         core, fence = self.links.core, self.links.fence
-        if self._caller is None or self.state != OPENING:
+        if self._initiator is None or self.state != HANDSHAKE:
             return
         try:
             answer = carriage.beat_in(response, core.keys)
-            more = self._caller.answered(answer, fence.participant.stamp(self.name))
+            more = self._initiator.answered(answer, fence.participant.stamp(self.name))
         except BeatError as error:
             core.counters["failed openings"] += 1
             self.drop(str(error), now)
@@ -106,7 +100,7 @@ class Link:
             return
         self._step(PROVED)
         self._failures = 0
-        self._caller = None
+        self._initiator = None
         self.heard(answer, now)
         assert self.flow is not None
         core.stack.kept.add(self.flow)
@@ -129,7 +123,7 @@ class Link:
         assert self.flow is not None
         self._strange += 1
         self.links.core.stack.refuse(request, self.flow, 403)
-        if self._strange >= MOST_STRANGE:
+        if self._strange >= MOST_UNPROVED:
             self.drop("it said other things before it proved itself", now)
 
     def drop(self, because: str, now: float) -> None:
@@ -148,7 +142,7 @@ class Link:
             self.flow = None
             self.links.gone(self, flow, now)
         self._step(WAITING)
-        self._caller = None
+        self._initiator = None
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 16)) * core.random.uniform(0.5, 1.0)
         self._failures += 1
         core.stack.deadlines.set(now + wait, self, TRY)
@@ -156,7 +150,7 @@ class Link:
     def due(self, cause: str, now: float) -> None:
         if cause is TRY:
             self.connect(now)
-        elif self.state == OPENING:
+        elif self.state == HANDSHAKE:
             self.drop("the opening took too long", now)
 
     def _step(self, state: str) -> None:
@@ -172,8 +166,7 @@ class Links:
         self.fence = AgentVoter(core.agent.name, core.site.membership(), kept, now)
         self.opened = 0
         self.by_name = {server.name: Link(self, server) for server in core.site.servers.values()}
-        self._asked: dict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = {}
-        self._storing: dict[str, PersistentState] = {}
+        self._carrier = Carrier(self.fence, core.stack.do, self._ask, self._live_by)
 
     def start(self, now: float) -> None:
         for link in self.by_name.values():
@@ -270,12 +263,9 @@ class Links:
             self.core.counters["bad beats"] += 1
             logger.debug("a beat of %s is ignored: %s", link.name, error)
             return
-        if len(self._asked) >= MOST_ASKED:
-            self._asked.pop(next(iter(self._asked)))
-        self._asked[link.name, (beat.incarnation, beat.seq)] = request, flow
         before = self.fence.silent_for(now)
         self.fence.participant.figures(len(self.core.calls), self.core.load)
-        self.fence.receive(beat, link.name, now)
+        self._carrier.receive(request, beat, link.name, flow, now)
         link.heard(beat, now)
         if self.fence.silent_for(now) == 0.0 and before != 0.0:
             self.core.heard_obeyed(now)
@@ -283,32 +273,15 @@ class Links:
 
     def pump(self, now: float) -> None:
         """Do what the fence wants, and live by what it decided."""
-        fence = self.fence
-        while True:
-            for action in fence.to_do():
-                if isinstance(action, Persist):
-                    value = encode(action.state)
-                    self._storing[value] = action.state
-                    self.core.stack.do(Store(VOTES, value))
-                elif isinstance(action, Tell) and action.answer_to is not None:
-                    asked = self._asked.pop((action.to, action.answer_to), None)
-                    if asked is not None:
-                        data = carriage.answer(asked[0], action.beat, self.core.keys[0])
-                        self.core.stack.do(Send(asked[1], data, True))
-            decision = fence.next_event()
-            if decision is None:
-                return
-            self._live_by(decision, now)
+        self._carrier.pump(now)
+
+    def _ask(self, tell: Tell) -> None:
+        """An agent asks nobody."""
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The disk answered."""
-        kept = self._storing.pop(value, None)
-        if kept is None:
+        if not self._carrier.stored(value, fault, now):
             return
-        if fault is None:
-            self.fence.persisted(kept, now)
-        else:
-            self.fence.not_persisted(kept, fault, now)
         self.pump(now)
         self.core.handover.obedience_changed(now)
 

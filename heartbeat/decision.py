@@ -93,3 +93,15 @@ class Decision:
 
     def __str__(self) -> str:
         return self.because
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a program decided or found out, as its history keeps it; ``str()`` is the sentence."""
+
+    at: float
+    code: str
+    because: str
+
+    def __str__(self) -> str:
+        return self.because

@@ -16,8 +16,14 @@ from ``Member.stamp`` or ``Fence.stamp``; the nonce is injected, 16 random bytes
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from heartbeat.header import OPEN, Beat, BeatError
+
+HANDSHAKE_LIMIT: Final = 5.0
+"""Seconds that it may take."""
+MOST_UNPROVED: Final = 3
+"""Other messages on a connection that is not proved yet; the last of them closes it."""
 
 
 class Initiator:

@@ -119,7 +119,7 @@ def test_a_connection_lost_in_the_middle_of_its_opening_leaves_nothing() -> None
     agent = opening(town.bench)
     town.bench.core.flow_changed(agent.flow, "lost", town.bench.now)
     core = town.bench.core
-    assert not core.agents._callees and agent.flow not in core.stack.unauthenticated_flows
+    assert not core.agents._responders and agent.flow not in core.stack.unauthenticated_flows
 
 
 def test_a_list_in_parts() -> None:

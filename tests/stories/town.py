@@ -24,6 +24,7 @@ from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
+from heartbeat.carrier import VOTES
 from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
 from heartbeat.site import load as sites
@@ -32,7 +33,6 @@ from tests.world import Disk, World
 
 WALL: Final = 1_700_000_000.0
 """The wall clock at the world's zero."""
-VOTES: Final = "votes"
 
 _SITE: Final = """
 [site]

@@ -1,0 +1,83 @@
+"""Carries what the core of an election asks for: statements to the wire, states to the disk, decisions to whoever
+lives by them. Servers and agents share it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from heartbeat import carriage
+from heartbeat.agent_voter import AgentVoter
+from heartbeat.decision import Decision, Persist, Tell
+from heartbeat.header import Beat
+from heartbeat.member import Member
+from heartbeat.persistent_state import PersistentState, encode
+from sip.actions import Action, Flow, Send, Store
+from sip.wire.message import Request
+
+VOTES: Final = "votes"
+"""The name under which the shell stores the state of the core."""
+_MOST_ASKED: Final = 1024
+"""Questions that may wait for the disk; beyond, the oldest gets no answer."""
+
+
+class Carrier:
+    """Pumps one core. ``do`` takes actions for the shell, ``ask`` sends a question of the core, ``live_by`` is told
+    each decision.
+    """
+
+    def __init__(
+        self,
+        core: Member | AgentVoter,
+        do: Callable[[Action], None],
+        ask: Callable[[Tell], None],
+        live_by: Callable[[Decision, float], None],
+    ) -> None:
+        self._core = core
+        self._do = do
+        self._ask = ask
+        self._live_by = live_by
+        self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
+        self._storing: dict[str, PersistentState] = {}
+
+    def receive(self, request: Request, beat: Beat, sender: str, flow: Flow, now: float) -> None:
+        """Show the core the statement of a request; the answer goes back on ``flow``. `pump` is to follow."""
+        self._asked[sender, (beat.incarnation, beat.seq)] = (request, flow)
+        if len(self._asked) > _MOST_ASKED:
+            self._asked.popitem(last=False)
+        self._core.receive(beat, sender, now)
+
+    def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
+        """Answer an OPTIONS of the site."""
+        key = self._core.participant.membership.keys[0]
+        self._do(Send(flow, carriage.answer(request, beat, key), True))
+
+    def pump(self, now: float) -> None:
+        """Do what the core wants, and live by what it decided, until it wants nothing more."""
+        while True:
+            for action in self._core.to_do():
+                if isinstance(action, Persist):
+                    value = encode(action.state)
+                    self._storing[value] = action.state
+                    self._do(Store(VOTES, value))
+                elif action.answer_to is None:
+                    self._ask(action)
+                elif (asked := self._asked.pop((action.to, action.answer_to), None)) is not None:
+                    self.answer(asked[0], action.beat, asked[1])
+            decision = self._core.next_event()
+            if decision is None:
+                return
+            self._live_by(decision, now)
+
+    def stored(self, value: str, fault: str | None, now: float) -> bool:
+        """The disk has ``value``, or why not; whether the core had asked for it. `pump` is to follow."""
+        state = self._storing.pop(value, None)
+        if state is None:
+            return False
+        if fault is None:
+            self._core.persisted(state, now)
+        else:
+            self._core.not_persisted(state, fault, now)
+        return True
