@@ -22,7 +22,7 @@ from heartbeat.site.model import Site
 from sip.io.clock import boottime
 
 WALL: Final = 10
-"""Looks after which the wall clock is looked at anew, for call records."""
+"""Ticks after which the wall clock is read anew, for call records."""
 
 
 class Process(program.Process[Core]):
@@ -45,7 +45,7 @@ class Process(program.Process[Core]):
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
         self._results: Counter[str] = Counter()
-        self._wall_looks = 0
+        self._wall_ticks = 0
 
     async def run(self, serve: program.Serve) -> None:
         try:
@@ -75,10 +75,10 @@ class Process(program.Process[Core]):
             found.append(f"{self.name} cannot write call records ({self.cdrs.waiting} wait): {trouble}")
         return found
 
-    def look(self, cpu: float, now: float) -> None:
+    def tick(self, cpu: float, now: float) -> None:
         self.core.rates(now)  # so that it is an average over the last seconds, however seldom somebody asks
-        self._wall_looks += 1
-        if self._wall_looks % WALL == 0:
+        self._wall_ticks += 1
+        if self._wall_ticks % WALL == 0:
             self.core.wall_offset = time.time() - now
 
 

@@ -22,7 +22,7 @@ from sip.io.clock import boottime
 from sip.io.pump import Pump
 
 COUNT_EVERY: Final = 10
-"""Looks between two counts of the relay."""
+"""Ticks between two counts of the relay."""
 
 
 class _AgentPump(Pump):
@@ -57,7 +57,7 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.kept, secrets.token_bytes(32), chance, boottime(), self._relay)
         self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)
         self._leaving = False
-        self._relay_looks = 0
+        self._relay_ticks = 0
 
     async def run(self, serve: program.Serve) -> None:
         relay = self._relay_process
@@ -79,11 +79,11 @@ class Process(program.Process[Core]):
         elif isinstance(notice, Counts | Silent):
             self.pump.ask(self.core.relay_said, notice)
 
-    def look(self, cpu: float, now: float) -> None:
+    def tick(self, cpu: float, now: float) -> None:
         """How busy the process is, and whether it may end."""
         self.core.load = cpu
-        self._relay_looks += 1
-        if self._relay is not None and self._relay_looks % COUNT_EVERY == 0:
+        self._relay_ticks += 1
+        if self._relay is not None and self._relay_ticks % COUNT_EVERY == 0:
             self._relay.ports.count()
             self.pump.flush()
         self._end_with_the_last_call()

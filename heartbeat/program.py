@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat.console.disk_space import DiskSpace
-from heartbeat.console.process_stats import Looks
+from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.sanitize import Lines
 from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
@@ -36,10 +36,10 @@ from sip.io.pump import Pump
 from sip.io.transport import TransportError
 from sip.layer import Stack
 
-LOOK: Final = 1.0
-"""Seconds between two looks of a process at itself."""
+TICK: Final = 1.0
+"""Seconds between two samples of the process."""
 DISKS: Final = 10
-"""Looks after which the room on disks is looked at."""
+"""Ticks after which the room on disks is asked for."""
 LAST_WORDS: Final = 0.2
 """Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
 WRONG: Final = 3
@@ -86,7 +86,7 @@ class Process(Generic[C]):
         self.kept = self.votes.start()
         self.disk_space = DiskSpace(self.directories())
         self._decisions: Counter[str] = Counter()
-        self._looked = 0
+        self._ticks = 0
         self.names = Resolver(random.Random(secrets.randbits(128)))
 
     def directories(self) -> dict[str, Path]:
@@ -115,7 +115,7 @@ class Process(Generic[C]):
             on_reload=self._reload,
             on_stop=self.stop,
         )
-        self._looks = Looks(time.process_time(), 0, boottime())
+        self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
@@ -128,8 +128,6 @@ class Process(Generic[C]):
             begun.cancel()
             await served.close()
             self._lock.end()
-
-    # -- what the API asks ----------------------------------------------------------------------------------------
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
         found = self._view(self.core, name, params, now)
@@ -151,16 +149,16 @@ class Process(Generic[C]):
         return self.disk_space.warnings(self.name)
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:
-        return self._looks.look(self.pump.take_longest_stall(), time.process_time(), self.core.stack.received, now)
-
-    # -- what happens ---------------------------------------------------------------------------------------------
+        return self._sampler.sample(
+            self.pump.take_longest_stall(), time.process_time(), self.core.stack.received, now
+        )
 
     def event(self, event: Any) -> None:
         """The core wants this known."""
         self._decisions[event.code] += 1
         self.logger.info("%s: %s", event.code, event)
 
-    def look(self, cpu: float, now: float) -> None:
+    def tick(self, cpu: float, now: float) -> None:
         """Once a second; ``cpu`` is the share of a processor that the process takes."""
 
     def stop(self) -> None:
@@ -179,15 +177,15 @@ class Process(Generic[C]):
     def _begin(self) -> None:
         site = self.core.site
         self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
-        self._look()
+        self._tick()
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         now = boottime()
-        self.look(self._cpu_and_stalls(now).cpu, now)
-        if self._looked % DISKS == 0:
-            self.disk_space.look()
-        self._looked += 1
-        self.loop.call_later(LOOK, self._look)
+        self.tick(self._cpu_and_stalls(now).cpu, now)
+        if self._ticks % DISKS == 0:
+            self.disk_space.ask()
+        self._ticks += 1
+        self.loop.call_later(TICK, self._tick)
 
     def _reload(self) -> None:
         try:

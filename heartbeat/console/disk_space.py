@@ -23,10 +23,10 @@ class DiskSpace:
         self._directories = dict(directories)
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
+    def ask(self) -> None:
         """Ask anew; the answer comes whenever the disk gives it."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._ask, name="disk space", daemon=True)
+            self._thread = threading.Thread(target=self._measure, name="disk space", daemon=True)
             self._thread.start()
 
     def warnings(self, node: str) -> list[str]:
@@ -37,7 +37,7 @@ class DiskSpace:
             if disk.free < min(SCARCE_BYTES, SCARCE_SHARE * disk.size)
         ]
 
-    def _ask(self) -> None:
+    def _measure(self) -> None:
         found = []
         for name, directory in self._directories.items():
             try:

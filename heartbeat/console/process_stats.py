@@ -11,19 +11,19 @@ MINUTE: Final = 60.0
 AVERAGE: Final = 10.0
 """Seconds over which shares and rates are averages."""
 APART: Final = 0.5
-"""Least seconds between two looks that are kept; whoever asks more often adds to the last."""
+"""Least seconds between two samples that are kept; whoever asks more often adds to the last."""
 
 
-class Looks:
-    """The looks of the last minute. Whoever drives the process takes one every second, and one for each question."""
+class StatsSampler:
+    """Samples of the last minute. Whoever drives the process takes one every second, and one for each question."""
 
     def __init__(self, cpu: float, messages: int, now: float) -> None:
         self._used: deque[tuple[float, float, int]] = deque([(now, cpu, messages)])
         self._stalls: deque[tuple[float, float]] = deque()
         self._longest = 0.0
 
-    def look(self, stall: float, cpu: float, messages: int, now: float) -> ProcessStats:
-        """``stall``: seconds that the loop stood still at most since the look before; ``cpu``: processor seconds and
+    def sample(self, stall: float, cpu: float, messages: int, now: float) -> ProcessStats:
+        """``stall``: seconds that the loop stood still at most since the last sample; ``cpu``: processor seconds and
         ``messages``: SIP messages received, both since the start."""
         self._longest = max(self._longest, stall)
         if self._stalls and now - self._stalls[-1][0] < APART:

@@ -11,7 +11,7 @@ from heartbeat.console.view import Disk
 def test_what_the_disks_say(tmp_path: Path) -> None:
     space = DiskSpace({"state": tmp_path, "gone": tmp_path / "nowhere"})
     assert space.disks == () and space.warnings("m1") == []
-    space._ask()
+    space._measure()
     (disk,) = space.disks
     assert disk.directory == "state" and 0 < disk.free <= disk.size
 

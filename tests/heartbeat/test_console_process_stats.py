@@ -1,36 +1,38 @@
-"""What a process says of itself: stalls, processor, messages, from looks at any distance."""
+"""What a process says of itself: stalls, processor, messages, from samples at any distance."""
 
 from __future__ import annotations
 
-from heartbeat.console.process_stats import Looks
+from heartbeat.console.process_stats import StatsSampler
 
 
 def test_shares_and_rates_are_averages_over_ten_seconds() -> None:
-    looks = Looks(1.0, 0, 100.0)
+    sampler = StatsSampler(1.0, 0, 100.0)
     for second in range(1, 31):
         busy = 0.5 if second <= 20 else 0.1
-        page = looks.look(0.0, 1.0 + min(second, 20) * 0.5 + max(second - 20, 0) * 0.1, second * 7, 100.0 + second)
+        page = sampler.sample(
+            0.0, 1.0 + min(second, 20) * 0.5 + max(second - 20, 0) * 0.1, second * 7, 100.0 + second
+        )
         if second in (10, 20, 30):
             assert (page.cpu, page.messages_per_s) == (busy, 7.0)
 
 
 def test_many_questions_do_not_shorten_the_average() -> None:
-    looks = Looks(0.0, 0, 0.0)
+    sampler = StatsSampler(0.0, 0, 0.0)
     for tenth in range(1, 301):
-        page = looks.look(0.0, tenth * 0.02, tenth, tenth / 10)
+        page = sampler.sample(0.0, tenth * 0.02, tenth, tenth / 10)
     assert (page.cpu, page.messages_per_s) == (0.2, 10.0)
 
 
 def test_a_question_right_after_the_start_finds_no_absurd_figures() -> None:
-    assert Looks(0.0, 0, 0.0).look(0.0, 0.05, 1, 0.001).cpu <= 0.1
+    assert StatsSampler(0.0, 0, 0.0).sample(0.0, 0.05, 1, 0.001).cpu <= 0.1
 
 
 def test_a_stall_is_told_for_a_minute_and_the_longest_for_ever() -> None:
-    looks = Looks(0.0, 0, 0.0)
-    looks.look(0.3, 0.0, 0, 1.0)
-    looks.look(0.0, 0.0, 0, 1.1)
+    sampler = StatsSampler(0.0, 0, 0.0)
+    sampler.sample(0.3, 0.0, 0, 1.0)
+    sampler.sample(0.0, 0.0, 0, 1.1)
     for second in range(2, 100):
-        page = looks.look(0.01, 0.0, 0, float(second))
+        page = sampler.sample(0.01, 0.0, 0, float(second))
         assert page.stall_last_minute == (0.3 if second <= 61 else 0.01)
         assert page.stall_since_start == 0.3
-    assert looks.look(2.0, 0.0, 0, 99.1).stall_last_minute == 2.0
+    assert sampler.sample(2.0, 0.0, 0, 99.1).stall_last_minute == 2.0
