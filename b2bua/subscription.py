@@ -10,6 +10,7 @@ from sip.actions import Flow
 from sip.dialog import dialog_key
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
+from sip.wire.headers import bracketed
 from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Subscription:
         body = json.dumps(request, separators=(",", ":")).encode()
         branch = stack.branch()
         self._cseq += 1
-        host = f"{flow.remote[0]}:{flow.remote[1]}"
+        host = f"{bracketed(flow.remote[0])}:{flow.remote[1]}"
         lines = [
             stack.via(flow, branch),
             "Max-Forwards: 70",

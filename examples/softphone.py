@@ -46,7 +46,7 @@ class SocketPhone:
         """By the address that stands in the call's description (``Call.place``)."""
         self.reports: list[RtpReport] = []
         """Of the calls that have ended."""
-        self._host = listen.rpartition(":")[0]
+        self._host = listen.rpartition(":")[0].strip("[]")
         self._speaks = speaks
         self._on_event = on_event
         self._senders = count(secrets.randbits(31))
@@ -100,7 +100,7 @@ def _steer(call: Call, end: RtpEnd) -> None:
 
 def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
-    return host, int(port)
+    return host.strip("[]"), int(port)
 
 
 async def _main(options: argparse.Namespace) -> int:

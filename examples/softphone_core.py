@@ -22,6 +22,7 @@ from sip.registration import Account, Registration
 from sip.requests import OutgoingRequest
 from sip.timers import Timers
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.headers import bracketed
 from sip.wire.message import Message, Request, Response
 from sip.wire.uri import user_of
 
@@ -198,9 +199,13 @@ class Softphone(Calls):
         """Send an INVITE; ``delayed`` leaves the offer to the other side. ``subject`` comes out over there."""
         flow = self._flow(line)
         call_id = f"{self.stack.token()}@{self.listen.rpartition(':')[0]}"
-        host = f"{flow.remote[0]}:{flow.remote[1]}"
+        host = f"{bracketed(flow.remote[0])}:{flow.remote[1]}"
         state = DialogState(
-            call_id, self.stack.token(), "", f'"{line.user}" <{line.aor}>', f"<sip:{number}@{flow.remote[0]}>"
+            call_id,
+            self.stack.token(),
+            "",
+            f'"{line.user}" <{line.aor}>',
+            f"<sip:{number}@{bracketed(flow.remote[0])}>",
         )
         leg = InviteUsage(self.stack, self, flow, state)
         call = Call(self, line, leg, True, now)

@@ -59,7 +59,7 @@ class Phone:
         host, _, port = agent.rpartition(":")
         line: Line = self.run(
             lambda: self.core.add_line(
-                user, (host, int(port)), domain="interop.test", policy=policy, password=password
+                user, (host.strip("[]"), int(port)), domain="interop.test", policy=policy, password=password
             )
         )
         if password is not None:

@@ -101,6 +101,7 @@ class Program:
 
 class Site:
     """Two servers and two agents. Addresses: servers .1 and .2, agents .11 and .12; devices are the tests' own.
+    ``head`` is another site file than that of `_HEAD`, up to the lines.
 
     ``lines`` is the part of the site file that tells lines and routes, ``timing`` more lines of that table.
     ``passwords``, by name: ``{ file = "NAME.secret" }`` in the site file.
@@ -115,11 +116,12 @@ class Site:
         passwords: Mapping[str, str] | None = None,
         interval: float = 0.2,
         timing: str = "",
+        head: str = "",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.net = net
         self.path = directory / "site.toml"
-        self.path.write_text(_HEAD.format(net=net, interval=interval, timing=timing, dir=directory) + lines)
+        self.path.write_text((head or _HEAD).format(net=net, interval=interval, timing=timing, dir=directory) + lines)
         for name, word in {"site": KEY, **(passwords or {})}.items():
             (directory / f"{name}.secret").write_text(word)
         self.processes = Processes(directory)
