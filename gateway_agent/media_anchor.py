@@ -21,20 +21,42 @@ _SERVER: Final = 1
 class Relay:
     """Where an agent's relay receives, and its ports."""
 
-    __slots__ = ("address", "advertised", "owners", "ports")
+    __slots__ = ("_places", "address", "owners", "ports")
 
-    def __init__(self, ports: RelayPorts, address: str, advertised: str = "") -> None:
+    def __init__(self, ports: RelayPorts, address: str, advertised: str = "", second: str = "") -> None:
+        """``advertised`` is written into descriptions for ``address``; ``second`` is one of the other family."""
         self.ports = ports
         self.address = address
-        self.advertised = advertised or address
         self.owners: dict[Pair, int] = {}
         """The id of the call that has a pair."""
+        self._places = {":" in address: (address, advertised or address)}
+        if second:
+            self._places[":" in second] = (second, second)
+
+    def place(self, six: bool) -> tuple[str, str]:
+        """The address of IPv4 or IPv6 to receive at, and the one to be written. Raises `SdpError` without one."""
+        place = self._places.get(six)
+        if place is None:
+            raise sdp.SdpError(f"the relay at {self.address} has no address of IPv{6 if six else 4}")
+        return place
 
 
 class MediaAnchor:
     """The pairs of ports of one call, one pair towards each side for each media section; none without a relay."""
 
-    __slots__ = ("_asked", "_behind_nat", "_heard_at", "_limit", "_log", "_owner", "_pairs", "_relay", "changed_at")
+    __slots__ = (
+        "_asked",
+        "_behind_nat",
+        "_heard_at",
+        "_limit",
+        "_log",
+        "_owner",
+        "_pairs",
+        "_relay",
+        "_six",
+        "_told",
+        "changed_at",
+    )
 
     def __init__(self, relay: Relay | None, owner: int, behind_nat: bool, log: RateLimitedLogger, now: float) -> None:
         self._relay = relay
@@ -42,6 +64,10 @@ class MediaAnchor:
         self._behind_nat = behind_nat
         self._log = log
         self._pairs: list[tuple[Pair, Pair]] = []
+        self._six = [relay is not None and ":" in relay.address] * 2
+        """Whether a side is spoken to by IPv6: RFC 6157 leaves it to us to join the two."""
+        self._told = [False, False]
+        """Whether it was told where, so that this stands."""
         self._limit = 0.0
         """Seconds without media after which the relay is to say so; 0: it is not."""
         self._asked = False
@@ -58,6 +84,14 @@ class MediaAnchor:
         if self._relay is None or self._pair(0, self._relay) is not None:
             return ""
         return self._relay.ports.shortage(self._relay.address)
+
+    def device_at(self, host: str) -> None:
+        """The device is about to be called at that host: its media will be of the same family."""
+        if self._relay is not None and not self._told[_DEVICE]:
+            try:
+                self._speak(":" in host, _DEVICE, self._relay)
+            except sdp.SdpError as error:
+                logger.debug("%s", error)
 
     def from_device(self, description: bytes, host: str, now: float) -> bytes:
         """A device's description, which came from ``host``, as the servers get it."""
@@ -126,10 +160,11 @@ class MediaAnchor:
                 wanted.append(None)
                 continue
             try:
-                wanted.append((relay.advertised, self._lead(index, place, relay, side, via)))
+                port = self._lead(index, place, relay, side, via)
+                wanted.append((relay.place(self._six[1 - side])[1], port))
             except sdp.SdpError as error:
                 because = str(error)
-                wanted.append((relay.advertised, 0))
+                wanted.append((relay.place(self._six[1 - side])[1], 0))
         if because:
             self._log.info(logger, now, "media is refused: %s", because)
             if not any(place is not None and place[1] for place in wanted):
@@ -145,11 +180,14 @@ class MediaAnchor:
         if place.ports > 1:
             raise sdp.SdpError("an m= section asks for more than one pair of ports")
         remote = remote_of(place, via, eager=not self._behind_nat)
-        if (":" in remote.address) != (":" in relay.address) and remote.address not in NOWHERE:
-            raise sdp.SdpError(f"the relay at {relay.address} does not reach {remote.address}")
+        if (six := ":" in remote.address) != self._six[side] and remote.address not in NOWHERE:
+            if self._told[side]:
+                raise sdp.SdpError(f"{remote.address} was told of an address of the other family")
+            self._speak(six, side, relay)
         pairs = self._pair(index, relay)
         if pairs is None:
             raise sdp.SdpError(relay.ports.shortage(relay.address))
+        self._told[1 - side] = True
         here, there = pairs[side], pairs[1 - side]
         relay.ports.set_remote(here, remote, again=True)
         relay.ports.expect(here, relay.ports.types(there))
@@ -158,15 +196,33 @@ class MediaAnchor:
 
     def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:
         while len(self._pairs) <= index:
-            here, there = relay.ports.take(relay.address), relay.ports.take(relay.address)
+            here, there = (relay.ports.take(relay.place(six)[0]) for six in self._six)
             if here is None or there is None:
                 for pair in (here, there):
                     if pair is not None:
                         relay.ports.release(pair)
                 return None
-            relay.ports.connect(here, there)
             self._pairs.append((here, there))
-            relay.owners[here] = relay.owners[there] = self._owner
-            if self._limit:
-                relay.ports.watch(here, self._limit)
+            self._join(here, there, relay)
         return self._pairs[index]
+
+    def _speak(self, six: bool, side: int, relay: Relay) -> None:
+        """A side that was told nothing yet is to be spoken to by the other family. Raises `SdpError`."""
+        if six == self._six[side]:
+            return
+        address, _ = relay.place(six)
+        for index, pairs in enumerate(self._pairs):
+            pair = relay.ports.take(address)
+            if pair is None:
+                raise sdp.SdpError(relay.ports.shortage(address))
+            relay.ports.release(pairs[side])
+            relay.owners.pop(pairs[side], None)
+            self._pairs[index] = (pair, pairs[_SERVER]) if side == _DEVICE else (pairs[_DEVICE], pair)
+            self._join(*self._pairs[index], relay)
+        self._six[side] = six
+
+    def _join(self, here: Pair, there: Pair, relay: Relay) -> None:
+        relay.ports.connect(here, there)
+        relay.owners[here] = relay.owners[there] = self._owner
+        if self._limit:
+            relay.ports.watch(here, self._limit)

@@ -13,11 +13,11 @@ from typing import Final
 
 from gateway_agent import api, views
 from gateway_agent.core import Core
-from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
+from gateway_agent.media.ports import NOWHERE, Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import Relay
 from heartbeat import program
-from heartbeat.site.model import Site
+from heartbeat.site.model import Agent, Site
 from sip.io.clock import boottime
 from sip.io.pump import Pump
 
@@ -50,8 +50,10 @@ class Process(program.Process[Core]):
         rtp = settings.rtp
         if _relays(site, agent):
             ports = RelayPorts()
-            self._relay = Relay(ports, rtp.address, rtp.advertise)
-            wanted = RelaySettings((rtp.address,), rtp.ports[0], rtp.ports[1])
+            second = _second(settings)
+            self._relay = Relay(ports, rtp.address, rtp.advertise, second)
+            addresses = (rtp.address, second) if second else (rtp.address,)
+            wanted = RelaySettings(addresses, rtp.ports[0], rtp.ports[1])
             self._relay_process = RelayProcess(wanted, ports, self._relay_said)
         chance = random.SystemRandom()
         core = Core(site, agent, self.kept, secrets.token_bytes(32), chance, boottime(), self._relay)
@@ -102,6 +104,12 @@ class Process(program.Process[Core]):
     def misses(self, site: Site) -> Iterable[str]:
         if self._relay is None and _relays(site, self.name):
             yield "the first line with media = relay needs a restart of the agent"
+
+
+def _second(agent: Agent) -> str:
+    """Where media of the other family than that of ``rtp.address`` is relayed: where its devices are listened to."""
+    six = ":" in agent.rtp.address
+    return next((one.host for one in agent.sip if (":" in one.host) != six and one.host not in NOWHERE), "")
 
 
 def _relays(site: Site, agent: str) -> bool:

@@ -154,7 +154,8 @@ class Rtp:
     """``rtp`` of an agent: where its RTP relay receives."""
 
     address: Host = ""
-    """Numeric address to receive RTP at; left out: that of the first ``sip`` of the agent."""
+    """Numeric address to receive media at; left out: that of the first ``sip`` of the agent. Media of the other
+    family, IPv4 or IPv6, is received where the agent's ``sip`` listens at it."""
     ports: tuple[Annotated[int, Within(1024, 65535)], Annotated[int, Within(1024, 65535)]] = (20000, 29999)
     """First and last port."""
     advertise: Host = ""

@@ -18,11 +18,13 @@ HOST = "192.0.2.7"
 
 
 class Anchored:
-    def __init__(self, behind_nat: bool = False, pairs: int = 80) -> None:
+    def __init__(self, behind_nat: bool = False, pairs: int = 80, second: str = "") -> None:
         self.ports = RelayPorts()
         self.ports.receive('{"is": "ready"}')
         self.ports.offer(Pair("127.0.0.11", 20000 + 2 * number) for number in range(pairs))
-        self.relay = Relay(self.ports, "127.0.0.11", "198.51.100.1")
+        if second:
+            self.ports.offer(Pair(second, 30000 + 2 * number) for number in range(pairs))
+        self.relay = Relay(self.ports, "127.0.0.11", "198.51.100.1", second)
         self.anchor = MediaAnchor(self.relay, 1, behind_nat, RateLimitedLogger(), 0.0)
 
     def device_says(self, text: str) -> str:
@@ -137,3 +139,38 @@ def test_a_hold_by_zeros_stays_one() -> None:
     told = anchored.device_says(HEAD.replace("c=IN IP4 10.0.0.1", "c=IN IP4 0.0.0.0") + AUDIO)
     assert media(told) == ["c=IN IP4 0.0.0.0", "m=audio 20002 RTP/AVP 0 101"]
     assert [remote[0] for remote in anchored.remotes()] == ["10.0.0.1", "0.0.0.0"]
+
+
+SIX = HEAD.replace("IP4 10.0.0.1", "IP6 2001:db8::1")
+
+
+def test_a_device_on_ipv6_and_the_other_side_on_ipv4_are_joined() -> None:
+    anchored = Anchored(second="2001:db8::11")
+    assert anchored.anchor.reserve() == ""
+    assert media(anchored.device_says(SIX + AUDIO)) == ["c=IN IP4 198.51.100.1", "m=audio 20002 RTP/AVP 0 101"]
+    told = anchored.anchor.from_server((HEAD.replace("10.0.0.1", "192.0.2.9") + AUDIO).encode(), 0.0).decode()
+    assert media(told) == ["c=IN IP6 2001:db8::11", "m=audio 30000 RTP/AVP 0 101"]
+    assert anchored.ports.in_use == 2
+    anchored.anchor.release()
+    assert anchored.ports.in_use == 0 and not anchored.relay.owners
+
+
+def test_a_device_that_is_called_on_ipv6_is_told_an_address_of_it() -> None:
+    anchored = Anchored(second="2001:db8::11")
+    anchored.anchor.reserve()
+    anchored.anchor.device_at("2001:db8::1")
+    told = anchored.anchor.from_server((HEAD + AUDIO).encode(), 0.0).decode()
+    assert media(told) == ["c=IN IP6 2001:db8::11", "m=audio 30000 RTP/AVP 0 101"]
+    assert media(anchored.device_says(SIX + AUDIO))[0] == "c=IN IP4 198.51.100.1"
+
+
+def test_who_was_told_an_address_of_one_family_cannot_answer_with_the_other() -> None:
+    anchored = Anchored(second="2001:db8::11")
+    anchored.anchor.from_server((HEAD + AUDIO).encode(), 0.0)
+    with pytest.raises(sdp.SdpError):
+        anchored.device_says(SIX + AUDIO)
+    alone = Anchored()
+    alone.anchor.device_at("2001:db8::1")
+    assert media(alone.anchor.from_server((HEAD + AUDIO).encode(), 0.0).decode())[0] == "c=IN IP4 198.51.100.1"
+    with pytest.raises(sdp.SdpError):
+        alone.device_says(SIX + AUDIO)
