@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from b2bua.subscription import OBSERVE, RESET, TAKEOVER, Subscription
+from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.fenced_retry_queue import Refused
 from b2bua.takeover.records import read_part
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Responder
 from heartbeat.header import BeatError
 from sip.actions import Flow
-from sip.packages.line_dialog import BadRecord, LineRecord
+from sip.packages.line_dialog import OBSERVE, RESET, TAKEOVER, BadRecord, LineRecord, ListRequest
 from sip.transaction import ServerTransaction
-from sip.wire.message import Request
+from sip.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from b2bua.core import Core
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXPIRES: Final = 3600
 SILENT: Final = "silent"
 UNPROVED: Final = "unproved"
 MOST_LIST: Final = 256 * 1024 * 1024
@@ -79,15 +78,6 @@ class AgentLink:
         """Whether it is there and has adopted us under the present epoch."""
         return self.flow is not None and self.obeyed == self.agents.core.epoch
 
-    def is_current(self, subscription: Subscription) -> bool:
-        """Whether that subscription is the one for changes, asked for under the present epoch."""
-        return subscription is self._subscription
-
-    def adopted(self, now: float) -> None:
-        """It said yes to our proof."""
-        self.obeyed = self.agents.core.epoch
-        self.refused.adopted(now)
-
     def heard(self, now: float) -> None:
         """It answered a beat, or proved itself."""
         if now - self.heard_at > self.agents.quiet:
@@ -111,17 +101,17 @@ class AgentLink:
         self._forget_fetches()
         if not self.relisted and core.reign.resets_cold:
             for state, lines in core.lines.cold(self.name).items():
-                self._ask(RESET, {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}, 0, now)
-        self.end_subscription()
-        request = {"epoch": core.epoch, "proof": proof.text}
-        self._subscription = self._ask(TAKEOVER, request, EXPIRES, now)
+                self._ask(RESET, ListRequest(core.epoch, proof.text, tuple(lines), state=state), now)
+        if self._subscription is not None:
+            self._subscription.drop(now)
+        self._subscription = self._ask(TAKEOVER, ListRequest(core.epoch, proof.text), now)
 
     def due(self, cause: str, now: float) -> None:
         """It was away for ``agent_grace``, or dialogs are to be fetched."""
         if cause is FETCH:
             wanted, self._wanted = self._wanted, []
             for at in range(0, len(wanted), MOST_FETCHED):
-                self._ask(OBSERVE, {"call-id": wanted[at : at + MOST_FETCHED]}, 0, now)
+                self._ask(OBSERVE, ListRequest(call_ids=tuple(wanted[at : at + MOST_FETCHED])), now)
         else:
             self.agents.core.recovery.silent(self, now)
 
@@ -139,45 +129,66 @@ class AgentLink:
         self._wanted.clear()
         self._fetched.clear()
 
-    def end_all(self) -> None:
+    def drop_all(self, now: float) -> None:
         """What it still has to say to anything that we asked is not for us any more."""
         self._subscription = None
         self._forget_fetches()
         for subscription in list(self._open):
-            subscription.forget()
-
-    def ended(self, subscription: Subscription) -> None:
-        """It brings no more NOTIFYs."""
-        self._open.discard(subscription)
+            subscription.drop(now)
 
     @property
     def fetching(self) -> bool:
         """Whether single dialogs are wanted that are not here yet."""
         return bool(self._wanted) or any(subscription.purpose == OBSERVE for subscription in self._open)
 
-    def end_subscription(self) -> None:
-        if self._subscription is not None:
-            self._subscription.forget()
-            self._subscription = None
-
     def reset(self, lines: list[str], state: str, now: float) -> None:
         """An operator's order: drop what is on these lines."""
         core = self.agents.core
         proof = core.member.participant.proof
         if proof is not None:
-            request = {"epoch": core.epoch, "proof": proof.text, "lines": lines, "state": state}
-            self._ask(RESET, request, 0, now)
+            self._ask(RESET, ListRequest(core.epoch, proof.text, tuple(lines), state=state), now)
 
-    def _ask(self, purpose: str, request: dict[str, Any], expires: int, now: float) -> Subscription | None:
+    def _ask(self, purpose: str, asked: ListRequest, now: float) -> Subscription | None:
+        core = self.agents.core
         if self.flow is None:
             return None
-        subscription = Subscription(self, purpose, self.flow, expires)
+        parties = Parties(core.node, self.name, core.site.name)
+        subscription = Subscription(core.stack, self, parties, purpose, self.flow)
         self._open.add(subscription)
-        subscription.send(request, now)
+        subscription.ask(asked, core.reign.site_lines, now)
         self.agents.messages += 2  # with its answer
         return subscription
 
-    def notified(self, request: Request, purpose: str, now: float) -> bool:
+    # What subscriptions say.
+
+    def granted(self, subscription: Subscription, now: float) -> None:
+        """It said yes; to our proof, where that was shown last."""
+        if subscription is self._subscription:
+            self.obeyed = self.agents.core.epoch
+            self.refused.adopted(now)
+
+    def heard_refusal(self, response: Response, now: float) -> bool:
+        return self.agents.core.reign.heard_refusal(response, self.name, now)
+
+    def renew(self, now: float) -> None:
+        core = self.agents.core
+        proof = core.member.participant.proof
+        if proof is not None and core.serving:
+            self.subscribe(proof, now)
+
+    def ended(self, subscription: Subscription, now: float) -> None:
+        self._open.discard(subscription)
+        self.agents.go_on(now)
+
+    def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
+        stack, request = self.agents.core.stack, transaction.request
+        self.agents.messages += 2  # with its answer
+        if request is None or not self.told(request, subscription.purpose, now):
+            stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
+        elif subscription.purpose != TAKEOVER or not self.agents.put_off(transaction, now):
+            stack.reply(transaction, 200, now)
+
+    def told(self, request: Request, purpose: str, now: float) -> bool:
         """A part of a list, or a change of lines. False when it cannot be read."""
         if self.size > MOST_LIST:
             return False
@@ -279,7 +290,7 @@ class Agents:
         if link is not None and link.flow == flow:
             link.flow, link.former, link.obeyed = None, flow, 0
             link.lost_at = now
-            link.end_all()
+            link.drop_all(now)
             link.generation += 1
             if self.core.serving:
                 self.core.stack.deadlines.set(now + self.core.site.timing.agent_grace, link, SILENT)
@@ -381,11 +392,12 @@ class Agents:
     def _fetching(self) -> bool:
         return any(link.fetching for link in self.links.values())
 
-    def stand_down(self) -> None:
+    def stand_down(self, now: float) -> None:
+        """Another server leads."""
         self.generation += 1
         self._put_off.clear()
         for link in self.links.values():
-            link.end_all()
+            link.drop_all(now)
             link.refused.forget()
             link.obeyed = 0
             link.complete_at = None

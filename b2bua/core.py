@@ -412,11 +412,11 @@ class Core:
         self.calls.clear()
         self.lines.loads.clear()
 
-    def stand_down(self) -> None:
+    def stand_down(self, now: float) -> None:
         """Another server rules."""
         self.forget_calls()
         self.recovery.forget()
-        self.agents.stand_down()
+        self.agents.stand_down(now)
         for flow in self.agents.by_flow:
             self.stack.forget_flow(flow)
 

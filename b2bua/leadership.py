@@ -206,7 +206,7 @@ class Reign:
         if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
             self._begin(decision, now)
         elif decision.what is What.STOOD_DOWN:
-            core.stand_down()
+            core.stand_down(now)
         if decision.what in (What.BECAME_ACTIVE, What.STOOD_DOWN, What.HOLDING, What.LEASE_BACK):
             self.since_at = now
         holding = self.member.state == HOLDING and core.site.failover.on_lost_quorum == "hold"

@@ -1,128 +1,206 @@
-"""The server's half of one subscription to an agent's list (RFC 6665 section 4.1, docs/line-dialog.md)."""
+"""One subscription to an agent's list: the subscriber's half (RFC 6665 section 4.1, docs/line-dialog.md)."""
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from sip.actions import Flow
 from sip.dialog import dialog_key
+from sip.layer import Stack
+from sip.packages.line_dialog import ACCEPT, PACKAGE, REQUEST_TYPE, TAKEOVER, ListRequest
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
+from sip.wire.grammar import number
 from sip.wire.headers import bracketed
 from sip.wire.message import Request, Response
 
-if TYPE_CHECKING:
-    from b2bua.agents import AgentLink
-
 logger = logging.getLogger(__name__)
 
-PACKAGE: Final = "line-dialog"
-TAKEOVER: Final = "takeover"
-RESET: Final = "reset"
-OBSERVE: Final = "observe"
-BODY: Final = "application/line-dialog+json-seq"
-REQUEST_BODY: Final = "application/line-dialog-request+json"
-AGAIN: Final = "subscribe again"
-NO_NOTIFY: Final = "no NOTIFY"
+ASKED: Final = "asked"
+ACTIVE: Final = "active"
+NOTIFY_WAIT: Final = "notify_wait"
+"""A fetch: granted, and its NOTIFYs are still to come."""
+WAITING: Final = "waiting"
+TERMINATED: Final = "terminated"
+
+GRANTED: Final = "granted"
+FETCH_GRANTED: Final = "fetch granted"
+REFUSED: Final = "refused"
+FETCH_REFUSED: Final = "fetch refused"
+LAST_NOTIFY: Final = "last NOTIFY"
+DUE: Final = "due"
+DROPPED: Final = "dropped"
+
+EXPIRES: Final = 3600
+"""Seconds that a takeover asks for; anything else is a fetch."""
+LEAST: Final = 60
+"""Seconds that are taken as granted at the least."""
+SOON: Final = 1.0
+"""Seconds until it is asked again after a silence, or a refusal of the fence."""
+LATER: Final = 5.0
+"""After any other refusal."""
+RENEWED_AFTER: Final = 0.8
+"""Of the time granted, by a new subscription with the whole list."""
+
+
+class Parties(NamedTuple):
+    """Who asks whom, in which site."""
+
+    server: str
+    agent: str
+    site: str
+
+
+class Owner(Protocol):
+    """Whose subscription it is."""
+
+    def granted(self, subscription: Subscription, now: float) -> None:
+        """The agent said yes."""
+
+    def heard_refusal(self, response: Response, now: float) -> bool:
+        """Whether a 403 is that of the agent's fence, which knows of a higher epoch; it was dealt with then."""
+
+    def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
+        """A NOTIFY came, on the right connection; to be answered."""
+
+    def ended(self, subscription: Subscription, now: float) -> None:
+        """It brings no more NOTIFYs."""
+
+    def renew(self, now: float) -> None:
+        """The time has come to ask anew."""
 
 
 class Subscription:
-    """One SUBSCRIBE of ours and its NOTIFYs (RFC 6665 section 4.1): the subscriber's half."""
+    """One SUBSCRIBE of ours and its NOTIFYs; what comes after it is a new one."""
 
-    def __init__(self, link: AgentLink, purpose: str, flow: Flow, expires: int) -> None:
-        stack = link.agents.core.stack
-        self.link = link
+    __slots__ = ("_call_id", "_owner", "_parties", "_stack", "_tag", "flow", "generation", "purpose", "state")
+
+    def __init__(self, stack: Stack, owner: Owner, parties: Parties, purpose: str, flow: Flow) -> None:
+        self._stack = stack
+        self._owner = owner
+        self._parties = parties
         self.purpose = purpose
         self.flow = flow
-        self.expires = expires
+        self.state = ASKED
         self.generation = 0
         self._call_id = stack.token() + stack.token()
         self._tag = stack.token()
-        self._cseq = 0
-        stack.legs[dialog_key(self._call_id, self._tag)] = self
+        stack.legs[self._key] = self
 
-    def send(self, request: dict[str, Any], now: float) -> None:
-        core = self.link.agents.core
-        stack, flow = core.stack, self.flow
-        body = json.dumps(request, separators=(",", ":")).encode()
+    @property
+    def _key(self) -> str:
+        return dialog_key(self._call_id, self._tag)
+
+    @property
+    def _lasts(self) -> bool:
+        return self.purpose == TAKEOVER
+
+    def ask(self, asked: ListRequest, site_headers: Sequence[str], now: float) -> None:
+        """Send the SUBSCRIBE."""
+        stack, flow = self._stack, self.flow
+        server, agent, site = self._parties
         branch = stack.branch()
-        self._cseq += 1
-        host = f"{bracketed(flow.remote[0])}:{flow.remote[1]}"
         lines = [
             stack.via(flow, branch),
             "Max-Forwards: 70",
-            f"From: <sip:{core.node}@{core.site.name}>;tag={self._tag}",
-            f"To: <sip:{self.link.name}@{core.site.name}>",
+            f"From: <sip:{server}@{site}>;tag={self._tag}",
+            f"To: <sip:{agent}@{site}>",
             f"Call-ID: {self._call_id}",
-            f"CSeq: {self._cseq} SUBSCRIBE",
+            "CSeq: 1 SUBSCRIBE",
             stack.contact(flow),
             f"Event: {PACKAGE};purpose={self.purpose}",
-            f"Accept: {BODY};version=1",
-            f"Expires: {self.expires}",
-            *core.reign.site_lines,
-            f"Content-Type: {REQUEST_BODY}",
+            f"Accept: {ACCEPT}",
+            f"Expires: {EXPIRES if self._lasts else 0}",
+            *site_headers,
+            f"Content-Type: {REQUEST_TYPE}",
         ]
-        data = request_bytes("SUBSCRIBE", f"sip:{self.link.name}@{host}", lines, body)
+        uri = f"sip:{agent}@{bracketed(flow.remote[0])}:{flow.remote[1]}"
+        data = request_bytes("SUBSCRIBE", uri, lines, asked.encode())
         stack.request("SUBSCRIBE", data, branch, flow, self, now)
 
-    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        core = self.link.agents.core
-        if 200 <= response.status < 300 and self.link.is_current(self):
-            self.link.adopted(now)
-        if response.status == 403 and core.reign.heard_refusal(response, self.link.name, now):
-            self.forget()
-            self._later(1.0, now)  # when we still rule then, it is to hear of that
-        elif response.status >= 300:
-            logger.warning("%s refused a %s subscription: %s", self.link.name, self.purpose, response.status)
-            self.forget()
-            self._later(5.0, now)
-        elif response.status >= 200 and self.expires:
-            granted = response.get("expires") or ""
-            self._later(
-                0.8
-                * (int(granted) if granted.isascii() and granted.isdigit() and len(granted) < 8 else self.expires),
-                now,
-            )
+    def drop(self, now: float) -> None:
+        """What is still to come is not for us any more."""
+        self._step(DROPPED, 0.0, now)
 
-        elif response.status >= 200:
-            lifetime = core.stack.timers.lifetime  # RFC 6665 section 4.1.2.4: timer N
-            core.stack.deadlines.set(now + lifetime, self, NO_NOTIFY)
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        status = response.status
+        if status < 200:
+            return
+        if status < 300:
+            self._owner.granted(self, now)
+            given = number(response.get("expires") or "") or EXPIRES
+            lifetime = min(max(given, LEAST), EXPIRES)
+            # RFC 6665 section 4.1.2.4: timer N bounds the wait for a NOTIFY
+            after = RENEWED_AFTER * lifetime if self._lasts else self._stack.timers.lifetime
+            self._step(GRANTED if self._lasts else FETCH_GRANTED, after, now)
+        elif status == 403 and self._owner.heard_refusal(response, now):
+            self._step(REFUSED if self._lasts else FETCH_REFUSED, SOON, now)
+        else:
+            logger.warning("%s refused a %s subscription: %s", self._parties.agent, self.purpose, status)
+            self._step(REFUSED if self._lasts else FETCH_REFUSED, LATER, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        self.forget()
-        self._later(1.0, now)
-
-    def _later(self, after: float, now: float) -> None:
-        if self.purpose == TAKEOVER:
-            self.link.agents.core.stack.deadlines.set(now + after, self, AGAIN)
-
-    def due(self, cause: str, now: float) -> None:
-        core = self.link.agents.core
-        if cause is NO_NOTIFY:
-            self.forget()
-        elif core.member.participant.proof is not None and core.serving:
-            self.link.subscribe(core.member.participant.proof, now)
+        self._step(REFUSED if self._lasts else FETCH_REFUSED, SOON, now)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A NOTIFY, on the connection of this agent and no other."""
-        core = self.link.agents.core
-        self.link.agents.messages += 2  # with its answer
-        if request.method != "NOTIFY" or transaction.flow != self.link.flow:
-            core.stack.reply(transaction, 481, now)
-        elif not self.link.notified(request, self.purpose, now):
-            core.stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
-        elif self.purpose != TAKEOVER or not self.link.agents.put_off(transaction, now):
-            core.stack.reply(transaction, 200, now)
+        if request.method != "NOTIFY" or transaction.flow != self.flow:
+            self._stack.reply(transaction, 481, now)
+            return
+        self._owner.notified(self, transaction, now)
         if (request.get("subscription-state") or "").startswith("terminated"):
-            self.forget()
-            self.link.agents.go_on(now)
+            self._step(LAST_NOTIFY, SOON, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        pass
+        """None belongs here."""
 
-    def forget(self) -> None:
+    def due(self, cause: str, now: float) -> None:
+        self._step(DUE, 0.0, now)
+
+    def _step(self, event: str, after: float, now: float) -> None:
+        """The only place where the state changes. ``after``: seconds until it is due."""
+        entry = self.TABLE.get((self.state, event))
+        if entry is None:
+            return
+        following, action = entry
+        logger.debug(
+            "%s subscription to %s: %s, %s -> %s", self.purpose, self._parties.agent, event, self.state, following
+        )
+        self.state = following
+        action(self, after, now)
+
+    def _wake(self, after: float, now: float) -> None:
         self.generation += 1
-        self.link.ended(self)
-        self.link.agents.core.stack.legs.pop(dialog_key(self._call_id, self._tag), None)
+        self._stack.deadlines.set(now + after, self, DUE)
+
+    def _back_off(self, after: float, now: float) -> None:
+        self._let_go(after, now)
+        self._wake(after, now)
+
+    def _let_go(self, after: float, now: float) -> None:
+        self.generation += 1
+        self._stack.legs.pop(self._key, None)
+        self._owner.ended(self, now)
+
+    def _ask_anew(self, after: float, now: float) -> None:
+        self._let_go(after, now)
+        self._owner.renew(now)
+
+    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Subscription, float, float], None]]]] = {
+        (ASKED, GRANTED): (ACTIVE, _wake),
+        (ASKED, FETCH_GRANTED): (NOTIFY_WAIT, _wake),
+        (ASKED, REFUSED): (WAITING, _back_off),
+        (ASKED, FETCH_REFUSED): (TERMINATED, _let_go),
+        (ASKED, LAST_NOTIFY): (TERMINATED, _let_go),
+        (ASKED, DROPPED): (TERMINATED, _let_go),
+        (ACTIVE, DUE): (TERMINATED, _ask_anew),
+        (ACTIVE, LAST_NOTIFY): (WAITING, _back_off),
+        (ACTIVE, DROPPED): (TERMINATED, _let_go),
+        (NOTIFY_WAIT, LAST_NOTIFY): (TERMINATED, _let_go),
+        (NOTIFY_WAIT, DUE): (TERMINATED, _let_go),
+        (NOTIFY_WAIT, DROPPED): (TERMINATED, _let_go),
+        (WAITING, DUE): (TERMINATED, _ask_anew),
+        (WAITING, DROPPED): (TERMINATED, _let_go),
+    }

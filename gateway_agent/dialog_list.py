@@ -56,8 +56,9 @@ class DialogList:
         """
         call_ids = wanted.asked.call_ids
         if call_ids is not None:
+            known = set(call_ids)
             living = [call for call in map(self._by_call_id.get, call_ids) if call is not None]
-            return iter([*living, *(each for each in self._terminated if each.record.dialog.call_id in call_ids)])
+            return iter([*living, *(each for each in self._terminated if each.record.dialog.call_id in known)])
         classes: dict[int, _Class] = {}
         priorities: dict[str, int] = {}
         for line in self.lines.values():

@@ -15,9 +15,9 @@ from heartbeat.proof import Proof
 from sip.actions import Flow
 from sip.dialog import dialog_key
 from sip.header_policy import ALLOW
-from sip.notifier import Granted, judge
 from sip.packages.line_dialog import OBSERVE, PACKAGE, PURPOSES, RESET, TAKEOVER, BadRecord, ListRequest
 from sip.requests import ResponseSpec
+from sip.subscription import Granted, judge
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 

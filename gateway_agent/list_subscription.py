@@ -16,8 +16,8 @@ from heartbeat.agent_voter import AgentVoter
 from sip.actions import Flow
 from sip.dialog import Dialog, called_by, dialog_key
 from sip.layer import Stack
-from sip.notifier import Granted, Notifier, Package
 from sip.packages.line_dialog import LIST_TYPE, OBSERVE, PACKAGE, Head, body_of
+from sip.subscription import ACTIVE, TERMINATED, Granted, Notifier, Package
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
 
@@ -79,7 +79,7 @@ class ListSubscription:
 
     def go_on(self, now: float) -> None:
         """Send what may be sent now: at most two parts without an answer, nothing behind an urgent one."""
-        while self.unanswered < MOST_UNANSWERED and not self.notifier.ended and not self._urgent:
+        while self.unanswered < MOST_UNANSWERED and self.notifier.state is not TERMINATED and not self._urgent:
             if self._items is not None:
                 self._next_part(now)
             elif self._changed:
@@ -93,7 +93,7 @@ class ListSubscription:
 
     def line_changed(self, line: Line, now: float) -> None:
         """What changes while a NOTIFY is unanswered goes with the next."""
-        if self.notifier.state == "active" and self.wanted.wants(line):
+        if self.notifier.state is ACTIVE and self.wanted.wants(line):
             self._changed[line.name] = line
             self.go_on(now)
 
@@ -179,16 +179,16 @@ class ListSubscription:
         if response.status < 300 and self.wanted.purpose != OBSERVE:
             for each in transaction.context:
                 each.told_at = now
-        self.notifier.answered(response)
+        self.notifier.answered(response, now)
         self._after(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         self.unanswered -= 1
-        self.notifier.failed("a NOTIFY had no answer")
+        self.notifier.failed(now)
         self._after(now)
 
     def _after(self, now: float) -> None:
-        if self.notifier.ended and (self._items is None or self.notifier.because.startswith("a NOTIFY")):
+        if self.notifier.state is TERMINATED:
             self.terminate()
         else:
             self.go_on(now)
@@ -205,7 +205,7 @@ class ListSubscription:
         self.dialog.remote_cseq = request.cseq
         reply = self.notifier.refresh(request, now)
         stack.reply(transaction, reply.status, now, lines=(stack.contact(self.flow), *reply.lines))
-        if self.notifier.state == "active":
+        if self.notifier.state is ACTIVE:
             lines = self._publication.contents.lines.values()
             self._changed.update((line.name, line) for line in lines if self.wanted.wants(line))
         self.wake()

@@ -296,7 +296,7 @@ def test_a_server_takes_the_calls_of_the_lists(town: Town):
         (notify, *_) = requests("NOTIFY", agent, purpose="takeover")
         link = server.agents.links[agent]
         link.complete_at = None
-        assert town.world.ask("m2", link.notified, notify, "takeover")
+        assert town.world.ask("m2", link.told, notify, "takeover")
         assert link.complete
     town.world.run(town.world.now + 0.2)
     talking = {record.call for record in dialog_records() if record.record.state == "confirmed"}

@@ -112,7 +112,6 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
         "b2bua.core",
         "b2bua.leadership",
         "b2bua.lines",
-        "b2bua.subscription",
         "b2bua.takeover.call_restoration",
         "b2bua.takeover.fenced_retry_queue",
         "b2bua.takeover.invite_replay",

@@ -13,13 +13,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from b2bua.subscription import Subscription
 from heartbeat.candidate import Candidate
 from heartbeat.server_role import ServerRole
 from sip.b2b.bridge import ANYWHERE, OVER, TABLE, Bridge
 from sip.offer_answer import OfferAnswer
 from sip.peers import Probe
 from sip.registration import Registration
-from sip.subscription import Subscriber
+from sip.subscription import Notifier
 from sip.transaction import InviteClient, InviteServer, NonInviteClient, NonInviteServer
 
 DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "state-machines.md"
@@ -126,11 +127,19 @@ MACHINES: Final = (
         "RFC 3261 figure 8 with RFC 4320.",
     ),
     Machine(
-        "A subscription, subscriber's side",
-        Subscriber,
-        Subscriber.TRANSITIONS,
-        "idle",
-        "RFC 6665 figure 2, with what an operator wants: a lasting interest waits and asks again.",
+        "A subscription to an agent's list, the server's side",
+        Subscription,
+        Subscription.TABLE,
+        "asked",
+        "RFC 6665 section 4.1. One that is to last is followed by a new one, which brings the whole list: before\n"
+        "its time is over, and a while after the agent refused or ended it. A fetch only brings its NOTIFYs.",
+    ),
+    Machine(
+        "A subscription, the agent's side",
+        Notifier,
+        Notifier.TABLE,
+        "active",
+        "RFC 6665 section 4.2. *closing*: a last NOTIFY, or the rest of a list, is still to be made.",
     ),
 )
 

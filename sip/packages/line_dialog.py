@@ -60,11 +60,11 @@ class ListRequest(NamedTuple):
     """That of the proof."""
     proof: str | None = None
     """For ``takeover`` and ``reset`` (docs/heartbeat.md)."""
-    lines: frozenset[str] | None = None
+    lines: tuple[str, ...] | None = None
     """Only these; ``None``: all, or for ``reset`` those whose recovery is cold."""
     least_priority: int = 0
-    call_ids: frozenset[str] | None = None
-    """Only the server dialogs with these Call-IDs; ``None``: all."""
+    call_ids: tuple[str, ...] | None = None
+    """Only the server dialogs with these Call-IDs, in this order; ``None``: all."""
     state: str = IDLE
     """For ``reset``: what becomes of the lines."""
 
@@ -76,9 +76,9 @@ class ListRequest(NamedTuple):
         if self.proof is not None:
             value["proof"] = self.proof
         if self.call_ids is not None:
-            value["call-id"] = sorted(self.call_ids)
+            value["call-id"] = self.call_ids
         if self.lines is not None:
-            value["lines"] = sorted(self.lines)
+            value["lines"] = self.lines
         if self.least_priority:
             value["least-priority"] = self.least_priority
         if self.state != IDLE:
@@ -113,12 +113,12 @@ class ListRequest(NamedTuple):
         )
 
 
-def _names(value: Any, fault: str) -> frozenset[str] | None:
+def _names(value: Any, fault: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise BadRecord(fault)
-    return frozenset(value)
+    return tuple(value)
 
 
 class Head(NamedTuple):
