@@ -64,7 +64,7 @@ class AgentVoter:
     def receive(self, beat: Beat, sender: str, now: float) -> None:
         """``beat`` is verified; ``sender`` is who the connection belongs to."""
         node = self.participant
-        if beat.re is not None or sender not in node.membership.server_names:
+        if beat.re is not None or sender not in node.membership.servers:
             node.ignore("no server of the site")
             return
         if not node.accepts(beat, sender):

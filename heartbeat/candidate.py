@@ -76,7 +76,7 @@ class Candidate:
         node, timing = self._node, self._node.membership.timing
         first = node.voter.state.first
         self.election = Election(because, node.membership.agents, now, planned, renewal, slack, patient=first)
-        self._told, self._tell_at = "", now + timing.silence + timing.lease_time
+        self._told, self._tell_at = "", now + timing.silence + timing.lease
         node.outbox.decide(What.ASKING, f"{node.name} asks for votes: {because}", now)
         self.step(ElectionEvent.BEGUN, now)
 
@@ -113,7 +113,7 @@ class Candidate:
         elif self.phase == PREPARED:
             self.call_off(f"{node.name} was ready, but {self._cluster.leader} did not let go", now)
         elif self.phase == REQUESTING and (
-            now >= election.round_at + timing.lease_time or election.highest_promise > election.epoch
+            now >= election.round_at + timing.lease or election.highest_promise > election.epoch
         ):
             self.step(ElectionEvent.REFUSED, now)
         else:
@@ -242,7 +242,7 @@ class Candidate:
         flags = (*first, *((AS_IF_RELEASED,) if election.planned else ()))
         fields: dict[str, Any] = {"for_epoch": election.epoch, "list": election.voters.text, "flags": flags}
         if kind == GRANT:
-            fields["lease"] = node.membership.timing.lease_time
+            fields["lease"] = node.membership.timing.lease
         for voter in names:
             if voter != node.name and voter not in election.grants:
                 election.asked(node.outbox.ask(voter, kind, **fields).seq, voter, now)
@@ -269,12 +269,12 @@ class Candidate:
     def _unanimous(self, election: Election, now: float) -> bool:
         """Whether ``hold_down`` asks for every voter's yes."""
         automatic = not election.renewal and not election.planned
-        return automatic and now < self._cluster.changed_at + self._node.membership.timing.hold_down
+        return automatic and now < self._cluster.changed_at + self._node.membership.hold_down
 
     def _may_do_without(self, election: Election, now: float) -> bool:
         """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""
         membership = self._node.membership
-        patience = membership.timing.silence + membership.timing.lease_time
+        patience = membership.timing.silence + membership.timing.lease
         return (
             membership.takeover_without_quorum
             and not election.renewal
@@ -289,6 +289,6 @@ class Candidate:
             return
         self._told, self._tell_at = lacks, now + _SELDOM
         if election.wins_prevote(False) and self._unanimous(election, now):
-            left = self._cluster.changed_at + self._node.membership.timing.hold_down - now
+            left = self._cluster.changed_at + self._node.membership.hold_down - now
             lacks += f"; every voter is needed for another {left:.0f} s, so soon after the last takeover"
         self._node.outbox.decide(What.ASKING, f"{self._node.name} has no quorum yet: {lacks}", now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from heartbeat.membership import Timing
+from heartbeat.timing import Timing
 
 UNKNOWN: Final = "unknown"
 ALIVE: Final = "alive"
@@ -53,10 +53,10 @@ class ClockSuspectMode:
         """A timer that was due at ``due_at`` came ``now``. True when the silence so far must not count."""
         if now - due_at <= self._timing.interval:
             return False
-        fresh = now - self._late_at > self._timing.lease_time + (now - due_at)
+        fresh = now - self._late_at > self._timing.lease + (now - due_at)
         self._late_at = now
         if fresh:
-            self._watch_until = now + self._timing.lease_time
+            self._watch_until = now + self._timing.lease
         return fresh
 
     def watching(self, now: float) -> bool:

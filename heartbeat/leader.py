@@ -42,7 +42,7 @@ class Leader:
     def _new_lease(self) -> Lease:
         node = self._node
         timing, voters = node.membership.timing, node.voter.state.voters
-        return Lease(timing.lease_time, voters, node.quorum, node.membership.agents)
+        return Lease(timing.lease, voters, node.quorum, node.membership.agents)
 
     # how it begins and ends
 

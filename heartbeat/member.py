@@ -45,7 +45,7 @@ class Member:
 
         node = Participant(name, membership, state, lambda: machine.state, heard_ago, now)
         cluster = ClusterView(name, state.leadership.epoch, state.promised_epoch)
-        cluster.set_servers(membership.server_names)
+        cluster.set_servers(membership.servers)
         standby = Standby(node, cluster, detector, now)
         candidate = Candidate(node, cluster, rng, now)
         leader = Leader(node, cluster)
@@ -222,5 +222,5 @@ class Member:
     def reload(self, membership: Membership) -> None:
         """Live by a changed site file; its timing holds from the next lease on."""
         self.participant.reload(membership)
-        self.cluster.set_servers(membership.server_names)
+        self.cluster.set_servers(membership.servers)
         self._standby.reload()

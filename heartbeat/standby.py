@@ -73,7 +73,7 @@ class Standby:
             self._detector.grace(now)
             node.outbox.decide(
                 What.WATCHING,
-                f"{node.name} only watches for {timing.lease_time:g} s: its own timer came {late:.1f} s late",
+                f"{node.name} only watches for {timing.lease:g} s: its own timer came {late:.1f} s late",
                 now,
             )
         self.judged(self._detector.judge(now), now)

@@ -97,7 +97,7 @@ class Switchover:
         if membership.failback != RETURN or back is None:
             return
         well = min(now - back.well_since, now - began_at)
-        if back.state != STANDBY or now - back.heard_at >= timing.silence or well < timing.return_after:
+        if back.state != STANDBY or now - back.heard_at >= timing.silence or well < membership.return_after:
             return
         if reach & ~back.reach == 0:
             self._cluster.well_from(first, now)

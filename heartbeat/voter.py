@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError
-from heartbeat.membership import Membership, Timing
+from heartbeat.membership import Membership
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import Proof, VoterList, sign_grant
+from heartbeat.timing import Timing
 
 NOBODY: Final = ""
 _MOST_GRANTED: Final = 16
@@ -129,9 +130,9 @@ class Voter:
     def _silence(self, lease: float) -> float:
         """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""
         timing = self.membership.timing
-        if lease <= timing.lease_time:
+        if lease <= timing.lease:
             return timing.silence
-        return lease + max(timing.margin_time, Timing(lease=lease).margin_time)
+        return lease + max(timing.margin, Timing(lease=lease).margin)
 
     def _list_for(self, ask: Beat) -> VoterList | None:
         """The list on which a vote about ``ask`` would be given; None when ours is another one."""

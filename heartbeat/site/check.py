@@ -7,10 +7,11 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from heartbeat import membership
+from heartbeat.membership import MOST_VOTING_AGENTS, majority
 from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, Line
-from heartbeat.site.model import Agent, Server, Site, Timing
+from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
+from heartbeat.timing import faults
 
 TRUNK_ONLY = ("peer", "source", "nat", "register", "options")
 PHONE_ONLY = ("user", "password")
@@ -33,7 +34,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
     return list(
         itertools.chain(
             _names(written),
-            _timing(site.timing),
+            (f"timing: {fault}" for fault in faults(site.timing)),
             _voters(site, written),
             _servers(site, written),
             _agents(site),
@@ -63,35 +64,18 @@ def _reference(place: str, name: str, *kinds: tuple[str, Iterable[str]]) -> Iter
         yield f"{place}: names {name}, and there is no such {what}" + (f": did you mean {near[0]}?" if near else "")
 
 
-def _timing(timing: Timing) -> Iterator[str]:
-    alone = membership.Membership(
-        site="site",
-        servers=(membership.Server("main"),),
-        timing=membership.Timing(
-            interval=timing.interval,
-            misses=timing.misses,
-            lease=timing.lease,
-            margin=timing.margin,
-            drift=timing.drift,
-            round_trip=timing.round_trip,
-        ),
-    )
-    for sentence in membership.complaints(alone):
-        yield f"timing: {sentence}"
-
-
 def _voters(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
     voters = site.failover.voters
     for name in voters:
         yield from _reference("failover.voters", name, ("agent", written["agents"]))
     if len(set(voters)) < len(voters):
         yield "failover.voters: names an agent twice"
-    if len(voters) > membership.MOST_VOTING_AGENTS:
-        yield f"failover.voters: may name at most {membership.MOST_VOTING_AGENTS} agents, names {len(voters)}"
+    if len(voters) > MOST_VOTING_AGENTS:
+        yield f"failover.voters: may name at most {MOST_VOTING_AGENTS} agents, names {len(voters)}"
     if voters and len(site.electors) % 2 == 0:
         yield "failover.voters: must be an odd number, because the site has no stand-by that could vote too"
     votes, quorum = len(site.electors), site.failover.quorum
-    if quorum and not membership.majority(votes) <= quorum <= votes:
+    if quorum and not majority(votes) <= quorum <= votes:
         yield f"failover.quorum: must be over half of the {votes} votes and not more than all, is {quorum}"
 
 

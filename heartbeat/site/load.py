@@ -34,8 +34,9 @@ from pydantic import (
 
 from heartbeat.site.check import complaints, missing_secrets
 from heartbeat.site.lines import Group, Line, Route
-from heartbeat.site.model import Agent, Failover, Identity, Server, Site, Timing, digest
+from heartbeat.site.model import Agent, Failover, Identity, Server, Site, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
+from heartbeat.timing import Timing
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(

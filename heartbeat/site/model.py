@@ -15,54 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from heartbeat import membership as rules
+from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, Line, Route
 from heartbeat.site.values import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """``[timing]``: all may be left out. A file whose times do not fit each other is refused."""
-
-    interval: Annotated[float, Within(0.05, 60)] = 0.5
-    """Between two heartbeats of the active server to the stand-by and to each voter."""
-    slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
-    """Between two heartbeats to an agent that has no vote, and of the stand-by."""
-    misses: Annotated[int, Within(1, 100)] = 3
-    """Heartbeats missed in a row until a server counts as dead."""
-    lease: Annotated[float, Within(0, 3600)] = 0.0
-    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals."""
-    margin: Annotated[float, Within(0, 3600)] = 0.0
-    """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
-    drift: Annotated[float, Within(0, 0.2)] = 0.01
-    """By which share the clocks of two machines may run apart; ``margin`` must cover it."""
-    round_trip: Annotated[float, Within(0, 10)] = 0.0
-    """Longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0 means 0.1 s, or half an
-    interval where that is less."""
-    hold_attempt: Annotated[float, Within(0, 30)] = 8.0
-    """How long an agent holds a new call while no server is there, before 503."""
-    replay_wait: Annotated[float, Within(0, 30)] = 2.0
-    """How long a replayed INVITE waits for the lists of agents at which it may be ringing already."""
-    agent_grace: Seconds = 300.0
-    """How long an agent may be silent until its calls are released on the other side."""
-    subset_after: Annotated[float, Within(0.1, 86400)] = 5.0
-    """A main that reaches fewer agents than the stand-by for so long hands over."""
-    switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
-    """How long a planned switchover may take until it is called off."""
-    t1: Annotated[float, Within(0.01, 5)] = 0.5
-    """RFC 3261's T1, the estimate of the round trip to a device."""
-    t2: Annotated[float, Within(0.01, 60)] = 4.0
-    """RFC 3261's T2, the longest retransmission interval."""
-    t4: Annotated[float, Within(0.01, 60)] = 5.0
-    """RFC 3261's T4, how long a message may stay in the network."""
-
-    def __post_init__(self) -> None:
-        if not self.lease:
-            object.__setattr__(self, "lease", round(4 * self.interval, 6))
-        if not self.margin:
-            object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
-        if not self.round_trip:
-            object.__setattr__(self, "round_trip", min(0.1, self.interval / 2))
+from heartbeat.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,32 +228,23 @@ class Site:
         timing = self.timing
         return round(max(timing.lease + timing.margin, timing.misses * timing.interval), 3)
 
-    def membership(self, node: str = "") -> rules.Membership:
+    def membership(self, node: str = "") -> Membership:
         """The site as the votes see it; its capacity is that of the server ``node``, else of the first."""
-        timing, failover = self.timing, self.failover
+        failover = self.failover
         keys = (self.identity.key, self.identity.previous_key)
         # While the file is being checked there may be no main, or no server at all.
         server = self.servers.get(node) or next(iter(self.servers.values()), None)
-        return rules.Membership(
+        return Membership(
             site=self.name,
-            servers=tuple(rules.Server(s.name, s.role) for s in self.servers.values()),
+            servers=tuple(self.servers),
+            standby=self.standby.name if self.standby is not None else "",
             agents=tuple(self.agents),
             chosen_voters=failover.voters,
             generation=failover.generation,
             quorum_wanted=failover.quorum,
-            timing=rules.Timing(
-                interval=timing.interval,
-                misses=timing.misses,
-                lease=timing.lease,
-                margin=timing.margin,
-                drift=timing.drift,
-                round_trip=timing.round_trip,
-                slow_interval=timing.slow_interval,
-                hold_down=failover.hold_down,
-                return_after=failover.return_after,
-                subset_after=timing.subset_after,
-                switchover_limit=timing.switchover_limit,
-            ),
+            timing=self.timing,
+            hold_down=failover.hold_down,
+            return_after=failover.return_after,
             failback=failover.failback,
             on_lost_quorum=failover.on_lost_quorum,
             takeover_without_quorum=failover.takeover_without_quorum,

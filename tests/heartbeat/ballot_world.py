@@ -12,9 +12,10 @@ from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.header import Beat, parse, serialize
 from heartbeat.member import Member
-from heartbeat.membership import Membership, Server, Timing
+from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import VoterList
+from heartbeat.timing import Timing
 
 KEY = b"the key of the site, thirty-two."
 
@@ -23,7 +24,8 @@ def membership(agents: int = 2, **changes: object) -> Membership:
     """Two servers and ``agents`` agents."""
     base = Membership(
         site="paris",
-        servers=(Server("m1", "main"), Server("m2", "standby")),
+        servers=("m1", "m2"),
+        standby="m2",
         agents=tuple(f"gw{n}" for n in range(1, agents + 1)),
         keys=(KEY,),
     )
@@ -82,7 +84,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
         self.hosts: dict[str, Host] = {}
-        for name in (*site.server_names, *site.agents):
+        for name in (*site.servers, *site.agents):
             rate = 1 + self.rng.uniform(-drift, drift)
             self.hosts[name] = Host(name, self.rng.uniform(0, 1e5), rate)
         for name in init:
@@ -98,7 +100,7 @@ class World:
             host.file = replace(host.file or PersistentState(incarnation=0), incarnation=1_000_000 + host.boots)
             now = host.clock(self.now)
             site = replace(self.site, timing=self.rng.choice(self.timings)) if self.timings else self.site
-            if name in self.site.server_names:
+            if name in self.site.servers:
                 host.core = Member(name, site, host.file, random.Random(self.rng.random()), now)
             else:
                 host.core = AgentVoter(name, site, host.file, now)
@@ -163,7 +165,7 @@ class World:
     def holders(self) -> list[str]:
         """The servers with a lease now."""
         found = []
-        for name in self.site.server_names:
+        for name in self.site.servers:
             core = self.hosts[name].core
             if isinstance(core, Member) and core.may_act(self.clock(name)):
                 found.append(name)

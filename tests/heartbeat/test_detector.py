@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from heartbeat.detector import ClockSuspectMode, Detector
-from heartbeat.membership import Timing
+from heartbeat.timing import Timing
 
 TIMING = Timing()
 
@@ -98,7 +98,7 @@ def test_always_a_little_late_is_blind_for_one_lease_only() -> None:
         due, now = now + 0.5, now + 1.1
         clock_suspect.tick(due, now)
         blind += 1.1 if clock_suspect.watching(now) else 0.0
-    assert blind <= TIMING.lease_time + 1.1
+    assert blind <= TIMING.lease + 1.1
 
 
 def test_after_a_punctual_time_lateness_counts_anew() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from heartbeat.decision import What
 from heartbeat.header import Beat
-from heartbeat.membership import Membership, Timing
+from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState, decode, encode
+from heartbeat.timing import Timing
 from heartbeat.voter import Voter
 from tests.heartbeat.ballot_world import membership, running
 from tests.heartbeat.test_voter import LIST, OLD, UP, beat, claim, proof

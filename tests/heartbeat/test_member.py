@@ -7,7 +7,7 @@ from dataclasses import replace
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Persist, What
 from heartbeat.header import STANDBY
-from heartbeat.membership import Membership, Server
+from heartbeat.membership import Membership
 from tests.heartbeat.ballot_world import World, membership, running
 
 
@@ -35,7 +35,7 @@ def test_a_disk_that_refuses_gives_no_grant_and_says_why() -> None:
 
 
 def test_a_server_alone_needs_nobody() -> None:
-    site = Membership("paris", (Server("m1"),))
+    site = Membership("paris", ("m1",))
     w = World(site)
     w.start_all()
     w.run(0.1)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from heartbeat.membership import Timing
+from heartbeat.timing import Timing
 from tests.heartbeat.ballot_world import World, membership
 
 SEEDS = 240
@@ -38,7 +38,7 @@ def _misfortune(world: World, rng: random.Random) -> None:
         for peer in rng.choice(([other], names)):
             world.stall(name, peer, rng.choice((0.5, 2.0, 4.0)))
     else:
-        server = rng.choice(world.site.server_names)
+        server = rng.choice(world.site.servers)
         if world.hosts[server].core is not None:
             world.act(server, lambda member, now: member.switchover("", now))
             for voter in world.mute_voters():
@@ -106,6 +106,6 @@ def test_the_side_with_a_quorum_has_an_active_server_within_a_bound() -> None:
                     world.cut(one, other, both=False)
         for half in (side, set(world.hosts) - side):
             voters = [name for name in world.site.voters if name in half]
-            if len(voters) >= world.site.quorum and half & set(world.site.server_names):
+            if len(voters) >= world.site.quorum and half & set(world.site.servers):
                 world.run(2.1)
                 world.run_until(lambda world=world, half=half: half & set(world.holders()), limit=3.9)

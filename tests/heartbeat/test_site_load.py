@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.membership import complaints as rules
 from heartbeat.site.check import doubts, missing_secrets
 from heartbeat.site.lines import rewritten
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
 from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source
+from heartbeat.timing import faults
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KEYS = {"KEY": "0123456789abcdef", "PASS": "sesame"}
@@ -105,11 +105,11 @@ def test_small_answers():
 def test_the_votes_have_their_membership_from_it():
     pair = site(PAIR)
     members = pair.membership("m1")
-    assert rules(members) == []
+    assert faults(members.timing) == [] and (members.servers, members.standby) == (("m1", "m2"), "m2")
     assert members.voters == ("a", "b", "m2") and members.quorum == 2
     assert members.config == pair.digest and members.keys == (b"0123456789abcdef",)
-    assert members.timing.lease_time == 2.0 and members.preferred == "m1"
-    assert rules(site().membership()) == [] and site().membership().alone
+    assert members.timing.lease == 2.0 and members.preferred == "m1"
+    assert site().membership().alone
 
 
 def test_the_digest_stands_for_the_meaning():

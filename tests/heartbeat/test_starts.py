@@ -20,7 +20,7 @@ def come_up(w: World, names: Sequence[str], rng: random.Random, within: float = 
 
 
 def of_servers(w: World, *whats: What) -> list[str]:
-    decisions: list[Decision] = [d for name in w.site.server_names for d in w.hosts[name].log if d.what in whats]
+    decisions: list[Decision] = [d for name in w.site.servers for d in w.hosts[name].log if d.what in whats]
     return [str(d) for d in decisions]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from heartbeat.decision import What
 from heartbeat.header import STANDBY
-from heartbeat.membership import RETURN, Timing
+from heartbeat.membership import RETURN
 from tests.heartbeat.ballot_world import membership, running
 
 
@@ -132,7 +132,7 @@ def test_hold_down_is_over_when_every_voter_misses_the_new_server() -> None:
 
 
 def test_failback_return_waits_until_the_main_is_well() -> None:
-    w = running(membership(2, failback=RETURN, timing=Timing(return_after=20.0)))
+    w = running(membership(2, failback=RETURN, return_after=20.0))
     w.crash("m1")
     w.run_until(lambda: w.settled() == "m2", limit=6.0)
     w.start("m1")
@@ -146,7 +146,7 @@ def test_failback_return_waits_until_the_main_is_well() -> None:
 
 @pytest.mark.parametrize("failback", ["stay", "manual"])
 def test_other_failbacks_stay(failback: str) -> None:
-    w = running(membership(2, failback=failback, timing=Timing(return_after=5.0)))
+    w = running(membership(2, failback=failback, return_after=5.0))
     w.crash("m1")
     w.run_until(lambda: w.settled() == "m2", limit=6.0)
     w.start("m1")

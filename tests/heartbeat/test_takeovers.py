@@ -6,7 +6,8 @@ import pytest
 
 from heartbeat.decision import What
 from heartbeat.header import HOLDING, STANDBY
-from heartbeat.membership import STOP, Timing
+from heartbeat.membership import STOP
+from heartbeat.timing import Timing
 from tests.heartbeat.ballot_world import membership, running
 
 

@@ -1,0 +1,86 @@
+"""The clockwork of a site: the table ``[timing]`` of the site file, and which times fit each other. In seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from heartbeat.site.values import Seconds, Within
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """``[timing]``: all may be left out. A file whose times do not fit each other is refused."""
+
+    interval: Annotated[float, Within(0.05, 60)] = 0.5
+    """Between two heartbeats of the active server to the stand-by and to each voter."""
+    slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
+    """Between two heartbeats to an agent that has no vote, and of the stand-by."""
+    misses: Annotated[int, Within(1, 100)] = 3
+    """Heartbeats missed in a row until a server counts as dead."""
+    lease: Annotated[float, Within(0, 3600)] = 0.0
+    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals."""
+    margin: Annotated[float, Within(0, 3600)] = 0.0
+    """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
+    drift: Annotated[float, Within(0, 0.2)] = 0.01
+    """By which share the clocks of two machines may run apart; ``margin`` must cover it."""
+    round_trip: Annotated[float, Within(0, 10)] = 0.0
+    """Longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0 means 0.1 s, or half an
+    interval where that is less."""
+    hold_attempt: Annotated[float, Within(0, 30)] = 8.0
+    """How long an agent holds a new call while no server is there, before 503."""
+    replay_wait: Annotated[float, Within(0, 30)] = 2.0
+    """How long a replayed INVITE waits for the lists of agents at which it may be ringing already."""
+    agent_grace: Seconds = 300.0
+    """How long an agent may be silent until its calls are released on the other side."""
+    subset_after: Annotated[float, Within(0.1, 86400)] = 5.0
+    """A main that reaches fewer agents than the stand-by for so long hands over."""
+    switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
+    """How long a planned switchover may take until it is called off."""
+    t1: Annotated[float, Within(0.01, 5)] = 0.5
+    """RFC 3261's T1, the estimate of the round trip to a device."""
+    t2: Annotated[float, Within(0.01, 60)] = 4.0
+    """RFC 3261's T2, the longest retransmission interval."""
+    t4: Annotated[float, Within(0.01, 60)] = 5.0
+    """RFC 3261's T4, how long a message may stay in the network."""
+
+    def __post_init__(self) -> None:
+        if not self.lease:
+            object.__setattr__(self, "lease", round(4 * self.interval, 6))
+        if not self.margin:
+            object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
+        if not self.round_trip:
+            object.__setattr__(self, "round_trip", min(0.1, self.interval / 2))
+
+    @property
+    def silence(self) -> float:
+        """How long a voter must not have heard a lease-holder before it grants to another: lease and margin."""
+        return self.lease + self.margin
+
+    @property
+    def dead_after(self) -> float:
+        """The silence after which the detector says dead."""
+        return self.misses * self.interval
+
+
+def least_margin(lease: float, drift: float) -> float:
+    """Below this margin a fast clock and a slow one, off by ``drift``, could see a lease and a grant overlap."""
+    return lease * 2 * drift / (1 - drift)
+
+
+def faults(timing: Timing) -> list[str]:
+    """Why these times would break the rules of leases, a sentence each that says what to do; empty when they fit."""
+    found, lease, margin = [], timing.lease, timing.margin
+    needed = timing.misses * timing.interval + timing.round_trip
+    if lease <= needed:
+        found.append(
+            f"lease is {lease:g} s; to survive {timing.misses - 1} lost beats it must be over {needed:g} s"
+            f" (misses * interval + round_trip): raise lease, or lower misses or interval"
+        )
+    least = least_margin(lease, timing.drift)
+    if margin < least:
+        found.append(
+            f"margin is {margin:g} s; with clocks that drift by {timing.drift:g} a lease of {lease:g} s"
+            f" needs at least {least:.3g} s"
+        )
+    return found
