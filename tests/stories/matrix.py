@@ -88,12 +88,17 @@ def play(
 ) -> tuple[Town, Outcome]:
     """Run a flow to its end; ``spoil`` puts a fault into the town before, to see that it is found."""
     town = Town(1, flow.who, site_of(standby=standby), start=flow.starts_at)
+    if spoil is not None:
+        spoil(town)
+    return town, play_in(town, flow, crash)
+
+
+def play_in(town: Town, flow: Flow, crash: Crash | None = None) -> Outcome:
+    """Run a flow in that town."""
     world = town.world
     world.crash = crash
     repeats = Repeats(flow.who)
     world.listeners.append(repeats.note)
-    if spoil is not None:
-        spoil(town)
     flow.play(town)
 
     def over() -> bool:
@@ -116,7 +121,7 @@ def play(
     for name in (*town.site.servers, *town.site.agents):
         if left := town.calls_of(name):
             odd[f"{name} still has a call"] = left
-    return town, Outcome(
+    return Outcome(
         {name: town.heard(name) for name in flow.who},
         {name: sorted((one.state, one.status, one.answered_at > 0) for one in calls[name]) for name in flow.who},
         sorted((record.result, record.status) for record in town.cdrs),

@@ -1,0 +1,71 @@
+"""Sites of which a part still runs the former version: calls, takeovers from one version to the other, upgrades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stories import former, matrix
+from tests.stories.flows import FLOWS
+from tests.stories.former import MIXES, Former, MixedTown
+from tests.stories.rules import Rules
+from tests.stories.test_stories import heard, part, serve, taken_over
+from tests.world import MOMENTS
+
+
+@pytest.fixture(scope="module")
+def old_version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Former]:
+    packages = former.archive()
+    if not packages:
+        pytest.skip(former.MISSING)
+    with former.former_in(tmp_path_factory.mktemp("former"), packages) as process:
+        yield process
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.name)
+def test_calls_survive_the_way_from_one_version_to_the_other(mix: former.Mix, old_version: Former) -> None:
+    """Every other flow, with one crash, in each mix another; ``python -m tests.stories.former`` tries them all."""
+    for number, flow in list(enumerate(FLOWS))[MIXES.index(mix) % 2 :: 2]:
+        calm, places = former.calm(old_version, mix, flow)
+        reference, _ = matrix.calm(flow.name)
+        assert (calm.calls, calm.results) in [(one.calls, one.results) for one in reference], flow.name
+        assert not calm.again and not calm.odd, (flow.name, calm)
+        at = MIXES.index(mix) * 3 + number
+        faults = former.crashed(old_version, mix, flow, at % places, MOMENTS[at % len(MOMENTS)])
+        assert not faults, (flow.name, at % places, MOMENTS[at % len(MOMENTS)])
+
+
+def replaced(town: MixedTown, name: str, old: bool) -> None:
+    """Its process ends, and one of the other version starts on its disk."""
+    town.world.kill(name)
+    (town.old.add if old else town.old.discard)(name)
+    town.world.run(town.world.now + 0.5)
+    town.world.start(name)
+    town.world.run(town.world.now + 3.0)
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["upgrade", "back to the former version"])
+def test_a_site_changes_its_version_under_a_call(back: bool, old_version: Former) -> None:
+    """As docs/deploy.md has it: the stand-by, a switchover, the other server, a switchover; agents without calls."""
+    nodes = {"m1", "s1", "gw1", "gw2"}
+    town = MixedTown(old_version, set() if back else set(nodes))
+    Rules(town)
+    call, other = town.talk()
+    before = heard(town)
+    replaced(town, "s1", back)
+    town.switchover("m1")
+    taken_over(town)
+    replaced(town, "m1", back)
+    town.switchover("s1")
+    taken_over(town, "m1")
+    assert heard(town) == before
+    serve(town, call, other)
+    part(town, "west", call, other, ["answered"])
+    for name in ("gw1", "gw2"):
+        replaced(town, name, back)
+    assert town.old == (nodes if back else set())
+    call, other = town.talk()
+    town.world.kill("m1")
+    taken_over(town)
+    part(town, "east", other, call, ["answered", "answered"])
