@@ -131,7 +131,7 @@ class Orders:
         # An agent ends towards the device without a word to us, who know; the other side of the call is ours to end.
         for call in list(core.calls.values()):
             if _is_on(call.state.caller_line, call.state.callee_line, names):
-                call.release(f'SIP;cause=503;text="Reset by {core.node}"', now, status=503)
+                call.bridge.release(f'SIP;cause=503;text="Reset by {core.node}"', now, status=503)
 
         return _true(f"{reset} reset to {state.replace('-', ' ')}")
 

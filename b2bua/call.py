@@ -1,290 +1,441 @@
-"""One call: the caller's leg, the callee's leg, and what is left to hunt (a back-to-back user agent).
+"""One call of the server: the bridge of its legs (``sip.b2b``) with routing as its policy.
 
-The call passes on first and answers after: what a request is answered is what the far end said. Everything a new
-server must know to go on is in the state token (``b2bua.state_token``) and in the agents' records; :class:`Call` is
-made from a :class:`~b2bua.state_token.CallState` for a new call as for one taken over.
+Everything a new server must know to go on is in the state token (``b2bua.state_token``) and in the agents' records; a
+:class:`Call` is made from a :class:`~b2bua.state_token.CallState` for a new call as for one taken over.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
-from b2bua.call_setup import Hunting
-from b2bua.call_state import DIALING, RINGING, held_after, hops
-from b2bua.cdr import EndedBy
-from sip.header_policy import ALLOW, PASSED_METHODS, crossing
+from b2bua.call_records import CallRecords
+from b2bua.call_state import changed, rings, with_user
+from b2bua.cdr import Cdr
+from b2bua.lines import Lines
+from b2bua.routing import PRIORITIES, Attempt, Load, Place, Plan, Refusal, Router, Target
+from b2bua.state_token import MOST_CHARACTERS, CallState, sign
+from heartbeat.site.lines import Line
+from heartbeat.site.model import Site
+from sip.actions import Flow
+from sip.b2b.bridge import ROUTING, Bridge
+from sip.b2b.discarded import Discarded
+from sip.b2b.policy import Party, Policy
+from sip.dialog import DialogState, called_by
+from sip.header_policy import crossing, hops_left
 from sip.invite import InviteUsage
-from sip.transaction import ClientTransaction, ServerTransaction
-from sip.wire.message import Request, Response
+from sip.layer import Stack
+from sip.next_hop import Reach
+from sip.transaction import ServerTransaction
+from sip.wire.errors import SipError
+from sip.wire.headers import NameAddr, bracketed
+from sip.wire.message import Request, Response, elements
+from sip.wire.uri import NO_PARAMS, Uri, as_user, user_of, with_params
 
-logger = logging.getLogger(__name__)
+LONGEST_WAIT: Final = 1.0
+"""Seconds for which a new call waits for an agent that is away for a moment, before it is hunted on."""
 
 
-class Call(Hunting):
-    """Joins two legs, ``a`` the caller's and ``b`` the callee's."""
+class RetryQueue(Protocol):
+    """Requests that wait for an agent."""
 
-    __slots__ = ()
+    def add(
+        self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None
+    ) -> bool: ...
 
-    # -- what legs say ----------------------------------------------------------------------------------------------
+    def __bool__(self) -> bool: ...
 
-    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        asked = transaction.context
-        if response.status == 403 and self.core.fenced(leg, response, now):
-            if self.core.serving:
-                self._refused_by_fence(leg, transaction, now)
-            return
-        if asked is self:
-            if leg is self.b and self.phase in (DIALING, RINGING):
-                self._invite_answered(leg, response, now)
-            elif response.status >= 200:
-                self._answered_too_late(leg, response, now)
-        elif isinstance(asked, ServerTransaction):
-            self._relay(leg, asked, response, now)
-        if transaction.method == "BYE" and response.status >= 200 and leg in (self.a, self.b):
-            self._forget(now)
 
-    def _refused_by_fence(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """The agent has not adopted us yet, but it will: what was asked is asked again then."""
-        link = self.core.agents.by_flow.get(leg.flow)
-        if link is None:
-            return
-        asked = transaction.context
-        if asked is self:
-            if leg is self.b and self.phase in (DIALING, RINGING):
-                again, in_vain = partial(self._dial_again, leg), partial(self._not_adopted, leg)
-                if not link.refused.add(again, now, in_vain):
-                    in_vain(now)
-        elif isinstance(asked, ServerTransaction):
-            if asked.open and not link.refused.add(partial(self._ask_again, leg, asked), now):
-                self._reply(asked, 500, now, ("Retry-After: 5",))
-        elif transaction.method == "BYE":
-            link.refused.add(partial(self.hang_up, leg, str(asked)), now)
+class AgentConnection(Protocol):
+    """What a call asks of an agent's connection."""
 
-    def _dial_again(self, leg: InviteUsage, now: float) -> None:
-        if leg is self.b and self.phase in (DIALING, RINGING):
-            self.core.lines.give(self, self.state.callee_line)
-            self.dial(now)
+    @property
+    def flow(self) -> Flow | None: ...
 
-    def _not_adopted(self, leg: InviteUsage, now: float) -> None:
-        if leg is self.b and self.phase in (DIALING, RINGING):
-            self._attempt_failed(503, None, now)
+    @property
+    def lost_at(self) -> float | None: ...
 
-    def _ask_again(self, leg: InviteUsage, asked: ServerTransaction, now: float) -> None:
-        request, origin = asked.request, asked.context
-        if request is None or not asked.open or not isinstance(origin, InviteUsage):
-            return
-        if request.method == "BYE":
-            lines = self._onward(origin, leg, asked, request)
-            leg.send("BYE", lines, request.body, now, asked, hops(request))
-        else:
-            self._forward(origin, asked, request, now)
+    @property
+    def refused(self) -> RetryQueue: ...
 
-    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        if transaction.context is self:
-            if leg is self.b and self.phase in (DIALING, RINGING):
-                self._attempt_failed(487 if self.cancelled or self.no_answer else 408, None, now)
-            elif leg is self.b:
-                self._forget(now)
-            return
-        asked = transaction.context
-        if isinstance(asked, ServerTransaction) and asked.open:
-            if transaction.method == "BYE":
-                self._reply(asked, 200, now)
-            elif transaction.method == "INVITE" and leg.cancelling:
-                self._reply(asked, 487, now)
-            elif self._agent_of(leg):  # for want of an agent no dialog is ended (docs/wire.md)
-                self._reply(asked, 500, now, ("Retry-After: 5",))
-            else:
-                self._reply(asked, 408, now)
-        if transaction.method == "BYE":
-            self._forget(now)
+    def reached_for(self, now: float) -> float: ...
 
-    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
-        other = self._other(leg)
-        if other is None:
-            self._wait(lambda then: self.acknowledged(leg, ack, then), leg, now)
-        elif not other.ended:
-            lines = crossing(ack)
-            if agent := self._agent_of(other):
-                lines += self.core.reign.site_lines
-                if other is self.b:
-                    lines += self._token_lines(agent)
-            other.acknowledge(lines, ack.body, now)
+    def fetch(self, call_id: str, now: float) -> None: ...
 
-    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        """RFC 3261 section 13.3.1.4: no ACK in 64*T1, the session is ended; but an agent must have been within reach
-        for so long, else the path is cut, which is no evidence of an end (docs/decisions.md).
+
+class AgentDirectory(Protocol):
+    """The agents of the site."""
+
+    @property
+    def links(self) -> Mapping[str, AgentConnection]: ...
+
+    @property
+    def by_flow(self) -> Mapping[Flow, AgentConnection]: ...
+
+    @property
+    def begun_at(self) -> float: ...
+
+    def agent_of(self, flow: Flow) -> str: ...
+
+
+class Trunks(Protocol):
+    """The trunks of the server itself."""
+
+    def place(self, line: Line, number: str, tried: int = 0) -> Place | None: ...
+
+    def reach_of(self, line: str) -> Reach | None: ...
+
+
+class CallServices:
+    """What all calls of a server need; one for its life. What a reload changes is assigned anew."""
+
+    __slots__ = (
+        "agents",
+        "calls",
+        "discarded",
+        "key",
+        "lines",
+        "node",
+        "records",
+        "router",
+        "site",
+        "site_headers",
+        "stack",
+        "started_at",
+        "trunks",
+    )
+
+    def __init__(
+        self,
+        stack: Stack,
+        discarded: Discarded,
+        lines: Lines,
+        records: CallRecords,
+        agents: AgentDirectory,
+        trunks: Trunks,
+        site: Site,
+        router: Router,
+        key: bytes,
+        started_at: float,
+    ) -> None:
+        self.stack = stack
+        self.discarded = discarded
+        self.lines = lines
+        self.records = records
+        self.agents = agents
+        self.trunks = trunks
+        self.site = site
+        self.router = router
+        self.key = key
+        """Signs tokens."""
+        self.started_at = started_at
+        self.calls: dict[str, Call] = {}
+        """All calls by their id."""
+        self.site_headers: tuple[str, ...] = ()
+        """The header lines that say to an agent who speaks, and under which epoch."""
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self.calls), self.lines.loads)
+
+    def token_lines(self, state: CallState, agent: str) -> tuple[str, ...]:
+        """The header line that gives an agent the state to keep."""
+        return (f"Call-State: {sign(state, self.key)}",) if agent else ()
+
+    def reach_of(self, agent: str, line: str) -> Reach | None:
+        """How requests find the device of a leg; None on the hop to an agent."""
+        return None if agent else self.trunks.reach_of(line.partition("/")[0])
+
+    def place(self, target: Target, tried: int = 0) -> Place | None:
+        """Where the INVITE for a target goes, ``tried`` addresses of it being out of the question already.
+
+        None when nobody is there to take it.
         """
-        link = self.core.agents.links.get(self._agent_of(leg))
-        lifetime = self.core.stack.timers.lifetime
-        if link is not None and (reached := link.reached_for(now)) < lifetime:
-            return now + lifetime - reached
-        self.release('SIP;cause=408;text="No ACK"', now)
-        return None
+        line = self.site.lines.get(target.line)
+        if line is None:
+            return None
+        if line.at_servers:
+            return self.trunks.place(line, target.request_number, tried)
+        link = self.agents.links.get(line.agent)
+        flow = link.flow if link is not None else None
+        if flow is None or tried:
+            return None
+        host, port = flow.remote
+        number = as_user(target.request_number)
+        return Place(line.agent, flow, f"sip:{number}@{bracketed(host)}:{port};line={line.name}")
 
-    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
-        if not self.core.agents.agent_of(leg.flow):
-            return ()
-        lines = self.core.reign.site_lines
-        return (self._own_key(), *lines) if method == "BYE" else lines
 
-    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        method = request.method
-        if method == "BYE":
-            self._bye(leg, transaction, request, now)
-        elif method == "OPTIONS":
-            self._reply(transaction, 200, now, (ALLOW,))
-        elif method not in PASSED_METHODS:
-            self._reply(transaction, 405, now, (ALLOW,))
-        else:
-            if method == "INVITE":  # RFC 3261 section 17.2.1; and its CANCEL need not wait for the other side
-                self._reply(transaction, 100, now)
-            self._forward(leg, transaction, request, now)
+class Call(Policy):
+    """See the module."""
 
-    def change_cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
-        """A re-INVITE is to be cancelled: the other side's answer to that is the answer (RFC 3261 section 9)."""
-        other = self._other(leg)
-        then = partial(self.change_cancelled, leg, invite, cancel)
-        if not invite.open or (other is None and self._wait(then, leg, now)):
+    __slots__ = (
+        "because",
+        "bridge",
+        "cancelled",
+        "held",
+        "last_ack",
+        "lines",
+        "plan",
+        "request",
+        "services",
+        "state",
+        "tried",
+    )
+
+    def __init__(
+        self, services: CallServices, state: CallState, phase: str = ROUTING, restored: bool = False
+    ) -> None:
+        """``restored``: its legs are absent until they are made from their records, in that ``phase``."""
+        self.services = services
+        self.state = state
+        """What the last token said, or would say; replaced, never changed."""
+        self.bridge = Bridge(services.stack.deadlines, services.discarded, self, phase, restored)
+        self.plan: Plan | None = None
+        """What is left to try, this target first."""
+        self.request: Request | None = None
+        """The caller's first INVITE, as long as it may have to be sent to another target."""
+        self.cancelled: Request | None = None
+        """The CANCEL with which the caller gave up while the call waits for the lists of agents."""
+        self.held = ""
+        """Which sides hold: ``""``, ``a`` (the caller's), ``b``, ``ab``."""
+        self.lines: list[str] = []
+        """The lines on which it counts."""
+        self.tried = 0
+        """Addresses of the present target that were tried in vain (RFC 3263 section 4.3)."""
+        self.because = ""
+        """The decision that routed it last, for ``explain``."""
+        self.last_ack = b""
+        """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
+
+    @property
+    def id(self) -> str:
+        return self.state.call_id
+
+    def agent_of(self, leg: InviteUsage | None) -> str:
+        """The agent that a leg stands with, ``""`` for a trunk of the server's own."""
+        return self.state.caller_agent if leg is self.bridge.origin else self.state.callee_agent
+
+    def update(self, **changes: Any) -> None:
+        self.state = changed(self.state, **changes)
+
+    # Lines.
+
+    def take_line(self, line: str, now: float) -> None:
+        """Count the call on a line."""
+        if name := self.services.lines.take(line, now):
+            self.lines.append(name)
+
+    def give_line(self, line: str) -> None:
+        """Count it there no more."""
+        name = line.partition("/")[0]
+        if name in self.lines:
+            self.lines.remove(name)
+            self.services.lines.give(name)
+
+    # Setting up.
+
+    def admit(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """Take the caller's first INVITE: make the leg, answer 100."""
+        services = self.services
+        stack, state = services.stack, self.state
+        reach = services.reach_of(state.caller_agent, state.caller_line)
+        leg = InviteUsage(stack, self.bridge, transaction.flow, called_by(request, stack.token()), reach=reach)
+        self.bridge.offer(leg, transaction)
+        self.request = request
+        stack.reply(transaction, 100, now, lines=services.token_lines(state, state.caller_agent))
+
+    def cancel(self, cancel: Request, now: float) -> None:
+        """The caller gave up its first INVITE."""
+        origin = self.bridge.origin
+        if origin is not None and (invite := origin.invite) is not None:
+            self.bridge.cancelled(origin, invite, cancel, now)
+
+    def start(self, now: float) -> None:
+        """Route the call from the beginning."""
+        services, state, request = self.services, self.state, self.request
+        assert request is not None
+        priority = PRIORITIES.get((request.get("priority") or "").lower(), 0)
+        line = state.caller_line.partition("/")[0]
+        load = services.load
+        if state.call_id in services.calls:  # it does not count against itself
+            load = load._replace(calls=load.calls - 1)
+        self._route(services.router.plan(Attempt(line, state.callee, state.caller, priority), load, now), now)
+
+    def _route(self, plan: Plan | Refusal, now: float) -> None:
+        """Try the first target of a plan, or refuse."""
+        if isinstance(plan, Refusal):
+            self.because = plan.because
+            lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
+            self.bridge.refuse(plan.status, now, plan.reason, lines)
             return
-        changing = other.pending_client_invite if other is not None else None
-        link = self.core.agents.by_flow.get(other.flow) if other is not None else None
-        if other is not None and changing is not None and changing.context is invite:
-            reason = cancel.get("reason")
-            other.cancel(now, (f"Reason: {reason}",) if reason else ())
-        elif link is not None and link.refused:  # it is to go there again
-            link.refused.add(then, now)
-        else:
-            self._reply(invite, 487, now)
+        self.plan = plan
+        self.tried = 0
+        self.dial(now, attempt=self.state.attempt + 1)
 
-    def _bye(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        other = self._other(leg)
-        if other is None:
-            farewell = partial(self._bye, leg, transaction, request)
-            self.parting = True
-            if self._wait(lambda then: self.core.recovery.at_last(farewell, then), leg, now):
-                return
-        self.parting = False
-        if leg is not self.a and leg is not self.b and self.b is not None:
-            self._send_pending_ack(
-                self.b, now
-            )  # the callee's side was restored, hung up, and its answer asked for again
-            self.b.end()
-        early = not leg.established
-        self.cancelled = self.cancelled or early
-        by: EndedBy = "caller" if leg is self.a else "callee"
-        self.finish(487 if early else 200, by, now, request.get("reason") or "")
-        if other is not None and other.established and not other.ended:
-            self._send_pending_ack(other, now)
-            lines = self._onward(leg, other, transaction, request)
-            other.send("BYE", lines, request.body, now, transaction, hops(request))
-            return
-        self._reply(transaction, 200, now)
-        if other is not None and other.pending_client_invite is not None:
-            other.cancel(now)
-        else:
-            self._forget(now)
+    def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
+        """Send the INVITE of an attempt, the present one where no number is given.
 
-    def _forward(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A request inside the call, to the other side."""
-        other = self._other(leg)
-        if other is None and self.waiting is not None:
-            if not self._wait(partial(self._forward, leg, transaction, request), leg, now):
-                self._reply(transaction, 500, now, ("Retry-After: 5",))  # too many wait
-        elif other is None or (other.ended and not self.parting):
-            self._reply(transaction, 481, now)
-        elif request.method == "INVITE" and self._glares(leg, other, request):
-            self._reply(transaction, 491, now)
-        else:
-            lines = self._onward(leg, other, transaction, request)
-            # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
-            patient = request.method == "INVITE" and bool(self._agent_of(leg) and self._agent_of(other))
-            other.send(request.method, lines, request.body, now, transaction, hops(request), patient)
-
-    def _glares(self, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
-        """Whether a re-INVITE meets another one (RFC 3261 section 14.2); not one that the other side has carried out
-        already, by a former server: its answer is waiting there.
+        ``dialog`` is that of a former server which sent it before.
         """
-        if other.pending_client_invite or not other.established:
-            return True
-        half_done = self.core.recovery.exchanges.half_done.get(self.id)
-        return other.invite is not None and half_done != f"{self._agent_of(leg)};{request.branch};1"
-
-    def _onward(
-        self, leg: InviteUsage, other: InviteUsage, transaction: ServerTransaction, request: Request
-    ) -> list[str]:
-        """The header lines of a request passed on inside the call, under the key of its origin."""
+        plan, request, services, former = self.plan, self.request, self.services, self.state
+        assert plan is not None and request is not None
+        target = plan.target
+        self.because = target.because
+        place = services.place(target, self.tried)
+        if place is None:
+            if not self._await_agent(target, dialog, attempt, now):
+                self.go_on(503, None, now)
+            return
+        stack = services.stack
+        if dialog is None:
+            caller = request.from_untagged
+            if target.caller_number and target.caller_number != former.caller:
+                caller = with_user(caller, target.caller_number)
+            dialog = DialogState(stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged)
+        self.take_line(target.line, now)
+        self.update(
+            callee=target.request_number,
+            callee_line=target.line,
+            callee_agent=place.agent,
+            callee_dialog=dialog.call_id,
+            # only agents are given it to keep
+            plan=plan.to_token() if place.agent or former.caller_agent else "",
+            attempt=attempt or former.attempt,
+        )
         lines = crossing(request)
-        if self._agent_of(other):
-            origin = self._agent_of(leg) or self.core.node
-            lines.append(f"Call-Origin: {origin};{request.branch};1")
-            lines += self.core.reign.site_lines
-        return lines
+        if place.agent:
+            lines.append(f"Call-Origin: {former.origin};{self.state.attempt}")
+            lines += services.site_headers
+            lines += services.token_lines(self.state, place.agent)
+        # what a forwarded call was dialled with belongs to another number
+        carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
+        uri = with_params(place.uri, carried)
+        reach = services.reach_of(place.agent, target.line)
+        leg = InviteUsage(stack, self.bridge, place.flow, dialog, reach=reach)
+        self.bridge.invite(leg, uri, lines, request.body, hops_left(request), target.ring_for, now)
 
-    def _relay(self, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float) -> None:
-        """An answer inside the call, back to where the request came from."""
-        status = response.status
-        if status == 100 or not asked.open:
-            return
-        method = response.cseq_method
-        lines = crossing(response)
-        between_agents = self._agent_of(leg) and self._agent_of(self._other(leg))
-        if between_agents and (origin := response.get("call-origin")) is not None:
-            lines.append(f"Call-Origin: {origin}")
-        if method == "INVITE" and status // 100 == 2:
-            offer = asked.request.body if asked.request is not None else b""
-            self.held = held_after(self.held, "b" if leg is self.a else "a", offer, response.body)
-        asked.context.reply(asked, status, now, response.reason, lines, response.body)
-
-    # -- ending -----------------------------------------------------------------------------------------------------
-
-    def release(self, reason: str, now: float, ended_by: EndedBy = "server", status: int = 200) -> None:
-        """End what is left of the call, on evidence only: BYE or CANCEL or a final response, with a Reason."""
-        self.finish(status, ended_by, now, reason)
-        a, b = self.a, self.b
-        if b is not None and not b.ended:
-            if b.pending_client_invite is not None and not b.established:
-                self.cancelled = True
-                b.cancel(now, (f"Reason: {reason}",))
-            elif b.established:
-                self.hang_up(b, reason, now)
-        if a is not None and not a.ended:
-            if a.established:
-                self.hang_up(a, reason, now)
-            elif a.invite is not None:
-                a.reply(a.invite, 480, now, lines=(f"Reason: {reason}",))
-        self._forget(now)
-
-    def drop(self) -> None:
-        """Forget the call without a word: another server has it."""
-        self._turn_off()
-        for leg in (self.a, self.b):
-            if leg is not None:
-                leg.end()
-                for transaction in (leg.invite, leg.pending_client_invite):
-                    if transaction is not None:
-                        transaction.abandon()
-        self.lines = ()
-        self.a = self.b = None
-
-    # -- small ones -------------------------------------------------------------------------------------------------
-
-    def _wait(self, act: Callable[[float], None], leg: InviteUsage, now: float) -> bool:
-        """After a takeover: keep ``act`` until the other leg is known. False when there is nothing to wait for."""
-        if self.waiting is None or len(self.waiting) >= MOST_WAITING:
+    def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
+        """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
+        services = self.services
+        line = services.site.lines.get(target.line)
+        link = services.agents.links.get(line.agent) if line is not None else None
+        if link is None or link.flow is not None:
             return False
-        self.waiting.append(act)
-        self.core.fetch_peer(self, leg, now)
-        return True
+        if now - max(link.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
+            return False
+        return self.wait_for(link, now, dialog, attempt)
 
-    def _reply(self, transaction: ServerTransaction, status: int, now: float, lines: tuple[str, ...] = ()) -> None:
-        """Answer a request inside the call by the leg that it came to."""
-        transaction.context.reply(transaction, status, now, lines=lines)
+    def wait_for(
+        self, link: AgentConnection, now: float, dialog: DialogState | None = None, attempt: int = 0
+    ) -> bool:
+        """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
+
+        def again(now: float) -> None:
+            if self.bridge.phase == ROUTING:
+                self.dial(now, dialog, attempt)
+
+        def in_vain(now: float) -> None:
+            if self.bridge.phase == ROUTING:
+                self.go_on(503, None, now)
+
+        return link.refused.add(again, now, in_vain)
+
+    def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+        """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
+        self.give_line(self.state.callee_line)
+        plan = self.plan
+        if plan is None:
+            self.bridge.refuse(status, now, response=response, by="callee")
+            return
+        unreached = status == 503 or (status == 408 and response is None and not self.bridge.given_up)
+        if unreached and self.services.place(plan.target, self.tried + 1) is not None:
+            self.tried += 1
+            self.dial(now)
+        else:
+            self.go_on(status, response, now)
+
+    def go_on(self, status: int, response: Response | None, now: float) -> None:
+        """To the next target, or the end of the hunt."""
+        assert self.plan is not None
+        services = self.services
+        rest = services.router.after(self.plan, status, services.load, now, redirects_of(response))
+        if not isinstance(rest, Refusal):
+            self._route(rest, now)
+            return
+        self.because = rest.because
+        if response is not None and rest.status == status:
+            self.bridge.refuse(status, now, response=response, by="callee")
+            return
+        if status == 503:  # the caller is told 500 (RFC 3261 section 16.7, step 6), the record what happened
+            self.bridge.finish(503, "server", "", now)
+        self.bridge.refuse(rest.status, now)
+
+    # What the bridge says.
+
+    def rang(self, response: Response, now: float) -> bool:
+        """The present target said something; whether its agents are to keep a new state."""
+        state = self.state
+        changes: dict[str, Any] = {}
+        line = response.get("line")
+        if line and state.callee_agent and line != state.callee_line:
+            changes["callee_line"] = line[:MOST_CHARACTERS]
+        if not state.ringing and rings(response.status):
+            changes["ringing"] = now + self.services.records.wall_offset
+        if changes:
+            self.update(**changes)
+        return bool(changes)
+
+    def picked_up(self, response: Response, now: float) -> None:
+        """The present target answered."""
+        state = self.state
+        line = (response.get("line") if state.callee_agent else "") or state.callee_line
+        wall = now + self.services.records.wall_offset
+        self.update(answered=wall, callee_line=line[:MOST_CHARACTERS], plan="")
+        self.request = self.plan = None
+        if longest := _longest(self.services.site, self.lines):
+            self.bridge.limit(now + longest)
+
+    def ended(self, status: int, by: Party, reason: str, now: float) -> None:
+        self.services.records.write(self.state, status, by, now, reason, self.because)
+
+    def over(self, now: float) -> None:
+        services = self.services
+        for name in self.lines:
+            services.lines.give(name)
+        self.lines = []
+        self.request = self.plan = None
+        if services.calls.get(self.id) is self:
+            del services.calls[self.id]
+
+    def wanted(self, leg: InviteUsage, now: float) -> None:
+        state = self.state
+        agent, dialog = state.callee_agent, state.callee_dialog
+        if leg is not self.bridge.origin:
+            agent, dialog = state.caller_agent, state.caller_dialog
+        link = self.services.agents.links.get(agent)
+        if link is not None and dialog:
+            link.fetch(dialog, now)
+
+    def record(self, now: float) -> Cdr:
+        """The call record as it would be if the call ended now."""
+        return self.services.records.of(self.state, 0, "", now, "")
 
 
-MOST_WAITING: Final = 16
-"""Requests of one call that may wait for its other leg."""
+def _longest(site: Site, names: list[str]) -> float:
+    """How long a call on these lines may last: agents see to theirs, the server to its trunks; 0: without limit."""
+    lines = [site.lines.get(name) for name in names]
+    return min((line.longest_call for line in lines if line and line.at_servers and line.longest_call), default=0.0)
+
+
+def redirects_of(response: Response | None) -> tuple[str, ...]:
+    """The numbers that a 3xx redirects to, the most wanted first (RFC 3261 sections 8.1.3.4, 16.6)."""
+    if response is None or not 300 <= response.status < 400:
+        return ()
+    found: list[tuple[float, str]] = []
+    for value in elements(response, "contact"):
+        try:
+            contact = NameAddr.parse(value)
+            found.append((contact.q, user_of(contact.uri)))
+        except SipError:
+            continue
+    return tuple(number for _, number in sorted(found, key=lambda each: -each[0]) if number)

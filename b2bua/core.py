@@ -7,49 +7,39 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import deque
 from typing import Any, Final
 
 from b2bua.admin_commands import Orders
+from b2bua.admission import Admission
 from b2bua.agents import Agents
-from b2bua.call import Call
-from b2bua.call_setup import Hunting
-from b2bua.cdr import Cdr
+from b2bua.call import Call, CallServices
+from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Reign
 from b2bua.lines import Lines
-from b2bua.routing import PRIORITIES, Attempt, Load, Router, Target
-from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from b2bua.passage import ServerPassage
+from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.report import Takeovers
-from b2bua.trunks import Place, Trunks
+from b2bua.trunks import Trunks
 from heartbeat.console.view import Rates
 from heartbeat.decision import Decided
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Flow, Resolve, Store
-from sip.dialog import bare_uri
+from sip.b2b.bridge import Bridge
+from sip.b2b.discarded import Discarded
 from sip.header_policy import ALLOW, refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
-from sip.wire.errors import SipError
 from sip.wire.message import Message, Request, Response
-from sip.wire.uri import as_user, user_of
 
 logger = logging.getLogger(__name__)
 
 MOST_DECISIONS: Final = 2000
-MOST_ENDED: Final = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnded:
-    """A call ended and is to be written down."""
-
-    record: Cdr
 
 
 Event = CallEnded | Decided
@@ -77,16 +67,14 @@ class Core:
         self.server = site.servers[node]
         self.wall_offset = wall_offset
         self.started_at = now
-        self.calls: dict[str, Call] = {}
-        self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
-        """The last calls that ended, with the decision that routed them."""
         self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
-        self.lines = Lines(self)
+        self.lines = Lines(site)
         self._chance = chance
         self._secret = secret
-        self.calls_seen = 0
         self._rates: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
         self._events: deque[Event] = deque()
+        self.records = CallRecords(site.name, node, wall_offset, self._events)
+        self.ended = self.records.ended
         timing = site.timing
         at = self.server.listen[0] if self.server.listen else self.server.sip[0]
         advertised = self.server.advertise or at.host
@@ -95,12 +83,29 @@ class Core:
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beat_local = _local(self.server.beat) if self.server.beat is not None else ""
         self._read_site()
+        passage = ServerPassage(node)
+        self.discarded = Discarded(passage)
         self.reign = Reign(self, kept, secret, chance, now)
         self.agents = Agents(self)
         self.recovery = Recovery(self)
         self.trunks = Trunks(self)
         self.stack.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
+        self.services = passage.services = CallServices(
+            self.stack,
+            self.discarded,
+            self.lines,
+            self.records,
+            self.agents,
+            self.trunks,
+            site,
+            self.router,
+            self.key,
+            now,
+        )
+        passage.authority = self.reign
+        self.calls = self.services.calls
+        self.admission = Admission(self.services, node, self.trunks, self.recovery.attempts)
         self.takeovers = Takeovers(self)
         self.orders = Orders(self)
         self.reign.pump(now)
@@ -158,6 +163,9 @@ class Core:
         self.site = site
         self.server = site.servers[self.node]
         self._read_site()
+        services = self.services
+        services.site = self.lines.site = site
+        services.router, services.key = self.router, self.key
         self.member.reload(site.membership(self.node))
         self.agents.reload()
         self.trunks.load(now)
@@ -169,15 +177,11 @@ class Core:
         self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
         self.key = self.keys[0] if self.keys else self._secret
 
-    @property
-    def load(self) -> Load:
-        return Load(len(self.calls), self.lines.loads)
-
     # -- what an operator asks --------------------------------------------------------------------------------------
 
     def rates(self, now: float) -> Rates:
         """Averages over about the last ten seconds."""
-        self._rates.append((now, self.calls_seen, self.stack.received))
+        self._rates.append((now, self.admission.calls_seen, self.stack.received))
         while len(self._rates) > 2 and now - self._rates[0][0] > 10:
             self._rates.popleft()
         first, last = self._rates[0], self._rates[-1]
@@ -215,7 +219,7 @@ class Core:
             if not agent or not self.recovery.unknown_dialog(agent, transaction, request, now):
                 self.stack.respond_stateless(transaction, 481)
         elif method == "INVITE":
-            self._invited(transaction, request, agent, now)
+            self.admission.invited(transaction, request, agent, now)
         else:
             self.stack.respond_stateless(transaction, *refused_outside_dialogs(method))
 
@@ -223,11 +227,12 @@ class Core:
         leg = invite.context
         if not isinstance(leg, InviteUsage):
             self.recovery.cancelled(invite, cancel)
-        elif isinstance(leg.owner, Call):
-            if leg is leg.owner.a and not leg.established:
-                self.recovery.attempts.cancel(leg.owner.id, now)
+        elif isinstance(leg.owner, Bridge):
+            call = leg.owner.policy
+            if isinstance(call, Call) and self.recovery.attempts.waits(call.id):
+                self.recovery.attempts.cancel(call.id, cancel, now)
             else:
-                leg.owner.change_cancelled(leg, invite, cancel, now)
+                leg.owner.cancelled(leg, invite, cancel, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
         if self.serving and self.agents.agent_of(flow):
@@ -241,127 +246,18 @@ class Core:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def _invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        stack = self.stack
-        line = (request.get("line") or "") if agent else self.trunks.line_of(transaction.flow)
-        known = self.site.lines.get(line.partition("/")[0])
-        if known is None or known.agent != agent:
-            stack.counters["strangers"] += 1
-            stack.respond_stateless(transaction, 403)
-            return
-        origin = agent or self.node
-        call_id = call_id_of(origin, request.call_id)
-        former = self.calls.get(call_id)
-        if former is not None:
-            # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
-            if not agent or not self.recovery.attempts.adopt(former, transaction, request, now):
-                stack.reply(transaction, 482, now, tag=stack.token())
-            return
-        if not agent and self.lines.is_full(known, now):  # nothing is kept: its address may be forged
-            stack.counters["no channel"] += 1
-            stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
-            return
-        try:
-            called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
-        except SipError as error:
-            stack.reply(transaction, 400, now, f"Bad Request - {error}", tag=stack.token())
-            return
-        call = Call(
-            self,
-            CallState(
-                call_id,
-                origin=origin_of(origin, request.branch),
-                caller=caller[:MOST_CHARACTERS],
-                callee=called[:MOST_CHARACTERS],
-                caller_line=line[:MOST_CHARACTERS],
-                caller_agent=agent,
-                caller_dialog=request.call_id if agent else "",
-                started=now + self.wall_offset,
-                session_id=(request.get("session-id") or "")[:32],
-                epochs=(self.epoch,),
-            ),
-        )
-        self.calls_seen += 1
-        if not call.admit(transaction, request, now):
-            return
-        self.calls[call_id] = call
-        self.lines.take(call, line, now)
-        if agent and self.recovery.busy:
-            self.recovery.attempts.resume(call, now)
-        else:
-            self.start(call, now)
-
-    def start(self, call: Call, now: float) -> None:
-        """Route a call from the beginning."""
-        request, state = call.request, call.state
-        assert request is not None
-        priority = PRIORITIES.get((request.get("priority") or "").lower(), 0)
-        line = state.caller_line.partition("/")[0]
-        attempt = Attempt(line, state.callee, state.caller, priority)
-        del self.calls[state.call_id]  # it does not count against itself
-        plan = self.router.plan(attempt, self.load, now)
-        self.calls[state.call_id] = call
-        call.route(plan, now)
-
-    def place(self, target: Target, tried: int = 0) -> Place | None:
-        """Where the INVITE for a target goes, ``tried`` addresses of it being out of the question already.
-
-        None when nobody is there to take it.
-        """
-        line = self.site.lines.get(target.line)
-        if line is None:
-            return None
-        if line.at_servers:
-            return self.trunks.place(line, target.request_number, tried)
-        link = self.agents.links.get(line.agent)
-        if link is None or link.flow is None or tried:
-            return None
-        host, port = link.flow.remote
-        return Place(
-            line.agent, link.flow, f"sip:{as_user(target.request_number)}@{_bracketed(host)}:{port};line={line.name}"
-        )
-
-    def redirect_of(self, response: Response) -> str:
-        """The number that a 3xx redirects to, ``""`` when it is none of ours to call."""
-        try:
-            return user_of(bare_uri(response.get("contact") or ""))
-        except SipError:
-            return ""
-
-    def record(self, record: Cdr, call: Hunting) -> None:
-        """A call ended."""
-        self._events.append(CallEnded(record))
-        self.ended[record.call_id] = (record, call.because)
-        if len(self.ended) > MOST_ENDED:
-            self.ended.popitem(last=False)
-
-    def forget(self, call: Hunting) -> None:
-        self.lines.give_all(call)
-        self.recovery.exchanges.half_done.pop(call.id, None)
-        if self.calls.get(call.id) is call:
-            del self.calls[call.id]
-
-    def fetch_peer(self, call: Call, leg: InviteUsage, now: float) -> None:
-        """After a takeover: the other leg of a call is wanted at once."""
-        state = call.state
-        agent, dialog = state.callee_agent, state.callee_dialog
-        if leg is call.b:
-            agent, dialog = state.caller_agent, state.caller_dialog
-        link = self.agents.links.get(agent)
-        if link is not None and dialog:
-            link.fetch(dialog, now)
-
     def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
         """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
         for transaction in list(self.stack.clients.values()):  # in the order of asking, which CSeq tells
             if transaction.flow == former and transaction.method != "SUBSCRIBE":
                 transaction.resend(flow)
         for call in self.calls.values():
-            state = call.state
-            if call.a is not None and state.caller_agent == agent:
-                call.a.moved(flow)
-            if call.b is not None and state.callee_agent == agent:
-                call.b.moved(flow)
+            for leg in call.bridge.legs:
+                if call.agent_of(leg) == agent:
+                    leg.moved(flow)
+        for leg in self.discarded.legs:
+            if leg.flow == former:
+                leg.moved(flow)
 
     # -- who rules ------------------------------------------------------------------------------------------------
 
@@ -389,11 +285,6 @@ class Core:
             lines.append("Retry-After: 2")
         self.stack.respond_stateless(transaction, status, lines)
 
-    def fenced(self, leg: InviteUsage, response: Response, now: float) -> bool:
-        """The same for a request of a call, which then ends nothing."""
-        agent = self.agents.agent_of(leg.flow)
-        return bool(agent) and self.reign.heard_refusal(response, agent, now)
-
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""
         decision = Decided(now, code, because)
@@ -408,9 +299,15 @@ class Core:
     def forget_calls(self) -> None:
         """They are another server's, and not ours to end: they go without a word."""
         for call in list(self.calls.values()):
-            call.drop()
+            call.bridge.drop()
         self.calls.clear()
+        self.discarded.drop()
         self.lines.loads.clear()
+
+    def lead(self, site_headers: tuple[str, ...], epoch: int) -> None:
+        """A rule of ours begins."""
+        self.services.site_headers = site_headers
+        self.records.epoch = epoch
 
     def stand_down(self, now: float) -> None:
         """Another server rules."""

@@ -221,6 +221,7 @@ class Reign:
             f"Heartbeat: site={core.site.name}; node={core.node};"
             f" boot={member.participant.on_disk.incarnation}; epoch={member.participant.epoch}",
         )
+        core.lead(self.site_lines, member.participant.epoch)
         if not decision.again:
             old = self._former
             if decision.epoch > 1:

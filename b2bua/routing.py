@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from heartbeat.site.lines import Group, Line, Numbering, Route, rewritten
 from heartbeat.site.model import Site
+from sip.actions import Flow
 
 MOST_TARGETS: Final = 16
 """Lines that one call may be hunted over."""
@@ -118,6 +119,15 @@ class Plan(NamedTuple):
         return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
 
 
+class Place(NamedTuple):
+    """Where the INVITE for a target goes."""
+
+    agent: str
+    """The agent there; ``""`` for a trunk of the server's own."""
+    flow: Flow
+    uri: str
+
+
 class Refusal(NamedTuple):
     """A call that goes nowhere."""
 
@@ -209,19 +219,19 @@ class Router:
             return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
         return self._hunt(Plan((), line.name, called, caller, priority), choice, load, now)
 
-    def after(self, plan: Plan, status: int, load: Load, now: float, redirect: str = "") -> Plan | Refusal:
+    def after(self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[str] = ()) -> Plan | Refusal:
         """What to try when the plan's first target ended with ``status`` (408 when it did not answer in time).
 
-        ``redirect`` is the user part of the Contact of a 3xx.
+        ``redirects`` are the user parts of the Contacts of a 3xx, the most wanted first.
         """
         target = plan.targets[0]
         line = self._lines.get(target.line)
         phone = line is not None and line.kind == "phone"
         rest = plan._replace(targets=self._still_there(plan.targets[1:], load, now))
         if line is not None:
-            number, why = _forwarding(line, target, status, redirect)
-            if number:
-                return self._forward(rest, line, number, why, load, now)
+            numbers, why = _forwarding(line, target, status, redirects)
+            if numbers:
+                return self._forward(rest, line, numbers, why, load, now)
         if goes_on(status, phone) and rest.targets:
             return rest
         if status < 400:
@@ -245,10 +255,12 @@ class Router:
             return self._nobody(hunt)
         return plan._replace(targets=tuple(hunt.targets), forwards=hunt.forwards)
 
-    def _forward(self, rest: Plan, line: Line, number: str, why: str, load: Load, now: float) -> Plan | Refusal:
+    def _forward(
+        self, rest: Plan, line: Line, numbers: Sequence[str], why: str, load: Load, now: float
+    ) -> Plan | Refusal:
         """The targets of a forwarding, and what was left to try after them."""
         hunt = _Hunt(self, rest.line, rest.caller, load, now)
-        hunt.forward(line, number, why, rest.forwards)
+        hunt.forward(line, numbers, why, rest.forwards)
         targets = (*hunt.targets, *rest.targets)[:MOST_TARGETS]
         if not targets:
             return self._nobody(hunt)
@@ -370,25 +382,29 @@ class _Hunt:
             else:
                 self._group(step, number, choice, forwarded_from)
 
-    def forward(self, line: Line, number: str, why: str, forwards: int) -> None:
-        """Add the targets of a number to which ``line`` is forwarded. A line forwards once in a plan."""
+    def forward(self, line: Line, numbers: Sequence[str], why: str, forwards: int) -> None:
+        """Add the targets of the numbers to which ``line`` is forwarded, in order. A line forwards once in a plan."""
         if forwards >= MOST_FORWARDS or line.name in self._forwarded:
-            return self._skip(482, f"{line.name} forwards to {number}, and the call was forwarded {forwards} times")
+            where = ", ".join(numbers)
+            return self._skip(482, f"{line.name} forwards to {where}, and the call was forwarded {forwards} times")
         self._forwarded.add(line.name)
-        choice = self._router._choose(number, line.name) if not _too_long(number) else None
-        if choice is None or choice.refuse:
-            return self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
-        self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name)
+        for number in numbers[:MOST_TARGETS]:
+            choice = self._router._choose(number, line.name) if not _too_long(number) else None
+            if choice is None or choice.refuse:
+                self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
+            else:
+                self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name)
+        return None
 
     def _single(self, line: Line, number: str, choice: _Choice, forwards: int, forwarded_from: str) -> None:
         forward = line.forward
         if forward.always:
-            return self.forward(line, forward.always, "is forwarded always", forwards)
+            return self.forward(line, (forward.always,), "is forwarded always", forwards)
         why = self._obstacle(line)
         if why == BUSY and forward.busy:
-            return self.forward(line, forward.busy, "is busy and forwarded", forwards)
+            return self.forward(line, (forward.busy,), "is busy and forwarded", forwards)
         if why == OUT and forward.no_answer:
-            return self.forward(line, forward.no_answer, "is out of service and forwarded", forwards)
+            return self.forward(line, (forward.no_answer,), "is out of service and forwarded", forwards)
         if why:
             return self._pass_over(line, why)
         ring = min(choice.ring, forward.after) if forward.no_answer else choice.ring
@@ -458,15 +474,15 @@ def _obstacle(line: Line, load: LineLoad | None, now: float) -> str:
     return PACED if line.cps and load.paced(line.cps, now) else ""
 
 
-def _forwarding(line: Line, target: Target, status: int, redirect: str) -> tuple[str, str]:
-    """The number to which a failed line is forwarded, and why; empty when it is not."""
+def _forwarding(line: Line, target: Target, status: int, redirects: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The numbers to which a failed line is forwarded, and why; none when it is not."""
     if target.follows and status in (486, 600) and line.forward.busy:
-        return line.forward.busy, f"answered {status} and is forwarded when busy"
+        return (line.forward.busy,), f"answered {status} and is forwarded when busy"
     if target.follows and status in (408, 480) and line.forward.no_answer:
-        return line.forward.no_answer, "did not answer and is forwarded then"
-    if 300 <= status < 400 and redirect and line.kind == "phone":
-        return redirect, f"redirected with {status}"
-    return "", ""
+        return (line.forward.no_answer,), "did not answer and is forwarded then"
+    if 300 <= status < 400 and redirects and line.kind == "phone":
+        return redirects, f"redirected with {status}"
+    return (), ""
 
 
 def _too_long(number: str) -> bool:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from b2bua import api, views
+from b2bua.call_records import CallEnded
 from b2bua.cdr import RESULTS
 from b2bua.cdr_store import CdrStore
-from b2bua.core import CallEnded, Core, Event
+from b2bua.core import Core, Event
 from heartbeat import program
 from heartbeat.console.view import ProcessStats, Records
 from heartbeat.site.model import Site

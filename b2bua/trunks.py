@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from b2bua.routing import Place
 from heartbeat.site.devices import policy_of, site_addresses
 from heartbeat.site.sources import SourceTable
 from sip import location
@@ -29,14 +30,6 @@ AGAIN: Final = "resolve again"
 PROBE: Final = "probe"
 REFRESH: Final = 60.0
 """Seconds after which a name is asked for again; the resolver's cache keeps its own times."""
-
-
-class Place(NamedTuple):
-    """Where an INVITE goes."""
-
-    agent: str
-    flow: Flow
-    uri: str
 
 
 class Trunks:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from b2bua.call import Call
-from b2bua.call_state import DIALING, ENDING, RINGING, ROUTING, TALKING
 from b2bua.core import Core
 from heartbeat import version
 from heartbeat.cluster_view import why_non_voting
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
+from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKING
 
-_STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", ENDING: "ending"}
+_STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLING: "ending", ENDING: "ending"}
 
 
 def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
@@ -122,9 +122,9 @@ def _answers(core: Core, name: str, now: float) -> bool:
 
 
 def call_state(call: Call) -> v.CallState:
-    if call.phase == TALKING:
+    if call.bridge.phase == TALKING:
         return "held" if call.held else "talking"
-    return _STATES[call.phase]  # type: ignore[return-value]
+    return _STATES[call.bridge.phase]  # type: ignore[return-value]
 
 
 def call_counts(core: Core) -> v.CallCounts:
@@ -338,7 +338,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     call = core.calls.get(call_id)
     record, because = core.ended.get(call_id, (None, ""))
     if call is not None:
-        record, because = call.cdr(0, "", now), call.because
+        record, because = call.record(now), call.because
     wall = core.wall_offset
     if record is not None:
         if record.started:

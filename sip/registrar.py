@@ -234,7 +234,7 @@ class Registrar:
             now + seconds,
             request.call_id,
             request.cseq,
-            _quality(contact.get("q")),
+            contact.q,
             (request.get("user-agent") or "")[:100],
         )
 
@@ -291,12 +291,3 @@ def _seconds(text: str | None, default: int) -> int:
     """Malformed times count as the default (RFC 3261 section 10.2.1.1)."""
     found = number(text) if text is not None else None
     return default if found is None else found
-
-
-def _quality(text: str | None) -> float:
-    """The q value of RFC 3261 section 20.10, 1 when it is not one."""
-    try:
-        q = float(text) if text and len(text) < 8 else 1.0
-    except ValueError:
-        return 1.0
-    return q if 0.0 <= q <= 1.0 else 1.0

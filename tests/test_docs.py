@@ -302,7 +302,7 @@ def test_a_server_takes_the_calls_of_the_lists(town: Town):
     talking = {record.call for record in dialog_records() if record.record.state == "confirmed"}
     alice = next(record.call for record in dialog_records() if record.record.line == "alice")
     assert alice in talking and alice in server.calls
-    assert server.calls[alice].a is not None and server.calls[alice].b is not None
+    assert len(server.calls[alice].bridge.legs) == 2
 
 
 # -- all pages -------------------------------------------------------------------------------------------------------

@@ -106,12 +106,8 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
     {
         "b2bua.admin_commands",
         "b2bua.agents",
-        "b2bua.call",
-        "b2bua.call_setup",
-        "b2bua.call_state",
         "b2bua.core",
         "b2bua.leadership",
-        "b2bua.lines",
         "b2bua.takeover.call_restoration",
         "b2bua.takeover.fenced_retry_queue",
         "b2bua.takeover.invite_replay",
@@ -147,8 +143,6 @@ KNOWN_CIRCLES: frozenset[str] = frozenset(
 
 KNOWN_LARGE: frozenset[str] = frozenset(
     {
-        "b2bua.call.Call",
-        "b2bua.call_setup.Hunting",
         "b2bua.core.Core",
         "gateway_agent.core.Core",
         "gateway_agent.dialogs.Dialogs",

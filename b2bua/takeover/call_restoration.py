@@ -11,9 +11,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from b2bua.call import Call
-from b2bua.call_state import RINGING, TALKING
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover.records import ToldDialog
+from sip.b2b.bridge import CAUGHT_UP, phase_of
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING
 
@@ -56,33 +56,35 @@ class Restoring:
                 ):  # no token that can be believed: each dialog is alone, and restored when it is used
                     return None
                 talking = [record]
-            call = Call(core, self._stray(talking[0]) if state is None else state)
-            call.state = call.state._replace(epochs=(*call.state.epochs, core.epoch))
-            call.phase = TALKING if call.state.answered else RINGING
-            call.waiting = None if state is None else []
+            known = self._stray(talking[0]) if state is None else state
+            known = known._replace(epochs=(*known.epochs, core.epoch))
+            call = Call(core.services, known, phase_of(bool(known.answered)), restored=state is not None)
             core.calls[call.id] = call
-            core.lines.take(call, call.state.caller_line, now)
-            core.lines.take(call, call.state.callee_line, now)
-        elif call.waiting is not None:
-            self._catch_up(call, talking)
+            call.take_line(known.caller_line, now)
+            call.take_line(known.callee_line, now)
+        elif not call.bridge.complete:
+            self._catch_up(call, talking, now)
         for each in talking:
             self._attach(call, each, now)
-        if call.waiting is not None and call.a is not None and call.b is not None:
-            self._joined(call, talking, now)
-        elif call.waiting is not None:
-            self.alone.add(call.id)
+        if not call.bridge.complete:
+            if call.bridge.origin is not None and call.bridge.target is not None:
+                self._joined(call, now)
+            else:
+                self.alone.add(call.id)
         return call
 
-    def _catch_up(self, call: Call, records: list[ToldDialog]) -> None:
+    def _catch_up(self, call: Call, records: list[ToldDialog], now: float) -> None:
         """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
         state = self.state_of(records)
         if state is not None and state.counter > call.state.counter:
             call.state = state._replace(epochs=call.state.epochs)
-            call.phase = TALKING if state.answered else RINGING
+            if state.answered:
+                call.bridge.step(CAUGHT_UP, None, None, None, now)
 
     def _attach(self, call: Call, record: ToldDialog, now: float) -> None:
         link = self.core.agents.links.get(record.agent)
-        taken = call.b if record.opened_by_server else call.a
+        bridge = call.bridge
+        taken = bridge.target if record.opened_by_server else bridge.origin
         if link is None or link.flow is None:
             return
         spare = (
@@ -90,7 +92,7 @@ class Restoring:
         )
         if not spare and taken is not None and not taken.ended:
             return
-        leg = InviteUsage(self.core.stack, call, link.flow, record.record.dialog, established=True)
+        leg = InviteUsage(self.core.stack, bridge, link.flow, record.record.dialog, established=True)
         ack = record.record.ack
         if ack.state == ACK_AWAITED:
             leg.set_ack_pending(ack.cseq)
@@ -98,23 +100,19 @@ class Restoring:
             leg.await_ack()
         if spare:  # of a target that was given up, and answered all the same
             self._recovery.index.remove(record)
-            call.hang_up(leg, "SIP;cause=487", now)
+            self.core.discarded.hang_up(leg, "SIP;cause=487", now)
             return
-        if record.opened_by_server:
-            call.b = leg
-        else:
-            call.a = leg
+        bridge.attach(leg, as_origin=not record.opened_by_server)
         held = record.record.held
         call.held = "".join(sorted({*call.held, *_side(held, record.opened_by_server)}))
         self._recovery.exchanges.told(call, record)
         self._recovery.index.remove(record)
 
-    def _joined(self, call: Call, records: list[ToldDialog], now: float) -> None:
+    def _joined(self, call: Call, now: float) -> None:
         """Both legs are known."""
         self.alone.discard(call.id)
-        waiting, call.waiting = call.waiting or [], None
         self._recovery.note(call.id, KEPT, "both of its legs were handed over")
-        self._recovery.exchanges.joined(call, waiting, now)
+        self._recovery.exchanges.joined(call, now)
 
     def state_of(self, records: list[ToldDialog]) -> CallState | None:
         """The newest token that is signed by the site."""

@@ -13,6 +13,7 @@ from b2bua.call import Call
 from b2bua.routing import Plan
 from b2bua.state_token import CallState
 from b2bua.takeover.records import ToldDialog
+from sip.b2b.bridge import OFFERED_AGAIN, ROUTING
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
@@ -31,6 +32,11 @@ class Attempts:
         self.generation = 0
         self._recovery = recovery
         self._waiting: dict[str, tuple[Call, float]] = {}
+
+    @property
+    def expected(self) -> bool:
+        """Whether a new INVITE could be one that a former server has sent on already."""
+        return self._recovery.busy
 
     def forget(self) -> None:
         """Another server has the calls."""
@@ -60,31 +66,30 @@ class Attempts:
 
         False when the call is nothing of the kind.
         """
-        recovery, answered = self._recovery, call.b
-        plan = self._plan_of(call.state)
-        if call.a is not None or call.waiting is None or answered is None or plan is None:
+        recovery, bridge = self._recovery, call.bridge
+        answered, plan = bridge.target, self._plan_of(call.state)
+        if bridge.origin is not None or bridge.complete or answered is None or plan is None:
             return False
-        if not call.admit(transaction, request, now):
-            return True
-        call.then, call.waiting = call.waiting, None
+        dialog = answered.dialog.export()._replace(remote_tag="", route_set=())
+        call.admit(transaction, request, now)
         recovery.alone.discard(call.id)
-        recovery.core.lines.give(call, call.state.callee_line)
-        answered.end()
+        call.give_line(call.state.callee_line)
+        bridge.step(OFFERED_AGAIN, answered, None, None, now)
         for each in recovery.index.of_call(call.id):
             recovery.index.remove(each)
         call.plan = plan
-        call.dial(now, answered.dialog.export()._replace(remote_tag="", route_set=()))
+        call.dial(now, dialog)
         return True
 
-    def cancel(self, call_id: str, now: float) -> None:
+    def cancel(self, call_id: str, cancel: Request, now: float) -> None:
         """The caller gave up in the gap: whoever has the INVITE is to hear of it, so it goes on first."""
         call = self._recovery.core.calls.get(call_id)
         if call is None:
             return
         if call_id in self._waiting:
-            call.cancelled = True
+            call.cancelled = cancel
         else:
-            call.cancel(now)
+            call.cancel(cancel, now)
 
     def due(self, cause: str, now: float) -> None:
         self.go_on(now, now)
@@ -96,7 +101,7 @@ class Attempts:
             call, deadline = self._waiting[call_id]
             if until is not None and deadline > until:
                 continue
-            if call.ended_at:
+            if call.bridge.phase is not ROUTING:
                 del self._waiting[call_id]
                 continue
             former, record = self._found(call)
@@ -127,14 +132,14 @@ class Attempts:
             if not each.opened_by_server or each is record or each.is_over:
                 recovery.index.remove(each)
         if plan is None:
-            recovery.core.start(call, now)
+            call.start(now)
             return
         call.plan = plan
         # a first INVITE has no To-tag; the number goes on where the agent saw it last
         dialog = record.record.dialog._replace(remote_tag="", route_set=())
         call.dial(now, dialog)
-        if call.cancelled:
-            call.cancel(now)
+        if call.cancelled is not None:
+            call.cancel(call.cancelled, now)
 
     def _start(self, call: Call, former: CallState | None, now: float) -> None:
         """Nobody has it: route it at the place that the token names, or from the beginning."""
@@ -142,12 +147,12 @@ class Attempts:
         for each in recovery.index.of_call(call.id):
             if not each.opened_by_server or each.is_over:
                 recovery.index.remove(each)
-        if call.cancelled:
-            call.cancel(now)
+        if call.cancelled is not None:
+            call.cancel(call.cancelled, now)
             return
         plan = self._plan_of(former) if former is not None else None
         if plan is None:
-            recovery.core.start(call, now)
+            call.start(now)
         else:
             call.plan = plan
             call.dial(now)

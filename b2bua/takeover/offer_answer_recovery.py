@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from b2bua.call import Call
 from b2bua.takeover.records import ToldDialog
+from sip.b2b.bridge import JOINED
 from sip.header_policy import crossing
 from sip.wire.message import parse
 
@@ -19,8 +19,6 @@ class Exchanges:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.half_done: dict[str, str] = {}
-        """By call id: the origin key of an INVITE that one side has carried out, whatever crosses it."""
         self._changing: dict[str, str] = {}
         """Of calls that lack a leg: the origin key of the INVITE under way from one side."""
         self._awaited: dict[str, str] = {}
@@ -28,7 +26,6 @@ class Exchanges:
 
     def forget(self) -> None:
         """Another server has the calls."""
-        self.half_done.clear()
         self._changing.clear()
         self._awaited.clear()
 
@@ -41,27 +38,24 @@ class Exchanges:
         if (awaited := record.awaited_origin) is not None:
             self._awaited[call.id] = awaited
 
-    def joined(self, call: Call, waiting: list[Callable[[float], None]], now: float) -> None:
+    def joined(self, call: Call, now: float) -> None:
         """Both legs are known: pay an ACK that is owed, and let what waited go on."""
         ack, call.last_ack = call.last_ack, b""
         changing, awaited = self._changing.pop(call.id, ""), self._awaited.pop(call.id, "")
         if ack and not (changing and awaited in ("", changing)):  # else it is of an earlier INVITE than that 2xx
             message = parse(ack)
-            for leg in (call.a, call.b):
-                if leg is not None and leg.ack_pending:
+            for leg in call.bridge.legs:
+                if leg.ack_pending:
                     leg.acknowledge([*crossing(message), *self.core.reign.site_lines], message.body, now)
-        if not awaited:
-            for act in waiting:
-                act(now)
-            return
-        self.half_done[call.id] = awaited
-        for act in waiting:
-            self.core.recovery.at_last(act, now)  # behind the INVITE that has been carried out
-        if not changing and not any(leg is not None and leg.awaits_ack for leg in (call.a, call.b)):
+        legs = call.bridge.legs
+        if awaited:  # what waited goes on behind the INVITE that has been carried out
+            call.bridge.carried_out = awaited.partition(";")[2].rpartition(";")[0]
+        call.bridge.step(JOINED, None, bool(awaited), None, now)
+        if awaited and not changing and not any(leg.awaits_ack for leg in legs):
             self.core.recovery.at_last(lambda then: self._pay_old(call, then), now)
 
     def _pay_old(self, call: Call, now: float) -> None:
         """An ACK sent so long ago that no agent has it any more; who awaits it has acknowledged its device alone."""
-        for leg in (call.a, call.b):
-            if leg is not None and leg.ack_pending and not leg.ended:
+        for leg in call.bridge.legs:
+            if leg.ack_pending and not leg.ended:
                 leg.acknowledge(self.core.reign.site_lines, b"", now)

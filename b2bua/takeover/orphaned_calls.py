@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from b2bua.call import Call
-from b2bua.cdr import EndedBy
+from b2bua.call_records import CallRecords, End
 from b2bua.state_token import MOST_CHARACTERS, CallState
 from b2bua.takeover.records import ToldDialog
+from sip.b2b.bridge import SETUP
+from sip.b2b.policy import Party
 from sip.dialog import bare_uri
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
@@ -20,35 +21,24 @@ if TYPE_CHECKING:
     from b2bua.core import Core
 
 
-class End(NamedTuple):
-    """How a call was ended while no server was there, with what its agent has still under way."""
-
-    at: float
-    by: EndedBy
-    status: int
-    """What the caller was told, should nobody have answered."""
-    reason: str
-
-
 def end_of(record: ToldDialog) -> End:
     """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
     return End(record.ended_at, by_of(record), record.ended.status or 487, record.ended.reason)
 
 
-def conclude(call: Call, ended: list[ToldDialog]) -> None:
+def conclude(records: CallRecords, state: CallState, ended: list[ToldDialog]) -> None:
     """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
     that died before its own record was on disk."""
-    last = call.state.callee_dialog
+    last = state.callee_dialog
     told = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
     told.sort(key=lambda each: (each.ended.by != "device", each.ended_at))
     caller = next((each for each in told if not each.opened_by_server), told[0])
-    if call.state.answered:
+    if state.answered:
         status = max(status_of(each) for each in told)
     else:
         status = caller.ended.status or 487
-    call.cancelled = status == 487
     reason = next((each.ended.reason for each in told if each.ended.reason), "")
-    call.finish(status, by_of(told[0]), min(each.ended_at for each in told), reason)
+    records.write(state, status, by_of(told[0]), min(each.ended_at for each in told), reason)
 
 
 def never_served(core: Core, record: ToldDialog) -> CallState:
@@ -74,20 +64,18 @@ def _user(value: str) -> str:
         return ""
 
 
-def cancel(call: Call, record: ToldDialog, now: float) -> None:
+def cancel(core: Core, record: ToldDialog, now: float) -> None:
     """End an attempt whose caller is gone: send it again under its key, then cancel it."""
-    core = call.core
-    call.finish(487, "caller", now, "the caller is gone")
     for received in record.record.received:
         request = request_of(received.data)
         link = core.agents.links.get(record.agent)
         if request is None or request.method != "INVITE" or link is None or link.flow is None:
             continue
-        call.b = InviteUsage(core.stack, call, link.flow, record.record.dialog._replace(remote_tag="", route_set=()))
-        core.calls[call.id] = call
+        dialog = record.record.dialog._replace(remote_tag="", route_set=())
+        leg = InviteUsage(core.stack, core.discarded, link.flow, dialog)
         lines = [*crossing(request), f"Call-Origin: {received.origin}", *core.reign.site_lines]
-        call.b.call(request.uri, lines, request.body, now, call)
-        call.b.cancel(now)
+        leg.call(request.uri, lines, request.body, now, SETUP)
+        core.discarded.cancel(leg, (), now)
         return
 
 
@@ -108,7 +96,7 @@ def reason_of(ended: list[ToldDialog]) -> str:
     return ""
 
 
-def by_of(record: ToldDialog) -> EndedBy:
+def by_of(record: ToldDialog) -> Party:
     """Who ended a call, by the record of one side."""
     if record.ended.by != "device":
         return "server"

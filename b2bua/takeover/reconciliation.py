@@ -139,8 +139,8 @@ class Evidence:
         call = recovery.restore(call_id, now)
         if call is None:
             self._settle_unanswered(call_id, now)
-        elif call.waiting is not None:
-            missing = call.state.callee_agent if call.b is None else call.state.caller_agent
+        elif not call.bridge.complete:
+            missing = call.state.callee_agent if call.bridge.target is None else call.state.caller_agent
             why = self._gone(missing, now)
             if why:
                 ended = [r for r in recovery.index.of_call(call_id) if not r.live]
@@ -162,11 +162,12 @@ class Evidence:
             return
         for record in records:
             recovery.index.remove(record)
-        call = Call(self.core, state)
-        for record in records:
-            if record.live and record.opened_by_server:
-                recovery.note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
-                orphaned_calls.cancel(call, record, now)
+        ringing = [record for record in records if record.live and record.opened_by_server]
+        if ringing:
+            recovery.note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
+            self.core.records.write(state, 487, "caller", now, "the caller is gone")
+        for record in ringing:
+            orphaned_calls.cancel(self.core, record, now)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
         """Write down a call that is over as far as is known; when more may be heard of it, that is waited for."""
@@ -180,7 +181,8 @@ class Evidence:
         for record in ended:
             index.remove(record)
         if call_id not in self.core.ended:
-            orphaned_calls.conclude(Call(self.core, state or orphaned_calls.never_served(self.core, ended[0])), ended)
+            state = state or orphaned_calls.never_served(self.core, ended[0])
+            orphaned_calls.conclude(self.core.records, state, ended)
 
     def _is_sure(self, ended: list[ToldDialog], state: CallState | None, now: float, in_haste: bool) -> bool:
         """Whether a call is over for good, and all have been heard of it who can be.
@@ -220,25 +222,21 @@ class Evidence:
                 or link.name not in (state.caller_agent, state.callee_agent)
             ):
                 continue
-            for leg, agent in ((call.a, state.caller_agent), (call.b, state.callee_agent)):
-                if leg is not None and agent == link.name and not leg.ended and leg.dialog.key not in link.seen:
+            for leg in call.bridge.legs:
+                if call.agent_of(leg) == link.name and not leg.ended and leg.dialog.key not in link.seen:
                     leg.end()
-                    self.release(call, f"{agent} has no such dialog any more", now)
+                    self.release(call, f"{link.name} has no such dialog any more", now)
                     break
 
     def release(self, call: Call, because: str, now: float, ended: ToldDialog | None = None) -> None:
         """End what is left of a call; ``ended`` is the record of the side that is gone, where it left one."""
         self._recovery.alone.discard(call.id)
-        waiting, call.waiting = call.waiting or [], None
-        if not call.parting:  # else its BYE is among what waits, and ends it as if the other side had heard of it
+        if not call.bridge.parting:  # else a BYE waits, and ends it as if the other side had heard of it
             self._recovery.note(call.id, RELEASED, because)
             logger.info("call %s is released: %s", call.id, because)
-            reason = f"SIP;cause=480;text={quote(because[:80])}"
-            if ended is None:
-                call.release(reason, now)
-            else:
-                call.release(
-                    ended.ended.reason or reason, now, orphaned_calls.by_of(ended), orphaned_calls.status_of(ended)
-                )
-        for act in waiting:  # to be answered, now that there is nobody to pass it on to
-            act(now)
+        reason = f"SIP;cause=480;text={quote(because[:80])}"
+        if ended is None:
+            call.bridge.release(reason, now)
+        else:
+            reason = ended.ended.reason or reason
+            call.bridge.release(reason, now, orphaned_calls.by_of(ended), orphaned_calls.status_of(ended))

@@ -24,7 +24,7 @@ from sip.dialog import dialog_key
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
 from sip.transaction import ServerTransaction, cancel_of
-from sip.wire.message import Request
+from sip.wire.message import Request, parse
 
 if TYPE_CHECKING:
     from b2bua.agents import AgentLink
@@ -50,8 +50,6 @@ class Recovery:
         self.verdicts: Counter[str] = Counter()
         self.details: dict[str, tuple[str, str]] = {}
         """Call id to (verdict, sentence), of the last takeover; bounded."""
-        self.ends: dict[str, orphaned_calls.End] = {}
-        """By call id, when a device ended it while no server was there: what a call record tells of it."""
         self._requests: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         self.attempts = Attempts(self)
         self.exchanges = Exchanges(core)
@@ -79,7 +77,7 @@ class Recovery:
             for transaction, _ in waiting:
                 transaction.abandon()  # else its repeat would be taken for one that is being dealt with
         self._requests.clear()
-        self.ends.clear()
+        self.core.records.ends.clear()
         self.attempts.forget()
         self.exchanges.forget()
         self._restoring.forget()
@@ -146,7 +144,7 @@ class Recovery:
         if call_id in self.core.ended and not record.live:
             return True
         call = self.core.calls.get(call_id)
-        return call is not None and call.waiting is None and not self.attempts.waits(call.id)
+        return call is not None and call.bridge.complete and not self.attempts.waits(call.id)
 
     def complete(self, link: AgentLink, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""
@@ -244,7 +242,7 @@ class Recovery:
             self._learn_end(call_id, record, request.method == "BYE" or (cancelled and not request.to_tag))
             stack.receive_message(data, link.flow, now)
             if cancelled and not request.to_tag:
-                self.attempts.cancel(call_id_of(link.name, request.call_id), now)
+                self.attempts.cancel(call_id_of(link.name, request.call_id), _cancel_of(data), now)
             elif cancelled:  # after it is with the other side: a former server may have sent it there
                 stack.receive_message(cancel_of(data), link.flow, now)
 
@@ -252,9 +250,10 @@ class Recovery:
         """Of what both sides have done to end a call the first counts."""
         if not ends or record.live or call_id in self.core.ended:
             return
-        end, known = orphaned_calls.end_of(record), self.ends.get(call_id)
+        told = self.core.records.ends
+        end, known = orphaned_calls.end_of(record), told.get(call_id)
         if known is None or end.at < known.at:
-            self.ends[call_id] = end
+            told[call_id] = end
 
     # -- verdicts ---------------------------------------------------------------------------------------------------
 
@@ -280,3 +279,10 @@ class Recovery:
         stack = self.core.stack
         stack.counters["bad records"] += 1
         stack.seldom.warning(logger, now, "what agents told of call %s cannot be used: %r", what, error)
+
+
+def _cancel_of(invite: bytes) -> Request:
+    """The CANCEL that an agent would have sent for its INVITE."""
+    cancel = parse(cancel_of(invite))
+    assert isinstance(cancel, Request)
+    return cancel

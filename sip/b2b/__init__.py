@@ -23,9 +23,9 @@ The contract:
   call's until it has answered.
 * **The phase is a function of what records hold** (docs/decisions.md 1): ``Bridge(..., phase_of(answered),
   restored=True)`` is a call taken over, its legs *absent* until ``attach`` names them. What is asked of an absent
-  leg waits, ``MOST_QUEUED`` events at the most, and goes on by the same table when ``join`` says that both are
-  there, or ``release`` that one never will be. ``step(CAUGHT_UP, ...)``: a record that came later tells of the
-  answer. ``step(OFFERED_AGAIN, ...)``: the origin, absent so far, offers the call anew although its target has
+  leg waits, ``MOST_QUEUED`` events at the most, and goes on by the same table when ``step(JOINED, ...)`` says that
+  both are there, or ``release`` that one never will be. ``step(CAUGHT_UP, ...)``: a record that came later tells of
+  the answer. ``step(OFFERED_AGAIN, ...)``: the origin, absent so far, offers the call anew although its target has
   answered; the policy repeats the attempt, and what the target asked meanwhile goes on once that is answered. There
   is no other way to make a call.
 * **Messages cross** by ``Passage.pass_on``, which gives the header lines and the body of what goes out on the other

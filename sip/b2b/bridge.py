@@ -99,6 +99,7 @@ class Bridge:
         "carried_out",
         "deadlines",
         "discarded",
+        "given_up",
         "origin",
         "parting",
         "passage",
@@ -136,11 +137,18 @@ class Bridge:
         self._ended = False
         self._silent = False
         """The present target has said nothing yet."""
+        self.given_up = False
+        """The target that failed last had not answered in the time that it was given."""
 
     @property
     def target(self) -> InviteUsage | None:
         """The leg on the other side of the origin."""
         return self.targets[0] if self.targets else None
+
+    @property
+    def legs(self) -> list[InviteUsage]:
+        """All its legs."""
+        return self.targets if self.origin is None else [self.origin, *self.targets]
 
     @property
     def complete(self) -> bool:
@@ -189,11 +197,15 @@ class Bridge:
         hops: int,
         ring_for: float,
         now: float,
+        answer_within: float = 0.0,
     ) -> None:
-        """Try a target: send the first INVITE of its leg. ``ring_for``: seconds that it has to answer; 0: any."""
+        """Try a target: send the first INVITE of its leg.
+
+        ``ring_for``: seconds that it has to answer, ``answer_within``: to say anything at all; 0: any.
+        """
         self.targets.append(leg)
         self.step(INVITED, leg, ring_for, None, now)
-        leg.call(uri, lines, body, now, SETUP, hops)
+        leg.call(uri, lines, body, now, SETUP, hops, answer_within)
 
     def refuse(
         self,
@@ -234,12 +246,6 @@ class Bridge:
             self.origin = leg
         else:
             self.targets = [leg]
-
-    def join(self, now: float, later: bool = False) -> None:
-        """No leg is absent any more: go on with what waited; ``later``: behind what the record just read has under
-        way, which the deadline of this instant is. A BYE always is the last.
-        """
-        self.step(JOINED, None, later, None, now)
 
     # What legs say.
 
@@ -289,7 +295,7 @@ class Bridge:
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         context = transaction.context
         if context is SETUP:
-            self.fail(leg, 408, None, now)
+            self.fail(leg, transaction.failure, None, now)
         elif isinstance(context, ServerTransaction):
             self.step(TIMED_OUT, leg, context, transaction.method, now)
         else:
@@ -301,8 +307,7 @@ class Bridge:
         """A target failed; also one to which nothing can be sent."""
         if leg in self.targets:
             self.targets.remove(leg)
-        leg.end()
-        leg.owner = self.discarded
+        self.discarded.cancel(leg, (), now)
         self.step(FORK_FAILED if self.targets else FAILED, leg, status, response, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
@@ -406,7 +411,7 @@ def _moved_to(leg: InviteUsage, asked: ServerTransaction | None, message: Reques
 
 
 def _expect_answer(bridge: Bridge, leg: InviteUsage, ring_for: float, _: None, now: float) -> None:
-    bridge._silent = True
+    bridge._silent, bridge.given_up = True, False
     if ring_for > 0:
         _wake(bridge, now + ring_for, NO_ANSWER)
 
@@ -450,6 +455,7 @@ def _note_failure(bridge: Bridge, leg: InviteUsage, status: int, response: Respo
 
 def _give_up(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -> None:
     """The attempt is over when its CANCEL is due: whatever becomes of that, the next one begins."""
+    bridge.given_up = True
     _give_targets_up(bridge, (_NO_ANSWER_REASON,), now)
     _hunt_on(bridge, leg, 408, None, now)
 
@@ -681,6 +687,9 @@ def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float
 
 
 def _join(bridge: Bridge, _: Any, later: bool, __: Any, now: float) -> None:
+    """No leg is absent any more: go on with what waited; ``later``: behind what the record just read has under way,
+    which the deadline of this instant is. A BYE always is the last.
+    """
     queue, bridge._queue = bridge._queue or [], None
     bridge._late = queue if later else [each for each in queue if _is_last(each)]
     if bridge._late:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sip.b2b.policy import Passage
+from sip.b2b.policy import Passage, Passed
+from sip.header_policy import crossing
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
@@ -13,7 +14,8 @@ from sip.wire.message import Request, Response
 class Discarded:
     """Legs that no call has any more, and that may still say something: who asked them has gone on.
 
-    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); all else is of no interest. A program has one.
+    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); an answer to what was passed on still goes back. A
+    program has one.
     """
 
     def __init__(self, passage: Passage) -> None:
@@ -65,6 +67,12 @@ class Discarded:
         if response.status < 200:
             return
         self.legs.discard(leg)
+        asked = transaction.context
+        if isinstance(
+            asked, ServerTransaction
+        ):  # a request that was passed on, and whose call ended before its answer
+            passed = Passed(crossing(response), response.body)
+            self.passage.reply(None, asked, response.status, now, response.reason, passed)
         if response.status >= 300 and self.passage.intercepts(None, leg, transaction, response, now):
             return
         if transaction.method == "INVITE" and response.status < 300 and not leg.ended:
@@ -72,6 +80,8 @@ class Discarded:
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         self.legs.discard(leg)
+        if isinstance(transaction.context, ServerTransaction):
+            self.passage.reply(None, transaction.context, 481, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         return None

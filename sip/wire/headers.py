@@ -203,6 +203,16 @@ class NameAddr:
         """A header parameter by its lower-case name: its unquoted value, ``""`` for a flag, ``None`` if absent."""
         return param(self.params, name)
 
+    @property
+    def q(self) -> float:
+        """The q value of a Contact (RFC 3261 section 20.10), 1 when it is not one."""
+        text = param(self.params, "q")
+        try:
+            value = float(text) if text and len(text) < 8 else 1.0
+        except ValueError:
+            return 1.0
+        return value if 0.0 <= value <= 1.0 else 1.0
+
     def number(self, name: str) -> int | None:
         """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""
         return number(param(self.params, name) or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.b2bua.fake import SDP, Peer, Side
-from tests.b2bua.fake_agent import Town
+from tests.b2bua.fake_agent import FakeAgent, Town
 
 
 def test_a_call_from_agent_to_agent_carries_what_the_site_needs() -> None:
@@ -62,7 +62,7 @@ def test_a_bye_of_the_server_has_a_key_of_its_own() -> None:
     town = Town()
     town.talk()
     [call] = town.bench.core.calls.values()
-    call.release("SIP;cause=480", town.bench.now)
+    call.bridge.release("SIP;cause=480", town.bench.now)
     town.bench.pump()
     for agent in (town.gw1, town.gw2):
         bye = agent.sides[-1].asked[-1]
@@ -131,6 +131,38 @@ def test_a_redirect_to_nobody_is_an_answer_that_a_caller_understands(contacts: t
     b.answer(b.take("INVITE"), 302, ("Line: bob/1", *contacts))
     assert a.heard[-1].status == status and "contact" not in a.heard[-1].names
     assert not town.bench.core.calls
+
+
+@pytest.mark.parametrize(
+    ("contacts", "order"),
+    [
+        (("Contact: <sip:1004@x>",), ["dave"]),
+        (("Contact: sip:1004@10.9.9.9:5060;q=0.9, <sip:1003@x>;q=0.1",), ["dave", "carol"]),
+        (("Contact: <sip:1004@x>;q=0.1, <sip:1003@x>;q=0.9",), ["carol", "dave"]),
+        (("Contact: <sip:1004@x>", "Contact: <tel:1003>"), ["dave", "carol"]),
+        (("Contact: <mailto:someone@x>, <sip:1004@x>",), ["dave"]),
+    ],
+)
+def test_all_contacts_of_a_redirect_are_followed_the_higher_q_first(
+    contacts: tuple[str, ...], order: list[str]
+) -> None:
+    town = Town()
+    a = town.gw1.call("1002")
+    b = town.gw2.called
+    b.answer(b.take("INVITE"), 302, ("Line: bob/1", *contacts))
+    rang = []
+    for _ in order:
+        agent = next(each for each in (town.gw1, town.gw2) if _rings(each, a, b))
+        rang.append(agent.called.take("INVITE").uri.rpartition("=")[2])
+        agent.called.accept(480, b"")
+        agent.called.asked.clear()
+    assert rang == order and a.statuses == [100, 480]
+    assert [cdr.attempts for cdr in town.bench.cdrs] == [len(order) + 1]
+
+
+def _rings(agent: FakeAgent, *without: Side) -> bool:
+    side = agent.sides[-1]
+    return side not in without and bool(side.asked) and side.asked[0].method == "INVITE"
 
 
 def test_a_busy_phone_in_a_list_is_followed_by_the_next() -> None:

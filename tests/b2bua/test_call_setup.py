@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.b2bua.fake import Bench, Peer, site_of
+from tests.b2bua.fake import SDP, Bench, Peer, site_of
 
 HUNT = """
 [site]
@@ -117,10 +117,9 @@ def test_a_trunk_that_says_nothing_is_followed_by_the_next_after_its_time() -> N
     assert not hunt.two.sides
     hunt.bench.after(0.2)
     cancel = hunt.one.called.asked[-1]
-    assert cancel.method == "CANCEL" and not hunt.two.sides
+    assert cancel.method == "CANCEL" and hunt.two.called.invite is not None
     hunt.one.called.answer(cancel, 200)
     hunt.one.called.accept(487, b"")
-    assert hunt.rings() == "two"
     hunt.two.called.accept()
     assert a.statuses[-1] == 200
 
@@ -136,31 +135,55 @@ def test_one_that_never_said_anything_is_left_at_the_end_of_its_time() -> None:
     assert [cdr.attempts for cdr in hunt.bench.cdrs] == [3]
 
 
-def test_the_200_of_a_target_given_up_is_the_answer_when_nobody_else_was_tried_yet() -> None:
-    """A 200 that crosses our CANCEL wins: the target is still the present one."""
+@pytest.mark.parametrize("answers", [487, 200, 0])
+def test_the_hunt_goes_on_when_the_cancel_is_sent_whatever_is_said_to_it(answers: int) -> None:
     hunt = Hunt()
     a = hunt.left.call("1001")
-    hunt.one.called.ring()
-    hunt.bench.after(21)
-    hunt.one.called.accept()
-    assert a.statuses == [100, 180, 200] and not hunt.two.sides
-    a.ack()
-    assert hunt.one.called.asked[-1].method == "ACK"
-
-
-def test_a_late_200_of_a_target_left_behind_is_acknowledged_and_ended() -> None:
-    hunt = Hunt()
-    a = hunt.left.call("1001")
-    hunt.one.called.ring()
-    hunt.bench.after(21)
-    hunt.bench.after(32.5)  # neither 487 nor 200 came in 64*T1 after the CANCEL
-    assert hunt.two.sides
+    one = hunt.one.called
+    one.ring()
+    hunt.bench.after(20.1)
+    assert [each.method for each in one.asked] == ["INVITE", "CANCEL"] and hunt.two.called.invite is not None
+    if answers:
+        one.accept(answers, SDP if answers == 200 else b"")
     hunt.two.called.accept()
     a.ack()
-    hunt.one.called.accept()
     assert a.statuses == [100, 180, 200]
+    assert [each.method for each in one.asked[2:]] == (
+        ["ACK", "BYE"] if answers == 200 else ["ACK"] * (answers == 487)
+    )
     [call] = hunt.bench.core.calls.values()
-    assert call.state.callee_line == "two"
+    assert (call.state.callee_line, call.state.attempt) == ("two", 2)
+    a.say("BYE")
+    hunt.two.called.answer(hunt.two.called.asked[-1], 200)
+    [cdr] = hunt.bench.cdrs
+    assert (cdr.result, cdr.callee_line, cdr.attempts) == ("answered", "two", 2)
+    assert not hunt.bench.core.calls
+    hunt.bench.after(33)
+    assert not hunt.bench.core.discarded.legs and not hunt.bench.core.stack.legs
+
+
+def test_the_200_of_the_last_target_that_was_given_up_comes_too_late() -> None:
+    hunt = Hunt()
+    a = hunt.left.call("5")
+    three = hunt.three.called
+    three.ring()
+    hunt.bench.after(61)
+    hunt.bench.after(121)
+    assert a.statuses == [100, 180, 408]
+    three.accept()
+    assert [each.method for each in three.asked[-2:]] == ["ACK", "BYE"]
+    assert [(cdr.status, cdr.result) for cdr in hunt.bench.cdrs] == [(408, "no-answer")]
+
+
+def test_of_refused_and_silent_addresses_the_record_tells() -> None:
+    hunt = Hunt()
+    a = hunt.left.call("5")
+    hunt.three.called.accept(503, b"")
+    hunt.bench.after(2)
+    b = hunt.left.call("5")
+    hunt.bench.after(200)
+    assert (a.statuses, b.statuses) == ([100, 500], [100, 408])
+    assert [cdr.status for cdr in hunt.bench.cdrs] == [503, 408]
 
 
 def test_numbers_are_rewritten_each_way() -> None:
@@ -213,19 +236,29 @@ def test_priority_uses_the_reserve() -> None:
     assert hunt.left.call("1", lines=("Priority: emergency",)).statuses == [100]
 
 
-@pytest.mark.parametrize("status", [487, 486, 503, 603])
-def test_a_cancel_while_hunting_stops_the_hunt(status: int) -> None:
-    """The INVITE is answered 487 whatever its target says by now (RFC 3261 section 9.2)."""
+def test_a_cancel_while_hunting_stops_the_hunt() -> None:
     hunt = Hunt()
     a = hunt.left.call("1001")
     hunt.one.called.ring()
     a.cancel()
-    assert hunt.one.called.asked[-1].method == "CANCEL"
-    hunt.one.called.accept(status, b"")
+    hunt.one.called.accept(503, b"")
     assert not hunt.two.sides
     assert a.statuses == [100, 180, 200, 487]
-    [cdr] = hunt.bench.cdrs
-    assert (cdr.result, cdr.status, cdr.ended_by, cdr.attempts) == ("cancelled", 487, "caller", 1)
+    assert [(cdr.result, cdr.status, cdr.ended_by) for cdr in hunt.bench.cdrs] == [("cancelled", 487, "caller")]
+
+
+def test_all_reasons_of_a_cancel_cross() -> None:
+    hunt = Hunt()
+    a = hunt.left.call("1001")
+    hunt.one.called.ring()
+    tag, a.other_tag = a.other_tag, ""
+    assert a.sent is not None
+    a.target = a.sent.uri
+    lines = ('Reason: SIP;cause=200;text="Call completed elsewhere"', "Reason: Q.850;cause=26, X;cause=1")
+    a.say("CANCEL", lines, branch=a.sent.branch, cseq=a.sent.cseq)
+    a.other_tag = tag
+    cancel = hunt.one.called.asked[-1]
+    assert cancel.method == "CANCEL" and [f"Reason: {each}" for each in cancel.all("reason")] == [*lines]
 
 
 def test_a_trunk_without_an_address_is_passed_over() -> None:

@@ -13,7 +13,7 @@ from tests.b2bua.fake_agent import Town, kept, record
 def nothing_under_way(town: Town) -> None:
     core = town.bench.core
     for call in core.calls.values():
-        for leg in (call.a, call.b):
+        for leg in (call.bridge.origin, call.bridge.target):
             assert (
                 leg is not None and leg.pending_client_invite is None and leg.invite is None and not leg.ack_pending
             )
@@ -80,7 +80,7 @@ def test_a_released_call_answers_what_waited_for_an_answer() -> None:
     a.say("INVITE", body=HOLD)
     b.take("INVITE")
     [call] = town.bench.core.calls.values()
-    call.release("SIP;cause=480", town.bench.now)
+    call.bridge.release("SIP;cause=480", town.bench.now)
     town.bench.pump()
     for side in (a, b):
         side.answer(side.take("BYE"), 200)

@@ -105,7 +105,7 @@ class Disorder:
         for _ in range(3):
             bench.after(100)
         for call in list(bench.core.calls.values()):
-            call.release("SIP;cause=480", bench.now)
+            call.bridge.release("SIP;cause=480", bench.now)
         bench.pump()
         bench.after(400)
         sizes = bench.stack_sizes

@@ -69,7 +69,7 @@ def test_a_request_inside_a_call_goes_again(method: str) -> None:
     if method == "INVITE":
         a.ack()
         b.take("ACK")
-    leg = next(iter(site.bench.core.calls.values())).b if site.bench.core.calls else None
+    leg = next(iter(site.bench.core.calls.values())).bridge.target if site.bench.core.calls else None
     assert (leg is None) == (method == "BYE") and (leg is None or leg.pending_client_invite is None)
 
 
@@ -89,7 +89,7 @@ def test_the_bye_of_a_release_goes_again() -> None:
     a, b = site.talk()
     [call] = site.bench.core.calls.values()
     site.fall_behind()
-    call.release("SIP;cause=480", site.bench.now)
+    call.bridge.release("SIP;cause=480", site.bench.now)
     site.bench.pump()
     a.answer(a.take("BYE"), 200)
     assert not b.asked
@@ -171,9 +171,9 @@ def test_an_ack_that_the_fence_swallowed_is_paid_from_the_list() -> None:
     a.ack()
     b.take("ACK")  # and is not let in: nobody answers an ACK
     [call] = site.bench.core.calls.values()
-    assert call.b is not None
-    site.adopt(record(b, ack="awaited", ack_cseq=call.b.acked_cseq))
-    assert b.take("ACK").cseq == call.b.acked_cseq
+    assert call.bridge.target is not None
+    site.adopt(record(b, ack="awaited", ack_cseq=call.bridge.target.acked_cseq))
+    assert b.take("ACK").cseq == call.bridge.target.acked_cseq
 
 
 def test_a_cancel_needs_no_adoption_and_carries_who_speaks() -> None:
@@ -264,9 +264,9 @@ def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> N
     town.gw1.records, town.gw2.records = [record(a)], [record(b)]
     bench = town.succeed()
     [call] = bench.core.calls.values()
-    assert call.a is not None and call.b is not None
+    assert call.bridge.origin is not None and call.bridge.target is not None
     bench.core.forget_calls()
-    assert call.a is None and not bench.core.calls and not bench.core.lines.loads
+    assert call.bridge.origin is None and not bench.core.calls and not bench.core.lines.loads
 
 
 def test_so_many_requests_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def test_a_bye_in_the_gap_ends_its_call_when_it_was_said_and_by_whom(by: str) ->
     assert first.statuses == [200]
     [cdr] = bench.cdrs
     assert cdr.ended is not None and abs(cdr.ended - (at + WALL)) < 0.01 and cdr.ended_by == by
-    assert not bench.core.recovery.ends
+    assert not bench.core.records.ends
     gap.gone()
 
 

@@ -334,8 +334,8 @@ def test_the_403_of_a_fence_ends_nothing_and_is_learnt_from() -> None:
     for agent, flow in zip((gap.gw1, gap.gw2), flows, strict=True):
         agent.bench, agent.flow = old, flow
     [call] = old.core.calls.values()
-    assert call.b is not None
-    call.b.send("INFO", (*old.core.reign.site_lines,), b"", old.now)
+    assert call.bridge.target is not None
+    call.bridge.target.send("INFO", (*old.core.reign.site_lines,), b"", old.now)
     old.pump()
     assert not b.asked and not old.core.serving and not old.cdrs
     assert a.peer.name == "gw1"

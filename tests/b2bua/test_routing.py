@@ -129,8 +129,8 @@ def names(plan: Plan | Refusal) -> list[str]:
     return [target.line for target in plan.targets]
 
 
-def after(plan: Plan, status: int, present: Load | None = None, redirect: str = "") -> Plan | Refusal:
-    return router().after(plan, status, present or load(), 0.0, redirect)
+def after(plan: Plan, status: int, present: Load | None = None, redirects: tuple[str, ...] = ()) -> Plan | Refusal:
+    return router().after(plan, status, present or load(), 0.0, redirects)
 
 
 def test_a_number_of_a_line_reaches_it():
@@ -262,7 +262,7 @@ def test_the_next_target_after_a_failure():
     assert after(plan, 500, load(pbx=LineLoad(4))) == Refusal(
         500, "", "carrier answered 500, and nothing is left to try"
     )
-    assert after(plan, 302, redirect="1001") == Refusal(
+    assert after(plan, 302, redirects=("1001",)) == Refusal(
         480, "Temporarily Unavailable", "carrier redirected, which only phones may do"
     )
 
@@ -295,9 +295,11 @@ def test_forwarding_after_an_answer_or_none():
     assert isinstance(busy, Plan) and isinstance(silent, Plan)
     assert (busy.target.line, busy.target.forwarded_from, busy.line) == ("carol", "alice", "alice")
     assert (silent.target.line, silent.target.caller_number) == ("bob", "77")
-    moved = after(plan, 302, redirect="1006")
+    moved = after(plan, 302, redirects=("1006",))
     assert isinstance(moved, Plan)
     assert (moved.target.line, moved.target.because) == ("vip", "alice redirected with 302")
+    several = after(plan, 302, redirects=("4711", "1006", "1003"))
+    assert names(several) == ["vip", "carol"] and isinstance(several, Plan) and several.forwards == 1
     assert isinstance(after(plan, 603), Refusal)
 
 
@@ -309,7 +311,7 @@ def test_forwarding_comes_to_an_end():
     answer2 = after(plan, 486)
     assert isinstance(answer2, Refusal)
     assert answer2 == Refusal(482, "Loop Detected", "alice forwards to 1003, and the call was forwarded 5 times")
-    assert after(planned(Attempt("bob", "1001")), 302, redirect="4711") == Refusal(
+    assert after(planned(Attempt("bob", "1001")), 302, redirects=("4711",)) == Refusal(
         404, "Not Found", "alice forwards to 4711, to which no route leads"
     )
 

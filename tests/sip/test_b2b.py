@@ -244,7 +244,7 @@ def test_what_is_asked_of_an_absent_leg_waits_for_it_the_bye_last(later: bool) -
     trio.settle()
     assert bridge.parting and not trio.b.take() and trio.middle.wants == 2
     bridge.attach(b, False)
-    bridge.join(trio.now, later)
+    bridge.step(b2b.JOINED, None, later, None, trio.now)
     trio.settle()
     assert trio.b.take() == ([] if later else ["INFO"])
     trio.turn(trio.now)

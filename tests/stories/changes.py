@@ -125,7 +125,7 @@ class Changes:
         town = self.town
         for name in town.active:
             for joined in town.server(name).calls.values():
-                yield from ((f"{name} {joined.id}", leg) for leg in (joined.a, joined.b) if leg is not None)
+                yield from ((f"{name} {joined.id}", leg) for leg in joined.bridge.legs)
         for name in AGENTS:
             for call in town.agent(name).calls.values():
                 yield from ((f"{name} {call.id}", leg) for leg in (call.server, call.device) if leg is not None)

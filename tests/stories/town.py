@@ -17,9 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from b2bua.call_records import CallEnded
 from b2bua.cdr import Cdr, merge_by_call
 from b2bua.cdr_store import INTERVAL
-from b2bua.core import CallEnded
 from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone

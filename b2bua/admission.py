@@ -1,0 +1,93 @@
+"""New calls: from whom a first INVITE is taken, and what is known of the call from it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from b2bua.call import Call, CallServices
+from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from sip.actions import Flow
+from sip.dialog import bare_uri
+from sip.transaction import ServerTransaction
+from sip.wire.errors import SipError
+from sip.wire.message import Request
+from sip.wire.uri import user_of
+
+
+class OwnTrunks(Protocol):
+    """The trunks of the server itself."""
+
+    def line_of(self, flow: Flow) -> str: ...
+
+
+class Replay(Protocol):
+    """Calls that a former server may have had."""
+
+    @property
+    def expected(self) -> bool: ...
+
+    def resume(self, call: Call, now: float) -> None: ...
+
+    def adopt(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> bool: ...
+
+
+class Admission:
+    """One for the life of a server."""
+
+    def __init__(self, services: CallServices, node: str, trunks: OwnTrunks, replay: Replay) -> None:
+        self.services = services
+        self.node = node
+        self.calls_seen = 0
+        self._trunks = trunks
+        self._replay = replay
+
+    def invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
+        """The first INVITE of a call, from that agent or from a trunk of the server's own."""
+        services = self.services
+        stack = services.stack
+        line = (request.get("line") or "") if agent else self._trunks.line_of(transaction.flow)
+        known = services.site.lines.get(line.partition("/")[0])
+        if known is None or known.agent != agent:
+            stack.counters["strangers"] += 1
+            stack.respond_stateless(transaction, 403)
+            return
+        origin = agent or self.node
+        call_id = call_id_of(origin, request.call_id)
+        former = services.calls.get(call_id)
+        if former is not None:
+            # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
+            if not agent or not self._replay.adopt(former, transaction, request, now):
+                stack.reply(transaction, 482, now, tag=stack.token())
+            return
+        if not agent and services.lines.is_full(known, now):  # nothing is kept: its address may be forged
+            stack.counters["no channel"] += 1
+            stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
+            return
+        try:
+            called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
+        except SipError as error:
+            stack.reply(transaction, 400, now, f"Bad Request - {error}", tag=stack.token())
+            return
+        records = services.records
+        call = services.calls[call_id] = Call(
+            services,
+            CallState(
+                call_id,
+                origin=origin_of(origin, request.branch),
+                caller=caller[:MOST_CHARACTERS],
+                callee=called[:MOST_CHARACTERS],
+                caller_line=line[:MOST_CHARACTERS],
+                caller_agent=agent,
+                caller_dialog=request.call_id if agent else "",
+                started=now + records.wall_offset,
+                session_id=(request.get("session-id") or "")[:32],
+                epochs=(records.epoch,),
+            ),
+        )
+        self.calls_seen += 1
+        call.admit(transaction, request, now)
+        call.take_line(line, now)
+        if agent and self._replay.expected:
+            self._replay.resume(call, now)
+        else:
+            call.start(now)

@@ -1,0 +1,98 @@
+"""Call records of this server: made from a call's state when it ends, kept for questions, handed out to be stored."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from b2bua.cdr import Cdr, EndedBy, Result
+from b2bua.state_token import CallState
+
+MOST_ENDED: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call ended and is to be written down."""
+
+    record: Cdr
+
+
+class End(NamedTuple):
+    """How a call was ended while no server was there, by what its agent still has under way."""
+
+    at: float
+    by: EndedBy
+    status: int
+    """What the caller was told, should nobody have answered."""
+    reason: str
+
+
+class CallRecords:
+    """See the module. ``events`` gets a :class:`CallEnded` for each record; ``wall_offset`` makes a wall clock."""
+
+    def __init__(self, site: str, node: str, wall_offset: float, events: deque[Any]) -> None:
+        self.site = site
+        self.node = node
+        self.wall_offset = wall_offset
+        self.epoch = 0
+        """The epoch that calls end in."""
+        self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
+        """The last calls that ended, with the decision that routed them."""
+        self.ends: dict[str, End] = {}
+        """By call id, when a device ended it while no server was there: what its record is to tell of it."""
+        self._events = events
+
+    def of(self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str) -> Cdr:
+        """The call record of a call that ended at ``ended``."""
+        return Cdr(
+            call_id=state.call_id,
+            session_id=state.session_id,
+            site=self.site,
+            node=self.node,
+            epoch=self.epoch,
+            caller=state.caller,
+            callee=state.callee,
+            caller_line=state.caller_line,
+            callee_line=state.callee_line,
+            attempts=state.attempt,
+            started=state.started or None,
+            ringing=state.ringing or None,
+            answered=state.answered or None,
+            ended=ended + self.wall_offset,
+            result=result_of(status, bool(state.answered)),
+            status=status,
+            ended_by=ended_by,
+            reason=reason,
+        )
+
+    def write(
+        self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str, because: str = ""
+    ) -> None:
+        """A call ended. What a device did while no server was there counts before what came of it here."""
+        end = self.ends.pop(state.call_id, None)
+        if end is not None:
+            if not state.answered:
+                status = end.status
+            # it may have been given up as it was answered
+            ended, ended_by = max(end.at, state.answered - self.wall_offset), end.by
+            reason = reason or end.reason
+        record = self.of(state, status, ended_by, ended, reason)
+        self._events.append(CallEnded(record))
+        self.ended[record.call_id] = (record, because)
+        if len(self.ended) > MOST_ENDED:
+            self.ended.popitem(last=False)
+
+
+def result_of(status: int, answered: bool) -> Result:
+    """What a call came to, in one word."""
+    if answered:
+        return "reset" if status == 503 else "answered"
+    if status == 487:
+        return "cancelled"
+    if status in (486, 600):
+        return "busy"
+    if status in (408, 480):
+        return "no-answer"
+    return "failed" if status >= 500 else "rejected"

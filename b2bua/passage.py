@@ -1,0 +1,179 @@
+"""What crosses the server from leg to leg: headers of the site, state tokens, fences of agents (docs/wire.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from b2bua.call import Call, CallServices
+from b2bua.call_state import held_after
+from sip.b2b.bridge import (
+    ACKNOWLEDGED,
+    ANSWERED,
+    CHANGED,
+    ENDED,
+    FAILED,
+    HELD_BACK,
+    PROVISIONAL,
+    REQUESTED,
+    RESPONDED,
+    ROUTING,
+    SETUP,
+)
+from sip.b2b.policy import LATER, Passage, Passed
+from sip.header_policy import crossing, hops_left
+from sip.invite import InviteUsage
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Response
+
+
+class Authority(Protocol):
+    """Who may lead, as far as calls ask."""
+
+    @property
+    def serving(self) -> bool: ...
+
+    def heard_refusal(self, response: Response, agent: str, now: float) -> bool: ...
+
+
+class ServerPassage(Passage):
+    """One for the life of a server. ``services`` and ``authority`` are given once they are made."""
+
+    services: CallServices
+    authority: Authority
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
+        services = self.services
+        if not services.agents.agent_of(leg.flow):
+            return ()
+        if method != "BYE":
+            return services.site_headers
+        # a request that the server makes itself has a key of its own (docs/wire.md)
+        return (f"Call-Origin: {self.node};{services.stack.branch()};0", *services.site_headers)
+
+    def pass_on(
+        self,
+        call: Call,
+        event: str,
+        leg: InviteUsage,
+        other: InviteUsage | None,
+        message: Any,
+        first: bool,
+        now: float,
+    ) -> Passed:
+        lines = crossing(message)
+        if event is PROVISIONAL or event is ANSWERED:
+            if event is ANSWERED:
+                call.picked_up(message, now)
+                told = True
+            else:
+                told = call.rang(message, now) or first
+            self._answered(call, message, lines, told)
+        elif event is RESPONDED:
+            self._responded(call, leg, message, lines, other)
+        elif event is ACKNOWLEDGED:
+            if agent := call.agent_of(other):
+                lines += self.services.site_headers
+                if other is not call.bridge.origin:
+                    lines += self.services.token_lines(call.state, agent)
+        elif event is not FAILED and call.agent_of(other):
+            lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
+            lines += self.services.site_headers
+        return Passed(lines, message.body)
+
+    def _answered(self, call: Call, response: Response, lines: list[str], told: bool) -> None:
+        """An answer to the caller's first INVITE, for an agent; ``told``: with the state to keep."""
+        state = call.state
+        if state.caller_agent:
+            if state.callee_agent and (origin := response.get("call-origin")) is not None:
+                lines.append(f"Call-Origin: {origin}")
+            if told:
+                lines += self.services.token_lines(state, state.caller_agent)
+
+    def _responded(
+        self, call: Call, leg: InviteUsage, response: Response, lines: list[str], asking: InviteUsage | None
+    ) -> None:
+        """An answer inside the call."""
+        if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
+            lines.append(f"Call-Origin: {origin}")
+        if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:
+            pending = asking.invite
+            offer = pending.request.body if pending is not None and pending.request is not None else b""
+            side = "a" if asking is call.bridge.origin else "b"
+            call.held = held_after(call.held, side, offer, response.body)
+
+    def send(
+        self,
+        call: Call,
+        leg: InviteUsage,
+        method: str,
+        passed: Passed,
+        asked: ServerTransaction | str,
+        hops: int,
+        now: float,
+    ) -> None:
+        # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
+        patient = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
+        leg.send(method, passed.lines, passed.body, now, asked, hops, patient)
+
+    def unanswered(self, call: Call, leg: InviteUsage, method: str) -> int:
+        return 500 if call.agent_of(leg) else 408  # for want of an agent no dialog is ended (docs/wire.md)
+
+    def unacknowledged(self, call: Call, leg: InviteUsage, now: float) -> float | None:
+        """An agent must have been within reach for so long, else the path is cut, which is no evidence of an end
+        (docs/decisions.md).
+        """
+        link = self.services.agents.links.get(call.agent_of(leg))
+        lifetime = self.services.stack.timers.lifetime
+        if link is not None and (reached := link.reached_for(now)) < lifetime:
+            return now + lifetime - reached
+        return None
+
+    def intercepts(
+        self, call: Call | None, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
+    ) -> bool:
+        """A refusal by an agent's fence ends nothing: when it has adopted us, what was asked is asked again."""
+        if response.status != 403:
+            return False
+        link = self.services.agents.by_flow.get(leg.flow)
+        if link is None or not self.authority.heard_refusal(response, self.services.agents.agent_of(leg.flow), now):
+            return False
+        if not self.authority.serving:
+            return True
+        asked = transaction.context
+        if asked is SETUP:
+            if call is not None:
+                call.bridge.step(HELD_BACK, leg, None, None, now)
+                if call.bridge.phase is ROUTING:
+                    call.give_line(call.state.callee_line)
+                    if not call.wait_for(link, now):
+                        call.go_on(503, None, now)
+        elif transaction.method == "BYE" and not isinstance(asked, ServerTransaction):
+            link.refused.add(partial(self.services.discarded.hang_up, leg, str(asked)), now)
+        elif (
+            call is not None
+            and isinstance(asked, ServerTransaction)
+            and asked.open
+            and not link.refused.add(partial(self._ask_again, call, leg, asked), now)
+        ):
+            self.reply(call, asked, 500, now, passed=LATER)
+        return True
+
+    def _ask_again(self, call: Call, leg: InviteUsage, asked: ServerTransaction, now: float) -> None:
+        request, asking = asked.request, asked.context
+        if request is None or not asked.open or not isinstance(asking, InviteUsage):
+            return
+        if request.method == "BYE":
+            passed = self.pass_on(call, ENDED, asking, leg, request, False, now)
+            self.send(call, leg, "BYE", passed, asked, hops_left(request), now)
+        else:
+            event = CHANGED if request.method == "INVITE" else REQUESTED
+            call.bridge.step(event, asking, asked, request, now)
+
+    def behind(self, call: Call, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
+        link = self.services.agents.by_flow.get(leg.flow)
+        return link is not None and bool(link.refused) and link.refused.add(act, now)
