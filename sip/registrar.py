@@ -17,7 +17,7 @@ from sip.digest import DigestServer
 from sip.requests import ResponseSpec
 from sip.wire.errors import Malformed
 from sip.wire.grammar import Params, number
-from sip.wire.headers import NameAddr
+from sip.wire.headers import NameAddr, bracketed
 from sip.wire.message import Request, elements
 from sip.wire.uri import Uri
 
@@ -188,7 +188,7 @@ class Registrar:
             if seconds:
                 new.append(self._bound(name, contact, min(seconds, self.limits.max_expires), request, flow, now))
                 kept.append(new[-1])
-                where = f"{name} is at {contact.uri} by {flow.remote[0]}:{flow.remote[1]}"
+                where = f"{name} is at {contact.uri} by {bracketed(flow.remote[0])}:{flow.remote[1]}"
                 changes.append(Change(REFRESHED if old else ADDED, new[-1], where))
             else:
                 changes += [Change(REMOVED, binding, f"{name} took it back") for binding in old]
