@@ -63,6 +63,12 @@ def test_requests_outside_a_dialog(method: str, status: int) -> None:
     two.nothing_left()
 
 
+def test_an_invite_without_a_number_leads_nowhere() -> None:
+    two = Two()
+    assert [one.status for one in two.left.call("1001", uri="sip:127.0.0.1").heard][-1] == 404
+    two.nothing_left()
+
+
 @pytest.mark.parametrize("method", ["BYE", "INFO", "INVITE", "FOO"])
 def test_an_unknown_dialog_gets_481(method: str) -> None:
     two = Two()

@@ -122,6 +122,17 @@ def test_hold_and_info_cross_both_ways() -> None:
     assert bed.m1.take(200).get("call-origin") == "gw2;i;1;n=1"
 
 
+@pytest.mark.parametrize("method", ["INFO", "INVITE", "MESSAGE", "OPTIONS", "BYE"])
+def test_an_extension_that_is_not_there_is_refused_in_a_dialog_too(method: str) -> None:
+    bed = Bed()
+    bed.answered_in()
+    bed.request(method, lines=["Require: foo"], to_tag="srvtag", cseq=2, body=SDP if method == "INVITE" else b"")
+    assert bed.take(420).get("unsupported") == "foo"
+    assert not bed.m1.inbox and len(bed.core.calls) == 1
+    bed.request("INFO", to_tag="srvtag", cseq=3)
+    bed.m1.take("INFO")
+
+
 STREAM = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.21", 40000))
 
 
