@@ -30,11 +30,14 @@ class DiskSpace:
             self._thread.start()
 
     def warnings(self, node: str) -> list[str]:
-        """A sentence for each directory that is nearly full."""
+        """A sentence for each disk that is nearly full."""
+        scarce: dict[tuple[int, int], list[str]] = {}
+        for disk in self.disks:
+            if disk.free < min(SCARCE_BYTES, SCARCE_SHARE * disk.size):
+                scarce.setdefault((disk.free, disk.size), []).append(disk.directory)  # so much alike, it is one disk
         return [
-            f"{node} has only {disk.free / 2**20:.0f} MB left in its {disk.directory} directory"
-            for disk in self.disks
-            if disk.free < min(SCARCE_BYTES, SCARCE_SHARE * disk.size)
+            f"the disk of {node} for {' and '.join(names)} is nearly full: {free / 2**20:.0f} MB are left"
+            for (free, _), names in scarce.items()
         ]
 
     def _measure(self) -> None:
