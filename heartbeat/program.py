@@ -24,9 +24,10 @@ from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
 from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
+from heartbeat.site.check import doubts, missing_secrets
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
-from heartbeat.site.reload import reload_complaints
+from heartbeat.site.reload import reload_complaints, without_late_lines
 from heartbeat.site.values import Api
 from sip.io import pump as pumps
 from sip.io.clock import boottime
@@ -66,6 +67,35 @@ class Core(pumps.Core, Protocol):
 
 
 C = TypeVar("C", bound=Core)
+T = TypeVar("T")
+
+
+class InThread(Generic[T]):
+    """Something that a thread does, once at a time: reading a large site file takes seconds, in which the loop must
+    not stand still."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        self._loop = loop
+        self._work = work
+        self._then = then
+        self._busy = False
+        self._again = False
+
+    def ask(self) -> None:
+        """Do it; what is asked for meanwhile is done once more afterwards."""
+        if self._busy:
+            self._again = True
+            return
+        self._busy = True
+        self._loop.run_in_executor(None, self._work).add_done_callback(self._done)
+
+    def _done(self, done: asyncio.Future[T]) -> None:
+        self._busy = False
+        if self._again:
+            self._again = False
+            self.ask()
+        else:
+            self._then(done.result())
 
 
 class Process(Generic[C]):
@@ -112,7 +142,7 @@ class Process(Generic[C]):
             names=self.names,
             store=self.votes.write,
             on_event=self.event,
-            on_reload=self._reload,
+            on_reload=InThread(self.loop, self._read, self._was_read).ask,
             on_stop=self.stop,
         )
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
@@ -177,6 +207,8 @@ class Process(Generic[C]):
     def _begin(self) -> None:
         site = self.core.site
         self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
+        for sentence in doubts(site):
+            self.logger.warning("the site file: %s", sentence)
         self._tick()
 
     def _tick(self) -> None:
@@ -187,15 +219,24 @@ class Process(Generic[C]):
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 
-    def _reload(self) -> None:
+    def _read(self) -> tuple[Site | None, list[str]]:
+        """The site file, and why it cannot be taken; or warnings, where it can."""
+        old = self.core.site
         try:
-            site = load(self.site_path, self.name)
-            complaints = [*reload_complaints(self.core.site, site, self.name), *self.misses(site)]
+            site, late = without_late_lines(old, load(self.site_path), self.name)
         except SiteError as error:
-            complaints = list(error.complaints)
-        for complaint in complaints:
-            self.logger.error("the site file is not taken: %s", complaint)
-        if not complaints:
+            return None, list(error.complaints)
+        complaints = [*missing_secrets(site, self.name), *reload_complaints(old, site, self.name), *self.misses(site)]
+        return (None, complaints) if complaints else (site, [*late, *doubts(site)])
+
+    def _was_read(self, found: tuple[Site | None, list[str]]) -> None:
+        site, sentences = found
+        for sentence in sentences:
+            if site is None:
+                self.logger.error("the site file is not taken: %s", sentence)
+            else:
+                self.logger.warning("the site file: %s", sentence)
+        if site is not None:
             self.pump.ask(self.core.reload, site)
 
 

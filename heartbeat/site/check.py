@@ -278,7 +278,7 @@ def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int
 def doubts(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
-    return found + [f"{at}: {secret.warning}" for at, secret in _secrets(site) if secret.warning]
+    return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
 
 
 def _patterns(site: Site) -> Iterator[str]:
@@ -314,23 +314,33 @@ def _forward_to_itself(site: Site) -> Iterator[str]:
 
 def _shadowed_routes(site: Site) -> Iterator[str]:
     """Routes whose calls all go by routes before them; a line does not call its own route's only target: itself."""
-    admitted = [
-        {line for name in route.source for line in site.members(name)} if route.source else set(site.lines)
-        for route in site.routes
-    ]
+    everybody = frozenset(site.lines)
+    admitted = [_lines_of(site, route.source) if route.source else everybody for route in site.routes]
+    by_beginning: dict[str, list[int]] = {}
+    """Of the routes so far whose pattern is a beginning with any rest; those of any other pattern under ``?``."""
     for index, route in enumerate(site.routes):
-        targets = {line for name in route.to for line in site.members(name)}
-        callers = admitted[index] - (targets if len(targets) == 1 else set())
-        before = [i for i in range(index) if site.routes[i].match.covers(route.match) and admitted[i] & callers]
-        if callers and callers <= set().union(*(admitted[i] for i in before)):
-            names = " and ".join(f"routes[{i + 1}]" for i in before)
-            take = "takes" if len(before) == 1 else "take"
-            yield f"routes[{index + 1}]: is never used: {names} {take} its calls; put it before"
+        lead = route.match.lead
+        beginnings = {lead[:length] for length in range(len(lead) + 1)} | {"?"}
+        near = sorted(i for beginning in beginnings for i in by_beginning.get(beginning, ()))
+        before = [i for i in near if site.routes[i].match.covers(route.match)]
+        if before:
+            targets = _lines_of(site, route.to)
+            callers = admitted[index] - (targets if len(targets) == 1 else frozenset())
+            before = [i for i in before if admitted[i] & callers]
+            if callers and callers.issubset(itertools.chain.from_iterable(admitted[i] for i in before)):
+                names = " and ".join(f"routes[{i + 1}]" for i in before)
+                take = "takes" if len(before) == 1 else "take"
+                yield f"routes[{index + 1}]: is never used: {names} {take} its calls; put it before"
+        by_beginning.setdefault("?" if route.match.prefix is None else route.match.prefix, []).append(index)
+
+
+def _lines_of(site: Site, names: Iterable[str]) -> frozenset[str]:
+    return frozenset(line for name in names for line in site.members(name))
 
 
 def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     """A sentence for each secret that ``node`` (a server or an agent; None: anybody) needs and that is not there."""
-    needed = _secrets(site, node)
+    needed = secrets_of(site, node)
     sentences = [f"{at}: {secret.problem}" for at, secret in needed if secret.value is None]
     for at, secret in needed:
         if at in SITE_KEYS and secret.value is not None and len(secret.value) < SHORTEST_KEY:
@@ -338,7 +348,7 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     return sentences
 
 
-def _secrets(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
+def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
     """The secrets that ``node`` needs, with their places."""
     owner = "" if node in site.servers else node
     found = list(zip(SITE_KEYS, (site.identity.key, site.identity.previous_key), strict=True))

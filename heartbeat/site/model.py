@@ -287,6 +287,8 @@ def digest(site: Site) -> str:
 
 
 def _plain(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, Secret):
         return value.source
     if isinstance(value, Path) or (isinstance(value, Api) and value.path):

@@ -7,7 +7,10 @@ nodes must agree upon for the sake of safety, and the addresses a program listen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from types import MappingProxyType
 
+from heartbeat.site.check import secrets_of
 from heartbeat.site.model import Agent, Server, Site
 
 SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")
@@ -15,6 +18,21 @@ VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
 OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "api", "state", "cdr")
 OWN_OF_AGENT = ("sip", "advertise", "api", "state", "rtp")
 RESTART = "restart the nodes, the stand-by first"
+
+
+def without_late_lines(old: Site, new: Site, node: str) -> tuple[Site, list[str]]:
+    """``new`` without the lines that come with it and whose secrets ``node`` does not have; a sentence for each.
+
+    The environment of a running program does not change: such a line waits for a restart, and keeps no other change
+    from being taken.
+    """
+    late = {}
+    for place, secret in secrets_of(new, node):
+        table, _, name = place.removesuffix(".password").removesuffix(".register").partition(".")
+        if table == "lines" and secret.value is None and name not in old.lines:
+            late[name] = f"lines.{name}: is left out until {node} is restarted: {secret.problem}"
+    lines = {name: line for name, line in new.lines.items() if name not in late}
+    return replace(new, lines=MappingProxyType(lines)), [*late.values()]
 
 
 def reload_complaints(old: Site, new: Site, node: str) -> list[str]:

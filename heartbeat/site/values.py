@@ -271,7 +271,12 @@ class Pattern:
         """True when all numbers of ``other`` are known to belong to this one too."""
         if self.text == other.text or (other.exact and self.matches(other.text)):
             return True
-        return self.prefix is not None and re.split(r"[?\[]", other.text.removesuffix("*"))[0].startswith(self.prefix)
+        return self.prefix is not None and other.lead.startswith(self.prefix)
+
+    @property
+    def lead(self) -> str:
+        """What all its numbers begin with."""
+        return re.split(r"[?\[]", self.text.removesuffix("*"), maxsplit=1)[0]
 
     def __str__(self) -> str:
         return self.text

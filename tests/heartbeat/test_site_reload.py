@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from heartbeat.site.check import missing_secrets
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
-from heartbeat.site.reload import reload_complaints
+from heartbeat.site.reload import reload_complaints, without_late_lines
 
 TEXT = """
 [site]
@@ -98,3 +99,20 @@ def test_a_changed_interval_is_told_with_what_follows_from_it():
         "timing.lease",
         "timing.margin",
     ]
+
+
+PHONE = '[lines.p]\nkind = "phone"\nagent = "a"\npassword = { env = "WORD" }\n'
+
+
+def test_a_new_line_whose_password_is_not_there_waits_for_a_restart_alone():
+    old = parse(TEXT, Path("/x/site.toml"), {"OLD": "k" * 16})
+    new = parse(TEXT.replace("channels = 3", "channels = 4") + PHONE, Path("/x/site.toml"), {"OLD": "k" * 16})
+    taken, late = without_late_lines(old, new, "a")
+    assert late == ["lines.p: is left out until a is restarted: the environment variable WORD is not set"]
+    assert taken.lines["t"].channels == 4 and "p" not in taken.lines and taken.digest == new.digest
+    assert missing_secrets(taken, "a") == []
+    for node in ("b", "m1"):  # who needs no password of it
+        assert without_late_lines(old, new, node)[0].lines == new.lines
+    running = parse(TEXT + PHONE, Path("/x/site.toml"), {"OLD": "k" * 16, "WORD": "w"})
+    kept, late = without_late_lines(running, new, "a")
+    assert late == [] and missing_secrets(kept, "a"), "a line that runs is not taken away for that"
