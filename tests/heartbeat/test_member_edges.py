@@ -6,18 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.cluster_view import VoterStatus
 from heartbeat.decision import Tell, What
-from heartbeat.election import Election
 from heartbeat.header import STANDBY
-from heartbeat.lease import NEVER, Lease, quorum_th
-from heartbeat.persistent_state import Granted, Leadership
-from heartbeat.proof import VoterList
-from heartbeat.reconfiguration import next_change
+from heartbeat.persistent_state import Leadership
 from tests.heartbeat.ballot_world import World, membership, running
 from tests.heartbeat.test_voter import UP, beat, claim, proof, voter
-
-LIST = VoterList(101, ("gw1", "gw2", "m2"), 1)
 
 
 def test_a_stand_by_that_was_ready_gives_up_when_nobody_lets_go() -> None:
@@ -130,80 +123,3 @@ def test_a_server_asks_again_for_the_disk_when_its_victory_is_not_written() -> N
     core.not_persisted(persist.state, "the disk is full", host.clock(w.now))
     w._write = written  # type: ignore[method-assign]
     w.run_until(lambda: w.holders() == ["m1"], limit=3.0)
-
-
-def test_the_quorum_th_newest_answer_decides_and_one_must_be_an_agents() -> None:
-    assert quorum_th({"gw1": 5.0, "gw2": 7.0, "m2": 9.0}, 2, ["gw1", "gw2"]) == 7.0
-    assert quorum_th({"gw1": 5.0, "m2": 9.0, "m3": 8.0}, 2, ["gw1"]) == 5.0
-    assert quorum_th({"m2": 9.0, "m3": 8.0}, 2, ["gw1"]) == NEVER
-    assert quorum_th({"gw1": 5.0}, 2, ["gw1"]) == NEVER
-
-
-def test_the_lease_counts_from_sending_and_only_active_beats() -> None:
-    lease = Lease(2.0, LIST, 2, ["gw1", "gw2"])
-    for seq, name, active in ((1, "gw1", True), (2, "gw2", True), (3, "m2", False)):
-        lease.sent(seq, name, active, seq / 10)
-    lease.answered("gw1", 1)
-    lease.answered("m2", 3)
-    assert lease.until == NEVER and lease.regarded_until == pytest.approx(2.1)
-    lease.answered("gw1", 2)
-    assert lease.until == NEVER, "an answer by another than was asked"
-    lease.sent(4, "gw2", True, 0.4)
-    lease.answered("gw2", 4)
-    lease.answered("gw2", 4)
-    assert lease.until == pytest.approx(2.1)
-    assert lease.answering(2.05) == ["gw1", "gw2", "m2"] and lease.answering(2.35) == ["gw2"]
-
-
-def test_what_was_sent_and_never_answered_is_forgotten() -> None:
-    lease = Lease(2.0, LIST, 2, ["gw1"])
-    election = Election("test", ["gw1"], 0.0)
-    for seq in range(5000):
-        lease.sent(seq, "gw1", True, seq * 0.1)
-        election.asked(seq, "gw1", seq * 0.1)
-    assert len(lease._sent) < 300 and len(election._asked) <= 1025
-
-
-@pytest.mark.parametrize(
-    "generations, lost, readmit, filed, names, admit",
-    [
-        ({}, (), (), 1, None, ""),
-        ({"gw1": 102}, (), (), 1, LIST.names, ""),
-        ({}, ("gw1",), (), 1, LIST.names, "gw1"),
-        ({}, ("gw1",), ("gw2",), 1, LIST.names, "gw2"),
-        ({}, ("gw9",), (), 1, None, ""),
-        ({}, (), (), 2, (*LIST.names, "gw3"), "gw3"),
-    ],
-)
-def test_one_change_of_the_list_at_a_time(
-    generations: dict[str, int],
-    lost: tuple[str, ...],
-    readmit: tuple[str, ...],
-    filed: int,
-    names: tuple[str, ...] | None,
-    admit: str,
-) -> None:
-    change = next_change(LIST, ("gw1", "gw2", "gw3"), filed, 1, generations, lost, readmit)
-    if names is None:
-        assert change is None
-    else:
-        assert change is not None and (change.new.names, change.admit) == (names, admit)
-        assert change.new.generation == 102
-
-
-def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() -> None:
-    change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), ())
-    assert change is not None
-    assert not change.committed({"gw1": VoterStatus(102, 0), "gw2": VoterStatus(102, 0)})
-    assert change.committed({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)})
-    assert not change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)}, 1), (
-        "gw2 may have made up a quorum with gw1"
-    )
-    assert change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 1)}, 1)
-
-
-def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:
-    it = voter()
-    it.grant(claim(), UP)
-    assert it.state.granted[0] == Granted(8, "m2", 4)
-    assert (it.state.promised_to_others("m2"), it.state.promised_to_others("m1")) == (7, 8)

@@ -282,3 +282,10 @@ def test_memory_of_grants_is_bounded_and_keeps_the_highest() -> None:
     for n in range(40):
         it.adopt(proof(10 + n, f"s{n}", 1), (KEY,))
     assert len(it.state.granted) == 16 and it.state.promised_epoch == 49 and it.state.promised_to_others("s39") == 48
+
+
+def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:
+    it = voter()
+    it.grant(claim(), UP)
+    assert it.state.granted[0] == Granted(8, "m2", 4)
+    assert (it.state.promised_to_others("m2"), it.state.promised_to_others("m1")) == (7, 8)

@@ -1,0 +1,49 @@
+"""Changes of the list of voters, one at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from heartbeat.cluster_view import VoterStatus
+from heartbeat.proof import VoterList
+from heartbeat.reconfiguration import next_change
+
+LIST = VoterList(101, ("gw1", "gw2", "m2"), 1)
+
+
+@pytest.mark.parametrize(
+    "generations, lost, readmit, filed, names, admit",
+    [
+        ({}, (), (), 1, None, ""),
+        ({"gw1": 102}, (), (), 1, LIST.names, ""),
+        ({}, ("gw1",), (), 1, LIST.names, "gw1"),
+        ({}, ("gw1",), ("gw2",), 1, LIST.names, "gw2"),
+        ({}, ("gw9",), (), 1, None, ""),
+        ({}, (), (), 2, (*LIST.names, "gw3"), "gw3"),
+    ],
+)
+def test_one_change_of_the_list_at_a_time(
+    generations: dict[str, int],
+    lost: tuple[str, ...],
+    readmit: tuple[str, ...],
+    filed: int,
+    names: tuple[str, ...] | None,
+    admit: str,
+) -> None:
+    change = next_change(LIST, ("gw1", "gw2", "gw3"), filed, 1, generations, lost, readmit)
+    if names is None:
+        assert change is None
+    else:
+        assert change is not None and (change.new.names, change.admit) == (names, admit)
+        assert change.new.generation == 102
+
+
+def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() -> None:
+    change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), ())
+    assert change is not None
+    assert not change.committed({"gw1": VoterStatus(102, 0), "gw2": VoterStatus(102, 0)})
+    assert change.committed({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)})
+    assert not change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)}, 1), (
+        "gw2 may have made up a quorum with gw1"
+    )
+    assert change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 1)}, 1)
