@@ -1,8 +1,8 @@
 """Who belongs to a site, who of it is alive, and who may lead.
 
-The pure parts: ``membership`` (the site), ``beat`` (the header), ``opening`` (the first words on a connection),
-``proof`` and ``vote`` (grants), ``detector``, ``fence`` (an agent), ``member`` (a server). ``store`` is the only
-one of them that touches files.
+The pure parts: ``membership`` and ``timing`` (the site), ``header`` and ``proof`` (what is said), ``handshake`` (the
+first words on a connection), ``voter``, ``agent_voter`` (an agent) and ``member`` (a server), which is put together
+from ``standby``, ``candidate``, ``leader`` and their neighbours (docs/heartbeat.md). ``persistence`` touches files.
 """
 
 from importlib import metadata

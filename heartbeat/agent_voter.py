@@ -59,8 +59,6 @@ class AgentVoter:
         """Seconds since the obeyed server was last heard to be active; None: never since our start."""
         return None if self._heard_at is None else now - self._heard_at
 
-    # the contract
-
     def receive(self, beat: Beat, sender: str, now: float) -> None:
         """``beat`` is verified; ``sender`` is who the connection belongs to."""
         node = self.participant

@@ -69,8 +69,6 @@ class Candidate:
         """When ``handle_timer`` is due; infinity without an election."""
         return float("inf") if self.election is None else self.election.retry_at
 
-    # what begins and ends it
-
     def start(self, because: str, slack: float, now: float, planned: bool = False, renewal: bool = False) -> None:
         """Hold an election. The list of voters must be known, and none be under way."""
         node, timing = self._node, self._node.membership.timing
@@ -132,8 +130,6 @@ class Candidate:
             self._count_prevote(election, now)
         elif self.phase == REQUESTING:
             self._count_grants(election, now)
-
-    # what is done
 
     def _ask_voters(self, election: Election, now: float) -> None:
         node, voters = self._node, self._node.voter.state.voters
@@ -232,8 +228,6 @@ class Candidate:
         (WON, ElectionEvent.CALLED_OFF): (IDLE, _end),
         (WON, ElectionEvent.CONCLUDED): (IDLE, _end),
     }
-
-    # asking and counting
 
     def _poll(self, election: Election, kind: str, now: float) -> Beat | None:
         """Ask every voter; the question to ourselves, when we vote, is given back instead of sent."""

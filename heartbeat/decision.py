@@ -22,7 +22,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Write ``kept`` durably, then call ``persisted``. A later value replaces one that still waits."""
+    """Write ``state`` durably, then call ``persisted``. A later value replaces one that still waits."""
 
     state: PersistentState
 
@@ -51,13 +51,13 @@ class What(Enum):
     """The lease is gone: serve those who obey, end nothing."""
     LEASE_BACK = "lease back"
     STOOD_DOWN = "stood down"
-    """Another server rules, or we released: this server is stand-by from now on."""
+    """Another server leads, or we released our lease: this server is stand-by from now on."""
     HANDING_OVER = "handing over"
     """A planned switchover began."""
     READY = "ready"
     """The pre-vote of a planned switchover is won here; the release is awaited."""
     CALLED_OFF = "called off"
-    """A switchover or a campaign came to nothing; everything is as before."""
+    """A switchover or an election came to nothing; everything is as before."""
     REFUSED = "refused"
     """An operator's wish cannot be met, or a message broke a rule that matters to people."""
     PAUSED = "paused"
@@ -89,7 +89,7 @@ class Decision:
     proof: Proof | None = None
     """With ``BECAME_ACTIVE`` and ``ADOPTED``."""
     again: bool = False
-    """With ``BECAME_ACTIVE``: no other server can have ruled since this one did, so its calls are as it left them."""
+    """With ``BECAME_ACTIVE``: no other server can have led since this one did, so its calls are as it left them."""
 
     def __str__(self) -> str:
         return self.because

@@ -50,9 +50,9 @@ FIRST: Final = "first"
 AS_IF_RELEASED: Final = "as-if-released"
 """A pre-vote that supposes that the present lease-holder let go."""
 NON_VOTING: Final = "mute"
-"""This node has no vote: it has no epoch file, or was not readmitted."""
+"""This node has no vote: it has no epoch file, or its vote was not restored."""
 START: Final = "start-"
-"""In front of a boot counter: what is said is meant for that start of the node only."""
+"""In front of an incarnation: what is said is meant for that start of the node only."""
 
 _ILLEGAL: Final = frozenset(';="\\<>, \t\r\n\0')
 _NO_NAME: Final = _ILLEGAL | frozenset("|:/")
@@ -73,7 +73,7 @@ class Beat:
     incarnation: int
     """Start counter of that node, on disk."""
     epoch: int
-    """Server: of its own rule when active or holding, else the highest proved one known. Agent: the one obeyed."""
+    """Server: its own when active or holding, else the highest proved one known. Agent: that of its leader."""
     state: str
     """``active``, ``standby``, ``holding``, ``left``, or ``agent``."""
     seq: int
@@ -99,15 +99,15 @@ class Beat:
     promised_to_others: int = 0
     """The highest epoch that this node granted or adopted to another server than the reader."""
     for_epoch: int = 0
-    """The epoch that a pre-vote, claim, grant or release is about."""
+    """The epoch that a pre-vote, vote request, grant or release is about."""
     wait: float | None = None
-    """Refused pre-vote or claim: after so many seconds the voter would grant, if it hears nobody meanwhile."""
+    """Refused pre-vote or vote request: after so many seconds the voter would grant, if it hears nobody meanwhile."""
     lease: float | None = None
-    """Server: how long this beat or claim, when it is answered, may let its sender decide."""
+    """Server: how long this beat or vote request, when it is answered, may let its sender decide."""
     no: str = ""
     """Answer: why not, as a token; empty in a consent."""
     grant: str = ""
-    """Answer to a claim: the voter's signature of its grant (see ``proof``)."""
+    """Answer to a vote request: the voter's signature of its grant (see ``proof``)."""
     proof: str = ""
     """The grants of a quorum (see ``proof``)."""
     list: str = ""
@@ -117,7 +117,7 @@ class Beat:
     flags: tuple[str, ...] = ()
     """``first``, ``as-if-released``, ``mute``; with ``voters`` the node that is to vote, and its start."""
     re: tuple[int, int] | None = None
-    """Answer: boot and seq of the request."""
+    """Answer: incarnation and seq of the request."""
     nonce: str = ""
     """Opening: a challenge."""
     echo: str = ""
@@ -127,7 +127,7 @@ class Beat:
     def order(self) -> tuple[int, int, int]:
         """What a node said later compares greater.
 
-        The boot counter goes first: with a kept file that is the same order as epoch first, because neither ever
+        The incarnation goes first: with a kept file that is the same order as epoch first, because neither ever
         falls; a node that lost its file starts from the clock's seconds, and must be heard although its epoch fell.
         """
         return self.incarnation, self.epoch, self.seq

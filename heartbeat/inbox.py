@@ -101,8 +101,6 @@ class Inbox:
             )
             self._node.outbox.decide(What.REFUSED, said, now, node=sender)
 
-    # what every message teaches
-
     def _learn(self, beat: Beat, now: float) -> None:
         node, cluster, name = self._node, self._cluster, beat.node
         ours = node.membership.config
@@ -128,8 +126,6 @@ class Inbox:
             self._role.learn_leader(beat.epoch, beat.leader, now)
         if beat.node == self._detector.subject:
             self._standby.judged(self._detector.hear(beat.state, now), now)
-
-    # requests of the other servers
 
     def _heartbeat(self, beat: Beat, now: float) -> None:
         node, no = self._node, ""
@@ -193,8 +189,6 @@ class Inbox:
         READY: _ready,
         VOTERS: _list,
     }
-
-    # answers
 
     def _heartbeat_answered(self, answer: Beat, now: float) -> None:
         leader, role = self._leader, self._role

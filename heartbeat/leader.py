@@ -44,8 +44,6 @@ class Leader:
         timing, voters = node.membership.timing, node.voter.state.voters
         return Lease(timing.lease, voters, node.quorum, node.membership.agents)
 
-    # how it begins and ends
-
     def begin(self, epoch: int, forced: bool, election: Election | None, now: float) -> None:
         """Lead under ``epoch``; the grants of ``election`` are the first answers that the lease counts."""
         self.epoch, self.forced, self.superseded = epoch, forced, False
@@ -94,8 +92,6 @@ class Leader:
 
     def _everyone(self) -> tuple[str, ...]:
         return (*self._cluster.others, *self._node.membership.agents)
-
-    # the lease
 
     def may_act(self, now: float) -> bool:
         """Whether it has the lease at this very instant."""
@@ -149,22 +145,20 @@ class Leader:
             f" ({', '.join(fresh) or 'none'}), {self.lease.quorum} are needed{''.join(mute)}"
         )
 
-    # heartbeats
-
-    def claims(self, state: str, now: float) -> str:
+    def announces(self, state: str, now: float) -> str:
         """The state that heartbeats name: a holding server that a quorum answers says active, to be renewed."""
         return ACTIVE if state == HOLDING and not self.superseded and self.quorum_answers(now) else state
 
     def send(self, to: str, kind: str, state: str, now: float, **more: Any) -> None:
         """A heartbeat to ``to``, with the proof for those who do not follow us yet; it counts for the lease."""
-        claimed = self.claims(state, now)
+        announced = self.announces(state, now)
         if self.epoch:
             more["lease"] = self.lease.length
             if to in self._unproved:
                 kind, more["proof"] = PROOF, self._proof_text
-        beat = self._node.outbox.ask(to, kind, state=claimed, **more)
+        beat = self._node.outbox.ask(to, kind, state=announced, **more)
         if self.epoch and to in self.lease.voters.names:
-            self.lease.sent(beat.seq, to, claimed == ACTIVE, now)
+            self.lease.sent(beat.seq, to, announced == ACTIVE, now)
 
     @property
     def votes_itself(self) -> bool:

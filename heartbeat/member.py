@@ -66,8 +66,6 @@ class Member:
         self._inbox = Inbox(node, cluster, detector, role, standby, candidate, leader, heartbeats, switchover)
         self._now = now
 
-    # asked on the path of calls
-
     def may_act(self, now: float) -> bool:
         """Whether this server has the lease at this very instant: ask immediately before you write an order."""
         return now < self.leader.lease_until
@@ -87,8 +85,6 @@ class Member:
     def paused(self) -> bool:
         """Whether an operator wants no change of roles by itself."""
         return self._standby.paused
-
-    # the contract
 
     def receive(self, beat: Beat, sender: str, now: float) -> None:
         """``beat`` is verified; ``sender`` is the node that the connection or address belongs to."""
@@ -169,8 +165,6 @@ class Member:
         if (leadership.node, leadership.incarnation) != (node.name, node.on_disk.incarnation):
             self._role.force("it is the only node of its site", now)
         node.outbox.persist(node.voter.state)
-
-    # an operator's verbs
 
     def switchover(self, to: str, now: float, because: str = "an operator asks for it") -> str:
         """Hand over to ``to`` (the other server when empty). Returns why not, or empty; the outcome is an event."""

@@ -62,8 +62,6 @@ class Participant:
         self.voter.reload(membership)
         self.outbox.reload(membership)
 
-    # whose word is taken
-
     def accepts(self, beat: Beat, sender: str) -> bool:
         """Whether ``beat`` is for us, from whom the connection belongs to, and new."""
         if beat.site != self.membership.site:
@@ -88,8 +86,6 @@ class Participant:
     def incarnation_of(self, node: str) -> int:
         """The last start of ``node`` that was heard; 0: none."""
         return self._replay.start_of(node)
-
-    # what it says
 
     def stamp(self, to: str, **more: Any) -> Beat:
         """The next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
@@ -169,8 +165,6 @@ class Participant:
         """Whether we are to vote from now on, in this start of ours: a later one may have forgotten more."""
         meant = [flag for flag in beat.flags if flag.startswith(START)]
         return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.incarnation}"])
-
-    # whom we follow
 
     def offer(self, proof: Proof, now: float, lease: float = 0.0) -> str:
         """A proof came, in a heartbeat (with its ``lease``) or in a SUBSCRIBE. Returns why it is refused, or empty.

@@ -1,4 +1,4 @@
-"""Epochs, grants and boot counters on disk: one file a node, replaced as a whole."""
+"""Epochs, grants and incarnations on disk: one file a node, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VoteStore:
         self._node = node
 
     def start(self) -> PersistentState:
-        """What is kept, with the boot counter raised by one and on disk again. Raises :class:`StoreError`."""
+        """What is kept, with the incarnation raised by one and on disk again. Raises :class:`StoreError`."""
         try:
             state = decode(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:

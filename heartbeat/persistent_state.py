@@ -26,7 +26,7 @@ class Leadership:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The highest epoch that was granted or adopted to one server; to nobody where a voter was readmitted."""
+    """The highest epoch that was granted or adopted to one server; to nobody where a vote was restored."""
 
     epoch: int
     node: str

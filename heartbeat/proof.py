@@ -3,11 +3,11 @@
 ::
 
     list    701:2:gw1,gw2,m2                                    generation : number of the file's list : names
-    proof   8|m2|13|701:2:gw1,gw2,m2|gw1:<mac>,m2:<mac>         epoch | server | its boot | list | grants
+    proof   8|m2|13|701:2:gw1,gw2,m2|gw1:<mac>,m2:<mac>         epoch | server | its incarnation | list | grants
     proof   8|m2|13|701:2:gw1,gw2,m2|!:<mac>                    forced by an operator: signed by the server alone
 
-A grant is the voter's HMAC-SHA256 (first 128 bits) over its own name, the epoch, the server, its boot and the whole
-list of voters, so whoever holds the site key can check a proof, and grants on different lists never add up.
+A grant is the voter's HMAC-SHA256 (first 128 bits) over its own name, the epoch, the server, its incarnation and the
+whole list of voters, so whoever holds the site key can check a proof, and grants on different lists never add up.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class VoterList:
 
 
 def sign_grant(key: bytes, site: str, voter: str, epoch: int, node: str, incarnation: int, voters: VoterList) -> str:
-    """The voter's signature that it granted ``epoch`` to start number ``boot`` of server ``node``."""
+    """The voter's signature that it granted ``epoch`` to start number ``incarnation`` of server ``node``."""
     text = f"grant {site} {voter} {epoch} {node} {incarnation} {voters.text}"
     return hmac.digest(key, text.encode(), "sha256")[:16].hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The grants of a quorum: server ``node`` in its start ``boot`` rules under ``epoch``."""
+    """The grants of a quorum: server ``node`` in its start ``incarnation`` leads under ``epoch``."""
 
     epoch: int
     node: str

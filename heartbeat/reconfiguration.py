@@ -57,19 +57,19 @@ def next_change(
     epoch: int,
     generations: Mapping[str, int],
     lost: tuple[str, ...],
-    readmit: tuple[str, ...],
+    restore: tuple[str, ...],
 ) -> Change | None:
     """The change that is due, if any.
 
     ``wanted`` and ``filed`` are the site file's list and its number, ``lost`` the voters without a vote that never
-    had one, ``readmit`` those whom an operator vouches for.
+    had one, ``restore`` those whom an operator vouches for.
     """
     names, number, admit, because = current.names, current.filed, "", ""
     if any(generations.get(name, 0) > current.generation for name in current.names):
         because = "a voter lives by a later list that did not become the site's"
-    elif again := [name for name in (*readmit, *lost) if name in current.names]:
+    elif again := [name for name in (*restore, *lost) if name in current.names]:
         admit = again[0]
-        because = f"{admit} votes again" if admit in readmit else f"{admit} starts to vote"
+        because = f"{admit} votes again" if admit in restore else f"{admit} starts to vote"
     elif filed > current.filed:
         names = current.step_towards(wanted)
         added = [name for name in names if name not in current.names]

@@ -78,8 +78,6 @@ class ServerRole:
         if action is not None:
             action(self, because, now)
 
-    # what each step does
-
     def _begin_leadership(self, because: str, now: float) -> None:
         node, leader, election = self._node, self._leader, self._candidate.election
         won = node.on_disk.leadership
@@ -169,8 +167,6 @@ class ServerRole:
         self.hear_itself(now)
         self._heartbeats.everyone(self.state, now)
 
-    # what may move it
-
     def start_election(self, because: str, now: float, planned: bool = False, renewal: bool = False) -> None:
         """Ask for votes, or first for the list of voters."""
         if self._node.voter.state.voters.names:
@@ -233,14 +229,14 @@ class ServerRole:
         node, leader = self._node, self._leader
         if not leader.votes_itself:
             return
-        lease, claimed = leader.lease, leader.claims(self.state, now)
-        if node.voter.hear(node.stamp(node.name, state=claimed, lease=lease.length), now):
+        lease, announced = leader.lease, leader.announces(self.state, now)
+        if node.voter.hear(node.stamp(node.name, state=announced, lease=lease.length), now):
             self.meet_promise(node.voter.state.promised_to_others(node.name), node.name, now)
             return
 
         def count(later: float) -> None:
             if leader.lease is lease:
-                lease.count(node.name, now, claimed == ACTIVE)
+                lease.count(node.name, now, announced == ACTIVE)
                 self.count(later)
 
         node.when_durable(count, now)

@@ -60,8 +60,6 @@ class Standby:
         """The instants after ``now`` at which to look again."""
         return [at for at in (self._detector.next_at(now), self._start_at) if at is not None and at > now]
 
-    # watching
-
     def is_late(self, due_at: float, now: float) -> bool:
         """A timer that was due at ``due_at`` came ``now``: whether silence until now is our own fault."""
         return self._clock.tick(due_at, now)
@@ -104,8 +102,6 @@ class Standby:
         timing = self._node.membership.timing
         self._start_at = now + timing.silence + 2 * timing.interval
         self._detector.watch("", now)
-
-    # acting
 
     def reason(self, now: float) -> str:
         """Why to ask for votes now, as a sentence; empty when there is no reason."""

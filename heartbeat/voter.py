@@ -1,4 +1,4 @@
-"""The rules of one voter: whom it has heard, what it granted, whom it obeys. Agents live by them, and so does the
+"""The rules of one voter: whom it has heard, what it granted, whom it follows. Agents live by them, and so does the
 stand-by server where it votes. docs/heartbeat.md tells why each clause is there.
 
 ``Voter`` changes ``state`` by replacing it; its owner sees to it that the new value is on disk before anything that
@@ -53,7 +53,7 @@ class Voter:
         self.membership = membership
         self.state = state
         self.heard: _Heard | None = None
-        """The server whose beat or claim was counted last."""
+        """The server whose beat or vote request was counted last."""
         self._since = now
 
     def reload(self, membership: Membership) -> None:
@@ -65,13 +65,11 @@ class Voter:
         """Whether its grants and its answers to beats count."""
         return not self.state.non_voting and self.name in self.state.voters.names
 
-    # beats
-
     def objection(self, node: str, incarnation: int, epoch: int) -> str:
-        """Why a beat of this rule is refused; empty when it is taken.
+        """Why a beat of this leadership is refused; empty when it is taken.
 
-        A rule that was neither proved nor granted here is refused too: else a voter could keep a rule alive without
-        remembering that it ever saw it.
+        One that was neither proved nor granted here is refused too: else a voter could keep a leadership alive that
+        it does not remember.
         """
         if epoch < self.state.promised_to_others(node):
             return "stale"
@@ -102,10 +100,8 @@ class Voter:
         if self.heard is not None and self.heard.node == node and self.heard.epoch <= epoch:
             self.heard = replace(self.heard, released=True)
 
-    # votes
-
     def judge(self, ask: Beat, now: float) -> Vote:
-        """Whether the epoch ``ask.term`` would be granted to the sender. Changes nothing."""
+        """Whether the epoch ``ask.for_epoch`` would be granted to the sender. Changes nothing."""
         voters = self._list_for(ask)
         if voters is None:
             return Vote("mute" if self.state.non_voting else "voters")
@@ -148,27 +144,31 @@ class Voter:
         one_step = len(set(theirs.names) ^ set(own.names)) <= 1
         return theirs if theirs.generation > own.generation and one_step else None
 
-    def grant(self, claim: Beat, now: float) -> Vote:
-        """Grant ``claim.term`` to the sender if the rules allow it. A grant counts as hearing the candidate.
+    def grant(self, request: Beat, now: float) -> Vote:
+        """Grant ``request.for_epoch`` to the sender if the rules allow it. A grant counts as hearing the candidate.
 
-        A pre-vote may suppose a release; a claim may not, so the flag is passed over here.
+        A pre-vote may suppose a release; a vote request may not, so the flag is passed over here.
         """
-        judgement = self.judge(replace(claim, flags=tuple(f for f in claim.flags if f != AS_IF_RELEASED)), now)
-        if judgement.voters is not None:
-            lease = claim.lease or 0.0
-            self.heard = _Heard(claim.node, claim.for_epoch, now, lease)
-            granted = Granted(claim.for_epoch, claim.node, claim.incarnation)
-            if granted not in self.state.granted or judgement.voters != self.state.voters or lease > self.state.lease:
-                self._note(granted, voters=judgement.voters, non_voting=False, lease=lease)
-        return judgement
+        vote = self.judge(replace(request, flags=tuple(f for f in request.flags if f != AS_IF_RELEASED)), now)
+        if vote.voters is not None:
+            lease = request.lease or 0.0
+            self.heard = _Heard(request.node, request.for_epoch, now, lease)
+            granted = Granted(request.for_epoch, request.node, request.incarnation)
+            if granted not in self.state.granted or vote.voters != self.state.voters or lease > self.state.lease:
+                self._note(granted, voters=vote.voters, non_voting=False, lease=lease)
+        return vote
 
-    def signature(self, claim: Beat, key: bytes) -> str:
-        """Our grant of ``claim``, signed; ask only after ``grant`` said yes and the disk has it."""
+    def signature(self, request: Beat, key: bytes) -> str:
+        """Our grant of ``request``, signed; ask only after ``grant`` said yes and the disk has it."""
         return sign_grant(
-            key, self.membership.site, self.name, claim.for_epoch, claim.node, claim.incarnation, self.state.voters
+            key,
+            self.membership.site,
+            self.name,
+            request.for_epoch,
+            request.node,
+            request.incarnation,
+            self.state.voters,
         )
-
-    # proofs and lists
 
     def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0) -> str:
         """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty.
