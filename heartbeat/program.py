@@ -24,7 +24,7 @@ from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import Process as Viewed
 from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
-from heartbeat.site.check import doubts, missing_secrets
+from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import reload_complaints, without_late_lines
@@ -207,7 +207,7 @@ class Process(Generic[C]):
     def _begin(self) -> None:
         site = self.core.site
         self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
-        for sentence in doubts(site):
+        for sentence in warnings(site):
             self.logger.warning("the site file: %s", sentence)
         self._tick()
 
@@ -227,7 +227,7 @@ class Process(Generic[C]):
         except SiteError as error:
             return None, list(error.complaints)
         complaints = [*missing_secrets(site, self.name), *reload_complaints(old, site, self.name), *self.misses(site)]
-        return (None, complaints) if complaints else (site, [*late, *doubts(site)])
+        return (None, complaints) if complaints else (site, [*late, *warnings(site)])
 
     def _was_read(self, found: tuple[Site | None, list[str]]) -> None:
         site, sentences = found

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from heartbeat.console.schema import COUNTER, figures_of
 
-PREFIX = "holdfast"
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+PREFIX: Final = "holdfast"
 
 
 class ViewCollector(Collector):

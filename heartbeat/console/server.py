@@ -24,6 +24,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from heartbeat.console.api_socket import short_path
+from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.schema import as_json
 from heartbeat.console.view import Process, Refused
 from heartbeat.site.values import Api
@@ -133,7 +134,8 @@ def application(
         return _json(as_json(found), 200 if found.healthy else 503)
 
     async def measured(request: web.Request) -> web.Response:
-        return web.Response(text=metrics(process.view("status", {}, clock())))
+        text = metrics(process.view("status", {}, clock()))
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def page(request: web.Request) -> web.Response:
         now = clock()

@@ -275,7 +275,7 @@ def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int
             whole[route.match.text] = index
 
 
-def doubts(site: Site) -> list[str]:
+def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from heartbeat.site.check import doubts
+from heartbeat.site.check import warnings
 from heartbeat.site.lines import Line, Route
 from heartbeat.site.model import Site
 
@@ -180,7 +180,7 @@ def _held(site: Site) -> str:
 
 
 def _notes(site: Site) -> Iterator[str]:
-    yield from doubts(site)
+    yield from warnings(site)
     for agent in site.agents:
         lines = site.lines_of(agent)
         if lines:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.check import doubts
+from heartbeat.site.check import warnings
 from heartbeat.site.load import SiteError, parse
 
 GOOD = """
@@ -335,7 +335,7 @@ def test_own_trunks_need_a_place_for_their_requests():
     ]
 
 
-DOUBTS = [
+WARNINGS = [
     (
         'match = "0*"',
         'match = "^0[0-9]+$"',
@@ -362,18 +362,18 @@ DOUBTS = [
 """What is taken, and warned of."""
 
 
-@pytest.mark.parametrize(("old", "new", "doubt"), DOUBTS)
-def test_what_can_hardly_be_meant_is_taken_with_a_warning(old: str, new: str, doubt: str):
+@pytest.mark.parametrize(("old", "new", "warning"), WARNINGS)
+def test_what_can_hardly_be_meant_is_taken_with_a_warning(old: str, new: str, warning: str):
     text = GOOD.replace('to = "g"', 'to = "t"').replace(old, new, 1)
     text = text.replace('match = "*"\nto', 'match = "1[2-4]*"\nto')
-    (found,) = doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
-    assert found.startswith(doubt)
+    (found,) = warnings(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
+    assert found.startswith(warning)
 
 
 @pytest.mark.parametrize("match", ["1[2-4]*", "*97", "+33*", "a.b", "john.*", "_x", "0?.", "1-2", "[*]"])
 def test_patterns_that_are_meant_so_are_not_warned_of(match: str):
     text = GOOD.replace('match = "0*"', f'match = "{match}"')
-    assert doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})) == []
+    assert warnings(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})) == []
 
 
 def test_a_route_is_used_as_long_as_somebody_can_come_to_it():
@@ -381,7 +381,7 @@ def test_a_route_is_used_as_long_as_somebody_can_come_to_it():
         text = GOOD.replace('match = "*"', f'match = "{second}"').replace(
             'match = "0*"', f'match = "{first}"{who}', 1
         )
-        return doubts(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
+        return warnings(parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"}))
 
     for first, second in (("0*", "01*"), ("0*", "0112"), ("*", "?"), ("0[12]", "01")):
         assert len(found(first, second)) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.check import doubts, missing_secrets
+from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.lines import rewritten
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site
@@ -159,9 +159,9 @@ def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
     (tmp_path / "key").write_bytes(b"sixteen bytes ok\n")
     assert load(file, "m1").identity.key.reveal() == b"sixteen bytes ok"
     (tmp_path / "key").chmod(0o644)
-    assert doubts(load(file)) == [f"site.key: everybody on this machine may read {tmp_path / 'key'}: chmod 600 it"]
+    assert warnings(load(file)) == [f"site.key: everybody on this machine may read {tmp_path / 'key'}: chmod 600 it"]
     (tmp_path / "key").chmod(0o640)
-    assert doubts(load(file)) == []
+    assert warnings(load(file)) == []
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):
