@@ -109,11 +109,11 @@ class DigestClient:
                 del self._sessions[next(iter(self._sessions))]
         again = [self._sessions[key] for key in before if key in self._sessions and key[1] not in challenges]
         return (
-            *(self._signed(session, method, uri) for session in again),
             *(
                 self._signed(session, method, uri)._replace(renewed=stale and (name, session.realm) in before)
                 for session, stale in challenges.values()
             ),
+            *(self._signed(session, method, uri) for session in again),
         )
 
     def authorize(self, method: str, uri: str) -> list[Authorization]:
@@ -189,6 +189,7 @@ class DigestServer:
     guesses: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
+    _last_stamp: int = field(default=0, repr=False)
     _used: OrderedDict[tuple[str, Flow], str] = field(default_factory=OrderedDict, repr=False)
     """The algorithm that a user's device on a flow used last, where it was not the first one offered."""
 
@@ -197,7 +198,9 @@ class DigestServer:
     ) -> list[str]:
         """Header lines for a 401, or for a 407 with ``proxy``. With ``flow`` the nonce is good for its host alone."""
         name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
-        nonce = self._nonce(int(now * 1000), flow)
+        # no two are alike, though several requests may come at one instant: each has its own counts
+        self._last_stamp = max(int(now * 1e6), self._last_stamp + 1)
+        nonce = self._nonce(self._last_stamp, flow)
         tail = ", stale=true" if stale else ""
         return [
             f'{name}: Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
@@ -249,7 +252,7 @@ class DigestServer:
             if flow is not None:
                 self.guesses.failed(flow, user, now)
             return Verdict(False, username, f"no user {username!r} with that password")
-        age = now - stamp / 1000
+        age = now - stamp / 1e6
         if not -1.0 <= age <= self.nonce_life or stamp <= self._floor:
             return Verdict(False, username, "the nonce is too old", stale=True)
         key = (nonce, username, cnonce) if qop is not None else (nonce, username, response)
@@ -300,7 +303,7 @@ class DigestServer:
         return text + mac[:_MAC_LENGTH]
 
     def _stamp(self, nonce: str, flow: Flow | None) -> int | None:
-        """The milliseconds at which a nonce was made, ``None`` when it was not made by us for that host."""
+        """The microsecond at which a nonce was made, ``None`` when it was not made by us for that host."""
         if len(nonce) != _STAMP_LENGTH + _MAC_LENGTH or not nonce.isascii():
             return None
         try:

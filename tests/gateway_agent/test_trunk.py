@@ -176,7 +176,7 @@ def test_two_proxies_with_a_realm_each_are_satisfied_and_the_ack_has_the_credent
     assert "proxy-authorization" in bed.take("ACK")
     invite = bed.take("INVITE")
     given = invite.all("proxy-authorization")
-    assert [value.partition('realm="')[2][:3] for value in given] == ["one", "two"]
+    assert [value.partition('realm="')[2][:3] for value in given] == ["two", "one"]
     bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="far")
     bed.m1.take(200)
     bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag="far")

@@ -106,7 +106,7 @@ def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
     assert made.closed == [stranger]
     made.core.flow_changed(stranger, "lost", made.now)
     agents = made.core.agents
-    assert not agents._strange and not agents._callees and stranger not in made.core.stack.unauthenticated_flows
+    assert not agents._strange and not agents._responders and stranger not in made.core.stack.unauthenticated_flows
 
 
 def test_three_strange_messages_leave_nothing() -> None:

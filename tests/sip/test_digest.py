@@ -343,7 +343,7 @@ def test_several_realms_in_one_line_or_several_are_all_answered() -> None:
     once_more = challenged(['Proxy-Authenticate: Digest realm="d", nonce="4", stale=true'], 407)
     again = client.answer(once_more, "INVITE", URI, found)
     assert not isinstance(again, Refusal)
-    assert [one.realm for one in again] == ["a, b", "d"] and "nc=00000002" in again[0].line and '"4"' in again[1].line
+    assert [one.realm for one in again] == ["d", "a, b"] and '"4"' in again[0].line and "nc=00000002" in again[1].line
     assert isinstance(client.answer(once_more, "INVITE", URI, again), Refusal)
 
 
@@ -357,7 +357,7 @@ def test_of_two_proxies_the_second_one_asks_after_the_first() -> None:
         assert not isinstance(found, Refusal)
         sent = list(found)
         assert sorted(one.realm for one in sent) == realms
-    assert [one.name for one in sent] == ["proxy-authorization", "proxy-authorization", "authorization"]
+    assert [one.name for one in sent] == ["authorization", "proxy-authorization", "proxy-authorization"]
 
 
 def test_nonces_that_are_stale_for_ever_come_to_an_end() -> None:
@@ -379,3 +379,23 @@ def test_credentials_in_one_line_with_those_for_others() -> None:
     ours, client = server(), DigestClient("alice", "wonderland", Random(1))
     mine = answered(client, challenged(ours.challenge(0.0))).line.partition(": ")[2]
     assert ours.check(register(f'Authorization: Digest realm="other", nonce="1", {mine}'), 0.0).accepted
+
+
+def test_no_two_nonces_are_alike() -> None:
+    ours = server()
+    nonces = {ours.challenge(5.0)[0].partition('nonce="')[2].partition('"')[0] for _ in range(1000)}
+    assert len(nonces) == 1000
+    for nonce in nonces:
+        line = _line(nonce)
+        assert ours.check(register(line), 5.0).accepted
+        assert ours.check(register(line), 5.0).stale
+
+
+def _line(nonce: str) -> str:
+    response = _digest(
+        "md5", _secret_hash("md5", "alice", "ours", "wonderland"), nonce, "00000001:abc", "REGISTER", URI
+    )
+    return (
+        f'Authorization: Digest username="alice", realm="ours", nonce="{nonce}", uri="{URI}", response="{response}", '
+        'qop=auth, nc=00000001, cnonce="abc"'
+    )
