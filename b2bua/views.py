@@ -88,8 +88,8 @@ def warnings(core: Core, now: float) -> list[str]:
     member, site = core.member, core.site
     if member.state == HOLDING:
         found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
-    if member.participant.outbox.trouble:
-        found.append(member.participant.outbox.trouble)
+    if member.participant.trouble:
+        found.append(member.participant.trouble)
     if not core.serving and not member.cluster.leader:
         found.append("no server is active, as far as this one knows")
     found += [

@@ -96,8 +96,8 @@ def _status(core: Core, now: float) -> AgentStatus:
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
-    if fence.participant.outbox.trouble:
-        warnings.append(fence.participant.outbox.trouble)
+    if fence.participant.trouble:
+        warnings.append(fence.participant.trouble)
     return AgentStatus(
         kind="agent",
         version=version(),

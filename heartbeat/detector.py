@@ -88,7 +88,7 @@ class Detector:
         is no such word: after a restart of all it names a server that may not even be back."""
         self._suspect_at = now
         self._said = ""
-        self._vouched = False
+        self._corroborated = False
         """It was said that others hear it and only we do not."""
         self._witnesses: dict[str, float] = {}
 
@@ -100,7 +100,7 @@ class Detector:
         """Watch another server from now on."""
         if subject != self.subject:
             self.subject, self.state, self.heard_at = subject, UNKNOWN, now
-            self._said, self.heard_of, self._vouched = "", False, False
+            self._said, self.heard_of, self._corroborated = "", False, False
             self._witnesses.clear()
 
     def hear(self, state: str, now: float) -> Judgement | None:
@@ -111,7 +111,7 @@ class Detector:
         if state != "active":
             return None
         silence, self.heard_at, self.heard_of = now - self.heard_at, now, True
-        self._vouched = False
+        self._corroborated = False
         self._witnesses.clear()
         if self.state == ALIVE:
             return None
@@ -162,7 +162,7 @@ class Detector:
             return None
         witnessed = self._latest_witness()
         if witnessed is not None and now - witnessed[1] < self.timing.dead_after:
-            return self._vouch(now)
+            return self._corroborate(now)
         if self._but():
             return self._change(
                 DEAD,
@@ -180,13 +180,13 @@ class Detector:
         """What a dead subject is called: one that still speaks is not dead, but rules no more."""
         return f"{self.subject} is dead" if not self._but() else f"{self.subject} rules no more"
 
-    def _vouch(self, now: float) -> Judgement | None:
+    def _corroborate(self, now: float) -> Judgement | None:
         """Others hear it be active, and have for so long after us that only our own way to it can be at fault."""
         dead_after = self.timing.dead_after
         newest = max(self._witnesses.values())
-        if self._vouched or newest <= self.heard_at + dead_after:
+        if self._corroborated or newest <= self.heard_at + dead_after:
             return None
-        self._vouched = True
+        self._corroborated = True
         hearing = sum(now - at < dead_after for at in self._witnesses.values())
         return Judgement(
             CUT,

@@ -51,6 +51,11 @@ class Participant:
         return self.outbox.on_disk.leadership.epoch
 
     @property
+    def trouble(self) -> str:
+        """Why the disk does not take what must be kept, as a sentence; empty when it does."""
+        return self.outbox.trouble
+
+    @property
     def quorum(self) -> int:
         """How many voters of the list that we live by decide."""
         voters = self.voter.state.voters
