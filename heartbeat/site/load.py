@@ -123,10 +123,9 @@ def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) ->
     def secret(kind: str, name: str) -> Secret:
         if kind == "file":
             return _kept_in_file(Path(name))
-        value = environment.get(name)
-        return (
-            Secret("", value.encode()) if value else Secret("", None, f"the environment variable {name} is not set")
-        )
+        if value := environment.get(name):
+            return Secret("", os.fsencode(value))
+        return Secret("", None, f"the environment variable {name} is not set")
 
     return build(tables, SiteSource(path, secret))
 
@@ -318,6 +317,8 @@ def _text(value: object) -> str:
 
 
 def _absolute(text: str, info: ValidationInfo) -> Path:
+    if "\0" in text:
+        raise ValueError(f"must be a path, is {text!r}")
     return typing.cast(SiteSource, info.context).absolute(text)
 
 

@@ -132,6 +132,9 @@ REPLACED = [
         "lines.t.peer: asks for TLS, and there is no TLS yet",
     ),
     ('name = "s"', 'name = "s"\nrealm = "sip:s.example"', "site.realm: must be a host, with or without a port, is"),
+    ("[agents.b]", '[agents.b]\nstate = "a\\u0000b"', "agents.b.state: must be a path, is 'a\\x00b'"),
+    ("[agents.b]", '[agents.b]\napi = "unix:\\u0000"', "agents.b.api: must be a path, is '\\x00'"),
+    ("[agents.b]", '[agents.b]\napi_token = { file = "\\u0000" }', "agents.b.api_token: must be a path, is"),
     # What must be there
     ('listen = "tcp:127.0.0.1:5061"', "", "servers.m1.listen: is missing: say where agents connect, like"),
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),

@@ -134,6 +134,8 @@ def test_secrets_are_never_shown():
     shown = f"{pair!r} {secret} {secret!r} {pair.identity.key} {pair.membership()!r}"
     assert "sesame" not in shown and "0123456789abcdef" not in shown
     assert str(secret) == "<secret from env PASS>"
+    odd = site(PAIR, {**KEYS, "PASS": "caf\udce9"}).lines["alice"].password
+    assert odd is not None and odd.reveal() == b"caf\xe9", "the environment is bytes"
     with pytest.raises(SiteError) as caught:
         site(SMALL.replace('{ env = "KEY" }', '"my secret key"'))
     assert "my secret key" not in str(caught.value)
