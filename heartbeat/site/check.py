@@ -159,9 +159,29 @@ def _listeners(site: Site) -> Iterator[str]:
             taken.append((program.name, place, endpoint))
 
 
+def _inner_addresses(site: Site) -> dict[tuple[str, int], str]:
+    """Where the site talks to itself and to operators, by address; no device is there."""
+    found: dict[tuple[str, int], str] = {}
+    for server in site.servers.values():
+        found |= {endpoint.address: f"servers.{server.name}.listen" for endpoint in server.listen}
+        if server.beat is not None:
+            found[server.beat.address] = f"servers.{server.name}.beat"
+    for program in _programs(site):
+        if program.api is not None and program.api.port:
+            found[program.api.host, program.api.port] = f"the api of {program.name}"
+    return found
+
+
 def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    inner = _inner_addresses(site)
     for line in site.lines.values():
         place = f"lines.{line.name}"
+        targets = [(f"{place}.peer", peer) for peer in line.peer]
+        targets += [(f"{place}.register.registrar", line.register.registrar)] if line.register is not None else []
+        for at, peer in targets:
+            host = peer.host if peer.network is None else str(peer.network.network_address)
+            if own := inner.get((host, peer.port or 0)):
+                yield f"{at}: is an address of the site itself, {own}"
         if line.agent:
             yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
         yield from (_trunk if line.kind == "trunk" else _phone)(place, line)

@@ -254,6 +254,12 @@ REPLACED = [
         'numbers = "1001"\nforward.always = "1001"',
         "lines.p.forward.always: goes in a ring, p to p",
     ),
+    ('"sip:127.0.0.21"', '"sip:127.0.0.2:5061"', "lines.t.peer: is an address of the site itself, servers.m2.listen"),
+    (
+        "channels = 3",
+        'channels = 3\nregister = { registrar = "sip:127.0.0.1:5062", user = "u", password = { env = "KEY" } }',
+        "lines.t.register.registrar: is an address of the site itself, servers.m1.beat",
+    ),
     # Groups and routes
     ('lines = ["t", "p"]', "lines = []", "groups.g.lines: must name a line"),
     ('lines = ["t", "p"]', 'lines = ["t", "t"]', "groups.g.lines: names a line twice"),
