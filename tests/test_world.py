@@ -268,7 +268,8 @@ def test_a_process_can_be_killed_at_any_message(moment: str, read: bool, answers
     def counts(delivery: Delivery) -> bool:
         return delivery.data != b"beat"
 
-    crash = two.world.crash = Crash("g", 1, moment, counts)
+    crash = Crash("g", 1, moment, counts)
+    two.world.crashes.append(crash)
     for data in (b"first", b"beat", b"ask", b"more"):
         two.do("m", Send(TO_G, data))
         two.world.run(two.world.now + 0.1)

@@ -10,7 +10,7 @@
     print(world.ladder())
 
 Each node has its own clock (an offset and a rate against the world's); ``now`` in a core is its node's. The same seed
-gives the same run. ``crash`` stops a node at the n-th message that it receives.
+gives the same run. ``crashes`` stop nodes at the n-th message that they receive.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class World:
         self.names: dict[str, list[Place]] = {}
         """Answers to Resolve; a URI with a numeric host needs none."""
         self.store_delay = 0.002
-        self.crash: Crash | None = None
+        self.crashes: list[Crash] = []
         self.watchers: list[Callable[[], None]] = []
         """Called after each step: where invariants are checked. They raise."""
         self.received: Counter[str] = Counter()
@@ -306,9 +306,10 @@ class World:
         if node.paused:
             node.waiting.append((verb, args, delivery))
             return
-        moment = self._moment(delivery) if delivery is not None else ""
-        if moment == BEFORE:
-            self._crash(node, delivery)
+        crash = self._crash_at(delivery) if delivery is not None else None
+        moment = crash.moment if crash is not None else ""
+        if crash is not None and moment == BEFORE:
+            self._crash(crash, node, delivery)
             if node.paused:
                 node.waiting.append((verb, args, delivery))
             return
@@ -321,12 +322,11 @@ class World:
             self._drain(node, 1)
         elif moment != UNSENT:
             self._drain(node)
-        if moment:
-            self._crash(node, delivery)
+        if crash is not None:
+            self._crash(crash, node, delivery)
 
-    def _crash(self, node: Node, delivery: Delivery | None) -> None:
-        crash = self.crash
-        assert crash is not None and delivery is not None
+    def _crash(self, crash: Crash, node: Node, delivery: Delivery | None) -> None:
+        assert delivery is not None
         if crash.how == RESET:
             self._say(node.name, "", f"its connections with {delivery.source} break", "")
             self.wires.reset(node.name, delivery.source)
@@ -339,17 +339,14 @@ class World:
             if crash.lasts:
                 self.later(crash.lasts, self.start, node.name)
 
-    def _moment(self, delivery: Delivery) -> str:
-        crash = self.crash
-        if crash is None or crash.happened_at is not None or delivery.target != crash.node:
-            return ""
-        if not crash.counts(delivery):
-            return ""
-        crash.seen += 1
-        if crash.seen - 1 != crash.index:
-            return ""
-        crash.happened_at = self.now
-        return crash.moment
+    def _crash_at(self, delivery: Delivery) -> Crash | None:
+        due = None
+        for crash in self.crashes:
+            if crash.happened_at is None and delivery.target == crash.node and crash.counts(delivery):
+                crash.seen += 1
+                if crash.seen - 1 == crash.index:
+                    crash.happened_at, due = self.now, crash
+        return due
 
     def _drain(self, node: Node, sends: int = -1) -> None:
         """Do what a core wants; with ``sends`` only up to so many messages."""

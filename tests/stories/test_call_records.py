@@ -131,7 +131,8 @@ MOMENTS = [(place, (BEFORE, UNSENT, PARTLY, AFTER)[index % 4]) for index, place 
 @pytest.mark.parametrize(("place", "moment"), MOMENTS)
 def test_every_call_of_a_busy_second_has_one_record(place: int, moment: str) -> None:
     busy = Busy(place)
-    busy.town.world.crash = crash = Crash("m1", place, moment, of_calls)
+    crash = Crash("m1", place, moment, of_calls)
+    busy.town.world.crashes.append(crash)
     busy.play(110)
     assert crash.happened_at is not None
     busy.finish()
@@ -142,7 +143,7 @@ def test_every_call_of_a_busy_second_has_one_record(place: int, moment: str) -> 
 def test_attempts_that_are_given_up_while_the_stand_by_takes_over(hold: float) -> None:
     """Some before it rules, some before it has their list, some while it places them."""
     busy = Busy(7, site_of(timing=f"hold_attempt = {hold}"))
-    busy.town.world.crash = Crash("m1", 150, BEFORE, of_calls)
+    busy.town.world.crashes.append(Crash("m1", 150, BEFORE, of_calls))
     busy.play(250)
     busy.finish()
     assert any(call.status == 503 for _, _, call in busy.begun)
@@ -153,7 +154,7 @@ def test_attempts_that_are_given_up_while_the_stand_by_takes_over(hold: float) -
 def test_the_list_of_one_agent_comes_long_after_that_of_the_other(agent: str) -> None:
     busy = Busy(8)
     world = busy.town.world
-    world.crash = Crash("m1", 300, AFTER, of_calls)
+    world.crashes.append(Crash("m1", 300, AFTER, of_calls))
     world.wires.cut(agent, "s1", both=True)
     busy.play(110)
     world.run(world.now + 9.0)

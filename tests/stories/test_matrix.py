@@ -9,7 +9,7 @@ import pytest
 
 from sip.actions import Action, Send
 from sip.actions import Flow as Path
-from tests.stories import matrix
+from tests.stories import matrix, wider
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.town import Town
@@ -17,6 +17,7 @@ from tests.wires import Delivery
 from tests.world import AFTER
 
 STEP = 3
+SEEDS, AT_ONCE = 100, 20
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
@@ -36,6 +37,13 @@ def test_other_failures_at_some_messages(kind: matrix.Kind) -> None:
     ]
     found = [matrix.cell(kind, *place)[0] for place in islice(places, 0, None, STEP)]
     assert [one for one in found if one.faults] == []
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_crashes_elsewhere_from_seeds(first: int) -> None:
+    """At messages of the site, of agents' connections, of two servers: ``python -m tests.stories.wider SEED``."""
+    for seed in range(first, first + AT_ONCE):
+        assert not wider.run(seed), f"seed {seed}: {wider.wider(seed)}"
 
 
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
