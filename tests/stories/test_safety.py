@@ -8,6 +8,7 @@ from examples.softphone_call import ENDED, TALKING
 from tests.stories.test_stories import begun, over, state
 from tests.stories.town import Town, site_of
 
+LEASE_S = 2.0
 GRACE_S = 20.0
 TIMING = f"agent_grace = {GRACE_S:g}"
 
@@ -62,7 +63,7 @@ def test_nor_does_a_new_server_for_that_of_an_agent_that_never_came(holding: boo
 @pytest.mark.parametrize("seed", range(4))
 def test_a_stand_by_whose_own_clock_is_suspect_asks_for_no_votes(seed: int) -> None:
     """It stood still: what it has not heard it may have slept through. It watches for one lease before it acts."""
-    town = begun(seed=seed)
+    town = begun(seed=seed, site=site_of(timing=f"lease = {LEASE_S:g}"))
     call, other = town.talk()
     town.world.kill("m1")
     town.world.pause("s1")
@@ -72,7 +73,7 @@ def test_a_stand_by_whose_own_clock_is_suspect_asks_for_no_votes(seed: int) -> N
     woken_at = town.world.now
     assert town.world.run_until(lambda: any("s1 asks for votes" in line for line in town.said), 10.0)
     assert "s1 only watches" in town.said[0]
-    assert town.world.now - woken_at >= town.site.membership().timing.lease_time
+    assert town.world.now - woken_at >= LEASE_S
     assert town.world.run_until(lambda: town.active == ["s1"], 5.0)
     town.world.run(town.world.now + 1.0)
     town.do("west", "bye", call)
