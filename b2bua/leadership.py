@@ -205,9 +205,9 @@ class Reign:
         core.takeovers.seen(decision)
         if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
             self._begin(decision, now)
-        elif decision.what is What.STOOD_DOWN:
+        elif decision.what is What.STEPPED_DOWN:
             core.stand_down(now)
-        if decision.what in (What.BECAME_ACTIVE, What.STOOD_DOWN, What.HOLDING, What.LEASE_BACK):
+        if decision.what in (What.BECAME_ACTIVE, What.STEPPED_DOWN, What.HOLDING, What.LEASE_BACK):
             self.since_at = now
         holding = self.member.state == HOLDING and core.site.failover.on_lost_quorum == "hold"
         self.serving = self.member.state == ACTIVE or holding

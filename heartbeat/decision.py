@@ -50,7 +50,7 @@ class What(Enum):
     HOLDING = "holding"
     """The lease is gone: serve those who obey, end nothing."""
     LEASE_BACK = "lease back"
-    STOOD_DOWN = "stood down"
+    STEPPED_DOWN = "stood down"
     """Another server leads, or we released our lease: this server is stand-by from now on."""
     HANDING_OVER = "handing over"
     """A planned switchover began."""

@@ -45,7 +45,7 @@ class Heartbeats:
         """The next round is due now."""
         self.due_at = now
 
-    def round(self, state: str, now: float) -> None:
+    def next_round(self, state: str, now: float) -> None:
         """To voters and servers each time as a leader, to the others by turns."""
         node, timing, others = self._node, self._node.membership.timing, self._cluster.others
         turns = max(1, round(timing.slow_interval / timing.interval))

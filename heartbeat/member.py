@@ -143,7 +143,7 @@ class Member:
 
     def _tick(self, now: float) -> None:
         role, leader = self._role, self.leader
-        self._heartbeats.round(self.state, now)
+        self._heartbeats.next_round(self.state, now)
         role.hear_itself(now)
         leader.tell_release()
         self._switchover.remind(leader.epoch)

@@ -124,7 +124,7 @@ class ServerRole:
         self._leader.end()
         self._end_leadership(now)
         said = f"{node.name} stands by: {because}"
-        node.outbox.decide(What.STOOD_DOWN, said, now, epoch=cluster.epoch, node=cluster.leader)
+        node.outbox.decide(What.STEPPED_DOWN, said, now, epoch=cluster.epoch, node=cluster.leader)
         for name in cluster.others:
             self._heartbeats.send(name, self.state, now)
 
@@ -133,7 +133,7 @@ class ServerRole:
         self._leader.release()
         self._end_leadership(now)
         self._standby.rest(now)
-        node.outbox.decide(What.STOOD_DOWN, f"{node.name} let go of epoch {epoch}: {because}", now, epoch=epoch)
+        node.outbox.decide(What.STEPPED_DOWN, f"{node.name} let go of epoch {epoch}: {because}", now, epoch=epoch)
         self._leader.tell_release()
 
     def _say_goodbye(self, because: str, now: float) -> None:

@@ -27,7 +27,7 @@ def of_servers(w: World, *whats: What) -> list[str]:
 def is_calm(w: World, epoch: int = 1) -> None:
     assert w.settled() and w.member(w.settled()).participant.epoch == epoch, f"seed {w.seed}\n{w.story()}"
     assert len(of_servers(w, What.BECAME_ACTIVE)) == 1, f"seed {w.seed}\n{w.story()}"
-    assert of_servers(w, What.HOLDING, What.LEASE_BACK, What.STOOD_DOWN) == [], f"seed {w.seed}\n{w.story()}"
+    assert of_servers(w, What.HOLDING, What.LEASE_BACK, What.STEPPED_DOWN) == [], f"seed {w.seed}\n{w.story()}"
 
 
 def test_a_site_starts_and_the_preferred_main_is_first() -> None:

@@ -14,7 +14,7 @@ def test_a_planned_switchover_takes_no_silence() -> None:
     w = running()
     assert w.act("m1", lambda member, now: member.switchover("m2", now)) == ""
     assert w.run_until(lambda: w.settled() == "m2", limit=3.0) < 0.05
-    assert w.said("m1", What.STOOD_DOWN) == ["m1 let go of epoch 1: m2 takes over, an operator asks for it"]
+    assert w.said("m1", What.STEPPED_DOWN) == ["m1 let go of epoch 1: m2 takes over, an operator asks for it"]
     w.run(40.0)
     assert w.settled() == "m2" and w.member("m2").participant.epoch == 2
 

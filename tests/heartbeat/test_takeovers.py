@@ -85,7 +85,7 @@ def test_a_cut_off_main_fences_itself_before_the_other_rules_and_yields_when_it_
     w.heal()
     w.run(1.5)
     assert w.member("m1").state == STANDBY and w.settled() == "m2"
-    assert w.said("m1", What.STOOD_DOWN)[-1] == "m1 stands by: m2 rules under epoch 2"
+    assert w.said("m1", What.STEPPED_DOWN)[-1] == "m1 stands by: m2 rules under epoch 2"
 
 
 def test_a_main_that_is_heard_but_hears_nobody_is_replaced() -> None:
