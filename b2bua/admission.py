@@ -64,10 +64,11 @@ class Admission:
             stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
             return
         try:
-            called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
+            called = user_of(request.uri)
         except SipError as error:
             stack.reply(transaction, 400, now, f"Bad Request - {error}", tag=stack.token())
             return
+        caller = _caller(request)
         records = services.records
         call = services.calls[call_id] = Call(
             services,
@@ -91,3 +92,11 @@ class Admission:
             self._replay.resume(call, now)
         else:
             call.start(now)
+
+
+def _caller(request: Request) -> str:
+    """The number or name of From; ``""`` where its scheme is none of ours, which refuses no call (RFC 4475 3.3.4)."""
+    try:
+        return user_of(bare_uri(request.get("from") or ""))
+    except SipError:
+        return ""

@@ -44,6 +44,8 @@ class Party(NamedTuple):
     """In lower case."""
     carried: NumberParams
     """What is said of the number besides its digits."""
+    whole: str = ""
+    """The value as it came, where nothing else is known of it: a URI of another scheme crosses as it is."""
 
 
 def from_device(line: Line, request: Request, realm: str) -> Numbers:
@@ -54,7 +56,7 @@ def from_device(line: Line, request: Request, realm: str) -> Numbers:
         raise Malformed("a Request-URI without a number")
     party = _who(request.from_untagged)
     if line.caller_number:
-        party = party._replace(number=line.caller_number, host=realm, carried=NO_PARAMS)
+        party = Party(party.display, line.caller_number, realm, NO_PARAMS)
     elif party.host != _ANONYMOUS:
         party = party._replace(number=rewritten(line.from_device.caller, party.number), host=realm)
     return Numbers(as_user(called), party.number, _from(party), _address(called, realm), uri.number_params)
@@ -79,7 +81,7 @@ def _read_who(value: str) -> Party:
     try:
         uri = Uri.parse(NameAddr.parse(value).uri)
     except Malformed:  # RFC 4475 section 3.3.4: a From of a scheme that nobody knows is no reason to refuse a call
-        return Party("", "", "", NO_PARAMS)
+        return Party("", "", "", NO_PARAMS, value)
     display = value.partition("<")[0].strip() if "<" in value else ""
     if value.startswith('"'):
         display = value[: value.rfind('"', 0, value.rfind("<")) + 1]
@@ -90,6 +92,8 @@ _who_cached: Final = lru_cache(maxsize=2048)(_read_who)
 
 
 def _from(party: Party) -> str:
+    if party.whole:
+        return party.whole
     address = _address(party.number, party.host, party.carried)
     return f"{party.display} {address}" if party.display else address
 

@@ -35,6 +35,17 @@ def test_what_is_not_the_hop_s_passes_unchanged() -> None:
     assert answer.get("contact") == "<sip:127.0.0.1:5060>" and answer.to_tag == b.tag
 
 
+def test_a_caller_of_another_scheme_is_no_reason_to_refuse_a_call() -> None:
+    two = Two()
+    data = (
+        "INVITE sip:1001@127.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5090;branch=z9hG4bKodd\n"
+        "From: <http://example.com/a>;tag=f\nTo: <sip:1001@127.0.0.1>\nCall-ID: odd\nCSeq: 1 INVITE\n"
+        "Contact: <sip:left@127.0.0.1:5090>\nMax-Forwards: 70\nContent-Length: 0\n\n"
+    )
+    two.left.send(data)
+    assert (two.right.called.take("INVITE").get("from") or "").startswith("<http://example.com/a>;tag=")
+
+
 def test_what_is_said_of_a_number_crosses() -> None:
     two = Two()
     two.left.call("1001", uri="sip:1001;npdi;rn=+33177@127.0.0.1;user=phone")

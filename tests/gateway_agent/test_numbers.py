@@ -46,6 +46,15 @@ def test_what_is_said_of_the_caller_crosses_with_his_number_alone() -> None:
     assert from_device(shown, request, "paris").sender == '"A" <sip:+33100@paris>'
 
 
+def test_a_caller_of_another_scheme_crosses_as_he_is() -> None:
+    request = invite("sip:1@h", '"A" <http://example.com/a>')
+    told = from_device(LINE, request, "paris")
+    assert (told.sender, told.caller) == ('"A" <http://example.com/a>', "")
+    assert to_device(LINE, request, "gw1", "h").sender == told.sender
+    shown = replace(LINE, caller_number="+33100")
+    assert from_device(shown, request, "paris").sender == "<sip:+33100@paris>"
+
+
 @pytest.mark.parametrize("uri", ["sip:h", "sip:h;user=phone"])
 def test_a_request_uri_without_a_number_is_no_call(uri: str) -> None:
     with pytest.raises(Malformed):
