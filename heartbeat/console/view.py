@@ -268,7 +268,12 @@ class ServerStatus:
     trunks: tuple[Trunk, ...] = ()
     takeovers: Annotated[
         Mapping[str, int],
-        Metric("takeovers", "Times it became the active server since the start", COUNTER, label="kind"),
+        Metric(
+            "takeovers",
+            "Times it became the active server, by kind; the first start of a site is none",
+            COUNTER,
+            label="kind",
+        ),
     ] = field(default_factory=dict)
     """How often this server became the active one since it started, by kind."""
     process: ProcessStats | None = None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.interop.heard import logged
 from tests.interop.programs import Site, network, until
@@ -107,6 +108,32 @@ def test_audio_flows_through_the_relay_both_ways(site: Site, tmp_path: Path) -> 
                 assert heard == sent
     finally:
         both(callee, caller)
+
+
+def test_processes_count_what_they_did(site: Site) -> None:
+    """After the calls above: the figures of status, and the same as metrics."""
+
+    def figures(node: str) -> dict[str, float]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(site[node].socket))
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = connection.makefile(encoding="utf-8").read().partition("\n\n")[2]
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                own = [value for key, value in sample.labels.items() if key not in ("site", "node", "agent")]
+                found[":".join([sample.name.removeprefix("holdfast_"), *own])] = sample.value
+        return found
+
+    process = site["m1"].view()["process"]
+    assert process["results"]["answered"] >= 11 and process["records"]["lost"] == 0
+    assert {disk["directory"] for disk in process["disks"]} == {"state", "cdr"}
+    server, agent = figures("m1"), figures("gw1")
+    assert server["calls_ended_total:answered"] == process["results"]["answered"]
+    assert server["line_in_service:right"] == server["active"] == agent["serving"] == 1
+    assert sum(value for name, value in server.items() if name.startswith("takeovers_total:")) == 0
+    assert server["messages_total"] > 100 and agent["relay_packets_total"] >= 200
+    assert abs(server["clock_seconds"] - time.time()) < 60 and server["disk_free_bytes:state"] > 0
 
 
 @contextmanager
