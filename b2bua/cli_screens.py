@@ -50,7 +50,7 @@ class ServerRow:
     epoch: Annotated[int, Column(">Epoch")] = 0
     lease_left: Annotated[float | None, Column(">Lease", "span")] = None
     heard_ago: Annotated[float | None, Column(">Heard", "span")] = None
-    boot: Annotated[int, Column("~>Boot")] = 0
+    boot: Annotated[int, Column("~>Boot", "boot")] = 0
     config: Annotated[Styled | None, Column("~Config")] = None
     calls: Annotated[int | None, Column(">Calls", "count")] = None
 
@@ -120,7 +120,7 @@ def agents_table(found: Found) -> RenderableType | None:
                 str(best.epoch or NOTHING),
                 "voter" if best.voter else NOTHING,
                 *(_heard(by_node.get(node)) for node in nodes),
-                str(best.boot or NOTHING),
+                render.boot(best.boot),
                 render.text(_config(best.config, best.drift)),
                 count(best.calls),
             ]

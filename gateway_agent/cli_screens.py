@@ -110,7 +110,7 @@ def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "Passwords", _passwords(status.passwords)
     yield "Process", screens.process_stats(status.process)
     vote = f"voter, has promised epoch {status.promised}" if status.voter else "no voter"
-    yield "Itself", f"boot {status.boot}, {vote}, up {age(status.started_at)}"
+    yield "Itself", f"boot {render.boot(status.boot)}, {vote}, up {age(status.started_at)}"
 
 
 def _relay(relay: Relay) -> Text:

@@ -236,6 +236,11 @@ def text(value: Any) -> Text:
     return Text(str(value) if value else NOTHING)
 
 
+def boot(number: int) -> str:
+    """A counter of starts. Of one that began at the clock, since its file was not there, the last digits."""
+    return f"…{number % 10**5:05}" if number >= 10**6 else str(number or NOTHING)
+
+
 def age(since: float | None) -> str:
     """How long ago an instant was."""
     return span(None if since is None else time.time() - since)
@@ -248,6 +253,7 @@ LOOKS: Final[Mapping[str, Callable[[Any], str | Text]]] = MappingProxyType(
         "count": count,
         "span": span,
         "age": age,
+        "boot": boot,
         "clock": clock,
         "instant": lambda at: clock(at, fine=True),
         "state": state,

@@ -180,7 +180,7 @@ class Peer:
     judged: Annotated[str, Column("~Judged", "word")]
     """The detector's word: ``alive``, ``suspect``, ``dead``, ``left``, ``unknown``."""
     voter: Annotated[bool, Column("~Vote", of=_vote)]
-    boot: Annotated[int, Column("~>Boot")]
+    boot: Annotated[int, Column("~>Boot", "boot")]
     config: Annotated[str, Column("~Config", of=_drift)]
     """Short hash of its site file, ``""`` unknown."""
     drift: Annotated[bool, Metric("peer_drift", "1 when its site file differs")]

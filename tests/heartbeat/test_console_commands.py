@@ -170,6 +170,7 @@ def test_spans(seconds, words):
 
 
 def test_words():
+    assert [render.boot(number) for number in (0, 41, 1795960316)] == ["-", "41", "…60316"]
     assert render.several(0, "call") == "no calls"
     assert render.several(1, "call") == "1 call"
     assert render.several(12345, "call") == "12,345 calls"
