@@ -157,6 +157,9 @@ KNOWN_LARGE: frozenset[str] = frozenset(
 )
 """Classes that are too large still; this list only becomes shorter."""
 
+KNOWN_HALVES: frozenset[str] = frozenset({"gateway_agent.call.Call"})
+"""Classes that leave methods to the one class below them still; this list only becomes shorter."""
+
 
 @dataclass
 class Module:
@@ -333,6 +336,18 @@ class Size(NamedTuple):
     methods: int
 
 
+def leaves_methods(node: ast.ClassDef) -> bool:
+    """Whether a class has a method that only raises ``NotImplementedError``, or is marked as abstract."""
+    for item in node.body:
+        if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if any("abstract" in ast.unparse(decorator) for decorator in item.decorator_list):
+            return True
+        if any(isinstance(each, ast.Raise) and "NotImplementedError" in ast.unparse(each) for each in item.body):
+            return True
+    return False
+
+
 class Classes:
     """Every class of some modules, by its full name."""
 
@@ -347,6 +362,15 @@ class Classes:
 
     def sizes(self) -> dict[str, Size]:
         return {name: self._size(name) for name in self._nodes}
+
+    def halves(self) -> set[str]:
+        """Classes that leave methods to others of which there is one at most: one class, cut in two."""
+        below: dict[str, set[str]] = {name: set() for name in self._nodes}
+        for name, (module, node) in self._nodes.items():
+            for base in node.bases:
+                if (named := self._named(module, base)) in below:
+                    below[named].add(name)
+        return {name for name, (_, node) in self._nodes.items() if leaves_methods(node) and len(below[name]) < 2}
 
     def _size(self, name: str) -> Size:
         nodes = [self._nodes[one][1] for one in self._lineage(name)]
@@ -405,6 +429,28 @@ def test_no_class_is_too_large() -> None:
     assert not new, f"too large with their bases: {new}"
     free = sorted(KNOWN_LARGE - large)
     assert not free, f"not too large any more, take them off KNOWN_LARGE: {free}"
+
+
+def test_a_class_that_is_finished_by_one_other_is_a_half(tmp_path: Path) -> None:
+    unfinished = "    def run(self): raise NotImplementedError\n"
+    texts = {
+        "sip/__init__.py": "",
+        "sip/half.py": f"class Half:\n{unfinished}class Whole(Half): ...\n",
+        "sip/kinds.py": f"class Kind:\n{unfinished}class One(Kind): ...\nclass Two(Kind): ...\n",
+        "heartbeat/marked.py": "import abc\nclass Marked:\n    @abc.abstractmethod\n    def run(self): ...\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert Classes(load(tmp_path)).halves() == {"sip.half.Half", "heartbeat.marked.Marked"}
+
+
+def test_no_class_is_half_a_class() -> None:
+    halves = Classes(MODULES).halves()
+    new = sorted(halves - KNOWN_HALVES)
+    assert not new, f"abstract halves: {new}"
+    free = sorted(KNOWN_HALVES - halves)
+    assert not free, f"whole now, take them off KNOWN_HALVES: {free}"
 
 
 def test_every_pattern_is_of_use() -> None:
