@@ -7,15 +7,16 @@ Everything a new server must know to go on is in the state token (``b2bua.state_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
 from b2bua.call_state import changed, rings, with_user
 from b2bua.cdr import Cdr
+from b2bua.destination import Destination
 from b2bua.lines import Lines
-from b2bua.routing import PRIORITIES, Attempt, Load, Place, Plan, Refusal, Router, Target
+from b2bua.routing import PRIORITIES, Attempt, Load, Plan, Refusal, Router, Target
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
-from heartbeat.site.lines import Line
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
@@ -81,7 +82,9 @@ class AgentDirectory(Protocol):
 class Trunks(Protocol):
     """The trunks of the server itself."""
 
-    def place(self, line: Line, number: str, tried: int = 0) -> Place | None: ...
+    def ready(self, line: str, then: Callable[[float], None]) -> bool: ...
+
+    def destinations(self, line: str, number: str, now: float) -> list[Destination]: ...
 
     def reach_of(self, line: str) -> Reach | None: ...
 
@@ -146,23 +149,25 @@ class CallServices:
         """How requests find the device of a leg; None on the hop to an agent."""
         return None if agent else self.trunks.reach_of(line.partition("/")[0])
 
-    def place(self, target: Target, tried: int = 0) -> Place | None:
-        """Where the INVITE for a target goes, ``tried`` addresses of it being out of the question already.
+    def ready(self, target: Target, then: Callable[[float], None]) -> bool:
+        """Whether the names that a target needs are known; False: ``then`` is called when they are, or cannot be."""
+        line = self.site.lines.get(target.line)
+        return line is None or not line.at_servers or self.trunks.ready(line.name, then)
 
-        None when nobody is there to take it.
-        """
+    def destinations(self, target: Target, now: float) -> list[Destination]:
+        """Where the INVITE for a target goes, in the order to try; empty when nobody is there to take it."""
         line = self.site.lines.get(target.line)
         if line is None:
-            return None
+            return []
         if line.at_servers:
-            return self.trunks.place(line, target.request_number, tried)
+            return self.trunks.destinations(line.name, target.request_number, now)
         link = self.agents.links.get(line.agent)
         flow = link.flow if link is not None else None
-        if flow is None or tried:
-            return None
+        if flow is None:
+            return []
         host, port = flow.remote
         number = as_user(target.request_number)
-        return Place(line.agent, flow, f"sip:{number}@{bracketed(host)}:{port};line={line.name}")
+        return [Destination(f"sip:{number}@{bracketed(host)}:{port};line={line.name}", line.agent, flow)]
 
 
 class Call(Policy):
@@ -172,6 +177,8 @@ class Call(Policy):
         "because",
         "bridge",
         "cancelled",
+        "destination",
+        "destinations",
         "held",
         "last_ack",
         "lines",
@@ -179,7 +186,6 @@ class Call(Policy):
         "request",
         "services",
         "state",
-        "tried",
     )
 
     def __init__(
@@ -200,8 +206,10 @@ class Call(Policy):
         """Which sides hold: ``""``, ``a`` (the caller's), ``b``, ``ab``."""
         self.lines: list[str] = []
         """The lines on which it counts."""
-        self.tried = 0
-        """Addresses of the present target that were tried in vain (RFC 3263 section 4.3)."""
+        self.destination: Destination | None = None
+        """Where the present attempt went."""
+        self.destinations: list[Destination] = []
+        """Where the present target may be reached besides (RFC 3263 section 4.3)."""
         self.because = ""
         """The decision that routed it last, for ``explain``."""
         self.last_ack = b""
@@ -269,23 +277,30 @@ class Call(Policy):
             self.bridge.refuse(plan.status, now, plan.reason, lines)
             return
         self.plan = plan
-        self.tried = 0
         self.dial(now, attempt=self.state.attempt + 1)
 
     def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
-        """Send the INVITE of an attempt, the present one where no number is given.
+        """Send the INVITE of an attempt, the present one where no number is given, to the first place of its target.
 
         ``dialog`` is that of a former server which sent it before.
         """
-        plan, request, services, former = self.plan, self.request, self.services, self.state
-        assert plan is not None and request is not None
+        plan, services = self.plan, self.services
+        assert plan is not None
         target = plan.target
         self.because = target.because
-        place = services.place(target, self.tried)
-        if place is None:
-            if not self._await_agent(target, dialog, attempt, now):
-                self.go_on(503, None, now)
+        if not services.ready(target, partial(self._dial_later, dialog, attempt)):
             return
+        self.destinations = services.destinations(target, now)
+        if self.destinations:
+            self._invite(plan, dialog, attempt, now)
+        elif not self._await_agent(target, dialog, attempt, now):
+            self.go_on(503, None, now)
+
+    def _invite(self, plan: Plan, dialog: DialogState | None, attempt: int, now: float) -> None:
+        """Send the INVITE to the next place of the present target: a dialog of its own, in the same attempt."""
+        request, services, former, target = self.request, self.services, self.state, plan.target
+        assert request is not None
+        place = self.destination = self.destinations.pop(0)
         stack = services.stack
         if dialog is None:
             caller = request.from_untagged
@@ -312,7 +327,8 @@ class Call(Policy):
         uri = with_params(place.uri, carried)
         reach = services.reach_of(place.agent, target.line)
         leg = InviteUsage(stack, self.bridge, place.flow, dialog, reach=reach)
-        self.bridge.invite(leg, uri, lines, request.body, hops_left(request), target.ring_for, now)
+        hops, ring_for, within = hops_left(request), target.ring_for, place.answer_within
+        self.bridge.invite(leg, uri, lines, request.body, hops, ring_for, now, within)
 
     def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
         """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
@@ -330,15 +346,16 @@ class Call(Policy):
     ) -> bool:
         """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
 
-        def again(now: float) -> None:
-            if self.bridge.phase == ROUTING:
-                self.dial(now, dialog, attempt)
-
         def in_vain(now: float) -> None:
             if self.bridge.phase == ROUTING:
                 self.go_on(503, None, now)
 
-        return link.refused.add(again, now, in_vain)
+        return link.refused.add(partial(self._dial_later, dialog, attempt), now, in_vain)
+
+    def _dial_later(self, dialog: DialogState | None, attempt: int, now: float) -> None:
+        """What the target needs is there, unless the call has gone on meanwhile."""
+        if self.bridge.phase == ROUTING:
+            self.dial(now, dialog, attempt)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
@@ -348,9 +365,10 @@ class Call(Policy):
             self.bridge.refuse(status, now, response=response, by="callee")
             return
         unreached = status == 503 or (status == 408 and response is None and not self.bridge.given_up)
-        if unreached and self.services.place(plan.target, self.tried + 1) is not None:
-            self.tried += 1
-            self.dial(now)
+        if unreached and self.destination is not None:
+            self.destination.failed(response, now)
+        if unreached and self.destinations:
+            self._invite(plan, None, 0, now)
         else:
             self.go_on(status, response, now)
 

@@ -69,7 +69,7 @@ class Core:
         self.started_at = now
         self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
         self.lines = Lines(site)
-        self._chance = chance
+        self.chance = chance
         self._secret = secret
         self._rates: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
         self._events: deque[Event] = deque()
@@ -88,7 +88,7 @@ class Core:
         self.reign = Reign(self, kept, secret, chance, now)
         self.agents = Agents(self)
         self.recovery = Recovery(self)
-        self.trunks = Trunks(self)
+        self.trunks = Trunks(self, now)
         self.stack.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
         self.services = passage.services = CallServices(
@@ -173,7 +173,7 @@ class Core:
 
     def _read_site(self) -> None:
         site = self.site
-        self.router = Router(site, self._chance, self.server.capacity, self.server.reserve)
+        self.router = Router(site, self.chance, self.server.capacity, self.server.reserve)
         self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
         self.key = self.keys[0] if self.keys else self._secret
 
@@ -294,6 +294,7 @@ class Core:
     def leave(self, now: float) -> None:
         """This process is about to end."""
         self.recovery.leave(now)
+        self.trunks.stop(now)
         self.reign.leave(now)
 
     def forget_calls(self) -> None:

@@ -211,6 +211,7 @@ class Reign:
             self.since_at = now
         holding = self.member.state == HOLDING and core.site.failover.on_lost_quorum == "hold"
         self.serving = self.member.state == ACTIVE or holding
+        core.trunks.lead(self.serving, now)
 
     def _begin(self, decision: Decision, now: float) -> None:
         """The site is ours: ask every agent what it has."""

@@ -18,7 +18,6 @@ from urllib.parse import quote, unquote
 
 from heartbeat.site.lines import Group, Line, Numbering, Route, rewritten
 from heartbeat.site.model import Site
-from sip.actions import Flow
 
 MOST_TARGETS: Final = 16
 """Lines that one call may be hunted over."""
@@ -117,15 +116,6 @@ class Plan(NamedTuple):
                 because = f"{name} was left to try when the server changed"
                 targets.append(Target(name, number, shown, float(ring), because, forwarded, flag == "f"))
         return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
-
-
-class Place(NamedTuple):
-    """Where the INVITE for a target goes."""
-
-    agent: str
-    """The agent there; ``""`` for a trunk of the server's own."""
-    flow: Flow
-    uri: str
 
 
 class Refusal(NamedTuple):

@@ -1,94 +1,113 @@
-"""The trunk lines that servers own, with no agent between (the patent's built-in gateway): ordinary calls."""
+"""The trunk lines that servers own, with no agent between (the patent's built-in gateway): ``sip.device`` here."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from b2bua.routing import Place
-from heartbeat.site.devices import policy_of, site_addresses
+from b2bua.destination import Destination
+from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
 from heartbeat.site.sources import SourceTable
-from sip import location
-from sip.actions import Flow, Resolve
+from sip.actions import Flow
 from sip.device.flows import DeviceFlows
 from sip.device.names import NameLookups
-from sip.device.reach import TrunkReach
-from sip.dialog import bare_uri
+from sip.device.places import PeerPlace
+from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
 from sip.layer import InDialog
-from sip.peers import Probe, ProbePlan
-from sip.requests import OutgoingRequest
-from sip.transaction import ClientTransaction
-from sip.wire.errors import SipError
-from sip.wire.message import Response
-from sip.wire.uri import as_user, host_port
+from sip.location import Place
+from sip.next_hop import Reach, named_hosts
+from sip.wire.uri import as_user
 
 if TYPE_CHECKING:
     from b2bua.core import Core
     from heartbeat.site.lines import Line
 
-AGAIN: Final = "resolve again"
-PROBE: Final = "probe"
-REFRESH: Final = 60.0
-"""Seconds after which a name is asked for again; the resolver's cache keeps its own times."""
-
 
 class Trunks:
     """All trunks of this server."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, now: float) -> None:
         self.core = core
-        self.generation = 0
-        self._targets: dict[str, list[location.Place]] = {}
-        self._probes: dict[str, Probe] = {}
+        self._leading = False
         server = core.server
         self.flows = DeviceFlows(
             core.stack, core.node, map(str, server.sip), server.advertise, site_addresses(core.site)
         )
         self.names = NameLookups(core.stack)
-        self._reach: dict[str, TrunkReach] = {}
-        self.load(0.0)
+        self.lines: dict[str, Line] = {}
+        self._devices: dict[str, TrunkDevice] = {}
+        self.load(now)
 
     def load(self, now: float) -> None:
-        """Read the lines of the site file, at start and at a reload."""
-        core = self.core
+        """Read the lines of the site file, at start and at a reload; what has not changed goes on."""
+        core, server = self.core, self.core.server
         self.lines = {line.name: line for line in core.site.lines.values() if line.at_servers}
         self._sources = SourceTable(self.lines.values())
-        self._reach = {
-            name: TrunkReach(policy_of(line, line.advertise), self.flows, self.names)
+        policies = {
+            name: policy_of(line, shown_to_devices(line, server.advertise, server.sip))
             for name, line in self.lines.items()
         }
-        wanted = {peer.uri for line in self.lines.values() for peer in line.peer}
-        self._targets = {uri: targets for uri, targets in self._targets.items() if uri in wanted}
-        for uri in wanted:
-            core.stack.do(Resolve(uri))
-        self.generation += 1
-        if wanted:
-            core.stack.deadlines.set(now + REFRESH, self, AGAIN)
-        self._start_probes(now)
+        for name in [name for name, device in self._devices.items() if policies.get(name) != device.policy]:
+            self._devices.pop(name).stop(now)
+        for name, policy in policies.items():
+            if name not in self._devices:
 
-    def due(self, cause: str, now: float) -> None:
-        if cause is AGAIN:
-            for uri in self._targets:
-                self.core.stack.do(Resolve(uri))
-            self.core.stack.deadlines.set(now + REFRESH, self, AGAIN)
-        else:
-            for name, probe in self._probes.items():
-                probe.handle_timer(now)
-                self._probe_on(name, probe, now)
-            self._probe_wake(now)
+                def changed(because: str, now: float, name: str = name) -> None:
+                    self._changed(name, because, now)
 
-    def reach_of(self, line: str) -> TrunkReach | None:
+                device = TrunkDevice(core.stack, self.flows, self.names, policy, core.chance, changed)
+                self._devices[name] = device
+                device.start(now, self._leading)
+                core.lines.load_of(name).in_service = not device.why
+
+    def lead(self, leading: bool, now: float) -> None:
+        """Calls are taken here, or not any more: only where they are is the site registered with its carriers."""
+        for name, device in self._devices.items():
+            if leading != self._leading:
+                device.register(leading, now)
+            self.core.lines.load_of(name).in_service = not device.why  # a new leader begins with no loads
+        self._leading = leading
+
+    def stop(self, now: float) -> None:
+        """The process ends: registrations are taken back."""
+        for device in self._devices.values():
+            device.stop(now)
+
+    def reach_of(self, line: str) -> Reach | None:
         """How requests in the dialogs of a trunk find their way; None for a line that is none of the servers'."""
-        return self._reach.get(line)
+        device = self._devices.get(line)
+        return device.reach if device is not None else None
 
-    def resolved(self, uri: str, targets: list[location.Place] | str, now: float) -> None:
-        """Names answered. An empty answer leaves the old targets."""
-        self.names.resolved(uri, targets, now)
-        if targets and not isinstance(targets, str):
-            self._targets[uri] = targets
-            for target in targets:
-                if target.transport == "tcp":
-                    self.flows.flow_to(target)
+    def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
+        """A name was looked up, or could not be."""
+        self.names.resolved(uri, result, now)
+
+    def ready(self, line: str, then: Callable[[float], None]) -> bool:
+        """Whether the names of a trunk's peers were answered for; False: ``then`` is called when they are."""
+        device = self._devices.get(line)
+        if device is None or device.known:
+            return True
+        device.wait(then)
+        return False
+
+    def destinations(self, line: str, number: str, now: float) -> list[Destination]:
+        """Where a call to a trunk goes, in the order to try."""
+        device = self._devices.get(line)
+        if device is None or device.why:
+            return []
+
+        def to(one: PeerPlace) -> Destination:
+            return Destination(f"sip:{as_user(number)}@{one.peer.partition(':')[2]}", trunk=device, place=one.place)
+
+        return [to(one) for one in device.places(now)]
+
+    def _changed(self, name: str, because: str, now: float) -> None:
+        device = self._devices[name]
+        load = self.core.lines.load_of(name)
+        load.in_service = not device.why
+        state = "in" if load.in_service else "out of"
+        self.core.decided("trunk", f"{name} is {state} service: {because}", now)
 
     def line_of(self, flow: Flow) -> str:
         """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
@@ -100,7 +119,7 @@ class Trunks:
         line = self._sources.line(host, 0)
         return line.name if line is not None else host
 
-    def expected(self, leg: InDialog, flow: Flow) -> bool:
+    def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
         another peer of the same trunk, or the agent itself on another connection."""
         if not isinstance(leg, InviteUsage):
@@ -109,19 +128,7 @@ class Trunks:
         if leg.flow in self.core.stack.kept or flow in self.core.stack.kept:
             return agents.agent_of(leg.flow) == agents.agent_of(flow) != ""
         line = self.line_of(flow)
-        return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_by(leg)
-
-    def place(self, line: Line, number: str, tried: int = 0) -> Place | None:
-        """Where a call to that trunk goes when so many addresses were tried; None when there is no further one."""
-        for peer in line.peer:
-            for target in self._targets.get(peer.uri, ()):
-                flow = self.flows.flow_to(target)
-                if flow is None:
-                    continue
-                if not tried:
-                    return Place("", flow, f"sip:{as_user(number)}@{peer.uri[4:]}")
-                tried -= 1
-        return None
+        return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_hosts(leg.dialog)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream is open or lost; a UDP peer is unreachable."""
@@ -131,68 +138,3 @@ class Trunks:
         if state == "lost":
             self.flows.lost(flow)
         self.core.stack.transport_failed(flow, now)
-
-    # -- OPTIONS to peers ---------------------------------------------------------------------------------------
-
-    def _start_probes(self, now: float) -> None:
-        stack = self.core.stack
-        self._probes = {}
-        for line in self.lines.values():
-            if line.options is not None and line.peer:
-                plan = ProbePlan(interval=line.options.interval, misses=line.options.misses)
-                local = f"sip:{self.core.node}@{stack.default_sent_by}"
-                self._probes[line.name] = Probe(line.peer[0].uri, local, stack.token(), stack.token(), plan)
-        for name, probe in self._probes.items():
-            probe.start(now)
-            self._probe_on(name, probe, now)
-        self._probe_wake(now)
-
-    def _probe_wake(self, now: float) -> None:
-        times = [at for probe in self._probes.values() if (at := probe.get_timer()) is not None]
-        if times:
-            self.core.stack.deadlines.set(max(min(times), now + 0.05), self, PROBE)
-
-    def _probe_on(self, name: str, probe: Probe, now: float) -> None:
-        for ask in probe.to_do():
-            self._send(name, ask, now)
-        while (changed := probe.next_event()) is not None:
-            self.core.lines.load_of(name).in_service = changed.in_service
-            self.core.decided(
-                "trunk", f"{name} is {'in' if changed.in_service else 'out of'} service: {changed.because}", now
-            )
-
-    def _send(self, name: str, ask: OutgoingRequest, now: float) -> None:
-        stack = self.core.stack
-        targets = self._targets.get(self.lines[name].peer[0].uri, [])
-        flow = self.flows.flow_to(targets[0]) if targets else None
-        if flow is None:
-            return
-        branch = stack.branch()
-        head = [f"{ask.method} {ask.uri} SIP/2.0", stack.via(flow, branch), "Max-Forwards: 70", stack.contact(flow)]
-        text = "\r\n".join([*head, *ask.lines, f"Content-Length: {len(ask.body)}", "", ""])
-        stack.request(ask.method, text.encode("latin-1") + ask.body, branch, flow, self, now, name)
-
-    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        probe = self._probes.get(transaction.context)
-        if probe is not None and response.status >= 200:
-            probe.answered(response, now)
-            self._probe_on(transaction.context, probe, now)
-            self._probe_wake(now)
-
-    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        probe = self._probes.get(transaction.context)
-        if probe is not None:
-            probe.failed("no answer", now)
-            self._probe_on(transaction.context, probe, now)
-            self._probe_wake(now)
-
-
-def named_by(leg: InviteUsage) -> list[str]:
-    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
-    hosts = []
-    for value in (leg.dialog.target, *leg.dialog.route_set[:1]):
-        try:
-            hosts.append(host_port(bare_uri(value))[0])
-        except SipError:
-            continue
-    return hosts

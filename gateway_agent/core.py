@@ -30,17 +30,15 @@ from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from sip.actions import Action, Address, Flow, Resolve, Store
+from sip.actions import Action, Flow, Resolve, Store
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.location import Place
 from sip.packages.line_dialog import IDLE
-from sip.requests import OutgoingRequest
 from sip.timers import Timers
-from sip.transaction import ClientUser, ServerTransaction
+from sip.transaction import ServerTransaction
 from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
@@ -112,7 +110,6 @@ class Core:
         self.phones: dict[Flow, set[str]] = {}
         """Names of the phones registered by each flow."""
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
-        self._lookups: dict[str, set[str]] = {}
         self._serial = 0
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
@@ -148,10 +145,6 @@ class Core:
         self.now = now
         if isinstance(request, Resolve):
             self.devices.names.resolved(request.uri, result, now)
-            found: list[tuple[str, Address]] = [(one.transport, (one.host, one.port)) for one in _targets(result)]
-            for name in self._lookups.pop(request.uri, ()):
-                if name in self.lines:
-                    self.lines[name].resolved(request.uri, found, now)
         elif isinstance(request, Store) and request.name == VOTES:
             self.links.stored(request.value, result, now)
 
@@ -207,7 +200,7 @@ class Core:
             leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
             if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != response.to_tag:
                 return
-            if flow in (leg.flow, leg.path.out) or self.devices.expected(leg, flow):
+            if flow in (leg.flow, leg.path.out) or self.devices.expected(leg, flow, "ACK"):
                 leg.acknowledge_again(response.cseq)
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -325,30 +318,11 @@ class Core:
         if tell:
             self.handover.line_changed(line, now)
 
-    def look_up(self, line: Line, uri: str) -> None:
-        """Have a name resolved; the line hears of it by ``resolved``."""
-        self._lookups.setdefault(uri, set()).add(line.name)
-        self.stack.do(Resolve(uri))
-
-    def device_flow(self, transport: str, address: Address) -> Flow | None:
-        return self.devices.flow_to(transport, address)
-
     def address_towards(self, settings: Any) -> str:
         return self.devices.address_towards(settings)
 
     def host_towards(self, settings: Any, flow: Flow) -> str:
         return self.devices.host_towards(settings, flow)
-
-    def ask(self, ask: OutgoingRequest, flow: Flow, user: ClientUser, context: Any, now: float) -> None:
-        """Send a request of a machine of a line."""
-        stack = self.stack
-        branch = stack.branch()
-        lines = "".join(f"{line}\r\n" for line in ask.lines)
-        text = (
-            f"{ask.method} {ask.uri} SIP/2.0\r\n{stack.via(flow, branch)}\r\nMax-Forwards: 70\r\n{lines}"
-            f"Content-Length: {len(ask.body)}\r\n\r\n"
-        )
-        stack.request(ask.method, text.encode("latin-1") + ask.body, branch, flow, user, now, context)
 
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file; calls go on."""
@@ -427,7 +401,3 @@ class Core:
         decision = Decided(now, code, because)
         self.history.append(decision)
         self._events.append(decision)
-
-
-def _targets(result: Any) -> list[Place]:
-    return [one for one in result if isinstance(one, Place)] if isinstance(result, list) else []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
 
@@ -14,18 +15,19 @@ from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.session_timer import LEAST, asks_too_little
-from heartbeat.site.devices import policy_of, site_addresses
+from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import DIGESTS
 from heartbeat.site.lines import Line as Settings
-from sip.actions import Address, Flow
+from sip.actions import Flow
 from sip.device.flows import DeviceFlows
 from sip.device.names import NameLookups
-from sip.device.reach import PhoneReach, TrunkReach
+from sip.device.policy import LinePolicy
+from sip.device.reach import PhoneReach
+from sip.device.trunk import TrunkDevice
 from sip.dialog import bare_uri
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import InDialog
-from sip.location import Place
 from sip.next_hop import Reach
 from sip.peers import PeerIndex
 from sip.requests import ResponseSpec
@@ -84,20 +86,41 @@ class Devices:
                 self.core.lines[name].flow_lost(flow, now)
         self.core.stack.transport_failed(flow, now)
 
-    def reach_of(self, settings: Settings) -> Reach:
-        """How requests in the dialogs of a line find their way."""
-        if settings.kind == "phone":
-            return PhoneReach(self.flows, self.proves)
-        shown = self.address_towards(settings) if settings.advertise else ""
-        return TrunkReach(policy_of(settings, shown), self.flows, self.names)
+    def policy_of(self, settings: Settings) -> LinePolicy:
+        """How a line meets its devices."""
+        return policy_of(settings, self.address_towards(settings))
 
-    def proves(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a request of a phone's dialog that came from another source than its own has good credentials."""
-        return True
+    def trunk_of(self, settings: Settings, changed: Callable[[str, float], None]) -> TrunkDevice:
+        """The far side of a trunk."""
+        core = self.core
+        return TrunkDevice(core.stack, self.flows, self.names, self.policy_of(settings), core.random, changed)
 
-    def flow_to(self, transport: str, address: Address) -> Flow | None:
-        """A way to a device's address; ``None`` when no listener of that kind is there."""
-        return self.flows.flow_to(Place(transport, *address))
+    def phone_reach(self, settings: Settings) -> PhoneReach:
+        """How requests in the dialogs of a phone find it, and who may take them along to another flow."""
+        return PhoneReach(self.flows, partial(self._proves, settings.aor_user))
+
+    def _proves(self, user: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether a request in a phone's dialog that came from another flow has that phone's password; else it is
+        answered.
+        """
+        core, source = self.core, transaction.flow
+        wrong = core.digest.guesses.wrong
+        verdict = core.digest.check(request, now, proxy=True, flow=source)
+        if verdict.accepted and verdict.username == user:
+            core.stack.echoes.know(source.remote[0], now)
+            return True
+        if verdict.accepted:
+            core.stack.respond_stateless(transaction, 403)
+        else:
+            self.respond_stateless(transaction, core.digest.refusal(verdict, source, user, now, proxy=True))
+        self._note(wrong, source, now)
+        return False
+
+    def move(self, reach: Reach, old: Flow, new: Flow) -> None:
+        """A device registered anew from another flow: its dialogs go there (RFC 5626 section 5.3)."""
+        for leg in self.core.stack.legs.values():
+            if isinstance(leg, InviteUsage) and leg.path.reach is reach and leg.path.flow == old:
+                leg.path.move(new)
 
     def advertise(self, line: Line, flow: Flow) -> None:
         """A line with an address of its own to be shown: see to it on this flow."""
@@ -106,11 +129,8 @@ class Devices:
 
     def address_towards(self, settings: Settings) -> str:
         """``host:port`` to be written into messages to the devices of a line."""
-        endpoint = self.core.agent.sip[0] if self.core.agent.sip else None
-        host = settings.advertise or self.core.agent.advertise or (endpoint.host if endpoint else "127.0.0.1")
-        if ":" in host and not host.startswith("[") and host.count(":") == 1:
-            return host
-        return _place(host, endpoint.port if endpoint else 5060)
+        agent = self.core.agent
+        return shown_to_devices(settings, agent.advertise, agent.sip)
 
     def _hosts(self) -> frozenset[str]:
         """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
@@ -144,9 +164,9 @@ class Devices:
         names = self._peers.find(host)
         return names[0] if names else host
 
-    def expected(self, leg: InDialog, flow: Flow) -> bool:
+    def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
-        a device from an address of its line, or one that it named itself."""
+        a trunk from an address of its line, or one that it named itself, a phone from wherever it proves itself."""
         core = self.core
         if flow in core.stack.kept:
             return True
@@ -157,7 +177,7 @@ class Devices:
             return False
         if line is self._trunk_of(flow) or line.name in core.phones.get(flow, ()):
             return True
-        return line.kind == "trunk" and flow.remote[0] in hosts_of(leg)
+        return flow.remote[0] in hosts_of(leg) if line.kind == "trunk" else method != "ACK"
 
     def _register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         core, digest = self.core, self.core.digest

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heartbeat.site.lines import Line as Settings
-from sip.actions import Address, Flow
+from sip.actions import UNREACHABLE, Flow
+from sip.device.trunk import TrunkDevice
 from sip.digest import DigestClient
+from sip.location import Place
+from sip.next_hop import Reach
 from sip.overload.token_bucket import TokenBucket
 from sip.wire.message import Response
 
@@ -26,11 +30,23 @@ class Target(NamedTuple):
 
     uri: str
     """The Request-URI without its user part when ``fill``, else whole."""
-    flow: Flow
     host: str
     """The peer's host, for To."""
     fill: bool
     """The number called is put in as the user part."""
+    registered: Flow | None = None
+    """The flow of a phone's registration."""
+    place: Place | None = None
+    """A place of a trunk, to which a stream is opened when it is tried."""
+    trunk: TrunkDevice | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """By which it is reached now."""
+        if self.registered is not None:
+            return self.registered
+        flow = self.trunk.flow_to(self.place) if self.trunk is not None and self.place is not None else None
+        return flow or UNREACHABLE
 
 
 class Busy(NamedTuple):
@@ -50,7 +66,7 @@ class Line:
     def __init__(self, core: Core, settings: Settings, now: float) -> None:
         self.core = core
         self.settings = settings
-        self.reach = core.devices.reach_of(settings)
+        self.reach: Reach
         """How requests in its dialogs find their way."""
         self.digest: DigestClient | None = None
         """Answers challenges of the device's side."""
@@ -121,7 +137,7 @@ class Line:
         return f"{self.name}/{channel}"
 
     def targets(self, now: float) -> list[Target] | Busy:
-        """Where a call to the device goes, in order of preference."""
+        """Where a call to the device goes, in order of preference; to be asked when it is :meth:`ready`."""
         raise NotImplementedError  # pragma: no cover
 
     @property
@@ -142,10 +158,10 @@ class Line:
         """The site file says something else of it; its calls go on."""
         self.settings = settings
         self.behind_nat = settings.nat or self.kind == "phone"
-        self.reach = self.core.devices.reach_of(settings)
 
-    def resolved(self, uri: str, found: list[tuple[str, Address]], now: float) -> None:
-        """A name of a peer was looked up: (transport, address) in order of preference."""
+    def ready(self, then: Callable[[float], None], now: float) -> bool:
+        """Whether :meth:`targets` has its names; False: ``then`` is called when it has."""
+        return True
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A stream to a device broke."""

@@ -31,11 +31,12 @@ _ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'
 class Branch:
     """One target that rings, or did."""
 
-    __slots__ = ("credentials", "leg", "status", "target", "tries")
+    __slots__ = ("credentials", "flow", "leg", "status", "target", "tries")
 
     def __init__(self, target: Target, leg: InviteUsage) -> None:
         self.target = target
         self.leg = leg
+        self.flow = leg.flow
         self.tries = 1
         self.credentials: tuple[Authorization, ...] = ()
         self.status = 0
@@ -85,12 +86,12 @@ class Outgoing(Dialogs):
             self._try(targets[0], request, now)
 
     def _try(self, target: Target, request: Request, now: float) -> None:
-        stack = self.core.stack
+        stack, flow = self.core.stack, target.flow
         told = numbers.to_device(
-            self.line.settings, request, self.core.host_towards(self.line.settings, target.flow), target.host
+            self.line.settings, request, self.core.host_towards(self.line.settings, flow), target.host
         )
         state = DialogState(stack.token() + stack.token(), stack.token(), "", told.sender, told.recipient)
-        branch = Branch(target, InviteUsage(stack, self, target.flow, state, reach=self.line.reach))
+        branch = Branch(target, InviteUsage(stack, self, flow, state, reach=self.line.reach))
         self.branches.append(branch)
         uri = told.uri(target.uri) if target.fill else target.uri
         self._call(branch, uri, request, now)
@@ -105,7 +106,9 @@ class Outgoing(Dialogs):
             if not branch.credentials:
                 branch.credentials = tuple(digest.authorize("INVITE", uri))
             lines += [one.line for one in branch.credentials]
-        branch.leg.call(uri, lines, self.description.from_server(request, now), now, branch, hops_of(request))
+        body = self.description.from_server(request, now)
+        within = self.line.settings.answer_within
+        branch.leg.call(uri, lines, body, now, branch, hops_of(request), answer_within=within)
 
     # -- what the device says -------------------------------------------------------------------------------------
 
@@ -119,6 +122,8 @@ class Outgoing(Dialogs):
             return
         if status // 100 == 2:
             self._picked_up(branch, response, now)
+        elif branch.status:  # it was given up; what it says now changes nothing
+            pass
         elif status < 200:
             if invite is not None and self.ended is None:
                 self._rang(branch, invite, response, now)
@@ -134,7 +139,8 @@ class Outgoing(Dialogs):
             return
         invite = self.invite
         cancelled = invite is not None and invite.cancelled
-        self._failed(branch, None, 487 if cancelled else 408, now)
+        if not branch.status:
+            self._failed(branch, None, 487 if cancelled else transaction.failure, now)
         if self.ended is not None:
             self.settle(now)
 
@@ -159,8 +165,8 @@ class Outgoing(Dialogs):
 
     def _picked_up(self, branch: Branch, response: Response, now: float) -> None:
         leg, invite = branch.leg, self.invite
-        if invite is None or self.ended is not None:
-            if leg is not self.device:  # another device was faster, or the call is over (RFC 3261 section 16.7)
+        if invite is None or self.ended is not None or branch.status:
+            if leg is not self.device:  # given up, too slow, or the call is over (RFC 3261 section 16.7)
                 leg.acknowledge((), b"", now)
                 leg.send("BYE", (f"Reason: {_ELSEWHERE}",), b"", now, self)
             return
@@ -203,7 +209,7 @@ class Outgoing(Dialogs):
         branch.tries += 1
         # RFC 3261 section 22.2: the same Call-ID, From and To, the next CSeq
         state = DialogState(old.call_id, old.local_tag, "", old.local, old.remote, old.local_cseq)
-        branch.leg = InviteUsage(self.core.stack, self, branch.target.flow, state, reach=self.line.reach)
+        branch.leg = InviteUsage(self.core.stack, self, branch.flow, state, reach=self.line.reach)
         self._call(branch, old.target, request, now)
         return True
 
@@ -225,7 +231,8 @@ class Outgoing(Dialogs):
                 self._try(self.spare.pop(0), request, now)
                 return
         if all(one.status for one in self.branches):
-            self._conclude(invite, 408 if self.best is None else self.best.status, now)
+            silent = invite.cancelled or any(one.status == 408 for one in self.branches)
+            self._conclude(invite, self.best.status if self.best is not None else 408 if silent else 503, now)
 
     def _conclude(self, invite: Received, status: int, now: float) -> None:
         """No target took the call (RFC 3261 section 16.7, step 6)."""

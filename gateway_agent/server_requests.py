@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway_agent.deduplication import Received, key_of
-from gateway_agent.line import Busy
+from gateway_agent.line import Busy, Line
 from gateway_agent.numbers import line_parameter
 from gateway_agent.outgoing import Outgoing
 from sip.transaction import ServerTransaction
@@ -35,6 +36,17 @@ class Arrivals:
             return
         if self.core.draining:
             self._refuse(received, 503, "the agent drains", now)
+            return
+        if not line.ready(partial(self._call, received, line), now):  # the names of its peers are still looked up
+            self.core.stack.reply(transaction, 100, now)
+            return
+        self._call(received, line, now)
+
+    def _call(self, received: Received, line: Line, now: float) -> None:
+        """Send the INVITE of a server to the device of its line."""
+        transaction = received.transaction
+        request = transaction.request
+        if request is None or not transaction.open:  # cancelled meanwhile
             return
         targets = line.targets(now)
         channel = line.take(now) if not isinstance(targets, Busy) else targets

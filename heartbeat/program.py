@@ -156,6 +156,7 @@ class Process(Generic[C]):
             await self.pump.run()
         finally:
             begun.cancel()
+            self.names.close()
             await served.close()
             self._lock.end()
 
@@ -209,6 +210,7 @@ class Process(Generic[C]):
         self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
         for sentence in warnings(site):
             self.logger.warning("the site file: %s", sentence)
+        self.names.start()
         self._tick()
 
     def _tick(self) -> None:

@@ -30,6 +30,8 @@ class _Entry:
     refresh_at: float
     used_at: float
     retry_s: float = _FIRST_RETRY
+    because: str = ""
+    """Why DNS did not answer when it was last asked; ``""`` when it did."""
 
 
 class NameCache:
@@ -60,14 +62,20 @@ class NameCache:
         used_at = old.used_at if old else now
         self._keep(question, _Entry(answer, now + ttl, now + ttl + GRACE, now + ttl * _AHEAD, used_at))
 
-    def fail(self, question: Question, now: float) -> None:
+    def why(self, question: Question) -> str:
+        """Why DNS did not answer a question when it was last asked, ``""`` when it did."""
+        entry = self._entries.get(question)
+        return entry.because if entry is not None else ""
+
+    def fail(self, question: Question, now: float, because: str = "") -> None:
         """DNS did not answer: what was known is kept, an unknown name is none for a while; asked again later."""
         old = self._entries.get(question)
         if old is None or (not old.answer and now >= old.expires_at):
             retry_s = min(_LAST_RETRY, old.retry_s * 2) if old else _FIRST_RETRY
             used_at = old.used_at if old else now
-            self._keep(question, _Entry((), now + retry_s, now + retry_s, now + retry_s, used_at, retry_s))
+            self._keep(question, _Entry((), now + retry_s, now + retry_s, now + retry_s, used_at, retry_s, because))
             return
+        old.because = because
         old.good_until = old.expires_at + (STALE if old.answer else GRACE)
         old.refresh_at = now + old.retry_s
         old.retry_s = min(_LAST_RETRY, old.retry_s * 2)

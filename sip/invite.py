@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from sip.actions import UNREACHABLE, Flow
 from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
 from sip.layer import Stack
-from sip.next_hop import DialogPath, Reach
+from sip.next_hop import DialogPath, Reach, hop_uri
 from sip.transaction import CALLING, SILENT, ClientTransaction, ServerTransaction, cancel_of
 from sip.wire.message import Request, Response, elements, parse
 
@@ -60,9 +60,11 @@ class InviteUsage:
 
     __slots__ = (
         "_acked",
+        "_answer_within",
         "_cancel_sent",
         "_cancelling",
         "_credentials",
+        "_datagrams",
         "_declined",
         "_interval",
         "_invite",
@@ -117,6 +119,9 @@ class InviteUsage:
         """Those of our last INVITE, which its ACK carries as well (section 13.2.2.4)."""
         self._cancelling: tuple[str, ...] | None = None
         self._cancel_sent = False
+        self._answer_within = 0.0
+        self._datagrams: Flow | None = None
+        """Where a large request goes when no stream comes about."""
         self._declined: tuple[str, ...] = ()
         self._tags: tuple[str, ...] = ()
         self._register(self.dialog.local_tag)
@@ -169,6 +174,7 @@ class InviteUsage:
         self.dialog.target = uri
         invite = self._send("INVITE", lines, body, now, context, hops, self.patient, self.path.flow)
         self._pending_client_invite = invite
+        self._answer_within = answer_within
         if answer_within:
             self.stack.deadlines.set(now + answer_within, invite, SILENT)
 
@@ -215,7 +221,24 @@ class InviteUsage:
             if flow is None:
                 return self._send_later(method, branch, tuple(lines), body, now, context, hops, patient)
         data = self._compose(method, dialog.local_cseq, branch, flow, lines, body, hops)
+        if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
+            stream = self._stream(flow, now)
+            if stream is not None:
+                data, flow = readdressed(data, stack.via(stream, branch), stack.contact(stream)), stream
         return stack.request(method, data, branch, flow, self, now, context, patient)
+
+    def _stream(self, flow: Flow, now: float) -> Flow | None:
+        """For a request that is too large for a datagram (RFC 3261 section 18.1.1); when none comes about, it goes by
+        UDP all the same.
+        """
+        path = self.path
+        if path.reach is None:
+            return None
+        stream = path.reach.stream(hop_uri(self.dialog.target, self.dialog.route_set), flow, now)
+        if stream is not None:
+            self._datagrams = flow
+            path.move(stream)
+        return stream
 
     def _send_later(
         self,
@@ -473,22 +496,29 @@ class InviteUsage:
         self.owner.timed_out(self, transaction, now)
 
     def _go_elsewhere(self, transaction: ClientTransaction, now: float) -> bool:
-        """After a transport error a request in the dialog is sent to the next place of its hop (RFC 3263 section
-        4.3).
+        """After a transport error a request in the dialog is sent to the next place of its hop, one that was too
+        large for UDP by UDP all the same (RFC 3263 section 4.3).
         """
-        if not self.established or (transaction is self._pending_client_invite and self._cancelling is not None):
+        path, stack = self.path, self.stack
+        datagrams, self._datagrams = self._datagrams, None
+        if transaction is self._pending_client_invite and self._cancelling is not None:
             return False
-        flow = self.path.again(transaction.flow, now)
+        if datagrams is not None and path.reach is not None and transaction.flow.transport != "udp":
+            path.reach.streamless(datagrams, now)
+            path.move(datagrams)
+            flow: Flow | None = datagrams
+        else:
+            flow = path.again(transaction.flow, now) if self.established else None
         if flow is None:
             return False
-        branch = self.stack.branch()
-        head, _, rest = transaction.request.partition(b"\r\n")
-        rest = rest.partition(b"\r\n")[2]
-        data = b"%s\r\n%s\r\n%s" % (head, self.stack.via(flow, branch).encode("latin-1"), rest)
+        branch = stack.branch()
+        data = readdressed(transaction.request, stack.via(flow, branch), stack.contact(flow))
         again = self.stack.prepare(transaction.method, branch, flow, self, transaction.context, transaction.patient)
         if transaction is self._pending_client_invite:
             self._pending_client_invite = again
-        self.stack.begin(again, flow, data, now)
+        stack.begin(again, flow, data, now)
+        if not self.established and self._answer_within:
+            stack.deadlines.set(now + self._answer_within, again, SILENT)
         return True
 
     def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
@@ -619,6 +649,18 @@ class Unheard:
 _CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
 """As they are written here (``sip.digest``)."""
 
+
+def readdressed(request: bytes, via: str, contact: str) -> bytes:
+    """The same request for another place, with our address as it is seen there."""
+    head, end, body = request.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    lines[1] = via.encode("latin-1")
+    lines = [contact.encode("latin-1") if line.startswith(b"Contact: ") else line for line in lines]
+    return b"\r\n".join(lines) + end + body
+
+
+LARGEST_DATAGRAM: Final = 1300
+"""Bytes of a request beyond which it goes by a stream where it may (RFC 3261 section 18.1.1)."""
 MAX_EARLY: Final = 16
 """More early dialogs than this in one INVITE are not remembered apart."""
 

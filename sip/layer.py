@@ -95,8 +95,8 @@ class Stack:
         self.legs: dict[str, InDialog] = {}
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
         """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
-        self.expected: Callable[[InDialog, Flow], bool] = _nobody_else
-        """Whether a request in that dialog may come from another host than that of the dialog's flow."""
+        self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
+        """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
         self.counters: Counter[str] = Counter()
         self.received = 0
         """Messages."""
@@ -255,8 +255,12 @@ class Stack:
 
     def contact(self, flow: Flow) -> str:
         """The Contact line for a dialog on that flow."""
+        return f"Contact: <{self.contact_uri(flow)}>"
+
+    def contact_uri(self, flow: Flow, user: str = "") -> str:
+        """Our URI as the peer of that flow can reach it."""
         transport = ";transport=tcp" if flow.transport == "tcp" else ""
-        return f"Contact: <sip:{self.address(flow)}{transport}>"
+        return f"sip:{user}{'@' if user else ''}{self.address(flow)}{transport}"
 
     def via(self, flow: Flow, branch: str) -> str:
         return f"Via: SIP/2.0/{flow.transport.upper()} {self.address(flow)};branch={branch};rport"
@@ -437,7 +441,7 @@ class Stack:
             request.lines[index] = stamped
         to_tag = request.to_tag
         leg = self.legs.get(dialog_key(request.call_id, to_tag)) if to_tag else None
-        if leg is not None and flow.remote[0] != leg.flow.remote[0] and not self.expected(leg, flow):
+        if leg is not None and flow.remote[0] != leg.flow.remote[0] and not self.expected(leg, flow, method):
             self.counters["foreign"] += 1
             self.refuse(request, flow, 481)
             return
@@ -549,12 +553,14 @@ def _as_it_is(flow: Flow, via: str) -> Flow:
     return flow
 
 
-def _nobody_else(leg: InDialog, flow: Flow) -> bool:
+def _nobody_else(leg: InDialog, flow: Flow, method: str) -> bool:
     return False
 
 
 _TRAILING: Final = " \t\r\n;"
 """What may stand behind a To without a tag: white space, and parameters that are empty."""
+
+
 _ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
 _ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from sip.actions import UNREACHABLE, Flow
-from sip.dialog import bare_uri
+from sip.dialog import Dialog, bare_uri
 from sip.transaction import ServerTransaction
+from sip.wire.errors import SipError
 from sip.wire.message import Request
+from sip.wire.uri import host_port
 
 MOST_WAITING: Final = 16
 """Requests of one dialog that may wait for a name; further ones fail."""
@@ -41,6 +43,17 @@ def hop_uri(target: str, route_set: Sequence[str]) -> str:
     return bare_uri(route_set[0]) if route_set else target
 
 
+def named_hosts(dialog: Dialog) -> list[str]:
+    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
+    hosts = []
+    for value in (dialog.target, *dialog.route_set[:1]):
+        try:
+            hosts.append(host_port(bare_uri(value))[0])
+        except SipError:
+            continue
+    return hosts
+
+
 class Reach(Protocol):
     """How the devices of one line are reached."""
 
@@ -49,6 +62,14 @@ class Reach(Protocol):
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
         """Where a request goes on after a transport error on ``failed``; None: it has failed."""
+
+    def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
+        """A stream to the place of a UDP flow, for a request to ``uri`` that is too large; None: UDP is fixed, or no
+        stream is to be had there.
+        """
+
+    def streamless(self, flow: Flow, now: float) -> None:
+        """No stream could be had to the place of a UDP flow."""
 
     def is_open(self, flow: Flow) -> bool:
         """Whether a stream is there, or about to be; always for UDP."""

@@ -22,8 +22,6 @@ ALIVE: Final = "alive"
 MISS: Final = "miss"
 GONE: Final = "gone"
 
-ANSWER_LIMIT: Final = 40.0
-"""Seconds after which an OPTIONS without any word of it is a miss; over 64*T1, so it hardly ever decides."""
 MAX_RETRY_AFTER: Final = 3600
 """Seconds of Retry-After that are honoured at most."""
 
@@ -112,6 +110,8 @@ class ProbePlan:
     """After a miss, until the peer is given up."""
     misses: int = 3
     """Misses in a row that take the peer out of service."""
+    timeout: float = 2.0
+    """After which an OPTIONS without an answer is a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,11 @@ class Probe:
     @property
     def in_service(self) -> bool:
         return self.state != DOWN
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an OPTIONS may still be answered."""
+        return self._waiting
 
     def start(self, now: float) -> None:
         """Begin, with an OPTIONS at once."""
@@ -208,7 +213,7 @@ class Probe:
     def _ask(self, now: float) -> None:
         self._cseq += 1
         self._waiting = True
-        self._due_at = now + ANSWER_LIMIT
+        self._due_at = now + self.plan.timeout
         self._out.append(OutgoingRequest("OPTIONS", self.uri, (*self._lines, f"CSeq: {self._cseq} OPTIONS")))
 
     def _miss(self, because: str, now: float) -> None:

@@ -67,6 +67,8 @@ class Change:
     """``added``, ``refreshed``, ``removed`` or ``expired``."""
     binding: Binding
     because: str
+    former: Binding | None = None
+    """What a refresh took the place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ class Registrar:
                 new.append(self._bound(name, contact, min(seconds, self.limits.max_expires), request, flow, now))
                 kept.append(new[-1])
                 where = f"{name} is at {contact.uri} by {bracketed(flow.remote[0])}:{flow.remote[1]}"
-                changes.append(Change(REFRESHED if old else ADDED, new[-1], where))
+                former = old[0] if old else None
+                changes.append(Change(REFRESHED if old else ADDED, new[-1], where, former))
             else:
                 changes += [Change(REMOVED, binding, f"{name} took it back") for binding in old]
         if len(kept) > self.limits.contacts:
@@ -273,6 +276,28 @@ class Registrar:
             self._deadlines = [(one.expires_at, one.name) for bindings in live for one in bindings]
             heapq.heapify(self._deadlines)
             self._sweep_at = 64 + 4 * len(self._deadlines)
+
+
+def connected_anew(lost: Binding, other: Binding) -> bool:
+    """Whether a binding whose connection broke came back from the same host: its Contact may have another port, that
+    of the new connection.
+    """
+    if lost.flow.remote[0] != other.flow.remote[0] or lost.flow.transport != other.flow.transport:
+        return False
+    one, two = Uri.parse(lost.contact.uri), Uri.parse(other.contact.uri)
+    return replace(one, port=None).matches(replace(two, port=None))
+
+
+def same_device(one: Binding, other: Binding) -> bool:
+    """Whether two bindings are of one device: by instance and reg-id (RFC 5626 section 6), or by the Call-ID that a
+    device keeps for all its REGISTERs (RFC 3261 section 10.2), or by the URI of Contact from one and the same host:
+    behind another NAT the same URI may be another device's.
+    """
+    instance = one.contact.get("+sip.instance")
+    if instance is not None and instance == other.contact.get("+sip.instance"):
+        return one.contact.get("reg-id") == other.contact.get("reg-id")
+    same_host = one.flow.remote[0] == other.flow.remote[0]
+    return one.call_id == other.call_id or (same_host and _same(one.contact, other.contact))
 
 
 def _refused(status: int, because: str) -> Outcome:

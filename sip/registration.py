@@ -95,8 +95,8 @@ class Registration:
 
     __slots__ = (
         "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures", "_index", "_lines", "_ours",
-        "_out", "_random", "_retry_after", "_sent", "_tries", "account", "because", "expires_at", "service_route",
-        "state",
+        "_out", "_random", "_retry_after", "_sent", "account", "because", "expires_at", "service_route",
+        "state", "tries",
     )  # fmt: skip
 
     def __init__(self, account: Account, digest: DigestClient | None, random: Random, call_id: str, tag: str) -> None:
@@ -118,7 +118,8 @@ class Registration:
         self._index = 0
         self._failures = 0
         self._retry_after = 0.0
-        self._tries = 0
+        self.tries = 0
+        """REGISTERs of the present attempt: further ones answer a challenge or a 423, and go where it came from."""
         self._sent: list[Authorization] = []
         self._due_at: float | None = None
         self._out: list[OutgoingRequest] = []
@@ -128,6 +129,11 @@ class Registration:
     def registered(self) -> bool:
         """Whether the registrar has us, as far as we know."""
         return self.expires_at is not None
+
+    def use_contact(self, value: str) -> None:
+        """Register this Contact value from now on: it depends on where the REGISTER goes."""
+        self._contact = NameAddr.parse(value)
+        self._ours = Uri.parse(self._contact.uri)
 
     @property
     def registrar(self) -> str:
@@ -187,7 +193,7 @@ class Registration:
         if response.status < 300:
             return self._judge_success(response, now)
         self.because = f"{self.registrar} answered {response.status} {response.reason}".rstrip()
-        if self._tries < MAX_TRIES and self._can_ask_again(response):
+        if self.tries < MAX_TRIES and self._can_ask_again(response):
             return AGAIN
         wait = headers.retry_after(response.get("retry-after")) or 0
         self._retry_after = min(float(wait), self.account.max_wait)
@@ -250,12 +256,12 @@ class Registration:
     # -- actions ----------------------------------------------------------------------------------------------
 
     def _attempt(self, now: float) -> None:
-        self._tries = 0
+        self.tries = 0
         self._sent = self._authorized()
         self._send(now)
 
     def _send(self, now: float) -> None:
-        self._tries += 1
+        self.tries += 1
         self._cseq += 1
         self._due_at = now + ANSWER_LIMIT
         lines = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway_agent.line import Busy, Line, Target
 from heartbeat.site.lines import Line as Settings
 from sip.actions import Flow
 from sip.device.keep_alive import KeepAlive
-from sip.registrar import ADDED, REFRESHED, Change, Limits, Registrar
+from sip.registrar import ADDED, REFRESHED, Binding, Change, Limits, Registrar, connected_anew, same_device
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 from sip.wire.uri import Uri
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway_agent.core import Core
 
 MIN_EXPIRES = 30
+MOST_LOST = 32
+"""Broken connections whose devices may register anew."""
 
 
 class Phone(Line):
@@ -27,6 +30,9 @@ class Phone(Line):
 
     def __init__(self, core: Core, settings: Settings, now: float) -> None:
         super().__init__(core, settings, now)
+        self.reach = core.devices.phone_reach(settings)
+        self._lost: deque[Binding] = deque(maxlen=MOST_LOST)
+        """Bindings whose connection broke: their devices may connect and register anew."""
         self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
         self._keep_alive = KeepAlive(core.stack, core.random, settings.keep_alive, self._contacts)
         self.generation = 0
@@ -81,11 +87,13 @@ class Phone(Line):
         bindings = self._registrar.bindings(self.name, now)
         if not bindings:
             return Busy(480, f"no device is registered as {self.name}")
-        return [Target(one.contact.uri, one.flow, self.core.site.realm, False) for one in bindings]
+        return [Target(one.contact.uri, self.core.site.realm, False, one.flow) for one in bindings]
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         before = self.in_service
-        self._changed(tuple(self._registrar.flow_lost(flow)), before, now)
+        changes = tuple(self._registrar.flow_lost(flow))
+        self._lost.extend(change.binding for change in changes)
+        self._changed(changes, before, now)
 
     def stop(self, now: float) -> None:
         self._changed(tuple(self._registrar.forget(self.name, "the line is no more")), False, now)
@@ -104,12 +112,23 @@ class Phone(Line):
         """Whether anybody is noted, even one whose time is just over."""
         return bool(self._registrar.names())
 
+    def _follow(self, change: Change) -> None:
+        """The dialogs of a device go along with its registration."""
+        binding = change.binding
+        former = change.former
+        if former is not None and former.flow != binding.flow and same_device(former, binding):
+            self.core.devices.move(self.reach, former.flow, binding.flow)
+        for lost in [one for one in self._lost if same_device(one, binding) or connected_anew(one, binding)]:
+            self.core.devices.move(self.reach, lost.flow, binding.flow)
+            self._lost.remove(lost)
+
     def _changed(self, changes: tuple[Change, ...], before: bool, now: float) -> None:
         phones = self.core.phones
         for change in changes:
             flow = change.binding.flow
             if change.kind in (ADDED, REFRESHED):
                 phones.setdefault(flow, set()).add(self.name)
+                self._follow(change)
             elif flow in phones and self.name not in self._registrar.users(flow):
                 phones[flow].discard(self.name)
                 if not phones[flow]:

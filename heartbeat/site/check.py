@@ -209,8 +209,6 @@ def _trunk(place: str, line: Line) -> Iterator[str]:
         yield f"{place}.from: is missing: the peer is a name, so say which addresses its requests come from"
     if line.at_servers and line.media == "relay":
         yield f"{place}.media: cannot be relay without an agent: media never passes a server"
-    if line.at_servers and line.register is not None:
-        yield f"{place}.register: needs an agent, which keeps the registration"
     if line.register is not None and line.register.retry_least > line.register.retry_most:
         yield f"{place}.register.retry_least: must not be over retry_most, {line.register.retry_most:g}"
 

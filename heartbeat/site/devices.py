@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from heartbeat.site.lines import Line
 from heartbeat.site.model import Site
+from heartbeat.site.values import Endpoint
 from sip.actions import Address
-from sip.device.policy import LinePolicy
+from sip.device.policy import AccountPolicy, LinePolicy
+from sip.peers import ProbePlan
+from sip.wire.headers import bracketed
 
 
-def policy_of(line: Line, advertise: str = "") -> LinePolicy:
-    """How a line meets its devices; ``advertise`` is the ``host:port`` to be shown to them, where it is its own."""
-    return LinePolicy(line.name, line.kind == "phone", line.nat, line.answer_within, advertise)
+def policy_of(line: Line, local: str) -> LinePolicy:
+    """How a line meets its devices, to whom we are ``local`` (``host:port``)."""
+    account = None
+    if (register := line.register) is not None:
+        host = register.domain or bracketed(register.registrar.host)
+        account = AccountPolicy(
+            registrar=register.registrar.uri,
+            aor=f"sip:{register.user}@{host}",
+            user=register.user,
+            password=register.password.reveal().decode("utf-8", "replace"),
+            expires=register.expires,
+            retry_least=register.retry_least,
+            retry_most=register.retry_most,
+        )
+    probe = None
+    if line.options is not None:
+        probe = ProbePlan(line.options.interval, line.options.interval, line.options.misses)
+    return LinePolicy(
+        name=line.name,
+        phone=line.kind == "phone",
+        nat=line.nat,
+        answer_within=line.answer_within,
+        advertise=local if line.advertise else "",
+        local=local,
+        peers=tuple(peer.uri for peer in line.peer),
+        probe=probe,
+        account=account,
+    )
+
+
+def shown_to_devices(line: Line, advertise: str, listeners: Sequence[Endpoint]) -> str:
+    """Our ``host:port`` to be written into messages to the devices of a line, where the program has these listeners
+    and shows ``advertise`` instead of their host.
+    """
+    first = listeners[0] if listeners else None
+    host = line.advertise or advertise or (first.host if first is not None else "127.0.0.1")
+    if ":" in host and not host.startswith("[") and host.count(":") == 1:
+        return host
+    return f"{bracketed(host.strip('[]'))}:{first.port if first is not None else 5060}"
 
 
 def site_addresses(site: Site) -> frozenset[Address]:

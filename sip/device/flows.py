@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from sip.actions import Address, Flow, Open
+from sip.actions import Address, Close, Flow, Open
 from sip.endpoint import Endpoint, is_numeric
 from sip.layer import Stack
 from sip.location import Place
@@ -15,8 +15,26 @@ from sip.wire.headers import Via, bracketed
 
 MOST_STREAMS: Final = 1000
 """Connections that a program opens to devices."""
+CONNECT_WITHIN: Final = 1.0
+"""Seconds that a request which is too large for UDP waits for a stream."""
+STREAMLESS: Final = 3600.0
+"""Seconds for which it is remembered that a place takes no streams."""
 MOST_FLOWS: Final = 10_000
 """UDP places whose flow is remembered."""
+
+
+class Connecting:
+    """A stream that has a time limit."""
+
+    __slots__ = ("_flow", "_flows", "generation")
+
+    def __init__(self, flows: DeviceFlows, flow: Flow) -> None:
+        self._flows = flows
+        self._flow = flow
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        self._flows.give_up(self._flow, now)
 
 
 class DeviceFlows:
@@ -37,6 +55,7 @@ class DeviceFlows:
         self._known: OrderedDict[tuple[str, Address, str], Flow] = OrderedDict()
         self._streams: dict[Flow, bool] = {}
         """Whether it is open already; those that are about to be stand here as well."""
+        self._streamless: dict[Address, float] = {}
         self._opened = 0
         self._ours = 0
         for endpoint in map(Endpoint.parse, listeners):
@@ -75,6 +94,28 @@ class DeviceFlows:
             self._stack.do(Open(flow))
         self._known[key] = flow
         return flow
+
+    def stream_instead(self, flow: Flow, now: float) -> Flow | None:
+        """A stream to the place of a UDP flow, within a second; None where there was none within the last hour."""
+        if self._streamless.get(flow.remote, 0.0) > now:
+            return None
+        stream = self.flow_to(Place("tcp", *flow.remote))
+        if stream is not None and not self._streams.get(stream, True):
+            self._stack.deadlines.set(now + CONNECT_WITHIN, Connecting(self, stream), "connect")
+        return stream
+
+    def streamless(self, flow: Flow, now: float) -> None:
+        """No stream came about to the place of a UDP flow: it is not tried again for an hour."""
+        if len(self._streamless) >= MOST_STREAMS:
+            self._streamless.clear()
+        self._streamless[flow.remote] = now + STREAMLESS
+
+    def give_up(self, flow: Flow, now: float) -> None:
+        """A stream that is still not open is not waited for any more."""
+        if not self._streams.get(flow, True):
+            self._stack.do(Close(flow))
+            self.lost(flow)
+            self._stack.transport_failed(flow, now)
 
     def is_open(self, flow: Flow) -> bool:
         """Whether something can be sent: always by UDP, on a stream that is there or about to be."""

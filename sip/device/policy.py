@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sip.peers import ProbePlan
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPolicy:
+    """How a trunk is registered with its carrier (RFC 3261 section 10). Times in seconds."""
+
+    registrar: str
+    """Where REGISTER goes, a SIP URI without a user part."""
+    aor: str
+    """The address of record, a SIP URI."""
+    user: str
+    """User part of Contact, and user of the digest."""
+    password: str = field(repr=False)
+    expires: int = 600
+    """Asked for."""
+    retry_least: float = 2.0
+    """First wait after a failure; doubled with each."""
+    retry_most: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +39,11 @@ class LinePolicy:
     """To the first response to an INVITE, after which the next place is tried."""
     advertise: str = ""
     """Our ``host:port`` to be written into messages to its devices, ``""``: that of the listener."""
+    local: str = ""
+    """Our ``host:port`` as its devices see it, for From of OPTIONS."""
+    peers: tuple[str, ...] = ()
+    """SIP URIs where calls go, in this order."""
+    probe: ProbePlan | None = None
+    """Watch the places of the peers with OPTIONS."""
+    account: AccountPolicy | None = None
+    """Be registered."""

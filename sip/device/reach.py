@@ -64,6 +64,17 @@ class TrunkReach:
             return own
         return None
 
+    def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
+        """Not where the line or the URI says UDP."""
+        try:
+            fixed = self.policy.nat or Uri.parse(uri).transport != ""
+        except SipError:
+            fixed = True
+        return None if fixed else self._flows.stream_instead(flow, now)
+
+    def streamless(self, flow: Flow, now: float) -> None:
+        self._flows.streamless(flow, now)
+
     def is_open(self, flow: Flow) -> bool:
         return self._flows.is_open(flow)
 
@@ -139,6 +150,13 @@ class PhoneReach:
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
         return None
+
+    def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
+        """Its flow is the only way to it."""
+        return None
+
+    def streamless(self, flow: Flow, now: float) -> None:
+        pass
 
     def is_open(self, flow: Flow) -> bool:
         return self._flows.is_open(flow)

@@ -1,10 +1,10 @@
-"""RFC 3263 over dnspython: targets of URIs from a cache that is refreshed ahead of need."""
+"""RFC 3263 over dnspython: the places of URIs from a cache that is refreshed ahead of need."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -56,76 +56,74 @@ class Resolver:
         self._hosts = hosts
         self._clock = clock
         self._cache = NameCache()
-        self._kept: tuple[str, ...] = ()
         self._asking: dict[Question, asyncio.Task[Answer]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._dns = _resolver(nameserver)
         self._ticking: asyncio.TimerHandle | None = None
-        self._warming: set[asyncio.Task[list[Place]]] = set()
 
-    def start(self, keep: Iterable[str] = ()) -> None:
-        """Begin to refresh, on the running loop. URIs to ``keep`` are looked up now and stay known."""
-        self.keep(keep)
+    def start(self) -> None:
+        """Begin to refresh, on the running loop, what is in use and soon too old."""
         self._tick()
-
-    def keep(self, uris: Iterable[str]) -> None:
-        """The URIs whose targets are always to be known: the static peers of a site."""
-        self._kept = tuple(uris)
 
     def close(self) -> None:
         """Ask nothing any more."""
         if self._ticking is not None:
             self._ticking.cancel()
-        for task in (*self._asking.values(), *self._warming):
+        for task in self._asking.values():
             task.cancel()
 
-    def look(self, uri: str, now: float) -> list[Place] | None:
-        """The targets of ``uri`` as far as memory has them, in the order to try them; None: `resolve` it first.
+    def look(self, uri: str, now: float) -> list[Place] | str | None:
+        """The places of ``uri`` as far as memory has them, in the order to try them; None: `resolve` it first.
 
-        Never asks and never waits: some µs for a numeric host, some tens for a name. Empty: it cannot be reached.
+        Never asks and never waits: some µs for a numeric host, some tens for a name. Empty: there is none; a
+        sentence: DNS did not answer when it was asked last, and why.
         """
         search = self._search(uri)
         if search is None:
             return []
-        answers: list[Answer] = []
+        asked: list[Question] = []
         try:
             questions = next(search)
             while True:
-                answers = []
+                answers: list[Answer] = []
                 for question in questions:
                     answer = self._cache.get(question, now)
                     if answer is None:
                         return None
                     answers.append(answer)
+                asked += questions
                 questions = search.send(answers)
         except StopIteration as end:
-            found: list[Place] = end.value
-            return found
+            return self._found(end.value, asked)
 
-    async def resolve(self, uri: str) -> list[Place]:
+    async def resolve(self, uri: str) -> list[Place] | str:
         """As `look`, asking DNS for what is not known. Never raises."""
         search = self._search(uri)
         if search is None:
             return []
+        asked: list[Question] = []
         try:
             questions = next(search)
             while True:
                 answers = await asyncio.gather(*(self._answer(question) for question in questions))
+                asked += questions
                 questions = search.send(answers)
         except StopIteration as end:
-            found: list[Place] = end.value
-            return found
+            return self._found(end.value, asked)
 
     def refresh(self, now: float) -> None:
         """Ask again for what is in use and soon too old."""
         for question in self._cache.due(now):
             if question not in self._asking:
                 self._ask(question)
-        for uri in self._kept:
-            if self.look(uri, now) is None and len(self._warming) < _AT_ONCE:
-                task = asyncio.get_running_loop().create_task(self.resolve(uri))
-                self._warming.add(task)
-                task.add_done_callback(self._warming.discard)
+
+    def _found(self, places: list[Place], asked: list[Question]) -> list[Place] | str:
+        """The places, or why there may be some that DNS does not tell of."""
+        if not places:
+            for question in asked:
+                if because := self._cache.why(question):
+                    return f"{question.kind} of {question.name}: {because}"
+        return places
 
     def _tick(self) -> None:
         self.refresh(self._clock())
@@ -160,8 +158,9 @@ class Resolver:
             async with self._places:
                 answer, ttl = await self._from_dns(question)
         except (dns.exception.DNSException, OSError) as error:
-            logger.warning("%s %s: %s", question.kind, question.name, str(error)[:200] or type(error).__name__)
-            self._cache.fail(question, self._clock())
+            because = str(error)[:200] or type(error).__name__
+            logger.warning("%s %s: %s", question.kind, question.name, because)
+            self._cache.fail(question, self._clock(), because)
             return self._cache.get(question, self._clock()) or ()
         self._cache.put(question, answer, ttl, self._clock())
         return answer

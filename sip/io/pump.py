@@ -52,11 +52,11 @@ class Core(Protocol):
 class Names(Protocol):
     """What a pump asks for `Resolve`; `sip.io.dns.Resolver` is one."""
 
-    def look(self, uri: str, now: float) -> list[Place] | None:
+    def look(self, uri: str, now: float) -> list[Place] | str | None:
         """What is known already; None when DNS has to be asked."""
 
-    async def resolve(self, uri: str) -> list[Place]:
-        """Ask; never raises, an empty list says that there is none."""
+    async def resolve(self, uri: str) -> list[Place] | str:
+        """Ask; never raises. An empty list says that there is none, a sentence why DNS does not tell."""
 
 
 class Pump:

@@ -46,7 +46,14 @@ def fresh(site: Site) -> PersistentState:
 class Bench:
     """A core, its peers by address, its agents by flow."""
 
-    def __init__(self, site: Site, node: str = "m1", now: float = 100.0, kept: PersistentState | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        node: str = "m1",
+        now: float = 100.0,
+        kept: PersistentState | None = None,
+        names: dict[str, list[Place]] | None = None,
+    ) -> None:
         self.now = now
         self.site = site
         self.peers: dict[tuple[str, int], Peer] = {}
@@ -57,7 +64,7 @@ class Bench:
         self.decisions: list[str] = []
         self.beats: list[Send] = []
         self.stray: list[Send] = []
-        self.names: dict[str, list[Place]] = {}
+        self.names = dict(names or {})
         self.disk_fault: str | None = None
         kept = kept or fresh(site)
         secret = f"{node} {kept.incarnation} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start

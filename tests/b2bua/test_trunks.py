@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.actions import Flow, Resolve
+from sip.actions import Flow
 from sip.location import Place
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
@@ -58,17 +58,21 @@ class Probed(Peer):
             )
 
 
-def bench() -> Bench:
-    return Bench(site_of(TEXT)).serve()
+FIRST = "sip:first.example.net"
+BOTH = [Place("udp", "127.0.0.1", 5081), Place("udp", "127.0.0.1", 5082)]
+
+
+def bench(**names: list[Place]) -> Bench:
+    """``first`` is what the name of the first peer stands for, ``second`` the second's."""
+    known = {FIRST: names.get("first", []), "sip:second.example.net;transport=tcp": names.get("second", [])}
+    return Bench(site_of(TEXT), names=known).serve()
 
 
 def test_names_are_asked_for_at_start_and_again_and_an_empty_answer_changes_nothing() -> None:
-    b = bench()
-    core = b.core
-    uri = "sip:first.example.net"
+    b = bench(first=[Place("udp", "127.0.0.1", 5081)])
+    uri = FIRST
     left = Peer(b, "left", port=5090)
     peer = Peer(b, "peer", port=5081)
-    core.done(Resolve(uri), [Place("udp", "127.0.0.1", 5081)], b.now)
     left.call("1")
     invite = peer.called.take("INVITE")
     assert invite.uri == "sip:1@first.example.net"
@@ -84,11 +88,8 @@ def test_names_are_asked_for_at_start_and_again_and_an_empty_answer_changes_noth
 
 
 def test_a_peer_over_tcp_is_connected_ahead_and_after_a_loss() -> None:
-    b = bench()
+    b = bench(second=[Place("tcp", "127.0.0.1", 5083)])
     core = b.core
-    uri = "sip:second.example.net;transport=tcp"
-    core.done(Resolve(uri), [Place("tcp", "127.0.0.1", 5083)], b.now)
-    b.pump()
     [flow] = b.opened
     assert flow.transport == "tcp" and flow.remote == ("127.0.0.1", 5083)
     core.flow_changed(flow, "open", b.now)
@@ -107,16 +108,14 @@ def test_a_peer_over_tcp_is_connected_ahead_and_after_a_loss() -> None:
 
 @pytest.mark.parametrize("how", ["silence", "503"])
 def test_the_next_address_of_a_trunk_is_tried_when_the_first_cannot_be_reached(how: str) -> None:
-    b = bench()
+    b = bench(first=BOTH)
     first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
-    targets = [Place("udp", "127.0.0.1", 5081), Place("udp", "127.0.0.1", 5082)]
-    b.core.done(Resolve("sip:first.example.net"), targets, b.now)
     left = Peer(b, "left", port=5090)
     a = left.call("1")
     if how == "503":
         first.called.accept(503, b"")
     else:
-        b.after(33)
+        b.after(4.1)
     second.called.take("INVITE")
     assert a.statuses == [100] and b.core.lines.loads["named"].busy == 1
     if how == "503":
@@ -130,10 +129,8 @@ def test_the_next_address_of_a_trunk_is_tried_when_the_first_cannot_be_reached(h
 
 
 def test_a_refusal_or_a_phone_that_rings_too_long_is_no_reason_for_the_next_address() -> None:
-    b = bench()
+    b = bench(first=BOTH)
     first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
-    targets = [Place("udp", "127.0.0.1", 5081), Place("udp", "127.0.0.1", 5082)]
-    b.core.done(Resolve("sip:first.example.net"), targets, b.now)
     left = Peer(b, "left", port=5090)
     a = left.call("1")
     first.called.accept(486, b"")
@@ -202,9 +199,8 @@ def test_requests_belong_to_the_trunk_of_their_source() -> None:
 
 
 def test_a_reload_asks_for_new_names_and_keeps_known_addresses() -> None:
-    b = bench()
+    b = bench(first=[Place("udp", "127.0.0.1", 5081)])
     core = b.core
-    core.done(Resolve("sip:first.example.net"), [Place("udp", "127.0.0.1", 5081)], b.now)
     peer = Peer(b, "peer", port=5081)
     left = Peer(b, "left", port=5090)
     b.names["sip:third.example.net"] = [Place("udp", "127.0.0.1", 5086)]
@@ -218,3 +214,71 @@ def test_a_reload_asks_for_new_names_and_keeps_known_addresses() -> None:
     b.after(200)
     heard = [each for each in third.others if isinstance(each, Request)]
     assert heard and not any(isinstance(each, Response) for each in third.others)
+
+
+def test_a_silent_address_is_remembered_and_what_it_still_says_is_ended() -> None:
+    b = bench(first=BOTH)
+    first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
+    left = Peer(b, "left", port=5090)
+    a = left.call("1")
+    given_up = first.called
+    b.after(4.1)
+    second.called.accept()
+    a.ack()
+    assert a.statuses == [100, 200]
+    given_up.ring()
+    assert given_up.asked[-1].method == "CANCEL"
+    given_up.accept()
+    assert [one.method for one in given_up.asked[-2:]] == ["ACK", "BYE"]
+    calls = len(first.sides)
+    left.call("1")
+    assert len(first.sides) == calls and len(second.sides) == 2  # the dead one is tried last for a while
+    b.after(31)
+    left.call("1")
+    assert len(first.sides) == calls + 2  # also the second address was silent just now
+
+
+def test_icmp_of_all_addresses_is_503() -> None:
+    b = bench(first=BOTH)
+    first, second = Peer(b, "first", port=5081), Peer(b, "second", port=5082)
+    a = Peer(b, "left", port=5090).call("1")
+    for peer in (first, second):
+        assert peer.called.asked
+        b.core.flow_changed(Flow("udp", "127.0.0.1:5060", ("127.0.0.1", peer.port)), "unreachable", b.now)
+        b.pump()
+    assert a.statuses == [100, 500] and not b.core.calls  # RFC 3261 section 16.7: a 503 is not passed on
+
+
+def test_both_peers_are_probed_and_one_is_enough() -> None:
+    text = TEXT.replace('peer = "sip:127.0.0.1:5085"', 'peer = ["sip:127.0.0.1:5087", "sip:127.0.0.1:5085"]')
+    b = Bench(site_of(text))
+    well = Probed(b, "well", port=5085)
+    b.peers["127.0.0.1", 5085] = well
+    well.flow = Flow("udp", "127.0.0.1:5060", ("127.0.0.1", 5085))
+    dead = Peer(b, "dead", port=5087)
+    b.serve()
+    b.after(60)
+    assert dead.others and not any("out of service" in each for each in b.decisions)
+    Peer(b, "left", port=5090).call("2")
+    assert well.called.asked and not dead.sides
+
+
+def test_only_the_server_that_leads_is_registered() -> None:
+    account = 'register = { registrar = "sip:127.0.0.1:5088", user = "u", password = { env = "KEY" } }'
+    text = TEXT.replace("options = { interval = 10, misses = 2 }", account)
+    b = Bench(site_of(text))
+    registrar = Peer(b, "registrar", port=5088)
+    registrar.flow = Flow("udp", "127.0.0.1:5060", ("127.0.0.1", 5088))
+    b.serve()
+    [request] = {one.cseq: one for one in registrar.others if isinstance(one, Request)}.values()
+    assert request.method == "REGISTER" and request.get("contact") == "<sip:u@127.0.0.1:5060>"
+    left = Peer(b, "left", port=5090)
+    assert left.call("2").heard[-1].status == 503
+    registrar.send(
+        f"SIP/2.0 200 OK\nVia: {request.get('via')}\nFrom: {request.get('from')}\nTo: {request.get('to')};tag=x\n"
+        f"Call-ID: {request.call_id}\nCSeq: {request.get('cseq')}\nContact: {request.get('contact')};expires=600\n"
+        "Content-Length: 0\n\n"
+    )
+    probed = Peer(b, "peer", port=5085)
+    left.call("2")
+    assert probed.called.asked

@@ -264,6 +264,8 @@ class Bed:
         """What is to be kept while the disk is slow; None: it is kept at once."""
         self.refusing: set[tuple[str, int]] = set()
         """Addresses at which nobody listens."""
+        self.dead: set[tuple[str, int]] = set()
+        """Addresses from which no answer to a connect comes."""
         self.opened: list[Flow] = []
         self.closed: list[Flow] = []
         self._serial = 0
@@ -279,7 +281,9 @@ class Bed:
                 elif isinstance(action, Open):
                     server = self.reached.get(action.flow.remote)
                     self.opened.append(action.flow)
-                    if action.flow.remote in self.refusing:
+                    if action.flow.remote in self.dead:
+                        self.opened.remove(action.flow)
+                    elif action.flow.remote in self.refusing:
                         self.opened.remove(action.flow)
                         self.core.flow_changed(action.flow, "lost", self.now)
                     elif server is None:

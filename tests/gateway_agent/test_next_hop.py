@@ -169,3 +169,60 @@ def test_a_trunk_behind_the_address_of_another_family_stays_where_it_answered() 
     bed = Bed(text=SITE)
     called(bed, "sip:gw@[::1]:5070")
     assert places(bed, "ACK") == places(bed, "BYE") == [CARRIER.remote]
+
+
+LARGE = SDP + b"a=candidate:x 1 UDP 1 127.0.0.1 1 typ host\r\n" * 80
+
+
+def dial_large(bed: Bed, index: int = 1) -> None:
+    origin = f"gw2;z9hG4bKo{index};1"
+    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=LARGE, call_id=f"s-{index}", origin=origin)
+
+
+def by(bed: Bed, transport: str) -> list[Message]:
+    return [one for flow, box in bed.inbox.items() for one in box if flow.transport == transport]
+
+
+def test_a_large_request_goes_by_a_stream_and_its_dialog_stays_there() -> None:
+    bed = Bed()
+    dial_large(bed)
+    assert not by(bed, "udp")
+    [flow] = bed.inbox
+    invite = bed.take("INVITE", flow)
+    assert flow.remote == CARRIER.remote and "transport=tcp" in (invite.get("contact") or "")
+    assert (invite.get("via") or "").startswith("SIP/2.0/TCP 127.0.0.11:5060;")
+    bed.say(response_to(invite, 200, ["Contact: <sip:gw@127.0.0.21:5060>", TYPE], SDP, "devtag"), flow)
+    bed.m1.take(100)
+    ok = bed.m1.take(200)
+    bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
+    bed.take("ACK", flow)
+
+
+@pytest.mark.parametrize("peer", ["sip:127.0.0.21:5060;transport=udp", None])
+def test_udp_may_be_fixed(peer: str | None) -> None:
+    bed = Bed("nat = true") if peer is None else Bed(text=SITE.replace("sip:127.0.0.21:5060", peer))
+    dial_large(bed)
+    assert by(bed, "udp") and not by(bed, "tcp")
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_where_no_stream_comes_about_udp_is_used_in_the_same_attempt(how: str) -> None:
+    bed = Bed()
+    bed.refusing = {CARRIER.remote} if how == "refused" else set()
+    bed.dead = {CARRIER.remote} if how == "silent" else set()
+    dial_large(bed)
+    if how == "silent":
+        assert not by(bed, "udp")
+        bed.run(1.0)
+    invite = bed.take("INVITE")
+    assert (invite.get("via") or "").startswith("SIP/2.0/UDP") and "tcp" not in (invite.get("contact") or "")
+    bed.reply(invite, 486)
+    bed.take("ACK")
+    opened = len(bed.opened)
+    dial_large(bed, 2)
+    bed.take("INVITE")  # remembered
+    assert len(bed.opened) == opened
+    bed.run(3601)
+    bed.refusing = bed.dead = set()
+    dial_large(bed, 3)
+    assert by(bed, "tcp")

@@ -22,14 +22,22 @@ def proved(bed: Bed, challenge: Response, method: str, uri: str, password: str =
     return answer[0].line
 
 
-def register(bed: Bed, flow: Flow = ALICE, expires: int = 600, password: str = "secret", call_id: str = "r") -> int:
+def register(
+    bed: Bed,
+    flow: Flow = ALICE,
+    expires: int = 600,
+    password: str = "secret",
+    call_id: str = "r",
+    contact: str = "",
+) -> int:
     """The status that a REGISTER with these credentials gets."""
+    more = [f"Contact: {contact}"] if contact else []
     call_id = f"{call_id}{flow.remote[0]}"
     fields = {"flow": flow, "sender": AOR, "recipient": AOR, "call_id": call_id}
     cseq = bed.core.counters["test"] = bed.core.counters["test"] + 2
-    bed.request("REGISTER", "sip:paris", [f"Expires: {expires}"], cseq=cseq, **fields)  # type: ignore[arg-type]
+    bed.request("REGISTER", "sip:paris", [f"Expires: {expires}", *more], cseq=cseq, **fields)  # type: ignore[arg-type]
     line = proved(bed, bed.take(401, flow), "REGISTER", "sip:paris", password)
-    bed.request("REGISTER", "sip:paris", [f"Expires: {expires}", line], cseq=cseq + 1, **fields)  # type: ignore[arg-type]
+    bed.request("REGISTER", "sip:paris", [f"Expires: {expires}", line, *more], cseq=cseq + 1, **fields)  # type: ignore[arg-type]
     answer = bed.inbox[flow].popleft()
     assert isinstance(answer, Response)
     return answer.status

@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 
 from sip.actions import Flow
+from sip.location import Place
 from sip.wire.message import Request
 from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, SITE, Bed
 
@@ -96,7 +97,15 @@ def test_a_second_peer_is_tried_when_the_first_fails() -> None:
     bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, flow=second)
     bed.m1.take(200)
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;2;1")
-    bed.take("INVITE", second)  # the first is left alone for a while
+    bed.reply(bed.take("INVITE"), 503, ["Retry-After: 120"])  # a 503 moved one request
+    bed.take("ACK")
+    bed.take("INVITE", second)
+    bed.m1.request("INVITE", OUT, body=SDP, origin="o;3;1")
+    bed.take("INVITE", second)  # the first asked to be left alone: 30 s at most
+    bed.run(31)
+    bed.inbox.clear()
+    bed.m1.request("INVITE", OUT, body=SDP, origin="o;4;1")
+    bed.take("INVITE")
 
 
 def test_a_named_peer_is_looked_up_ahead() -> None:
@@ -105,13 +114,29 @@ def test_a_named_peer_is_looked_up_ahead() -> None:
     )
     [request] = {one.uri: one for one in bed.resolving}.values()
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
-    bed.m1.take(503)
-    from sip.location import Place
-
+    bed.m1.take(100)
+    assert bed.silent()  # its name is still looked up
     bed.core.done(request, [Place("udp", "127.0.0.21", 5060)], bed.now)
+    bed.pump()
+    assert bed.take("INVITE").uri == "sip:+33166@carrier.example"
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;2;1")
     bed.m1.take(100)
     assert bed.take("INVITE").uri == "sip:+33166@carrier.example"
+
+
+def test_a_call_waits_for_a_name_for_4_s_and_may_be_cancelled() -> None:
+    text = SITE.replace("sip:127.0.0.21:5060", "sip:carrier.example").replace("%s", 'from = ["127.0.0.21"]%s')
+    bed = Bed(text=text)
+    bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
+    branch = bed.m1.request("INVITE", OUT, body=SDP, origin="o;2;1", call_id="c2")
+    bed.m1.take(100)
+    bed.m1.take(100)
+    bed.m1.request("CANCEL", OUT, branch=branch, call_id="c2")
+    bed.m1.take(200)
+    bed.m1.take(487)
+    bed.run(4.1)
+    bed.m1.take(503)
+    assert bed.silent() and not bed.core.calls
 
 
 REGISTER = (
@@ -207,14 +232,15 @@ def test_probing_takes_a_trunk_out_of_service_and_back() -> None:
     bed.reply(bed.take("OPTIONS"), 200)
     bed.run(10)
     bed.inbox[CARRIER].clear()
-    bed.run(32 + 5 + 32 + 1)
+    bed.run(2 + 10 + 2.1)
     line = bed.core.lines["trunk1"]
     assert "no answer" in line.why
     assert len(bed.m1.heads) > told
     bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
     bed.m1.take(503)
     bed.inbox[CARRIER].clear()
-    bed.run(10)
+    while bed.silent():
+        bed.run(0.1)
     bed.reply(bed.take("OPTIONS"), 404)
     assert line.in_service
 
@@ -309,7 +335,7 @@ def test_a_tcp_peer(gone: str) -> None:
         bed.pump()
     else:
         bed.run(33)
-    bed.m1.take(408)
+    bed.m1.take(503 if gone == "lost" else 408)
     assert not bed.core.calls
 
 

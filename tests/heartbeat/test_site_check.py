@@ -295,10 +295,6 @@ def test_one_error(old: str, new: str, complaint: str):
 APPENDED = [
     (TRUNK + 'media = "relay"', "lines.u.media: cannot be relay without an agent: media never passes a server"),
     (
-        TRUNK + 'register = { registrar = "sip:x", user = "u", password = { env = "KEY" } }',
-        "lines.u.register: needs an agent, which keeps the registration",
-    ),
-    (
         TRUNK + 'agent = "a"\nfrom = ["10.0.0.0/8", "127.0.0.0/24"]',
         "lines.u.from: 127.0.0.0/24 overlaps 127.0.0.21 of lines.t",
     ),

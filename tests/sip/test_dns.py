@@ -86,7 +86,7 @@ class Setting:
         self.resolver.close()
         self.dns.close()
 
-    def look(self, uri: str) -> list[Place] | None:
+    def look(self, uri: str) -> list[Place] | str | None:
         return self.resolver.look(uri, self.now)
 
 
@@ -193,7 +193,9 @@ def test_dns_that_is_down_costs_nothing_known(factory: Factory, mode: str) -> No
                 await until(lambda: not s.resolver._asking)
                 assert s.look(uri) == known
             assert len(s.dns.asked) > asked
-            assert await s.resolver.resolve("sip:a.test:5060") == []  # unknown, and nobody to ask
+            why = await s.resolver.resolve("sip:a.test:5060")  # unknown, and nobody to ask
+            assert isinstance(why, str) and why.startswith("A of a.test: ")
+            assert s.look("sip:a.test:5060") == why
             s.dns.mode = "answer"
             s.now += 60.0
             assert len(await s.resolver.resolve("sip:a.test:5060")) == 2
@@ -201,11 +203,15 @@ def test_dns_that_is_down_costs_nothing_known(factory: Factory, mode: str) -> No
     run(factory, main())
 
 
-def test_static_peers_are_known_before_they_are_needed(factory: Factory) -> None:
+def test_what_is_in_use_is_refreshed_by_itself(factory: Factory) -> None:
     async def main() -> None:
-        with Setting(*ZONE) as s:
-            s.resolver.start(["sip:example.test", "sip:127.0.0.1"])
-            await until(lambda: bool(s.look("sip:example.test")))
+        with Setting(*ZONE, families=("A",)) as s:
+            uri = "sip:b.test:5060"
+            await s.resolver.resolve(uri)
+            s.now += 81.0
+            s.dns.zone["b.test", "A"] = ["127.0.0.4"]
+            s.resolver.start()
+            await until(lambda: s.look(uri) == [Place("udp", "127.0.0.4", 5060)])
 
     run(factory, main())
 
@@ -233,7 +239,7 @@ def test_without_any_server(factory: Factory, monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         resolver = Resolver(Random(1), hosts=Path("/dev/null"))
-        assert await resolver.resolve("sip:example.test") == []
+        assert isinstance(await resolver.resolve("sip:example.test"), str)
         assert resolver.look("sip:127.0.0.1", 0.0) == [Place("udp", "127.0.0.1", 5060)]
         resolver.close()
 

@@ -132,10 +132,10 @@ def test_no_word_at_all_is_a_miss_and_late_answers_are_none() -> None:
     p.start(0.0)
     p.start(1.0)
     ask = only(p)
-    assert step(p) == 40.0
+    assert step(p) == 2.0
     assert p.state == "down"
-    p.answered(answer(ask, 200), 41.0)
-    p.failed("late", 41.0)
+    p.answered(answer(ask, 200), 2.1)
+    p.failed("late", 2.1)
     assert p.state == "down"
     p.stop()
     p.handle_timer(1000.0)

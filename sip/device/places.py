@@ -1,0 +1,144 @@
+"""The places of a line's peers: looked up ahead of need, those that failed lately last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from sip.device.names import NameLookups
+from sip.endpoint import is_numeric
+from sip.location import Place
+from sip.timers import Deadlines
+from sip.wire.uri import Uri
+
+SHUNNED: Final = 30.0
+"""Seconds for which a place that was silent or could not be reached is tried last."""
+LOOK_AGAIN: Final = 60.0
+"""Seconds after which a name is asked for again; the resolver has it at hand, refreshed before its TTL ends."""
+FIRST_RETRY: Final = 2.0
+"""Seconds after which a name is asked for again that could not be resolved; doubled with each failure."""
+_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
+
+
+class PeerPlace(NamedTuple):
+    """One place to try."""
+
+    peer: str
+    """The peer's URI as the site file has it."""
+    place: Place
+
+
+class Shunning:
+    """Places that are tried last for a while, and never left out (RFC 3263 section 4.3)."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[Place, float] = {}
+
+    def shun(self, place: Place, now: float, seconds: float = SHUNNED) -> None:
+        """It was silent, could not be reached, or asked to be left alone for so long."""
+        self._until[place] = max(self._until.get(place, 0.0), now + seconds)
+
+    def forgive(self, place: Place) -> None:
+        """It answered."""
+        self._until.pop(place, None)
+
+    def is_shunned(self, place: Place, now: float) -> bool:
+        return self._until.get(place, -math.inf) > now
+
+    def ordered(self, places: Iterable[PeerPlace], now: float) -> list[PeerPlace]:
+        """The same places, those that are shunned last."""
+        found = list(places)
+        return sorted(found, key=lambda one: self.is_shunned(one.place, now)) if self._until else found
+
+    def keep(self, places: Iterable[Place]) -> None:
+        """Forget all other places."""
+        kept = set(places)
+        self._until = {place: until for place, until in self._until.items() if place in kept}
+
+
+class PeerPlaces:
+    """The places of some peers, in the order of the peers; SRV weights are drawn for each new call (RFC 3263)."""
+
+    def __init__(self, peers: Sequence[str], names: NameLookups, deadlines: Deadlines) -> None:
+        self.generation = 0
+        self.because = ""
+        """Why the last name that was asked for has no place, ``""`` when it has."""
+        self.changed: Callable[[float], None] | None = None
+        """Called when other places were found."""
+        self._peers = tuple(peers)
+        self._names = names
+        self._deadlines = deadlines
+        self._found: dict[str, list[Place]] = {}
+        self._named: list[str] = []
+        self._asking: set[str] = set()
+        self._answered: set[str] = set()
+        self._waiting: list[Callable[[float], None]] = []
+        self._retry = FIRST_RETRY
+        for peer in self._peers:
+            place = numeric_place(peer)
+            if place is not None:
+                self._found[peer] = [place]
+            else:
+                self._named.append(peer)
+
+    @property
+    def known(self) -> bool:
+        """Whether every name was answered for at least once, if only that it has no place."""
+        return len(self._answered) == len(self._named)
+
+    def ask(self, now: float) -> None:
+        """Have the names looked up: the first time, and again for the next call."""
+        for peer in self._named:
+            if peer not in self._asking:
+                self._asking.add(peer)
+                self._names.ask(peer, partial(self._located, peer), now)
+
+    def wait(self, then: Callable[[float], None]) -> None:
+        """Call ``then`` as soon as they are :attr:`known`."""
+        self._waiting.append(then)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.generation += 1
+        self._named = []
+
+    def places(self) -> list[PeerPlace]:
+        """All that are known, in the order to try them."""
+        return [PeerPlace(peer, place) for peer in self._peers for place in self._found.get(peer, ())]
+
+    def due(self, cause: str, now: float) -> None:
+        self.ask(now)
+
+    def _located(self, peer: str, places: list[Place], because: str, now: float) -> None:
+        self._asking.discard(peer)
+        self._answered.add(peer)
+        self.because = because
+        before = self._found.get(peer)
+        if places:
+            self._found[peer] = places
+            self._retry = FIRST_RETRY
+        after = LOOK_AGAIN if places else self._retry
+        self._retry = min(LOOK_AGAIN, self._retry * (1 if places else 2))
+        self.generation += 1
+        if self._named:
+            self._deadlines.set(now + after, self, "names")
+        if self.changed is not None and places and set(places) != set(before or ()):
+            self.changed(now)
+        if self.known:
+            waiting, self._waiting = self._waiting, []
+            for then in waiting:
+                then(now)
+
+
+def numeric_place(uri: str) -> Place | None:
+    """The place of a URI that needs no DNS, None for a name."""
+    parsed = Uri.parse(uri)
+    host = parsed.get("maddr") or parsed.host
+    if not is_numeric(host.strip("[]")):
+        return None
+    transport = parsed.transport or ("tls" if parsed.scheme == "sips" else "udp")
+    return Place(transport, host.strip("[]"), parsed.port or _PORTS.get(transport, 5060))

@@ -1,0 +1,150 @@
+"""A line's registration with its carrier: REGISTER walks the registrar's places (RFC 3261 10.2.6, RFC 3263 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sip.device.flows import DeviceFlows
+from sip.device.places import PeerPlace, PeerPlaces, Shunning
+from sip.device.sending import send_request
+from sip.layer import Stack
+from sip.location import Place
+from sip.registration import Registration
+from sip.requests import OutgoingRequest
+from sip.transaction import ClientTransaction
+from sip.wire.message import Response
+
+DUE: Final = "registration"
+SILENT: Final = "registrar is silent"
+
+
+class Registering:
+    """One account at work."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        flows: DeviceFlows,
+        places: PeerPlaces,
+        shunning: Shunning,
+        machine: Registration,
+        user: str,
+        answer_within: float,
+        changed: Callable[[str, float], None],
+    ) -> None:
+        """``places`` are the registrar's; ``user`` stands in Contact; ``changed`` is told when we are registered or
+        not any more.
+        """
+        self.generation = 0
+        self.machine = machine
+        self.at: Place | None = None
+        """Where REGISTER got its last 200."""
+        self._stack = stack
+        self._flows = flows
+        self._places = places
+        self._shunning = shunning
+        self._user = user
+        self._answer_within = answer_within
+        self._changed = changed
+        self._request: OutgoingRequest | None = None
+        self._rest: list[PeerPlace] = []
+        self._now_at: PeerPlace | None = None
+        self._sent: ClientTransaction | None = None
+        self._silent_at: float | None = None
+
+    def start(self, now: float) -> None:
+        self.machine.start(now)
+        self._go_on(now)
+
+    def stop(self, now: float) -> None:
+        """Take the binding back."""
+        self.machine.stop(now)
+        self._go_on(now)
+
+    def due(self, cause: str, now: float) -> None:
+        if self._silent_at is not None and now >= self._silent_at and self._sent is not None:
+            self._next("no answer", now)
+        else:
+            self.machine.handle_timer(now)
+        self._go_on(now)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if transaction is not self._sent:
+            return
+        self._silent_at = None
+        if response.status < 200:
+            return
+        if response.status == 503 and self._rest:
+            self._next("it answered 503", now, shun=False)
+        else:
+            if response.status // 100 == 2 and self._now_at is not None:
+                self.at = self._now_at.place
+                self._shunning.forgive(self.at)
+            self.machine.answered(response, now)
+        self._go_on(now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction is self._sent:
+            self._next("nobody can be reached there" if transaction.failure == 503 else "no answer", now)
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        for request in self.machine.to_do():
+            same = self._now_at if self._sent is not None and self._sent.answered else None
+            self._let_go()
+            self._request = request
+            if same is not None and self.machine.tries > 1:  # the challenge was this place's
+                self._send(same, now)
+            elif self._places.known:
+                self._walk(now)
+            else:
+                self._places.wait(self._walk_and_go_on)
+        while (event := self.machine.next_event()) is not None:
+            self._changed(event.because, now)
+        self.generation += 1
+        times = [at for at in (self.machine.get_timer(), self._silent_at) if at is not None]
+        if times:
+            self._stack.deadlines.set(min(times), self, DUE)
+
+    def _walk_and_go_on(self, now: float) -> None:
+        if self._request is not None and self._sent is None:
+            self._walk(now)
+            self._go_on(now)
+
+    def _walk(self, now: float) -> None:
+        """Begin with the place where the last 200 came from."""
+        places = self._shunning.ordered(self._places.places(), now)
+        self._rest = sorted(places, key=lambda one: one.place != self.at)
+        self._places.ask(now)  # for the next time
+        self._next("", now)
+
+    def _next(self, because: str, now: float, shun: bool = True) -> None:
+        """On to the next place; when there is none, the attempt has failed."""
+        if because and shun and self._now_at is not None:
+            self._shunning.shun(self._now_at.place, now)
+        self._let_go()
+        if self._rest:
+            self._send(self._rest.pop(0), now)
+            return
+        self._now_at = None
+        self.machine.failed(because or self._places.because or "it has no address that can be reached from here", now)
+
+    def _send(self, where: PeerPlace, now: float) -> None:
+        request = self._request
+        flow = self._flows.flow_to(where.place)
+        self._now_at = where
+        if request is None or flow is None:
+            self._next("no listener of ours leads there", now, shun=False)
+            return
+        contact = f"<{self._stack.contact_uri(flow, self._user)}>"
+        self.machine.use_contact(contact)
+        lines = tuple(f"Contact: {contact}" if line.startswith("Contact:") else line for line in request.lines)
+        self._sent = send_request(self._stack, request._replace(lines=lines), flow, self, now)
+        self._silent_at = now + self._answer_within if self._rest else None
+
+    def _let_go(self) -> None:
+        if self._sent is not None and not self._sent.answered:
+            self._sent.abandon()
+        self._sent = None
+        self._silent_at = None
