@@ -24,18 +24,17 @@ from sip.device.names import NameLookups
 from sip.device.policy import LinePolicy
 from sip.device.reach import PhoneReach
 from sip.device.trunk import TrunkDevice
-from sip.dialog import bare_uri
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import InDialog
-from sip.next_hop import Reach
+from sip.next_hop import Reach, named_hosts
 from sip.peers import PeerIndex
 from sip.requests import ResponseSpec
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.headers import NameAddr, bracketed
 from sip.wire.message import Request
-from sip.wire.uri import Uri, host_port
+from sip.wire.uri import Uri
 
 if TYPE_CHECKING:
     from gateway_agent.core import Core
@@ -177,7 +176,7 @@ class Devices:
             return False
         if line is self._trunk_of(flow) or line.name in core.phones.get(flow, ()):
             return True
-        return flow.remote[0] in hosts_of(leg) if line.kind == "trunk" else method != "ACK"
+        return flow.remote[0] in named_hosts(leg.dialog) if line.kind == "trunk" else method != "ACK"
 
     def _register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         core, digest = self.core, self.core.digest
@@ -327,17 +326,6 @@ def _host(place: str) -> str:
     if place.startswith("["):
         return place[1:].partition("]")[0]
     return place.partition(":")[0] if place.count(":") == 1 else place
-
-
-def hosts_of(leg: InviteUsage) -> list[str]:
-    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
-    hosts = []
-    for value in (leg.dialog.target, *leg.dialog.route_set[:1]):
-        try:
-            hosts.append(host_port(bare_uri(value))[0])
-        except SipError:
-            continue
-    return hosts
 
 
 def _place(host: str, port: int) -> str:
