@@ -7,7 +7,6 @@ Everything a new server must know to go on is in the state token (``b2bua.state_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
@@ -277,29 +276,26 @@ class Call(Policy):
             self.bridge.refuse(plan.status, now, plan.reason, lines)
             return
         self.plan = plan
+        self.destinations = []
         self.dial(now, attempt=self.state.attempt + 1)
 
     def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
-        """Send the INVITE of an attempt, the present one where no number is given, to the first place of its target.
+        """Send the INVITE of an attempt, the present one where no number is given, to the next place of its target.
 
-        ``dialog`` is that of a former server which sent it before.
+        Each place has a dialog of its own; ``dialog`` is that of a former server which sent it before.
         """
-        plan, services = self.plan, self.services
-        assert plan is not None
+        plan, request, services, former = self.plan, self.request, self.services, self.state
+        assert plan is not None and request is not None
         target = plan.target
         self.because = target.because
-        if not services.ready(target, partial(self._dial_later, dialog, attempt)):
+        if not self.destinations:
+            if not services.ready(target, _later(self, dialog, attempt)):
+                return
+            self.destinations = services.destinations(target, now)
+        if not self.destinations:
+            if not self._await_agent(target, dialog, attempt, now):
+                self.go_on(503, None, now)
             return
-        self.destinations = services.destinations(target, now)
-        if self.destinations:
-            self._invite(plan, dialog, attempt, now)
-        elif not self._await_agent(target, dialog, attempt, now):
-            self.go_on(503, None, now)
-
-    def _invite(self, plan: Plan, dialog: DialogState | None, attempt: int, now: float) -> None:
-        """Send the INVITE to the next place of the present target: a dialog of its own, in the same attempt."""
-        request, services, former, target = self.request, self.services, self.state, plan.target
-        assert request is not None
         place = self.destination = self.destinations.pop(0)
         stack = services.stack
         if dialog is None:
@@ -350,12 +346,7 @@ class Call(Policy):
             if self.bridge.phase == ROUTING:
                 self.go_on(503, None, now)
 
-        return link.refused.add(partial(self._dial_later, dialog, attempt), now, in_vain)
-
-    def _dial_later(self, dialog: DialogState | None, attempt: int, now: float) -> None:
-        """What the target needs is there, unless the call has gone on meanwhile."""
-        if self.bridge.phase == ROUTING:
-            self.dial(now, dialog, attempt)
+        return link.refused.add(_later(self, dialog, attempt), now, in_vain)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
@@ -368,7 +359,7 @@ class Call(Policy):
         if unreached and self.destination is not None:
             self.destination.failed(response, now)
         if unreached and self.destinations:
-            self._invite(plan, None, 0, now)
+            self.dial(now)
         else:
             self.go_on(status, response, now)
 
@@ -437,6 +428,16 @@ class Call(Policy):
     def record(self, now: float) -> Cdr:
         """The call record as it would be if the call ended now."""
         return self.services.records.of(self.state, 0, "", now, "")
+
+
+def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:
+    """Dials when what the target needs is there, unless the call has gone on meanwhile."""
+
+    def again(now: float) -> None:
+        if call.bridge.phase == ROUTING:
+            call.dial(now, dialog, attempt)
+
+    return again
 
 
 def _longest(site: Site, names: list[str]) -> float:
