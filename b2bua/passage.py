@@ -120,8 +120,10 @@ class ServerPassage(Passage):
         patient = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
         leg.send(method, passed.lines, passed.body, now, asked, hops, patient)
 
-    def unanswered(self, call: Call, leg: InviteUsage, method: str) -> int:
-        return 500 if call.agent_of(leg) else 408  # for want of an agent no dialog is ended (docs/wire.md)
+    def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
+        if transaction.method != "BYE" and call.agent_of(leg):
+            return 500  # for want of an agent no dialog is ended (docs/wire.md)
+        return super().unanswered(call, leg, transaction)
 
     def unacknowledged(self, call: Call, leg: InviteUsage, now: float) -> float | None:
         """An agent must have been within reach for so long, else the path is cut, which is no evidence of an end

@@ -1,241 +1,347 @@
-"""An agent's call: one leg towards the servers, one or several towards the device.
+"""An agent's call: one leg towards the servers, one or several towards the device, joined by ``sip.b2b``.
 
 What is hop-local stays here, so that no crash of a server touches it (docs/wire.md): the device's BYE and CANCEL are
-answered at once and cleaned up after; session timers and digest are the device leg's. All else is passed on first
-and answered after. The setting up of each direction is in ``incoming`` and ``outgoing``.
+answered at once and passed on after; session timers and digest are the device leg's. All else is passed on first and
+answered after. How a call is set up in each direction is in ``incoming`` and ``outgoing``, what crosses in
+``passage``.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Literal
 
-from gateway_agent.deduplication import Received
+from gateway_agent.call_end import AGENT, DEVICE, SERVER, Ended, EndedBy
+from gateway_agent.call_environment import CallEnvironment
+from gateway_agent.device_side import APART, DeviceSide
+from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
-from gateway_agent.pending import Ended, Sent
+from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
+from gateway_agent.server_side import Received, Sent, ServerSide
 from gateway_agent.session_description import SessionDescription
-from gateway_agent.session_timer import SessionTimer
+from gateway_agent.terminated_call import TerminatedCall
+from sip.b2b.bridge import Bridge
+from sip.b2b.policy import LATER, Party, Passed, Policy
+from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
-from sip.transaction import ServerTransaction
-from sip.wire.message import Request
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
-    from gateway_agent.line import Line
-    from gateway_agent.terminated_call import TerminatedCall
-
-logger = logging.getLogger(__name__)
-
-DIALING: Final = "dialing"
-RINGING: Final = "ringing"
-TALKING: Final = "talking"
-ENDING: Final = "ending"
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Message, Request, Response
 
 HOLD: Final = "hold_attempt"
 ALONE: Final = "no ACK of a server"
+LATE: Final = "after the ACK"
 TICK: Final = "tick"
 
+LONGEST_SLEEP: Final = 60.0
+"""Seconds between two looks at the long timers of a call: no deadline keeps an ended one for hours."""
 
-class Call:
-    """What a call is, whatever its direction, and what it owes to the servers."""
+
+class Setup:
+    """What differs by who called, as long as a call is set up. By itself it passes all on."""
+
+    __slots__ = ()
+
+    direction: Literal["in", "out"] = "in"
+
+    def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
+        """What the caller's side gets of a provisional response; None for nothing."""
+        return call.passed(leg, response, now)
+
+    def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
+        """What it gets of the 2xx."""
+        return call.passed(leg, response, now)
+
+    def refusal(self, response: Response) -> Passed:
+        """What it gets of a failure."""
+        return Passed(crossing(response, DEVICE_HOP), response.body)
+
+    def once_more(self, call: Call, leg: InviteUsage, response: Response, now: float) -> bool:
+        """Meet a 422 of the device, if that is possible: its INVITE was then sent once more."""
+        return False
+
+    def hold_over(self, call: Call, now: float) -> None:
+        """The time is over for which the INVITE waits for the first word of a server."""
+
+    def failed(self, call: Call, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+        """What was called failed: go on, or refuse the call."""
+        call.bridge.refuse(status, now, response=response, by="callee")
+
+
+class Call(Policy):
+    """Owns the legs, and decides for the bridge between them."""
 
     __slots__ = (
-        "acked_at",
-        "alarm_at",
+        "_late",
+        "_ticks_at",
         "answered_at",
-        "asked_for_offer",
-        "awaited",
+        "bridge",
         "channel",
-        "core",
         "description",
         "device",
-        "ended",
-        "ends_at",
-        "epochs",
+        "device_side",
+        "direction",
+        "early",
+        "end",
+        "environment",
         "generation",
         "gone",
         "id",
         "invite_at",
+        "label",
         "line",
         "number",
-        "origin",
-        "phase",
         "received",
         "ringing_at",
+        "rollback",
         "sent",
         "server",
+        "server_side",
         "session_id",
-        "timer",
-        "token",
-        "unpaid_at",
+        "setup",
+        "why",
     )
 
-    direction = "in"
-
-    def __init__(self, core: Core, line: Line, channel: int, number: str, now: float) -> None:
-        self.core = core
-        self.id = core.next_id()
+    def __init__(
+        self,
+        environment: CallEnvironment,
+        setup: Setup,
+        id_: int,
+        line: Line,
+        channel: int,
+        number: str,
+        now: float,
+    ) -> None:
+        self.environment = environment
+        self.setup = setup
+        self.id = id_
         self.line = line
         self.channel = channel
+        self.label = line.label(channel)
+        """``trunk1/7``, ``alice``."""
+        self.direction = setup.direction
+        """``in``: the device called."""
         self.number = number
         """The far end's number, for people."""
+        self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self)
+        relay = environment.relay if line.settings.media == "relay" else None
+        self.description = SessionDescription(MediaAnchor(relay, id_, line.behind_nat, environment.log, now))
+        self.server_side = ServerSide(environment)
+        self.device_side = DeviceSide(environment, line, self.description)
+        waits = OURS if setup.direction == "in" else THEIRS
+        self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
+        self.sent: list[Sent] = self.server_side.sent
+        self.received: list[Received] = self.server_side.received
         self.server: InviteUsage | None = None
+        """The leg towards the servers."""
         self.device: InviteUsage | None = None
-        self.phase = DIALING
-        self.token = ""
-        """The last state token, opaque."""
-        self.origin = ""
-        """The origin key of the INVITE that a server opened the call with."""
+        """The device's leg, once it is known which one it is."""
+        self.early: dict[str, Response] = {}
+        """The last provisional response of each early dialog that a server told of, for the record."""
         self.invite_at = now
         self.ringing_at: float | None = None
         self.answered_at: float | None = None
-        self.acked_at: float | None = None
-        """When the last ACK went to a server."""
-        self.awaited = ""
-        """The origin key of the INVITE to which a 2xx was given last, whose ACK is awaited or came."""
-        self.unpaid_at = math.inf
-        """When a 2xx was last given to a server, whose ACK is still to come."""
-        self.asked_for_offer = False
-        """The INVITE of that 2xx had no offer, so that the ACK is to have the answer."""
-        self.sent: list[Sent] = []
-        self.received: list[Received] = []
-        """Requests of servers that are not finally answered."""
-        relay = core.relay if line.settings.media == "relay" else None
-        self.description = SessionDescription(MediaAnchor(relay, self.id, line.behind_nat, core.seldom, now))
-        self.timer: SessionTimer | None = None
-        self.ends_at: float | None = None
-        """The end of the longest call."""
-        self.alarm_at = 0.0
-        self.ended: Ended | None = None
+        self.end: Ended | None = None
+        """How it ended."""
+        self.why = ""
+        """The Reason for which it is about to end, where the bridge has none."""
         self.gone: TerminatedCall | None = None
         """What is left when nothing is under way any more."""
-        self.epochs: tuple[int, ...] = (core.epoch,)
         self.session_id = ""
         self.generation = 0
+        self._late: tuple[ServerTransaction, Request] | None = None
+        """An INVITE for the device that is to keep its distance from the ACK before it."""
+        self._ticks_at = 0.0
 
-    @property
-    def label(self) -> str:
-        """``trunk1/7``, ``alice``."""
-        return self.line.label(self.channel)
+    def passed(self, leg: InviteUsage, message: Message, now: float) -> Passed:
+        """What the other side gets of a message that came on ``leg``."""
+        if leg is self.server:
+            body = self.description.from_server(message, now)
+        else:
+            body = self.description.from_device(message, leg.flow.remote[0], now)
+        return Passed(crossing(message, DEVICE_HOP), body)
 
-    # -- towards the servers --------------------------------------------------------------------------------------
+    def picked_up(self, device: InviteUsage, now: float) -> None:
+        """The call is answered; ``device`` is the leg that it is on."""
+        self.device = self.device_side.leg = device
+        self.answered_at = now
+        self.early = {}
+        self.device_side.answered(now)
+        self.arm(now)
 
-    def to_server(
-        self, method: str, lines: Sequence[str], body: bytes, now: float, asked: ServerTransaction | None, hops: int
-    ) -> None:
-        """Send a request in the server dialog; without a server it stands in the record until there is one."""
-        assert self.server is not None
-        offered = method == "INVITE" and bool(body)
-        sent = Sent(asked, now, self.core.connected, self.server.dialog.local_cseq + 1, offered)
-        self.sent.append(sent)
-        sent.client = self.server.send(method, lines, body, now, sent, hops)
-        if asked is not None:
-            self.core.stack.deadlines.set(now + self.core.hold_attempt, self, HOLD)
-
-    def respond(
-        self,
-        received: Received,
-        status: int,
-        now: float,
-        reason: str = "",
-        lines: Sequence[str] = (),
-        body: bytes = b"",
-        tag: str = "",
-    ) -> None:
-        """Answer a request of a server, and remember the answer for its repeats."""
-        if received.final is not None or self.server is None:
-            return
-        answer = received.answer(status, reason, lines, body, tag)
-        if status >= 200:
-            self.core.memory.answered(received, now)
-            if received in self.received:
-                self.received.remove(received)
-            if received.method == "INVITE" and status < 300:
-                self.awaited = received.key
-                self._expect_ack(received, now)
-        self.server.reply(received.transaction, status, now, reason, answer.lines, body, tag)
-
-    def _expect_ack(self, received: Received, now: float) -> None:
-        """No device is to end the call for want of an ACK because the path is cut (docs/decisions.md)."""
-        request = received.transaction.request
-        self.asked_for_offer = request is None or not request.body
-        self.unpaid_at = now
-        self.core.stack.deadlines.set_about(now + self.core.stack.timers.lifetime / 2, self, ALONE)
+    # What legs say.
 
     def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        return self.core.arrivals.recognise(transaction, request, now)
+        return self.environment.recognise(transaction, request, now)
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> tuple[str, ...]:
         return ()
 
-    def withdraw(self, sent: Sent, now: float) -> None:
-        """The device was answered, so the request is not to come about any more."""
-        client, server = sent.client, self.server
-        assert client is not None
-        if client.method == "INVITE" and sent.reached and server is not None:
-            sent.cancelled = True
-            server.cancel(now)
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        method, side = request.method, self.device_side
+        if method not in PASSED_METHODS:
+            leg.reply(transaction, 405 if method in _KNOWN else 501, now, lines=(ALLOW,))
             return
-        self._over(sent)
-        client.abandon()
-        if client.method == "INVITE":
-            self.description.server.refuse()
+        if leg is self.server and method != "OPTIONS":
+            self.server_side.hear(transaction, request, now)
+            if method == "INVITE" and side.may_overtake(now):
+                self.environment.stack.reply(transaction, 100, now)
+                self._late = transaction, request
+                self.environment.stack.deadlines.set(side.told_ack_at + APART, self, LATE)
+                return
+        elif method == "INVITE" and self.end is None and side.answer_refresh(leg, transaction, request, now):
+            self.arm(now)
+            return
+        elif method not in ("BYE", "OPTIONS") and self.end is None and not self.server_side.may_send():
+            leg.reply(transaction, 500, now, lines=LATER.lines)
+            return
+        self.bridge.requested(leg, transaction, request, now)
 
-    def _over(self, sent: Sent) -> None:
-        if sent in self.sent:
-            self.sent.remove(sent)
-            if sent.cancelled and sent.client is not None:
-                # its CANCEL may have gone to a server that is no more
-                self.core.stack.clients.pop(f"{sent.client.branch}C", None)
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        """The ACK of a 2xx travels end to end (docs/wire.md); one that was passed on already is not again."""
+        if leg is self.server:
+            self.server_side.note_token(ack)
+            if self.device is not None and self.device.ack_pending:
+                self.bridge.acknowledged(leg, ack, now)
+        elif self.server is not None and self.server.ack_pending:
+            self.server_side.acked_at = now
+            self.bridge.acknowledged(leg, ack, now)
 
-    def due(self, cause: str, now: float) -> None:
-        """A deadline of the call."""
-        raise NotImplementedError  # pragma: no cover
+    def unacknowledged(self, leg: InviteUsage, now: float) -> None:
+        """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4)."""
+        self.hang_up(AGENT, 'SIP;cause=408;text="No ACK"', 408, now)
 
-    # -- the end --------------------------------------------------------------------------------------------------
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        status, asked = response.status, transaction.context
+        success = transaction.method == "INVITE" and 200 <= status < 300
+        given_up = isinstance(asked, ServerTransaction) and not asked.open
+        if leg is self.server:
+            self.server_side.note_token(response)
+            sent = self.server_side.sent_by(transaction)
+            if sent is not None and status >= 200:
+                self.server_side.forget(sent)
+                if success and given_up:
+                    self.rollback.overtaken(sent, response, now)
+                elif given_up and transaction.method == "INVITE":
+                    self.description.server.refuse()
+            if success and self.end is not None:
+                self.answered_at = now  # it crossed what ended the call
+        elif success:
+            self.device_side.learn(response, now)
+            self.arm(now)
+            if given_up:
+                leg.acknowledge((), b"", now)
+        self.bridge.answered(leg, transaction, response, now)
+        if self.end is not None:
+            self.bridge.settle(now)
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        """Only devices let requests time out: to be taken as 408, a transport error as 503 (RFC 3261 8.1.3.1)."""
+        change = transaction.method == "INVITE" and leg is self.device
+        gone = change and transaction.failure == 408 and not leg.cancelling  # a transport error ends no dialog
+        if change and isinstance(transaction.context, ServerTransaction):
+            self.description.refuse(now)
+        self.bridge.timed_out(leg, transaction, now)
+        if self.end is not None:
+            self.bridge.settle(now)
+        if gone:
+            self.hang_up(AGENT, 'SIP;cause=408;text="The device is gone"', 408, now)
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """A CANCEL for an INVITE that came on ``leg``; it was answered 200."""
-        raise NotImplementedError  # pragma: no cover
-
-    def abandon_setup(self, reason: str, now: float) -> None:
-        """End what was not answered yet, on the side away from where the end came."""
-        raise NotImplementedError  # pragma: no cover
-
-    def refuse_setup(self, status: int, lines: Sequence[str], now: float) -> None:
-        """Answer the first INVITE, when it is open, with a failure."""
-        raise NotImplementedError  # pragma: no cover
-
-    def finish(self, by: str, reason: str, status: int, now: float) -> None:
-        """The call is over, whatever is still to be said: free the line, keep the fact for the servers."""
-        if self.ended is not None:
+        if leg is self.server:
+            received = self.server_side.received_as(invite)
+            if received is not None:
+                received.cancelled = True
+        elif leg.established:
+            self.rollback.cancelled(invite, cancel, now)
             return
-        self.ended = Ended(now, by, reason, status)
-        self.phase = ENDING
+        self.bridge.cancelled(leg, invite, cancel, now)
+
+    # Time.
+
+    def arm(self, now: float) -> None:
+        """Wake at the next of the long timers."""
+        at = min(self.device_side.next_at, now + LONGEST_SLEEP)
+        if self.device_side.next_at < math.inf and (self._ticks_at <= now or at < self._ticks_at):
+            self._ticks_at = at
+            self.environment.stack.deadlines.set(at, self, TICK)
+
+    def due(self, cause: str, now: float) -> None:
+        if self.end is not None:
+            return
+        if cause is HOLD:
+            self.setup.hold_over(self, now)
+        elif cause is LATE and self._late is not None:
+            (transaction, request), self._late = self._late, None
+            if transaction.open and self.server is not None:
+                self.bridge.requested(self.server, transaction, request, now)
+        elif cause is ALONE:
+            side, half = self.server_side, self.environment.stack.timers.lifetime / 2
+            if now - side.unacknowledged_at >= half - 0.001:
+                self.device_side.acknowledge_alone(side.asked_for_offer, now)
+        elif cause is TICK and now >= self._ticks_at:
+            reason, status = self.device_side.look(now)
+            if status:
+                self.hang_up(AGENT, reason, status, now)
+            else:
+                self.arm(now)
+
+    # The end.
+
+    def hang_up(self, by: EndedBy, reason: str, status: int, now: float) -> None:
+        """End the call on both sides, in whatever state it is."""
+        if self.end is None:
+            self.bridge.release(reason, now, _PARTY[self.direction][by], status)
+
+    def reset(self, reason: str, status: int, now: float) -> None:
+        """Drop the call towards the device; the servers know (docs/wire.md, ``purpose=reset``)."""
+        self.server_side.drop(status, now)
+        self.bridge.release(reason, now, _PARTY[self.direction][SERVER], status)
+
+    def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
+        self.setup.failed(self, leg, status, response, now)
+
+    def ended(self, status: int, by: Party, reason: str, now: float) -> None:
+        """The call is over for people: free the line, and give up what nobody waits for any more."""
+        side, who = self.server_side, _ENDED_BY[self.direction][by]
+        self.end = Ended(now, who, reason or self.why, status)
         self.line.give(self.channel, now)
         self.description.anchor.release()
+        side.ended = True
+        if self.answered_at is None:
+            for sent in list(self.sent):  # the INVITE that opens the call, unless it was answered
+                if not sent.client.answered:
+                    sent.cancelled = sent.reached
+                    if not sent.reached:
+                        side.withdraw(sent, now)
+        for received in list(self.received):
+            invite = received.method == "INVITE"
+            if received.transaction is self.opening:
+                continue  # the bridge answers it
+            if who is DEVICE or (who is SERVER and invite):  # RFC 3261 section 15.1.2
+                side.respond(received, 487 if invite else 481, now)
 
-    def settle(self, now: float) -> None:
-        """Let go when nothing is under way towards the servers."""
-        if self.ended is not None and not self.sent and not self.received:
-            self.core.settled(self, now)
+    @property
+    def opening(self) -> ServerTransaction | None:
+        """The INVITE that opened the call, as long as it is not answered."""
+        return self.bridge.origin.invite if self.answered_at is None and self.bridge.origin is not None else None
 
-    def moved(self, flow: Any, target: str, now: float) -> None:
-        """Another server is obeyed, or the connection was made anew: everything goes there, nothing is sent again."""
-        server = self.server
-        if server is None:
-            return
-        server.flow = flow
-        server.dialog.target = target
-        server.dialog.route_set = ()
-        for sent in self.sent:
-            if sent.client is not None:
-                sent.client.flow = flow
-            sent.reached = True  # it stands in the record
-        for received in self.received:
-            received.transaction.flow = flow
-        epoch = self.core.epoch
-        if epoch != self.epochs[-1]:
-            self.epochs = (*self.epochs[-7:], epoch)
+    def over(self, now: float) -> None:
+        """Nothing is under way any more."""
+        side = self.server_side
+        for received in list(self.received):
+            side.respond(received, 487 if received.method == "INVITE" else 481, now)
+        side.abandon()
+        self.environment.settled(self, now)
+
+
+_KNOWN: Final = frozenset("PRACK UPDATE REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())
+
+_PARTY: Final[dict[str, dict[EndedBy, Party]]] = {
+    "in": {DEVICE: "caller", SERVER: "callee", AGENT: "server"},
+    "out": {DEVICE: "callee", SERVER: "caller", AGENT: "server"},
+}
+"""Who that is to the bridge, by the direction of the call."""
+_ENDED_BY: Final[dict[str, dict[Party, EndedBy]]] = {
+    direction: {party: by for by, party in parties.items()} for direction, parties in _PARTY.items()
+}

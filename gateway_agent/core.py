@@ -13,24 +13,28 @@ from typing import Any, Final
 
 from gateway_agent import lines, media_timeout
 from gateway_agent.call import Call
+from gateway_agent.call_environment import NOWHERE, CallEnvironment
 from gateway_agent.deduplication import Memory
 from gateway_agent.devices import Devices
 from gateway_agent.dialog_list import DialogList, SubscriptionFilter
-from gateway_agent.dialogs import Dialogs
 from gateway_agent.handover import Handover
 from gateway_agent.line import Line
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
+from gateway_agent.passage import DevicePassage
 from gateway_agent.records import Recorder
+from gateway_agent.repeats import Repeats
 from gateway_agent.server_connections import Links
 from gateway_agent.server_requests import Arrivals
+from gateway_agent.server_side import Received
 from gateway_agent.terminated_call import TerminatedCall
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Flow, Resolve, Store
+from sip.b2b.discarded import Discarded
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
 from sip.header_policy import ALLOW
@@ -43,12 +47,8 @@ from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
 
-NOWHERE: Final = Flow("tcp", "nowhere", ("0.0.0.0", 0))
-"""The flow of what is said while no server is there: nobody writes it, it stands in the records."""
 LEAST_HOLD: Final = 0.5
 """Seconds that a server has to say its first word, even where nothing is to be held."""
-MOST_HELD: Final = 10_000
-"""Requests of devices that may wait while no server is there."""
 MOST_GONE: Final = 200_000
 MOST_HISTORY: Final = 1000
 
@@ -77,7 +77,6 @@ class Core:
         self.started_at = self.now = now
         self.secret = secret
         timing = site.timing
-        self.hold_attempt = max(LEAST_HOLD, timing.hold_attempt)
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
         self.contact_uri = self.stack.contact(NOWHERE)[len("Contact: <") : -1]
         self.counters: Counter[str] = Counter()
@@ -89,16 +88,30 @@ class Core:
         self.stack.expected = self.devices.expected
         self.stack.crowd.name_of = self.devices.owner
         self.seldom = self.stack.seldom
-        self.arrivals = Arrivals(self)
-        self.memory = Memory(self.stack.timers.lifetime)
+        self.memory: Memory[Received] = Memory(self.stack.timers.lifetime, self.stack.deadlines)
         self.digest = DigestServer(site.realm, secret, self._password, self.devices.algorithms_of)
-        self.calls: dict[int, Dialogs] = {}
+        self.calls: dict[int, Call] = {}
         self.by_call_id: dict[str, Call] = {}
         """By the Call-ID of the server dialog."""
+        self.repeats = Repeats(self.stack, self.memory, self.counters, self.by_call_id)
+        self.environment = CallEnvironment(
+            self.stack,
+            self.memory,
+            self.counters,
+            random,
+            self.seldom,
+            relay,
+            max(LEAST_HOLD, timing.hold_attempt),
+            lambda: len(self.calls),
+            lambda: self.epoch,
+            self.settled,
+            self.repeats.recognise,
+            Discarded(DevicePassage()),
+        )
+        self.environment.server = site.main.name
+        self.arrivals = Arrivals(self)
         self.gone: deque[TerminatedCall] = deque(maxlen=MOST_GONE)
         """Ended calls that a server may not know of yet."""
-        self.upstream = NOWHERE
-        """The connection to the server that has adopted this agent."""
         self.adopted: tuple[str, int] = ("", 0)
         """Who did, and under which epoch."""
         self.obeys_since: float | None = None
@@ -175,7 +188,7 @@ class Core:
         elif request.method == "SUBSCRIBE" and not request.to_tag:
             link = self.links.link_of(transaction.flow)
             self.handover.subscribe(transaction, request, link.name if link is not None else "", now)
-        elif self.arrivals.recognise(transaction, request, now):
+        elif self.repeats.recognise(transaction, request, now):
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
@@ -186,7 +199,7 @@ class Core:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, InviteUsage) and isinstance(leg.owner, Dialogs):
+        if isinstance(leg, InviteUsage) and isinstance(leg.owner, (Call, Discarded)):
             leg.owner.cancelled(leg, invite, cancel, now)
         else:
             self.stack.reply(invite, 487, now, tag=self.stack.token())
@@ -205,7 +218,7 @@ class Core:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def enter(self, call: Dialogs) -> None:
+    def enter(self, call: Call) -> None:
         """A call has begun."""
         assert call.server is not None
         if call.gone is None:
@@ -216,7 +229,7 @@ class Core:
         """Nothing of the call is under way towards the servers any more."""
         if call.gone is not None or call.server is None:
             return
-        assert call.ended is not None
+        assert call.end is not None
         call.gone = self.recorder.terminated(call, self.epoch if self.connected else 0)
         self.gone.append(call.gone)
         self.calls.pop(call.id, None)
@@ -240,10 +253,6 @@ class Core:
         self._serial += 1
         return self._serial
 
-    def may_hold(self) -> bool:
-        """Whether one more request may wait while no server is there."""
-        return self.connected or len(self.calls) < MOST_HELD
-
     # -- servers --------------------------------------------------------------------------------------------------
 
     @property
@@ -251,13 +260,18 @@ class Core:
         return self.links.fence.leadership.epoch
 
     @property
-    def connected(self) -> bool:
-        """Whether the server that adopted this agent is there to be spoken to."""
-        return self.upstream is not NOWHERE
+    def upstream(self) -> Flow:
+        """The connection to the server that has adopted this agent."""
+        return self.environment.upstream
 
     @property
-    def server_host(self) -> str:
-        return self.adopted[0] or self.site.main.name
+    def connected(self) -> bool:
+        """Whether the server that adopted this agent is there to be spoken to."""
+        return self.environment.connected
+
+    @property
+    def hold_attempt(self) -> float:
+        return self.environment.hold_attempt
 
     def adopt(self, server: str, flow: Flow, now: float) -> None:
         """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
@@ -265,7 +279,7 @@ class Core:
             return
         if self.adopted != (server, self.epoch):
             self.obeys_since = now
-        self.upstream = flow
+        self.environment.upstream, self.environment.server = flow, server
         self.adopted = (server, self.epoch)
         # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
         servers = self.stack.servers
@@ -273,13 +287,13 @@ class Core:
             del servers[key]
         target = f"sip:{server};transport=tcp"
         for call in self.calls.values():
-            call.moved(flow, target, now)
+            call.server_side.moved(target)
 
     def detach(self) -> None:
         """Another server rules: until it has adopted this agent, requests are kept."""
         if self.connected:
             self.unconnected_at = self.now
-        self.upstream = NOWHERE
+        self.environment.upstream = NOWHERE
         for call in self.calls.values():
             if call.server is not None:
                 call.server.flow = NOWHERE
@@ -287,7 +301,7 @@ class Core:
     def upstream_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
         if flow == self.upstream:
-            self.upstream = NOWHERE
+            self.environment.upstream = NOWHERE
             self.unconnected_at = now
             self.decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
 
@@ -328,7 +342,9 @@ class Core:
         """Live by a changed site file; calls go on."""
         self.site = site
         self.agent = site.agents[self.agent.name]
-        self.hold_attempt = max(LEAST_HOLD, site.timing.hold_attempt)
+        self.environment.hold_attempt = max(LEAST_HOLD, site.timing.hold_attempt)
+        if not self.adopted[0]:
+            self.environment.server = site.main.name
         membership = site.membership()
         self.keys = membership.keys
         self.links.fence.reload(membership)

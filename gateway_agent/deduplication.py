@@ -1,89 +1,52 @@
-"""The memory of origin keys: a request that any server sends on twice reaches the device once (docs/wire.md).
-
-An :class:`Received` is one request of a server, by its key, until 64*T1 after its final answer. It holds all that was
-answered, so that a repeat can be answered the same way again.
-"""
+"""The memory of origin keys: a request that any server sends on twice reaches the device once (docs/wire.md)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, Generic, TypeVar
 
+from sip.timers import Deadlines
 from sip.wire.message import Request, Response
 
-if TYPE_CHECKING:
-    from gateway_agent.call import Call
-    from sip.transaction import ServerTransaction
-
-MOST_PROVISIONALS: Final = 24
-"""Kept of one request; of more, the oldest after the first is given up."""
 MOST_KEY: Final = 300
 """Characters of a key; a longer one is taken for none."""
 
 
-class Answer(NamedTuple):
-    """A response without what it takes from its request."""
+class Remembered:
+    """A request of a server, by its key, until 64*T1 after its final answer."""
 
-    status: int
-    reason: str
-    lines: Sequence[str]
-    body: bytes
-    tag: str
+    __slots__ = ("forget_at", "key")
 
-
-class Received:
-    """A request of a server at this agent."""
-
-    __slots__ = ("call", "cancelled", "count", "final", "forget_at", "key", "method", "provisionals", "transaction")
-
-    def __init__(self, key: str, transaction: ServerTransaction, method: str, call: Call | None) -> None:
+    def __init__(self, key: str) -> None:
         self.key = key
         """``""`` for a request without one, which cannot be recognised."""
-        self.transaction = transaction
-        """The server transaction that is to be answered: that of the last repeat."""
-        self.method = method
-        self.call = call
-        """``None`` when nothing of the call is left, or there never was one."""
-        self.provisionals: list[Answer] = []
-        self.final: Answer | None = None
-        self.count = 0
-        """How many responses were given; the ``n`` of the last."""
-        self.cancelled = False
         self.forget_at = 0.0
 
-    def answer(self, status: int, reason: str, lines: Sequence[str], body: bytes, tag: str) -> Answer:
-        """Number and keep a response."""
-        self.count += 1
-        if self.key:
-            lines = (f"Call-Origin: {self.key};n={self.count}", *lines)
-        answer = Answer(status, reason, lines, body, tag)
-        if status >= 200:
-            self.final = answer
-        else:
-            self.provisionals.append(answer)
-            if len(self.provisionals) > MOST_PROVISIONALS:
-                del self.provisionals[1]
-        return answer
+
+R = TypeVar("R", bound=Remembered)
 
 
-class Memory:
+class Memory(Generic[R]):
     """Requests by key. Those that were answered leave in the order in which they were, as all stay equally long."""
 
-    def __init__(self, lifetime: float, most: int = 200_000) -> None:
+    __slots__ = ("_answered", "_deadlines", "_known", "generation", "lifetime", "most")
+
+    def __init__(self, lifetime: float, deadlines: Deadlines, most: int = 200_000) -> None:
         """``lifetime``: seconds for which a key is known after the final answer. ``most``: keys kept at all."""
         self.lifetime = lifetime
+        self._deadlines = deadlines
+        self.generation = 0
         self.most = most
-        self._known: dict[str, Received] = {}
-        self._answered: deque[Received] = deque()
+        self._known: dict[str, R] = {}
+        self._answered: deque[R] = deque()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, key: str) -> Received | None:
+    def get(self, key: str) -> R | None:
         return self._known.get(key) if key else None
 
-    def add(self, received: Received, now: float) -> None:
+    def add(self, received: R, now: float) -> None:
         """A new request. Above the limit, the oldest answered ones are given up early."""
         self.purge(now)
         if received.key:
@@ -91,11 +54,18 @@ class Memory:
                 self._known.pop(self._answered.popleft().key, None)
             self._known[received.key] = received
 
-    def answered(self, received: Received, now: float) -> None:
+    def answered(self, received: R, now: float) -> None:
         """Its final answer was given."""
         if received.key:
             received.forget_at = now + self.lifetime
+            if not self._answered:
+                self._deadlines.set_about(received.forget_at, self, "forget")
             self._answered.append(received)
+
+    def due(self, cause: str, now: float) -> None:
+        self.purge(now)
+        if self._answered:
+            self._deadlines.set_about(self._answered[0].forget_at, self, "forget")
 
     def purge(self, now: float) -> None:
         """Forget what is over."""

@@ -231,7 +231,7 @@ class Devices:
         if lines := asks_too_little(request, timer.min_se if timer is not None else LEAST):
             stack.respond_stateless(transaction, 422, lines)
             return
-        if core.draining or not core.may_hold():
+        if core.draining or not core.environment.may_hold():
             stack.respond_stateless(transaction, 503, ("Retry-After: 60",))
             return
         try:
@@ -249,14 +249,15 @@ class Devices:
             else:  # whoever forges the address of a trunk fills no table, and has nothing sent again to it
                 stack.respond_stateless(transaction, status, ("Retry-After: 5",))
             return
-        call = Incoming(core, line, channel, told.called, now)
+        setup = Incoming()
+        call = Call(core.environment, setup, core.next_id(), line, channel, told.called, now)
         if fault := call.description.anchor.reserve():
             self.core.seldom.warning(logger, now, "a call of %s is refused: %s", line.name, fault)
             line.give(channel, now)
             self._refuse(transaction, 503, now)
             return
         self.advertise(line, transaction.flow)
-        call.begin(transaction, request, told, now)
+        setup.begin(call, transaction, request, told, now)
         core.enter(call)
         stack.counters["calls"] += 1
 

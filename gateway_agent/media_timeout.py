@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from gateway_agent.call_end import AGENT
 from gateway_agent.media.ports import Count, Notice, Pair, Silent
 from gateway_agent.media.ports import Counts as Counted
-from gateway_agent.pending import AGENT
 
 if TYPE_CHECKING:
+    from gateway_agent.call import Call
     from gateway_agent.core import Core
-    from gateway_agent.dialogs import Dialogs
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ def notice(core: Core, said: Notice, now: float) -> None:
         _counted(core, said.counts, now)
 
 
-def silent_for(call: Dialogs, now: float) -> float | None:
+def silent_for(call: Call, now: float) -> float | None:
     """Seconds for which an answered call has had no media; ``None`` where that is as it should be, or not known."""
-    if call.answered_at is None or call.ended is not None or not call.description.anchor.is_relayed:
+    if call.answered_at is None or call.end is not None or not call.description.anchor.is_relayed:
         return None
     if call.description.held != "none" or not call.description.expects_rtp:
         return None
@@ -52,7 +52,7 @@ def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
     for call in _calls(core, spans):
         whole = call.description.anchor.heard(spans, now)
         limit = call.line.settings.media_timeout
-        if not whole or not limit or call.ended is not None or call.answered_at is None:
+        if not whole or not limit or call.end is not None or call.answered_at is None:
             continue
         silent = silent_for(call, now)
         if silent is None or silent < limit:
@@ -63,7 +63,7 @@ def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
             call.hang_up(AGENT, f'SIP;cause=408;text="No media for {limit:g} s"', 408, now)
 
 
-def _calls(core: Core, pairs: dict[Pair, float | None] | tuple[Pair, ...]) -> list[Dialogs]:
+def _calls(core: Core, pairs: dict[Pair, float | None] | tuple[Pair, ...]) -> list[Call]:
     owners = core.relay.owners if core.relay is not None else {}
     found = {owners.get(pair) for pair in pairs}
     return [call for id_ in found if id_ is not None and (call := core.calls.get(id_)) is not None]

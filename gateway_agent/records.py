@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gateway_agent.call import Call
-from gateway_agent.deduplication import Received
-from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
+from gateway_agent.server_side import Received
 from gateway_agent.terminated_call import Instants, TerminatedCall
 from sip.invite import InviteUsage
 from sip.layer import Stack
@@ -39,16 +38,12 @@ class Recorder:
 
     def of_call(self, call: Call, now: float) -> DialogRecord:
         """The record of a call that has a dialog with a server, as each has that was entered."""
-        server, ended = call.server, call.ended
+        server, ended = call.server, call.end
         assert server is not None
         sdp_sent, sdp_received = call.description.server.last_local, call.description.server.last_remote
         return self._head(call, server, _state(call, server))._replace(
             ages=_ages(_instants(call), now),
-            sent=tuple(
-                SentRequest(one.client.request, one.cancelled)
-                for one in call.sent
-                if one.client is not None and one.client.request
-            ),
+            sent=tuple(SentRequest(one.client.request, one.cancelled) for one in call.sent if one.client.request),
             received=tuple(filter(None, (self._received(call, received) for received in call.received))),
             early=self._early(call),
             ack=self._ack(call, server, now),
@@ -60,7 +55,7 @@ class Recorder:
 
     def terminated(self, call: Call, seen_under: int) -> TerminatedCall:
         """What is kept of a call that ended; ``seen_under``: the epoch of the server that saw the end."""
-        server, ended = call.server, call.ended
+        server, ended = call.server, call.end
         assert server is not None and ended is not None
         record = self._head(call, server, line_dialog.TERMINATED)._replace(
             ended=Ended(0.0, ended.by, ended.reason, ended.status)
@@ -73,12 +68,12 @@ class Recorder:
         mirrored = dialog.export().mirrored(self._target)
         return DialogRecord(
             mirrored._replace(remote_cseq=lowest - 1),
-            call.token,
+            call.server_side.token,
             state,
             call.label,
             settings.priority,
             settings.recovery,
-            call.origin,
+            call.server_side.origin,
         )
 
     def _received(self, call: Call, received: Received) -> ReceivedRequest | None:
@@ -91,8 +86,8 @@ class Recorder:
 
     def _early(self, call: Call) -> tuple[EarlyDialog, ...]:
         """An early dialog for each tag: of a call that a server opened with its provisional responses, whole."""
-        if isinstance(call, Incoming):
-            return tuple(EarlyDialog(tag, (each.to_bytes(),)) for tag, each in (call.early or {}).items())
+        if call.direction == "in":
+            return tuple(EarlyDialog(tag, (each.to_bytes(),)) for tag, each in call.early.items())
         if call.answered_at is not None:
             return ()
         for received in call.received:
@@ -114,10 +109,11 @@ class Recorder:
 
     def _ack(self, call: Call, server: InviteUsage, now: float) -> Ack:
         if server.awaits_ack:
-            return Ack(ACK_AWAITED, b"", server.success_cseq, call.awaited)
+            return Ack(ACK_AWAITED, b"", server.success_cseq, call.server_side.awaited)
         if server.ack_pending:
             return Ack(ACK_PENDING, b"", server.acked_cseq)
-        if call.acked_at is not None and now - call.acked_at <= self._stack.timers.lifetime:
+        acked_at = call.server_side.acked_at
+        if acked_at is not None and now - acked_at <= self._stack.timers.lifetime:
             return Ack("", server.last_ack(), server.acked_cseq)
         return NO_ACK
 
@@ -153,11 +149,11 @@ def _ages(instants: Instants, now: float) -> Ages:
 
 
 def _state(call: Call, server: InviteUsage) -> str:
-    if call.ended is not None:
+    if call.end is not None:
         return line_dialog.TERMINATED
     if server.established:
         return line_dialog.CONFIRMED
-    if isinstance(call, Incoming):
+    if call.direction == "in":
         if call.early:
             return line_dialog.EARLY
         calling = server.pending_client_invite

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway_agent import media_timeout
-from gateway_agent.call import DIALING, ENDING, RINGING, Call
+from gateway_agent.call import Call
 from gateway_agent.core import Core
-from gateway_agent.dialogs import Dialogs
 from gateway_agent.line import Line
 from gateway_agent.server_connections import PROVED, Link
 from heartbeat import version
@@ -183,8 +182,10 @@ def _counts(core: Core) -> CallCounts:
 
 
 def _call_state(call: Call) -> Any:
-    if call.phase in (DIALING, RINGING, ENDING):
-        return call.phase
+    if call.end is not None:
+        return "ending"
+    if call.answered_at is None:
+        return "dialing" if call.ringing_at is None else "ringing"
     return "talking" if call.description.held == "none" else "held"
 
 
@@ -204,7 +205,7 @@ def _line(core: Core, line: Line) -> AgentLine:
     }
     state: Any = line.state
     if line.busy == 1 and settings.channels == 1:
-        call = next((call for call in core.calls.values() if call.line is line and call.ended is None), None)
+        call = next((call for call in core.calls.values() if call.line is line and call.end is None), None)
         if call is not None:
             state = {"talking": "active"}.get(_call_state(call), _call_state(call))
     tried = core.digest.guesses.by_user.get(settings.aor_user) if settings.kind == "phone" else None
@@ -242,7 +243,7 @@ def _calls(core: Core, params: Mapping[str, str], now: float) -> AgentCalls:
     return AgentCalls(calls=tuple(_call(core, call, now) for call in found[::-1][:limit]), matched=len(found))
 
 
-def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
+def _call(core: Core, call: Call, now: float) -> AgentCall:
     return AgentCall(
         id=str(call.id),
         line=call.label,
@@ -252,7 +253,7 @@ def _call(core: Core, call: Dialogs, now: float) -> AgentCall:
         started_at=call.invite_at,
         answered_at=call.answered_at,
         server=core.adopted[0] if core.connected else "",
-        epochs=tuple(call.epochs),
+        epochs=call.server_side.epochs,
         kept_requests=len(call.sent),
         media=call.line.settings.media,
         silent_s=media_timeout.silent_for(call, now),

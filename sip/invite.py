@@ -9,10 +9,12 @@ What a message means for the other side is the owner's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sip.actions import UNREACHABLE, Flow
-from sip.dialog import Dialog, DialogState, contact_uri, dialog_key
+from sip.dialog import UAC, UAS, Dialog, DialogState, contact_uri, dialog_key
+from sip.digest import Authorization, DigestClient, Refusal
+from sip.header_policy import passable_tag
 from sip.layer import Stack
 from sip.next_hop import DialogPath, Reach, hop_uri
 from sip.transaction import CALLING, SILENT, ClientTransaction, ServerTransaction, cancel_of
@@ -55,6 +57,28 @@ class Owner(Protocol):
         """The header lines that this hop wants on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
 
 
+class _Challengeable:
+    """A request that may be challenged, as it is to be sent again (RFC 3261 section 22.2)."""
+
+    __slots__ = ("body", "credentials", "hops", "lines", "tries")
+
+    def __init__(
+        self, lines: tuple[str, ...], body: bytes, hops: int, credentials: tuple[Authorization, ...]
+    ) -> None:
+        self.lines = lines
+        self.body = body
+        self.hops = hops
+        self.credentials = credentials
+        self.tries = 1
+
+
+class EarlyDialog(NamedTuple):
+    """A dialog that a fork of our INVITE made (RFC 3261 section 12.1.2), beside the first one."""
+
+    dialog: Dialog
+    path: DialogPath
+
+
 class InviteUsage:
     """One side of a call. Made from a :class:`~sip.dialog.DialogState`, for a new call as for one taken over."""
 
@@ -63,6 +87,7 @@ class InviteUsage:
         "_answer_within",
         "_cancel_sent",
         "_cancelling",
+        "_challengeable",
         "_credentials",
         "_datagrams",
         "_declined",
@@ -73,7 +98,9 @@ class InviteUsage:
         "_success_cseq",
         "_success_flow",
         "_tags",
+        "_uri",
         "dialog",
+        "digest",
         "early",
         "ended",
         "established",
@@ -92,21 +119,30 @@ class InviteUsage:
         state: DialogState,
         established: bool = False,
         reach: Reach | None = None,
+        digest: DigestClient | None = None,
     ) -> None:
-        """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own."""
+        """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own.
+
+        With ``digest`` challenges are answered here, and the owner hears of those only that cannot be.
+        """
         self.stack = stack
         self.owner = owner
         self.path = DialogPath(flow, reach)
         """Where requests in the dialog go."""
         self.dialog = Dialog(state)
+        self.digest = digest
+        self._challengeable: dict[str, _Challengeable] = {}
+        """Requests without a final answer, by branch; only where challenges are answered."""
         self.established = established
         """A 2xx to the first INVITE was sent or received."""
         self.ended = False
         """A BYE went or came, or the first INVITE failed."""
         self._invite: ServerTransaction | None = None
         self._pending_client_invite: ClientTransaction | None = None
-        self.early: dict[str, str] | None = None
-        """Our INVITE's early dialogs: the remote target by the remote tag (section 12.1.2)."""
+        self.early: dict[str, EarlyDialog] | None = None
+        """Dialogs that further forks of our INVITE made, by the remote tag, until one of all has answered."""
+        self._uri = self.dialog.target
+        """Where our INVITE went: the remote target of dialogs that name none."""
         self.patient = False
         """Requests on this leg never time out (``sip.transaction``)."""
         self.generation = 0
@@ -169,9 +205,12 @@ class InviteUsage:
 
         When nothing at all is heard for ``answer_within`` seconds (0: timer B decides) the INVITE is given up: its
         owner hears of a time-out, it is cancelled at its first response, and what it still brings is the owner's to
-        end.
+        end. May be sent once more when it was refused (sections 8.1.3.5, 22.2): with the same Call-ID, From and To
+        and the next CSeq.
         """
-        self.dialog.target = uri
+        if self.ended:
+            self._open_again()
+        self.dialog.target = self._uri = uri
         invite = self._send("INVITE", lines, body, now, context, hops, self.patient, self.path.flow)
         self._pending_client_invite = invite
         self._answer_within = answer_within
@@ -188,7 +227,11 @@ class InviteUsage:
         hops: int = 70,
         patient: bool = False,
     ) -> ClientTransaction:
-        """Send a request in the dialog; not ACK or CANCEL. A ``patient`` one never times out."""
+        """Send a request in the dialog; not ACK or CANCEL. A ``patient`` one never times out.
+
+        As long as there are early dialogs, a request that is passed on goes into the one of the same tag: tags cross
+        a call unchanged (docs/wire.md).
+        """
         if method == "INVITE":
             self._cancelling = None
             self._cancel_sent = False
@@ -209,39 +252,65 @@ class InviteUsage:
         hops: int,
         patient: bool,
         flow: Flow | None = None,
+        credentials: tuple[Authorization, ...] | None = None,
     ) -> ClientTransaction:
-        stack, dialog = self.stack, self.dialog
+        stack = self.stack
         branch = stack.branch()
-        dialog.local_cseq += 1
+        dialog, path = (self.dialog, self.path) if self.established else self._dialog_for(context)
+        counter = self.dialog if dialog is not self.dialog and self._is_site else dialog
+        counter.local_cseq += 1
+        cseq = counter.local_cseq
+        if self.digest is not None:
+            lines = self._with_credentials(method, branch, tuple(lines), body, hops, credentials)
         if method == "INVITE":
             lines = tuple(lines)
             self._credentials = tuple(line for line in lines if line.startswith(_CREDENTIALS))
         if flow is None:
-            flow = self.path.flow_for(dialog.target, dialog.route_set, now)
+            flow = path.flow_for(dialog.target, dialog.route_set, now)
             if flow is None:
-                return self._send_later(method, branch, tuple(lines), body, now, context, hops, patient)
-        data = self._compose(method, dialog.local_cseq, branch, flow, lines, body, hops)
+                return self._send_later(
+                    dialog, path, cseq, method, branch, tuple(lines), body, now, context, hops, patient
+                )
+        data = self._compose(dialog, method, cseq, branch, flow, lines, body, hops)
         if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
-            stream = self._stream(flow, now)
+            stream = self._stream(dialog, path, flow, now)
             if stream is not None:
                 data, flow = readdressed(data, stack.via(stream, branch), stack.contact(stream)), stream
         return stack.request(method, data, branch, flow, self, now, context, patient)
 
-    def _stream(self, flow: Flow, now: float) -> Flow | None:
+    def _stream(self, dialog: Dialog, path: DialogPath, flow: Flow, now: float) -> Flow | None:
         """For a request that is too large for a datagram (RFC 3261 section 18.1.1); when none comes about, it goes by
         UDP all the same.
         """
-        path = self.path
         if path.reach is None:
             return None
-        stream = path.reach.stream(hop_uri(self.dialog.target, self.dialog.route_set), flow, now)
+        stream = path.reach.stream(hop_uri(dialog.target, dialog.route_set), flow, now)
         if stream is not None:
             self._datagrams = flow
             path.move(stream)
         return stream
 
+    def _dialog_for(self, context: Any) -> tuple[Dialog, DialogPath]:
+        """The early dialog of the request that ``context`` passes on."""
+        tag = _early_tag(context) if isinstance(context, ServerTransaction) else ""
+        dialog = self.dialog
+        if tag and dialog.direction == UAS and tag in self._tags and tag != dialog.local_tag:
+            return Dialog(dialog.export()._replace(local_tag=tag)), self.path
+        if tag and dialog.direction == UAC and self.early:
+            for remote_tag, early in self.early.items():
+                if passable_tag(remote_tag) == tag:
+                    return early.dialog, early.path
+        return dialog, self.path
+
+    def knows(self, tag: str) -> bool:
+        """Whether a fork of our INVITE has made a dialog with that remote tag."""
+        return any(passable_tag(one) == tag for one in (self.dialog.remote_tag, *(self.early or ())))
+
     def _send_later(
         self,
+        dialog: Dialog,
+        path: DialogPath,
+        cseq: int,
         method: str,
         branch: str,
         lines: tuple[str, ...],
@@ -252,21 +321,28 @@ class InviteUsage:
         patient: bool,
     ) -> ClientTransaction:
         """The next hop is a name that is looked up; the request goes behind those that wait already."""
-        transaction = self.stack.prepare(method, branch, self.path.flow, self, context, patient)
-        cseq = self.dialog.local_cseq
+        transaction = self.stack.prepare(method, branch, path.flow, self, context, patient)
 
         def go(flow: Flow, now: float) -> None:
-            data = self._compose(method, cseq, branch, flow, lines, body, hops)
+            data = self._compose(dialog, method, cseq, branch, flow, lines, body, hops)
             self.stack.begin(transaction, flow, data, now)
 
-        self.path.wait(go, now)
+        path.wait(go, now)
         return transaction
 
     def _compose(
-        self, method: str, cseq: int, branch: str, flow: Flow, lines: Iterable[str], body: bytes, hops: int
+        self,
+        dialog: Dialog,
+        method: str,
+        cseq: int,
+        branch: str,
+        flow: Flow,
+        lines: Iterable[str],
+        body: bytes,
+        hops: int,
     ) -> bytes:
         stack = self.stack
-        uri, head = self.dialog.lines(method, cseq, stack.via(flow, branch))
+        uri, head = dialog.lines(method, cseq, stack.via(flow, branch))
         contact = f"{stack.contact(flow)}\r\n" if method in _REFRESHING else ""
         more = "".join(f"{line}\r\n" for line in lines)
         text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
@@ -367,6 +443,8 @@ class InviteUsage:
             lines = (self.stack.contact(self.flow), *lines)
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if method == "INVITE" and status >= 200:
+            if transaction is self._invite:
+                self._invite = None
             if status < 300:
                 self._succeed(transaction, tag, data, cseq, now)
             elif not self.established:
@@ -412,6 +490,8 @@ class InviteUsage:
         self._forget_tags_but("")
 
     def _close(self) -> None:
+        if (asked := self._pending_client_invite) is not None and asked.answered:
+            self._pending_client_invite = None
         if not self.ended:
             self.ended = True
             self.generation += 1
@@ -430,28 +510,36 @@ class InviteUsage:
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in this dialog (section 12.2.2)."""
-        dialog = self.dialog
         if transaction.kept and self.owner.recognised(self, transaction, request, now):
             return
+        dialog, path = self.dialog, self.path
         if dialog.remote_tag and request.from_tag != dialog.remote_tag:
-            self.stack.reply(transaction, 481, now)
-            return
+            early = self.early.get(request.from_tag) if self.early is not None else None
+            if early is None:
+                self.stack.reply(transaction, 481, now)
+                return
+            dialog, path = early
         if self.ended:
             self.stack.reply(transaction, 200 if request.method == "BYE" else 481, now)
             return
-        if not self.path.admits(transaction, request, now):
+        if not path.admits(transaction, request, now):
             return
-        if request.cseq <= dialog.remote_cseq and dialog.remote_cseq:
+        counter = self.dialog if transaction.kept else dialog
+        if request.cseq <= counter.remote_cseq and counter.remote_cseq:
             self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
             return
-        dialog.remote_cseq = request.cseq
+        counter.remote_cseq = request.cseq
         method = request.method
+        if method == "BYE" and not self.established and dialog.direction == UAC:
+            # Only the caller may end an early dialog so (section 15); what becomes of the call its INVITE will tell.
+            self.stack.reply(transaction, 200, now)
+            return
         if method == "INVITE":
             if self.pending_client_invite is not None:  # section 14.2
                 self.stack.reply(transaction, 491, now)
                 return
             if self.invite is not None:
-                self.stack.reply(transaction, 500, now, lines=(f"Retry-After: {1 + dialog.remote_cseq % 10}",))
+                self.stack.reply(transaction, 500, now, lines=(f"Retry-After: {1 + request.cseq % 10}",))
                 return
             self.invite = transaction
         if method in _REFRESHING:
@@ -462,6 +550,7 @@ class InviteUsage:
             self.end()
             if invite is not None:  # section 15.1.2
                 self.stack.reply(invite, 487, now, tag=dialog.local_tag)
+                self._invite = None
         self.owner.requested(self, transaction, request, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
@@ -474,6 +563,10 @@ class InviteUsage:
         """A response to a request of ours (the transaction's call)."""
         if transaction.method == "CANCEL":
             return
+        if self._challengeable and response.status >= 200:
+            known = self._challengeable.pop(transaction.branch, None)
+            if known is not None and response.status in (401, 407) and self._prove(known, transaction, response, now):
+                return
         if transaction.method == "INVITE":
             if not self._invite_responded(transaction, response, now):
                 return
@@ -481,21 +574,69 @@ class InviteUsage:
             self.end()
         self.owner.answered(self, transaction, response, now)
 
+    def _with_credentials(
+        self,
+        method: str,
+        branch: str,
+        lines: tuple[str, ...],
+        body: bytes,
+        hops: int,
+        credentials: tuple[Authorization, ...] | None,
+    ) -> tuple[str, ...]:
+        """The lines of a request with what proves who we are, as far as that is known."""
+        assert self.digest is not None
+        if credentials is None:
+            credentials = tuple(self.digest.authorize(method, self.dialog.target))
+        self._challengeable[branch] = _Challengeable(lines, body, hops, credentials)
+        return (*lines, *(one.line for one in credentials))
+
+    def _prove(self, known: _Challengeable, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """Answer a challenge: the request once more, with credentials; False when it cannot be answered."""
+        invite, digest = transaction.method == "INVITE", self.digest
+        if digest is None or known.tries >= MOST_TRIES or (invite and self._cancelling is not None):
+            return False
+        answer = digest.answer(response, transaction.method, self.dialog.target, known.credentials)
+        if isinstance(answer, Refusal):
+            return False
+        if invite and not self.established:
+            self._open_again()
+        opening = invite and not self.established
+        again = self._send(
+            transaction.method, known.lines, known.body, now, transaction.context, known.hops, transaction.patient,
+            self.path.flow if opening else None, answer,
+        )  # fmt: skip
+        self._challengeable[again.branch].tries = known.tries + 1
+        if invite:
+            self._pending_client_invite = again
+        return True
+
+    def _open_again(self) -> None:
+        """The first INVITE was refused, and is to be sent once more."""
+        self.ended = False
+        self.early = None
+        self.dialog.remote_tag = ""
+        self.dialog.remote_cseq = 0
+        self.dialog.route_set = ()
+        self.dialog.target = self._uri
+        self._register(self.dialog.local_tag)
+
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.method == "CANCEL":
             return
-        if transaction.failure == 503 and self._go_elsewhere(transaction, now):
+        challengeable = self._challengeable.pop(transaction.branch, None)
+        if transaction.failure == 503 and self._go_elsewhere(transaction, challengeable, now):
             return
         if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
             self._cancelling = self._cancelling or ()
         elif transaction is self._pending_client_invite:
+            self._pending_client_invite = None
             if not self.established:
                 self.end()
         elif transaction.method == "BYE":
             self.end()
         self.owner.timed_out(self, transaction, now)
 
-    def _go_elsewhere(self, transaction: ClientTransaction, now: float) -> bool:
+    def _go_elsewhere(self, transaction: ClientTransaction, challengeable: _Challengeable | None, now: float) -> bool:
         """After a transport error a request in the dialog is sent to the next place of its hop, one that was too
         large for UDP by UDP all the same (RFC 3263 section 4.3).
         """
@@ -516,6 +657,8 @@ class InviteUsage:
         again = self.stack.prepare(transaction.method, branch, flow, self, transaction.context, transaction.patient)
         if transaction is self._pending_client_invite:
             self._pending_client_invite = again
+        if challengeable is not None:
+            self._challengeable[branch] = challengeable
         stack.begin(again, flow, data, now)
         if not self.established and self._answer_within:
             stack.deadlines.set(now + self._answer_within, again, SILENT)
@@ -531,12 +674,15 @@ class InviteUsage:
                 self._meet_early(response)
             return True
         if status >= 300:
-            if transaction is self._pending_client_invite and not self.established:
-                self.end()
+            if transaction is self._pending_client_invite:
+                self._pending_client_invite = None
+                if not self.established:
+                    self.end()
             return True
         if transaction is self._pending_client_invite:
             self._pending_client_invite = None  # another 2xx is a repetition, or of a fork
             if not self.established:
+                self._choose(response.to_tag)
                 self.dialog.establish(response)
                 self.established = True
                 self.early = None
@@ -552,17 +698,43 @@ class InviteUsage:
         return False
 
     def _meet_early(self, response: Response) -> None:
-        if self.early is None:
-            self.early = {}
-        if len(self.early) < MAX_EARLY or response.to_tag in self.early:
-            self.early[response.to_tag] = contact_uri(response)
-        if not self.dialog.remote_tag:  # requests in the early dialog, until a 2xx says which one it is
-            self.dialog.remote_tag = response.to_tag
-            self.dialog.route_set = tuple(reversed(elements(response, "record-route")))
+        """The first fork that says something has the dialog, each further one a dialog of its own."""
+        tag = response.to_tag
+        if not self.dialog.remote_tag:
+            self.dialog.establish(response)
+        elif tag != self.dialog.remote_tag:
+            if self.early is None:
+                self.early = {}
+            if tag not in self.early and len(self.early) < MAX_EARLY:
+                dialog = self._fork()
+                dialog.establish(response)
+                self.early[tag] = EarlyDialog(dialog, DialogPath(self.path.flow, self.path.reach))
+
+    def _fork(self) -> Dialog:
+        """The dialog of our INVITE as a fork of it that has said nothing yet would have it."""
+        first = self.dialog
+        return Dialog(first.export()._replace(remote_tag="", target=self._uri, route_set=(), remote_cseq=0))
+
+    @property
+    def _is_site(self) -> bool:
+        """Between agent and server: the record of the dialog has one number each way for all forks."""
+        return self.patient or self.path.flow in self.stack.kept
+
+    def _choose(self, tag: str) -> None:
+        """That fork has answered: its dialog is the one, with its own numbers; the others are forgotten."""
+        first = self.dialog
+        if first.remote_tag and tag != first.remote_tag:
+            chosen = self.early.get(tag) if self.early is not None else None
+            if chosen is not None:
+                self.dialog, self.path = chosen
+            else:
+                self.dialog = self._fork()
+            if self._is_site:
+                self.dialog.local_cseq, self.dialog.remote_cseq = first.local_cseq, first.remote_cseq
 
     def _decline_fork(self, response: Response, now: float) -> None:
         """A 2xx from another branch of a fork: acknowledge and end that dialog (section 13.2.2.4)."""
-        other = Dialog(self.dialog.export())
+        other = self._fork()
         other.establish(response)
         path = DialogPath(self.flow, self.path.reach)
         flow = path.flow_for(other.target, other.route_set, now)
@@ -636,6 +808,14 @@ class InviteUsage:
         self._tags = (kept,) if kept else ()
 
 
+def _early_tag(asked: ServerTransaction) -> str:
+    """The tag of the early dialog that a request came in, ``""`` for one in a dialog that is established."""
+    leg, request = asked.context, asked.request
+    if not isinstance(leg, InviteUsage) or request is None or leg.established:
+        return ""
+    return passable_tag(request.from_tag if leg.dialog.direction == UAC else request.to_tag)
+
+
 class Unheard:
     """The user of a request whose answer changes nothing."""
 
@@ -648,6 +828,8 @@ class Unheard:
 
 _CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
 """As they are written here (``sip.digest``)."""
+MOST_TRIES: Final = 6
+"""Times that a request is sent: the first, and once for each challenge of it."""
 
 
 def readdressed(request: bytes, via: str, contact: str) -> bytes:

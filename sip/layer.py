@@ -201,6 +201,15 @@ class Stack:
             for transaction in [each for each in table.values() if each.flow == flow]:
                 transaction.abandon()
 
+    def repeated(self, transaction: ServerTransaction, repeat: ServerTransaction) -> None:
+        """A request that is being answered came again under another branch (docs/wire.md): go on in its place."""
+        self.forget(transaction)
+        transaction.key, transaction.flow = repeat.key, repeat.flow
+        transaction.request, transaction.state = repeat.request, repeat.state
+        transaction.last = b""
+        transaction.generation += 1
+        self.servers[transaction.key] = transaction
+
     # -- what transactions call -------------------------------------------------------------------------------
 
     def send(self, flow: Flow, data: bytes) -> None:

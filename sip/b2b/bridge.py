@@ -261,10 +261,10 @@ class Bridge:
             self.step(ENDED, leg, transaction, request, now)
         elif method == "INVITE":
             # RFC 3261 section 17.2.1; and its CANCEL need not wait for the other side
-            self.reply(transaction, 100, now)
+            _reply(self, transaction, 100, now)
             self.step(CHANGED, leg, transaction, request, now)
         elif method == "OPTIONS" or method not in PASSED_METHODS:
-            self.reply(transaction, 200 if method == "OPTIONS" else 405, now, passed=ALLOWED)
+            _reply(self, transaction, 200 if method == "OPTIONS" else 405, now, passed=ALLOWED)
         else:
             self.step(REQUESTED, leg, transaction, request, now)
 
@@ -290,18 +290,18 @@ class Bridge:
         else:
             self.passage.own(self.policy, leg, transaction, response, now)
         if transaction.method == "BYE" and status >= 200:
-            self.step(DONE, leg, None, None, now)
+            self.settle(now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         context = transaction.context
         if context is SETUP:
             self.fail(leg, transaction.failure, None, now)
         elif isinstance(context, ServerTransaction):
-            self.step(TIMED_OUT, leg, context, transaction.method, now)
+            self.step(TIMED_OUT, leg, context, transaction, now)
         else:
             self.passage.own(self.policy, leg, transaction, None, now)
         if transaction.method == "BYE":
-            self.step(DONE, leg, None, None, now)
+            self.settle(now)
 
     def fail(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """A target failed; also one to which nothing can be sent."""
@@ -327,16 +327,10 @@ class Bridge:
 
     # What the actions of the table share.
 
-    def reply(
-        self,
-        asked: ServerTransaction,
-        status: int,
-        now: float,
-        reason: str = "",
-        passed: Passed | None = None,
-        tag: str = "",
-    ) -> None:
-        self.passage.reply(self.policy, asked, status, now, reason, passed, tag)
+    def settle(self, now: float) -> None:
+        """The end is confirmed; the call is over unless something else is waited for."""
+        if not self.passage.busy(self.policy):
+            self.step(DONE, None, None, None, now)
 
     def finish(self, status: int, by: Party, reason: str, now: float) -> None:
         """The call is over for people: say so once."""
@@ -359,6 +353,18 @@ def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
     """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
     if leg.ack_pending:
         leg.acknowledge(bridge.hop_headers(leg, "ACK", now), b"", now)
+
+
+def _reply(
+    bridge: Bridge,
+    asked: ServerTransaction,
+    status: int,
+    now: float,
+    reason: str = "",
+    passed: Passed | None = None,
+    tag: str = "",
+) -> None:
+    bridge.passage.reply(bridge.policy, asked, status, now, reason, passed, tag)
 
 
 def _wake(bridge: Bridge, at: float, cause: str) -> None:
@@ -422,7 +428,7 @@ def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Respon
     passed = bridge.passage.pass_on(bridge.policy, PROVISIONAL, leg, origin, response, first, now)
     if passed is not None and origin is not None and (invite := origin.invite) is not None:
         tag = passable_tag(response.to_tag)
-        bridge.reply(invite, response.status, now, response.reason, passed, tag)
+        _reply(bridge, invite, response.status, now, response.reason, passed, tag)
 
 
 def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
@@ -438,7 +444,7 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
         bridge.release("SIP;cause=487", now)
         return
     if (invite := origin.invite) is not None:
-        bridge.reply(invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
+        _reply(bridge, invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
     if bridge._late:
         late, bridge._late = bridge._late, []
         _go_on(bridge, late, now)
@@ -492,7 +498,7 @@ def _refuse(
         if response is not None:
             reason = response.reason
             passed = bridge.passage.pass_on(bridge.policy, FAILED, origin, origin, response, False, now)
-        bridge.reply(invite, status, now, reason, passed)
+        _reply(bridge, invite, status, now, reason, passed)
     _settle(bridge, (), now)
 
 
@@ -511,13 +517,13 @@ def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Re
     by: Party = "caller" if leg is bridge.origin else "callee"
     bridge.finish(200 if leg.established else 487, by, bye.get("reason") or "", now)
     if other is None or other.ended or not other.established:
-        bridge.reply(asked, 200, now)
+        _reply(bridge, asked, 200, now)
         _settle(bridge, reasons_of(bye), now)
         return
     send_pending_ack(bridge, other, now)
     context: ServerTransaction | str = asked
     if bridge.passage.alone(bridge.policy, leg):
-        bridge.reply(asked, 200, now)
+        _reply(bridge, asked, 200, now)
         context = _OWN
     _send_on(bridge, ENDED, leg, other, bye, context, now)
 
@@ -538,7 +544,7 @@ def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, no
             continue
         if not leg.established:
             if leg is origin and (invite := leg.invite) is not None:
-                bridge.reply(invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
+                _reply(bridge, invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
         elif bridge.passage.keeps(bridge.policy, leg):
             _say_bye(bridge, leg, lines, now)
             staying = True
@@ -556,7 +562,7 @@ def _say_bye(bridge: Bridge, leg: InviteUsage, lines: Sequence[str], now: float)
 def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:
     """Give up what is still being tried; unless that is to be waited for, the call is over."""
     if not _give_targets_up(bridge, reasons, now):
-        bridge.step(DONE, None, None, None, now)
+        bridge.settle(now)
 
 
 def _give_targets_up(bridge: Bridge, reasons: Sequence[str], now: float) -> bool:
@@ -602,7 +608,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
             else:
                 change.cancelled(now)
         if (asked := leg.invite) is not None:  # RFC 3261 section 15.1.2
-            bridge.reply(asked, 487, now)
+            _reply(bridge, asked, 487, now)
         if not leg.ended:
             leg.end()
         leg.owner = bridge.discarded
@@ -625,12 +631,14 @@ def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 
 def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, request: Request, now: float) -> None:
     other = bridge.other(leg)
+    if leg is bridge.origin and len(bridge.targets) > 1:  # an early dialog of one of them
+        other = next((one for one in bridge.targets if one.knows(request.to_tag)), other)
     if bridge._queue is not None:  # too many wait
-        bridge.reply(asked, 500, now, passed=LATER)
+        _reply(bridge, asked, 500, now, passed=LATER)
     elif other is None or (other.ended and not bridge.parting):
-        bridge.reply(asked, 481, now)
+        _reply(bridge, asked, 481, now)
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
-        bridge.reply(asked, 491, now)
+        _reply(bridge, asked, 491, now)
     else:
         _send_on(bridge, REQUESTED, leg, other, request, asked, now)
 
@@ -653,7 +661,7 @@ def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cance
     elif other is None or not bridge.passage.behind(
         bridge.policy, other, lambda then: bridge.step(WITHDRAWN, leg, invite, cancel, then), now
     ):
-        bridge.reply(invite, 487, now)
+        _reply(bridge, invite, 487, now)
 
 
 def _pass_response(
@@ -665,16 +673,16 @@ def _pass_response(
         passage.reply(call, asked, response.status, now, response.reason, passed)
 
 
-def _pass_timeout(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, method: str, now: float) -> None:
+def _pass_timeout(
+    bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, transaction: ClientTransaction, now: float
+) -> None:
     if not asked.open:
         return
-    if method == "BYE":
-        status = 200
-    elif method == "INVITE" and leg.cancelling:
+    if transaction.method == "INVITE" and leg.cancelling:
         status = 487
     else:
-        status = bridge.passage.unanswered(bridge.policy, leg, method)
-    bridge.reply(asked, status, now, passed=LATER if status == 500 else None)
+        status = bridge.passage.unanswered(bridge.policy, leg, transaction)
+    _reply(bridge, asked, status, now, passed=LATER if status == 500 else None)
 
 
 def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float) -> None:
@@ -706,15 +714,15 @@ def _repeat_attempt(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: floa
 
 
 def _answer_ended(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
-    bridge.reply(asked, 200, now)
+    _reply(bridge, asked, 200, now)
 
 
 def _answer_unknown(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, _: Request, now: float) -> None:
-    bridge.reply(asked, 481, now)
+    _reply(bridge, asked, 481, now)
 
 
 def _answer_withdrawn(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, _: Request, now: float) -> None:
-    bridge.reply(invite, 487, now)
+    _reply(bridge, invite, 487, now)
 
 
 def _go_no_further(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: float) -> None:

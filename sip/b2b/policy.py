@@ -127,9 +127,13 @@ class Passage:
         """
         return False
 
-    def unanswered(self, call: Any, leg: InviteUsage, method: str) -> int:
+    def busy(self, call: Any) -> bool:
+        """Whether something is under way still for which a call that has ended is kept; ``Bridge.settle`` asks."""
+        return False
+
+    def unanswered(self, call: Any, leg: InviteUsage, transaction: ClientTransaction) -> int:
         """The status for a request that ``leg`` was asked and never answered (RFC 3261 section 8.1.3.1)."""
-        return 408
+        return 200 if transaction.method == "BYE" else transaction.failure
 
     def unacknowledged(self, call: Any, leg: InviteUsage, now: float) -> float | None:
         """No ACK came for our 2xx in 64*T1: when to look again; None to end the call (RFC 3261 section 13.3.1.4)."""

@@ -33,8 +33,8 @@ def test_a_call_of_a_device_goes_to_the_server_and_back() -> None:
     ack = bed.m1.take("ACK")
     assert ack.uri == "sip:m1;transport=tcp"
     [call] = bed.core.calls.values()
-    assert call.phase == "talking"
-    assert call.token == "1.2.c.p.m"
+    assert call.bridge.phase == "talking"
+    assert call.server_side.token == "1.2.c.p.m"
     bed.request("BYE", to_tag="far", cseq=2)
     bed.take(200)
     bye = bed.m1.take("BYE")

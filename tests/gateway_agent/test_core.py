@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.deduplication import Memory, Received
+from gateway_agent.deduplication import Memory, Remembered
 from gateway_agent.media.ports import Pair, RelayPorts
 from gateway_agent.media_anchor import Relay
 from heartbeat.console.view import Refused
 from sip.actions import Flow
+from sip.timers import Deadlines
 from sip.wire.message import Response
 from tests.consoles import ordered, seen
 from tests.gateway_agent.bed import LISTEN, SDP, SITE, Bed, proof_of, site
@@ -170,11 +171,10 @@ def test_garbage_from_devices_leaves_nothing() -> None:
 
 
 def test_the_memory_of_keys_is_bounded() -> None:
-    memory = Memory(32.0, most=3)
+    memory: Memory[Remembered] = Memory(32.0, Deadlines(), most=3)
     for index in range(10):
-        received = Received(f"k{index}", None, "INFO", None)  # type: ignore[arg-type]
+        received = Remembered(f"k{index}")
         memory.add(received, 0.0)
-        received.answer(200, "", (), b"", "")
         memory.answered(received, 0.0)
     assert len(memory) == 3
     assert memory.get("k9") is not None

@@ -153,7 +153,7 @@ def test_disorder(seed: int) -> None:
     for _ in range(4):
         disorder.run(20)
         for line in core.lines.values():
-            assert line.busy == sum(call.line is line and call.ended is None for call in core.calls.values())
+            assert line.busy == sum(call.line is line and call.end is None for call in core.calls.values())
     disorder.settle()
     assert not core.calls
     assert not core.by_call_id

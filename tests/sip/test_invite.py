@@ -241,7 +241,8 @@ def test_early_dialogs_are_kept_apart_and_the_answer_picks_one() -> None:
     for tag, status in (("t1", 183), ("t2", 180), ("t1", 180)):
         pair.b.leg.reply(pair.b.asked, status, 0.0, tag=tag)
     pair.settle()
-    assert leg.early == {"t1": "sip:127.0.0.1:5002", "t2": "sip:127.0.0.1:5002"}
+    assert leg.dialog.remote_tag == "t1" and leg.early is not None and set(leg.early) == {"t2"}
+    assert leg.early["t2"].dialog.target == "sip:127.0.0.1:5002"
     assert {f"call@a {tag}" for tag in ("t1", "t2")} <= set(pair.b.stack.legs)
     pair.b.leg.reply(pair.b.asked, 200, 0.0, tag="t2", body=SDP)
     pair.settle()

@@ -1,0 +1,89 @@
+"""What all calls of an agent share: capabilities, and the server that is obeyed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from gateway_agent.deduplication import Memory
+from gateway_agent.media_anchor import Relay
+from sip.actions import Flow
+from sip.b2b.discarded import Discarded
+from sip.layer import Stack
+from sip.rate_limited_logger import RateLimitedLogger
+from sip.transaction import ServerTransaction
+from sip.wire.message import Request
+
+NOWHERE: Final = Flow("tcp", "nowhere", ("0.0.0.0", 0))
+"""The flow of what is said while no server is there: nobody writes it, it stands in the records."""
+MOST_HELD: Final = 10_000
+"""Calls while which no server is there: further requests of devices are refused."""
+
+
+class CallEnvironment:
+    """One for each agent; what it says of the servers is kept up to date by whoever follows them."""
+
+    __slots__ = (
+        "counters",
+        "discarded",
+        "epoch",
+        "hold_attempt",
+        "living",
+        "log",
+        "memory",
+        "random",
+        "recognise",
+        "relay",
+        "server",
+        "settled",
+        "stack",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        stack: Stack,
+        memory: Memory[Any],
+        counters: Counter[str],
+        random: Random,
+        log: RateLimitedLogger,
+        relay: Relay | None,
+        hold_attempt: float,
+        living: Callable[[], int],
+        epoch: Callable[[], int],
+        settled: Callable[[Any, float], None],
+        recognise: Callable[[ServerTransaction, Request, float], bool],
+        discarded: Discarded,
+    ) -> None:
+        """``living`` counts the calls that the agent has, ``epoch`` is the one that is obeyed, ``settled`` is told of
+        each call that has nothing under way any more, ``recognise`` says whether a request of a server came before,
+        and was dealt with.
+        """
+        self.stack = stack
+        self.memory = memory
+        self.counters = counters
+        self.random = random
+        self.log = log
+        self.relay = relay
+        self.hold_attempt = hold_attempt
+        """Seconds for which a device's request waits for the first word of a server."""
+        self.living = living
+        self.epoch = epoch
+        self.settled = settled
+        self.recognise = recognise
+        self.discarded = discarded
+        self.upstream = NOWHERE
+        """The connection to the server that has adopted this agent."""
+        self.server = ""
+        """Its name; before there was one, that of the site's main server."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server that adopted this agent is there to be spoken to."""
+        return self.upstream is not NOWHERE
+
+    def may_hold(self) -> bool:
+        """Whether one more request may wait while no server is there."""
+        return self.connected or self.living() < MOST_HELD

@@ -1,0 +1,163 @@
+"""What crosses between a device and the servers, and what each of the two hops does by itself (``sip.b2b``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway_agent.call import ALONE, Call
+from gateway_agent.call_end import AGENT
+from gateway_agent.device_side import REFRESH
+from gateway_agent.reinvite_rollback import ROLLBACK
+from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, RESPONDED, SETUP
+from sip.b2b.policy import NOTHING, Passage, Passed
+from sip.header_policy import hops_left
+from sip.invite import InviteUsage
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Response
+
+
+class DevicePassage(Passage):
+    """One for each agent."""
+
+    def pass_on(
+        self,
+        call: Any,
+        event: str,
+        leg: InviteUsage,
+        other: InviteUsage | None,
+        message: Any,
+        first: bool,
+        now: float,
+    ) -> Passed | None:
+        assert isinstance(call, Call)
+        if event is PROVISIONAL:
+            return call.setup.rang(call, leg, message, first, now)
+        if event is ANSWERED:
+            return call.setup.answered(call, leg, message, first, now)
+        if event is FAILED:
+            return call.setup.refusal(message)
+        passed = call.passed(leg, message, now)
+        if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
+            return _changed(call, leg, other, message, passed, now)
+        if event is ACKNOWLEDGED:
+            if passed.body:
+                call.rollback.accept()
+            if leg is call.server:
+                call.device_side.told_ack_at = now
+        return passed
+
+    def send(
+        self,
+        call: Any,
+        leg: InviteUsage,
+        method: str,
+        passed: Passed,
+        asked: ServerTransaction | str,
+        hops: int,
+        now: float,
+    ) -> None:
+        assert isinstance(call, Call)
+        lines, body = passed
+        if leg is not call.server:
+            call.device_side.send(leg, method, lines, body, asked, hops, now)
+            return
+        if isinstance(asked, ServerTransaction):
+            call.rollback.hold(now)
+        elif method == "BYE" and call.end is not None and call.end.reason and not _has_reason(passed):
+            lines = (*lines, f"Reason: {call.end.reason}")
+        call.server_side.send(method, lines, body, asked, hops, now)
+
+    def reply(
+        self,
+        call: Any,
+        asked: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        passed: Passed | None = None,
+        tag: str = "",
+    ) -> None:
+        leg: InviteUsage = asked.context
+        lines, body = passed or NOTHING
+        if not isinstance(call, Call) or leg is not call.server:
+            leg.reply(asked, for_device(status), now, reason, lines, body, tag)
+            return
+        status = 403 if status in (401, 407) else status
+        received = call.server_side.received_as(asked)
+        if received is None:
+            leg.reply(asked, status, now, reason, lines, body, tag)
+            return
+        call.server_side.respond(received, status, now, reason, lines, body, tag)
+        if received.method == "INVITE" and 200 <= status < 300:
+            # no device is to end the call for want of an ACK because the path is cut (docs/decisions.md)
+            timers, deadlines = call.environment.stack.timers, call.environment.stack.deadlines
+            deadlines.set_about(now + timers.lifetime / 2, call, ALONE)
+
+    def own(
+        self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
+    ) -> None:
+        if not isinstance(call, Call):
+            return
+        if transaction.context is ROLLBACK and response is not None:
+            call.rollback.answered(response, now)
+        elif transaction.context is REFRESH and response is not None:
+            if call.device_side.refreshed(leg, response, call.direction == "out", now):
+                call.arm(now)
+            else:
+                call.hang_up(AGENT, 'SIP;cause=481;text="The device does not know the call"', 481, now)
+
+    def intercepts(
+        self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
+    ) -> bool:
+        """A 422 of the device is no business of the far side (RFC 4028 section 7.3)."""
+        if not isinstance(call, Call) or response.status != 422 or leg is call.server:
+            return False
+        asked, timer = transaction.context, call.device_side.timer
+        if asked is SETUP:
+            return call.setup.once_more(call, leg, response, now)
+        request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
+        if call.server is None or request is None or timer is None or leg.cancelling or not timer.raised(response):
+            return False
+        self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, hops_left(request), now)
+        return True
+
+    def busy(self, call: Any) -> bool:
+        return isinstance(call, Call) and bool(call.sent or call.received)
+
+    def unanswered(self, call: Any, leg: InviteUsage, transaction: ClientTransaction) -> int:
+        return transaction.failure
+
+    def alone(self, call: Any, leg: InviteUsage) -> bool:
+        """The device is answered at once; so is the CANCEL of a server: an attempt is over when it is given up."""
+        return isinstance(call, Call) and (leg is not call.server or not leg.established)
+
+    def keeps(self, call: Any, leg: InviteUsage) -> bool:
+        if not isinstance(call, Call) or leg is not call.server:
+            return False
+        return leg.established or leg.pending_client_invite is not None
+
+
+def _changed(
+    call: Call, leg: InviteUsage, other: InviteUsage, response: Response, passed: Passed, now: float
+) -> Passed:
+    """The answer to a re-INVITE that came on ``other``."""
+    asked = other.invite.request if other.invite is not None else None
+    if response.status >= 300:
+        call.description.refuse(now)
+    elif response.status >= 200:
+        if asked is not None and asked.body:
+            call.rollback.accept()
+        if leg is call.server:
+            lines = [*passed.lines, *call.device_side.agree(asked, now)]
+            call.arm(now)
+            return Passed(lines, passed.body)
+    return passed
+
+
+def _has_reason(passed: Passed) -> bool:
+    return any(line[:7].lower() == "reason:" for line in passed.lines)
+
+
+def for_device(status: int) -> int:
+    """A challenge that is not the agent's, and a redirection without Contact, mean nothing to a device."""
+    return 403 if status in (401, 407) else 480 if 300 <= status < 400 else status

@@ -1,0 +1,268 @@
+"""The server dialog of a call: what is under way in it both ways, by the rules of docs/wire.md.
+
+Nothing is sent again by the agent itself: what is under way stands in the call's record until it is answered, and a
+server that takes over finds it there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gateway_agent.call_environment import CallEnvironment
+from gateway_agent.deduplication import Remembered, key_of
+from sip.invite import InviteUsage
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Message, Request
+
+MOST_SENT: Final = 16
+"""Requests of one call that may wait for a server."""
+MOST_PROVISIONALS: Final = 24
+"""Kept of one request; of more, the oldest after the first is given up."""
+
+
+class Answer(NamedTuple):
+    """A response without what it takes from its request."""
+
+    status: int
+    reason: str
+    lines: Sequence[str]
+    body: bytes
+    tag: str
+
+
+class Received(Remembered):
+    """A request of a server at this agent, and all that was answered, so that a repeat is answered the same way."""
+
+    __slots__ = ("cancelled", "count", "final", "method", "provisionals", "side", "transaction")
+
+    def __init__(self, key: str, transaction: ServerTransaction, method: str, side: ServerSide | None) -> None:
+        super().__init__(key)
+        self.transaction = transaction
+        """The server transaction that is to be answered, whatever server sent the request last."""
+        self.method = method
+        self.side = side
+        """``None`` when nothing of the call is left, or there never was one."""
+        self.provisionals: list[Answer] = []
+        self.final: Answer | None = None
+        self.count = 0
+        """How many responses were given; the ``n`` of the last."""
+        self.cancelled = False
+
+    def answer(self, status: int, reason: str, lines: Sequence[str], body: bytes, tag: str) -> Answer:
+        """Number and keep a response."""
+        self.count += 1
+        if self.key:
+            lines = (f"Call-Origin: {self.key};n={self.count}", *lines)
+        answer = Answer(status, reason, lines, body, tag)
+        if status >= 200:
+            self.final = answer
+        else:
+            self.provisionals.append(answer)
+            if len(self.provisionals) > MOST_PROVISIONALS:
+                del self.provisionals[1]
+        return answer
+
+
+class Sent:
+    """A request to the servers without a final answer."""
+
+    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "offered", "reached")
+
+    def __init__(
+        self,
+        asked: ServerTransaction | None,
+        client: ClientTransaction,
+        cseq: int,
+        offered: bool,
+        reached: bool,
+        now: float,
+    ) -> None:
+        self.asked = asked
+        """The device's transaction that waits for the answer; ``None`` for a request that is ours, as a BYE is."""
+        self.client = client
+        self.cseq = cseq
+        self.offered = offered
+        """For an INVITE: the offer is in it."""
+        self.reached = reached
+        """Whether it was written to a connection; otherwise no server knows it yet."""
+        self.at = now
+        """When it was sent, or its device gave it up."""
+        self.cancelled = False
+
+
+class ServerSide:
+    """See the module. ``leg`` is the dialog, there as soon as the call is made."""
+
+    __slots__ = (
+        "_environment",
+        "acked_at",
+        "asked_for_offer",
+        "awaited",
+        "ended",
+        "epochs",
+        "leg",
+        "origin",
+        "received",
+        "sent",
+        "token",
+        "unacknowledged_at",
+    )
+
+    def __init__(self, environment: CallEnvironment) -> None:
+        self._environment = environment
+        self.leg: InviteUsage | None = None
+        self.token = ""
+        """The last state token, opaque."""
+        self.origin = ""
+        """The origin key of the INVITE that a server opened the call with."""
+        self.sent: list[Sent] = []
+        self.received: list[Received] = []
+        """Requests of servers that are not finally answered."""
+        self.acked_at: float | None = None
+        """When the last ACK went to a server."""
+        self.awaited = ""
+        """The origin key of the INVITE to which a 2xx was given last, whose ACK is awaited or came."""
+        self.unacknowledged_at = math.inf
+        """When a 2xx was last given to a server, whose ACK is still to come."""
+        self.asked_for_offer = False
+        """The INVITE of that 2xx had no offer, so that the ACK is to have the answer."""
+        self.epochs: tuple[int, ...] = (environment.epoch(),)
+        """Under which servers ruled in its time; the last few."""
+        self.ended = False
+        """The call is over for people: a repeat is answered, and changes nothing."""
+
+    def note_token(self, message: Message) -> None:
+        """Keep the state token of a message of a server, if it has one."""
+        self.token = message.get("call-state") or self.token
+
+    # Requests to the servers.
+
+    def opened(self, asked: ServerTransaction, offered: bool, now: float) -> None:
+        """The INVITE that opens the call was sent for a device."""
+        assert self.leg is not None
+        client = self.leg.pending_client_invite
+        assert client is not None
+        self.sent.append(Sent(asked, client, self.leg.dialog.local_cseq, offered, self._environment.connected, now))
+
+    def send(
+        self,
+        method: str,
+        lines: Sequence[str],
+        body: bytes,
+        context: ServerTransaction | str,
+        hops: int,
+        now: float,
+    ) -> None:
+        """Send a request in the dialog; without a server it stands in the record until there is one."""
+        leg = self.leg
+        assert leg is not None
+        client = leg.send(method, lines, body, now, context, hops)
+        asked = context if isinstance(context, ServerTransaction) else None
+        offered = method == "INVITE" and bool(body)
+        self.sent.append(Sent(asked, client, leg.dialog.local_cseq, offered, self._environment.connected, now))
+
+    def may_send(self) -> bool:
+        """Whether one more request of the device may wait for a server."""
+        return len(self.sent) < MOST_SENT and self._environment.may_hold()
+
+    def sent_by(self, client: ClientTransaction) -> Sent | None:
+        return next((one for one in self.sent if one.client is client), None)
+
+    def sent_for(self, asked: ServerTransaction) -> Sent | None:
+        """What carries a device's request to the servers."""
+        return next((one for one in self.sent if one.asked is asked), None)
+
+    def forget(self, sent: Sent) -> None:
+        """It is answered, or nobody is to answer it."""
+        if sent in self.sent:
+            self.sent.remove(sent)
+            if sent.cancelled:  # its CANCEL may have gone to a server that is no more
+                self._environment.stack.clients.pop(f"{sent.client.branch}C", None)
+
+    def withdraw(self, sent: Sent, now: float, reasons: Sequence[str] = ()) -> bool:
+        """The device was answered, so the request is not to come about any more. False: no server knew of it."""
+        if sent.client.method == "INVITE" and sent.reached and self.leg is not None:
+            sent.cancelled = True
+            self.leg.cancel(now, reasons)
+            return True
+        self.forget(sent)
+        sent.client.abandon()
+        return False
+
+    # Requests of the servers.
+
+    def hear(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in the dialog, to be answered by :meth:`respond`."""
+        received = Received(key_of(request), transaction, request.method, self)
+        self._environment.memory.add(received, now)
+        self.received.append(received)
+        self.note_token(request)
+
+    def received_as(self, asked: ServerTransaction) -> Received | None:
+        return next((one for one in self.received if one.transaction is asked), None)
+
+    def respond(
+        self,
+        received: Received,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Sequence[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> None:
+        """Answer a request of a server, and remember the answer for its repeats."""
+        environment, leg, transaction = self._environment, self.leg, received.transaction
+        assert leg is not None
+        if status == 100:
+            environment.stack.reply(transaction, 100, now)
+            return
+        answer = received.answer(status, reason, lines, body, tag)
+        if status >= 200:
+            environment.memory.answered(received, now)
+            self.received.remove(received)
+            if received.method == "INVITE" and status < 300:
+                request = transaction.request
+                self.awaited = received.key
+                self.asked_for_offer = request is None or not request.body
+                self.unacknowledged_at = now
+        leg.reply(transaction, status, now, reason, answer.lines, body, tag)
+
+    # The connection.
+
+    def moved(self, target: str) -> None:
+        """Another server is obeyed, or the connection was made anew: all goes there, nothing is sent again."""
+        leg, flow = self.leg, self._environment.upstream
+        if leg is None:
+            return
+        leg.flow = flow
+        leg.dialog.target = target
+        leg.dialog.route_set = ()
+        for sent in self.sent:
+            sent.client.flow = flow
+            sent.reached = True  # it stands in the record
+        for received in self.received:
+            received.transaction.flow = flow
+        epoch = self._environment.epoch()
+        if epoch != self.epochs[-1]:
+            self.epochs = (*self.epochs[-7:], epoch)
+
+    def drop(self, status: int, now: float) -> None:
+        """End the dialog without a word: the servers know (docs/wire.md, ``purpose=reset``)."""
+        environment = self._environment
+        if self.leg is not None and not self.leg.ended:
+            self.leg.end()
+        received, self.received[:] = list(self.received), []
+        for one in received:
+            one.answer(status, "", (), b"", environment.stack.token())
+            one.transaction.abandon()
+            environment.memory.answered(one, now)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Nothing that was sent is awaited any more."""
+        for sent in list(self.sent):
+            self.forget(sent)
+            sent.client.abandon()
