@@ -59,7 +59,8 @@ def site_addresses(site: Site) -> frozenset[Address]:
     found: set[Address] = set()
     for server in site.servers.values():
         endpoints = (*server.listen, *([server.beat] if server.beat is not None else ()))
-        found.update((endpoint.host, endpoint.port) for endpoint in endpoints)
+        hosts = [server.advertise] if server.advertise else []
+        found.update((host, one.port) for one in endpoints for host in (one.host, *hosts))
     nodes = [node.api for node in site.servers.values()] + [node.api for node in site.agents.values()]
     found.update((api.host, api.port) for api in nodes if api is not None and api.host)
     return frozenset(found)

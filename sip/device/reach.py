@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from sip.actions import UNREACHABLE, Flow
@@ -44,11 +44,13 @@ class TrunkReach:
             uri = Uri.parse(hop.uri)
         except SipError:
             return flow
+        if uri.scheme == "sips" and flow.transport != "tls":
+            return UNREACHABLE  # never in clear (RFC 3261 section 26.2.2)
         host = (uri.get("maddr") or uri.host).strip("[]")
         if not host:
             return flow
         if is_numeric(host):
-            return self._flow_of(uri, host, flow)
+            return self._flow_of(uri, plain_host(host), flow)
         self._names.ask(hop.uri, lambda places, because, now: self._found(path, places, flow, now), now)
         return None
 
@@ -100,7 +102,8 @@ class TrunkReach:
         return self._to(Place(transport, host, port), own)
 
     def _to(self, place: Place, own: Flow) -> Flow:
-        if self._flows.is_site(place.host, place.port):
+        place = place._replace(host=plain_host(place.host))
+        if self._flows.is_site(place.host, place.port) or not is_unicast(place.host):
             return UNREACHABLE
         if (place.transport, place.address) == (own.transport, own.remote) and self._flows.is_open(own):
             return own
@@ -172,3 +175,18 @@ class PhoneReach:
 @lru_cache(maxsize=4096)
 def _is_private(host: str) -> bool:
     return ip_address(host.partition("%")[0]).is_private
+
+
+@lru_cache(maxsize=4096)
+def plain_host(host: str) -> str:
+    """The one way to write a numeric host; IPv4 in IPv6 is IPv4."""
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+@lru_cache(maxsize=4096)
+def is_unicast(host: str) -> bool:
+    """Whether a numeric host is one host: 0.0.0.0 would be this machine."""
+    address = ip_address(host)
+    return not (address.is_unspecified or address.is_multicast or host == "255.255.255.255")

@@ -52,9 +52,20 @@ def test_ack_and_bye_of_a_call_out(line: str, contact: str, lines: tuple[str, ..
     assert places(bed, "ACK") == places(bed, "BYE") == [flow.remote]
 
 
-def test_the_site_itself_is_no_target() -> None:
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "sip:x@127.0.0.1:5161",
+        "sip:x@127.0.0.1:5161;transport=tcp",
+        "sip:x@[::ffff:127.0.0.1]:5161;transport=tcp",
+        "sip:x@127.0.0.21:5162;maddr=127.0.0.2",
+        "sip:x@0.0.0.0:5161",
+        "sip:x@224.0.1.75",
+    ],
+)
+def test_what_is_no_target(contact: str) -> None:
     bed = Bed()
-    called(bed, "sip:x@127.0.0.1:5161")
+    called(bed, contact)
     assert places(bed, "ACK") == places(bed, "BYE") == []
     assert not bed.silent() or bed.opened == [bed.m1.flow, bed.m2.flow]
     bed.run(0.1)
