@@ -56,12 +56,6 @@ class ClientUser(Protocol):
     def timed_out(self, transaction: ClientTransaction, now: float) -> None: ...
 
 
-class ServerUser(Protocol):
-    """Who is told that a final answer to an INVITE was never acknowledged (timer H)."""
-
-    def unacknowledged(self, transaction: ServerTransaction, now: float) -> None: ...
-
-
 Action = Callable[[Any, Any, float], None]
 Table = dict[tuple[str, str], tuple[str, Action]]
 
@@ -69,7 +63,12 @@ Table = dict[tuple[str, str], tuple[str, Action]]
 class Transaction:
     """The common part: a state, a table, and deadlines that a change of state annuls."""
 
-    __slots__ = ("_interval", "flow", "generation", "kept", "key", "layer", "state")
+    __slots__ = ("_interval", "context", "flow", "generation", "kept", "key", "layer", "state", "user")
+
+    user: Any
+    """Who is told of it."""
+    context: Any
+    """What the user ties to it."""
 
     TABLE: ClassVar[Table]
     """Set behind each class, when its methods are there."""
@@ -105,9 +104,10 @@ class Transaction:
         self.step(cause, None, now)
 
     def abandon(self) -> None:
-        """Give it up without a word to anybody: nothing of it is awaited or owed any more."""
+        """Give it up without a word to anybody: nothing of it is awaited or owed any more, nobody is told of it."""
         self.state = TERMINATED
         self.generation += 1
+        self.user = self.context = None
         self.layer.forget(self)
 
     def _wake(self, after: float, cause: str, now: float) -> None:
@@ -133,7 +133,7 @@ class Transaction:
 class ClientTransaction(Transaction):
     """What both client machines share."""
 
-    __slots__ = ("branch", "context", "failure", "method", "patient", "request", "user")
+    __slots__ = ("branch", "failure", "method", "patient", "request")
 
     def __init__(
         self,
@@ -311,7 +311,7 @@ NonInviteClient.TABLE = {
 class ServerTransaction(Transaction):
     """What both server machines share. The answer is built by the stack and handed down as bytes."""
 
-    __slots__ = ("context", "last", "request", "request_id", "user")
+    __slots__ = ("last", "request", "request_id")
 
     def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, kept: bool = False) -> None:
         super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, kept)
@@ -321,8 +321,9 @@ class ServerTransaction(Transaction):
         """By what its layer knows the request whichever way it came; ``""`` where it need not be known so."""
         self.last = b""
         """The last response, given again to a repeat of the request."""
-        self.user: ServerUser | None = None
-        self.context: Any = None
+        self.user = None
+        """Who is told when a final answer to an INVITE was never acknowledged (timer H)."""
+        self.context = None
         """Whatever the user ties to it: for a relayed request the leg."""
 
     @property
@@ -331,8 +332,10 @@ class ServerTransaction(Transaction):
         return self.state in (PROCEEDING, TRYING)
 
     def respond(self, status: int, data: bytes, now: float) -> None:
-        """Send a response, built already."""
+        """Send a response, built already. After a final one nothing is tied to the transaction any more."""
         self.step(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, data, now)
+        if status >= 200:
+            self.context = None
 
     def repeat(self, now: float) -> None:
         """The request came again (RFC 3261 section 17.2.3)."""

@@ -68,9 +68,7 @@ class Discarded:
             return
         self.legs.discard(leg)
         asked = transaction.context
-        if isinstance(
-            asked, ServerTransaction
-        ):  # a request that was passed on, and whose call ended before its answer
+        if isinstance(asked, ServerTransaction) and asked.open:  # passed on, and its call ended before the answer
             passed = Passed(crossing(response), response.body)
             self.passage.reply(None, asked, response.status, now, response.reason, passed)
         if response.status >= 300 and self.passage.intercepts(None, leg, transaction, response, now):
@@ -80,8 +78,9 @@ class Discarded:
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         self.legs.discard(leg)
-        if isinstance(transaction.context, ServerTransaction):
-            self.passage.reply(None, transaction.context, 481, now)
+        asked = transaction.context
+        if isinstance(asked, ServerTransaction) and asked.open:
+            self.passage.reply(None, asked, 481, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         return None
