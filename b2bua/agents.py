@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from b2bua.subscription import Parties, Subscription
-from b2bua.takeover.fenced_retry_queue import Refused
+from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
 from b2bua.takeover.records import read_part
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Responder
 from heartbeat.header import BeatError
@@ -56,7 +56,7 @@ class AgentLink:
         self.lines: dict[str, LineRecord] = {}
         self.boot = 0
         self.generation = 0
-        self.refused = Refused(self)
+        self.refused = FencedRetryQueue(agents.core.stack.deadlines, lambda: self.obeys)
         """Requests that wait until it has adopted us."""
         self.obeyed = 0
         """The epoch of ours under which it adopted us last."""
@@ -113,7 +113,9 @@ class AgentLink:
             for at in range(0, len(wanted), MOST_FETCHED):
                 self._ask(OBSERVE, ListRequest(call_ids=tuple(wanted[at : at + MOST_FETCHED])), now)
         else:
-            self.agents.core.recovery.silent(self, now)
+            core = self.agents.core
+            if not core.recovery.silent(self, now):
+                core.stack.deadlines.set(now + core.site.timing.agent_grace, self, SILENT)
 
     def fetch(self, call_id: str, now: float) -> None:
         """Ask for one dialog ahead of the rest, together with others that are wanted at this moment."""
@@ -398,6 +400,6 @@ class Agents:
         self._put_off.clear()
         for link in self.links.values():
             link.drop_all(now)
-            link.refused.forget()
+            link.refused.clear()
             link.obeyed = 0
             link.complete_at = None

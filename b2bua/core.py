@@ -87,7 +87,6 @@ class Core:
         self.discarded = Discarded(passage)
         self.reign = Reign(self, kept, secret, chance, now)
         self.agents = Agents(self)
-        self.recovery = Recovery(self)
         self.trunks = Trunks(self, now)
         self.stack.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
@@ -105,7 +104,10 @@ class Core:
         )
         passage.authority = self.reign
         self.calls = self.services.calls
-        self.admission = Admission(self.services, node, self.trunks, self.recovery.attempts)
+        self.recovery = Recovery(
+            self.services, self.agents, self.keys, may_act=self.member.may_act, cancelled=self.cancelled
+        )
+        self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
         self.takeovers = Takeovers(self)
         self.orders = Orders(self)
         self.reign.pump(now)
@@ -166,6 +168,7 @@ class Core:
         services = self.services
         services.site = self.lines.site = site
         services.router, services.key = self.router, self.key
+        self.recovery.restorations.keys = self.keys
         self.member.reload(site.membership(self.node))
         self.agents.reload()
         self.trunks.load(now)
@@ -216,7 +219,7 @@ class Core:
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:
-            if not agent or not self.recovery.unknown_dialog(agent, transaction, request, now):
+            if not agent or not self.recovery.replay.unknown_dialog(agent, transaction, request, now):
                 self.stack.respond_stateless(transaction, 481)
         elif method == "INVITE":
             self.admission.invited(transaction, request, agent, now)
@@ -226,17 +229,17 @@ class Core:
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
         if not isinstance(leg, InviteUsage):
-            self.recovery.cancelled(invite, cancel)
+            self.recovery.replay.cancelled(invite, cancel)
         elif isinstance(leg.owner, Bridge):
             call = leg.owner.policy
-            if isinstance(call, Call) and self.recovery.attempts.waits(call.id):
-                self.recovery.attempts.cancel(call.id, cancel, now)
+            if isinstance(call, Call) and call.id in self.recovery.restorations.waiting:
+                self.recovery.restorations.cancel(call.id, cancel, now)
             else:
                 leg.owner.cancelled(leg, invite, cancel, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
         if self.serving and self.agents.agent_of(flow):
-            self.recovery.stray_ack(ack, now)
+            self.recovery.replay.stray_ack(ack, now)
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
         link = self.agents.by_flow.get(flow)

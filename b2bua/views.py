@@ -324,7 +324,11 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
     wanted = params.get("id", "")
     if wanted == "takeover" or core.takeovers.knows(wanted):
         return core.takeovers.explain(wanted)
-    found = [call_id for call_id in (*core.calls, *core.ended, *core.recovery.details) if call_id.startswith(wanted)]
+    found = [
+        call_id
+        for call_id in (*core.calls, *core.ended, *core.recovery.verdicts.details)
+        if call_id.startswith(wanted)
+    ]
     names = list(dict.fromkeys(found))
     if not wanted or not names:
         raise Refused(f"no call {wanted or '(no id given)'} is known here; `b2bua calls` lists them", 404)
@@ -352,7 +356,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
             by = record.ended_by or "nobody known"
             text = f"it ended with {record.status} ({record.result}), by the {by} {record.reason}".rstrip()
             found.append(v.Sentence(at=record.ended - wall, text=text))
-    verdict = core.recovery.details.get(call_id)
+    verdict = core.recovery.verdicts.details.get(call_id)
     if verdict is not None:
         text = f"at the last takeover it was {verdict[0]}: {verdict[1]}"
         found.append(v.Sentence(at=core.agents.begun_at, text=text))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from b2bua.subscription import Subscription
+from b2bua.takeover import restoration
+from b2bua.takeover.restoration import Restorations
 from heartbeat.candidate import Candidate
 from heartbeat.server_role import ServerRole
 from sip.b2b.bridge import ANYWHERE, OVER, TABLE, Bridge
@@ -59,6 +61,15 @@ MACHINES: Final = (
         "stands in *ringing* or *talking*, and what is asked of a leg that is absent waits for *absent leg found*.\n"
         "Left out here: requests inside dialogs and their answers cross in every phase and change none; *released*\n"
         "leads from every phase to *ending*, *dropped* to the end.",
+    ),
+    Machine(
+        "A call under restoration",
+        Restorations,
+        restoration.TABLE,
+        restoration.UNKNOWN,
+        "After a takeover, or when an agent comes back: a call of which records tell. *one leg*: what its parties\n"
+        "ask of the other one waits. *invite waits*: its first INVITE came again, and where it rings is not told\n"
+        "yet. *both legs*: it goes on as *the call* above. *over*: nothing is left to restore; the call may live.",
     ),
     Machine(
         "The role of a call server",

@@ -1,4 +1,4 @@
-"""Requests that an agent refused by its fence although this server rules: they go again when it has adopted us.
+"""Requests that an agent refused by its fence although this server leads: they go again when it has adopted us.
 
 The agent still obeyed an epoch before ours, or the request was written under an epoch before the present one
 (docs/wire.md). Such a refusal says nothing about the call, so it is no answer.
@@ -7,10 +7,9 @@ The agent still obeyed an epoch before ours, or the request was written under an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from b2bua.agents import AgentLink
+from sip.timers import Deadlines
 
 LOOK: Final = "look after what was refused"
 LONGEST: Final = 1.0
@@ -19,7 +18,7 @@ MOST: Final = 10_000
 """Requests to one agent that may wait; beyond, they are answered 500 with Retry-After."""
 
 
-class Waiting(NamedTuple):
+class Retry(NamedTuple):
     """One request."""
 
     again: Callable[[float], None]
@@ -28,15 +27,17 @@ class Waiting(NamedTuple):
     until: float
 
 
-class Refused:
+class FencedRetryQueue:
     """What one agent refused."""
 
-    __slots__ = ("_link", "_waiting", "generation")
+    __slots__ = ("_deadlines", "_obeys", "_waiting", "generation")
 
-    def __init__(self, link: AgentLink) -> None:
-        self._link = link
+    def __init__(self, deadlines: Deadlines, obeys: Callable[[], bool]) -> None:
+        """``obeys``: whether the agent is there and has adopted us under the present epoch."""
+        self._deadlines = deadlines
+        self._obeys = obeys
         self.generation = 0
-        self._waiting: list[Waiting] = []
+        self._waiting: list[Retry] = []
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -48,8 +49,8 @@ class Refused:
         """
         if len(self._waiting) >= MOST:
             return False
-        self._waiting.append(Waiting(again, in_vain, now + LONGEST))
-        self._link.agents.core.stack.deadlines.set(now + LONGEST, self, LOOK)
+        self._waiting.append(Retry(again, in_vain, now + LONGEST))
+        self._deadlines.set(now + LONGEST, self, LOOK)
         return True
 
     def adopted(self, now: float) -> None:
@@ -60,7 +61,7 @@ class Refused:
             each.again(now)
 
     def due(self, cause: str, now: float) -> None:
-        if self._link.obeys:
+        if self._obeys():
             self.adopted(now)
             return
         waiting, self._waiting = self._waiting, []
@@ -70,7 +71,7 @@ class Refused:
             else:
                 each.in_vain(now)
 
-    def forget(self) -> None:
-        """Another server rules: it has all of this from the agents."""
+    def clear(self) -> None:
+        """Another server leads: it has all of this from the agents."""
         self.generation += 1
         self._waiting = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from b2bua.agents import Agents
+from b2bua.call import CallServices
 from b2bua.call_records import CallRecords, End
 from b2bua.state_token import MOST_CHARACTERS, CallState
 from b2bua.takeover.records import ToldDialog
@@ -12,48 +12,44 @@ from sip.b2b.policy import Party
 from sip.dialog import bare_uri
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
-from sip.packages.line_dialog import request_of
+from sip.packages.line_dialog import DEVICE, SERVER, request_of
 from sip.wire.errors import SipError
-from sip.wire.message import Request, parse
 from sip.wire.uri import user_of
 
-if TYPE_CHECKING:
-    from b2bua.core import Core
 
-
-def end_of(record: ToldDialog) -> End:
+def end_of(told: ToldDialog) -> End:
     """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
-    return End(record.ended_at, by_of(record), record.ended.status or 487, record.ended.reason)
+    return End(told.ended_at, by_of(told), told.ended.status or 487, told.ended.reason)
 
 
-def conclude(records: CallRecords, state: CallState, ended: list[ToldDialog]) -> None:
+def write(records: CallRecords, state: CallState, ended: list[ToldDialog]) -> None:
     """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
     that died before its own record was on disk."""
     last = state.callee_dialog
-    told = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
-    told.sort(key=lambda each: (each.ended.by != "device", each.ended_at))
-    caller = next((each for each in told if not each.opened_by_server), told[0])
+    sides = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
+    sides.sort(key=lambda each: (each.ended.by != DEVICE, each.ended_at))
+    caller = next((each for each in sides if not each.opened_by_server), sides[0])
     if state.answered:
-        status = max(status_of(each) for each in told)
+        status = max(status_of(each) for each in sides)
     else:
         status = caller.ended.status or 487
-    reason = next((each.ended.reason for each in told if each.ended.reason), "")
-    records.write(state, status, by_of(told[0]), min(each.ended_at for each in told), reason)
+    reason = next((each.ended.reason for each in sides if each.ended.reason), "")
+    records.write(state, status, by_of(sides[0]), min(each.ended_at for each in sides), reason)
 
 
-def never_served(core: Core, record: ToldDialog) -> CallState:
+def never_served(records: CallRecords, told: ToldDialog) -> CallState:
     """The state of a call of which no server ever told its agent a word: it was given up before one was there."""
-    told = record.record
-    started = record.told_at - (told.ages.invite or record.ended.ago)
+    record = told.record
+    started = told.told_at - (record.ages.invite or told.ended.ago)
     return CallState(
-        record.call,
-        caller=_user(told.dialog.remote),
-        callee=_user(told.dialog.local),
-        caller_line=told.line[:MOST_CHARACTERS],
-        caller_agent=record.agent,
-        caller_dialog=record.call_id,
-        started=started + core.wall_offset,
-        epochs=(core.epoch,),
+        told.call,
+        caller=_user(record.dialog.remote),
+        callee=_user(record.dialog.local),
+        caller_line=record.line[:MOST_CHARACTERS],
+        caller_agent=told.agent,
+        caller_dialog=told.call_id,
+        started=started + records.wall_offset,
+        epochs=(records.epoch,),
     )
 
 
@@ -64,45 +60,54 @@ def _user(value: str) -> str:
         return ""
 
 
-def cancel(core: Core, record: ToldDialog, now: float) -> None:
-    """End an attempt whose caller is gone: send it again under its key, then cancel it."""
-    for received in record.record.received:
+def is_given_up(told: ToldDialog) -> bool:
+    """Whether a server has cancelled the INVITE of an attempt that rings still."""
+    for received in told.record.received:
         request = request_of(received.data)
-        link = core.agents.links.get(record.agent)
-        if request is None or request.method != "INVITE" or link is None or link.flow is None:
+        if request is not None and request.method == "INVITE":
+            return received.cancelled
+    return False
+
+
+def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float) -> None:
+    """End an attempt that nobody waits for: send it again under its key, then cancel it."""
+    link = agents.links.get(told.agent)
+    if link is None or link.flow is None:
+        return
+    for received in told.record.received:
+        request = request_of(received.data)
+        if request is None or request.method != "INVITE":
             continue
-        dialog = record.record.dialog._replace(remote_tag="", route_set=())
-        leg = InviteUsage(core.stack, core.discarded, link.flow, dialog)
-        lines = [*crossing(request), f"Call-Origin: {received.origin}", *core.reign.site_lines]
+        dialog = told.record.dialog._replace(remote_tag="", route_set=())
+        leg = InviteUsage(services.stack, services.discarded, link.flow, dialog)
+        lines = [*crossing(request), f"Call-Origin: {received.origin}", *services.site_headers]
         leg.call(request.uri, lines, request.body, now, SETUP)
-        core.discarded.cancel(leg, (), now)
+        services.discarded.cancel(leg, (), now)
         return
 
 
-def acknowledge(leg: InviteUsage, record: ToldDialog, now: float) -> None:
+def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
     """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
-    if record.ack_awaited:
-        leg.acknowledge_again(record.record.ack.cseq)
-    elif leg.awaits_ack and (data := record.last_ack):
-        ack = parse(data)
-        if isinstance(ack, Request):
-            leg.receive_ack(ack, now)
+    if told.ack_awaited:
+        leg.acknowledge_again(told.record.ack.cseq)
+    elif leg.awaits_ack and (ack := request_of(told.last_ack)) is not None:
+        leg.receive_ack(ack, now)
 
 
 def reason_of(ended: list[ToldDialog]) -> str:
     """Why the other side of a call is gone, as its record tells; ``""`` without one."""
-    for record in ended:
-        return f"the other side ended it: {record.ended.reason or 'hung up'}"
+    for told in ended:
+        return f"the other side ended it: {told.ended.reason or 'hung up'}"
     return ""
 
 
-def by_of(record: ToldDialog) -> Party:
+def by_of(told: ToldDialog) -> Party:
     """Who ended a call, by the record of one side."""
-    if record.ended.by != "device":
+    if told.ended.by != DEVICE:
         return "server"
-    return "callee" if record.opened_by_server else "caller"
+    return "callee" if told.opened_by_server else "caller"
 
 
-def status_of(record: ToldDialog) -> int:
+def status_of(told: ToldDialog) -> int:
     """503 for an answered call that was dropped by a reset of its line, else 200."""
-    return 503 if record.ended.by == "server" and record.ended.status == 503 else 200
+    return 503 if told.ended.by == SERVER and told.ended.status == 503 else 200

@@ -4,27 +4,18 @@ a call is released on evidence that its other side is gone (docs/wire.md, "What 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
-from b2bua.call import Call
+from b2bua.agents import AgentLink
+from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
-from sip.wire.grammar import quote
-
-if TYPE_CHECKING:
-    from b2bua.agents import AgentLink
-    from b2bua.state_token import CallState
-    from b2bua.takeover.recovery import Recovery
-
-logger = logging.getLogger(__name__)
+from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations
 
 WORK: Final = "restore some"
 GRACE: Final = "waited for agents"
-LAST: Final = "say goodbye"
-RELEASED: Final = "released"
 
 AT_ONCE: Final = 25
 """Calls restored, and calls written down, in the background before the loop is given back: what is asked for goes
@@ -35,13 +26,23 @@ PAUSE: Final = 0.005
 """Seconds between two such portions."""
 
 
-class Evidence:
+class Reconciliation:
     """One for the life of a server."""
 
-    def __init__(self, recovery: Recovery) -> None:
+    def __init__(
+        self,
+        restorations: Restorations,
+        may_act: Callable[[float], bool],
+        passed_over: Callable[[str, Exception, float], None],
+    ) -> None:
+        """``may_act``: whether this server has its lease; ``passed_over`` is told of calls that cannot be judged."""
         self.generation = 0
-        self._recovery = recovery
-        self.core = recovery.core
+        self._restorations = restorations
+        self._services = restorations.services
+        self._agents = restorations.agents
+        self._index = restorations.index
+        self._may_act = may_act
+        self._passed_over = passed_over
         self._backlog: deque[str] = deque()
         self._over: deque[str] = deque()
         """Calls that ended, as an agent tells. They do not wait behind those that live: until they are written down,
@@ -49,71 +50,60 @@ class Evidence:
         self._untold: set[str] = set()
         """Those of them of which another agent has still to be heard."""
         self._working = False
-        self._last: list[Callable[[float], None]] = []
 
     def begin(self, now: float) -> None:
         """A new epoch of ours."""
-        self.core.stack.deadlines.set(now + self.core.site.timing.agent_grace, self, GRACE)
+        self._services.stack.deadlines.set(now + self._services.site.timing.agent_grace, self, GRACE)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Another server has the calls."""
         self.generation += 1
         self._backlog.clear()
         self._over.clear()
         self._untold.clear()
-        self._last.clear()
         self._working = False
 
     def due(self, cause: str, now: float) -> None:
         if cause is WORK:
-            self._work(now)
-        elif cause is LAST:
-            acts, self._last = self._last, []
-            for act in acts:
-                act(now)
-        elif cause is GRACE:
-            index = self._recovery.index
-            for record in [record for record in index.by_key.values() if not record.call]:
-                index.remove(record)
-            self.look_at(list(index.by_key.values()), now)
+            self._portion(self._over, now)
+            self._portion(self._backlog, now)
+            self._working = False
+            self._work_on(now)
+        elif not self._may_act(now):  # without the lease silence ends nothing; it is looked at again with it
+            self.begin(now)
+        else:
+            for told in [told for told in self._index.by_key.values() if not told.call]:
+                self._index.remove(told)
+            self.look_at(self._index.by_key.values(), now)
 
-    def at_last(self, act: Callable[[float], None], now: float) -> None:
-        """A BYE that waited for the other side goes on behind what that side's record has under way."""
-        self._last.append(act)
-        self.core.stack.deadlines.set(now, self, LAST)
-
-    # -- the work ---------------------------------------------------------------------------------------------------
-
-    def look_at(self, records: list[ToldDialog], now: float) -> None:
+    def look_at(self, records: Iterable[ToldDialog], now: float) -> None:
         """Restore the calls of these records, and judge them; and those of which more may be known by now."""
-        self._over.extend(dict.fromkeys(record.call for record in records if record.is_over))
+        ended: dict[str, None] = {}
+        living: dict[str, None] = {}
+        for told in records:
+            (ended if told.is_over else living)[told.call] = None
+        self._over.extend(ended)
         self._over.extend(self._untold)
         self._untold.clear()
-        self._backlog.extend(dict.fromkeys(record.call for record in records if not record.is_over))
-        self._backlog.extend(self._recovery.alone)
+        self._backlog.extend(living)
+        self._backlog.extend(self._restorations.half)
         self._work_on(now)
 
     def _work_on(self, now: float) -> None:
         if (self._backlog or self._over) and not self._working:
             self._working = True
-            self.core.stack.deadlines.set(now + PAUSE, self, WORK)
-
-    def _work(self, now: float) -> None:
-        self._portion(self._over, now)
-        self._portion(self._backlog, now)
-        self._working = False
-        self._work_on(now)
+            self._services.stack.deadlines.set(now + PAUSE, self, WORK)
 
     def _portion(self, queue: deque[str], now: float) -> None:
-        done, recovery = 0, self._recovery
+        done, index, half = 0, self._index.by_call, self._restorations.half
         for _ in range(min(LOOKED_AT, len(queue))):
             call_id = queue.popleft()
-            if call_id not in recovery.index.by_call and call_id not in recovery.alone:
+            if call_id not in index and call_id not in half:
                 continue
             try:
-                self._settle(call_id, now)
+                self._judge(call_id, now)
             except Exception as error:  # by whatever an agent told of it; the others are not to pay for it
-                recovery.passed_over(call_id, error, now)
+                self._passed_over(call_id, error, now)
             done += 1
             if done == AT_ONCE:
                 return
@@ -124,65 +114,49 @@ class Evidence:
         self._over.clear()
         self._untold.clear()
         for call_id in waiting:
-            records = self._recovery.index.of_call(call_id)
-            if all(record.is_over for record in records):
-                try:
+            try:
+                if all(told.is_over for told in self._index.of_call(call_id)):
                     self._conclude(call_id, now, in_haste=True)
-                except Exception as error:
-                    self._recovery.passed_over(call_id, error, now)
+            except Exception as error:
+                self._passed_over(call_id, error, now)
 
-    # -- judging ----------------------------------------------------------------------------------------------------
-
-    def _settle(self, call_id: str, now: float) -> None:
+    def _judge(self, call_id: str, now: float) -> None:
         """Restore a call, and judge whether what is missing of it is gone."""
-        recovery = self._recovery
-        call = recovery.restore(call_id, now)
+        call = self._restorations.restore(call_id, now)
         if call is None:
-            self._settle_unanswered(call_id, now)
+            self._judge_unanswered(call_id, now)
         elif not call.bridge.complete:
             missing = call.state.callee_agent if call.bridge.target is None else call.state.caller_agent
-            why = self._gone(missing, now)
+            why = self.gone(missing, now)
             if why:
-                ended = [r for r in recovery.index.of_call(call_id) if not r.live]
-                for record in ended:
-                    recovery.index.remove(record)
-                self.release(call, orphaned_calls.reason_of(ended) or why, now, ended[0] if ended else None)
+                ended = [told for told in self._index.of_call(call_id) if not told.live]
+                for told in ended:
+                    self._index.remove(told)
+                release = Release(orphaned_calls.reason_of(ended) or why, ended[0] if ended else None)
+                self._restorations.release(call, release, now)
 
-    def _settle_unanswered(self, call_id: str, now: float) -> None:
+    def _judge_unanswered(self, call_id: str, now: float) -> None:
         """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
-        recovery = self._recovery
-        records = recovery.index.of_call(call_id)
-        if not records or any(r.has_sent and not r.opened_by_server for r in records):
+        records = self._index.of_call(call_id)
+        if not records or any(told.has_sent and not told.opened_by_server for told in records):
             return
-        if all(record.is_over for record in records):
+        if all(told.is_over for told in records):
             self._conclude(call_id, now)
             return
-        state = recovery.state_of(records)
-        if state is None or not all(self._gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
-            return
-        for record in records:
-            recovery.index.remove(record)
-        ringing = [record for record in records if record.live and record.opened_by_server]
-        if ringing:
-            recovery.note(call_id, RELEASED, f"{state.caller_agent} has no such call any more")
-            self.core.records.write(state, 487, "caller", now, "the caller is gone")
-        for record in ringing:
-            orphaned_calls.cancel(self.core, record, now)
+        state = self._restorations.state_of(records)
+        if state is not None and all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
+            self._restorations.step(Restoration(call_id), CALLER_GONE, (state, records), now)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
         """Write down a call that is over as far as is known; when more may be heard of it, that is waited for."""
-        index, state = self._recovery.index, self._recovery.state_of(self._recovery.index.of_call(call_id))
-        ended = index.of_call(call_id)  # without those whose token is not believed
+        state = self._restorations.state_of(self._index.of_call(call_id))
+        ended = self._index.of_call(call_id)  # without those whose token is not believed
         if not ended:
             return
-        if not self._is_sure(ended, state, now, in_haste):
+        if self._is_sure(ended, state, now, in_haste):
+            self._restorations.step(Restoration(call_id), ALL_ENDED, (state, ended), now)
+        else:
             self._untold.add(call_id)
-            return
-        for record in ended:
-            index.remove(record)
-        if call_id not in self.core.ended:
-            state = state or orphaned_calls.never_served(self.core, ended[0])
-            orphaned_calls.conclude(self.core.records, state, ended)
 
     def _is_sure(self, ended: list[ToldDialog], state: CallState | None, now: float, in_haste: bool) -> bool:
         """Whether a call is over for good, and all have been heard of it who can be.
@@ -192,51 +166,37 @@ class Evidence:
         """
         if state is None:
             return True
-        if not state.answered and all(record.opened_by_server for record in ended):
-            return bool(self._gone(state.caller_agent, now))
-        links = [self.core.agents.links.get(agent) for agent in (state.caller_agent, state.callee_agent)]
+        if not state.answered and all(told.opened_by_server for told in ended):
+            return bool(self.gone(state.caller_agent, now))
+        links = [self._agents.links.get(agent) for agent in (state.caller_agent, state.callee_agent)]
         return in_haste or all(link is None or link.flow is None or link.complete for link in links)
 
-    def _gone(self, agent: str, now: float) -> str:
+    def gone(self, agent: str, now: float) -> str:
         """Why the leg at that agent is surely gone, or ``""``."""
         if not agent:
             return "its other side was a trunk of the former server"
-        link = self.core.agents.links.get(agent)
+        link = self._agents.links.get(agent)
         if link is None:
             return f"{agent} is no agent of this site any more"
         if link.complete:
             return f"{agent} has no such dialog"
-        waited = now - self.core.agents.begun_at >= self.core.site.timing.agent_grace
-        if waited and self.core.member.may_act(now):  # without the lease, silence ends nothing
-            return f"{agent} was silent for {self.core.site.timing.agent_grace:g} s"
+        grace = self._services.site.timing.agent_grace
+        waited = now - self._agents.begun_at >= grace
+        if waited and self._may_act(now):  # without the lease, silence ends nothing
+            return f"{agent} was silent for {grace:g} s"
         return ""
 
     def lost_legs(self, link: AgentLink, now: float) -> None:
         """The list of an agent that was connected anew: what it had before it was asked, and lacks now, is gone."""
-        asked = link.asked_at + self.core.wall_offset
-        for call in list(self.core.calls.values()):
+        asked = link.asked_at + self._services.records.wall_offset
+        for call in list(self._services.calls.values()):
             state = call.state
-            if (
-                not state.answered
-                or state.answered >= asked
-                or link.name not in (state.caller_agent, state.callee_agent)
-            ):
+            agents = (state.caller_agent, state.callee_agent)
+            if not state.answered or state.answered >= asked or link.name not in agents:
                 continue
             for leg in call.bridge.legs:
                 if call.agent_of(leg) == link.name and not leg.ended and leg.dialog.key not in link.seen:
                     leg.end()
-                    self.release(call, f"{link.name} has no such dialog any more", now)
+                    because = f"{link.name} has no such dialog any more"
+                    self._restorations.release(call, Release(because), now)
                     break
-
-    def release(self, call: Call, because: str, now: float, ended: ToldDialog | None = None) -> None:
-        """End what is left of a call; ``ended`` is the record of the side that is gone, where it left one."""
-        self._recovery.alone.discard(call.id)
-        if not call.bridge.parting:  # else a BYE waits, and ends it as if the other side had heard of it
-            self._recovery.note(call.id, RELEASED, because)
-            logger.info("call %s is released: %s", call.id, because)
-        reason = f"SIP;cause=480;text={quote(because[:80])}"
-        if ended is None:
-            call.bridge.release(reason, now)
-        else:
-            reason = ended.ended.reason or reason
-            call.bridge.release(reason, now, orphaned_calls.by_of(ended), orphaned_calls.status_of(ended))

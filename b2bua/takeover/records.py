@@ -167,6 +167,10 @@ class Index:
         self.by_key: dict[str, ToldDialog] = {}
         self.by_call: dict[str, dict[str, ToldDialog]] = {}
 
+    def clear(self) -> None:
+        self.by_key.clear()
+        self.by_call.clear()
+
     def __len__(self) -> int:
         return len(self.by_key)
 

@@ -94,7 +94,7 @@ class Takeovers:
         if not self._all:
             return None
         last = self._all[-1]
-        verdicts = self._core.recovery.verdicts
+        verdicts = self._core.recovery.verdicts.counts
         return v.TakeoverSummary(
             at=last.decided_at,
             kind=last.kind,
@@ -111,8 +111,8 @@ class Takeovers:
         takeover = self._find(params.get("epoch", ""))
         core = self._core
         last = takeover is self._all[-1]
-        recovery = core.recovery
-        details = list(recovery.details.items())[:limit] if last else []
+        verdicts = core.recovery.verdicts
+        details = list(verdicts.details.items())[:limit] if last else []
         return v.Report(
             epoch=takeover.epoch,
             kind=takeover.kind,
@@ -128,8 +128,8 @@ class Takeovers:
             agents=tuple(self._agent(name) for name in core.agents.links) if last else (),
             not_reached=tuple(name for name, link in core.agents.links.items() if link.flow is None) if last else (),
             messages=takeover.messages,
-            replayed=recovery.verdicts["replayed"] if last else 0,
-            verdicts={name: count for name, count in recovery.verdicts.items() if count} if last else {},
+            replayed=verdicts.counts["replayed"] if last else 0,
+            verdicts={name: count for name, count in verdicts.counts.items() if count} if last else {},
             calls=tuple(self._verdict(call_id, *detail) for call_id, detail in details),
         )
 
@@ -142,7 +142,7 @@ class Takeovers:
             text = f"the lists of all agents were complete {took:.3f} s after the decision"
             sentences.append(v.Sentence(at=takeover.active_at, text=text))
         if takeover is self._all[-1]:
-            counts = self._core.recovery.verdicts
+            counts = self._core.recovery.verdicts.counts
             sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
         return v.Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 

@@ -217,7 +217,7 @@ def test_what_waited_for_its_dialog_is_taken_again_after_the_next_epoch() -> Non
     town.gw1.silent = town.gw2.silent = True
     bench = town.succeed()
     town.gw1.send(sent.to_bytes())
-    assert bench.core.recovery._requests and not b.asked
+    assert bench.core.recovery.replay._waiting and not b.asked
     bench.core.recovery.begin(bench.now)
     assert not any(each.open for each in bench.core.stack.servers.values() if each.key.startswith(sent.branch))
     town.gw1.records = [record(a, sent=[kept(sent)])]

@@ -121,6 +121,30 @@ def test_a_call_between_two_targets_goes_on_with_the_one_that_its_token_names() 
     assert gap.gw2.called is not first and gap.gw2.called.asked[-1].uri.endswith("line=carol")
 
 
+@pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
+def test_an_attempt_that_had_not_answered_in_time_is_left_behind(order: str) -> None:
+    """The former server had cancelled it, and died before it tried the next target."""
+    gap = Gap()
+    a, b = gap.ringing()
+    gap.gw2.records[0]["received"][0]["cancelled"] = True
+    gap.die()
+    bench = gap.in_order(order)
+    other = gap.gw1.called
+    assert other is not a and str(other.take("INVITE").get("call-origin")).endswith(";2")
+    assert other.asked == [] and gap.gw2.repeats  # what the first target says is heard, and ended
+    b.answer(b.take("CANCEL"), 200)
+    b.accept(487, b"")
+    other.accept()
+    assert a.statuses[-1] == 200
+    a.ack()
+    other.take("ACK")
+    a.say("BYE")
+    other.answer(other.take("BYE"), 200)
+    [cdr] = bench.cdrs
+    assert (cdr.result, cdr.attempts, cdr.callee) == ("answered", 2, "1004")
+    gap.gone()
+
+
 # -- afterwards -------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def test_the_other_side_of_an_ended_leg_is_released() -> None:
     assert "bye" in str(bye.get("reason")) and str(bye.get("call-origin")).startswith("m2;")
     b.answer(bye, 200)
     assert len(bench.cdrs) == 1 and not bench.core.calls
-    assert bench.core.recovery.verdicts["released"] == 1
+    assert bench.core.recovery.verdicts.counts["released"] == 1
     gap.gone()
 
 
@@ -221,7 +221,9 @@ def test_a_bye_kept_of_which_the_other_side_has_heard_already_ends_the_call_in_g
     assert a.statuses == [200]
     [cdr] = bench.cdrs
     assert (cdr.ended_by, cdr.result, cdr.reason) == ("caller", "answered", "Q.850;cause=16")
-    assert bench.core.recovery.verdicts["released"] == 0 and bench.core.recovery.verdicts["replayed"] == 1
+    assert (
+        bench.core.recovery.verdicts.counts["released"] == 0 and bench.core.recovery.verdicts.counts["replayed"] == 1
+    )
     gap.gone()
 
 

@@ -42,6 +42,18 @@ def test_a_server_with_its_lease_releases_what_an_agent_that_left_had() -> None:
     assert byes_after(town, 6.0) == 1 and state(other) is ENDED
 
 
+def test_it_is_released_when_the_server_has_its_lease_again() -> None:
+    town = begun(site=site_of(timing=TIMING))
+    _, other = town.talk()
+    for name in ("gw1", "s1"):
+        town.world.kill(name)
+    assert byes_after(town, 1.5 * GRACE_S) == 0
+    town.world.start("s1")
+    assert byes_after(town, GRACE_S + 5.0) == 1 and state(other) is ENDED
+    town.world.run(town.world.now + 3.0)
+    assert len(town.cdrs) == 1 and not town.agent("gw2").lines["east"].busy
+
+
 @pytest.mark.parametrize("holding", [False, True])
 def test_nor_does_a_new_server_for_that_of_an_agent_that_never_came(holding: bool) -> None:
     town = begun(site=site_of(agents=4, timing=TIMING))
@@ -58,6 +70,10 @@ def test_nor_does_a_new_server_for_that_of_an_agent_that_never_came(holding: boo
     assert byes_after(town, 3 * GRACE_S) == (not holding)
     assert town.active == ([] if holding else ["s1"])
     assert state(other) is (TALKING if holding else ENDED)
+    if holding:
+        for name in ("gw3", "gw4"):
+            town.world.start(name)
+        assert byes_after(town, GRACE_S + 5.0) == 1 and state(other) is ENDED
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,0 +1,156 @@
+"""Requests inside calls after a takeover: those that agents have kept, and those that come before their dialogs.
+
+A request that was never answered is taken as just arrived. One in a dialog that is not told yet waits for it, and the
+dialog is fetched ahead of the rest (docs/wire.md, "What a new server does with the lists").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from b2bua.agents import AgentLink
+from b2bua.state_token import call_id_of
+from b2bua.takeover import orphaned_calls
+from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.restoration import Restorations
+from b2bua.takeover.verdicts import REPLAYED
+from sip.dialog import dialog_key
+from sip.invite import InviteUsage
+from sip.transaction import ServerTransaction, cancel_of
+from sip.wire.message import Request, parse
+
+MOST_WAITING: Final = 10_000
+"""Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
+MOST_OF_ONE: Final = 16
+"""Requests that wait for one dialog."""
+
+
+class Replay:
+    """One for the life of a server."""
+
+    def __init__(
+        self, restorations: Restorations, cancelled: Callable[[ServerTransaction, Request, float], None]
+    ) -> None:
+        """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now."""
+        self._restorations = restorations
+        self._index = restorations.index
+        self._stack = restorations.services.stack
+        self._records = restorations.services.records
+        self._links = restorations.agents.links
+        self._cancelled = cancelled
+        self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
+        """By the dialog that they wait for; the agent stands in their transactions."""
+
+    def clear(self) -> None:
+        """Another server has the calls."""
+        for key in list(self._waiting):
+            self._abandon(key)
+
+    def waits_for(self, key: str) -> bool:
+        """Whether a request waits for that dialog."""
+        return key in self._waiting
+
+    def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """A request in a dialog that is not here (yet); False when it is to be answered 481."""
+        key = dialog_key(request.call_id, request.to_tag)
+        told = self._index.get(key)
+        if told is not None:
+            leg = self._leg_of(told, now)
+            if leg is None:
+                return False
+            leg.receive(transaction, request, now)
+            return True
+        link = self._links.get(agent)
+        if link is None or link.complete:
+            return False
+        if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
+            self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))
+            return True
+        self._waiting.setdefault(key, []).append((transaction, request))
+        transaction.context = agent
+        link.fetch(request.call_id, now)
+        return True
+
+    def cancelled(self, invite: ServerTransaction, cancel: Request) -> None:
+        """A re-INVITE that waits for its dialog is to be cancelled where a former server may have sent it."""
+        for waiting in self._waiting.values():
+            if any(transaction is invite for transaction, _ in waiting):
+                waiting.append((invite, cancel))
+
+    def stray_ack(self, ack: Request, now: float) -> None:
+        """An ACK in a dialog that is told, and not restored."""
+        told = self._index.get(dialog_key(ack.call_id, ack.to_tag))
+        if told is not None and (leg := self._leg_of(told, now)) is not None:
+            leg.receive_ack(ack, now)
+
+    def dialog_told(self, told: ToldDialog, now: float) -> None:
+        """What waited for this dialog can go on."""
+        waiting = self._waiting.pop(told.key, [])
+        leg = self._leg_of(told, now)
+        for transaction, request in waiting:
+            if leg is None:
+                self._stack.reply(transaction, 481, now)
+            elif request.method == "CANCEL":
+                self._cancelled(transaction, request, now)
+            else:
+                leg.receive(transaction, request, now)
+
+    def list_complete(self, agent: str, now: float) -> None:
+        """The dialogs that an agent has not told do not exist."""
+        for key in self._keys_of(agent):
+            for transaction, _ in self._waiting.pop(key):
+                self._stack.reply(transaction, 481, now)
+
+    def agent_gone(self, agent: str) -> None:
+        """Nobody is there to be answered."""
+        for key in self._keys_of(agent):
+            self._abandon(key)
+
+    def replay(self, link: AgentLink, told: ToldDialog, now: float) -> None:
+        """Take the agent's unanswered requests as just arrived."""
+        if link.flow is None:
+            return
+        for request, data, cancelled in told.sent():
+            in_dialog = bool(request.to_tag)
+            if in_dialog and told.key in self._index.by_key:
+                self._leg_of(told, now)
+            call_id = told.call or call_id_of(link.name, request.call_id)
+            self._restorations.verdicts.note(call_id, REPLAYED, f"{request.method} was kept")
+            if request.method == "BYE" or (cancelled and not in_dialog):
+                self._learn_end(call_id, told)
+            self._stack.receive_message(data, link.flow, now)
+            if cancelled and in_dialog:  # after it is with the other side: a former server may have sent it there
+                self._stack.receive_message(cancel_of(data), link.flow, now)
+            elif cancelled:
+                self._restorations.cancel(call_id_of(link.name, request.call_id), _cancel_for(data), now)
+
+    def _learn_end(self, call_id: str, told: ToldDialog) -> None:
+        """Of what both sides have done to end a call the first counts."""
+        records = self._records
+        if told.live or call_id in records.ended:
+            return
+        end, known = orphaned_calls.end_of(told), records.ends.get(call_id)
+        if known is None or end.at < known.at:
+            records.ends[call_id] = end
+
+    def _leg_of(self, told: ToldDialog, now: float) -> InviteUsage | None:
+        """The leg that a record is about, restored."""
+        self._restorations.restore(told.call, now, told)
+        leg = self._stack.legs.get(told.key)
+        return leg if isinstance(leg, InviteUsage) else None
+
+    def _keys_of(self, agent: str) -> list[str]:
+        return [key for key, waiting in self._waiting.items() if waiting[0][0].context == agent]
+
+    def _abandon(self, key: str) -> None:
+        """Without an answer: else its repeat would be taken for one that is being dealt with."""
+        for transaction, _ in self._waiting.pop(key):
+            transaction.abandon()
+
+
+def _cancel_for(invite: bytes) -> Request:
+    """The CANCEL that an agent would have sent for its INVITE."""
+    cancel = parse(cancel_of(invite))
+    assert isinstance(cancel, Request)
+    return cancel

@@ -1,0 +1,512 @@
+"""Calls under restoration: made of records, leg by leg as their agents tell of them, by one table.
+
+A call is made by the constructor that makes new ones, and its legs are joined by the call id in their tokens and by
+nothing else; of all its tokens the newest is true. A call of which one leg is known keeps what its parties ask until
+the other leg is told, or surely gone (``b2bua.takeover.reconciliation``). A first INVITE that came again was perhaps
+sent on by a former server and rings somewhere already: its attempt is looked for in what agents told, and those whose
+lists are still to come are waited for, ``replay_wait`` at the most (docs/wire.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from b2bua.agents import Agents
+from b2bua.call import Call, CallServices
+from b2bua.routing import Plan
+from b2bua.state_token import CallState, TokenError, call_id_of, read
+from b2bua.takeover import orphaned_calls
+from b2bua.takeover.records import Index, ToldDialog
+from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
+from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, ROUTING, phase_of
+from sip.header_policy import crossing
+from sip.invite import InviteUsage
+from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING
+from sip.transaction import ServerTransaction
+from sip.wire.grammar import quote
+from sip.wire.message import Request, parse
+
+logger = logging.getLogger(__name__)
+
+# States of a call under restoration.
+UNKNOWN: Final = "unknown"
+"""Nothing is made of it, whatever its records tell."""
+ONE_LEG: Final = "one_leg"
+BOTH_LEGS: Final = "both_legs"
+INVITE_WAITS: Final = "invite_waits"
+"""Its first INVITE came again; where it rings is not told yet."""
+OVER: Final = "over"
+"""Nothing is left to restore."""
+
+# Events.
+LEG_TOLD: Final = "an answered leg is told"
+STRAY_TOLD: Final = "a dialog without a token is asked for"
+BOTH_KNOWN: Final = "both legs are known"
+OTHER_GONE: Final = "the other side is gone"
+INVITED: Final = "its first INVITE came again"
+ATTEMPT_TOLD: Final = "the attempt is told"
+NOBODY_HAS_IT: Final = "no list has the attempt"
+ENDED_MEANWHILE: Final = "it ended"
+ALL_ENDED: Final = "all sides ended"
+CALLER_GONE: Final = "it rings for nobody"
+
+WAITED: Final = "waited for lists"
+LAST: Final = "behind what was under way"
+
+
+class Restoration:
+    """A call under restoration."""
+
+    __slots__ = ("awaited", "call", "call_id", "changing", "last_ack", "state", "until")
+
+    def __init__(self, call_id: str, call: Call | None = None, state: str = UNKNOWN) -> None:
+        self.call_id = call_id
+        self.state = state
+        self.call = call
+        self.changing = ""
+        """The origin key of the INVITE under way from one side."""
+        self.awaited: str | None = None
+        """The origin key of the INVITE whose 2xx awaits its ACK; ``None`` when none does."""
+        self.last_ack = b""
+        """The ACK that an agent had sent last, should the other one not have it."""
+        self.until = 0.0
+        """How long its first INVITE waits."""
+
+
+class Release(NamedTuple):
+    """Why what is left of a call is ended."""
+
+    because: str
+    ended: ToldDialog | None = None
+    """The record of the side that is gone, where it left one."""
+
+
+class Restorations:
+    """All of them, by their state; one for the life of a server."""
+
+    def __init__(
+        self, services: CallServices, agents: Agents, index: Index, verdicts: Verdicts, keys: Sequence[bytes]
+    ) -> None:
+        self.services = services
+        self.agents = agents
+        self.index = index
+        self.verdicts = verdicts
+        self.keys = keys
+        """Those of the site, by which tokens are believed; assigned anew by a reload."""
+        self.generation = 0
+        self.half: dict[str, Restoration] = {}
+        """Calls of which one leg is known."""
+        self.waiting: dict[str, Restoration] = {}
+        """Calls whose first INVITE waits."""
+
+    def clear(self) -> None:
+        """Another server has the calls."""
+        self.generation += 1
+        self.half.clear()
+        self.waiting.clear()
+
+    def step(self, one: Restoration, event: str, subject: Any, now: float) -> bool:
+        """The only place where a state changes; False when the event is of no interest in it."""
+        entry = TABLE.get((one.state, event))
+        if entry is None:
+            logger.debug("call %s is %s: %s is of no interest", one.call_id, one.state, event)
+            return False
+        following, action = entry
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("call %s: %s, %s -> %s", one.call_id, one.state, event, following)
+        one.state = following
+        for known, state in ((self.half, ONE_LEG), (self.waiting, INVITE_WAITS)):
+            if following is state:
+                known[one.call_id] = one
+            else:
+                known.pop(one.call_id, None)
+        action(self, one, subject, now)
+        return True
+
+    def restore(self, call_id: str, now: float, told: ToldDialog | None = None) -> Call | None:
+        """Make the call of what was told, or give it the legs that it lacks; ``None`` when nothing of it lives.
+
+        ``told`` is asked for: where its token is not believed it is restored alone.
+        """
+        records = self.index.of_call(call_id) if call_id else []
+        if told is not None and not records:
+            records = [told]
+        call = self.services.calls.get(call_id) if call_id else None
+        if call is not None and call.bridge.complete:
+            self._end_spares(call, records, now)
+            return call
+        state = self.state_of(records)
+        if state is not None:  # without those whose token is not believed
+            records = [each for each in records if each.call == call_id]
+        one = self.half.get(call_id)
+        talks = any(each.talks for each in records)
+        if state is not None and (talks or one is not None):
+            one = one or Restoration(call_id)
+            self.step(one, LEG_TOLD, (state, records), now)
+            return one.call
+        if told is not None and talks:
+            stray = Restoration(call_id_of(told.agent, told.call_id))
+            self.step(stray, STRAY_TOLD, told, now)
+            return stray.call
+        return call
+
+    def state_of(self, records: Sequence[ToldDialog]) -> CallState | None:
+        """The newest token that is signed by the site; a record whose own is not is parted from its call."""
+        for told in sorted(records, key=lambda each: each.counter, reverse=True):
+            token = told.record.token
+            if not token:
+                continue
+            try:
+                return read(token, self.keys)
+            except (TokenError, ValueError) as error:
+                self.services.stack.counters["bad token"] += 1
+                logger.warning("a dialog of %s: %s; it is kept alone", told.agent, error)
+                self.index.part(told)
+        return None
+
+    def release(self, call: Call, release: Release, now: float) -> None:
+        """End what is left of a call, whole or not, on evidence."""
+        one = self.half.get(call.id) or Restoration(call.id, call, BOTH_LEGS)
+        self.step(one, OTHER_GONE, release, now)
+
+    # First INVITEs; the admission of calls asks.
+
+    @property
+    def expected(self) -> bool:
+        """Whether a new INVITE could be one that a former server has sent on already."""
+        return bool(len(self.index)) or not self.agents.all_complete
+
+    def resume(self, call: Call, now: float) -> None:
+        """A first INVITE came that a former server may have had before."""
+        self.step(Restoration(call.id, call), INVITED, None, now)
+
+    def adopt(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """The first INVITE of a call of which the callee's side was restored already: it had answered, and the caller
+        has not heard of it. False when the call is nothing of the kind.
+        """
+        one = self.half.get(call.id)
+        plan = self.plan_of(call.state)
+        if one is None or plan is None or call.bridge.origin is not None or call.bridge.target is None:
+            return False
+        return self.step(one, INVITED, (plan, transaction, request), now)
+
+    def cancel(self, call_id: str, cancel: Request, now: float) -> None:
+        """The caller gave up in the gap: whoever has the INVITE is to hear of it, so it goes on first."""
+        call = self.services.calls.get(call_id)
+        if call is None:
+            return
+        if call_id in self.waiting:
+            call.cancelled = cancel
+        else:
+            call.cancel(cancel, now)
+
+    def look_again(self, one: Restoration, now: float, at_last: bool) -> None:
+        """Go on with an INVITE that waits, when its attempt is known by now, or ``at_last`` nobody can tell of it."""
+        call = one.call
+        assert call is not None
+        if call.bridge.phase is not ROUTING:
+            self.step(one, ENDED_MEANWHILE, None, now)
+            return
+        former, attempt = self._attempt_of(call)
+        if former is not None and attempt is not None:
+            self.step(one, ATTEMPT_TOLD, (former, attempt), now)
+        elif at_last:  # else of a target that was given up before
+            self.step(one, NOBODY_HAS_IT, former, now)
+
+    def lists_complete(self, now: float) -> None:
+        """Every agent that is there has told all it has."""
+        for one in list(self.waiting.values()):
+            self.look_again(one, now, at_last=True)
+
+    def due(self, cause: str, now: float) -> None:
+        for one in [each for each in self.waiting.values() if each.until <= now]:
+            self.look_again(one, now, at_last=True)
+
+    def plan_of(self, state: CallState | None) -> Plan | None:
+        """What is left to hunt by a token; ``None`` when it says nothing of it, or nothing that holds here."""
+        if state is None or not state.plan:
+            return None
+        try:
+            plan = Plan.from_token(self.services.site, state.plan)
+        except ValueError as error:
+            logger.warning("call %s: %s", state.call_id, error)
+            return None
+        return plan if plan.targets else None
+
+    def _attempt_of(self, call: Call) -> tuple[CallState | None, ToldDialog | None]:
+        """The newest token of the call, whose state it takes on, and the record of the attempt that it names."""
+        records = self.index.of_call(call.id)
+        former = self.state_of(records)
+        if former is not None:
+            epoch = self.services.records.epoch
+            epochs = former.epochs if epoch in former.epochs else (*former.epochs, epoch)
+            call.state = former._replace(origin=call.state.origin, epochs=epochs)
+        known = [each for each in records if each.opened_by_server and each.record.attempt == call.state.attempt]
+        return former, known[-1] if known else None
+
+    def _end_spares(self, call: Call, records: list[ToldDialog], now: float) -> None:
+        for told in records:
+            if told.talks and _is_spare(call, told):
+                _attach(self, None, call, told, now)
+
+
+class LateAck:
+    """Pays an ACK sent so long ago that no agent has it any more, behind what the record just read has under way:
+    who awaits it has acknowledged its device alone (docs/decisions.md).
+    """
+
+    __slots__ = ("_call", "generation")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        for leg in self._call.bridge.legs:
+            if leg.ack_pending and not leg.ended:
+                leg.acknowledge(self._call.services.site_headers, b"", now)
+
+
+# Actions of the table: (machine, one, subject, now).
+
+
+def _make_call(
+    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
+) -> None:
+    services, state = machine.services, subject[0]
+    state = state._replace(epochs=(*state.epochs, services.records.epoch))
+    call = one.call = Call(services, state, phase_of(bool(state.answered)), restored=True)
+    services.calls[call.id] = call
+    call.take_line(state.caller_line, now)
+    call.take_line(state.callee_line, now)
+    _attach_legs(machine, one, subject, now)
+
+
+def _attach_legs(
+    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
+) -> None:
+    """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
+    state, records = subject
+    call = one.call
+    assert call is not None
+    if state.counter > call.state.counter:
+        call.state = state._replace(epochs=call.state.epochs)
+        if state.answered:
+            call.bridge.step(CAUGHT_UP, None, None, None, now)
+    for told in records:
+        if told.talks:
+            _attach(machine, one, call, told, now)
+    if call.bridge.origin is not None and call.bridge.target is not None:
+        machine.step(one, BOTH_KNOWN, None, now)
+
+
+def _keep_alone(machine: Restorations, one: Restoration, told: ToldDialog, now: float) -> None:
+    """A dialog without a token that can be believed is served, and joined with nothing."""
+    services = machine.services
+    wall_offset = services.records.wall_offset
+    state = CallState(
+        one.call_id,
+        caller_agent="" if told.opened_by_server else told.agent,
+        callee_agent=told.agent if told.opened_by_server else "",
+        answered=told.told_at - (told.record.ages.answer or 0.0) + wall_offset,
+        epochs=(services.records.epoch,),
+    )
+    call = one.call = Call(services, state, phase_of(True))
+    services.calls[call.id] = call
+    _attach(machine, one, call, told, now)
+
+
+def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
+    """Pay an ACK that was under way, and let what waited go on."""
+    call, services = one.call, machine.services
+    assert call is not None
+    machine.verdicts.note(call.id, KEPT, "both of its legs were handed over")
+    bridge, awaited = call.bridge, one.awaited
+    if one.last_ack and not (one.changing and awaited in (None, "", one.changing)):
+        # else that ACK is of an earlier INVITE than the 2xx
+        ack = parse(one.last_ack)
+        for leg in bridge.legs:
+            if leg.ack_pending:
+                lines = [*crossing(ack), *services.site_headers]
+                if leg is bridge.target:
+                    lines += services.token_lines(call.state, call.agent_of(leg))
+                leg.acknowledge(lines, ack.body, now)
+    legs = bridge.legs
+    if awaited:  # what waited goes on behind the INVITE that has been carried out
+        bridge.carried_out = awaited.partition(";")[2].rpartition(";")[0]
+    bridge.step(JOINED, None, bool(awaited), None, now)
+    if awaited and not one.changing and not any(leg.awaits_ack for leg in legs):
+        services.stack.deadlines.set(now, LateAck(call), LAST)
+
+
+def _release(machine: Restorations, one: Restoration, release: Release, now: float) -> None:
+    call, ended = one.call, release.ended
+    assert call is not None
+    if not call.bridge.parting:  # else a BYE waits, and ends it as if the other side had heard of it
+        machine.verdicts.note(call.id, RELEASED, release.because)
+        logger.info("call %s is released: %s", call.id, release.because)
+    reason = f"SIP;cause=480;text={quote(release.because[:80])}"
+    if ended is None:
+        call.bridge.release(reason, now)
+    else:
+        call.bridge.release(
+            ended.ended.reason or reason, now, orphaned_calls.by_of(ended), orphaned_calls.status_of(ended)
+        )
+
+
+def _look_for_attempt(machine: Restorations, one: Restoration, _: None, now: float) -> None:
+    machine.look_again(one, now, at_last=machine.agents.all_complete)
+    if one.state is INVITE_WAITS:
+        one.until = now + machine.services.site.timing.replay_wait
+        machine.services.stack.deadlines.set(one.until, machine, WAITED)
+
+
+def _repeat_answered(
+    machine: Restorations, one: Restoration, subject: tuple[Plan, ServerTransaction, Request], now: float
+) -> None:
+    """The attempt is sent again, and its agent answers it as it did before."""
+    call = one.call
+    assert call is not None
+    answered = call.bridge.target
+    assert answered is not None
+    plan, transaction, request = subject
+    dialog = answered.dialog.export()._replace(remote_tag="", route_set=())
+    call.admit(transaction, request, now)
+    call.give_line(call.state.callee_line)
+    call.bridge.step(OFFERED_AGAIN, answered, None, None, now)
+    for told in machine.index.of_call(call.id):
+        machine.index.remove(told)
+    call.plan = plan
+    call.dial(now, dialog)
+
+
+def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, ToldDialog], now: float) -> None:
+    """Send the attempt again to where it is under way, under the same key."""
+    former, attempt = subject
+    call = one.call
+    assert call is not None
+    _drop_told(machine, call, attempt)
+    plan = machine.plan_of(former)
+    if plan is None:
+        call.start(now)
+        return
+    call.plan = plan
+    if call.cancelled is None and orphaned_calls.is_given_up(attempt):
+        # nobody answered in time, a former server has cancelled it, and the next target is due
+        orphaned_calls.cancel(machine.services, machine.agents, attempt, now)
+        call.go_on(408, None, now)
+        return
+    # a first INVITE has no To-tag; the number goes on where the agent saw it last
+    call.dial(now, attempt.record.dialog._replace(remote_tag="", route_set=()))
+    if call.cancelled is not None:
+        call.cancel(call.cancelled, now)
+
+
+def _route(machine: Restorations, one: Restoration, former: CallState | None, now: float) -> None:
+    """Nobody has it: route it at the place that the token names, or from the beginning."""
+    call = one.call
+    assert call is not None
+    _drop_told(machine, call, None)
+    plan = machine.plan_of(former)
+    if call.cancelled is not None:
+        call.cancel(call.cancelled, now)
+    elif plan is None:
+        call.start(now)
+    else:
+        call.plan = plan
+        call.dial(now)
+
+
+def _write_record(
+    machine: Restorations, one: Restoration, subject: tuple[CallState | None, list[ToldDialog]], now: float
+) -> None:
+    state, ended = subject
+    for told in ended:
+        machine.index.remove(told)
+    records = machine.services.records
+    if one.call_id not in records.ended:
+        orphaned_calls.write(records, state or orphaned_calls.never_served(records, ended[0]), ended)
+
+
+def _cancel_attempts(
+    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
+) -> None:
+    state, records = subject
+    for told in records:
+        machine.index.remove(told)
+    ringing = [told for told in records if told.live and told.opened_by_server]
+    if ringing:
+        machine.verdicts.note(one.call_id, RELEASED, f"{state.caller_agent} has no such call any more")
+        machine.services.records.write(state, 487, "caller", now, "the caller is gone")
+    for told in ringing:
+        orphaned_calls.cancel(machine.services, machine.agents, told, now)
+
+
+def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> None:
+    """There is nothing to do."""
+
+
+def _attach(machine: Restorations, one: Restoration | None, call: Call, told: ToldDialog, now: float) -> None:
+    """Make the leg of a record, and give it to its call."""
+    link = machine.agents.links.get(told.agent)
+    bridge, record = call.bridge, told.record
+    taken = bridge.target if told.opened_by_server else bridge.origin
+    if link is None or link.flow is None:
+        return
+    spare = _is_spare(call, told)
+    if not spare and taken is not None and not taken.ended:
+        return
+    leg = InviteUsage(machine.services.stack, bridge, link.flow, record.dialog, established=True)
+    if record.ack.state == ACK_AWAITED:
+        leg.set_ack_pending(record.ack.cseq)
+    elif record.ack.state == ACK_PENDING:
+        leg.await_ack()
+    machine.index.remove(told)
+    if spare or one is None:
+        machine.services.discarded.hang_up(leg, "SIP;cause=487", now)
+        return
+    bridge.attach(leg, as_origin=not told.opened_by_server)
+    call.held = "".join(sorted({*call.held, *_held_by(record.held, told.opened_by_server)}))
+    one.last_ack = told.last_ack or one.last_ack
+    one.changing = told.changing or one.changing
+    if (awaited := told.awaited_origin) is not None:
+        one.awaited = awaited
+
+
+def _is_spare(call: Call, told: ToldDialog) -> bool:
+    """Whether a dialog is that of a target which was given up, and answered all the same."""
+    return told.opened_by_server and bool(call.state.callee_dialog) and call.state.callee_dialog != told.call_id
+
+
+def _drop_told(machine: Restorations, call: Call, attempt: ToldDialog | None) -> None:
+    """What was told of the caller, of the attempt and of targets that have ended is dealt with."""
+    for told in machine.index.of_call(call.id):
+        if not told.opened_by_server or told is attempt or told.is_over:
+            machine.index.remove(told)
+
+
+def _held_by(held: str, opened_by_server: bool) -> set[str]:
+    """Which sides hold, from the words of one agent: ``remote`` is its device, ``local`` the server's side."""
+    near, far = ("b", "a") if opened_by_server else ("a", "b")
+    return {"remote": {near}, "local": {far}, "both": {near, far}}.get(held, set())
+
+
+Action = Callable[[Restorations, Restoration, Any, float], None]
+
+TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
+    (UNKNOWN, LEG_TOLD): (ONE_LEG, _make_call),
+    (UNKNOWN, STRAY_TOLD): (OVER, _keep_alone),
+    (UNKNOWN, INVITED): (INVITE_WAITS, _look_for_attempt),
+    (UNKNOWN, ALL_ENDED): (OVER, _write_record),
+    (UNKNOWN, CALLER_GONE): (OVER, _cancel_attempts),
+    (INVITE_WAITS, ATTEMPT_TOLD): (OVER, _repeat),
+    (INVITE_WAITS, NOBODY_HAS_IT): (OVER, _route),
+    (INVITE_WAITS, ENDED_MEANWHILE): (OVER, _let_be),
+    (ONE_LEG, LEG_TOLD): (ONE_LEG, _attach_legs),
+    (ONE_LEG, BOTH_KNOWN): (BOTH_LEGS, _join),
+    (ONE_LEG, INVITED): (OVER, _repeat_answered),
+    (ONE_LEG, OTHER_GONE): (OVER, _release),
+    (BOTH_LEGS, OTHER_GONE): (OVER, _release),
+}
