@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from b2bua.agents import Agents
+from b2bua.call import CallServices
+from b2bua.leadership import Leadership
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
-
-if TYPE_CHECKING:
-    from b2bua.core import Core
+from heartbeat.decision import Decided
+from sip.packages.line_dialog import IDLE, OUT_OF_SERVICE
 
 MOST: Final = 100
 """Orders remembered."""
@@ -20,11 +22,18 @@ LONGEST: Final = 30.0
 Judge = Callable[[float], tuple[str, str, int, int]]
 
 
-class Orders:
+class AdminCommands:
     """Each order is a question that is asked again until it is true."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(
+        self, services: CallServices, leadership: Leadership, agents: Agents, history: Sequence[Decided]
+    ) -> None:
+        """``history``: what was decided, the last one at the end."""
+        self._services = services
+        self._leadership = leadership
+        self._member = leadership.member
+        self._agents = agents
+        self._history = history
         self._orders: OrderedDict[str, tuple[str, float, Judge]] = OrderedDict()
         self._count = 0
 
@@ -40,7 +49,7 @@ class Orders:
         if act is None:
             raise Refused(f"there is no verb {verb} here", 404)
         judge = act(params, now)
-        self._core.reign.pump(now)
+        self._leadership.pump(now)
         self._count += 1
         order = f"{verb}-{self._count}"
         self._orders[order] = (verb, now, judge)
@@ -59,40 +68,35 @@ class Orders:
         return v.Progress(id=order, verb=verb, state=state, sentence=sentence, done=done, total=total)
 
     def _switchover(self, params: Mapping[str, str], now: float) -> Judge:
-        core = self._core
         to = params.get("to", "")
         if params.get("force") == "yes":
-            if to and to != core.node:
-                raise Refused(f"a forced switchover is sent to {to} itself, this is {core.node}")
-            core.member.force(now)
-            return self._won(core.node)
-        fault = core.member.switchover(to, now)
+            if to and to != self._leadership.node:
+                raise Refused(f"a forced switchover is sent to {to} itself, this is {self._leadership.node}")
+            self._member.force(now)
+            return self._won(self._leadership.node)
+        fault = self._member.switchover(to, now)
         if fault:
             raise Refused(fault)
-        return self._handed_over(to or next(iter(core.member.cluster.others)), now)
+        return self._handed_over(to or next(iter(self._member.cluster.others)), now)
 
     def _won(self, node: str) -> Judge:
-        core = self._core
-
         def judge(now: float) -> tuple[str, str, int, int]:
-            links = [link for link in core.agents.links.values() if link.flow is not None]
+            links = [link for link in self._agents.links.values() if link.flow is not None]
             done = sum(1 for link in links if link.complete)
-            if core.serving and done == len(links):
-                return "done", f"{node} is active under epoch {core.epoch}", done, len(links)
+            if self._leadership.serving and done == len(links):
+                return "done", f"{node} is active under epoch {self._leadership.epoch}", done, len(links)
             return "running", f"{done} of {len(links)} agents have moved to {node}", done, len(links)
 
         return judge
 
     def _handed_over(self, to: str, begun_at: float) -> Judge:
-        core = self._core
-
         def judge(now: float) -> tuple[str, str, int, int]:
-            if not core.serving:
-                peer = core.member.cluster.peers.get(to)
+            if not self._leadership.serving:
+                peer = self._member.cluster.peers.get(to)
                 if peer is not None and peer.state == "active":
-                    return "done", f"{to} is active under epoch {core.member.cluster.epoch}", 1, 1
-                return "running", f"{core.node} let go; {to} takes over", 0, 1
-            for decision in reversed(core.history):
+                    return "done", f"{to} is active under epoch {self._member.cluster.epoch}", 1, 1
+                return "running", f"{self._leadership.node} let go; {to} takes over", 0, 1
+            for decision in reversed(self._history):
                 if decision.at < begun_at:
                     break
                 if decision.code in ("called off", "refused"):
@@ -102,20 +106,18 @@ class Orders:
         return judge
 
     def _reset(self, params: Mapping[str, str], now: float) -> Judge:
-        core = self._core
-        if not core.serving:
-            raise Refused(
-                f"{core.node} is not active; send the order to {core.member.cluster.leader or 'the active server'}"
-            )
-        state = "out-of-service" if params.get("state") == "out of service" else "idle"
+        if not self._leadership.serving:
+            leader = self._member.cluster.leader or "the active server"
+            raise Refused(f"{self._leadership.node} is not active; send the order to {leader}")
+        state = OUT_OF_SERVICE if params.get("state") == "out of service" else IDLE
         wanted = [name for name in params.get("lines", "").split(",") if name]
         if not wanted:
             raise Refused("no line is named; name lines with commas between, or all", 400)
-        names = list(core.site.lines) if wanted == ["all"] else wanted
+        names = list(self._services.site.lines) if wanted == ["all"] else wanted
         reset = f"{len(names)} lines are" if len(names) > 1 else f"{names[0]} is"
         by_agent: dict[str, list[str]] = {}
         for name in names:
-            line = core.site.lines.get(name.partition("/")[0])
+            line = self._services.site.lines.get(name.partition("/")[0])
             if line is None:
                 raise Refused(f"{name} is no line of this site", 404)
             channel = name.partition("/")[2]
@@ -124,34 +126,33 @@ class Orders:
             if line.agent:
                 by_agent.setdefault(line.agent, []).append(name)
         for agent, lines in by_agent.items():
-            link = core.agents.links[agent]
+            link = self._agents.links[agent]
             if link.flow is None:
                 raise Refused(f"{agent}, which has {lines[0]}, is not connected")
             link.reset(lines, state, now)
         # An agent ends towards the device without a word to us, who know; the other side of the call is ours to end.
-        for call in list(core.calls.values()):
+        for call in list(self._services.calls.values()):
             if _is_on(call.state.caller_line, call.state.callee_line, names):
-                call.bridge.release(f'SIP;cause=503;text="Reset by {core.node}"', now, status=503)
+                call.bridge.release(f'SIP;cause=503;text="Reset by {self._leadership.node}"', now, status=503)
 
         return _true(f"{reset} reset to {state.replace('-', ' ')}")
 
     def _pause(self, params: Mapping[str, str], now: float) -> Judge:
-        self._core.member.pause(now)
-        return _true(f"{self._core.node} takes nothing over by itself until resume")
+        self._member.pause(now)
+        return _true(f"{self._leadership.node} takes nothing over by itself until resume")
 
     def _resume(self, params: Mapping[str, str], now: float) -> Judge:
-        self._core.member.resume(now)
-        return _true(f"{self._core.node} takes over by itself again")
+        self._member.resume(now)
+        return _true(f"{self._leadership.node} takes over by itself again")
 
     def _readmit(self, params: Mapping[str, str], now: float) -> Judge:
-        core = self._core
         agent = params.get("agent", "")
-        fault = core.member.restore_vote(agent, now, params.get("force") == "yes")
+        fault = self._member.restore_vote(agent, now, params.get("force") == "yes")
         if fault:
             raise Refused(fault)
 
         def judge(now: float) -> tuple[str, str, int, int]:
-            if agent in core.member.cluster.non_voting:
+            if agent in self._member.cluster.non_voting:
                 return "running", f"{agent} has no vote yet", 0, 1
             return "done", f"{agent} votes again", 1, 1
 

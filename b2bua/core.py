@@ -1,6 +1,6 @@
 """The call server: it admits calls, joins agents and trunks, and takes the site over (docs/wire.md).
 
-One object owns the SIP stack, the site's member (who rules) and the calls; its verbs are those of ``sip.actions``.
+One object owns the SIP stack, the site's member (who leads) and the calls; its verbs are those of ``sip.actions``.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import random
 from collections import deque
 from typing import Any, Final
 
-from b2bua.admin_commands import Orders
+from b2bua.admin_commands import AdminCommands
 from b2bua.admission import Admission
 from b2bua.agents import Agents
 from b2bua.call import Call, CallServices
 from b2bua.call_records import CallEnded, CallRecords
-from b2bua.leadership import Reign
+from b2bua.leadership import Leadership
 from b2bua.lines import Lines
 from b2bua.passage import ServerPassage
 from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
-from b2bua.takeover.report import Takeovers
+from b2bua.takeover.report import Takeovers, kind_of
 from b2bua.trunks import Trunks
 from heartbeat.console.view import Rates
-from heartbeat.decision import Decided
+from heartbeat.decision import Decided, Decision, What
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
@@ -85,9 +85,13 @@ class Core:
         self._read_site()
         passage = ServerPassage(node)
         self.discarded = Discarded(passage)
-        self.reign = Reign(self, kept, secret, chance, now)
-        self.agents = Agents(self)
+        self.leadership = Leadership(
+            self.stack, site, node, kept, secret, self.keys or [self.key], self.beat_local, chance, self._live_by, now
+        )
+        self.agents = Agents(self.stack, self.leadership, self.lines, site, self.legs_moved, now)
+        self.leadership.agent_flow = self.agents.flow_of
         self.trunks = Trunks(self, now)
+        self.leadership.serves = self.trunks.lead
         self.stack.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
         self.services = passage.services = CallServices(
@@ -102,21 +106,27 @@ class Core:
             self.key,
             now,
         )
-        passage.authority = self.reign
+        passage.authority = self.leadership
         self.calls = self.services.calls
-        self.recovery = Recovery(
-            self.services, self.agents, self.keys, may_act=self.member.may_act, cancelled=self.cancelled
+        self.leadership.calls = self.calls.__len__
+        self.recovery = self.agents.services.reader = Recovery(
+            self.services,
+            self.agents,
+            self.keys,
+            may_act=self.member.may_act,
+            cancelled=self.cancelled,
+            served=self._served,
         )
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
-        self.takeovers = Takeovers(self)
-        self.orders = Orders(self)
-        self.reign.pump(now)
+        self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
+        self.admin_commands = AdminCommands(self.services, self.leadership, self.agents, self.history)
+        self.leadership.pump(now)
 
     # -- the verbs ------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         if flow.local == self.beat_local and flow.transport == "udp":
-            self.reign.came(data, flow, now)
+            self.leadership.came(data, flow, now)
         else:
             self.stack.receive(data, flow, now)
 
@@ -137,11 +147,11 @@ class Core:
         if isinstance(request, Resolve):
             self.trunks.resolved(request.uri, result, now)
         elif isinstance(request, Store):
-            self.reign.stored(request.value, None if result is None else str(result), now)
+            self.leadership.stored(request.value, None if result is None else str(result), now)
 
     def handle_timer(self, now: float) -> None:
         self.stack.handle_timer(now)
-        self.reign.handle_timer(now)
+        self.leadership.handle_timer(now)
 
     def get_timer(self) -> float | None:
         first, second = self.stack.get_timer(), self.member.get_timer()
@@ -150,9 +160,9 @@ class Core:
         return first
 
     def to_do(self) -> list[Action]:
-        out, reign = self.stack.to_do(), self.reign
-        if reign.actions:
-            out, reign.actions = [*reign.actions, *out], []
+        out, leadership = self.stack.to_do(), self.leadership
+        if leadership.actions:
+            out, leadership.actions = [*leadership.actions, *out], []
         return out
 
     def next_event(self) -> Event | None:
@@ -169,8 +179,8 @@ class Core:
         services.site = self.lines.site = site
         services.router, services.key = self.router, self.key
         self.recovery.restorations.keys = self.keys
-        self.member.reload(site.membership(self.node))
-        self.agents.reload()
+        self.leadership.reload(site, self.keys or [self.key])
+        self.agents.reload(site)
         self.trunks.load(now)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
@@ -214,7 +224,7 @@ class Core:
             self._options(transaction, request, agent, now)
         elif method == "NOTIFY":
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
-        elif not self.serving and agent and not self.reign.stops:
+        elif not self.serving and agent and not self.leadership.stops:
             transaction.abandon()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
@@ -245,7 +255,7 @@ class Core:
         link = self.agents.by_flow.get(flow)
         if link is not None and response.cseq_method == "OPTIONS" and "heartbeat" in response:
             link.heard(now)
-            self.reign.heard(response, link.name, now)
+            self.leadership.heard(response, link.name, now)
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -262,25 +272,25 @@ class Core:
             if leg.flow == former:
                 leg.moved(flow)
 
-    # -- who rules ------------------------------------------------------------------------------------------------
+    # -- who leads ------------------------------------------------------------------------------------------------
 
     @property
     def member(self) -> Member:
-        return self.reign.member
+        return self.leadership.member
 
     @property
     def serving(self) -> bool:
         """Whether new calls are taken here."""
-        return self.reign.serving
+        return self.leadership.serving
 
     @property
     def epoch(self) -> int:
-        return self.reign.member.participant.epoch
+        return self.leadership.epoch
 
     def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        if "heartbeat" in request and (agent or self.reign.is_ping(request)):
+        if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
             self.stack.forget(transaction)
-            self.reign.asked_by(request, transaction.flow, agent, now)
+            self.leadership.asked_by(request, transaction.flow, agent, now)
             return
         lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
         status = 200 if self.serving else 503
@@ -298,7 +308,7 @@ class Core:
         """This process is about to end."""
         self.recovery.leave(now)
         self.trunks.stop(now)
-        self.reign.leave(now)
+        self.leadership.leave(now)
 
     def forget_calls(self) -> None:
         """They are another server's, and not ours to end: they go without a word."""
@@ -308,16 +318,41 @@ class Core:
         self.discarded.drop()
         self.lines.loads.clear()
 
-    def lead(self, site_headers: tuple[str, ...], epoch: int) -> None:
-        """A rule of ours begins."""
-        self.services.site_headers = site_headers
-        self.records.epoch = epoch
+    def _live_by(self, decision: Decision, former: str, now: float) -> None:
+        """Something was decided of who leads; ``former`` led before, as far as is known."""
+        self.decided(decision.what.value, decision.because, now)
+        self.takeovers.seen(decision)
+        if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
+            self._lead(decision, former, now)
+        elif decision.what is What.STEPPED_DOWN:
+            self.step_down(now)
 
-    def stand_down(self, now: float) -> None:
-        """Another server rules."""
+    def _lead(self, decision: Decision, former: str, now: float) -> None:
+        """The site is ours: ask every agent what it has."""
+        assert decision.proof is not None
+        self.services.site_headers = self.leadership.site_headers
+        self.records.epoch = self.epoch
+        if not decision.again:
+            if decision.epoch > 1:
+                kind = kind_of(decision.because, former, self.node, self.site.main.name)
+                self.takeovers.began(decision, former, kind)
+            self.forget_calls()  # of an epoch before that of another server, if any are left
+            self.recovery.begin(now)
+        self.agents.begin(decision.proof, now, decision.again)
+        if not self.agents.reached:
+            self.takeovers.served(now)
+
+    def _served(self, now: float) -> None:
+        """The lists of all agents reached are complete."""
+        self.takeovers.served(now)
+        took = now - self.agents.begun_at
+        self.decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
+
+    def step_down(self, now: float) -> None:
+        """Another server leads."""
         self.forget_calls()
         self.recovery.forget()
-        self.agents.stand_down(now)
+        self.agents.step_down(now)
         for flow in self.agents.by_flow:
             self.stack.forget_flow(flow)
 

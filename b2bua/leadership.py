@@ -1,57 +1,101 @@
-"""Who rules, as the call server lives by it: beats to and from the wire, what is kept on disk, and what a decision
-of the site's member means for calls.
+"""Who leads, as the call server lives by it: beats to and from the wire, what is kept on disk, and whether calls are
+taken.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Sequence
 from hashlib import blake2s
-from typing import TYPE_CHECKING
 
-from b2bua.takeover.report import kind_of
 from heartbeat import carriage
 from heartbeat.carrier import Carrier
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.header import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
+from heartbeat.proof import Proof
+from heartbeat.site.model import Site
 from sip.actions import Action, Flow, Send
+from sip.layer import Stack
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
-
-if TYPE_CHECKING:
-    from b2bua.agents import AgentLink
-    from b2bua.core import Core
 
 logger = logging.getLogger(__name__)
 
 
-class Reign:
+class Leadership:
     """One for the life of a server."""
 
-    def __init__(self, core: Core, kept: PersistentState, secret: bytes, chance: random.Random, now: float) -> None:
-        site = core.site
-        self.core = core
-        self.member = Member(core.node, site.membership(core.node), kept, chance, now)
+    def __init__(
+        self,
+        stack: Stack,
+        site: Site,
+        node: str,
+        kept: PersistentState,
+        secret: bytes,
+        keys: Sequence[bytes],
+        beat_local: str,
+        chance: random.Random,
+        live_by: Callable[[Decision, str, float], None],
+        now: float,
+    ) -> None:
+        """``keys``: what signed statements are believed by, the first one signs. ``beat_local``: how flows name the
+        listener for beats of the other server. ``live_by`` is told of each decision, with the name of the server that
+        led before, as far as is known.
+        """
+        self.node = node
+        self.member = Member(node, site.membership(node), kept, chance, now)
         self.serving = False
         """New calls are taken: active, or holding by the policy ``hold``."""
         self.since_at = now
         self.resets_cold = False
-        """This rule began by taking over from another server: cold lines are reset."""
-        self.site_lines: tuple[str, ...] = ()
+        """This leadership began by taking over from another server: cold lines are reset."""
+        self.site_headers: tuple[str, ...] = ()
         """The lines that every request to an agent carries: who sends it, under which epoch."""
         self.actions: list[Action] = []
         """Beats and what is to be stored: they go first."""
-        self._carrier = Carrier(self.member, self._do, self._ask, self._live_by)
-        self.last_now = now
-        """The time of the last input that concerned who rules."""
+        self.agent_flow: Callable[[str], Flow | None] = _no_flow
+        """The connection to an agent."""
+        self.serves: Callable[[bool, float], None] = _nothing
+        """Told after each decision whether calls are taken."""
+        self.calls: Callable[[], int] = int
+        """How many there are."""
+        self._stack = stack
+        self._site = site
+        self._keys = keys
+        self._beat_local = beat_local
+        self._live_by = live_by
+        self._carrier = Carrier(self.member, self._do, self._ask, self._decided)
         self._former = ""
-        """Which server ruled before us, as far as we know."""
+        """Which server led before us, as far as we know."""
         self._secret = secret
         self._nonces = 0
         self._beat_cseq = 0
-        self._call_ids = {name: core.stack.token() for name in (*site.servers, *site.agents)}
+        self._call_ids = {name: stack.token() for name in (*site.servers, *site.agents)}
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch of ours."""
+        return self.member.participant.epoch
+
+    @property
+    def proof(self) -> Proof | None:
+        """That of our epoch."""
+        return self.member.participant.proof
+
+    @property
+    def quiet(self) -> float:
+        """Seconds of silence after which an agent cannot be reached: some beats without an answer."""
+        timing = self.member.participant.membership.timing
+        return 2 * timing.slow_interval + timing.silence
+
+    def reload(self, site: Site, keys: Sequence[bytes]) -> None:
+        """Live by a changed site file."""
+        self._site = site
+        self._keys = keys
+        self.member.reload(site.membership(self.node))
 
     # -- the shell and the operator -------------------------------------------------------------------------------
 
@@ -63,8 +107,8 @@ class Reign:
     def handle_timer(self, now: float) -> None:
         at = self.member.get_timer()
         if at <= now:
-            calls = len(self.core.calls)
-            self.member.participant.figures(calls, calls / self.core.server.capacity)
+            calls = self.calls()
+            self.member.participant.figures(calls, calls / self._site.servers[self.node].capacity)
             self.member.handle_timer(now)
             self.pump(now)
 
@@ -82,7 +126,7 @@ class Reign:
 
     def beat_in(self, message: Request | Response) -> Beat:
         """The signed statement in a message; raises :class:`~heartbeat.header.BeatError`."""
-        return carriage.beat_in(message, self.core.keys)
+        return carriage.beat_in(message, self._keys)
 
     def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
         """Answer an OPTIONS of the site."""
@@ -90,15 +134,14 @@ class Reign:
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
         """A datagram at the address for beats of the other server: only signed ones are looked at."""
-        core = self.core
         try:
             message = parse(data)
         except SipError:
-            core.stack.counters["garbage"] += 1
+            self._stack.counters["garbage"] += 1
             return
         if "heartbeat" not in message:
             if isinstance(message, Request) and message.method == "OPTIONS":
-                core.stack.receive(data, flow, now)
+                self._stack.receive(data, flow, now)
         elif isinstance(message, Request):
             self.asked_by(message, flow, "", now)
         else:
@@ -120,7 +163,7 @@ class Reign:
     @property
     def stops(self) -> bool:
         """Without a lease, and the site's policy is to answer 503 to all."""
-        return self.member.state == HOLDING and self.core.site.failover.on_lost_quorum == "stop"
+        return self.member.state == HOLDING and self._site.failover.on_lost_quorum == "stop"
 
     def is_ping(self, request: Request) -> bool:
         """Whether an operator who knows the site key asks how the site is."""
@@ -147,33 +190,22 @@ class Reign:
         try:
             return self.beat_in(message)
         except BeatError as error:
-            self.core.stack.counters["bad beats"] += 1
+            self._stack.counters["bad beats"] += 1
             logger.debug("a beat%s is ignored: %s", f" from {flow.remote}" if flow else "", error)
             return None
 
-    # -- agents -----------------------------------------------------------------------------------------------------
-
-    def agents_changed(self, now: float) -> None:
-        """An agent came or went."""
-        self.member.peers_reached(self.core.agents.reached, now)
-        self.pump(now)
-
-    def agent_complete(self, link: AgentLink, now: float) -> None:
-        """An agent's list is whole."""
-        core = self.core
-        if core.agents.all_complete:
-            took = now - core.agents.begun_at
-            core.takeovers.served(now)
-            core.decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
-
     # -- the member -------------------------------------------------------------------------------------------------
+
+    def agents_changed(self, reached: list[str], now: float) -> None:
+        """An agent came or went."""
+        self.member.peers_reached(reached, now)
+        self.pump(now)
 
     def pump(self, now: float) -> None:
         """Do what the member wants, and live by what it decided."""
-        self.last_now = now
-        member = self.member
-        if not self.serving and member.cluster.leader not in ("", self.core.node):
-            self._former = member.cluster.leader
+        leader = self.member.cluster.leader
+        if not self.serving and leader not in ("", self.node):
+            self._former = leader
         self._carrier.pump(now)
 
     def _do(self, action: Action) -> None:
@@ -184,52 +216,41 @@ class Reign:
         if flow is None:
             return
         self._beat_cseq += 1
-        core = self.core
-        via = core.stack.via(flow, core.stack.branch())
-        data = carriage.request(tell.beat, core.key, via, flow.remote, self._call_ids[tell.to], self._beat_cseq)
+        via = self._stack.via(flow, self._stack.branch())
+        call_id = self._call_ids[tell.to]
+        data = carriage.request(tell.beat, self._keys[0], via, flow.remote, call_id, self._beat_cseq)
         self.actions.append(Send(flow, data, True))
 
     def _flow_to(self, node: str) -> Flow | None:
-        core = self.core
-        link = core.agents.links.get(node)
-        if link is not None:
-            return link.flow
-        server = core.site.servers.get(node)
-        if server is None or server.beat_reach is None or not core.beat_local:
+        if node in self._site.agents:
+            return self.agent_flow(node)
+        server = self._site.servers.get(node)
+        if server is None or server.beat_reach is None or not self._beat_local:
             return None
-        return Flow("udp", core.beat_local, server.beat_reach.address)
+        return Flow("udp", self._beat_local, server.beat_reach.address)
 
-    def _live_by(self, decision: Decision, now: float) -> None:
-        core = self.core
-        core.decided(decision.what.value, decision.because, now)
-        core.takeovers.seen(decision)
-        if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
-            self._begin(decision, now)
-        elif decision.what is What.STEPPED_DOWN:
-            core.stand_down(now)
-        if decision.what in (What.BECAME_ACTIVE, What.STEPPED_DOWN, What.HOLDING, What.LEASE_BACK):
+    def _decided(self, decision: Decision, now: float) -> None:
+        began = decision.what is What.BECAME_ACTIVE and decision.proof is not None
+        if began:
+            self.serving = True
+            participant = self.member.participant
+            self.site_headers = (
+                f"Heartbeat: site={self._site.name}; node={self.node};"
+                f" boot={participant.on_disk.incarnation}; epoch={participant.epoch}",
+            )
+            if not decision.again:
+                self.resets_cold = decision.epoch > 1
+        self._live_by(decision, self._former, now)
+        if began or decision.what in (What.STEPPED_DOWN, What.HOLDING, What.LEASE_BACK):
             self.since_at = now
-        holding = self.member.state == HOLDING and core.site.failover.on_lost_quorum == "hold"
+        holding = self.member.state == HOLDING and self._site.failover.on_lost_quorum == "hold"
         self.serving = self.member.state == ACTIVE or holding
-        core.trunks.lead(self.serving, now)
+        self.serves(self.serving, now)
 
-    def _begin(self, decision: Decision, now: float) -> None:
-        """The site is ours: ask every agent what it has."""
-        assert decision.proof is not None
-        core, member = self.core, self.member
-        self.serving = True
-        self.site_lines = (
-            f"Heartbeat: site={core.site.name}; node={core.node};"
-            f" boot={member.participant.on_disk.incarnation}; epoch={member.participant.epoch}",
-        )
-        core.lead(self.site_lines, member.participant.epoch)
-        if not decision.again:
-            old = self._former
-            if decision.epoch > 1:
-                core.takeovers.began(decision, old, kind_of(decision.because, old, core.node, core.site.main.name))
-            core.forget_calls()  # of a rule before that of another server, if any are left
-            core.recovery.begin(now)
-            self.resets_cold = decision.epoch > 1
-        core.agents.begin(decision.proof, now, decision.again)
-        if not core.agents.reached:
-            core.takeovers.served(now)
+
+def _nothing(serving: bool, now: float) -> None:
+    pass
+
+
+def _no_flow(agent: str) -> Flow | None:
+    return None

@@ -28,7 +28,7 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
 
 def command(core: Core, name: str, params: Mapping[str, str], now: float) -> v.Progress:
     """A verb; raises :class:`Refused`."""
-    return core.orders.command(name, params, now)
+    return core.admin_commands.command(name, params, now)
 
 
 def health(core: Core, params: Mapping[str, str], now: float) -> v.Health:
@@ -59,7 +59,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         epoch=core.epoch,
         boot=member.participant.on_disk.incarnation,
         config=site.digest,
-        since_at=core.reign.since_at,
+        since_at=core.leadership.since_at,
         started_at=core.started_at,
         lease_left=round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
         paused=member.paused,
@@ -369,7 +369,7 @@ def report(core: Core, params: Mapping[str, str], now: float) -> v.Report:
 
 
 def progress(core: Core, params: Mapping[str, str], now: float) -> v.Progress:
-    return core.orders.progress(params.get("id", ""), now)
+    return core.admin_commands.progress(params.get("id", ""), now)
 
 
 def _limit(params: Mapping[str, str], default: int) -> int:

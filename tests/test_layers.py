@@ -104,16 +104,7 @@ MOST_METHODS = 25
 
 KNOWN_CIRCLES: frozenset[str] = frozenset(
     {
-        "b2bua.admin_commands",
-        "b2bua.agents",
         "b2bua.core",
-        "b2bua.leadership",
-        "b2bua.takeover.orphaned_calls",
-        "b2bua.takeover.reconciliation",
-        "b2bua.takeover.recovery",
-        "b2bua.takeover.replay",
-        "b2bua.takeover.report",
-        "b2bua.takeover.restoration",
         "b2bua.trunks",
         "gateway_agent.call",
         "gateway_agent.core",

@@ -37,9 +37,11 @@ class Recovery:
         keys: Sequence[bytes],
         may_act: Callable[[float], bool],
         cancelled: Callable[[ServerTransaction, Request, float], None],
+        served: Callable[[float], None],
     ) -> None:
         """``keys`` are those of the site, by which tokens are believed. ``may_act``: whether this server has its
-        lease. ``cancelled`` is told of the CANCEL of an INVITE in a call that is known by now.
+        lease. ``cancelled`` is told of the CANCEL of an INVITE in a call that is known by now, ``served`` that the
+        lists of all agents that are there are complete.
         """
         self.index = Index(self._unreadable)
         self.verdicts = Verdicts()
@@ -49,6 +51,7 @@ class Recovery:
         self._services = services
         self._agents = agents
         self._may_act = may_act
+        self._served = served
 
     def begin(self, now: float) -> None:
         """A new epoch of ours: nothing is known."""
@@ -134,6 +137,7 @@ class Recovery:
         self._reconciliation.look_at((told for told in theirs if told.call in self.index.by_call), now)
         if self._agents.all_complete:
             self.restorations.lists_complete(now)
+            self._served(now)
 
     def silent(self, link: AgentLink, now: float) -> bool:
         """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md).

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from b2bua.agents import Agents
+from b2bua.call import CallServices
+from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
 from heartbeat.console import view as v
 from heartbeat.console.view import Kind, Refused
 from heartbeat.decision import Decision, What
-
-if TYPE_CHECKING:
-    from b2bua.core import Core
 
 MOST: Final = 20
 """Takeovers remembered; the verdicts of calls only of the last one."""
@@ -42,8 +42,11 @@ class Takeover:
 class Takeovers:
     """All that this server remembers of them."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, node: str, services: CallServices, agents: Agents, verdicts: Verdicts) -> None:
+        self._node = node
+        self._services = services
+        self._agents = agents
+        self._verdicts = verdicts
         self._all: list[Takeover] = []
         self._evidence: list[v.Evidence] = []
         self._suspected_at: float | None = None
@@ -56,7 +59,7 @@ class Takeovers:
             self._evidence.clear()
             self._suspected_at = None
         elif decision.what in _EVIDENCE:
-            self._evidence.append(v.Evidence(at=decision.at, by=self._core.node, text=decision.because))
+            self._evidence.append(v.Evidence(at=decision.at, by=self._node, text=decision.because))
             del self._evidence[:-50]
             if decision.what is What.SUSPECT:
                 self._suspected_at = decision.at
@@ -70,7 +73,7 @@ class Takeovers:
                 decision.epoch,
                 kind,
                 old,
-                self._core.node,
+                self._node,
                 decision.because,
                 decision.at,
                 self._suspected_at,
@@ -88,13 +91,13 @@ class Takeovers:
         """The lists of all agents reached are complete."""
         if self._all and self._all[-1].active_at is None:
             self._all[-1].active_at = now
-            self._all[-1].messages = self._core.agents.messages
+            self._all[-1].messages = self._agents.services.messages
 
     def summary(self, now: float) -> v.TakeoverSummary | None:
         if not self._all:
             return None
         last = self._all[-1]
-        verdicts = self._core.recovery.verdicts.counts
+        verdicts = self._verdicts.counts
         return v.TakeoverSummary(
             at=last.decided_at,
             kind=last.kind,
@@ -103,15 +106,14 @@ class Takeovers:
             epoch=last.epoch,
             because=last.because,
             took=round((last.active_at or now) - last.decided_at, 4),
-            kept=verdicts["kept"] + verdicts["replayed"],
-            lost=verdicts["released"],
+            kept=verdicts[KEPT] + verdicts[REPLAYED],
+            lost=verdicts[RELEASED],
         )
 
     def report(self, params: Mapping[str, str], limit: int) -> v.Report:
         takeover = self._find(params.get("epoch", ""))
-        core = self._core
         last = takeover is self._all[-1]
-        verdicts = core.recovery.verdicts
+        links, verdicts = self._agents.links, self._verdicts
         details = list(verdicts.details.items())[:limit] if last else []
         return v.Report(
             epoch=takeover.epoch,
@@ -125,10 +127,10 @@ class Takeovers:
             because=takeover.because,
             evidence=tuple(takeover.evidence),
             grants=tuple(takeover.grants),
-            agents=tuple(self._agent(name) for name in core.agents.links) if last else (),
-            not_reached=tuple(name for name, link in core.agents.links.items() if link.flow is None) if last else (),
+            agents=tuple(self._agent(name) for name in links) if last else (),
+            not_reached=tuple(name for name, link in links.items() if link.flow is None) if last else (),
             messages=takeover.messages,
-            replayed=verdicts.counts["replayed"] if last else 0,
+            replayed=verdicts.counts[REPLAYED] if last else 0,
             verdicts={name: count for name, count in verdicts.counts.items() if count} if last else {},
             calls=tuple(self._verdict(call_id, *detail) for call_id, detail in details),
         )
@@ -142,7 +144,7 @@ class Takeovers:
             text = f"the lists of all agents were complete {took:.3f} s after the decision"
             sentences.append(v.Sentence(at=takeover.active_at, text=text))
         if takeover is self._all[-1]:
-            counts = self._core.recovery.verdicts.counts
+            counts = self._verdicts.counts
             sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
         return v.Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 
@@ -157,7 +159,7 @@ class Takeovers:
         raise Refused("this server has taken nothing over since it started", 404)
 
     def _agent(self, name: str) -> v.AgentReport:
-        link = self._core.agents.links[name]
+        link = self._agents.links[name]
         return v.AgentReport(
             agent=name,
             asked_at=link.asked_at or None,
@@ -168,7 +170,7 @@ class Takeovers:
         )
 
     def _verdict(self, call_id: str, verdict: str, because: str) -> v.Verdict:
-        state = "gone" if call_id not in self._core.calls else "there"
+        state = "gone" if call_id not in self._services.calls else "there"
         return v.Verdict(id=call_id, verdict=verdict, state=state, because=because)
 
 

@@ -112,7 +112,7 @@ def test_a_forced_switchover_is_done_when_all_agents_have_told() -> None:
         agent.silent = True
         agent.move(bench).connect()
     bench.core.member.participant.offer(town.bench.core.member.participant.proof, bench.now)  # type: ignore[arg-type]
-    bench.core.reign.pump(bench.now)
+    bench.core.leadership.pump(bench.now)
     bench.pump()
     order = ask(bench, "switchover", force="yes")
     assert bench.core.serving and again(bench, order)["sentence"] == "0 of 2 agents have moved to m2"

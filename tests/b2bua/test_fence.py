@@ -250,8 +250,8 @@ def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> No
     town.bench.pump()
     town.bench.after(0.0)
     assert town.gw1.asked[-1][0] == purpose
-    core.stand_down(town.bench.now)
-    core.reign.serving = False
+    core.step_down(town.bench.now)
+    core.leadership.serving = False
     sent = a.say("INVITE", body=HOLD)
     status = town.gw1.notify(len(town.gw1.asked) - 1, [record(a, sent=[kept(sent)])])
     assert status == 481 and not core.calls and not len(core.recovery.index) and not b.asked

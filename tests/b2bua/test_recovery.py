@@ -316,7 +316,7 @@ def test_a_server_that_is_overruled_forgets_its_calls_without_a_word() -> None:
     proof = new.core.member.participant.proof
     assert proof is not None
     old.core.member.participant.offer(proof, old.now)
-    old.core.reign.pump(old.now)
+    old.core.leadership.pump(old.now)
     old.pump()
     assert not old.core.serving and not old.core.calls and not old.cdrs
     assert not a.asked and not b.asked
@@ -335,7 +335,7 @@ def test_the_403_of_a_fence_ends_nothing_and_is_learnt_from() -> None:
         agent.bench, agent.flow = old, flow
     [call] = old.core.calls.values()
     assert call.bridge.target is not None
-    call.bridge.target.send("INFO", (*old.core.reign.site_lines,), b"", old.now)
+    call.bridge.target.send("INFO", (*old.core.leadership.site_headers,), b"", old.now)
     old.pump()
     assert not b.asked and not old.core.serving and not old.cdrs
     assert a.peer.name == "gw1"

@@ -296,7 +296,7 @@ class Town:
 
     def switchover(self, name: str) -> None:
         """The operator's ``b2bua switchover`` at the active server."""
-        self.world.ask(name, lambda now: self.server(name).orders.command("switchover", {}, now))
+        self.world.ask(name, lambda now: self.server(name).admin_commands.command("switchover", {}, now))
 
     def when(self, name: str, kind: str, verb: str, *args: Any, after: float = 0.0) -> None:
         """The next time that a device tells of ``kind``, it does ``verb`` to that call, ``after`` seconds later."""
