@@ -170,6 +170,9 @@ class InviteUsage:
     @flow.setter
     def flow(self, flow: Flow) -> None:
         self.path.move(flow)
+        if self.early is not None:  # one of them may be the dialog that is answered
+            for early in self.early.values():
+                early.path.move(flow)
 
     # -- what is under way: the transactions themselves say so, hence nothing can be left of one that is over ----
 

@@ -154,6 +154,15 @@ def hunting(town: Town) -> None:
     town.call("west", "600")
 
 
+def no_answer(town: Town) -> None:
+    """The first phone rings in vain and is given up, the second answers."""
+    town.policy("bert", Policy(answer_after=60.0))
+    town.policy("carl", Policy(answer_after=1.0))
+    town.when("west", "answered", "info", "1", after=0.5)
+    town.when("carl", "info", "bye", after=0.5)
+    town.call("west", "601")
+
+
 def redirected(town: Town) -> None:
     """The phone that is called sends the caller on to another one."""
     town.policy("bert", Policy(refuse=302, moved_to="sip:1003@127.0.0.12"))
@@ -185,5 +194,6 @@ FLOWS: Final = (
     Flow("busy", ("west", "east"), busy),
     Flow("phone to phone", ("anna", "bert"), phones),
     Flow("hunting on after 503", ("west", "bert", "carl"), hunting),
+    Flow("hunting on after no answer", ("west", "bert", "carl"), no_answer),
     Flow("redirected by 302", ("anna", "bert", "carl"), redirected),
 )

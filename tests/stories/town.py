@@ -115,6 +115,11 @@ to = ["cold"]
 [[routes]]
 match = "600"
 to = ["bert", "carl"]
+
+[[routes]]
+match = "601"
+to = ["bert", "carl"]
+ring = 2
 """
 
 _STANDBY: Final = """
