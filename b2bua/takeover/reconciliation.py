@@ -12,7 +12,7 @@ from b2bua.agents import AgentLink
 from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
-from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations
+from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations, Told
 
 WORK: Final = "restore some"
 GRACE: Final = "waited for agents"
@@ -145,7 +145,7 @@ class Reconciliation:
             return
         state = self._restorations.state_of(records)
         if state is not None and all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
-            self._restorations.step(Restoration(call_id), CALLER_GONE, (state, records), now)
+            self._restorations.step(Restoration(call_id), CALLER_GONE, Told(state, records), now)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
         """Write down a call that is over as far as is known; when more may be heard of it, that is waited for."""
@@ -154,7 +154,7 @@ class Reconciliation:
         if not ended:
             return
         if self._is_sure(ended, state, now, in_haste):
-            self._restorations.step(Restoration(call_id), ALL_ENDED, (state, ended), now)
+            self._restorations.step(Restoration(call_id), ALL_ENDED, Told(state, ended), now)
         else:
             self._untold.add(call_id)
 

@@ -75,6 +75,14 @@ class Restoration:
         """How long its first INVITE waits."""
 
 
+class Told(NamedTuple):
+    """What is known of a call by its records."""
+
+    state: CallState | None
+    """The newest of their tokens that is believed."""
+    records: list[ToldDialog]
+
+
 class Release(NamedTuple):
     """Why what is left of a call is ended."""
 
@@ -134,7 +142,9 @@ class Restorations:
         if told is not None and not records:
             records = [told]
         call = self.services.calls.get(call_id) if call_id else None
-        if call is not None and call.bridge.complete:
+        if call is None:
+            self.half.pop(call_id, None)  # it ended meanwhile
+        elif call.bridge.complete:
             self._end_spares(call, records, now)
             return call
         state = self.state_of(records)
@@ -144,7 +154,7 @@ class Restorations:
         talks = any(each.talks for each in records)
         if state is not None and (talks or one is not None):
             one = one or Restoration(call_id)
-            self.step(one, LEG_TOLD, (state, records), now)
+            self.step(one, LEG_TOLD, Told(state, records), now)
             return one.call
         if told is not None and talks:
             stray = Restoration(call_id_of(told.agent, told.call_id))
@@ -168,7 +178,9 @@ class Restorations:
 
     def release(self, call: Call, release: Release, now: float) -> None:
         """End what is left of a call, whole or not, on evidence."""
-        one = self.half.get(call.id) or Restoration(call.id, call, BOTH_LEGS)
+        one = self.half.get(call.id)
+        if one is None or one.call is not call:
+            one = Restoration(call.id, call, BOTH_LEGS)
         self.step(one, OTHER_GONE, release, now)
 
     # First INVITEs; the admission of calls asks.
@@ -272,32 +284,28 @@ class LateAck:
 # Actions of the table: (machine, one, subject, now).
 
 
-def _make_call(
-    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
-) -> None:
-    services, state = machine.services, subject[0]
+def _make_call(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+    services, state = machine.services, told.state
+    assert state is not None
     state = state._replace(epochs=(*state.epochs, services.records.epoch))
     call = one.call = Call(services, state, phase_of(bool(state.answered)), restored=True)
     services.calls[call.id] = call
     call.take_line(state.caller_line, now)
     call.take_line(state.callee_line, now)
-    _attach_legs(machine, one, subject, now)
+    _attach_legs(machine, one, told, now)
 
 
-def _attach_legs(
-    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
-) -> None:
+def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
     """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
-    state, records = subject
-    call = one.call
-    assert call is not None
+    state, call = told.state, one.call
+    assert call is not None and state is not None
     if state.counter > call.state.counter:
         call.state = state._replace(epochs=call.state.epochs)
         if state.answered:
             call.bridge.step(CAUGHT_UP, None, None, None, now)
-    for told in records:
-        if told.talks:
-            _attach(machine, one, call, told, now)
+    for each in told.records:
+        if each.talks:
+            _attach(machine, one, call, each, now)
     if call.bridge.origin is not None and call.bridge.target is not None:
         machine.step(one, BOTH_KNOWN, None, now)
 
@@ -419,29 +427,25 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
         call.dial(now)
 
 
-def _write_record(
-    machine: Restorations, one: Restoration, subject: tuple[CallState | None, list[ToldDialog]], now: float
-) -> None:
-    state, ended = subject
-    for told in ended:
-        machine.index.remove(told)
+def _write_record(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+    state, ended = told
+    for each in ended:
+        machine.index.remove(each)
     records = machine.services.records
     if one.call_id not in records.ended:
         orphaned_calls.write(records, state or orphaned_calls.never_served(records, ended[0]), ended)
 
 
-def _cancel_attempts(
-    machine: Restorations, one: Restoration, subject: tuple[CallState, list[ToldDialog]], now: float
-) -> None:
-    state, records = subject
-    for told in records:
-        machine.index.remove(told)
-    ringing = [told for told in records if told.live and told.opened_by_server]
-    if ringing:
+def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+    state = told.state
+    for each in told.records:
+        machine.index.remove(each)
+    ringing = [each for each in told.records if each.live and each.opened_by_server]
+    if ringing and state is not None:
         machine.verdicts.note(one.call_id, RELEASED, f"{state.caller_agent} has no such call any more")
         machine.services.records.write(state, 487, "caller", now, "the caller is gone")
-    for told in ringing:
-        orphaned_calls.cancel(machine.services, machine.agents, told, now)
+    for each in ringing:
+        orphaned_calls.cancel(machine.services, machine.agents, each, now)
 
 
 def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> None:

@@ -67,6 +67,26 @@ def test_a_call_is_released_by_the_newest_token_of_all_its_legs(order: str) -> N
     gap.gone()
 
 
+def test_a_call_that_ends_while_a_leg_is_absent_is_no_home_for_that_leg() -> None:
+    gap = Gap()
+    a, b = gap.standing()
+    gap.die()
+    gap.gw2.silent = True
+    bench = gap.succeed()
+    bench.after(0.1)
+    assert len(bench.core.calls) == len(bench.core.recovery.restorations.half) == 1
+    [call] = bench.core.calls.values()
+    call.bridge.release("SIP;cause=503", bench.now)
+    bench.pump()
+    a.answer(a.take("BYE"), 200)
+    gap.gw1.records = []
+    gap.gw2.notify()
+    bench.after(0.1)
+    b.answer(b.take("BYE"), 200)
+    assert not bench.core.calls and not bench.core.recovery.restorations.half
+    gap.gone()
+
+
 def test_an_ack_still_owed_comes_through_later() -> None:
     gap, a, b = answered()
     gap.die()
