@@ -119,6 +119,10 @@ class Detector:
             return self._change(ALIVE, f"{self.subject} is alive: its first heartbeat came")
         return self._change(ALIVE, f"{self.subject} is alive: a heartbeat came after {silence:.1f} s")
 
+    def heard_ago(self, subject: str, now: float) -> float | None:
+        """Seconds since we heard ``subject`` be active; None: never, or we do not watch it."""
+        return now - self.heard_at if subject == self.subject and self.state != UNKNOWN else None
+
     def release(self) -> Judgement | None:
         """The subject let go of its epoch."""
         return self._change(LEFT, f"{self.subject} has left: it released its epoch")

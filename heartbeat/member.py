@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from heartbeat.candidate import Candidate
 from heartbeat.cluster_view import ClusterView
 from heartbeat.decision import Action, Decision, What
-from heartbeat.detector import UNKNOWN, Detector
+from heartbeat.detector import Detector
 from heartbeat.header import ACTIVE, HOLDING, STANDBY, Beat
 from heartbeat.heartbeats import Heartbeats
 from heartbeat.inbox import Inbox
@@ -38,12 +38,7 @@ class Member:
     ) -> None:
         machine = RoleMachine(name, ServerRole.TABLE, STANDBY)
         detector = Detector(membership.timing, now)
-
-        def heard_ago(leader: str, now: float) -> float | None:
-            watched = detector.subject == leader and detector.state != UNKNOWN
-            return now - detector.heard_at if watched else None
-
-        node = Participant(name, membership, state, lambda: machine.state, heard_ago, now)
+        node = Participant(name, membership, state, lambda: machine.state, detector.heard_ago, now)
         cluster = ClusterView(name, state.leadership.epoch, state.promised_epoch)
         cluster.set_servers(membership.servers)
         standby = Standby(node, cluster, detector, now)
