@@ -21,11 +21,11 @@ from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
 from sip.b2b.discarded import Discarded
 from sip.b2b.policy import Party, Policy
+from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState, called_by
 from sip.header_policy import crossing, hops_left
-from sip.invite import InviteUsage
+from sip.invite import InviteUsage, Owner
 from sip.layer import Stack
-from sip.next_hop import Reach
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.headers import NameAddr, bracketed
@@ -85,7 +85,7 @@ class Trunks(Protocol):
 
     def destinations(self, line: str, number: str, now: float) -> list[Destination]: ...
 
-    def reach_of(self, line: str) -> Reach | None: ...
+    def device_of(self, line: str) -> TrunkDevice | None: ...
 
 
 class CallServices:
@@ -144,9 +144,12 @@ class CallServices:
         """The header line that gives an agent the state to keep."""
         return (f"Call-State: {sign(state, self.key)}",) if agent else ()
 
-    def reach_of(self, agent: str, line: str) -> Reach | None:
-        """How requests find the device of a leg; None on the hop to an agent."""
-        return None if agent else self.trunks.reach_of(line.partition("/")[0])
+    def leg_to(self, agent: str, line: str, owner: Owner, flow: Flow, state: DialogState) -> InviteUsage:
+        """A leg to an agent, or to a trunk of our own, where requests find their way and prove who we are."""
+        device = None if agent else self.trunks.device_of(line.partition("/")[0])
+        if device is None:
+            return InviteUsage(self.stack, owner, flow, state)
+        return InviteUsage(self.stack, owner, flow, state, reach=device.reach, digest=device.digest)
 
     def ready(self, target: Target, then: Callable[[float], None]) -> bool:
         """Whether the names that a target needs are known; False: ``then`` is called when they are, or cannot be."""
@@ -245,8 +248,8 @@ class Call(Policy):
         """Take the caller's first INVITE: make the leg, answer 100."""
         services = self.services
         stack, state = services.stack, self.state
-        reach = services.reach_of(state.caller_agent, state.caller_line)
-        leg = InviteUsage(stack, self.bridge, transaction.flow, called_by(request, stack.token()), reach=reach)
+        dialog = called_by(request, stack.token())
+        leg = services.leg_to(state.caller_agent, state.caller_line, self.bridge, transaction.flow, dialog)
         self.bridge.offer(leg, transaction)
         self.request = request
         stack.reply(transaction, 100, now, lines=services.token_lines(state, state.caller_agent))
@@ -321,8 +324,7 @@ class Call(Policy):
         # what a forwarded call was dialled with belongs to another number
         carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
         uri = with_params(place.uri, carried)
-        reach = services.reach_of(place.agent, target.line)
-        leg = InviteUsage(stack, self.bridge, place.flow, dialog, reach=reach)
+        leg = services.leg_to(place.agent, target.line, self.bridge, place.flow, dialog)
         hops, ring_for, within = hops_left(request), target.ring_for, place.answer_within
         self.bridge.invite(leg, uri, lines, request.body, hops, ring_for, now, within)
 

@@ -16,7 +16,7 @@ from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
 from sip.layer import InDialog
 from sip.location import Place
-from sip.next_hop import Reach, named_hosts
+from sip.next_hop import named_hosts
 from sip.wire.uri import as_user
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ class Trunks:
         for device in self._devices.values():
             device.stop(now)
 
-    def reach_of(self, line: str) -> Reach | None:
-        """How requests in the dialogs of a trunk find their way; None for a line that is none of the servers'."""
-        device = self._devices.get(line)
-        return device.reach if device is not None else None
+    def device_of(self, line: str) -> TrunkDevice | None:
+        """The far side of a trunk; None for a line that is none of the servers'."""
+        return self._devices.get(line)
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """A name was looked up, or could not be."""

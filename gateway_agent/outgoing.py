@@ -105,7 +105,8 @@ class Outgoing(Setup):
         if timer is None or request is None or attempt is None or leg.cancelling or not timer.raised(response):
             return False
         lines, body = _invite(call, request, now)
-        leg.call(attempt.uri, lines, body, now, SETUP, hops_left(request))
+        within = call.line.settings.answer_within
+        leg.call(attempt.uri, lines, body, now, SETUP, hops_left(request), within)
         return True
 
     def failed(self, call: Call, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:

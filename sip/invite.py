@@ -214,11 +214,10 @@ class InviteUsage:
         if self.ended:
             self._open_again()
         self.dialog.target = self._uri = uri
-        invite = self._send("INVITE", lines, body, now, context, hops, self.patient, self.path.flow)
-        self._pending_client_invite = invite
         self._answer_within = answer_within
-        if answer_within:
-            self.stack.deadlines.set(now + answer_within, invite, SILENT)
+        invite = self._send("INVITE", lines, body, now, context, hops, self.patient, self.path.flow)
+        self._expect_a_word(invite, now)
+        self._pending_client_invite = invite
 
     def send(
         self,
@@ -609,9 +608,16 @@ class InviteUsage:
             self.path.flow if opening else None, answer,
         )  # fmt: skip
         self._challengeable[again.branch].tries = known.tries + 1
+        if opening:
+            self._expect_a_word(again, now)
         if invite:
             self._pending_client_invite = again
         return True
+
+    def _expect_a_word(self, invite: ClientTransaction, now: float) -> None:
+        """The place of our first INVITE is given up when nothing comes from it in time."""
+        if self._answer_within:
+            self.stack.deadlines.set(now + self._answer_within, invite, SILENT)
 
     def _open_again(self) -> None:
         """The first INVITE was refused, and is to be sent once more."""
@@ -663,8 +669,8 @@ class InviteUsage:
         if challengeable is not None:
             self._challengeable[branch] = challengeable
         stack.begin(again, flow, data, now)
-        if not self.established and self._answer_within:
-            stack.deadlines.set(now + self._answer_within, again, SILENT)
+        if not self.established:
+            self._expect_a_word(again, now)
         return True
 
     def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:

@@ -282,3 +282,28 @@ def test_only_the_server_that_leads_is_registered() -> None:
     probed = Peer(b, "peer", port=5085)
     left.call("2")
     assert probed.called.asked
+
+
+def test_a_carrier_s_challenge_is_answered_here() -> None:
+    account = 'register = { registrar = "sip:127.0.0.1:5088", user = "u", password = { env = "KEY" } }'
+    b = Bench(site_of(TEXT.replace("options = { interval = 10, misses = 2 }", account)))
+    registrar, peer = Peer(b, "registrar", port=5088), Peer(b, "peer", port=5085)
+    b.serve()
+    request = next(one for one in registrar.others if isinstance(one, Request))
+    registrar.send(
+        f"SIP/2.0 200 OK\nVia: {request.get('via')}\nFrom: {request.get('from')}\nTo: {request.get('to')};tag=x\n"
+        f"Call-ID: {request.call_id}\nCSeq: {request.get('cseq')}\nContact: {request.get('contact')};expires=600\n"
+        "Content-Length: 0\n\n"
+    )
+    a = Peer(b, "left", port=5090).call("2")
+    first = peer.called.take("INVITE")
+    assert "proxy-authorization" not in first
+    peer.called.accept(407, b"", lines=('Proxy-Authenticate: Digest realm="c", nonce="n", qop="auth"',))
+    assert peer.called.take("ACK")
+    again = peer.called.take("INVITE")
+    assert 'username="u"' in (again.get("proxy-authorization") or "") and again.cseq == first.cseq + 1
+    assert (again.call_id, again.from_tag) == (first.call_id, first.from_tag)
+    peer.called.accept()
+    a.ack()
+    assert a.statuses == [100, 200]
+    assert "proxy-authorization" in peer.called.take("ACK")
