@@ -110,12 +110,12 @@ class Trunks:
 
     def line_of(self, flow: Flow) -> str:
         """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
-        line = self._sources.line(*flow.remote)
+        line = self._sources.line(*flow.remote, flow.transport != "udp")
         return line.name if line is not None else ""
 
     def owner(self, host: str) -> str:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
-        line = self._sources.line(host, 0)
+        line = self._sources.line(host, 0, stream=True)
         return line.name if line is not None else host
 
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.line import Line
 from gateway_agent.session_description import SessionDescription
-from gateway_agent.session_timer import SessionTimer
+from sip.device.session_timer import SessionTimer
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway_agent import numbers
 from gateway_agent.call import Call
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Busy, Line
 from gateway_agent.lines.phone import Phone
-from gateway_agent.session_timer import LEAST, asks_too_little
 from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import DIGESTS
 from heartbeat.site.lines import Line as Settings
+from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.device.flows import DeviceFlows
 from sip.device.names import NameLookups
 from sip.device.policy import LinePolicy
 from sip.device.reach import PhoneReach
+from sip.device.session_timer import LEAST, asks_too_little
 from sip.device.trunk import TrunkDevice
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import InDialog
 from sip.next_hop import Reach, named_hosts
-from sip.peers import PeerIndex
 from sip.requests import ResponseSpec
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
@@ -41,19 +40,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_KNOWN: Final = 10_000
-"""Source addresses remembered with their trunks."""
-
 
 class Devices:
     """Finds lines for requests and flows for lines."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self._peers = PeerIndex(())
+        self._sources = SourceTable(())
         self._users: dict[str, Phone] = {}
         self._orders: list[tuple[str, ...]] = []
-        self._known: OrderedDict[Flow, str] = OrderedDict()
         agent = core.agent
         self.flows = DeviceFlows(
             core.stack, agent.name, map(str, agent.sip), agent.advertise, site_addresses(core.site)
@@ -63,13 +58,9 @@ class Devices:
     def reload(self) -> None:
         """The lines changed."""
         lines = self.core.lines.values()
-        trunks = [line for line in lines if line.kind == "trunk"]
-        self._peers = PeerIndex(
-            [(line.name, [str(source.network) for source in line.settings.source]) for line in trunks]
-        )
+        self._sources = SourceTable(line.settings for line in lines if line.kind == "trunk")
         self._users = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
         self._orders = [phone.settings.digest for phone in self._users.values()]
-        self._known.clear()
         self.core.digest.hosts = self._hosts()
 
     # -- flows ----------------------------------------------------------------------------------------------------
@@ -160,8 +151,8 @@ class Devices:
 
     def owner(self, host: str) -> str:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
-        names = self._peers.find(host)
-        return names[0] if names else host
+        line = self._sources.line(host, 0, stream=True)
+        return line.name if line is not None else host
 
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
@@ -301,20 +292,8 @@ class Devices:
 
     def _trunk_of(self, source: Flow) -> Line | None:
         """The trunk whose addresses a request came from."""
-        lines = self.core.lines
-        name = self._known.get(source)
-        if name is None:
-            name = ""
-            host, port = source.remote
-            for one in self._peers.find(host):
-                ports = [s.port for s in lines[one].settings.source if s.port is not None]
-                if not ports or port in ports or source.transport == "tcp":
-                    name = one
-                    break
-            if len(self._known) >= MOST_KNOWN:
-                self._known.popitem(last=False)
-            self._known[source] = name
-        return lines.get(name)
+        known = self._sources.line(*source.remote, source.transport != "udp")
+        return self.core.lines.get(known.name) if known is not None else None
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float) -> None:
         """Refuse for now; a repeat is refused too, though a channel may be free by then."""

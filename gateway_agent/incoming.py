@@ -8,8 +8,8 @@ from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line import Line
 from gateway_agent.numbers import Numbers
-from gateway_agent.session_timer import SessionTimer, asked_by, supports
 from sip.b2b.policy import LATER, Passed
+from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, hops_left, passable_tag
 from sip.invite import MAX_EARLY, InviteUsage

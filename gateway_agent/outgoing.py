@@ -8,10 +8,10 @@ from typing import NamedTuple
 from gateway_agent.call import Call, Setup
 from gateway_agent.line import Target
 from gateway_agent.numbers import to_device
-from gateway_agent.session_timer import SessionTimer
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
+from sip.device.session_timer import SessionTimer
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, hops_left, passable_tag
 from sip.invite import MAX_EARLY, InviteUsage

@@ -1,16 +1,15 @@
-"""Peers: whose request this is, judged by where it came from, and whether a peer is there (OPTIONS probing)."""
+"""Peers: who counts as one sender, and whether a peer is there (OPTIONS probing)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address
 from typing import ClassVar, Final
 
 from sip.requests import OutgoingRequest
 from sip.wire import headers
-from sip.wire.errors import Misuse
 from sip.wire.message import Response
 
 UNKNOWN: Final = "unknown"
@@ -26,63 +25,6 @@ MAX_RETRY_AFTER: Final = 3600
 """Seconds of Retry-After that are honoured at most."""
 
 
-class PeerIndex:
-    """Names by address: the exact address first, then the narrowest network."""
-
-    __slots__ = ("_exact", "_lengths", "_networks")
-
-    def __init__(self, peers: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """``peers`` are names with their addresses (``192.0.2.1``, ``2001:db8::1``) and networks (``10.0.0.0/8``).
-
-        Several names may share an address; they are found in the order given.
-
-        Raises:
-            Misuse: something is neither an address nor a network.
-        """
-        self._exact: dict[str, tuple[str, ...]] = {}
-        self._networks: dict[tuple[int, int, int], tuple[str, ...]] = {}
-        for name, places in peers:
-            for place in places:
-                self._add(name, place.strip())
-        lengths = {(version, length) for version, length, _ in self._networks}
-        self._lengths = sorted(lengths, key=lambda pair: -pair[1])
-
-    def find(self, host: str) -> tuple[str, ...]:
-        """The names that a numeric address belongs to; ``()`` for a stranger."""
-        found = self._exact.get(host)
-        if found is not None:
-            return found
-        try:
-            address = _plain(ip_address(host.partition("%")[0]))
-        except ValueError:
-            return ()
-        found = self._exact.get(str(address))
-        if found is not None:
-            return found
-        number = int(address)
-        for version, length in self._lengths:
-            if version == address.version:
-                found = self._networks.get((version, length, number >> (address.max_prefixlen - length)))
-                if found is not None:
-                    return found
-        return ()
-
-    def _add(self, name: str, place: str) -> None:
-        try:
-            network = ip_network(place.strip("[]"), strict=False)
-        except ValueError:
-            raise Misuse(f"{place!r} of {name} is neither an IP address nor a network such as 10.0.0.0/8") from None
-        if network.prefixlen == network.max_prefixlen:
-            key = str(_plain(network.network_address))
-            self._exact[key] = (*self._exact.get(key, ()), name)
-            return
-        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-            raise Misuse(f"{place!r} of {name}: write the network as IPv4")
-        number = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
-        where = network.version, network.prefixlen, number
-        self._networks[where] = (*self._networks.get(where, ()), name)
-
-
 def network_of(host: str) -> str:
     """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177 gives no fewer)."""
     if ":" not in host:
@@ -92,12 +34,6 @@ def network_of(host: str) -> str:
     except ValueError:
         return host
     return str(address.ipv4_mapped or int(address) >> 64)
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """IPv4 written as IPv6, as a dual-stack socket reports it, is IPv4."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 @dataclass(frozen=True, slots=True)

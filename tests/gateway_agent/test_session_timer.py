@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from gateway_agent.session_timer import LONGEST, SessionTimer
+from sip.device.session_timer import LONGEST, SessionTimer
 from sip.wire.message import Request, Response
 from tests.gateway_agent.bed import CARRIER, SDP, Bed
 

@@ -1,51 +1,10 @@
-"""Whose request it is, and whether a peer is there."""
+"""Whether a peer is there."""
 
 from __future__ import annotations
 
-import pytest
-
-from sip.peers import PeerIndex, Probe, ProbePlan
+from sip.peers import Probe, ProbePlan
 from sip.requests import OutgoingRequest
-from sip.wire.errors import Misuse
 from sip.wire.message import Response
-
-INDEX = PeerIndex(
-    [
-        ("carrier", ["192.0.2.1", "2001:DB8::1", "[2001:db8::2]"]),
-        ("pbx", ["10.0.0.0/8", "2001:db8:1::/48"]),
-        ("branch", ["10.1.0.0/16", "10.1.2.3/32", "192.0.2.1"]),
-        ("anyone", ["0.0.0.0/0"]),
-    ]
-)
-
-
-@pytest.mark.parametrize(
-    ("host", "names"),
-    [
-        ("192.0.2.1", ("carrier", "branch")),
-        ("2001:db8::1", ("carrier",)),
-        ("2001:db8:0:0:0:0:0:2", ("carrier",)),
-        ("2001:db8:1:ffff::1", ("pbx",)),
-        ("2001:db8:2::1", ()),
-        ("10.9.9.9", ("pbx",)),
-        ("10.1.9.9", ("branch",)),
-        ("10.1.2.3", ("branch",)),
-        ("::ffff:10.9.9.9", ("pbx",)),
-        ("::ffff:192.0.2.1", ("carrier", "branch")),
-        ("203.0.113.1", ("anyone",)),
-        ("fe80::1%eth0", ()),
-        ("carrier.example", ()),
-        ("", ()),
-    ],
-)
-def test_the_narrowest_match_wins(host: str, names: tuple[str, ...]) -> None:
-    assert INDEX.find(host) == names
-
-
-@pytest.mark.parametrize("place", ["carrier.example", "10.0.0.0/33", "", "::ffff:10.0.0.0/104"])
-def test_what_is_no_address_is_said_so(place: str) -> None:
-    with pytest.raises(Misuse, match="of trunk1"):
-        PeerIndex([("trunk1", [place])])
 
 
 def probe(**plan: float) -> Probe:

@@ -23,7 +23,7 @@ _SOONEST: Final = 2.0
 
 
 class SessionTimer:
-    """Who refreshes until when. ``ours``: the agent refreshes; otherwise the device does."""
+    """Who refreshes until when. ``ours``: we refresh; otherwise the device does."""
 
     __slots__ = ("_raises", "_wanted", "expires_at", "interval", "min_se", "ours", "refresh_at")
 
