@@ -90,7 +90,7 @@ class Core:
         )
         self.agents = Agents(self.stack, self.leadership, self.lines, site, self.legs_moved, now)
         self.leadership.agent_flow = self.agents.flow_of
-        self.trunks = Trunks(self, now)
+        self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
         self.stack.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
@@ -181,7 +181,7 @@ class Core:
         self.recovery.restorations.keys = self.keys
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
-        self.trunks.load(now)
+        self.trunks.load(site, now)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def _read_site(self) -> None:

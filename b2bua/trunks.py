@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from random import Random
 
 from b2bua.destination import Destination
+from b2bua.lines import Lines
 from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
+from heartbeat.site.lines import Line
+from heartbeat.site.model import Site
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.device.flows import DeviceFlows
@@ -14,35 +17,47 @@ from sip.device.names import NameLookups
 from sip.device.places import PeerPlace
 from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
-from sip.layer import InDialog
+from sip.layer import InDialog, Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
 from sip.wire.uri import as_user
-
-if TYPE_CHECKING:
-    from b2bua.core import Core
-    from heartbeat.site.lines import Line
 
 
 class Trunks:
     """All trunks of this server."""
 
-    def __init__(self, core: Core, now: float) -> None:
-        self.core = core
+    def __init__(
+        self,
+        stack: Stack,
+        site: Site,
+        node: str,
+        random: Random,
+        loads: Lines,
+        agent_of: Callable[[Flow], str],
+        decided: Callable[[str, str, float], None],
+        now: float,
+    ) -> None:
+        """``loads`` learns which trunks are in service; ``agent_of`` names the agent at the other end of a flow,
+        ``""`` where there is none; ``decided`` is told, by code and sentence, of what went in or out of service.
+        """
+        self._stack = stack
+        self._node = node
+        self._random = random
+        self._loads = loads
+        self._agent_of = agent_of
+        self._decided = decided
         self._leading = False
-        server = core.server
-        self.flows = DeviceFlows(
-            core.stack, core.node, map(str, server.sip), server.advertise, site_addresses(core.site)
-        )
-        self.names = NameLookups(core.stack)
+        server = site.servers[node]
+        self.flows = DeviceFlows(stack, node, map(str, server.sip), server.advertise, site_addresses(site))
+        self.names = NameLookups(stack)
         self.lines: dict[str, Line] = {}
         self._devices: dict[str, TrunkDevice] = {}
-        self.load(now)
+        self.load(site, now)
 
-    def load(self, now: float) -> None:
+    def load(self, site: Site, now: float) -> None:
         """Read the lines of the site file, at start and at a reload; what has not changed goes on."""
-        core, server = self.core, self.core.server
-        self.lines = {line.name: line for line in core.site.lines.values() if line.at_servers}
+        server = site.servers[self._node]
+        self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
         self._sources = SourceTable(self.lines.values())
         policies = {
             name: policy_of(line, shown_to_devices(line, server.advertise, server.sip))
@@ -56,17 +71,17 @@ class Trunks:
                 def changed(because: str, now: float, name: str = name) -> None:
                     self._changed(name, because, now)
 
-                device = TrunkDevice(core.stack, self.flows, self.names, policy, core.chance, changed)
+                device = TrunkDevice(self._stack, self.flows, self.names, policy, self._random, changed)
                 self._devices[name] = device
                 device.start(now, self._leading)
-                core.lines.load_of(name).in_service = not device.why
+                self._loads.load_of(name).in_service = not device.why
 
     def lead(self, leading: bool, now: float) -> None:
         """Calls are taken here, or not any more: only where they are is the site registered with its carriers."""
         for name, device in self._devices.items():
             if leading != self._leading:
                 device.register(leading, now)
-            self.core.lines.load_of(name).in_service = not device.why  # a new leader begins with no loads
+            self._loads.load_of(name).in_service = not device.why  # a new leader begins with no loads
         self._leading = leading
 
     def stop(self, now: float) -> None:
@@ -103,10 +118,10 @@ class Trunks:
 
     def _changed(self, name: str, because: str, now: float) -> None:
         device = self._devices[name]
-        load = self.core.lines.load_of(name)
+        load = self._loads.load_of(name)
         load.in_service = not device.why
         state = "in" if load.in_service else "out of"
-        self.core.decided("trunk", f"{name} is {state} service: {because}", now)
+        self._decided("trunk", f"{name} is {state} service: {because}", now)
 
     def line_of(self, flow: Flow) -> str:
         """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
@@ -123,9 +138,9 @@ class Trunks:
         another peer of the same trunk, or the agent itself on another connection."""
         if not isinstance(leg, InviteUsage):
             return False
-        agents = self.core.agents
-        if leg.flow in self.core.stack.kept or flow in self.core.stack.kept:
-            return agents.agent_of(leg.flow) == agents.agent_of(flow) != ""
+        kept = self._stack.kept
+        if leg.flow in kept or flow in kept:
+            return self._agent_of(leg.flow) == self._agent_of(flow) != ""
         line = self.line_of(flow)
         return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_hosts(leg.dialog)
 
@@ -136,4 +151,4 @@ class Trunks:
             return
         if state == "lost":
             self.flows.lost(flow)
-        self.core.stack.transport_failed(flow, now)
+        self._stack.transport_failed(flow, now)

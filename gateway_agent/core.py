@@ -14,21 +14,24 @@ from typing import Any, Final
 from gateway_agent import lines, media_timeout
 from gateway_agent.call import Call
 from gateway_agent.call_environment import NOWHERE, CallEnvironment
+from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Memory
-from gateway_agent.devices import Devices
+from gateway_agent.device_access import DeviceAccess
+from gateway_agent.devices import Devices, Front
 from gateway_agent.dialog_list import DialogList, SubscriptionFilter
 from gateway_agent.handover import Handover
-from gateway_agent.line import Line
+from gateway_agent.line import Line, LineEnvironment
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
 from gateway_agent.passage import DevicePassage
+from gateway_agent.phone_authentication import PhoneAuthentication
+from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.records import Recorder
 from gateway_agent.repeats import Repeats
-from gateway_agent.server_connections import Links
+from gateway_agent.server_connections import Ear, Endpoint, Links
 from gateway_agent.server_requests import Arrivals
 from gateway_agent.server_side import Received
-from gateway_agent.terminated_call import TerminatedCall
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
@@ -49,7 +52,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_HOLD: Final = 0.5
 """Seconds that a server has to say its first word, even where nothing is to be held."""
-MOST_GONE: Final = 200_000
 MOST_HISTORY: Final = 1000
 
 
@@ -83,16 +85,29 @@ class Core:
         self.load = 0.0
         """Share of a processor, told by the shell."""
         self.keys = site.membership().keys
-        self.links = Links(self, kept, now)
-        self.devices = Devices(self)
-        self.stack.expected = self.devices.expected
-        self.stack.crowd.name_of = self.devices.owner
+        self.links = Links(
+            Endpoint(agent, self.stack, random, self.counters, lambda: self.keys),
+            site.membership(),
+            site.servers.values(),
+            kept,
+            now,
+        )
+        self.access = DeviceAccess(self.stack, random, site, agent)
+        self.directory = PhoneDirectory(secret)
+        self.digest = DigestServer(site.realm, secret, self.directory.password, self.directory.algorithms_of)
+        self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.seldom = self.stack.seldom
         self.memory: Memory[Received] = Memory(self.stack.timers.lifetime, self.stack.deadlines)
-        self.digest = DigestServer(site.realm, secret, self._password, self.devices.algorithms_of)
-        self.calls: dict[int, Call] = {}
-        self.by_call_id: dict[str, Call] = {}
-        """By the Call-ID of the server dialog."""
+        self.recorder = Recorder(self.stack, self.contact_uri)
+        self.table = CallTable(
+            self.recorder,
+            self.stack.timers.lifetime,
+            lambda: self.epoch if self.connected else 0,
+            lambda: self.epoch,
+        )
+        self.calls = self.table.living
+        self.by_call_id = self.table.by_call_id
+        self.gone = self.table.gone
         self.repeats = Repeats(self.stack, self.memory, self.counters, self.by_call_id)
         self.environment = CallEnvironment(
             self.stack,
@@ -104,14 +119,11 @@ class Core:
             max(LEAST_HOLD, timing.hold_attempt),
             lambda: len(self.calls),
             lambda: self.epoch,
-            self.settled,
+            self.table.settled,
             self.repeats.recognise,
             Discarded(DevicePassage()),
         )
         self.environment.server = site.main.name
-        self.arrivals = Arrivals(self)
-        self.gone: deque[TerminatedCall] = deque(maxlen=MOST_GONE)
-        """Ended calls that a server may not know of yet."""
         self.adopted: tuple[str, int] = ("", 0)
         """Who did, and under which epoch."""
         self.obeys_since: float | None = None
@@ -123,10 +135,33 @@ class Core:
         self.phones: dict[Flow, set[str]] = {}
         """Names of the phones registered by each flow."""
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
-        self._serial = 0
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
-        self.recorder = Recorder(self.stack, self.contact_uri)
+        self.arrivals = Arrivals(
+            self.environment, self.table, self.lines, self.access.host_towards, lambda: self.draining
+        )
+        self.devices = Devices(
+            self.environment,
+            self.table,
+            self.lines,
+            self.phones,
+            self.access,
+            self.directory,
+            self.authentication,
+            Front(lambda: self.site.realm, lambda: self.draining, self.answer_options),
+        )
+        self.stack.expected = self.devices.expected
+        self.stack.crowd.name_of = self.devices.owner
+        self._line_environment = LineEnvironment(
+            self.stack,
+            random,
+            self.access,
+            self.authentication,
+            self.phones,
+            lambda: self.site.realm,
+            lambda: self.now,
+            self.line_changed,
+        )
         contents = DialogList(self.lines, self.calls, self.by_call_id, self.gone)
         self.handover = Handover(
             Publication(site.name, agent, self.links.fence, self.stack, contents, self.recorder),
@@ -137,9 +172,21 @@ class Core:
             reset=self.reset,
         )
         self._make_lines(now)
-        self.links.start(now)
-
-    # -- the verbs of every core ----------------------------------------------------------------------------------
+        self.links.start(
+            Ear(
+                self.decided,
+                lambda: self.adopted,
+                self.adopt,
+                self.detach,
+                self.upstream_lost,
+                self.heard_obeyed,
+                self.handover.obedience_changed,
+                self.handover.knows,
+                self.handover.wait,
+                lambda: (len(self.calls), self.load),
+            ),
+            now,
+        )
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes of a datagram or a stream."""
@@ -157,7 +204,7 @@ class Core:
         """A name is resolved, votes are on disk."""
         self.now = now
         if isinstance(request, Resolve):
-            self.devices.names.resolved(request.uri, result, now)
+            self.access.names.resolved(request.uri, result, now)
         elif isinstance(request, Store) and request.name == VOTES:
             self.links.stored(request.value, result, now)
 
@@ -173,8 +220,6 @@ class Core:
 
     def next_event(self) -> Decided | None:
         return self._events.popleft() if self._events else None
-
-    # -- what the stack asks --------------------------------------------------------------------------------------
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
         return self.links.admits(message, flow, now)
@@ -215,45 +260,6 @@ class Core:
                 return
             if flow in (leg.flow, leg.path.out) or self.devices.expected(leg, flow, "ACK"):
                 leg.acknowledge_again(response.cseq)
-
-    # -- calls ----------------------------------------------------------------------------------------------------
-
-    def enter(self, call: Call) -> None:
-        """A call has begun."""
-        assert call.server is not None
-        if call.gone is None:
-            self.calls[call.id] = call
-            self.by_call_id[call.server.dialog.call_id] = call
-
-    def settled(self, call: Call, now: float) -> None:
-        """Nothing of the call is under way towards the servers any more."""
-        if call.gone is not None or call.server is None:
-            return
-        assert call.end is not None
-        call.gone = self.recorder.terminated(call, self.epoch if self.connected else 0)
-        self.gone.append(call.gone)
-        self.calls.pop(call.id, None)
-        if self.by_call_id.get(call.server.dialog.call_id) is call:
-            del self.by_call_id[call.server.dialog.call_id]
-        call.server.end()
-        self.forget_gone(now, False)
-
-    def forget_gone(self, now: float, heard: bool) -> None:
-        """Ended calls that are known by now (docs/wire.md, ``ended``): told long ago, or the server that saw the end
-        was heard long after it (``heard``), so it has written its call record."""
-        gone, until = self.gone, now - self.stack.timers.lifetime
-        while gone:
-            first = gone[0]
-            told = first.told_at is not None and first.told_at <= until
-            if not told and not (heard and first.seen_under == self.epoch and first.ended_at <= until):
-                return
-            gone.popleft()
-
-    def next_id(self) -> int:
-        self._serial += 1
-        return self._serial
-
-    # -- servers --------------------------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
@@ -300,6 +306,7 @@ class Core:
 
     def upstream_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
+        self.handover.flow_lost(flow)
         if flow == self.upstream:
             self.environment.upstream = NOWHERE
             self.unconnected_at = now
@@ -307,7 +314,7 @@ class Core:
 
     def heard_obeyed(self, now: float) -> None:
         """The obeyed server is active."""
-        self.forget_gone(now, True)
+        self.table.forget_gone(now, True)
 
     def reset(self, wanted: SubscriptionFilter, server: str, now: float) -> None:
         """Drop the calls of cold lines and bring the lines to the designated state."""
@@ -324,24 +331,17 @@ class Core:
                 if changed:
                     self.line_changed(line, f"{line.name} is {state}", now)
 
-    # -- lines ----------------------------------------------------------------------------------------------------
-
     def line_changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
         """A line went in or out of service, or its registration changed."""
         self.decided("line", f"{line.name}: {because}", now)
         if tell:
             self.handover.line_changed(line, now)
 
-    def address_towards(self, settings: Any) -> str:
-        return self.devices.address_towards(settings)
-
-    def host_towards(self, settings: Any, flow: Flow) -> str:
-        return self.devices.host_towards(settings, flow)
-
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file; calls go on."""
         self.site = site
         self.agent = site.agents[self.agent.name]
+        self.access.reload(site)
         self.environment.hold_attempt = max(LEAST_HOLD, site.timing.hold_attempt)
         if not self.adopted[0]:
             self.environment.server = site.main.name
@@ -360,25 +360,17 @@ class Core:
         for name, settings in wanted.items():
             known = self.lines.get(name)
             if known is None:
-                self.lines[name] = lines.make(self, settings, now)
+                self.lines[name] = lines.make(self._line_environment, settings, now)
                 self.lines[name].start(now)
             elif known.settings != settings:
                 known.reload(settings, now)
                 self.line_changed(known, "its settings were changed", now)
         self.devices.reload()
 
-    def _password(self, user: str) -> str | None:
-        phone = self.site.phone(self.agent.name, user)
-        if phone is None or phone.password is None or phone.password.value is None:
-            return None
-        return phone.password.value.decode("utf-8", "replace")
-
     def relay_said(self, notice: Notice, now: float) -> None:
         """A notice of the relay's process."""
         self.now = now
-        media_timeout.notice(self, notice, now)
-
-    # -- people ---------------------------------------------------------------------------------------------------
+        media_timeout.notice(self.calls, self.environment, notice, now)
 
     def answer_options(self, transaction: ServerTransaction, now: float) -> None:
         """RFC 3261 section 11: whether a new call would be taken.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from random import Random
+from typing import Final, NamedTuple
 
+from gateway_agent.device_access import DeviceAccess
+from gateway_agent.phone_authentication import PhoneAuthentication
 from heartbeat.site.lines import Line as Settings
 from sip.actions import UNREACHABLE, Flow
 from sip.device.trunk import TrunkDevice
 from sip.digest import DigestClient
+from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import Reach
 from sip.overload.token_bucket import TokenBucket
 from sip.wire.message import Response
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
 
 IDLE: Final = "idle"
 ACTIVE: Final = "active"
@@ -49,6 +50,23 @@ class Target(NamedTuple):
         return flow or UNREACHABLE
 
 
+class LineEnvironment(NamedTuple):
+    """What all lines of an agent share."""
+
+    stack: Stack
+    random: Random
+    access: DeviceAccess
+    authentication: PhoneAuthentication
+    registered: dict[Flow, set[str]]
+    """Names of the phones registered by each flow."""
+    realm: Callable[[], str]
+    now: Callable[[], float]
+    """The instant of the last input."""
+    changed: Callable[[Line, str, float, bool], None]
+    """Tells, with a sentence, that a line went in or out of service or its registration changed; the last argument:
+    whether servers are to know."""
+
+
 class Busy(NamedTuple):
     """Why a line takes no call now."""
 
@@ -63,8 +81,8 @@ class Line:
 
     kind = ""
 
-    def __init__(self, core: Core, settings: Settings, now: float) -> None:
-        self.core = core
+    def __init__(self, environment: LineEnvironment, settings: Settings, now: float) -> None:
+        self.environment = environment
         self.settings = settings
         self.reach: Reach
         """How requests in its dialogs find their way."""

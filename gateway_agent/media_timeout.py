@@ -8,15 +8,14 @@ all its pairs, and they decide.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
+from gateway_agent.call import Call
 from gateway_agent.call_end import AGENT
+from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.media.ports import Count, Notice, Pair, Silent
 from gateway_agent.media.ports import Counts as Counted
-
-if TYPE_CHECKING:
-    from gateway_agent.call import Call
-    from gateway_agent.core import Core
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +23,13 @@ NOTABLE: Final = 30.0
 """Seconds without RTP that are shown, whatever the line says."""
 
 
-def notice(core: Core, said: Notice, now: float) -> None:
-    """The relay said something."""
+def notice(calls: Mapping[int, Call], environment: CallEnvironment, said: Notice, now: float) -> None:
+    """The relay said something about some of these calls."""
     if isinstance(said, Silent):
-        for call in _calls(core, said.pairs):
+        for call in _calls(calls, environment, said.pairs):
             call.description.anchor.ask()
     elif isinstance(said, Counted):
-        _counted(core, said.counts, now)
+        _counted(calls, environment, said.counts, now)
 
 
 def silent_for(call: Call, now: float) -> float | None:
@@ -42,14 +41,14 @@ def silent_for(call: Call, now: float) -> float | None:
     return call.description.anchor.silent_for(call.answered_at, now)
 
 
-def notable(core: Core, now: float) -> int:
-    """How many calls have had no media for some time."""
-    return sum((silent_for(call, now) or 0.0) >= NOTABLE for call in core.calls.values())
+def notable(calls: Mapping[int, Call], now: float) -> int:
+    """How many of these calls have had no media for some time."""
+    return sum((silent_for(call, now) or 0.0) >= NOTABLE for call in calls.values())
 
 
-def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
+def _counted(calls: Mapping[int, Call], environment: CallEnvironment, counts: tuple[Count, ...], now: float) -> None:
     spans = {count.pair: count.silent_s for count in counts}
-    for call in _calls(core, spans):
+    for call in _calls(calls, environment, spans):
         whole = call.description.anchor.heard(spans, now)
         limit = call.line.settings.media_timeout
         if not whole or not limit or call.end is not None or call.answered_at is None:
@@ -58,12 +57,14 @@ def _counted(core: Core, counts: tuple[Count, ...], now: float) -> None:
         if silent is None or silent < limit:
             call.description.anchor.go_on()
         else:
-            core.counters["media timeout"] += 1
-            core.seldom.info(logger, now, "%s is ended: no media for %.0f s", call.label, silent)
+            environment.counters["media timeout"] += 1
+            environment.log.info(logger, now, "%s is ended: no media for %.0f s", call.label, silent)
             call.hang_up(AGENT, f'SIP;cause=408;text="No media for {limit:g} s"', 408, now)
 
 
-def _calls(core: Core, pairs: dict[Pair, float | None] | tuple[Pair, ...]) -> list[Call]:
-    owners = core.relay.owners if core.relay is not None else {}
+def _calls(
+    calls: Mapping[int, Call], environment: CallEnvironment, pairs: dict[Pair, float | None] | tuple[Pair, ...]
+) -> list[Call]:
+    owners = environment.relay.owners if environment.relay is not None else {}
     found = {owners.get(pair) for pair in pairs}
-    return [call for id_ in found if id_ is not None and (call := core.calls.get(id_)) is not None]
+    return [call for id_ in found if id_ is not None and (call := calls.get(id_)) is not None]

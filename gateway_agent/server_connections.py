@@ -7,7 +7,10 @@ comes from a server that is not obeyed goes no further than here (docs/wire.md).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final, NamedTuple
 
 from heartbeat import carriage
 from heartbeat.agent_voter import AgentVoter
@@ -15,14 +18,13 @@ from heartbeat.carrier import Carrier
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator
 from heartbeat.header import Beat, BeatError
+from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 from heartbeat.site.model import Server
 from sip.actions import Close, Flow, Open, Send
+from sip.layer import Stack
 from sip.wire.message import Message, Request, Response
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +40,48 @@ TRY: Final = "connect"
 SLOW: Final = "opening takes too long"
 
 
+class Ear(NamedTuple):
+    """Who lives by what is heard on these connections."""
+
+    decided: Callable[[str, str, float], None]
+    """Code and sentence of a decision of the fence."""
+    adopted_by: Callable[[], tuple[str, int]]
+    """The server that has adopted this agent, and under which epoch."""
+    adopt: Callable[[str, Flow, float], None]
+    """The server that has adopted it is there again, on this flow."""
+    detach: Callable[[], None]
+    """Another server leads from now on."""
+    lost: Callable[[Flow, float], None]
+    """A connection is gone."""
+    heard: Callable[[float], None]
+    """The server that is obeyed was heard, and is active."""
+    obedience_changed: Callable[[float], None]
+    """Whom the agent obeys is on disk."""
+    knows: Callable[[Request], bool]
+    """Whether a SUBSCRIBE refreshes a subscription."""
+    wait: Callable[[str, int, Callable[[float], None]], bool]
+    """Whether what a server says under an epoch may wait until that is on disk; it then goes on by itself."""
+    figures: Callable[[], tuple[int, float]]
+    """How many calls there are, and the share of a processor in use: for answers to heartbeats."""
+
+
+class Endpoint(NamedTuple):
+    """What a connection is made with."""
+
+    agent: str
+    """The agent's name."""
+    stack: Stack
+    random: Random
+    counters: Counter[str]
+    keys: Callable[[], tuple[bytes, ...]]
+    """The site's keys, that to sign with first."""
+
+
 class Link:
     """The connection to one server."""
 
-    def __init__(self, links: Links, server: Server) -> None:
+    def __init__(self, endpoint: Endpoint, links: Links, server: Server) -> None:
+        self.endpoint = endpoint
         self.links = links
         self.server = server
         self.name = server.name
@@ -62,36 +102,36 @@ class Link:
 
     def connect(self, now: float) -> None:
         """Try to connect, once."""
-        core = self.links.core
+        endpoint = self.endpoint
         self._step(CONNECTING)
         self.links.opened += 1
         reach = self.server.reach
-        self.flow = Flow("tcp", f"{core.agent.name}>{self.name}#{self.links.opened}", reach.address)
+        self.flow = Flow("tcp", f"{endpoint.agent}>{self.name}#{self.links.opened}", reach.address)
         self._strange = 0
-        core.stack.unauthenticated_flows.add(self.flow)
-        core.stack.do(Open(self.flow))
+        endpoint.stack.unauthenticated_flows.add(self.flow)
+        endpoint.stack.do(Open(self.flow))
 
     def opened(self, now: float) -> None:
         """It is connected: each end is to prove itself."""
-        core = self.links.core
+        stack = self.endpoint.stack
         assert self.flow is not None
         self._step(HANDSHAKE)
-        self._initiator = Initiator(self.name, f"{core.random.getrandbits(128):032x}")
-        self._call_id = core.stack.token() + core.stack.token()
+        self._initiator = Initiator(self.name, f"{self.endpoint.random.getrandbits(128):032x}")
+        self._call_id = stack.token() + stack.token()
         self._cseq = 0
         self._say(self._initiator.hello(self.links.fence.participant.stamp(self.name)))
-        core.stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
+        stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
         """An answer to a word of the opening."""
-        core, fence = self.links.core, self.links.fence
+        endpoint, fence = self.endpoint, self.links.fence
         if self._initiator is None or self.state != HANDSHAKE:
             return
         try:
-            answer = carriage.beat_in(response, core.keys)
+            answer = carriage.beat_in(response, endpoint.keys())
             more = self._initiator.answered(answer, fence.participant.stamp(self.name))
         except BeatError as error:
-            core.counters["failed openings"] += 1
+            endpoint.counters["failed openings"] += 1
             self.drop(str(error), now)
             return
         if more is not None:
@@ -103,16 +143,16 @@ class Link:
         self._initiator = None
         self.heard(answer, now)
         assert self.flow is not None
-        core.stack.kept.add(self.flow)
+        endpoint.stack.kept.add(self.flow)
         self.links.proved(self, answer, now)
 
     def _say(self, beat: Beat) -> None:
-        core, flow = self.links.core, self.flow
+        stack, flow = self.endpoint.stack, self.flow
         assert flow is not None
         self._cseq += 1
-        via = core.stack.via(flow, core.stack.branch())
-        data = carriage.request(beat, core.keys[0], via, flow.remote, self._call_id, self._cseq)
-        core.stack.do(Send(flow, data, True))
+        via = stack.via(flow, stack.branch())
+        data = carriage.request(beat, self.endpoint.keys()[0], via, flow.remote, self._call_id, self._cseq)
+        stack.do(Send(flow, data, True))
 
     def heard(self, beat: Beat, now: float) -> None:
         self.heard_at = now
@@ -122,7 +162,7 @@ class Link:
         """Something else came before the connection was proved."""
         assert self.flow is not None
         self._strange += 1
-        self.links.core.stack.refuse(request, self.flow, 403)
+        self.endpoint.stack.refuse(request, self.flow, 403)
         if self._strange >= MOST_UNPROVED:
             self.drop("it said other things before it proved itself", now)
 
@@ -131,21 +171,21 @@ class Link:
         logger.info("the connection to %s is closed: %s", self.name, because)
         flow = self.flow
         if flow is not None:
-            self.links.core.stack.do(Close(flow))
+            self.endpoint.stack.do(Close(flow))
         self.lost(now)
 
     def lost(self, now: float) -> None:
         """The connection is gone, or did not come about."""
-        core, flow = self.links.core, self.flow
+        endpoint, flow = self.endpoint, self.flow
         if flow is not None:
-            core.stack.flow_lost(flow)
+            endpoint.stack.flow_lost(flow)
             self.flow = None
             self.links.gone(self, flow, now)
         self._step(WAITING)
         self._initiator = None
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 16)) * core.random.uniform(0.5, 1.0)
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 16)) * endpoint.random.uniform(0.5, 1.0)
         self._failures += 1
-        core.stack.deadlines.set(now + wait, self, TRY)
+        endpoint.stack.deadlines.set(now + wait, self, TRY)
 
     def due(self, cause: str, now: float) -> None:
         if cause is TRY:
@@ -161,14 +201,24 @@ class Link:
 class Links:
     """All connections to servers, and what passes the fence."""
 
-    def __init__(self, core: Core, kept: PersistentState, now: float) -> None:
-        self.core = core
-        self.fence = AgentVoter(core.agent.name, core.site.membership(), kept, now)
+    def __init__(
+        self, endpoint: Endpoint, membership: Membership, servers: Iterable[Server], kept: PersistentState, now: float
+    ) -> None:
+        self.endpoint = endpoint
+        self.fence = AgentVoter(endpoint.agent, membership, kept, now)
         self.opened = 0
-        self.by_name = {server.name: Link(self, server) for server in core.site.servers.values()}
-        self._carrier = Carrier(self.fence, core.stack.do, self._ask, self._live_by)
+        self.by_name = {server.name: Link(endpoint, self, server) for server in servers}
+        self._carrier = Carrier(self.fence, endpoint.stack.do, self._ask, self._live_by)
+        self._ear: Ear | None = None
 
-    def start(self, now: float) -> None:
+    @property
+    def ear(self) -> Ear:
+        assert self._ear is not None, "started"
+        return self._ear
+
+    def start(self, ear: Ear, now: float) -> None:
+        """Connect to all servers; ``ear`` is told of what they say."""
+        self._ear = ear
         for link in self.by_name.values():
             link.connect(now)
 
@@ -189,8 +239,6 @@ class Links:
                 return link
         return None
 
-    # -- the fence ------------------------------------------------------------------------------------------------
-
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
         """Whether a message on a server's connection may be looked at; beats are dealt with here."""
         link = self.link_of(flow)
@@ -208,7 +256,7 @@ class Links:
                 self._asked_by(link, message, flow, now)
                 return False
             return True
-        if method == "SUBSCRIBE" and not (message.to_tag and not self.core.handover.knows(message)):
+        if method == "SUBSCRIBE" and not (message.to_tag and not self.ear.knows(message)):
             return True
         return self._admits_request(link, message, flow, now)
 
@@ -224,11 +272,10 @@ class Links:
             link.admitted = line
             return True
         data = request.to_bytes()
-        if node == link.name and self.core.handover.wait(
-            node, epoch, lambda then: self.core.stack.receive_message(data, flow, then)
-        ):
+        stack = self.endpoint.stack
+        if node == link.name and self.ear.wait(node, epoch, lambda then: stack.receive_message(data, flow, then)):
             return False
-        self.core.counters["fenced"] += 1
+        self.endpoint.counters["fenced"] += 1
         logger.info("a %s is refused: %s", method, self.fence.refusal(node or link.name, epoch))
         self.refuse(request, flow, link.name, now)
         return False
@@ -251,24 +298,23 @@ class Links:
         beat = self.fence.participant.stamp(
             to, leader=self.fence.leadership.node, promised_epoch=self.fence.participant.on_disk.promised_epoch
         )
-        line = carriage.header(beat, self.core.keys[0], request.cseq_method, request.call_id, request.cseq)
-        self.core.stack.refuse(request, flow, 403, lines=(line,))
-
-    # -- beats ----------------------------------------------------------------------------------------------------
+        key = self.endpoint.keys()[0]
+        line = carriage.header(beat, key, request.cseq_method, request.call_id, request.cseq)
+        self.endpoint.stack.refuse(request, flow, 403, lines=(line,))
 
     def _asked_by(self, link: Link, request: Request, flow: Flow, now: float) -> None:
         try:
-            beat = carriage.beat_in(request, self.core.keys)
+            beat = carriage.beat_in(request, self.endpoint.keys())
         except BeatError as error:
-            self.core.counters["bad beats"] += 1
+            self.endpoint.counters["bad beats"] += 1
             logger.debug("a beat of %s is ignored: %s", link.name, error)
             return
         before = self.fence.silent_for(now)
-        self.fence.participant.figures(len(self.core.calls), self.core.load)
+        self.fence.participant.figures(*self.ear.figures())
         self._carrier.receive(request, beat, link.name, flow, now)
         link.heard(beat, now)
         if self.fence.silent_for(now) == 0.0 and before != 0.0:
-            self.core.heard_obeyed(now)
+            self.ear.heard(now)
         self.pump(now)
 
     def pump(self, now: float) -> None:
@@ -283,33 +329,30 @@ class Links:
         if not self._carrier.stored(value, fault, now):
             return
         self.pump(now)
-        self.core.handover.obedience_changed(now)
+        self.ear.obedience_changed(now)
 
     def _live_by(self, decision: Decision, now: float) -> None:
-        self.core.decided(decision.what.value, decision.because, now)
+        self.ear.decided(decision.what.value, decision.because, now)
         if decision.what is What.ADOPTED:
-            if self.core.adopted != (decision.node, decision.epoch):
-                self.core.detach()
+            if self.ear.adopted_by() != (decision.node, decision.epoch):
+                self.ear.detach()
             for link in self.by_name.values():
                 link.admitted = ""
-
-    # -- connections ----------------------------------------------------------------------------------------------
 
     def proved(self, link: Link, answer: Beat, now: float) -> None:
         """Both ends are known. The server that is obeyed gets on with its calls; another one has to subscribe."""
         leadership = self.fence.leadership
         logger.info("connected to %s", link.name)
         if (
-            self.core.adopted == (link.name, leadership.epoch)
+            self.ear.adopted_by() == (link.name, leadership.epoch)
             and leadership.incarnation == answer.incarnation
             and link.flow is not None
         ):
-            self.core.adopt(link.name, link.flow, now)
+            self.ear.adopt(link.name, link.flow, now)
 
     def gone(self, link: Link, flow: Flow, now: float) -> None:
         link.admitted = ""
-        self.core.handover.flow_lost(flow)
-        self.core.upstream_lost(flow, now)
+        self.ear.lost(flow, now)
 
 
 def _speaker(line: str) -> tuple[str, int]:

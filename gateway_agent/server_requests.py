@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gateway_agent.call import Call
+from gateway_agent.call_environment import CallEnvironment
+from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import key_of
 from gateway_agent.line import Busy, Line
 from gateway_agent.numbers import line_parameter
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import Received
+from heartbeat.site.lines import Line as Settings
+from sip.actions import Flow
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +25,38 @@ logger = logging.getLogger(__name__)
 class Arrivals:
     """Takes INVITEs of servers."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(
+        self,
+        environment: CallEnvironment,
+        calls: CallTable,
+        lines: Mapping[str, Line],
+        host_towards: Callable[[Settings, Flow], str],
+        draining: Callable[[], bool],
+    ) -> None:
+        """``host_towards`` is our host as the other end of a flow is to see it, for a line."""
+        self._environment = environment
+        self._calls = calls
+        self._lines = lines
+        self._host_towards = host_towards
+        self._draining = draining
 
     def invited(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The INVITE of a server for one of the lines."""
-        core = self.core
-        line = core.lines.get(line_parameter(request.uri))
+        line = self._lines.get(line_parameter(request.uri))
         if line is None:
             self._refuse(transaction, request, 404, "no such line here", now)
             return
-        if core.draining:
+        if self._draining():
             self._refuse(transaction, request, 503, "the agent drains", now)
             return
         if not line.ready(partial(self._call, transaction, line), now):  # the names of its peers are still looked up
-            core.stack.reply(transaction, 100, now)
+            self._environment.stack.reply(transaction, 100, now)
             return
         self._call(transaction, line, now)
 
     def _call(self, transaction: ServerTransaction, line: Line, now: float) -> None:
         """Send the INVITE of a server to the device of its line."""
-        core, request = self.core, transaction.request
+        request = transaction.request
         if request is None or not transaction.open:  # cancelled meanwhile
             return
         targets = line.targets(now)
@@ -55,14 +67,14 @@ class Arrivals:
         if isinstance(channel, Busy):
             self._refuse(transaction, request, channel.status, channel.because, now)
             return
-        setup = Outgoing(targets, partial(core.host_towards, line.settings))
-        call = Call(core.environment, setup, core.next_id(), line, channel, _caller(request), now)
+        setup = Outgoing(targets, partial(self._host_towards, line.settings))
+        call = Call(self._environment, setup, self._calls.next_id(), line, channel, _caller(request), now)
         if fault := call.description.anchor.reserve():
             line.give(channel, now)
             self._refuse(transaction, request, 503, fault, now)
             return
         setup.begin(call, transaction, request, now)
-        core.enter(call)
+        self._calls.enter(call)
 
     def _refuse(
         self, transaction: ServerTransaction, request: Request, status: int, because: str, now: float
@@ -70,11 +82,12 @@ class Arrivals:
         """Refuse an INVITE of a server; a repeat is refused alike."""
         logger.debug("%s: %s", status, because)
         received = Received(key_of(request), transaction, "INVITE", None)
-        self.core.memory.add(received, now)
+        stack, memory = self._environment.stack, self._environment.memory
+        memory.add(received, now)
         lines = ("Retry-After: 5",) if status == 503 else ()
-        answer = received.answer(status, "", lines, b"", self.core.stack.token())
-        self.core.memory.answered(received, now)
-        self.core.stack.reply(transaction, status, now, lines=answer.lines, tag=answer.tag)
+        answer = received.answer(status, "", lines, b"", stack.token())
+        memory.answered(received, now)
+        stack.reply(transaction, status, now, lines=answer.lines, tag=answer.tag)
 
 
 def _caller(request: Request) -> str:

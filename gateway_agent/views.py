@@ -133,7 +133,7 @@ def _relay(core: Core, now: float) -> Relay | None:
         return None
     ports = core.relay.ports
     packets, size, dropped = ports.total
-    silent = media_timeout.notable(core, now)
+    silent = media_timeout.notable(core.calls, now)
     return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
 
-from gateway_agent.line import Busy, Line, Target
+from gateway_agent.line import Busy, Line, LineEnvironment, Target
 from heartbeat.site.lines import Line as Settings
 from sip.actions import Flow
 from sip.device.keep_alive import KeepAlive
@@ -13,9 +13,6 @@ from sip.registrar import ADDED, REFRESHED, Binding, Change, Limits, Registrar, 
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 from sip.wire.uri import Uri
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
 
 MIN_EXPIRES = 30
 MOST_LOST = 32
@@ -28,13 +25,13 @@ class Phone(Line):
     kind = "phone"
     full_status = 486
 
-    def __init__(self, core: Core, settings: Settings, now: float) -> None:
-        super().__init__(core, settings, now)
-        self.reach = core.devices.phone_reach(settings)
+    def __init__(self, environment: LineEnvironment, settings: Settings, now: float) -> None:
+        super().__init__(environment, settings, now)
+        self.reach = environment.access.phone_reach(partial(environment.authentication.proves, settings.aor_user))
         self._lost: deque[Binding] = deque(maxlen=MOST_LOST)
         """Bindings whose connection broke: their devices may connect and register anew."""
-        self._registrar = Registrar(self._is_mine, core.digest, _limits(settings), self._may)
-        self._keep_alive = KeepAlive(core.stack, core.random, settings.keep_alive, self._contacts)
+        self._registrar = Registrar(self._is_mine, environment.authentication.digest, _limits(settings), self._may)
+        self._keep_alive = KeepAlive(environment.stack, environment.random, settings.keep_alive, self._contacts)
         self.generation = 0
         self._due_at = 0.0
 
@@ -53,7 +50,7 @@ class Phone(Line):
 
     @property
     def contacts(self) -> int:
-        return len(self._registrar.bindings(self.name, self.core.now))
+        return len(self._registrar.bindings(self.name, self.environment.now()))
 
     @property
     def registered(self) -> bool | None:
@@ -61,7 +58,7 @@ class Phone(Line):
 
     @property
     def address(self) -> str:
-        bindings = self._registrar.bindings(self.name, self.core.now)
+        bindings = self._registrar.bindings(self.name, self.environment.now())
         return bindings[0].contact.uri if bindings else ""
 
     @property
@@ -76,18 +73,18 @@ class Phone(Line):
         before = self.in_service
         outcome = self._registrar.register(request, transaction.flow, now, source)
         if not outcome.changes or outcome.reply is None:
-            self.core.devices.respond_stateless(transaction, outcome.reply)
+            self.environment.authentication.answer(transaction, outcome.reply)
             return
-        reply = outcome.reply
-        self.core.stack.echoes.know(source.remote[0], now)
-        self.core.stack.reply(transaction, reply.status, now, lines=reply.lines, tag=self.core.stack.token())
+        reply, stack = outcome.reply, self.environment.stack
+        stack.echoes.know(source.remote[0], now)
+        stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
         self._changed(outcome.changes, before, now)
 
     def targets(self, now: float) -> list[Target] | Busy:
         bindings = self._registrar.bindings(self.name, now)
         if not bindings:
             return Busy(480, f"no device is registered as {self.name}")
-        return [Target(one.contact.uri, self.core.site.realm, False, one.flow) for one in bindings]
+        return [Target(one.contact.uri, self.environment.realm(), False, one.flow) for one in bindings]
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         before = self.in_service
@@ -117,13 +114,13 @@ class Phone(Line):
         binding = change.binding
         former = change.former
         if former is not None and former.flow != binding.flow and same_device(former, binding):
-            self.core.devices.move(self.reach, former.flow, binding.flow)
+            self.environment.access.move(self.reach, former.flow, binding.flow)
         for lost in [one for one in self._lost if same_device(one, binding) or connected_anew(one, binding)]:
-            self.core.devices.move(self.reach, lost.flow, binding.flow)
+            self.environment.access.move(self.reach, lost.flow, binding.flow)
             self._lost.remove(lost)
 
     def _changed(self, changes: tuple[Change, ...], before: bool, now: float) -> None:
-        phones = self.core.phones
+        phones = self.environment.registered
         for change in changes:
             flow = change.binding.flow
             if change.kind in (ADDED, REFRESHED):
@@ -138,9 +135,9 @@ class Phone(Line):
         if at is not None and (self._due_at <= now or at < self._due_at):  # a later one is set when this one fires
             self._due_at = at
             self.generation += 1
-            self.core.stack.deadlines.set(at, self, "phone")
+            self.environment.stack.deadlines.set(at, self, "phone")
         if changes and any(change.kind != REFRESHED for change in changes):
-            self.core.line_changed(self, changes[-1].because, now, before != self.in_service)
+            self.environment.changed(self, changes[-1].because, now, before != self.in_service)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from gateway_agent.line import Busy, Line, Target
+from gateway_agent.line import Busy, Line, LineEnvironment, Target
 from heartbeat.site.lines import Line as Settings
 from sip.device.trunk import TrunkDevice
 from sip.wire.message import Response
 from sip.wire.uri import Uri
-
-if TYPE_CHECKING:
-    from gateway_agent.core import Core
 
 
 class Trunk(Line):
@@ -20,12 +16,12 @@ class Trunk(Line):
 
     kind = "trunk"
 
-    def __init__(self, core: Core, settings: Settings, now: float) -> None:
-        super().__init__(core, settings, now)
+    def __init__(self, environment: LineEnvironment, settings: Settings, now: float) -> None:
+        super().__init__(environment, settings, now)
         self.device = self._device()
 
     def _device(self) -> TrunkDevice:
-        device = self.core.devices.trunk_of(self.settings, self._changed)
+        device = self.environment.access.trunk_of(self.settings, self._changed)
         self.reach = device.reach
         self.digest = device.digest
         return device
@@ -51,7 +47,7 @@ class Trunk(Line):
     def reload(self, settings: Settings, now: float) -> None:
         before = self.device.policy
         super().reload(settings, now)
-        if self.core.devices.policy_of(settings) != before:
+        if self.environment.access.policy_of(settings) != before:
             self.device.stop(now)
             self.device = self._device()
             self.device.start(now)
@@ -76,4 +72,4 @@ class Trunk(Line):
             self.device.failed(target.place, response, now)
 
     def _changed(self, because: str, now: float) -> None:
-        self.core.line_changed(self, because, now)
+        self.environment.changed(self, because, now, True)

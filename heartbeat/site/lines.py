@@ -53,7 +53,7 @@ def rewritten(rules: tuple[Rewrite, ...], number: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """``register`` of a trunk: its agent, or the server that leads, registers with the carrier (RFC 3261 section 10)."""
+    """``register`` of a trunk: its agent, or the server that leads, registers with the carrier (RFC 3261, 10)."""
 
     registrar: Peer
     """Where REGISTER goes."""

@@ -1,0 +1,85 @@
+"""The ways to devices: flows, next hops and far sides of an agent's lines, and how the agent is shown to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
+from heartbeat.site.lines import Line as Settings
+from heartbeat.site.model import Site
+from sip.actions import Flow
+from sip.device.flows import DeviceFlows
+from sip.device.names import NameLookups
+from sip.device.policy import LinePolicy
+from sip.device.reach import PhoneReach
+from sip.device.trunk import TrunkDevice
+from sip.invite import InviteUsage
+from sip.layer import Stack
+from sip.next_hop import Reach
+from sip.transaction import ServerTransaction
+from sip.wire.message import Request
+
+Proves = Callable[[ServerTransaction, Request, float], bool]
+
+
+class DeviceAccess:
+    """One for each agent."""
+
+    def __init__(self, stack: Stack, random: Random, site: Site, agent: str) -> None:
+        self._stack = stack
+        self._random = random
+        self._site = site
+        self._agent = site.agents[agent]
+        self.flows = DeviceFlows(stack, agent, map(str, self._agent.sip), self._agent.advertise, site_addresses(site))
+        self.names = NameLookups(stack)
+
+    def reload(self, site: Site) -> None:
+        """Live by a changed site file."""
+        self._site = site
+        self._agent = site.agents[self._agent.name]
+
+    def policy_of(self, settings: Settings) -> LinePolicy:
+        """How a line meets its devices."""
+        return policy_of(settings, self.address_towards(settings))
+
+    def trunk_of(self, settings: Settings, changed: Callable[[str, float], None]) -> TrunkDevice:
+        """The far side of a trunk; ``changed`` is told, with a sentence, when it goes in or out of service."""
+        return TrunkDevice(self._stack, self.flows, self.names, self.policy_of(settings), self._random, changed)
+
+    def phone_reach(self, proves: Proves) -> PhoneReach:
+        """How requests in the dialogs of a phone find it; ``proves`` says who may take them along to another flow."""
+        return PhoneReach(self.flows, proves)
+
+    def move(self, reach: Reach, old: Flow, new: Flow) -> None:
+        """A device registered anew from another flow: its dialogs go there (RFC 5626 section 5.3)."""
+        for leg in self._stack.legs.values():
+            if isinstance(leg, InviteUsage) and leg.path.reach is reach and leg.path.flow == old:
+                leg.path.move(new)
+
+    def advertise(self, settings: Settings, flow: Flow) -> None:
+        """A trunk with an address of its own to be shown: see to it on this flow."""
+        if settings.advertise and settings.kind == "trunk":
+            self.flows.advertise(flow, self.address_towards(settings))
+
+    def address_towards(self, settings: Settings) -> str:
+        """``host:port`` to be written into messages to the devices of a line."""
+        return shown_to_devices(settings, self._agent.advertise, self._agent.sip)
+
+    def host_towards(self, settings: Settings, flow: Flow) -> str:
+        """Our host as the other side of ``flow`` is to see it, without brackets."""
+        return _host(settings.advertise or self._stack.address(flow))
+
+    def own_hosts(self) -> frozenset[str]:
+        """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
+        agent = self._agent
+        shown = [one.advertise for one in self._site.lines_of(agent.name)]
+        places = [self._site.realm, agent.advertise, *(one.host for one in agent.sip), *shown]
+        return frozenset(_host(place).lower() for place in places if place)
+
+
+def _host(place: str) -> str:
+    """The host of ``host``, ``host:port`` or ``[host]:port``, without brackets."""
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0] if place.count(":") == 1 else place

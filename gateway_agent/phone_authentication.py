@@ -1,0 +1,70 @@
+"""Who a phone is: digest, and the answer to whoever is not who he would have to be (RFC 3261 section 22)."""
+
+from __future__ import annotations
+
+import logging
+
+from sip.actions import Flow
+from sip.digest import DigestServer, Verdict
+from sip.layer import Stack
+from sip.requests import ResponseSpec
+from sip.transaction import ServerTransaction
+from sip.wire.message import Request
+
+logger = logging.getLogger(__name__)
+
+
+class PhoneAuthentication:
+    """One for each agent."""
+
+    def __init__(self, stack: Stack, digest: DigestServer) -> None:
+        self._stack = stack
+        self.digest = digest
+
+    def check(self, request: Request, source: Flow, now: float, proxy: bool = False) -> Verdict:
+        """Whose credentials a request has; ``proxy``: those of calls, else those of REGISTER."""
+        return self.digest.check(request, now, proxy=proxy, flow=source)
+
+    def proves(self, user: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether a request in a phone's dialog that came from another flow has that phone's password; else it is
+        answered.
+        """
+        source = transaction.flow
+        wrong = self.digest.guesses.wrong
+        verdict = self.check(request, source, now, proxy=True)
+        if verdict.accepted and verdict.username == user:
+            self._stack.echoes.know(source.remote[0], now)
+            return True
+        if verdict.accepted:
+            self._stack.respond_stateless(transaction, 403)
+        else:
+            self.refuse(transaction, verdict, source, user, now, proxy=True)
+        self.note(wrong, source, now)
+        return False
+
+    def refuse(
+        self,
+        transaction: ServerTransaction,
+        verdict: Verdict,
+        source: Flow,
+        user: str,
+        now: float,
+        proxy: bool = False,
+    ) -> None:
+        """Challenge who was not accepted as ``user``, or do not answer who has guessed too often."""
+        self.answer(transaction, self.digest.refusal(verdict, source, user, now, proxy=proxy))
+
+    def answer(self, transaction: ServerTransaction, reply: ResponseSpec | None) -> None:
+        """Answer without keeping anything, or do not answer at all."""
+        if reply is not None:
+            self._stack.respond_stateless(transaction, reply.status, reply.lines)
+            return
+        transaction.generation += 1
+        self._stack.forget(transaction)
+
+    def note(self, wrong: int, source: Flow, now: float) -> None:
+        """Log a wrong password, when there was one since ``digest.guesses.wrong`` was ``wrong``."""
+        guesses = self.digest.guesses
+        if guesses.wrong != wrong:
+            user = next(reversed(guesses.by_user))
+            self._stack.seldom.warning(logger, now, "a wrong password for %r from %s", user, source.remote[0])

@@ -1,0 +1,41 @@
+"""The phones of an agent by their user names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2s
+
+from gateway_agent.line import Line
+from gateway_agent.lines.phone import Phone
+from heartbeat.site.lines import DIGESTS
+
+
+class PhoneDirectory:
+    """Empty until the lines are read."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret[:32]
+        self.by_user: dict[str, Phone] = {}
+        self._orders: list[tuple[str, ...]] = []
+
+    def reload(self, lines: Iterable[Line]) -> None:
+        """The lines changed."""
+        self.by_user = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
+        self._orders = [phone.settings.digest for phone in self.by_user.values()]
+
+    def password(self, user: str) -> str | None:
+        """The password of a phone, ``None`` for nobody's and where it is not known yet."""
+        phone = self.by_user.get(user)
+        secret = phone.settings.password if phone is not None else None
+        if secret is None or secret.value is None:
+            return None
+        return secret.value.decode("utf-8", "replace")
+
+    def algorithms_of(self, user: str) -> tuple[str, ...]:
+        """What a phone's digest may be made with. A user that is nobody is treated like one of the phones, always
+        the same one, so that no order of algorithms tells who exists."""
+        phone = self.by_user.get(user)
+        if phone is None and self._orders:
+            mark = blake2s(user.encode("utf-8", "replace"), key=self._secret, digest_size=8).digest()
+            return self._orders[int.from_bytes(mark, "big") % len(self._orders)]
+        return phone.settings.digest if phone is not None else DIGESTS
