@@ -140,9 +140,13 @@ class CallServices:
     def load(self) -> Load:
         return Load(len(self.calls), self.lines.loads)
 
-    def token_lines(self, state: CallState, agent: str) -> tuple[str, ...]:
-        """The header line that gives an agent the state to keep."""
-        return (f"Call-State: {sign(state, self.key)}",) if agent else ()
+    def token_lines(self, call: Call, agent: str) -> tuple[str, ...]:
+        """The header line that gives an agent the state to keep; a state is signed once."""
+        if not agent:
+            return ()
+        if call.signed is None or call.signed[0] is not call.state:
+            call.signed = (call.state, (f"Call-State: {sign(call.state, self.key)}",))
+        return call.signed[1]
 
     def leg_to(self, agent: str, line: str, owner: Owner, flow: Flow, state: DialogState) -> InviteUsage:
         """A leg to an agent, or to a trunk of our own, where requests find their way and prove who we are."""
@@ -187,6 +191,7 @@ class Call(Policy):
         "plan",
         "request",
         "services",
+        "signed",
         "state",
     )
 
@@ -197,6 +202,8 @@ class Call(Policy):
         self.services = services
         self.state = state
         """What the last token said, or would say; replaced, never changed."""
+        self.signed: tuple[CallState, tuple[str, ...]] | None = None
+        """The state whose token was made last, with its header line."""
         self.bridge = Bridge(services.stack.deadlines, services.discarded, self, phase, restored)
         self.plan: Plan | None = None
         """What is left to try, this target first."""
@@ -252,7 +259,7 @@ class Call(Policy):
         leg = services.leg_to(state.caller_agent, state.caller_line, self.bridge, transaction.flow, dialog)
         self.bridge.offer(leg, transaction)
         self.request = request
-        stack.reply(transaction, 100, now, lines=services.token_lines(state, state.caller_agent))
+        stack.reply(transaction, 100, now, lines=services.token_lines(self, state.caller_agent))
 
     def cancel(self, cancel: Request, now: float) -> None:
         """The caller gave up its first INVITE."""
@@ -320,7 +327,7 @@ class Call(Policy):
         if place.agent:
             lines.append(f"Call-Origin: {former.origin};{self.state.attempt}")
             lines += services.site_headers
-            lines += services.token_lines(self.state, place.agent)
+            lines += services.token_lines(self, place.agent)
         # what a forwarded call was dialled with belongs to another number
         carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
         uri = with_params(place.uri, carried)

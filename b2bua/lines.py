@@ -35,7 +35,8 @@ class Lines:
         known = self.site.lines.get(name)
         if known is None:
             return ""
-        self.load_of(name).take(known.cps if known.at_servers else 0.0, now)
+        load = self.loads.get(name) or self.load_of(name)
+        load.take(known.cps if known.at_servers else 0.0, now)
         return name
 
     def give(self, name: str) -> None:

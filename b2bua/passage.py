@@ -79,7 +79,8 @@ class ServerPassage(Passage):
             if agent := call.agent_of(other):
                 lines += self.services.site_headers
                 if other is not call.bridge.origin:
-                    lines += self.services.token_lines(call.state, agent)
+                    lines += self.services.token_lines(call, agent)
+                    call.signed = None  # both agents have it
         elif event is not FAILED and call.agent_of(other):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
@@ -92,7 +93,7 @@ class ServerPassage(Passage):
             if state.callee_agent and (origin := response.get("call-origin")) is not None:
                 lines.append(f"Call-Origin: {origin}")
             if told:
-                lines += self.services.token_lines(state, state.caller_agent)
+                lines += self.services.token_lines(call, state.caller_agent)
 
     def _responded(
         self, call: Call, leg: InviteUsage, response: Response, lines: list[str], asking: InviteUsage | None

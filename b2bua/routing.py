@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -88,11 +89,11 @@ class Plan(NamedTuple):
 
     def to_token(self) -> str:
         """The plan in at most 400 ASCII characters; of a long hunt, the last targets are left out."""
-        caller = quote(self.caller, UNRESERVED)
-        head = f"1,{self.line},{quote(self.called, UNRESERVED)},{caller},{self.priority},{self.forwards}"
+        caller = _escaped(self.caller)
+        head = f"1,{self.line},{_escaped(self.called)},{caller},{self.priority},{self.forwards}"
         for target in self.targets:
-            number = "" if target.request_number == self.called else quote(target.request_number, UNRESERVED)
-            shown = "" if target.caller_number == self.caller else quote(target.caller_number, UNRESERVED)
+            number = "" if target.request_number == self.called else _escaped(target.request_number)
+            shown = "" if target.caller_number == self.caller else _escaped(target.caller_number)
             flag = "f" if target.follows else ""
             part = f";{target.line},{number},{shown},{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
             if len(head) + len(part) > LONGEST_TOKEN:
@@ -479,4 +480,12 @@ def _too_long(number: str) -> bool:
     # An ASCII character takes at most three when escaped; only what might be too long is escaped to be measured.
     if len(number) * 3 <= LONGEST_NUMBER and number.isascii():
         return False
-    return len(number) > LONGEST_NUMBER or len(quote(number, UNRESERVED)) > LONGEST_NUMBER
+    return len(number) > LONGEST_NUMBER or len(_escaped(number)) > LONGEST_NUMBER
+
+
+def _escaped(number: str) -> str:
+    """A number as it stands in a token."""
+    return number if _PLAIN.match(number) else quote(number, UNRESERVED)
+
+
+_PLAIN: Final = re.compile(r"[0-9A-Za-z+*#!._-]*\Z")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from json.encoder import encode_basestring_ascii as _json
 from typing import Any, Final, NamedTuple, cast
 
 VERSION: Final = "1"
@@ -92,25 +94,15 @@ def sign(state: CallState, key: bytes) -> str:
 
 
 def _signed(state: CallState, plan: str, key: bytes) -> str:
-    values = [
-        state.origin,
-        state.attempt,
-        plan,
-        state.caller,
-        state.callee,
-        state.caller_line,
-        state.callee_line,
-        state.caller_agent,
-        state.caller_dialog,
-        state.callee_agent,
-        state.callee_dialog,
-        round(state.started, 3),
-        round(state.ringing, 3),
-        round(state.answered, 3),
-        state.session_id,
-        state.epochs[-MOST_EPOCHS:],
-    ]
-    payload = urlsafe_b64encode(_encode(values).encode()).decode()
+    epochs = ",".join(map(str, state.epochs[-MOST_EPOCHS:]))
+    values = (
+        f"[{_json(state.origin)},{state.attempt},{_json(plan)},{_json(state.caller)},{_json(state.callee)},"
+        f"{_json(state.caller_line)},{_json(state.callee_line)},{_json(state.caller_agent)},"
+        f"{_json(state.caller_dialog)},{_json(state.callee_agent)},{_json(state.callee_dialog)},"
+        f"{round(state.started, 3)},{round(state.ringing, 3)},{round(state.answered, 3)},"
+        f"{_json(state.session_id)},[{epochs}]]"
+    )
+    payload = b2a_base64(values.encode(), newline=False).translate(_URL_SAFE).decode()
     text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"
     return f"{text}.{_mac(text, key)}"
 
@@ -140,8 +132,9 @@ def named(token: str) -> tuple[str, int]:
 
 
 _restored: Callable[..., CallState] = CallState
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def _mac(text: str, key: bytes) -> str:
-    return urlsafe_b64encode(hmac.digest(key, text.encode(), "sha256")[:_MAC_BYTES]).decode().rstrip("=")
+    mac = hmac.digest(key, text.encode(), "sha256")[:_MAC_BYTES]
+    return b2a_base64(mac, newline=False).translate(_URL_SAFE).decode().rstrip("=")

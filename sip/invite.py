@@ -346,7 +346,7 @@ class InviteUsage:
         stack = self.stack
         uri, head = dialog.lines(method, cseq, stack.via(flow, branch))
         contact = f"{stack.contact(flow)}\r\n" if method in _REFRESHING else ""
-        more = "".join(f"{line}\r\n" for line in lines)
+        more = "\r\n".join((*lines, ""))
         text = f"{method} {uri} SIP/2.0\r\n{head}{contact}Max-Forwards: {hops}\r\n{more}Content-Length: {len(body)}"
         return f"{text}\r\n\r\n".encode("latin-1") + body
 

@@ -339,7 +339,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
             if leg.ack_pending:
                 lines = [*crossing(ack), *services.site_headers]
                 if leg is bridge.target:
-                    lines += services.token_lines(call.state, call.agent_of(leg))
+                    lines += services.token_lines(call, call.agent_of(leg))
                 leg.acknowledge(lines, ack.body, now)
     legs = bridge.legs
     if awaited:  # what waited goes on behind the INVITE that has been carried out
