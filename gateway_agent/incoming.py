@@ -14,6 +14,7 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, hops_left, passable_tag
 from sip.invite import MAX_EARLY, InviteUsage
 from sip.transaction import CALLING, ServerTransaction
+from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
 
 _UNTRUSTED: Final = DEVICE_HOP | {"p-asserted-identity"}
@@ -53,7 +54,11 @@ class Incoming(Setup):
         server = InviteUsage(stack, call, environment.upstream, state)
         server.patient = True
         call.server = call.server_side.leg = server
-        body = call.description.from_device(request, device.flow.remote[0], now)
+        try:
+            body = call.description.from_device(request, device.flow.remote[0], now)
+        except Malformed as error:
+            call.bridge.refuse(error.status, now, by="server")
+            return
         lines = [*crossing(request, _kept_back(line)), f"Line: {call.label}"]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, hops_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)

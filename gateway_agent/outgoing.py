@@ -16,6 +16,7 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, hops_left, passable_tag
 from sip.invite import MAX_EARLY, InviteUsage
 from sip.transaction import ServerTransaction
+from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
 
 
@@ -59,8 +60,11 @@ class Outgoing(Setup):
         timer = call.line.settings.session_timer
         if timer is not None:
             call.device_side.timer = SessionTimer(timer.expires, timer.min_se, now)
-        for _ in range(len(self._spare) if call.line.parallel else 1):
-            self._try(call, self._spare.pop(0), request, now)
+        try:
+            for _ in range(len(self._spare) if call.line.parallel else 1):
+                self._try(call, self._spare.pop(0), request, now)
+        except Malformed as error:
+            call.bridge.refuse(error.status, now, by="server")
 
     def _try(self, call: Call, target: Target, request: Request, now: float) -> None:
         stack, line, flow = call.environment.stack, call.line, target.flow
@@ -69,6 +73,7 @@ class Outgoing(Setup):
         leg = InviteUsage(stack, call, flow, state, reach=line.reach, digest=line.digest)
         uri = told.uri(target.uri) if target.fill else target.uri
         self._called[leg] = Attempt(target, uri)
+        call.description.anchor.device_at(flow.remote[0])
         lines, body = _invite(call, request, now)
         within = line.settings.answer_within
         call.bridge.invite(leg, uri, lines, body, hops_left(request), 0.0, now, within)

@@ -8,11 +8,13 @@ it had failed. What the device stands by is then right (docs/decisions.md, 28).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway_agent.media_anchor import MediaAnchor
 from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, description_in
 from sip.wire import sdp
-from sip.wire.message import Message
+from sip.wire.errors import Malformed
+from sip.wire.message import Message, Request, Response
 
 
 class SessionDescription:
@@ -29,14 +31,15 @@ class SessionDescription:
         """Where the device's last description came from."""
 
     def from_device(self, message: Message, host: str, now: float) -> bytes:
-        """The body of a device's message, which came from ``host``, as the servers get it."""
+        """The body of a device's message, which came from ``host``, as the servers get it. Raises
+        :class:`Malformed`, with 488, for media that cannot be carried."""
         where = description_in(message)
         if where is None:
             return message.body
         said = message.body[where]
+        passed = self._led(message, said, lambda: self.anchor.from_device(said, host, now))
         self._host = host
         self.device.receive(said)
-        passed = _led(lambda: self.anchor.from_device(said, host, now), said)
         self.server.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
@@ -46,8 +49,9 @@ class SessionDescription:
         if where is None:
             return message.body
         said = message.body[where]
+        led = self._led(message, said, lambda: self.anchor.from_server(said, now))
         self.server.receive(said)
-        passed = self.device.continued(_led(lambda: self.anchor.from_server(said, now), said))
+        passed = self.device.continued(led)
         self.device.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
@@ -67,8 +71,22 @@ class SessionDescription:
         changing = self.device.state in (LOCAL_CHANGE, REMOTE_CHANGE)
         self.device.refuse()
         if changing and self.anchor.is_relayed:  # media goes again where it went before
-            _led(lambda: self.anchor.from_device(self.device.remote, self._host, now), b"")
-            _led(lambda: self.anchor.from_server(self.server.remote, now), b"")
+            with suppress(sdp.SdpError):
+                self.anchor.from_device(self.device.remote, self._host, now)
+            with suppress(sdp.SdpError):
+                self.anchor.from_server(self.server.remote, now)
+
+    def _led(self, message: Message, said: bytes, anchored: Callable[[], bytes]) -> bytes:
+        """A description whose media is led through the relay. Where it cannot be, an offer and the answer that would
+        begin the session raise :class:`Malformed` with 488; what else there is refuses all of its media."""
+        try:
+            return anchored()
+        except sdp.SdpError as error:
+            if isinstance(message, Request) and message.method in ("INVITE", "UPDATE"):
+                raise Malformed(str(error), 488) from None
+            if isinstance(message, Response) and message.status >= 200 and not self.device.local:
+                raise Malformed(str(error), 488) from None
+            return sdp.refused(said)
 
     @property
     def agreed(self) -> bytes:
@@ -115,7 +133,8 @@ class SessionDescription:
         if where is not None:
             said = response.body[where]
             self.server.receive(said)
-            _led(lambda: self.anchor.from_server(said, now), b"")
+            with suppress(sdp.SdpError):
+                self.anchor.from_server(said, now)
         self.server.accept()
 
     def answer_server_alone(self, response: Message) -> bytes:
@@ -145,14 +164,6 @@ class SessionDescription:
         """Who holds, seen from the server: ``local`` is the server's side."""
         local, remote = _holds(self.server.remote), _holds(self.server.local)
         return "both" if local and remote else "local" if local else "remote" if remote else "none"
-
-
-def _led(anchored: Callable[[], bytes], said: bytes) -> bytes:
-    """A description whose media is led through the relay; one that cannot be carried refuses all of its media."""
-    try:
-        return anchored()
-    except sdp.SdpError:
-        return sdp.refused(said)
 
 
 def _holds(description: bytes) -> bool:

@@ -12,6 +12,7 @@ from sip.header_policy import PASSED_METHODS, hops_left, passable_tag
 from sip.invite import InviteUsage
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
@@ -439,7 +440,11 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
         bridge.targets.remove(leg)
         _give_targets_up(bridge, (_ELSEWHERE,), now)
         bridge.targets.insert(0, leg)
-    passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
+    try:
+        passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
+    except Malformed as error:  # an answer of no use to the origin: ACK and BYE there, a failure here
+        bridge.release(f"SIP;cause={error.status}", now, "server", error.status)
+        return
     if origin is None or origin.ended:
         bridge.release("SIP;cause=487", now)
         return
@@ -640,7 +645,10 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
         _reply(bridge, asked, 491, now)
     else:
-        _send_on(bridge, REQUESTED, leg, other, request, asked, now)
+        try:
+            _send_on(bridge, REQUESTED, leg, other, request, asked, now)
+        except Malformed as error:  # it cannot be passed on: nothing of it has happened
+            _reply(bridge, asked, error.status, now)
 
 
 def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway_agent.media.ports import Pair, RelayPorts
+from gateway_agent.media_anchor import Relay
 from sip.wire.message import Request
-from tests.gateway_agent.bed import SDP, Bed
+from tests.gateway_agent.bed import CARRIER, SDP, SITE, Bed
 from tests.gateway_agent.test_media_timeout import Relayed
 
 TYPE = ["Content-Type: application/sdp"]
@@ -88,3 +90,55 @@ def test_a_refused_offer_leads_media_where_it_went_before() -> None:
     ports = [remote[1] for _, remote, *_ in call.said("remote")]
     bed.reply(asked, 488)
     assert ports == [4444] and [remote[1] for _, remote, *_ in call.said("remote")] == [4000, 4000]
+
+
+MSRP = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=message 2855 TCP/MSRP *")
+
+
+def relayed_bed() -> Bed:
+    """A trunk that is relayed, and a relay with ports."""
+    ports = RelayPorts()
+    ports.receive('{"is": "ready"}')
+    ports.offer(Pair("127.0.0.11", port) for port in range(20000, 20040, 2))
+    return Bed(text=SITE.replace("%s", 'media = "relay"\n%s'), relay=Relay(ports, "127.0.0.11"))
+
+
+def test_an_offer_of_which_nothing_can_be_relayed_is_refused_with_488() -> None:
+    bed = relayed_bed()
+    bed.request("INVITE", body=MSRP)
+    bed.take(100)
+    bed.take(488)
+    assert not bed.core.calls and not bed.m1.inbox
+    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=MSRP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    bed.m1.take(100)
+    bed.m1.take(488)
+    assert not bed.core.calls and not any(isinstance(one, Request) for one in bed.inbox[CARRIER])
+    assert bed.core.relay is not None and bed.core.relay.ports.in_use == 0
+    assert bed.core.lines["trunk1"].busy == 0
+
+
+def test_a_change_to_what_cannot_be_relayed_is_refused_and_the_call_stands() -> None:
+    bed = relayed_bed()
+    invite, _ = bed.answered_in()
+    bed.request("INVITE", body=MSRP, to_tag="srvtag", cseq=2)
+    bed.take(100)
+    bed.take(488)
+    bed.m1.request("INVITE", "sip:gw1", body=MSRP, call_id=invite.call_id, from_tag="srvtag", to_tag=invite.from_tag,
+                   origin="gw2;z9hG4bKt;1")  # fmt: skip
+    bed.m1.take(100)
+    bed.m1.take(488)
+    bed.request("INVITE", body=SDP, to_tag="srvtag", cseq=3)
+    bed.take(100)
+    assert b"c=IN IP4 127.0.0.11" in bed.m1.take("INVITE").body
+
+
+def test_an_answer_that_cannot_be_relayed_gets_ack_and_bye_and_the_caller_488() -> None:
+    bed = relayed_bed()
+    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    bed.m1.take(100)
+    bed.reply(bed.take("INVITE"), 200, TYPE, SDP.replace(b"IP4 127.0.0.21", b"IP6 ::1"))
+    bed.take("ACK")
+    bye = bed.take("BYE")
+    bed.reply(bye, 200)
+    bed.m1.take(488)
+    assert not bed.core.calls
