@@ -10,7 +10,6 @@ from b2bua.state_token import named
 from sip.dialog import dialog_key
 from sip.packages.json_values import text_of
 from sip.packages.line_dialog import (
-    ACK_AWAITED,
     CONFIRMED,
     TERMINATED,
     BadRecord,
@@ -104,9 +103,10 @@ class ToldDialog:
     @property
     def talks(self) -> bool:
         """An answered call, or one that its device has ended with the BYE still to be passed on."""
-        if self.live:
-            return self.record.state == CONFIRMED
-        return any(one.request.method == "BYE" for one in self.sent())
+        record = self.record
+        if record.state != TERMINATED:
+            return record.state == CONFIRMED
+        return bool(record.sent) and any(one.request.method == "BYE" for one in self.sent())
 
     @property
     def opened_by_server(self) -> bool:
@@ -136,12 +136,6 @@ class ToldDialog:
         """The last ACK that the agent sent, whole; empty when there is none that can be read."""
         message = self.record.ack.message
         return message if message and request_of(message) is not None else b""
-
-    @property
-    def awaited_origin(self) -> str | None:
-        """The origin key of the INVITE whose 2xx awaits its ACK; ``None`` when none does."""
-        ack = self.record.ack
-        return ack.origin if ack.state == ACK_AWAITED else None
 
     @property
     def ended(self) -> Ended:
@@ -223,7 +217,7 @@ class Index:
 
     def _can_be_read(self, told: ToldDialog) -> bool:
         try:
-            return bool(told.record)
+            return told.record is not None
         except BadRecord as fault:
             self.remove(told)
             self._unreadable(told, fault)

@@ -23,7 +23,7 @@ from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
 from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, ROUTING, phase_of
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
-from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING
+from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING, NO_ACK
 from sip.transaction import ServerTransaction
 from sip.wire.grammar import quote
 from sip.wire.message import Request, parse
@@ -455,28 +455,31 @@ def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> Non
 def _attach(machine: Restorations, one: Restoration | None, call: Call, told: ToldDialog, now: float) -> None:
     """Make the leg of a record, and give it to its call."""
     link = machine.agents.links.get(told.agent)
-    bridge, record = call.bridge, told.record
-    taken = bridge.target if told.opened_by_server else bridge.origin
     if link is None or link.flow is None:
         return
+    bridge, record, ack = call.bridge, told.record, told.record.ack
+    callee = record.opened_by_server
+    taken = bridge.target if callee else bridge.origin
     spare = _is_spare(call, told)
     if not spare and taken is not None and not taken.ended:
         return
     leg = InviteUsage(machine.services.stack, bridge, link.flow, record.dialog, established=True)
-    if record.ack.state == ACK_AWAITED:
-        leg.set_ack_pending(record.ack.cseq)
-    elif record.ack.state == ACK_PENDING:
+    if ack.state == ACK_AWAITED:
+        leg.set_ack_pending(ack.cseq)
+    elif ack.state == ACK_PENDING:
         leg.await_ack()
     machine.index.remove(told)
     if spare or one is None:
         machine.services.discarded.hang_up(leg, "SIP;cause=487", now)
         return
-    bridge.attach(leg, as_origin=not told.opened_by_server)
-    call.held = "".join(sorted({*call.held, *_held_by(record.held, told.opened_by_server)}))
-    one.last_ack = told.last_ack or one.last_ack
-    one.changing = told.changing or one.changing
-    if (awaited := told.awaited_origin) is not None:
-        one.awaited = awaited
+    bridge.attach(leg, as_origin=not callee)
+    if record.held != "none":
+        call.held = "".join(sorted({*call.held, *_held_by(record.held, callee)}))
+    if record.sent:
+        one.changing = told.changing or one.changing
+    if ack is not NO_ACK:
+        one.last_ack = told.last_ack or one.last_ack
+        one.awaited = ack.origin if ack.state == ACK_AWAITED else one.awaited
 
 
 def _is_spare(call: Call, told: ToldDialog) -> bool:
