@@ -138,14 +138,14 @@ def application(
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def page(request: web.Request) -> web.Response:
-        now = clock()
-        return _json(
-            on_wall(as_json(process.view(_name(request), _params(dict(request.query)), now)), time.time() - now)
-        )
+        params, now = _params(dict(request.query)), clock()
+        offset = time.time() - now  # before the view is made, which takes its time
+        return _json(on_wall(as_json(process.view(_name(request), params, now)), offset))
 
     async def verb(request: web.Request) -> web.Response:
         params, now = _params(await _body(request)), clock()
-        return _json(on_wall(as_json(process.command(_name(request), params, now)), time.time() - now))
+        offset = time.time() - now
+        return _json(on_wall(as_json(process.command(_name(request), params, now)), offset))
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")

@@ -69,8 +69,18 @@ class Server:
             "agents": {"agents": self.status["peers"][1:]},
             "history": {
                 "decisions": [
-                    {"at": now - 5, "what": "m2 is suspect", "because": "no heartbeat for 1.5 s", "code": "suspect"},
-                    {"at": now - 9, "what": "no action", "because": f"I am {node}", "code": "none"},
+                    {
+                        "at": now - (5 if active else 4),
+                        "what": "m2 is suspect",
+                        "because": "no heartbeat for 1.5 s",
+                        "code": "suspect",
+                    },
+                    {
+                        "at": now - (9 if active else 8),
+                        "what": "no action",
+                        "because": f"I am {node}",
+                        "code": "none",
+                    },
                 ],
                 "total": 2,
             },
