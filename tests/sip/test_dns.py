@@ -235,7 +235,7 @@ def test_without_any_server(factory: Factory, monkeypatch: pytest.MonkeyPatch) -
     def nothing(*_: object, **__: object) -> None:
         raise dns.resolver.NoResolverConfiguration
 
-    monkeypatch.setattr("dns.resolver.Resolver.read_resolv_conf", nothing)
+    monkeypatch.setattr("dns.resolver.BaseResolver.read_resolv_conf", nothing)
 
     async def main() -> None:
         resolver = Resolver(Random(1), hosts=Path("/dev/null"))
