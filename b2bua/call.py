@@ -148,6 +148,27 @@ class CallServices:
             call.signed = (call.state, (f"Call-State: {sign(call.state, self.key)}",))
         return call.signed[1]
 
+    def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
+        """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
+        for transaction in list(self.stack.clients.values()):  # in the order of asking, which CSeq tells
+            if transaction.flow == former and transaction.method != "SUBSCRIBE":
+                transaction.resend(flow)
+        for call in self.calls.values():
+            for leg in call.bridge.legs:
+                if call.agent_of(leg) == agent:
+                    leg.moved(flow)
+        for leg in self.discarded.legs:
+            if leg.flow == former:
+                leg.moved(flow)
+
+    def drop_calls(self) -> None:
+        """They are another server's, and not ours to end: they go without a word."""
+        for call in list(self.calls.values()):
+            call.bridge.drop()
+        self.calls.clear()
+        self.discarded.drop()
+        self.lines.loads.clear()
+
     def leg_to(self, agent: str, line: str, owner: Owner, flow: Flow, state: DialogState) -> InviteUsage:
         """A leg to an agent, or to a trunk of our own, where requests find their way and prove who we are."""
         device = None if agent else self.trunks.device_of(line.partition("/")[0])

@@ -18,11 +18,11 @@ from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
 from b2bua.lines import Lines
 from b2bua.passage import ServerPassage
+from b2bua.rates import RateMeter
 from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.report import Takeovers, kind_of
 from b2bua.trunks import Trunks
-from heartbeat.console.view import Rates
 from heartbeat.decision import Decided, Decision, What
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
@@ -35,6 +35,7 @@ from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
+from sip.wire.headers import bracketed
 from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
@@ -65,21 +66,21 @@ class Core:
         self.site = site
         self.node = node
         self.server = site.servers[node]
-        self.wall_offset = wall_offset
         self.started_at = now
         self.history: deque[Decided] = deque(maxlen=MOST_DECISIONS)
         self.lines = Lines(site)
         self.chance = chance
         self._secret = secret
-        self._rates: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
+        self.rates = RateMeter(now)
         self._events: deque[Event] = deque()
         self.records = CallRecords(site.name, node, wall_offset, self._events)
         self.ended = self.records.ended
         timing = site.timing
         at = self.server.listen[0] if self.server.listen else self.server.sip[0]
         advertised = self.server.advertise or at.host
-        host = f"[{advertised}]" if ":" in advertised else advertised
-        self.stack = Stack(self, secret, f"{host}:{at.port}", Timers(timing.t1, timing.t2, timing.t4))
+        self.stack = Stack(
+            self, secret, f"{bracketed(advertised)}:{at.port}", Timers(timing.t1, timing.t2, timing.t4)
+        )
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beat_local = _local(self.server.beat) if self.server.beat is not None else ""
         self._read_site()
@@ -88,7 +89,14 @@ class Core:
         self.leadership = Leadership(
             self.stack, site, node, kept, secret, self.keys or [self.key], self.beat_local, chance, self._live_by, now
         )
-        self.agents = Agents(self.stack, self.leadership, self.lines, site, self.legs_moved, now)
+        self.agents = Agents(
+            self.stack,
+            self.leadership,
+            self.lines,
+            site,
+            lambda agent, former, flow: self.services.legs_moved(agent, former, flow),
+            now,
+        )
         self.leadership.agent_flow = self.agents.flow_of
         self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
@@ -190,20 +198,6 @@ class Core:
         self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
         self.key = self.keys[0] if self.keys else self._secret
 
-    # -- what an operator asks --------------------------------------------------------------------------------------
-
-    def rates(self, now: float) -> Rates:
-        """Averages over about the last ten seconds."""
-        self._rates.append((now, self.admission.calls_seen, self.stack.received))
-        while len(self._rates) > 2 and now - self._rates[0][0] > 10:
-            self._rates.popleft()
-        first, last = self._rates[0], self._rates[-1]
-        span = max(last[0] - first[0], 1e-3)
-        return Rates(
-            calls_per_s=round((last[1] - first[1]) / span, 2),
-            messages_per_s=round((last[2] - first[2]) / span, 2),
-        )
-
     # -- what the stack says --------------------------------------------------------------------------------------
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
@@ -221,7 +215,11 @@ class Core:
         agent = self.agents.agent_of(transaction.flow)
         method = request.method
         if method == "OPTIONS":
-            self._options(transaction, request, agent, now)
+            if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
+                self.stack.forget(transaction)
+                self.leadership.asked_by(request, transaction.flow, agent, now)
+            else:
+                self.stack.respond_stateless(transaction, *_qualified(self.serving))
         elif method == "NOTIFY":
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.leadership.stops:
@@ -257,21 +255,6 @@ class Core:
             link.heard(now)
             self.leadership.heard(response, link.name, now)
 
-    # -- calls ----------------------------------------------------------------------------------------------------
-
-    def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
-        """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
-        for transaction in list(self.stack.clients.values()):  # in the order of asking, which CSeq tells
-            if transaction.flow == former and transaction.method != "SUBSCRIBE":
-                transaction.resend(flow)
-        for call in self.calls.values():
-            for leg in call.bridge.legs:
-                if call.agent_of(leg) == agent:
-                    leg.moved(flow)
-        for leg in self.discarded.legs:
-            if leg.flow == former:
-                leg.moved(flow)
-
     # -- who leads ------------------------------------------------------------------------------------------------
 
     @property
@@ -287,17 +270,6 @@ class Core:
     def epoch(self) -> int:
         return self.leadership.epoch
 
-    def _options(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
-            self.stack.forget(transaction)
-            self.leadership.asked_by(request, transaction.flow, agent, now)
-            return
-        lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
-        status = 200 if self.serving else 503
-        if status == 503:
-            lines.append("Retry-After: 2")
-        self.stack.respond_stateless(transaction, status, lines)
-
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""
         decision = Decided(now, code, because)
@@ -309,14 +281,6 @@ class Core:
         self.recovery.leave(now)
         self.trunks.stop(now)
         self.leadership.leave(now)
-
-    def forget_calls(self) -> None:
-        """They are another server's, and not ours to end: they go without a word."""
-        for call in list(self.calls.values()):
-            call.bridge.drop()
-        self.calls.clear()
-        self.discarded.drop()
-        self.lines.loads.clear()
 
     def _live_by(self, decision: Decision, former: str, now: float) -> None:
         """Something was decided of who leads; ``former`` led before, as far as is known."""
@@ -336,7 +300,7 @@ class Core:
             if decision.epoch > 1:
                 kind = kind_of(decision.because, former, self.node, self.site.main.name)
                 self.takeovers.began(decision, former, kind)
-            self.forget_calls()  # of an epoch before that of another server, if any are left
+            self.services.drop_calls()  # of an epoch before that of another server, if any are left
             self.recovery.begin(now)
         self.agents.begin(decision.proof, now, decision.again)
         if not self.agents.reached:
@@ -350,17 +314,19 @@ class Core:
 
     def step_down(self, now: float) -> None:
         """Another server leads."""
-        self.forget_calls()
+        self.services.drop_calls()
         self.recovery.forget()
         self.agents.step_down(now)
         for flow in self.agents.by_flow:
             self.stack.forget_flow(flow)
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _qualified(serving: bool) -> tuple[int, list[str]]:
+    """The status and the header lines of an answer to OPTIONS: as an INVITE would fare (RFC 3261 section 11.2)."""
+    lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
+    return (200, lines) if serving else (503, [*lines, "Retry-After: 2"])
 
 
 def _local(endpoint: Any) -> str:
     """How flows name a listener."""
-    return f"{_bracketed(endpoint.host)}:{endpoint.port}"
+    return f"{bracketed(endpoint.host)}:{endpoint.port}"

@@ -77,10 +77,12 @@ class Process(program.Process[Core]):
         return found
 
     def tick(self, cpu: float, now: float) -> None:
-        self.core.rates(now)  # so that it is an average over the last seconds, however seldom somebody asks
+        core = self.core
+        # so that it is an average over the last seconds, however seldom somebody asks
+        core.rates.read(core.admission.calls_seen, core.stack.received, now)
         self._wall_ticks += 1
         if self._wall_ticks % WALL == 0:
-            self.core.wall_offset = time.time() - now
+            core.records.wall_offset = time.time() - now
 
 
 def run(site_path: Path, node: str) -> int:

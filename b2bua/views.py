@@ -73,7 +73,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         calls=counts,
         capacity=core.server.capacity,
         load=round(len(core.calls) / core.server.capacity, 4),
-        rates=core.rates(now),
+        rates=core.rates.read(core.admission.calls_seen, core.stack.received, now),
         lines=line_counts(core),
         last_takeover=core.takeovers.summary(now),
         warnings=tuple(warnings(core, now)),
@@ -256,7 +256,7 @@ def _fits(call: Call, params: Mapping[str, str]) -> bool:
 
 def _call(core: Core, call: Call) -> v.Call:
     state = call.state
-    wall = core.wall_offset
+    wall = core.records.wall_offset
     return v.Call(
         id=state.call_id,
         session_id=state.session_id,
@@ -343,7 +343,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     record, because = core.ended.get(call_id, (None, ""))
     if call is not None:
         record, because = call.record(now), call.because
-    wall = core.wall_offset
+    wall = core.records.wall_offset
     if record is not None:
         if record.started:
             text = f"{record.caller} called {record.callee} from {record.caller_line}"

@@ -105,7 +105,6 @@ MOST_METHODS = 25
 
 KNOWN_LARGE: frozenset[str] = frozenset(
     {
-        "b2bua.core.Core",
         "gateway_agent.core.Core",
         "gateway_agent.lines.phone.Phone",
         "gateway_agent.lines.trunk.Trunk",

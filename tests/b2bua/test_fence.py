@@ -265,7 +265,7 @@ def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> N
     bench = town.succeed()
     [call] = bench.core.calls.values()
     assert call.bridge.origin is not None and call.bridge.target is not None
-    bench.core.forget_calls()
+    bench.core.services.drop_calls()
     assert call.bridge.origin is None and not bench.core.calls and not bench.core.lines.loads
 
 
