@@ -6,6 +6,7 @@ from gateway_agent.call import Call
 from gateway_agent.line import Line
 from gateway_agent.server_side import Received
 from gateway_agent.terminated_call import Instants, TerminatedCall
+from sip.dialog import UAC, UAS, DialogState
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.packages import line_dialog
@@ -40,40 +41,62 @@ class Recorder:
         """The record of a call that has a dialog with a server, as each has that was entered."""
         server, ended = call.server, call.end
         assert server is not None
-        sdp_sent, sdp_received = call.description.server.last_local, call.description.server.last_remote
-        return self._head(call, server, _state(call, server))._replace(
-            ages=_ages(_instants(call), now),
-            sent=tuple(SentRequest(one.client.request, one.cancelled) for one in call.sent if one.client.request),
-            received=tuple(filter(None, (self._received(call, received) for received in call.received))),
-            early=self._early(call),
-            ack=self._ack(call, server, now),
-            held=call.description.held if sdp_sent or sdp_received else "none",
-            sdp_sent=sdp_sent,
-            sdp_received=sdp_received,
-            ended=None if ended is None else Ended(now - ended.at, ended.by, ended.reason, ended.status),
+        side, line = call.server_side, call.line.settings
+        described = call.description.server
+        ours, theirs = described.last_local, described.last_remote
+        sent, received = call.sent, call.received
+        return DialogRecord(
+            self._dialog(call, server),
+            side.token,
+            _state(call, server),
+            call.label,
+            line.priority,
+            line.recovery,
+            side.origin,
+            _ages(_instants(call), now),
+            tuple(SentRequest(one.client.request, one.cancelled) for one in sent if one.client.request)
+            if sent
+            else (),
+            tuple(filter(None, (self._received(call, one) for one in received))) if received else (),
+            self._early(call),
+            self._ack(call, server, now),
+            call.description.held if ours or theirs else "none",
+            ours,
+            theirs,
+            None if ended is None else Ended(now - ended.at, ended.by, ended.reason, ended.status),
         )
 
     def terminated(self, call: Call, seen_under: int) -> TerminatedCall:
         """What is kept of a call that ended; ``seen_under``: the epoch of the server that saw the end."""
         server, ended = call.server, call.end
         assert server is not None and ended is not None
-        record = self._head(call, server, line_dialog.TERMINATED)._replace(
-            ended=Ended(0.0, ended.by, ended.reason, ended.status)
+        line = call.line.settings
+        record = DialogRecord(
+            self._dialog(call, server),
+            call.server_side.token,
+            line_dialog.TERMINATED,
+            call.label,
+            line.priority,
+            line.recovery,
+            call.server_side.origin,
+            ended=Ended(0.0, ended.by, ended.reason, ended.status),
         )
         return TerminatedCall(call.line.name, record, _instants(call), ended.at, seen_under)
 
-    def _head(self, call: Call, server: InviteUsage, state: str) -> DialogRecord:
-        dialog, settings = server.dialog, call.line.settings
-        lowest = min((sent.cseq for sent in call.sent), default=dialog.local_cseq + 1)
-        mirrored = dialog.export().mirrored(self._target)
-        return DialogRecord(
-            mirrored._replace(remote_cseq=lowest - 1),
-            call.server_side.token,
-            state,
-            call.label,
-            settings.priority,
-            settings.recovery,
-            call.server_side.origin,
+    def _dialog(self, call: Call, server: InviteUsage) -> DialogState:
+        """The dialog as the server has it."""
+        dialog, sent = server.dialog, call.sent
+        return DialogState(
+            dialog.call_id,
+            dialog.remote_tag,
+            dialog.local_tag,
+            dialog.remote,
+            dialog.local,
+            dialog.remote_cseq,
+            min(one.cseq for one in sent) - 1 if sent else dialog.local_cseq,
+            self._target,
+            (),
+            UAS if dialog.direction == UAC else UAC,
         )
 
     def _received(self, call: Call, received: Received) -> ReceivedRequest | None:

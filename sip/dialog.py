@@ -32,20 +32,6 @@ class DialogState(NamedTuple):
     """Route values in the order in which we send them."""
     direction: str = UAC
 
-    def mirrored(self, target: str = "") -> DialogState:
-        """The same dialog seen from the other end; ``target`` is then the URI of this end."""
-        return self._replace(
-            local_tag=self.remote_tag,
-            remote_tag=self.local_tag,
-            local=self.remote,
-            remote=self.local,
-            local_cseq=self.remote_cseq,
-            remote_cseq=self.local_cseq,
-            target=target,
-            route_set=(),
-            direction=UAS if self.direction == UAC else UAC,
-        )
-
 
 class Dialog:
     """A dialog at work. Made from a :class:`DialogState` and from nothing else."""

@@ -422,8 +422,13 @@ def _message(data: bytes) -> str:
 
 
 def _encoded_ages(ages: Ages) -> str:
-    said = [f'"{name}":{age:.3f}' for name, age in zip(ages._fields, ages, strict=True) if age is not None]
-    return f',"age":{{{",".join(said)}}}'
+    invite, ringing, answer = ages
+    said = f'"invite":{invite:.3f}' if invite is not None else ""
+    if ringing is not None:
+        said += f',"ringing":{ringing:.3f}'
+    if answer is not None:
+        said += f',"answer":{answer:.3f}'
+    return f',"age":{{{said.lstrip(",")}}}'
 
 
 def _encoded_sent(one: SentRequest) -> str:

@@ -58,13 +58,6 @@ def test_a_strict_router_stands_in_the_request_uri() -> None:
     assert uri == "sip:s" and "Route: <sip:p;lr>\r\nRoute: <sip:t@y>\r\n" in head
 
 
-def test_the_mirror_of_a_mirror_is_the_same_dialog() -> None:
-    state = DialogState("c", "l", "r", "<sip:a@x>", "<sip:b@x>", 3, 9, "sip:t@y")
-    other = state.mirrored("sip:me@z")
-    assert (other.local_tag, other.local_cseq, other.target, other.direction) == ("r", 9, "sip:me@z", UAS)
-    assert other.mirrored("sip:t@y") == state
-
-
 @pytest.mark.parametrize(
     "value, uri",
     [
