@@ -13,7 +13,7 @@ Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
 DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
 """What phones are offered. MD5 first: many phones read the first challenge only, and know nothing else."""
 ANSWER_WITHIN_TRUNK = 4.0
-ANSWER_WITHIN_PHONE = 6.0
+ANSWER_WITHIN_PHONE = 5.0
 KEEP_ALIVE = 30.0
 
 
@@ -122,7 +122,7 @@ class Line:
     channels: Annotated[int, Within(1, 100_000)] = 1
     """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
     answer_within: Annotated[float, Within(0, 32)] = 0.0
-    """Seconds without any response until the next place of the line is tried; 0: 4 for a trunk, 6 for a phone."""
+    """Seconds without any response until the next place of the line is tried; 0: 4 for a trunk, 5 for a phone."""
     nat: bool = False
     """Trunk behind a NAT: requests in a dialog go back over the flow that the dialog came by, not to its Contact."""
     register: Registration | None = None

@@ -106,7 +106,7 @@ def test_a_phone_that_says_nothing_is_given_up() -> None:
     bed = Bed()
     register(bed, expires=3600)
     bed.m1.request("INVITE", "sip:1001@gw1;line=alice", body=SDP, call_id="s-9", origin="gw2;z9hG4bKo;1")
-    bed.run(5.9)
+    bed.run(4.9)
     assert statuses(bed) == []
     bed.run(0.2)
     assert statuses(bed) == [408]

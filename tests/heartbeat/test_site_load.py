@@ -81,7 +81,7 @@ def test_defaults_are_filled_in():
 
 def test_defaults_of_a_line_go_by_its_kind():
     trunk, phone = site().lines["t"], site(PAIR).lines["alice"]
-    assert (trunk.answer_within, phone.answer_within, phone.keep_alive, trunk.nat) == (4.0, 6.0, 30.0, False)
+    assert (trunk.answer_within, phone.answer_within, phone.keep_alive, trunk.nat) == (4.0, 5.0, 30.0, False)
     assert phone.digest == ("MD5", "SHA-256")
     changed = site(SMALL + "answer_within = 1.5\nnat = true\n").lines["t"]
     assert (changed.answer_within, changed.nat) == (1.5, True)
