@@ -285,7 +285,7 @@ class Call(Policy):
     def cancel(self, cancel: Request, now: float) -> None:
         """The caller gave up its first INVITE."""
         origin = self.bridge.origin
-        if origin is not None and (invite := origin.invite) is not None:
+        if origin is not None and (invite := origin.pending_server_invite) is not None:
             self.bridge.cancelled(origin, invite, cancel, now)
 
     def start(self, now: float) -> None:

@@ -102,7 +102,7 @@ class ServerPassage(Passage):
         if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
             lines.append(f"Call-Origin: {origin}")
         if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:
-            pending = asking.invite
+            pending = asking.pending_server_invite
             offer = pending.request.body if pending is not None and pending.request is not None else b""
             side = "a" if asking is call.bridge.origin else "b"
             call.held = held_after(call.held, side, offer, response.body)
@@ -118,8 +118,8 @@ class ServerPassage(Passage):
         now: float,
     ) -> None:
         # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
-        patient = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
-        leg.send(method, passed.lines, passed.body, now, asked, hops, patient)
+        no_timeout = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
+        leg.send(method, passed.lines, passed.body, now, asked, hops, no_timeout)
 
     def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
         if transaction.method != "BYE" and call.agent_of(leg):

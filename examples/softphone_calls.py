@@ -59,7 +59,7 @@ class Calls:
 
     def ring(self, call: Call, now: float, early: bool = False) -> None:
         """180, or 183 with a description."""
-        invite = call.leg.invite
+        invite = call.leg.pending_server_invite
         if invite is None or call.state is not INCOMING:
             return
         if early and call.received_sdp:
@@ -71,7 +71,7 @@ class Calls:
 
     def answer(self, call: Call, now: float) -> None:
         """200 with our answer, or with an offer when the INVITE had none."""
-        invite = call.leg.invite
+        invite = call.leg.pending_server_invite
         if invite is None or call.state is not INCOMING:
             return
         self._answer_offer(call)
@@ -83,7 +83,7 @@ class Calls:
 
     def reject(self, call: Call, status: int, now: float) -> None:
         """Refuse an incoming call."""
-        invite = call.leg.invite
+        invite = call.leg.pending_server_invite
         if invite is not None and call.state is INCOMING:
             call.status = status
             moved_to = call.policy.moved_to
@@ -106,7 +106,11 @@ class Calls:
 
     def reoffer(self, call: Call, now: float) -> None:
         """Re-INVITE without an offer: the other side makes it."""
-        if call.state is TALKING and call.leg.pending_client_invite is None and call.leg.invite is None:
+        if (
+            call.state is TALKING
+            and call.leg.pending_client_invite is None
+            and call.leg.pending_server_invite is None
+        ):
             call.leg.send("INVITE", (), b"", now, DELAYED)
 
     def info(self, call: Call, digit: str, now: float) -> None:
@@ -252,7 +256,7 @@ class Calls:
 
     def _ring_up(self, line: Line, transaction: ServerTransaction, request: Request, now: float) -> None:
         leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
-        leg.invite = transaction
+        leg.pending_server_invite = transaction
         transaction.context = leg
         self._retarget(leg)
         call = Call(self, line, leg, False, now)
@@ -356,7 +360,7 @@ class Calls:
         if call.state is not TALKING:
             return
         call.wanted = held
-        if call.leg.pending_client_invite is not None or call.leg.invite is not None:
+        if call.leg.pending_client_invite is not None or call.leg.pending_server_invite is not None:
             self.stack.deadlines.set(now + 0.5, call, CHANGE)  # section 14.1: not while another one is under way
             return
         call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
@@ -399,7 +403,7 @@ class Calls:
         uri = route[0].partition("<")[2].partition(">")[0] if route else leg.dialog.target
         host, port = host_port(uri)
         if (host, port or 5060) != flow.remote and host[:1].isdigit():
-            leg.flow = flow._replace(remote=(host, port or 5060))
+            leg.move(flow._replace(remote=(host, port or 5060)))
 
     def _plan_end(self, call: Call, now: float) -> None:
         if call.policy.hang_up_after is not None:

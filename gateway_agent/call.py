@@ -200,9 +200,9 @@ class Call(Policy):
         """The ACK of a 2xx travels end to end (docs/wire.md); one that was passed on already is not again."""
         if leg is self.server:
             self.server_side.note_token(ack)
-            if self.device is not None and self.device.ack_pending:
+            if self.device is not None and self.device.ack.pending:
                 self.bridge.acknowledged(leg, ack, now)
-        elif self.server is not None and self.server.ack_pending:
+        elif self.server is not None and self.server.ack.pending:
             self.server_side.acked_at = now
             self.bridge.acknowledged(leg, ack, now)
 
@@ -324,7 +324,11 @@ class Call(Policy):
     @property
     def opening(self) -> ServerTransaction | None:
         """The INVITE that opened the call, as long as it is not answered."""
-        return self.bridge.origin.invite if self.answered_at is None and self.bridge.origin is not None else None
+        return (
+            self.bridge.origin.pending_server_invite
+            if self.answered_at is None and self.bridge.origin is not None
+            else None
+        )
 
     def over(self, now: float) -> None:
         """Nothing is under way any more."""

@@ -259,7 +259,7 @@ class Core:
             if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != response.to_tag:
                 return
             if flow in (leg.flow, leg.path.out) or self.devices.expected(leg, flow, "ACK"):
-                leg.acknowledge_again(response.cseq)
+                leg.ack.again(response.cseq)
 
     @property
     def epoch(self) -> int:
@@ -302,7 +302,7 @@ class Core:
         self.environment.upstream = NOWHERE
         for call in self.calls.values():
             if call.server is not None:
-                call.server.flow = NOWHERE
+                call.server.move(NOWHERE)
 
     def upstream_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""

@@ -104,7 +104,7 @@ class DeviceSide:
         An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
         """
         leg = self.leg
-        if leg is None or not leg.ack_pending or leg.ended:
+        if leg is None or not leg.ack.pending or leg.ended:
             return
         body = self.description.answer_device_alone() if asked_for_offer else b""
         if body or not asked_for_offer:
@@ -132,8 +132,8 @@ class DeviceSide:
         if now >= timer.expires_at:
             return 'SIP;cause=408;text="Session expired"', 408
         if timer.ours and now >= timer.refresh_at:
-            busy = leg.pending_client_invite is not None or leg.invite is not None
-            if busy or leg.ack_pending or leg.awaits_ack:
+            busy = leg.pending_client_invite is not None or leg.pending_server_invite is not None
+            if busy or leg.ack.pending or leg.success.awaited:
                 timer.refresh_at = now + _BUSY_S
             else:
                 timer.refresh_at = timer.expires_at

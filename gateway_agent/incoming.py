@@ -11,8 +11,9 @@ from gateway_agent.numbers import Numbers
 from sip.b2b.policy import LATER, Passed
 from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import DialogState, called_by
+from sip.forks import MAX_EARLY
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, hops_left, passable_tag
-from sip.invite import MAX_EARLY, InviteUsage
+from sip.invite import InviteUsage
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -52,7 +53,7 @@ class Incoming(Setup):
         call.session_id = request.get("session-id") or ""
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
         server = InviteUsage(stack, call, environment.upstream, state)
-        server.patient = True
+        server.no_timeout = True
         call.server = call.server_side.leg = server
         try:
             body = call.description.from_device(request, device.flow.remote[0], now)
@@ -81,8 +82,8 @@ class Incoming(Setup):
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
         device, side = call.device, call.device_side
-        assert device is not None and device.invite is not None
-        request = device.invite.request
+        assert device is not None and device.pending_server_invite is not None
+        request = device.pending_server_invite.request
         lines, body = call.passed(leg, response, now)
         lines = [*lines, *side.agree(request, now)]
         if not any(line[:6].lower() == "allow:" for line in lines):

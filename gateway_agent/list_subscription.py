@@ -19,6 +19,7 @@ from sip.layer import Stack
 from sip.packages.line_dialog import LIST_TYPE, OBSERVE, PACKAGE, Head, body_of
 from sip.subscription import ACTIVE, TERMINATED, Granted, Notifier, Package
 from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response
 
 PACKAGES: Final = {PACKAGE: Package(min_expires=60, max_expires=86400, default_expires=3600)}
@@ -161,12 +162,9 @@ class ListSubscription:
         for ask in self.notifier.to_do():
             branch = stack.branch()
             self.dialog.local_cseq += 1
-            uri, text = self.dialog.lines("NOTIFY", self.dialog.local_cseq, stack.via(self.flow, branch))
-            lines = "".join(f"{line}\r\n" for line in ask.lines)
-            data = (
-                f"NOTIFY {uri} SIP/2.0\r\n{text}{stack.contact(self.flow)}\r\nMax-Forwards: 70\r\n{lines}"
-                f"Content-Length: {len(ask.body)}\r\n\r\n"
-            ).encode("latin-1") + ask.body
+            uri, head = self.dialog.head("NOTIFY", self.dialog.local_cseq, stack.via(self.flow, branch))
+            lines = (*head, stack.contact(self.flow), "Max-Forwards: 70", *ask.lines)
+            data = request_bytes("NOTIFY", uri, lines, ask.body)
             self.unanswered += 1
             stack.request("NOTIFY", data, branch, self.flow, self, now, told)
 

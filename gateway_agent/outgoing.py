@@ -13,8 +13,9 @@ from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
 from sip.device.session_timer import SessionTimer
 from sip.dialog import DialogState, called_by
+from sip.forks import MAX_EARLY
 from sip.header_policy import DEVICE_HOP, crossing, hops_left, passable_tag
-from sip.invite import MAX_EARLY, InviteUsage
+from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -50,7 +51,7 @@ class Outgoing(Setup):
         """Take the INVITE of a server and send it to the device."""
         stack, side = call.environment.stack, call.server_side
         server = InviteUsage(stack, call, transaction.flow, called_by(request, stack.token()))
-        server.patient = True
+        server.no_timeout = True
         call.server = side.leg = server
         call.bridge.offer(server, transaction)
         side.hear(transaction, request, now)

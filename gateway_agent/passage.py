@@ -141,7 +141,7 @@ def _changed(
     call: Call, leg: InviteUsage, other: InviteUsage, response: Response, passed: Passed, now: float
 ) -> Passed:
     """The answer to a re-INVITE that came on ``other``."""
-    asked = other.invite.request if other.invite is not None else None
+    asked = other.pending_server_invite.request if other.pending_server_invite is not None else None
     if response.status >= 300:
         call.description.refuse(now)
     elif response.status >= 200:

@@ -131,13 +131,13 @@ class Recorder:
         return self._stack.response(request, answer.status, answer.reason, lines, answer.body, answer.tag)
 
     def _ack(self, call: Call, server: InviteUsage, now: float) -> Ack:
-        if server.awaits_ack:
-            return Ack(ACK_AWAITED, b"", server.success_cseq, call.server_side.awaited)
-        if server.ack_pending:
-            return Ack(ACK_PENDING, b"", server.acked_cseq)
+        if server.success.awaited:
+            return Ack(ACK_AWAITED, b"", server.success.cseq, call.server_side.awaited)
+        if server.ack.pending:
+            return Ack(ACK_PENDING, b"", server.ack.cseq)
         acked_at = call.server_side.acked_at
         if acked_at is not None and now - acked_at <= self._stack.timers.lifetime:
-            return Ack("", server.last_ack(), server.acked_cseq)
+            return Ack("", server.ack.message(), server.ack.cseq)
         return NO_ACK
 
 

@@ -60,5 +60,5 @@ class Repeats:
                 transaction, answer.status, now, answer.reason, lines, answer.body, answer.tag or own_tag
             )
             if invite and answer.status // 100 == 2 and leg is not None:
-                leg.await_ack(data, request.cseq)
+                leg.success.expect(data, request.cseq)
         return True

@@ -237,7 +237,7 @@ class ServerSide:
         leg, flow = self.leg, self._environment.upstream
         if leg is None:
             return
-        leg.flow = flow
+        leg.move(flow)
         leg.dialog.target = target
         leg.dialog.route_set = ()
         for sent in self.sent:

@@ -89,22 +89,27 @@ class Dialog:
         self.target = contact_uri(response) or self.target
         self.route_set = tuple(reversed(elements(response, "record-route"))) if "record-route" in response else ()
 
-    def lines(self, method: str, cseq: int, via: str) -> tuple[str, str]:
-        """The Request-URI and the head of a request in this dialog (section 12.2.1.1): Via to CSeq, with Routes."""
+    def head(self, method: str, cseq: int, via: str) -> tuple[str, list[str]]:
+        """The Request-URI and the first lines of a request in this dialog (section 12.2.1.1): Via to CSeq, with
+        Routes.
+        """
         uri = self.target
-        routes = ""
+        lines = [via]
         if self.route_set:
             first = self.route_set[0]
             if _is_loose(first):
-                routes = "".join(f"Route: {route}\r\n" for route in self.route_set)
+                lines += [f"Route: {route}" for route in self.route_set]
             else:  # a strict router of RFC 2543: it stands in the Request-URI, the target at the end
-                routes = "".join(f"Route: {route}\r\n" for route in (*self.route_set[1:], f"<{uri}>"))
+                lines += [f"Route: {route}" for route in (*self.route_set[1:], f"<{uri}>")]
                 uri = bare_uri(first)
         remote_tag = f";tag={self.remote_tag}" if self.remote_tag else ""
-        return uri, (
-            f"{via}\r\n{routes}From: {self.local};tag={self.local_tag}\r\nTo: {self.remote}{remote_tag}\r\n"
-            f"Call-ID: {self.call_id}\r\nCSeq: {cseq} {method}\r\n"
+        lines += (
+            f"From: {self.local};tag={self.local_tag}",
+            f"To: {self.remote}{remote_tag}",
+            f"Call-ID: {self.call_id}",
+            f"CSeq: {cseq} {method}",
         )
+        return uri, lines
 
 
 def dialog_key(call_id: str, local_tag: str) -> str:

@@ -69,7 +69,8 @@ class Core(Protocol):
 class InDialog(Protocol):
     """What a stack hands the requests of a known dialog to: a leg."""
 
-    flow: Flow
+    @property
+    def flow(self) -> Flow: ...
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None: ...
 
@@ -283,20 +284,20 @@ class Stack:
         user: ClientUser,
         now: float,
         context: Any = None,
-        patient: bool = False,
+        no_timeout: bool = False,
     ) -> ClientTransaction:
         """Start a client transaction for a request that was built with :meth:`via` and ``branch``."""
-        transaction = self.prepare(method, branch, flow, user, context, patient)
+        transaction = self.prepare(method, branch, flow, user, context, no_timeout)
         self.begin(transaction, flow, data, now)
         return transaction
 
     def prepare(
-        self, method: str, branch: str, flow: Flow, user: ClientUser, context: Any = None, patient: bool = False
+        self, method: str, branch: str, flow: Flow, user: ClientUser, context: Any = None, no_timeout: bool = False
     ) -> ClientTransaction:
         """A client transaction whose request is not sent yet: its place is still looked up; see :meth:`begin`."""
         kind = InviteClient if method == "INVITE" else NonInviteClient
         key = branch + "C" if method == "CANCEL" else branch
-        return kind(self, key, flow, method, branch, b"", user, context, flow in self.kept, patient)
+        return kind(self, key, flow, method, branch, b"", user, context, flow in self.kept, no_timeout)
 
     def begin(self, transaction: ClientTransaction, flow: Flow, data: bytes, now: float) -> None:
         """Send the request of a transaction that was prepared, unless it was given up since."""

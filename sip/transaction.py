@@ -133,7 +133,7 @@ class Transaction:
 class ClientTransaction(Transaction):
     """What both client machines share."""
 
-    __slots__ = ("branch", "failure", "method", "patient", "request")
+    __slots__ = ("branch", "failure", "method", "no_timeout", "request")
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class ClientTransaction(Transaction):
         user: ClientUser,
         context: Any = None,
         kept: bool = False,
-        patient: bool = False,
+        no_timeout: bool = False,
     ) -> None:
         super().__init__(layer, key, flow, CALLING if method == "INVITE" else TRYING, kept)
         self.method = method
@@ -155,7 +155,7 @@ class ClientTransaction(Transaction):
         self.user = user
         self.context = context
         """What the user wants back with the responses; for a relayed request the other side's transaction."""
-        self.patient = patient
+        self.no_timeout = no_timeout
         """Without timers B and F: towards the call servers, where only the holding of requests is bounded."""
         self.failure = 0
         """The status that stands for the answer that did not come (RFC 3261 section 8.1.3.1): 408, or 503 after a
@@ -169,7 +169,7 @@ class ClientTransaction(Transaction):
         timers = self.layer.timers
         if self.resends:  # what is answered in time, and most is, needs no timer B or F
             self._wake(timers.t1, RESEND, now)
-        elif not self.patient:
+        elif not self.no_timeout:
             self._wake(timers.lifetime, TIMEOUT, now)
         self.layer.send(self.flow, self.request)
 
@@ -177,7 +177,7 @@ class ClientTransaction(Transaction):
         """At the first firing of timer A or E: set timer B or F, as from the start."""
         timers = self.layer.timers
         self._interval = timers.t1
-        if not self.patient:
+        if not self.no_timeout:
             self._wake(timers.lifetime - timers.t1, TIMEOUT, now)
 
     def receive(self, response: Response, now: float) -> None:
@@ -193,7 +193,7 @@ class ClientTransaction(Transaction):
 
     def cancelled(self, now: float) -> None:
         """A CANCEL was sent for this INVITE: what is not answered 64*T1 later is over (RFC 3261 section 9.1)."""
-        if not self.patient:
+        if not self.no_timeout:
             self._wake(self.layer.timers.lifetime, CANCEL_LOST, now)
 
     @property

@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).parents[1]
 TREE: Final = ROOT / "build" / "compiled"
 COPIED: Final = ("sip", "heartbeat", "b2bua", "gateway_agent", "tests", "examples")
 HOT: Final = (
+    "sip/wire/build.py",
     "sip/wire/errors.py",
     "sip/wire/framing.py",
     "sip/wire/grammar.py",
@@ -26,11 +27,19 @@ HOT: Final = (
     "sip/wire/sdp.py",
     "sip/wire/uri.py",
     "sip/wire/validation.py",
+    "sip/b2b/bridge.py",
+    "sip/b2b/discarded.py",
+    "sip/challenges.py",
     "sip/dialog.py",
+    "sip/dialog_sender.py",
     "sip/endpoint.py",
+    "sip/forks.py",
     "sip/header_policy.py",
     "sip/invite.py",
     "sip/layer.py",
+    "sip/next_hop.py",
+    "sip/offer_answer.py",
+    "sip/success.py",
     "sip/timers.py",
     "sip/transaction.py",
 )

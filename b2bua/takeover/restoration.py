@@ -277,7 +277,7 @@ class LateAck:
 
     def due(self, cause: str, now: float) -> None:
         for leg in self._call.bridge.legs:
-            if leg.ack_pending and not leg.ended:
+            if leg.ack.pending and not leg.ended:
                 leg.acknowledge(self._call.services.site_headers, b"", now)
 
 
@@ -336,7 +336,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
         # else that ACK is of an earlier INVITE than the 2xx
         ack = parse(one.last_ack)
         for leg in bridge.legs:
-            if leg.ack_pending:
+            if leg.ack.pending:
                 lines = [*crossing(ack), *services.site_headers]
                 if leg is bridge.target:
                     lines += services.token_lines(call, call.agent_of(leg))
@@ -345,7 +345,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
     if awaited:  # what waited goes on behind the INVITE that has been carried out
         bridge.carried_out = awaited.partition(";")[2].rpartition(";")[0]
     bridge.step(JOINED, None, bool(awaited), None, now)
-    if awaited and not one.changing and not any(leg.awaits_ack for leg in legs):
+    if awaited and not one.changing and not any(leg.success.awaited for leg in legs):
         services.stack.deadlines.set(now, LateAck(call), LAST)
 
 
@@ -465,9 +465,9 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         return
     leg = InviteUsage(machine.services.stack, bridge, link.flow, record.dialog, established=True)
     if ack.state == ACK_AWAITED:
-        leg.set_ack_pending(ack.cseq)
+        leg.ack.expect(ack.cseq)
     elif ack.state == ACK_PENDING:
-        leg.await_ack()
+        leg.success.expect()
     machine.index.remove(told)
     if spare or one is None:
         machine.services.discarded.hang_up(leg, "SIP;cause=487", now)

@@ -37,7 +37,7 @@ class Discarded:
     def hang_up(self, leg: InviteUsage, reason: str, now: float) -> None:
         """Send BYE on a leg, after the ACK that it is owed."""
         leg.owner = self
-        if leg.ack_pending:
+        if leg.ack.pending:
             leg.acknowledge(self.hop_headers(leg, "ACK", now), b"", now)
         lines = (f"Reason: {reason}",) if reason else ()
         leg.send("BYE", (*lines, *self.hop_headers(leg, "BYE", now)), b"", now, reason)
@@ -92,6 +92,6 @@ class Discarded:
 def drop_leg(leg: InviteUsage) -> None:
     """Forget a leg and what is under way on it, without a word."""
     leg.end()
-    for transaction in (leg.invite, leg.pending_client_invite):
+    for transaction in (leg.pending_server_invite, leg.pending_client_invite):
         if transaction is not None:
             transaction.abandon()

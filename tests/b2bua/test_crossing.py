@@ -15,7 +15,10 @@ def nothing_under_way(town: Town) -> None:
     for call in core.calls.values():
         for leg in (call.bridge.origin, call.bridge.target):
             assert (
-                leg is not None and leg.pending_client_invite is None and leg.invite is None and not leg.ack_pending
+                leg is not None
+                and leg.pending_client_invite is None
+                and leg.pending_server_invite is None
+                and not leg.ack.pending
             )
     open_ones = [each.request for each in core.stack.servers.values() if each.open]
     assert not open_ones, open_ones

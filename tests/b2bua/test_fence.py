@@ -172,8 +172,8 @@ def test_an_ack_that_the_fence_swallowed_is_paid_from_the_list() -> None:
     b.take("ACK")  # and is not let in: nobody answers an ACK
     [call] = site.bench.core.calls.values()
     assert call.bridge.target is not None
-    site.adopt(record(b, ack="awaited", ack_cseq=call.bridge.target.acked_cseq))
-    assert b.take("ACK").cseq == call.bridge.target.acked_cseq
+    site.adopt(record(b, ack="awaited", ack_cseq=call.bridge.target.ack.cseq))
+    assert b.take("ACK").cseq == call.bridge.target.ack.cseq
 
 
 def test_a_cancel_needs_no_adoption_and_carries_who_speaks() -> None:

@@ -31,7 +31,7 @@ def nothing_under_way(bed: Bed) -> None:
     for call in bed.core.calls.values():
         assert not call.sent and not call.received
         for leg in (call.server, call.device):
-            assert leg is not None and leg.pending_client_invite is None and leg.invite is None
+            assert leg is not None and leg.pending_client_invite is None and leg.pending_server_invite is None
 
 
 # -- CANCEL of a re-INVITE -------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def test_a_device_is_acknowledged_when_the_path_to_the_servers_is_cut() -> None:
     bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
     assert bed.silent(), "it has its ACK"
     [call] = bed.core.calls.values()
-    assert call.server is not None and not call.server.awaits_ack
+    assert call.server is not None and not call.server.success.awaited
 
 
 def test_the_offer_in_a_new_call_s_2xx_has_no_answer_but_the_far_end_s() -> None:

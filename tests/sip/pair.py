@@ -68,7 +68,7 @@ class End:
         self.server = transaction
         if len(args) == 3 and request.method == "INVITE" and not request.to_tag:
             leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
-            leg.invite = transaction
+            leg.pending_server_invite = transaction
             transaction.context = leg
             self.legs.append(leg)
 

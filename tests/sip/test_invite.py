@@ -36,11 +36,11 @@ def test_a_2xx_is_repeated_until_its_ack_comes() -> None:
     pair.invite()
     pair.b.leg.reply(pair.b.asked, 200, 0.0, body=SDP)
     pair.turn(8.0)
-    assert pair.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5] and pair.b.leg.awaits_ack
-    assert pair.a.take() == ["200"] and pair.a.leg.ack_pending
+    assert pair.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5] and pair.b.leg.success.awaited
+    assert pair.a.take() == ["200"] and pair.a.leg.ack.pending
     pair.a.leg.acknowledge((), b"", 8.0)
     pair.turn(100.0)
-    assert len(pair.sent("b", "200")) == 5 and pair.b.take() == ["INVITE", "ACK"] and not pair.b.leg.awaits_ack
+    assert len(pair.sent("b", "200")) == 5 and pair.b.take() == ["INVITE", "ACK"] and not pair.b.leg.success.awaited
 
 
 def test_without_an_ack_the_owner_is_told_after_64_t1() -> None:
@@ -72,8 +72,8 @@ def test_a_repeated_2xx_is_acknowledged_again_in_the_same_words() -> None:
 def test_an_ack_that_may_be_lost_is_sent_again_for_that_invite_only() -> None:
     pair = Pair()
     pair.talk()
-    pair.a.leg.acknowledge_again(7)
-    pair.a.leg.acknowledge_again(1)
+    pair.a.leg.ack.again(7)
+    pair.a.leg.ack.again(1)
     pair.settle()
     assert len(pair.sent("a", "ACK")) == 2 and pair.b.take() == []
 
@@ -87,7 +87,7 @@ def test_an_ack_of_an_older_invite_does_not_stop_the_repetition() -> None:
     pair.b.leg.reply(pair.b.asked, 200, 0.0, body=SDP)
     pair.settle()
     pair.b.stack.receive(ack.to_bytes(), pair.b.flow_to(pair.a), 0.0)
-    assert pair.b.leg.awaits_ack
+    assert pair.b.leg.success.awaited
 
 
 def test_on_a_stream_to_a_device_a_2xx_is_repeated_like_over_udp() -> None:
@@ -161,7 +161,7 @@ def test_cancel_waits_for_a_provisional_response() -> None:
     assert cancel.branch == invite.branch and cancel.uri == invite.uri and cancel.cseq == invite.cseq
     assert cancel.get("to") == invite.get("to") and cancel.get("reason") == "SIP;cause=200"
     assert pair.b.take() == ["INVITE", "CANCEL"]
-    pair.b.leg.reply(pair.b.leg.invite or pair.b.asked, 487, 0.4)
+    pair.b.leg.reply(pair.b.leg.pending_server_invite or pair.b.asked, 487, 0.4)
     pair.turn(100.0)
     assert pair.a.take() == ["180", "487"] and leg.ended and not pair.a.stack.legs
 
@@ -241,14 +241,15 @@ def test_early_dialogs_are_kept_apart_and_the_answer_picks_one() -> None:
     for tag, status in (("t1", 183), ("t2", 180), ("t1", 180)):
         pair.b.leg.reply(pair.b.asked, status, 0.0, tag=tag)
     pair.settle()
-    assert leg.dialog.remote_tag == "t1" and leg.early is not None and set(leg.early) == {"t2"}
-    assert leg.early["t2"].dialog.target == "sip:127.0.0.1:5002"
+    fork = leg.forks.find("t2")
+    assert leg.dialog.remote_tag == "t1" and len(leg.forks) == 1
+    assert fork is not None and fork.dialog.target == "sip:127.0.0.1:5002"
     assert {f"call@a {tag}" for tag in ("t1", "t2")} <= set(pair.b.stack.legs)
     pair.b.leg.reply(pair.b.asked, 200, 0.0, tag="t2", body=SDP)
     pair.settle()
     leg.acknowledge((), b"", 0.0)
     pair.settle()
-    assert leg.dialog.remote_tag == "t2" == pair.b.leg.dialog.local_tag and leg.early is None
+    assert leg.dialog.remote_tag == "t2" == pair.b.leg.dialog.local_tag and not leg.forks
     assert set(pair.b.stack.legs) == {"call@a t2"} and pair.b.heard[-1] == "ACK"
 
 
@@ -272,11 +273,11 @@ def test_the_answer_travels_in_the_ack_of_a_delayed_offer() -> None:
     leg = pair.invite(body=b"")
     pair.b.leg.reply(pair.b.asked, 200, 0.0, lines=(TYPE,), body=SDP)
     pair.settle()
-    assert pair.a.last is not None and pair.a.last.body == SDP and leg.ack_pending
+    assert pair.a.last is not None and pair.a.last.body == SDP and leg.ack.pending
     leg.acknowledge((TYPE,), SDP + b"a=recvonly\r\n", 0.0)
     pair.settle()
     assert pair.b.last is not None and pair.b.last.body == SDP + b"a=recvonly\r\n"
-    assert not leg.ack_pending and pair.b.heard[-1] == "ACK"
+    assert not leg.ack.pending and pair.b.heard[-1] == "ACK"
 
 
 @pytest.mark.parametrize("side", ["a", "b"])
@@ -313,12 +314,12 @@ def test_a_leg_goes_on_in_another_process(side: str) -> None:
 def test_a_leg_taken_over_pays_and_takes_the_acks_of_its_predecessor() -> None:
     pair = Pair()
     pair.talk()
-    pair.a.leg.set_ack_pending(1)
-    assert pair.a.leg.ack_pending
-    pair.b.leg.await_ack()
+    pair.a.leg.ack.expect(1)
+    assert pair.a.leg.ack.pending
+    pair.b.leg.success.expect()
     pair.a.leg.acknowledge((), b"", 0.0)
     pair.settle()
-    assert pair.b.take() == ["ACK"] and not pair.b.leg.awaits_ack and not pair.a.leg.ack_pending
+    assert pair.b.take() == ["ACK"] and not pair.b.leg.success.awaited and not pair.a.leg.ack.pending
 
 
 def test_byes_from_both_sides_cross() -> None:
@@ -358,7 +359,7 @@ def test_a_patient_leg_waits_for_ever() -> None:
     leg = InviteUsage(
         pair.a.stack, pair.a, pair.a.flow_to(pair.b), DialogState("c", "t", "", "<sip:a@x>", "<sip:b@x>")
     )
-    leg.patient = True
+    leg.no_timeout = True
     pair.cut = True
     leg.call("sip:b@x", (), b"", 0.0)
     pair.turn(1000.0)

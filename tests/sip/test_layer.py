@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Close, Flow, Send
-from sip.invite import Unheard
+from sip.forks import Unheard
 from sip.wire.message import Request, Response, parse
 from tests.sip.pair import End, Pair
 

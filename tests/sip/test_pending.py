@@ -21,7 +21,7 @@ class Sequence:
         self.pair = Pair(self.random.choice(("udp", "tcp")))
         self.pair.talk()
         for end in (self.pair.a, self.pair.b):
-            end.leg.patient = self.random.random() < 0.3
+            end.leg.no_timeout = self.random.random() < 0.3
 
     def run(self) -> None:
         acts: list[Callable[[End], None]] = [
@@ -44,7 +44,7 @@ class Sequence:
     def check(self) -> None:
         """What is said to be under way is a transaction that its stack knows and that is still open."""
         for end in (self.pair.a, self.pair.b):
-            pending_client_invite, invite = end.leg.pending_client_invite, end.leg.invite
+            pending_client_invite, invite = end.leg.pending_client_invite, end.leg.pending_server_invite
             if pending_client_invite is not None:
                 assert (
                     end.stack.clients.get(pending_client_invite.key) is pending_client_invite
@@ -55,13 +55,13 @@ class Sequence:
 
     def _ask(self, end: End) -> None:
         leg = end.leg
-        if leg.pending_client_invite is None and leg.invite is None:
+        if leg.pending_client_invite is None and leg.pending_server_invite is None:
             leg.send("INVITE", (TYPE,), SDP, self.pair.now)
         else:
             leg.send("INFO", (), b"", self.pair.now)
 
     def _answer(self, end: End) -> None:
-        asked = end.leg.invite or end.server
+        asked = end.leg.pending_server_invite or end.server
         if asked is not None:
             end.leg.reply(asked, self.random.choice((100, 180, 200, 200, 487, 491, 500)), self.pair.now)
 
@@ -69,7 +69,7 @@ class Sequence:
         end.leg.cancel(self.pair.now)
 
     def _abandon(self, end: End) -> None:
-        one = self.random.choice((end.leg.pending_client_invite, end.leg.invite))
+        one = self.random.choice((end.leg.pending_client_invite, end.leg.pending_server_invite))
         if one is not None:
             one.abandon()
 
@@ -96,14 +96,14 @@ def test_a_leg_whose_transaction_vanished_can_ask_and_be_asked_again(how: str) -
     a, b = pair.a.leg, pair.b.leg
     a.send("INVITE", (TYPE,), SDP, 0.0)
     pair.settle()
-    assert a.pending_client_invite is not None and b.invite is not None
+    assert a.pending_client_invite is not None and b.pending_server_invite is not None
     if how == "abandoned":
         a.pending_client_invite.abandon()
-        b.invite.abandon()
+        b.pending_server_invite.abandon()
     else:
         pair.a.stack.forget_flow(a.flow)
         pair.b.stack.forget_flow(b.flow)
-    assert a.pending_client_invite is None and b.invite is None
+    assert a.pending_client_invite is None and b.pending_server_invite is None
     pair.a.take(), pair.b.take()
     for asks, one, other in ((b, pair.b, pair.a), (a, pair.a, pair.b)):
         asks.send("INVITE", (TYPE,), SDP, 0.0)
@@ -145,12 +145,12 @@ def test_an_owner_may_wait_longer_for_an_ack() -> None:
     pair.settle()
     leg: InviteUsage = pair.b.leg
     pair.turn(32.5)
-    assert pair.b.take() == ["INVITE", "unacknowledged"] and leg.awaits_ack
+    assert pair.b.take() == ["INVITE", "unacknowledged"] and leg.success.awaited
     pair.turn(42.5)
-    assert pair.b.take() == ["unacknowledged"] and leg.awaits_ack
+    assert pair.b.take() == ["unacknowledged"] and leg.success.awaited
     leg.moved(Flow("tcp", pair.b.local, ("127.0.0.1", 5001)))  # the path is there again, so the 2xx is given again
     pair.a.leg.acknowledge((), b"", 42.5)
     pair.settle()
-    assert pair.b.take() == ["ACK"] and not leg.awaits_ack
+    assert pair.b.take() == ["ACK"] and not leg.success.awaited
     pair.turn(100.0)
     assert pair.b.take() == []

@@ -85,10 +85,10 @@ class Below:
 
 
 def client(
-    below: Below, method: str, flow: Flow = UDP, kept: bool = False, patient: bool = False
+    below: Below, method: str, flow: Flow = UDP, kept: bool = False, no_timeout: bool = False
 ) -> ClientTransaction:
     kind = InviteClient if method == "INVITE" else NonInviteClient
-    made = kind(below, "k", flow, method, "z9hG4bK1", request(method), below, None, kept, patient)
+    made = kind(below, "k", flow, method, "z9hG4bK1", request(method), below, None, kept, no_timeout)
     made.start(below.now)
     return made
 
@@ -122,7 +122,7 @@ def test_an_invite_on_a_stream_is_sent_once_and_times_out_all_the_same() -> None
 
 def test_a_patient_invite_waits_for_ever() -> None:
     below = Below()
-    client(below, "INVITE", TCP, kept=True, patient=True)
+    client(below, "INVITE", TCP, kept=True, no_timeout=True)
     below.turn(10_000.0)
     assert below.told == [] and below.forgotten == []
 
@@ -204,7 +204,7 @@ def test_timer_k_absorbs_repeated_answers(flow: Flow, kept: bool, lingers: float
 
 def test_a_request_without_an_answer_goes_again_on_a_new_connection() -> None:
     below = Below()
-    info = client(below, "INFO", TCP, kept=True, patient=True)
+    info = client(below, "INFO", TCP, kept=True, no_timeout=True)
     again = TCP._replace(local="c2")
     info.resend(again)
     assert len(below.sent) == 2 and info.flow == again and not info.answered

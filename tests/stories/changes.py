@@ -114,9 +114,9 @@ class Changes:
     def _nothing_is_under_way(self) -> None:
         for name, leg in self._legs():
             assert leg.pending_client_invite is None, f"{name} waits for an answer to its re-INVITE"
-            assert leg.invite is None, f"{name} owes an answer to a re-INVITE"
-            assert not leg.ack_pending, f"{name} owes an ACK"
-            assert not leg.awaits_ack, f"{name} waits for an ACK"
+            assert leg.pending_server_invite is None, f"{name} owes an answer to a re-INVITE"
+            assert not leg.ack.pending, f"{name} owes an ACK"
+            assert not leg.success.awaited, f"{name} waits for an ACK"
         for name in AGENTS:
             for call in self.town.agent(name).calls.values():
                 assert not call.sent and not call.received, f"{name} has requests under way"
