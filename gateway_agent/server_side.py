@@ -168,7 +168,10 @@ class ServerSide:
         return len(self.sent) < MOST_SENT and self._environment.may_hold()
 
     def sent_by(self, client: ClientTransaction) -> Sent | None:
-        return next((one for one in self.sent if one.client is client), None)
+        for one in self.sent:
+            if one.client is client:
+                return one
+        return None
 
     def sent_for(self, asked: ServerTransaction) -> Sent | None:
         """What carries a device's request to the servers."""
@@ -201,7 +204,10 @@ class ServerSide:
         self.note_token(request)
 
     def received_as(self, asked: ServerTransaction) -> Received | None:
-        return next((one for one in self.received if one.transaction is asked), None)
+        for one in self.received:
+            if one.transaction is asked:
+                return one
+        return None
 
     def respond(
         self,
