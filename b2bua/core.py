@@ -100,7 +100,7 @@ class Core:
         self.leadership.agent_flow = self.agents.flow_of
         self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
-        self.stack.expected = self.trunks.expected
+        self.stack.receiver.expected = self.trunks.expected
         self.stack.crowd.name_of = self.trunks.owner
         self.services = passage.services = CallServices(
             self.stack,
@@ -216,7 +216,7 @@ class Core:
         method = request.method
         if method == "OPTIONS":
             if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
-                self.stack.forget(transaction)
+                self.stack.transactions.forget(transaction)
                 self.leadership.asked_by(request, transaction.flow, agent, now)
             else:
                 self.stack.respond_stateless(transaction, *_qualified(self.serving))
@@ -318,7 +318,7 @@ class Core:
         self.recovery.forget()
         self.agents.step_down(now)
         for flow in self.agents.by_flow:
-            self.stack.forget_flow(flow)
+            self.stack.transactions.forget_flow(flow)
 
 
 def _qualified(serving: bool) -> tuple[int, list[str]]:

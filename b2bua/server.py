@@ -79,7 +79,7 @@ class Process(program.Process[Core]):
     def tick(self, cpu: float, now: float) -> None:
         core = self.core
         # so that it is an average over the last seconds, however seldom somebody asks
-        core.rates.read(core.admission.calls_seen, core.stack.received, now)
+        core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
         self._wall_ticks += 1
         if self._wall_ticks % WALL == 0:
             core.records.wall_offset = time.time() - now

@@ -17,9 +17,10 @@ from sip.device.names import NameLookups
 from sip.device.places import PeerPlace
 from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
-from sip.layer import InDialog, Stack
+from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
+from sip.receiver import InDialog
 from sip.wire.uri import as_user
 
 
@@ -151,4 +152,4 @@ class Trunks:
             return
         if state == "lost":
             self.flows.lost(flow)
-        self._stack.transport_failed(flow, now)
+        self._stack.transactions.transport_failed(flow, now)

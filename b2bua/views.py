@@ -73,7 +73,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         calls=counts,
         capacity=core.server.capacity,
         load=round(len(core.calls) / core.server.capacity, 4),
-        rates=core.rates.read(core.admission.calls_seen, core.stack.received, now),
+        rates=core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now),
         lines=line_counts(core),
         last_takeover=core.takeovers.summary(now),
         warnings=tuple(warnings(core, now)),

@@ -150,7 +150,7 @@ class Core:
             self.authentication,
             Front(lambda: self.site.realm, lambda: self.draining, self.answer_options),
         )
-        self.stack.expected = self.devices.expected
+        self.stack.receiver.expected = self.devices.expected
         self.stack.crowd.name_of = self.devices.owner
         self._line_environment = LineEnvironment(
             self.stack,

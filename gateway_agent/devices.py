@@ -20,8 +20,8 @@ from sip.actions import Flow
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
-from sip.layer import InDialog
 from sip.next_hop import named_hosts
+from sip.receiver import InDialog
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.headers import NameAddr
@@ -83,7 +83,7 @@ class Devices:
             self._access.flows.lost(flow)
             for name in list(self._registered.get(flow, ())):
                 self._lines[name].flow_lost(flow, now)
-        stack.transport_failed(flow, now)
+        stack.transactions.transport_failed(flow, now)
 
     def requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """A request of a device, or of a stranger."""

@@ -60,7 +60,7 @@ class PhoneAuthentication:
             self._stack.respond_stateless(transaction, reply.status, reply.lines)
             return
         transaction.generation += 1
-        self._stack.forget(transaction)
+        self._stack.transactions.forget(transaction)
 
     def note(self, wrong: int, source: Flow, now: float) -> None:
         """Log a wrong password, when there was one since ``digest.guesses.wrong`` was ``wrong``."""

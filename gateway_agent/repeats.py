@@ -44,7 +44,7 @@ class Repeats:
                     self._by_call_id[leg.dialog.call_id] = call
             leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, request.cseq)
         if received.final is None:
-            stack.repeated(received.transaction, transaction)
+            stack.transactions.repeated(received.transaction, transaction)
             transaction = received.transaction
             if invite:
                 stack.reply(transaction, 100, now)  # a CANCEL must not have to wait for the device

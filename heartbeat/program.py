@@ -181,7 +181,7 @@ class Process(Generic[C]):
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:
         return self._sampler.sample(
-            self.pump.take_longest_stall(), time.process_time(), self.core.stack.received, now
+            self.pump.take_longest_stall(), time.process_time(), self.core.stack.receiver.received, now
         )
 
     def event(self, event: Any) -> None:

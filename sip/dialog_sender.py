@@ -191,7 +191,7 @@ class Acknowledgement:
     def _message(self, flow: Flow) -> bytes:
         """The same branch each time: it is the same ACK."""
         sender = self.sender
-        branch = sender.stack.branch_of_ack(sender.dialog.key, self.cseq)
+        branch = sender.stack.identifiers.branch_of_ack(sender.dialog.key, self.cseq)
         return sender.request("ACK", self.cseq, branch, flow, self._lines, self._body)
 
 

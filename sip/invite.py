@@ -283,7 +283,7 @@ class InviteUsage:
         if transaction.request is not None:
             method, cseq = transaction.request.method, transaction.request.cseq
         former, dialog = transaction.flow, self.dialog
-        self.stack.revive(transaction)
+        self.stack.responder.revive(transaction)
         if transaction.flow != former == self.path.flow:
             self.path.move(transaction.flow)
         if status > 100 and not self.established and tag and tag != dialog.local_tag:

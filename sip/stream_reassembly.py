@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, Protocol
+from collections.abc import Set as AbstractSet
+from typing import Final
 
-from sip.actions import Flow
+from sip.actions import Action, Close, Flow
 from sip.timers import Deadlines
 from sip.wire.framing import MAX_BODY, Framer
 
@@ -18,23 +19,19 @@ LONGEST: Final = 30.0
 LATE: Final = "half-read"
 
 
-class Owner(Protocol):
-    """The stack, which closes streams."""
-
-    deadlines: Deadlines
-    counters: Counter[str]
-    kept: set[Flow]
-
-    def close(self, flow: Flow) -> None: ...
-
-
 class StreamReassembly:
     """One framer a stream. Streams between agents and servers may wait as long as they like."""
 
-    __slots__ = ("_awaited", "_owner", "_read", "framers", "generation")
+    __slots__ = ("_awaited", "_counters", "_deadlines", "_kept", "_out", "_read", "framers", "generation")
 
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+    def __init__(
+        self, deadlines: Deadlines, counters: Counter[str], kept: AbstractSet[Flow], out: list[Action]
+    ) -> None:
+        """``kept`` are the flows between agents and servers; ``out`` is what to do outside."""
+        self._deadlines = deadlines
+        self._counters = counters
+        self._kept = kept
+        self._out = out
         self._read = 0
         self._awaited = False
         self.framers: dict[Flow, Framer] = {}
@@ -50,7 +47,7 @@ class StreamReassembly:
         framer = self.framers.get(flow)
         if framer is None:
             framer = self.framers[flow] = Framer(max_body=MOST_BODY)
-        if framer.max_body < MAX_BODY and flow in self._owner.kept:
+        if framer.max_body < MAX_BODY and flow in self._kept:
             framer.max_body = MAX_BODY
         before = framer.waiting
         messages = framer.feed(data)
@@ -60,7 +57,7 @@ class StreamReassembly:
             self._read += waiting - before
             if not self._awaited:
                 self._awaited = True
-                self._owner.deadlines.set_about(now + LONGEST, self, LATE)
+                self._deadlines.set_about(now + LONGEST, self, LATE)
             if self._read > MOST_HALF_READ:
                 self._make_room()
         return framer, messages
@@ -71,19 +68,24 @@ class StreamReassembly:
         if framer is not None:
             self._read -= framer.waiting
 
+    def close(self, flow: Flow) -> None:
+        """Give up a stream."""
+        self.forget(flow)
+        self._out.append(Close(flow, True))
+
     def due(self, cause: str, now: float) -> None:
         """Close the streams that keep us waiting for the rest of a message."""
         self._awaited = False
         for since, flow in self._waiting():
             if since > now - LONGEST:
                 self._awaited = True
-                self._owner.deadlines.set_about(since + LONGEST, self, cause)
+                self._deadlines.set_about(since + LONGEST, self, cause)
                 break
             self._give_up(flow)
 
     def _waiting(self) -> list[tuple[float, Flow]]:
-        kept = self._owner.kept
-        return sorted((one.since, flow) for flow, one in self.framers.items() if one.waiting and flow not in kept)
+        waiting = [(one.since, flow) for flow, one in self.framers.items() if one.waiting]
+        return sorted(each for each in waiting if each[1] not in self._kept)
 
     def _make_room(self) -> None:
         for _, flow in self._waiting():
@@ -92,5 +94,5 @@ class StreamReassembly:
             self._give_up(flow)
 
     def _give_up(self, flow: Flow) -> None:
-        self._owner.counters[LATE] += 1
-        self._owner.close(flow)
+        self._counters[LATE] += 1
+        self.close(flow)

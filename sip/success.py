@@ -52,7 +52,7 @@ class Success:
     def again(self, stack: Stack) -> float:
         """Repeat it; seconds until the next time."""
         if self._flow.transport != "udp":
-            self._flow = stack.reconnect(self._flow, parse(self._data).get("via") or "")
+            self._flow = stack.responder.reconnect(self._flow, parse(self._data).get("via") or "")
         stack.send(self._flow, self._data)
         self._interval = min(self._interval * 2, stack.timers.t2)
         return self._interval

@@ -109,7 +109,6 @@ KNOWN_LARGE: frozenset[str] = frozenset(
         "gateway_agent.lines.phone.Phone",
         "gateway_agent.lines.trunk.Trunk",
         "sip.invite.InviteUsage",
-        "sip.layer.Stack",
     }
 )
 """Classes that are too large still; this list only becomes shorter."""

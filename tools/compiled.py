@@ -35,13 +35,17 @@ HOT: Final = (
     "sip/endpoint.py",
     "sip/forks.py",
     "sip/header_policy.py",
+    "sip/identifiers.py",
     "sip/invite.py",
     "sip/layer.py",
     "sip/next_hop.py",
     "sip/offer_answer.py",
+    "sip/receiver.py",
+    "sip/responder.py",
     "sip/success.py",
     "sip/timers.py",
     "sip/transaction.py",
+    "sip/transaction_table.py",
 )
 """What every message of a call goes through."""
 

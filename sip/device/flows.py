@@ -64,7 +64,7 @@ class DeviceFlows:
             six = ":" in endpoint.host
             self._default.setdefault((endpoint.transport, six), local)
             self._default.setdefault(("", six), local)
-        stack.reconnect = self.reconnect
+        stack.responder.reconnect = self.reconnect
 
     def flow_to(self, place: Place) -> Flow | None:
         """A way to a place: one that is there, or a stream that is opened now; None: none of ours leads there."""
@@ -115,14 +115,14 @@ class DeviceFlows:
         if not self._streams.get(flow, True):
             self._stack.do(Close(flow))
             self.lost(flow)
-            self._stack.transport_failed(flow, now)
+            self._stack.transactions.transport_failed(flow, now)
 
     def is_open(self, flow: Flow) -> bool:
         """Whether something can be sent: always by UDP, on a stream that is there or about to be."""
         return flow.transport == "udp" or flow in self._streams
 
     def reconnect(self, flow: Flow, via: str) -> Flow:
-        """See :attr:`sip.layer.Stack.reconnect`: to the host that the request came from and to no other."""
+        """See :attr:`sip.responder.Responder.reconnect`: to the host that the request came from and to no other."""
         if self.is_open(flow):
             return flow
         try:

@@ -94,4 +94,4 @@ def test_nothing_is_left_of_a_thousand_calls_of_all_kinds() -> None:
     core = bench.core
     assert len(bench.cdrs) == 1000 == len({cdr.call_id for cdr in bench.cdrs})
     assert not core.recovery.replay._waiting and not core.recovery.restorations.half
-    assert not core.stack._halves.framers or len(core.stack._halves.framers) <= 4
+    assert not core.stack.receiver.streams.framers or len(core.stack.receiver.streams.framers) <= 4

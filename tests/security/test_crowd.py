@@ -29,7 +29,7 @@ def come(end: End, host: str, count: int, now: float = 0.0, first: int = 0) -> i
 
 def crowded(most: int = 100) -> End:
     end = End("b", 5002)
-    end.stack.most_servers = most
+    end.stack.receiver.most_servers = most
     return end
 
 
@@ -68,7 +68,7 @@ def test_room_that_was_given_back_is_seen_at_the_next_count() -> None:
     end = crowded()
     come(end, "127.0.0.20", 100)
     for transaction in list(end.stack.servers.values())[:50]:
-        end.stack.forget(transaction)
+        end.stack.transactions.forget(transaction)
     assert come(end, "127.0.0.20", 100, 0.1, 1000) == 44  # under the half nobody is counted
     assert come(end, "127.0.0.20", 100, CENSUS + 1, 2000) == 6
 
@@ -77,7 +77,7 @@ def test_a_full_house_goes_on_with_known_dialogs_but_for_who_filled_it() -> None
     pair = Pair()
     pair.talk()
     b, leg = pair.b, pair.b.leg
-    b.stack.most_servers = len(b.stack.servers) + 20
+    b.stack.receiver.most_servers = len(b.stack.servers) + 20
     for host in range(1, 30):
         come(b, f"127.0.0.{host + 30}", 5, first=host * 10)
     flow = leg.flow

@@ -77,7 +77,7 @@ def test_no_request_of_a_stranger_leaves_anything_at_a_server(tag: str) -> None:
 
 def test_beyond_the_bound_only_known_dialogs_are_served() -> None:
     end = End("b", 5002)
-    end.stack.most_servers = 30
+    end.stack.receiver.most_servers = 30
     for index in range(60):
         host = f"127.0.0.{60 + index}"
         data = asked("MESSAGE", index).replace(b"127.0.0.66", host.encode())

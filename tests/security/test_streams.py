@@ -45,7 +45,7 @@ def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.Monke
     end.stack.receive(b"x" * 400, stream(19), 20.0)
     for index in range(20):
         end.stack.flow_lost(stream(index, "127.0.0.66" if index else "127.0.0.5"))
-    assert end.stack._halves.size == 0 and not end.stack._halves.framers
+    assert end.stack.receiver.streams.size == 0 and not end.stack.receiver.streams.framers
 
 
 def test_who_sends_a_message_byte_by_byte_is_closed() -> None:

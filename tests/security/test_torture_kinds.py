@@ -224,4 +224,4 @@ def test_a_body_that_is_too_long_for_a_stream_ends_it() -> None:
     flow = Flow("tcp", f"{LISTEN}#1", ("127.0.0.21", 40000))
     bed.core.flow_changed(flow, "open", bed.now)
     bed.core.receive(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 99999999999999999999\r\n\r\n", flow, bed.now)
-    assert flow not in bed.core.stack._halves.framers
+    assert flow not in bed.core.stack.receiver.streams.framers

@@ -204,7 +204,7 @@ def test_a_merged_request_is_refused_while_the_first_is_not_answered() -> None:
     assert [one.status for one in answers(end)] == [486]
     end.stack.reply(end.asked, 486, 0.3, tag="t")
     end.stack.handle_timer(100.0)
-    assert not end.stack.servers and not end.stack._invites
+    assert not end.stack.servers and not end.stack.transactions.invites
 
 
 def test_on_site_flows_the_same_request_by_another_branch_is_the_cores_affair() -> None:

@@ -74,7 +74,7 @@ class Sequence:
             one.abandon()
 
     def _lose(self, end: End) -> None:
-        end.stack.forget_flow(end.leg.flow)
+        end.stack.transactions.forget_flow(end.leg.flow)
 
     def _time(self, end: End) -> None:
         self.pair.turn(self.pair.now + self.random.choice((0.1, 3.0, 40.0)))
@@ -101,8 +101,8 @@ def test_a_leg_whose_transaction_vanished_can_ask_and_be_asked_again(how: str) -
         a.pending_client_invite.abandon()
         b.pending_server_invite.abandon()
     else:
-        pair.a.stack.forget_flow(a.flow)
-        pair.b.stack.forget_flow(b.flow)
+        pair.a.stack.transactions.forget_flow(a.flow)
+        pair.b.stack.transactions.forget_flow(b.flow)
     assert a.pending_client_invite is None and b.pending_server_invite is None
     pair.a.take(), pair.b.take()
     for asks, one, other in ((b, pair.b, pair.a), (a, pair.a, pair.b)):

@@ -1,0 +1,312 @@
+"""The receiving side of SIP: bytes to messages, and each message to whom it belongs.
+
+A response goes to its client transaction; a request to its server transaction, to the leg of its dialog, or to the
+:class:`Listener`; what cannot be taken is refused here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sip.actions import Action, Flow, Send
+from sip.dialog import bare_uri, contact_uri, dialog_key
+from sip.header_policy import unsupported
+from sip.identifiers import Identifiers
+from sip.rate_limited_logger import RateLimitedLogger
+from sip.requests import ResponseSpec
+from sip.responder import Responder, answer_flow
+from sip.stream_reassembly import StreamReassembly
+from sip.transaction import ACK, InviteServer, NonInviteServer, ServerTransaction
+from sip.transaction_table import TransactionTable
+from sip.wire.errors import Malformed, SipError, Unanswerable
+from sip.wire.framing import PING, Fault
+from sip.wire.headers import same_address, stamp_received
+from sip.wire.message import MAGIC, FaultyRequest, Message, Request, Response, head_of, parse
+from sip.wire.validation import validate
+
+logger = logging.getLogger(__name__)
+
+MOST_SERVERS: Final = 200_000
+"""Server transactions at once; from half of it on each sender has its share (``sip.overload.admission``)."""
+
+
+class Listener(Protocol):
+    """What stands above the SIP layer: it is told what comes."""
+
+    def admits(self, message: Message, flow: Flow, now: float) -> bool:
+        """Whether a message on an unauthenticated flow may be looked at; a refused request was answered here."""
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request outside any known dialog (also one with a To-tag that is not known: see ``request.to_tag``)."""
+
+    def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """A CANCEL for an INVITE still open; it was answered 200."""
+
+    def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        """An ACK for a dialog that is not known."""
+
+    def stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        """A response that belongs to no transaction."""
+
+
+class InDialog(Protocol):
+    """What a receiver hands the requests of a known dialog to: a leg."""
+
+    @property
+    def flow(self) -> Flow: ...
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None: ...
+
+    def receive_ack(self, ack: Request, now: float) -> None: ...
+
+
+class Receiver:
+    """See the module. The sets and dictionaries that it is given are its maker's, and live."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        transactions: TransactionTable,
+        responder: Responder,
+        identifiers: Identifiers,
+        legs: dict[str, InDialog],
+        kept: set[Flow],
+        unauthenticated_flows: set[Flow],
+        counters: Counter[str],
+        seldom: RateLimitedLogger,
+        out: list[Action],
+    ) -> None:
+        self.received = 0
+        """Messages."""
+        self.most_servers = MOST_SERVERS
+        self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
+        """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
+        self.streams = StreamReassembly(transactions.deadlines, counters, kept, out)
+        self._listener = listener
+        self._transactions = transactions
+        self._servers = transactions.servers
+        self._clients = transactions.clients
+        self._responder = responder
+        self._identifiers = identifiers
+        self._legs = legs
+        self._kept = kept
+        self._unauthenticated_flows = unauthenticated_flows
+        self._counters = counters
+        self._seldom = seldom
+        self._out = out
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """Bytes came: a datagram, or some of a stream."""
+        self._responder.now = now
+        if flow.transport == "udp":
+            if data[:2] == b"\r\n":  # RFC 3261 section 7.5: no part of the message
+                data = data.lstrip(b"\r\n")
+            if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
+                self.receive_message(data, flow, now)
+            return
+        framer, messages = self.streams.feed(data, flow, now)
+        failure: Exception | None = None
+        for message in messages:
+            if message == PING:
+                self._out.append(Send(flow, b"\r\n"))  # RFC 5626 section 4.4.1
+                continue
+            try:
+                self.receive_message(message, flow, now)
+            except Exception as error:  # the messages behind it are of other calls
+                failure = error
+            if flow not in self.streams.framers:
+                break  # closed on account of this message
+        else:
+            if framer.fault is not None:
+                self._counters["framing"] += 1
+                self._seldom.info(logger, now, "closing %s: %s", flow.remote, framer.fault.reason)
+                self._answer_fault(framer.fault, flow)
+                self.streams.close(flow)
+        if failure is not None:
+            raise failure
+
+    def _answer_fault(self, fault: Fault, flow: Flow) -> None:
+        """Where a stream cannot be read on: 400 or 413 to the request at fault (RFC 3261 sections 18.3, 20.14)."""
+        if not fault.head or flow in self._unauthenticated_flows:
+            return
+        try:
+            message: Message | None = parse(fault.head)
+        except FaultyRequest as error:
+            message = error.request
+        except Malformed:
+            return
+        if isinstance(message, Request):
+            self._responder.refuse(message, flow, fault.status, fault.reason)
+
+    def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
+        """One whole message came (also: is replayed from an agent's record)."""
+        self.received += 1
+        try:
+            message = parse(data)
+            if isinstance(message, Response):
+                self._respond(message, flow, now)
+            else:
+                self._request(message, flow, now)
+        except Unanswerable as error:
+            self._counters["garbage"] += 1
+            logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
+        except FaultyRequest as fault:  # each name its own: compiled code gives a name one type
+            self._counters["malformed"] += 1
+            self._responder.refuse(fault.request, flow, fault.status, str(fault))
+        except SipError as other:
+            self._counters["garbage"] += 1
+            logger.debug("dropped from %s: %s", flow.remote, other)
+
+    def _respond(self, response: Response, flow: Flow, now: float) -> None:
+        if (
+            self._unauthenticated_flows
+            and flow in self._unauthenticated_flows
+            and not self._listener.admits(response, flow, now)
+        ):
+            return
+        branch = response.branch
+        method = response.cseq_method
+        transaction = self._clients.get(branch + "C" if method == "CANCEL" else branch)
+        if transaction is None or transaction.method != method:
+            self._listener.stray_response(response, flow, now)
+        elif flow != transaction.flow and not self._is_there(flow, transaction.flow):
+            self._counters["foreign"] += 1  # RFC 3581 section 4: from where we sent to, since we ask for rport
+        else:
+            transaction.receive(response, now)
+
+    def _request(self, request: Request, flow: Flow, now: float) -> None:
+        if (
+            self._unauthenticated_flows
+            and flow in self._unauthenticated_flows
+            and not self._listener.admits(request, flow, now)
+        ):
+            return
+        branch = request.branch
+        method = request.method
+        key = _server_key(request, branch, "INVITE" if method == "ACK" else method)
+        known = self._servers.get(key)
+        if known is not None:
+            if flow is not known.flow and flow != known.flow:
+                if not self._is_there(flow, known.flow):
+                    self._counters["foreign"] += 1
+                    return
+                if flow.transport == "tcp":
+                    known.flow = flow  # the connection was made anew
+            if method != "ACK":
+                known.repeat(now)
+                return
+            if known.state != "accepted":
+                known.step(ACK, None, now)
+                return
+        try:
+            validate(request)
+        except Malformed as error:
+            raise FaultyRequest(str(error), error.status, request) from None
+        index = request.names.index("via")
+        line = request.lines[index]
+        stamped = stamp_received(line, flow.remote)
+        if stamped is not line:
+            request.lines[index] = stamped
+        to_tag = request.to_tag
+        leg = self._legs.get(dialog_key(request.call_id, to_tag)) if to_tag else None
+        if leg is not None and flow.remote[0] != leg.flow.remote[0] and not self.expected(leg, flow, method):
+            self._counters["foreign"] += 1
+            self._responder.refuse(request, flow, 481)
+            return
+        if method == "ACK":
+            if leg is not None:
+                leg.receive_ack(request, now)
+            else:
+                self._listener.stray_ack(request, flow, now)
+            return
+        kept = flow in self._kept
+        if not kept and method != "CANCEL" and (refusal := self._unfit(request, leg)) is not None:
+            self._responder.refuse(request, flow, refusal.status, refusal.because, refusal.lines)
+            return
+        if len(self._servers) * 2 >= self.most_servers and self._overloaded(flow, method, leg, now):
+            self._counters["overload"] += 1
+            self._responder.refuse(request, flow, 503, lines=("Retry-After: 10",))
+            return
+        kind = InviteServer if method == "INVITE" else NonInviteServer
+        transaction = kind(self._transactions, key, answer_flow(request, flow), request, kept)
+        self._servers[key] = transaction
+        if method == "INVITE" and leg is None and not kept:
+            transaction.request_id = _request_id(request)
+            self._transactions.invites[transaction.request_id] = transaction
+        if leg is None and method == "INVITE" and request.get("max-forwards") == "0":
+            # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
+            self._responder.reply(transaction, 483, now, tag=self._identifiers.token())
+        elif method == "CANCEL":
+            self._cancel(transaction, request, branch, flow, now)
+        elif leg is not None:
+            leg.receive(transaction, request, now)
+        else:
+            self._listener.requested(transaction, request, now)
+
+    def _unfit(self, request: Request, leg: InDialog | None) -> ResponseSpec | None:
+        """Why a device's request cannot be taken, whatever it is about (RFC 3261 section 8.2); ``None`` when it can.
+
+        On site flows a repeat is to be recognised before anything else, and both ends are ours.
+        """
+        if request.uri[:5].lower() == "sips:":  # section 26.2.2: no stream here is secured
+            return ResponseSpec(416, "a sips URI on a transport that is not secured")
+        if missing := unsupported(request):
+            return ResponseSpec(420, "an extension that is required", (f"Unsupported: {', '.join(missing)}",))
+        if request.method != "INVITE" or leg is not None or request.to_tag:
+            return None
+        if not contact_uri(request):
+            contact = request.get("contact") or ""
+            if bare_uri(contact)[:5].lower() == "sips:":  # RFC 5630 section 5.3
+                return ResponseSpec(480, "to be reached by sips alone", ('Warning: 380 holdfast "SIPS Not Allowed"',))
+            return ResponseSpec(400, "the Contact of an INVITE is not one SIP URI")
+        merged = self._transactions.invites.get(_request_id(request))
+        if merged is not None and merged.open:  # section 8.2.2.2: the same request by another way
+            return ResponseSpec(482, "a merged request")
+        return None
+
+    def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
+        """Whether there is no room for one more server transaction; agents and servers share what is left."""
+        if flow in self._kept:
+            return leg is None and len(self._servers) >= self.most_servers
+        return self._responder.crowd.refuses(self._servers, self.most_servers, flow, method, leg is not None, now)
+
+    def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
+        """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
+        invite = self._servers.get(_server_key(cancel, branch, "INVITE")) or self._renamed(cancel, branch)
+        if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
+            self._responder.respond_stateless(transaction, 481)
+            return
+        self._responder.reply(transaction, 200, now, tag=self._identifiers.token())
+        if invite.open:
+            self._listener.cancelled(invite, cancel, now)
+
+    def _renamed(self, cancel: Request, branch: str) -> ServerTransaction | None:
+        """The INVITE of a CANCEL whose sent-by is another one, as of a phone whose NAT has mapped it anew.
+
+        Branch, Call-ID, From tag and CSeq are the same; that the host is, too, is seen to by who asks.
+        """
+        invite = self._transactions.invites.get(_request_id(cancel))
+        return invite if invite is not None and branch and invite.key.startswith(f"{branch} ") else None
+
+    def _is_there(self, flow: Flow, known: Flow) -> bool:
+        """Whether who speaks on ``flow`` may be who is known by the other one; agents and servers may reconnect."""
+        return same_address(flow.remote[0], known.remote[0]) or flow in self._kept
+
+
+def _server_key(request: Request, branch: str, method: str) -> str:
+    if branch.startswith(MAGIC):
+        return f"{branch} {request.sent_by} {method}"
+    # RFC 3261 section 17.2.3, elements of RFC 2543: a CANCEL or ACK has the INVITE's fields
+    return f"{request.uri} {request.from_tag} {request.call_id} {request.cseq} {request.sent_by} {method}"
+
+
+def _request_id(request: Request) -> str:
+    """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
+    return f"{request.call_id} {request.from_tag} {request.cseq}"
+
+
+def _nobody_else(leg: InDialog, flow: Flow, method: str) -> bool:
+    return False

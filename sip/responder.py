@@ -1,0 +1,134 @@
+"""Responses: what each takes over from its request, where it goes, and how many a stranger gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sip.actions import Action, Flow, Send
+from sip.identifiers import Identifiers
+from sip.overload.admission import AdmissionControl
+from sip.overload.reply_limit import ReplyLimit
+from sip.transaction import ServerTransaction
+from sip.wire.build import response_bytes
+from sip.wire.errors import SipError
+from sip.wire.headers import Via, stamp_received
+from sip.wire.message import Request
+from sip.wire.reasons import REASONS
+
+_ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+_ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
+_ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}
+_TRAILING: Final = " \t\r\n;"
+"""What may stand behind a To without a tag: white space, and parameters that are empty."""
+
+
+class Responder:
+    """Answers with and without a transaction; ``out`` is what to do outside."""
+
+    __slots__ = ("_counters", "_identifiers", "_out", "crowd", "echoes", "now", "reconnect")
+
+    def __init__(self, identifiers: Identifiers, out: list[Action], counters: Counter[str]) -> None:
+        self.now = 0.0
+        """The instant of the last input: answers without a transaction are counted by it."""
+        self.crowd = AdmissionControl()
+        self.echoes = ReplyLimit()
+        self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
+        """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
+        self._identifiers = identifiers
+        self._out = out
+        self._counters = counters
+
+    def response(
+        self,
+        request: Request,
+        status: int,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> bytes:
+        """The bytes of a response to ``request``; ``tag`` is added to a To that has none."""
+        echoed = _ECHOED if status >= 300 else _ECHOED_BY_100 if status == 100 else _ECHOED_IN_DIALOG
+        head = [line for name, line in zip(request.names, request.lines, strict=True) if name in echoed]
+        if tag and not request.to_tag:
+            to = request.lines[request.names.index("to")]
+            head[head.index(to)] = f"{to.rstrip(_TRAILING)};tag={tag}"
+        head += lines
+        return response_bytes(status, reason, head, body)
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> bytes:
+        """Answer (RFC 3261 section 8.2.6). ``lines`` are further header lines; returns what was sent."""
+        request = transaction.request
+        if request is None:
+            return b""
+        data = self.response(request, status, reason, lines, body, tag)
+        self.revive(transaction)
+        transaction.respond(status, data, now)
+        return data
+
+    def revive(self, transaction: ServerTransaction) -> None:
+        """Where the stream of a device's request broke before it was answered, the answer goes by a new one to the
+        sent-by (RFC 3261 section 18.2.2)."""
+        if transaction.flow.transport != "udp" and not transaction.kept and transaction.request is not None:
+            transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
+
+    def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
+        """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""
+        if request.method == "ACK" or "via" not in request:
+            return
+        names = request.names
+        if any(name not in names for name in ("from", "to", "call-id", "cseq")):
+            return
+        index = names.index("via")
+        try:
+            request.lines[index] = stamp_received(request.lines[index], flow.remote)
+            flow = answer_flow(request, flow)
+        except SipError:
+            return
+        host = flow.remote[0]
+        if flow.transport == "udp" and not self.echoes.allows(host, self.crowd.name_of(host) != host, self.now):
+            self._counters["unanswered"] += 1
+            return
+        reason = REASONS.get(status, "") if status != 400 else _phrase(because)
+        tag = self._identifiers.tag_of(request.call_id)
+        self._out.append(Send(flow, self.response(request, status, reason, lines, b"", tag)))
+
+    def respond_stateless(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
+        """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
+        transaction.abandon()
+        if transaction.request is not None:
+            self.refuse(transaction.request, transaction.flow, status, lines=lines)
+
+
+def answer_flow(request: Request, flow: Flow) -> Flow:
+    """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
+    if flow.transport != "udp":
+        return flow
+    value = request.get("via") or ""
+    if ";rport=" in value or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
+        return flow
+    # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
+    # anybody, and pass for him.
+    via = Via.parse(value)
+    address = flow.remote[0], via.rport or via.port or 5060
+    return flow if address == flow.remote else Flow("udp", flow.local, address)
+
+
+def _as_it_is(flow: Flow, via: str) -> Flow:
+    return flow
+
+
+def _phrase(because: str) -> str:
+    """A reason phrase of one line from an error's sentence."""
+    return "Bad Request - " + "".join(c for c in because if c.isprintable())[:80] if because else "Bad Request"
