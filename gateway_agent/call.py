@@ -116,7 +116,7 @@ class Call(Policy):
         self.id = id_
         self.line = line
         self.channel = channel
-        self.label = line.label(channel)
+        self.label = line.far_side.label(channel)
         """``trunk1/7``, ``alice``."""
         self.direction = setup.direction
         """``in``: the device called."""
@@ -305,7 +305,7 @@ class Call(Policy):
         """The call is over for people: free the line, and give up what nobody waits for any more."""
         side, who = self.server_side, _ENDED_BY[self.direction][by]
         self.end = Ended(now, who, reason or self.why, status)
-        self.line.give(self.channel, now)
+        self.line.channels.give(self.channel)
         self.description.anchor.release()
         side.ended = True
         if self.answered_at is None:

@@ -19,8 +19,9 @@ from gateway_agent.deduplication import Memory
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.devices import Devices, Front
 from gateway_agent.dialog_list import DialogList, SubscriptionFilter
+from gateway_agent.far_side import LineEnvironment
 from gateway_agent.handover import Handover
-from gateway_agent.line import Line, LineEnvironment
+from gateway_agent.line import Line
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
@@ -160,7 +161,6 @@ class Core:
             self.phones,
             lambda: self.site.realm,
             lambda: self.now,
-            self.line_changed,
         )
         contents = DialogList(self.lines, self.calls, self.by_call_id, self.gone)
         self.handover = Handover(
@@ -355,13 +355,13 @@ class Core:
         wanted = {settings.name: settings for settings in self.site.lines_of(self.agent.name)}
         for name, line in list(self.lines.items()):
             if name not in wanted or wanted[name].kind != line.kind:
-                line.stop(now)
+                line.far_side.stop(now)
                 del self.lines[name]
         for name, settings in wanted.items():
             known = self.lines.get(name)
             if known is None:
-                self.lines[name] = lines.make(self._line_environment, settings, now)
-                self.lines[name].start(now)
+                self.lines[name] = lines.make(self._line_environment, settings, self.line_changed, now)
+                self.lines[name].far_side.start(now)
             elif known.settings != settings:
                 known.reload(settings, now)
                 self.line_changed(known, "its settings were changed", now)
@@ -402,7 +402,7 @@ class Core:
     def leave(self, now: float) -> None:
         """The process is about to end: registrations are taken back."""
         for line in self.lines.values():
-            line.stop(now)
+            line.far_side.stop(now)
 
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""

@@ -10,9 +10,10 @@ from gateway_agent import numbers
 from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
+from gateway_agent.channels import Busy
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.incoming import Incoming
-from gateway_agent.line import Busy, Line
+from gateway_agent.line import Line
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from heartbeat.site.sources import SourceTable
@@ -82,7 +83,7 @@ class Devices:
             stack.flow_lost(flow)
             self._access.flows.lost(flow)
             for name in list(self._registered.get(flow, ())):
-                self._lines[name].flow_lost(flow, now)
+                self._lines[name].far_side.flow_lost(flow, now)
         stack.transactions.transport_failed(flow, now)
 
     def requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
@@ -161,7 +162,7 @@ class Devices:
         if isinstance(channel, Busy):
             environment.counters["no channel"] += 1
             status = 503 if channel.status == 480 else channel.status
-            if line.remembers(channel, now):
+            if line.channels.remembers(channel, now):
                 self._refuse(transaction, status, now)
             else:  # whoever forges the address of a trunk fills no table, and has nothing sent again to it
                 stack.respond_stateless(transaction, status, ("Retry-After: 5",))
@@ -170,7 +171,7 @@ class Devices:
         call = Call(environment, setup, self._calls.next_id(), line, channel, told.called, now)
         if fault := call.description.anchor.reserve():
             environment.log.warning(logger, now, "a call of %s is refused: %s", line.name, fault)
-            line.give(channel, now)
+            line.channels.give(channel)
             self._refuse(transaction, 503, now)
             return
         self._access.advertise(line.settings, transaction.flow)
@@ -203,7 +204,7 @@ class Devices:
             authentication.note(wrong, source, now)
             return None
         environment.stack.echoes.know(source.remote[0], now)
-        return phone
+        return self._lines.get(phone.name)
 
     def _caller(self, request: Request, names: Collection[str]) -> str:
         """Who has to prove his password: who From says, or any of the phones that registered by the flow."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway_agent.call import Call, Setup
-from gateway_agent.line import Target
+from gateway_agent.far_side import Target
 from gateway_agent.numbers import to_device
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
@@ -62,7 +62,7 @@ class Outgoing(Setup):
         if timer is not None:
             call.device_side.timer = SessionTimer(timer.expires, timer.min_se, now)
         try:
-            for _ in range(len(self._spare) if call.line.parallel else 1):
+            for _ in range(len(self._spare) if call.line.far_side.parallel else 1):
                 self._try(call, self._spare.pop(0), request, now)
         except Malformed as error:
             call.bridge.refuse(error.status, now, by="server")
@@ -119,7 +119,7 @@ class Outgoing(Setup):
         attempt, opening, bridge = self._called.pop(leg, None), call.opening, call.bridge
         self._silent = self._silent or status == 408
         if attempt is not None and (response is None or status == 503):
-            call.line.failed(attempt.target, response, now)
+            call.line.far_side.failed(attempt.target, response, now)
         if response is not None and (self._best is None or _rank(status) < _rank(self._best.status)):
             self._best = response
         if status >= 600:

@@ -20,7 +20,8 @@ class PhoneDirectory:
 
     def reload(self, lines: Iterable[Line]) -> None:
         """The lines changed."""
-        self.by_user = {line.settings.aor_user: line for line in lines if isinstance(line, Phone)}
+        phones = [line.far_side for line in lines if isinstance(line.far_side, Phone)]
+        self.by_user = {phone.settings.aor_user: phone for phone in phones}
         self._orders = [phone.settings.digest for phone in self.by_user.values()]
 
     def password(self, user: str) -> str | None:

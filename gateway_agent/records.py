@@ -157,7 +157,7 @@ def of_line(line: Line) -> LineRecord:
         line.in_service,
         line.settings.channels,
         line.busy,
-        line.contacts,
+        line.far_side.contacts,
         line.why,
     )
 

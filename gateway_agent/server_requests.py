@@ -9,8 +9,9 @@ from functools import partial
 from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
+from gateway_agent.channels import Busy
 from gateway_agent.deduplication import key_of
-from gateway_agent.line import Busy, Line
+from gateway_agent.line import Line
 from gateway_agent.numbers import line_parameter
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import Received
@@ -49,7 +50,8 @@ class Arrivals:
         if self._draining():
             self._refuse(transaction, request, 503, "the agent drains", now)
             return
-        if not line.ready(partial(self._call, transaction, line), now):  # the names of its peers are still looked up
+        call = partial(self._call, transaction, line)
+        if not line.far_side.ready(call, now):  # the names of its peers are still looked up
             self._environment.stack.reply(transaction, 100, now)
             return
         self._call(transaction, line, now)
@@ -70,7 +72,7 @@ class Arrivals:
         setup = Outgoing(targets, partial(self._host_towards, line.settings))
         call = Call(self._environment, setup, self._calls.next_id(), line, channel, _caller(request), now)
         if fault := call.description.anchor.reserve():
-            line.give(channel, now)
+            line.channels.give(channel)
             self._refuse(transaction, request, 503, fault, now)
             return
         setup.begin(call, transaction, request, now)

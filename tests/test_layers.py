@@ -106,8 +106,6 @@ MOST_METHODS = 25
 KNOWN_LARGE: frozenset[str] = frozenset(
     {
         "gateway_agent.core.Core",
-        "gateway_agent.lines.phone.Phone",
-        "gateway_agent.lines.trunk.Trunk",
         "sip.invite.InviteUsage",
     }
 )

@@ -1,13 +1,18 @@
-"""The kinds of lines: one file each."""
+"""The kinds of lines: a file for the far side of each."""
 
 from __future__ import annotations
 
-from gateway_agent.line import Line, LineEnvironment
+from collections.abc import Callable
+
+from gateway_agent.far_side import LineEnvironment
+from gateway_agent.line import Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.lines.trunk import Trunk
 from heartbeat.site.lines import Line as Settings
 
 
-def make(environment: LineEnvironment, settings: Settings, now: float) -> Line:
+def make(
+    environment: LineEnvironment, settings: Settings, changed: Callable[[Line, str, float, bool], None], now: float
+) -> Line:
     """The line that the site file describes."""
-    return Trunk(environment, settings, now) if settings.kind == "trunk" else Phone(environment, settings, now)
+    return Line(environment, settings, Trunk if settings.kind == "trunk" else Phone, changed, now)

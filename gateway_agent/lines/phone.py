@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
-from gateway_agent.line import Busy, Line, LineEnvironment, Target
+from gateway_agent.channels import Busy
+from gateway_agent.far_side import Changed, LineEnvironment, Target
 from heartbeat.site.lines import Line as Settings
 from sip.actions import Flow
 from sip.device.keep_alive import KeepAlive
+from sip.digest import DigestClient
+from sip.next_hop import Reach
 from sip.registrar import ADDED, REFRESHED, Binding, Change, Limits, Registrar, connected_anew, same_device
 from sip.transaction import ServerTransaction
-from sip.wire.message import Request
+from sip.wire.message import Request, Response
 from sip.wire.uri import Uri
 
 MIN_EXPIRES = 30
@@ -19,15 +23,22 @@ MOST_LOST = 32
 """Broken connections whose devices may register anew."""
 
 
-class Phone(Line):
+class Phone:
     """One user of the site's realm."""
 
-    kind = "phone"
     full_status = 486
+    out_status = 480
+    parallel = True
 
-    def __init__(self, environment: LineEnvironment, settings: Settings, now: float) -> None:
-        super().__init__(environment, settings, now)
-        self.reach = environment.access.phone_reach(partial(environment.authentication.proves, settings.aor_user))
+    def __init__(self, environment: LineEnvironment, settings: Settings, changed: Changed) -> None:
+        self.settings = settings
+        self.environment = environment
+        self.name = settings.name
+        self._tell = changed
+        self.digest: DigestClient | None = None
+        self.reach: Reach = environment.access.phone_reach(
+            partial(environment.authentication.proves, settings.aor_user)
+        )
         self._lost: deque[Binding] = deque(maxlen=MOST_LOST)
         """Bindings whose connection broke: their devices may connect and register anew."""
         self._registrar = Registrar(self._is_mine, environment.authentication.digest, _limits(settings), self._may)
@@ -46,7 +57,7 @@ class Phone(Line):
 
     @property
     def why(self) -> str:
-        return self.closed or ("" if self.contacts else "no device is registered")
+        return "" if self.contacts else "no device is registered"
 
     @property
     def contacts(self) -> int:
@@ -61,16 +72,12 @@ class Phone(Line):
         bindings = self._registrar.bindings(self.name, self.environment.now())
         return bindings[0].contact.uri if bindings else ""
 
-    @property
-    def parallel(self) -> bool:
-        return True
-
     def label(self, channel: int) -> str:
         return self.name
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for this phone."""
-        before = self.in_service
+        before = bool(self.contacts)
         outcome = self._registrar.register(request, transaction.flow, now, source)
         if not outcome.changes or outcome.reply is None:
             self.environment.authentication.answer(transaction, outcome.reply)
@@ -83,20 +90,29 @@ class Phone(Line):
     def targets(self, now: float) -> list[Target] | Busy:
         bindings = self._registrar.bindings(self.name, now)
         if not bindings:
-            return Busy(480, f"no device is registered as {self.name}")
+            return Busy(self.out_status, f"no device is registered as {self.name}")
         return [Target(one.contact.uri, self.environment.realm(), False, one.flow) for one in bindings]
 
     def flow_lost(self, flow: Flow, now: float) -> None:
-        before = self.in_service
+        before = bool(self.contacts)
         changes = tuple(self._registrar.flow_lost(flow))
         self._lost.extend(change.binding for change in changes)
         self._changed(changes, before, now)
+
+    def ready(self, then: Callable[[float], None], now: float) -> bool:
+        return True
+
+    def failed(self, target: Target, response: Response | None, now: float) -> None:
+        """A device that does not answer stays registered."""
+
+    def start(self, now: float) -> None:
+        """It is in service as soon as a device registers."""
 
     def stop(self, now: float) -> None:
         self._changed(tuple(self._registrar.forget(self.name, "the line is no more")), False, now)
 
     def reload(self, settings: Settings, now: float) -> None:
-        super().reload(settings, now)
+        self.settings = settings
         self._registrar.limits = _limits(settings)
         self._keep_alive.interval = settings.keep_alive
         self._keep_alive.changed(now)
@@ -137,7 +153,7 @@ class Phone(Line):
             self.generation += 1
             self.environment.stack.deadlines.set(at, self, "phone")
         if changes and any(change.kind != REFRESHED for change in changes):
-            self.environment.changed(self, changes[-1].because, now, before != self.in_service)
+            self._tell(changes[-1].because, now, before != bool(self.contacts))
 
 
 def _limits(settings: Settings) -> Limits:

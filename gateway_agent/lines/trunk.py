@@ -1,34 +1,42 @@
-"""A trunk: a carrier or PBX at known addresses (``sip.device.trunk``), as a line of the agent."""
+"""A trunk: a carrier or PBX at known addresses (``sip.device.trunk``), as the far side of a line of the agent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway_agent.line import Busy, Line, LineEnvironment, Target
+from gateway_agent.channels import Busy
+from gateway_agent.far_side import Changed, LineEnvironment, Target
 from heartbeat.site.lines import Line as Settings
+from sip.actions import Flow
 from sip.device.trunk import TrunkDevice
+from sip.digest import DigestClient
+from sip.next_hop import Reach
 from sip.wire.message import Response
 from sip.wire.uri import Uri
 
 
-class Trunk(Line):
+class Trunk:
     """n channels to one far side."""
 
-    kind = "trunk"
+    full_status = 503
+    out_status = 503
+    parallel = False
+    contacts = 0
 
-    def __init__(self, environment: LineEnvironment, settings: Settings, now: float) -> None:
-        super().__init__(environment, settings, now)
-        self.device = self._device()
+    def __init__(self, environment: LineEnvironment, settings: Settings, changed: Changed) -> None:
+        self.settings = settings
+        self._access = environment.access
+        self._tell = changed
+        self._device = self._make_device()
+        self.reach: Reach = self._device.reach
+        self.digest: DigestClient | None = self._device.digest
 
-    def _device(self) -> TrunkDevice:
-        device = self.environment.access.trunk_of(self.settings, self._changed)
-        self.reach = device.reach
-        self.digest = device.digest
-        return device
+    def _make_device(self) -> TrunkDevice:
+        return self._access.trunk_of(self.settings, self._changed)
 
     @property
     def why(self) -> str:
-        return self.closed or self.device.why
+        return self._device.why
 
     @property
     def address(self) -> str:
@@ -36,40 +44,47 @@ class Trunk(Line):
 
     @property
     def registered(self) -> bool | None:
-        return self.device.registered
+        return self._device.registered
+
+    def label(self, channel: int) -> str:
+        return f"{self.settings.name}/{channel}"
 
     def start(self, now: float) -> None:
-        self.device.start(now)
+        self._device.start(now)
 
     def stop(self, now: float) -> None:
-        self.device.stop(now)
+        self._device.stop(now)
 
     def reload(self, settings: Settings, now: float) -> None:
-        before = self.device.policy
-        super().reload(settings, now)
-        if self.environment.access.policy_of(settings) != before:
-            self.device.stop(now)
-            self.device = self._device()
-            self.device.start(now)
+        self.settings = settings
+        if self._access.policy_of(settings) != self._device.policy:
+            self._device.stop(now)
+            self._device = self._make_device()
+            self.reach, self.digest = self._device.reach, self._device.digest
+            self._device.start(now)
 
     def ready(self, then: Callable[[float], None], now: float) -> bool:
-        if not self.device.known:
-            self.device.wait(then)
+        if not self._device.known:
+            self._device.wait(then)
             return False
         return True
 
     def targets(self, now: float) -> list[Target] | Busy:
         if self.why:
-            return Busy(503, self.why)
+            return Busy(self.out_status, self.why)
         found = [
-            Target(one.peer.partition(":")[2], Uri.parse(one.peer).host, True, None, one.place, self.device)
-            for one in self.device.places(now)
+            Target(one.peer.partition(":")[2], Uri.parse(one.peer).host, True, None, one.place, self._device)
+            for one in self._device.places(now)
         ]
-        return found or Busy(503, f"the peer of {self.name} has no address that can be reached from here")
+        because = f"the peer of {self.settings.name} has no address that can be reached from here"
+        return found or Busy(self.out_status, because)
 
     def failed(self, target: Target, response: Response | None, now: float) -> None:
         if target.place is not None:
-            self.device.failed(target.place, response, now)
+            self._device.failed(target.place, response, now)
+
+    def flow_lost(self, flow: Flow, now: float) -> None:
+        """A trunk's streams are opened anew by the next request."""
 
     def _changed(self, because: str, now: float) -> None:
-        self.environment.changed(self, because, now, True)
+        self._tell(because, now, True)

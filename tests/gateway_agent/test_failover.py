@@ -160,7 +160,7 @@ def test_register_walks_the_places(how: str) -> None:
         bed.run(4.1)
     request = bed.take("REGISTER", SECOND)
     bed.say(response_to(request, 200, [f"Contact: {request.get('contact')};expires=600"], b"", "t"), SECOND)
-    assert bed.core.lines["trunk1"].registered
+    assert bed.core.lines["trunk1"].far_side.registered
     bed.inbox.clear()
     while bed.silent(SECOND) and bed.silent():
         bed.run(1)

@@ -49,7 +49,7 @@ def test_a_phone_registers_by_digest_and_its_line_is_told() -> None:
     assert not bed.core.lines["alice"].in_service
     assert register(bed, password="wrong") == 401
     assert register(bed) == 200
-    assert bed.core.lines["alice"].contacts == 1
+    assert bed.core.lines["alice"].far_side.contacts == 1
     assert len(bed.m1.heads) == told + 1
     assert bed.m1.heads[-1]["version"] == 2
     assert [line["in-service"] for line in bed.m1.list if line.get("line") == "alice"] == [True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway_agent.line import REFUSALS
+from gateway_agent.channels import REFUSALS
 from sip.actions import Flow, Send
 from sip.overload.admission import CENSUS
 from sip.transaction import NonInviteServer
