@@ -11,20 +11,23 @@ from collections import Counter, deque
 from random import Random
 from typing import Any, Final
 
-from gateway_agent import lines, media_timeout
+from gateway_agent import media_timeout
 from gateway_agent.call import Call
 from gateway_agent.call_environment import NOWHERE, CallEnvironment
 from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Memory
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.devices import Devices, Front
-from gateway_agent.dialog_list import DialogList, SubscriptionFilter
+from gateway_agent.dialog_list import DialogList
+from gateway_agent.draining import Draining
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.handover import Handover
 from gateway_agent.line import Line
+from gateway_agent.line_table import LineTable
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import Relay
+from gateway_agent.obedience import Obedience
 from gateway_agent.passage import DevicePassage
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
@@ -44,7 +47,6 @@ from sip.digest import DigestServer
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.packages.line_dialog import IDLE
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
 from sip.wire.message import Message, Request, Response
@@ -125,21 +127,16 @@ class Core:
             Discarded(DevicePassage()),
         )
         self.environment.server = site.main.name
-        self.adopted: tuple[str, int] = ("", 0)
-        """Who did, and under which epoch."""
-        self.obeys_since: float | None = None
-        self.unconnected_at = now
-        """Since when no server is there, while none is."""
-        self.draining = False
-        self.drain_id = ""
+        self.draining = Draining(agent, lambda: len(self.calls), self.decided)
         self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
+        self.obedience = Obedience(self.environment, self.calls, self.decided, now)
         self.phones: dict[Flow, set[str]] = {}
         """Names of the phones registered by each flow."""
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
         self.arrivals = Arrivals(
-            self.environment, self.table, self.lines, self.access.host_towards, lambda: self.draining
+            self.environment, self.table, self.lines, self.access.host_towards, lambda: self.draining.active
         )
         self.devices = Devices(
             self.environment,
@@ -149,11 +146,11 @@ class Core:
             self.access,
             self.directory,
             self.authentication,
-            Front(lambda: self.site.realm, lambda: self.draining, self.answer_options),
+            Front(lambda: self.site.realm, lambda: self.draining.active, self.answer_options),
         )
         self.stack.receiver.expected = self.devices.expected
         self.stack.crowd.name_of = self.devices.owner
-        self._line_environment = LineEnvironment(
+        line_environment = LineEnvironment(
             self.stack,
             random,
             self.access,
@@ -168,18 +165,21 @@ class Core:
             counters=self.counters,
             offer=self.links.offer,
             refuse=self.links.refuse,
-            adopt=self.adopt,
-            reset=self.reset,
+            adopt=self.obedience.adopt,
+            reset=lambda wanted, server, now: self.line_table.reset(wanted, server, now),
         )
-        self._make_lines(now)
+        self.line_table = LineTable(
+            line_environment, self.calls, self.decided, self.handover.line_changed, self.lines
+        )
+        self._load_lines(now)
         self.links.start(
             Ear(
                 self.decided,
-                lambda: self.adopted,
-                self.adopt,
-                self.detach,
-                self.upstream_lost,
-                self.heard_obeyed,
+                lambda: self.obedience.adopted,
+                self.obedience.adopt,
+                self.obedience.detach,
+                self._server_lost,
+                lambda now: self.table.forget_gone(now, True),
                 self.handover.obedience_changed,
                 self.handover.knows,
                 self.handover.wait,
@@ -266,106 +266,34 @@ class Core:
         return self.links.fence.leadership.epoch
 
     @property
-    def upstream(self) -> Flow:
-        """The connection to the server that has adopted this agent."""
-        return self.environment.upstream
-
-    @property
     def connected(self) -> bool:
         """Whether the server that adopted this agent is there to be spoken to."""
         return self.environment.connected
-
-    @property
-    def hold_attempt(self) -> float:
-        return self.environment.hold_attempt
-
-    def adopt(self, server: str, flow: Flow, now: float) -> None:
-        """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
-        if flow == self.upstream and self.adopted == (server, self.epoch):
-            return
-        if self.adopted != (server, self.epoch):
-            self.obeys_since = now
-        self.environment.upstream, self.environment.server = flow, server
-        self.adopted = (server, self.epoch)
-        # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
-        servers = self.stack.servers
-        for key in [key for key, known in servers.items() if known.kept and known.flow != flow]:
-            del servers[key]
-        target = f"sip:{server};transport=tcp"
-        for call in self.calls.values():
-            call.server_side.moved(target)
-
-    def detach(self) -> None:
-        """Another server rules: until it has adopted this agent, requests are kept."""
-        if self.connected:
-            self.unconnected_at = self.now
-        self.environment.upstream = NOWHERE
-        for call in self.calls.values():
-            if call.server is not None:
-                call.server.move(NOWHERE)
-
-    def upstream_lost(self, flow: Flow, now: float) -> None:
-        """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
-        self.handover.flow_lost(flow)
-        if flow == self.upstream:
-            self.environment.upstream = NOWHERE
-            self.unconnected_at = now
-            self.decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
-
-    def heard_obeyed(self, now: float) -> None:
-        """The obeyed server is active."""
-        self.table.forget_gone(now, True)
-
-    def reset(self, wanted: SubscriptionFilter, server: str, now: float) -> None:
-        """Drop the calls of cold lines and bring the lines to the designated state."""
-        state = wanted.asked.state
-        for line in self.lines.values():
-            if line.settings.recovery != "cold" and wanted.asked.lines is None:
-                continue
-            if wanted.wants(line):
-                closed = "" if state == IDLE else f"reset to out of service by {server}"
-                changed, line.closed = line.closed != closed, closed
-                for call in [call for call in self.calls.values() if call.line is line]:
-                    call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
-                self.decided("reset", f"{line.name} was reset to {state} by {server}", now)
-                if changed:
-                    self.line_changed(line, f"{line.name} is {state}", now)
-
-    def line_changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
-        """A line went in or out of service, or its registration changed."""
-        self.decided("line", f"{line.name}: {because}", now)
-        if tell:
-            self.handover.line_changed(line, now)
 
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file; calls go on."""
         self.site = site
         self.agent = site.agents[self.agent.name]
         self.access.reload(site)
-        self.environment.hold_attempt = max(LEAST_HOLD, site.timing.hold_attempt)
-        if not self.adopted[0]:
-            self.environment.server = site.main.name
+        self.obedience.reload(site.main.name, max(LEAST_HOLD, site.timing.hold_attempt))
         membership = site.membership()
         self.keys = membership.keys
         self.links.fence.reload(membership)
-        self._make_lines(now)
+        self._load_lines(now)
         self.decided("reload", f"the site file was read anew, {site.digest}", now)
 
-    def _make_lines(self, now: float) -> None:
-        wanted = {settings.name: settings for settings in self.site.lines_of(self.agent.name)}
-        for name, line in list(self.lines.items()):
-            if name not in wanted or wanted[name].kind != line.kind:
-                line.far_side.stop(now)
-                del self.lines[name]
-        for name, settings in wanted.items():
-            known = self.lines.get(name)
-            if known is None:
-                self.lines[name] = lines.make(self._line_environment, settings, self.line_changed, now)
-                self.lines[name].far_side.start(now)
-            elif known.settings != settings:
-                known.reload(settings, now)
-                self.line_changed(known, "its settings were changed", now)
+    def _load_lines(self, now: float) -> None:
+        self.line_table.load(self.site.lines_of(self.agent.name), now)
         self.devices.reload()
+
+    def _server_lost(self, flow: Flow, now: float) -> None:
+        """A connection to a server is gone."""
+        self.handover.flow_lost(flow)
+        self.obedience.flow_lost(flow, now)
+
+    def leave(self, now: float) -> None:
+        """The process is about to end."""
+        self.line_table.stop(now)
 
     def relay_said(self, notice: Notice, now: float) -> None:
         """A notice of the relay's process."""
@@ -373,36 +301,16 @@ class Core:
         media_timeout.notice(self.calls, self.environment, notice, now)
 
     def answer_options(self, transaction: ServerTransaction, now: float) -> None:
-        """RFC 3261 section 11: whether a new call would be taken.
-
-        While a server is missing a call is held, so that nobody need see a takeover; only when it would be refused in
-        the end are we out of service.
-        """
+        """RFC 3261 section 11: whether a new call would be taken."""
         lines = [ALLOW, "Accept: application/sdp", "Supported: timer"]
         status = 200
-        if self.draining:
+        if self.draining.active:
             status = 503
             lines.append("Retry-After: 60")
-        elif not self.connected and now >= self.unconnected_at + self.hold_attempt:
+        elif not self.obedience.holds(now):
             status = 503
             lines.append("Retry-After: 5")
         self.stack.respond_stateless(transaction, status, lines)
-
-    def drain(self, now: float) -> None:
-        """Refuse new calls until the last one has ended."""
-        if not self.draining:
-            self.draining = True
-            self.decided("drain", f"{self.agent.name} drains, calls left: {len(self.calls)}", now)
-
-    def resume(self, now: float) -> None:
-        if self.draining:
-            self.draining = False
-            self.decided("resume", f"{self.agent.name} takes new calls again", now)
-
-    def leave(self, now: float) -> None:
-        """The process is about to end: registrations are taken back."""
-        for line in self.lines.values():
-            line.far_side.stop(now)
 
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""

@@ -93,7 +93,7 @@ class Process(program.Process[Core]):
     def stop(self) -> None:
         """Refuse new calls, end with the last."""
         self._leaving = True
-        self.pump.ask(self.core.drain)
+        self.pump.ask(self.core.draining.begin)
         self._end_with_the_last_call()
 
     def _end_with_the_last_call(self) -> None:

@@ -49,7 +49,7 @@ class Ear(NamedTuple):
     """The server that has adopted this agent, and under which epoch."""
     adopt: Callable[[str, Flow, float], None]
     """The server that has adopted it is there again, on this flow."""
-    detach: Callable[[], None]
+    detach: Callable[[float], None]
     """Another server leads from now on."""
     lost: Callable[[Flow, float], None]
     """A connection is gone."""
@@ -335,7 +335,7 @@ class Links:
         self.ear.decided(decision.what.value, decision.because, now)
         if decision.what is What.ADOPTED:
             if self.ear.adopted_by() != (decision.node, decision.epoch):
-                self.ear.detach()
+                self.ear.detach(now)
             for link in self.by_name.values():
                 link.admitted = ""
 

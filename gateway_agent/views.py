@@ -41,7 +41,7 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
     if name == "status":
         return _status(core, now)
     if name == "health":
-        return Health(healthy=core.connected and not core.draining, state=_state(core))
+        return Health(healthy=core.connected and not core.draining.active, state=_state(core))
     if name == "lines":
         return _lines(core, params)
     if name == "calls":
@@ -60,19 +60,19 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
 def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Progress:
     """A verb. Raises :class:`Refused`."""
     if name == "drain":
-        core.drain(now)
+        core.draining.begin(now)
         return _drained(core)
     if name == "resume":
-        if not core.draining:
+        if not core.draining.active:
             raise Refused(f"{core.agent.name} does not drain.")
-        core.resume(now)
+        core.draining.end(now)
         return Progress(id=DRAIN, verb="resume", state="done", sentence="It takes new calls again.", done=0, total=0)
     raise Refused(f"An agent has no verb {name}.", 404)
 
 
 def _drained(core: Core) -> Progress:
     left = len(core.calls)
-    if not core.draining:
+    if not core.draining.active:
         return Progress(id=DRAIN, verb=DRAIN, state="failed", sentence="The drain was ended.", done=0, total=0)
     sentence = f"{left} call{'s are' if left > 1 else ' is'} left." if left else "The last call has ended."
     return Progress(
@@ -81,7 +81,7 @@ def _drained(core: Core) -> Progress:
 
 
 def _state(core: Core) -> Any:
-    if core.draining:
+    if core.draining.active:
         return "draining" if core.calls else "drained"
     return "serving" if core.connected else "waiting"
 
@@ -105,7 +105,7 @@ def _status(core: Core, now: float) -> AgentStatus:
         state=_state(core),
         obeys=leadership.node,
         epoch=leadership.epoch,
-        since_at=core.obeys_since,
+        since_at=core.obedience.since,
         promised=fence.participant.on_disk.promised_epoch,
         voter=core.agent.name in fence.participant.on_disk.voters.names,
         boot=fence.participant.on_disk.incarnation,
@@ -252,7 +252,7 @@ def _call(core: Core, call: Call, now: float) -> AgentCall:
         number=call.number,
         started_at=call.invite_at,
         answered_at=call.answered_at,
-        server=core.adopted[0] if core.connected else "",
+        server=core.obedience.adopted[0] if core.connected else "",
         epochs=call.server_side.epochs,
         kept_requests=len(call.sent),
         media=call.line.settings.media,

@@ -240,7 +240,7 @@ def test_an_agent_answers_the_takeover_as_shown(town: Town):
     head, *lines = [json.loads(piece) for piece in split(notifies[0].body)]
     assert head == {**head, "agent": "gw1", "epoch": 2, "version": 1, "part": 1, "complete": True}
     assert [line["line"] for line in lines] == ["alice", "carrier"]
-    assert town.agent("gw1").adopted == ("m2", 2)
+    assert town.agent("gw1").obedience.adopted == ("m2", 2)
 
 
 def test_an_agent_answers_the_reset_and_the_fetch_as_shown(town: Town):
@@ -282,7 +282,7 @@ def test_an_agent_refuses_what_the_page_says_it_refuses(town: Town, old: bytes, 
     answer, notifies = say(town, "m2", "gw1", changed)
     assert answer.status == status and not notifies
     assert not header or answer.get(header)
-    assert town.agent("gw1").adopted == ("m1", 1)
+    assert town.agent("gw1").obedience.adopted == ("m1", 1)
 
 
 def test_a_server_takes_the_calls_of_the_lists(town: Town):

@@ -105,7 +105,6 @@ MOST_METHODS = 25
 
 KNOWN_LARGE: frozenset[str] = frozenset(
     {
-        "gateway_agent.core.Core",
         "sip.invite.InviteUsage",
     }
 )

@@ -96,7 +96,7 @@ def test_what_is_said_of_a_number_reaches_the_device() -> None:
 
 def test_options_say_503_only_when_a_call_would_be_refused_in_the_end() -> None:
     bed = Bed()
-    hold = bed.core.hold_attempt
+    hold = bed.core.environment.hold_attempt
 
     def asked(seconds: float) -> int:
         bed.run(seconds)
@@ -120,7 +120,7 @@ def test_options_before_the_first_server_is_there() -> None:
     bed = Bed(adopted=False)
     bed.request("OPTIONS", call_id="q")
     bed.take(200)
-    bed.run(bed.core.hold_attempt)
+    bed.run(bed.core.environment.hold_attempt)
     bed.request("OPTIONS", call_id="q")
     bed.take(503)
 

@@ -50,7 +50,7 @@ def test_a_server_that_rules_after_a_long_gap_is_told_before_its_beats_count() -
 def test_what_no_server_saw_is_kept_until_one_was_told_however_long_one_is_heard() -> None:
     bed = Bed()
     assert bed.m1.flow is not None
-    bed.core.upstream_lost(bed.m1.flow, bed.now)
+    bed.core.links.ear.lost(bed.m1.flow, bed.now)
     given_up(bed)
     bed.run(40)
     bed.m1.beat()

@@ -81,7 +81,7 @@ def test_one_dialog_is_fetched_without_any_change() -> None:
     bed.m2.list = []
     assert bed.m2.subscribe("observe", 0, **{"call-id": [invite.call_id, "unknown"]}) == 200
     assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
-    assert bed.core.adopted == ("m1", 1)
+    assert bed.core.obedience.adopted == ("m1", 1)
     assert len(bed.core.handover.subscriptions) == 1
     bed.m2.list = []
     assert bed.m2.subscribe("observe", 0, **{"lines": ["alice"]}) == 200
@@ -108,8 +108,8 @@ def test_one_dialog_is_fetched_without_any_change() -> None:
 def test_what_is_refused_changes_nothing(purpose: str, body: dict[str, object], status: int) -> None:
     bed = Bed()
     assert bed.m2.subscribe(purpose, 0, 2, **body) == status
-    assert bed.core.adopted == ("m1", 1)
-    assert bed.core.upstream == bed.m1.flow
+    assert bed.core.obedience.adopted == ("m1", 1)
+    assert bed.core.environment.upstream == bed.m1.flow
 
 
 def test_a_fetch_waits_behind_a_takeover_that_waits_for_the_disk() -> None:
@@ -118,12 +118,12 @@ def test_a_fetch_waits_behind_a_takeover_that_waits_for_the_disk() -> None:
     bed.disk = []
     assert bed.m2.subscribe(epoch=2) == 0
     assert bed.m2.subscribe("observe", 0, **{"call-id": invite.call_id}) == 0
-    assert not bed.m2.list and bed.core.adopted == ("m1", 1)
+    assert not bed.m2.list and bed.core.obedience.adopted == ("m1", 1)
     slow, bed.disk = bed.disk, None
     for action in slow:
         bed.core.done(action, None, bed.now)
     bed.pump()
-    assert bed.core.adopted == ("m2", 2)
+    assert bed.core.obedience.adopted == ("m2", 2)
     assert [bed.m2.take(200).cseq_method for _ in range(2)] == ["SUBSCRIBE"] * 2
     assert [record["call-id"] for record in dialogs(bed.m2)] == [invite.call_id]
     assert len(bed.m2.heads) == 2
@@ -142,7 +142,7 @@ def test_no_list_is_handed_over_when_the_server_was_overtaken_while_the_disk_wro
     bed.pump()
     assert "holder=m1" in (bed.m2.take(403).get("heartbeat") or "")
     assert not bed.m2.heads and not dialogs(bed.m2)
-    assert bed.core.adopted == ("m1", 3)
+    assert bed.core.obedience.adopted == ("m1", 3)
     assert bed.m1.take(200).cseq_method == "SUBSCRIBE"
     assert len(bed.m1.heads) == heads + 1 and len(dialogs(bed.m1)) == 1
 
@@ -151,7 +151,7 @@ def test_an_older_proof_is_fenced() -> None:
     bed = Bed()
     assert bed.m2.subscribe(epoch=5) == 200
     assert bed.m1.subscribe(epoch=4) == 403
-    assert bed.core.adopted == ("m2", 5)
+    assert bed.core.obedience.adopted == ("m2", 5)
 
 
 def test_cold_lines_are_reset_and_their_devices_told() -> None:
@@ -181,6 +181,18 @@ def test_cold_lines_may_be_put_out_of_service() -> None:
     assert not bed.core.lines["trunk1"].in_service
     assert bed.m2.subscribe("reset", 0, lines=["trunk1"], state="idle") == 200
     assert bed.core.lines["trunk1"].in_service
+
+
+def test_of_a_line_put_out_of_service_nothing_is_told_whatever_its_peer_does() -> None:
+    bed = Bed("options = { interval = 10, misses = 2 }", text=COLD)
+    assert bed.m2.subscribe("reset", 0, 2, lines=["trunk1"], state="out-of-service") == 200
+    told = len(bed.m1.heads) + len(bed.m2.heads)
+    bed.run(40)
+    line = bed.core.lines["trunk1"]
+    assert "no answer" in line.far_side.why and line.why == "reset to out of service by m2"
+    assert len(bed.m1.heads) + len(bed.m2.heads) == told
+    bed.m2.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="o;1;1")
+    bed.m2.take(503)
 
 
 def test_a_subscription_is_refreshed_and_ends() -> None:

@@ -1,0 +1,27 @@
+"""Whether new calls are refused until the last one has ended, as an operator wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Draining:
+    """``decided`` notes a decision by its code and sentence."""
+
+    def __init__(self, agent: str, living: Callable[[], int], decided: Callable[[str, str, float], None]) -> None:
+        self.active = False
+        self._agent = agent
+        self._living = living
+        self._decided = decided
+
+    def begin(self, now: float) -> None:
+        """Refuse new calls."""
+        if not self.active:
+            self.active = True
+            self._decided("drain", f"{self._agent} drains, calls left: {self._living()}", now)
+
+    def end(self, now: float) -> None:
+        """Take new calls again."""
+        if self.active:
+            self.active = False
+            self._decided("resume", f"{self._agent} takes new calls again", now)

@@ -1,0 +1,75 @@
+"""The lines of an agent, as its site file has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from gateway_agent import lines
+from gateway_agent.call import Call
+from gateway_agent.dialog_list import SubscriptionFilter
+from gateway_agent.far_side import LineEnvironment
+from gateway_agent.line import Line
+from heartbeat.site.lines import Line as Settings
+from sip.packages.line_dialog import IDLE
+
+
+class LineTable:
+    """Makes, changes, resets and stops them."""
+
+    def __init__(
+        self,
+        environment: LineEnvironment,
+        calls: Mapping[int, Call],
+        decided: Callable[[str, str, float], None],
+        tell: Callable[[Line, float], None],
+        known: dict[str, Line],
+    ) -> None:
+        """``decided`` notes a decision by its code and sentence; ``tell`` tells servers that a line changed;
+        ``known`` is kept up to date."""
+        self._environment = environment
+        self._calls = calls
+        self._decided = decided
+        self._tell = tell
+        self._lines = known
+
+    def load(self, wanted: Iterable[Settings], now: float) -> None:
+        """Have these and no other lines; calls go on."""
+        by_name = {settings.name: settings for settings in wanted}
+        for name, line in list(self._lines.items()):
+            if name not in by_name or by_name[name].kind != line.kind:
+                line.far_side.stop(now)
+                del self._lines[name]
+        for name, settings in by_name.items():
+            known = self._lines.get(name)
+            if known is None:
+                self._lines[name] = made = lines.make(self._environment, settings, self._changed, now)
+                made.far_side.start(now)
+            elif known.settings != settings:
+                known.reload(settings, now)
+                self._changed(known, "its settings were changed", now)
+
+    def reset(self, wanted: SubscriptionFilter, server: str, now: float) -> None:
+        """Drop the calls of cold lines and bring the lines to the designated state."""
+        state = wanted.asked.state
+        for line in self._lines.values():
+            if line.settings.recovery != "cold" and wanted.asked.lines is None:
+                continue
+            if wanted.wants(line):
+                closed = "" if state == IDLE else f"reset to out of service by {server}"
+                changed, line.closed = line.closed != closed, closed
+                for call in [call for call in self._calls.values() if call.line is line]:
+                    call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
+                self._decided("reset", f"{line.name} was reset to {state} by {server}", now)
+                if changed:
+                    self._changed(line, f"{line.name} is {state}", now)
+
+    def stop(self, now: float) -> None:
+        """The process is about to end: registrations are taken back."""
+        for line in self._lines.values():
+            line.far_side.stop(now)
+
+    def _changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
+        """A line went in or out of service, or its registration changed."""
+        self._decided("line", f"{line.name}: {because}", now)
+        if tell:
+            self._tell(line, now)
