@@ -124,7 +124,7 @@ def test_odd_numbers_are_refused_or_stay_what_they_are(number: str, rules: str) 
     for call in made.core.calls.values():
         assert len(call.state.caller) <= 1024 and "\n" not in call.state.caller + call.state.callee
     for other in out.sides:
-        assert other.pending_server_invite is not None and "x" not in other.pending_server_invite.names
+        assert other.invite is not None and "x" not in other.invite.names
 
 
 def test_what_is_put_into_a_uri_is_escaped() -> None:
