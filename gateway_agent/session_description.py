@@ -82,6 +82,8 @@ class SessionDescription:
         try:
             return anchored()
         except sdp.SdpError as error:
+            if b"\nm=" not in said and b"\nc=" not in said:  # cut off by its Content-Length: no media, no address
+                return said
             if isinstance(message, Request) and message.method in ("INVITE", "UPDATE"):
                 raise Malformed(str(error), 488) from None
             if isinstance(message, Response) and message.status >= 200 and not self.device.local:

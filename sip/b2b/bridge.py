@@ -496,7 +496,7 @@ def _refuse(
     bridge: Bridge, _: Any, subject: tuple[int, str, Sequence[str], Party], response: Response | None, now: float
 ) -> None:
     status, reason, lines, by = subject
-    bridge.finish(status, by, "", now)
+    bridge.finish(status, by, (response.get("reason") or "") if response is not None else "", now)  # RFC 6432
     origin = bridge.origin
     if origin is not None and (invite := origin.pending_server_invite) is not None:
         passed: Passed | None = Passed(lines, b"")

@@ -91,13 +91,15 @@ def test_a_final_status_reaches_the_caller(status: int, told: int, result: str) 
     two = Two()
     a, b = two.ring()
     b.take("INVITE")
-    b.accept(status, b"", lines=("X-Why: so", "Contact: <sip:1002@127.0.0.1>") if status == 302 else ("X-Why: so",))
+    lines = ("X-Why: so", "Reason: Q.850;cause=17", *(("Contact: <sip:1002@127.0.0.1>",) if status == 302 else ()))
+    b.accept(status, b"", lines=lines)
     assert [each.status for each in a.heard] == [told]
     if told == status:
         assert a.heard[0].get("x-why") == "so" and a.heard[0].to_tag
     b.take("ACK")
     [cdr] = two.bench.cdrs
     assert (cdr.status, cdr.result) == (503 if status == 503 else told, result)  # what became of it, whatever is told
+    assert cdr.reason == ("Q.850;cause=17" if told == status else "")
     assert not two.bench.core.calls
     two.nothing_left()
 

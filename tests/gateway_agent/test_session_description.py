@@ -117,6 +117,13 @@ def test_an_offer_of_which_nothing_can_be_relayed_is_refused_with_488() -> None:
     assert bed.core.lines["trunk1"].busy == 0
 
 
+def test_a_description_that_was_cut_off_before_its_media_crosses() -> None:
+    bed = relayed_bed()
+    bed.request("INVITE", body=SDP[:20])
+    bed.take(100)
+    assert bed.m1.take("INVITE").body == SDP[:20]
+
+
 def test_a_change_to_what_cannot_be_relayed_is_refused_and_the_call_stands() -> None:
     bed = relayed_bed()
     invite, _ = bed.answered_in()
