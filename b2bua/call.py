@@ -150,9 +150,18 @@ class CallServices:
 
     def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
         """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
-        for transaction in list(self.stack.clients.values()):  # in the order of asking, which CSeq tells
-            if transaction.flow == former and transaction.method != "SUBSCRIBE":
-                transaction.resend(flow)
+        clients = [
+            one
+            for one in self.stack.clients.values()
+            if one.flow == former and one.method != "SUBSCRIBE" and not one.answered
+        ]
+        for leg in dict.fromkeys(one.user for one in clients if isinstance(one.user, InviteUsage)):
+            # an ACK has no answer, and may be lost with the former connection: what follows is not to overtake it
+            if leg.ack.cseq:
+                leg.move(flow)
+                leg.ack.again(leg.ack.cseq)
+        for transaction in clients:  # in the order of asking, which CSeq tells
+            transaction.resend(flow)
         for call in self.calls.values():
             for leg in call.bridge.legs:
                 if call.agent_of(leg) == agent:

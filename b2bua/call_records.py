@@ -78,6 +78,8 @@ class CallRecords:
             # it may have been given up as it was answered
             ended, ended_by = max(end.at, state.answered - self.wall_offset), end.by
             reason = reason or end.reason
+        if status < 300 and not state.answered:  # no call succeeds without an answer, whatever its end came to
+            status = 487 if ended_by == "caller" else 480
         record = self.of(state, status, ended_by, ended, reason)
         self._events.append(CallEnded(record))
         self.ended[record.call_id] = (record, because)

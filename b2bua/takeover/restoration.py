@@ -230,7 +230,17 @@ class Restorations:
     def lists_complete(self, now: float) -> None:
         """Every agent that is there has told all it has."""
         for one in list(self.waiting.values()):
-            self.look_again(one, now, at_last=True)
+            self.look_again(one, now, at_last=self.all_told(one))
+
+    def all_told(self, one: Restoration) -> bool:
+        """Whether all have been heard who may have the attempt of a first INVITE: the agents that are there, and the
+        one that the newest token names, whose connection may have broken a moment ago.
+        """
+        if not self.agents.all_complete:
+            return False
+        state = self.state_of(self.index.of_call(one.call_id))
+        link = self.agents.links.get(state.callee_agent) if state is not None else None
+        return link is None or link.complete
 
     def due(self, cause: str, now: float) -> None:
         for one in [each for each in self.waiting.values() if each.until <= now]:
@@ -357,7 +367,8 @@ def _release(machine: Restorations, one: Restoration, release: Release, now: flo
         logger.info("call %s is released: %s", call.id, release.because)
     reason = f"SIP;cause=480;text={quote(release.because[:80])}"
     if ended is None:
-        call.bridge.release(reason, now)
+        given_up = not call.state.answered and call.bridge.origin is None  # its caller never heard of the answer
+        call.bridge.release(reason, now, "caller" if given_up else "server")
     else:
         call.bridge.release(
             ended.ended.reason or reason, now, orphaned_calls.by_of(ended), orphaned_calls.status_of(ended)
@@ -365,7 +376,7 @@ def _release(machine: Restorations, one: Restoration, release: Release, now: flo
 
 
 def _look_for_attempt(machine: Restorations, one: Restoration, _: None, now: float) -> None:
-    machine.look_again(one, now, at_last=machine.agents.all_complete)
+    machine.look_again(one, now, at_last=machine.all_told(one))
     if one.state is INVITE_WAITS:
         one.until = now + machine.services.site.timing.replay_wait
         machine.services.stack.deadlines.set(one.until, machine, WAITED)

@@ -232,3 +232,28 @@ def test_the_records_of_a_server_that_dies_in_the_middle_of_writing_are_written_
             busy.end("west", call.subject)
     world.run(world.now + 3.0)
     busy.check()
+
+
+@pytest.mark.parametrize(
+    ("away", "verdict"),
+    [(0.5, ("answered", 200, "caller")), (6.0, ("cancelled", 487, "caller"))],
+    ids=["the answer crosses", "too late"],
+)
+def test_a_call_is_answered_and_cancelled_while_no_server_is_there(
+    away: float, verdict: tuple[str, int, str]
+) -> None:
+    """The agent that has the answer comes back ``away`` seconds after a new server rules."""
+    town = Town(1, ("west", "east"))
+    call = town.call("west", "200")
+    world = town.world
+    world.run(world.now + 1.0)
+    other = next(iter(town.line("east").calls.values()))
+    world.kill("m1")
+    town.do("east", "answer", other)
+    town.do("west", "cancel", call)
+    world.wires.cut("gw2", "s1", both=True)
+    assert world.run_until(lambda: town.active == ["s1"], 10.0), town.said
+    world.later(away, world.wires.heal)
+    world.run(world.now + 30.0)
+    assert call.state is ENDED and other.state is ENDED
+    assert [(one.result, one.status, one.ended_by) for one in town.cdrs] == [verdict], town.records

@@ -14,7 +14,7 @@ from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.town import Town
 from tests.wires import Delivery
-from tests.world import AFTER
+from tests.world import AFTER, BEFORE, Crash
 
 STEP = 3
 SEEDS, AT_ONCE = 100, 20
@@ -44,6 +44,26 @@ def test_crashes_elsewhere_from_seeds(first: int) -> None:
     """At messages of the site, of agents' connections, of two servers: ``python -m tests.stories.wider SEED``."""
     for seed in range(first, first + AT_ONCE):
         assert not wider.run(seed), f"seed {seed}: {wider.wider(seed)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "breaks"),
+    [
+        # the ACK of the first change is lost with the connection, and the second change is under way
+        ("hold and resume by the caller", 8, range(9, 13)),
+        # the agent with the answer is away while its caller's CANCEL is replayed
+        ("CANCEL crossing the answer", 3, range(4, 10)),
+    ],
+)
+def test_the_connection_of_the_called_side_breaks_in_the_takeover(name: str, place: int, breaks: range) -> None:
+    flow = next(one for one in FLOWS if one.name == name)
+    for at in breaks:
+        for moment in (BEFORE, AFTER):
+            killed = Crash("m1", place, BEFORE, matrix.of_calls)
+            broken = wider.broken_after(killed, "gw2", at, moment)
+            _, faults = wider.crashed(flow, killed, broken)
+            assert broken.happened_at is not None
+            assert not faults, (at, moment, faults)
 
 
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:

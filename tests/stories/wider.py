@@ -93,9 +93,13 @@ def _both(random: Random, flow: Flow) -> tuple[Crash, ...]:
 
 def _link_in_takeover(random: Random, flow: Flow) -> tuple[Crash, ...]:
     first = _first(random, flow, 0.0)
-    counts = _after(first, lambda delivery: delivery.source == "s1")
     at = random.randrange(TAKEOVER // 2)
-    return first, Crash(random.choice(AGENTS), at, random.choice((BEFORE, AFTER)), counts, RESET)
+    return first, broken_after(first, random.choice(AGENTS), at, random.choice((BEFORE, AFTER)))
+
+
+def broken_after(first: Crash, agent: str, at: int, moment: str) -> Crash:
+    """An agent's connection to the stand-by breaks at the ``at``-th message from there after the first crash."""
+    return Crash(agent, at, moment, _after(first, lambda delivery: delivery.source == "s1"), RESET)
 
 
 WAYS: Final = {
@@ -121,6 +125,11 @@ def run(seed: int) -> tuple[str, ...]:
 
 def _run(seed: int) -> tuple[Town, tuple[str, ...]]:
     flow, _, crashes = wider(seed)
+    return crashed(flow, *crashes)
+
+
+def crashed(flow: Flow, *crashes: Crash) -> tuple[Town, tuple[str, ...]]:
+    """The town after these crashes, and what is not as without."""
     town = Town(1, flow.who, site_of(), start=flow.starts_at)
     got = play_in(town, flow, *crashes)
     bases, _ = calm(flow.name)
