@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, Line, Route
@@ -272,18 +272,35 @@ class Site:
 
 
 def digest(site: Site) -> str:
-    """Eight hex digits for what the site means: defaults filled in, secrets by their place.
+    """Eight hex digits for what the site means: secrets by their place, and without what is as by default, so that a
+    setting which a later version adds changes nothing as long as nobody sets it.
 
     Directories and sockets are each machine's own affair and do not count.
     """
-    meaning = {
-        spec.name: _plain(getattr(site, spec.name))
-        for spec in dataclasses.fields(site)
-        if spec.name not in ("digest", "path")
-    }
+    meaning = _settings(site)
+    for name in ("digest", "path"):
+        meaning.pop(name, None)
     meaning["agents in order"] = list(site.agents)  # who votes, and how heartbeats count agents, depends on it
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _settings(table: Any) -> dict[str, object]:
+    """What is not as by default. That is what counts, and not what the file says: a default may be spelled out."""
+    found = {}
+    for spec in dataclasses.fields(table):
+        if not spec.compare:
+            continue
+        plain = _plain(getattr(table, spec.name))
+        if spec.default_factory is not dataclasses.MISSING:
+            default: object = _plain(spec.default_factory())
+        elif spec.default is not dataclasses.MISSING:
+            default = _plain(spec.default)
+        else:
+            default = dataclasses.MISSING
+        if plain != default:
+            found[spec.name] = plain
+    return found
 
 
 def _plain(value: object) -> object:
@@ -294,8 +311,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Path) or (isinstance(value, Api) and value.path):
         return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        specs = [f for f in dataclasses.fields(value) if f.compare]
-        return {f.name: _plain(getattr(value, f.name)) for f in specs}
+        return _settings(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.lines import rewritten
 from heartbeat.site.load import SiteError, load, parse
-from heartbeat.site.model import Site
+from heartbeat.site.model import Site, digest
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
 from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source
 from heartbeat.timing import faults
@@ -125,6 +126,17 @@ def test_the_digest_stands_for_the_meaning():
     assert site(SMALL.replace('"KEY"', '"PASS"')).digest != digest
     swapped = PAIR.replace("[agents.a]", "[agents.x]").replace("[agents.b]", "[agents.a]")
     assert site(swapped.replace("[agents.x]", "[agents.b]")).digest != site(PAIR).digest
+
+
+def test_a_setting_that_a_later_version_adds_changes_no_digest_until_somebody_sets_it():
+    found = site()
+    later = dataclasses.make_dataclass(
+        "Later", [("added", str, "as ever")], bases=(type(found.failover),), frozen=True
+    )
+    as_ever, other = (dataclasses.replace(found, failover=each) for each in (later(), later(added="otherwise")))
+    assert digest(as_ever) == found.digest != digest(other)
+    assert site(SMALL + "[failover]\nhold_down = 30.0\n").digest == found.digest
+    assert site(SMALL + "[failover]\nhold_down = 31.0\n").digest != found.digest
 
 
 def test_secrets_are_never_shown():
