@@ -130,8 +130,6 @@ class Core:
         self.admin_commands = AdminCommands(self.services, self.leadership, self.agents, self.history)
         self.leadership.pump(now)
 
-    # -- the verbs ------------------------------------------------------------------------------------------------
-
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         if flow.local == self.beat_local and flow.transport == "udp":
             self.leadership.came(data, flow, now)
@@ -176,8 +174,6 @@ class Core:
     def next_event(self) -> Event | None:
         return self._events.popleft() if self._events else None
 
-    # -- the site -------------------------------------------------------------------------------------------------
-
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file (``heartbeat.site.reload`` found nothing against it); calls stay."""
         self.site = site
@@ -197,8 +193,6 @@ class Core:
         self.router = Router(site, self.chance, self.server.capacity, self.server.reserve)
         self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
         self.key = self.keys[0] if self.keys else self._secret
-
-    # -- what the stack says --------------------------------------------------------------------------------------
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
         """On a connection that has not proved itself only its opening is heard."""
@@ -254,8 +248,6 @@ class Core:
         if link is not None and response.cseq_method == "OPTIONS" and "heartbeat" in response:
             link.heard(now)
             self.leadership.heard(response, link.name, now)
-
-    # -- who leads ------------------------------------------------------------------------------------------------
 
     @property
     def member(self) -> Member:

@@ -97,8 +97,6 @@ class Leadership:
         self._keys = keys
         self.member.reload(site.membership(self.node))
 
-    # -- the shell and the operator -------------------------------------------------------------------------------
-
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The member's word is on disk, or why not."""
         if self._carrier.stored(value, fault, now):
@@ -116,8 +114,6 @@ class Leadership:
         """This process is about to end: let go of the site, so that nobody need wait for our silence."""
         self.member.leave(now)
         self.pump(now)
-
-    # -- beats ------------------------------------------------------------------------------------------------------
 
     def nonce(self) -> str:
         """16 unguessable bytes in hexadecimal, for an opening."""
@@ -193,8 +189,6 @@ class Leadership:
             self._stack.counters["bad beats"] += 1
             logger.debug("a beat%s is ignored: %s", f" from {flow.remote}" if flow else "", error)
             return None
-
-    # -- the member -------------------------------------------------------------------------------------------------
 
     def agents_changed(self, reached: list[str], now: float) -> None:
         """An agent came or went."""

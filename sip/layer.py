@@ -8,7 +8,6 @@ Above it stands one :class:`sip.receiver.Listener`, told by plain calls; below i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from sip.actions import Action, Flow, Send
@@ -17,9 +16,8 @@ from sip.rate_limited_logger import RateLimitedLogger
 from sip.receiver import InDialog, Listener, Receiver
 from sip.responder import Responder
 from sip.timers import Deadlines, Timers
-from sip.transaction import ClientTransaction, ClientUser, InviteClient, NonInviteClient, ServerTransaction
+from sip.transaction import ClientTransaction, ClientUser, InviteClient, NonInviteClient
 from sip.transaction_table import TransactionTable
-from sip.wire.message import Request
 
 
 class Stack:
@@ -62,14 +60,15 @@ class Stack:
             self.seldom,
             self._out,
         )
-
-    def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Bytes came: a datagram, or some of a stream."""
-        self.receiver.receive(data, flow, now)
-
-    def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
-        """One whole message is replayed from an agent's record."""
-        self.receiver.receive_message(data, flow, now)
+        # What its users ask of a part they ask without a detour.
+        self.receive = self.receiver.receive
+        self.receive_message = self.receiver.receive_message
+        self.token = self.identifiers.token
+        self.branch = self.identifiers.branch
+        self.reply = self.responder.reply
+        self.response = self.responder.response
+        self.refuse = self.responder.refuse
+        self.respond_stateless = self.responder.respond_stateless
 
     def close(self, flow: Flow) -> None:
         """Give up a stream."""
@@ -98,14 +97,6 @@ class Stack:
 
     def do(self, action: Action) -> None:
         self._out.append(action)
-
-    def token(self) -> str:
-        """16 hexadecimal digits that nobody can guess: a tag, a Call-ID."""
-        return self.identifiers.token()
-
-    def branch(self) -> str:
-        """One that nobody can guess who knows those before it."""
-        return self.identifiers.branch()
 
     def address(self, flow: Flow) -> str:
         """Our ``host:port`` as the peer of that flow is to see it."""
@@ -157,36 +148,3 @@ class Stack:
         transaction.request = data
         self.clients[transaction.key] = transaction
         transaction.start(now)
-
-    def reply(
-        self,
-        transaction: ServerTransaction,
-        status: int,
-        now: float,
-        reason: str = "",
-        lines: Iterable[str] = (),
-        body: bytes = b"",
-        tag: str = "",
-    ) -> bytes:
-        """See :meth:`sip.responder.Responder.reply`."""
-        return self.responder.reply(transaction, status, now, reason, lines, body, tag)
-
-    def response(
-        self,
-        request: Request,
-        status: int,
-        reason: str = "",
-        lines: Iterable[str] = (),
-        body: bytes = b"",
-        tag: str = "",
-    ) -> bytes:
-        """See :meth:`sip.responder.Responder.response`."""
-        return self.responder.response(request, status, reason, lines, body, tag)
-
-    def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
-        """Answer without a transaction: what is faulty, or from a stranger."""
-        self.responder.refuse(request, flow, status, because, lines)
-
-    def respond_stateless(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
-        """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
-        self.responder.respond_stateless(transaction, status, lines)

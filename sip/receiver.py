@@ -22,7 +22,7 @@ from sip.stream_reassembly import StreamReassembly
 from sip.transaction import ACK, InviteServer, NonInviteServer, ServerTransaction
 from sip.transaction_table import TransactionTable
 from sip.wire.errors import Malformed, SipError, Unanswerable
-from sip.wire.framing import PING, Fault
+from sip.wire.framing import PING, PONG, Fault
 from sip.wire.headers import same_address, stamp_received
 from sip.wire.message import MAGIC, FaultyRequest, Message, Request, Response, head_of, parse
 from sip.wire.validation import validate
@@ -111,7 +111,7 @@ class Receiver:
         failure: Exception | None = None
         for message in messages:
             if message == PING:
-                self._out.append(Send(flow, b"\r\n"))  # RFC 5626 section 4.4.1
+                self._out.append(Send(flow, PONG))  # RFC 5626 section 4.4.1
                 continue
             try:
                 self.receive_message(message, flow, now)

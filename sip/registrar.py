@@ -168,8 +168,6 @@ class Registrar:
     def get_timer(self) -> float | None:
         return self._deadlines[0][0] if self._deadlines else None
 
-    # -- inside -----------------------------------------------------------------------------------------------
-
     def _update(self, name: str, request: Request, flow: Flow, now: float) -> Outcome:
         contacts = elements(request, "contact")
         kept = self.bindings(name, now)

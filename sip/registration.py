@@ -179,8 +179,6 @@ class Registration:
     def next_event(self) -> RegistrationChanged | None:
         return self._events.popleft() if self._events else None
 
-    # -- inside -----------------------------------------------------------------------------------------------
-
     def _step(self, cause: str, now: float) -> None:
         found = self.TRANSITIONS.get((self.state, cause))
         if found is not None:
@@ -252,8 +250,6 @@ class Registration:
 
     def _authorized(self) -> list[Authorization]:
         return self._digest.authorize("REGISTER", self.registrar) if self._digest is not None else []
-
-    # -- actions ----------------------------------------------------------------------------------------------
 
     def _attempt(self, now: float) -> None:
         self.tries = 0

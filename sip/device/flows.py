@@ -50,7 +50,6 @@ class DeviceFlows:
         self.site = frozenset(site)
         self._stack = stack
         self._name = name
-        self._advertise = advertise
         self._default: dict[tuple[str, bool], str] = {}
         self._known: OrderedDict[tuple[str, Address, str], Flow] = OrderedDict()
         self._streams: dict[Flow, bool] = {}

@@ -3,10 +3,9 @@
 ::
 
     SipError
-    ├── Malformed           theirs: the message cannot be used; carries the status to answer with
-    │   ├── FaultyRequest   theirs: a request that can be answered (``sip.wire.message``)
-    │   └── Unanswerable    theirs, and it cannot even be answered (no Via, no Call-ID, …): counted and dropped
-    └── Misuse              ours: a bug in the calling code
+    └── Malformed           theirs: the message cannot be used; carries the status to answer with
+        ├── FaultyRequest   a request that can be answered (``sip.wire.message``)
+        └── Unanswerable    what cannot even be answered (no Via, no Call-ID, …): counted and dropped
 """
 
 from __future__ import annotations
@@ -27,7 +26,3 @@ class Malformed(SipError):
 
 class Unanswerable(Malformed):
     """Not even an answer can be addressed: drop it."""
-
-
-class Misuse(SipError):
-    """The caller broke the contract of this package."""

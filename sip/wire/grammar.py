@@ -93,14 +93,6 @@ def param(params: Params, name: str) -> str | None:
     return None
 
 
-def with_param(params: Params, name: str, value: str | None) -> Params:
-    """The parameters with that one (lower-case name) in place of any of the same name, or at the end."""
-    kept = [(key, value if key.lower() == name else old) for key, old in params]
-    if all(key.lower() != name for key, _ in params):
-        kept.append((name, value))
-    return tuple(kept)
-
-
 def number(text: str, most: int = 0xFFFFFFFF) -> int | None:
     """A number of ASCII digits, cut to ``most`` when larger; ``None`` when it is not one."""
     if not (text.isascii() and text.isdigit()):

@@ -139,11 +139,6 @@ def _masked(text: str) -> str:
     return text if '"' not in text else _QUOTED.sub(lambda found: "x" * len(found[0]), text)
 
 
-def is_address(host: str) -> bool:
-    """Whether a host is written as an IP address (without brackets) and not as a name."""
-    return ":" in host or (host[-1:].isdigit() and host.count(".") == 3 and host.replace(".", "").isdigit())
-
-
 def same_address(one: str, other: str) -> bool:
     """Whether two numeric addresses are the same one, whatever the spelling of an IPv6 address."""
     if one == other:

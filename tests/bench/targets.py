@@ -64,9 +64,6 @@ class _Process:
         assert self._running is not None
         return [self._running.pid]
 
-    def start(self) -> None:
-        raise NotImplementedError
-
     def stop(self) -> None:
         if self._running is not None:
             self.processes.stop(self._running.name)
