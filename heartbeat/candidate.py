@@ -246,7 +246,7 @@ class Candidate:
 
     def _count_prevote(self, election: Election, now: float) -> None:
         timing, names = self._node.membership.timing, election.voters.names
-        if election.wins_prevote(self._unanimous(election, now)):
+        if election.wins_prevote(self._needed(election, now)):
             # soon after our own start some may not have found us yet: they count as present
             new = now < self._started_at + timing.silence
             present = set(names) if new else self._cluster.present(names, now - 2 * timing.interval)
@@ -260,10 +260,15 @@ class Candidate:
         if self.phase == REQUESTING and election.wins():
             self.step(ElectionEvent.GRANTED, now)
 
-    def _unanimous(self, election: Election, now: float) -> bool:
-        """Whether ``hold_down`` asks for every voter's yes."""
+    def _needed(self, election: Election, now: float) -> set[str]:
+        """Whose yes ``hold_down`` asks for: every voter's that was heard within a lease, but the accused server's."""
+        node, cluster = self._node, self._cluster
         automatic = not election.renewal and not election.planned
-        return automatic and now < self._cluster.changed_at + self._node.membership.hold_down
+        if not automatic or now >= cluster.changed_at + node.membership.hold_down:
+            return set()
+        names = election.voters.names
+        needed = cluster.present(names, now - node.membership.timing.lease) | ({node.name} & set(names))
+        return needed - {cluster.leader}
 
     def _may_do_without(self, election: Election, now: float) -> bool:
         """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""
@@ -282,7 +287,7 @@ class Candidate:
         if now < self._tell_at or election.planned or lacks == self._told or election.waits:
             return
         self._told, self._tell_at = lacks, now + _SELDOM
-        if election.wins_prevote(False) and self._unanimous(election, now):
+        if election.wins_prevote() and self._needed(election, now):
             left = self._cluster.changed_at + self._node.membership.hold_down - now
-            lacks += f"; every voter is needed for another {left:.0f} s, so soon after the last takeover"
+            lacks += f"; every voter that is there is needed for another {left:.0f} s, so soon after the last takeover"
         self._node.outbox.decide(What.ASKING, f"{self._node.name} has no quorum yet: {lacks}", now)

@@ -150,10 +150,10 @@ class Election:
             return float("inf")
         return now + (waits[-1] if self._patient else waits[self.quorum - 1])
 
-    def wins_prevote(self, unanimous: bool) -> bool:
-        """A quorum would grant; all who have a vote would, where nothing less will do."""
+    def wins_prevote(self, needed: Collection[str] = ()) -> bool:
+        """A quorum would grant; so would all those of ``needed`` who have a vote."""
         non_voting = {voter for voter, no in self.refusals.items() if no.no == "mute"}
-        if unanimous and not (self.yes | non_voting).issuperset(self.voters.names):
+        if not (self.yes | non_voting).issuperset(needed):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self._agents)
 
@@ -177,7 +177,7 @@ class Election:
     @property
     def waits(self) -> bool:
         """A quorum would grant, and more voters are waited for."""
-        return self._patient and self.wins_prevote(False)
+        return self._patient and self.wins_prevote()
 
     def wins(self) -> bool:
         """A quorum granted, an agent among it."""

@@ -134,10 +134,12 @@ def test_a_server_that_waits_for_every_vote_says_so() -> None:
     w.run(3.0)
     w.member("m1").cluster.changed_at = w.clock("m1")
     w.crash("m2")
-    w.crash("gw3")
+    for after in range(1, 12):
+        w.later(after, lambda: (w.crash("gw3"), w.start("gw3")))
     w.run(12.0)
     assert w.said("m1", What.ASKING)[-1].startswith(
-        "m1 has no quorum yet: 2 of 3 for it, 2 needed; gw3: no answer yet; every voter is needed for another "
+        "m1 has no quorum yet: 2 of 3 for it, 2 needed; gw3: it is not up long enough;"
+        " every voter that is there is needed for another "
     )
 
 
