@@ -98,7 +98,8 @@ def warnings(core: Core, now: float) -> list[str]:
     for name, config in member.cluster.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
-    found += [why_non_voting(name, name in member.cluster.voting) for name in sorted(member.cluster.non_voting)]
+    voters = member.participant.voter.state.voters.names
+    found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
     for server in core.member.cluster.peers.values():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
             bad = core.stack.counters["bad beats"]

@@ -136,7 +136,7 @@ class AgentVoter:
         leadership = voter.state.leadership
         if not no and beat.state == ACTIVE and (beat.node, beat.epoch) == (leadership.node, leadership.epoch):
             self._heard_at = now
-        if voter.state.non_voting and node.name in node.membership.voters and not self._told_non_voting:
+        if voter.state.non_voting and node.name in voter.state.voters.names and not self._told_non_voting:
             self._told_non_voting = True
             said = (
                 f"{node.name} has no vote yet: it started without an epoch file; the active server gives it one, or,"

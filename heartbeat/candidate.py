@@ -289,5 +289,7 @@ class Candidate:
         self._told, self._tell_at = lacks, now + _SELDOM
         if election.wins_prevote() and self._needed(election, now):
             left = self._cluster.changed_at + self._node.membership.hold_down - now
-            lacks += f"; every voter that is there is needed for another {left:.0f} s, so soon after the last takeover"
+            lacks += (
+                f"; every voter that is there is needed for another {left:.0f} s, so soon after the last takeover"
+            )
         self._node.outbox.decide(What.ASKING, f"{self._node.name} has no quorum yet: {lacks}", now)

@@ -52,13 +52,14 @@ class ClusterView:
         self.generations: dict[str, int] = {}
         """Node -> the list of voters that it lives by."""
         self.statuses: dict[str, VoterStatus] = {}
-        """Voter with a vote -> what it last said of itself, as far as a change of the list is concerned."""
+        """Node with a vote, in the list of voters or not any more -> what it last said of itself, as far as a change
+        of the list is concerned."""
         self.incarnations: dict[str, int] = {}
         """Node -> its last known start."""
         self.non_voting: set[str] = set()
-        """Voters that said they have no vote."""
+        """Nodes that said they have no vote, in the list of voters or not."""
         self.voting: set[str] = set()
-        """Voters that were seen with a vote."""
+        """Nodes that were seen with a vote."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
         self._own = own
@@ -123,18 +124,26 @@ class ClusterView:
         self.epoch, self.leader = epoch, self._own
 
     def learn_vote(self, beat: Beat, voters: Iterable[str]) -> bool:
-        """Whether the sender is without a vote, which was not known before."""
+        """Whether the sender is one of ``voters`` and without a vote, which was not known before."""
         node = beat.node
         if NON_VOTING in beat.flags:
             self.statuses.pop(node, None)
             if node not in self.non_voting and self.epoch:
                 self.non_voting.add(node)
-                return True
-        elif beat.re is not None and node in voters:
+                return node in voters
+        elif beat.re is not None:
             self.non_voting.discard(node)
             self.voting.add(node)
             self.statuses[node] = VoterStatus(beat.voters, beat.promised_to_others)
         return False
+
+    def without_vote(self, voters: Iterable[str]) -> list[str]:
+        """Those of ``voters`` that said they have no vote."""
+        return sorted(self.non_voting.intersection(voters))
+
+    def seen_to_vote(self) -> set[str]:
+        """Nodes that have a vote by what they said last."""
+        return self.voting - self.non_voting
 
     def present(self, names: Iterable[str], since: float) -> set[str]:
         """Those of ``names`` that were heard after ``since``."""

@@ -143,7 +143,7 @@ class Member:
         leader.tell_release()
         self._switchover.remind(leader.epoch)
         has_lease = self.state == ACTIVE and not leader.forced
-        self.reconfiguration.tend(leader.epoch, has_lease, leader.superseded, now)
+        self.reconfiguration.tend(leader.epoch, has_lease, self._may_admit(now), leader.superseded, now)
         if has_lease and not self.paused:
             self._switchover.follow_policies(self._heartbeats.reach, leader.epoch, leader.began_at, now)
 
@@ -197,7 +197,18 @@ class Member:
         ``force`` is for a site that has no quorum because of that very loss: the operator vouches that no server
         leads by the forgotten grant.
         """
-        return self.reconfiguration.restore_vote(voter, self.may_act(now), force, now)
+        may_admit = self.may_act(now) or self._may_admit(now)
+        return self.reconfiguration.restore_vote(voter, may_admit, force, now)
+
+    def _may_admit(self, now: float) -> bool:
+        """Whether we lead and a quorum answers us, be it that we hold."""
+        leader = self.leader
+        return (
+            self.state in (ACTIVE, HOLDING)
+            and not leader.forced
+            and not leader.superseded
+            and leader.quorum_answers(now)
+        )
 
     def leave(self, now: float) -> None:
         """Say goodbye: release the lease, if we lead, and be counted as left."""

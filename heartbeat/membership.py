@@ -42,8 +42,8 @@ class Membership:
     failback: str = STAY
     """``stay``, ``return`` (to the preferred main when it has been healthy for ``return_after``) or ``manual``."""
     hold_down: float = 30.0
-    """After an automatic takeover the next automatic one waits so long, unless every voter that is there misses the new
-    server."""
+    """After an automatic takeover the next automatic one waits so long, unless every voter that is there misses the
+    new server."""
     return_after: float = 60.0
     """With failback ``return``: how long the preferred server must have been healthy."""
     on_lost_quorum: str = HOLD

@@ -115,7 +115,7 @@ class Participant:
         def say(now: float) -> None:
             disk = self.on_disk
             more.setdefault("promised_epoch", disk.promised_epoch)
-            if disk.non_voting and self.name in self.membership.voters:
+            if disk.non_voting:
                 more["flags"] = (NON_VOTING,)
             more["promised_to_others"] = disk.promised_to_others(request.node)
             self.outbox.answer(request, **self.heard(now), **more)

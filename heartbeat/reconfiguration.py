@@ -7,12 +7,13 @@ have forgotten. Where that quorum granted nothing above the present epoch, the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from heartbeat.cluster_view import ClusterView, VoterStatus
 from heartbeat.decision import What
 from heartbeat.header import PREVOTE, START, VOTERS
+from heartbeat.membership import majority
 from heartbeat.participant import Participant
 from heartbeat.proof import VoterList
 
@@ -58,11 +59,14 @@ def next_change(
     generations: Mapping[str, int],
     lost: tuple[str, ...],
     restore: tuple[str, ...],
+    seen: Collection[str],
+    quorum_wanted: int = 0,
 ) -> Change | None:
     """The change that is due, if any.
 
     ``wanted`` and ``filed`` are the site file's list and its number, ``lost`` the voters without a vote that never
-    had one, ``restore`` those whom an operator vouches for.
+    had one, ``restore`` those whom an operator vouches for, ``seen`` who was seen with a vote: a voter goes only when
+    these decide on the list that is left, else the site would be without a quorum for good.
     """
     names, number, admit, because = current.names, current.filed, "", ""
     if any(generations.get(name, 0) > current.generation for name in current.names):
@@ -73,6 +77,9 @@ def next_change(
     elif filed > current.filed:
         names = current.step_towards(wanted)
         added = [name for name in names if name not in current.names]
+        least = max(majority(len(names)), min(quorum_wanted, len(names)))
+        if len(names) < len(current.names) and sum(name in seen for name in names) < least:
+            return None
         admit = added[0] if added else ""
         number = filed if set(names) == set(wanted) else current.filed
         because = f"the site file's list number {filed} is {', '.join(wanted)}"
@@ -114,7 +121,7 @@ class Reconfiguration:
             said = f"{node.name} cannot ask for votes: it knows no list of voters; `b2bua init` says that the site"
             node.outbox.decide(What.REFUSED, f"{said} starts for the first time", now)
 
-    def restore_vote(self, voter: str, may_act: bool, force: bool, now: float) -> str:
+    def restore_vote(self, voter: str, may_admit: bool, force: bool, now: float) -> str:
         """Give a voter without its epoch file a vote again. Returns why not, as a sentence, or empty."""
         node, cluster, voters = self._node, self._cluster, self._node.voter.state.voters
         if voter not in voters.names:
@@ -125,8 +132,8 @@ class Reconfiguration:
                 return "the list of voters was changed too often under one epoch; switch over first"
             self._begin(Change(voters, new, voter, f"{voter} votes again by force", forced=True), now)
             return ""
-        if not may_act:
-            return f"{node.name} has no lease; readmit at the active server, or by force"
+        if not may_admit:
+            return f"{node.name} has no quorum; readmit at the active server, or by force"
         if voter not in cluster.non_voting | cluster.voting:
             return f"nothing was heard of {voter} yet; start it first"
         if voter not in cluster.non_voting:
@@ -139,10 +146,11 @@ class Reconfiguration:
         """Our leadership began or ended: what was under way is another's matter."""
         self.change = None
 
-    def tend(self, epoch: int, may_change: bool, superseded: bool, now: float) -> None:
+    def tend(self, epoch: int, may_change: bool, may_admit: bool, superseded: bool, now: float) -> None:
         """Tell the list to those who live by an older one, and go on with a change, or begin one that is due.
 
-        ``epoch``: ours, 0 when we do not lead; ``may_change``: we lead with a lease that a quorum gives.
+        ``epoch``: ours, 0 when we do not lead; ``may_change``: we lead with a lease that a quorum gives;
+        ``may_admit``: we lead and a quorum answers, which is enough to give a voter of the list its vote.
         """
         node, change, voters = self._node, self.change, self._node.on_disk.voters
         if not voters.names or voters != node.voter.state.voters:
@@ -155,11 +163,15 @@ class Reconfiguration:
                     node.outbox.ask(name, VOTERS, list=voters.text)
         if change is not None:
             self._go_on(change, epoch, superseded)
-        elif may_change:
-            lost = tuple(sorted(self._cluster.non_voting - self._cluster.voting))
-            self._restore = [voter for voter in self._restore if voter in self._cluster.non_voting]
-            wanted, filed = node.membership.voters, node.membership.generation
-            due = next_change(voters, wanted, filed, epoch, generations, lost, tuple(self._restore))
+        elif may_change or may_admit:
+            cluster, members = self._cluster, node.membership
+            lost = tuple(sorted(cluster.non_voting - cluster.voting))
+            self._restore = [voter for voter in self._restore if voter in cluster.non_voting]
+            wanted, filed = (members.voters, members.generation) if may_change else (voters.names, voters.filed)
+            seen = cluster.seen_to_vote() | ({node.name} if node.voter.has_vote else set())
+            due = next_change(
+                voters, wanted, filed, epoch, generations, lost, tuple(self._restore), seen, members.quorum_wanted
+            )
             if due is not None:
                 self._begin(due, now)
 
@@ -181,7 +193,7 @@ class Reconfiguration:
             statuses[node.name] = VoterStatus(node.on_disk.voters.generation, promised)
         if not change.committed(statuses):
             return
-        votes = admit in cluster.voting and admit not in cluster.non_voting
+        votes = admit in cluster.seen_to_vote()
         incarnation = cluster.incarnations.get(admit, 0)
         if not admit or (votes and cluster.generations.get(admit, 0) >= change.new.generation):
             self.change = None

@@ -36,7 +36,7 @@ class Failover:
     on_lost_quorum: Literal["hold", "stop"] = "hold"
     """What a server without its lease does: go on serving and end nothing, or answer 503 to all."""
     hold_down: Seconds = 30.0
-    """After an automatic takeover the next waits so long, unless the new server is silent at all voters that are there."""
+    """After an automatic takeover the next waits so long, unless the new server is silent at all voters there are."""
     failback: Literal["stay", "return", "manual"] = "stay"
     """After a takeover: stay with the new server, return to the main, or return when an operator says so."""
     return_after: Annotated[float, Within(1, 86400)] = 60.0

@@ -30,7 +30,7 @@ def test_one_change_of_the_list_at_a_time(
     names: tuple[str, ...] | None,
     admit: str,
 ) -> None:
-    change = next_change(LIST, ("gw1", "gw2", "gw3"), filed, 1, generations, lost, readmit)
+    change = next_change(LIST, ("gw1", "gw2", "gw3"), filed, 1, generations, lost, readmit, LIST.names)
     if names is None:
         assert change is None
     else:
@@ -39,7 +39,7 @@ def test_one_change_of_the_list_at_a_time(
 
 
 def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() -> None:
-    change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), ())
+    change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), (), LIST.names)
     assert change is not None
     assert not change.committed({"gw1": VoterStatus(102, 0), "gw2": VoterStatus(102, 0)})
     assert change.committed({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)})
@@ -47,3 +47,22 @@ def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() 
         "gw2 may have made up a quorum with gw1"
     )
     assert change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 1)}, 1)
+
+
+@pytest.mark.parametrize(
+    "seen, names",
+    [
+        ((), None),
+        (("gw2",), None),
+        (("gw1", "gw2"), None),
+        (("gw2", "gw3"), ("gw2", "gw3", "m2")),
+        (("gw3", "m2"), ("gw2", "gw3", "m2")),
+    ],
+)
+def test_a_voter_goes_only_when_those_who_stay_and_were_seen_to_vote_are_a_quorum(
+    seen: tuple[str, ...], names: tuple[str, ...] | None
+) -> None:
+    four = VoterList(102, ("gw1", "gw2", "gw3", "m2"), 1)
+    change = next_change(four, ("gw2", "gw3", "m2"), 2, 1, {}, (), (), seen)
+    assert (change.new.names if change is not None else None) == names
+    assert next_change(four, ("gw2", "gw3", "m2"), 2, 1, {}, (), (), ("gw2", "gw3"), quorum_wanted=3) is None

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.decision import Tell, What
-from tests.heartbeat.ballot_world import Host, membership, running
+from heartbeat.membership import Membership
+from tests.heartbeat.ballot_world import Host, World, membership, running
 
 
 def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
@@ -33,7 +34,7 @@ def test_a_voter_that_lost_its_file_is_readmitted_by_an_operator() -> None:
     assert w.said("m1", What.NO_VOTE) == [
         "gw1 has no vote any more: its epoch file is gone; when you know why, `b2bua readmit gw1`"
     ]
-    assert w.act("m2", lambda member, now: member.restore_vote("gw1", now)).startswith("m2 has no lease")  # type: ignore[union-attr]
+    assert w.act("m2", lambda member, now: member.restore_vote("gw1", now)).startswith("m2 has no quorum")  # type: ignore[union-attr]
     assert w.act("m1", lambda member, now: member.restore_vote("gw9", now)) == "gw9 is no voter of this site"
     assert w.act("m1", lambda member, now: member.restore_vote("gw1", now)) == ""
     w.run_until(lambda: not w.mute_voters(), limit=5.0)
@@ -161,3 +162,95 @@ def test_the_lists_of_the_site_file_are_followed_one_voter_at_a_time() -> None:
     w.crash("m1")
     w.crash("gw2")
     w.run_until(lambda: w.holders() == ["m2"], limit=5.0)
+
+
+def _reload(w: World, site: Membership, names: tuple[str, ...]) -> None:
+    for name in names:
+        core = w.hosts[name].core
+        if core is not None:
+            core.reload(site)
+            w._drain(w.hosts[name])
+
+
+def _with_voters(w: World, *names: str) -> Membership:
+    return replace(w.site, chosen_voters=names, generation=w.site.generation + 1)
+
+
+def _settles_and_takes_over(w: World) -> None:
+    w.run(60.0)
+    names = w.member("m1").participant.on_disk.voters.names
+    assert set(names) == set(w.site.voters), "the change has settled"
+    assert w.holders() == ["m1"] and all(not w.hosts[name].file.non_voting for name in names)  # type: ignore[union-attr]
+    w.crash("m1")
+    w.run(30.0)
+    assert w.holders() == ["m2"]
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (("gw1", "gw2"), ("gw3", "gw4")),
+        (("gw1", "gw2", "gw3"), ("gw4", "gw5", "gw6")),
+        (("gw1", "gw2", "gw3"), ("gw1", "gw2", "gw4")),
+        (("gw1",), ("gw2",)),
+    ],
+)
+@pytest.mark.parametrize("later", [0.0, 10.0])
+def test_the_order_in_which_nodes_learn_of_other_voters_does_not_matter(
+    before: tuple[str, ...], after: tuple[str, ...], later: float
+) -> None:
+    w = running(membership(6, chosen_voters=before))
+    site = _with_voters(w, *after)
+    w.site = site
+    _reload(w, site, site.servers)
+    w.later(later, lambda: _reload(w, site, site.agents))
+    _settles_and_takes_over(w)
+
+
+@pytest.mark.parametrize("after", [("gw2",), ("gw2", "gw3"), ("gw1", "gw2", "gw4")])
+def test_a_voter_that_was_never_started_is_let_in_by_those_who_are_not_removed_before(after: tuple[str, ...]) -> None:
+    w = World(membership(4, chosen_voters=("gw1", "gw2", "gw3")), 1)
+    w.start("m1", "m2", "gw1", "gw3", "gw4")
+    w.run_until(lambda: w.holders() == ["m1"], limit=10.0)
+    w.run(8.0)
+    w.site = _with_voters(w, *after)
+    _reload(w, w.site, tuple(w.hosts))
+    w.run(20.0)
+    w.start("gw2")
+    _settles_and_takes_over(w)
+
+
+def test_who_lost_its_file_says_so_whatever_its_own_site_file_makes_it() -> None:
+    w = running(membership(3, chosen_voters=("gw1", "gw2", "gw3")))
+    w.lose_file("gw2")
+    kept, w.site = w.site, _with_voters(w, "gw1", "gw3")
+    w.start("gw2")
+    w.site = kept
+    w.run(3.0)
+    w.cut("m1", "gw3")
+    w.run(3.0)
+    assert w.member("m1").state == "holding", "gw1 alone is no quorum"
+    assert w.said("m1", What.NO_VOTE) != [] and w.member("m1").cluster.without_vote(w.site.voters) == ["gw2"]
+
+
+def test_an_agent_that_was_never_a_voter_is_no_news() -> None:
+    w = running(membership(4, chosen_voters=("gw1", "gw2", "gw3")))
+    w.run(5.0)
+    assert w.said("m1", What.NO_VOTE) == [] and w.said("gw4", What.NO_VOTE) == []
+    assert w.member("m1").cluster.without_vote(w.site.voters) == []
+
+
+def test_a_holding_server_lets_a_voter_in_as_soon_as_a_quorum_answers() -> None:
+    w = running(membership(3))
+    w.crash("m2")
+    w.lose_file("gw1")
+    w.start("gw1")
+    for name in ("gw2", "gw3"):
+        w.cut("m1", name)
+    w.run(5.0)
+    m1 = w.member("m1")
+    assert m1.restore_vote("gw1", w.clock("m1")) == "m1 has no quorum; readmit at the active server, or by force"
+    w.heal()
+    w.run_until(lambda: m1.state == "holding" and m1.leader.quorum_answers(w.clock("m1")), limit=3.0)
+    assert m1.restore_vote("gw1", w.clock("m1")) == ""
+    w.run_until(lambda: not w.mute_voters() and w.settled() == "m1", limit=5.0)
