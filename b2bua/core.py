@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from b2bua.admin_commands import AdminCommands
@@ -50,7 +51,8 @@ class Core:
     """See the module.
 
     ``kept`` is what the store had, its boot counter raised already; ``secret`` at least 16 unguessable bytes, other
-    ones at each start; ``wall_offset`` what makes a wall clock of ``now``.
+    ones at each start; ``wall_offset`` what makes a wall clock of ``now``; ``commitment`` and ``deaths`` what the
+    supervisor of this start and those of former ones left (`heartbeat.death`).
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Core:
         chance: random.Random,
         now: float,
         wall_offset: float = 0.0,
+        commitment: str = "",
+        deaths: Sequence[str] = (),
     ) -> None:
         self.site = site
         self.node = node
@@ -87,7 +91,18 @@ class Core:
         passage = ServerPassage(node)
         self.discarded = Discarded(passage)
         self.leadership = Leadership(
-            self.stack, site, node, kept, secret, self.keys or [self.key], self.beat_local, chance, self._live_by, now
+            self.stack,
+            site,
+            node,
+            kept,
+            secret,
+            self.keys or [self.key],
+            self.beat_local,
+            chance,
+            self._live_by,
+            now,
+            commitment,
+            deaths,
         )
         self.agents = Agents(
             self.stack,

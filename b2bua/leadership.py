@@ -11,6 +11,7 @@ from hashlib import blake2s
 
 from heartbeat import carriage
 from heartbeat.carrier import Carrier
+from heartbeat.death import DEATH, Death
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.header import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.member import Member
@@ -40,13 +41,15 @@ class Leadership:
         chance: random.Random,
         live_by: Callable[[Decision, str, float], None],
         now: float,
+        commitment: str = "",
+        deaths: Sequence[str] = (),
     ) -> None:
         """``keys``: what signed statements are believed by, the first one signs. ``beat_local``: how flows name the
         listener for beats of the other server. ``live_by`` is told of each decision, with the name of the server that
-        led before, as far as is known.
+        led before, as far as is known. ``commitment`` and ``deaths``: see `Member`.
         """
         self.node = node
-        self.member = Member(node, site.membership(node), kept, chance, now)
+        self.member = Member(node, site.membership(node), kept, chance, now, commitment, deaths)
         self.serving = False
         """New calls are taken: active, or holding by the policy ``hold``."""
         self.since_at = now
@@ -129,19 +132,30 @@ class Leadership:
         self._carrier.answer(request, beat, flow)
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
-        """A datagram at the address for beats of the other server: only signed ones are looked at."""
+        """A datagram at the address for beats of the other server: only signed ones are looked at, and deaths."""
         try:
             message = parse(data)
         except SipError:
             self._stack.counters["garbage"] += 1
             return
-        if "heartbeat" not in message:
+        if DEATH in message:
+            self._died(message.get(DEATH) or "", now)
+        elif "heartbeat" not in message:
             if isinstance(message, Request) and message.method == "OPTIONS":
                 self._stack.receive(data, flow, now)
         elif isinstance(message, Request):
             self.asked_by(message, flow, "", now)
         else:
             self.heard(message, "", now)
+
+    def _died(self, text: str, now: float) -> None:
+        try:
+            death = Death.parse(text)
+        except ValueError:
+            self._stack.counters["garbage"] += 1
+            return
+        self.member.revealed(death, now)
+        self.pump(now)
 
     def asked_by(self, request: Request, flow: Flow, sender: str, now: float) -> None:
         """A signed OPTIONS; ``sender`` is whose connection it came on, ``""`` where beats come by datagram."""

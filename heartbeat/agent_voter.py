@@ -74,7 +74,7 @@ class AgentVoter:
         elif beat.kind == GRANT:
             node.vote_requested(beat, now)
         elif beat.kind == RELEASE:
-            node.voter.release(beat.node, beat.for_epoch)
+            node.voter.release(beat.start, beat.for_epoch)
             node.answer(beat, now)
         elif beat.kind == VOTERS:
             node.list_told(beat, now)

@@ -19,6 +19,8 @@ from heartbeat.header import AS_IF_RELEASED, FIRST, GRANT, PREVOTE, READY, Beat
 from heartbeat.participant import Participant
 from heartbeat.state_machine import StateMachine
 
+SLOW_DISK: Final = 2.0
+"""Seconds that a vote request waits at least: voters write their grants to disks that may be slow."""
 _SELDOM: Final = 10.0
 """Seconds between two words on an election that lasts."""
 
@@ -89,6 +91,11 @@ class Candidate:
         self._node.outbox.decide(What.CALLED_OFF, because, now)
         self.step(ElectionEvent.CALLED_OFF, now)
 
+    def hurry(self, now: float) -> None:
+        """Something became known that may change the voters' minds: ask at once."""
+        if self.election is not None:
+            self.election.hurry(now)
+
     def handle_timer(self, objection: str, leader_dead: bool, now: float) -> str:
         """Ask again when that is due. ``objection`` says why the election is not wanted any more.
 
@@ -111,7 +118,7 @@ class Candidate:
         elif self.phase == PREPARED:
             self.call_off(f"{node.name} was ready, but {self._cluster.leader} did not let go", now)
         elif self.phase == REQUESTING and (
-            now >= election.round_at + timing.lease or election.highest_promise > election.epoch
+            now >= election.round_at + max(timing.lease, SLOW_DISK) or election.highest_promise > election.epoch
         ):
             self.step(ElectionEvent.REFUSED, now)
         else:
@@ -174,7 +181,7 @@ class Candidate:
             election.refused(node.name, replace(request, no=vote.no, wait=vote.wait))
             return
         signature = node.voter.signature(request, node.membership.keys[0])
-        grant = Grant(signature, now, node.voter.state.promised_to_others(node.name))
+        grant = Grant(signature, now, node.voter.state.promised_to_others(node.start))
 
         def count(later: float) -> None:
             if self.election is election and self.phase == REQUESTING and election.epoch == request.for_epoch:
@@ -194,7 +201,8 @@ class Candidate:
 
     def _offer_proof(self, election: Election, now: float) -> None:
         node = self._node
-        fault = node.offer(election.proof(node.name, node.on_disk.incarnation), now)
+        proof = election.proof(node.name, node.on_disk.incarnation)
+        fault = node.offer(proof, now, commitment=node.start.commitment)
         if fault:
             self.call_off(f"{node.name} won nothing: {fault}", now)
 
@@ -235,6 +243,7 @@ class Candidate:
         first = (FIRST,) if node.voter.state.first else ()
         flags = (*first, *((AS_IF_RELEASED,) if election.planned else ()))
         fields: dict[str, Any] = {"for_epoch": election.epoch, "list": election.voters.text, "flags": flags}
+        fields["deaths"] = self._cluster.deaths
         if kind == GRANT:
             fields["lease"] = node.membership.timing.lease
         for voter in names:
@@ -261,9 +270,10 @@ class Candidate:
             self.step(ElectionEvent.GRANTED, now)
 
     def _needed(self, election: Election, now: float) -> set[str]:
-        """Whose yes ``hold_down`` asks for: every voter's that was heard within a lease, but the accused server's."""
+        """Whose yes ``hold_down`` asks for: every voter's that was heard within a lease, but the accused server's;
+        nobody's where that one is known to have died."""
         node, cluster = self._node, self._cluster
-        automatic = not election.renewal and not election.planned
+        automatic = not election.renewal and not election.planned and not cluster.leader_died
         if not automatic or now >= cluster.changed_at + node.membership.hold_down:
             return set()
         names = election.voters.names

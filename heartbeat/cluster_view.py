@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from heartbeat.header import LEFT, NON_VOTING, Beat
+from heartbeat.death import Death
+from heartbeat.header import ACTIVE, HOLDING, LEFT, NON_VOTING, Beat, Start
 from heartbeat.lease import NEVER
 from heartbeat.persistent_state import PersistentState
+
+DEAD: Final = "dead"
+"""The state of a server whose supervisor saw it end."""
+_MOST_DEATHS: Final = 4
 
 
 @dataclass(slots=True)
@@ -22,7 +27,11 @@ class Peer:
     reach: int = 0
     """Bitmap of the agents that it reaches."""
     beat: Beat | None = None
-    """Its last heartbeat."""
+    """What it said last."""
+    led: Start | None = None
+    """The start of it that was heard to lead last."""
+    death: Death | None = None
+    """How its last start ended, where its supervisor said so and no other was heard since."""
 
 
 class VoterStatus(NamedTuple):
@@ -31,7 +40,7 @@ class VoterStatus(NamedTuple):
     generation: int
     """The list of voters that it lives by."""
     promised_to_others: int
-    """The highest epoch that it granted or adopted to another server than us."""
+    """The highest epoch that it granted or adopted to another start than ours."""
 
 
 class ClusterView:
@@ -47,6 +56,10 @@ class ClusterView:
         """When another server took over by itself."""
         self.peers: dict[str, Peer] = {}
         """The other servers."""
+        self.deaths: tuple[str, ...] = ()
+        """The latest revealed secrets: evidence for the voters."""
+        self.leader_died = False
+        """The start that leads has died: its supervisor said so."""
         self.answered: dict[str, float] = {}
         """Agent -> when it last answered."""
         self.generations: dict[str, int] = {}
@@ -95,9 +108,21 @@ class ClusterView:
         peer = self.peers[beat.node]
         if now - peer.heard_at > longest_gap or beat.state == LEFT or peer.state != beat.state:
             peer.well_since = now
-        peer.state, peer.heard_at, peer.beat = beat.state, now, beat
+        peer.state, peer.heard_at, peer.beat, peer.death = beat.state, now, beat, None
+        if beat.state in (ACTIVE, HOLDING):
+            peer.led = beat.start
         if beat.reach:
             peer.reach = _bitmap(beat.reach)
+
+    def learn_death(self, death: Death, start: Start) -> bool:
+        """``start`` of another server has died; whether it is the one that leads."""
+        peer = self.peers[start.node]
+        self.deaths = (death.secret, *self.deaths)[:_MOST_DEATHS]
+        if peer.beat is not None and peer.beat.start == start and peer.state != LEFT:
+            peer.state, peer.death = DEAD, death
+        led = self.leader == start.node and peer.led == start
+        self.leader_died = self.leader_died or led
+        return led
 
     def well_from(self, server: str, now: float) -> None:
         """Count from here how long ``server`` has been well."""
@@ -114,14 +139,14 @@ class ClusterView:
         """
         if not leader or epoch < self.epoch or (epoch == self.epoch and leader == self.leader):
             return False
-        before, self.epoch, self.leader = self.leader, epoch, leader
+        before, self.epoch, self.leader, self.leader_died = self.leader, epoch, leader, False
         if leader != self._own and before and before != leader and not (before == self._own and released):
             self.changed_at = now
         return True
 
     def lead(self, epoch: int) -> None:
         """We lead under ``epoch``."""
-        self.epoch, self.leader = epoch, self._own
+        self.epoch, self.leader, self.leader_died = epoch, self._own, False
 
     def learn_vote(self, beat: Beat, voters: Iterable[str]) -> bool:
         """Whether the sender is one of ``voters`` and without a vote, which was not known before."""

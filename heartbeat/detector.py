@@ -19,6 +19,10 @@ LEFT: Final = "left"
 CUT: Final = "cut"
 """Only a judgement, no state: it stays suspect, but others hear it."""
 
+_LEAST_LATE: Final = 0.5
+"""Seconds by which a timer of ours may be late without being suspect, however short the interval is."""
+_OLD_INTERVAL: Final = 0.5
+"""Seconds between two heartbeats of a server of a version that does not say it."""
 _MOST_WITNESSES: Final = 10_000
 
 
@@ -51,7 +55,7 @@ class ClockSuspectMode:
 
     def tick(self, due_at: float, now: float) -> bool:
         """A timer that was due at ``due_at`` came ``now``. True when the silence so far must not count."""
-        if now - due_at <= self._timing.interval:
+        if now - due_at <= max(self._timing.interval, _LEAST_LATE):
             return False
         fresh = now - self._late_at > self._timing.lease + (now - due_at)
         self._late_at = now
@@ -68,16 +72,13 @@ def _agents(number: int) -> str:
     return f"{number or 'no'} {'agents' if number > 1 else 'agent'}"
 
 
-def silence_limit(timing: Timing, suspected: bool) -> float:
-    """Seconds without an active beat after which the next worse judgement is due."""
-    return timing.dead_after if suspected else 1.5 * timing.interval
-
-
 class Detector:
     """Watches one server, the one that is taken for active."""
 
     def __init__(self, timing: Timing, now: float) -> None:
-        self.timing = timing
+        self._timing = timing
+        self._told: float | None = None
+        """What the subject says of its interval; None: nothing yet, or its version does not."""
         self.subject = ""
         """Whom we watch; empty: nobody was heard since our start."""
         self.state = UNKNOWN
@@ -94,13 +95,26 @@ class Detector:
 
     def reload(self, timing: Timing) -> None:
         """Live by the times of a changed site file."""
-        self.timing = timing
+        self._timing = timing
+
+    @property
+    def _interval(self) -> float:
+        """Between two heartbeats of the subject: the longer of what it says and what we go by."""
+        return max(self._timing.interval, _OLD_INTERVAL if self._told is None else self._told)
+
+    @property
+    def _dead_after(self) -> float:
+        return self._timing.misses * self._interval
+
+    def expect(self, interval: float | None) -> None:
+        """A heartbeat of the subject says how long to wait for the next one; None: its version does not say."""
+        self._told = interval
 
     def watch(self, subject: str, now: float) -> None:
         """Watch another server from now on."""
         if subject != self.subject:
             self.subject, self.state, self.heard_at = subject, UNKNOWN, now
-            self._said, self.heard_of, self._corroborated = "", False, False
+            self._said, self.heard_of, self._corroborated, self._told = "", False, False, None
             self._witnesses.clear()
 
     def hear(self, state: str, now: float) -> Judgement | None:
@@ -127,6 +141,10 @@ class Detector:
         """The subject let go of its epoch."""
         return self._change(LEFT, f"{self.subject} has left: it released its epoch")
 
+    def reveal(self, how: str) -> Judgement | None:
+        """The supervisor of the subject saw it end."""
+        return self._change(DEAD, f"{self.subject} is dead: its supervisor saw it end {how}")
+
     def witness(self, agent: str, ago: float, now: float) -> None:
         """An agent says that it heard the subject be active ``ago`` seconds ago."""
         self.heard_of = True
@@ -142,15 +160,19 @@ class Detector:
         """When the next judgement may be due."""
         if self.state in (DEAD, LEFT) or not self.heard_of:
             return None
-        at = self.heard_at + silence_limit(self.timing, self.state == SUSPECT)
+        at = self.heard_at + self._silence_limit(self.state == SUSPECT)
         if at > now:
             return at
         witnessed = self._latest_witness()
         return (
-            now + self.timing.interval
+            now + self._interval
             if witnessed is None
-            else max(witnessed[1] + self.timing.dead_after, now + self.timing.interval / 10)
+            else max(witnessed[1] + self._dead_after, now + self._interval / 10)
         )
+
+    def _silence_limit(self, suspected: bool) -> float:
+        """Seconds without an active beat after which the next worse judgement is due."""
+        return self._dead_after if suspected else 1.5 * self._interval
 
     def judge(self, now: float) -> Judgement | None:
         """A new judgement, when there is one."""
@@ -158,14 +180,14 @@ class Detector:
         if not self.heard_of or self.state in (DEAD, LEFT):
             return None
         if self.state != SUSPECT:
-            if silence < silence_limit(self.timing, suspected=False):
+            if silence < self._silence_limit(suspected=False):
                 return None
             self._suspect_at = now
             return self._change(SUSPECT, f"{self.subject} is suspect: no heartbeat for {silence:.1f} s{self._but()}")
-        if silence < self.timing.dead_after:
+        if silence < self._dead_after:
             return None
         witnessed = self._latest_witness()
-        if witnessed is not None and now - witnessed[1] < self.timing.dead_after:
+        if witnessed is not None and now - witnessed[1] < self._dead_after:
             return self._corroborate(now)
         if self._but():
             return self._change(
@@ -186,7 +208,7 @@ class Detector:
 
     def _corroborate(self, now: float) -> Judgement | None:
         """Others hear it be active, and have for so long after us that only our own way to it can be at fault."""
-        dead_after = self.timing.dead_after
+        dead_after = self._dead_after
         newest = max(self._witnesses.values())
         if self._corroborated or newest <= self.heard_at + dead_after:
             return None

@@ -218,4 +218,5 @@ _SAYINGS: Final = {
     "promised": "it promised this epoch or a higher one already",
     "young": "it is not up long enough",
     "heard": "it has heard {leader}",
+    "ended": "it was told that this start of the server has died",
 }

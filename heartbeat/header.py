@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MOST_LENGTH: Final = 4096
 """Characters of a header value; a longer one is refused unread."""
@@ -63,6 +63,18 @@ class BeatError(ValueError):
     """A header value that is no beat of this site: what is wrong with it, in one sentence."""
 
 
+class Start(NamedTuple):
+    """One start of a node: what holds a lease, is granted an epoch, and dies."""
+
+    node: str
+    incarnation: int
+    commitment: str = ""
+    """The hash of the secret that its supervisor reveals when it has died (`heartbeat.death`); empty: it has none.
+
+    It tells apart what the number does not: two processes that count on from copies of one state directory.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Beat:
     """One statement of one node. Seconds are durations, never clock readings."""
@@ -97,7 +109,7 @@ class Beat:
     promised_epoch: int = 0
     """The highest epoch that this node granted to anybody."""
     promised_to_others: int = 0
-    """The highest epoch that this node granted or adopted to another server than the reader."""
+    """The highest epoch that this node granted or adopted to another start than the reader."""
     for_epoch: int = 0
     """The epoch that a pre-vote, vote request, grant or release is about."""
     wait: float | None = None
@@ -122,6 +134,17 @@ class Beat:
     """Opening: a challenge."""
     echo: str = ""
     """Opening: the challenge of the other side, given back."""
+    commitment: str = ""
+    """Server: the hash of the secret of this start of it."""
+    deaths: tuple[str, ...] = ()
+    """Pre-vote, vote request: revealed secrets; the starts that they belong to have died."""
+    interval: float | None = None
+    """Server, in heartbeats: seconds between two of them."""
+
+    @property
+    def start(self) -> Start:
+        """Which start of the node says it."""
+        return Start(self.node, self.incarnation, self.commitment)
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -157,15 +180,21 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; wait={b.wait:.3f}"
     if b.lease is not None:
         text += f"; lease={b.lease:.3f}"
+    if b.interval is not None:
+        text += f"; interval={b.interval:.3f}"
     if b.reach:
         text += f"; reach={b.reach}"
-    if b.flags or b.grant or b.proof or b.list or b.nonce or b.echo:
+    if b.commitment:
+        text += f"; commit={b.commitment}"
+    if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo:
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
 
 
 def _rare(beat: Beat) -> str:
     text = f"; flags={'+'.join(beat.flags)}" if beat.flags else ""
+    if beat.deaths:
+        text += f"; died={'+'.join(beat.deaths)}"
     for name in ("grant", "proof", "list", "nonce", "echo"):
         value = getattr(beat, name)
         if value:
@@ -308,6 +337,9 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "re": _request,
     "nonce": _name,
     "echo": _name,
+    "commit": _name,
+    "died": _flags,
+    "interval": _seconds,
 }
 _FIELDS: Final = {
     "boot": "incarnation",
@@ -315,6 +347,8 @@ _FIELDS: Final = {
     "promise": "promised_epoch",
     "floor": "promised_to_others",
     "term": "for_epoch",
+    "commit": "commitment",
+    "died": "deaths",
 }
 """The parameters whose field has another name; those on the wire stay, so that versions mix."""
 _NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from heartbeat.candidate import PREPARED, Candidate, ElectionEvent
 from heartbeat.cluster_view import ClusterView, why_non_voting
+from heartbeat.death import Death, commitment_of
 from heartbeat.decision import What
 from heartbeat.detector import Detector
 from heartbeat.header import (
@@ -64,6 +65,7 @@ class Inbox:
         self._switchover = switchover
         self._outlived: dict[str, int] = {}
         """Server -> messages of an earlier start of it that came in a row."""
+        self._taken_for_dead = False
 
     def receive(self, beat: Beat, sender: str, now: float) -> bool:
         """Take a message; whether it was one to live by."""
@@ -74,6 +76,11 @@ class Inbox:
             self._report_outlived(beat, sender, now)
             return False
         self._outlived.pop(sender, None)
+        if node.voter.has_ended(beat.start):
+            # under way still, or not dead at all: then it is to know why nobody listens
+            if beat.re is None:
+                node.answer(beat, now, no="ended")
+            return node.ignore("a start that has died")
         if beat.re is not None and beat.re[0] != node.on_disk.incarnation:
             return node.ignore("answer to an earlier start")
         if beat.re is None and not server:
@@ -85,6 +92,28 @@ class Inbox:
             return node.ignore("unknown kind")
         self._learn(beat, now)
         take(self, beat, now)
+        return True
+
+    def revealed(self, death: Death, now: float) -> bool:
+        """A supervisor says that a server has died. Unsigned: it is true when we know the hash of its secret."""
+        node, cluster, commitment = self._node, self._cluster, commitment_of(death.secret)
+        peer = cluster.peers.get(death.node)
+        known = [] if peer is None else [peer.led, peer.beat.start if peer.beat is not None else None]
+        start = next((one for one in known if one is not None and one.commitment == commitment), None)
+        if start is None or death.site != node.membership.site:
+            return node.ignore("a death of nobody")
+        if node.voter.has_ended(start):
+            return False
+        node.voter.end(death.secret)  # on disk with what the voter decides next
+        led = cluster.learn_death(death, start)
+        if peer is None or peer.death is None:
+            return False  # it said goodbye, or runs anew already
+        if led:
+            self._standby.judged(self._detector.reveal(death.how), now)
+            self._candidate.hurry(now)
+        else:
+            said = f"{death.node} is dead: its supervisor saw it end {death.how}"
+            node.outbox.decide(What.DEAD, said, now, node=death.node)
         return True
 
     def _report_outlived(self, beat: Beat, sender: str, now: float) -> None:
@@ -129,11 +158,13 @@ class Inbox:
 
     def _heartbeat(self, beat: Beat, now: float) -> None:
         node, no = self._node, ""
+        if beat.node == self._detector.subject:
+            self._detector.expect(beat.interval)
         node.offered(beat, now)
         if beat.state in (ACTIVE, HOLDING):
             no = node.voter.hear(beat, now)
         elif beat.state == LEFT and self._role.state == STANDBY and beat.node == self._detector.subject:
-            node.voter.release(beat.node, beat.epoch)
+            node.voter.release(beat.start, beat.epoch)
         node.answer(beat, now, no=no)
 
     def _query(self, query: Beat, now: float) -> None:
@@ -145,10 +176,10 @@ class Inbox:
     def _vote_request(self, request: Beat, now: float) -> None:
         node = self._node
         node.vote_requested(request, now)
-        self._role.meet_promise(node.voter.state.promised_to_others(node.name), node.name, now)
+        self._role.meet_promise(node.voter.state.promised_to_others(node.start), node.name, now)
 
     def _release(self, beat: Beat, now: float) -> None:
-        self._node.voter.release(beat.node, beat.for_epoch)
+        self._node.voter.release(beat.start, beat.for_epoch)
         self._node.answer(beat, now)
         if beat.node != self._detector.subject or beat.for_epoch < self._cluster.epoch:
             return
@@ -199,6 +230,13 @@ class Inbox:
             role.count(now)
             if quiet and role.state == HOLDING and leader.quorum_answers(now):
                 self._heartbeats.hurry(now)
+        if answer.no == "ended" and not self._taken_for_dead:
+            self._taken_for_dead = True
+            said = (
+                f"{answer.node} takes this start of {self._node.name} for dead: its secret was revealed; restart"
+                f" {self._node.name}, and see that nothing else runs under its name"
+            )
+            self._node.outbox.decide(What.REFUSED, said, now, node=answer.node)
         role.meet_promise(answer.promised_to_others, answer.node, now)
 
     def _vote_answered(self, answer: Beat, now: float) -> None:

@@ -75,7 +75,7 @@ class Leader:
     def release(self) -> None:
         """Let go of the epoch, for ever."""
         self.released = self.epoch
-        self._node.voter.release(self._node.name, self.epoch)
+        self._node.voter.release(self._node.start, self.epoch)
         self._release_to = set(self._everyone())
         self.end()
 
@@ -152,6 +152,7 @@ class Leader:
     def send(self, to: str, kind: str, state: str, now: float, **more: Any) -> None:
         """A heartbeat to ``to``, with the proof for those who do not follow us yet; it counts for the lease."""
         announced = self.announces(state, now)
+        more["interval"] = self._node.membership.timing.interval
         if self.epoch:
             more["lease"] = self.lease.length
             if to in self._unproved:

@@ -3,6 +3,7 @@
 ::
 
     receive(beat, sender, now)  handle_timer(now)  persisted(state, now)           inputs
+    revealed(death, now)
     get_timer()  to_do()  next_event()                                             outputs
     may_act(now)  state  serves                                                    asked on the path of each call
     switchover  force  pause  resume  restore_vote  leave  peers_reached  reload   verbs
@@ -11,10 +12,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from heartbeat.candidate import Candidate
 from heartbeat.cluster_view import ClusterView
+from heartbeat.death import Death
 from heartbeat.decision import Action, Decision, What
 from heartbeat.detector import Detector
 from heartbeat.header import ACTIVE, HOLDING, STANDBY, Beat
@@ -31,16 +33,27 @@ from heartbeat.switchover import Switchover
 
 
 class Member:
-    """One call server of a site. ``state`` comes from the disk, its incarnation already raised and written."""
+    """One call server of a site. ``state`` comes from the disk, its incarnation already raised and written.
+
+    ``commitment`` is that of this start, empty without a supervisor; ``deaths`` are the secrets of former starts.
+    """
 
     def __init__(
-        self, name: str, membership: Membership, state: PersistentState, rng: random.Random, now: float
+        self,
+        name: str,
+        membership: Membership,
+        state: PersistentState,
+        rng: random.Random,
+        now: float,
+        commitment: str = "",
+        deaths: Sequence[str] = (),
     ) -> None:
         machine = RoleMachine(name, ServerRole.TABLE, STANDBY)
         detector = Detector(membership.timing, now)
-        node = Participant(name, membership, state, lambda: machine.state, detector.heard_ago, now)
+        node = Participant(name, membership, state, lambda: machine.state, detector.heard_ago, now, commitment)
         cluster = ClusterView(name, state.leadership.epoch, state.promised_epoch)
         cluster.set_servers(membership.servers)
+        cluster.deaths = tuple(deaths)
         standby = Standby(node, cluster, detector, now)
         candidate = Candidate(node, cluster, rng, now)
         leader = Leader(node, cluster)
@@ -85,6 +98,12 @@ class Member:
         """``beat`` is verified; ``sender`` is the node that the connection or address belongs to."""
         self._now = now
         if self._inbox.receive(beat, sender, now):
+            self._act(now)
+
+    def revealed(self, death: Death, now: float) -> None:
+        """The supervisor of another server says that it has died."""
+        self._now = now
+        if self._inbox.revealed(death, now):
             self._act(now)
 
     def handle_timer(self, now: float) -> None:

@@ -18,7 +18,14 @@ _MOST_EVENTS: Final = 1000
 class Outbox:
     """The actions and decisions of one node, in order. ``role`` gives the state that its heartbeats name."""
 
-    def __init__(self, name: str, membership: Membership, state: PersistentState, role: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        membership: Membership,
+        state: PersistentState,
+        role: Callable[[], str],
+        commitment: str = "",
+    ) -> None:
         self.on_disk = state
         """The last state that the disk has."""
         self.disk_fault = ""
@@ -26,6 +33,7 @@ class Outbox:
         self._name = name
         self._membership = membership
         self._role = role
+        self._commitment = commitment
         self._seq = 0
         self._calls = 0
         self._load = 0.0
@@ -72,6 +80,7 @@ class Outbox:
             load=self._load,
             config=self._membership.config,
             voters=disk.voters.generation,
+            commitment=self._commitment,
             **more,
         )
 

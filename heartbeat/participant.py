@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heartbeat.decision import What
-from heartbeat.header import NON_VOTING, START, Beat, BeatError, ReplayWindow
+from heartbeat.header import NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
 from heartbeat.membership import Membership
 from heartbeat.outbox import Outbox
 from heartbeat.persistent_state import PersistentState
@@ -17,7 +17,8 @@ from heartbeat.voter import Vote, Voter
 class Participant:
     """One node of a site. ``state`` comes from the disk, its incarnation already raised and written.
 
-    ``role`` gives the state that its heartbeats name, ``heard_ago`` how many seconds ago it heard a server be active.
+    ``role`` gives the state that its heartbeats name, ``heard_ago`` how many seconds ago it heard a server be active,
+    ``commitment`` is that of this start (`heartbeat.death`), empty where no supervisor watches over it.
     """
 
     def __init__(
@@ -28,11 +29,14 @@ class Participant:
         role: Callable[[], str],
         heard_ago: Callable[[str, float], float | None],
         now: float,
+        commitment: str = "",
     ) -> None:
         self.name = name
+        self.start = Start(name, state.incarnation, commitment)
+        """This start of the node."""
         self.membership = membership
         self.voter = Voter(name, membership, state, now)
-        self.outbox = Outbox(name, membership, state, role)
+        self.outbox = Outbox(name, membership, state, role, commitment)
         self.ignored: dict[str, int] = {}
         """Statements that were dropped, by reason."""
         self.proof: Proof | None = None
@@ -117,7 +121,7 @@ class Participant:
             more.setdefault("promised_epoch", disk.promised_epoch)
             if disk.non_voting:
                 more["flags"] = (NON_VOTING,)
-            more["promised_to_others"] = disk.promised_to_others(request.node)
+            more["promised_to_others"] = disk.promised_to_others(request.start)
             self.outbox.answer(request, **self.heard(now), **more)
 
         self.when_durable(say, now)
@@ -171,14 +175,15 @@ class Participant:
         meant = [flag for flag in beat.flags if flag.startswith(START)]
         return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.incarnation}"])
 
-    def offer(self, proof: Proof, now: float, lease: float = 0.0) -> str:
-        """A proof came, in a heartbeat (with its ``lease``) or in a SUBSCRIBE. Returns why it is refused, or empty.
+    def offer(self, proof: Proof, now: float, lease: float = 0.0, commitment: str = "") -> str:
+        """A proof came, in a heartbeat (with its ``lease`` and ``commitment``) or in a SUBSCRIBE. Returns why it is
+        refused, or empty.
 
         What is taken goes to the disk; what is adopted already does not.
         """
         before = self.voter.state
         keys = (b"",) if self.membership.alone else self.membership.keys
-        fault = self.voter.adopt(proof, keys, lease)
+        fault = self.voter.adopt(proof, keys, lease, commitment)
         if not fault and self.voter.state is not before:
             self.proof = proof
             self.outbox.persist(self.voter.state)
@@ -194,4 +199,4 @@ class Participant:
             return str(error)
         if (proof.node, proof.incarnation) != (beat.node, beat.incarnation):
             return "a server may only bring its own proof"
-        return self.offer(proof, now, beat.lease or 0.0)
+        return self.offer(proof, now, beat.lease or 0.0, beat.commitment)

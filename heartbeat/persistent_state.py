@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from heartbeat.header import MOST_NUMBER, MOST_SECONDS
+from heartbeat.header import MOST_NUMBER, MOST_SECONDS, Start
 from heartbeat.proof import VoterList
 
 
@@ -26,11 +26,17 @@ class Leadership:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The highest epoch that was granted or adopted to one server; to nobody where a vote was restored."""
+    """The highest epoch that was granted or adopted to one start of a server; to nobody where a vote was restored."""
 
     epoch: int
     node: str
     incarnation: int
+    commitment: str = ""
+
+    @property
+    def start(self) -> Start:
+        """To whom."""
+        return Start(self.node, self.incarnation, self.commitment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,9 @@ class PersistentState:
     leadership: Leadership = field(default_factory=Leadership)
     """The highest proved epoch."""
     granted: tuple[Granted, ...] = ()
-    """One for each server."""
+    """One for each start of a server, the latest first."""
+    ended: tuple[str, ...] = ()
+    """The commitments of starts that have died: their secrets were revealed. The latest first."""
     lease: float = 0.0
     """The longest lease, in seconds, that the present leader or the one granted last may draw from this voter."""
 
@@ -58,9 +66,9 @@ class PersistentState:
         """The highest epoch that was granted or adopted to anybody."""
         return max((granted.epoch for granted in self.granted), default=0)
 
-    def promised_to_others(self, node: str) -> int:
-        """The highest epoch that was granted or adopted to another than ``node``."""
-        return max((granted.epoch for granted in self.granted if granted.node != node), default=0)
+    def promised_to_others(self, start: Start) -> int:
+        """The highest epoch that was granted or adopted to another than ``start``, be it one of the same server."""
+        return max((granted.epoch for granted in self.granted if granted.start != start), default=0)
 
 
 def encode(state: PersistentState) -> str:
@@ -76,6 +84,9 @@ def encode(state: PersistentState) -> str:
             "ruler": [leadership.epoch, leadership.node, leadership.incarnation, leadership.forced],
             "lease": state.lease,
             "granted": [[each.epoch, each.node, each.incarnation] for each in state.granted],
+            # beside them, so that an older version can read the file too
+            "commitments": [each.commitment for each in state.granted],
+            "ended": state.ended,
         }
     )
 
@@ -85,6 +96,8 @@ def decode(text: str) -> PersistentState:
     try:
         value: dict[str, Any] = json.loads(text)
         epoch, node, incarnation, forced = value["ruler"]
+        granted = value["granted"]
+        commitments = value.get("commitments", [""] * len(granted))
         return PersistentState(
             incarnation=_number(value["boot"]),
             serial=_number(value["serial"]),
@@ -93,7 +106,11 @@ def decode(text: str) -> PersistentState:
             voters=VoterList.parse(_text(value["voters"])),
             leadership=Leadership(_number(epoch), _text(node), _number(incarnation), _flag(forced)),
             lease=_seconds(value.get("lease", 0.0)),
-            granted=tuple(Granted(_number(e), _text(n), _number(b)) for e, n, b in value["granted"]),
+            granted=tuple(
+                Granted(_number(e), _text(n), _number(b), _text(commitment))
+                for (e, n, b), commitment in zip(granted, commitments, strict=True)
+            ),
+            ended=tuple(map(_text, value.get("ended", ()))),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PersistentStateError(f"it is not what a node of a site writes: {str(error)[:100]}") from None

@@ -189,7 +189,7 @@ class Reconfiguration:
         statuses = dict(cluster.statuses)
         statuses.pop(node.name, None)
         if node.voter.has_vote:
-            promised = node.voter.state.promised_to_others(node.name)
+            promised = node.voter.state.promised_to_others(node.start)
             statuses[node.name] = VoterStatus(node.on_disk.voters.generation, promised)
         if not change.committed(statuses):
             return

@@ -182,7 +182,8 @@ class ServerRole:
         signature = sign_grant(key, site, FORCED, epoch, node.name, incarnation, state.voters)
         self._candidate.step(ElectionEvent.CONCLUDED, now)
         self._force_because = because
-        node.offer(Proof(epoch, node.name, incarnation, state.voters, ((FORCED, signature),)), now)
+        proof = Proof(epoch, node.name, incarnation, state.voters, ((FORCED, signature),))
+        node.offer(proof, now, commitment=node.start.commitment)
 
     def leadership_written(self, leadership: Leadership, now: float) -> None:
         """Another server than before leads by what is on disk, perhaps we."""
@@ -231,7 +232,7 @@ class ServerRole:
             return
         lease, announced = leader.lease, leader.announces(self.state, now)
         if node.voter.hear(node.stamp(node.name, state=announced, lease=lease.length), now):
-            self.meet_promise(node.voter.state.promised_to_others(node.name), node.name, now)
+            self.meet_promise(node.voter.state.promised_to_others(node.start), node.name, now)
             return
 
         def count(later: float) -> None:

@@ -105,7 +105,7 @@ class Standby:
 
     def reason(self, now: float) -> str:
         """Why to ask for votes now, as a sentence; empty when there is no reason."""
-        if self.paused or self._clock.watching(now):
+        if self.paused or (self._clock.watching(now) and not self._cluster.leader_died):
             return ""
         if self.nobody_heard:
             can_start = self._may_start(now) and not self._node.membership.alone

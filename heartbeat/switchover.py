@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heartbeat.cluster_view import ClusterView
+from heartbeat.cluster_view import DEAD, ClusterView
 from heartbeat.decision import What
 from heartbeat.header import HANDOVER, LEFT, STANDBY, Beat
 from heartbeat.membership import RETURN
@@ -28,7 +28,7 @@ class Switchover:
         peer, timing = self._cluster.peers.get(to), self._node.membership.timing
         if peer is None:
             return f"{to or 'nobody'} is no other server of this site"
-        if now - peer.heard_at > 2 * timing.slow_interval + timing.silence or peer.state == LEFT:
+        if now - peer.heard_at > 2 * timing.slow_interval + timing.silence or peer.state in (LEFT, DEAD):
             return f"{to} is not there: nothing was heard of it lately"
         return f"a switchover to {self.to} is under way" if self.to else ""
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError
+from heartbeat.death import commitment_of
+from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError, Start
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import Proof, VoterList, sign_grant
@@ -19,6 +20,7 @@ from heartbeat.timing import Timing
 
 NOBODY: Final = ""
 _MOST_GRANTED: Final = 16
+_MOST_ENDED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Vote:
     """A voter's answer to "would you grant me this epoch?"."""
 
     no: str = ""
-    """Why not: ``mute``, ``voters`` (other list), ``promised``, ``young`` (up too short), ``heard``; empty: yes."""
+    """Why not: ``mute``, ``voters`` (other list), ``promised``, ``young`` (up too short), ``heard``, ``ended`` (the
+    candidate has died, as far as we know); empty: yes."""
     wait: float | None = None
     """After so many seconds of silence it would; None when time alone changes nothing."""
     voters: VoterList | None = None
@@ -38,7 +41,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    node: str
+    start: Start
     epoch: int
     at: float
     lease: float
@@ -65,39 +68,49 @@ class Voter:
         """Whether its grants and its answers to beats count."""
         return not self.state.non_voting and self.name in self.state.voters.names
 
-    def objection(self, node: str, incarnation: int, epoch: int) -> str:
+    def has_ended(self, start: Start) -> bool:
+        """Whether that start of a server has died: its secret was revealed."""
+        return start.commitment in self.state.ended
+
+    def end(self, secret: str) -> None:
+        """The start whose secret this is has died: it is neither heard nor granted anything any more."""
+        self._end((secret,))
+
+    def objection(self, start: Start, epoch: int) -> str:
         """Why a beat of this leadership is refused; empty when it is taken.
 
         One that was neither proved nor granted here is refused too: else a voter could keep a leadership alive that
         it does not remember.
         """
-        if epoch < self.state.promised_to_others(node):
+        if self.has_ended(start):
+            return "ended"
+        if epoch < self.state.promised_to_others(start):
             return "stale"
         leadership = self.state.leadership
-        if (leadership.node, leadership.incarnation, leadership.epoch) == (node, incarnation, epoch):
+        if (leadership.node, leadership.incarnation, leadership.epoch) == (start.node, start.incarnation, epoch):
             return ""
-        if Granted(epoch, node, incarnation) in self.state.granted:
+        if Granted(epoch, *start) in self.state.granted:
             return ""
         return "unproved"
 
     def hear(self, beat: Beat, now: float) -> str:
         """Count an ``active`` beat as heard. Returns why it was refused, or empty."""
-        no = self.objection(beat.node, beat.incarnation, beat.epoch)
+        no = self.objection(beat.start, beat.epoch)
         if not no and beat.state == ACTIVE:
             heard = self.heard
-            if heard is not None and heard.released and heard.node == beat.node and beat.epoch <= heard.epoch:
+            if heard is not None and heard.released and heard.start == beat.start and beat.epoch <= heard.epoch:
                 return "released"
             lease = beat.lease or 0.0
-            if heard is not None and (heard.node, heard.epoch) == (beat.node, beat.epoch):
+            if heard is not None and (heard.start, heard.epoch) == (beat.start, beat.epoch):
                 lease = max(lease, heard.lease)
-            self.heard = _Heard(beat.node, beat.epoch, now, lease)
+            self.heard = _Heard(beat.start, beat.epoch, now, lease)
             if lease > self.state.lease:
                 self._change(lease=lease)
         return no
 
-    def release(self, node: str, epoch: int) -> None:
-        """``node`` let go of ``epoch`` for ever."""
-        if self.heard is not None and self.heard.node == node and self.heard.epoch <= epoch:
+    def release(self, start: Start, epoch: int) -> None:
+        """``start`` let go of ``epoch`` for ever. It cannot speak for another start of the same server."""
+        if self.heard is not None and self.heard.start == start and self.heard.epoch <= epoch:
             self.heard = replace(self.heard, released=True)
 
     def judge(self, ask: Beat, now: float) -> Vote:
@@ -108,8 +121,10 @@ class Voter:
         began = FIRST in ask.flags and self.state.voters.generation <= 1 and not self.state.promised_epoch
         if (self.state.non_voting and not began) or self.name not in voters.names:
             return Vote("mute")
-        mine = self.heard is not None and self.heard.node == ask.node
-        again = mine and Granted(ask.for_epoch, ask.node, ask.incarnation) in self.state.granted
+        if self.has_ended(ask.start):
+            return Vote("ended")
+        mine = self.heard is not None and self.heard.start == ask.start
+        again = mine and Granted(ask.for_epoch, *ask.start) in self.state.granted
         if ask.for_epoch <= self.state.promised_epoch and not (again and ask.for_epoch == self.state.promised_epoch):
             return Vote("promised")
         young = self._since + self._silence(self.state.lease) - now
@@ -121,7 +136,12 @@ class Voter:
     def _wait(self, ask: Beat, mine: bool, now: float) -> float:
         if self.heard is None or mine or self.heard.released or AS_IF_RELEASED in ask.flags:
             return 0.0
+        if self._is_dead(self.heard.start, ask.deaths):
+            return 0.0
         return max(0.0, self.heard.at + self._silence(self.heard.lease) - now)
+
+    def _is_dead(self, start: Start, secrets: Sequence[str]) -> bool:
+        return self.has_ended(start) or (bool(start.commitment) and start.commitment in map(commitment_of, secrets))
 
     def _silence(self, lease: float) -> float:
         """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""
@@ -152,8 +172,9 @@ class Voter:
         vote = self.judge(replace(request, flags=tuple(f for f in request.flags if f != AS_IF_RELEASED)), now)
         if vote.voters is not None:
             lease = request.lease or 0.0
-            self.heard = _Heard(request.node, request.for_epoch, now, lease)
-            granted = Granted(request.for_epoch, request.node, request.incarnation)
+            self.heard = _Heard(request.start, request.for_epoch, now, lease)
+            self._end(request.deaths)
+            granted = Granted(request.for_epoch, *request.start)
             if granted not in self.state.granted or vote.voters != self.state.voters or lease > self.state.lease:
                 self._note(granted, voters=vote.voters, non_voting=False, lease=lease)
         return vote
@@ -170,10 +191,11 @@ class Voter:
             self.state.voters,
         )
 
-    def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0) -> str:
+    def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0, commitment: str = "") -> str:
         """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty.
 
-        ``lease`` is what came with it. That of an earlier epoch is over, since a quorum has waited for it.
+        ``lease`` and ``commitment`` are what came with it. The lease of an earlier epoch is over, since a quorum has
+        waited for it.
         """
         leadership = self.state.leadership
         if (proof.epoch, proof.node, proof.incarnation) == (
@@ -191,15 +213,21 @@ class Voter:
         if fault:
             return fault
         newer = proof.voters.generation > self.state.voters.generation
-        granted = Granted(proof.epoch, proof.node, proof.incarnation)
+        promise = self._promise_of(proof)
         self._note(
-            granted,
-            lease=max(lease, self.state.lease if granted in self.state.granted else 0.0),
+            promise or Granted(proof.epoch, proof.node, proof.incarnation, commitment),
+            lease=max(lease, self.state.lease if promise is not None else 0.0),
             leadership=Leadership(proof.epoch, proof.node, proof.incarnation, proof.forced),
             voters=proof.voters if newer else self.state.voters,
             first=False,
         )
         return ""
+
+    def _promise_of(self, proof: Proof) -> Granted | None:
+        """What we granted of the epoch that ``proof`` is of, and to the same start; a proof knows it by number."""
+        wanted = (proof.epoch, proof.node, proof.incarnation)
+        granted = (one for one in self.state.granted if (one.epoch, one.node, one.incarnation) == wanted)
+        return next(granted, None)
 
     def take_list(self, voters: VoterList) -> bool:
         """Live by a newer list. Without it being said (``admit``) that does not give a vote to one who has none."""
@@ -218,10 +246,19 @@ class Voter:
         return True
 
     def _note(self, granted: Granted, **changes: object) -> None:
-        others = [old for old in self.state.granted if old.node != granted.node]
-        same = [old for old in self.state.granted if old.node == granted.node and old.epoch > granted.epoch]
+        others = [old for old in self.state.granted if old.start != granted.start]
+        same = [old for old in self.state.granted if old.start == granted.start and old.epoch > granted.epoch]
         latest = sorted((*others, *(same or [granted])), key=lambda one: -one.epoch)[:_MOST_GRANTED]
         self._change(granted=tuple(latest), **changes)
+
+    def _end(self, secrets: Sequence[str]) -> None:
+        """Note the starts whose secrets these are."""
+        ended = self.state.ended
+        for commitment in map(commitment_of, secrets):
+            if commitment not in ended:
+                ended = (commitment, *ended)
+        if ended != self.state.ended:
+            self._change(ended=ended[:_MOST_ENDED])
 
     def _change(self, **changes: object) -> None:
         self.state = replace(self.state, serial=self.state.serial + 1, **changes)  # type: ignore[arg-type]

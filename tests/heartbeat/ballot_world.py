@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count
 
 from heartbeat.agent_voter import AgentVoter
+from heartbeat.death import Death, commitment_of
 from heartbeat.decision import Decision, Persist, Tell, What
 from heartbeat.header import Beat, parse, serialize
 from heartbeat.member import Member
@@ -32,11 +33,20 @@ def membership(agents: int = 2, **changes: object) -> Membership:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+REVEALED_AFTER = (0.0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)
+"""Seconds after a death at which a supervisor says so."""
+
+
 class Host:
-    """One machine: a clock that drifts, a disk, and at most one process on it."""
+    """One machine: a clock that drifts, a disk, and at most one process on it, with or without a supervisor."""
 
     def __init__(self, name: str, base: float, rate: float) -> None:
         self.name, self.base, self.rate = name, base, rate
+        self.supervised = False
+        self.secret = ""
+        """That of the process; empty without a supervisor."""
+        self.deaths: tuple[str, ...] = ()
+        """What supervisors left in the state directory."""
         self.core: Member | AgentVoter | None = None
         self.file: PersistentState | None = None
         self.boots = 0
@@ -67,19 +77,23 @@ class World:
         init: tuple[str, ...] = ("m1",),
         text: bool = False,
         timings: tuple[Timing, ...] = (),
+        supervised: tuple[str, ...] | None = None,
     ) -> None:
         self.site, self.seed, self.loss, self.delay, self.twice, self.disk = site, seed, loss, delay, twice, disk
         self.text = text
         self.timings = timings
         """Each start of a node picks one of these: site files that differ."""
         self.rng = random.Random(seed)
+        self._secrets = random.Random(seed)
         self.now = 0.0
         self.cuts: set[tuple[str, str]] = set()
         self.fifo = False
         """Messages of one direction keep their order, as in a stream."""
         self._stalls: dict[tuple[str, str], float] = {}
         self._last_at: dict[tuple[str, str], float] = {}
-        self.proved: dict[int, tuple[str, int]] = {}
+        self.copied = False
+        """A state directory was copied: nodes may count behind what others have heard, and not be heard."""
+        self.proved: dict[int, tuple[str, int, str]] = {}
         self.sent = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
@@ -87,6 +101,7 @@ class World:
         for name in (*site.servers, *site.agents):
             rate = 1 + self.rng.uniform(-drift, drift)
             self.hosts[name] = Host(name, self.rng.uniform(0, 1e5), rate)
+            self.hosts[name].supervised = name in (site.servers if supervised is None else supervised)
         for name in init:
             voters = VoterList(1, site.voters, site.generation)
             self.hosts[name].file = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
@@ -101,7 +116,10 @@ class World:
             now = host.clock(self.now)
             site = replace(self.site, timing=self.rng.choice(self.timings)) if self.timings else self.site
             if name in self.site.servers:
-                host.core = Member(name, site, host.file, random.Random(self.rng.random()), now)
+                host.secret = f"{self._secrets.getrandbits(128):032x}" if host.supervised else ""
+                commitment = commitment_of(host.secret) if host.secret else ""
+                rng = random.Random(self.rng.random())
+                host.core = Member(name, site, host.file, rng, now, commitment, host.deaths)
             else:
                 host.core = AgentVoter(name, site, host.file, now)
             host.paused_until = 0.0
@@ -111,7 +129,34 @@ class World:
         self.start(*self.hosts)
 
     def crash(self, name: str) -> None:
+        """The machine is gone, or process and supervisor together: nobody says anything."""
         self.hosts[name].core = None
+
+    def die(self, name: str, after: float = 0.0) -> None:
+        """The process dies. Its supervisor, where it has one, says so, from ``after`` seconds later on."""
+        host = self.hosts[name]
+        secret = host.secret if host.core is not None else ""
+        self.crash(name)
+        if secret:
+            self.later(after, lambda: self._reveal(host, secret))
+
+    def orphan(self, name: str) -> None:
+        """The supervisor dies alone and the process lives on, while another start of the node can begin; or: the
+        state directory was copied, and the copy is what ``start`` starts from now on."""
+        host = self.hosts[name]
+        left = self.hosts[f"{name}'"] = Host(name, host.base, host.rate)
+        left.core, left.file, left.secret, left.log = host.core, host.file, host.secret, host.log
+        left.paused_until = host.paused_until
+        host.core, host.log, host.secret, host.armed_at = None, [], "", float("inf")
+        self._fire(left)
+
+    def _reveal(self, host: Host, secret: str) -> None:
+        host.deaths = (secret, *host.deaths)[:4]
+        death = Death(self.site.site, host.name, secret, "signal-9")
+        for other in self.site.servers:
+            for after in REVEALED_AFTER:
+                if other != host.name:
+                    self.later(after, lambda other=other: self._carry(host.name, other, death))  # type: ignore[misc]
 
     def lose_file(self, name: str) -> None:
         """The machine dies and comes back without its file."""
@@ -165,9 +210,8 @@ class World:
     def holders(self) -> list[str]:
         """The servers with a lease now."""
         found = []
-        for name in self.site.servers:
-            core = self.hosts[name].core
-            if isinstance(core, Member) and core.may_act(self.clock(name)):
+        for name, host in self.hosts.items():
+            if isinstance(host.core, Member) and host.core.may_act(host.clock(self.now)):
                 found.append(name)
         return found
 
@@ -236,7 +280,7 @@ class World:
         while (decision := core.next_event()) is not None:
             host.log.append(decision)
             if decision.what is What.BECAME_ACTIVE and decision.proof is not None and not decision.proof.forced:
-                leadership = (host.name, decision.proof.incarnation)
+                leadership = (host.name, decision.proof.incarnation, host.secret)
                 assert self.proved.setdefault(decision.epoch, leadership) == leadership, self._broken(
                     "an epoch proved twice"
                 )
@@ -276,35 +320,47 @@ class World:
         self._drain(host)
 
     def _send(self, host: Host, tell: Tell) -> None:
+        self._carry(host.name, tell.to, tell.beat)
+
+    def _carry(self, sender: str, to: str, what: Beat | Death) -> None:
         self.sent += 1
-        if (host.name, tell.to) in self.cuts or self.rng.random() < self.loss:
+        link = (sender, to)
+        if link in self.cuts or self.rng.random() < self.loss:
             return
-        link = (host.name, tell.to)
         for _ in range(2 if self.twice and self.rng.random() < self.twice else 1):
             at = max(self.now, self._stalls.get(link, 0.0)) + self.rng.uniform(*self.delay)
             if self.fifo:
                 at = self._last_at[link] = max(at, self._last_at.get(link, 0.0) + 1e-6)
-            self._at(at, lambda: self._deliver(host.name, tell.to, tell.beat))
+            self._at(at, lambda: self._deliver(sender, to, what))
 
-    def _deliver(self, sender: str, to: str, beat: Beat) -> None:
-        host = self.hosts.get(to)
-        if host is None or host.core is None:
+    def _deliver(self, sender: str, to: str, what: Beat | Death) -> None:
+        for host in [host for host in self.hosts.values() if host.name == to]:
+            self._hand_over(host, sender, what)
+
+    def _hand_over(self, host: Host, sender: str, what: Beat | Death) -> None:
+        if host.core is None:
             return
         if self.now < host.paused_until:
-            self._at(host.paused_until + 1e-6, lambda: self._deliver(sender, to, beat))
+            self._at(host.paused_until + 1e-6, lambda: self._hand_over(host, sender, what))
             return
-        if self.text:
-            beat = parse(serialize(beat, KEY, "OPTIONS", "c", 1), (KEY,), "OPTIONS", "c", 1)
-        host.core.receive(beat, sender, host.clock(self.now))
+        if isinstance(what, Death):
+            assert isinstance(host.core, Member)
+            host.core.revealed(what, host.clock(self.now))
+        else:
+            if self.text:
+                what = parse(serialize(what, KEY, "OPTIONS", "c", 1), (KEY,), "OPTIONS", "c", 1)
+            host.core.receive(what, sender, host.clock(self.now))
         self._drain(host)
 
     def _write(self, host: Host, core: Member | AgentVoter, persist: Persist) -> None:
         def written() -> None:
-            if host.core is core:
-                if host.file is None or persist.state.serial > host.file.serial:
-                    host.file = persist.state
-                core.persisted(persist.state, host.clock(self.now))
-                self._drain(host)
+            for at in self.hosts.values():  # an orphan's is another one than it was
+                if at.core is core:
+                    if at.file is None or persist.state.serial > at.file.serial:
+                        at.file = persist.state
+                    core.persisted(persist.state, at.clock(self.now))
+                    self._drain(at)
+                    return
 
         self._at(self.now + self.rng.uniform(*self.disk), written)
 

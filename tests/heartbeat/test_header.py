@@ -47,6 +47,9 @@ beats = st.builds(
     re=st.none() | st.tuples(numbers, numbers),
     nonce=words,
     echo=words,
+    commitment=words,
+    deaths=st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=4).map(tuple),
+    interval=seconds,
 )
 
 

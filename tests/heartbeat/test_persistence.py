@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ KEPT = PersistentState(
     non_voting=False,
     voters=VoterList(701, ("gw1", "gw2", "m2"), 2),
     leadership=Leadership(8, "m2", 13, False),
-    granted=(Granted(9, "m1", 4), Granted(8, "m2", 13), Granted(7, "", 0)),
+    granted=(Granted(9, "m1", 4, "ab" * 16), Granted(8, "m2", 13), Granted(7, "", 0)),
+    ended=("cd" * 16,),
 )
 
 
@@ -30,6 +32,15 @@ def test_everything_comes_back_and_the_boot_counter_rises_on_disk_first(tmp_path
     assert (first.incarnation, first.serial) == (42, 10)
     assert first.voters == KEPT.voters and first.leadership == KEPT.leadership and first.granted == KEPT.granted
     assert VoteStore(tmp_path / "state", "gw1").start().incarnation == 43
+
+
+def test_files_of_versions_without_secrets_are_read_and_they_read_ours() -> None:
+    assert decode(encode(KEPT)) == KEPT
+    ours = json.loads(encode(KEPT))
+    assert ours["granted"] == [[9, "m1", 4], [8, "m2", 13], [7, "", 0]], "as they have it"
+    del ours["commitments"], ours["ended"]
+    old = decode(json.dumps(ours))
+    assert old.granted[0] == Granted(9, "m1", 4) and old.ended == ()
 
 
 def test_a_node_without_its_file_has_no_vote_but_is_heard(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def test_five_in_a_hundred_lost_costs_no_takeover_in_ten_minutes() -> None:
 
 def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
     w = running()
-    w.crash("m1")
+    w.die("m1")
+    w.crash("m2")
+    w.run(0.001)
     w.start("m1")
     assert w.run_until(lambda: w.holders() == ["m1"], limit=2.0) < 0.7
     assert w.member("m1").participant.epoch == 2

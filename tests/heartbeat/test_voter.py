@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.header import AS_IF_RELEASED, FIRST, Beat
+from heartbeat.death import commitment_of
+from heartbeat.header import AS_IF_RELEASED, FIRST, Beat, Start
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
 from heartbeat.voter import Voter
@@ -18,6 +19,9 @@ SILENCE = SITE.timing.silence
 OLD = PersistentState(
     incarnation=5, non_voting=False, voters=LIST, leadership=Leadership(7, "m1", 3), granted=(Granted(7, "m1", 3),)
 )
+SECRET = "5f" * 16
+DEAD = commitment_of(SECRET)
+"""The hash that the start with that secret says."""
 UP = 100.0
 """Long enough after the start at 0."""
 
@@ -67,11 +71,12 @@ def test_a_young_voter_waits_although_it_heard_nobody() -> None:
 def test_a_released_lease_need_not_be_waited_for() -> None:
     it = voter()
     it.hear(beat(), UP)
-    it.release("m1", 6)
+    it.release(Start("m1", 3), 6)
     assert it.judge(claim(), UP).no == "heard", "it let go of an earlier epoch"
-    it.release("m2", 7)
-    assert it.judge(claim(), UP).no == "heard"
-    it.release("m1", 7)
+    for other in (Start("m2", 3), Start("m1", 4), Start("m1", 3, "a copy's")):
+        it.release(other, 7)
+        assert it.judge(claim(), UP).no == "heard", "nobody lets go for another"
+    it.release(Start("m1", 3), 7)
     assert it.judge(claim(), UP)
     assert it.hear(beat(), UP) == "released", "that epoch is never renewed"
     assert it.grant(claim(), UP)
@@ -84,10 +89,87 @@ def test_as_if_released_is_for_prevotes_only() -> None:
     assert it.grant(claim(flags=(AS_IF_RELEASED,)), UP).no == "heard"
 
 
-def test_the_server_heard_last_may_have_the_next_epoch_at_once() -> None:
+def test_the_start_heard_last_may_have_the_next_epoch_at_once() -> None:
     it = voter()
     it.hear(beat(), UP)
-    assert it.judge(claim("m1", 8, incarnation=4), UP + 0.1)
+    assert it.judge(claim("m1", 8, incarnation=3), UP + 0.1)
+
+
+@pytest.mark.parametrize("other", [{"incarnation": 4}, {"incarnation": 3, "commitment": commitment_of("another")}])
+def test_another_start_of_the_server_heard_last_waits_as_anybody(other: dict[str, object]) -> None:
+    it = voter()
+    it.hear(beat(), UP)
+    again = claim("m1", 8, **other)
+    refusal = it.judge(again, UP + 0.1)
+    assert (refusal.no, refusal.wait) == ("heard", pytest.approx(SILENCE - 0.1)), "the one before may live yet"
+    assert it.grant(again, UP + SILENCE)
+    assert it.hear(beat(), UP + SILENCE + 0.1) == "stale", "and is not heard when another start has the promise"
+
+
+def test_a_revealed_death_lifts_the_wait_for_that_start_alone() -> None:
+    it = voter()
+    it.hear(beat(commitment=DEAD), UP)
+    for secrets in ((), ("a guess",), (DEAD,)):
+        assert it.judge(claim(deaths=secrets), UP).no == "heard"
+    assert it.judge(claim(deaths=("older", SECRET)), UP)
+    assert it.state is OLD, "a pre-vote changes nothing"
+    other = voter()
+    other.hear(beat(), UP)
+    assert other.judge(claim(deaths=(SECRET,)), UP).no == "heard", "what was heard last has no secret"
+
+
+def test_a_revealed_death_does_not_make_a_young_voter_old() -> None:
+    it = voter()
+    it.hear(beat(commitment=DEAD), 0.5)
+    assert it.judge(claim(deaths=(SECRET,)), 1.0).no == "young", "it may have forgotten whom it heard before"
+
+
+def test_a_death_is_kept_and_that_start_is_refused_from_then_on() -> None:
+    it = voter()
+    it.hear(beat(commitment=DEAD), UP)
+    assert it.grant(claim(deaths=(SECRET,)), UP)
+    assert it.state.ended == (DEAD,)
+    kept = voter(it.state)
+    assert kept.hear(beat(commitment=DEAD), UP) == "ended"
+    assert kept.judge(claim("m1", 9, incarnation=3, commitment=DEAD), UP + SILENCE).no == "ended"
+    assert kept.judge(claim("m1", 9, incarnation=4, commitment=commitment_of("new")), UP + SILENCE)
+    assert kept.judge(claim("m1", 9, incarnation=4), UP + SILENCE), "nor is a start without a secret dead"
+
+
+def test_who_shows_its_own_secret_is_not_granted_anything_more() -> None:
+    it = voter()
+    it.end(SECRET)
+    before = it.state
+    it.end(SECRET)
+    assert it.state is before, "said twice, written once"
+    assert it.judge(claim(commitment=DEAD), UP).no == "ended"
+
+
+def test_deaths_are_remembered_to_a_bound_the_latest_first() -> None:
+    it = voter()
+    for number in range(40):
+        it.end(f"{number:032x}")
+    assert len(it.state.ended) == 16 and it.state.ended[0] == commitment_of(f"{39:032x}")
+
+
+def test_a_grant_to_one_start_is_none_to_another_of_the_same_server() -> None:
+    it = voter()
+    assert it.grant(claim("m1", 8, commitment=DEAD), UP)
+    assert it.judge(claim("m1", 8, commitment=commitment_of("a copy's")), UP + SILENCE).no == "promised"
+    assert it.grant(claim("m1", 8, commitment=DEAD), UP + 0.1), "the same claim again"
+    assert it.state.promised_to_others(Start("m1", 4, DEAD)) == 7
+    assert it.state.promised_to_others(Start("m1", 4)) == 8
+
+
+def test_a_proof_is_of_the_start_that_was_granted_whatever_came_with_it() -> None:
+    it = voter()
+    it.grant(claim("m2", 8, commitment=DEAD, lease=9.0), UP)
+    assert it.adopt(proof(8, "m2", 4), (KEY,)) == ""
+    assert it.state.granted[0] == Granted(8, "m2", 4, DEAD) and it.state.lease == 9.0
+    other = voter()
+    assert other.adopt(proof(8, "m2", 4), (KEY,), commitment=DEAD) == ""
+    assert other.state.granted[0] == Granted(8, "m2", 4, DEAD)
+    assert other.hear(beat("m2", 8, 4, commitment=DEAD), UP) == ""
 
 
 def test_a_grant_counts_as_hearing_the_candidate() -> None:
@@ -112,7 +194,7 @@ def test_a_promise_makes_the_old_rule_stale_but_moves_no_obedience() -> None:
     it = voter()
     it.grant(claim(), UP)
     assert it.hear(beat(), UP + 0.1) == "stale"
-    assert it.heard is not None and it.heard.node == "m2"
+    assert it.heard is not None and it.heard.start.node == "m2"
     assert it.state.leadership == Leadership(7, "m1", 3)
 
 
@@ -121,7 +203,7 @@ def test_a_later_promise_to_it_does_not_make_its_old_epoch_good_again() -> None:
     it.grant(claim("m2", 8), UP)
     it.grant(claim("m1", 9, incarnation=3), UP + SILENCE)
     assert it.hear(beat("m1", 7), UP + SILENCE) == "stale"
-    assert it.state.promised_to_others("m1") == 8 and it.state.promised_to_others("m2") == 9
+    assert it.state.promised_to_others(Start("m1", 3)) == 8 and it.state.promised_to_others(Start("m2", 4)) == 9
 
 
 def test_a_rule_that_was_not_proved_here_is_not_heard() -> None:
@@ -208,7 +290,7 @@ def test_a_readmitted_voter_starts_with_a_promise_to_nobody() -> None:
     newer = VoterList(701, LIST.names, 1)
     assert it.admit(newer, 8, UP)
     assert it.has_vote and it.state.promised_epoch == 8
-    assert it.state.promised_to_others("m1") == it.state.promised_to_others("m2") == 8
+    assert it.state.promised_to_others(Start("m1", 3)) == it.state.promised_to_others(Start("m2", 4)) == 8
     assert it.judge(claim("m1", 9, list=newer.text), UP + 1).no == "young"
     assert it.judge(claim("m1", 8, list=newer.text), UP + SILENCE).no == "promised"
     assert it.judge(claim("m1", 9, list=newer.text), UP + SILENCE)
@@ -281,11 +363,12 @@ def test_memory_of_grants_is_bounded_and_keeps_the_highest() -> None:
     it = voter()
     for n in range(40):
         it.adopt(proof(10 + n, f"s{n}", 1), (KEY,))
-    assert len(it.state.granted) == 16 and it.state.promised_epoch == 49 and it.state.promised_to_others("s39") == 48
+    assert len(it.state.granted) == 16 and it.state.promised_epoch == 49
+    assert it.state.promised_to_others(Start("s39", 1)) == 48
 
 
 def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:
     it = voter()
     it.grant(claim(), UP)
     assert it.state.granted[0] == Granted(8, "m2", 4)
-    assert (it.state.promised_to_others("m2"), it.state.promised_to_others("m1")) == (7, 8)
+    assert (it.state.promised_to_others(Start("m2", 4)), it.state.promised_to_others(Start("m1", 3))) == (7, 8)
