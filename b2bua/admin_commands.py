@@ -81,11 +81,13 @@ class AdminCommands:
 
     def _won(self, node: str) -> Judge:
         def judge(now: float) -> tuple[str, str, int, int]:
-            links = [link for link in self._agents.links.values() if link.flow is not None]
-            done = sum(1 for link in links if link.complete)
-            if self._leadership.serving and done == len(links):
-                return "done", f"{node} is active under epoch {self._leadership.epoch}", done, len(links)
-            return "running", f"{done} of {len(links)} agents have moved to {node}", done, len(links)
+            connections = [
+                connection for connection in self._agents.connections.values() if connection.flow is not None
+            ]
+            done = sum(1 for connection in connections if connection.complete)
+            if self._leadership.serving and done == len(connections):
+                return "done", f"{node} is active under epoch {self._leadership.epoch}", done, len(connections)
+            return "running", f"{done} of {len(connections)} agents have moved to {node}", done, len(connections)
 
         return judge
 
@@ -126,10 +128,10 @@ class AdminCommands:
             if line.agent:
                 by_agent.setdefault(line.agent, []).append(name)
         for agent, lines in by_agent.items():
-            link = self._agents.links[agent]
-            if link.flow is None:
+            connection = self._agents.connections[agent]
+            if connection.flow is None:
                 raise Refused(f"{agent}, which has {lines[0]}, is not connected")
-            link.reset(lines, state, now)
+            connection.reset(lines, state, now)
         # An agent ends towards the device without a word to us, who know; the other side of the call is ours to end.
         for call in list(self._services.calls.values()):
             if _is_on(call.state.caller_line, call.state.callee_line, names):

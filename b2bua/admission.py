@@ -20,7 +20,7 @@ class OwnTrunks(Protocol):
     def line_of(self, flow: Flow) -> str: ...
 
 
-class Replay(Protocol):
+class FormerCalls(Protocol):
     """Calls that a former server may have had."""
 
     @property
@@ -34,7 +34,7 @@ class Replay(Protocol):
 class Admission:
     """One for the life of a server."""
 
-    def __init__(self, services: CallServices, node: str, trunks: OwnTrunks, replay: Replay) -> None:
+    def __init__(self, services: CallServices, node: str, trunks: OwnTrunks, replay: FormerCalls) -> None:
         self.services = services
         self.node = node
         self.calls_seen = 0

@@ -38,13 +38,13 @@ LONG_ENOUGH: Final = "put off long enough"
 class ListReader(Protocol):
     """Who makes calls of the lists."""
 
-    def take(self, link: AgentLink, records: list[ToldDialog], now: float) -> None:
+    def take(self, connection: AgentConnection, records: list[ToldDialog], now: float) -> None:
         """Records of a part of an agent's list."""
 
-    def complete(self, link: AgentLink, now: float) -> None:
+    def complete(self, connection: AgentConnection, now: float) -> None:
         """An agent's list is whole."""
 
-    def silent(self, link: AgentLink, now: float) -> bool:
+    def silent(self, connection: AgentConnection, now: float) -> bool:
         """An agent was away for ``agent_grace``; False when that is to be looked at again."""
 
 
@@ -94,7 +94,7 @@ class ListPace:
 
 
 class AgentServices:
-    """What all agents' links need; one for the life of a server. What a reload changes is assigned anew."""
+    """What all connections of agents need; one for the life of a server. What a reload changes is assigned anew."""
 
     __slots__ = ("leadership", "lines", "messages", "pace", "reader", "site", "stack", "started_at")
 
@@ -114,7 +114,7 @@ class AgentServices:
         """SIP messages between this server and agents for the last takeover."""
 
 
-class AgentLink:
+class AgentConnection:
     """One agent: where it is, what it was asked, how far its list is."""
 
     def __init__(self, services: AgentServices, name: str, priority: int) -> None:
@@ -335,8 +335,8 @@ class Agents:
         self._moved = moved
         self._pace = ListPace(stack, self._fetching)
         self.services = AgentServices(stack, leadership, lines, site, self._pace, now)
-        self.links: dict[str, AgentLink] = {}
-        self.by_flow: dict[Flow, AgentLink] = {}
+        self.connections: dict[str, AgentConnection] = {}
+        self.by_flow: dict[Flow, AgentConnection] = {}
         self.begun_at = 0.0
         """When this server began to lead."""
         self._responders: dict[Flow, Responder] = {}
@@ -347,26 +347,26 @@ class Agents:
         """Live by a changed site file."""
         self.services.site = site
         for name in site.agents:
-            if name not in self.links:
-                self.links[name] = AgentLink(self.services, name, site.agent_priority(name))
+            if name not in self.connections:
+                self.connections[name] = AgentConnection(self.services, name, site.agent_priority(name))
 
     @property
     def all_complete(self) -> bool:
         """Whether every agent that is connected has told all it has in this epoch."""
-        return all(link.complete for link in self.links.values() if link.flow is not None)
+        return all(connection.complete for connection in self.connections.values() if connection.flow is not None)
 
     @property
     def reached(self) -> list[str]:
-        return [name for name, link in self.links.items() if link.flow is not None]
+        return [name for name, connection in self.connections.items() if connection.flow is not None]
 
     def flow_of(self, agent: str) -> Flow | None:
         """The connection to an agent."""
-        link = self.links.get(agent)
-        return link.flow if link is not None else None
+        connection = self.connections.get(agent)
+        return connection.flow if connection is not None else None
 
     def agent_of(self, flow: Flow) -> str:
-        link = self.by_flow.get(flow)
-        return link.name if link is not None else ""
+        connection = self.by_flow.get(flow)
+        return connection.name if connection is not None else ""
 
     def opened(self, flow: Flow, now: float) -> None:
         """An agent's connection came in: nothing but the opening is heard on it, and for a short time."""
@@ -376,15 +376,15 @@ class Agents:
     def lost(self, flow: Flow, now: float) -> None:
         self._responders.pop(flow, None)
         self._strange.pop(flow, None)
-        link = self.by_flow.pop(flow, None)
-        if link is not None and link.flow == flow:
-            link.flow, link.former, link.obeyed = None, flow, 0
-            link.lost_at = now
-            link.drop_all(now)
-            link.generation += 1
+        connection = self.by_flow.pop(flow, None)
+        if connection is not None and connection.flow == flow:
+            connection.flow, connection.former, connection.obeyed = None, flow, 0
+            connection.lost_at = now
+            connection.drop_all(now)
+            connection.generation += 1
             if self._leadership.serving:
                 grace = self.services.site.timing.agent_grace
-                self._stack.deadlines.set(now + grace, link, SILENT)
+                self._stack.deadlines.set(now + grace, connection, SILENT)
             self._leadership.agents_changed(self.reached, now)
 
     def opening(self, flow: Flow, request: Request, now: float) -> None:
@@ -404,7 +404,7 @@ class Agents:
         leadership.answer(request, answer, flow)
         if responder.peer:
             del self._responders[flow]
-            if responder.peer in self.links:
+            if responder.peer in self.connections:
                 participant.opened(beat)
                 self._proved(responder.peer, flow, now)
             else:
@@ -413,24 +413,24 @@ class Agents:
 
     def _proved(self, name: str, flow: Flow, now: float) -> None:
         stack, leadership = self._stack, self._leadership
-        link = self.links[name]
-        old = link.flow
+        connection = self.connections[name]
+        old = connection.flow
         if old is not None and old != flow:
             self.by_flow.pop(old, None)
             stack.close(old)
-        former = old or link.former
-        link.flow = flow
-        link.lost_at = None
-        link.generation += 1
-        link.obeyed = 0
-        link.heard_since = link.heard_at = now
-        self.by_flow[flow] = link
+        former = old or connection.former
+        connection.flow = flow
+        connection.lost_at = None
+        connection.generation += 1
+        connection.obeyed = 0
+        connection.heard_since = connection.heard_at = now
+        self.by_flow[flow] = connection
         stack.unauthenticated_flows.discard(flow)
-        stack.kept.add(flow)
+        stack.site_flows.add(flow)
         self._strange.pop(flow, None)
         self._moved(name, former, flow)
         if leadership.serving and leadership.proof is not None:
-            link.subscribe(leadership.proof, now)
+            connection.subscribe(leadership.proof, now)
         leadership.agents_changed(self.reached, now)
 
     def strange(self, request: Request | None, flow: Flow) -> None:
@@ -450,19 +450,19 @@ class Agents:
         self._pace.begin(now)
         self.services.messages = 0
         if not again:
-            for link in self.links.values():
-                link.complete_at = None
-        for link in sorted(self.links.values(), key=lambda each: -each.priority):
-            link.subscribe(proof, now)
+            for connection in self.connections.values():
+                connection.complete_at = None
+        for connection in sorted(self.connections.values(), key=lambda each: -each.priority):
+            connection.subscribe(proof, now)
 
     def _fetching(self) -> bool:
-        return any(link.fetching for link in self.links.values())
+        return any(connection.fetching for connection in self.connections.values())
 
     def step_down(self, now: float) -> None:
         """Another server leads."""
         self._pace.clear()
-        for link in self.links.values():
-            link.drop_all(now)
-            link.refused.clear()
-            link.obeyed = 0
-            link.complete_at = None
+        for connection in self.connections.values():
+            connection.drop_all(now)
+            connection.refused.clear()
+            connection.obeyed = 0
+            connection.complete_at = None

@@ -7,14 +7,14 @@ from typing import Final
 
 from heartbeat.console import server
 from heartbeat.console.metrics import text_of
-from heartbeat.console.view import Process, ServerStatus
+from heartbeat.console.view import ConsoleProcess, ServerStatus
 from heartbeat.site.values import Api
 
 VIEWS: Final = frozenset("status calls lines agents history explain report progress".split())
 VERBS: Final = frozenset("switchover reset pause resume readmit".split())
 
 
-async def serve(process: Process, api: Api, token: bytes | None, clock: Callable[[], float]) -> server.Served:
+async def serve(process: ConsoleProcess, api: Api, token: bytes | None, clock: Callable[[], float]) -> server.Served:
     """Offer a server's views and verbs at ``api``; ``clock`` is the one its core is told.
 
     Raises :class:`heartbeat.console.server.ApiError` with the sentence for the operator.

@@ -14,7 +14,7 @@ from b2bua.call_state import changed, rings, with_user
 from b2bua.cdr import Cdr
 from b2bua.destination import Destination
 from b2bua.lines import Lines
-from b2bua.routing import PRIORITIES, Attempt, Load, Plan, Refusal, Router, Target
+from b2bua.routing import PRIORITIES, CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -23,8 +23,8 @@ from sip.b2b.discarded import Discarded
 from sip.b2b.policy import Party, Policy
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState, called_by
-from sip.header_policy import crossing, hops_left
-from sip.invite import InviteUsage, Owner
+from sip.header_policy import crossing, max_forwards_left
+from sip.invite import InviteUsage, UsageOwner
 from sip.layer import Stack
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
@@ -46,7 +46,7 @@ class RetryQueue(Protocol):
     def __bool__(self) -> bool: ...
 
 
-class AgentConnection(Protocol):
+class CallAgent(Protocol):
     """What a call asks of an agent's connection."""
 
     @property
@@ -67,10 +67,10 @@ class AgentDirectory(Protocol):
     """The agents of the site."""
 
     @property
-    def links(self) -> Mapping[str, AgentConnection]: ...
+    def connections(self) -> Mapping[str, CallAgent]: ...
 
     @property
-    def by_flow(self) -> Mapping[Flow, AgentConnection]: ...
+    def by_flow(self) -> Mapping[Flow, CallAgent]: ...
 
     @property
     def begun_at(self) -> float: ...
@@ -78,7 +78,7 @@ class AgentDirectory(Protocol):
     def agent_of(self, flow: Flow) -> str: ...
 
 
-class Trunks(Protocol):
+class TrunkDirectory(Protocol):
     """The trunks of the server itself."""
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool: ...
@@ -114,7 +114,7 @@ class CallServices:
         lines: Lines,
         records: CallRecords,
         agents: AgentDirectory,
-        trunks: Trunks,
+        trunks: TrunkDirectory,
         site: Site,
         router: Router,
         key: bytes,
@@ -178,27 +178,27 @@ class CallServices:
         self.discarded.drop()
         self.lines.loads.clear()
 
-    def leg_to(self, agent: str, line: str, owner: Owner, flow: Flow, state: DialogState) -> InviteUsage:
+    def leg_to(self, agent: str, line: str, owner: UsageOwner, flow: Flow, state: DialogState) -> InviteUsage:
         """A leg to an agent, or to a trunk of our own, where requests find their way and prove who we are."""
         device = None if agent else self.trunks.device_of(line.partition("/")[0])
         if device is None:
             return InviteUsage(self.stack, owner, flow, state)
         return InviteUsage(self.stack, owner, flow, state, reach=device.reach, digest=device.digest)
 
-    def ready(self, target: Target, then: Callable[[float], None]) -> bool:
+    def ready(self, target: RouteTarget, then: Callable[[float], None]) -> bool:
         """Whether the names that a target needs are known; False: ``then`` is called when they are, or cannot be."""
         line = self.site.lines.get(target.line)
         return line is None or not line.at_servers or self.trunks.ready(line.name, then)
 
-    def destinations(self, target: Target, now: float) -> list[Destination]:
+    def destinations(self, target: RouteTarget, now: float) -> list[Destination]:
         """Where the INVITE for a target goes, in the order to try; empty when nobody is there to take it."""
         line = self.site.lines.get(target.line)
         if line is None:
             return []
         if line.at_servers:
             return self.trunks.destinations(line.name, target.request_number, now)
-        link = self.agents.links.get(line.agent)
-        flow = link.flow if link is not None else None
+        connection = self.agents.connections.get(line.agent)
+        flow = connection.flow if connection is not None else None
         if flow is None:
             return []
         host, port = flow.remote
@@ -306,7 +306,7 @@ class Call(Policy):
         load = services.load
         if state.call_id in services.calls:  # it does not count against itself
             load = load._replace(calls=load.calls - 1)
-        self._route(services.router.plan(Attempt(line, state.callee, state.caller, priority), load, now), now)
+        self._route(services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
 
     def _route(self, plan: Plan | Refusal, now: float) -> None:
         """Try the first target of a plan, or refuse."""
@@ -362,22 +362,22 @@ class Call(Policy):
         carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
         uri = with_params(place.uri, carried)
         leg = services.leg_to(place.agent, target.line, self.bridge, place.flow, dialog)
-        hops, ring_for, within = hops_left(request), target.ring_for, place.answer_within
-        self.bridge.invite(leg, uri, lines, request.body, hops, ring_for, now, within)
+        max_forwards, ring_for, within = max_forwards_left(request), target.ring_for, place.answer_within
+        self.bridge.invite(leg, uri, lines, request.body, max_forwards, ring_for, now, within)
 
-    def _await_agent(self, target: Target, dialog: DialogState | None, attempt: int, now: float) -> bool:
+    def _await_agent(self, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
         """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
         services = self.services
         line = services.site.lines.get(target.line)
-        link = services.agents.links.get(line.agent) if line is not None else None
-        if link is None or link.flow is not None:
+        connection = services.agents.connections.get(line.agent) if line is not None else None
+        if connection is None or connection.flow is not None:
             return False
-        if now - max(link.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
+        if now - max(connection.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
             return False
-        return self.wait_for(link, now, dialog, attempt)
+        return self.wait_for(connection, now, dialog, attempt)
 
     def wait_for(
-        self, link: AgentConnection, now: float, dialog: DialogState | None = None, attempt: int = 0
+        self, connection: CallAgent, now: float, dialog: DialogState | None = None, attempt: int = 0
     ) -> bool:
         """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
 
@@ -385,7 +385,7 @@ class Call(Policy):
             if self.bridge.phase == ROUTING:
                 self.go_on(503, None, now)
 
-        return link.refused.add(_later(self, dialog, attempt), now, in_vain)
+        return connection.refused.add(_later(self, dialog, attempt), now, in_vain)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
@@ -460,9 +460,9 @@ class Call(Policy):
         agent, dialog = state.callee_agent, state.callee_dialog
         if leg is not self.bridge.origin:
             agent, dialog = state.caller_agent, state.caller_dialog
-        link = self.services.agents.links.get(agent)
-        if link is not None and dialog:
-            link.fetch(dialog, now)
+        connection = self.services.agents.connections.get(agent)
+        if connection is not None and dialog:
+            connection.fetch(dialog, now)
 
     def record(self, now: float) -> Cdr:
         """The call record as it would be if the call ended now."""

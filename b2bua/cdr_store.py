@@ -68,7 +68,7 @@ class Entry(NamedTuple):
     text: str
 
 
-class Target(Protocol):
+class RecordSink(Protocol):
     """One of the places that records are written to."""
 
     name: str
@@ -185,7 +185,7 @@ def _merge_texts(old: str, new: str) -> str:
 class Queue:
     """The records that one target has yet to write, and when it may be tried again."""
 
-    def __init__(self, target: Target, limit: int = LIMIT, pause: float = 0.0) -> None:
+    def __init__(self, target: RecordSink, limit: int = LIMIT, pause: float = 0.0) -> None:
         """``pause``: seconds between two batches, unless there are many records."""
         self.target = target
         self.lost = 0

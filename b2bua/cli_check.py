@@ -16,7 +16,7 @@ from heartbeat.console.render import grid, listed
 from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
 from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
-from heartbeat.site.explain import Explanation, Failure, Table, explain
+from heartbeat.site.explain import Failure, SiteExplanation, Table, explain
 from heartbeat.site.load import SiteError, load
 
 _EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")
@@ -88,7 +88,7 @@ def _has_a_past(store: VoteStore) -> bool:
     return bool(state.voters.names or state.leadership.epoch or state.granted)
 
 
-def _screen(explanation: Explanation) -> RenderableType:
+def _screen(explanation: SiteExplanation) -> RenderableType:
     parts: list[Any] = [Text(explanation.summary, "bold")]
     for table in explanation.tables:
         if table.rows:

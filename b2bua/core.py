@@ -50,16 +50,16 @@ Event = CallEnded | Decided
 class Core:
     """See the module.
 
-    ``kept`` is what the store had, its boot counter raised already; ``secret`` at least 16 unguessable bytes, other
-    ones at each start; ``wall_offset`` what makes a wall clock of ``now``; ``commitment`` and ``deaths`` what the
-    supervisor of this start and those of former ones left (`heartbeat.death`).
+    ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16 unguessable bytes,
+    other ones at each start; ``wall_offset`` what makes a wall clock of ``now``; ``commitment`` and ``deaths`` what
+    the supervisor of this start and those of former ones left (`heartbeat.death`).
     """
 
     def __init__(
         self,
         site: Site,
         node: str,
-        kept: PersistentState,
+        persistent: PersistentState,
         secret: bytes,
         chance: random.Random,
         now: float,
@@ -94,7 +94,7 @@ class Core:
             self.stack,
             site,
             node,
-            kept,
+            persistent,
             secret,
             self.keys or [self.key],
             self.beat_local,
@@ -259,10 +259,10 @@ class Core:
             self.recovery.replay.stray_ack(ack, now)
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
-        link = self.agents.by_flow.get(flow)
-        if link is not None and response.cseq_method == "OPTIONS" and "heartbeat" in response:
-            link.heard(now)
-            self.leadership.heard(response, link.name, now)
+        connection = self.agents.by_flow.get(flow)
+        if connection is not None and response.cseq_method == "OPTIONS" and "heartbeat" in response:
+            connection.heard(now)
+            self.leadership.heard(response, connection.name, now)
 
     @property
     def member(self) -> Member:

@@ -34,7 +34,7 @@ class Leadership:
         stack: Stack,
         site: Site,
         node: str,
-        kept: PersistentState,
+        persistent: PersistentState,
         secret: bytes,
         keys: Sequence[bytes],
         beat_local: str,
@@ -49,7 +49,7 @@ class Leadership:
         led before, as far as is known. ``commitment`` and ``deaths``: see `Member`.
         """
         self.node = node
-        self.member = Member(node, site.membership(node), kept, chance, now, commitment, deaths)
+        self.member = Member(node, site.membership(node), persistent, chance, now, commitment, deaths)
         self.serving = False
         """New calls are taken: active, or holding by the policy ``hold``."""
         self.since_at = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from b2bua.routing import LineLoad
-from heartbeat.site.lines import Line
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from sip.packages.line_dialog import LineRecord
 
@@ -24,7 +24,7 @@ class Lines:
             load = self.loads[name] = LineLoad()
         return load
 
-    def is_full(self, line: Line, now: float) -> bool:
+    def is_full(self, line: LineSettings, now: float) -> bool:
         """Whether a trunk of the server's own has no channel left, or its calls come faster than its ``cps``."""
         load = self.loads.get(line.name)
         return load is not None and (load.busy >= line.channels or load.paced(line.cps, now))

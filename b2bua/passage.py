@@ -22,7 +22,7 @@ from sip.b2b.bridge import (
     SETUP,
 )
 from sip.b2b.policy import LATER, Passage, Passed
-from sip.header_policy import crossing, hops_left
+from sip.header_policy import crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Response
@@ -114,12 +114,12 @@ class ServerPassage(Passage):
         method: str,
         passed: Passed,
         asked: ServerTransaction | str,
-        hops: int,
+        max_forwards: int,
         now: float,
     ) -> None:
         # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
         no_timeout = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
-        leg.send(method, passed.lines, passed.body, now, asked, hops, no_timeout)
+        leg.send(method, passed.lines, passed.body, now, asked, max_forwards, no_timeout)
 
     def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
         if transaction.method != "BYE" and call.agent_of(leg):
@@ -130,9 +130,9 @@ class ServerPassage(Passage):
         """An agent must have been within reach for so long, else the path is cut, which is no evidence of an end
         (docs/decisions.md).
         """
-        link = self.services.agents.links.get(call.agent_of(leg))
+        connection = self.services.agents.connections.get(call.agent_of(leg))
         lifetime = self.services.stack.timers.lifetime
-        if link is not None and (reached := link.reached_for(now)) < lifetime:
+        if connection is not None and (reached := connection.reached_for(now)) < lifetime:
             return now + lifetime - reached
         return None
 
@@ -142,8 +142,10 @@ class ServerPassage(Passage):
         """A refusal by an agent's fence ends nothing: when it has adopted us, what was asked is asked again."""
         if response.status != 403:
             return False
-        link = self.services.agents.by_flow.get(leg.flow)
-        if link is None or not self.authority.heard_refusal(response, self.services.agents.agent_of(leg.flow), now):
+        connection = self.services.agents.by_flow.get(leg.flow)
+        if connection is None or not self.authority.heard_refusal(
+            response, self.services.agents.agent_of(leg.flow), now
+        ):
             return False
         if not self.authority.serving:
             return True
@@ -153,15 +155,15 @@ class ServerPassage(Passage):
                 call.bridge.step(HELD_BACK, leg, None, None, now)
                 if call.bridge.phase is ROUTING:
                     call.give_line(call.state.callee_line)
-                    if not call.wait_for(link, now):
+                    if not call.wait_for(connection, now):
                         call.go_on(503, None, now)
         elif transaction.method == "BYE" and not isinstance(asked, ServerTransaction):
-            link.refused.add(partial(self.services.discarded.hang_up, leg, str(asked)), now)
+            connection.refused.add(partial(self.services.discarded.hang_up, leg, str(asked)), now)
         elif (
             call is not None
             and isinstance(asked, ServerTransaction)
             and asked.open
-            and not link.refused.add(partial(self._ask_again, call, leg, asked), now)
+            and not connection.refused.add(partial(self._ask_again, call, leg, asked), now)
         ):
             self.reply(call, asked, 500, now, passed=LATER)
         return True
@@ -172,11 +174,11 @@ class ServerPassage(Passage):
             return
         if request.method == "BYE":
             passed = self.pass_on(call, ENDED, asking, leg, request, False, now)
-            self.send(call, leg, "BYE", passed, asked, hops_left(request), now)
+            self.send(call, leg, "BYE", passed, asked, max_forwards_left(request), now)
         else:
             event = CHANGED if request.method == "INVITE" else REQUESTED
             call.bridge.step(event, asking, asked, request, now)
 
     def behind(self, call: Call, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
-        link = self.services.agents.by_flow.get(leg.flow)
-        return link is not None and bool(link.refused) and link.refused.add(act, now)
+        connection = self.services.agents.by_flow.get(leg.flow)
+        return connection is not None and bool(connection.refused) and connection.refused.add(act, now)

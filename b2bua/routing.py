@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from heartbeat.site.lines import Group, Line, Numbering, Route, rewritten
+from heartbeat.site.lines import Group, LineSettings, Numbering, Route, rewritten
 from heartbeat.site.model import Site
 
 MOST_TARGETS: Final = 16
@@ -38,7 +38,7 @@ BUSY: Final = "busy"
 PACED: Final = "at its limit of calls a second"
 
 
-class Attempt(NamedTuple):
+class CallRequest(NamedTuple):
     """A call that somebody wants to make."""
 
     line: str | None
@@ -51,7 +51,7 @@ class Attempt(NamedTuple):
     """What its Priority header asks for (``PRIORITIES``); heeded when the line's ``trust_priority`` says so."""
 
 
-class Target(NamedTuple):
+class RouteTarget(NamedTuple):
     """One line to try."""
 
     line: str
@@ -71,7 +71,7 @@ class Target(NamedTuple):
 class Plan(NamedTuple):
     """What is left to try, the first target being the one to try now."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[RouteTarget, ...]
     line: str
     """The line that calls; after forwarding, the one that forwarded last."""
     called: str
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
     """How often the call was forwarded so far."""
 
     @property
-    def target(self) -> Target:
+    def target(self) -> RouteTarget:
         """The line to try now."""
         return self.targets[0]
 
@@ -115,7 +115,7 @@ class Plan(NamedTuple):
             if name in site.lines:
                 number, shown = unquote(number) or called, unquote(shown) or caller
                 because = f"{name} was left to try when the server changed"
-                targets.append(Target(name, number, shown, float(ring), because, forwarded, flag == "f"))
+                targets.append(RouteTarget(name, number, shown, float(ring), because, forwarded, flag == "f"))
         return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
 
 
@@ -187,7 +187,7 @@ class Router:
         self._numbers = {number: _own(line) for line in site.lines.values() for number in line.numbers}
         self._routes = _Routes(site)
 
-    def plan(self, attempt: Attempt, load: Load, now: float) -> Plan | Refusal:
+    def plan(self, attempt: CallRequest, load: Load, now: float) -> Plan | Refusal:
         """The lines to try for a new call."""
         line = self._lines.get(attempt.line) if attempt.line is not None else None
         if line is None:
@@ -247,7 +247,7 @@ class Router:
         return plan._replace(targets=tuple(hunt.targets), forwards=hunt.forwards)
 
     def _forward(
-        self, rest: Plan, line: Line, numbers: Sequence[str], why: str, load: Load, now: float
+        self, rest: Plan, line: LineSettings, numbers: Sequence[str], why: str, load: Load, now: float
     ) -> Plan | Refusal:
         """The targets of a forwarding, and what was left to try after them."""
         hunt = _Hunt(self, rest.line, rest.caller, load, now)
@@ -257,7 +257,7 @@ class Router:
             return self._nobody(hunt)
         return rest._replace(targets=targets, line=line.name, forwards=hunt.forwards)
 
-    def _still_there(self, targets: tuple[Target, ...], load: Load, now: float) -> tuple[Target, ...]:
+    def _still_there(self, targets: tuple[RouteTarget, ...], load: Load, now: float) -> tuple[RouteTarget, ...]:
         if not targets:
             return ()
         lines = self._lines
@@ -292,7 +292,7 @@ RANK: Final = (404, 503, 482, 480, 486)
 class _Choice(NamedTuple):
     """A route, or a line by its own number, made ready."""
 
-    steps: tuple[Line | Group, ...]
+    steps: tuple[LineSettings | Group, ...]
     because: str
     ring: float
     sources: frozenset[str] | None = None
@@ -302,7 +302,7 @@ class _Choice(NamedTuple):
     refuse: int = 0
 
 
-def _own(line: Line) -> _Choice:
+def _own(line: LineSettings) -> _Choice:
     return _Choice((line,), f"it is a number of {line.name}", RING)
 
 
@@ -352,7 +352,7 @@ class _Hunt:
     """The making of one plan: gathers targets, and the reasons why lines were passed over."""
 
     def __init__(self, router: Router, calling: str, caller: str, load: Load, now: float) -> None:
-        self.targets: list[Target] = []
+        self.targets: list[RouteTarget] = []
         self.skipped: list[str] = []
         self.status = 404
         self.forwards = 0
@@ -368,12 +368,12 @@ class _Hunt:
         self.forwards = max(self.forwards, forwards)
         number = choice.prefix + called[choice.strip :] if choice.strip or choice.prefix else called
         for step in choice.steps:
-            if isinstance(step, Line):
+            if isinstance(step, LineSettings):
                 self._single(step, number, choice, forwards, forwarded_from)
             else:
                 self._group(step, number, choice, forwarded_from)
 
-    def forward(self, line: Line, numbers: Sequence[str], why: str, forwards: int) -> None:
+    def forward(self, line: LineSettings, numbers: Sequence[str], why: str, forwards: int) -> None:
         """Add the targets of the numbers to which ``line`` is forwarded, in order. A line forwards once in a plan."""
         if forwards >= MOST_FORWARDS or line.name in self._forwarded:
             where = ", ".join(numbers)
@@ -387,7 +387,7 @@ class _Hunt:
                 self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name)
         return None
 
-    def _single(self, line: Line, number: str, choice: _Choice, forwards: int, forwarded_from: str) -> None:
+    def _single(self, line: LineSettings, number: str, choice: _Choice, forwards: int, forwarded_from: str) -> None:
         forward = line.forward
         if forward.always:
             return self.forward(line, (forward.always,), "is forwarded always", forwards)
@@ -415,7 +415,7 @@ class _Hunt:
         for line in self._in_order(group, free):
             self._add(line, number, choice.ring, because, forwarded_from, False)
 
-    def _in_order(self, group: Group, lines: list[Line]) -> list[Line]:
+    def _in_order(self, group: Group, lines: list[LineSettings]) -> list[LineSettings]:
         if group.hunt == "order" or len(lines) < 2:
             return lines
         if group.hunt == "least-loaded":
@@ -429,7 +429,7 @@ class _Hunt:
         }
         return sorted(lines, key=lambda x: -keys[x.name])
 
-    def _add(self, line: Line, number: str, ring: float, because: str, origin: str, follows: bool) -> None:
+    def _add(self, line: LineSettings, number: str, ring: float, because: str, origin: str, follows: bool) -> None:
         if len(self.targets) >= MOST_TARGETS:
             return
         rules = line.to_device if line.at_servers else _AS_IT_IS
@@ -437,14 +437,14 @@ class _Hunt:
         shown = rewritten(rules.caller, self._caller) if rules.caller and self._caller else self._caller
         if _too_long(number) or _too_long(shown):
             return self._skip(404, f"{line.name} would be called with a number of over {LONGEST_NUMBER} characters")
-        self.targets.append(Target(line.name, number, shown, ring, because, origin, follows))
+        self.targets.append(RouteTarget(line.name, number, shown, ring, because, origin, follows))
 
-    def _obstacle(self, line: Line) -> str:
+    def _obstacle(self, line: LineSettings) -> str:
         if line.name == self._calling and line.kind == "phone":
             return BUSY
         return _obstacle(line, self._load.lines.get(line.name), self._now)
 
-    def _pass_over(self, line: Line, why: str) -> None:
+    def _pass_over(self, line: LineSettings, why: str) -> None:
         phone = line.kind == "phone"
         self._skip((486 if why == BUSY else 480) if phone else 503, f"{line.name} is {why}")
 
@@ -454,7 +454,7 @@ class _Hunt:
             self.status = status
 
 
-def _obstacle(line: Line, load: LineLoad | None, now: float) -> str:
+def _obstacle(line: LineSettings, load: LineLoad | None, now: float) -> str:
     """Why a call cannot go to the line now; empty when it can."""
     if load is None:
         return ""
@@ -465,7 +465,9 @@ def _obstacle(line: Line, load: LineLoad | None, now: float) -> str:
     return PACED if line.cps and load.paced(line.cps, now) else ""
 
 
-def _forwarding(line: Line, target: Target, status: int, redirects: Sequence[str]) -> tuple[Sequence[str], str]:
+def _forwarding(
+    line: LineSettings, target: RouteTarget, status: int, redirects: Sequence[str]
+) -> tuple[Sequence[str], str]:
     """The numbers to which a failed line is forwarded, and why; none when it is not."""
     if target.follows and status in (486, 600) and line.forward.busy:
         return (line.forward.busy,), f"answered {status} and is forwarded when busy"

@@ -42,7 +42,7 @@ class Process(program.Process[Core]):
         self.cdrs = CdrStore(server.cdr_dir, node)
         chance = random.Random(secrets.randbits(128))
         now = boottime()
-        core = Core(site, node, self.kept, secrets.token_bytes(32), chance, now, time.time() - now)
+        core = Core(site, node, self.persistent, secrets.token_bytes(32), chance, now, time.time() - now)
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
         self._results: Counter[str] = Counter()

@@ -53,7 +53,7 @@ class Parties(NamedTuple):
     site: str
 
 
-class Owner(Protocol):
+class SubscriptionOwner(Protocol):
     """Whose subscription it is."""
 
     def granted(self, subscription: Subscription, now: float) -> None:
@@ -77,7 +77,7 @@ class Subscription:
 
     __slots__ = ("_call_id", "_owner", "_parties", "_stack", "_tag", "flow", "generation", "purpose", "state")
 
-    def __init__(self, stack: Stack, owner: Owner, parties: Parties, purpose: str, flow: Flow) -> None:
+    def __init__(self, stack: Stack, owner: SubscriptionOwner, parties: Parties, purpose: str, flow: Flow) -> None:
         self._stack = stack
         self._owner = owner
         self._parties = parties

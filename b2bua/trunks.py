@@ -8,7 +8,7 @@ from random import Random
 from b2bua.destination import Destination
 from b2bua.lines import Lines
 from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
-from heartbeat.site.lines import Line
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
@@ -51,7 +51,7 @@ class Trunks:
         server = site.servers[node]
         self.flows = DeviceFlows(stack, node, map(str, server.sip), server.advertise, site_addresses(site))
         self.names = NameLookups(stack)
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, LineSettings] = {}
         self._devices: dict[str, TrunkDevice] = {}
         self.load(site, now)
 
@@ -139,8 +139,8 @@ class Trunks:
         another peer of the same trunk, or the agent itself on another connection."""
         if not isinstance(leg, InviteUsage):
             return False
-        kept = self._stack.kept
-        if leg.flow in kept or flow in kept:
+        site_flows = self._stack.site_flows
+        if leg.flow in site_flows or flow in site_flows:
             return self._agent_of(leg.flow) == self._agent_of(flow) != ""
         line = self.line_of(flow)
         return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_hosts(leg.dialog)

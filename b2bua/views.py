@@ -93,7 +93,9 @@ def warnings(core: Core, now: float) -> list[str]:
     if not core.serving and not member.cluster.leader:
         found.append("no server is active, as far as this one knows")
     found += [
-        f"{name} is not connected to {core.node}" for name, link in core.agents.links.items() if link.flow is None
+        f"{name} is not connected to {core.node}"
+        for name, connection in core.agents.connections.items()
+        if connection.flow is None
     ]
     for name, config in member.cluster.configs.items():
         if config != site.digest:
@@ -204,20 +206,20 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
         agent for call in core.calls.values() for agent in (call.state.caller_agent, call.state.callee_agent)
     )
     found: list[v.Peer] = []
-    for name, link in core.agents.links.items():
+    for name, connection in core.agents.connections.items():
         at = member.cluster.answered.get(name)
         config = member.cluster.configs.get(name, "")
-        obeys = core.node if link.complete and core.serving else ""
+        obeys = core.node if connection.complete and core.serving else ""
         found.append(
             v.Peer(
                 name=name,
                 kind="agent",
                 role="",
-                state="serving" if link.flow is not None else "",
-                reached=link.flow is not None,
+                state="serving" if connection.flow is not None else "",
+                reached=connection.flow is not None,
                 heard_ago=None if at is None else round(now - at, 3),
-                judged="alive" if link.flow is not None else "unknown",
-                boot=link.boot,
+                judged="alive" if connection.flow is not None else "unknown",
+                boot=connection.boot,
                 epoch=core.epoch if obeys else 0,
                 obeys=obeys,
                 config=config,
@@ -225,7 +227,7 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
                 voter=name in voters,
                 calls=busy[name],
                 capacity=sum(line.channels for line in core.site.lines_of(name)),
-                address=f"{link.flow.remote[0]}:{link.flow.remote[1]}" if link.flow else "",
+                address=f"{connection.flow.remote[0]}:{connection.flow.remote[1]}" if connection.flow else "",
             )
         )
     return v.Agents(tuple(found))
@@ -282,8 +284,8 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
             continue
         if params.get("line") and line.name != params["line"]:
             continue
-        link = core.agents.links.get(line.agent)
-        told = link.lines.get(line.name) if link is not None else None
+        connection = core.agents.connections.get(line.agent)
+        told = connection.lines.get(line.name) if connection is not None else None
         load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0

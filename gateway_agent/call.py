@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from gateway_agent.call_end import AGENT, DEVICE, SERVER, Ended, EndedBy
+from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.device_side import APART, DeviceSide
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
-from gateway_agent.server_side import Received, Sent, ServerSide
+from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.terminated_call import TerminatedCall
 from sip.b2b.bridge import Bridge
@@ -129,8 +129,8 @@ class Call(Policy):
         self.device_side = DeviceSide(environment, line, self.description)
         waits = OURS if setup.direction == "in" else THEIRS
         self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
-        self.sent: list[Sent] = self.server_side.sent
-        self.received: list[Received] = self.server_side.received
+        self.sent: list[PendingRequest] = self.server_side.sent
+        self.received: list[ServerRequest] = self.server_side.received
         self.server: InviteUsage | None = None
         """The leg towards the servers."""
         self.device: InviteUsage | None = None
@@ -140,7 +140,7 @@ class Call(Policy):
         self.invite_at = now
         self.ringing_at: float | None = None
         self.answered_at: float | None = None
-        self.end: Ended | None = None
+        self.end: CallEnd | None = None
         """How it ended."""
         self.why = ""
         """The Reason for which it is about to end, where the bridge has none."""
@@ -304,7 +304,7 @@ class Call(Policy):
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
         """The call is over for people: free the line, and give up what nobody waits for any more."""
         side, who = self.server_side, _ENDED_BY[self.direction][by]
-        self.end = Ended(now, who, reason or self.why, status)
+        self.end = CallEnd(now, who, reason or self.why, status)
         self.line.channels.give(self.channel)
         self.description.anchor.release()
         side.ended = True

@@ -10,7 +10,7 @@ SERVER: Final = "server"
 AGENT: Final = "agent"
 
 
-class Ended(NamedTuple):
+class CallEnd(NamedTuple):
     """How a call ended."""
 
     at: float

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from gateway_agent.deduplication import Memory
-from gateway_agent.media_anchor import Relay
+from gateway_agent.deduplication import Deduplication
+from gateway_agent.media_anchor import AgentRelay
 from sip.actions import Flow
 from sip.b2b.discarded import Discarded
 from sip.layer import Stack
@@ -27,12 +27,12 @@ class CallEnvironment:
 
     __slots__ = (
         "counters",
+        "deduplication",
         "discarded",
         "epoch",
         "hold_attempt",
         "living",
         "log",
-        "memory",
         "random",
         "recognise",
         "relay",
@@ -45,11 +45,11 @@ class CallEnvironment:
     def __init__(
         self,
         stack: Stack,
-        memory: Memory[Any],
+        deduplication: Deduplication[Any],
         counters: Counter[str],
         random: Random,
         log: RateLimitedLogger,
-        relay: Relay | None,
+        relay: AgentRelay | None,
         hold_attempt: float,
         living: Callable[[], int],
         epoch: Callable[[], int],
@@ -62,7 +62,7 @@ class CallEnvironment:
         and was dealt with.
         """
         self.stack = stack
-        self.memory = memory
+        self.deduplication = deduplication
         self.counters = counters
         self.random = random
         self.log = log

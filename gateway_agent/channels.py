@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Final, NamedTuple
 
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.overload.token_bucket import TokenBucket
 
 REFUSALS: Final = 20

@@ -15,7 +15,7 @@ from gateway_agent import media_timeout
 from gateway_agent.call import Call
 from gateway_agent.call_environment import NOWHERE, CallEnvironment
 from gateway_agent.call_table import CallTable
-from gateway_agent.deduplication import Memory
+from gateway_agent.deduplication import Deduplication
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.devices import Devices, Front
 from gateway_agent.dialog_list import DialogList
@@ -26,16 +26,16 @@ from gateway_agent.line import Line
 from gateway_agent.line_table import LineTable
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.obedience import Obedience
 from gateway_agent.passage import DevicePassage
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.records import Recorder
 from gateway_agent.repeats import Repeats
-from gateway_agent.server_connections import Ear, Endpoint, Links
-from gateway_agent.server_requests import Arrivals
-from gateway_agent.server_side import Received
+from gateway_agent.server_connections import ConnectionServices, Ear, ServerConnections
+from gateway_agent.server_requests import ServerRequests
+from gateway_agent.server_side import ServerRequest
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
@@ -61,19 +61,19 @@ MOST_HISTORY: Final = 1000
 class Core:
     """See the module.
 
-    ``kept`` is what the store had, its boot counter raised already; ``secret`` at least 16 unguessable bytes, other
-    ones at each start.
+    ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16 unguessable bytes,
+    other ones at each start.
     """
 
     def __init__(
         self,
         site: Site,
         agent: str,
-        kept: PersistentState,
+        persistent: PersistentState,
         secret: bytes,
         random: Random,
         now: float,
-        relay: Relay | None = None,
+        relay: AgentRelay | None = None,
     ) -> None:
         self.site = site
         self.agent = site.agents[agent]
@@ -88,11 +88,11 @@ class Core:
         self.load = 0.0
         """Share of a processor, told by the shell."""
         self.keys = site.membership().keys
-        self.links = Links(
-            Endpoint(agent, self.stack, random, self.counters, lambda: self.keys),
+        self.connections = ServerConnections(
+            ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys),
             site.membership(),
             site.servers.values(),
-            kept,
+            persistent,
             now,
         )
         self.access = DeviceAccess(self.stack, random, site, agent)
@@ -100,7 +100,9 @@ class Core:
         self.digest = DigestServer(site.realm, secret, self.directory.password, self.directory.algorithms_of)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.seldom = self.stack.seldom
-        self.memory: Memory[Received] = Memory(self.stack.timers.lifetime, self.stack.deadlines)
+        self.deduplication: Deduplication[ServerRequest] = Deduplication(
+            self.stack.timers.lifetime, self.stack.deadlines
+        )
         self.recorder = Recorder(self.stack, self.contact_uri)
         self.table = CallTable(
             self.recorder,
@@ -111,10 +113,10 @@ class Core:
         self.calls = self.table.living
         self.by_call_id = self.table.by_call_id
         self.gone = self.table.gone
-        self.repeats = Repeats(self.stack, self.memory, self.counters, self.by_call_id)
+        self.repeats = Repeats(self.stack, self.deduplication, self.counters, self.by_call_id)
         self.environment = CallEnvironment(
             self.stack,
-            self.memory,
+            self.deduplication,
             self.counters,
             random,
             self.seldom,
@@ -135,7 +137,7 @@ class Core:
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
-        self.arrivals = Arrivals(
+        self.server_requests = ServerRequests(
             self.environment, self.table, self.lines, self.access.host_towards, lambda: self.draining.active
         )
         self.devices = Devices(
@@ -161,10 +163,10 @@ class Core:
         )
         contents = DialogList(self.lines, self.calls, self.by_call_id, self.gone)
         self.handover = Handover(
-            Publication(site.name, agent, self.links.fence, self.stack, contents, self.recorder),
+            Publication(site.name, agent, self.connections.voter, self.stack, contents, self.recorder),
             counters=self.counters,
-            offer=self.links.offer,
-            refuse=self.links.refuse,
+            offer=self.connections.offer,
+            refuse=self.connections.refuse,
             adopt=self.obedience.adopt,
             reset=lambda wanted, server, now: self.line_table.reset(wanted, server, now),
         )
@@ -172,7 +174,7 @@ class Core:
             line_environment, self.calls, self.decided, self.handover.line_changed, self.lines
         )
         self._load_lines(now)
-        self.links.start(
+        self.connections.start(
             Ear(
                 self.decided,
                 lambda: self.obedience.adopted,
@@ -197,7 +199,7 @@ class Core:
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream was opened or lost."""
         self.now = now
-        if not self.links.flow_changed(flow, state, now):
+        if not self.connections.flow_changed(flow, state, now):
             self.devices.flow_changed(flow, state, now)
 
     def done(self, request: Any, result: Any, now: float) -> None:
@@ -206,7 +208,7 @@ class Core:
         if isinstance(request, Resolve):
             self.access.names.resolved(request.uri, result, now)
         elif isinstance(request, Store) and request.name == VOTES:
-            self.links.stored(request.value, result, now)
+            self.connections.stored(request.value, result, now)
 
     def handle_timer(self, now: float) -> None:
         self.now = now
@@ -222,23 +224,23 @@ class Core:
         return self._events.popleft() if self._events else None
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
-        return self.links.admits(message, flow, now)
+        return self.connections.admits(message, flow, now)
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request outside the dialogs that are known."""
-        if not transaction.kept:
+        if not transaction.on_site_flow:
             self.devices.requested(transaction, request, self._source, now)
         elif request.method == "OPTIONS":
             self.answer_options(transaction, now)
         elif request.method == "SUBSCRIBE" and not request.to_tag:
-            link = self.links.link_of(transaction.flow)
-            self.handover.subscribe(transaction, request, link.name if link is not None else "", now)
+            connection = self.connections.connection_of(transaction.flow)
+            self.handover.subscribe(transaction, request, connection.name if connection is not None else "", now)
         elif self.repeats.recognise(transaction, request, now):
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
         elif request.method == "INVITE":
-            self.arrivals.invited(transaction, request, now)
+            self.server_requests.invited(transaction, request, now)
         else:
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
 
@@ -263,7 +265,7 @@ class Core:
 
     @property
     def epoch(self) -> int:
-        return self.links.fence.leadership.epoch
+        return self.connections.voter.leadership.epoch
 
     @property
     def connected(self) -> bool:
@@ -278,7 +280,7 @@ class Core:
         self.obedience.reload(site.main.name, max(LEAST_HOLD, site.timing.hold_attempt))
         membership = site.membership()
         self.keys = membership.keys
-        self.links.fence.reload(membership)
+        self.connections.voter.reload(membership)
         self._load_lines(now)
         self.decided("reload", f"the site file was read anew, {site.digest}", now)
 

@@ -26,7 +26,7 @@ class Remembered:
 R = TypeVar("R", bound=Remembered)
 
 
-class Memory(Generic[R]):
+class Deduplication(Generic[R]):
     """Requests by key. Those that were answered leave in the order in which they were, as all stay equally long."""
 
     __slots__ = ("_answered", "_deadlines", "_known", "generation", "lifetime", "most")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.device.flows import DeviceFlows

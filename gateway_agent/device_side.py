@@ -60,13 +60,13 @@ class DeviceSide:
         lines: Sequence[str],
         body: bytes,
         context: ServerTransaction | str,
-        hops: int,
+        max_forwards: int,
         now: float,
     ) -> ClientTransaction:
         """Send a request in a dialog."""
         if method == "INVITE" and self.timer is not None:
             lines = (*lines, *self.timer.asking())
-        return leg.send(method, lines, body, now, context, hops)
+        return leg.send(method, lines, body, now, context, max_forwards)
 
     def learn(self, response: Response, now: float) -> None:
         """A 2xx to an INVITE of ours."""

@@ -108,10 +108,10 @@ class Devices:
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
         a trunk from an address of its line, or one that it named itself, a phone from wherever it proves itself."""
-        kept = self._environment.stack.kept
-        if flow in kept:
+        site_flows = self._environment.stack.site_flows
+        if flow in site_flows:
             return True
-        if not isinstance(leg, InviteUsage) or leg.flow in kept or not isinstance(leg.owner, Call):
+        if not isinstance(leg, InviteUsage) or leg.flow in site_flows or not isinstance(leg.owner, Call):
             return False
         line = leg.owner.line
         if leg is leg.owner.server:

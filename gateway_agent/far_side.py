@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from gateway_agent.channels import Busy
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.phone_authentication import PhoneAuthentication
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import UNREACHABLE, Flow
 from sip.device.trunk import TrunkDevice
 from sip.digest import DigestClient

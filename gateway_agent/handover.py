@@ -27,7 +27,7 @@ MOST_SUBSCRIPTIONS: Final = 256
 MOST_PENDING: Final = 256
 
 
-class Refused(Exception):
+class SubscribeRefused(Exception):
     """A SUBSCRIBE that cannot be granted: status and a sentence."""
 
     def __init__(self, status: int, because: str) -> None:
@@ -53,7 +53,7 @@ class Handover:
         """
         self._publication = publication
         self._stack = publication.stack
-        self._fence = publication.fence
+        self._voter = publication.voter
         self._counters = counters
         self._offer = offer
         self._refuse = refuse
@@ -73,11 +73,11 @@ class Handover:
         found = judge(request, PACKAGES)
         try:
             if isinstance(found, ResponseSpec):
-                raise Refused(found.status, found.because)
+                raise SubscribeRefused(found.status, found.because)
             wanted = filter_of(found, request, server)
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS or len(self._pending) >= MOST_PENDING:
-                raise Refused(503, "too many subscriptions")
-        except Refused as refusal:
+                raise SubscribeRefused(503, "too many subscriptions")
+        except SubscribeRefused as refusal:
             lines: tuple[str, ...] = found.lines if isinstance(found, ResponseSpec) else ()
             if refusal.status == 489 and not lines:
                 lines = (f"Allow-Events: {PACKAGE}",)  # RFC 6665 section 8.2.1: mandatory in a 489
@@ -127,7 +127,7 @@ class Handover:
 
     def obedience_changed(self, now: float) -> None:
         """The fence's word is on disk: go on with those who brought their proofs."""
-        epoch = self._fence.leadership.epoch
+        epoch = self._voter.leadership.epoch
         ready = [pending for pending in self._pending if pending[0].epoch <= epoch]
         self._pending = [pending for pending in self._pending if pending[0].epoch > epoch]
         for _, obey in ready:
@@ -144,7 +144,7 @@ class Handover:
     ) -> None:
         proof = wanted.proof
         assert proof is not None
-        if not self._fence.obeys(server, proof.epoch):
+        if not self._voter.obeys(server, proof.epoch):
             self._fenced(transaction, request, server, now)
             return
         if wanted.purpose == TAKEOVER:
@@ -192,26 +192,26 @@ class Handover:
 
 
 def filter_of(granted: Granted, request: Request, server: str) -> SubscriptionFilter:
-    """What a SUBSCRIBE asks for. Raises :class:`Refused`; nothing was changed then."""
+    """What a SUBSCRIBE asks for. Raises :class:`SubscribeRefused`; nothing was changed then."""
     purpose = next((str(value) for name, value in granted.event.params if name.lower() == "purpose"), OBSERVE)
     if purpose not in PURPOSES:
-        raise Refused(489, f"the purpose {purpose!r} is not known")
+        raise SubscribeRefused(489, f"the purpose {purpose!r} is not known")
     try:
         asked = ListRequest.decode(request.body)
     except BadRecord as error:
-        raise Refused(400, str(error)) from None
+        raise SubscribeRefused(400, str(error)) from None
     return SubscriptionFilter(purpose, None if purpose == OBSERVE else _proof(asked, server), asked)
 
 
 def _proof(asked: ListRequest, server: str) -> Proof:
     if asked.proof is None:
-        raise Refused(400, "proof is missing")
+        raise SubscribeRefused(400, "proof is missing")
     try:
         proof = Proof.parse(asked.proof)
     except BeatError as error:
-        raise Refused(400, str(error)) from None
+        raise SubscribeRefused(400, str(error)) from None
     if proof.epoch != asked.epoch:
-        raise Refused(400, "epoch is not that of the proof")
+        raise SubscribeRefused(400, "epoch is not that of the proof")
     if proof.node != server:
-        raise Refused(403, f"the proof is that of {proof.node}")
+        raise SubscribeRefused(403, f"the proof is that of {proof.node}")
     return proof

@@ -12,7 +12,7 @@ from sip.b2b.policy import LATER, Passed
 from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import DialogState, called_by
 from sip.forks import MAX_EARLY
-from sip.header_policy import ALLOW, DEVICE_HOP, crossing, hops_left, passable_tag
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
@@ -61,7 +61,7 @@ class Incoming(Setup):
             call.bridge.refuse(error.status, now, by="server")
             return
         lines = [*crossing(request, _kept_back(line)), f"Line: {call.label}"]
-        call.bridge.invite(server, numbers.uri(environment.server), lines, body, hops_left(request), 0.0, now)
+        call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)
 

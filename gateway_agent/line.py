@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway_agent.channels import Busy, Channels
 from gateway_agent.far_side import Changed, FarSide, LineEnvironment, Target
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.digest import DigestClient
 from sip.next_hop import Reach
 

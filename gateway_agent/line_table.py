@@ -9,7 +9,7 @@ from gateway_agent.call import Call
 from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.packages.line_dialog import IDLE
 
 

@@ -35,7 +35,7 @@ class Publication:
 
     site: str
     agent: str
-    fence: AgentVoter
+    voter: AgentVoter
     """Says whom the agent obeys, and how often it has started."""
     stack: Stack
     contents: DialogList
@@ -142,12 +142,12 @@ class ListSubscription:
 
     def _send(self, texts: list[str], told: list[TerminatedCall], complete: bool, now: float) -> None:
         self.part += 1
-        publication, fence = self._publication, self._publication.fence
+        publication, voter = self._publication, self._publication.voter
         head = Head(
             publication.site,
             publication.agent,
-            fence.participant.on_disk.incarnation,
-            fence.leadership.epoch,
+            voter.participant.on_disk.incarnation,
+            voter.leadership.epoch,
             self.version,
             self.part,
             complete,

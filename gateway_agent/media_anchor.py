@@ -18,7 +18,7 @@ _DEVICE: Final = 0
 _SERVER: Final = 1
 
 
-class Relay:
+class AgentRelay:
     """Where an agent's relay receives, and its ports."""
 
     __slots__ = ("_places", "address", "owners", "ports")
@@ -58,7 +58,9 @@ class MediaAnchor:
         "changed_at",
     )
 
-    def __init__(self, relay: Relay | None, owner: int, behind_nat: bool, log: RateLimitedLogger, now: float) -> None:
+    def __init__(
+        self, relay: AgentRelay | None, owner: int, behind_nat: bool, log: RateLimitedLogger, now: float
+    ) -> None:
         self._relay = relay
         self._owner = owner
         self._behind_nat = behind_nat
@@ -148,7 +150,7 @@ class MediaAnchor:
         the description at most."""
         return now - max(since, self.changed_at, self._heard_at or 0.0)
 
-    def _anchored(self, description: bytes, relay: Relay, side: int, via: str, now: float) -> bytes:
+    def _anchored(self, description: bytes, relay: AgentRelay, side: int, via: str, now: float) -> bytes:
         """``description`` with its media wanted at the relay; a section that it cannot carry is refused, for none
         may pass with the address of who cannot be reached. Raises `SdpError` where nothing is left."""
         self.changed_at = now
@@ -171,7 +173,7 @@ class MediaAnchor:
                 raise sdp.SdpError(because)
         return sdp.with_endpoints(description, wanted)
 
-    def _lead(self, index: int, place: sdp.Endpoint, relay: Relay, side: int, via: str) -> int:
+    def _lead(self, index: int, place: sdp.MediaAddress, relay: AgentRelay, side: int, via: str) -> int:
         """Lead one section through the relay: the port that the other side is told. Raises `SdpError`."""
         if not place.is_datagrams:
             raise sdp.SdpError(f"{place.proto} cannot be relayed")
@@ -194,7 +196,7 @@ class MediaAnchor:
         relay.ports.expect(there, remote.types)
         return there.port
 
-    def _pair(self, index: int, relay: Relay) -> tuple[Pair, Pair] | None:
+    def _pair(self, index: int, relay: AgentRelay) -> tuple[Pair, Pair] | None:
         while len(self._pairs) <= index:
             here, there = (relay.ports.take(relay.place(six)[0]) for six in self._six)
             if here is None or there is None:
@@ -206,7 +208,7 @@ class MediaAnchor:
             self._join(here, there, relay)
         return self._pairs[index]
 
-    def _speak(self, six: bool, side: int, relay: Relay) -> None:
+    def _speak(self, six: bool, side: int, relay: AgentRelay) -> None:
         """A side that was told nothing yet is to be spoken to by the other family. Raises `SdpError`."""
         if six == self._six[side]:
             return
@@ -221,7 +223,7 @@ class MediaAnchor:
             self._join(*self._pairs[index], relay)
         self._six[side] = six
 
-    def _join(self, here: Pair, there: Pair, relay: Relay) -> None:
+    def _join(self, here: Pair, there: Pair, relay: AgentRelay) -> None:
         relay.ports.connect(here, there)
         relay.owners[here] = relay.owners[there] = self._owner
         if self._limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from heartbeat.site.lines import Line, rewritten
+from heartbeat.site.lines import LineSettings, rewritten
 from sip.wire.errors import Malformed
 from sip.wire.headers import NameAddr, bracketed
 from sip.wire.message import Request
@@ -48,7 +48,7 @@ class Party(NamedTuple):
     """The value as it came, where nothing else is known of it: a URI of another scheme crosses as it is."""
 
 
-def from_device(line: Line, request: Request, realm: str) -> Numbers:
+def from_device(line: LineSettings, request: Request, realm: str) -> Numbers:
     """An INVITE of a device, as the servers get it. Raises :class:`Malformed`."""
     uri = Uri.parse(request.uri)
     called = rewritten(line.from_device.called, uri.dialled)
@@ -62,7 +62,7 @@ def from_device(line: Line, request: Request, realm: str) -> Numbers:
     return Numbers(as_user(called), party.number, _from(party), _address(called, realm), uri.number_params)
 
 
-def to_device(line: Line, request: Request, own_host: str, peer_host: str) -> Numbers:
+def to_device(line: LineSettings, request: Request, own_host: str, peer_host: str) -> Numbers:
     """An INVITE of a server, as the device gets it. Raises :class:`Malformed`."""
     uri = Uri.parse(request.uri)
     called = rewritten(line.to_device.called, uri.dialled)

@@ -41,7 +41,7 @@ class Obedience:
         self.adopted = by
         # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
         servers = environment.stack.servers
-        for key in [key for key, known in servers.items() if known.kept and known.flow != flow]:
+        for key in [key for key, known in servers.items() if known.on_site_flow and known.flow != flow]:
             del servers[key]
         target = f"sip:{server};transport=tcp"
         for call in self._calls.values():

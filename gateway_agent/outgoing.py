@@ -14,7 +14,7 @@ from sip.b2b.policy import Passed
 from sip.device.session_timer import SessionTimer
 from sip.dialog import DialogState, called_by
 from sip.forks import MAX_EARLY
-from sip.header_policy import DEVICE_HOP, crossing, hops_left, passable_tag
+from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
@@ -77,7 +77,7 @@ class Outgoing(Setup):
         call.description.anchor.device_at(flow.remote[0])
         lines, body = _invite(call, request, now)
         within = line.settings.answer_within
-        call.bridge.invite(leg, uri, lines, body, hops_left(request), 0.0, now, within)
+        call.bridge.invite(leg, uri, lines, body, max_forwards_left(request), 0.0, now, within)
 
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
         if call.ringing_at is None and response.status in (180, 183):
@@ -112,7 +112,7 @@ class Outgoing(Setup):
             return False
         lines, body = _invite(call, request, now)
         within = call.line.settings.answer_within
-        leg.call(attempt.uri, lines, body, now, SETUP, hops_left(request), within)
+        leg.call(attempt.uri, lines, body, now, SETUP, max_forwards_left(request), within)
         return True
 
     def failed(self, call: Call, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:

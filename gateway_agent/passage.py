@@ -10,7 +10,7 @@ from gateway_agent.device_side import REFRESH
 from gateway_agent.reinvite_rollback import ROLLBACK
 from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, RESPONDED, SETUP
 from sip.b2b.policy import NOTHING, Passage, Passed
-from sip.header_policy import hops_left
+from sip.header_policy import max_forwards_left
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Response
@@ -53,19 +53,19 @@ class DevicePassage(Passage):
         method: str,
         passed: Passed,
         asked: ServerTransaction | str,
-        hops: int,
+        max_forwards: int,
         now: float,
     ) -> None:
         assert isinstance(call, Call)
         lines, body = passed
         if leg is not call.server:
-            call.device_side.send(leg, method, lines, body, asked, hops, now)
+            call.device_side.send(leg, method, lines, body, asked, max_forwards, now)
             return
         if isinstance(asked, ServerTransaction):
             call.rollback.hold(now)
         elif method == "BYE" and call.end is not None and call.end.reason and not _has_reason(passed):
             lines = (*lines, f"Reason: {call.end.reason}")
-        call.server_side.send(method, lines, body, asked, hops, now)
+        call.server_side.send(method, lines, body, asked, max_forwards, now)
 
     def reply(
         self,
@@ -118,7 +118,7 @@ class DevicePassage(Passage):
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
         if call.server is None or request is None or timer is None or leg.cancelling or not timer.raised(response):
             return False
-        self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, hops_left(request), now)
+        self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, max_forwards_left(request), now)
         return True
 
     def busy(self, call: Any) -> bool:

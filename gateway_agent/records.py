@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway_agent.call import Call
 from gateway_agent.line import Line
-from gateway_agent.server_side import Received
+from gateway_agent.server_side import ServerRequest
 from gateway_agent.terminated_call import Instants, TerminatedCall
 from sip.dialog import UAC, UAS, DialogState
 from sip.invite import InviteUsage
@@ -99,7 +99,7 @@ class Recorder:
             UAS if dialog.direction == UAC else UAC,
         )
 
-    def _received(self, call: Call, received: Received) -> ReceivedRequest | None:
+    def _received(self, call: Call, received: ServerRequest) -> ReceivedRequest | None:
         """A request of a server with its last answer."""
         request = received.transaction.request
         if request is None:
@@ -123,7 +123,7 @@ class Recorder:
                 return tuple(EarlyDialog(tag, tuple(responses)) for tag, responses in by_tag.items())
         return ()
 
-    def _whole(self, call: Call, received: Received, request: Request, index: int) -> bytes:
+    def _whole(self, call: Call, received: ServerRequest, request: Request, index: int) -> bytes:
         answer = received.provisionals[index]
         lines = answer.lines
         if received.method == "INVITE" and call.server is not None:

@@ -11,7 +11,7 @@ import logging
 from typing import Final
 
 from gateway_agent.call_environment import CallEnvironment
-from gateway_agent.server_side import Sent, ServerSide
+from gateway_agent.server_side import PendingRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from sip.b2b.bridge import reasons_of
 from sip.b2b.policy import LATER
@@ -91,7 +91,7 @@ class ReinviteRollback:
                 elif sent.client.state in (CALLING, TRYING):
                     self._give_up(sent, 500, now)
 
-    def _give_up(self, sent: Sent, status: int, now: float) -> None:
+    def _give_up(self, sent: PendingRequest, status: int, now: float) -> None:
         asked, invite = sent.asked, sent.client.method == "INVITE"
         assert asked is not None
         asked.context.reply(asked, status, now, lines=LATER.lines if status == 500 else ())
@@ -100,7 +100,7 @@ class ReinviteRollback:
         if not self._side.withdraw(sent, now) and invite:
             self._description.server.refuse()
 
-    def overtaken(self, sent: Sent, response: Response, now: float) -> None:
+    def overtaken(self, sent: PendingRequest, response: Response, now: float) -> None:
         """A 2xx to an INVITE that the device has given up."""
         side, description = self._side, self._description
         leg = side.leg

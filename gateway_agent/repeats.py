@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from gateway_agent.deduplication import Memory, key_of
-from gateway_agent.server_side import Received
+from gateway_agent.deduplication import Deduplication, key_of
+from gateway_agent.server_side import ServerRequest
 from sip.layer import Stack
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
@@ -15,20 +15,24 @@ from sip.wire.message import Request
 class Repeats:
     """Recognises them for a whole agent."""
 
-    __slots__ = ("_by_call_id", "_counters", "_memory", "_stack")
+    __slots__ = ("_by_call_id", "_counters", "_deduplication", "_stack")
 
     def __init__(
-        self, stack: Stack, memory: Memory[Received], counters: Counter[str], by_call_id: dict[str, Any]
+        self,
+        stack: Stack,
+        deduplication: Deduplication[ServerRequest],
+        counters: Counter[str],
+        by_call_id: dict[str, Any],
     ) -> None:
         """``by_call_id``: the calls by the Call-ID of their server dialog."""
         self._stack = stack
-        self._memory = memory
+        self._deduplication = deduplication
         self._counters = counters
         self._by_call_id = by_call_id
 
     def recognise(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Whether a server sent this request before; then it was dealt with."""
-        received = self._memory.get(key_of(request))
+        received = self._deduplication.get(key_of(request))
         if received is None or received.method != request.method:
             return False
         self._counters["repeats"] += 1

@@ -15,7 +15,7 @@ from gateway_agent import api, views
 from gateway_agent.core import Core
 from gateway_agent.media.ports import NOWHERE, Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from heartbeat import program
 from heartbeat.site.model import Agent, Site
 from sip.io.clock import boottime
@@ -45,18 +45,18 @@ class Process(program.Process[Core]):
     def __init__(self, site: Site, agent: str, loop: asyncio.AbstractEventLoop) -> None:
         settings = site.agents[agent]
         super().__init__(site, agent, settings, loop)
-        self._relay: Relay | None = None
+        self._relay: AgentRelay | None = None
         self._relay_process: RelayProcess | None = None
         rtp = settings.rtp
         if _relays(site, agent):
             ports = RelayPorts()
             second = _second(settings)
-            self._relay = Relay(ports, rtp.address, rtp.advertise, second)
+            self._relay = AgentRelay(ports, rtp.address, rtp.advertise, second)
             addresses = (rtp.address, second) if second else (rtp.address,)
             wanted = RelaySettings(addresses, rtp.ports[0], rtp.ports[1])
             self._relay_process = RelayProcess(wanted, ports, self._relay_said)
         chance = random.SystemRandom()
-        core = Core(site, agent, self.kept, secrets.token_bytes(32), chance, boottime(), self._relay)
+        core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
         self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)
         self._leaving = False
         self._relay_ticks = 0

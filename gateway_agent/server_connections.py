@@ -65,7 +65,7 @@ class Ear(NamedTuple):
     """How many calls there are, and the share of a processor in use: for answers to heartbeats."""
 
 
-class Endpoint(NamedTuple):
+class ConnectionServices(NamedTuple):
     """What a connection is made with."""
 
     agent: str
@@ -77,12 +77,12 @@ class Endpoint(NamedTuple):
     """The site's keys, that to sign with first."""
 
 
-class Link:
+class ServerConnection:
     """The connection to one server."""
 
-    def __init__(self, endpoint: Endpoint, links: Links, server: Server) -> None:
+    def __init__(self, endpoint: ConnectionServices, connections: ServerConnections, server: Server) -> None:
         self.endpoint = endpoint
-        self.links = links
+        self.connections = connections
         self.server = server
         self.name = server.name
         self.flow: Flow | None = None
@@ -104,9 +104,9 @@ class Link:
         """Try to connect, once."""
         endpoint = self.endpoint
         self._step(CONNECTING)
-        self.links.opened += 1
+        self.connections.opened += 1
         reach = self.server.reach
-        self.flow = Flow("tcp", f"{endpoint.agent}>{self.name}#{self.links.opened}", reach.address)
+        self.flow = Flow("tcp", f"{endpoint.agent}>{self.name}#{self.connections.opened}", reach.address)
         self._strange = 0
         endpoint.stack.unauthenticated_flows.add(self.flow)
         endpoint.stack.do(Open(self.flow))
@@ -119,23 +119,23 @@ class Link:
         self._initiator = Initiator(self.name, f"{self.endpoint.random.getrandbits(128):032x}")
         self._call_id = stack.token() + stack.token()
         self._cseq = 0
-        self._say(self._initiator.hello(self.links.fence.participant.stamp(self.name)))
+        self._say(self._initiator.hello(self.connections.voter.participant.stamp(self.name)))
         stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
         """An answer to a word of the opening."""
-        endpoint, fence = self.endpoint, self.links.fence
+        endpoint, voter = self.endpoint, self.connections.voter
         if self._initiator is None or self.state != HANDSHAKE:
             return
         try:
             answer = carriage.beat_in(response, endpoint.keys())
-            more = self._initiator.answered(answer, fence.participant.stamp(self.name))
+            more = self._initiator.answered(answer, voter.participant.stamp(self.name))
         except BeatError as error:
             endpoint.counters["failed openings"] += 1
             self.drop(str(error), now)
             return
         if more is not None:
-            fence.participant.opened(answer)
+            voter.participant.opened(answer)
             self._say(more)
             return
         self._step(PROVED)
@@ -143,8 +143,8 @@ class Link:
         self._initiator = None
         self.heard(answer, now)
         assert self.flow is not None
-        endpoint.stack.kept.add(self.flow)
-        self.links.proved(self, answer, now)
+        endpoint.stack.site_flows.add(self.flow)
+        self.connections.proved(self, answer, now)
 
     def _say(self, beat: Beat) -> None:
         stack, flow = self.endpoint.stack, self.flow
@@ -180,7 +180,7 @@ class Link:
         if flow is not None:
             endpoint.stack.flow_lost(flow)
             self.flow = None
-            self.links.gone(self, flow, now)
+            self.connections.gone(self, flow, now)
         self._step(WAITING)
         self._initiator = None
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 16)) * endpoint.random.uniform(0.5, 1.0)
@@ -198,17 +198,22 @@ class Link:
         self.generation += 1
 
 
-class Links:
+class ServerConnections:
     """All connections to servers, and what passes the fence."""
 
     def __init__(
-        self, endpoint: Endpoint, membership: Membership, servers: Iterable[Server], kept: PersistentState, now: float
+        self,
+        endpoint: ConnectionServices,
+        membership: Membership,
+        servers: Iterable[Server],
+        persistent: PersistentState,
+        now: float,
     ) -> None:
         self.endpoint = endpoint
-        self.fence = AgentVoter(endpoint.agent, membership, kept, now)
+        self.voter = AgentVoter(endpoint.agent, membership, persistent, now)
         self.opened = 0
-        self.by_name = {server.name: Link(endpoint, self, server) for server in servers}
-        self._carrier = Carrier(self.fence, endpoint.stack.do, self._ask, self._live_by)
+        self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in servers}
+        self._carrier = Carrier(self.voter, endpoint.stack.do, self._ask, self._live_by)
         self._ear: Ear | None = None
 
     @property
@@ -219,101 +224,103 @@ class Links:
     def start(self, ear: Ear, now: float) -> None:
         """Connect to all servers; ``ear`` is told of what they say."""
         self._ear = ear
-        for link in self.by_name.values():
-            link.connect(now)
+        for connection in self.by_name.values():
+            connection.connect(now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> bool:
         """Whether the flow is one of ours."""
-        for link in self.by_name.values():
-            if link.flow == flow:
+        for connection in self.by_name.values():
+            if connection.flow == flow:
                 if state == "open":
-                    link.opened(now)
+                    connection.opened(now)
                 else:
-                    link.lost(now)
+                    connection.lost(now)
                 return True
         return False
 
-    def link_of(self, flow: Flow) -> Link | None:
-        for link in self.by_name.values():
-            if link.flow == flow:
-                return link
+    def connection_of(self, flow: Flow) -> ServerConnection | None:
+        for connection in self.by_name.values():
+            if connection.flow == flow:
+                return connection
         return None
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
         """Whether a message on a server's connection may be looked at; beats are dealt with here."""
-        link = self.link_of(flow)
-        if link is None:
+        connection = self.connection_of(flow)
+        if connection is None:
             return False
         if isinstance(message, Response):
-            return self._admits_response(link, message, now)
+            return self._admits_response(connection, message, now)
         assert isinstance(message, Request)
-        if link.state != PROVED:
-            link.strange(message, now)
+        if connection.state != PROVED:
+            connection.strange(message, now)
             return False
         method = message.method
         if method == "OPTIONS":
             if "heartbeat" in message.names:
-                self._asked_by(link, message, flow, now)
+                self._asked_by(connection, message, flow, now)
                 return False
             return True
         if method == "SUBSCRIBE" and not (message.to_tag and not self.ear.knows(message)):
             return True
-        return self._admits_request(link, message, flow, now)
+        return self._admits_request(connection, message, flow, now)
 
-    def _admits_request(self, link: Link, request: Request, flow: Flow, now: float) -> bool:
-        method, obeyed = request.method, link.name == self.fence.leadership.node
+    def _admits_request(self, connection: ServerConnection, request: Request, flow: Flow, now: float) -> bool:
+        method, obeyed = request.method, connection.name == self.voter.leadership.node
         if method == "ACK" or (method == "CANCEL" and obeyed):  # they may come without the header
             return obeyed
         line = request.get("heartbeat") or ""
-        if line and line == link.admitted:
+        if line and line == connection.admitted:
             return True
         node, epoch = _speaker(line)
-        if node == link.name and self.fence.obeys(node, epoch):
-            link.admitted = line
+        if node == connection.name and self.voter.obeys(node, epoch):
+            connection.admitted = line
             return True
         data = request.to_bytes()
         stack = self.endpoint.stack
-        if node == link.name and self.ear.wait(node, epoch, lambda then: stack.receive_message(data, flow, then)):
+        if node == connection.name and self.ear.wait(
+            node, epoch, lambda then: stack.receive_message(data, flow, then)
+        ):
             return False
         self.endpoint.counters["fenced"] += 1
-        logger.info("a %s is refused: %s", method, self.fence.refusal(node or link.name, epoch))
-        self.refuse(request, flow, link.name, now)
+        logger.info("a %s is refused: %s", method, self.voter.refusal(node or connection.name, epoch))
+        self.refuse(request, flow, connection.name, now)
         return False
 
-    def _admits_response(self, link: Link, response: Response, now: float) -> bool:
+    def _admits_response(self, connection: ServerConnection, response: Response, now: float) -> bool:
         method = response.cseq_method
         if method == "OPTIONS":
-            link.answered(response, now)
+            connection.answered(response, now)
             return False
-        return method == "NOTIFY" or link.name == self.fence.leadership.node
+        return method == "NOTIFY" or connection.name == self.voter.leadership.node
 
     def offer(self, proof: Proof, now: float) -> str:
         """Show a server's proof to the fence: why it does not hold, ``""`` when it does, on disk or soon."""
-        fault = self.fence.participant.offer(proof, now)
+        fault = self.voter.participant.offer(proof, now)
         self.pump(now)
         return fault
 
     def refuse(self, request: Request, flow: Flow, to: str, now: float) -> None:
         """403 with what the agent knows, by which a stale server learns (docs/wire.md)."""
-        beat = self.fence.participant.stamp(
-            to, leader=self.fence.leadership.node, promised_epoch=self.fence.participant.on_disk.promised_epoch
+        beat = self.voter.participant.stamp(
+            to, leader=self.voter.leadership.node, promised_epoch=self.voter.participant.on_disk.promised_epoch
         )
         key = self.endpoint.keys()[0]
         line = carriage.header(beat, key, request.cseq_method, request.call_id, request.cseq)
         self.endpoint.stack.refuse(request, flow, 403, lines=(line,))
 
-    def _asked_by(self, link: Link, request: Request, flow: Flow, now: float) -> None:
+    def _asked_by(self, connection: ServerConnection, request: Request, flow: Flow, now: float) -> None:
         try:
             beat = carriage.beat_in(request, self.endpoint.keys())
         except BeatError as error:
             self.endpoint.counters["bad beats"] += 1
-            logger.debug("a beat of %s is ignored: %s", link.name, error)
+            logger.debug("a beat of %s is ignored: %s", connection.name, error)
             return
-        before = self.fence.silent_for(now)
-        self.fence.participant.figures(*self.ear.figures())
-        self._carrier.receive(request, beat, link.name, flow, now)
-        link.heard(beat, now)
-        if self.fence.silent_for(now) == 0.0 and before != 0.0:
+        before = self.voter.silent_for(now)
+        self.voter.participant.figures(*self.ear.figures())
+        self._carrier.receive(request, beat, connection.name, flow, now)
+        connection.heard(beat, now)
+        if self.voter.silent_for(now) == 0.0 and before != 0.0:
             self.ear.heard(now)
         self.pump(now)
 
@@ -336,22 +343,22 @@ class Links:
         if decision.what is What.ADOPTED:
             if self.ear.adopted_by() != (decision.node, decision.epoch):
                 self.ear.detach(now)
-            for link in self.by_name.values():
-                link.admitted = ""
+            for connection in self.by_name.values():
+                connection.admitted = ""
 
-    def proved(self, link: Link, answer: Beat, now: float) -> None:
+    def proved(self, connection: ServerConnection, answer: Beat, now: float) -> None:
         """Both ends are known. The server that is obeyed gets on with its calls; another one has to subscribe."""
-        leadership = self.fence.leadership
-        logger.info("connected to %s", link.name)
+        leadership = self.voter.leadership
+        logger.info("connected to %s", connection.name)
         if (
-            self.ear.adopted_by() == (link.name, leadership.epoch)
+            self.ear.adopted_by() == (connection.name, leadership.epoch)
             and leadership.incarnation == answer.incarnation
-            and link.flow is not None
+            and connection.flow is not None
         ):
-            self.ear.adopt(link.name, link.flow, now)
+            self.ear.adopt(connection.name, connection.flow, now)
 
-    def gone(self, link: Link, flow: Flow, now: float) -> None:
-        link.admitted = ""
+    def gone(self, connection: ServerConnection, flow: Flow, now: float) -> None:
+        connection.admitted = ""
         self.ear.lost(flow, now)
 
 

@@ -14,8 +14,8 @@ from gateway_agent.deduplication import key_of
 from gateway_agent.line import Line
 from gateway_agent.numbers import line_parameter
 from gateway_agent.outgoing import Outgoing
-from gateway_agent.server_side import Received
-from heartbeat.site.lines import Line as Settings
+from gateway_agent.server_side import ServerRequest
+from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
@@ -23,7 +23,7 @@ from sip.wire.message import Request
 logger = logging.getLogger(__name__)
 
 
-class Arrivals:
+class ServerRequests:
     """Takes INVITEs of servers."""
 
     def __init__(
@@ -83,12 +83,12 @@ class Arrivals:
     ) -> None:
         """Refuse an INVITE of a server; a repeat is refused alike."""
         logger.debug("%s: %s", status, because)
-        received = Received(key_of(request), transaction, "INVITE", None)
-        stack, memory = self._environment.stack, self._environment.memory
-        memory.add(received, now)
+        received = ServerRequest(key_of(request), transaction, "INVITE", None)
+        stack, deduplication = self._environment.stack, self._environment.deduplication
+        deduplication.add(received, now)
         lines = ("Retry-After: 5",) if status == 503 else ()
         answer = received.answer(status, "", lines, b"", stack.token())
-        memory.answered(received, now)
+        deduplication.answered(received, now)
         stack.reply(transaction, status, now, lines=answer.lines, tag=answer.tag)
 
 

@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     tag: str
 
 
-class Received(Remembered):
+class ServerRequest(Remembered):
     """A request of a server at this agent, and all that was answered, so that a repeat is answered the same way."""
 
     __slots__ = ("cancelled", "count", "final", "method", "provisionals", "side", "transaction")
@@ -65,7 +65,7 @@ class Received(Remembered):
         return answer
 
 
-class Sent:
+class PendingRequest:
     """A request to the servers without a final answer."""
 
     __slots__ = ("asked", "at", "cancelled", "client", "cseq", "offered", "reached")
@@ -117,8 +117,8 @@ class ServerSide:
         """The last state token, opaque."""
         self.origin = ""
         """The origin key of the INVITE that a server opened the call with."""
-        self.sent: list[Sent] = []
-        self.received: list[Received] = []
+        self.sent: list[PendingRequest] = []
+        self.received: list[ServerRequest] = []
         """Requests of servers that are not finally answered."""
         self.acked_at: float | None = None
         """When the last ACK went to a server."""
@@ -144,7 +144,9 @@ class ServerSide:
         assert self.leg is not None
         client = self.leg.pending_client_invite
         assert client is not None
-        self.sent.append(Sent(asked, client, self.leg.dialog.local_cseq, offered, self._environment.connected, now))
+        self.sent.append(
+            PendingRequest(asked, client, self.leg.dialog.local_cseq, offered, self._environment.connected, now)
+        )
 
     def send(
         self,
@@ -152,39 +154,41 @@ class ServerSide:
         lines: Sequence[str],
         body: bytes,
         context: ServerTransaction | str,
-        hops: int,
+        max_forwards: int,
         now: float,
     ) -> None:
         """Send a request in the dialog; without a server it stands in the record until there is one."""
         leg = self.leg
         assert leg is not None
-        client = leg.send(method, lines, body, now, context, hops)
+        client = leg.send(method, lines, body, now, context, max_forwards)
         asked = context if isinstance(context, ServerTransaction) else None
         offered = method == "INVITE" and bool(body)
-        self.sent.append(Sent(asked, client, leg.dialog.local_cseq, offered, self._environment.connected, now))
+        self.sent.append(
+            PendingRequest(asked, client, leg.dialog.local_cseq, offered, self._environment.connected, now)
+        )
 
     def may_send(self) -> bool:
         """Whether one more request of the device may wait for a server."""
         return len(self.sent) < MOST_SENT and self._environment.may_hold()
 
-    def sent_by(self, client: ClientTransaction) -> Sent | None:
+    def sent_by(self, client: ClientTransaction) -> PendingRequest | None:
         for one in self.sent:
             if one.client is client:
                 return one
         return None
 
-    def sent_for(self, asked: ServerTransaction) -> Sent | None:
+    def sent_for(self, asked: ServerTransaction) -> PendingRequest | None:
         """What carries a device's request to the servers."""
         return next((one for one in self.sent if one.asked is asked), None)
 
-    def forget(self, sent: Sent) -> None:
+    def forget(self, sent: PendingRequest) -> None:
         """It is answered, or nobody is to answer it."""
         if sent in self.sent:
             self.sent.remove(sent)
             if sent.cancelled:  # its CANCEL may have gone to a server that is no more
                 self._environment.stack.clients.pop(f"{sent.client.branch}C", None)
 
-    def withdraw(self, sent: Sent, now: float, reasons: Sequence[str] = ()) -> bool:
+    def withdraw(self, sent: PendingRequest, now: float, reasons: Sequence[str] = ()) -> bool:
         """The device was answered, so the request is not to come about any more. False: no server knew of it."""
         if sent.client.method == "INVITE" and sent.reached and self.leg is not None:
             sent.cancelled = True
@@ -198,12 +202,12 @@ class ServerSide:
 
     def hear(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in the dialog, to be answered by :meth:`respond`."""
-        received = Received(key_of(request), transaction, request.method, self)
-        self._environment.memory.add(received, now)
+        received = ServerRequest(key_of(request), transaction, request.method, self)
+        self._environment.deduplication.add(received, now)
         self.received.append(received)
         self.note_token(request)
 
-    def received_as(self, asked: ServerTransaction) -> Received | None:
+    def received_as(self, asked: ServerTransaction) -> ServerRequest | None:
         for one in self.received:
             if one.transaction is asked:
                 return one
@@ -211,7 +215,7 @@ class ServerSide:
 
     def respond(
         self,
-        received: Received,
+        received: ServerRequest,
         status: int,
         now: float,
         reason: str = "",
@@ -227,7 +231,7 @@ class ServerSide:
             return
         answer = received.answer(status, reason, lines, body, tag)
         if status >= 200:
-            environment.memory.answered(received, now)
+            environment.deduplication.answered(received, now)
             self.received.remove(received)
             if received.method == "INVITE" and status < 300:
                 request = transaction.request
@@ -264,7 +268,7 @@ class ServerSide:
         for one in received:
             one.answer(status, "", (), b"", environment.stack.token())
             one.transaction.abandon()
-            environment.memory.answered(one, now)
+            environment.deduplication.answered(one, now)
         self.abandon()
 
     def abandon(self) -> None:

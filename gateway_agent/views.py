@@ -10,7 +10,7 @@ from gateway_agent import media_timeout
 from gateway_agent.call import Call
 from gateway_agent.core import Core
 from gateway_agent.line import Line
-from gateway_agent.server_connections import PROVED, Link
+from gateway_agent.server_connections import PROVED, ServerConnection
 from heartbeat import version
 from heartbeat.console.view import (
     AgentCall,
@@ -87,16 +87,16 @@ def _state(core: Core) -> Any:
 
 
 def _status(core: Core, now: float) -> AgentStatus:
-    fence = core.links.fence
-    leadership, lines = fence.leadership, core.lines.values()
+    voter = core.connections.voter
+    leadership, lines = voter.leadership, core.lines.values()
     out = [line for line in lines if not line.in_service]
     total = sum(line.settings.channels for line in lines)
     dead = sum(line.settings.channels for line in out)
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
-    if fence.participant.trouble:
-        warnings.append(fence.participant.trouble)
+    if voter.participant.trouble:
+        warnings.append(voter.participant.trouble)
     return AgentStatus(
         kind="agent",
         version=version(),
@@ -106,12 +106,12 @@ def _status(core: Core, now: float) -> AgentStatus:
         obeys=leadership.node,
         epoch=leadership.epoch,
         since_at=core.obedience.since,
-        promised=fence.participant.on_disk.promised_epoch,
-        voter=core.agent.name in fence.participant.on_disk.voters.names,
-        boot=fence.participant.on_disk.incarnation,
+        promised=voter.participant.on_disk.promised_epoch,
+        voter=core.agent.name in voter.participant.on_disk.voters.names,
+        boot=voter.participant.on_disk.incarnation,
         config=core.site.digest,
         started_at=core.started_at,
-        servers=tuple(_peer(core, link, now) for link in core.links.by_name.values()),
+        servers=tuple(_peer(core, connection, now) for connection in core.connections.by_name.values()),
         calls=_counts(core),
         held_attempts=0 if core.connected else sum(len(call.sent) for call in core.calls.values()),
         lines=LineCounts(
@@ -149,14 +149,14 @@ def _passwords(core: Core) -> Passwords:
     )
 
 
-def _peer(core: Core, link: Link, now: float) -> Peer:
-    last, server = link.last, link.server
-    ago = None if link.heard_at is None else now - link.heard_at
+def _peer(core: Core, connection: ServerConnection, now: float) -> Peer:
+    last, server = connection.last, connection.server
+    ago = None if connection.heard_at is None else now - connection.heard_at
     limit = core.site.timing.slow_interval * core.site.timing.misses + 1.0
-    reached = link.state == PROVED and ago is not None and ago < limit
+    reached = connection.state == PROVED and ago is not None and ago < limit
     config = last.config if last is not None else ""
     return Peer(
-        name=link.name,
+        name=connection.name,
         kind="server",
         role=server.role,
         state=last.state if last is not None else "",
@@ -168,7 +168,7 @@ def _peer(core: Core, link: Link, now: float) -> Peer:
         obeys="",
         config=config,
         drift=bool(config) and config != core.site.digest,
-        voter=link.name in core.links.fence.participant.on_disk.voters.names,
+        voter=connection.name in core.connections.voter.participant.on_disk.voters.names,
         calls=last.calls if last is not None else 0,
         capacity=server.capacity,
         address=str(server.reach),

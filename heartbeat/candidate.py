@@ -159,7 +159,7 @@ class Candidate:
 
     def _request_votes(self, election: Election, now: float) -> None:
         node, epoch = self._node, election.epoch
-        said = f"{node.name} claims epoch {epoch}: {election.because}; {election.outcome}"
+        said = f"{node.name} requests votes for epoch {epoch}: {election.because}; {election.outcome}"
         node.outbox.decide(What.TAKING_OVER, said, now, epoch=epoch, node=self._cluster.leader)
         election.request_votes(now + node.membership.timing.interval / 2, now)
         self._request(election, now)

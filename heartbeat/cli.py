@@ -16,8 +16,8 @@ from rich.text import Text
 from heartbeat.console import commands, render
 from heartbeat.console.client import ConsoleError
 from heartbeat.console.commands import Program, format_option, site_option, version_option
-from heartbeat.console.ping import Signer, Tally, Target, signer
-from heartbeat.console.probe import Probe
+from heartbeat.console.ping import PingTarget, Signer, Tally, signer
+from heartbeat.console.probe import PingProbe
 from heartbeat.console.render import NOTHING, console, count, grid
 from heartbeat.site.model import Site
 
@@ -66,7 +66,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
     With a site file the question is signed, and a node of the site tells how the site is.
     """
     site = commands.open_site(site_path) if site_path is not None else None
-    probe = Probe(_targets(target, site)[0], timeout, _signer(site))
+    probe = PingProbe(_targets(target, site)[0], timeout, _signer(site))
     try:
         asyncio.run(_ping(probe, interval, number, _say_nothing if shape == "json" else _say))
     except KeyboardInterrupt:
@@ -79,7 +79,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
     return tally.code
 
 
-async def _ping(probe: Probe, interval: float, number: int, say: Callable[[Tally], None]) -> None:
+async def _ping(probe: PingProbe, interval: float, number: int, say: Callable[[Tally], None]) -> None:
     try:
         await probe.go_on(interval, number, say)
     finally:
@@ -96,17 +96,17 @@ def _signer(site: Site | None) -> Signer | None:
         raise ConsoleError(str(error.args[0])) from None
 
 
-def _targets(text: str, site: Site | None) -> list[Target]:
+def _targets(text: str, site: Site | None) -> list[PingTarget]:
     """An address, or all those of a node of the site."""
     if site is not None and (text in site.servers or text in site.agents):
         return _of_node(site, text)
     try:
-        return [Target.parse(text)]
+        return [PingTarget.parse(text)]
     except ValueError as error:
         raise ConsoleError(str(error)) from None
 
 
-def _of_node(site: Site, name: str) -> list[Target]:
+def _of_node(site: Site, name: str) -> list[PingTarget]:
     """Where it answers OPTIONS to anyone; first where it tells of the site."""
     if name in site.servers:
         server = site.servers[name]
@@ -115,7 +115,7 @@ def _of_node(site: Site, name: str) -> list[Target]:
         endpoints = tuple(site.agents[name].sip)
     if not endpoints:
         raise ConsoleError(f"The site file gives {name} no address that answers pings; name one.")
-    return [Target.parse(str(endpoint), name) for endpoint in endpoints]
+    return [PingTarget.parse(str(endpoint), name) for endpoint in endpoints]
 
 
 def _say_nothing(tally: Tally) -> None:
@@ -183,7 +183,7 @@ def watch(
     if site is not None and not targets:
         chosen = _of_site(site)
     sign = _signer(site)
-    probes = [Probe(target, timeout, sign) for target in chosen]
+    probes = [PingProbe(target, timeout, sign) for target in chosen]
     try:
         asyncio.run(_watch(probes, interval, number, shape))
     except KeyboardInterrupt:
@@ -191,7 +191,7 @@ def watch(
     return max(probe.tally.code for probe in probes)
 
 
-def _of_site(site: Site) -> list[Target]:
+def _of_site(site: Site) -> list[PingTarget]:
     """Where servers and agents of a site answer OPTIONS to anyone."""
     named = [name for name, server in site.servers.items() if server.sip or server.beat]
     named += [name for name, agent in site.agents.items() if agent.sip]
@@ -200,7 +200,7 @@ def _of_site(site: Site) -> list[Target]:
     return [target for name in named for target in _of_node(site, name)]
 
 
-async def _watch(probes: list[Probe], interval: float, number: int | None, shape: str) -> None:
+async def _watch(probes: list[PingProbe], interval: float, number: int | None, shape: str) -> None:
     tallies = [probe.tally for probe in probes]
     out = console()
     live = Live(console=out, screen=True, auto_refresh=False) if out.is_terminal and shape == "table" else None

@@ -17,7 +17,7 @@ _MOST_DEATHS: Final = 4
 
 
 @dataclass(slots=True)
-class Peer:
+class OtherServer:
     """What is known of another server."""
 
     state: str = ""
@@ -54,7 +54,7 @@ class ClusterView:
         """The highest epoch that anybody is known to have promised."""
         self.changed_at = NEVER
         """When another server took over by itself."""
-        self.peers: dict[str, Peer] = {}
+        self.peers: dict[str, OtherServer] = {}
         """The other servers."""
         self.deaths: tuple[str, ...] = ()
         """The latest revealed secrets: evidence for the voters."""
@@ -84,7 +84,7 @@ class ClusterView:
 
     def set_servers(self, names: Iterable[str]) -> None:
         """The servers of the site are these from now on."""
-        self.peers = {name: self.peers.get(name) or Peer() for name in names if name != self._own}
+        self.peers = {name: self.peers.get(name) or OtherServer() for name in names if name != self._own}
 
     def learn(self, beat: Beat) -> bool:
         """What every message teaches; whether its sender runs from another site file than we knew."""

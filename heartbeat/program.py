@@ -19,9 +19,9 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.process_stats import StatsSampler
-from heartbeat.console.sanitize import Lines
+from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.server import ApiError, Served
-from heartbeat.console.view import Process as Viewed
+from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.check import missing_secrets, warnings
@@ -54,7 +54,7 @@ class StartError(Exception):
     """The program cannot start; its text is the sentence for the operator."""
 
 
-class Core(pumps.Core, Protocol):
+class ProgramCore(pumps.PumpedCore, Protocol):
     """What a program drives."""
 
     site: Site
@@ -66,7 +66,7 @@ class Core(pumps.Core, Protocol):
         """Say the last words."""
 
 
-C = TypeVar("C", bound=Core)
+C = TypeVar("C", bound=ProgramCore)
 T = TypeVar("T")
 
 
@@ -113,7 +113,7 @@ class Process(Generic[C]):
         self.loop = loop
         self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
-        self.kept = self.votes.start()
+        self.persistent = self.votes.start()
         self.disk_space = DiskSpace(self.directories())
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
@@ -251,7 +251,7 @@ def start(
     """Run a node of a site until it is told to stop; the exit code. What keeps it from starting is one sentence each
     on standard error."""
     log = logging.StreamHandler(sys.stderr)
-    log.setFormatter(Lines("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    log.setFormatter(LineFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 

@@ -14,14 +14,19 @@ MOST_TRIES: Final = 6
 class Challengeable:
     """A request that may be challenged, as it is to be sent again."""
 
-    __slots__ = ("body", "credentials", "hops", "lines", "tries")
+    __slots__ = ("body", "credentials", "lines", "max_forwards", "tries")
 
     def __init__(
-        self, lines: tuple[str, ...], body: bytes, hops: int, credentials: tuple[Authorization, ...], tries: int
+        self,
+        lines: tuple[str, ...],
+        body: bytes,
+        max_forwards: int,
+        credentials: tuple[Authorization, ...],
+        tries: int,
     ) -> None:
         self.lines = lines
         self.body = body
-        self.hops = hops
+        self.max_forwards = max_forwards
         self.credentials = credentials
         self.tries = tries
 
@@ -42,14 +47,14 @@ class Challenges:
         branch: str,
         lines: tuple[str, ...],
         body: bytes,
-        hops: int,
+        max_forwards: int,
         again: Challengeable | None,
     ) -> tuple[str, ...]:
         """The lines of a request with what proves who we are, as far as that is known. ``again`` is one that was
         challenged, with the credentials that answer it.
         """
         if again is None:
-            again = Challengeable(lines, body, hops, tuple(self._digest.authorize(method, uri)), 1)
+            again = Challengeable(lines, body, max_forwards, tuple(self._digest.authorize(method, uri)), 1)
         self._open[branch] = again
         return (*lines, *(one.line for one in again.credentials))
 
@@ -69,4 +74,4 @@ class Challenges:
         credentials = self._digest.answer(response, method, uri, asked.credentials)
         if isinstance(credentials, Refusal):
             return None
-        return Challengeable(asked.lines, asked.body, asked.hops, credentials, asked.tries + 1)
+        return Challengeable(asked.lines, asked.body, asked.max_forwards, credentials, asked.tries + 1)

@@ -38,7 +38,7 @@ class DialogSender:
         cseq: int,
         lines: Iterable[str],
         body: bytes,
-        hops: int,
+        max_forwards: int,
         user: ClientUser,
         now: float,
         context: Any,
@@ -51,9 +51,9 @@ class DialogSender:
             flow = self.path.flow_for(dialog.target, dialog.route_set, now)
             if flow is None:
                 return self._send_later(
-                    branch, method, cseq, tuple(lines), body, hops, user, now, context, no_timeout
+                    branch, method, cseq, tuple(lines), body, max_forwards, user, now, context, no_timeout
                 )
-        data = self.request(method, cseq, branch, flow, lines, body, hops)
+        data = self.request(method, cseq, branch, flow, lines, body, max_forwards)
         if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
             stream = self._stream(flow, now)
             if stream is not None:
@@ -67,7 +67,7 @@ class DialogSender:
         cseq: int,
         lines: tuple[str, ...],
         body: bytes,
-        hops: int,
+        max_forwards: int,
         user: ClientUser,
         now: float,
         context: Any,
@@ -78,20 +78,27 @@ class DialogSender:
         transaction = stack.prepare(method, branch, self.path.flow, user, context, no_timeout)
 
         def go(flow: Flow, now: float) -> None:
-            stack.begin(transaction, flow, self.request(method, cseq, branch, flow, lines, body, hops), now)
+            stack.begin(transaction, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now)
 
         self.path.wait(go, now)
         return transaction
 
     def request(
-        self, method: str, cseq: int, branch: str, flow: Flow, lines: Iterable[str], body: bytes, hops: int = 70
+        self,
+        method: str,
+        cseq: int,
+        branch: str,
+        flow: Flow,
+        lines: Iterable[str],
+        body: bytes,
+        max_forwards: int = 70,
     ) -> bytes:
         """A request in the dialog, as it goes by that flow."""
         stack = self.stack
         uri, head = self.dialog.head(method, cseq, stack.via(flow, branch))
         if method in _REFRESHING:
             head.append(stack.contact(flow))
-        head.append(f"Max-Forwards: {hops}")
+        head.append(f"Max-Forwards: {max_forwards}")
         head += lines
         return request_bytes(method, uri, head, body)
 

@@ -24,7 +24,7 @@ def is_numeric(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ListenerAddress:
     """A listener as the site file spells it: ``udp:127.0.0.1:5060`` or ``tcp:[::1]:5060``."""
 
     transport: str
@@ -37,7 +37,7 @@ class Endpoint:
     """The specification without its scheme: the ``local`` of UDP flows."""
 
     @classmethod
-    def parse(cls, text: str) -> Endpoint:
+    def parse(cls, text: str) -> ListenerAddress:
         """Raises `BadEndpoint` with a sentence."""
         transport, _, local = text.partition(":")
         host, _, port = local.rpartition(":")

@@ -97,7 +97,7 @@ def passable_tag(tag: str) -> str:
     return blake2s(tag.encode("latin-1"), digest_size=12).hexdigest() if tag else ""
 
 
-def hops_left(request: Request) -> int:
+def max_forwards_left(request: Request) -> int:
     """Max-Forwards of the request on the other leg, one less (RFC 3261 section 16.6); validated where it came."""
     value = request.get("max-forwards")
     return min(int(value), 256) - 1 if value else 69

@@ -1,9 +1,9 @@
 """The INVITE usage of a dialog (RFC 3261 sections 12 to 15): one leg of a back-to-back user agent.
 
-A leg speaks SIP to one side and call language to its :class:`Owner`: requested, answered, acknowledged, cancelled,
-failed. It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the repetition of a 2xx
-until its ACK, the ACK for a repeated 2xx, CANCEL only after a provisional response, BYE to a second 2xx of a fork,
-the answer to a challenge. What a message means for the other side is the owner's.
+A leg speaks SIP to one side and call language to its :class:`UsageOwner`: requested, answered, acknowledged,
+cancelled, failed. It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the
+repetition of a 2xx until its ACK, the ACK for a repeated 2xx, CANCEL only after a provisional response, BYE to a
+second 2xx of a fork, the answer to a challenge. What a message means for the other side is the owner's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUCCESS_LOST: Final = "no ACK"
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
 
 
-class Owner(Protocol):
+class UsageOwner(Protocol):
     """Who has two of them and joins them."""
 
     def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
@@ -90,7 +90,7 @@ class InviteUsage:
     def __init__(
         self,
         stack: Stack,
-        owner: Owner,
+        owner: UsageOwner,
         flow: Flow,
         state: DialogState,
         established: bool = False,
@@ -163,7 +163,7 @@ class InviteUsage:
         body: bytes,
         now: float,
         context: Any = None,
-        hops: int = 70,
+        max_forwards: int = 70,
         answer_within: float = 0.0,
     ) -> None:
         """Send the first INVITE (section 13.2.1) to ``uri``, on the flow that the leg was made with.
@@ -177,7 +177,7 @@ class InviteUsage:
             self._open_again()
         self.dialog.target = self.forks.uri = uri
         self._answer_within = answer_within
-        invite = self._send("INVITE", tuple(lines), body, now, context, hops, self.no_timeout, opening=True)
+        invite = self._send("INVITE", tuple(lines), body, now, context, max_forwards, self.no_timeout, opening=True)
         self._expect_a_word(invite, now)
         self._pending_client_invite = invite
 
@@ -188,7 +188,7 @@ class InviteUsage:
         body: bytes,
         now: float,
         context: Any = None,
-        hops: int = 70,
+        max_forwards: int = 70,
         no_timeout: bool = False,
     ) -> ClientTransaction:
         """Send a request in the dialog; not ACK or CANCEL. A ``no_timeout`` one never times out.
@@ -198,7 +198,9 @@ class InviteUsage:
         """
         if method == "INVITE":
             self.cancelling = self._cancel_sent = False
-        transaction = self._send(method, tuple(lines), body, now, context, hops, no_timeout or self.no_timeout)
+        transaction = self._send(
+            method, tuple(lines), body, now, context, max_forwards, no_timeout or self.no_timeout
+        )
         if method == "INVITE":
             self._pending_client_invite = transaction
         elif method == "BYE":
@@ -212,7 +214,7 @@ class InviteUsage:
         body: bytes,
         now: float,
         context: Any,
-        hops: int,
+        max_forwards: int,
         no_timeout: bool,
         opening: bool = False,
         again: Challengeable | None = None,
@@ -222,12 +224,12 @@ class InviteUsage:
         counter.local_cseq += 1
         branch = self.stack.branch()
         if self._challenges is not None:
-            lines = self._challenges.sign(method, sender.dialog.target, branch, lines, body, hops, again)
+            lines = self._challenges.sign(method, sender.dialog.target, branch, lines, body, max_forwards, again)
         if method == "INVITE":
             self.ack.note_credentials(lines)
         flow = self.path.flow if opening else None
         return sender.send(
-            branch, method, counter.local_cseq, lines, body, hops, self, now, context, no_timeout, flow
+            branch, method, counter.local_cseq, lines, body, max_forwards, self, now, context, no_timeout, flow
         )
 
     def _sender_for(self, context: Any) -> DialogSender:
@@ -243,7 +245,7 @@ class InviteUsage:
     @property
     def _is_site(self) -> bool:
         """Between agent and server: the record of the dialog has one number each way for all forks."""
-        return self.no_timeout or self.path.flow in self.stack.kept
+        return self.no_timeout or self.path.flow in self.stack.site_flows
 
     def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
         """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
@@ -310,7 +312,7 @@ class InviteUsage:
         self.generation += 1
         timers, deadlines = self.stack.timers, self.stack.deadlines
         self.success.sent(data, cseq, transaction.flow, timers.t1)
-        if not transaction.kept:
+        if not transaction.on_site_flow:
             deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
         if not self.no_timeout:
             deadlines.set(now + timers.lifetime, self, SUCCESS_LOST)
@@ -345,7 +347,7 @@ class InviteUsage:
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in this dialog (section 12.2.2)."""
-        if transaction.kept and self.owner.recognised(self, transaction, request, now):
+        if transaction.on_site_flow and self.owner.recognised(self, transaction, request, now):
             return
         sender: DialogSender | None = self._sender
         if self.dialog.remote_tag and request.from_tag != self.dialog.remote_tag:
@@ -357,7 +359,7 @@ class InviteUsage:
         if not sender.path.admits(transaction, request, now):
             return
         dialog = sender.dialog
-        counter = self.dialog if transaction.kept else dialog
+        counter = self.dialog if transaction.on_site_flow else dialog
         if request.cseq <= counter.remote_cseq and counter.remote_cseq:
             self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
             return
@@ -418,7 +420,9 @@ class InviteUsage:
         if opening:
             self._open_again()
         context, no_timeout = transaction.context, transaction.no_timeout
-        sent = self._send(method, asked.lines, asked.body, now, context, asked.hops, no_timeout, opening, again)
+        sent = self._send(
+            method, asked.lines, asked.body, now, context, asked.max_forwards, no_timeout, opening, again
+        )
         if opening:
             self._expect_a_word(sent, now)
         if invite:

@@ -33,7 +33,7 @@ class Stack:
         self.default_sent_by = sent_by
         self.unauthenticated_flows: set[Flow] = set()
         """Flows of which every message is shown to ``Listener.admits`` before anything is matched."""
-        self.kept: set[Flow] = set()
+        self.site_flows: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
         self.counters: Counter[str] = Counter()
@@ -54,7 +54,7 @@ class Stack:
             self.responder,
             self.identifiers,
             self.legs,
-            self.kept,
+            self.site_flows,
             self.unauthenticated_flows,
             self.counters,
             self.seldom,
@@ -78,7 +78,7 @@ class Stack:
         """Forget what a stream left half-read."""
         self.receiver.streams.forget(flow)
         self.unauthenticated_flows.discard(flow)
-        self.kept.discard(flow)
+        self.site_flows.discard(flow)
 
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)
@@ -138,7 +138,9 @@ class Stack:
         """A client transaction whose request is not sent yet: its place is still looked up; see :meth:`begin`."""
         kind = InviteClient if method == "INVITE" else NonInviteClient
         key = branch + "C" if method == "CANCEL" else branch
-        return kind(self.transactions, key, flow, method, branch, b"", user, context, flow in self.kept, no_timeout)
+        return kind(
+            self.transactions, key, flow, method, branch, b"", user, context, flow in self.site_flows, no_timeout
+        )
 
     def begin(self, transaction: ClientTransaction, flow: Flow, data: bytes, now: float) -> None:
         """Send the request of a transaction that was prepared, unless it was given up since."""

@@ -73,7 +73,7 @@ class Receiver:
         responder: Responder,
         identifiers: Identifiers,
         legs: dict[str, InDialog],
-        kept: set[Flow],
+        site_flows: set[Flow],
         unauthenticated_flows: set[Flow],
         counters: Counter[str],
         seldom: RateLimitedLogger,
@@ -84,7 +84,7 @@ class Receiver:
         self.most_servers = MOST_SERVERS
         self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
         """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
-        self.streams = StreamReassembly(transactions.deadlines, counters, kept, out)
+        self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
         self._listener = listener
         self._transactions = transactions
         self._servers = transactions.servers
@@ -92,7 +92,7 @@ class Receiver:
         self._responder = responder
         self._identifiers = identifiers
         self._legs = legs
-        self._kept = kept
+        self._site_flows = site_flows
         self._unauthenticated_flows = unauthenticated_flows
         self._counters = counters
         self._seldom = seldom
@@ -222,8 +222,8 @@ class Receiver:
             else:
                 self._listener.stray_ack(request, flow, now)
             return
-        kept = flow in self._kept
-        if not kept and method != "CANCEL" and (refusal := self._unfit(request, leg)) is not None:
+        on_site_flow = flow in self._site_flows
+        if not on_site_flow and method != "CANCEL" and (refusal := self._unfit(request, leg)) is not None:
             self._responder.refuse(request, flow, refusal.status, refusal.because, refusal.lines)
             return
         if len(self._servers) * 2 >= self.most_servers and self._overloaded(flow, method, leg, now):
@@ -231,9 +231,9 @@ class Receiver:
             self._responder.refuse(request, flow, 503, lines=("Retry-After: 10",))
             return
         kind = InviteServer if method == "INVITE" else NonInviteServer
-        transaction = kind(self._transactions, key, answer_flow(request, flow), request, kept)
+        transaction = kind(self._transactions, key, answer_flow(request, flow), request, on_site_flow)
         self._servers[key] = transaction
-        if method == "INVITE" and leg is None and not kept:
+        if method == "INVITE" and leg is None and not on_site_flow:
             transaction.request_id = _request_id(request)
             self._transactions.invites[transaction.request_id] = transaction
         if leg is None and method == "INVITE" and request.get("max-forwards") == "0":
@@ -269,7 +269,7 @@ class Receiver:
 
     def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
         """Whether there is no room for one more server transaction; agents and servers share what is left."""
-        if flow in self._kept:
+        if flow in self._site_flows:
             return leg is None and len(self._servers) >= self.most_servers
         return self._responder.crowd.refuses(self._servers, self.most_servers, flow, method, leg is not None, now)
 
@@ -293,7 +293,7 @@ class Receiver:
 
     def _is_there(self, flow: Flow, known: Flow) -> bool:
         """Whether who speaks on ``flow`` may be who is known by the other one; agents and servers may reconnect."""
-        return same_address(flow.remote[0], known.remote[0]) or flow in self._kept
+        return same_address(flow.remote[0], known.remote[0]) or flow in self._site_flows
 
 
 def _server_key(request: Request, branch: str, method: str) -> str:

@@ -32,7 +32,7 @@ MAX_CONTACT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RegistrarLimits:
     """What a device may ask for. Times in seconds."""
 
     contacts: int = 5
@@ -60,7 +60,7 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BindingChange:
     """What happened to a binding."""
 
     kind: str
@@ -77,7 +77,7 @@ class Outcome:
 
     reply: ResponseSpec | None
     """``None``: say nothing, to who goes on guessing passwords."""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[BindingChange, ...] = ()
 
 
 class Registrar:
@@ -91,10 +91,10 @@ class Registrar:
         self,
         name_of: Callable[[Uri], str | None],
         digest: DigestServer | None = None,
-        limits: Limits | None = None,
+        limits: RegistrarLimits | None = None,
         may: Callable[[str, str], bool] = str.__eq__,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or RegistrarLimits()
         self._name_of = name_of
         self._digest = digest
         self._may = may
@@ -140,26 +140,26 @@ class Registrar:
         """The users that registered by this flow: whose line a call from there can be."""
         return self._by_flow.get(flow, frozenset())
 
-    def flow_lost(self, flow: Flow) -> list[Change]:
+    def flow_lost(self, flow: Flow) -> list[BindingChange]:
         """A stream broke: nobody can be reached by it any more (RFC 5626 section 5.3)."""
-        changes: list[Change] = []
+        changes: list[BindingChange] = []
         for name in sorted(self.users(flow)):
             changes += self._drop(name, lambda binding: binding.flow == flow, "the connection was lost")
         return changes
 
-    def forget(self, name: str, because: str) -> list[Change]:
+    def forget(self, name: str, because: str) -> list[BindingChange]:
         """Drop all bindings of a user, as when a reload took the user away."""
         return self._drop(name, lambda binding: True, because)
 
-    def handle_timer(self, now: float) -> list[Change]:
+    def handle_timer(self, now: float) -> list[BindingChange]:
         """Drop what ran out."""
-        changes: list[Change] = []
+        changes: list[BindingChange] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, name = heapq.heappop(self._deadlines)
             kept: list[Binding] = []
             for binding in self._bindings.get(name, ()):
                 if binding.expires_at <= now:
-                    changes.append(Change(EXPIRED, binding, RAN_OUT))
+                    changes.append(BindingChange(EXPIRED, binding, RAN_OUT))
                 else:
                     kept.append(binding)
             self._store(name, kept)
@@ -175,7 +175,7 @@ class Registrar:
             return self._answer(kept, f"told where {name} is", (), now)
         asked = self._asked(request, contacts)
         over = [binding for binding in self._bindings.get(name, ()) if binding.expires_at <= now]
-        changes = [Change(EXPIRED, binding, RAN_OUT) for binding in over]
+        changes = [BindingChange(EXPIRED, binding, RAN_OUT) for binding in over]
         new: list[Binding] = []
         for contact, seconds in asked:
             if 0 < seconds < self.limits.min_expires:
@@ -190,14 +190,14 @@ class Registrar:
                 kept.append(new[-1])
                 where = f"{name} is at {contact.uri} by {bracketed(flow.remote[0])}:{flow.remote[1]}"
                 former = old[0] if old else None
-                changes.append(Change(REFRESHED if old else ADDED, new[-1], where, former))
+                changes.append(BindingChange(REFRESHED if old else ADDED, new[-1], where, former))
             else:
-                changes += [Change(REMOVED, binding, f"{name} took it back") for binding in old]
+                changes += [BindingChange(REMOVED, binding, f"{name} took it back") for binding in old]
         if len(kept) > self.limits.contacts:
             kept.sort(key=lambda binding: binding.expires_at)
             spare = len(kept) - self.limits.contacts
             because = f"{name} has more than {self.limits.contacts} contacts"
-            changes += [Change(REMOVED, binding, because) for binding in kept[:spare]]
+            changes += [BindingChange(REMOVED, binding, because) for binding in kept[:spare]]
             kept = kept[spare:]
         self._store(name, kept)
         for binding in new:
@@ -239,7 +239,9 @@ class Registrar:
             (request.get("user-agent") or "")[:100],
         )
 
-    def _answer(self, bindings: list[Binding], because: str, changes: tuple[Change, ...], now: float) -> Outcome:
+    def _answer(
+        self, bindings: list[Binding], because: str, changes: tuple[BindingChange, ...], now: float
+    ) -> Outcome:
         lines = tuple(
             f"Contact: {binding.contact};expires={math.ceil(round(binding.expires_at - now, 3))}"
             + (f";q={binding.q:g}" if binding.q != 1.0 else "")
@@ -261,10 +263,10 @@ class Registrar:
             if not self._by_flow[flow]:
                 del self._by_flow[flow]
 
-    def _drop(self, name: str, which: Callable[[Binding], bool], because: str) -> list[Change]:
+    def _drop(self, name: str, which: Callable[[Binding], bool], because: str) -> list[BindingChange]:
         bindings = self._bindings.get(name, ())
         self._store(name, [binding for binding in bindings if not which(binding)])
-        return [Change(REMOVED, binding, because) for binding in bindings if which(binding)]
+        return [BindingChange(REMOVED, binding, because) for binding in bindings if which(binding)]
 
     def _wake(self, binding: Binding) -> None:
         """Note a deadline. Each refresh leaves one that no longer holds behind; now and then they are swept out."""

@@ -80,7 +80,7 @@ class Responder:
     def revive(self, transaction: ServerTransaction) -> None:
         """Where the stream of a device's request broke before it was answered, the answer goes by a new one to the
         sent-by (RFC 3261 section 18.2.2)."""
-        if transaction.flow.transport != "udp" and not transaction.kept and transaction.request is not None:
+        if transaction.flow.transport != "udp" and not transaction.on_site_flow and transaction.request is not None:
             transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
 
     def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:

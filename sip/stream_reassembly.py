@@ -22,15 +22,15 @@ LATE: Final = "half-read"
 class StreamReassembly:
     """One framer a stream. Streams between agents and servers may wait as long as they like."""
 
-    __slots__ = ("_awaited", "_counters", "_deadlines", "_kept", "_out", "_read", "framers", "generation")
+    __slots__ = ("_awaited", "_counters", "_deadlines", "_out", "_read", "_site_flows", "framers", "generation")
 
     def __init__(
-        self, deadlines: Deadlines, counters: Counter[str], kept: AbstractSet[Flow], out: list[Action]
+        self, deadlines: Deadlines, counters: Counter[str], site_flows: AbstractSet[Flow], out: list[Action]
     ) -> None:
-        """``kept`` are the flows between agents and servers; ``out`` is what to do outside."""
+        """``site_flows`` are the flows between agents and servers; ``out`` is what to do outside."""
         self._deadlines = deadlines
         self._counters = counters
-        self._kept = kept
+        self._site_flows = site_flows
         self._out = out
         self._read = 0
         self._awaited = False
@@ -47,7 +47,7 @@ class StreamReassembly:
         framer = self.framers.get(flow)
         if framer is None:
             framer = self.framers[flow] = Framer(max_body=MOST_BODY)
-        if framer.max_body < MAX_BODY and flow in self._kept:
+        if framer.max_body < MAX_BODY and flow in self._site_flows:
             framer.max_body = MAX_BODY
         before = framer.waiting
         messages = framer.feed(data)
@@ -85,7 +85,7 @@ class StreamReassembly:
 
     def _waiting(self) -> list[tuple[float, Flow]]:
         waiting = [(one.since, flow) for flow, one in self.framers.items() if one.waiting]
-        return sorted(each for each in waiting if each[1] not in self._kept)
+        return sorted(each for each in waiting if each[1] not in self._site_flows)
 
     def _make_room(self) -> None:
         for _, flow in self._waiting():

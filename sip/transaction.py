@@ -63,7 +63,7 @@ Table = dict[tuple[str, str], tuple[str, Action]]
 class Transaction:
     """The common part: a state, a table, and deadlines that a change of state annuls."""
 
-    __slots__ = ("_interval", "context", "flow", "generation", "kept", "key", "layer", "state", "user")
+    __slots__ = ("_interval", "context", "flow", "generation", "key", "layer", "on_site_flow", "state", "user")
 
     user: Any
     """Who is told of it."""
@@ -73,12 +73,12 @@ class Transaction:
     TABLE: ClassVar[Table]
     """Set behind each class, when its methods are there."""
 
-    def __init__(self, layer: Layer, key: str, flow: Flow, state: str, kept: bool) -> None:
+    def __init__(self, layer: Layer, key: str, flow: Flow, state: str, on_site_flow: bool) -> None:
         self.layer = layer
         self.key = key
         self.flow = flow
         self.state = state
-        self.kept = kept
+        self.on_site_flow = on_site_flow
         """On a hop between agent and server: a stream, but connections may break and messages be repeated, so what
         ended is remembered as long as over UDP (docs/wire.md)."""
         self.generation = 0
@@ -118,7 +118,7 @@ class Transaction:
 
     def _linger(self, unreliable: float, now: float) -> None:
         """Timers D, I, J, K: zero on streams, so the end comes at once."""
-        if self.resends or self.kept:
+        if self.resends or self.on_site_flow:
             self._end_about(unreliable, now)
         else:
             self.step(ABSORBED, None, now)
@@ -145,10 +145,10 @@ class ClientTransaction(Transaction):
         request: bytes,
         user: ClientUser,
         context: Any = None,
-        kept: bool = False,
+        on_site_flow: bool = False,
         no_timeout: bool = False,
     ) -> None:
-        super().__init__(layer, key, flow, CALLING if method == "INVITE" else TRYING, kept)
+        super().__init__(layer, key, flow, CALLING if method == "INVITE" else TRYING, on_site_flow)
         self.method = method
         self.branch = branch
         self.request = request
@@ -313,8 +313,8 @@ class ServerTransaction(Transaction):
 
     __slots__ = ("last", "request", "request_id")
 
-    def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, kept: bool = False) -> None:
-        super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, kept)
+    def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, on_site_flow: bool = False) -> None:
+        super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, on_site_flow)
         self.request: Request | None = request
         """What is being answered; given up after the final answer."""
         self.request_id = ""
@@ -359,7 +359,7 @@ class InviteServer(ServerTransaction):
         # RFC 6026 section 8.5: the user repeats the 2xx; the transaction only absorbs repeats of the INVITE
         self.request = None
         # between agent and server a repeat is a replay: the answer was lost with a connection
-        self.last = data if self.kept else b""
+        self.last = data if self.on_site_flow else b""
         self.layer.send(self.flow, data)
         self._end_about(self.layer.timers.lifetime, now)  # timer L
 

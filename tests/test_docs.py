@@ -209,7 +209,7 @@ def town() -> Town:
 def say(town: Town, server: str, agent: str, request: Request) -> tuple[Response, list[Request]]:
     """A SUBSCRIBE on the proved connection of a server; the agent's answer and NOTIFYs."""
     core: Agent = town.agent(agent)
-    flow = core.links.by_name[server].flow
+    flow = core.connections.by_name[server].flow
     assert flow is not None
     town.world.trace.clear()
     town.world.ask(agent, core.receive, request.to_bytes(), flow)
@@ -294,10 +294,10 @@ def test_a_server_takes_the_calls_of_the_lists(town: Town):
     server: Server = town.server("m2")
     for agent in ("gw1", "gw2"):
         (notify, *_) = requests("NOTIFY", agent, purpose="takeover")
-        link = server.agents.links[agent]
-        link.complete_at = None
-        assert town.world.ask("m2", link.told, notify, "takeover")
-        assert link.complete
+        connection = server.agents.connections[agent]
+        connection.complete_at = None
+        assert town.world.ask("m2", connection.told, notify, "takeover")
+        assert connection.complete
     town.world.run(town.world.now + 0.2)
     talking = {record.call for record in dialog_records() if record.record.state == "confirmed"}
     alice = next(record.call for record in dialog_records() if record.record.line == "alice")

@@ -71,15 +71,15 @@ def is_given_up(told: ToldDialog) -> bool:
 
 def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float) -> None:
     """End an attempt that nobody waits for: send it again under its key, then cancel it."""
-    link = agents.links.get(told.agent)
-    if link is None or link.flow is None:
+    connection = agents.connections.get(told.agent)
+    if connection is None or connection.flow is None:
         return
     for received in told.record.received:
         request = request_of(received.data)
         if request is None or request.method != "INVITE":
             continue
         dialog = told.record.dialog._replace(remote_tag="", route_set=())
-        leg = InviteUsage(services.stack, services.discarded, link.flow, dialog)
+        leg = InviteUsage(services.stack, services.discarded, connection.flow, dialog)
         lines = [*crossing(request), f"Call-Origin: {received.origin}", *services.site_headers]
         leg.call(request.uri, lines, request.body, now, SETUP)
         services.discarded.cancel(leg, (), now)

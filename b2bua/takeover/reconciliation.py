@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from b2bua.agents import AgentLink
+from b2bua.agents import AgentConnection
 from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
@@ -168,17 +168,19 @@ class Reconciliation:
             return True
         if not state.answered and all(told.opened_by_server for told in ended):
             return bool(self.gone(state.caller_agent, now))
-        links = [self._agents.links.get(agent) for agent in (state.caller_agent, state.callee_agent)]
-        return in_haste or all(link is None or link.flow is None or link.complete for link in links)
+        connections = [self._agents.connections.get(agent) for agent in (state.caller_agent, state.callee_agent)]
+        return in_haste or all(
+            connection is None or connection.flow is None or connection.complete for connection in connections
+        )
 
     def gone(self, agent: str, now: float) -> str:
         """Why the leg at that agent is surely gone, or ``""``."""
         if not agent:
             return "its other side was a trunk of the former server"
-        link = self._agents.links.get(agent)
-        if link is None:
+        connection = self._agents.connections.get(agent)
+        if connection is None:
             return f"{agent} is no agent of this site any more"
-        if link.complete:
+        if connection.complete:
             return f"{agent} has no such dialog"
         grace = self._services.site.timing.agent_grace
         waited = now - self._agents.begun_at >= grace
@@ -186,17 +188,17 @@ class Reconciliation:
             return f"{agent} was silent for {grace:g} s"
         return ""
 
-    def lost_legs(self, link: AgentLink, now: float) -> None:
+    def lost_legs(self, connection: AgentConnection, now: float) -> None:
         """The list of an agent that was connected anew: what it had before it was asked, and lacks now, is gone."""
-        asked = link.asked_at + self._services.records.wall_offset
+        asked = connection.asked_at + self._services.records.wall_offset
         for call in list(self._services.calls.values()):
             state = call.state
             agents = (state.caller_agent, state.callee_agent)
-            if not state.answered or state.answered >= asked or link.name not in agents:
+            if not state.answered or state.answered >= asked or connection.name not in agents:
                 continue
             for leg in call.bridge.legs:
-                if call.agent_of(leg) == link.name and not leg.ended and leg.dialog.key not in link.seen:
+                if call.agent_of(leg) == connection.name and not leg.ended and leg.dialog.key not in connection.seen:
                     leg.end()
-                    because = f"{link.name} has no such dialog any more"
+                    because = f"{connection.name} has no such dialog any more"
                     self._restorations.release(call, Release(because), now)
                     break

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from b2bua.agents import AgentLink, Agents
+from b2bua.agents import AgentConnection, Agents
 from b2bua.call import CallServices
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
@@ -73,23 +73,23 @@ class Recovery:
 
     # What agents tell.
 
-    def take(self, link: AgentLink, records: Iterable[ToldDialog], now: float) -> None:
+    def take(self, connection: AgentConnection, records: Iterable[ToldDialog], now: float) -> None:
         """Records of a part of an agent's list."""
         for told in records:
             try:
-                self._take(link, told, now)
+                self._take(connection, told, now)
             except Exception as error:  # those behind it are other calls
                 self._passed_over(told.call or told.call_id, error, now)
 
-    def _take(self, link: AgentLink, told: ToldDialog, now: float) -> None:
+    def _take(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
         key = told.key
-        link.seen.add(key)
+        connection.seen.add(key)
         if not told.call and told.is_over and not told.opened_by_server:
-            told.call = call_id_of(link.name, told.call_id)  # no server ever named it
+            told.call = call_id_of(connection.name, told.call_id)  # no server ever named it
         leg = self._services.stack.legs.get(key)
         if isinstance(leg, InviteUsage):
             orphaned_calls.acknowledge(leg, told, now)
-        elif leg is None and not self._is_served(link, told):
+        elif leg is None and not self._is_served(connection, told):
             self.index.add(told)
             if self.replay.waits_for(key):
                 self.replay.dialog_told(told, now)
@@ -100,7 +100,7 @@ class Recovery:
             else:
                 self._acknowledge_soon(told, now)
         if told.has_sent:
-            self.replay.replay(link, told, now)
+            self.replay.replay(connection, told, now)
 
     def _acknowledge_soon(self, told: ToldDialog, now: float) -> None:
         """Where a 2xx awaits its ACK, do not wait: send the ACK that was under way, or fetch the caller's INVITE."""
@@ -113,43 +113,43 @@ class Recovery:
                 self.restorations.restore(told.call, now)
             return
         state = self.restorations.state_of(records)
-        link = self._agents.links.get(state.caller_agent) if state is not None else None
-        if link is not None and state is not None and state.caller_dialog and not link.complete:
-            link.fetch(state.caller_dialog, now)
+        connection = self._agents.connections.get(state.caller_agent) if state is not None else None
+        if connection is not None and state is not None and state.caller_dialog and not connection.complete:
+            connection.fetch(state.caller_dialog, now)
 
-    def _is_served(self, link: AgentLink, told: ToldDialog) -> bool:
+    def _is_served(self, connection: AgentConnection, told: ToldDialog) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
-        call_id = told.call or call_id_of(link.name, told.call_id)
+        call_id = told.call or call_id_of(connection.name, told.call_id)
         if call_id in self._services.records.ended and not told.live:
             return True
         call = self._services.calls.get(call_id)
         return call is not None and call.bridge.complete and call_id not in self.restorations.waiting
 
-    def complete(self, link: AgentLink, now: float) -> None:
+    def complete(self, connection: AgentConnection, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""
-        self.replay.list_complete(link.name, now)
-        theirs = [told for told in self.index.by_key.values() if told.agent == link.name]
+        self.replay.list_complete(connection.name, now)
+        theirs = [told for told in self.index.by_key.values() if told.agent == connection.name]
         for told in theirs:
-            if told.key not in link.seen:
+            if told.key not in connection.seen:
                 self.index.remove(told)
-        if link.relisted:
-            self._reconciliation.lost_legs(link, now)
+        if connection.relisted:
+            self._reconciliation.lost_legs(connection, now)
         self._reconciliation.look_at((told for told in theirs if told.call in self.index.by_call), now)
         if self._agents.all_complete:
             self.restorations.lists_complete(now)
             self._served(now)
 
-    def silent(self, link: AgentLink, now: float) -> bool:
+    def silent(self, connection: AgentConnection, now: float) -> bool:
         """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md).
 
         False without the lease: silence then ends nothing, and is to be looked at again.
         """
         if not self._may_act(now):
             return False
-        self.replay.agent_gone(link.name)
-        release = Release(f"{link.name} was silent for {self._services.site.timing.agent_grace:g} s")
+        self.replay.agent_gone(connection.name)
+        release = Release(f"{connection.name} was silent for {self._services.site.timing.agent_grace:g} s")
         for call in list(self._services.calls.values()):
-            if link.name in (call.state.caller_agent, call.state.callee_agent):
+            if connection.name in (call.state.caller_agent, call.state.callee_agent):
                 self.restorations.release(call, release, now)
         return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from b2bua.agents import AgentLink
+from b2bua.agents import AgentConnection
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
@@ -37,7 +37,7 @@ class Replay:
         self._index = restorations.index
         self._stack = restorations.services.stack
         self._records = restorations.services.records
-        self._links = restorations.agents.links
+        self._connections = restorations.agents.connections
         self._cancelled = cancelled
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         """By the dialog that they wait for; the agent stands in their transactions."""
@@ -61,15 +61,15 @@ class Replay:
                 return False
             leg.receive(transaction, request, now)
             return True
-        link = self._links.get(agent)
-        if link is None or link.complete:
+        connection = self._connections.get(agent)
+        if connection is None or connection.complete:
             return False
         if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
             self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))
             return True
         self._waiting.setdefault(key, []).append((transaction, request))
         transaction.context = agent
-        link.fetch(request.call_id, now)
+        connection.fetch(request.call_id, now)
         return True
 
     def cancelled(self, invite: ServerTransaction, cancel: Request) -> None:
@@ -107,23 +107,23 @@ class Replay:
         for key in self._keys_of(agent):
             self._abandon(key)
 
-    def replay(self, link: AgentLink, told: ToldDialog, now: float) -> None:
+    def replay(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
         """Take the agent's unanswered requests as just arrived."""
-        if link.flow is None:
+        if connection.flow is None:
             return
         for request, data, cancelled in told.sent():
             in_dialog = bool(request.to_tag)
             if in_dialog and told.key in self._index.by_key:
                 self._leg_of(told, now)
-            call_id = told.call or call_id_of(link.name, request.call_id)
+            call_id = told.call or call_id_of(connection.name, request.call_id)
             self._restorations.verdicts.note(call_id, REPLAYED, f"{request.method} was kept")
             if request.method == "BYE" or (cancelled and not in_dialog):
                 self._learn_end(call_id, told)
-            self._stack.receive_message(data, link.flow, now)
+            self._stack.receive_message(data, connection.flow, now)
             if cancelled and in_dialog:  # after it is with the other side: a former server may have sent it there
-                self._stack.receive_message(cancel_of(data), link.flow, now)
+                self._stack.receive_message(cancel_of(data), connection.flow, now)
             elif cancelled:
-                self._restorations.cancel(call_id_of(link.name, request.call_id), _cancel_for(data), now)
+                self._restorations.cancel(call_id_of(connection.name, request.call_id), _cancel_for(data), now)
 
     def _learn_end(self, call_id: str, told: ToldDialog) -> None:
         """Of what both sides have done to end a call the first counts."""

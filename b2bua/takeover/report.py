@@ -113,7 +113,7 @@ class Takeovers:
     def report(self, params: Mapping[str, str], limit: int) -> v.Report:
         takeover = self._find(params.get("epoch", ""))
         last = takeover is self._all[-1]
-        links, verdicts = self._agents.links, self._verdicts
+        connections, verdicts = self._agents.connections, self._verdicts
         details = list(verdicts.details.items())[:limit] if last else []
         return v.Report(
             epoch=takeover.epoch,
@@ -127,8 +127,10 @@ class Takeovers:
             because=takeover.because,
             evidence=tuple(takeover.evidence),
             grants=tuple(takeover.grants),
-            agents=tuple(self._agent(name) for name in links) if last else (),
-            not_reached=tuple(name for name, link in links.items() if link.flow is None) if last else (),
+            agents=tuple(self._agent(name) for name in connections) if last else (),
+            not_reached=tuple(name for name, connection in connections.items() if connection.flow is None)
+            if last
+            else (),
             messages=takeover.messages,
             replayed=verdicts.counts[REPLAYED] if last else 0,
             verdicts={name: count for name, count in verdicts.counts.items() if count} if last else {},
@@ -159,14 +161,14 @@ class Takeovers:
         raise Refused("this server has taken nothing over since it started", 404)
 
     def _agent(self, name: str) -> v.AgentReport:
-        link = self._agents.links[name]
+        connection = self._agents.connections[name]
         return v.AgentReport(
             agent=name,
-            asked_at=link.asked_at or None,
-            complete_at=link.complete_at,
-            parts=link.parts,
-            size=link.size,
-            calls=link.dialogs,
+            asked_at=connection.asked_at or None,
+            complete_at=connection.complete_at,
+            parts=connection.parts,
+            size=connection.size,
+            calls=connection.dialogs,
         )
 
     def _verdict(self, call_id: str, verdict: str, because: str) -> v.Verdict:

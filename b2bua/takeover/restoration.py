@@ -239,8 +239,8 @@ class Restorations:
         if not self.agents.all_complete:
             return False
         state = self.state_of(self.index.of_call(one.call_id))
-        link = self.agents.links.get(state.callee_agent) if state is not None else None
-        return link is None or link.complete
+        connection = self.agents.connections.get(state.callee_agent) if state is not None else None
+        return connection is None or connection.complete
 
     def due(self, cause: str, now: float) -> None:
         for one in [each for each in self.waiting.values() if each.until <= now]:
@@ -465,8 +465,8 @@ def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> Non
 
 def _attach(machine: Restorations, one: Restoration | None, call: Call, told: ToldDialog, now: float) -> None:
     """Make the leg of a record, and give it to its call."""
-    link = machine.agents.links.get(told.agent)
-    if link is None or link.flow is None:
+    connection = machine.agents.connections.get(told.agent)
+    if connection is None or connection.flow is None:
         return
     bridge, record, ack = call.bridge, told.record, told.record.ack
     callee = record.opened_by_server
@@ -474,7 +474,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     spare = _is_spare(call, told)
     if not spare and taken is not None and not taken.ended:
         return
-    leg = InviteUsage(machine.services.stack, bridge, link.flow, record.dialog, established=True)
+    leg = InviteUsage(machine.services.stack, bridge, connection.flow, record.dialog, established=True)
     if ack.state == ACK_AWAITED:
         leg.ack.expect(ack.cseq)
     elif ack.state == ACK_PENDING:

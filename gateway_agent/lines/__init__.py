@@ -8,7 +8,7 @@ from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.lines.trunk import Trunk
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 
 
 def make(

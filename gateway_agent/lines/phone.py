@@ -8,12 +8,21 @@ from functools import partial
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.device.keep_alive import KeepAlive
 from sip.digest import DigestClient
 from sip.next_hop import Reach
-from sip.registrar import ADDED, REFRESHED, Binding, Change, Limits, Registrar, connected_anew, same_device
+from sip.registrar import (
+    ADDED,
+    REFRESHED,
+    Binding,
+    BindingChange,
+    Registrar,
+    RegistrarLimits,
+    connected_anew,
+    same_device,
+)
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request, Response
 from sip.wire.uri import Uri
@@ -125,7 +134,7 @@ class Phone:
         """Whether anybody is noted, even one whose time is just over."""
         return bool(self._registrar.names())
 
-    def _follow(self, change: Change) -> None:
+    def _follow(self, change: BindingChange) -> None:
         """The dialogs of a device go along with its registration."""
         binding = change.binding
         former = change.former
@@ -135,7 +144,7 @@ class Phone:
             self.environment.access.move(self.reach, lost.flow, binding.flow)
             self._lost.remove(lost)
 
-    def _changed(self, changes: tuple[Change, ...], before: bool, now: float) -> None:
+    def _changed(self, changes: tuple[BindingChange, ...], before: bool, now: float) -> None:
         phones = self.environment.registered
         for change in changes:
             flow = change.binding.flow
@@ -156,5 +165,5 @@ class Phone:
             self._tell(changes[-1].because, now, before != bool(self.contacts))
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.contacts, MIN_EXPIRES, settings.expires, settings.expires)
+def _limits(settings: Settings) -> RegistrarLimits:
+    return RegistrarLimits(settings.contacts, MIN_EXPIRES, settings.expires, settings.expires)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
-from heartbeat.site.lines import Line as Settings
+from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.device.trunk import TrunkDevice
 from sip.digest import DigestClient

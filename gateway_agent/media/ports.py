@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from sip.wire.sdp import Endpoint, SdpError
+from sip.wire.sdp import MediaAddress, SdpError
 
 NOWHERE = ("0.0.0.0", "::")
 """The hold of RFC 2543: nothing is sent there, what comes from the place before is still taken."""
@@ -161,7 +161,7 @@ def is_numeric(address: str) -> bool:
     return "%" not in address
 
 
-def remote_of(endpoint: Endpoint, via: str = "", eager: bool = False) -> Remote:
+def remote_of(endpoint: MediaAddress, via: str = "", eager: bool = False) -> Remote:
     """The remote that a description announces; ``via`` and ``eager`` as in `Remote`.
 
     Nothing is looked up for media: where a name stands, or nothing, the host of the signalling is taken. Raises

@@ -18,7 +18,7 @@ _MOST_WORDS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PingTarget:
     """Where to ping."""
 
     uri: str
@@ -32,7 +32,7 @@ class Target:
     """The node of the site whose address this is, where it was named so."""
 
     @classmethod
-    def parse(cls, text: str, node: str = "") -> Target:
+    def parse(cls, text: str, node: str = "") -> PingTarget:
         """``sip:host:port;transport=tcp``, or less of it: ``host:port``, ``host``. Raises ValueError, a sentence."""
         if text.startswith(("tcp:", "udp:")):
             text = f"{text[4:]};transport={text[:3]}"
@@ -70,7 +70,7 @@ def signer(site: str, key: bytes) -> Signer:
 
 
 def request(
-    target: Target, local: tuple[str, int], call_id: str, branch: str, cseq: int, sign: Signer | None = None
+    target: PingTarget, local: tuple[str, int], call_id: str, branch: str, cseq: int, sign: Signer | None = None
 ) -> bytes:
     """The OPTIONS, to be sent from ``local``."""
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
@@ -91,7 +91,7 @@ def request(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PingAnswer:
     """What came back, as far as anyone may believe it: nothing here is authenticated."""
 
     status: int
@@ -106,7 +106,7 @@ class Answer:
         return 200 <= self.status < 300
 
 
-def read_answer(data: bytes, branch: str) -> Answer | None:
+def read_answer(data: bytes, branch: str) -> PingAnswer | None:
     """The final response to the OPTIONS with that branch; None for anything else."""
     try:
         message = parse(data)
@@ -122,7 +122,7 @@ def read_answer(data: bytes, branch: str) -> Answer | None:
             pass
     server = message.get("server") or message.get("user-agent") or ""
     allow = ", ".join(message.all("allow"))
-    return Answer(message.status, _clean(message.reason), _clean(server), _clean(allow), beat)
+    return PingAnswer(message.status, _clean(message.reason), _clean(server), _clean(allow), beat)
 
 
 def _clean(text: str) -> str:
@@ -134,17 +134,17 @@ def _clean(text: str) -> str:
 class Tally:
     """What the pings to one target brought so far."""
 
-    target: Target
+    target: PingTarget
     sent: int = 0
     trips: list[float] = field(default_factory=list)
     """Round trips in seconds, of the last 1000 answered."""
     answered: int = 0
-    last: Answer | None = None
+    last: PingAnswer | None = None
     """The last answer there was."""
     trouble: str = ""
     """Why the last ping was not answered; ``""`` when it was."""
 
-    def hit(self, answer: Answer, trip: float) -> None:
+    def hit(self, answer: PingAnswer, trip: float) -> None:
         self.sent += 1
         self.answered += 1
         self.trips = [*self.trips[-999:], trip]

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from heartbeat.console.ping import Answer, Signer, Tally, Target, read_answer, request
+from heartbeat.console.ping import PingAnswer, PingTarget, Signer, Tally, read_answer, request
 from sip.wire.framing import Framer
 
 
-class Probe:
+class PingProbe:
     """Pings one target. A ping is never retransmitted, so that a lost one is seen."""
 
-    def __init__(self, target: Target, timeout: float, sign: Signer | None = None) -> None:
+    def __init__(self, target: PingTarget, timeout: float, sign: Signer | None = None) -> None:
         self.tally = Tally(target)
         self._sign = sign
         self._timeout = timeout
@@ -41,7 +41,7 @@ class Probe:
             self._line.close()
             self._line = None
 
-    async def _once(self) -> tuple[Answer, float]:
+    async def _once(self) -> tuple[PingAnswer, float]:
         async with asyncio.timeout(self._timeout):
             if self._line is None or self._line.lost:
                 self._line = await _open(self.tally.target)
@@ -116,7 +116,7 @@ class _Line(asyncio.DatagramProtocol, asyncio.Protocol):
             self.received.put_nowait((item, time.perf_counter()))
 
 
-async def _open(target: Target) -> _Line:
+async def _open(target: PingTarget) -> _Line:
     loop = asyncio.get_running_loop()
     kind = socket.SOCK_DGRAM if target.transport == "udp" else socket.SOCK_STREAM
     found = await loop.getaddrinfo(target.host, target.port, type=kind)

@@ -13,7 +13,7 @@ IN_JSON: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
 _ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
 
 
-class Lines(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """A log in which each record is one line, whatever stands in it; a traceback may follow."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

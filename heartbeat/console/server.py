@@ -26,7 +26,7 @@ from aiohttp.typedefs import Handler, Middleware
 from heartbeat.console.api_socket import short_path
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import Process, Refused
+from heartbeat.console.view import ConsoleProcess, Refused
 from heartbeat.site.values import Api
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Served:
 
 
 async def serve(
-    process: Process,
+    process: ConsoleProcess,
     pages: frozenset[str],
     verbs: frozenset[str],
     api: Api,
@@ -120,7 +120,7 @@ async def _turns(count: int) -> None:
 
 
 def application(
-    process: Process,
+    process: ConsoleProcess,
     pages: frozenset[str],
     verbs: frozenset[str],
     token: bytes | None,

@@ -38,7 +38,7 @@ class Refused(Exception):
         """HTTP status: 400 a parameter is wrong, 404 no such view, call, line or agent, 409 not in this state."""
 
 
-class Process(Protocol):
+class ConsoleProcess(Protocol):
     """What the API asks of a process. Both methods return at once, without waiting for anything."""
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any: ...

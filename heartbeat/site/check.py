@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat.membership import MOST_VOTING_AGENTS, majority
-from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, Line
+from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, LineSettings
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
 from heartbeat.timing import faults
@@ -195,7 +195,7 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f"{place}.session_timer.expires: must be at least min_se, {line.session_timer.min_se}"
 
 
-def _trunk(place: str, line: Line) -> Iterator[str]:
+def _trunk(place: str, line: LineSettings) -> Iterator[str]:
     for key in PHONE_ONLY:
         if getattr(line, key):
             yield f"{place}.{key}: is only for phones"
@@ -213,7 +213,7 @@ def _trunk(place: str, line: Line) -> Iterator[str]:
         yield f"{place}.register.retry_least: must not be over retry_most, {line.register.retry_most:g}"
 
 
-def _phone(place: str, line: Line) -> Iterator[str]:
+def _phone(place: str, line: LineSettings) -> Iterator[str]:
     for key in TRUNK_ONLY:
         if getattr(line, key):
             yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"

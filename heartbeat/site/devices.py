@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat.site.lines import Line
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.values import Endpoint
 from sip.actions import Address
@@ -13,7 +13,7 @@ from sip.peers import ProbePlan
 from sip.wire.headers import bracketed
 
 
-def policy_of(line: Line, local: str) -> LinePolicy:
+def policy_of(line: LineSettings, local: str) -> LinePolicy:
     """How a line meets its devices, to whom we are ``local`` (``host:port``)."""
     account = None
     if (register := line.register) is not None:
@@ -43,7 +43,7 @@ def policy_of(line: Line, local: str) -> LinePolicy:
     )
 
 
-def shown_to_devices(line: Line, advertise: str, listeners: Sequence[Endpoint]) -> str:
+def shown_to_devices(line: LineSettings, advertise: str, listeners: Sequence[Endpoint]) -> str:
     """Our ``host:port`` to be written into messages to the devices of a line, where the program has these listeners
     and shows ``advertise`` instead of their host.
     """

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from heartbeat.site import lines, model
 from heartbeat.site.load import hints_of, keys_of
-from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source, Within, figure
+from heartbeat.site.values import Api, Endpoint, Pattern, PeerUri, Secret, Source, Within, figure
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "site-file.md"
 TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,7 +33,7 @@ SAID: Mapping[Any, str] = {
     Secret: "secret",
     Endpoint: "address to listen at",
     Api: "API address",
-    Peer: "SIP URI",
+    PeerUri: "SIP URI",
     Source: "address",
     Pattern: "pattern",
 }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heartbeat.site.check import warnings
-from heartbeat.site.lines import Line, Route
+from heartbeat.site.lines import LineSettings, Route
 from heartbeat.site.model import Site
 
 Outcome = Literal["goes on", "takes over", "holds", "stops", "ends"]
@@ -43,7 +43,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class SiteExplanation:
     """A site file, explained."""
 
     summary: str
@@ -58,7 +58,7 @@ class Explanation:
     """What to know before an evening falls: single points of failure, lines that nothing reaches."""
 
 
-def explain(site: Site) -> Explanation:
+def explain(site: Site) -> SiteExplanation:
     """What ``site`` means."""
     servers, agents = len(site.servers), len(site.agents)
     summary = (
@@ -66,7 +66,7 @@ def explain(site: Site) -> Explanation:
         f"{_count(len(site.lines), 'line')}, {_count(len(site.routes), 'route')}; file {site.digest}."
     )
     seconds = site.decision_time
-    return Explanation(
+    return SiteExplanation(
         summary,
         (_servers(site), _agents(site), _lines(site), _groups(site), _routes(site)),
         tuple(_failures(site)),
@@ -255,13 +255,13 @@ def _lines(site: Site) -> Table:
     return Table("Lines", columns, rows)
 
 
-def _device(line: Line) -> str:
+def _device(line: LineSettings) -> str:
     if line.kind == "phone":
         return f"registers as {line.aor_user}, {_count(line.contacts, 'device')} at most"
     return f"{_list(line.peer)}, from {_list(line.source)}"
 
 
-def _settings(line: Line) -> str:
+def _settings(line: LineSettings) -> str:
     forward = line.forward
     said = (
         (line.register is not None, f"registers at {line.register.registrar}" if line.register else ""),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from heartbeat.site.values import Host, NameOf, Number, Pattern, Peer, Secret, Source, Within
+from heartbeat.site.values import Host, NameOf, Number, Pattern, PeerUri, Secret, Source, Within
 
 Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
 DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
@@ -52,10 +52,10 @@ def rewritten(rules: tuple[Rewrite, ...], number: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class RegistrationSettings:
     """``register`` of a trunk: its agent, or the server that leads, registers with the carrier (RFC 3261, 10)."""
 
-    registrar: Peer
+    registrar: PeerUri
     """Where REGISTER goes."""
     user: Number
     """User name, also for digest."""
@@ -72,7 +72,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeSettings:
     """``options`` of a trunk: OPTIONS to the peer take the trunk out of service and back."""
 
     interval: Annotated[float, Within(0.1, 3600)] = 30.0
@@ -82,7 +82,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionTimer:
+class SessionTimerSettings:
     """``session_timer`` of a line (RFC 4028), on the dialogs with its devices."""
 
     expires: Annotated[int, Within(90, 86400)] = 1800
@@ -106,7 +106,7 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineSettings:
     """``[lines.NAME]``: a trunk or a phone, with its settings."""
 
     name: str
@@ -115,7 +115,7 @@ class Line:
     """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent."""
     agent: NameOf = ""
     """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
-    peer: tuple[Peer, ...] = ()
+    peer: tuple[PeerUri, ...] = ()
     """Trunk: where its calls are sent; the next one when the first does not answer."""
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
     """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
@@ -125,9 +125,9 @@ class Line:
     """Seconds without any response until the next place of the line is tried; 0: 4 for a trunk, 5 for a phone."""
     nat: bool = False
     """Trunk behind a NAT: requests in a dialog go back over the flow that the dialog came by, not to its Contact."""
-    register: Registration | None = None
+    register: RegistrationSettings | None = None
     """Trunk: register with the carrier."""
-    options: Probe | None = None
+    options: ProbeSettings | None = None
     """Trunk: probe the peer with OPTIONS."""
     to_device: Numbering = Numbering()
     """How numbers change on the way to the device."""
@@ -153,7 +153,7 @@ class Line:
     """Higher ones are handed over first at a takeover; calls from a line over 0 may use the reserved capacity."""
     trust_priority: bool = False
     """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
-    session_timer: SessionTimer | None = None
+    session_timer: SessionTimerSettings | None = None
     """Detect devices that vanished (RFC 4028)."""
     forward: Forward = Forward()
     """Call forwarding."""

@@ -33,14 +33,14 @@ from pydantic import (
 )
 
 from heartbeat.site.check import complaints, missing_secrets
-from heartbeat.site.lines import Group, Line, Route
+from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Failover, Identity, Server, Site, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {"servers": Server, "agents": Agent, "lines": Line, "groups": Group}
+    {"servers": Server, "agents": Agent, "lines": LineSettings, "groups": Group}
 )
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
-from heartbeat.site.lines import Group, Line, Route
+from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.values import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
 from heartbeat.timing import Timing
 
@@ -181,7 +181,7 @@ class Site:
     """By name."""
     agents: Mapping[str, Agent]
     """By name."""
-    lines: Mapping[str, Line]
+    lines: Mapping[str, LineSettings]
     """By name."""
     groups: Mapping[str, Group]
     """By name."""
@@ -253,7 +253,7 @@ class Site:
             keys=tuple(key.value for key in keys if key is not None and key.value is not None),
         )
 
-    def lines_of(self, owner: str) -> list[Line]:
+    def lines_of(self, owner: str) -> list[LineSettings]:
         """The lines of an agent; ``""`` gives those that the servers own."""
         return [line for line in self.lines.values() if line.agent == owner]
 
@@ -266,7 +266,7 @@ class Site:
         group = self.groups.get(name)
         return group.lines if group is not None else (name,)
 
-    def phone(self, owner: str, user: str) -> Line | None:
+    def phone(self, owner: str, user: str) -> LineSettings | None:
         """The phone of ``owner`` that registers as ``user``."""
         return next((x for x in self.lines_of(owner) if x.kind == "phone" and x.aor_user == user), None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from heartbeat.site.lines import Line
+from heartbeat.site.lines import LineSettings
 
 MOST_REMEMBERED = 4096
 """Addresses whose answer is kept; strangers send from as many as they like."""
@@ -19,10 +19,10 @@ class SourceTable:
     >>> table.line("192.0.2.7", 40000, stream=True)      # connections come from any port
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[LineSettings]) -> None:
         # By version of IP, bits and port: one look-up for each combination that the file uses.
-        self._by_shape: dict[tuple[int, int, int | None], dict[int, Line]] = {}
-        self._remembered: dict[tuple[str, int, bool], Line | None] = {}
+        self._by_shape: dict[tuple[int, int, int | None], dict[int, LineSettings]] = {}
+        self._remembered: dict[tuple[str, int, bool], LineSettings | None] = {}
         for line in lines:
             for source in line.source:
                 network = source.network
@@ -30,7 +30,7 @@ class SourceTable:
                 self._by_shape.setdefault(shape, {})[int(network.network_address) >> shape[1]] = line
         self._by_shape = dict(sorted(self._by_shape.items(), key=lambda one: one[0][1]))  # the narrowest first
 
-    def line(self, host: str, port: int, stream: bool = False) -> Line | None:
+    def line(self, host: str, port: int, stream: bool = False) -> LineSettings | None:
         """The trunk that ``host`` (numeric) and ``port`` belong to, or None; a ``stream`` may come from any port."""
         key = (host, port, stream)
         try:
@@ -42,7 +42,7 @@ class SourceTable:
             self._remembered[key] = found
             return found
 
-    def _look_up(self, host: str, port: int | None) -> Line | None:
+    def _look_up(self, host: str, port: int | None) -> LineSettings | None:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:

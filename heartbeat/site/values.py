@@ -181,7 +181,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerUri:
     """A SIP URI that requests are sent to: ``sip:192.0.2.1:5070;transport=tcp`` (a name is resolved by RFC 3263)."""
 
     host: str
@@ -192,7 +192,7 @@ class Peer:
     """``udp``, ``tcp``, or empty: RFC 3263 finds it (udp for a numeric address)."""
 
     @classmethod
-    def parse(cls, text: str) -> Peer:
+    def parse(cls, text: str) -> PeerUri:
         if text.startswith("sips:") or re.search(r";transport=(tls|wss)", text, re.IGNORECASE):
             raise ValueError(f"{NO_TLS}: use sip: by udp or tcp, is {text!r}")
         if not text.startswith("sip:") or "@" in text:

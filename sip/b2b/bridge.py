@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from sip.b2b.discarded import Discarded, drop_leg
 from sip.b2b.policy import ALLOWED, LATER, NOTHING, Party, Passed, Policy
-from sip.header_policy import PASSED_METHODS, hops_left, passable_tag
+from sip.header_policy import PASSED_METHODS, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -195,7 +195,7 @@ class Bridge:
         uri: str,
         lines: Iterable[str],
         body: bytes,
-        hops: int,
+        max_forwards: int,
         ring_for: float,
         now: float,
         answer_within: float = 0.0,
@@ -206,7 +206,7 @@ class Bridge:
         """
         self.targets.append(leg)
         self.step(INVITED, leg, ring_for, None, now)
-        leg.call(uri, lines, body, now, SETUP, hops, answer_within)
+        leg.call(uri, lines, body, now, SETUP, max_forwards, answer_within)
 
     def refuse(
         self,
@@ -596,7 +596,7 @@ def _send_on(
 ) -> None:
     passage, call = bridge.passage, bridge.policy
     passed = passage.pass_on(call, event, leg, other, request, False, now) or NOTHING
-    passage.send(call, other, request.method, passed, context, hops_left(request), now)
+    passage.send(call, other, request.method, passed, context, max_forwards_left(request), now)
 
 
 def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:

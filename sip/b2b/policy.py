@@ -76,11 +76,11 @@ class Passage:
         method: str,
         passed: Passed,
         asked: ServerTransaction | str,
-        hops: int,
+        max_forwards: int,
         now: float,
     ) -> None:
         """Send a request in a dialog; its context is ``asked``: the request passed on, or a word for our own."""
-        leg.send(method, passed.lines, passed.body, now, asked, hops)
+        leg.send(method, passed.lines, passed.body, now, asked, max_forwards)
 
     def reply(
         self,

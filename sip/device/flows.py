@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from sip.actions import Address, Close, Flow, Open
-from sip.endpoint import Endpoint, is_numeric
+from sip.endpoint import ListenerAddress, is_numeric
 from sip.layer import Stack
 from sip.location import Place
 from sip.wire.errors import Malformed
@@ -57,7 +57,7 @@ class DeviceFlows:
         self._streamless: dict[Address, float] = {}
         self._opened = 0
         self._ours = 0
-        for endpoint in map(Endpoint.parse, listeners):
+        for endpoint in map(ListenerAddress.parse, listeners):
             local = endpoint.local
             stack.sent_by[local] = f"{bracketed((advertise or endpoint.host).strip('[]'))}:{endpoint.port}"
             six = ":" in endpoint.host

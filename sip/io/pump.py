@@ -24,7 +24,7 @@ _ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core 
 _WAIT_AFTER_FAILURE: Final = 0.1
 
 
-class Core(Protocol):
+class PumpedCore(Protocol):
     """What a pump drives: the verbs of `sip.actions`."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -64,7 +64,7 @@ class Pump:
 
     def __init__(
         self,
-        core: Core,
+        core: PumpedCore,
         listeners: Iterable[str],
         loop: asyncio.AbstractEventLoop,
         *,

@@ -24,7 +24,7 @@ CLOSING: Final = "closing"
 CLOSED: Final = "closed"
 
 
-class Owner(Protocol):
+class StreamOwner(Protocol):
     """What a stream asks of its transport."""
 
     clock: Callable[[], float]
@@ -63,7 +63,7 @@ class Stream:
     )
 
     def __init__(
-        self, sock: socket.socket, flow: Flow, owner: Owner, loop: asyncio.AbstractEventLoop, accepted: bool
+        self, sock: socket.socket, flow: Flow, owner: StreamOwner, loop: asyncio.AbstractEventLoop, accepted: bool
     ) -> None:
         """``sock`` is non-blocking; accepted, or with a connect of ours under way."""
         self._sock = sock

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sip.actions import Address, Close, Flow, Open, Send
-from sip.endpoint import Endpoint, is_numeric
+from sip.endpoint import ListenerAddress, is_numeric
 from sip.io.clock import boottime
 from sip.io.stream import CLOSING, CONNECTING, Stream, tune
-from sip.io.udp import Counters, Receiver, UdpListener, family_of
+from sip.io.udp import Counters, NetworkListener, UdpListener, family_of
 from sip.peers import network_of
 from sip.wire.errors import SipError
 
@@ -63,7 +63,7 @@ class Transport:
     def __init__(
         self,
         listeners: Iterable[str],
-        receiver: Receiver,
+        receiver: NetworkListener,
         loop: asyncio.AbstractEventLoop,
         limits: Limits | None = None,
         clock: Callable[[], float] = boottime,
@@ -76,7 +76,7 @@ class Transport:
         """Counts `TICK`s: the coarse clock of streams."""
         self.waiting = 0
         """Bytes that wait on all streams."""
-        self._endpoints = {spec: Endpoint.parse(spec) for spec in listeners}
+        self._endpoints = {spec: ListenerAddress.parse(spec) for spec in listeners}
         self._receiver = receiver
         self._loop = loop
         self._udp: dict[str, UdpListener] = {}
@@ -232,7 +232,7 @@ class Transport:
         self._receiver.flow_changed(flow, "lost", self.clock())
         self._receiver.flush()
 
-    def _listen(self, spec: str, endpoint: Endpoint) -> None:
+    def _listen(self, spec: str, endpoint: ListenerAddress) -> None:
         at = (endpoint.host, endpoint.port)
         if endpoint.transport == "udp":
             listener = UdpListener(endpoint.local, at, self._receiver, self._loop, self.clock, self.counters)

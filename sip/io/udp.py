@@ -44,7 +44,7 @@ _MOST_REPORTS: Final = 100
 """Unreachable places told of in a second: each costs a look at all requests under way, and ICMP can be forged."""
 
 
-class Receiver(Protocol):
+class NetworkListener(Protocol):
     """Who is told what the network brought; `sip.io.pump.Pump` is one."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -94,7 +94,7 @@ class UdpListener:
         self,
         local: str,
         address: Address,
-        receiver: Receiver,
+        receiver: NetworkListener,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         counters: Counters,

@@ -40,7 +40,7 @@ class Origin(NamedTuple):
         return b"%b %b %d %b %b" % self
 
 
-class Endpoint(NamedTuple):
+class MediaAddress(NamedTuple):
     """Where one ``m=`` section wants its media."""
 
     address: str
@@ -194,7 +194,7 @@ _ICE = re.compile(
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 
 
-def endpoints(body: bytes) -> list[Endpoint]:
+def endpoints(body: bytes) -> list[MediaAddress]:
     """The place of each ``m=`` section's media, in order. Raises `SdpError`."""
     head, sections = _split(body)
     inherited = _address(head)
@@ -241,17 +241,19 @@ def _split(body: bytes) -> tuple[bytes, list[bytes]]:
     return body[:first], [(b"m=" if i else b"") + part + (b"\n" if i < last else b"") for i, part in enumerate(parts)]
 
 
-def _endpoint(section: bytes, inherited: str | None) -> Endpoint:
+def _endpoint(section: bytes, inherited: str | None) -> MediaAddress:
     media = _media(section)
     own = _address(section)
     address = inherited if own is None else own
     port, proto, kind = int(media[2]), media[4].decode("latin-1"), media[1].decode("latin-1")
     formats = tuple(media[5].decode("latin-1").split())
     if port == 0:
-        return Endpoint(address or "", 0, 0, proto, kind, True, 1, formats)
+        return MediaAddress(address or "", 0, 0, proto, kind, True, 1, formats)
     rtcp = _RTCP.search(section)
     rtcp_port = int(rtcp[1]) if rtcp else port + 1
-    endpoint = Endpoint(address or "", port, min(rtcp_port, 65_535), proto, kind, False, int(media[3] or 1), formats)
+    endpoint = MediaAddress(
+        address or "", port, min(rtcp_port, 65_535), proto, kind, False, int(media[3] or 1), formats
+    )
     if rtcp_port > 65_535 and endpoint.is_rtp:
         raise SdpError("the port for RTCP is above 65535")
     return endpoint

@@ -49,8 +49,8 @@ def validate(request: Request) -> None:
         raise refusal(request, "the method of CSeq is not that of the request")
     if not request.call_id or (not request.from_tag and request.branch.startswith(MAGIC)):
         raise refusal(request, "an empty Call-ID, or a From without a tag")
-    hops = request.get("max-forwards")
-    if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) < 6):
+    max_forwards = request.get("max-forwards")
+    if max_forwards is not None and not (max_forwards.isascii() and max_forwards.isdigit() and len(max_forwards) < 6):
         raise refusal(request, "Max-Forwards is no number")
     if not request.plain:
         _read_oddly(request)

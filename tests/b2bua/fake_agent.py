@@ -27,12 +27,12 @@ class FakeAgent(Peer):
     transport = "TCP"
 
     def __init__(
-        self, bench: Bench, name: str, line: str, fence: AgentVoter | None = None, port: int = 40001
+        self, bench: Bench, name: str, line: str, voter: AgentVoter | None = None, port: int = 40001
     ) -> None:
         super().__init__(bench, name, "127.0.0.1", port)
         self.line = line
         site = bench.site
-        self.fence = fence or AgentVoter(
+        self.voter = voter or AgentVoter(
             name, site.membership(name), PersistentState(incarnation=1, non_voting=False), bench.now
         )
         self.keys = site.membership(name).keys
@@ -63,7 +63,7 @@ class FakeAgent(Peer):
         bench.agents[self.flow] = self
         bench.core.flow_changed(self.flow, "open", bench.now)
         self.caller = Initiator(bench.core.node, "ab" * 16)
-        self.tell(self.caller.hello(self.fence.participant.stamp(bench.core.node)))
+        self.tell(self.caller.hello(self.voter.participant.stamp(bench.core.node)))
         assert self.connected
         return self
 
@@ -125,13 +125,13 @@ class FakeAgent(Peer):
                 self.origins[origin] = (side, side.answers.setdefault(origin, []))
 
     def _obeys(self, request: Request) -> bool:
-        if request.method in ("ACK", "CANCEL") or not self.fence.leadership.node:
+        if request.method in ("ACK", "CANCEL") or not self.voter.leadership.node:
             return True
         said = dict(re.findall(r"(\w+)=([^;\s]+)", request.get("heartbeat") or ""))
-        return self.fence.obeys(said.get("node", ""), int(said.get("epoch", 0)))
+        return self.voter.obeys(said.get("node", ""), int(said.get("epoch", 0)))
 
     def _refuse(self, request: Request) -> None:
-        beat = self.fence.participant.stamp(self.bench.core.node, re=(1, 0), leader=self.fence.leadership.node)
+        beat = self.voter.participant.stamp(self.bench.core.node, re=(1, 0), leader=self.voter.leadership.node)
         line = carriage.header(beat, self.keys[0], request.method, request.call_id, request.cseq)
         Side(self, request.call_id, "x", "", "", "").answer(request, 403, (line,))
 
@@ -153,26 +153,26 @@ class FakeAgent(Peer):
 
     def _beat(self, message: Message) -> None:
         assert isinstance(message, Request | Response)
-        bench, fence = self.bench, self.fence
+        bench, voter = self.bench, self.voter
         beat = carriage.beat_in(message, self.keys)
         if beat.kind == OPEN:
             assert self.caller is not None
-            again = self.caller.answered(beat, fence.participant.stamp(beat.node))
-            fence.participant.opened(beat)
+            again = self.caller.answered(beat, voter.participant.stamp(beat.node))
+            voter.participant.opened(beat)
             if again is not None:
                 self.tell(again)
             else:
                 self.connected = True
             return
         assert isinstance(message, Request)
-        fence.receive(beat, bench.core.node, bench.now)
+        voter.receive(beat, bench.core.node, bench.now)
         self._fence_acts(message)
 
     def _fence_acts(self, request: Request | None) -> None:
         for _ in range(4):
-            for action in self.fence.to_do():
+            for action in self.voter.to_do():
                 if isinstance(action, Persist):
-                    self.fence.persisted(action.state, self.bench.now)
+                    self.voter.persisted(action.state, self.bench.now)
                 elif isinstance(action, Tell) and request is not None:
                     self.send(carriage.answer(request, action.beat, self.keys[0]))
 
@@ -183,9 +183,9 @@ class FakeAgent(Peer):
         body = json.loads(request.body) if request.body else {}
         self.asked.append((purpose, body, request))
         if "proof" in body:
-            fault = self.fence.participant.offer(Proof.parse(body["proof"]), self.bench.now)
+            fault = self.voter.participant.offer(Proof.parse(body["proof"]), self.bench.now)
             self._fence_acts(None)
-            if fault or not self.fence.obeys(self.bench.core.node, body["epoch"]):
+            if fault or not self.voter.obeys(self.bench.core.node, body["epoch"]):
                 self._refuse(request)
                 return
         side = Side(self, request.call_id, f"s{len(self.asked)}", "", "", "")
@@ -226,12 +226,12 @@ class FakeAgent(Peer):
         return self.notified[-1] if len(self.notified) > before else 0
 
     def list_of(self, records: list[dict[str, Any]], complete: bool = True) -> bytes:
-        fence = self.fence
+        voter = self.voter
         head = {
             "site": self.bench.site.name,
             "agent": self.name,
             "boot": 1,
-            "epoch": fence.leadership.epoch,
+            "epoch": voter.leadership.epoch,
             "version": 1,
             "part": 1,
             "complete": complete,
@@ -373,7 +373,7 @@ class Town:
 
     def succeed(self, *without: str, node: str = "m2", boot: int = 1) -> Bench:
         """The stand-by wins the site, with the agents that are not left out; what they hand over was set before."""
-        disk = self.gw1.fence.participant.on_disk
+        disk = self.gw1.voter.participant.on_disk
         mind = PersistentState(
             incarnation=boot, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
         )

@@ -24,7 +24,7 @@ def test_the_site_is_won_by_the_votes_of_agents_and_every_agent_is_asked() -> No
         assert purpose == "takeover" and body["epoch"] == 1 and body["proof"] == core.member.participant.proof.text  # type: ignore[union-attr]
         assert request.get("expires") == "3600" and request.get("event") == "line-dialog;purpose=takeover"
         assert request.get("accept") == "application/line-dialog+json-seq;version=1"
-        assert agent.fence.leadership.node == "m1" and agent.notified == [200]
+        assert agent.voter.leadership.node == "m1" and agent.notified == [200]
     assert "the lists of all agents reached are complete, after 0.000 s" in town.bench.decisions
 
 
@@ -50,8 +50,8 @@ def test_a_site_that_is_to_stop_without_quorum_answers_503() -> None:
 
     town = Town(AGENTS + '[failover]\non_lost_quorum = "stop"\n')
     town.gw2.offline = True
-    town.gw1.fence.participant.voter.state = replace(town.gw1.fence.participant.voter.state, non_voting=True)
-    town.gw1.fence.participant.outbox.on_disk = town.gw1.fence.participant.voter.state
+    town.gw1.voter.participant.voter.state = replace(town.gw1.voter.participant.voter.state, non_voting=True)
+    town.gw1.voter.participant.outbox.on_disk = town.gw1.voter.participant.voter.state
     town.bench.after(10)
     assert town.bench.core.member.state == "holding" and not town.bench.core.serving
     assert town.gw1.call("1002").statuses == [503]
@@ -70,23 +70,23 @@ def opening(bench: Bench, name: str = "gw1") -> FakeAgent:
 def test_an_opening_with_a_wrong_echo_is_refused() -> None:
     town = Town()
     agent = opening(town.bench)
-    stamp = agent.fence.participant.stamp("m1")
+    stamp = agent.voter.participant.stamp("m1")
     agent.tell(replace(stamp, kind=OPEN, to="m1", echo="ff" * 16))
     assert agent.flow in town.bench.closed and not agent.connected
-    assert town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+    assert town.bench.core.agents.connections["gw1"].flow == town.gw1.flow
 
 
 def test_another_kind_of_beat_does_not_open() -> None:
     town = Town()
     agent = opening(town.bench)
-    agent.tell(replace(agent.fence.participant.stamp("m1"), kind=BEAT, to="m1"))
+    agent.tell(replace(agent.voter.participant.stamp("m1"), kind=BEAT, to="m1"))
     assert agent.flow in town.bench.closed
 
 
 def test_an_opening_meant_for_another_server_is_refused() -> None:
     town = Town()
     agent = opening(town.bench)
-    agent.tell(Initiator("m2", "ab" * 16).hello(agent.fence.participant.stamp("m2")))
+    agent.tell(Initiator("m2", "ab" * 16).hello(agent.voter.participant.stamp("m2")))
     assert agent.flow in town.bench.closed
 
 
@@ -94,8 +94,8 @@ def test_who_has_the_key_but_is_no_agent_is_turned_away() -> None:
     town = Town()
     agent = opening(town.bench, "gw9")
     assert agent.caller is not None
-    agent.tell(agent.caller.hello(agent.fence.participant.stamp("m1")))
-    assert agent.flow in town.bench.closed and "gw9" not in town.bench.core.agents.links
+    agent.tell(agent.caller.hello(agent.voter.participant.stamp("m1")))
+    assert agent.flow in town.bench.closed and "gw9" not in town.bench.core.agents.connections
 
 
 def test_a_second_connection_replaces_the_first_and_calls_move_to_it() -> None:
@@ -104,14 +104,14 @@ def test_a_second_connection_replaces_the_first_and_calls_move_to_it() -> None:
     old = town.gw1.flow
     town.gw1.records = [record(a)]
     town.gw1.connect()
-    assert old in town.bench.closed and town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+    assert old in town.bench.closed and town.bench.core.agents.connections["gw1"].flow == town.gw1.flow
     b.say("INFO")
     a.answer(a.take("INFO"), 200)
     assert b.statuses == [200]
     del town.bench.agents[old]
     town.bench.core.flow_changed(old, "lost", town.bench.now)
     town.bench.pump()
-    assert town.bench.core.agents.links["gw1"].flow == town.gw1.flow
+    assert town.bench.core.agents.connections["gw1"].flow == town.gw1.flow
 
 
 def test_a_connection_lost_in_the_middle_of_its_opening_leaves_nothing() -> None:
@@ -130,12 +130,12 @@ def test_a_list_in_parts() -> None:
     town.gw1.silent = True
     town.gw2.records = [record(b) for _, b in pairs]
     bench = town.succeed()
-    link = bench.core.agents.links["gw1"]
+    connection = bench.core.agents.connections["gw1"]
     assert town.gw1.notify(records=first[:2], complete=False) == 200
-    assert not link.complete and link.dialogs == 2 and link.parts == 1
+    assert not connection.complete and connection.dialogs == 2 and connection.parts == 1
     assert seen(bench.core, "status", {}, bench.now)["state"] == "taking-over"
     assert town.gw1.notify(records=first[2:]) == 200
-    assert link.complete and link.dialogs == 4 and link.parts == 2
+    assert connection.complete and connection.dialogs == 4 and connection.parts == 2
     bench.after(0.1)
     assert len(bench.core.calls) == 4
 
@@ -176,9 +176,9 @@ def test_a_refused_subscription_is_tried_again_later(status: int) -> None:
     from tests.b2bua.fake import Side
 
     Side(agent, request.call_id, "t", "", "", "").answer(request, status)
-    assert not town.bench.core.agents.links["gw2"].complete
+    assert not town.bench.core.agents.connections["gw2"].complete
     town.bench.after(5.1)
-    assert len(agent.asked) == asked + 2 and town.bench.core.agents.links["gw2"].complete
+    assert len(agent.asked) == asked + 2 and town.bench.core.agents.connections["gw2"].complete
 
 
 def test_a_subscription_is_refreshed_before_it_ends() -> None:
@@ -197,7 +197,7 @@ def test_a_subscription_that_nobody_answers_is_made_anew() -> None:
     legs = len(town.bench.core.stack.legs)
     del town.gw2._subscribed
     town.bench.after(35)
-    assert town.bench.core.agents.links["gw2"].complete
+    assert town.bench.core.agents.connections["gw2"].complete
     assert len(town.bench.core.stack.legs) == legs
 
 
@@ -216,7 +216,7 @@ def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
     stranger = FakeAgent(bench, "m2", "x", port=5162)
     stranger.flow = flow
     counters = bench.core.stack.counters
-    beat = stranger.fence.participant.stamp("m1", state="standby")
+    beat = stranger.voter.participant.stamp("m1", state="standby")
     bench.beats.clear()
     stranger.tell(beat)
     answers = [parse(send.data) for send in bench.beats if send.flow == flow]

@@ -32,7 +32,7 @@ def test_the_wrong_key_is_turned_away_at_the_opening() -> None:
     with pytest.raises(AssertionError):
         bad.connect()
     assert not bad.connected and bad.flow in bench.closed
-    assert bench.core.agents.links["gw1"].flow == town.gw1.flow
+    assert bench.core.agents.connections["gw1"].flow == town.gw1.flow
     assert bench.core.stack.counters["refused openings"] == 1
 
 

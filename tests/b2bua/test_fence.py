@@ -32,14 +32,14 @@ class Site(Town):
     def __init__(self) -> None:
         super().__init__()
         self.gw2.disconnect()
-        self.gw2 = self.slow = Behind(self.bench, "gw2", "bob", self.gw2.fence, port=40502)
+        self.gw2 = self.slow = Behind(self.bench, "gw2", "bob", self.gw2.voter, port=40502)
         self.slow.connect()
         self.bench.after(1)
 
     def fall_behind(self) -> None:
         """The agent has not adopted us yet."""
         self.slow.behind = True
-        self.bench.core.agents.links["gw2"].obeyed = 0
+        self.bench.core.agents.connections["gw2"].obeyed = 0
 
     def adopt(self, *records: dict[str, object]) -> None:
         """The agent sees our proof again, and adopts us."""
@@ -47,7 +47,7 @@ class Site(Town):
         self.slow.records = list(records)
         proof = self.bench.core.member.participant.proof
         assert proof is not None
-        self.bench.core.agents.links["gw2"].subscribe(proof, self.bench.now)
+        self.bench.core.agents.connections["gw2"].subscribe(proof, self.bench.now)
         self.bench.pump()
 
 
@@ -237,16 +237,16 @@ def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> No
     town = Town()
     a, b = town.talk()
     core = town.bench.core
-    link = core.agents.links["gw1"]
+    connection = core.agents.connections["gw1"]
     town.gw1.silent = True
     proof = core.member.participant.proof
     assert proof is not None
     if purpose == "takeover":
-        link.subscribe(proof, town.bench.now)
+        connection.subscribe(proof, town.bench.now)
     elif purpose == "observe":
-        link.fetch(a.call_id, town.bench.now)
+        connection.fetch(a.call_id, town.bench.now)
     else:
-        link.reset(["alice"], "idle", town.bench.now)
+        connection.reset(["alice"], "idle", town.bench.now)
     town.bench.pump()
     town.bench.after(0.0)
     assert town.gw1.asked[-1][0] == purpose

@@ -188,10 +188,10 @@ def test_very_many_are_fetched_in_portions() -> None:
     gap.die()
     gap.gw1.silent = gap.gw2.silent = True
     bench = gap.succeed()
-    link = bench.core.agents.links["gw1"]
+    connection = bench.core.agents.connections["gw1"]
     wanted = [f"c{index}" for index in range(MOST_FETCHED + 1)]
     for call_id in wanted:
-        link.fetch(call_id, bench.now)
+        connection.fetch(call_id, bench.now)
     bench.after(0.0)
     asked = [body["call-id"] for purpose, body, _ in gap.gw1.asked if purpose == "observe"]
     assert asked == [wanted[:MOST_FETCHED], wanted[MOST_FETCHED:]]
@@ -435,7 +435,7 @@ def test_a_stranger_s_dialog_is_never_restored() -> None:
     a, _ = gap.standing()
     gap.die()
     bench = gap.succeed()
-    intruder = FakeAgent(bench, "gw2", "bob", gap.gw2.fence, port=49000)
+    intruder = FakeAgent(bench, "gw2", "bob", gap.gw2.voter, port=49000)
     intruder.keys = (b"not the site's key",)
     with pytest.raises(AssertionError):
         intruder.connect()

@@ -19,11 +19,11 @@ def test_required_extensions_that_no_call_can_keep_get_420() -> None:
 
 def test_max_forwards() -> None:
     two = Two()
-    for hops, status in (("0", 483), ("1", 100)):
+    for max_forwards, status in (("0", 483), ("1", 100)):
         peer = two.left
-        raw = Side(peer, f"m{hops}", "t", "<sip:c@x>", "<sip:1@127.0.0.1:5060>", "sip:1@127.0.0.1:5060")
+        raw = Side(peer, f"m{max_forwards}", "t", "<sip:c@x>", "<sip:1@127.0.0.1:5060>", "sip:1@127.0.0.1:5060")
         peer.by_call_id[raw.call_id] = raw
-        peer.send(_raw("INVITE", raw.call_id, f"Max-Forwards: {hops}\r\n"))
+        peer.send(_raw("INVITE", raw.call_id, f"Max-Forwards: {max_forwards}\r\n"))
         assert raw.statuses == [status]
     assert two.right.called.take("INVITE").get("max-forwards") == "0"
 

@@ -71,7 +71,7 @@ def test_a_restart_recovers_its_own_calls() -> None:
     a, b = town.talk()
     town.gw1.records, town.gw2.records = [record(a)], [record(b)]
     town.die()
-    disk = town.gw1.fence.participant.on_disk
+    disk = town.gw1.voter.participant.on_disk
     kept = PersistentState(
         incarnation=2, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
     )

@@ -57,7 +57,7 @@ def test_a_call_is_released_by_the_newest_token_of_all_its_legs(order: str) -> N
     gap.gw1.records = [record(a, "terminated", ended={"ago": 1.0, "by": "device", "status": 200})]
     gap.gw2.records = [record(b, ack="awaited", ack_cseq=1)]
     bench = gap.in_order(order)
-    if not bench.core.agents.links["gw1"].complete:  # what came was the caller's dialog, fetched for the ACK
+    if not bench.core.agents.connections["gw1"].complete:  # what came was the caller's dialog, fetched for the ACK
         gap.gw1.notify(0)
         bench.after(0.1)
     b.take("ACK")
@@ -184,7 +184,7 @@ def test_a_change_of_the_site_key_is_borne() -> None:
     gap.bench.site = site
     for agent in (gap.gw1, gap.gw2):
         agent.keys = site.membership(agent.name).keys
-        agent.fence.reload(site.membership(agent.name))
+        agent.voter.reload(site.membership(agent.name))
     bench = gap.succeed()
     a.say("INFO")
     b.answer(b.take("INFO"), 200)

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.routing import LONGEST_TOKEN, MOST_TARGETS, Attempt, LineLoad, Load, Plan, Refusal, Router, Target, goes_on
+from b2bua.routing import (
+    LONGEST_TOKEN,
+    MOST_TARGETS,
+    CallRequest,
+    LineLoad,
+    Load,
+    Plan,
+    Refusal,
+    Router,
+    RouteTarget,
+    goes_on,
+)
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
 
@@ -112,13 +123,13 @@ def load(calls: int = 0, **lines: LineLoad) -> Load:
     return Load(calls, lines)
 
 
-def planned(attempt: Attempt, present: Load | None = None, site: Site = SITE) -> Plan:
+def planned(attempt: CallRequest, present: Load | None = None, site: Site = SITE) -> Plan:
     answer = router(site).plan(attempt, present or load(), 0.0)
     assert isinstance(answer, Plan), answer
     return answer
 
 
-def refused(attempt: Attempt, present: Load | None = None, site: Site = SITE) -> Refusal:
+def refused(attempt: CallRequest, present: Load | None = None, site: Site = SITE) -> Refusal:
     answer = router(site).plan(attempt, present or load(), 0.0)
     assert isinstance(answer, Refusal), answer
     return answer
@@ -134,17 +145,17 @@ def after(plan: Plan, status: int, present: Load | None = None, redirects: tuple
 
 
 def test_a_number_of_a_line_reaches_it():
-    assert planned(Attempt("bob", "1003", "1002")) == Plan(
-        (Target("carol", "1003", "1002", 180.0, "it is a number of carol", "", True),), "bob", "1003", "1002"
+    assert planned(CallRequest("bob", "1003", "1002")) == Plan(
+        (RouteTarget("carol", "1003", "1002", 180.0, "it is a number of carol", "", True),), "bob", "1003", "1002"
     )
 
 
 def test_numbers_are_rewritten_into_the_site_and_out_of_it():
-    plan = planned(Attempt("own", "0123", "0699"), site=make('[[routes]]\nmatch = "+33123"\nto = "pbx"\n'))
+    plan = planned(CallRequest("own", "0123", "0699"), site=make('[[routes]]\nmatch = "+33123"\nto = "pbx"\n'))
     assert (plan.called, plan.caller) == ("+33123", "+33699")
     assert (plan.target.request_number, plan.target.caller_number) == ("+33123", "+33699")
     site = make('[[routes]]\nmatch = "+33123"\nto = ["own", "pbx"]\nring = 40\n')
-    plan = planned(Attempt("vip", "+33123", "whoever"), site=site)
+    plan = planned(CallRequest("vip", "+33123", "whoever"), site=site)
     assert [(t.line, t.request_number, t.caller_number, t.ring_for) for t in plan.targets] == [
         ("own", "0123", "0100", 40.0),
         ("pbx", "+33123", "+33100", 40.0),
@@ -152,7 +163,7 @@ def test_numbers_are_rewritten_into_the_site_and_out_of_it():
 
 
 def test_a_route_strips_and_prefixes():
-    plan = planned(Attempt("bob", "84420", "1002"))
+    plan = planned(CallRequest("bob", "84420", "1002"))
     assert {t.line: t.request_number for t in plan.targets} == {"carrier": "+4420", "pbx": "+4420"}
 
 
@@ -161,45 +172,45 @@ def test_a_route_strips_and_prefixes():
     [("204", "pbx"), ("209", "own"), ("2049", "own"), ("112", "carrier")],
 )
 def test_the_first_route_of_the_file_that_matches_is_used(called: str, line: str):
-    assert names(planned(Attempt("bob", called)))[0] == line
+    assert names(planned(CallRequest("bob", called)))[0] == line
 
 
 def test_a_route_is_only_for_those_it_names():
-    assert refused(Attempt("pbx", "+33123")).because == "no route leads from pbx to +33123"
-    assert refused(Attempt("bob", "+339001")) == Refusal(403, "", "routes[2] (+33900*) refuses +339001")
+    assert refused(CallRequest("pbx", "+33123")).because == "no route leads from pbx to +33123"
+    assert refused(CallRequest("bob", "+339001")) == Refusal(403, "", "routes[2] (+33900*) refuses +339001")
 
 
 def test_strangers_and_strange_numbers_are_refused():
-    assert refused(Attempt(None, "1001")).status == 403
-    assert refused(Attempt("nobody", "1001")).because == "nobody is no line of this site"
-    assert refused(Attempt("bob", "")).status == 404
-    assert refused(Attempt("bob", "9" * 65)).status == 404
-    assert refused(Attempt("bob", "é" * 30)).status == 404
-    assert planned(Attempt("bob", "1001", "9" * 65)).target.caller_number == ""
+    assert refused(CallRequest(None, "1001")).status == 403
+    assert refused(CallRequest("nobody", "1001")).because == "nobody is no line of this site"
+    assert refused(CallRequest("bob", "")).status == 404
+    assert refused(CallRequest("bob", "9" * 65)).status == 404
+    assert refused(CallRequest("bob", "é" * 30)).status == 404
+    assert planned(CallRequest("bob", "1001", "9" * 65)).target.caller_number == ""
 
 
 def test_capacity_keeps_a_reserve_for_priority():
-    assert planned(Attempt("bob", "1003"), load(89))
-    answer = refused(Attempt("bob", "1003"), load(90))
+    assert planned(CallRequest("bob", "1003"), load(89))
+    answer = refused(CallRequest("bob", "1003"), load(90))
     assert answer.status == 503 and answer.retry_after > 0
     assert answer.because == "the server has 90 calls and takes 90, 10 more being kept for priority"
-    assert names(planned(Attempt("bob", "112"), load(99))) == ["carrier"]
-    assert names(planned(Attempt("vip", "1003"), load(99))) == ["carol"]
-    assert refused(Attempt("bob", "112"), load(100)).because == "the server has 100 calls and takes 100"
+    assert names(planned(CallRequest("bob", "112"), load(99))) == ["carrier"]
+    assert names(planned(CallRequest("vip", "1003"), load(99))) == ["carol"]
+    assert refused(CallRequest("bob", "112"), load(100)).because == "the server has 100 calls and takes 100"
 
 
 def test_the_priority_header_is_heeded_where_the_line_is_trusted():
-    assert planned(Attempt("vip", "1003", priority=9)).priority == 9
-    assert planned(Attempt("bob", "1003", priority=9)).priority == 0
+    assert planned(CallRequest("vip", "1003", priority=9)).priority == 9
+    assert planned(CallRequest("bob", "1003", priority=9)).priority == 0
 
 
 def test_lines_that_cannot_take_the_call_are_passed_over():
     present = load(alice=LineLoad(1), bob=LineLoad(0, False))
-    assert names(planned(Attempt("pbx", "3000"), present)) == ["carol"]
-    assert refused(Attempt("bob", "1003"), load(carol=LineLoad(1))) == Refusal(486, "Busy Here", "carol is busy")
-    assert refused(Attempt("bob", "1003"), load(carol=LineLoad(0, False))).status == 480
-    assert refused(Attempt("bob", "1002")) == Refusal(486, "Busy Here", "bob is busy")
-    answer = refused(Attempt("alice", "+33123"), load(carrier=LineLoad(2), pbx=LineLoad(0, False)))
+    assert names(planned(CallRequest("pbx", "3000"), present)) == ["carol"]
+    assert refused(CallRequest("bob", "1003"), load(carol=LineLoad(1))) == Refusal(486, "Busy Here", "carol is busy")
+    assert refused(CallRequest("bob", "1003"), load(carol=LineLoad(0, False))).status == 480
+    assert refused(CallRequest("bob", "1002")) == Refusal(486, "Busy Here", "bob is busy")
+    answer = refused(CallRequest("alice", "+33123"), load(carrier=LineLoad(2), pbx=LineLoad(0, False)))
     assert (answer.status, answer.because) == (503, "carrier is busy; pbx is out of service")
     assert answer.retry_after > 0
 
@@ -215,7 +226,7 @@ def test_calls_a_second():
     pbx.take(2, 10.0)
     pbx.take(2, 10.0)
     assert pbx.paced(2, 10.0)
-    answer = refused(Attempt("bob", "201"), Load(0, {"pbx": pbx}))
+    answer = refused(CallRequest("bob", "201"), Load(0, {"pbx": pbx}))
     assert answer.because == "pbx is at its limit of calls a second"
     assert not pbx.paced(2, 10.6)
     assert not pbx.paced(0, 10.0)
@@ -235,13 +246,13 @@ def test_weight_nought_is_the_last_resort():
 
 def _many(called: str, site: Site = SITE) -> list[Plan | Refusal]:
     one = router(site)
-    return [one.plan(Attempt("bob", called), load(), 0.0) for _ in range(2000)]
+    return [one.plan(CallRequest("bob", called), load(), 0.0) for _ in range(2000)]
 
 
 def test_hunting_by_load_compares_shares_of_channels():
     present = load(carrier=LineLoad(1), pbx=LineLoad(1))
-    assert names(planned(Attempt("bob", "7"), present)) == ["pbx", "carrier"]
-    assert names(planned(Attempt("bob", "7"), load(pbx=LineLoad(1)))) == ["carrier", "pbx"]
+    assert names(planned(CallRequest("bob", "7"), present)) == ["pbx", "carrier"]
+    assert names(planned(CallRequest("bob", "7"), load(pbx=LineLoad(1)))) == ["carrier", "pbx"]
 
 
 def test_what_goes_on():
@@ -250,7 +261,7 @@ def test_what_goes_on():
 
 
 def test_the_next_target_after_a_failure():
-    plan = planned(Attempt("alice", "+33123"))
+    plan = planned(CallRequest("alice", "+33123"))
     following = after(plan, 503)
     assert names(following) == ["pbx"]
     assert isinstance(following, Plan)
@@ -268,7 +279,7 @@ def test_the_next_target_after_a_failure():
 
 
 def test_a_busy_phone_of_a_group_leaves_the_call_to_the_next():
-    plan = planned(Attempt("pbx", "3000"))
+    plan = planned(CallRequest("pbx", "3000"))
     assert names(plan) == ["alice", "bob", "carol"]
     following = after(plan, 486)
     assert names(following) == ["bob", "carol"]
@@ -277,19 +288,19 @@ def test_a_busy_phone_of_a_group_leaves_the_call_to_the_next():
 
 
 def test_forwarding_always_and_when_the_line_is_known_to_be_busy():
-    plan = planned(Attempt("bob", "1004", "1002"))
+    plan = planned(CallRequest("bob", "1004", "1002"))
     target = plan.target
     assert (target.line, target.request_number, target.forwarded_from) == ("erin", "1005", "dave")
     assert target.because == "dave is forwarded always"
     assert plan.forwards == 1
-    plan = planned(Attempt("bob", "1001"), load(alice=LineLoad(1)))
+    plan = planned(CallRequest("bob", "1001"), load(alice=LineLoad(1)))
     assert (plan.target.line, plan.target.because) == ("carol", "alice is busy and forwarded")
-    plan = planned(Attempt("carol", "1001"), load(alice=LineLoad(0, False)))
+    plan = planned(CallRequest("carol", "1001"), load(alice=LineLoad(0, False)))
     assert (plan.target.line, plan.target.because) == ("bob", "alice is out of service and forwarded")
 
 
 def test_forwarding_after_an_answer_or_none():
-    plan = planned(Attempt("pbx", "1001", "77"))
+    plan = planned(CallRequest("pbx", "1001", "77"))
     assert plan.target.ring_for == 15.0
     busy, silent = after(plan, 486), after(plan, 408)
     assert isinstance(busy, Plan) and isinstance(silent, Plan)
@@ -305,13 +316,13 @@ def test_forwarding_after_an_answer_or_none():
 
 def test_forwarding_comes_to_an_end():
     present = load(alice=LineLoad(1), carol=LineLoad(1), erin=LineLoad(1))
-    answer = refused(Attempt("bob", "1004"), present)
+    answer = refused(CallRequest("bob", "1004"), present)
     assert (answer.status, answer.because) == (486, "carol is busy")
-    plan = planned(Attempt("bob", "1001"))._replace(forwards=5)
+    plan = planned(CallRequest("bob", "1001"))._replace(forwards=5)
     answer2 = after(plan, 486)
     assert isinstance(answer2, Refusal)
     assert answer2 == Refusal(482, "Loop Detected", "alice forwards to 1003, and the call was forwarded 5 times")
-    assert after(planned(Attempt("bob", "1001")), 302, redirects=("4711",)) == Refusal(
+    assert after(planned(CallRequest("bob", "1001")), 302, redirects=("4711",)) == Refusal(
         404, "Not Found", "alice forwards to 4711, to which no route leads"
     )
 
@@ -319,7 +330,7 @@ def test_forwarding_comes_to_an_end():
 def test_two_lines_that_forward_to_each_other_when_busy():
     extra = PHONE.format("x", "51") + 'forward = { busy = "52" }' + PHONE.format("y", "52")
     site = make(extra + 'forward = { busy = "51" }')
-    answer = refused(Attempt("bob", "51"), load(x=LineLoad(1), y=LineLoad(1)), site)
+    answer = refused(CallRequest("bob", "51"), load(x=LineLoad(1), y=LineLoad(1)), site)
     assert answer.status == 482
 
 
@@ -327,19 +338,19 @@ def test_a_hunt_has_a_limit():
     many = "".join(PHONE.format(f"p{i}", f"6{i:03}") for i in range(40))
     lines = ", ".join(f'"p{i}"' for i in range(40))
     extra = f'{many}[[routes]]\nmatch = "6"\nto = [{lines}]\n'
-    assert len(planned(Attempt("bob", "6"), site=make(extra)).targets) == MOST_TARGETS
+    assert len(planned(CallRequest("bob", "6"), site=make(extra)).targets) == MOST_TARGETS
 
 
 def test_a_number_that_grows_too_long_is_not_called():
     extra = f'[[routes]]\nmatch = "5*"\nto = "pbx"\nprefix = "{"1" * 64}"\n'
-    assert refused(Attempt("bob", "55"), site=make(extra)).status == 404
+    assert refused(CallRequest("bob", "55"), site=make(extra)).status == 404
 
 
 def test_a_plan_survives_as_a_token():
     for attempt in (
-        Attempt("alice", "+33123", "1001"),
-        Attempt("pbx", "3000", "a;b,c~é%"),
-        Attempt("bob", "1004"),
+        CallRequest("alice", "+33123", "1001"),
+        CallRequest("pbx", "3000", "a;b,c~é%"),
+        CallRequest("bob", "1004"),
     ):
         plan = planned(attempt)
         again = Plan.from_token(SITE, plan.to_token())
@@ -350,7 +361,7 @@ def test_a_plan_survives_as_a_token():
 
 @given(st.text(max_size=70), st.text(max_size=70))
 def test_tokens_are_short_and_true_for_any_number(called: str, caller: str):
-    plan = router().plan(Attempt("bob", "8" + called, caller), load(), 0.0)
+    plan = router().plan(CallRequest("bob", "8" + called, caller), load(), 0.0)
     if isinstance(plan, Plan):
         text = plan.to_token()
         assert len(text) <= LONGEST_TOKEN and text.isascii()
@@ -361,7 +372,7 @@ def test_tokens_are_short_and_true_for_any_number(called: str, caller: str):
 
 def test_a_long_plan_keeps_its_first_targets():
     number = "+" + string.digits * 6
-    target = Target("carrier", number[::-1], number, 20.0, "because")
+    target = RouteTarget("carrier", number[::-1], number, 20.0, "because")
     plan = Plan((target,) * 9, "bob", number, "1", 3, 1)
     text = plan.to_token()
     assert LONGEST_TOKEN - 200 < len(text) <= LONGEST_TOKEN

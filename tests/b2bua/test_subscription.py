@@ -26,24 +26,24 @@ def test_one_that_its_agent_ends_is_asked_anew() -> None:
 
 def test_a_fetch_without_a_notify_is_given_up() -> None:
     town = Town()
-    link = town.bench.core.agents.links["gw2"]
+    connection = town.bench.core.agents.connections["gw2"]
     town.gw2.silent = True
-    link.fetch("c1", town.bench.now)
+    connection.fetch("c1", town.bench.now)
     town.bench.after(0.1)
-    assert link.fetching
+    assert connection.fetching
     town.bench.after(town.bench.core.stack.timers.lifetime)
-    assert not link.fetching and asked(town)[-1] == "observe"
+    assert not connection.fetching and asked(town)[-1] == "observe"
 
 
 @pytest.mark.parametrize("seconds", [SOON, LATER])
 def test_a_subscription_says_nothing_once_it_was_dropped(seconds: float) -> None:
     town = Town()
-    link = town.bench.core.agents.links["gw2"]
-    [subscription] = link._open
+    connection = town.bench.core.agents.connections["gw2"]
+    [subscription] = connection._open
     before = len(asked(town))
-    link.drop_all(town.bench.now)
+    connection.drop_all(town.bench.now)
     town.bench.after(2 * RENEWED_AFTER * EXPIRES + seconds)
-    assert len(asked(town)) == before and subscription.state == "terminated" and not link._open
+    assert len(asked(town)) == before and subscription.state == "terminated" and not connection._open
 
 
 def test_every_state_can_be_dropped() -> None:

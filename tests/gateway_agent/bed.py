@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from gateway_agent.core import Core
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from heartbeat import carriage
 from heartbeat.handshake import Responder
 from heartbeat.header import ACTIVE, OPEN, Beat
@@ -243,7 +243,9 @@ class Server:
 class Bed:
     """The clock, the wires, the agent."""
 
-    def __init__(self, trunk: str = "", relay: Relay | None = None, text: str = SITE, adopted: bool = True) -> None:
+    def __init__(
+        self, trunk: str = "", relay: AgentRelay | None = None, text: str = SITE, adopted: bool = True
+    ) -> None:
         self.now = 100.0
         self.core = Core(
             site(trunk, text),

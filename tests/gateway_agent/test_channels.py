@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway_agent.channels import REFUSALS, Busy, Channels
-from heartbeat.site.lines import Line
+from heartbeat.site.lines import LineSettings
 
-TRUNK = Line("t", "trunk", channels=3)
+TRUNK = LineSettings("t", "trunk", channels=3)
 
 
 def test_the_lowest_free_channel_is_taken() -> None:

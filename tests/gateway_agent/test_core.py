@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.deduplication import Memory, Remembered
+from gateway_agent.deduplication import Deduplication, Remembered
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from heartbeat.console.view import Refused
 from sip.actions import Flow
 from sip.timers import Deadlines
@@ -20,13 +20,13 @@ OUT = "sip:+33166@gw1;line=trunk1"
 
 def test_a_connection_is_proved_before_anything_is_heard() -> None:
     bed = Bed(adopted=False)
-    link = bed.core.links.by_name["m1"]
-    assert link.state == "proved"
+    connection = bed.core.connections.by_name["m1"]
+    assert connection.state == "proved"
     bed.core.flow_changed(bed.m1.flow, "lost", bed.now)  # type: ignore[arg-type]
     bed.reached.pop(("127.0.0.1", 5161))  # somebody else listens there, who does not know the key
     bed.pump()
     bed.run(1)
-    flow = link.flow
+    flow = connection.flow
     assert flow is not None
     inbox = bed.inbox[flow]
     assert inbox.popleft().cseq_method == "OPTIONS"
@@ -34,7 +34,7 @@ def test_a_connection_is_proved_before_anything_is_heard() -> None:
     for _ in range(3):
         bed.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
     assert flow in bed.closed
-    assert link.state == "waiting"
+    assert connection.state == "waiting"
     assert not bed.core.calls
 
 
@@ -103,10 +103,10 @@ def test_pages() -> None:
     assert status["calls"]["dialing"] == 1
     assert [peer["reached"] for peer in status["servers"]] == [True, True]
     assert seen(bed.core, "health", {}, bed.now)["healthy"] is True
-    fence = bed.core.links.fence
-    fence.not_persisted(fence.participant.on_disk, "no space left", bed.now)
+    voter = bed.core.connections.voter
+    voter.not_persisted(voter.participant.on_disk, "no space left", bed.now)
     said = seen(bed.core, "status", {}, bed.now)["warnings"]
-    assert said == [f"{fence.participant.name} cannot keep its epochs: no space left"]
+    assert said == [f"{voter.participant.name} cannot keep its epochs: no space left"]
     calls = seen(bed.core, "calls", {"number": "+33166"}, bed.now)
     assert (calls["matched"], calls["calls"][0]["line"]) == (2, "trunk1/2")
     assert seen(bed.core, "calls", {"limit": "1", "state": "talking"}, bed.now)["calls"][0]["kept_requests"] == 0
@@ -171,7 +171,7 @@ def test_garbage_from_devices_leaves_nothing() -> None:
 
 
 def test_the_memory_of_keys_is_bounded() -> None:
-    memory: Memory[Remembered] = Memory(32.0, Deadlines(), most=3)
+    memory: Deduplication[Remembered] = Deduplication(32.0, Deadlines(), most=3)
     for index in range(10):
         received = Remembered(f"k{index}")
         memory.add(received, 0.0)
@@ -188,7 +188,7 @@ def test_media_is_led_through_the_relay() -> None:
     ports.receive('{"is": "ready"}')
     ports.offer(Pair("127.0.0.11", port) for port in range(20000, 20008, 2))
     text = SITE.replace("%s", 'media = "relay"\n%s')
-    bed = Bed(text=text, relay=Relay(ports, "127.0.0.11"))
+    bed = Bed(text=text, relay=AgentRelay(ports, "127.0.0.11"))
     bed.request("INVITE", body=SDP)
     bed.take(100)
     invite = bed.m1.take("INVITE")
@@ -230,7 +230,7 @@ def test_strangers_leave_no_transactions() -> None:
     for index in range(50):
         bed.request("INVITE", body=SDP, flow=stranger, call_id=f"x{index}")
     assert len(bed.inbox[stranger]) == 50
-    assert not [one for one in bed.core.stack.servers.values() if not one.kept]
+    assert not [one for one in bed.core.stack.servers.values() if not one.on_site_flow]
     bed.run(40)
     assert len(bed.inbox[stranger]) == 50
 
@@ -238,8 +238,8 @@ def test_strangers_leave_no_transactions() -> None:
 def test_what_comes_between_a_proof_and_its_subscription_is_kept() -> None:
     bed = Bed()
     _, tag = bed.answered_in()
-    bed.core.links.fence.participant.offer(proof_of(2, "m2"), bed.now)
-    bed.core.links.pump(bed.now)
+    bed.core.connections.voter.participant.offer(proof_of(2, "m2"), bed.now)
+    bed.core.connections.pump(bed.now)
     bed.pump()
     bed.request("INFO", to_tag=tag, cseq=2)
     assert not bed.m1.inbox

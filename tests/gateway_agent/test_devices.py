@@ -34,7 +34,7 @@ def test_a_stranger_is_challenged_like_a_phone_and_nothing_is_kept_of_him() -> N
         assert len(bed.take(407, STRANGER).all("proxy-authenticate")) == 2
     bed.request("BYE", "sip:200@paris", flow=STRANGER, to_tag="x")
     bed.take(481, STRANGER)
-    assert all(one.kept for one in bed.core.stack.servers.values()) and not bed.m1.inbox
+    assert all(one.on_site_flow for one in bed.core.stack.servers.values()) and not bed.m1.inbox
     assert bed.core.counters["strangers"] == 3
 
 

@@ -36,12 +36,12 @@ def test_a_server_that_rules_after_a_long_gap_is_told_before_its_beats_count() -
     ended(bed)
     bed.kill(bed.m1)
     bed.run(60)
-    bed.core.links.fence.participant.offer(proof_of(2, "m2"), bed.now)
-    bed.core.links.pump(bed.now)
+    bed.core.connections.voter.participant.offer(proof_of(2, "m2"), bed.now)
+    bed.core.connections.pump(bed.now)
     bed.pump()
     bed.m2.epoch = 2
     bed.m2.beat()
-    assert bed.core.links.fence.silent_for(bed.now) == 0.0
+    assert bed.core.connections.voter.silent_for(bed.now) == 0.0
     assert bed.m2.subscribe(epoch=2) == 200
     [record] = told(bed)
     assert record["state"] == "terminated" and 59 < record["ended"]["ago"] < 62
@@ -50,7 +50,7 @@ def test_a_server_that_rules_after_a_long_gap_is_told_before_its_beats_count() -
 def test_what_no_server_saw_is_kept_until_one_was_told_however_long_one_is_heard() -> None:
     bed = Bed()
     assert bed.m1.flow is not None
-    bed.core.links.ear.lost(bed.m1.flow, bed.now)
+    bed.core.connections.ear.lost(bed.m1.flow, bed.now)
     given_up(bed)
     bed.run(40)
     bed.m1.beat()

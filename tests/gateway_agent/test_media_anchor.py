@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import MediaAnchor, Relay
+from gateway_agent.media_anchor import AgentRelay, MediaAnchor
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdp
 
@@ -24,7 +24,7 @@ class Anchored:
         self.ports.offer(Pair("127.0.0.11", 20000 + 2 * number) for number in range(pairs))
         if second:
             self.ports.offer(Pair(second, 30000 + 2 * number) for number in range(pairs))
-        self.relay = Relay(self.ports, "127.0.0.11", "198.51.100.1", second)
+        self.relay = AgentRelay(self.ports, "127.0.0.11", "198.51.100.1", second)
         self.anchor = MediaAnchor(self.relay, 1, behind_nat, RateLimitedLogger(), 0.0)
 
     def device_says(self, text: str) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway_agent.media.ports import Count, Counts, Notice, Pair, RelayPorts, Silent, Total
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from tests.consoles import seen
 from tests.gateway_agent.bed import SDP, SITE, Bed
 
@@ -22,7 +22,7 @@ class Relayed:
         self.ports.receive('{"is":"ready"}')
         self.ports.offer(Pair(HOST, port) for port in range(20000, 20040, 2))
         more = f'media = "relay"\nmedia_timeout = {timeout}\n%s'
-        self.bed = Bed(text=SITE.replace("%s", more), relay=Relay(self.ports, HOST))
+        self.bed = Bed(text=SITE.replace("%s", more), relay=AgentRelay(self.ports, HOST))
         bed = self.bed
         bed.request("INVITE", lines=["Content-Type: application/sdp"], body=body)
         bed.take(100)

@@ -14,7 +14,7 @@ from gateway_agent.media.ports import (
     Trouble,
     remote_of,
 )
-from sip.wire.sdp import Endpoint, SdpError
+from sip.wire.sdp import MediaAddress, SdpError
 
 HOST = "127.0.0.1"
 A, B, C = Pair(HOST, 20000), Pair(HOST, 20002), Pair(HOST, 20004)
@@ -165,7 +165,7 @@ def test_notices_become_values() -> None:
 
 
 def test_remotes_come_from_numeric_addresses_only() -> None:
-    at = Endpoint("2001:db8::1", 4000, 4005, "RTP/AVP", "audio", False)
+    at = MediaAddress("2001:db8::1", 4000, 4005, "RTP/AVP", "audio", False)
     assert remote_of(at, "2001:db8::2") == Remote("2001:db8::1", 4000, 4005, "2001:db8::2")
     assert remote_of(at._replace(address="phone.example"), "192.0.2.1", True) == Remote(
         "192.0.2.1", 4000, 4005, "192.0.2.1", True

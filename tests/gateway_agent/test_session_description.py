@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import Relay
+from gateway_agent.media_anchor import AgentRelay
 from sip.wire.message import Request
 from tests.gateway_agent.bed import CARRIER, SDP, SITE, Bed
 from tests.gateway_agent.test_media_timeout import Relayed
@@ -100,7 +100,7 @@ def relayed_bed() -> Bed:
     ports = RelayPorts()
     ports.receive('{"is": "ready"}')
     ports.offer(Pair("127.0.0.11", port) for port in range(20000, 20040, 2))
-    return Bed(text=SITE.replace("%s", 'media = "relay"\n%s'), relay=Relay(ports, "127.0.0.11"))
+    return Bed(text=SITE.replace("%s", 'media = "relay"\n%s'), relay=AgentRelay(ports, "127.0.0.11"))
 
 
 def test_an_offer_of_which_nothing_can_be_relayed_is_refused_with_488() -> None:

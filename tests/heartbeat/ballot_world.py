@@ -199,7 +199,7 @@ class World:
         assert isinstance(core, Member)
         return core
 
-    def fence(self, name: str) -> AgentVoter:
+    def voter(self, name: str) -> AgentVoter:
         core = self.hosts[name].core
         assert isinstance(core, AgentVoter)
         return core

@@ -146,7 +146,7 @@ def test_late_words_of_the_dead_change_nothing() -> None:
     claim = m1.participant.stamp("gw1", kind="grant", for_epoch=9, list=m1.participant.on_disk.voters.text)
     w._deliver("m1", "gw1", claim)
     w.run(0.1)
-    assert w.fence("gw1").participant.voter.state.promised_epoch == 2
+    assert w.voter("gw1").participant.voter.state.promised_epoch == 2
 
 
 @pytest.mark.parametrize(

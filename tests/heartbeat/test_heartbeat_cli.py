@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from heartbeat.cli import main
-from heartbeat.console.ping import Tally, Target, read_answer, request
+from heartbeat.console.ping import PingTarget, Tally, read_answer, request
 
 HEARTBEAT = "site=paris; node=m1; boot=41; epoch=7; state=active; seq=1; calls=812; capacity=5000; load=0.31; mac=00"
 
@@ -209,12 +209,12 @@ def test_what_cannot_be_pinged_says_why():
     ],
 )
 def test_targets(text, host, port, transport):
-    target = Target.parse(text)
+    target = PingTarget.parse(text)
     assert (target.host, target.port, target.transport) == (host, port, transport)
 
 
 def test_only_the_answer_to_this_very_ping_counts():
-    target = Target.parse("192.0.2.1")
+    target = PingTarget.parse("192.0.2.1")
     sent = request(target, ("192.0.2.9", 5099), "c1" * 16, "z9hG4bK1", 1)
     found = read_answer(answer(sent, "200 O\x1b[2JK", "Heartbeat: nonsense"), "z9hG4bK1")
     assert (found.status, found.reason, found.beat) == (200, "O[2JK", None)
@@ -225,7 +225,7 @@ def test_only_the_answer_to_this_very_ping_counts():
 
 
 def test_a_tally_counts():
-    tally = Tally(Target.parse("192.0.2.1"))
+    tally = Tally(PingTarget.parse("192.0.2.1"))
     assert (tally.code, tally.lost) == (3, 0.0)
     tally.miss("no answer")
     assert (tally.code, tally.lost, tally.to_json()["rtt_ms"]) == (3, 1.0, None)

@@ -83,7 +83,7 @@ def test_a_grant_gives_the_lease_of_the_claim() -> None:
 
 def test_what_servers_say_carries_their_lease() -> None:
     w = running(membership(3), text=True)
-    assert {w.fence(name).participant.voter.state.lease for name in ("gw1", "gw2", "gw3")} == {2.0}
+    assert {w.voter(name).participant.voter.state.lease for name in ("gw1", "gw2", "gw3")} == {2.0}
     heard: list[Beat] = []
     deliver = w._deliver
 

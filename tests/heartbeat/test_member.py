@@ -15,8 +15,8 @@ def test_nothing_is_said_before_it_is_on_disk() -> None:
     w = World(membership(1), disk=(1.0, 1.0))
     w.start_all()
     w.run_until(lambda: w.said("gw1", What.GRANTED), limit=6.0)
-    fence = w.fence("gw1")
-    assert fence.participant.voter.state.promised_epoch == 1 and fence.participant.on_disk.promised_epoch == 0
+    voter = w.voter("gw1")
+    assert voter.participant.voter.state.promised_epoch == 1 and voter.participant.on_disk.promised_epoch == 0
     w.run(0.9)
     assert w.member("m1").candidate.election is not None and w.member("m1").candidate.election.grants == {}
     w.run_until(lambda: w.settled() == "m1", limit=6.0)
@@ -54,7 +54,7 @@ def test_drift_of_the_site_file_is_said_once() -> None:
 
 def test_what_is_not_for_us_is_counted_and_dropped() -> None:
     w = running()
-    m1, gw1, now = w.member("m1"), w.fence("gw1"), w.clock("gw1")
+    m1, gw1, now = w.member("m1"), w.voter("gw1"), w.clock("gw1")
     beat = m1.participant.stamp("gw1")
     for wrong, sender in (
         (replace(beat, site="rome"), "m1"),
@@ -78,17 +78,17 @@ def test_what_is_not_for_us_is_counted_and_dropped() -> None:
 def test_a_refused_request_of_a_call_teaches_who_rules() -> None:
     w = running()
     w.cut("m1", "m2")
-    refusal = w.fence("gw1").participant.stamp("m1", leader="m2", promised_epoch=2)
+    refusal = w.voter("gw1").participant.stamp("m1", leader="m2", promised_epoch=2)
     w.member("m1").receive(replace(refusal, epoch=2), "gw1", w.clock("m1"))
     assert w.member("m1").state == STANDBY and not w.member("m1").may_act(w.clock("m1"))
 
 
 def test_an_agent_that_obeys_nobody_says_so() -> None:
-    fence = AgentVoter(
+    voter = AgentVoter(
         "gw1", membership(1), replace(World(membership(1)).hosts["m1"].file, incarnation=1, non_voting=True), 0.0
     )
-    assert fence.refusal("m1", 1) == "gw1 obeys no server yet: none has brought a proof"
-    assert fence.get_timer() is None and fence.silent_for(9.0) is None
+    assert voter.refusal("m1", 1) == "gw1 obeys no server yet: none has brought a proof"
+    assert voter.get_timer() is None and voter.silent_for(9.0) is None
 
 
 def test_the_wire_carries_everything_that_the_rules_need() -> None:

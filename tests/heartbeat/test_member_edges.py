@@ -66,7 +66,7 @@ def test_who_has_a_vote_is_not_readmitted() -> None:
 )
 def test_what_an_agent_answers_a_server_that_it_does_not_obey(fields: dict[str, str], no: str) -> None:
     w = running()
-    gw1 = w.fence("gw1")
+    gw1 = w.voter("gw1")
     said = replace(w.member("m2").participant.stamp("gw1"), **fields)
     gw1.receive(said, "m2", w.clock("gw1"))
     [tell] = gw1.to_do()
@@ -77,7 +77,7 @@ def test_what_an_agent_answers_a_server_that_it_does_not_obey(fields: dict[str, 
 
 def test_after_an_opening_a_node_is_heard_whatever_it_counts() -> None:
     w = running()
-    gw1, m1 = w.fence("gw1"), w.member("m1")
+    gw1, m1 = w.voter("gw1"), w.member("m1")
     restarted = replace(m1.participant.stamp("gw1"), incarnation=1, seq=1, state="standby")
     gw1.receive(restarted, "m1", w.clock("gw1"))
     assert gw1.to_do() == [] and gw1.participant.ignored["replayed"] >= 1
@@ -94,7 +94,7 @@ def test_what_a_voter_granted_it_hears_also_before_the_proof() -> None:
 
 def test_the_disk_may_report_late_and_twice() -> None:
     w = running(disk=(0.2, 0.9))
-    gw1 = w.fence("gw1")
+    gw1 = w.voter("gw1")
     before = gw1.participant.on_disk
     gw1.persisted(replace(before, serial=before.serial - 1, leadership=Leadership(0)), w.clock("gw1"))
     assert gw1.participant.on_disk is before
@@ -103,7 +103,7 @@ def test_the_disk_may_report_late_and_twice() -> None:
 def test_a_leadership_won_too_late_is_not_taken_up() -> None:
     w = running()
     m2, now = w.member("m2"), w.clock("m2")
-    m2.receive(replace(w.fence("gw1").participant.stamp("m2", leader="m1"), epoch=9), "gw1", now)
+    m2.receive(replace(w.voter("gw1").participant.stamp("m2", leader="m1"), epoch=9), "gw1", now)
     disk = m2.participant.on_disk
     m2.persisted(replace(disk, serial=99, leadership=Leadership(5, "m2", disk.incarnation)), now)
     w._drain(w.hosts["m2"])

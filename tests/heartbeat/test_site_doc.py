@@ -18,13 +18,13 @@ def test_the_document_is_current():
 
 def test_it_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "site-file.md"
-    file.write_text("a\n<!-- table Probe -->\nold\n<!-- end -->\nb\n")
+    file.write_text("a\n<!-- table ProbeSettings -->\nold\n<!-- end -->\nb\n")
     monkeypatch.setattr(doc, "DOCUMENT", file)
     assert doc.main(["--check"]) == 1
     assert capsys.readouterr().err == "site-file.md is not current: run python -m heartbeat.site.doc\n"
     assert doc.main([]) == 0
     assert file.read_text() == (
-        "a\n<!-- table Probe -->\n"
+        "a\n<!-- table ProbeSettings -->\n"
         "| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
         "| `interval` | number, 0.1 to 3600 | `30` | Between two OPTIONS. |\n"
         "| `misses` | whole number, 1 to 100 | `3` | Unanswered ones in a row until the trunk is out of service. |\n"

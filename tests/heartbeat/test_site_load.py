@@ -13,7 +13,7 @@ from heartbeat.site.lines import rewritten
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site, digest
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
-from heartbeat.site.values import Api, Endpoint, Pattern, Peer, Secret, Source
+from heartbeat.site.values import Api, Endpoint, Pattern, PeerUri, Secret, Source
 from heartbeat.timing import faults
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -244,8 +244,8 @@ def test_addresses():
     assert Endpoint.parse("udp:localhost:5060").address == ("127.0.0.1", 5060)
     assert str(Api.parse("unix:/x/y.sock")) == "unix:/x/y.sock"
     assert str(Api.parse("tcp:[::1]:80")) == "tcp:[::1]:80"
-    assert str(Peer.parse("sip:[2001:db8::1]:5070;transport=tcp")) == "sip:[2001:db8::1]:5070;transport=tcp"
-    assert Peer.parse("sip:carrier.example") == Peer("carrier.example")
+    assert str(PeerUri.parse("sip:[2001:db8::1]:5070;transport=tcp")) == "sip:[2001:db8::1]:5070;transport=tcp"
+    assert PeerUri.parse("sip:carrier.example") == PeerUri("carrier.example")
     for text in ("192.0.2.0/24", "192.0.2.1", "192.0.2.1:5070", "2001:db8::/32", "[::1]:5060"):
         assert str(Source.parse(text)) == text
 
@@ -264,18 +264,18 @@ def test_addresses():
         (Endpoint, "udp:::1:5060"),
         (Api, "unix:"),
         (Api, "/run/x"),
-        (Peer, "192.0.2.1"),
-        (Peer, "sip:user@192.0.2.1"),
-        (Peer, "sip:192.0.2.1;transport=tls"),
-        (Peer, "sip:192.0.2.1;lr"),
-        (Peer, "sip:"),
-        (Peer, "sip:[::1]x"),
+        (PeerUri, "192.0.2.1"),
+        (PeerUri, "sip:user@192.0.2.1"),
+        (PeerUri, "sip:192.0.2.1;transport=tls"),
+        (PeerUri, "sip:192.0.2.1;lr"),
+        (PeerUri, "sip:"),
+        (PeerUri, "sip:[::1]x"),
         (Source, "192.0.2.1/24"),
         (Source, "host.example"),
         (Source, "1:2:3"),
     ],
 )
-def test_bad_addresses(kind: type[Endpoint | Api | Peer | Source], text: str):
+def test_bad_addresses(kind: type[Endpoint | Api | PeerUri | Source], text: str):
     with pytest.raises(ValueError):
         kind.parse(text)
 

@@ -64,8 +64,8 @@ def test_force_takes_who_can_be_reached_and_the_old_one_yields_when_it_learns() 
     w.act("m2", lambda member, now: member.force(now))
     w.run(0.2)
     m2 = w.member("m2")
-    assert m2.leader.forced and m2.may_act(w.clock("m2")) and w.fence("gw1").obeys("m2", 2)
-    assert w.fence("gw2").obeys("m1", 1)
+    assert m2.leader.forced and m2.may_act(w.clock("m2")) and w.voter("gw1").obeys("m2", 2)
+    assert w.voter("gw2").obeys("m1", 1)
 
 
 def test_force_becomes_an_ordinary_rule_when_a_quorum_answers() -> None:
@@ -85,7 +85,7 @@ def test_takeover_without_a_quorum_is_a_choice(allowed: bool) -> None:
         w.crash(name)
     w.run(10.0)
     assert w.member("m2").leader.forced is allowed
-    assert w.fence("gw3").obeys("m2", 2) is allowed
+    assert w.voter("gw3").obeys("m2", 2) is allowed
 
 
 def test_without_a_quorum_it_still_obeys_one_that_says_no() -> None:

@@ -30,8 +30,8 @@ def test_a_takeover_is_told_step_by_step() -> None:
     last = w.hosts["m2"].log[-1]
     assert last.epoch == 2 and last.proof is not None and not last.again
     assert str(last).startswith("m2 is active under epoch 2: m1 is dead; 2 of 3 for it, 2 needed")
-    assert w.fence("gw1").refusal("m1", 1) == "gw1 obeys m2 under epoch 2, not m1 under epoch 1"
-    assert w.fence("gw1").refusal("m2", 2) == ""
+    assert w.voter("gw1").refusal("m1", 1) == "gw1 obeys m2 under epoch 2, not m1 under epoch 1"
+    assert w.voter("gw1").refusal("m2", 2) == ""
 
 
 def test_main_and_one_of_two_agents_may_die_together() -> None:

@@ -16,7 +16,7 @@ def test_a_promise_above_our_epoch_makes_us_hold_and_win_a_newer_one() -> None:
     m2 = w.member("m2")
     for_epoch = 2
     claim = m2.participant.stamp("gw1", kind="grant", for_epoch=for_epoch, list=m2.participant.on_disk.voters.text)
-    w.fence("gw1").participant.voter.heard = None
+    w.voter("gw1").participant.voter.heard = None
     w._deliver("m2", "gw1", claim)
     w.run_until(lambda: w.member("m1").participant.epoch == 3 and w.holders(), limit=3.0)
     assert w.holders() == ["m1"]
@@ -111,7 +111,7 @@ def test_an_order_to_vote_is_for_one_start_of_the_voter_only() -> None:
     w = running(membership(3))
     w.lose_file("gw1")
     w.start("gw1")
-    gw1, text = w.fence("gw1"), w.member("m1").participant.on_disk.voters.text
+    gw1, text = w.voter("gw1"), w.member("m1").participant.on_disk.voters.text
     for start, non_voting in (
         (gw1.participant.on_disk.incarnation - 1, True),
         (gw1.participant.on_disk.incarnation, False),
@@ -158,7 +158,7 @@ def test_the_lists_of_the_site_file_are_followed_one_voter_at_a_time() -> None:
     w.run_until(lambda: w.member("m1").participant.on_disk.voters.filed == 2 and w.settled(), limit=12.0)
     w.run(8.0)
     assert w.member("m1").participant.on_disk.voters.names == ("gw2", "gw3", "gw4")
-    assert w.fence("gw4").participant.voter.has_vote and not w.fence("gw1").participant.voter.has_vote
+    assert w.voter("gw4").participant.voter.has_vote and not w.voter("gw1").participant.voter.has_vote
     w.crash("m1")
     w.crash("gw2")
     w.run_until(lambda: w.holders() == ["m2"], limit=5.0)

@@ -104,7 +104,7 @@ def test_calls_of_a_forged_trunk_beyond_its_rate_leave_nothing_at_an_agent() -> 
     line.reload(replace(line.settings, cps=5.0, channels=1000), bed.now)
     for index in range(300):
         bed.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
-    assert len(bed.core.calls) == 5 == len([one for one in bed.core.stack.servers.values() if not one.kept])
+    assert len(bed.core.calls) == 5 == len([one for one in bed.core.stack.servers.values() if not one.on_site_flow])
 
 
 def test_calls_beyond_the_channels_are_remembered_for_a_while_only() -> None:
@@ -114,7 +114,7 @@ def test_calls_beyond_the_channels_are_remembered_for_a_while_only() -> None:
     for index in range(300):
         bed.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
     assert len(bed.core.calls) == 3
-    assert len([one for one in bed.core.stack.servers.values() if not one.kept]) == 3 + 2 * REFUSALS
+    assert len([one for one in bed.core.stack.servers.values() if not one.on_site_flow]) == 3 + 2 * REFUSALS
     refused = [one for one in bed.inbox[CARRIER] if isinstance(one, Response) and one.status == 503]
     assert len(refused) == 297 and all(one.get("retry-after") for one in refused)
 

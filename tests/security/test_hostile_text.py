@@ -16,7 +16,7 @@ from b2bua.cdr import Cdr
 from b2bua.cdr_store import CdrStore, read
 from heartbeat.console import commands
 from heartbeat.console.commands import Screen
-from heartbeat.console.sanitize import Lines
+from heartbeat.console.sanitize import LineFormatter
 from sip.actions import Flow
 from sip.wire.message import Request
 from sip.wire.uri import as_user
@@ -71,7 +71,7 @@ def test_no_log_line_carries_what_steers_a_terminal_or_another_line(
 def test_whatever_comes_into_a_record_of_the_log_it_stays_one_line() -> None:
     out = io.StringIO()
     handler = logging.StreamHandler(out)
-    handler.setFormatter(Lines("%(levelname).1s %(message)s"))
+    handler.setFormatter(LineFormatter("%(levelname).1s %(message)s"))
     logger = logging.Logger("x")
     logger.addHandler(handler)
     logger.info("from %s\nI forged: all is well %s", NASTY, "ü")

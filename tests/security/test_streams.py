@@ -28,7 +28,7 @@ def test_a_stranger_may_not_announce_a_large_body_and_a_server_may() -> None:
     end = End("b", 5002)
     end.stack.receive(HEAD % (stream_reassembly.MOST_BODY + 1), stream(1), 0.0)
     assert closed(end) == [stream(1)]
-    end.stack.kept.add(stream(2))
+    end.stack.site_flows.add(stream(2))
     end.stack.receive(HEAD % (stream_reassembly.MOST_BODY + 1), stream(2), 0.0)
     assert not closed(end)
 
@@ -36,7 +36,7 @@ def test_a_stranger_may_not_announce_a_large_body_and_a_server_may() -> None:
 def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_reassembly, "MOST_HALF_READ", 1000)
     end = End("b", 5002)
-    end.stack.kept.add(stream(0, "127.0.0.5"))
+    end.stack.site_flows.add(stream(0, "127.0.0.5"))
     end.stack.receive(HEAD % 500 + b"x" * 100, stream(0, "127.0.0.5"), 0.0)
     for index in range(1, 20):
         end.stack.receive(HEAD % 500 + b"x" * 100, stream(index), float(index))
@@ -50,7 +50,7 @@ def test_those_that_keep_us_waiting_longest_are_closed(monkeypatch: pytest.Monke
 
 def test_who_sends_a_message_byte_by_byte_is_closed() -> None:
     end = End("b", 5002)
-    end.stack.kept.add(stream(0, "127.0.0.5"))
+    end.stack.site_flows.add(stream(0, "127.0.0.5"))
     for index in (0, 1):
         end.stack.receive(HEAD % 500, stream(index, "127.0.0.5" if not index else "127.0.0.66"), 100.0)
     for step in range(29):

@@ -72,7 +72,7 @@ def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         Recovery,
         "_is_served",
-        lambda self, link, each: 1 / 0 if each.call_id == "evil" else whole(self, link, each),
+        lambda self, connection, each: 1 / 0 if each.call_id == "evil" else whole(self, connection, each),
     )
     made = gap.succeed()
     made.after(1)
@@ -83,11 +83,11 @@ def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.Monke
 
 def test_lines_of_which_nobody_knows_are_not_kept_and_lists_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     town = Town()
-    link = town.bench.core.agents.links["gw1"]
+    connection = town.bench.core.agents.connections["gw1"]
     town.gw1.lines = [{"line": f"x{index}", "contacts": "many"} for index in range(50)]
     town.gw1.lines.append({"line": "alice", "contacts": "many", "why": 5})
     town.gw1.notify()
-    assert set(link.lines) == {"alice"}
+    assert set(connection.lines) == {"alice"}
     assert seen(town.bench.core, "lines", {}, town.bench.now)["lines"][0]["contacts"] == 0
     monkeypatch.setattr(agents_module, "MOST_LIST", 0)
     town.gw1.notified.clear()

@@ -104,7 +104,7 @@ def test_on_a_stream_to_a_device_a_2xx_is_repeated_like_over_udp() -> None:
 
 def test_on_a_site_flow_a_2xx_is_sent_once_and_again_on_a_new_connection() -> None:
     pair = Pair("tcp")
-    pair.b.stack.kept.add(pair.b.flow_to(pair.a))
+    pair.b.stack.site_flows.add(pair.b.flow_to(pair.a))
     pair.invite()
     pair.b.leg.reply(pair.b.asked, 200, 0.0, body=SDP)
     pair.turn(20.0)

@@ -210,7 +210,7 @@ def test_a_merged_request_is_refused_while_the_first_is_not_answered() -> None:
 def test_on_site_flows_the_same_request_by_another_branch_is_the_cores_affair() -> None:
     end = Pair("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 1))
-    end.stack.kept.add(flow)
+    end.stack.site_flows.add(flow)
     for branch in ("z9hG4bK1", "z9hG4bK2"):
         end.stack.receive(
             message("INVITE", branch=branch, more="Require: x\r\n").replace(b"/UDP", b"/TCP"), flow, 0.0

@@ -8,7 +8,7 @@ import pytest
 
 from sip.actions import Flow
 from sip.digest import DigestClient, DigestServer
-from sip.registrar import Binding, Limits, Outcome, Registrar
+from sip.registrar import Binding, Outcome, Registrar, RegistrarLimits
 from sip.registration import Account, Registration, refresh_after, retry_wait
 from sip.requests import OutgoingRequest
 from sip.wire.message import Request, Response
@@ -253,7 +253,7 @@ def registrar(digest: DigestServer | None = None, **limits: int) -> Registrar:
     def name_of(uri: Uri) -> str | None:
         return uri.dialled if uri.dialled in ("alice", "bob") else None
 
-    return Registrar(name_of, digest, Limits(**limits))
+    return Registrar(name_of, digest, RegistrarLimits(**limits))
 
 
 def register(*contacts: str, cseq: int = 1, call_id: str = "c1", user: str = "alice", expires: str = "") -> Request:

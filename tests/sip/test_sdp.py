@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.wire import sdp
-from sip.wire.sdp import Endpoint, Origin, SdpError
+from sip.wire.sdp import MediaAddress, Origin, SdpError
 
 PHONE = (
     b"v=0\r\n"
@@ -149,12 +149,12 @@ def test_an_address_of_zeros_is_the_old_hold() -> None:
 
 
 def test_endpoints_are_listed_in_order() -> None:
-    audio = Endpoint("192.0.2.1", 49170, 49171, "RTP/AVP", "audio", False, 1, ("0", "8", "101"))
+    audio = MediaAddress("192.0.2.1", 49170, 49171, "RTP/AVP", "audio", False, 1, ("0", "8", "101"))
     assert sdp.endpoints(PHONE) == [audio]
     assert sdp.endpoints(VIDEO) == [
-        Endpoint("2001:db8::1", 50000, 50005, "RTP/SAVPF", "audio", False, 1, ("111",)),
-        Endpoint("", 0, 0, "RTP/SAVPF", "video", True, 1, ("96",)),
-        Endpoint("2001:db8::2", 50010, 50011, "udptl", "image", False, 1, ("t38",)),
+        MediaAddress("2001:db8::1", 50000, 50005, "RTP/SAVPF", "audio", False, 1, ("111",)),
+        MediaAddress("", 0, 0, "RTP/SAVPF", "video", True, 1, ("96",)),
+        MediaAddress("2001:db8::2", 50010, 50011, "udptl", "image", False, 1, ("t38",)),
     ]
     assert [one.is_rtp for one in sdp.endpoints(VIDEO)] == [True, True, False]
 

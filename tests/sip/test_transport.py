@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sip.actions import Close, Flow, Open, Send
-from sip.endpoint import BadEndpoint, Endpoint
+from sip.endpoint import BadEndpoint, ListenerAddress
 from sip.io.transport import Limits, TransportError
 from tests.sip.loops import FACTORIES, Side, plain, run, until
 
@@ -237,12 +237,12 @@ def test_an_address_in_use_is_one_sentence(factory: Factory) -> None:
 )
 def test_listeners_are_read_with_a_sentence(factory: Factory, text: str, sentence: str) -> None:
     with pytest.raises(BadEndpoint, match=sentence):
-        Endpoint.parse(text)
+        ListenerAddress.parse(text)
 
 
 def test_listeners_are_read(factory: Factory) -> None:
-    assert Endpoint.parse("tcp:[::1]:5060") == Endpoint("tcp", "::1", 5060, "[::1]:5060")
-    assert Endpoint.parse("udp:127.0.0.1:5060") == Endpoint("udp", "127.0.0.1", 5060, "127.0.0.1:5060")
+    assert ListenerAddress.parse("tcp:[::1]:5060") == ListenerAddress("tcp", "::1", 5060, "[::1]:5060")
+    assert ListenerAddress.parse("udp:127.0.0.1:5060") == ListenerAddress("udp", "127.0.0.1", 5060, "127.0.0.1:5060")
 
 
 def test_what_the_kernel_dropped_is_told(factory: Factory) -> None:

@@ -65,8 +65,8 @@ def part(town: Town, name: str, call: Call, other: Call, results: list[str]) -> 
     at_an_end(town, results)
 
 
-def claims(town: Town) -> bool:
-    return any("claims epoch 2" in line for line in town.said)
+def requests_votes(town: Town) -> bool:
+    return any("requests votes for epoch 2" in line for line in town.said)
 
 
 def at_an_end(town: Town, results: list[str]) -> None:
@@ -387,7 +387,7 @@ def test_the_stand_by_dies_during_its_takeover() -> None:
         call, other = town.talk()
         before = heard(town)
         town.world.kill("m1")
-        assert town.world.run_until(partial(claims, town), 10.0)
+        assert town.world.run_until(partial(requests_votes, town), 10.0)
         town.world.run(town.world.now + after)
         town.world.kill("s1")
         town.world.start("m1")

@@ -342,7 +342,7 @@ class Town:
 
     def epoch_of(self, name: str) -> int:
         """The epoch that a living agent obeys."""
-        return self.agent(name).links.fence.leadership.epoch
+        return self.agent(name).connections.voter.leadership.epoch
 
     @property
     def cdrs(self) -> list[Cdr]:
