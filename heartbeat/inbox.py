@@ -29,6 +29,7 @@ from heartbeat.header import (
 from heartbeat.heartbeats import Heartbeats
 from heartbeat.leader import Leader
 from heartbeat.participant import Participant
+from heartbeat.proof_renewal import ProofRenewal
 from heartbeat.server_role import RoleEvent, ServerRole
 from heartbeat.standby import Standby
 from heartbeat.switchover import Switchover
@@ -53,6 +54,7 @@ class Inbox:
         leader: Leader,
         heartbeats: Heartbeats,
         switchover: Switchover,
+        proof_renewal: ProofRenewal,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -63,6 +65,7 @@ class Inbox:
         self._leader = leader
         self._heartbeats = heartbeats
         self._switchover = switchover
+        self._proof_renewal = proof_renewal
         self._outlived: dict[str, int] = {}
         """Server -> messages of an earlier start of it that came in a row."""
         self._taken_for_dead = False
@@ -241,6 +244,8 @@ class Inbox:
 
     def _vote_answered(self, answer: Beat, now: float) -> None:
         self._candidate.answered(answer, now)
+        if answer.kind == GRANT:
+            self._proof_renewal.answered(answer)
 
     def _release_answered(self, answer: Beat, now: float) -> None:
         self._leader.release_answered(answer.node)

@@ -13,6 +13,7 @@ from heartbeat.election import Election
 from heartbeat.header import ACTIVE, HOLDING, NON_VOTING, PROOF, RELEASE, Beat
 from heartbeat.lease import NEVER, Lease
 from heartbeat.participant import Participant
+from heartbeat.proof import Proof
 
 FOREVER: Final = float("inf")
 
@@ -55,6 +56,10 @@ class Leader:
         self._unproved = set(self._everyone())
         self._proof_text = self._node.proof.text if self._node.proof is not None else ""
         self._release_to.clear()
+
+    def renew_proof(self, proof: Proof) -> None:
+        """Show ``proof`` of this epoch from now on."""
+        self._node.proof, self._proof_text = proof, proof.text
 
     def hold(self) -> None:
         """The lease is gone."""

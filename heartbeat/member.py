@@ -26,6 +26,7 @@ from heartbeat.leader import Leader
 from heartbeat.membership import HOLD, Membership
 from heartbeat.participant import Participant
 from heartbeat.persistent_state import PersistentState
+from heartbeat.proof_renewal import ProofRenewal
 from heartbeat.reconfiguration import Reconfiguration
 from heartbeat.server_role import RoleEvent, RoleMachine, ServerRole
 from heartbeat.standby import Standby
@@ -60,6 +61,7 @@ class Member:
         heartbeats = Heartbeats(node, cluster, leader, rng, now)
         switchover = Switchover(node, cluster)
         reconfiguration = Reconfiguration(node, cluster, leader.follow_list, now)
+        proof_renewal = ProofRenewal(node, leader, now)
         role = ServerRole(machine, node, cluster, standby, candidate, leader, heartbeats, switchover, reconfiguration)
         self.participant = node
         self.cluster = cluster
@@ -71,7 +73,10 @@ class Member:
         self._standby = standby
         self._heartbeats = heartbeats
         self._switchover = switchover
-        self._inbox = Inbox(node, cluster, detector, role, standby, candidate, leader, heartbeats, switchover)
+        self._proof_renewal = proof_renewal
+        self._inbox = Inbox(
+            node, cluster, detector, role, standby, candidate, leader, heartbeats, switchover, proof_renewal
+        )
         self._now = now
 
     def may_act(self, now: float) -> bool:
@@ -161,6 +166,7 @@ class Member:
         role.hear_itself(now)
         leader.tell_release()
         self._switchover.remind(leader.epoch)
+        self._proof_renewal.tend(now)
         has_lease = self.state == ACTIVE and not leader.forced
         self.reconfiguration.tend(leader.epoch, has_lease, self._may_admit(now), leader.superseded, now)
         if has_lease and not self.paused:
