@@ -102,16 +102,24 @@ def warnings(core: Core, now: float) -> list[str]:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
     voters = member.participant.voter.state.voters.names
     found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
-    for server in core.member.cluster.peers.values():
+    for name, server in member.cluster.peers.items():
         if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
-            bad = core.stack.counters["bad beats"]
-            strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
-            found.append(f"the other server is not heard: nobody could take over{strange}")
+            found.append(_unheard(core, name, now))
     if member.paused:
         found.append("automatic takeovers are paused: `b2bua resume` ends it")
     if core.stack.counters["bad token"]:
         found.append(f"{core.stack.counters['bad token']} state tokens were not signed with the site key")
     return found
+
+
+def _unheard(core: Core, name: str, now: float) -> str:
+    """What it means that the other server is silent: no more than what we know."""
+    detector = core.member.detector
+    if detector.subject == name and detector.heard_by_others(now):
+        return f"{name} is not heard here, but agents hear it: the way between the `beat` addresses is cut"
+    bad = core.stack.counters["bad beats"]
+    strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
+    return f"{name} is not heard: it is off, or the way between the `beat` addresses is cut{strange}"
 
 
 def _answers(core: Core, name: str, now: float) -> bool:

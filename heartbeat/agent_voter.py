@@ -65,7 +65,7 @@ class AgentVoter:
         if beat.re is not None or sender not in node.membership.servers:
             node.ignore("no server of the site")
             return
-        if not node.accepts(beat, sender):
+        if not node.is_meant(beat, sender) or not node.is_new(beat):
             return
         if beat.kind in (BEAT, PROOF):
             self._heartbeat(beat, now)

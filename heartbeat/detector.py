@@ -151,6 +151,10 @@ class Detector:
         if len(self._witnesses) < _MOST_WITNESSES:
             self._witnesses[agent] = max(self._witnesses.get(agent, now - ago), now - ago)
 
+    def heard_by_others(self, now: float) -> int:
+        """How many agents hear the subject be active, by what they said last."""
+        return sum(now - at < self._dead_after for at in self._witnesses.values())
+
     def grace(self, now: float) -> None:
         """We could not listen until now: silence counts from here."""
         if self.state not in (DEAD, LEFT):
@@ -213,7 +217,7 @@ class Detector:
         if self._corroborated or newest <= self.heard_at + dead_after:
             return None
         self._corroborated = True
-        hearing = sum(now - at < dead_after for at in self._witnesses.values())
+        hearing = self.heard_by_others(now)
         return Judgement(
             CUT,
             f"{self.subject} is suspect: no heartbeat comes here, but {_agents(hearing)}"

@@ -140,6 +140,8 @@ class Beat:
     """Pre-vote, vote request: revealed secrets; the starts that they belong to have died."""
     interval: float | None = None
     """Server, in heartbeats: seconds between two of them."""
+    for_incarnation: int = 0
+    """The start of ``to`` that it is meant for; 0: its sender knows none."""
 
     @property
     def start(self) -> Start:
@@ -165,6 +167,8 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
     )
     if b.to:
         text += f"; to={b.to}"
+    if b.for_incarnation:
+        text += f"; start={b.for_incarnation}"
     if b.re is not None:
         text += f"; re={b.re[0]}.{b.re[1]}"
     if b.no:
@@ -316,6 +320,7 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "seq": _number,
     "kind": _name,
     "to": _name,
+    "start": _number,
     "calls": _number,
     "capacity": _number,
     "load": _seconds,
@@ -349,6 +354,7 @@ _FIELDS: Final = {
     "term": "for_epoch",
     "commit": "commitment",
     "died": "deaths",
+    "start": "for_incarnation",
 }
 """The parameters whose field has another name; those on the wire stay, so that versions mix."""
 _NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))

@@ -69,13 +69,20 @@ class Inbox:
         self._outlived: dict[str, int] = {}
         """Server -> messages of an earlier start of it that came in a row."""
         self._taken_for_dead = False
+        self._ask_at: dict[str, float] = {}
+        """Server -> when it may be asked again whether it is there."""
 
     def receive(self, beat: Beat, sender: str, now: float) -> bool:
         """Take a message; whether it was one to live by."""
         node, server = self._node, sender in self._cluster.peers
         if not server and sender not in node.membership.agents:
             return node.ignore("no node of the site")
-        if not node.accepts(beat, sender):
+        if not node.is_meant(beat, sender):
+            return False
+        current = node.knows_our_start(beat)
+        if beat.re is None and server and not current and not self._may_be_taken(beat, now):
+            return False
+        if not node.is_new(beat):
             self._report_outlived(beat, sender, now)
             return False
         self._outlived.pop(sender, None)
@@ -84,7 +91,7 @@ class Inbox:
             if beat.re is None:
                 node.answer(beat, now, no="ended")
             return node.ignore("a start that has died")
-        if beat.re is not None and beat.re[0] != node.on_disk.incarnation:
+        if beat.re is not None and not current:
             return node.ignore("answer to an earlier start")
         if beat.re is None and not server:
             # an agent asks nothing: this stands in its refusal of a request of a call
@@ -93,7 +100,8 @@ class Inbox:
         take = (self._REQUESTS if beat.re is None else self._ANSWERS).get(beat.kind)
         if take is None:
             return node.ignore("unknown kind")
-        self._learn(beat, now)
+        if current:
+            self._learn(beat, now)
         take(self, beat, now)
         return True
 
@@ -118,6 +126,18 @@ class Inbox:
             said = f"{death.node} is dead: its supervisor saw it end {death.how}"
             node.outbox.decide(What.DEAD, said, now, node=death.node)
         return True
+
+    def _may_be_taken(self, beat: Beat, now: float) -> bool:
+        """What does not name our start may be a record of former days, sent by anybody: it shows nothing about its
+        sender, so that one is asked. What asks for an answer gets it all the same, since its sender may not know our
+        start yet, or may be of an older version."""
+        node, timing = self._node, self._node.membership.timing
+        if now >= self._ask_at.get(beat.node, now):
+            self._ask_at[beat.node] = now + timing.interval / 2
+            node.outbox.ask(beat.node, QUERY, for_incarnation=beat.incarnation)
+        if beat.for_incarnation:
+            return node.ignore("meant for an earlier start")
+        return beat.kind not in (BEAT, PROOF) or node.ignore("not known to be new")
 
     def _report_outlived(self, beat: Beat, sender: str, now: float) -> None:
         """Tell once when all that another server says belongs to an earlier start of it: nobody else would."""

@@ -24,8 +24,10 @@ class Outbox:
         membership: Membership,
         state: PersistentState,
         role: Callable[[], str],
+        start_of: Callable[[str], int],
         commitment: str = "",
     ) -> None:
+        """``start_of`` gives the last known incarnation of a node, 0 for none."""
         self.on_disk = state
         """The last state that the disk has."""
         self.disk_fault = ""
@@ -34,6 +36,7 @@ class Outbox:
         self._membership = membership
         self._role = role
         self._commitment = commitment
+        self._start_of = start_of
         self._seq = 0
         self._calls = 0
         self._load = 0.0
@@ -67,6 +70,8 @@ class Outbox:
         """The next statement of this node to ``to``: who and how it is, and ``more`` fields of a `Beat`."""
         self._seq += 1
         disk = self.on_disk
+        if "for_incarnation" not in more and to in self._membership.servers:
+            more["for_incarnation"] = self._start_of(to)
         return Beat(
             site=self._membership.site,
             node=self._name,

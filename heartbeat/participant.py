@@ -36,13 +36,13 @@ class Participant:
         """This start of the node."""
         self.membership = membership
         self.voter = Voter(name, membership, state, now)
-        self.outbox = Outbox(name, membership, state, role, commitment)
+        self._replay = ReplayWindow()
+        self.outbox = Outbox(name, membership, state, role, self._replay.start_of, commitment)
         self.ignored: dict[str, int] = {}
         """Statements that were dropped, by reason."""
         self.proof: Proof | None = None
         """The proof that was adopted last, or ours."""
         self._heard_ago = heard_ago
-        self._replay = ReplayWindow()
 
     @property
     def on_disk(self) -> PersistentState:
@@ -71,17 +71,28 @@ class Participant:
         self.voter.reload(membership)
         self.outbox.reload(membership)
 
-    def accepts(self, beat: Beat, sender: str) -> bool:
-        """Whether ``beat`` is for us, from whom the connection belongs to, and new."""
+    def is_meant(self, beat: Beat, sender: str) -> bool:
+        """Whether ``beat`` is for us and from whom the connection belongs to."""
         if beat.site != self.membership.site:
             return self.ignore("another site")
         if beat.node != sender or beat.node == self.name:
             return self.ignore("another sender")
         if beat.to and beat.to != self.name:
             return self.ignore("meant for another")
-        if not self._replay.fresh(beat):
-            return self.ignore("replayed")
         return True
+
+    def is_new(self, beat: Beat) -> bool:
+        """Whether ``beat`` was not heard before in this start of ours."""
+        return self._replay.fresh(beat) or self.ignore("replayed")
+
+    def knows_our_start(self, beat: Beat) -> bool:
+        """Whether ``beat`` was made in this start of ours: it answers us, or names our start.
+
+        What does not may have been recorded before it, and a node that has just started remembers nothing by which to
+        tell.
+        """
+        ours = self.on_disk.incarnation
+        return beat.for_incarnation == ours if beat.re is None else beat.re[0] == ours
 
     def ignore(self, reason: str) -> bool:
         """Count what was dropped; always False."""

@@ -14,7 +14,7 @@ DISK = PersistentState(incarnation=3, serial=10, leadership=Leadership(7, "m1", 
 
 
 def outbox() -> Outbox:
-    return Outbox("gw1", membership(1), DISK, lambda: AGENT)
+    return Outbox("gw1", membership(1), DISK, lambda: AGENT, {"m1": 41}.get)  # type: ignore[arg-type]
 
 
 def later(serial: int) -> PersistentState:
@@ -65,6 +65,7 @@ def test_a_statement_is_stamped_with_what_is_on_disk() -> None:
     beat = it.stamp("m1")
     assert (beat.incarnation, beat.epoch, beat.state, beat.seq) == (3, 7, AGENT, 1)
     assert (beat.calls, beat.load, beat.to) == (12, 0.5, "m1")
+    assert beat.for_incarnation == 41, "the last known start of whom it is for"
     it.persisted(later(11), 1.0)
     assert it.ask("m1", "query").epoch == 8
     assert [action for action in it.to_do() if isinstance(action, Tell)][-1].beat.seq == 2

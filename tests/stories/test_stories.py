@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from b2bua import views
 from examples.softphone_call import CALLING, ENDED, TALKING, Call, Policy
 from tests.stories.rules import Rules
 from tests.stories.town import Town, site_of
@@ -488,3 +489,18 @@ def test_an_agent_that_was_away_while_the_other_side_hung_up_hears_of_it_when_it
         assert town.world.run_until(partial(over, other), 60.0), away
         town.world.run(town.world.now + 3.0)
         at_an_end(town, ["answered"])
+
+
+def test_with_the_way_between_the_servers_cut_status_says_no_more_than_is_known() -> None:
+    town = Town(1)
+    town.world.wires.cut("m1", "s1", both=True)
+    town.world.run(town.world.now + 20)
+    said = {
+        name: views.status(town.server(name), {}, town.world.nodes[name].clock(town.world.now)).warnings
+        for name in ("m1", "s1")
+    }
+    cut = "the way between the `beat` addresses is cut"
+    assert list(said["m1"]) == [f"s1 is not heard: it is off, or {cut}"]
+    assert list(said["s1"]) == [f"m1 is not heard here, but agents hear it: {cut}"]
+    town.world.kill("m1")
+    assert town.world.run_until(lambda: town.active == ["s1"], 10.0)
