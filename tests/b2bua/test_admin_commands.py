@@ -130,7 +130,7 @@ def test_a_switchover_is_called_off_when_the_other_gathers_no_votes() -> None:
     from sip.actions import Flow
 
     other.flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
-    other.tell(other.voter.participant.stamp("m1", state="standby"))
+    other.tell(other.voter.participant.stamp("m1", state="standby", for_incarnation=1))
     order = ask(bench, "switchover", to="m2")
     assert order["state"] == "running" and order["sentence"] == "m2 is gathering votes"
     bench.after(6)

@@ -216,7 +216,7 @@ def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
     stranger = FakeAgent(bench, "m2", "x", port=5162)
     stranger.flow = flow
     counters = bench.core.stack.counters
-    beat = stranger.voter.participant.stamp("m1", state="standby")
+    beat = stranger.voter.participant.stamp("m1", state="standby", for_incarnation=1)
     bench.beats.clear()
     stranger.tell(beat)
     answers = [parse(send.data) for send in bench.beats if send.flow == flow]
