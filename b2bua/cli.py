@@ -27,6 +27,7 @@ from heartbeat.console.commands import (
 )
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
+from heartbeat.supervised import become_supervisor, is_supervised
 
 
 @click.group(
@@ -42,7 +43,12 @@ def main() -> None:
 @site_option
 @click.option("--node", required=True, metavar="NODE", help="Which server of the site this is.")
 def run(site_path: str | None, node: str) -> int:
-    """Run a call server until SIGTERM. SIGHUP reads lines and routes again."""
+    """Run a call server until SIGTERM. SIGHUP reads lines and routes again.
+
+    That is two processes: a supervisor, which tells the other server of its death, and the server, its child.
+    """
+    if not is_supervised():
+        become_supervisor()
     site = commands.open_site(site_path)
     commands.server_client(site, node)
     from b2bua import server

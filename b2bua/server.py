@@ -9,6 +9,7 @@ import secrets
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,10 @@ from b2bua.call_records import CallEnded
 from b2bua.cdr import RESULTS
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
-from heartbeat import program
+from heartbeat import deaths, program
 from heartbeat.console.view import ProcessStats, Records
 from heartbeat.site.model import Site
+from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
 
 WALL: Final = 10
@@ -34,6 +36,14 @@ class Process(program.Process[Core]):
     def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop) -> None:
         server = site.servers[node]
         self._cdr_dir = server.cdr_dir
+        try:
+            self._supervised = Supervised() if is_supervised() else None
+        except SupervisorGone as error:
+            raise program.StartError(str(error)) from None
+        ended = deaths.read(server.state_dir)
+        if wait := deaths.back_off(ended):
+            self.logger.warning("%s ended soon after its start several times: it begins in %g s", node, wait)
+            time.sleep(wait)  # nothing runs yet; a signal ends the process
         super().__init__(site, node, server, loop)
         try:
             server.cdr_dir.mkdir(parents=True, exist_ok=True)
@@ -42,17 +52,32 @@ class Process(program.Process[Core]):
         self.cdrs = CdrStore(server.cdr_dir, node)
         chance = random.Random(secrets.randbits(128))
         now = boottime()
-        core = Core(site, node, self.persistent, secrets.token_bytes(32), chance, now, time.time() - now)
+        core = Core(
+            site,
+            node,
+            self.persistent,
+            secrets.token_bytes(32),
+            chance,
+            now,
+            time.time() - now,
+            self._supervised.commitment if self._supervised is not None else "",
+            [one.secret for one in reversed(ended)],
+        )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
         self._results: Counter[str] = Counter()
         self._wall_ticks = 0
 
     async def run(self, serve: program.Serve) -> None:
+        if self._supervised is not None:
+            self._supervised.watch(self.loop, partial(_alone, self))
+            self.lives_by = partial(_tell, self._supervised, self.name)
         try:
             await super().run(serve)
         finally:
             self.cdrs.close()
+            if self._supervised is not None:
+                self._supervised.end()
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
@@ -72,6 +97,8 @@ class Process(program.Process[Core]):
 
     def warnings(self, stats: ProcessStats) -> list[str]:
         found = super().warnings(stats)
+        if self._supervised is None:
+            found.append(f"{self.name} runs without a supervisor: that it has died is known by its silence only")
         if trouble := self.cdrs.trouble:
             found.append(f"{self.name} cannot write call records ({self.cdrs.waiting} wait): {trouble}")
         return found
@@ -83,6 +110,26 @@ class Process(program.Process[Core]):
         self._wall_ticks += 1
         if self._wall_ticks % WALL == 0:
             core.records.wall_offset = time.time() - now
+
+
+def _tell(supervised: Supervised, node: str, site: Site) -> None:
+    """Say whom to tell of our death, and where to leave it."""
+    own = site.servers[node]
+    beats = [(name, server.beat_reach) for name, server in site.servers.items()]
+    supervised.tell(
+        site.timing.watchdog,
+        site=site.name,
+        node=node,
+        state=str(own.state_dir),
+        local=[own.beat.host, own.beat.port] if own.beat is not None else ["", 0],
+        to=[[one.host, one.port] for name, one in beats if one is not None and name != node],
+    )
+
+
+def _alone(process: Process) -> None:
+    """The supervisor is gone: nobody would tell of our death, so let another server have the site."""
+    process.logger.warning("the supervisor of %s has ended: it hands over and ends", process.name)
+    process.stop()
 
 
 def run(site_path: Path, node: str) -> int:

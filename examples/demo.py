@@ -5,6 +5,7 @@ and real RTP, and the server that serves them all is killed. What happens then i
 
     make demo                                        one call talks, one is held, one rings
     make demo ARGS='--calls 10000 --agents 10'       so many calls, and new ones all the while
+    make demo ARGS='--how machine'                   its supervisor is killed too, so that nobody tells of the death
     make demo ARGS='--calls 1000 --how pause'        SIGSTOP instead, and SIGCONT after the takeover
     make demo ARGS='--format json'                   one JSON object and nothing else
 """
@@ -65,9 +66,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description="kill a call server and keep its calls")
     parser.add_argument("--calls", type=_count, default=0, help="standing calls (left out: three, between phones)")
     parser.add_argument("--agents", type=_count, default=2, help="gateway agents (2)")
-    parser.add_argument("--how", choices=("kill", "pause"), default="kill", help="SIGKILL, or SIGSTOP and SIGCONT")
+    parser.add_argument(
+        "--how",
+        choices=("kill", "machine", "pause"),
+        default="kill",
+        help="SIGKILL to the server; to its supervisor too; or SIGSTOP and SIGCONT to both",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--interval", type=float, default=0.5, help="seconds between two heartbeats (0.5)")
+    parser.add_argument("--interval", type=float, default=0.2, help="seconds between two heartbeats (0.2)")
     parser.add_argument("--keep", action="store_true", help="keep the directory with site file, logs and records")
     options = parser.parse_args()
     if not options.calls and options.agents != 2:

@@ -119,7 +119,7 @@ class Layout:
     """The first three numbers and a dot, ``127.20.7.``"""
     directory: Path
     agents: int
-    interval: float = 0.5
+    interval: float = 0.2
     """Between two heartbeats, in seconds."""
 
     @property

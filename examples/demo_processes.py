@@ -49,7 +49,7 @@ def _free(host: str, port: int) -> bool:
 
 
 class Running:
-    """One process."""
+    """One program: a process, or a supervisor and the server that is its child."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -60,14 +60,46 @@ class Running:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def worker(self) -> int:
+        """The process id of the child of a supervisor; of a program without one its own."""
+        if b"heartbeat.supervisor" not in _of(self.pid, "cmdline"):
+            return self.pid
+        others = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return next((pid for pid in others if _parent(pid) == self.pid), self.pid)
+
     def signal(self, number: int) -> None:
+        """To the supervisor, where there is one; it forwards what is for its child."""
         if self.alive():
             self.process.send_signal(number)
 
+    def stop_all(self) -> None:
+        """SIGSTOP to all of it."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT to all of it."""
+        self._signal_all(signal.SIGCONT)
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the server alone: its supervisor tells of it, and ends about a second later."""
+        os.kill(self.worker, signal.SIGKILL)
+
     def kill(self) -> None:
-        """SIGKILL, and reap it."""
-        self.signal(signal.SIGKILL)
+        """SIGKILL to all of it, as if its machine were gone, so that no supervisor says anything; and reap it."""
+        if self.alive():
+            worker = self.worker
+            self.signal(signal.SIGSTOP)
+            if worker != self.pid:
+                os.kill(worker, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         self.process.wait()
+
+    def _signal_all(self, number: int) -> None:
+        worker = self.worker
+        self.signal(number)
+        if worker != self.pid:
+            os.kill(worker, number)
 
     def last_words(self, lines: int = 15) -> str:
         if not self.log.exists():
@@ -76,12 +108,27 @@ class Running:
         return "\n".join(f"    {self.name}: {line[:300]}" for line in text)
 
 
+def _of(pid: int, page: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{page}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(pid: int) -> int:
+    """The parent's process id; 0 when it is gone. The name in brackets may contain anything."""
+    fields = _of(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
 class Processes:
     """All processes of a run; leaving the context ends them, whatever happened. They also end with this process."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.running: dict[str, Running] = {}
+        self._ending: list[Running] = []
+        """Were killed; their supervisors end by themselves."""
 
     def __enter__(self) -> Processes:
         return self
@@ -132,14 +179,21 @@ class Processes:
         except subprocess.TimeoutExpired:
             running.kill()
 
+    def crash(self, name: str) -> None:
+        """Kill a server's process; its supervisor lives to tell of it."""
+        running = self.running.pop(name)
+        self._ending.append(running)
+        running.kill_worker()
+
     def end(self, patience: float = 4.0) -> None:
         """SIGTERM to all, then SIGKILL to those that do not listen."""
-        for each in self.running.values():
+        everything = [*self._ending, *self.running.values()]
+        for each in everything:
             if each.alive():
                 each.signal(signal.SIGTERM)
-                each.signal(signal.SIGCONT)
+                each.go_on()
         until = time.monotonic() + patience
-        for each in self.running.values():
+        for each in everything:
             try:
                 each.process.wait(max(0.05, until - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -148,6 +202,7 @@ class Processes:
                 if pipe is not None:
                     pipe.close()
         self.running.clear()
+        self._ending.clear()
 
     def last_words(self) -> str:
         """The ends of all logs, for a failure."""

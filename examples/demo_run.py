@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +14,8 @@ from examples.demo_plan import PASSWORD, Layout, Plan
 from examples.demo_processes import DeviceProcess, Failed, Processes, Running, ask, free_net
 from sip.io.clock import boottime
 
-How = Literal["kill", "pause"]
+How = Literal["kill", "machine", "pause"]
+"""The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while."""
 Show = Callable[[str, Any], None]
 """Told what happens, as it happens: a word and what belongs to it."""
 
@@ -32,7 +32,7 @@ class Run:
     """A site with its devices, step by step: ``start``, ``set_up``, ``crash``, ``finish``, ``measured``."""
 
     def __init__(
-        self, plan: Plan, directory: Path, processes: Processes, show: Show, *, interval: float = 0.5
+        self, plan: Plan, directory: Path, processes: Processes, show: Show, *, interval: float = 0.2
     ) -> None:
         self.plan = plan
         self.processes = processes
@@ -105,17 +105,20 @@ class Run:
         """Kill or pause the main; wait until the sample was served by the stand-by."""
         main = self.processes.running["m1"]
         self.killed_at = time.time()
-        main.signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+        if how == "kill":
+            self.processes.crash("m1")
+        elif how == "machine":
+            main.kill()
+            del self.processes.running["m1"]
+        else:
+            main.stop_all()
         for devices in self.devices:
             devices.order("crash")
-        if how == "kill":
-            main.process.wait()
-            del self.processes.running["m1"]
         self.show("killed", how)
         for result in self._collect("crash", 60.0):
             self._note(result)
         if how == "pause":
-            main.signal(signal.SIGCONT)
+            main.go_on()
         self.show("served", self.status("m2"))
         if self.plan.attempts_per_s:
             time.sleep(AFTER_THE_CRASH)

@@ -90,8 +90,8 @@ class Shown:
         self._progress[name] = f"{name}: {said['done']:,} of {said['of']:,} {said['progress']}"
 
     def _killed(self, run: Run, how: str) -> None:
-        word = "SIGKILL" if how == "kill" else "SIGSTOP"
-        self.say(f"{word} to m1; a request in each call of the sample, and new calls, meet nobody", "bold red")
+        words = {"kill": "SIGKILL to m1", "machine": "SIGKILL to m1 and its supervisor", "pause": "SIGSTOP to m1"}
+        self.say(f"{words[how]}; a request in each call of the sample, and new calls, meet nobody", "bold red")
         self._watching = Thread(target=self._watch, args=(run, run.killed_at), daemon=True)
         self._watching.start()
 

@@ -117,6 +117,8 @@ class Process(Generic[C]):
         self.disk_space = DiskSpace(self.directories())
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
+        self.lives_by: Callable[[Site], object] = _nothing
+        """Told the site file that it lives by: when all listeners are open, and after a reload."""
         self.names = Resolver(random.Random(secrets.randbits(128)))
 
     def directories(self) -> dict[str, Path]:
@@ -212,6 +214,7 @@ class Process(Generic[C]):
             self.logger.warning("the site file: %s", sentence)
         self.names.start()
         self._tick()
+        self.lives_by(site)
 
     def _tick(self) -> None:
         now = boottime()
@@ -240,6 +243,11 @@ class Process(Generic[C]):
                 self.logger.warning("the site file: %s", sentence)
         if site is not None:
             self.pump.ask(self.core.reload, site)
+            self.lives_by(site)
+
+
+def _nothing(site: Site) -> None:
+    pass
 
 
 def start(

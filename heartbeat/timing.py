@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from heartbeat.site.values import Seconds, Within
+
+LEAST_WATCHDOG: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Timing:
     """A main that reaches fewer agents than the stand-by for so long hands over."""
     switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
     """How long a planned switchover may take until it is called off."""
+    watchdog: Annotated[float, Within(0, 3600)] = 0.0
+    """A server whose event loop gives no sign of life for so long is killed by its supervisor; 0: never."""
     t1: Annotated[float, Within(0.01, 5)] = 0.5
     """RFC 3261's T1, the estimate of the round trip to a device."""
     t2: Annotated[float, Within(0.01, 60)] = 4.0
@@ -71,6 +75,11 @@ def least_margin(lease: float, drift: float) -> float:
 def faults(timing: Timing) -> list[str]:
     """Why these times would break the rules of leases, a sentence each that says what to do; empty when they fit."""
     found, lease, margin = [], timing.lease, timing.margin
+    if 0 < timing.watchdog < LEAST_WATCHDOG:
+        found.append(
+            f"watchdog is {timing.watchdog:g} s; a stall of {LEAST_WATCHDOG:g} s is no death: say 0, or"
+            f" {LEAST_WATCHDOG:g} at least"
+        )
     needed = timing.misses * timing.interval + timing.round_trip
     if lease <= needed:
         found.append(

@@ -32,7 +32,10 @@ SHELLS = (
     "heartbeat.program",
     "heartbeat.site.doc",  # writes a page of docs/
     "heartbeat.site.load",  # reads the site file and the keys that it names
+    "heartbeat.deaths",
     "heartbeat.persistence",
+    "heartbeat.supervised",
+    "heartbeat.supervisor",
     "b2bua.api*",
     "b2bua.cdr_store",
     "b2bua.cli*",

@@ -71,8 +71,23 @@ class Program:
         assert self.running is not None
         self.running.signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP to all of it."""
+        assert self.running is not None
+        self.running.stop_all()
+
+    def go_on(self) -> None:
+        """SIGCONT to all of it."""
+        assert self.running is not None
+        self.running.go_on()
+
+    def die(self) -> None:
+        """SIGKILL to the process that serves; a supervisor tells of it."""
+        assert self.running is not None
+        self.running.kill_worker()
+
     def kill(self) -> None:
-        """SIGKILL, and away with it."""
+        """SIGKILL to all of it, as if its machine were gone."""
         assert self.running is not None
         self.running.kill()
 
@@ -84,7 +99,7 @@ class Program:
     def rss(self) -> int:
         """Memory that it has resident, in bytes."""
         assert self.running is not None
-        for line in Path(f"/proc/{self.running.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.running.worker}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0

@@ -4,7 +4,6 @@ received without it."""
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,10 +115,10 @@ def test_main_is_paused_and_wakes(net: str, quiet: Run, tmp_path: Path) -> None:
     """SIGSTOP, and SIGCONT after the takeover: the old main must not touch a call any more."""
 
     def pause(site: Site) -> None:
-        site["m1"].signal(signal.SIGSTOP)
+        site["m1"].pause()
 
     def wake(site: Site) -> None:
-        site["m1"].signal(signal.SIGCONT)
+        site["m1"].go_on()
         stands_by(site)
 
     check(run(net, tmp_path, pause, wake, "m2"), quiet)

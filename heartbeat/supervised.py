@@ -1,0 +1,91 @@
+"""The child of a supervisor: what it is told, what it tells, how it learns that it is alone."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from heartbeat.supervisor import ENVIRONMENT, TICK, TICKS
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PR_SET_DUMPABLE: Final = 4
+_ORPHANED: Final = signal.SIGUSR1
+"""What the kernel sends when the supervisor dies; it ends a process that does not listen for it yet."""
+
+
+class SupervisorGone(Exception):
+    """The supervisor ended before its child began; its text is the sentence for the operator."""
+
+
+def become_supervisor() -> NoReturn:
+    """Be, from here on, the supervisor of the very command that this process was started with."""
+    command = [sys.executable, *sys.orig_argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", "heartbeat.supervisor", *command])
+
+
+def is_supervised() -> bool:
+    """Whether a supervisor started this process."""
+    return ENVIRONMENT in os.environ
+
+
+class Supervised:
+    """This process, as the child of a supervisor."""
+
+    def __init__(self) -> None:
+        """Raises `SupervisorGone`."""
+        descriptor, parent, self.commitment = os.environ.pop(ENVIRONMENT).split()
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, int(_ORPHANED))
+        if os.getppid() != int(parent):
+            raise SupervisorGone("the supervisor of this server has ended; start the server anew")
+        # a core dump of some hundred MB would keep the supervisor, and so the site, waiting
+        prctl(_PR_SET_DUMPABLE, 0)
+        self._pipe = socket.socket(fileno=int(descriptor))
+        self._pipe.setblocking(False)
+        self._pipe.set_inheritable(False)
+        self._watchdog = 0.0
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def watch(self, loop: asyncio.AbstractEventLoop, orphaned: Callable[[], None]) -> None:
+        """Call ``orphaned``, once, when the supervisor is gone."""
+        self._loop = loop
+
+        def gone() -> None:
+            if loop.remove_reader(self._pipe):
+                orphaned()
+
+        loop.add_signal_handler(_ORPHANED, gone)
+        loop.add_reader(self._pipe, gone)  # it never writes: what can be read is the end
+
+    def tell(self, watchdog: float, **what: Any) -> None:
+        """Whom to tell of our death, and where to leave it; from here on give signs of life where they are wanted."""
+        self._say(json.dumps({"watchdog": watchdog, **what}).encode())
+        self._watchdog = watchdog
+        if self._ticking is None:
+            self._tick()
+
+    def end(self) -> None:
+        """No more signs of life."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._loop.remove_reader(self._pipe)
+        self._loop.remove_signal_handler(_ORPHANED)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        if self._watchdog:
+            self._say(TICK)
+            self._ticking = self._loop.call_later(2 * self._watchdog / TICKS, self._tick)
+
+    def _say(self, data: bytes) -> None:
+        try:
+            self._pipe.send(data)
+        except OSError:
+            pass  # it does not read: it is stopped, or gone, and then `orphaned` is called

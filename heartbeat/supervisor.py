@@ -1,0 +1,141 @@
+"""The supervisor of a server: ``python -m heartbeat.supervisor COMMAND ...`` (docs/heartbeat.md).
+
+It draws a secret, starts the command as its child with the hash of it, waits for the child's end, and reveals the
+secret then. It reads nothing from the network and has no key of the site; all that it knows the child tells it over
+the pipe between them (`heartbeat.supervised`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from heartbeat.death import Death, commitment_of, notice
+from heartbeat.deaths import Ended, leave
+
+ENVIRONMENT: Final = "HOLDFAST_SUPERVISOR"
+"""Tells the child: the pipe's descriptor, the supervisor's process id, the commitment."""
+TICK: Final = b"."
+"""A sign of life on the pipe."""
+TICKS: Final = 10
+"""Ticks of ours without a sign of life until the watchdog bites."""
+MOST_TOLD: Final = 65536
+REVEALED_AT: Final = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Seconds after a death at which it is told."""
+AFTER_A_GOODBYE: Final = 5
+"""So many of these for a child that ended in good order."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Supervisor:
+    """Watches over one child."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._secret = secrets.token_hex(16)
+        self._told: dict[str, Any] = {}
+        self._ending = False
+        self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.set_inheritable(True)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would let the kernel reap the child
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:
+            signal.signal(number, self._forward)
+        told = f"{theirs.fileno()} {os.getpid()} {commitment_of(self._secret)}"
+        environment = {**os.environ, ENVIRONMENT: told}
+        # in a process group of its own, so that Ctrl-C reaches it once, through us
+        self._child = os.posix_spawn(command[0], command, environment, setpgroup=0, setsigmask=())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        theirs.close()
+
+    def run(self) -> int:
+        """Until the child has ended; its exit status, or 128 and the number of the signal that killed it."""
+        begun = time.monotonic()
+        self._listen()
+        os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOWAIT)
+        # not reaped yet, so that no other process has its number when a signal is forwarded to it
+        child, self._child = self._child, 0
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)  # raises where it neither exited nor was killed
+        self._reveal(code, time.monotonic() - begun)
+        return code if code >= 0 else 128 - code
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        """A signal is for the child: SIGHUP each time; to end is said once, a second time would cut it short."""
+        if number == signal.SIGHUP and self._child:
+            os.kill(self._child, signal.SIGHUP)
+        elif self._child and not self._ending:
+            self._ending = True
+            os.kill(self._child, signal.SIGTERM)
+
+    def _listen(self) -> None:
+        """Until the pipe breaks. Our own ticks count the silence, so that a machine that slept kills nobody."""
+        silent = 0
+        while True:
+            watchdog = self._told.get("watchdog", 0.0)
+            self._pipe.settimeout(watchdog / TICKS or None)
+            try:
+                said = self._pipe.recv(MOST_TOLD)
+            except TimeoutError:
+                silent += 1
+                if silent == TICKS:
+                    _say(f"{self._told['node']} gave no sign of life for {watchdog:g} s: it is killed")
+                    os.kill(self._child, signal.SIGKILL)
+                continue
+            if not said:
+                return
+            silent = 0
+            if said != TICK:
+                self._told = json.loads(said)
+
+    def _reveal(self, code: int, lived: float) -> None:
+        told = self._told
+        if not told:
+            return  # it never began to serve
+        death = Death(told["site"], told["node"], self._secret, f"status-{code}" if code >= 0 else f"signal-{-code}")
+        if code:
+            _say(f"{death.node} ended {death.how}, {lived:.0f} s after its start")
+        died = time.monotonic()
+        for number, at in enumerate(REVEALED_AT[: AFTER_A_GOODBYE if not code else None]):
+            time.sleep(max(0.0, died + at - time.monotonic()))
+            for host, port in told["to"]:
+                _send(notice(death, _address(*told["local"]), _address(host, port)), told["local"], (host, port))
+            if not number:
+                try:
+                    leave(Path(told["state"]), Ended(self._secret, lived, code))
+                except OSError as error:
+                    _say(f"the death of {death.node} cannot be written to {told['state']}: {error.strerror}")
+
+
+def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
+    """From the address of the child's beats, which firewalls know, or from any other when somebody has it already."""
+    family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.bind((local[0], local[1]))
+        except OSError:
+            pass
+        try:
+            sender.sendto(data, to)
+        except OSError:
+            pass  # the network is away; it is told again
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _say(sentence: str) -> None:
+    print(f"supervisor: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(sys.argv[1:]).run())
