@@ -103,7 +103,10 @@ def warnings(core: Core, now: float) -> list[str]:
     voters = member.participant.voter.state.voters.names
     found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
     for name, server in member.cluster.peers.items():
-        if server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
+        if server.death is not None:
+            ended = f"its supervisor saw it end {server.death.how}"
+            found.append(f"{name} is dead: {ended}; nobody could take over until it runs again")
+        elif server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
             found.append(_unheard(core, name, now))
     if member.paused:
         found.append("automatic takeovers are paused: `b2bua resume` ends it")
@@ -183,6 +186,8 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
         reached = ago is not None and ago <= 3 * core.site.timing.slow_interval
         if core.serving and peer.state == ACTIVE and ago is not None and ago > core.site.timing.lease:
             reached = False  # an active server says so each interval
+        if peer.death is not None:
+            reached = False
         address = core.site.servers[name].beat_reach
         found.append(
             v.Peer(

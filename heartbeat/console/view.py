@@ -166,7 +166,8 @@ class Peer:
     role: str
     """``main`` or ``standby`` for a server, ``""`` for an agent."""
     state: Annotated[str, Column("State", "state")]
-    """What it last said of itself: a ``ServerState``; for an agent ``serving``, ``draining``; ``""`` unknown."""
+    """What it last said of itself: a ``ServerState``; ``dead`` when its supervisor saw it end; for an agent
+    ``serving``, ``draining``; ``""`` unknown."""
     obeys: Annotated[str, Column("Obeys")]
     """Agents: the server it obeys; ``""`` unknown, none, or a server."""
     epoch: Annotated[int, Column(">Epoch")]

@@ -7,8 +7,12 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from heartbeat import carriage
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
+from heartbeat.death import Death, commitment_of, notice
+from heartbeat.header import Beat
+from sip.actions import Flow
 from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import Town
 from tests.consoles import seen
@@ -84,6 +88,28 @@ def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
     assert "m1 cannot keep its epochs: no space left" in page(town.bench, "status")["warnings"]
     member.persisted(replace(member.participant.on_disk, serial=member.participant.on_disk.serial + 1), now)
     assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
+
+
+def test_a_death_that_a_supervisor_tells_is_shown() -> None:
+    town, secret = Town(), "5f" * 16
+    core, now = town.bench.core, town.bench.now
+    flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
+    known = {"commitment": commitment_of(secret), "config": core.site.digest, "for_incarnation": 1}
+    m2 = replace(Beat("paris", "m2", 1, 1, "standby", 1, to="m1"), **known)
+    via = "Via: SIP/2.0/UDP 127.0.0.2:5162;branch=z9hG4bKa"
+    core.receive(carriage.request(m2, core.key, via, flow.remote, "c", 1), flow, now)
+    true = Death("paris", "m2", secret, "signal-9")
+    data = notice(true, "127.0.0.2:5162", "127.0.0.1:5162")
+    for false in ("nonsense", replace(true, secret="5e" * 16).text):
+        core.receive(data.replace(true.text.encode(), false.encode()), flow, now)
+        assert page(town.bench, "status")["warnings"] == []
+    core.receive(data, flow, now)
+    found = page(town.bench, "status")
+    assert found["warnings"] == [
+        "m2 is dead: its supervisor saw it end by signal 9; nobody could take over until it runs again"
+    ]
+    peer = found["peers"][0]
+    assert (peer["name"], peer["state"], peer["reached"]) == ("m2", "dead", False)
 
 
 def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
