@@ -28,7 +28,7 @@ from sip.dialog import dialog_key
 from sip.packages.line_dialog import request_of, split
 from sip.wire.message import Message, Request, Response, parse
 from sip.wire.validation import validate
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 from tools import diagrams
 
 ROOT = Path(__file__).parents[1]
@@ -201,22 +201,24 @@ routes = [{ match = "2*", to = "pbx" }]
 
 
 @pytest.fixture
-def town() -> Town:
+def sim() -> SiteSimulation:
     """The site of the examples in the World: m1 is active under epoch 1."""
-    return Town(who=(), site=sites.parse(PARIS, Path("paris.toml"), {"KEY": KEY.decode(), "WORD": "secret"}))
+    return SiteSimulation(
+        who=(), site=sites.parse(PARIS, Path("paris.toml"), {"KEY": KEY.decode(), "WORD": "secret"})
+    )
 
 
-def say(town: Town, server: str, agent: str, request: Request) -> tuple[Response, list[Request]]:
+def say(sim: SiteSimulation, server: str, agent: str, request: Request) -> tuple[Response, list[Request]]:
     """A SUBSCRIBE on the proved connection of a server; the agent's answer and NOTIFYs."""
-    core: Agent = town.agent(agent)
+    core: Agent = sim.agent(agent)
     flow = core.connections.by_name[server].flow
     assert flow is not None
-    town.world.trace.clear()
-    town.world.ask(agent, core.receive, request.to_bytes(), flow)
-    town.world.run(town.world.now + 0.2)
+    sim.world.trace.clear()
+    sim.world.ask(agent, core.receive, request.to_bytes(), flow)
+    sim.world.run(sim.world.now + 0.2)
     sent = [
         parse(line.what)
-        for line in town.world.trace
+        for line in sim.world.trace
         if line.source == agent and isinstance(line.what, bytes) and line.mark != "lost"
     ]
     (answer,) = [one for one in sent if isinstance(one, Response) and one.cseq_method == "SUBSCRIBE"]
@@ -230,9 +232,9 @@ def alike(shown: Message, got: Message) -> None:
         assert got.get(name) == shown.get(name), name
 
 
-def test_an_agent_answers_the_takeover_as_shown(town: Town):
+def test_an_agent_answers_the_takeover_as_shown(sim: SiteSimulation):
     (subscribe, _) = requests("SUBSCRIBE", "gw1", purpose="takeover")
-    answer, notifies = say(town, "m2", "gw1", subscribe)
+    answer, notifies = say(sim, "m2", "gw1", subscribe)
     shown = next(one for one in examples() if isinstance(one, Response) and one.status == 200)
     assert answer.status == 200
     alike(shown, answer)
@@ -240,21 +242,21 @@ def test_an_agent_answers_the_takeover_as_shown(town: Town):
     head, *lines = [json.loads(piece) for piece in split(notifies[0].body)]
     assert head == {**head, "agent": "gw1", "epoch": 2, "version": 1, "part": 1, "complete": True}
     assert [line["line"] for line in lines] == ["alice", "carrier"]
-    assert town.agent("gw1").obedience.adopted == ("m2", 2)
+    assert sim.agent("gw1").obedience.adopted == ("m2", 2)
 
 
-def test_an_agent_answers_the_reset_and_the_fetch_as_shown(town: Town):
+def test_an_agent_answers_the_reset_and_the_fetch_as_shown(sim: SiteSimulation):
     for purpose in ("reset", "observe"):
         (subscribe,) = requests("SUBSCRIBE", "gw2", purpose=purpose)
-        answer, notifies = say(town, "m2", "gw2", subscribe)
+        answer, notifies = say(sim, "m2", "gw2", subscribe)
         assert answer.status == 200
         alike(requests("NOTIFY", "gw2", purpose=purpose)[0], notifies[0])
 
 
-def test_an_agent_refuses_the_stale_server_as_shown(town: Town):
+def test_an_agent_refuses_the_stale_server_as_shown(sim: SiteSimulation):
     (takeover, stale) = requests("SUBSCRIBE", "gw1", purpose="takeover")
-    say(town, "m2", "gw1", takeover)
-    answer, notifies = say(town, "m1", "gw1", stale)
+    say(sim, "m2", "gw1", takeover)
+    answer, notifies = say(sim, "m1", "gw1", stale)
     (shown,) = [one for one in examples() if isinstance(one, Response) and one.status == 403]
     assert answer.status == 403 and not notifies
     alike(shown, answer)
@@ -274,31 +276,33 @@ def test_an_agent_refuses_the_stale_server_as_shown(town: Town):
         (b"2|m2|1|", b"2|m2|2|", 403, "heartbeat"),
     ],
 )
-def test_an_agent_refuses_what_the_page_says_it_refuses(town: Town, old: bytes, new: bytes, status: int, header: str):
+def test_an_agent_refuses_what_the_page_says_it_refuses(
+    sim: SiteSimulation, old: bytes, new: bytes, status: int, header: str
+):
     takeover = requests("SUBSCRIBE", "gw1", purpose="takeover")[0].to_bytes()
     assert old in takeover
     changed = parse(takeover.replace(old, new))
     assert isinstance(changed, Request)
-    answer, notifies = say(town, "m2", "gw1", changed)
+    answer, notifies = say(sim, "m2", "gw1", changed)
     assert answer.status == status and not notifies
     assert not header or answer.get(header)
-    assert town.agent("gw1").obedience.adopted == ("m1", 1)
+    assert sim.agent("gw1").obedience.adopted == ("m1", 1)
 
 
-def test_a_server_takes_the_calls_of_the_lists(town: Town):
+def test_a_server_takes_the_calls_of_the_lists(sim: SiteSimulation):
     for agent in ("gw1", "gw2"):
-        town.world.ask(agent, lambda now: None)
-    town.world.kill("m1")
-    assert town.world.run_until(lambda: town.active == ["m2"], 10.0)
-    town.world.run(town.world.now + 1.0)
-    server: Server = town.server("m2")
+        sim.world.ask(agent, lambda now: None)
+    sim.world.kill("m1")
+    assert sim.world.run_until(lambda: sim.active == ["m2"], 10.0)
+    sim.world.run(sim.world.now + 1.0)
+    server: Server = sim.server("m2")
     for agent in ("gw1", "gw2"):
         (notify, *_) = requests("NOTIFY", agent, purpose="takeover")
         connection = server.agents.connections[agent]
         connection.complete_at = None
-        assert town.world.ask("m2", connection.told, notify, "takeover")
+        assert sim.world.ask("m2", connection.told, notify, "takeover")
         assert connection.complete
-    town.world.run(town.world.now + 0.2)
+    sim.world.run(sim.world.now + 0.2)
     talking = {record.call for record in dialog_records() if record.record.state == "confirmed"}
     alice = next(record.call for record in dialog_records() if record.record.line == "alice")
     assert alice in talking and alice in server.calls

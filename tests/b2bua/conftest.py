@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.b2bua.pair import Pair
+from tests.b2bua.fake_servers import FakeServers
 
 
 @pytest.fixture
-def pair(tmp_path):
-    pair = Pair(tmp_path)
-    yield pair
-    pair.close()
+def fake_servers(tmp_path):
+    fake_servers = FakeServers(tmp_path)
+    yield fake_servers
+    fake_servers.close()

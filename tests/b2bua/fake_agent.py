@@ -346,7 +346,7 @@ to = ["bob", "dave"]
 """
 
 
-class Town:
+class ServerFixture:
     """A main server with two agents, elected by their votes."""
 
     def __init__(self, text: str = AGENTS) -> None:

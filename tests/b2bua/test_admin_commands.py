@@ -6,7 +6,7 @@ import pytest
 
 from heartbeat.console.view import Refused
 from tests.b2bua.fake import Bench
-from tests.b2bua.fake_agent import FakeAgent, Town
+from tests.b2bua.fake_agent import FakeAgent, ServerFixture
 from tests.consoles import ordered, seen
 
 
@@ -21,12 +21,12 @@ def again(bench: Bench, order: dict[str, object]) -> dict[str, object]:
 
 
 def test_unknown_verbs_and_orders_are_refused() -> None:
-    town = Town()
+    fixture = ServerFixture()
     with pytest.raises(Refused, match="no verb dance"):
-        ask(town.bench, "dance")
+        ask(fixture.bench, "dance")
     for order in ("", "reset-7"):
         with pytest.raises(Refused, match="no order"):
-            again(town.bench, {"id": order})
+            again(fixture.bench, {"id": order})
 
 
 @pytest.mark.parametrize(
@@ -40,92 +40,92 @@ def test_unknown_verbs_and_orders_are_refused() -> None:
     ],
 )
 def test_a_reset_that_cannot_be(params: dict[str, str], sentence: str) -> None:
-    town = Town()
-    asked = len(town.gw2.asked)
+    fixture = ServerFixture()
+    asked = len(fixture.gw2.asked)
     with pytest.raises(Refused, match=sentence):
-        ask(town.bench, "reset", **params)
-    assert len(town.gw2.asked) == asked
+        ask(fixture.bench, "reset", **params)
+    assert len(fixture.gw2.asked) == asked
 
 
 def test_a_reset_is_done_when_the_calls_on_the_lines_are_gone() -> None:
-    town = Town()
-    a, b = town.talk()
-    order = ask(town.bench, "reset", lines="bob/1")
-    assert town.gw2.asked[-1][0] == "reset" and town.gw2.asked[-1][1]["lines"] == ["bob/1"]
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    order = ask(fixture.bench, "reset", lines="bob/1")
+    assert fixture.gw2.asked[-1][0] == "reset" and fixture.gw2.asked[-1][1]["lines"] == ["bob/1"]
     bye = a.take("BYE")
     assert bye.get("reason") == 'SIP;cause=503;text="Reset by m1"'
     a.answer(bye, 200)
     b.answer(b.take("BYE"), 481)  # the agent has ended that side by itself
-    order = again(town.bench, order)
+    order = again(fixture.bench, order)
     assert order["state"] == "done" and order["sentence"] == "bob/1 is reset to idle"
-    (record,) = town.bench.cdrs
+    (record,) = fixture.bench.cdrs
     assert (record.result, record.ended_by) == ("reset", "server")
-    assert ask(town.bench, "reset", lines="all")["state"] == "done"
-    assert {each[0] for each in town.gw1.asked} == {"takeover", "reset"}
+    assert ask(fixture.bench, "reset", lines="all")["state"] == "done"
+    assert {each[0] for each in fixture.gw1.asked} == {"takeover", "reset"}
 
 
 def test_a_reset_of_lines_whose_agent_is_away_or_from_a_stand_by_is_refused() -> None:
-    town = Town()
-    town.gw2.disconnect()
+    fixture = ServerFixture()
+    fixture.gw2.disconnect()
     with pytest.raises(Refused, match="gw2, which has bob, is not connected"):
-        ask(town.bench, "reset", lines="alice,bob")
-    standby = Bench(town.bench.site, "m2")
+        ask(fixture.bench, "reset", lines="alice,bob")
+    standby = Bench(fixture.bench.site, "m2")
     with pytest.raises(Refused, match="m2 is not active"):
         ask(standby, "reset", lines="bob")
 
 
 def test_an_order_that_does_not_come_true_fails() -> None:
-    town = Town()
-    town.bench.core.member.cluster.non_voting.add("gw1")  # it says so, whatever list it is told
-    order = ask(town.bench, "readmit", agent="gw1")
-    town.bench.core.member.cluster.non_voting.add("gw1")
+    fixture = ServerFixture()
+    fixture.bench.core.member.cluster.non_voting.add("gw1")  # it says so, whatever list it is told
+    order = ask(fixture.bench, "readmit", agent="gw1")
+    fixture.bench.core.member.cluster.non_voting.add("gw1")
     assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
-    town.bench.now += 31
-    order = again(town.bench, order)
+    fixture.bench.now += 31
+    order = again(fixture.bench, order)
     assert order["state"] == "failed" and order["sentence"] == "after 30 s still: gw1 has no vote yet"
 
 
 def test_pause_and_resume() -> None:
-    town = Town()
-    assert ask(town.bench, "pause")["state"] == "done"
-    assert seen(town.bench.core, "status", {}, town.bench.now)["paused"] is True
-    assert ask(town.bench, "resume")["state"] == "done"
-    assert seen(town.bench.core, "status", {}, town.bench.now)["paused"] is False
+    fixture = ServerFixture()
+    assert ask(fixture.bench, "pause")["state"] == "done"
+    assert seen(fixture.bench.core, "status", {}, fixture.bench.now)["paused"] is True
+    assert ask(fixture.bench, "resume")["state"] == "done"
+    assert seen(fixture.bench.core, "status", {}, fixture.bench.now)["paused"] is False
 
 
 def test_a_switchover_to_nobody_is_refused() -> None:
-    town = Town()
+    fixture = ServerFixture()
     with pytest.raises(Refused, match="m2 is not there"):
-        ask(town.bench, "switchover")
+        ask(fixture.bench, "switchover")
     with pytest.raises(Refused, match="no other server"):
-        ask(town.bench, "switchover", to="m7")
+        ask(fixture.bench, "switchover", to="m7")
     with pytest.raises(Refused, match="is sent to m2 itself"):
-        ask(town.bench, "switchover", to="m2", force="yes")
+        ask(fixture.bench, "switchover", to="m2", force="yes")
 
 
 def test_a_forced_switchover_is_done_when_all_agents_have_told() -> None:
-    town = Town()
-    town.talk()
-    town.die()
-    bench = Bench(town.bench.site, "m2", town.bench.now)
-    for agent in (town.gw1, town.gw2):
+    fixture = ServerFixture()
+    fixture.talk()
+    fixture.die()
+    bench = Bench(fixture.bench.site, "m2", fixture.bench.now)
+    for agent in (fixture.gw1, fixture.gw2):
         agent.silent = True
         agent.move(bench).connect()
-    bench.core.member.participant.offer(town.bench.core.member.participant.proof, bench.now)  # type: ignore[arg-type]
+    bench.core.member.participant.offer(fixture.bench.core.member.participant.proof, bench.now)  # type: ignore[arg-type]
     bench.core.leadership.pump(bench.now)
     bench.pump()
     order = ask(bench, "switchover", force="yes")
     assert bench.core.serving and again(bench, order)["sentence"] == "0 of 2 agents have moved to m2"
-    town.gw1.notify()
+    fixture.gw1.notify()
     assert again(bench, order)["done"] == 1
-    town.gw2.notify()
+    fixture.gw2.notify()
     order = again(bench, order)
     assert order["state"] == "done" and order["sentence"] == "m2 is active under epoch 2"
 
 
 def test_a_switchover_is_called_off_when_the_other_gathers_no_votes() -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     other = FakeAgent(bench, "m2", "x", port=5162)
     from sip.actions import Flow
 
@@ -140,23 +140,23 @@ def test_a_switchover_is_called_off_when_the_other_gathers_no_votes() -> None:
 
 
 def test_readmission() -> None:
-    town = Town()
+    fixture = ServerFixture()
     with pytest.raises(Refused, match="gw9 is no voter"):
-        ask(town.bench, "readmit", agent="gw9")
+        ask(fixture.bench, "readmit", agent="gw9")
     with pytest.raises(Refused, match="gw1 has its vote"):
-        ask(town.bench, "readmit", agent="gw1")
-    town.bench.core.member.cluster.non_voting.add("gw1")
-    order = ask(town.bench, "readmit", agent="gw1")
+        ask(fixture.bench, "readmit", agent="gw1")
+    fixture.bench.core.member.cluster.non_voting.add("gw1")
+    order = ask(fixture.bench, "readmit", agent="gw1")
     assert order["state"] == "running" and order["sentence"] == "gw1 has no vote yet"
-    town.bench.core.member.cluster.non_voting.clear()
-    assert again(town.bench, order)["sentence"] == "gw1 votes again"
+    fixture.bench.core.member.cluster.non_voting.clear()
+    assert again(fixture.bench, order)["sentence"] == "gw1 votes again"
 
 
 def test_only_the_last_orders_are_remembered() -> None:
-    town = Town()
-    first = ask(town.bench, "pause")
+    fixture = ServerFixture()
+    first = ask(fixture.bench, "pause")
     for _ in range(100):
-        last = ask(town.bench, "pause")
-    assert again(town.bench, last)["state"] == "done"
+        last = ask(fixture.bench, "pause")
+    assert again(fixture.bench, last)["state"] == "done"
     with pytest.raises(Refused):
-        again(town.bench, first)
+        again(fixture.bench, first)

@@ -6,29 +6,29 @@ import pytest
 
 from tests.b2bua.fake import HOLD, SDP
 from tests.b2bua.fake_agent import kept, record
-from tests.b2bua.gap import Gap
+from tests.b2bua.takeover_fixture import TakeoverFixture
 
 
 @pytest.mark.parametrize("method", ["INFO", "INVITE", "BYE"])
 def test_what_the_target_asked_meanwhile_goes_on_in_the_dialog_of_the_repeated_attempt(method: str) -> None:
-    gap = Gap()
-    a = gap.gw1.call("1002")
-    b = gap.gw2.called
+    fixture = TakeoverFixture()
+    a = fixture.gw1.call("1002")
+    b = fixture.gw2.called
     b.ring()
     invite = b.take("INVITE")
     assert a.statuses == [100, 180]
-    gap.die()
+    fixture.die()
     b.accept()
     asked = b.say(method, body=HOLD if method == "INVITE" else b"")
     origin = invite.get("call-origin")
-    gap.gw1.records.append(record(a, "early", sent=[kept(a.sent)]))
+    fixture.gw1.records.append(record(a, "early", sent=[kept(a.sent)]))
     told = {"local_tag": invite.from_tag, "origin": origin, "ack": "awaited", "ack_origin": origin}
     if method == "BYE":
         ended = {"ago": 1.0, "by": "device", "reason": "", "status": 200}
-        gap.gw2.records.append(record(b, "terminated", sent=[kept(asked)], ended=ended, **told))
+        fixture.gw2.records.append(record(b, "terminated", sent=[kept(asked)], ended=ended, **told))
     else:
-        gap.gw2.records.append(record(b, "confirmed", sent=[kept(asked)], **told))
-    bench = gap.in_order("caller last")
+        fixture.gw2.records.append(record(b, "confirmed", sent=[kept(asked)], **told))
+    bench = fixture.in_order("caller last")
     bench.after(0.2)
     assert a.statuses[-1] == 200
     a.ack()

@@ -19,7 +19,7 @@ from heartbeat.console.schema import of_json
 from heartbeat.console.server import ApiError, on_wall
 from heartbeat.console.view import Disk, Health, ProcessStats, Records, Refused, ServerStatus, Trunk
 from heartbeat.site.values import Api
-from tests.b2bua.pair import Server
+from tests.b2bua.fake_servers import Server
 
 STATUS = replace(
     of_json(ServerStatus, Server("m1", "m2", 1000.0).status),

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from tests.b2bua.fake import SDP
-from tests.b2bua.two import Two
+from tests.b2bua.trunk_fixture import TrunkFixture
 
 
 def test_a_plain_call_crosses_both_ways_and_is_recorded() -> None:
-    two = Two()
-    a, b = two.talk()
-    two.bench.after(10)
-    two.hang_up(a, b)
-    [cdr] = two.bench.cdrs
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
+    fixture.bench.after(10)
+    fixture.hang_up(a, b)
+    [cdr] = fixture.bench.cdrs
     assert (cdr.result, cdr.status, cdr.ended_by, cdr.attempts) == ("answered", 200, "caller", 1)
     assert (cdr.caller, cdr.callee, cdr.caller_line, cdr.callee_line) == ("caller", "1001", "in", "out")
     assert cdr.answered is not None and cdr.ended is not None and round(cdr.ended - cdr.answered) == 10
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 def test_what_is_not_the_hop_s_passes_unchanged() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     odd = ("X-Odd:   a  ,b", "iDeNtity: eyJ;info=<https://x>", "Supported: 100rel, histinfo", "Allow: INVITE, REFER")
-    a, b = two.ring(lines=odd)
+    a, b = fixture.ring(lines=odd)
     invite = b.take("INVITE")
     assert odd[0] in invite.lines and odd[1] in invite.lines and invite.body == SDP
     assert invite.get("supported") == "histinfo" and invite.get("allow") == "INVITE"
@@ -36,26 +36,26 @@ def test_what_is_not_the_hop_s_passes_unchanged() -> None:
 
 
 def test_a_caller_of_another_scheme_is_no_reason_to_refuse_a_call() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     data = (
         "INVITE sip:1001@127.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5090;branch=z9hG4bKodd\n"
         "From: <http://example.com/a>;tag=f\nTo: <sip:1001@127.0.0.1>\nCall-ID: odd\nCSeq: 1 INVITE\n"
         "Contact: <sip:left@127.0.0.1:5090>\nMax-Forwards: 70\nContent-Length: 0\n\n"
     )
-    two.left.send(data)
-    assert (two.right.called.take("INVITE").get("from") or "").startswith("<http://example.com/a>;tag=")
+    fixture.left.send(data)
+    assert (fixture.right.called.take("INVITE").get("from") or "").startswith("<http://example.com/a>;tag=")
 
 
 def test_what_is_said_of_a_number_crosses() -> None:
-    two = Two()
-    two.left.call("1001", uri="sip:1001;npdi;rn=+33177@127.0.0.1;user=phone")
-    assert two.right.called.take("INVITE").uri == "sip:1001;npdi;rn=+33177@127.0.0.1:5080;user=phone"
+    fixture = TrunkFixture()
+    fixture.left.call("1001", uri="sip:1001;npdi;rn=+33177@127.0.0.1;user=phone")
+    assert fixture.right.called.take("INVITE").uri == "sip:1001;npdi;rn=+33177@127.0.0.1:5080;user=phone"
 
 
 def test_route_sets_and_targets_are_each_hop_s_own() -> None:
-    two = Two()
-    a = two.left.call("1001", lines=("Record-Route: <sip:127.0.0.1:5090;lr>, <sip:10.0.0.2;lr>",))
-    b = two.right.called
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001", lines=("Record-Route: <sip:127.0.0.1:5090;lr>, <sip:10.0.0.2;lr>",))
+    b = fixture.right.called
     b.accept(lines=("Record-Route: <sip:10.1.0.1;lr>, <sip:127.0.0.1:5080;lr>",))
     assert a.heard[-1].all("record-route") == ["<sip:127.0.0.1:5090;lr>, <sip:10.0.0.2;lr>"]
     b.take("INVITE")
@@ -88,8 +88,8 @@ def test_route_sets_and_targets_are_each_hop_s_own() -> None:
     ],
 )
 def test_a_final_status_reaches_the_caller(status: int, told: int, result: str) -> None:
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     b.take("INVITE")
     lines = ("X-Why: so", "Reason: Q.850;cause=17", *(("Contact: <sip:1002@127.0.0.1>",) if status == 302 else ()))
     b.accept(status, b"", lines=lines)
@@ -97,17 +97,17 @@ def test_a_final_status_reaches_the_caller(status: int, told: int, result: str) 
     if told == status:
         assert a.heard[0].get("x-why") == "so" and a.heard[0].to_tag
     b.take("ACK")
-    [cdr] = two.bench.cdrs
+    [cdr] = fixture.bench.cdrs
     assert (cdr.status, cdr.result) == (503 if status == 503 else told, result)  # what became of it, whatever is told
     assert cdr.reason == ("Q.850;cause=17" if told == status else "")
-    assert not two.bench.core.calls
-    two.nothing_left()
+    assert not fixture.bench.core.calls
+    fixture.nothing_left()
 
 
 def test_early_media_and_several_early_dialogs_keep_their_tags() -> None:
-    two = Two()
-    a = two.left.call("1001")
-    b = two.right.called
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001")
+    b = fixture.right.called
     b.ring(183, "one", body=SDP)
     b.ring(180, "two")
     b.ring(180, "two", lines=("X-N: 2",))
@@ -116,14 +116,14 @@ def test_early_media_and_several_early_dialogs_keep_their_tags() -> None:
     b.accept(tag="two")
     assert a.heard[-1].to_tag == "two"
     a.ack()
-    two.hang_up(b, a)
-    two.nothing_left()
+    fixture.hang_up(b, a)
+    fixture.nothing_left()
 
 
 def test_an_odd_tag_passes_as_its_hash_each_time_the_same() -> None:
-    two = Two()
-    a = two.left.call("1001")
-    b = two.right.called
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001")
+    b = fixture.right.called
     b.ring(180, "x" * 80)
     b.accept(tag="x" * 80)
     tags = {each.to_tag for each in a.heard[1:]}

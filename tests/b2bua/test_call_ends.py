@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.b2bua.two import Two
+from tests.b2bua.trunk_fixture import TrunkFixture
 
 
 def test_cancel_while_it_rings() -> None:
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     a.cancel()
     assert a.statuses == [200]
     invite = b.take("INVITE")
@@ -18,27 +18,27 @@ def test_cancel_while_it_rings() -> None:
     b.answer(cancel, 200)
     b.accept(487, b"")
     assert a.statuses == [487]
-    [cdr] = two.bench.cdrs
+    [cdr] = fixture.bench.cdrs
     assert (cdr.result, cdr.status, cdr.ended_by) == ("cancelled", 487, "caller")
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 def test_cancel_before_the_callee_said_anything_waits_for_a_provisional() -> None:
-    two = Two()
-    a = two.left.call("1001")
-    b = two.right.called
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001")
+    b = fixture.right.called
     a.cancel()
     assert a.statuses == [100, 200] and [each.method for each in b.asked] == ["INVITE"]
     b.ring()
     assert [each.method for each in b.asked] == ["INVITE", "CANCEL"]
     b.accept(487, b"")
     assert a.statuses[-1] == 487
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 def test_a_200_that_crosses_the_cancel_is_answered_to_the_caller_and_the_call_ends_in_good_order() -> None:
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     a.cancel()
     b.accept()
     b.answer(b.asked[-1], 481)
@@ -48,33 +48,33 @@ def test_a_200_that_crosses_the_cancel_is_answered_to_the_caller_and_the_call_en
     assert [each.method for each in b.asked] == ["INVITE", "CANCEL", "ACK", "BYE"]
     b.answer(b.asked[-1], 200)
     assert a.statuses == [200]
-    [cdr] = two.bench.cdrs
+    [cdr] = fixture.bench.cdrs
     assert cdr.result == "answered"
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 def test_a_cancel_for_which_nobody_answers_ends_the_call() -> None:
-    two = Two()
-    a, _ = two.ring()
+    fixture = TrunkFixture()
+    a, _ = fixture.ring()
     a.cancel()
-    two.bench.after(33)
+    fixture.bench.after(33)
     assert 487 in a.statuses
-    assert two.bench.cdrs[0].result == "cancelled"
-    two.nothing_left()
+    assert fixture.bench.cdrs[0].result == "cancelled"
+    fixture.nothing_left()
 
 
 def test_a_cancel_of_nothing_and_a_late_one() -> None:
-    two = Two()
-    a, _ = two.talk()
+    fixture = TrunkFixture()
+    a, _ = fixture.talk()
     a.cancel()
     assert a.statuses in ([200], [481])
-    assert len(two.bench.core.calls) == 1 and not two.bench.cdrs
+    assert len(fixture.bench.core.calls) == 1 and not fixture.bench.cdrs
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_bye_from_either_side(by: str) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     first, other = (a, b) if by == "caller" else (b, a)
     first.say("BYE", ('Reason: Q.850;cause=16;text="bye"',), b"last")
     bye = other.take("BYE")
@@ -82,57 +82,57 @@ def test_bye_from_either_side(by: str) -> None:
     assert first.statuses == []
     other.answer(bye, 200, ("X-Stats: 1",))
     assert first.heard[0].get("x-stats") == "1"
-    assert two.bench.cdrs[0].ended_by == by
-    two.nothing_left()
+    assert fixture.bench.cdrs[0].ended_by == by
+    fixture.nothing_left()
 
 
 def test_bye_crossing_bye() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("BYE")
     b.say("BYE")
     assert b.statuses == [200]
     b.answer(b.take("BYE"), 200)
     assert a.statuses == [200] and not a.asked
-    assert len(two.bench.cdrs) == 1
-    two.nothing_left()
+    assert len(fixture.bench.cdrs) == 1
+    fixture.nothing_left()
 
 
 def test_bye_that_is_refused_or_never_answered_ends_the_call_all_the_same() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     for status in (481, 0):
-        a, b = two.talk()
+        a, b = fixture.talk()
         a.say("BYE")
         if status:
             b.answer(b.take("BYE"), status)
             assert a.statuses == [status]
         else:
-            two.bench.after(33)
+            fixture.bench.after(33)
             assert 200 in a.statuses
-        assert not two.bench.core.calls
-    assert len(two.bench.cdrs) == 2
-    two.nothing_left()
+        assert not fixture.bench.core.calls
+    assert len(fixture.bench.cdrs) == 2
+    fixture.nothing_left()
 
 
 def test_bye_in_the_early_dialog_from_the_caller() -> None:
     """RFC 3261 section 15: the caller may send BYE on an early dialog."""
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     a.say("BYE")
     assert sorted(a.statuses) == [200, 487]
     b.take("INVITE")
     b.answer(b.take("CANCEL"), 200)
     b.accept(487, b"")
-    assert two.bench.cdrs[0].result == "cancelled" and not two.bench.core.calls
-    two.nothing_left()
+    assert fixture.bench.cdrs[0].result == "cancelled" and not fixture.bench.core.calls
+    fixture.nothing_left()
 
 
 def test_bye_to_an_early_bye_that_crosses_a_200() -> None:
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     a.say("BYE")
     b.accept()
     assert [each.method for each in b.asked] == ["INVITE", "CANCEL", "ACK", "BYE"]
     b.answer(b.asked[-1], 200)
-    assert not two.bench.core.calls
-    two.nothing_left()
+    assert not fixture.bench.core.calls
+    fixture.nothing_left()

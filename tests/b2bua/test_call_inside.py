@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.b2bua.fake import HOLD, SDP
-from tests.b2bua.two import Two
+from tests.b2bua.trunk_fixture import TrunkFixture
 from tests.consoles import seen
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_hold_and_resume(by: str) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     first, other = (a, b) if by == "caller" else (b, a)
     for body, state in ((HOLD, "held"), (SDP, "talking")):
         first.say("INVITE", body=body)
@@ -23,57 +23,57 @@ def test_hold_and_resume(by: str) -> None:
         assert first.statuses == [100, 200]
         first.ack()
         assert other.take("ACK").cseq == invite.cseq
-        page = seen(two.bench.core, "calls", {}, two.bench.now)
+        page = seen(fixture.bench.core, "calls", {}, fixture.bench.now)
         assert [each["state"] for each in page["calls"]] == [state]
-    two.hang_up(other, first)
-    two.nothing_left()
+    fixture.hang_up(other, first)
+    fixture.nothing_left()
 
 
 @pytest.mark.parametrize("status", [488, 491, 500, 606])
 def test_a_refused_re_invite_leaves_the_call_as_it_was(status: int) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     b.answer(b.take("INVITE"), status, ("Retry-After: 3",))
     assert a.heard[-1].get("retry-after") == "3" and a.statuses == [100, status]
     b.take("ACK")
-    assert seen(two.bench.core, "calls", {}, 0.0)["calls"][0]["state"] == "talking"
-    two.hang_up(a, b)
-    two.nothing_left()
+    assert seen(fixture.bench.core, "calls", {}, 0.0)["calls"][0]["state"] == "talking"
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 def test_a_re_invite_that_ends_the_dialog_elsewhere_is_passed_on() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     b.say("INVITE", body=SDP)
-    two.bench.after(33)
+    fixture.bench.after(33)
     assert b.statuses == [100, 408]
-    two.hang_up(a, b)
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 def test_glare_is_answered_491_on_both_sides() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=SDP)
     b.say("INVITE", body=SDP)
     assert b.statuses == [491]
     b.answer(b.take("INVITE"), 491)
     assert a.statuses == [100, 491]
-    two.bench.after(1)
+    fixture.bench.after(1)
     b.asked.clear()
     a.say("INVITE", body=SDP)
     b.answer(b.take("INVITE"), 200, body=SDP)
     a.ack()
     b.take("ACK")
     assert a.statuses == [100, 200]
-    two.hang_up(a, b)
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 def test_a_re_invite_before_the_ack_is_passed_on_and_the_acks_do_not_mix() -> None:
-    two = Two()
-    a, b = two.ring()
+    fixture = TrunkFixture()
+    a, b = fixture.ring()
     b.accept()
     b.take("INVITE")
     b.say("INVITE", body=HOLD)
@@ -86,13 +86,13 @@ def test_a_re_invite_before_the_ack_is_passed_on_and_the_acks_do_not_mix() -> No
     ack = a.take("ACK")
     assert ack.body == b"second" and ack.cseq == again.cseq
     assert a.statuses == [200]
-    two.hang_up(a, b)
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 def test_info_and_message_cross_with_their_bodies_and_answers() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     for first, other in ((a, b), (b, a)):
         for method in ("INFO", "MESSAGE"):
             first.say(method, ("Content-Type: application/dtmf-relay", "Info-Package: x"), b"Signal=5")
@@ -102,29 +102,29 @@ def test_info_and_message_cross_with_their_bodies_and_answers() -> None:
             other.answer(request, 200, ("X-A: 1",), b"ok")
             assert first.heard[-1].body == b"ok"
             assert first.statuses == [200]
-    two.hang_up(a, b)
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 @pytest.mark.parametrize("method", ["UPDATE", "REFER", "PRACK", "SUBSCRIBE", "PUBLISH", "FOO"])
 def test_methods_that_a_call_does_not_know_get_405(method: str) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say(method)
     assert a.heard[0].get("allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
     assert a.statuses == [405] and not b.asked
 
 
 def test_options_in_the_call_is_answered_here() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("OPTIONS")
     assert a.statuses == [200] and not b.asked
 
 
 def test_cseq_that_runs_back_is_refused() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.cseq = 9
     a.say("INFO")
     b.answer(b.take("INFO"), 200)
@@ -133,16 +133,16 @@ def test_cseq_that_runs_back_is_refused() -> None:
 
 
 def test_a_wrong_from_tag_in_a_known_dialog_gets_481() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.tag = "wrong"
     a.say("BYE")
-    assert a.statuses == [481] and not b.asked and len(two.bench.core.calls) == 1
+    assert a.statuses == [481] and not b.asked and len(fixture.bench.core.calls) == 1
 
 
 def test_delayed_offer_in_both_kinds_of_invite() -> None:
-    two = Two()
-    a, b = two.ring(b"")
+    fixture = TrunkFixture()
+    a, b = fixture.ring(b"")
     assert b.take("INVITE").body == b""
     b.accept(body=SDP)
     assert a.heard[-1].body == SDP
@@ -162,8 +162,8 @@ def test_delayed_offer_in_both_kinds_of_invite() -> None:
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_the_cancel_of_a_re_invite_is_passed_on_and_its_answer_comes_back(by: str) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     first, other = (a, b) if by == "caller" else (b, a)
     first.say("INVITE", body=HOLD)
     invite = other.take("INVITE")
@@ -175,14 +175,16 @@ def test_the_cancel_of_a_re_invite_is_passed_on_and_its_answer_comes_back(by: st
     other.answer(cancel, 200)
     other.answer(invite, 487)
     assert other.take("ACK").cseq == invite.cseq and first.statuses == [487]
-    assert [each["state"] for each in seen(two.bench.core, "calls", {}, two.bench.now)["calls"]] == ["talking"]
-    two.hang_up(a, b)
-    two.nothing_left()
+    assert [each["state"] for each in seen(fixture.bench.core, "calls", {}, fixture.bench.now)["calls"]] == [
+        "talking"
+    ]
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 def test_a_cancel_of_a_re_invite_that_crosses_its_200_changes_nothing() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     invite = b.take("INVITE")
     b.answer(invite, 100)
@@ -192,27 +194,27 @@ def test_a_cancel_of_a_re_invite_that_crosses_its_200_changes_nothing() -> None:
     assert a.statuses == [100, 200, 200]
     a.ack()
     assert b.take("ACK").cseq == invite.cseq
-    assert [each["state"] for each in seen(two.bench.core, "calls", {}, two.bench.now)["calls"]] == ["held"]
-    two.hang_up(b, a)
-    two.nothing_left()
+    assert [each["state"] for each in seen(fixture.bench.core, "calls", {}, fixture.bench.now)["calls"]] == ["held"]
+    fixture.hang_up(b, a)
+    fixture.nothing_left()
 
 
 def test_a_cancelled_re_invite_that_nobody_answers_ends_as_487_and_the_call_goes_on() -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     b.answer(b.take("INVITE"), 100)
     a.cancel()
-    two.bench.after(33)
-    assert a.statuses[-1] == 487 and len(two.bench.core.calls) == 1
+    fixture.bench.after(33)
+    assert a.statuses[-1] == 487 and len(fixture.bench.core.calls) == 1
     b.asked.clear()
     a.say("INVITE", body=HOLD)
     b.answer(b.take("INVITE"), 200, body=SDP)
     a.ack()
     b.take("ACK")
     assert a.statuses == [100, 200]
-    two.hang_up(a, b)
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
 
 
 # -- BYE and re-INVITE cross ---------------------------------------------------------------------------------
@@ -220,8 +222,8 @@ def test_a_cancelled_re_invite_that_nobody_answers_ends_as_487_and_the_call_goes
 
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_bye_of_the_side_that_is_asked_ends_the_re_invite_with_487(answered: bool) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     invite = b.take("INVITE")
     b.say("BYE")
@@ -229,16 +231,16 @@ def test_a_bye_of_the_side_that_is_asked_ends_the_re_invite_with_487(answered: b
         b.answer(invite, 487)
     a.answer(a.take("BYE"), 200)
     assert b.statuses == [200]
-    two.bench.after(40)
+    fixture.bench.after(40)
     assert a.statuses == [100, 487]
-    assert not two.bench.core.calls and len(two.bench.cdrs) == 1
-    two.nothing_left()
+    assert not fixture.bench.core.calls and len(fixture.bench.cdrs) == 1
+    fixture.nothing_left()
 
 
 @pytest.mark.parametrize("late", [200, 487, 0])
 def test_a_bye_of_the_side_that_asks_ends_its_re_invite_with_487(late: int) -> None:
-    two = Two()
-    a, b = two.talk()
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     invite = b.take("INVITE")
     a.say("BYE")
@@ -247,16 +249,16 @@ def test_a_bye_of_the_side_that_asks_ends_its_re_invite_with_487(late: int) -> N
     if late:
         b.answer(invite, late, body=SDP if late == 200 else b"")
     assert a.statuses == [200]
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 # -- forks ---------------------------------------------------------------------------------------------------
 
 
 def test_answers_of_two_branches_at_once_leave_one_call_and_end_the_other() -> None:
-    two = Two()
-    a = two.left.call("1001")
-    b = two.right.called
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001")
+    b = fixture.right.called
     invite = b.take("INVITE")
     b.ring(tag="one")
     b.ring(tag="two")
@@ -270,6 +272,6 @@ def test_answers_of_two_branches_at_once_leave_one_call_and_end_the_other() -> N
     a.ack()
     assert b.take("ACK").to_tag == "two"
     b.tag = "two"
-    two.hang_up(a, b)
-    assert len(two.bench.cdrs) == 1
-    two.nothing_left()
+    fixture.hang_up(a, b)
+    assert len(fixture.bench.cdrs) == 1
+    fixture.nothing_left()

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from b2bua.cli import main
 
 
-def test_status_shows_the_site(pair):
-    output = pair.cli("status")
+def test_status_shows_the_site(fake_servers):
+    output = fake_servers.cli("status")
     assert "paris   epoch 7   ● m1 active   healthy" in output
     for words in (
         "● standby",
@@ -28,176 +28,176 @@ def test_status_shows_the_site(pair):
     assert "\x1b" not in output
 
 
-def test_status_as_json(pair):
-    page = pair.json("status")
+def test_status_as_json(fake_servers):
+    page = fake_servers.json("status")
     assert (page["active"], page["healthy"], page["epoch"]) == ("m1", True, 7)
     assert abs(page["servers"]["m1"]["since_at"] - (time.time() - 7500)) < 60
-    assert pair.json("status", "--node", "m2")["state"] == "standby"
+    assert fake_servers.json("status", "--node", "m2")["state"] == "standby"
 
 
-def test_a_server_of_an_older_version_says_less(pair):
-    del pair.m2.status["process"]
-    assert "m2      it does not say" in pair.cli("status")
-    assert pair.json("status")["servers"]["m1"]["process"]["stall_since_start"] == 1.234
+def test_a_server_of_an_older_version_says_less(fake_servers):
+    del fake_servers.m2.status["process"]
+    assert "m2      it does not say" in fake_servers.cli("status")
+    assert fake_servers.json("status")["servers"]["m1"]["process"]["stall_since_start"] == 1.234
 
 
-def test_a_dead_stand_by_is_degraded(pair):
-    pair.stop("m2")
-    pair.m1.status["peers"][0] |= {"reached": False, "judged": "dead", "heard_ago": 12.0}
-    pair.m1.status["warnings"] = ["There is no stand-by: the next failure ends the service."]
-    output = pair.cli("status", code=1)
+def test_a_dead_stand_by_is_degraded(fake_servers):
+    fake_servers.stop("m2")
+    fake_servers.m1.status["peers"][0] |= {"reached": False, "judged": "dead", "heard_ago": 12.0}
+    fake_servers.m1.status["warnings"] = ["There is no stand-by: the next failure ends the service."]
+    output = fake_servers.cli("status", code=1)
     assert "● dead" in output
     assert "! m2 cannot be reached" in output
     assert "! There is no stand-by" in output
 
 
-def test_a_server_on_another_machine_is_believed_to_be_there(pair):
-    pair.stop("m2")
-    assert "healthy" in pair.cli("status")
+def test_a_server_on_another_machine_is_believed_to_be_there(fake_servers):
+    fake_servers.stop("m2")
+    assert "healthy" in fake_servers.cli("status")
 
 
-def test_a_server_that_was_killed_here_is_not_believed_to_be_there(pair):
-    path = pair.directory / "state" / "m1" / "m1.sock"
-    pair.stop("m1")
+def test_a_server_that_was_killed_here_is_not_believed_to_be_there(fake_servers):
+    path = fake_servers.directory / "state" / "m1" / "m1.sock"
+    fake_servers.stop("m1")
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    output = pair.cli("status", code=2)
+    output = fake_servers.cli("status", code=2)
     assert "! m1 cannot be reached" in output and "● no active server" in output and "● dead" in output
 
 
-def test_a_site_that_was_never_started_names_the_way_on(pair):
-    for status in (pair.m1.status, pair.m2.status):
+def test_a_site_that_was_never_started_names_the_way_on(fake_servers):
+    for status in (fake_servers.m1.status, fake_servers.m2.status):
         status |= {"state": "standby", "epoch": 0, "voters": {**status["voters"], "names": []}}
         status["peers"][0]["state"] = "standby"
-    assert "say `b2bua init`" in pair.cli("status", code=2)
+    assert "say `b2bua init`" in fake_servers.cli("status", code=2)
 
 
-def test_a_stand_by_does_not_tell_of_lines_that_it_does_not_know(pair):
-    assert "lines in service" in pair.cli("status")
-    assert "lines in service" not in pair.cli("status", "--node", "m2")
+def test_a_stand_by_does_not_tell_of_lines_that_it_does_not_know(fake_servers):
+    assert "lines in service" in fake_servers.cli("status")
+    assert "lines in service" not in fake_servers.cli("status", "--node", "m2")
 
 
-def test_the_active_server_on_another_machine_is_named(pair):
-    pair.stop("m1")
-    assert "● m1 active" in pair.cli("status")
-    assert "m1 is active, but" in pair.cli("calls", code=3)
+def test_the_active_server_on_another_machine_is_named(fake_servers):
+    fake_servers.stop("m1")
+    assert "● m1 active" in fake_servers.cli("status")
+    assert "m1 is active, but" in fake_servers.cli("calls", code=3)
 
 
 @pytest.mark.parametrize(
     ("state", "words"), [("holding", "has no lease"), ("taking-over", "is taking over"), ("standby", "")]
 )
-def test_without_an_active_server_the_code_is_2(pair, state, words):
-    pair.m1.status["state"] = state
-    pair.m2.status["peers"][0]["state"] = state
-    output = pair.cli("status", code=2)
+def test_without_an_active_server_the_code_is_2(fake_servers, state, words):
+    fake_servers.m1.status["state"] = state
+    fake_servers.m2.status["peers"][0]["state"] = state
+    output = fake_servers.cli("status", code=2)
     assert "! No server is active" in output
     assert words in output
-    assert "No server is active" in pair.cli("calls", code=2)
-    assert "talking" in pair.cli("calls", "--node", "m1")
+    assert "No server is active" in fake_servers.cli("calls", code=2)
+    assert "talking" in fake_servers.cli("calls", "--node", "m1")
 
 
-def test_drift_pause_and_agents_that_are_not_reached_are_warnings(pair):
-    pair.m1.status["paused"] = True
-    pair.m1.status["peers"][1]["reached"] = False
-    pair.m1.status["peers"][2] |= {"drift": True, "config": "0badc0de"}
-    output = pair.cli("status", code=1)
+def test_drift_pause_and_agents_that_are_not_reached_are_warnings(fake_servers):
+    fake_servers.m1.status["paused"] = True
+    fake_servers.m1.status["peers"][1]["reached"] = False
+    fake_servers.m1.status["peers"][2] |= {"drift": True, "config": "0badc0de"}
+    output = fake_servers.cli("status", code=1)
     assert "m1 is paused" in output
     assert "m1 does not reach gw1." in output
     assert "gw2 runs from another site file than m1 (9c41d0aa)." in output
     assert "0badc0de drift" in output
 
 
-def test_nobody_answers(pair):
-    pair.stop("m1")
-    pair.stop("m2")
-    output = pair.cli("status", code=3)
+def test_nobody_answers(fake_servers):
+    fake_servers.stop("m1")
+    fake_servers.stop("m2")
+    output = fake_servers.cli("status", code=3)
     assert "No server of the site answers." in output
     assert output.count("is not running here") == 2
 
 
-def test_a_token_that_is_missing_is_said_once(pair, monkeypatch):
+def test_a_token_that_is_missing_is_said_once(fake_servers, monkeypatch):
     monkeypatch.delenv("API_TOKEN", raising=False)
-    text = pair.path.read_text()
+    text = fake_servers.path.read_text()
     for port, node in enumerate(("m1", "m2"), 1):
         token = f'[servers.{node}]\napi = "tcp:127.0.0.1:{port}"\napi_token = {{ env = "API_TOKEN" }}'
         text = text.replace(f"[servers.{node}]", token)
-    pair.path.write_text(text)
+    fake_servers.path.write_text(text)
     missing = "The secret from env API_TOKEN is missing: the environment variable API_TOKEN is not set.\n"
-    assert pair.cli("status", code=3) == missing
+    assert fake_servers.cli("status", code=3) == missing
 
 
-def test_calls(pair):
-    output = pair.cli("calls", "--state", "talking", "--number", "1001", "--limit", "3")
-    assert pair.m1.asked[-1] == ("calls", {"limit": "3", "state": "talking", "number": "1001"})
+def test_calls(fake_servers):
+    output = fake_servers.cli("calls", "--state", "talking", "--number", "1001", "--limit", "3")
+    assert fake_servers.m1.asked[-1] == ("calls", {"limit": "3", "state": "talking", "number": "1001"})
     assert "carrier/7 → alice" in output
     assert "6→7" in output
     assert "3 of 812 calls" in output
-    assert len(pair.json("calls")["calls"]) == 3
+    assert len(fake_servers.json("calls")["calls"]) == 3
 
 
 @pytest.mark.parametrize("verb", ["calls", "lines"])
-def test_what_the_site_does_not_have_is_no_empty_table(pair, verb):
-    assert "has no agent 'gw9'; it has gw1, gw2." in pair.cli(verb, "--agent", "gw9", code=3)
-    assert "has no line 'bob'; it has carrier, alice." in pair.cli(verb, "--line", "bob", code=3)
-    assert "'asleep' is not one of" in pair.cli(verb, "--state", "asleep", code=3)
+def test_what_the_site_does_not_have_is_no_empty_table(fake_servers, verb):
+    assert "has no agent 'gw9'; it has gw1, gw2." in fake_servers.cli(verb, "--agent", "gw9", code=3)
+    assert "has no line 'bob'; it has carrier, alice." in fake_servers.cli(verb, "--line", "bob", code=3)
+    assert "'asleep' is not one of" in fake_servers.cli(verb, "--state", "asleep", code=3)
 
 
-def test_lines_out_of_service_are_degraded(pair):
-    assert "1/30" in pair.cli("lines")
-    pair.m1.pages["lines"]["lines"][0] |= {
+def test_lines_out_of_service_are_degraded(fake_servers):
+    assert "1/30" in fake_servers.cli("lines")
+    fake_servers.m1.pages["lines"]["lines"][0] |= {
         "in_service": False,
         "why": "3 OPTIONS unanswered",
         "forward": {"no_answer": "7"},
     }
-    output = pair.cli("lines", code=1)
+    output = fake_servers.cli("lines", code=1)
     assert "● out of service" in output
     assert "3 OPTIONS unanswered" in output
     assert "no answer 7" in output
 
 
-def test_agents(pair):
-    assert "● serving" in pair.cli("agents")
-    pair.m1.pages["agents"]["agents"][0]["reached"] = False
-    pair.cli("agents", code=1)
+def test_agents(fake_servers):
+    assert "● serving" in fake_servers.cli("agents")
+    fake_servers.m1.pages["agents"]["agents"][0]["reached"] = False
+    fake_servers.cli("agents", code=1)
 
 
-def test_what_both_servers_say_of_a_third_node_is_shown_once(pair):
+def test_what_both_servers_say_of_a_third_node_is_shown_once(fake_servers):
     said = "gw1 has no vote any more"
-    pair.m1.status["warnings"] = pair.m2.status["warnings"] = [said, "no room on the disk"]
-    warnings = pair.json("status", code=1)["warnings"]
+    fake_servers.m1.status["warnings"] = fake_servers.m2.status["warnings"] = [said, "no room on the disk"]
+    warnings = fake_servers.json("status", code=1)["warnings"]
     assert warnings == [said, "no room on the disk", "m2: no room on the disk"]
 
 
-def test_history_is_one_of_both_servers_in_the_order_of_time(pair):
-    lines = pair.cli("history").splitlines()
+def test_history_is_one_of_both_servers_in_the_order_of_time(fake_servers):
+    lines = fake_servers.cli("history").splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["m1", "m2", "m1", "m2"]
     assert "m2 is suspect   no heartbeat for 1.5 s" in lines[-1]
-    assert [row["node"] for row in pair.json("history", "--node", "m2")["decisions"]] == ["m2", "m2"]
+    assert [row["node"] for row in fake_servers.json("history", "--node", "m2")["decisions"]] == ["m2", "m2"]
 
 
-def test_history_tells_what_followed_from_what_at_one_instant_in_its_order(pair):
+def test_history_tells_what_followed_from_what_at_one_instant_in_its_order(fake_servers):
     said = ("m1 is suspect", "m1 is dead", "m2 asks for votes")
     rows = [{"at": 7.0, "what": what, "because": what, "code": what} for what in said]
-    pair.m1.pages["history"]["decisions"] = []
-    pair.m2.pages["history"]["decisions"] = rows[::-1]
-    assert [row["what"] for row in pair.json("history")["decisions"]] == list(said)
+    fake_servers.m1.pages["history"]["decisions"] = []
+    fake_servers.m2.pages["history"]["decisions"] = rows[::-1]
+    assert [row["what"] for row in fake_servers.json("history")["decisions"]] == list(said)
 
 
-def test_explain_a_call_and_ask_the_other_server_when_the_first_knows_nothing(pair):
-    assert "Kept by the takeover" in pair.cli("explain", "m1-7")
-    pair.m1.refuses["explain"] = ("No call begins with m1-7.", 404)
-    assert "Kept by the takeover" in pair.cli("explain", "m1-7")
-    pair.m2.refuses["explain"] = ("No call begins with m1-7.", 404)
-    assert pair.cli("explain", "m1-7", code=3) == "m1: No call begins with m1-7.\n"
+def test_explain_a_call_and_ask_the_other_server_when_the_first_knows_nothing(fake_servers):
+    assert "Kept by the takeover" in fake_servers.cli("explain", "m1-7")
+    fake_servers.m1.refuses["explain"] = ("No call begins with m1-7.", 404)
+    assert "Kept by the takeover" in fake_servers.cli("explain", "m1-7")
+    fake_servers.m2.refuses["explain"] = ("No call begins with m1-7.", 404)
+    assert fake_servers.cli("explain", "m1-7", code=3) == "m1: No call begins with m1-7.\n"
 
 
-def test_the_takeover_report(pair):
-    output = pair.cli("explain", "takeover", "--calls")
+def test_the_takeover_report(fake_servers):
+    output = fake_servers.cli("explain", "takeover", "--calls")
     for words in ("heard m2 1.6 s ago", "epoch 7 granted by gw1 and gw2", "684 KB", "not yet", "640 kept", "m1-6-1"):
         assert words in output
-    assert "m1-6-1" not in pair.cli("explain")
-    assert pair.json("explain", "7")["epoch"] == 7
-    assert ("report", {"limit": "200", "epoch": "7"}) in pair.m1.asked
+    assert "m1-6-1" not in fake_servers.cli("explain")
+    assert fake_servers.json("explain", "7")["epoch"] == 7
+    assert ("report", {"limit": "200", "epoch": "7"}) in fake_servers.m1.asked
 
 
 @pytest.mark.parametrize("words", [["statu"], ["calls", "--limit", "0"], ["calls", "--frobnicate"], ["run"]])
@@ -214,6 +214,6 @@ def test_which_site(tmp_path, monkeypatch):
     assert (result.exit_code, "Which site?" in result.output) == (3, True)
 
 
-def test_a_server_of_a_version_that_says_too_little_is_one_sentence(pair):
-    del pair.m1.status["voters"]
-    assert pair.cli("status", code=3) == "m1 is of another version: what it says has no 'voters'.\n"
+def test_a_server_of_a_version_that_says_too_little_is_one_sentence(fake_servers):
+    del fake_servers.m1.status["voters"]
+    assert fake_servers.cli("status", code=3) == "m1 is of another version: what it says has no 'voters'.\n"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tests.b2bua.pair import progress
+from tests.b2bua.fake_servers import progress
 
 
-def test_a_switchover_shows_asks_waits_and_shows(pair):
-    pair.m1.on_command = lambda verb, params: pair.take_over()
-    pair.m1.progress = [progress("switchover", "running", "waiting for the votes")]
-    output = pair.cli("switchover", stdin="y\n")
-    assert ("switchover", {"to": "m2"}) in pair.m1.asked
+def test_a_switchover_shows_asks_waits_and_shows(fake_servers):
+    fake_servers.m1.on_command = lambda verb, params: fake_servers.take_over()
+    fake_servers.m1.progress = [progress("switchover", "running", "waiting for the votes")]
+    output = fake_servers.cli("switchover", stdin="y\n")
+    assert ("switchover", {"to": "m2"}) in fake_servers.m1.asked
     for words in ("m1 → m2", "7 → 8", "812 calls carried over: 640 talking", "2 of 2 agents reached by m2", "[y/N]"):
         assert words in output
     assert "m2 is active in epoch 8, and 2 agents obey it." in output
@@ -18,84 +18,88 @@ def test_a_switchover_shows_asks_waits_and_shows(pair):
     assert "m2       standby   ● active" in after
 
 
-def test_a_switchover_waits_for_agents_and_gives_up_with_what_is_missing(pair):
+def test_a_switchover_waits_for_agents_and_gives_up_with_what_is_missing(fake_servers):
     def act(verb, params):
-        pair.take_over()
-        pair.m2.status["peers"][1]["obeys"] = "m1"
+        fake_servers.take_over()
+        fake_servers.m2.status["peers"][1]["obeys"] = "m1"
 
-    pair.m1.on_command = act
-    pair.m1.progress = [progress("switchover", "running", "moving")]
-    output = pair.cli("switchover", "--yes", "--timeout", "0.1", code=1)
+    fake_servers.m1.on_command = act
+    fake_servers.m1.progress = [progress("switchover", "running", "moving")]
+    output = fake_servers.cli("switchover", "--yes", "--timeout", "0.1", code=1)
     assert "the switchover to m2 is not true yet: m2 is active; 1 agent still to come: gw1" in output
 
 
-def test_a_switchover_that_fails_says_why(pair):
-    pair.m1.progress = [progress("switchover", "failed", "gw1 and gw2 did not grant it")]
-    assert "It failed: gw1 and gw2 did not grant it" in pair.cli("switchover", "-y", code=1)
-    pair.m1.refuses["switchover"] = ("a takeover is under way", 409)
-    assert "m1: a takeover is under way" in pair.cli("switchover", "-y", code=1)
+def test_a_switchover_that_fails_says_why(fake_servers):
+    fake_servers.m1.progress = [progress("switchover", "failed", "gw1 and gw2 did not grant it")]
+    assert "It failed: gw1 and gw2 did not grant it" in fake_servers.cli("switchover", "-y", code=1)
+    fake_servers.m1.refuses["switchover"] = ("a takeover is under way", 409)
+    assert "m1: a takeover is under way" in fake_servers.cli("switchover", "-y", code=1)
 
 
-def test_no_is_no(pair):
-    assert "Nothing was done." in pair.cli("switchover", stdin="n\n", code=1)
-    assert "say --yes" in pair.cli("switchover", stdin="", code=3)
-    assert not any(name == "switchover" for name, _ in pair.m1.asked)
+def test_no_is_no(fake_servers):
+    assert "Nothing was done." in fake_servers.cli("switchover", stdin="n\n", code=1)
+    assert "say --yes" in fake_servers.cli("switchover", stdin="", code=3)
+    assert not any(name == "switchover" for name, _ in fake_servers.m1.asked)
 
 
-def test_force_goes_to_the_server_that_shall_lead(pair):
-    pair.stop("m1")
-    pair.m2.status["peers"][0] |= {"reached": False, "judged": "dead"}
-    pair.m2.on_command = lambda verb, params: pair.take_over()
-    pair.m2.progress = [progress("switchover", "running", "taking the agents that are reached")]
-    assert "say --force" in pair.cli("switchover", "-y", code=2)
-    output = pair.cli("switchover", "--force", "-y", code=1)
-    assert ("switchover", {"to": "m2", "force": "yes"}) in pair.m2.asked
+def test_force_goes_to_the_server_that_shall_lead(fake_servers):
+    fake_servers.stop("m1")
+    fake_servers.m2.status["peers"][0] |= {"reached": False, "judged": "dead"}
+    fake_servers.m2.on_command = lambda verb, params: fake_servers.take_over()
+    fake_servers.m2.progress = [progress("switchover", "running", "taking the agents that are reached")]
+    assert "say --force" in fake_servers.cli("switchover", "-y", code=2)
+    output = fake_servers.cli("switchover", "--force", "-y", code=1)
+    assert ("switchover", {"to": "m2", "force": "yes"}) in fake_servers.m2.asked
     assert "Forced: no quorum is asked" in output
     assert "none → m2" in output
 
 
-def test_switching_to_where_it_is_does_nothing(pair):
-    assert "active already" in pair.cli("switchover", "--to", "m1")
-    assert "no server 'm9'" in pair.cli("switchover", "--to", "m9", code=3)
+def test_switching_to_where_it_is_does_nothing(fake_servers):
+    assert "active already" in fake_servers.cli("switchover", "--to", "m1")
+    assert "no server 'm9'" in fake_servers.cli("switchover", "--to", "m9", code=3)
 
 
-def test_reset_says_what_it_costs(pair):
-    pair.m1.progress = [
+def test_reset_says_what_it_costs(fake_servers):
+    fake_servers.m1.progress = [
         progress("reset", "running", "resetting", 1, 2),
         progress("reset", "running", "resetting", 1, 2),
         progress("reset", "done", "2 lines are idle", 2, 2),
     ]
-    output = pair.cli("reset", "carrier", "alice", stdin="y\n")
+    output = fake_servers.cli("reset", "carrier", "alice", stdin="y\n")
     assert "carrier and alice become idle; 1,624 calls will end." in output
     assert "Done in" in output and "2 lines are idle (2 of 2)" in output
-    assert ("reset", {"lines": "carrier,alice", "state": "idle"}) in pair.m1.asked
-    assert "has no line 'nowhere'; it has carrier, alice." in pair.cli("reset", "nowhere", code=3)
-    assert "carrier has channels carrier/1 to carrier/30, not carrier/31." in pair.cli("reset", "carrier/31", code=3)
-    assert "alice has the one channel alice/1, not alice/x." in pair.cli("reset", "alice/x", code=3)
+    assert ("reset", {"lines": "carrier,alice", "state": "idle"}) in fake_servers.m1.asked
+    assert "has no line 'nowhere'; it has carrier, alice." in fake_servers.cli("reset", "nowhere", code=3)
+    assert "carrier has channels carrier/1 to carrier/30, not carrier/31." in fake_servers.cli(
+        "reset", "carrier/31", code=3
+    )
+    assert "alice has the one channel alice/1, not alice/x." in fake_servers.cli("reset", "alice/x", code=3)
 
 
-def test_pause_and_resume_at_both(pair):
-    for server in (pair.m1, pair.m2):
+def test_pause_and_resume_at_both(fake_servers):
+    for server in (fake_servers.m1, fake_servers.m2):
         server.progress = [progress("pause", "done", "No automatic takeover until resume.")]
-    assert pair.cli("pause").splitlines() == [f"{n}: No automatic takeover until resume." for n in ("m1", "m2")]
-    pair.stop("m2")
-    assert "m2 cannot be reached" in pair.cli("resume", code=1)
-    assert "m2 cannot be reached" in pair.cli("resume", "--node", "m2", code=3)
-    pair.stop("m1")
-    assert pair.cli("pause", code=3).count("cannot be reached") == 2
+    assert fake_servers.cli("pause").splitlines() == [
+        f"{n}: No automatic takeover until resume." for n in ("m1", "m2")
+    ]
+    fake_servers.stop("m2")
+    assert "m2 cannot be reached" in fake_servers.cli("resume", code=1)
+    assert "m2 cannot be reached" in fake_servers.cli("resume", "--node", "m2", code=3)
+    fake_servers.stop("m1")
+    assert fake_servers.cli("pause", code=3).count("cannot be reached") == 2
 
 
-def test_readmit(pair):
-    pair.m1.progress = [progress("readmit", "done", "gw2 votes again, generation 2.")]
-    assert "gw2 votes again, generation 2." in pair.cli("readmit", "gw2", "--yes")
-    assert ("readmit", {"agent": "gw2"}) in pair.m1.asked
-    assert "no agent 'gw9'" in pair.cli("readmit", "gw9", "--yes", code=3)
+def test_readmit(fake_servers):
+    fake_servers.m1.progress = [progress("readmit", "done", "gw2 votes again, generation 2.")]
+    assert "gw2 votes again, generation 2." in fake_servers.cli("readmit", "gw2", "--yes")
+    assert ("readmit", {"agent": "gw2"}) in fake_servers.m1.asked
+    assert "no agent 'gw9'" in fake_servers.cli("readmit", "gw9", "--yes", code=3)
 
 
-def test_readmit_by_force_needs_no_active_server(pair):
-    pair.m1.status["state"] = "holding"
-    pair.m2.status["peers"][0]["state"] = "holding"
-    pair.m1.progress = [progress("readmit", "done", "m2 votes again")]
-    pair.cli("readmit", "m2", "--yes", code=2)
-    assert "you vouch" in pair.cli("readmit", "m2", "--yes", "--force")
-    assert ("readmit", {"agent": "m2", "force": "yes"}) in pair.m1.asked
+def test_readmit_by_force_needs_no_active_server(fake_servers):
+    fake_servers.m1.status["state"] = "holding"
+    fake_servers.m2.status["peers"][0]["state"] = "holding"
+    fake_servers.m1.progress = [progress("readmit", "done", "m2 votes again")]
+    fake_servers.cli("readmit", "m2", "--yes", code=2)
+    assert "you vouch" in fake_servers.cli("readmit", "m2", "--yes", "--force")
+    assert ("readmit", {"agent": "m2", "force": "yes"}) in fake_servers.m1.asked

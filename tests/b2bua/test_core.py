@@ -7,12 +7,12 @@ import pytest
 from sip.actions import Flow
 from sip.wire.message import Response
 from tests.b2bua.fake import Peer, site_of
-from tests.b2bua.fake_agent import AGENTS, FakeAgent, Town
+from tests.b2bua.fake_agent import AGENTS, FakeAgent, ServerFixture
 
 
 def test_a_connection_that_has_not_proved_itself_gets_403_and_is_closed() -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     flow = Flow("tcp", "127.0.0.1:5161#9", ("127.0.0.66", 6))
     stranger = Peer(bench, "stranger", "127.0.0.66", 6)
     stranger.flow = flow
@@ -25,20 +25,20 @@ def test_a_connection_that_has_not_proved_itself_gets_403_and_is_closed() -> Non
 
 
 def test_the_wrong_key_is_turned_away_at_the_opening() -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     bad = FakeAgent(bench, "gw1", "alice", port=47000)
     bad.keys = (b"another key, 16+",)
     with pytest.raises(AssertionError):
         bad.connect()
     assert not bad.connected and bad.flow in bench.closed
-    assert bench.core.agents.connections["gw1"].flow == town.gw1.flow
+    assert bench.core.agents.connections["gw1"].flow == fixture.gw1.flow
     assert bench.core.stack.counters["refused openings"] == 1
 
 
 def test_options_and_methods_outside_dialogs() -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     trunk = Peer(bench, "trunk", port=5080)
     text = (
         "OPTIONS sip:m1 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bK{0}\nFrom: <sip:x@y>;tag=1\n"
@@ -56,13 +56,13 @@ def test_options_and_methods_outside_dialogs() -> None:
 
 
 def test_a_reload_keeps_calls_and_takes_new_lines() -> None:
-    town = Town()
-    a, b = town.talk()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
     more = AGENTS.replace('numbers = ["1003"]', 'numbers = ["1003", "1005"]')
-    town.bench.core.reload(site_of(more), town.bench.now)
-    town.bench.pump()
+    fixture.bench.core.reload(site_of(more), fixture.bench.now)
+    fixture.bench.pump()
     a.say("INFO")
     b.answer(b.take("INFO"), 200)
     assert a.statuses == [200]
-    town.gw1.call("1005")
-    assert town.gw2.called.take("INVITE").uri.endswith("line=carol")
+    fixture.gw1.call("1005")
+    assert fixture.gw2.called.take("INVITE").uri.endswith("line=carol")

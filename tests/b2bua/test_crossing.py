@@ -7,11 +7,11 @@ import pytest
 from b2bua.agents import URGENT
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
-from tests.b2bua.fake_agent import Town, kept, record
+from tests.b2bua.fake_agent import ServerFixture, kept, record
 
 
-def nothing_under_way(town: Town) -> None:
-    core = town.bench.core
+def nothing_under_way(fixture: ServerFixture) -> None:
+    core = fixture.bench.core
     for call in core.calls.values():
         for leg in (call.bridge.origin, call.bridge.target):
             assert (
@@ -26,30 +26,30 @@ def nothing_under_way(town: Town) -> None:
     assert not asked, [each.request for each in asked]
 
 
-def ends(town: Town, by: str) -> tuple[Side, Side]:
-    a, b = town.talk()
+def ends(fixture: ServerFixture, by: str) -> tuple[Side, Side]:
+    a, b = fixture.talk()
     return (a, b) if by == "caller" else (b, a)
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_a_re_invite_waits_for_an_agent_as_long_as_its_device_does(by: str) -> None:
-    town = Town()
-    first, other = ends(town, by)
+    fixture = ServerFixture()
+    first, other = ends(fixture, by)
     first.say("INVITE", body=HOLD)
-    town.bench.after(100)
-    assert first.statuses == [100] and len(town.bench.core.calls) == 1
+    fixture.bench.after(100)
+    assert first.statuses == [100] and len(fixture.bench.core.calls) == 1
     other.answer(other.take("INVITE"), 200, body=SDP)
     assert first.statuses == [200]
     first.ack()
     other.take("ACK")
-    nothing_under_way(town)
+    nothing_under_way(fixture)
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 @pytest.mark.parametrize("answers", [True, False])
 def test_bye_crosses_a_re_invite_of_the_other_side(by: str, answers: bool) -> None:
-    town = Town()
-    first, other = ends(town, by)
+    fixture = ServerFixture()
+    first, other = ends(fixture, by)
     first.say("INVITE", body=HOLD)
     invite = other.take("INVITE")
     other.say("BYE")
@@ -57,14 +57,14 @@ def test_bye_crosses_a_re_invite_of_the_other_side(by: str, answers: bool) -> No
         other.answer(invite, 487)
     first.answer(first.take("BYE"), 200)
     assert other.statuses == [200] and first.statuses == [100, 487]
-    assert not town.bench.core.calls and len(town.bench.cdrs) == 1
-    nothing_under_way(town)
+    assert not fixture.bench.core.calls and len(fixture.bench.cdrs) == 1
+    nothing_under_way(fixture)
 
 
 @pytest.mark.parametrize("late", [200, 487, 0])
 def test_bye_behind_a_re_invite_of_the_same_side(late: int) -> None:
-    town = Town()
-    a, b = town.talk()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     invite = b.take("INVITE")
     a.say("BYE")
@@ -73,27 +73,27 @@ def test_bye_behind_a_re_invite_of_the_same_side(late: int) -> None:
     if late:
         b.answer(invite, late, body=SDP if late == 200 else b"")
     b.answer(bye, 200)
-    assert a.statuses == [200] and not town.bench.core.calls
-    nothing_under_way(town)
+    assert a.statuses == [200] and not fixture.bench.core.calls
+    nothing_under_way(fixture)
 
 
 def test_a_released_call_answers_what_waited_for_an_answer() -> None:
-    town = Town()
-    a, b = town.talk()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     b.take("INVITE")
-    [call] = town.bench.core.calls.values()
-    call.bridge.release("SIP;cause=480", town.bench.now)
-    town.bench.pump()
+    [call] = fixture.bench.core.calls.values()
+    call.bridge.release("SIP;cause=480", fixture.bench.now)
+    fixture.bench.pump()
     for side in (a, b):
         side.answer(side.take("BYE"), 200)
-    assert a.statuses == [100, 487] and not town.bench.core.calls
-    nothing_under_way(town)
+    assert a.statuses == [100, 487] and not fixture.bench.core.calls
+    nothing_under_way(fixture)
 
 
 def test_glare_is_491_at_whoever_comes_second_and_the_next_one_goes_through() -> None:
-    town = Town()
-    a, b = town.talk()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     b.say("INVITE", body=HOLD)
     assert b.statuses == [491]
@@ -106,13 +106,13 @@ def test_glare_is_491_at_whoever_comes_second_and_the_next_one_goes_through() ->
         assert first.statuses == [100, 200]
         first.ack()
         other.take("ACK")
-    nothing_under_way(town)
+    nothing_under_way(fixture)
 
 
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_cancel_crosses_the_200_of_a_re_invite(by: str) -> None:
-    town = Town()
-    first, other = ends(town, by)
+    fixture = ServerFixture()
+    first, other = ends(fixture, by)
     first.say("INVITE", body=HOLD)
     invite = other.take("INVITE")
     other.answer(invite, 100)
@@ -124,18 +124,18 @@ def test_cancel_crosses_the_200_of_a_re_invite(by: str) -> None:
     assert first.statuses == [100, 200, 200]
     first.ack()
     assert other.take("ACK").cseq == invite.cseq
-    nothing_under_way(town)
+    nothing_under_way(fixture)
 
 
 def test_requests_of_one_side_go_again_on_a_new_connection_in_the_order_of_asking() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.gw2.disconnect()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.gw2.disconnect()
     a.say("INFO", body=b"1")
     a.say("INVITE", body=HOLD)
     a.say("INFO", body=b"2")
-    town.gw2.records = [record(b)]
-    town.gw2.connect()
+    fixture.gw2.records = [record(b)]
+    fixture.gw2.connect()
     asked = [each for each in b.asked if each.method != "ACK"]
     assert [each.method for each in asked] == ["INFO", "INVITE", "INFO"]
     assert [each.cseq for each in asked] == sorted(each.cseq for each in asked)
@@ -148,21 +148,21 @@ def test_requests_of_one_side_go_again_on_a_new_connection_in_the_order_of_askin
 @pytest.mark.parametrize("by", ["caller", "callee"])
 def test_an_offer_asked_for_and_made_is_not_refused_for_a_re_invite_that_meets_it(by: str, order: str) -> None:
     """Its device waits for the answer in the ACK; the other INVITE gets 491, whichever list comes first."""
-    town = Town()
-    first, other = ends(town, by)
+    fixture = ServerFixture()
+    first, other = ends(fixture, by)
     first.say("INVITE")
     invite = other.take("INVITE")
     other.answer(invite, 200, body=SDP)
     before = {str(invite.get("call-origin")): invite.cseq}
     first.heard.clear()
-    town.die()
+    fixture.die()
     other.say("INVITE", body=HOLD)
-    first_agent, other_agent = (town.gw1, town.gw2) if by == "caller" else (town.gw2, town.gw1)
+    first_agent, other_agent = (fixture.gw1, fixture.gw2) if by == "caller" else (fixture.gw2, fixture.gw1)
     [(key, cseq)] = before.items()
     first_agent.records = [record(first, sent=[kept(first.sent)])]
     other_agent.records = [record(other, sent=[kept(other.sent)], ack="awaited", ack_cseq=cseq, ack_origin=key)]
-    town.gw1.silent = town.gw2.silent = True
-    bench = town.succeed()
+    fixture.gw1.silent = fixture.gw2.silent = True
+    bench = fixture.succeed()
     for agent in (other_agent, first_agent) if order == "asked first" else (first_agent, other_agent):
         agent.notify()
         bench.after(0.05)
@@ -176,40 +176,40 @@ def test_an_offer_asked_for_and_made_is_not_refused_for_a_re_invite_that_meets_i
         assert other.statuses == [200]
         other.ack()
     bench.after(URGENT)  # the parts that were put off for what the silent agents never tell
-    nothing_under_way(town)
+    nothing_under_way(fixture)
 
 
 def test_the_cancel_of_a_kept_re_invite_follows_it() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.die()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.die()
     a.say("INVITE", body=HOLD)
-    town.gw1.records = [record(a, sent=[kept(a.sent, cancelled=True)])]
-    town.gw2.records = [record(b)]
-    town.succeed()
+    fixture.gw1.records = [record(a, sent=[kept(a.sent, cancelled=True)])]
+    fixture.gw2.records = [record(b)]
+    fixture.succeed()
     invite = b.take("INVITE")
     b.answer(invite, 100)
     b.answer(b.take("CANCEL"), 200)
     b.answer(invite, 487)
     assert a.statuses == [100, 200, 487]
     b.take("ACK")
-    nothing_under_way(town)
+    nothing_under_way(fixture)
 
 
 def test_so_does_one_that_comes_while_the_re_invite_waits_for_its_dialog() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.die()
-    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.die()
+    fixture.gw1.records, fixture.gw2.records = [record(a)], [record(b)]
     sent = a.say("INVITE", body=HOLD)
-    town.gw1.silent = town.gw2.silent = True
-    town.succeed()
-    town.gw1.send(sent.to_bytes())
+    fixture.gw1.silent = fixture.gw2.silent = True
+    fixture.succeed()
+    fixture.gw1.send(sent.to_bytes())
     a.cancel()
     assert a.statuses == [200] and not b.asked
-    for agent in (town.gw1, town.gw2):
+    for agent in (fixture.gw1, fixture.gw2):
         agent.notify(0)
-    town.bench.after(0.1)
+    fixture.bench.after(0.1)
     invite = b.take("INVITE")
     assert isinstance(invite, Request)
     b.answer(invite, 100)
@@ -219,17 +219,17 @@ def test_so_does_one_that_comes_while_the_re_invite_waits_for_its_dialog() -> No
 
 
 def test_too_many_requests_that_wait_for_the_other_side_are_told_to_come_later() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.die()
-    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
-    town.gw1.silent = town.gw2.silent = True
-    bench = town.succeed()
-    town.gw1.notify()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.die()
+    fixture.gw1.records, fixture.gw2.records = [record(a)], [record(b)]
+    fixture.gw1.silent = fixture.gw2.silent = True
+    bench = fixture.succeed()
+    fixture.gw1.notify()
     for digit in range(20):
         a.say("INFO", body=b"%d" % digit)
     assert a.statuses == [500] * 4
-    town.gw2.notify()
+    fixture.gw2.notify()
     bench.after(0.1)
     assert [each.body for each in b.asked] == [b"%d" % digit for digit in range(16)]
 
@@ -237,51 +237,51 @@ def test_too_many_requests_that_wait_for_the_other_side_are_told_to_come_later()
 # -- cuts ------------------------------------------------------------------------------------------------------------
 
 
-def answered() -> tuple[Town, Side, Side]:
-    town = Town()
-    a = town.gw1.call("1002")
-    b = town.gw2.called
+def answered() -> tuple[ServerFixture, Side, Side]:
+    fixture = ServerFixture()
+    a = fixture.gw1.call("1002")
+    b = fixture.gw2.called
     b.accept()
     b.take("INVITE")
     assert a.statuses == [100, 200]
-    return town, a, b
+    return fixture, a, b
 
 
 def test_a_2xx_without_ack_ends_the_call_when_its_agent_was_there_all_the_time() -> None:
-    town, a, b = answered()
-    town.bench.after(31)
+    fixture, a, b = answered()
+    fixture.bench.after(31)
     assert not a.asked
-    town.bench.after(2)
+    fixture.bench.after(2)
     assert a.take("BYE").get("reason") == 'SIP;cause=408;text="No ACK"'
     assert [each.method for each in b.asked] == ["ACK", "BYE"]
 
 
 @pytest.mark.parametrize("away", [1.0, 20.0, 40.0, 200.0])
 def test_the_time_for_an_ack_begins_when_its_agent_is_back(away: float) -> None:
-    town, a, b = answered()
-    town.bench.after(5)
-    town.gw1.disconnect()
-    town.bench.after(away)
-    town.gw1.records = [record(a, ack="owed", ack_cseq=1)]
-    town.gw1.connect()
+    fixture, a, b = answered()
+    fixture.bench.after(5)
+    fixture.gw1.disconnect()
+    fixture.bench.after(away)
+    fixture.gw1.records = [record(a, ack="owed", ack_cseq=1)]
+    fixture.gw1.connect()
     assert a.statuses == [200], "the 2xx is given again"
-    town.bench.after(30)
-    assert not a.asked and not b.asked and len(town.bench.core.calls) == 1
+    fixture.bench.after(30)
+    assert not a.asked and not b.asked and len(fixture.bench.core.calls) == 1
     a.ack()
     assert b.take("ACK")
-    town.bench.after(60)
-    assert len(town.bench.core.calls) == 1
-    nothing_under_way(town)
+    fixture.bench.after(60)
+    assert len(fixture.bench.core.calls) == 1
+    nothing_under_way(fixture)
 
 
 def test_an_agent_that_answers_no_beats_is_not_there_either() -> None:
-    town, a, b = answered()
-    receive = town.gw1.receive
-    town.gw1.receive = lambda data: None  # type: ignore[method-assign]
-    town.bench.after(100)
-    assert not b.asked and len(town.bench.core.calls) == 1
-    town.gw1.receive = receive  # type: ignore[method-assign]
-    town.bench.after(30)
-    assert not a.asked and len(town.bench.core.calls) == 1
-    town.bench.after(8)
+    fixture, a, b = answered()
+    receive = fixture.gw1.receive
+    fixture.gw1.receive = lambda data: None  # type: ignore[method-assign]
+    fixture.bench.after(100)
+    assert not b.asked and len(fixture.bench.core.calls) == 1
+    fixture.gw1.receive = receive  # type: ignore[method-assign]
+    fixture.bench.after(30)
+    assert not a.asked and len(fixture.bench.core.calls) == 1
+    fixture.bench.after(8)
     assert a.take("BYE")

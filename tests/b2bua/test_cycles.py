@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.b2bua.fake import HOLD, SDP, Peer, Side
-from tests.b2bua.fake_agent import Town, record
+from tests.b2bua.fake_agent import ServerFixture, record
 from tests.cycles import nothing_for_the_collector
 
 
@@ -153,15 +153,15 @@ KINDS = (
 @pytest.mark.parametrize("way", ["agent to agent", "agent to trunk", "trunk to agent"])
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__.strip("_") for kind in KINDS])
 def test_a_call_that_is_over_is_freed_by_reference_counts(way: str, kind) -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     trunk = Peer(bench, "trunk", port=5080)
     with nothing_for_the_collector():
         if way == "trunk to agent":
-            a, b = trunk.call("1003"), town.gw2.called
+            a, b = trunk.call("1003"), fixture.gw2.called
         else:
-            a = town.gw1.call("1003" if way == "agent to agent" else "9123")
-            b = town.gw2.called if way == "agent to agent" else trunk.called
+            a = fixture.gw1.call("1003" if way == "agent to agent" else "9123")
+            b = fixture.gw2.called if way == "agent to agent" else trunk.called
         kind(a, b)
         bench.after(100)
         assert not bench.core.calls and not bench.core.discarded.legs
@@ -170,13 +170,13 @@ def test_a_call_that_is_over_is_freed_by_reference_counts(way: str, kind) -> Non
 
 @pytest.mark.parametrize("legs", [1, 2])
 def test_a_call_that_was_taken_over_is_freed_too(legs: int) -> None:
-    town = Town()
-    a, b = town.talk()
-    town.gw1.records = [record(a)]
-    town.gw2.records = [record(b)] if legs == 2 else []
-    town.die()
-    town.succeed()
-    bench = town.bench
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.gw1.records = [record(a)]
+    fixture.gw2.records = [record(b)] if legs == 2 else []
+    fixture.die()
+    fixture.succeed()
+    bench = fixture.bench
     bench.after(70)
     with nothing_for_the_collector():
         for call in list(bench.core.calls.values()):

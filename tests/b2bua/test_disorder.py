@@ -7,26 +7,26 @@ import random
 import pytest
 
 from tests.b2bua.fake import HOLD, SDP, Peer, Side
-from tests.b2bua.fake_agent import FakeAgent, Town, kept, record
+from tests.b2bua.fake_agent import FakeAgent, ServerFixture, kept, record
 
 STATUSES = (100, 180, 183, 200, 200, 200, 202, 302, 400, 403, 404, 408, 480, 481, 486, 487, 491, 500, 503, 600)
 METHODS = ("INVITE", "INFO", "BYE", "MESSAGE", "OPTIONS", "UPDATE", "REFER", "PRACK", "NOTIFY", "FOO")
 
 
 class Disorder:
-    """A town in which every side is played by chance."""
+    """A site in which every side is played by chance."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.town = Town()
-        self.trunk = Peer(self.town.bench, "trunk", port=5080)
+        self.fixture = ServerFixture()
+        self.trunk = Peer(self.fixture.bench, "trunk", port=5080)
 
     @property
     def peers(self) -> list[Peer]:
-        return [self.town.gw1, self.town.gw2, self.trunk]
+        return [self.fixture.gw1, self.fixture.gw2, self.trunk]
 
     def step(self) -> None:
-        chance, bench = self.chance, self.town.bench
+        chance, bench = self.chance, self.fixture.bench
         sides = [side for peer in self.peers for side in peer.sides]
         act = chance.random()
         if act < 0.15 or not sides:
@@ -38,7 +38,7 @@ class Disorder:
         elif act < 0.8:
             self.say(chance.choice(sides))
         elif act < 0.85:
-            agent = chance.choice([self.town.gw1, self.town.gw2])
+            agent = chance.choice([self.fixture.gw1, self.fixture.gw2])
             if agent.connected:
                 agent.disconnect()
             else:
@@ -83,24 +83,24 @@ class Disorder:
 
     def take_over(self) -> None:
         """The other server takes over in the middle of it."""
-        town = self.town
-        for agent in (town.gw1, town.gw2):
+        fixture = self.fixture
+        for agent in (fixture.gw1, fixture.gw2):
             if agent.connected:
-                del town.bench.agents[agent.flow]
+                del fixture.bench.agents[agent.flow]
             self.fill(agent)
-        town.die()
-        town.succeed()
-        self.trunk = Peer(town.bench, "trunk2", port=5080)
+        fixture.die()
+        fixture.succeed()
+        self.trunk = Peer(fixture.bench, "trunk2", port=5080)
 
     def finish(self) -> None:
         """All agents are there, nobody says anything any more but that it has no calls."""
-        bench = self.town.bench
-        for agent in (self.town.gw1, self.town.gw2):
+        bench = self.fixture.bench
+        for agent in (self.fixture.gw1, self.fixture.gw2):
             agent.records = []
             if agent.connected:
                 agent.disconnect()
         bench.after(40)
-        for agent in (self.town.gw1, self.town.gw2):
+        for agent in (self.fixture.gw1, self.fixture.gw2):
             agent.connect()
         for _ in range(3):
             bench.after(100)

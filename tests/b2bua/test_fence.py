@@ -6,7 +6,7 @@ import pytest
 
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
-from tests.b2bua.fake_agent import FakeAgent, Town, kept, record
+from tests.b2bua.fake_agent import FakeAgent, ServerFixture, kept, record
 
 
 class Behind(FakeAgent):
@@ -26,7 +26,7 @@ class Behind(FakeAgent):
         return super()._obeys(request)
 
 
-class Site(Town):
+class Site(ServerFixture):
     """gw2 may be behind."""
 
     def __init__(self) -> None:
@@ -208,24 +208,24 @@ def test_ack_and_bye_to_another_branch_of_a_fork_carry_who_speaks() -> None:
 
 def test_what_waited_for_its_dialog_is_taken_again_after_the_next_epoch() -> None:
     """A waiting request is forgotten with its transaction, else its replay would pass for a repetition."""
-    town = Town()
-    a, b = town.talk()
-    town.die()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.die()
     sent = a.say("INVITE", body=HOLD)
-    town.gw1.records = [record(a)]
-    town.gw2.records = [record(b)]
-    town.gw1.silent = town.gw2.silent = True
-    bench = town.succeed()
-    town.gw1.send(sent.to_bytes())
+    fixture.gw1.records = [record(a)]
+    fixture.gw2.records = [record(b)]
+    fixture.gw1.silent = fixture.gw2.silent = True
+    bench = fixture.succeed()
+    fixture.gw1.send(sent.to_bytes())
     assert bench.core.recovery.replay._waiting and not b.asked
     bench.core.recovery.begin(bench.now)
     assert not any(each.open for each in bench.core.stack.servers.values() if each.key.startswith(sent.branch))
-    town.gw1.records = [record(a, sent=[kept(sent)])]
+    fixture.gw1.records = [record(a, sent=[kept(sent)])]
     proof = bench.core.member.participant.proof
     assert proof is not None
     bench.core.agents.begin(proof, bench.now, False)
     bench.pump()
-    for agent in (town.gw1, town.gw2):
+    for agent in (fixture.gw1, fixture.gw2):
         agent.notify()
     bench.after(0.1)
     assert isinstance(a, Side) and b.take("INVITE").body == HOLD
@@ -234,35 +234,35 @@ def test_what_waited_for_its_dialog_is_taken_again_after_the_next_epoch() -> Non
 @pytest.mark.parametrize("purpose", ["takeover", "observe", "reset"])
 def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> None:
     """Else they, and what their agents had under way then, would still be there when it rules again."""
-    town = Town()
-    a, b = town.talk()
-    core = town.bench.core
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    core = fixture.bench.core
     connection = core.agents.connections["gw1"]
-    town.gw1.silent = True
+    fixture.gw1.silent = True
     proof = core.member.participant.proof
     assert proof is not None
     if purpose == "takeover":
-        connection.subscribe(proof, town.bench.now)
+        connection.subscribe(proof, fixture.bench.now)
     elif purpose == "observe":
-        connection.fetch(a.call_id, town.bench.now)
+        connection.fetch(a.call_id, fixture.bench.now)
     else:
-        connection.reset(["alice"], "idle", town.bench.now)
-    town.bench.pump()
-    town.bench.after(0.0)
-    assert town.gw1.asked[-1][0] == purpose
-    core.step_down(town.bench.now)
+        connection.reset(["alice"], "idle", fixture.bench.now)
+    fixture.bench.pump()
+    fixture.bench.after(0.0)
+    assert fixture.gw1.asked[-1][0] == purpose
+    core.step_down(fixture.bench.now)
     core.leadership.serving = False
     sent = a.say("INVITE", body=HOLD)
-    status = town.gw1.notify(len(town.gw1.asked) - 1, [record(a, sent=[kept(sent)])])
+    status = fixture.gw1.notify(len(fixture.gw1.asked) - 1, [record(a, sent=[kept(sent)])])
     assert status == 481 and not core.calls and not len(core.recovery.index) and not b.asked
 
 
 def test_a_call_that_is_there_when_a_new_rule_begins_is_of_the_one_before() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.die()
-    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
-    bench = town.succeed()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.die()
+    fixture.gw1.records, fixture.gw2.records = [record(a)], [record(b)]
+    bench = fixture.succeed()
     [call] = bench.core.calls.values()
     assert call.bridge.origin is not None and call.bridge.target is not None
     bench.core.services.drop_calls()

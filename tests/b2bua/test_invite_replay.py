@@ -6,21 +6,21 @@ import pytest
 
 from tests.b2bua.fake import SDP
 from tests.b2bua.fake_agent import kept, record, text_of
-from tests.b2bua.gap import Gap, origin
+from tests.b2bua.takeover_fixture import TakeoverFixture, origin
 
 # -- calls that ring --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
 def test_a_ringing_call_is_repeated_to_where_it_rings(order: str) -> None:
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.die()
-    bench = gap.in_order(order)
-    [again] = gap.gw2.repeats
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    bench = fixture.in_order(order)
+    [again] = fixture.gw2.repeats
     assert again.method == "INVITE" and again.get("call-origin") == origin(a)
     assert again.uri.endswith("line=bob") and again.body == SDP
-    assert len(gap.gw2.sides) == 1
+    assert len(fixture.gw2.sides) == 1
     assert a.heard[-1].get("call-origin") == f"{origin(a)};n=1"  # by which its agent knows it as old
     a.heard.clear()
     b.accept()
@@ -31,74 +31,74 @@ def test_a_ringing_call_is_repeated_to_where_it_rings(order: str) -> None:
     b.answer(b.take("BYE"), 200)
     [cdr] = bench.cdrs
     assert cdr.attempts == 1 and cdr.result == "answered"
-    gap.gone()
+    fixture.gone()
 
 
 def test_a_call_cancelled_in_the_gap_is_cancelled_where_it_rings() -> None:
-    gap = Gap()
-    a, b = gap.ringing(cancelled=True)
-    gap.die()
-    bench = gap.succeed()
-    assert [each.method for each in gap.gw2.repeats] == ["INVITE"]
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing(cancelled=True)
+    fixture.die()
+    bench = fixture.succeed()
+    assert [each.method for each in fixture.gw2.repeats] == ["INVITE"]
     cancel = b.take("CANCEL")
-    assert cancel.branch == gap.gw2.repeats[0].branch
+    assert cancel.branch == fixture.gw2.repeats[0].branch
     b.answer(cancel, 200)
     b.accept(487, b"")
     assert a.statuses[-1] == 487
     assert [(cdr.result, cdr.ended_by) for cdr in bench.cdrs] == [("cancelled", "caller")]
-    gap.gone()
+    fixture.gone()
 
 
 def test_a_call_cancelled_in_the_gap_that_nobody_has_gets_487() -> None:
-    gap = Gap()
-    gap.die()
-    a = gap.gw1.call("1002")
-    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent, True)])]
-    bench = gap.succeed()
-    assert a.statuses[-1] == 487 and not gap.gw2.sides
+    fixture = TakeoverFixture()
+    fixture.die()
+    a = fixture.gw1.call("1002")
+    fixture.gw1.records = [record(a, "trying", sent=[kept(a.sent, True)])]
+    bench = fixture.succeed()
+    assert a.statuses[-1] == 487 and not fixture.gw2.sides
     assert [cdr.result for cdr in bench.cdrs] == ["cancelled"]
-    gap.gone()
+    fixture.gone()
 
 
 def test_a_new_call_in_the_gap_is_routed_when_all_lists_are_there() -> None:
-    gap = Gap()
-    gap.die()
-    a = gap.gw1.call("1002")
-    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
-    gap.gw2.silent = True
-    bench = gap.succeed()
-    assert a.statuses == [100] and not gap.gw2.sides
-    gap.gw2.notify()
+    fixture = TakeoverFixture()
+    fixture.die()
+    a = fixture.gw1.call("1002")
+    fixture.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
+    fixture.gw2.silent = True
+    bench = fixture.succeed()
+    assert a.statuses == [100] and not fixture.gw2.sides
+    fixture.gw2.notify()
     bench.after(0.05)
-    assert gap.gw2.called.take("INVITE").get("call-origin") == origin(a)
-    gap.gw2.called.accept()
+    assert fixture.gw2.called.take("INVITE").get("call-origin") == origin(a)
+    fixture.gw2.called.accept()
     assert a.statuses == [200]
 
 
 def test_a_replayed_invite_waits_for_a_silent_agent_no_longer_than_it_may() -> None:
-    gap = Gap()
-    gap.die()
-    a = gap.gw1.call("1004")
-    gap.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
-    gap.gw2.silent = True
-    bench = gap.succeed()
+    fixture = TakeoverFixture()
+    fixture.die()
+    a = fixture.gw1.call("1004")
+    fixture.gw1.records = [record(a, "trying", sent=[kept(a.sent)])]
+    fixture.gw2.silent = True
+    bench = fixture.succeed()
     begun = bench.now
-    assert not any(not side.outgoing for side in gap.gw1.sides)
+    assert not any(not side.outgoing for side in fixture.gw1.sides)
     bench.until(begun + 2.1)
-    assert gap.gw1.called.take("INVITE").uri.endswith("line=dave")
+    assert fixture.gw1.called.take("INVITE").uri.endswith("line=dave")
 
 
 def test_a_call_goes_on_at_the_place_of_the_hunting_that_its_token_names() -> None:
-    gap = Gap()
-    a = gap.gw1.call("1002")
-    gap.gw2.called.accept(486, b"")  # bob is busy: forwarded to carol, the second attempt
-    b = gap.gw2.called
+    fixture = TakeoverFixture()
+    a = fixture.gw1.call("1002")
+    fixture.gw2.called.accept(486, b"")  # bob is busy: forwarded to carol, the second attempt
+    b = fixture.gw2.called
     b.ring()
-    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
-    gap.gw2.records = [gap.attempt(b)]
-    gap.die()
-    gap.succeed()
-    [again] = gap.gw2.repeats
+    fixture.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    fixture.gw2.records = [fixture.attempt(b)]
+    fixture.die()
+    fixture.succeed()
+    [again] = fixture.gw2.repeats
     assert str(again.get("call-origin")).endswith(";2") and again.uri.endswith("line=carol")
     b.accept()
     assert a.statuses[-1] == 200
@@ -106,32 +106,32 @@ def test_a_call_goes_on_at_the_place_of_the_hunting_that_its_token_names() -> No
 
 def test_a_call_between_two_targets_goes_on_with_the_one_that_its_token_names() -> None:
     """The former server died after the first target had refused, before anybody heard of the second."""
-    gap = Gap()
-    a = gap.gw1.call("1002")
-    first = gap.gw2.called
+    fixture = TakeoverFixture()
+    a = fixture.gw1.call("1002")
+    first = fixture.gw2.called
     first.ring()
-    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    fixture.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
     ended = record(first, "terminated", origin=f"{origin(a)}", ended={"ago": 1, "by": "device", "status": 486})
-    gap.gw2.records = [ended]
-    gap.die()
+    fixture.gw2.records = [ended]
+    fixture.die()
     first.accept(486, b"")
-    bench = gap.succeed()
+    bench = fixture.succeed()
     bench.after(3)
     # the attempt named by the token is sent again; its agent remembers the 486, and the call is forwarded
-    assert gap.gw2.called is not first and gap.gw2.called.asked[-1].uri.endswith("line=carol")
+    assert fixture.gw2.called is not first and fixture.gw2.called.asked[-1].uri.endswith("line=carol")
 
 
 @pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
 def test_an_attempt_that_had_not_answered_in_time_is_left_behind(order: str) -> None:
     """The former server had cancelled it, and died before it tried the next target."""
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.gw2.records[0]["received"][0]["cancelled"] = True
-    gap.die()
-    bench = gap.in_order(order)
-    other = gap.gw1.called
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.gw2.records[0]["received"][0]["cancelled"] = True
+    fixture.die()
+    bench = fixture.in_order(order)
+    other = fixture.gw1.called
     assert other is not a and str(other.take("INVITE").get("call-origin")).endswith(";2")
-    assert other.asked == [] and gap.gw2.repeats  # what the first target says is heard, and ended
+    assert other.asked == [] and fixture.gw2.repeats  # what the first target says is heard, and ended
     b.answer(b.take("CANCEL"), 200)
     b.accept(487, b"")
     other.accept()
@@ -142,39 +142,39 @@ def test_an_attempt_that_had_not_answered_in_time_is_left_behind(order: str) -> 
     other.answer(other.take("BYE"), 200)
     [cdr] = bench.cdrs
     assert (cdr.result, cdr.attempts, cdr.callee) == ("answered", 2, "1004")
-    gap.gone()
+    fixture.gone()
 
 
 # -- afterwards -------------------------------------------------------------------------------------------------
 
 
 def test_a_cancel_after_the_takeover() -> None:
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.die()
-    bench = gap.succeed()
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    bench = fixture.succeed()
     a.heard.clear()
     a.cancel()
     b.answer(b.take("CANCEL"), 200)
     b.accept(487, b"")
     assert sorted(a.statuses) == [200, 487]
     assert [(cdr.result, cdr.ended_by) for cdr in bench.cdrs] == [("cancelled", "caller")]
-    gap.gone()
+    fixture.gone()
 
 
 def test_a_call_lives_through_two_takeovers() -> None:
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.die()
-    gap.succeed()
-    again = gap.gw2.repeats[0]
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    fixture.succeed()
+    again = fixture.gw2.repeats[0]
     origin_of_it = again.get("call-origin")
     received = [{"request": text_of(again), "origin": origin_of_it, "cancelled": False}]
-    gap.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
-    gap.gw2.records = [record(b, "early", local_tag=again.from_tag, origin=origin_of_it, received=received)]
-    gap.die()
-    bench = gap.succeed(node="m1", boot=2)
-    assert bench.core.epoch == 3 and len(gap.gw2.repeats) == 2 and len(gap.gw2.sides) == 1
+    fixture.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    fixture.gw2.records = [record(b, "early", local_tag=again.from_tag, origin=origin_of_it, received=received)]
+    fixture.die()
+    bench = fixture.succeed(node="m1", boot=2)
+    assert bench.core.epoch == 3 and len(fixture.gw2.repeats) == 2 and len(fixture.gw2.sides) == 1
     a.heard.clear()
     b.accept()
     a.ack()
@@ -185,29 +185,29 @@ def test_a_call_lives_through_two_takeovers() -> None:
     a.say("BYE")
     b.answer(b.take("BYE"), 200)
     assert [cdr.epoch for cdr in bench.cdrs] == [3]
-    gap.gone()
+    fixture.gone()
 
 
 def test_a_hunt_goes_on_after_the_takeover() -> None:
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.die()
-    gap.succeed()
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    fixture.succeed()
     b.accept(486, b"")
-    other = gap.gw2.called
+    other = fixture.gw2.called
     assert other is not b and str(other.take("INVITE").get("call-origin")).endswith(";2")
     other.accept()
     assert a.statuses[-1] == 200
 
 
 def test_nobody_answers_after_the_takeover() -> None:
-    gap = Gap()
-    a, b = gap.ringing()
-    gap.die()
-    bench = gap.succeed()
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    bench = fixture.succeed()
     bench.after(11)
     b.answer(b.take("CANCEL"), 200)
     b.accept(487, b"")
-    assert gap.gw1.called.asked[-1].uri.endswith("line=dave")
-    gap.gw1.called.accept()
+    assert fixture.gw1.called.asked[-1].uri.endswith("line=dave")
+    fixture.gw1.called.accept()
     assert a.statuses[-1] == 200

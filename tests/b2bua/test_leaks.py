@@ -8,14 +8,14 @@ import random
 from b2bua.call import Call
 from sip.invite import InviteUsage
 from tests.b2bua.fake import HOLD, SDP, Peer
-from tests.b2bua.fake_agent import Town
+from tests.b2bua.fake_agent import ServerFixture
 
 
-def _one(town: Town, trunk: Peer, kind: int, n: int) -> None:
+def _one(fixture: ServerFixture, trunk: Peer, kind: int, n: int) -> None:
     """One call of many kinds, to its very end."""
     back = kind % 2 == 1
-    a = trunk.call("1002", call_id=f"mix{n}") if back else town.gw1.call("9123", call_id=f"mix{n}")
-    b = town.gw2.called if back else trunk.called
+    a = trunk.call("1002", call_id=f"mix{n}") if back else fixture.gw1.call("9123", call_id=f"mix{n}")
+    b = fixture.gw2.called if back else trunk.called
     how = kind // 2
     if how == 0:
         b.accept(486 if not back else 404, b"")
@@ -67,27 +67,27 @@ def _one(town: Town, trunk: Peer, kind: int, n: int) -> None:
 
 
 def test_an_ended_call_is_let_go_of_long_before_its_time_to_ring_is_over() -> None:
-    town = Town()
+    fixture = ServerFixture()
     for _ in range(10):
-        a, b = town.talk()
+        a, b = fixture.talk()
         a.say("BYE")
         b.answer(b.take("BYE"), 200)
-    town.bench.after(33)
+    fixture.bench.after(33)
     gc.collect()
-    core = town.bench.core
+    core = fixture.bench.core
     assert not [each for each in gc.get_objects() if isinstance(each, Call) and each.core is core]
     assert not [each for each in gc.get_objects() if isinstance(each, InviteUsage) and each.stack is core.stack]
 
 
 def test_nothing_is_left_of_a_thousand_calls_of_all_kinds() -> None:
-    town = Town()
-    bench = town.bench
+    fixture = ServerFixture()
+    bench = fixture.bench
     trunk = Peer(bench, "trunk", port=5080)
     bench.after(310)
     before = bench.stack_sizes
     chance = random.Random(7)
     for n in range(1000):
-        _one(town, trunk, chance.randrange(20), n)
+        _one(fixture, trunk, chance.randrange(20), n)
         bench.after(0.05)
     bench.after(400)
     assert bench.stack_sizes == before

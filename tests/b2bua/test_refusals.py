@@ -6,26 +6,26 @@ import pytest
 
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import TYPE, Peer, Side
-from tests.b2bua.two import Two
+from tests.b2bua.trunk_fixture import TrunkFixture
 
 
 def test_required_extensions_that_no_call_can_keep_get_420() -> None:
-    two = Two()
-    a = two.left.call("1001", lines=("Require: 100rel, foo", "Require: histinfo"))
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001", lines=("Require: 100rel, foo", "Require: histinfo"))
     assert a.heard[0].get("unsupported") == "100rel, foo"
-    assert a.statuses == [420] and not two.right.sides
-    two.nothing_left()
+    assert a.statuses == [420] and not fixture.right.sides
+    fixture.nothing_left()
 
 
 def test_max_forwards() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     for max_forwards, status in (("0", 483), ("1", 100)):
-        peer = two.left
+        peer = fixture.left
         raw = Side(peer, f"m{max_forwards}", "t", "<sip:c@x>", "<sip:1@127.0.0.1:5060>", "sip:1@127.0.0.1:5060")
         peer.by_call_id[raw.call_id] = raw
         peer.send(_raw("INVITE", raw.call_id, f"Max-Forwards: {max_forwards}\r\n"))
         assert raw.statuses == [status]
-    assert two.right.called.take("INVITE").get("max-forwards") == "0"
+    assert fixture.right.called.take("INVITE").get("max-forwards") == "0"
 
 
 def _raw(method: str, call_id: str, more: str = "", uri: str = "sip:1@127.0.0.1:5060", tag: str = "") -> str:
@@ -55,69 +55,69 @@ def statuses(peer: Peer) -> list[int]:
     ],
 )
 def test_requests_outside_a_dialog(method: str, status: int) -> None:
-    two = Two()
-    two.left.send(_raw(method, "x1"))
-    [answer] = two.left.others
+    fixture = TrunkFixture()
+    fixture.left.send(_raw(method, "x1"))
+    [answer] = fixture.left.others
     assert isinstance(answer, Response) and answer.status == status and answer.to_tag
     assert status == 481 or answer.get("allow") is not None
-    two.nothing_left()
+    fixture.nothing_left()
 
 
 def test_an_invite_without_a_number_leads_nowhere() -> None:
-    two = Two()
-    assert [one.status for one in two.left.call("1001", uri="sip:127.0.0.1").heard][-1] == 404
-    two.nothing_left()
+    fixture = TrunkFixture()
+    assert [one.status for one in fixture.left.call("1001", uri="sip:127.0.0.1").heard][-1] == 404
+    fixture.nothing_left()
 
 
 @pytest.mark.parametrize("method", ["BYE", "INFO", "INVITE", "FOO"])
 def test_an_unknown_dialog_gets_481(method: str) -> None:
-    two = Two()
-    two.left.send(_raw(method, "x1", tag=";tag=unknown"))
-    assert statuses(two.left) == [481]
+    fixture = TrunkFixture()
+    fixture.left.send(_raw(method, "x1", tag=";tag=unknown"))
+    assert statuses(fixture.left) == [481]
 
 
 def test_a_stray_ack_and_a_stray_response_are_dropped() -> None:
-    two = Two()
-    two.left.send(_raw("ACK", "x1", tag=";tag=unknown"))
-    two.left.send(_raw("ACK", "x1"))
-    two.left.send(_raw("X", "x1").replace("X sip:1@127.0.0.1:5060 SIP/2.0", "SIP/2.0 200 OK"))
-    assert not two.left.others
-    two.nothing_left()
+    fixture = TrunkFixture()
+    fixture.left.send(_raw("ACK", "x1", tag=";tag=unknown"))
+    fixture.left.send(_raw("ACK", "x1"))
+    fixture.left.send(_raw("X", "x1").replace("X sip:1@127.0.0.1:5060 SIP/2.0", "SIP/2.0 200 OK"))
+    assert not fixture.left.others
+    fixture.nothing_left()
 
 
 def test_strangers_get_403() -> None:
-    two = Two()
-    stranger = Peer(two.bench, "stranger", "127.0.0.9", 5070)
+    fixture = TrunkFixture()
+    stranger = Peer(fixture.bench, "stranger", "127.0.0.9", 5070)
     a = stranger.call("1001")
-    assert a.statuses == [403] and not two.right.sides
-    assert two.bench.core.stack.counters["strangers"] == 1
-    two.nothing_left()
+    assert a.statuses == [403] and not fixture.right.sides
+    assert fixture.bench.core.stack.counters["strangers"] == 1
+    fixture.nothing_left()
 
 
 def test_the_same_request_by_two_ways_gets_482() -> None:
-    two = Two()
-    a = two.left.call("1001")
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001")
     assert a.sent is not None
-    two.left.send(a.sent.to_bytes().replace(b"branch=z9hG4bK-", b"branch=z9hG4bK-other-"))
-    assert a.statuses == [100, 482] and len(two.right.sides) == 1
-    two.right.called.ring()
+    fixture.left.send(a.sent.to_bytes().replace(b"branch=z9hG4bK-", b"branch=z9hG4bK-other-"))
+    assert a.statuses == [100, 482] and len(fixture.right.sides) == 1
+    fixture.right.called.ring()
     assert a.statuses == [180]
 
 
 def test_over_capacity_503_with_retry_after_and_no_trace() -> None:
-    two = Two()
-    sides = [two.left.call(f"100{n}") for n in range(5)]
+    fixture = TrunkFixture()
+    sides = [fixture.left.call(f"100{n}") for n in range(5)]
     refused = [side for side in sides if side.heard[-1].status == 503]
     assert len(refused) == 2  # one of the four is kept for priority
     for side in refused:
         after = side.heard[-1].get("retry-after")
         assert after is not None and 2 <= int(after) <= 10
-    assert len(two.bench.core.calls) == 3
-    assert [cdr.result for cdr in two.bench.cdrs] == ["failed", "failed"]
+    assert len(fixture.bench.core.calls) == 3
+    assert [cdr.result for cdr in fixture.bench.cdrs] == ["failed", "failed"]
 
 
 def test_malformed_requests_are_answered_400_and_garbage_dropped() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     good = _raw("INVITE", "bad")
     for bad in (
         good.replace("CSeq: 1 INVITE", "CSeq: x INVITE"),
@@ -125,39 +125,42 @@ def test_malformed_requests_are_answered_400_and_garbage_dropped() -> None:
         good.replace("sip:1@127.0.0.1:5060 SIP", "sip:1@127.0.0.1:5060?a=b SIP"),
         good.replace("Max", "M").replace("CSeq: 1 INVITE", "CSeq: 1 BYE"),
     ):
-        two.left.send(bad)
-        two.left.send(bad)
-        assert [data[:11] for data in two.left.unread] + statuses(two.left) in ([b"SIP/2.0 400"] * 2, [400] * 2), bad
-        two.left.unread.clear()
+        fixture.left.send(bad)
+        fixture.left.send(bad)
+        assert [data[:11] for data in fixture.left.unread] + statuses(fixture.left) in (
+            [b"SIP/2.0 400"] * 2,
+            [400] * 2,
+        ), bad
+        fixture.left.unread.clear()
     for garbage in (b"", b"\r\n\r\n", b"\x00" * 40, b"GET / HTTP/1.1\r\n\r\n", b"SIP/2.0 999999 x\r\n\r\n"):
-        two.left.send(garbage)
-    assert not two.left.others and not two.right.sides
-    two.nothing_left()
+        fixture.left.send(garbage)
+    assert not fixture.left.others and not fixture.right.sides
+    fixture.nothing_left()
 
 
 def test_a_number_that_cannot_be_read_is_refused() -> None:
-    two = Two()
-    a = two.left.call("1001", uri="tel:+33")
-    assert a.statuses[-1] in (400, 404, 416) or two.right.sides
-    b = two.left.call("x" * 200)
+    fixture = TrunkFixture()
+    a = fixture.left.call("1001", uri="tel:+33")
+    assert a.statuses[-1] in (400, 404, 416) or fixture.right.sides
+    b = fixture.left.call("x" * 200)
     assert b.statuses[-1] == 404
-    two.bench.after(200)
+    fixture.bench.after(200)
 
 
 def test_call_state_from_a_device_is_ignored() -> None:
-    two = Two()
+    fixture = TrunkFixture()
     lines = ("Call-State: 1.999.x.y.z", "Call-Origin: gw1;b;1", "Line: out", "Heartbeat: site=paris; node=m1")
-    a, b = two.ring(lines=lines)
+    a, b = fixture.ring(lines=lines)
     invite = b.take("INVITE")
     assert not {"call-state", "call-origin", "line", "heartbeat"} & {*invite.names}
     b.accept(lines=lines)
     assert not {"call-state", "call-origin", "line", "heartbeat"} & {*a.heard[-1].names}
-    assert two.bench.core.calls and next(iter(two.bench.core.calls.values())).state.caller_line == "in"
+    assert fixture.bench.core.calls and next(iter(fixture.bench.core.calls.values())).state.caller_line == "in"
 
 
 def test_the_request_uri_keeps_what_the_number_needs() -> None:
-    two = Two()
-    a = two.left.call("%2B33;x=1", uri="sip:%2B33@127.0.0.1:5060")
-    invite = two.right.called.take("INVITE")
+    fixture = TrunkFixture()
+    a = fixture.left.call("%2B33;x=1", uri="sip:%2B33@127.0.0.1:5060")
+    invite = fixture.right.called.take("INVITE")
     assert invite.uri == "sip:+33@127.0.0.1:5080"
     assert isinstance(a.sent, Request) and TYPE in a.sent.lines

@@ -11,28 +11,28 @@ from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.persistent_state import PersistentState
 from tests.b2bua.fake import Bench
-from tests.b2bua.fake_agent import Town, record
+from tests.b2bua.fake_agent import ServerFixture, record
 from tests.consoles import seen
 
 
 def test_the_first_start_of_a_site_is_no_takeover() -> None:
-    town = Town()
+    fixture = ServerFixture()
     with pytest.raises(Refused, match="nothing over"):
-        seen(town.bench.core, "report", {}, town.bench.now)
-    assert seen(town.bench.core, "status", {}, town.bench.now)["last_takeover"] is None
+        seen(fixture.bench.core, "report", {}, fixture.bench.now)
+    assert seen(fixture.bench.core, "status", {}, fixture.bench.now)["last_takeover"] is None
 
 
-def taken(town: Town) -> Bench:
-    a, b = town.talk()
-    c, _ = town.talk()
-    town.gw1.records = [record(a), record(c)]
-    town.gw2.records = [record(b)]
-    town.die()
-    return town.succeed()
+def taken(fixture: ServerFixture) -> Bench:
+    a, b = fixture.talk()
+    c, _ = fixture.talk()
+    fixture.gw1.records = [record(a), record(c)]
+    fixture.gw2.records = [record(b)]
+    fixture.die()
+    return fixture.succeed()
 
 
 def test_a_report_has_all_its_members_and_verdicts() -> None:
-    bench = taken(Town())
+    bench = taken(ServerFixture())
     report = seen(bench.core, "report", {}, bench.now)
     assert report.keys() == get_type_hints(v.Report).keys()
     assert report["verdicts"] == {"kept": 1, "released": 1} and report["not_reached"] == []
@@ -48,7 +48,7 @@ def test_a_report_has_all_its_members_and_verdicts() -> None:
 
 
 def test_it_is_explained_by_name_and_by_epoch() -> None:
-    bench = taken(Town())
+    bench = taken(ServerFixture())
     for wanted in ("takeover", "2"):
         found = seen(bench.core, "explain", {"id": wanted}, bench.now)
         texts = [each["text"] for each in found["sentences"]]
@@ -59,24 +59,24 @@ def test_it_is_explained_by_name_and_by_epoch() -> None:
 
 
 def test_an_agent_that_is_not_there_is_named() -> None:
-    town = Town()
-    town.talk()
-    town.die()
-    bench = town.succeed("gw2")
+    fixture = ServerFixture()
+    fixture.talk()
+    fixture.die()
+    bench = fixture.succeed("gw2")
     assert seen(bench.core, "report", {}, bench.now)["not_reached"] == ["gw2"]
 
 
 def test_a_restart_recovers_its_own_calls() -> None:
-    town = Town()
-    a, b = town.talk()
-    town.gw1.records, town.gw2.records = [record(a)], [record(b)]
-    town.die()
-    disk = town.gw1.voter.participant.on_disk
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.gw1.records, fixture.gw2.records = [record(a)], [record(b)]
+    fixture.die()
+    disk = fixture.gw1.voter.participant.on_disk
     kept = PersistentState(
         incarnation=2, non_voting=False, voters=disk.voters, leadership=disk.leadership, granted=disk.granted
     )
-    bench = Bench(town.bench.site, "m1", town.bench.now, kept)
-    for agent in (town.gw1, town.gw2):
+    bench = Bench(fixture.bench.site, "m1", fixture.bench.now, kept)
+    for agent in (fixture.gw1, fixture.gw2):
         agent.move(bench).connect()
     bench.serve()
     bench.after(0.1)

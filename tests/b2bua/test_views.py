@@ -14,7 +14,7 @@ from heartbeat.death import Death, commitment_of, notice
 from heartbeat.header import Beat
 from sip.actions import Flow
 from tests.b2bua.fake import HOLD, SDP, Bench
-from tests.b2bua.fake_agent import Town
+from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import seen
 
 OFF = "m2 is not heard: it is off, or the way between the `beat` addresses is cut"
@@ -36,9 +36,9 @@ def page(bench: Bench, name: str, **params: str) -> Any:
     ],
 )
 def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
-    town = Town()
-    town.talk()
-    found = page(town.bench, name)
+    fixture = ServerFixture()
+    fixture.talk()
+    found = page(fixture.bench, name)
     assert found.keys() == get_type_hints(kind).keys()
     rows = {"calls": v.Call, "lines": v.Line, "agents": v.Peer, "history": v.DecisionRow}
     if name in rows:
@@ -48,16 +48,16 @@ def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
 
 def test_there_is_no_other_page() -> None:
     with pytest.raises(Refused, match="no view nonsense"):
-        page(Town().bench, "nonsense")
+        page(ServerFixture().bench, "nonsense")
 
 
 def test_status_of_an_active_server_and_of_a_stand_by() -> None:
-    town = Town()
-    town.talk()
-    town.gw1.call("1002")
-    town.gw2.called.ring()
-    town.gw1.call("1002")
-    found = page(town.bench, "status")
+    fixture = ServerFixture()
+    fixture.talk()
+    fixture.gw1.call("1002")
+    fixture.gw2.called.ring()
+    fixture.gw1.call("1002")
+    found = page(fixture.bench, "status")
     assert (found["state"], found["active"], found["epoch"], found["boot"]) == ("active", "m1", 1, 1)
     assert found["calls"] == {"total": 3, "talking": 1, "held": 0, "ringing": 1, "dialing": 1, "ending": 0}
     assert found["voters"]["names"] == ["gw1", "gw2", "m2"] and found["voters"]["quorum"] == 2
@@ -65,34 +65,34 @@ def test_status_of_an_active_server_and_of_a_stand_by() -> None:
     assert found["warnings"] == [OFF]
     assert [each["name"] for each in found["peers"]] == ["m2", "gw1", "gw2"]
     assert found["last_takeover"] is None
-    other = Bench(town.bench.site, "m2")
+    other = Bench(fixture.bench.site, "m2")
     found = page(other, "status")
     assert (found["state"], found["active"], found["lease_left"]) == ("standby", "", None)
     assert "no server is active, as far as this one knows" in found["warnings"]
     assert page(other, "health") == {"healthy": False, "state": "standby"}
-    assert page(town.bench, "health") == {"healthy": True, "state": "active"}
+    assert page(fixture.bench, "health") == {"healthy": True, "state": "active"}
 
 
 def test_an_agent_that_is_away_is_warned_of() -> None:
-    town = Town()
-    town.gw2.disconnect()
-    assert "gw2 is not connected to m1" in page(town.bench, "status")["warnings"]
-    rows = {each["name"]: each for each in page(town.bench, "agents")["agents"]}
+    fixture = ServerFixture()
+    fixture.gw2.disconnect()
+    assert "gw2 is not connected to m1" in page(fixture.bench, "status")["warnings"]
+    rows = {each["name"]: each for each in page(fixture.bench, "agents")["agents"]}
     assert rows["gw1"]["reached"] and not rows["gw2"]["reached"] and rows["gw1"]["obeys"] == "m1"
 
 
 def test_a_full_disk_is_warned_of_until_it_has_room() -> None:
-    town = Town()
-    member, now = town.bench.core.member, town.bench.now
+    fixture = ServerFixture()
+    member, now = fixture.bench.core.member, fixture.bench.now
     member.not_persisted(member.participant.on_disk, "no space left", now)
-    assert "m1 cannot keep its epochs: no space left" in page(town.bench, "status")["warnings"]
+    assert "m1 cannot keep its epochs: no space left" in page(fixture.bench, "status")["warnings"]
     member.persisted(replace(member.participant.on_disk, serial=member.participant.on_disk.serial + 1), now)
-    assert not [said for said in page(town.bench, "status")["warnings"] if "epochs" in said]
+    assert not [said for said in page(fixture.bench, "status")["warnings"] if "epochs" in said]
 
 
 def test_a_death_that_a_supervisor_tells_is_shown() -> None:
-    town, secret = Town(), "5f" * 16
-    core, now = town.bench.core, town.bench.now
+    fixture, secret = ServerFixture(), "5f" * 16
+    core, now = fixture.bench.core, fixture.bench.now
     flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
     known = {"commitment": commitment_of(secret), "config": core.site.digest, "for_incarnation": 1}
     m2 = replace(Beat("paris", "m2", 1, 1, "standby", 1, to="m1"), **known)
@@ -102,9 +102,9 @@ def test_a_death_that_a_supervisor_tells_is_shown() -> None:
     data = notice(true, "127.0.0.2:5162", "127.0.0.1:5162")
     for false in ("nonsense", replace(true, secret="5e" * 16).text):
         core.receive(data.replace(true.text.encode(), false.encode()), flow, now)
-        assert page(town.bench, "status")["warnings"] == []
+        assert page(fixture.bench, "status")["warnings"] == []
     core.receive(data, flow, now)
-    found = page(town.bench, "status")
+    found = page(fixture.bench, "status")
     assert found["warnings"] == [
         "m2 is dead: its supervisor saw it end by signal 9; nobody could take over until it runs again"
     ]
@@ -113,31 +113,31 @@ def test_a_death_that_a_supervisor_tells_is_shown() -> None:
 
 
 def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
-    town = Town()
-    assert OFF in page(town.bench, "status")["warnings"]
-    town.bench.core.stack.counters["bad beats"] = 7
+    fixture = ServerFixture()
+    assert OFF in page(fixture.bench, "status")["warnings"]
+    fixture.bench.core.stack.counters["bad beats"] = 7
     assert (
         f"{OFF}; 7 heartbeats were not signed with the site key: compare the keys"
-        in (page(town.bench, "status")["warnings"])
+        in (page(fixture.bench, "status")["warnings"])
     )
 
 
 def test_a_voter_without_a_vote_does_not_answer_as_one() -> None:
-    town = Town()
-    assert page(town.bench, "status")["voters"]["answering"] == 2
-    town.bench.core.member.cluster.non_voting.add("gw2")
-    assert page(town.bench, "status")["voters"]["answering"] == 1
+    fixture = ServerFixture()
+    assert page(fixture.bench, "status")["voters"]["answering"] == 2
+    fixture.bench.core.member.cluster.non_voting.add("gw2")
+    assert page(fixture.bench, "status")["voters"]["answering"] == 1
 
 
 def test_calls_by_what_is_asked() -> None:
-    town = Town()
-    a, b = town.talk()
+    fixture = ServerFixture()
+    a, b = fixture.talk()
     a.say("INVITE", body=HOLD)
     b.answer(b.asked[-1], 200, body=SDP)
     a.ack()
-    town.gw1.call("1003", caller="5551")
-    town.gw2.called.ring()
-    bench = town.bench
+    fixture.gw1.call("1003", caller="5551")
+    fixture.gw2.called.ring()
+    bench = fixture.bench
     every = page(bench, "calls")
     assert every["matched"] == 2 and [each["state"] for each in every["calls"]] == ["ringing", "held"]
     for params, matched in (
@@ -160,27 +160,27 @@ def test_calls_by_what_is_asked() -> None:
 
 
 def test_lines_by_what_is_asked() -> None:
-    town = Town()
-    town.talk()
-    states = {each["name"]: (each["state"], each["busy"]) for each in page(town.bench, "lines")["lines"]}
+    fixture = ServerFixture()
+    fixture.talk()
+    states = {each["name"]: (each["state"], each["busy"]) for each in page(fixture.bench, "lines")["lines"]}
     assert states["alice"] == states["bob"] == ("active", 1) and states["carol"] == ("idle", 0)
-    assert [each["name"] for each in page(town.bench, "lines", agent="gw2")["lines"]] == ["bob", "carol"]
-    [bob] = page(town.bench, "lines", line="bob")["lines"]
+    assert [each["name"] for each in page(fixture.bench, "lines", agent="gw2")["lines"]] == ["bob", "carol"]
+    [bob] = page(fixture.bench, "lines", line="bob")["lines"]
     assert bob["forward"] == {"busy": "1003", "no_answer": "1004"}
-    assert len(page(town.bench, "lines", state="idle")["lines"]) == 3
+    assert len(page(fixture.bench, "lines", state="idle")["lines"]) == 3
 
 
 def test_history_is_newest_first_and_limited() -> None:
-    town = Town()
-    found = page(town.bench, "history")
+    fixture = ServerFixture()
+    found = page(fixture.bench, "history")
     assert found["decisions"][0]["what"] == "served" and found["total"] == len(found["decisions"])
-    assert len(page(town.bench, "history", limit="2")["decisions"]) == 2
+    assert len(page(fixture.bench, "history", limit="2")["decisions"]) == 2
 
 
 def test_a_call_is_explained_while_it_is_there_and_afterwards() -> None:
-    town = Town()
-    a, b = town.talk()
-    bench = town.bench
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    bench = fixture.bench
     call_id = page(bench, "calls")["calls"][0]["id"]
     during = [each["text"] for each in page(bench, "explain", id=call_id[:6])["sentences"]]
     assert during == [
@@ -198,18 +198,18 @@ def test_a_call_is_explained_while_it_is_there_and_afterwards() -> None:
 
 
 def test_an_id_that_fits_several_calls_is_refused() -> None:
-    town = Town()
+    fixture = ServerFixture()
     for _ in range(40):
-        town.gw1.call("1003")
-    ids = [each["id"][0] for each in page(town.bench, "calls")["calls"]]
+        fixture.gw1.call("1003")
+    ids = [each["id"][0] for each in page(fixture.bench, "calls")["calls"]]
     first = max(ids, key=ids.count)
     with pytest.raises(Refused, match="give more of the id"):
-        page(town.bench, "explain", id=first)
+        page(fixture.bench, "explain", id=first)
 
 
 def test_a_refused_call_is_explained() -> None:
-    town = Town()
-    town.gw1.call("7777")
-    [cdr] = town.bench.cdrs
-    texts = [each["text"] for each in page(town.bench, "explain", id=cdr.call_id)["sentences"]]
+    fixture = ServerFixture()
+    fixture.gw1.call("7777")
+    [cdr] = fixture.bench.cdrs
+    texts = [each["text"] for each in page(fixture.bench, "explain", id=cdr.call_id)["sentences"]]
     assert any("no route leads from alice to 7777" in text for text in texts)

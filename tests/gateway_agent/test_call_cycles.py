@@ -8,105 +8,105 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.gateway_agent.bed import SDP, SITE, Bed
+from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture
 
 TYPE = ["Content-Type: application/sdp"]
 OUT = "sip:+33166@gw1;line=trunk1"
 HOLD = SDP.replace(b"sendrecv", b"sendonly")
 
 
-def device_hangs_up(bed: Bed) -> None:
-    bed.answered_in()
-    bed.request("BYE", to_tag="srvtag", cseq=2)
-    bed.take(200)
-    bed.m1.reply(bed.m1.take("BYE"), 200)
+def device_hangs_up(fixture: AgentFixture) -> None:
+    fixture.answered_in()
+    fixture.request("BYE", to_tag="srvtag", cseq=2)
+    fixture.take(200)
+    fixture.m1.reply(fixture.m1.take("BYE"), 200)
 
 
-def server_hangs_up(bed: Bed) -> None:
-    _, ok = bed.answered_out()
-    bed.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKb;1")
-    bed.reply(bed.take("BYE"), 200)
-    bed.m1.take(200)
+def server_hangs_up(fixture: AgentFixture) -> None:
+    _, ok = fixture.answered_out()
+    fixture.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKb;1")
+    fixture.reply(fixture.take("BYE"), 200)
+    fixture.m1.take(200)
 
 
-def device_cancels(bed: Bed) -> None:
-    branch = bed.request("INVITE", body=SDP)
-    invite = bed.m1.take("INVITE")
-    bed.m1.reply(invite, 180)
-    bed.request("CANCEL", branch=branch)
-    bed.m1.reply(bed.m1.take("CANCEL"), 200)
-    bed.m1.reply(invite, 487)
-    bed.m1.take("ACK")
+def device_cancels(fixture: AgentFixture) -> None:
+    branch = fixture.request("INVITE", body=SDP)
+    invite = fixture.m1.take("INVITE")
+    fixture.m1.reply(invite, 180)
+    fixture.request("CANCEL", branch=branch)
+    fixture.m1.reply(fixture.m1.take("CANCEL"), 200)
+    fixture.m1.reply(invite, 487)
+    fixture.m1.take("ACK")
 
 
-def server_cancels(bed: Bed) -> None:
-    branch = bed.m1.request("INVITE", OUT, body=SDP, call_id="s-2", origin="gw2;z9hG4bKc;1")
-    invite = bed.take("INVITE")
-    bed.reply(invite, 180)
-    bed.m1.request("CANCEL", OUT, call_id="s-2", branch=branch)
-    bed.reply(bed.take("CANCEL"), 200)
-    bed.reply(invite, 487)
+def server_cancels(fixture: AgentFixture) -> None:
+    branch = fixture.m1.request("INVITE", OUT, body=SDP, call_id="s-2", origin="gw2;z9hG4bKc;1")
+    invite = fixture.take("INVITE")
+    fixture.reply(invite, 180)
+    fixture.m1.request("CANCEL", OUT, call_id="s-2", branch=branch)
+    fixture.reply(fixture.take("CANCEL"), 200)
+    fixture.reply(invite, 487)
 
 
-def device_answers_all_the_same(bed: Bed) -> None:
-    branch = bed.m1.request("INVITE", OUT, body=SDP, call_id="s-3", origin="gw2;z9hG4bKd;1")
-    invite = bed.take("INVITE")
-    bed.reply(invite, 180)
-    bed.m1.request("CANCEL", OUT, call_id="s-3", branch=branch)
-    bed.reply(bed.take("CANCEL"), 200)
-    bed.reply(invite, 200, TYPE, SDP)
-    bed.take("ACK")
-    bed.reply(bed.take("BYE"), 200)
+def device_answers_all_the_same(fixture: AgentFixture) -> None:
+    branch = fixture.m1.request("INVITE", OUT, body=SDP, call_id="s-3", origin="gw2;z9hG4bKd;1")
+    invite = fixture.take("INVITE")
+    fixture.reply(invite, 180)
+    fixture.m1.request("CANCEL", OUT, call_id="s-3", branch=branch)
+    fixture.reply(fixture.take("CANCEL"), 200)
+    fixture.reply(invite, 200, TYPE, SDP)
+    fixture.take("ACK")
+    fixture.reply(fixture.take("BYE"), 200)
 
 
-def refused(bed: Bed) -> None:
-    bed.m1.request("INVITE", OUT, body=SDP, call_id="s-4", origin="gw2;z9hG4bKe;1")
-    bed.reply(bed.take("INVITE"), 486)
-    bed.m1.inbox.clear()
-    bed.request("INVITE", body=SDP)
-    bed.m1.reply(bed.m1.take("INVITE"), 404)
+def refused(fixture: AgentFixture) -> None:
+    fixture.m1.request("INVITE", OUT, body=SDP, call_id="s-4", origin="gw2;z9hG4bKe;1")
+    fixture.reply(fixture.take("INVITE"), 486)
+    fixture.m1.inbox.clear()
+    fixture.request("INVITE", body=SDP)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 404)
 
 
-def nobody_answers(bed: Bed) -> None:
-    bed.m1.request("INVITE", OUT, body=SDP, call_id="s-5", origin="gw2;z9hG4bKf;1")
-    bed.run(40)
+def nobody_answers(fixture: AgentFixture) -> None:
+    fixture.m1.request("INVITE", OUT, body=SDP, call_id="s-5", origin="gw2;z9hG4bKf;1")
+    fixture.run(40)
 
 
-def no_server(bed: Bed) -> None:
-    bed.kill(bed.m1)
-    bed.request("INVITE", body=SDP)
-    bed.run(9)
-    bed.m1.up = True
-    bed.run(5)
-    assert bed.m1.subscribe(epoch=bed.core.epoch + 1) == 200
+def no_server(fixture: AgentFixture) -> None:
+    fixture.kill(fixture.m1)
+    fixture.request("INVITE", body=SDP)
+    fixture.run(9)
+    fixture.m1.up = True
+    fixture.run(5)
+    assert fixture.m1.subscribe(epoch=fixture.core.epoch + 1) == 200
 
 
-def changes(bed: Bed) -> None:
-    bed.answered_in()
-    bed.request("INVITE", to_tag="srvtag", cseq=2, body=HOLD)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, TYPE, SDP)
-    bed.request("ACK", to_tag="srvtag", cseq=2)
-    bed.m1.take("ACK")
-    branch = bed.request("INVITE", to_tag="srvtag", cseq=3, body=SDP)
-    again = bed.m1.take("INVITE")
-    bed.m1.reply(again, 100)
-    bed.request("CANCEL", branch=branch, cseq=3, to_tag="srvtag")
-    bed.m1.reply(bed.m1.take("CANCEL"), 200)
-    bed.m1.reply(again, 487)
-    bed.m1.take("ACK")
-    bed.request("INFO", to_tag="srvtag", cseq=4)
-    bed.request("BYE", to_tag="srvtag", cseq=5)
-    bed.m1.reply(bed.m1.take("INFO"), 200)
-    bed.m1.reply(bed.m1.take("BYE"), 200)
+def changes(fixture: AgentFixture) -> None:
+    fixture.answered_in()
+    fixture.request("INVITE", to_tag="srvtag", cseq=2, body=HOLD)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, TYPE, SDP)
+    fixture.request("ACK", to_tag="srvtag", cseq=2)
+    fixture.m1.take("ACK")
+    branch = fixture.request("INVITE", to_tag="srvtag", cseq=3, body=SDP)
+    again = fixture.m1.take("INVITE")
+    fixture.m1.reply(again, 100)
+    fixture.request("CANCEL", branch=branch, cseq=3, to_tag="srvtag")
+    fixture.m1.reply(fixture.m1.take("CANCEL"), 200)
+    fixture.m1.reply(again, 487)
+    fixture.m1.take("ACK")
+    fixture.request("INFO", to_tag="srvtag", cseq=4)
+    fixture.request("BYE", to_tag="srvtag", cseq=5)
+    fixture.m1.reply(fixture.m1.take("INFO"), 200)
+    fixture.m1.reply(fixture.m1.take("BYE"), 200)
 
 
-def no_ack(bed: Bed) -> None:
-    bed.request("INVITE", body=SDP)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, TYPE, SDP)
-    bed.run(40)
-    for one in list(bed.m1.inbox):
+def no_ack(fixture: AgentFixture) -> None:
+    fixture.request("INVITE", body=SDP)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, TYPE, SDP)
+    fixture.run(40)
+    for one in list(fixture.m1.inbox):
         if "BYE" in one.to_bytes().decode("latin-1").split("\r\n")[0]:
-            bed.m1.reply(one, 200)  # type: ignore[arg-type]
+            fixture.m1.reply(one, 200)  # type: ignore[arg-type]
 
 
 KINDS = (
@@ -124,13 +124,13 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_nothing_is_left_for_a_collection(kind: Callable[[Bed], None]) -> None:
-    bed = Bed(text=SITE)
+def test_nothing_is_left_for_a_collection(kind: Callable[[AgentFixture], None]) -> None:
+    fixture = AgentFixture(text=SITE)
 
     def play() -> None:
-        kind(bed)
-        bed.run(140)
-        for box in (bed.m1.inbox, bed.m2.inbox, bed.m1.beats, bed.m2.beats, *bed.inbox.values()):
+        kind(fixture)
+        fixture.run(140)
+        for box in (fixture.m1.inbox, fixture.m2.inbox, fixture.m1.beats, fixture.m2.beats, *fixture.inbox.values()):
             box.clear()
 
     play()
@@ -145,4 +145,4 @@ def test_nothing_is_left_for_a_collection(kind: Callable[[Bed], None]) -> None:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
-    assert not found and not bed.core.calls
+    assert not found and not fixture.core.calls

@@ -13,7 +13,7 @@ import pytest
 
 from sip.wire.errors import SipError
 from sip.wire.message import Request
-from tests.gateway_agent.bed import SDP, SITE, Bed, Server
+from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture, Server
 
 TEXT = SITE.replace("%s", "session_timer = { expires = 100, min_se = 90 }\nlongest_call = 300\n%s")
 TAGS = ("srvtag", "devtag", "far", "")
@@ -35,7 +35,7 @@ class Disorder:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.bed = Bed(text=TEXT)
+        self.fixture = AgentFixture(text=TEXT)
         self.said: list[bytes] = []
 
     def run(self, steps: int) -> None:
@@ -56,16 +56,16 @@ class Disorder:
             try:
                 self.random.choice(acts)()
             except SipError:
-                pass  # of the bed: it cannot read the answer to a mangled message
+                pass  # of the fixture: it cannot read the answer to a mangled message
 
     def _one(self, *choices: Any) -> Any:
         return self.random.choice(choices)
 
     def _servers(self) -> list[Server]:
-        return [server for server in (self.bed.m1, self.bed.m2) if server.flow is not None]
+        return [server for server in (self.fixture.m1, self.fixture.m2) if server.flow is not None]
 
     def _device_asks(self) -> None:
-        self.bed.request(
+        self.fixture.request(
             self._one(*METHODS),
             body=self._one(SDP, b"", b"junk"),
             lines=self._one(*LINES),
@@ -96,25 +96,25 @@ class Disorder:
                 server.reply(self._one(*asked), self._one(*STATUSES), self._one(*LINES), body, tag)
 
     def _device_answers(self) -> None:
-        for flow, inbox in list(self.bed.inbox.items()):
+        for flow, inbox in list(self.fixture.inbox.items()):
             asked = [one for one in inbox if isinstance(one, Request) and one.method != "ACK"]
             if asked:
                 body, tag = self._one(SDP, b""), self._one("devtag", "d2")
-                self.bed.reply(self._one(*asked), self._one(*STATUSES), self._one(*LINES), body, tag, flow)
+                self.fixture.reply(self._one(*asked), self._one(*STATUSES), self._one(*LINES), body, tag, flow)
 
     def _time(self) -> None:
-        self.bed.run(self._one(0.1, 1, 9, 40, 120))
+        self.fixture.run(self._one(0.1, 1, 9, 40, 120))
 
     def _life(self) -> None:
-        server = self._one(self.bed.m1, self.bed.m2)
+        server = self._one(self.fixture.m1, self.fixture.m2)
         if server.up:
-            self.bed.kill(server)
+            self.fixture.kill(server)
         else:
             server.up = True
 
     def _takeover(self) -> None:
         for server in self._servers()[:1]:
-            epoch = max(1, self.bed.core.epoch + self._one(-1, 0, 1, 1))
+            epoch = max(1, self.fixture.core.epoch + self._one(-1, 0, 1, 1))
             server.subscribe(self._one("takeover", "takeover", "reset", "observe"), self._one(0, 3600), epoch)
 
     def _mangled(self) -> None:
@@ -132,24 +132,24 @@ class Disorder:
         for _ in range(self.random.randrange(1, 5)):
             at = self.random.randrange(len(data))
             data[at : at + self._one(0, 1, 20)] = self._one(b"", b"\r\n", b";", b'"', b"\x00", b"<", b"9" * 30)
-        self.bed.say(bytes(data))
+        self.fixture.say(bytes(data))
 
     def settle(self) -> None:
         """A server takes over and drops everything; then time passes."""
-        bed = self.bed
-        bed.m1.up = bed.m2.up = True
-        bed.run(5)
-        assert bed.m2.subscribe(epoch=bed.core.epoch + 7) == 200
-        assert bed.m2.subscribe("reset", 0, lines=["trunk1", "alice"]) == 200
-        bed.run(200)
-        bed.m2.beat()
-        bed.run(100)
+        fixture = self.fixture
+        fixture.m1.up = fixture.m2.up = True
+        fixture.run(5)
+        assert fixture.m2.subscribe(epoch=fixture.core.epoch + 7) == 200
+        assert fixture.m2.subscribe("reset", 0, lines=["trunk1", "alice"]) == 200
+        fixture.run(200)
+        fixture.m2.beat()
+        fixture.run(100)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_disorder(seed: int) -> None:
     disorder = Disorder(seed)
-    core = disorder.bed.core
+    core = disorder.fixture.core
     for _ in range(4):
         disorder.run(20)
         for line in core.lines.values():

@@ -8,7 +8,7 @@ from typing import Any
 from gateway_agent.media.ports import Count, Counts, Notice, Pair, RelayPorts, Silent, Total
 from gateway_agent.media_anchor import AgentRelay
 from tests.consoles import seen
-from tests.gateway_agent.bed import SDP, SITE, Bed
+from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture
 
 HOST = "127.0.0.11"
 VIDEO = SDP + b"m=video 4002 RTP/AVP 31\r\na=sendrecv\r\n"
@@ -22,15 +22,15 @@ class Relayed:
         self.ports.receive('{"is":"ready"}')
         self.ports.offer(Pair(HOST, port) for port in range(20000, 20040, 2))
         more = f'media = "relay"\nmedia_timeout = {timeout}\n%s'
-        self.bed = Bed(text=SITE.replace("%s", more), relay=AgentRelay(self.ports, HOST))
-        bed = self.bed
-        bed.request("INVITE", lines=["Content-Type: application/sdp"], body=body)
-        bed.take(100)
-        self.invite = bed.m1.take("INVITE")
-        bed.m1.reply(self.invite, 200, body=body, lines=["Content-Type: application/sdp"])
-        bed.take(200)
-        bed.request("ACK", to_tag="srvtag", cseq=1)
-        bed.m1.take("ACK")
+        self.fixture = AgentFixture(text=SITE.replace("%s", more), relay=AgentRelay(self.ports, HOST))
+        fixture = self.fixture
+        fixture.request("INVITE", lines=["Content-Type: application/sdp"], body=body)
+        fixture.take(100)
+        self.invite = fixture.m1.take("INVITE")
+        fixture.m1.reply(self.invite, 200, body=body, lines=["Content-Type: application/sdp"])
+        fixture.take(200)
+        fixture.request("ACK", to_tag="srvtag", cseq=1)
+        fixture.m1.take("ACK")
         self.said()
 
     def said(self, what: str = "") -> list[list[Any]]:
@@ -39,8 +39,8 @@ class Relayed:
         return [list(command.values())[1:] for command in commands if command["do"] == what]
 
     def hear(self, notice: Notice) -> None:
-        self.bed.core.relay_said(notice, self.bed.now)
-        self.bed.pump()
+        self.fixture.core.relay_said(notice, self.fixture.now)
+        self.fixture.pump()
 
     def counts(self, *spans: float | None) -> None:
         """So long ago came the last packet of each of the pairs in use."""
@@ -53,11 +53,11 @@ class Relayed:
 
     @property
     def page(self) -> Any:
-        return seen(self.bed.core, "calls", {}, self.bed.now)["calls"][0]
+        return seen(self.fixture.core, "calls", {}, self.fixture.now)["calls"][0]
 
     @property
     def status(self) -> Any:
-        return seen(self.bed.core, "status", {}, self.bed.now)["relay"]
+        return seen(self.fixture.core, "status", {}, self.fixture.now)["relay"]
 
 
 A, B = [HOST, 20000], [HOST, 20002]
@@ -65,67 +65,67 @@ A, B = [HOST, 20000], [HOST, 20002]
 
 def test_a_call_without_media_is_ended_on_both_sides() -> None:
     call = Relayed()
-    call.bed.run(31)
+    call.fixture.run(31)
     assert call.silent() == [[[A, B]]]
-    assert call.bed.silent()
+    assert call.fixture.silent()
     call.counts(31.0, 30.5)
     reason = 'SIP;cause=408;text="No media for 30 s"'
-    assert call.bed.take("BYE").get("reason") == reason == call.bed.m1.take("BYE").get("reason")
-    assert not call.ports.in_use and call.bed.core.counters["media timeout"] == 1
+    assert call.fixture.take("BYE").get("reason") == reason == call.fixture.m1.take("BYE").get("reason")
+    assert not call.ports.in_use and call.fixture.core.counters["media timeout"] == 1
 
 
 def test_one_that_never_had_media_is_ended_and_one_that_has_it_is_not() -> None:
     call = Relayed()
-    call.bed.run(31)
+    call.fixture.run(31)
     call.silent()
     call.counts(None, 0.02)
-    assert call.bed.silent() and call.said("watch") == [[A, None], [A, 30.0]]
+    assert call.fixture.silent() and call.said("watch") == [[A, None], [A, 30.0]]
     other = Relayed()
-    other.bed.run(31)
+    other.fixture.run(31)
     other.silent()
     other.counts(None, None)
-    other.bed.take("BYE")
+    other.fixture.take("BYE")
 
 
 def test_a_call_on_hold_is_not_ended_and_has_its_time_again_afterwards() -> None:
     call = Relayed()
-    call.bed.run(40)
+    call.fixture.run(40)
     for word, cseq, at in (("sendonly", 2, 31.0), ("sendrecv", 3, 20.0)):
         held = SDP.replace(b"sendrecv", word.encode()).replace(b"- 1 1", b"- 1 %d" % cseq)
-        call.bed.request("INVITE", to_tag="srvtag", cseq=cseq, body=held, lines=["Content-Type: application/sdp"])
-        call.bed.take(100)
-        call.bed.m1.reply(call.bed.m1.take("INVITE"), 200, body=SDP, lines=["Content-Type: application/sdp"])
-        call.bed.take(200)
-        call.bed.request("ACK", to_tag="srvtag", cseq=cseq)
-        call.bed.m1.take("ACK")
-        call.bed.run(at)
+        call.fixture.request("INVITE", to_tag="srvtag", cseq=cseq, body=held, lines=["Content-Type: application/sdp"])
+        call.fixture.take(100)
+        call.fixture.m1.reply(call.fixture.m1.take("INVITE"), 200, body=SDP, lines=["Content-Type: application/sdp"])
+        call.fixture.take(200)
+        call.fixture.request("ACK", to_tag="srvtag", cseq=cseq)
+        call.fixture.m1.take("ACK")
+        call.fixture.run(at)
         call.silent()
         call.counts(100.0, 100.0)
-        assert call.bed.silent() and len(call.bed.core.calls) == 1
-    call.bed.run(11)
+        assert call.fixture.silent() and len(call.fixture.core.calls) == 1
+    call.fixture.run(11)
     call.counts(111.0, 111.0)  # the relay counts all pairs from time to time
-    call.bed.take("BYE")
+    call.fixture.take("BYE")
 
 
 def test_one_stream_that_lives_is_enough() -> None:
     call = Relayed(body=VIDEO)
-    call.bed.run(31)
+    call.fixture.run(31)
     assert call.silent() == [[[A, B, [HOST, 20004], [HOST, 20006]]]]
     call.counts(31.0, 31.0, 0.02, None)
-    assert call.bed.silent()
-    call.bed.run(31)
+    assert call.fixture.silent()
+    call.fixture.run(31)
     call.counts(62.0, 62.0)  # a part of the call says nothing of the rest
-    assert call.bed.silent()
+    assert call.fixture.silent()
     call.counts(62.0, 62.0, 31.0, None)
-    call.bed.take("BYE")
+    call.fixture.take("BYE")
 
 
 def test_without_a_timeout_it_is_shown_only() -> None:
     call = Relayed(timeout=0)
     assert not call.said("watch")
-    call.bed.run(45)
+    call.fixture.run(45)
     call.counts(45.0, None)
-    assert call.bed.silent()
+    assert call.fixture.silent()
     assert call.page["silent_s"] == 45.0 and call.status["silent"] == 1
     call.counts(0.5, None)
     assert call.page["silent_s"] == 0.5 and call.status["silent"] == 0
@@ -143,28 +143,28 @@ def test_sums_outlive_streams_and_processes() -> None:
 
 def test_a_notice_of_a_call_that_is_over_is_passed_over() -> None:
     call = Relayed()
-    call.bed.request("BYE", to_tag="srvtag", cseq=2)
-    call.bed.take(200)
+    call.fixture.request("BYE", to_tag="srvtag", cseq=2)
+    call.fixture.take(200)
     assert not call.silent()
     call.counts(31.0, 31.0)
-    relay = call.bed.core.relay
+    relay = call.fixture.core.relay
     assert relay is not None and not relay.owners
 
 
 def test_a_call_that_changed_to_fax_is_not_dead() -> None:
     call = Relayed()
-    bed = call.bed
-    bed.run(5)
+    fixture = call.fixture
+    fixture.run(5)
     fax = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=image 4002 udptl t38").replace(b"- 1 1", b"- 1 2")
-    bed.request("INVITE", to_tag="srvtag", cseq=2, body=fax)
-    bed.take(100)
-    invite = bed.m1.take("INVITE")
+    fixture.request("INVITE", to_tag="srvtag", cseq=2, body=fax)
+    fixture.take(100)
+    invite = fixture.m1.take("INVITE")
     assert b"m=image 20002 udptl" in invite.body
-    bed.m1.reply(invite, 200, body=fax, lines=["Content-Type: application/sdp"])
-    assert b"m=image 20000 udptl" in bed.take(200).body
-    bed.request("ACK", to_tag="srvtag", cseq=2)
-    bed.m1.take("ACK")
-    bed.run(31)
+    fixture.m1.reply(invite, 200, body=fax, lines=["Content-Type: application/sdp"])
+    assert b"m=image 20000 udptl" in fixture.take(200).body
+    fixture.request("ACK", to_tag="srvtag", cseq=2)
+    fixture.m1.take("ACK")
+    fixture.run(31)
     call.silent()
     call.counts(36.0, 36.0)
-    assert bed.silent() and len(bed.core.calls) == 1
+    assert fixture.silent() and len(fixture.core.calls) == 1

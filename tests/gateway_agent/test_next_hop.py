@@ -7,7 +7,7 @@ import pytest
 from sip.actions import Flow
 from sip.location import Place
 from sip.wire.message import Message, Response
-from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, SITE, Bed, response_to
+from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, SITE, AgentFixture, response_to
 
 TYPE = "Content-Type: application/sdp"
 GATEWAY = Flow("udp", LISTEN, ("127.0.0.22", 5070))
@@ -15,24 +15,24 @@ PROXY = Flow("udp", LISTEN, ("127.0.0.23", 5080))
 STREAM = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.21", 40000))
 
 
-def places(bed: Bed, method: str) -> list[tuple[str, int]]:
+def places(fixture: AgentFixture, method: str) -> list[tuple[str, int]]:
     """Where requests of that method went."""
 
     def is_it(one: Message) -> bool:
         return not isinstance(one, Response) and one.cseq_method == method
 
-    return [flow.remote for flow, box in bed.inbox.items() for one in box if is_it(one)]
+    return [flow.remote for flow, box in fixture.inbox.items() for one in box if is_it(one)]
 
 
-def called(bed: Bed, contact: str, lines: tuple[str, ...] = ()) -> None:
+def called(fixture: AgentFixture, contact: str, lines: tuple[str, ...] = ()) -> None:
     """A call to the carrier, answered with that Contact and hung up by the far end."""
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
-    bed.m1.take(100)
-    invite = bed.take("INVITE")
-    bed.say(response_to(invite, 200, [f"Contact: <{contact}>", *lines, TYPE], SDP, "devtag"))
-    ok = bed.m1.take(200)
-    bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
-    bed.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKb;1")
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    invite = fixture.take("INVITE")
+    fixture.say(response_to(invite, 200, [f"Contact: <{contact}>", *lines, TYPE], SDP, "devtag"))
+    ok = fixture.m1.take(200)
+    fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
+    fixture.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKb;1")
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def called(bed: Bed, contact: str, lines: tuple[str, ...] = ()) -> None:
     ],
 )
 def test_ack_and_bye_of_a_call_out(line: str, contact: str, lines: tuple[str, ...], flow: Flow) -> None:
-    bed = Bed(line)
-    called(bed, contact, lines)
-    assert places(bed, "ACK") == places(bed, "BYE") == [flow.remote]
+    fixture = AgentFixture(line)
+    called(fixture, contact, lines)
+    assert places(fixture, "ACK") == places(fixture, "BYE") == [flow.remote]
 
 
 @pytest.mark.parametrize(
@@ -64,79 +64,79 @@ def test_ack_and_bye_of_a_call_out(line: str, contact: str, lines: tuple[str, ..
     ],
 )
 def test_what_is_no_target(contact: str) -> None:
-    bed = Bed()
-    called(bed, contact)
-    assert places(bed, "ACK") == places(bed, "BYE") == []
-    assert not bed.silent() or bed.opened == [bed.m1.flow, bed.m2.flow]
-    bed.run(0.1)
-    assert [one.status for one in bed.m1.inbox if isinstance(one, Response) and one.cseq_method == "BYE"] == [503]
+    fixture = AgentFixture()
+    called(fixture, contact)
+    assert places(fixture, "ACK") == places(fixture, "BYE") == []
+    assert not fixture.silent() or fixture.opened == [fixture.m1.flow, fixture.m2.flow]
+    fixture.run(0.1)
+    assert [one.status for one in fixture.m1.inbox if isinstance(one, Response) and one.cseq_method == "BYE"] == [503]
 
 
 def test_a_name_is_waited_for_and_nothing_overtakes() -> None:
-    bed = Bed()
-    called(bed, "sip:gw@gw.carrier.example")
-    assert places(bed, "ACK") == places(bed, "BYE") == []
-    [asked] = [one for one in bed.resolving if one.uri == "sip:gw@gw.carrier.example"]
-    bed.core.done(asked, [Place("udp", *GATEWAY.remote), Place("udp", *PROXY.remote)], bed.now)
-    bed.pump()
-    assert [one.method for one in bed.inbox[GATEWAY] if hasattr(one, "method")] == ["ACK", "BYE"]
+    fixture = AgentFixture()
+    called(fixture, "sip:gw@gw.carrier.example")
+    assert places(fixture, "ACK") == places(fixture, "BYE") == []
+    [asked] = [one for one in fixture.resolving if one.uri == "sip:gw@gw.carrier.example"]
+    fixture.core.done(asked, [Place("udp", *GATEWAY.remote), Place("udp", *PROXY.remote)], fixture.now)
+    fixture.pump()
+    assert [one.method for one in fixture.inbox[GATEWAY] if hasattr(one, "method")] == ["ACK", "BYE"]
 
 
 def test_a_dialog_stays_at_the_place_that_answered() -> None:
-    bed = Bed()
-    called(bed, "sip:gw@gw.carrier.example")
-    [asked] = [one for one in bed.resolving if one.uri == "sip:gw@gw.carrier.example"]
-    bed.core.done(asked, [Place("udp", *GATEWAY.remote), Place("udp", *CARRIER.remote)], bed.now)
-    bed.pump()
-    assert places(bed, "ACK") == places(bed, "BYE") == [CARRIER.remote]
+    fixture = AgentFixture()
+    called(fixture, "sip:gw@gw.carrier.example")
+    [asked] = [one for one in fixture.resolving if one.uri == "sip:gw@gw.carrier.example"]
+    fixture.core.done(asked, [Place("udp", *GATEWAY.remote), Place("udp", *CARRIER.remote)], fixture.now)
+    fixture.pump()
+    assert places(fixture, "ACK") == places(fixture, "BYE") == [CARRIER.remote]
 
 
 @pytest.mark.parametrize("answer", ["not resolved", None])
 def test_a_name_that_is_not_known_in_time_is_a_failure(answer: str | None) -> None:
-    bed = Bed()
-    called(bed, "sip:gw@gw.carrier.example")
+    fixture = AgentFixture()
+    called(fixture, "sip:gw@gw.carrier.example")
     if answer is None:
-        bed.run(4.1)
+        fixture.run(4.1)
     else:
-        bed.core.done(bed.resolving[-1], answer, bed.now)
-        bed.pump()
-        bed.run(0.1)
-    assert places(bed, "BYE") == []
-    assert [one.status for one in bed.m1.inbox if isinstance(one, Response) and one.cseq_method == "BYE"] == [503]
+        fixture.core.done(fixture.resolving[-1], answer, fixture.now)
+        fixture.pump()
+        fixture.run(0.1)
+    assert places(fixture, "BYE") == []
+    assert [one.status for one in fixture.m1.inbox if isinstance(one, Response) and one.cseq_method == "BYE"] == [503]
 
 
 def test_ack_and_bye_of_a_call_in() -> None:
-    bed = Bed('longest_call = 100\nfrom = ["127.0.0.21", "127.0.0.22"]')
-    bed.request("INVITE", lines=["Record-Route: <sip:127.0.0.23:5080;lr>"], body=SDP)
-    bed.take(100)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
-    bed.take(200)
-    bed.request("ACK", to_tag="srvtag", cseq=1)
-    bed.run(101)
-    assert set(places(bed, "BYE")) == {PROXY.remote}
+    fixture = AgentFixture('longest_call = 100\nfrom = ["127.0.0.21", "127.0.0.22"]')
+    fixture.request("INVITE", lines=["Record-Route: <sip:127.0.0.23:5080;lr>"], body=SDP)
+    fixture.take(100)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    fixture.take(200)
+    fixture.request("ACK", to_tag="srvtag", cseq=1)
+    fixture.run(101)
+    assert set(places(fixture, "BYE")) == {PROXY.remote}
 
 
 def test_a_new_contact_moves_the_dialog() -> None:
-    bed = Bed('longest_call = 100\nfrom = ["127.0.0.21", "127.0.0.22"]')
-    bed.answered_in()
-    bed.request("INVITE", body=SDP.replace(b"4000", b"4002"), to_tag="srvtag", cseq=2, flow=GATEWAY)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
-    bed.run(101)
-    assert set(places(bed, "BYE")) == {GATEWAY.remote}
+    fixture = AgentFixture('longest_call = 100\nfrom = ["127.0.0.21", "127.0.0.22"]')
+    fixture.answered_in()
+    fixture.request("INVITE", body=SDP.replace(b"4000", b"4002"), to_tag="srvtag", cseq=2, flow=GATEWAY)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    fixture.run(101)
+    assert set(places(fixture, "BYE")) == {GATEWAY.remote}
 
 
-def by_stream(contact: str) -> Bed:
+def by_stream(contact: str) -> AgentFixture:
     """A call of the carrier by a stream that it opened, hung up by time."""
-    bed = Bed("longest_call = 100")
-    bed.core.flow_changed(STREAM, "open", bed.now)
-    bed.opened.append(STREAM)
-    bed.request("INVITE", lines=[f"Contact: <{contact}>"], body=SDP, flow=STREAM)
-    bed.take(100, STREAM)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
-    bed.take(200, STREAM)
-    bed.request("ACK", to_tag="srvtag", cseq=1, flow=STREAM)
-    bed.m1.take("ACK")
-    return bed
+    fixture = AgentFixture("longest_call = 100")
+    fixture.core.flow_changed(STREAM, "open", fixture.now)
+    fixture.opened.append(STREAM)
+    fixture.request("INVITE", lines=[f"Contact: <{contact}>"], body=SDP, flow=STREAM)
+    fixture.take(100, STREAM)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    fixture.take(200, STREAM)
+    fixture.request("ACK", to_tag="srvtag", cseq=1, flow=STREAM)
+    fixture.m1.take("ACK")
+    return fixture
 
 
 @pytest.mark.parametrize(
@@ -150,90 +150,92 @@ def by_stream(contact: str) -> Bed:
     ],
 )
 def test_a_stream_is_used_by_its_own_dialogs(contact: str, opened: tuple[str, int] | None) -> None:
-    bed = by_stream(contact)
-    before = len(bed.opened)
-    bed.run(101)
-    assert [flow.remote for flow in bed.opened[before:]] == ([opened] if opened else [])
-    assert set(places(bed, "BYE")) == {opened or STREAM.remote}
+    fixture = by_stream(contact)
+    before = len(fixture.opened)
+    fixture.run(101)
+    assert [flow.remote for flow in fixture.opened[before:]] == ([opened] if opened else [])
+    assert set(places(fixture, "BYE")) == {opened or STREAM.remote}
 
 
 def test_where_nobody_listens_the_stream_is_used() -> None:
-    bed = by_stream("sip:gw@127.0.0.21:5070;transport=tcp")
-    bed.refusing = {("127.0.0.21", 5070)}
-    bed.run(101)
-    assert set(places(bed, "BYE")) == {STREAM.remote}
+    fixture = by_stream("sip:gw@127.0.0.21:5070;transport=tcp")
+    fixture.refusing = {("127.0.0.21", 5070)}
+    fixture.run(101)
+    assert set(places(fixture, "BYE")) == {STREAM.remote}
 
 
 def test_a_second_2xx_of_a_fork_is_ended_where_it_is() -> None:
-    bed = Bed()
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
-    bed.m1.take(100)
-    invite = bed.take("INVITE")
-    bed.say(response_to(invite, 200, ["Contact: <sip:b@127.0.0.23:5080>", TYPE], SDP, "b"))
-    ok = bed.m1.take(200)
-    bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
-    bed.say(response_to(invite, 200, ["Contact: <sip:a@127.0.0.22:5070>", TYPE], SDP, "a"))
-    assert places(bed, "ACK") == [PROXY.remote, GATEWAY.remote] and places(bed, "BYE") == [GATEWAY.remote]
+    fixture = AgentFixture()
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    invite = fixture.take("INVITE")
+    fixture.say(response_to(invite, 200, ["Contact: <sip:b@127.0.0.23:5080>", TYPE], SDP, "b"))
+    ok = fixture.m1.take(200)
+    fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
+    fixture.say(response_to(invite, 200, ["Contact: <sip:a@127.0.0.22:5070>", TYPE], SDP, "a"))
+    assert places(fixture, "ACK") == [PROXY.remote, GATEWAY.remote] and places(fixture, "BYE") == [GATEWAY.remote]
 
 
 def test_a_trunk_behind_the_address_of_another_family_stays_where_it_answered() -> None:
-    bed = Bed(text=SITE)
-    called(bed, "sip:gw@[::1]:5070")
-    assert places(bed, "ACK") == places(bed, "BYE") == [CARRIER.remote]
+    fixture = AgentFixture(text=SITE)
+    called(fixture, "sip:gw@[::1]:5070")
+    assert places(fixture, "ACK") == places(fixture, "BYE") == [CARRIER.remote]
 
 
 LARGE = SDP + b"a=candidate:x 1 UDP 1 127.0.0.1 1 typ host\r\n" * 80
 
 
-def dial_large(bed: Bed, index: int = 1) -> None:
+def dial_large(fixture: AgentFixture, index: int = 1) -> None:
     origin = f"gw2;z9hG4bKo{index};1"
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=LARGE, call_id=f"s-{index}", origin=origin)
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=LARGE, call_id=f"s-{index}", origin=origin)
 
 
-def by(bed: Bed, transport: str) -> list[Message]:
-    return [one for flow, box in bed.inbox.items() for one in box if flow.transport == transport]
+def by(fixture: AgentFixture, transport: str) -> list[Message]:
+    return [one for flow, box in fixture.inbox.items() for one in box if flow.transport == transport]
 
 
 def test_a_large_request_goes_by_a_stream_and_its_dialog_stays_there() -> None:
-    bed = Bed()
-    dial_large(bed)
-    assert not by(bed, "udp")
-    [flow] = bed.inbox
-    invite = bed.take("INVITE", flow)
+    fixture = AgentFixture()
+    dial_large(fixture)
+    assert not by(fixture, "udp")
+    [flow] = fixture.inbox
+    invite = fixture.take("INVITE", flow)
     assert flow.remote == CARRIER.remote and "transport=tcp" in (invite.get("contact") or "")
     assert (invite.get("via") or "").startswith("SIP/2.0/TCP 127.0.0.11:5060;")
-    bed.say(response_to(invite, 200, ["Contact: <sip:gw@127.0.0.21:5060>", TYPE], SDP, "devtag"), flow)
-    bed.m1.take(100)
-    ok = bed.m1.take(200)
-    bed.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
-    bed.take("ACK", flow)
+    fixture.say(response_to(invite, 200, ["Contact: <sip:gw@127.0.0.21:5060>", TYPE], SDP, "devtag"), flow)
+    fixture.m1.take(100)
+    ok = fixture.m1.take(200)
+    fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
+    fixture.take("ACK", flow)
 
 
 @pytest.mark.parametrize("peer", ["sip:127.0.0.21:5060;transport=udp", None])
 def test_udp_may_be_fixed(peer: str | None) -> None:
-    bed = Bed("nat = true") if peer is None else Bed(text=SITE.replace("sip:127.0.0.21:5060", peer))
-    dial_large(bed)
-    assert by(bed, "udp") and not by(bed, "tcp")
+    fixture = (
+        AgentFixture("nat = true") if peer is None else AgentFixture(text=SITE.replace("sip:127.0.0.21:5060", peer))
+    )
+    dial_large(fixture)
+    assert by(fixture, "udp") and not by(fixture, "tcp")
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
 def test_where_no_stream_comes_about_udp_is_used_in_the_same_attempt(how: str) -> None:
-    bed = Bed()
-    bed.refusing = {CARRIER.remote} if how == "refused" else set()
-    bed.dead = {CARRIER.remote} if how == "silent" else set()
-    dial_large(bed)
+    fixture = AgentFixture()
+    fixture.refusing = {CARRIER.remote} if how == "refused" else set()
+    fixture.dead = {CARRIER.remote} if how == "silent" else set()
+    dial_large(fixture)
     if how == "silent":
-        assert not by(bed, "udp")
-        bed.run(1.0)
-    invite = bed.take("INVITE")
+        assert not by(fixture, "udp")
+        fixture.run(1.0)
+    invite = fixture.take("INVITE")
     assert (invite.get("via") or "").startswith("SIP/2.0/UDP") and "tcp" not in (invite.get("contact") or "")
-    bed.reply(invite, 486)
-    bed.take("ACK")
-    opened = len(bed.opened)
-    dial_large(bed, 2)
-    bed.take("INVITE")  # remembered
-    assert len(bed.opened) == opened
-    bed.run(3601)
-    bed.refusing = bed.dead = set()
-    dial_large(bed, 3)
-    assert by(bed, "tcp")
+    fixture.reply(invite, 486)
+    fixture.take("ACK")
+    opened = len(fixture.opened)
+    dial_large(fixture, 2)
+    fixture.take("INVITE")  # remembered
+    assert len(fixture.opened) == opened
+    fixture.run(3601)
+    fixture.refusing = fixture.dead = set()
+    dial_large(fixture, 3)
+    assert by(fixture, "tcp")

@@ -9,7 +9,7 @@ import pytest
 from gateway_agent.numbers import from_device, to_device
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, parse
-from tests.gateway_agent.bed import site
+from tests.gateway_agent.agent_fixture import site
 
 LINE = site().lines["trunk1"]
 

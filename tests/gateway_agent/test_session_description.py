@@ -7,7 +7,7 @@ import pytest
 from gateway_agent.media.ports import Pair, RelayPorts
 from gateway_agent.media_anchor import AgentRelay
 from sip.wire.message import Request
-from tests.gateway_agent.bed import CARRIER, SDP, SITE, Bed
+from tests.gateway_agent.agent_fixture import CARRIER, SDP, SITE, AgentFixture
 from tests.gateway_agent.test_media_timeout import Relayed
 
 TYPE = ["Content-Type: application/sdp"]
@@ -16,19 +16,21 @@ FAX = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=image 4000 udptl t38")
 HOLD = SDP.replace(b"sendrecv", b"sendonly")
 
 
-def refused(bed: Bed, body: bytes, status: int = 488) -> Request:
+def refused(fixture: AgentFixture, body: bytes, status: int = 488) -> Request:
     """The far side asks the called device for a change; the device refuses. Its first INVITE."""
-    invite, ok = bed.answered_out()
-    bed.m1.request("INVITE", "sip:gw1", body=body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1")
-    bed.reply(bed.take("INVITE"), status)
-    bed.m1.take(100)
-    bed.m1.take(status)
-    bed.take("ACK")
+    invite, ok = fixture.answered_out()
+    fixture.m1.request(
+        "INVITE", "sip:gw1", body=body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1"
+    )
+    fixture.reply(fixture.take("INVITE"), status)
+    fixture.m1.take(100)
+    fixture.m1.take(status)
+    fixture.take("ACK")
     return invite
 
 
-def from_callee(bed: Bed, invite: Request, lines: list[str], body: bytes) -> None:
-    bed.request(
+def from_callee(fixture: AgentFixture, invite: Request, lines: list[str], body: bytes) -> None:
+    fixture.request(
         "INVITE", "sip:x@127.0.0.11", lines, body, call_id=invite.call_id, from_tag="devtag", to_tag=invite.from_tag,
         sender=invite.to_untagged, recipient=invite.from_untagged,
     )  # fmt: skip
@@ -36,116 +38,125 @@ def from_callee(bed: Bed, invite: Request, lines: list[str], body: bytes) -> Non
 
 @pytest.mark.parametrize("body", [FAX, HOLD])
 def test_a_refresh_after_a_refused_offer_offers_what_is_agreed(body: bytes) -> None:
-    bed = Bed(TIMER % 100)
-    refused(bed, body)
-    bed.run(51)
-    assert bed.take("INVITE").body == SDP
+    fixture = AgentFixture(TIMER % 100)
+    refused(fixture, body)
+    fixture.run(51)
+    assert fixture.take("INVITE").body == SDP
 
 
 @pytest.mark.parametrize("body", [FAX, HOLD])
 def test_a_device_s_refresh_after_its_refusal_is_answered_with_what_is_agreed(body: bytes) -> None:
-    bed = Bed(TIMER % 1800)
-    invite = refused(bed, body, 491)
-    from_callee(bed, invite, ["Supported: timer", "Session-Expires: 1800;refresher=uac"], SDP)
-    bed.take(100)
-    assert bed.take(200).body == SDP and not bed.m1.inbox
+    fixture = AgentFixture(TIMER % 1800)
+    invite = refused(fixture, body, 491)
+    from_callee(fixture, invite, ["Supported: timer", "Session-Expires: 1800;refresher=uac"], SDP)
+    fixture.take(100)
+    assert fixture.take(200).body == SDP and not fixture.m1.inbox
 
 
 def test_an_offer_that_the_far_side_refuses_is_no_part_of_the_session() -> None:
-    bed = Bed(TIMER % 1800)
-    bed.answered_in()
-    bed.request("INVITE", to_tag="srvtag", cseq=2, body=FAX)
-    bed.take(100)
-    bed.m1.reply(bed.m1.take("INVITE"), 488)
-    bed.m1.take("ACK")
-    bed.take(488)
-    [call] = bed.core.calls.values()
+    fixture = AgentFixture(TIMER % 1800)
+    fixture.answered_in()
+    fixture.request("INVITE", to_tag="srvtag", cseq=2, body=FAX)
+    fixture.take(100)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 488)
+    fixture.m1.take("ACK")
+    fixture.take(488)
+    [call] = fixture.core.calls.values()
     assert call.description.device.remote == SDP and call.description.held == "none"
-    bed.request("ACK", to_tag="srvtag", cseq=2)
-    bed.request("INVITE", lines=["Supported: timer"], to_tag="srvtag", cseq=3, body=SDP)
-    bed.take(100)
-    bed.take(200)  # of a refresh no server hears
-    assert not bed.m1.inbox
+    fixture.request("ACK", to_tag="srvtag", cseq=2)
+    fixture.request("INVITE", lines=["Supported: timer"], to_tag="srvtag", cseq=3, body=SDP)
+    fixture.take(100)
+    fixture.take(200)  # of a refresh no server hears
+    assert not fixture.m1.inbox
 
 
 def test_a_description_in_an_info_is_nobody_s_offer() -> None:
-    bed = Bed(TIMER % 1800)
-    _, ok = bed.answered_out()
+    fixture = AgentFixture(TIMER % 1800)
+    _, ok = fixture.answered_out()
     body = HOLD.replace(b"o=- 1 1", b"o=x 7 7")
-    bed.m1.request("INFO", "sip:gw1", TYPE, body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1")
-    assert bed.take("INFO").body == body
-    [call] = bed.core.calls.values()
+    fixture.m1.request(
+        "INFO", "sip:gw1", TYPE, body, call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKt;1"
+    )
+    assert fixture.take("INFO").body == body
+    [call] = fixture.core.calls.values()
     assert call.description.server.last_remote == SDP
 
 
 def test_a_refused_offer_leads_media_where_it_went_before() -> None:
     call = Relayed()
-    bed = call.bed
+    fixture = call.fixture
     moved = SDP.replace(b"m=audio 4000", b"m=audio 4444")
-    bed.m1.request(
+    fixture.m1.request(
         "INVITE", "sip:gw1", body=moved, call_id=call.invite.call_id, from_tag="srvtag", to_tag=call.invite.from_tag,
         origin="gw2;z9hG4bKt;1",
     )  # fmt: skip
-    asked = bed.take("INVITE")
+    asked = fixture.take("INVITE")
     ports = [remote[1] for _, remote, *_ in call.said("remote")]
-    bed.reply(asked, 488)
+    fixture.reply(asked, 488)
     assert ports == [4444] and [remote[1] for _, remote, *_ in call.said("remote")] == [4000, 4000]
 
 
 MSRP = SDP.replace(b"m=audio 4000 RTP/AVP 0", b"m=message 2855 TCP/MSRP *")
 
 
-def relayed_bed() -> Bed:
+def relayed_bed() -> AgentFixture:
     """A trunk that is relayed, and a relay with ports."""
     ports = RelayPorts()
     ports.receive('{"is": "ready"}')
     ports.offer(Pair("127.0.0.11", port) for port in range(20000, 20040, 2))
-    return Bed(text=SITE.replace("%s", 'media = "relay"\n%s'), relay=AgentRelay(ports, "127.0.0.11"))
+    return AgentFixture(text=SITE.replace("%s", 'media = "relay"\n%s'), relay=AgentRelay(ports, "127.0.0.11"))
 
 
 def test_an_offer_of_which_nothing_can_be_relayed_is_refused_with_488() -> None:
-    bed = relayed_bed()
-    bed.request("INVITE", body=MSRP)
-    bed.take(100)
-    bed.take(488)
-    assert not bed.core.calls and not bed.m1.inbox
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=MSRP, call_id="s-1", origin="gw2;z9hG4bKo;1")
-    bed.m1.take(100)
-    bed.m1.take(488)
-    assert not bed.core.calls and not any(isinstance(one, Request) for one in bed.inbox[CARRIER])
-    assert bed.core.relay is not None and bed.core.relay.ports.in_use == 0
-    assert bed.core.lines["trunk1"].busy == 0
+    fixture = relayed_bed()
+    fixture.request("INVITE", body=MSRP)
+    fixture.take(100)
+    fixture.take(488)
+    assert not fixture.core.calls and not fixture.m1.inbox
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=MSRP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    fixture.m1.take(488)
+    assert not fixture.core.calls and not any(isinstance(one, Request) for one in fixture.inbox[CARRIER])
+    assert fixture.core.relay is not None and fixture.core.relay.ports.in_use == 0
+    assert fixture.core.lines["trunk1"].busy == 0
 
 
 def test_a_description_that_was_cut_off_before_its_media_crosses() -> None:
-    bed = relayed_bed()
-    bed.request("INVITE", body=SDP[:20])
-    bed.take(100)
-    assert bed.m1.take("INVITE").body == SDP[:20]
+    fixture = relayed_bed()
+    fixture.request("INVITE", body=SDP[:20])
+    fixture.take(100)
+    assert fixture.m1.take("INVITE").body == SDP[:20]
 
 
 def test_a_change_to_what_cannot_be_relayed_is_refused_and_the_call_stands() -> None:
-    bed = relayed_bed()
-    invite, _ = bed.answered_in()
-    bed.request("INVITE", body=MSRP, to_tag="srvtag", cseq=2)
-    bed.take(100)
-    bed.take(488)
-    bed.m1.request("INVITE", "sip:gw1", body=MSRP, call_id=invite.call_id, from_tag="srvtag", to_tag=invite.from_tag,
-                   origin="gw2;z9hG4bKt;1")  # fmt: skip
-    bed.m1.take(100)
-    bed.m1.take(488)
-    bed.request("INVITE", body=SDP, to_tag="srvtag", cseq=3)
-    bed.take(100)
-    assert b"c=IN IP4 127.0.0.11" in bed.m1.take("INVITE").body
+    fixture = relayed_bed()
+    invite, _ = fixture.answered_in()
+    fixture.request("INVITE", body=MSRP, to_tag="srvtag", cseq=2)
+    fixture.take(100)
+    fixture.take(488)
+    fixture.m1.request(
+        "INVITE",
+        "sip:gw1",
+        body=MSRP,
+        call_id=invite.call_id,
+        from_tag="srvtag",
+        to_tag=invite.from_tag,
+        origin="gw2;z9hG4bKt;1",
+    )
+    fixture.m1.take(100)
+    fixture.m1.take(488)
+    fixture.request("INVITE", body=SDP, to_tag="srvtag", cseq=3)
+    fixture.take(100)
+    assert b"c=IN IP4 127.0.0.11" in fixture.m1.take("INVITE").body
 
 
 def test_an_answer_that_cannot_be_relayed_gets_ack_and_bye_and_the_caller_488() -> None:
-    bed = relayed_bed()
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
-    bed.m1.take(100)
-    bed.reply(bed.take("INVITE"), 200, TYPE, SDP.replace(b"IP4 127.0.0.21", b"IP6 ::1"))
-    bed.take("ACK")
-    bye = bed.take("BYE")
-    bed.reply(bye, 200)
-    bed.m1.take(488)
-    assert not bed.core.calls
+    fixture = relayed_bed()
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    fixture.reply(fixture.take("INVITE"), 200, TYPE, SDP.replace(b"IP4 127.0.0.21", b"IP6 ::1"))
+    fixture.take("ACK")
+    bye = fixture.take("BYE")
+    fixture.reply(bye, 200)
+    fixture.m1.take(488)
+    assert not fixture.core.calls

@@ -8,7 +8,7 @@ import pytest
 
 from sip.device.session_timer import LONGEST, SessionTimer
 from sip.wire.message import Request, Response
-from tests.gateway_agent.bed import CARRIER, SDP, Bed
+from tests.gateway_agent.agent_fixture import CARRIER, SDP, AgentFixture
 
 TIMER = "session_timer = { expires = 100, min_se = 90 }"
 TYPE = "Content-Type: application/sdp"
@@ -82,78 +82,78 @@ def test_a_device_cannot_raise_the_interval_for_ever() -> None:
 
 @pytest.mark.parametrize("status", [491, 500, 503, 488, 400, 403])
 def test_a_refused_refresh_ends_no_call(status: int) -> None:
-    bed = Bed(TIMER)
-    bed.answered_out()
-    bed.run(50.2)
-    bed.reply(bed.take("INVITE"), status)
-    bed.take("ACK")
-    while bed.silent():
-        bed.run(0.2)
-    again = bed.take("INVITE")
-    assert bed.now < 100 + 68
+    fixture = AgentFixture(TIMER)
+    fixture.answered_out()
+    fixture.run(50.2)
+    fixture.reply(fixture.take("INVITE"), status)
+    fixture.take("ACK")
+    while fixture.silent():
+        fixture.run(0.2)
+    again = fixture.take("INVITE")
+    assert fixture.now < 100 + 68
     assert again.body == SDP
-    bed.reply(again, 200, [TYPE], SDP)
-    bed.take("ACK")
-    bed.run(40)
-    assert bed.silent() and len(bed.core.calls) == 1
+    fixture.reply(again, 200, [TYPE], SDP)
+    fixture.take("ACK")
+    fixture.run(40)
+    assert fixture.silent() and len(fixture.core.calls) == 1
 
 
 def test_a_refresh_that_is_always_refused_ends_the_call_when_the_session_does() -> None:
-    bed = Bed(TIMER)
-    bed.answered_out()
+    fixture = AgentFixture(TIMER)
+    fixture.answered_out()
     tries = 0
     for _ in range(140):
-        bed.run(0.5)
-        while not bed.silent():
-            got = bed.inbox[CARRIER].popleft()
+        fixture.run(0.5)
+        while not fixture.silent():
+            got = fixture.inbox[CARRIER].popleft()
             if isinstance(got, Request) and got.method == "INVITE":
                 tries += 1
-                bed.reply(got, 488)
+                fixture.reply(got, 488)
             elif isinstance(got, Request) and got.method == "BYE":
-                bed.reply(got, 200)
+                fixture.reply(got, 200)
                 assert 2 < tries < 12
-                assert bed.now == pytest.approx(100 + 68, abs=2.5)
+                assert fixture.now == pytest.approx(100 + 68, abs=2.5)
                 return
     raise AssertionError("the call was never ended")
 
 
 def test_a_refresh_that_is_too_brief_for_the_device_is_made_longer() -> None:
-    bed = Bed(TIMER)
-    bed.answered_out()
-    bed.run(50.2)
-    bed.reply(bed.take("INVITE"), 422, ["Min-SE: 300"])
-    bed.take("ACK")
-    bed.run(0.1)
-    again = bed.take("INVITE")
+    fixture = AgentFixture(TIMER)
+    fixture.answered_out()
+    fixture.run(50.2)
+    fixture.reply(fixture.take("INVITE"), 422, ["Min-SE: 300"])
+    fixture.take("ACK")
+    fixture.run(0.1)
+    again = fixture.take("INVITE")
     assert (again.get("session-expires"), again.get("min-se")) == ("300;refresher=uac", "300")
 
 
 def test_a_change_of_the_far_side_that_meets_a_422_goes_again() -> None:
-    bed = Bed(TIMER)
-    bed.answered_out()
+    fixture = AgentFixture(TIMER)
+    fixture.answered_out()
     body = SDP.replace(b"sendrecv", b"sendonly").replace(b"- 1 1", b"- 1 2")
-    bed.m1.request("INVITE", "sip:gw1", body=body, call_id="s-1", to_tag="devtag", cseq=2, origin="gw2;z9;1")
-    bed.reply(bed.take("INVITE"), 422, ["Min-SE: 300"])
-    bed.take("ACK")
-    again = bed.take("INVITE")
+    fixture.m1.request("INVITE", "sip:gw1", body=body, call_id="s-1", to_tag="devtag", cseq=2, origin="gw2;z9;1")
+    fixture.reply(fixture.take("INVITE"), 422, ["Min-SE: 300"])
+    fixture.take("ACK")
+    again = fixture.take("INVITE")
     assert again.get("session-expires") == "300;refresher=uac" and b"sendonly" in again.body
-    bed.reply(again, 200, [TYPE], SDP)
-    bed.m1.take(100)
-    bed.m1.take(200)
+    fixture.reply(again, 200, [TYPE], SDP)
+    fixture.m1.take(100)
+    fixture.m1.take(200)
 
 
 def test_a_change_of_the_device_below_the_least_interval_is_refused() -> None:
-    bed = Bed("session_timer = { expires = 600, min_se = 90 }")
-    bed.request("INVITE", lines=["Supported: timer", "Session-Expires: 3600", "Min-SE: 2400"], body=SDP)
-    bed.take(100)
-    bed.m1.reply(bed.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
-    assert bed.take(200).get("session-expires") == "2400;refresher=uac"
-    bed.request("ACK", to_tag="srvtag")
-    bed.m1.take("ACK")
-    bed.request("INVITE", lines=["Supported: timer", "Session-Expires: 60"], body=SDP, to_tag="srvtag", cseq=2)
-    bed.take(100)
-    assert bed.take(422).get("min-se") == "90"
-    assert not bed.m1.inbox
-    bed.request("INVITE", lines=["Supported: timer", "Session-Expires: 90"], body=SDP, to_tag="srvtag", cseq=3)
-    bed.take(100)
-    assert bed.take(200).get("session-expires") == "90;refresher=uac"
+    fixture = AgentFixture("session_timer = { expires = 600, min_se = 90 }")
+    fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 3600", "Min-SE: 2400"], body=SDP)
+    fixture.take(100)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    assert fixture.take(200).get("session-expires") == "2400;refresher=uac"
+    fixture.request("ACK", to_tag="srvtag")
+    fixture.m1.take("ACK")
+    fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 60"], body=SDP, to_tag="srvtag", cseq=2)
+    fixture.take(100)
+    assert fixture.take(422).get("min-se") == "90"
+    assert not fixture.m1.inbox
+    fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 90"], body=SDP, to_tag="srvtag", cseq=3)
+    fixture.take(100)
+    assert fixture.take(200).get("session-expires") == "90;refresher=uac"

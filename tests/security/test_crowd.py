@@ -10,10 +10,10 @@ from sip.overload.admission import CENSUS
 from sip.transaction import NonInviteServer
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
-from tests.gateway_agent.bed import CARRIER, Bed
+from tests.gateway_agent.agent_fixture import CARRIER, AgentFixture
 from tests.security.test_impostors import SITE, invite
 from tests.security.test_strangers import asked
-from tests.sip.pair import End, Pair
+from tests.sip.two_stacks import End, TwoStacks
 
 TOLD = Request("MESSAGE", "sip:x", [], [])
 
@@ -74,9 +74,9 @@ def test_room_that_was_given_back_is_seen_at_the_next_count() -> None:
 
 
 def test_a_full_house_goes_on_with_known_dialogs_but_for_who_filled_it() -> None:
-    pair = Pair()
-    pair.talk()
-    b, leg = pair.b, pair.b.leg
+    stacks = TwoStacks()
+    stacks.talk()
+    b, leg = stacks.b, stacks.b.leg
     b.stack.receiver.most_servers = len(b.stack.servers) + 20
     for host in range(1, 30):
         come(b, f"127.0.0.{host + 30}", 5, first=host * 10)
@@ -99,23 +99,27 @@ def test_a_full_house_goes_on_with_known_dialogs_but_for_who_filled_it() -> None
 
 
 def test_calls_of_a_forged_trunk_beyond_its_rate_leave_nothing_at_an_agent() -> None:
-    bed = Bed()
-    line = bed.core.lines["trunk1"]
-    line.reload(replace(line.settings, cps=5.0, channels=1000), bed.now)
+    fixture = AgentFixture()
+    line = fixture.core.lines["trunk1"]
+    line.reload(replace(line.settings, cps=5.0, channels=1000), fixture.now)
     for index in range(300):
-        bed.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
-    assert len(bed.core.calls) == 5 == len([one for one in bed.core.stack.servers.values() if not one.on_site_flow])
+        fixture.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
+    assert (
+        len(fixture.core.calls)
+        == 5
+        == len([one for one in fixture.core.stack.servers.values() if not one.on_site_flow])
+    )
 
 
 def test_calls_beyond_the_channels_are_remembered_for_a_while_only() -> None:
-    bed = Bed()
-    line = bed.core.lines["trunk1"]
-    line.reload(replace(line.settings, channels=3), bed.now)
+    fixture = AgentFixture()
+    line = fixture.core.lines["trunk1"]
+    line.reload(replace(line.settings, channels=3), fixture.now)
     for index in range(300):
-        bed.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
-    assert len(bed.core.calls) == 3
-    assert len([one for one in bed.core.stack.servers.values() if not one.on_site_flow]) == 3 + 2 * REFUSALS
-    refused = [one for one in bed.inbox[CARRIER] if isinstance(one, Response) and one.status == 503]
+        fixture.say(invite(f"127.0.0.21:5060;branch=z9hG4bK{index};rport", f"c{index}"), CARRIER)
+    assert len(fixture.core.calls) == 3
+    assert len([one for one in fixture.core.stack.servers.values() if not one.on_site_flow]) == 3 + 2 * REFUSALS
+    refused = [one for one in fixture.inbox[CARRIER] if isinstance(one, Response) and one.status == 503]
     assert len(refused) == 297 and all(one.get("retry-after") for one in refused)
 
 
@@ -130,6 +134,6 @@ def test_a_trunk_of_a_server_has_its_channels_and_its_rate_for_calls_that_come_t
 
 
 def test_the_addresses_of_a_trunk_are_one_sender() -> None:
-    assert Bed().core.stack.crowd.name_of("127.0.0.21") == "trunk1"
+    assert AgentFixture().core.stack.crowd.name_of("127.0.0.21") == "trunk1"
     made = Bench(site_of(SITE)).serve()
     assert [made.core.stack.crowd.name_of(host) for host in ("127.0.0.20", "127.0.0.9")] == ["in", "127.0.0.9"]

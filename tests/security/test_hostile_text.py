@@ -22,7 +22,7 @@ from sip.wire.message import Request
 from sip.wire.uri import as_user
 from tests.b2bua.fake import Bench, Peer, site_of
 from tests.consoles import seen
-from tests.gateway_agent.bed import ALICE, CARRIER, LISTEN, SDP, Bed
+from tests.gateway_agent.agent_fixture import ALICE, CARRIER, LISTEN, SDP, AgentFixture
 from tests.security.test_impostors import SITE, STRANGER
 
 ODD = Flow("udp", LISTEN, ("127.0.0.66", 5060))
@@ -59,10 +59,10 @@ def test_no_log_line_carries_what_steers_a_terminal_or_another_line(
     flow: Flow, caplog: pytest.LogCaptureFixture
 ) -> None:
     for text in (NASTY, "\r\n folded \x1b[2J", '"\x1b]0;x\x07"', "\u00a0\u00ad\u0085"):
-        bed, bench = Bed(), Bench(site_of(SITE)).serve()
+        fixture, bench = AgentFixture(), Bench(site_of(SITE)).serve()
         with caplog.at_level(logging.DEBUG):
             for data in hostile(text):
-                bed.core.receive(data, flow, bed.now)
+                fixture.core.receive(data, flow, fixture.now)
                 bench.core.receive(data, STRANGER, bench.now)
     assert caplog.messages
     assert not [line for line in caplog.messages if set(line) & {"\x1b", "\x9b", "\n", "\r", "\x00", "\x07"}]
@@ -112,9 +112,9 @@ def test_a_record_that_cannot_be_written_stands_in_nobodys_way(tmp_path: Path, f
 @pytest.mark.parametrize("number", ["1" * 40_000, "%00" * 20, "%00", "", "%0d%0aX:%20y", "%FF%FE", "a%80b", ";", "%"])
 @pytest.mark.parametrize("rules", ["", 'from_device = { called = { match = "*", strip = 1, prefix = "00" } }'])
 def test_odd_numbers_are_refused_or_stay_what_they_are(number: str, rules: str) -> None:
-    bed = Bed(rules)
-    bed.request("INVITE", f"sip:{number}@127.0.0.11", body=SDP, call_id="n")
-    for message in bed.m1.inbox:
+    fixture = AgentFixture(rules)
+    fixture.request("INVITE", f"sip:{number}@127.0.0.11", body=SDP, call_id="n")
+    for message in fixture.m1.inbox:
         assert isinstance(message, Request)
         assert "\r" not in message.uri and "\x00" not in message.uri and "x" not in message.names
     made = Bench(site_of(SITE)).serve()
@@ -133,7 +133,7 @@ def test_what_is_put_into_a_uri_is_escaped() -> None:
 
 @pytest.mark.parametrize("value", ["\x00", "\x1b[2J", "\udcff", "9" * 5000, "-1", "%s", "../x", "a" * 100_000])
 def test_pages_take_any_parameter(value: str) -> None:
-    bed = Bed()
+    fixture = AgentFixture()
     for page, names in (("calls", ("state", "number", "line", "id")), ("lines", ("line", "state", "agent"))):
         for name in names:
-            assert seen(bed.core, page, {name: value}, bed.now)
+            assert seen(fixture.core, page, {name: value}, fixture.now)

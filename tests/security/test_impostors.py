@@ -5,8 +5,8 @@ from __future__ import annotations
 from sip.actions import Flow, Send
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import SDP, Bench, Peer, site_of
-from tests.gateway_agent.bed import LISTEN, Bed, response_to
-from tests.sip.pair import End
+from tests.gateway_agent.agent_fixture import LISTEN, AgentFixture, response_to
+from tests.sip.two_stacks import End
 
 SITE = """
 [site]
@@ -106,45 +106,45 @@ def test_who_knows_a_dialog_cannot_end_it_from_elsewhere() -> None:
 
 
 def test_who_knows_a_branch_cannot_cancel_from_elsewhere() -> None:
-    bed = Bed()
-    branch = bed.request("INVITE", body=SDP)
-    bed.take(100)
-    bed.request("CANCEL", flow=STRANGER_OF_AGENT, branch=f"{branch};x=127.0.0.21")
+    fixture = AgentFixture()
+    branch = fixture.request("INVITE", body=SDP)
+    fixture.take(100)
+    fixture.request("CANCEL", flow=STRANGER_OF_AGENT, branch=f"{branch};x=127.0.0.21")
     cancel = (
         f"CANCEL sip:+33166@127.0.0.11 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.21:5060;branch={branch}\r\n"
         "From: <sip:+33155@127.0.0.21>;tag=dev\r\nTo: <sip:+33166@127.0.0.11>\r\nCall-ID: dev-1\r\n"
         "CSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
     ).encode()
-    bed.say(cancel, STRANGER_OF_AGENT)
-    assert bed.silent() and len(bed.core.calls) == 1
-    bed.say(cancel)
-    bed.take(200)
-    bed.take(487)
+    fixture.say(cancel, STRANGER_OF_AGENT)
+    assert fixture.silent() and len(fixture.core.calls) == 1
+    fixture.say(cancel)
+    fixture.take(200)
+    fixture.take(487)
 
 
 def test_a_repeat_from_elsewhere_does_not_take_the_answers_along() -> None:
-    bed = Bed()
-    branch = bed.request("INVITE", body=SDP)
-    bed.take(100)
+    fixture = AgentFixture()
+    branch = fixture.request("INVITE", body=SDP)
+    fixture.take(100)
     thief = Flow("tcp", f"{LISTEN}#9", ("127.0.0.66", 5060))
     data = invite(f"127.0.0.21:5060;branch={branch}", "dev-1")
-    bed.core.flow_changed(thief, "open", bed.now)
-    bed.say(data, thief)
-    bed.say(data, STRANGER_OF_AGENT)
-    sent: Request = bed.m1.take("INVITE")
-    bed.m1.reply(sent, 180)
-    ringing: Response = bed.take(180)
-    assert ringing.status == 180 and not bed.inbox.get(thief)
+    fixture.core.flow_changed(thief, "open", fixture.now)
+    fixture.say(data, thief)
+    fixture.say(data, STRANGER_OF_AGENT)
+    sent: Request = fixture.m1.take("INVITE")
+    fixture.m1.reply(sent, 180)
+    ringing: Response = fixture.take(180)
+    assert ringing.status == 180 and not fixture.inbox.get(thief)
 
 
 def test_a_phone_of_another_address_cannot_end_the_calls_of_a_trunk_but_the_peer_named_in_contact_can() -> None:
-    bed = Bed()
-    _, tag = bed.answered_in()
-    bed.request("BYE", to_tag=tag, cseq=2, flow=STRANGER_OF_AGENT)
-    bed.take(481, STRANGER_OF_AGENT)
-    assert len(bed.core.calls) == 1
-    bed.request("BYE", to_tag=tag, cseq=2)
-    bed.take(200)
+    fixture = AgentFixture()
+    _, tag = fixture.answered_in()
+    fixture.request("BYE", to_tag=tag, cseq=2, flow=STRANGER_OF_AGENT)
+    fixture.take(481, STRANGER_OF_AGENT)
+    assert len(fixture.core.calls) == 1
+    fixture.request("BYE", to_tag=tag, cseq=2)
+    fixture.take(200)
 
 
 def test_escaped_line_ends_in_a_number_stay_escaped() -> None:

@@ -10,9 +10,9 @@ from sip.actions import Flow
 from sip.rate_limited_logger import RateLimitedLogger
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake import site_of as server_site
-from tests.gateway_agent.bed import ALICE, LISTEN, SDP, Bed
+from tests.gateway_agent.agent_fixture import ALICE, LISTEN, SDP, AgentFixture
 from tests.security.test_impostors import LOCAL, SITE, STRANGER
-from tests.sip.pair import End
+from tests.sip.two_stacks import End
 
 ODD = Flow("udp", LISTEN, ("127.0.0.66", 5060))
 METHODS = "OPTIONS REGISTER INVITE BYE CANCEL INFO MESSAGE SUBSCRIBE NOTIFY PUBLISH UPDATE PRACK REFER FOO".split()
@@ -26,7 +26,7 @@ def asked(method: str, index: int, more: str = "", tag: str = "") -> bytes:
     ).encode()
 
 
-def register(bed: Bed, flow: Flow = ALICE) -> None:
+def register(fixture: AgentFixture, flow: Flow = ALICE) -> None:
     """Alice registers with her password."""
     from random import Random
 
@@ -34,11 +34,13 @@ def register(bed: Bed, flow: Flow = ALICE) -> None:
 
     client = DigestClient("alice", "secret", Random(1))
     uri = "sip:paris"
-    bed.request("REGISTER", uri, flow=flow, recipient="<sip:alice@paris>", sender="<sip:alice@paris>", call_id="r")
-    answer = client.answer(bed.take(401, flow), "REGISTER", uri)
+    fixture.request(
+        "REGISTER", uri, flow=flow, recipient="<sip:alice@paris>", sender="<sip:alice@paris>", call_id="r"
+    )
+    answer = client.answer(fixture.take(401, flow), "REGISTER", uri)
     assert not isinstance(answer, Refusal)
     lines = [answer[0].line, "Expires: 3600"]
-    bed.request(
+    fixture.request(
         "REGISTER",
         uri,
         lines,
@@ -48,20 +50,20 @@ def register(bed: Bed, flow: Flow = ALICE) -> None:
         call_id="r",
         cseq=2,
     )
-    bed.take(200, flow)
+    fixture.take(200, flow)
 
 
 @pytest.mark.parametrize("tag", ["", ";tag=no"])
 def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
-    bed = Bed()
-    register(bed)
-    bed.run(40)
-    stack = bed.core.stack
+    fixture = AgentFixture()
+    register(fixture)
+    fixture.run(40)
+    stack = fixture.core.stack
     before = (len(stack.servers), len(stack.legs), len(stack.deadlines))
     for index, method in enumerate(METHODS * 20):
-        bed.say(asked(method, index, tag=tag), ODD)
+        fixture.say(asked(method, index, tag=tag), ODD)
     assert (len(stack.servers), len(stack.legs), len(stack.deadlines)) == before
-    assert len(bed.inbox[ODD]) == 20 * len(METHODS)
+    assert len(fixture.inbox[ODD]) == 20 * len(METHODS)
 
 
 @pytest.mark.parametrize("tag", ["", ";tag=no"])
@@ -87,10 +89,10 @@ def test_beyond_the_bound_only_known_dialogs_are_served() -> None:
 
 
 def test_the_log_of_strangers_is_short(caplog: pytest.LogCaptureFixture) -> None:
-    bed = Bed()
+    fixture = AgentFixture()
     with caplog.at_level(logging.INFO):
         for index in range(500):
-            bed.request("INVITE", flow=ODD, body=SDP, call_id=f"x{index}")
+            fixture.request("INVITE", flow=ODD, body=SDP, call_id=f"x{index}")
     assert len(caplog.records) < 30
 
 
@@ -104,15 +106,15 @@ def test_lines_left_out_are_counted(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_broken_stream_of_a_stranger_is_forgotten() -> None:
-    bed = Bed()
-    known = len(bed.core.stack.sent_by)
+    fixture = AgentFixture()
+    known = len(fixture.core.stack.sent_by)
     for index in range(5):
         flow = Flow("tcp", f"{LISTEN}#{index}", ("127.0.0.66", 40000 + index))
-        bed.core.flow_changed(flow, "open", bed.now)
-        bed.say(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: no\r\n\r\n", flow)
-        assert any(action == flow for action in bed.closed)
-        bed.core.flow_changed(flow, "lost", bed.now)  # what a transport says of a Close that wants to be told
-    assert len(bed.core.stack.sent_by) == known
+        fixture.core.flow_changed(flow, "open", fixture.now)
+        fixture.say(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: no\r\n\r\n", flow)
+        assert any(action == flow for action in fixture.closed)
+        fixture.core.flow_changed(flow, "lost", fixture.now)  # what a transport says of a Close that wants to be told
+    assert len(fixture.core.stack.sent_by) == known
 
 
 def test_what_follows_a_fault_in_a_stream_is_not_read() -> None:

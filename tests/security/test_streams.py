@@ -11,7 +11,7 @@ from sip import stream_reassembly
 from sip.actions import Close, Flow, Send
 from sip.io.transport import Limits, Transport
 from sip.wire.message import Request
-from tests.sip.pair import End
+from tests.sip.two_stacks import End
 
 HEAD = b"MESSAGE sip:x SIP/2.0\r\nContent-Length: %d\r\n\r\n"
 

@@ -14,7 +14,7 @@ from sip.actions import Flow, Send
 from sip.registrar import Registrar
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, elements, parse
-from tests.gateway_agent.bed import CARRIER, LISTEN, SDP, Bed
+from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, AgentFixture
 
 MESSAGES = Path(__file__).parents[2].parent / "shared" / "torture" / "rfc4475"
 MISSING = "the torture messages (other people's data) are not at ../shared/torture"
@@ -37,10 +37,10 @@ ANSWERS = {
 """What an agent says to each when it comes from a trunk by UDP; 0: nothing."""
 
 
-def sent(bed: Bed, data: bytes, flow: Flow = CARRIER) -> list[Send]:
+def sent(fixture: AgentFixture, data: bytes, flow: Flow = CARRIER) -> list[Send]:
     """What an agent sends because of a message."""
-    bed.core.receive(data, flow, bed.now)
-    return [action for action in bed.core.to_do() if isinstance(action, Send)]
+    fixture.core.receive(data, flow, fixture.now)
+    return [action for action in fixture.core.to_do() if isinstance(action, Send)]
 
 
 def status_of(actions: list[Send], host: str = "127.0.0.21") -> int:
@@ -54,13 +54,13 @@ def status_of(actions: list[Send], host: str = "127.0.0.21") -> int:
 def test_each_message_of_the_rfc_gets_its_answer(name: str) -> None:
     if not MESSAGES.exists():
         pytest.skip(MISSING)
-    bed = Bed()
-    actions = sent(bed, (MESSAGES / f"{name}.dat").read_bytes())
+    fixture = AgentFixture()
+    actions = sent(fixture, (MESSAGES / f"{name}.dat").read_bytes())
     assert status_of(actions) == ANSWERS[name]
     onward = [one for one in actions if one.flow.remote[0] != "127.0.0.21"]
-    assert bool(onward) == (ANSWERS[name] == 100) == bool(bed.core.calls)
-    bed.request("OPTIONS", flow=CARRIER)
-    bed.take(200)
+    assert bool(onward) == (ANSWERS[name] == 100) == bool(fixture.core.calls)
+    fixture.request("OPTIONS", flow=CARRIER)
+    fixture.take(200)
 
 
 def test_no_message_of_the_rfc_is_left_out() -> None:
@@ -72,8 +72,8 @@ def test_no_message_of_the_rfc_is_left_out() -> None:
 def test_what_goes_on_is_clean_and_keeps_its_escapes() -> None:
     if not MESSAGES.exists():
         pytest.skip(MISSING)
-    bed = Bed()
-    actions = sent(bed, (MESSAGES / "esc01.dat").read_bytes())
+    fixture = AgentFixture()
+    actions = sent(fixture, (MESSAGES / "esc01.dat").read_bytes())
     [onward] = [one for one in actions if one.flow.remote[0] == "127.0.0.1"]
     invite = parse(onward.data)
     assert isinstance(invite, Request)
@@ -94,7 +94,7 @@ def test_the_answer_echoes_every_via_in_order() -> None:
     if not MESSAGES.exists():
         pytest.skip(MISSING)
     data = (MESSAGES / "longreq.dat").read_bytes()
-    answer = parse(sent(Bed(), data)[0].data)
+    answer = parse(sent(AgentFixture(), data)[0].data)
     assert isinstance(answer, Response)
     assert [value.split(";")[0] for value in elements(answer, "via")] == [
         value.split(";")[0] for value in elements(parse(data), "via")
@@ -183,16 +183,16 @@ KINDS: dict[str, tuple[bytes, int]] = {
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_each_kind_gets_its_answer(kind: str) -> None:
     data, status = KINDS[kind]
-    bed = Bed()
-    actions = sent(bed, data)
+    fixture = AgentFixture()
+    actions = sent(fixture, data)
     assert status_of(actions) == status
     for one in actions:
         try:
             parse(one.data)
         except SipError:  # an answer echoes what it answers
             assert status == 400
-    bed.request("OPTIONS", flow=CARRIER, call_id="after")
-    bed.take(200)
+    fixture.request("OPTIONS", flow=CARRIER, call_id="after")
+    fixture.take(200)
 
 
 @pytest.mark.parametrize(
@@ -201,10 +201,10 @@ def test_each_kind_gets_its_answer(kind: str) -> None:
 def test_an_answer_to_a_message_with_two_faults_has_none(line: str) -> None:
     whole = message("OPTIONS", "<sip:x>", body=b"").decode()
     name = line.partition(":")[0].strip()
-    bed = Bed()
-    bed.core.receive(whole.replace(f"{name}: ", f"{line}\r\nOld-{name}: ").encode(), CARRIER, bed.now)
-    bed.core.receive(whole.replace("\r\n\r\n", f"\r\n{line}\r\n\r\n").encode(), CARRIER, bed.now)
-    for action in bed.core.to_do():
+    fixture = AgentFixture()
+    fixture.core.receive(whole.replace(f"{name}: ", f"{line}\r\nOld-{name}: ").encode(), CARRIER, fixture.now)
+    fixture.core.receive(whole.replace("\r\n\r\n", f"\r\n{line}\r\n\r\n").encode(), CARRIER, fixture.now)
+    for action in fixture.core.to_do():
         assert isinstance(action, Send)
         answer = parse(action.data)
         assert isinstance(answer, Response) and answer.status == 400
@@ -216,12 +216,12 @@ def test_a_response_for_a_broadcast_address_is_dropped() -> None:
         b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 255.255.255.255;branch=z9hG4bK1saber\r\nFrom: <sip:a@x>;tag=f\r\n"
         b"To: <sip:b@x>;tag=t\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:b@x>\r\nContent-Length: 0\r\n\r\n"
     )
-    assert sent(Bed(), data) == []
+    assert sent(AgentFixture(), data) == []
 
 
 def test_a_body_that_is_too_long_for_a_stream_ends_it() -> None:
-    bed = Bed()
+    fixture = AgentFixture()
     flow = Flow("tcp", f"{LISTEN}#1", ("127.0.0.21", 40000))
-    bed.core.flow_changed(flow, "open", bed.now)
-    bed.core.receive(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 99999999999999999999\r\n\r\n", flow, bed.now)
-    assert flow not in bed.core.stack.receiver.streams.framers
+    fixture.core.flow_changed(flow, "open", fixture.now)
+    fixture.core.receive(b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 99999999999999999999\r\n\r\n", flow, fixture.now)
+    assert flow not in fixture.core.stack.receiver.streams.framers

@@ -17,10 +17,10 @@ from sip.actions import Flow
 from sip.forks import MAX_EARLY
 from sip.wire.message import Request, parse
 from tests.b2bua.fake import site_of
-from tests.b2bua.fake_agent import AGENTS, Town, record
-from tests.b2bua.test_recovery import Gap
+from tests.b2bua.fake_agent import AGENTS, ServerFixture, record
+from tests.b2bua.takeover_fixture import TakeoverFixture
 from tests.consoles import seen
-from tests.gateway_agent.bed import SDP, Bed
+from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 from tests.security.test_impostors import bench
 
 
@@ -61,10 +61,10 @@ def test_no_record_makes_a_server_stumble(members: dict[str, Any]) -> None:
 
 
 def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    gap = Gap()
-    a, b = gap.standing()
-    gap.gw1.records.insert(0, {**record(a, age={"answer": 5}), "call-id": "evil"})
-    gap.die()
+    fixture = TakeoverFixture()
+    a, b = fixture.standing()
+    fixture.gw1.records.insert(0, {**record(a, age={"answer": 5}), "call-id": "evil"})
+    fixture.die()
 
     from b2bua.takeover.recovery import Recovery
 
@@ -74,7 +74,7 @@ def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.Monke
         "_is_served",
         lambda self, connection, each: 1 / 0 if each.call_id == "evil" else whole(self, connection, each),
     )
-    made = gap.succeed()
+    made = fixture.succeed()
     made.after(1)
     assert made.core.stack.counters["bad records"] == 1 and len(made.core.calls) == 1
     a.say("BYE")
@@ -82,23 +82,23 @@ def test_a_record_on_which_we_fail_costs_no_other_call(monkeypatch: pytest.Monke
 
 
 def test_lines_of_which_nobody_knows_are_not_kept_and_lists_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    town = Town()
-    connection = town.bench.core.agents.connections["gw1"]
-    town.gw1.lines = [{"line": f"x{index}", "contacts": "many"} for index in range(50)]
-    town.gw1.lines.append({"line": "alice", "contacts": "many", "why": 5})
-    town.gw1.notify()
+    fixture = ServerFixture()
+    connection = fixture.bench.core.agents.connections["gw1"]
+    fixture.gw1.lines = [{"line": f"x{index}", "contacts": "many"} for index in range(50)]
+    fixture.gw1.lines.append({"line": "alice", "contacts": "many", "why": 5})
+    fixture.gw1.notify()
     assert set(connection.lines) == {"alice"}
-    assert seen(town.bench.core, "lines", {}, town.bench.now)["lines"][0]["contacts"] == 0
+    assert seen(fixture.bench.core, "lines", {}, fixture.bench.now)["lines"][0]["contacts"] == 0
     monkeypatch.setattr(agents_module, "MOST_LIST", 0)
-    town.gw1.notified.clear()
-    town.gw1.notify()
-    assert town.gw1.notified[-1] == 400
+    fixture.gw1.notified.clear()
+    fixture.gw1.notify()
+    assert fixture.gw1.notified[-1] == 400
 
 
 def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
-    town = Town()
-    made = town.bench
-    stranger = Flow("tcp", f"{_listen(town)}#99", ("127.0.0.66", 4000))
+    fixture = ServerFixture()
+    made = fixture.bench
+    stranger = Flow("tcp", f"{_listen(fixture)}#99", ("127.0.0.66", 4000))
     made.core.flow_changed(stranger, "open", made.now)
     for _ in range(20):
         made.core.receive(b"\r\n\r\n", stranger, made.now)  # keep-alives prove nothing
@@ -110,9 +110,9 @@ def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
 
 
 def test_three_strange_messages_leave_nothing() -> None:
-    town = Town()
-    made = town.bench
-    stranger = Flow("tcp", f"{_listen(town)}#99", ("127.0.0.66", 4000))
+    fixture = ServerFixture()
+    made = fixture.bench
+    stranger = Flow("tcp", f"{_listen(fixture)}#99", ("127.0.0.66", 4000))
     made.core.flow_changed(stranger, "open", made.now)
     data = (
         b"SUBSCRIBE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\n"
@@ -125,20 +125,20 @@ def test_three_strange_messages_leave_nothing() -> None:
     assert not made.core.agents._strange and stranger not in made.core.stack.unauthenticated_flows
 
 
-def _listen(town: Town) -> str:
-    return next(iter(town.bench.core._listens))
+def _listen(fixture: ServerFixture) -> str:
+    return next(iter(fixture.bench.core._listens))
 
 
 def test_a_callee_cannot_invent_any_number_of_early_dialogs() -> None:
-    bed = Bed()
-    bed.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
-    invite: Request = bed.take("INVITE")
-    before = len(bed.core.stack.legs)
+    fixture = AgentFixture()
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    invite: Request = fixture.take("INVITE")
+    before = len(fixture.core.stack.legs)
     for index in range(200):
-        bed.reply(invite, 180, tag=f"t{index}")
-    assert len(bed.core.stack.legs) - before <= MAX_EARLY + 1
-    bed.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="t199")
-    assert bed.m1.inbox[-1].to_tag == "t199"  # who answers is heard all the same
+        fixture.reply(invite, 180, tag=f"t{index}")
+    assert len(fixture.core.stack.legs) - before <= MAX_EARLY + 1
+    fixture.reply(invite, 200, ["Content-Type: application/sdp"], SDP, tag="t199")
+    assert fixture.m1.inbox[-1].to_tag == "t199"  # who answers is heard all the same
 
 
 def test_a_device_cannot_speak_for_the_site() -> None:

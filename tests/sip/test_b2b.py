@@ -13,7 +13,7 @@ from sip.dialog import DialogState, called_by
 from sip.invite import InviteUsage
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request, Response
-from tests.sip.pair import End
+from tests.sip.two_stacks import End
 
 
 class Plain(Policy):

@@ -7,7 +7,7 @@ from random import Random
 from sip.actions import Flow, Send
 from sip.device.keep_alive import KeepAlive
 from sip.wire.message import Request, parse
-from tests.sip.pair import End
+from tests.sip.two_stacks import End
 
 UDP = Flow("udp", "127.0.0.1:5060", ("127.0.0.7", 40000))
 OTHER = Flow("udp", "127.0.0.1:5060", ("127.0.0.8", 5060))

@@ -7,7 +7,7 @@ import pytest
 from sip.actions import Close, Flow, Send
 from sip.forks import Unheard
 from sip.wire.message import Request, Response, parse
-from tests.sip.pair import End, Pair
+from tests.sip.two_stacks import End, TwoStacks
 
 THERE = Flow("udp", "127.0.0.1:5002", ("127.0.0.7", 5099))
 
@@ -26,7 +26,7 @@ def answers(end: End) -> list[Response]:
 
 
 def test_a_repeated_request_is_answered_again_and_told_once() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(), THERE, 0.0)
     end.stack.receive(message(), THERE, 0.1)
     end.stack.reply(end.asked, 200, 0.2, tag="t")
@@ -44,21 +44,21 @@ def test_a_repeated_request_is_answered_again_and_told_once() -> None:
 
 
 def test_same_branch_of_another_sender_is_another_transaction() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(), THERE, 0.0)
     end.stack.receive(message(via="127.0.0.8:5099"), THERE, 0.0)
     assert end.heard == ["OPTIONS", "OPTIONS"]
 
 
 def test_without_the_magic_cookie_the_fields_decide() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(branch="1"), THERE, 0.0)
     end.stack.receive(message(branch="2"), THERE, 0.0)
     assert end.heard == ["OPTIONS"]
 
 
 def test_an_answer_goes_where_rport_or_the_via_says() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(via="10.0.0.1:6000"), THERE, 0.0)
     end.stack.reply(end.asked, 200, 0.0)
     plain = message(branch="z9hG4bK2", via="10.0.0.1:6000").replace(b";rport", b"")
@@ -69,7 +69,7 @@ def test_an_answer_goes_where_rport_or_the_via_says() -> None:
 
 
 def test_a_cancel_is_answered_here_and_reaches_the_core_while_the_invite_is_open() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("INVITE"), THERE, 0.0)
     invite = end.asked
     end.stack.receive(message("CANCEL"), THERE, 0.1)
@@ -82,14 +82,14 @@ def test_a_cancel_is_answered_here_and_reaches_the_core_while_the_invite_is_open
 
 
 def test_what_belongs_to_nothing_is_shown_to_the_core() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("ACK"), THERE, 0.0)
     end.stack.receive(message().replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), THERE, 0.0)
     assert end.take() == ["stray ACK", "stray 200"] and end.stack.to_do() == []
 
 
 def test_garbage_is_counted_and_a_faulty_request_answered() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(b"\x00\x01 hello world", THERE, 0.0)
     end.stack.receive(b"\r\n\r\n", THERE, 0.0)
     end.stack.receive(message(more="Content-Length: 0\r\n"), THERE, 0.0)
@@ -101,14 +101,14 @@ def test_garbage_is_counted_and_a_faulty_request_answered() -> None:
 
 
 def test_calls_do_not_go_round_for_ever_but_other_requests_may_end_here() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("INVITE", more="Max-Forwards: 0\r\n"), THERE, 0.0)
     end.stack.receive(message("OPTIONS", more="Max-Forwards: 0\r\n"), THERE, 0.0)
     assert [one.status for one in answers(end)] == [483] and end.take() == ["OPTIONS"]
 
 
 def test_a_guarded_flow_is_asked_about_before_anything_is_matched() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.unauthenticated_flows.add(THERE)
     end.stack.receive(message(), THERE, 0.0)
     end.stack.receive(message().replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), THERE, 0.0)
@@ -116,7 +116,7 @@ def test_a_guarded_flow_is_asked_about_before_anything_is_matched() -> None:
 
 
 def test_a_stream_is_cut_into_messages_and_pings_are_answered() -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
     data = b"\r\n\r\n" + message().replace(b"/UDP", b"/TCP") + message(branch="z9hG4bK2").replace(b"/UDP", b"/TCP")
     for at in range(0, len(data), 50):
@@ -125,14 +125,14 @@ def test_a_stream_is_cut_into_messages_and_pings_are_answered() -> None:
 
 
 def test_a_stream_that_cannot_be_read_is_closed() -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
     end.stack.receive(message(more="Content-Length: zz\r\n") * 2, flow, 0.0)
     assert Close(flow, True) in end.stack.to_do() and end.stack.counters["framing"] == 1
 
 
 def test_answers_go_over_the_connection_on_which_the_request_came_again() -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     old, new = Flow("tcp", "in1", ("127.0.0.7", 1)), Flow("tcp", "in2", ("127.0.0.7", 2))
     end.stack.receive(message(), old, 0.0)
     end.stack.flow_lost(old)
@@ -142,13 +142,13 @@ def test_answers_go_over_the_connection_on_which_the_request_came_again() -> Non
 
 
 def test_an_answer_of_another_method_does_not_match() -> None:
-    pair = Pair()
-    stack, flow = pair.a.stack, pair.a.flow_to(pair.b)
+    stacks = TwoStacks()
+    stack, flow = stacks.a.stack, stacks.a.flow_to(stacks.b)
     branch = stack.branch()
     stack.request("OPTIONS", message(branch=branch), branch, flow, Unheard(), 0.0)
     wrong = message("INVITE", branch=branch).replace(b"INVITE sip:b@x SIP/2.0", b"SIP/2.0 200 OK")
     stack.receive(wrong, flow, 0.0)
-    assert pair.a.take() == ["stray 200"] and stack.clients
+    assert stacks.a.take() == ["stray 200"] and stack.clients
 
 
 def test_names_cannot_be_guessed_and_a_secret_repeats_a_run() -> None:
@@ -158,7 +158,7 @@ def test_names_cannot_be_guessed_and_a_secret_repeats_a_run() -> None:
 
 
 def test_an_answer_echoes_what_section_8_2_6_asks_for_in_order() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     request = parse(message("INVITE", more="Record-Route: <sip:p;lr>\r\nTimestamp: 5\r\nSubject: x\r\n"))
     assert isinstance(request, Request)
     trying = parse(end.stack.response(request, 100))
@@ -171,7 +171,7 @@ def test_an_answer_echoes_what_section_8_2_6_asks_for_in_order() -> None:
 
 
 def test_line_ends_before_a_message_are_no_part_of_it() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(b"\r\n" + message(), THERE, 0.0)
     end.stack.receive(b"\r\n" * 30_000 + message(branch="z9hG4bK2"), THERE, 0.0)
     end.stack.receive(b"\r\n" * 30_000, THERE, 0.0)
@@ -179,7 +179,7 @@ def test_line_ends_before_a_message_are_no_part_of_it() -> None:
 
 
 def test_empty_parameters_are_read_over_and_not_sent_on() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     odd = message().replace(b";rport", b";;rport;").replace(b"To: <sip:b@x>", b"To: <sip:b@x>;")
     odd = odd.replace(b";tag=f", b";tag=f;").replace(b"Contact: <sip:a@127.0.0.7>", b"Contact: <sip:a@127.0.0.7>;")
     end.stack.receive(odd, THERE, 0.0)
@@ -194,7 +194,7 @@ def test_empty_parameters_are_read_over_and_not_sent_on() -> None:
 
 
 def test_a_merged_request_is_refused_while_the_first_is_not_answered() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("INVITE"), THERE, 0.0)
     end.stack.receive(message("INVITE", branch="z9hG4bK2", via="127.0.0.8:5099"), THERE, 0.0)
     assert [one.status for one in answers(end)] == [482] and end.take() == ["INVITE"]
@@ -208,7 +208,7 @@ def test_a_merged_request_is_refused_while_the_first_is_not_answered() -> None:
 
 
 def test_on_site_flows_the_same_request_by_another_branch_is_the_cores_affair() -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 1))
     end.stack.site_flows.add(flow)
     for branch in ("z9hG4bK1", "z9hG4bK2"):
@@ -219,7 +219,7 @@ def test_on_site_flows_the_same_request_by_another_branch_is_the_cores_affair() 
 
 
 def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("INVITE", via="10.0.0.5:5060"), THERE, 0.0)
     end.stack.receive(message("CANCEL", via="10.0.0.5:33333"), THERE, 0.1)
     assert [one.status for one in answers(end)] == [200] and end.take() == ["INVITE", "CANCEL"]
@@ -239,7 +239,7 @@ def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
     ],
 )
 def test_an_extension_that_is_not_there_is_refused_in_every_method(method: str, more: str, missing: str) -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(method, more=more), THERE, 0.0)
     [answer] = answers(end)
     assert (answer.status, answer.get("unsupported")) == (420, missing)
@@ -258,7 +258,7 @@ def test_an_extension_that_is_not_there_is_refused_in_every_method(method: str, 
     ],
 )
 def test_an_invite_has_one_contact_that_can_be_reached(contact: str, status: int) -> None:
-    end = Pair().b
+    end = TwoStacks().b
     for method, branch in (("INVITE", "z9hG4bK1"), ("OPTIONS", "z9hG4bK2")):
         data = message(method, branch).replace(b"Contact: <sip:a@127.0.0.7>\r\n", contact.encode())
         end.stack.receive(data, THERE, 0.0)
@@ -270,14 +270,14 @@ def test_an_invite_has_one_contact_that_can_be_reached(contact: str, status: int
     "uri, phrase", [("SIPS:b@x", "Unsupported URI Scheme"), ("nobody:x", "Unsupported URI Scheme")]
 )
 def test_a_request_uri_that_is_not_spoken_here(method: str, uri: str, phrase: str) -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message(method).replace(b"sip:b@x SIP/2.0", uri.encode() + b" SIP/2.0"), THERE, 0.0)
     [answer] = answers(end)
     assert (answer.status, answer.reason) == (416, phrase) and end.take() == []
 
 
 def test_require_is_not_looked_at_in_ack_and_cancel() -> None:
-    end = Pair().b
+    end = TwoStacks().b
     end.stack.receive(message("INVITE"), THERE, 0.0)
     end.stack.receive(message("CANCEL", more="Require: foo\r\n"), THERE, 0.0)
     end.stack.receive(message("ACK", branch="z9hG4bK2", more="Require: foo\r\n"), THERE, 0.0)
@@ -286,7 +286,7 @@ def test_require_is_not_looked_at_in_ack_and_cancel() -> None:
 
 @pytest.mark.parametrize("length, status", [("zz", 400), ("70000", 413)])
 def test_the_request_at_which_a_stream_is_lost_is_answered_before_it_is_closed(length: str, status: int) -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
     end.stack.receive(message().replace(b"Content-Length: 0", f"Content-Length: {length}".encode()), flow, 0.0)
     answered, closed = end.stack.to_do()
@@ -295,7 +295,7 @@ def test_the_request_at_which_a_stream_is_lost_is_answered_before_it_is_closed(l
 
 
 def test_a_stream_lost_at_an_answer_or_before_it_is_proved_is_closed_without_a_word() -> None:
-    end = Pair("tcp").b
+    end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
     bad = message().replace(b"Content-Length: 0", b"Content-Length: zz")
     end.stack.receive(bad.replace(b"OPTIONS sip:b@x SIP/2.0", b"SIP/2.0 200 OK"), flow, 0.0)

@@ -15,7 +15,7 @@ from typing import Final
 from examples.softphone_call import ENDED, TALKING, Call, Policy
 from sip.invite import InviteUsage
 from tests.stories.rules import Rules
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 
 SERVERS: Final = ("m1", "s1")
 AGENTS: Final = ("gw1", "gw2")
@@ -31,14 +31,14 @@ class Changes:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.town = Town(seed)
-        self.rules = Rules(self.town)
-        self.town.policy("east", Policy(answer_after=0.0))
+        self.sim = SiteSimulation(seed)
+        self.rules = Rules(self.sim)
+        self.sim.policy("east", Policy(answer_after=0.0))
 
     def run(self) -> None:
         """Raises ``AssertionError`` for whatever is not as it must be."""
-        town, world, random = self.town, self.town.world, self.random
-        pairs = [town.talk() for _ in range(CALLS)]
+        sim, world, random = self.sim, self.sim.world, self.random
+        pairs = [sim.talk() for _ in range(CALLS)]
         begin = world.now
         for _ in range(random.randrange(1, 10)):
             world.later(random.uniform(0.0, WAR_S), self._fault)
@@ -60,18 +60,18 @@ class Changes:
         verb = self.random.choice(("hold", "hold", "resume", "resume", "reoffer", "info", "give up"))
         self._do(SIDES[which], verb, pair[which])
         if self.random.random() < 0.25:  # and the other side at about the same time
-            self.town.world.later(self.random.uniform(0.0, 0.02), self._do, SIDES[1 - which], "hold", pair[1 - which])
+            self.sim.world.later(self.random.uniform(0.0, 0.02), self._do, SIDES[1 - which], "hold", pair[1 - which])
 
     def _do(self, name: str, verb: str, call: Call) -> None:
         if verb == "give up":
-            self.town.world.ask(name, lambda now: call.leg.cancel(now))
+            self.sim.world.ask(name, lambda now: call.leg.cancel(now))
         else:
-            self.town.do(name, verb, call, *(("5",) if verb == "info" else ()))
+            self.sim.do(name, verb, call, *(("5",) if verb == "info" else ()))
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
     def _fault(self) -> None:
-        random, world = self.random, self.town.world
+        random, world = self.random, self.sim.world
         match random.randrange(6):
             case 0 | 1:
                 name = random.choice(SERVERS)
@@ -91,24 +91,24 @@ class Changes:
             case 4:
                 world.wires.reset(random.choice(SERVERS), random.choice(AGENTS))
             case _:
-                for name in self.town.active:
-                    server = self.town.server(name)
+                for name in self.sim.active:
+                    server = self.sim.server(name)
                     world.ask(name, lambda now, server=server: server.member.switchover("", now))
 
     # -- what must have come true ------------------------------------------------------------------------------------
 
     def _peace(self) -> None:
-        town, world = self.town, self.town.world
+        sim, world = self.sim, self.sim.world
         world.wires.heal()
         for name in SERVERS:
             if not world.nodes[name].alive:
                 world.start(name)
 
         def ruled() -> bool:
-            active = town.active
-            return len(active) == 1 and town.server(active[0]).agents.all_complete
+            active = sim.active
+            return len(active) == 1 and sim.server(active[0]).agents.all_complete
 
-        assert world.run_until(ruled, 30.0), f"nobody rules: {town.active}"
+        assert world.run_until(ruled, 30.0), f"nobody rules: {sim.active}"
         world.run(world.now + PEACE_S)
 
     def _nothing_is_under_way(self) -> None:
@@ -118,19 +118,19 @@ class Changes:
             assert not leg.ack.pending, f"{name} owes an ACK"
             assert not leg.success.awaited, f"{name} waits for an ACK"
         for name in AGENTS:
-            for call in self.town.agent(name).calls.values():
+            for call in self.sim.agent(name).calls.values():
                 assert not call.sent and not call.received, f"{name} has requests under way"
 
     def _legs(self) -> Iterator[tuple[str, InviteUsage]]:
-        town = self.town
-        for name in town.active:
-            for joined in town.server(name).calls.values():
+        sim = self.sim
+        for name in sim.active:
+            for joined in sim.server(name).calls.values():
                 yield from ((f"{name} {joined.id}", leg) for leg in joined.bridge.legs)
         for name in AGENTS:
-            for call in town.agent(name).calls.values():
+            for call in sim.agent(name).calls.values():
                 yield from ((f"{name} {call.id}", leg) for leg in (call.server, call.device) if leg is not None)
         for name in SIDES:
-            yield from ((name, one.leg) for one in town.line(name).calls.values() if one.state is not ENDED)
+            yield from ((name, one.leg) for one in sim.line(name).calls.values() if one.state is not ENDED)
 
     def _agree(self, pair: tuple[Call, Call]) -> None:
         one, other = pair
@@ -140,11 +140,11 @@ class Changes:
 
     def _serve(self, pair: tuple[Call, Call]) -> None:
         """Each end turns its own hold round, and the other end hears of it."""
-        world = self.town.world
+        world = self.sim.world
         for which in (0, 1):
             near, far = pair[which], pair[1 - which]
             wanted = not near.held
-            self.town.do(SIDES[which], "hold" if wanted else "resume", near)
+            self.sim.do(SIDES[which], "hold" if wanted else "resume", near)
             world.run(world.now + 0.5)
             assert near.held == wanted == far.held_there, f"{near} could not change"
 
@@ -155,8 +155,8 @@ def main() -> int:
     try:
         changes.run()
     finally:
-        print(changes.town.world.ladder(3000, calls_only=True))
-        print("\n".join(changes.town.said))
+        print(changes.sim.world.ladder(3000, calls_only=True))
+        print("\n".join(changes.sim.said))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from examples.softphone_call import CALLING, ENDED, INCOMING, TALKING, Call, Policy
 from tests.stories.rules import Rules
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 
 SERVERS: Final = ("m1", "s1")
 NODES: Final = ("m1", "s1", "gw1", "gw2")
@@ -26,8 +26,8 @@ class Chaos:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.town = Town(seed, drift=0.01)
-        self.rules = Rules(self.town)
+        self.sim = SiteSimulation(seed, drift=0.01)
+        self.rules = Rules(self.sim)
         self.hung_up: set[str] = set()
         """Subjects of the calls that a user ended."""
         self.dialled: list[Call] = []
@@ -35,13 +35,13 @@ class Chaos:
 
     def run(self) -> None:
         """War, peace, and the end of all calls. Raises ``AssertionError`` for whatever is not as it must be."""
-        town, world, random = self.town, self.town.world, self.random
+        sim, world, random = self.sim, self.sim.world, self.random
         begin = world.now
         weather = world.wires.weather
         weather.loss = random.choice((0.0, 0.0, 0.02, 0.1))
         weather.double = random.choice((0.0, 0.05))
         weather.late = random.choice((0.0, 0.0, 0.1))
-        town.policy("east", Policy(answer_after=random.choice((0.0, 0.3, 2.0))))
+        sim.policy("east", Policy(answer_after=random.choice((0.0, 0.3, 2.0))))
         for _ in range(random.randrange(2, 9)):
             world.later(random.uniform(0.0, WAR_S * 0.8), self._dial)
         for _ in range(random.randrange(2, 13)):
@@ -56,11 +56,11 @@ class Chaos:
 
     def _dial(self) -> None:
         subject = f"call {len(self.dialled) + 1}"
-        self.dialled.append(self.town.call("west", "200", subject=subject, delayed=self.random.random() < 0.2))
+        self.dialled.append(self.sim.call("west", "200", subject=subject, delayed=self.random.random() < 0.2))
 
     def _act(self) -> None:
         name = self.random.choice(("west", "east"))
-        calls = [call for call in self.town.line(name).calls.values() if call.state is not ENDED]
+        calls = [call for call in self.sim.line(name).calls.values() if call.state is not ENDED]
         if not calls:
             return
         call = self.random.choice(calls)
@@ -71,12 +71,12 @@ class Chaos:
             return
         if verb in ("bye", "cancel"):
             self.hung_up.add(call.subject)
-        self.town.do(name, verb, call, *(("5",) if verb == "info" else ()))
+        self.sim.do(name, verb, call, *(("5",) if verb == "info" else ()))
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
     def _fault(self) -> None:
-        random, world = self.random, self.town.world
+        random, world = self.random, self.sim.world
         match random.randrange(7):
             case 0:
                 self._kill(random.choice(SERVERS))
@@ -96,13 +96,13 @@ class Chaos:
                 self._switch()
 
     def _kill(self, name: str) -> None:
-        world = self.town.world
+        world = self.sim.world
         if world.nodes[name].alive:
             world.kill(name)
             world.later(self.random.uniform(0.3, 5.0), world.start, name)
 
     def _stop(self, name: str, seconds: float) -> None:
-        world = self.town.world
+        world = self.sim.world
         node = world.nodes[name]
         if node.alive and not node.paused:
             world.pause(name)
@@ -111,23 +111,23 @@ class Chaos:
     def _jump(self) -> None:
         """A clock that runs ahead by more than the margin breaks the promise of a vote (a suspended machine's does
         not: its time has passed); that of the active server may do so all the same."""
-        world = self.town.world
+        world = self.sim.world
         if self._jumped:
-            for name in self.town.active:
+            for name in self.sim.active:
                 world.jump(name, self.random.uniform(0.3, 4.0))
         else:
             self._jumped = True
             world.jump(self.random.choice(NODES), self.random.uniform(0.05, 0.2))
 
     def _switch(self) -> None:
-        for name in self.town.active:
-            server = self.town.server(name)
-            self.town.world.ask(name, lambda now, server=server: server.member.switchover("", now))
+        for name in self.sim.active:
+            server = self.sim.server(name)
+            self.sim.world.ask(name, lambda now, server=server: server.member.switchover("", now))
 
     # -- what must have come true ------------------------------------------------------------------------------------
 
     def _peace(self) -> None:
-        town, world = self.town, self.town.world
+        sim, world = self.sim, self.sim.world
         world.wires.heal()
         world.wires.weather.loss = world.wires.weather.late = world.wires.weather.double = 0.0
         for name in NODES:
@@ -135,34 +135,34 @@ class Chaos:
                 world.start(name)
 
         def ruled() -> bool:
-            active = town.active
-            return len(active) == 1 and town.is_told(active[0])
+            active = sim.active
+            return len(active) == 1 and sim.is_told(active[0])
 
-        assert world.run_until(ruled, PEACE_S), f"nobody rules: {town.active}"
+        assert world.run_until(ruled, PEACE_S), f"nobody rules: {sim.active}"
         world.run(world.now + PEACE_S)
         assert ruled()
 
     def _part(self) -> None:
         """Every call whose users did not end it talks at both ends or was never answered; then all hang up."""
-        town, world = self.town, self.town.world
+        sim, world = self.sim, self.sim.world
         answered = 0
-        theirs = {call.subject: call for call in town.line("east").calls.values()}
+        theirs = {call.subject: call for call in sim.line("east").calls.values()}
         for call in self.dialled:
             other = theirs.get(call.subject)
             self._check(call, other)
             answered += call.answered_at > 0
             if call.state is not ENDED:
-                town.do("west", "hang_up", call)
+                sim.do("west", "hang_up", call)
         world.run(world.now + 45.0)
         for name in ("west", "east"):
-            left = [call for call in town.line(name).calls.values() if call.state is not ENDED]
+            left = [call for call in sim.line(name).calls.values() if call.state is not ENDED]
             assert not left, f"{name} still has {left}"
         for name in NODES:
-            assert not town.calls_of(name), f"{name} still has {world.nodes[name].core.calls}"
-        ids = [record.id for record in town.cdrs]
+            assert not sim.calls_of(name), f"{name} still has {world.nodes[name].core.calls}"
+        ids = [record.id for record in sim.cdrs]
         assert len(ids) == len(set(ids))
         assert len(ids) <= len(self.dialled), f"{len(ids)} records of {len(self.dialled)} calls"
-        known = sum(record.answered is not None for record in town.cdrs)
+        known = sum(record.answered is not None for record in sim.cdrs)
         assert known >= answered, f"{known} records of {answered} answered calls"
 
     def _check(self, call: Call, other: Call | None) -> None:
@@ -177,8 +177,8 @@ def main() -> int:
     try:
         chaos.run()
     finally:
-        print(chaos.town.world.ladder(3000, calls_only=True))
-        print("\n".join(chaos.town.said))
+        print(chaos.sim.world.ladder(3000, calls_only=True))
+        print("\n".join(chaos.sim.said))
     return 0
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from examples.softphone_call import Call, Policy
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 
 
 class Flow(NamedTuple):
@@ -19,8 +19,8 @@ class Flow(NamedTuple):
     name: str
     who: tuple[str, ...]
     """The devices that take part."""
-    play: Callable[[Town], None]
-    others: tuple[Callable[[Town], None], ...] = ()
+    play: Callable[[SiteSimulation], None]
+    others: tuple[Callable[[SiteSimulation], None], ...] = ()
     """For races: the same with other instants. What any of these brings without a crash may come of a crash too,
     which moves the instants itself."""
     apart: frozenset[str] = frozenset()
@@ -28,151 +28,151 @@ class Flow(NamedTuple):
     starts_at: float = 4.0
 
 
-def _parting(town: Town, one: str, other: str) -> None:
+def _parting(sim: SiteSimulation, one: str, other: str) -> None:
     """Both ends prove that the call works, then ``one`` hangs up."""
-    town.when(one, "changed", "info", "1", after=0.5)
-    town.when(other, "info", "info", "2", after=0.5)
-    town.when(one, "info", "bye", after=0.5)
+    sim.when(one, "changed", "info", "1", after=0.5)
+    sim.when(other, "info", "info", "2", after=0.5)
+    sim.when(one, "info", "bye", after=0.5)
 
 
-def plain(town: Town) -> None:
+def plain(sim: SiteSimulation) -> None:
     """Ring, answer, a digit each way, BYE from the caller."""
-    town.policy("east", Policy(answer_after=1.0))
-    town.when("west", "answered", "info", "1", after=0.5)
-    town.when("east", "info", "info", "2", after=0.5)
-    town.when("west", "info", "bye", after=0.5)
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=1.0))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "info", "2", after=0.5)
+    sim.when("west", "info", "bye", after=0.5)
+    sim.call("west", "200")
 
 
-def callee_hangs_up(town: Town) -> None:
+def callee_hangs_up(sim: SiteSimulation) -> None:
     """The same with BYE from the called side."""
-    town.policy("east", Policy(answer_after=1.0))
-    town.when("east", "acknowledged", "info", "1", after=0.5)
-    town.when("west", "info", "info", "2", after=0.5)
-    town.when("east", "info", "bye", after=0.5)
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=1.0))
+    sim.when("east", "acknowledged", "info", "1", after=0.5)
+    sim.when("west", "info", "info", "2", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200")
 
 
-def early_media(town: Town) -> None:
+def early_media(sim: SiteSimulation) -> None:
     """183 with a description before the answer."""
-    town.policy("east", Policy(early=True, answer_after=1.5))
-    town.when("west", "answered", "info", "1", after=0.5)
-    town.when("east", "info", "bye", after=0.5)
-    town.call("west", "200")
+    sim.policy("east", Policy(early=True, answer_after=1.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200")
 
 
-def delayed_offer(town: Town) -> None:
+def delayed_offer(sim: SiteSimulation) -> None:
     """The offer in the 200, the answer in the ACK."""
-    town.policy("east", Policy(answer_after=1.0))
-    town.when("east", "acknowledged", "info", "1", after=0.5)
-    town.when("west", "info", "bye", after=0.5)
-    town.call("west", "200", delayed=True)
+    sim.policy("east", Policy(answer_after=1.0))
+    sim.when("east", "acknowledged", "info", "1", after=0.5)
+    sim.when("west", "info", "bye", after=0.5)
+    sim.call("west", "200", delayed=True)
 
 
-def hold(town: Town) -> None:
+def hold(sim: SiteSimulation) -> None:
     """Hold and resume by the caller, digits, BYE."""
-    town.policy("east", Policy(answer_after=0.5))
-    town.when("west", "answered", "hold", after=0.5)
-    town.when("west", "changed", "resume", after=0.5)
-    _parting(town, "west", "east")
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("west", "answered", "hold", after=0.5)
+    sim.when("west", "changed", "resume", after=0.5)
+    _parting(sim, "west", "east")
+    sim.call("west", "200")
 
 
-def callee_holds(town: Town) -> None:
+def callee_holds(sim: SiteSimulation) -> None:
     """Hold and resume by the called side, who hangs up."""
-    town.policy("east", Policy(answer_after=0.5))
-    town.when("east", "acknowledged", "hold", after=0.5)
-    town.when("east", "changed", "resume", after=0.5)
-    _parting(town, "east", "west")
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("east", "acknowledged", "hold", after=0.5)
+    sim.when("east", "changed", "resume", after=0.5)
+    _parting(sim, "east", "west")
+    sim.call("west", "200")
 
 
-def delayed_change(town: Town) -> None:
+def delayed_change(sim: SiteSimulation) -> None:
     """A re-INVITE without an offer."""
-    town.policy("east", Policy(answer_after=0.5))
-    town.when("west", "answered", "reoffer", after=0.5)
-    _parting(town, "west", "east")
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("west", "answered", "reoffer", after=0.5)
+    _parting(sim, "west", "east")
+    sim.call("west", "200")
 
 
-def glare(town: Town, earlier: float = 0.001) -> None:
+def glare(sim: SiteSimulation, earlier: float = 0.001) -> None:
     """Both hold at the same instant: 491, and again."""
 
     def begin(call: Call) -> None:
-        town.world.later(1.0, town.do, "west", "hold", call)
-        town.world.later(14.0, town.do, "west", "info", call, "1")
+        sim.world.later(1.0, sim.do, "west", "hold", call)
+        sim.world.later(14.0, sim.do, "west", "info", call, "1")
 
-    town.policy("east", Policy(answer_after=0.5))
-    town.then("west", "answered", begin)
-    town.when("east", "acknowledged", "hold", after=1.0 - earlier)
-    town.when("east", "info", "bye", after=0.5)
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.then("west", "answered", begin)
+    sim.when("east", "acknowledged", "hold", after=1.0 - earlier)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200")
 
 
-def both_hang_up(town: Town, earlier: float = 0.001) -> None:
+def both_hang_up(sim: SiteSimulation, earlier: float = 0.001) -> None:
     """BYE from both sides at once."""
-    town.policy("east", Policy(answer_after=0.5))
-    town.when("west", "answered", "bye", after=1.0)
-    town.when("east", "acknowledged", "bye", after=1.0 - earlier)
-    town.call("west", "200")
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("west", "answered", "bye", after=1.0)
+    sim.when("east", "acknowledged", "bye", after=1.0 - earlier)
+    sim.call("west", "200")
 
 
-def cancel(town: Town) -> None:
+def cancel(sim: SiteSimulation) -> None:
     """CANCEL while it rings."""
-    town.when("west", "ringing", "cancel", after=1.0)
-    town.call("west", "200")
+    sim.when("west", "ringing", "cancel", after=1.0)
+    sim.call("west", "200")
 
 
-def cancel_race(town: Town, earlier: float = 0.0035) -> None:
+def cancel_race(sim: SiteSimulation, earlier: float = 0.0035) -> None:
     """CANCEL when the other side is about to answer."""
-    town.when("east", "incoming", "answer", after=1.0)
-    town.when("west", "ringing", "cancel", after=1.0 - earlier)
-    town.when("west", "answered", "bye", after=0.5)
-    town.call("west", "200")
+    sim.when("east", "incoming", "answer", after=1.0)
+    sim.when("west", "ringing", "cancel", after=1.0 - earlier)
+    sim.when("west", "answered", "bye", after=0.5)
+    sim.call("west", "200")
 
 
-def busy(town: Town) -> None:
+def busy(sim: SiteSimulation) -> None:
     """486 from the called side."""
-    town.policy("east", Policy(refuse=486))
-    town.call("west", "200")
+    sim.policy("east", Policy(refuse=486))
+    sim.call("west", "200")
 
 
-def phones(town: Town) -> None:
+def phones(sim: SiteSimulation) -> None:
     """From a phone to a phone, both registered."""
-    town.policy("bert", Policy(answer_after=1.0))
-    town.when("anna", "answered", "info", "1", after=0.5)
-    town.when("bert", "info", "bye", after=0.5)
-    town.call("anna", "1002")
+    sim.policy("bert", Policy(answer_after=1.0))
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("bert", "info", "bye", after=0.5)
+    sim.call("anna", "1002")
 
 
-def hunting(town: Town) -> None:
+def hunting(sim: SiteSimulation) -> None:
     """The first phone of the group fails, the second answers."""
-    town.policy("bert", Policy(refuse=503))
-    town.policy("carl", Policy(answer_after=1.0))
-    town.when("west", "answered", "info", "1", after=0.5)
-    town.when("carl", "info", "bye", after=0.5)
-    town.call("west", "600")
+    sim.policy("bert", Policy(refuse=503))
+    sim.policy("carl", Policy(answer_after=1.0))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("west", "600")
 
 
-def no_answer(town: Town) -> None:
+def no_answer(sim: SiteSimulation) -> None:
     """The first phone rings in vain and is given up, the second answers."""
-    town.policy("bert", Policy(answer_after=60.0))
-    town.policy("carl", Policy(answer_after=1.0))
-    town.when("west", "answered", "info", "1", after=0.5)
-    town.when("carl", "info", "bye", after=0.5)
-    town.call("west", "601")
+    sim.policy("bert", Policy(answer_after=60.0))
+    sim.policy("carl", Policy(answer_after=1.0))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("west", "601")
 
 
-def redirected(town: Town) -> None:
+def redirected(sim: SiteSimulation) -> None:
     """The phone that is called sends the caller on to another one."""
-    town.policy("bert", Policy(refuse=302, moved_to="sip:1003@127.0.0.12"))
-    town.policy("carl", Policy(answer_after=1.0))
-    town.when("anna", "answered", "info", "1", after=0.5)
-    town.when("carl", "info", "bye", after=0.5)
-    town.call("anna", "1002")
+    sim.policy("bert", Policy(refuse=302, moved_to="sip:1003@127.0.0.12"))
+    sim.policy("carl", Policy(answer_after=1.0))
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("anna", "1002")
 
 
-def _moved(play: Callable[..., None]) -> tuple[Callable[[Town], None], ...]:
+def _moved(play: Callable[..., None]) -> tuple[Callable[[SiteSimulation], None], ...]:
     """A race, won by either side or by nobody."""
     return tuple(partial(play, earlier=step * 0.001) for step in (-500, *range(-6, 16), 500))
 

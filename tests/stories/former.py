@@ -33,7 +33,7 @@ from sip.actions import Action, Close, Flow, Open, Resolve, Send, Store
 from tests.stories import matrix
 from tests.stories.flows import FLOWS
 from tests.stories.flows import Flow as Play
-from tests.stories.town import KEYS, Town, site_of, text_of
+from tests.stories.site_simulation import KEYS, SiteSimulation, site_of, text_of
 from tests.wires import Delivery
 from tests.world import MOMENTS, Crash, Disk
 
@@ -177,13 +177,13 @@ class FormerCore:
             self._events.append(event if isinstance(event, str) else CallEnded(Cdr.from_json(event)))
 
 
-class MixedTown(Town):
-    """A town in which the nodes of ``old`` run the former version, each from its next start on."""
+class MixedSimulation(SiteSimulation):
+    """A site in which the nodes of ``old`` run the former version, each from its next start on."""
 
     def __init__(
         self, former: Former, old: Iterable[str], who: tuple[str, ...] = ("west", "east"), start: float = 4.0
     ) -> None:
-        former.ask("clear")  # one town at a time
+        former.ask("clear")  # one simulation at a time
         self.former = former
         self.old = set(old)
         super().__init__(1, who, site_of(), start)
@@ -230,16 +230,16 @@ def calm(former: Former, mix: Mix, flow: Play) -> tuple[matrix.Outcome, int]:
         received.extend([delivery] * matrix.of_calls(delivery))
         return False
 
-    town = MixedTown(former, mix.old, flow.who, flow.starts_at)
-    return matrix.play_in(town, flow, Crash("m1", -1, "", noted)), len(received)
+    sim = MixedSimulation(former, mix.old, flow.who, flow.starts_at)
+    return matrix.play_in(sim, flow, Crash("m1", -1, "", noted)), len(received)
 
 
 def crashed(former: Former, mix: Mix, flow: Play, place: int, moment: str) -> tuple[str, ...]:
     """What is not as without a crash when m1 is killed at that message, one sentence each."""
     bases = [calm(former, mix, flow)[0], *(matrix.calm(flow.name)[0] if flow.others else ())]
-    town = MixedTown(former, mix.old, flow.who, flow.starts_at)
+    sim = MixedSimulation(former, mix.old, flow.who, flow.starts_at)
     crash = Crash("m1", place, moment, matrix.of_calls)
-    got = matrix.play_in(town, flow, crash)
+    got = matrix.play_in(sim, flow, crash)
     faults = min((matrix.differences(flow, base, got) for base in bases), key=len)
     return faults if crash.happened_at is not None else (*faults, "the crash did not happen")
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from examples.softphone_call import ENDED
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
-from tests.stories.town import Town, site_of
+from tests.stories.site_simulation import SiteSimulation, site_of
 from tests.wires import Delivery
 from tests.world import AFTER, BEFORE, KILL, MOMENTS, PAUSE, RESET, Crash, method_of
 
@@ -84,48 +84,51 @@ def of_calls(delivery: Delivery) -> bool:
 
 
 def play(
-    flow: Flow, crash: Crash | None = None, standby: bool = True, spoil: Callable[[Town], None] | None = None
-) -> tuple[Town, Outcome]:
-    """Run a flow to its end; ``spoil`` puts a fault into the town before, to see that it is found."""
-    town = Town(1, flow.who, site_of(standby=standby), start=flow.starts_at)
+    flow: Flow,
+    crash: Crash | None = None,
+    standby: bool = True,
+    spoil: Callable[[SiteSimulation], None] | None = None,
+) -> tuple[SiteSimulation, Outcome]:
+    """Run a flow to its end; ``spoil`` puts a fault into the site before, to see that it is found."""
+    sim = SiteSimulation(1, flow.who, site_of(standby=standby), start=flow.starts_at)
     if spoil is not None:
-        spoil(town)
-    return town, play_in(town, flow, *([crash] if crash is not None else []))
+        spoil(sim)
+    return sim, play_in(sim, flow, *([crash] if crash is not None else []))
 
 
-def play_in(town: Town, flow: Flow, *crashes: Crash) -> Outcome:
-    """Run a flow in that town."""
-    world = town.world
+def play_in(sim: SiteSimulation, flow: Flow, *crashes: Crash) -> Outcome:
+    """Run a flow in that site."""
+    world = sim.world
     world.crashes.extend(crashes)
     repeats = Repeats(flow.who)
     world.listeners.append(repeats.note)
-    flow.play(town)
+    flow.play(sim)
 
     def over() -> bool:
-        calls = [call for name in flow.who for call in town.line(name).calls.values()]
+        calls = [call for name in flow.who for call in sim.line(name).calls.values()]
         return bool(calls) and all(call.state is ENDED for call in calls)
 
     world.run_until(over, LIMIT_S)
     lasted = world.now - flow.starts_at
-    calls = {name: list(town.line(name).calls.values()) for name in flow.who}
+    calls = {name: list(sim.line(name).calls.values()) for name in flow.who}
     for crash in crashes:
         if crash.happened_at is not None and crash.lasts:
             world.run(max(world.now, crash.happened_at + crash.lasts))
     world.run(world.now + SETTLED_S)
     odd: Counter[str] = Counter()
     for name in flow.who:
-        odd.update({f"{name}: {what}": number for what, number in town.odd(name).items()})
+        odd.update({f"{name}: {what}": number for what, number in sim.odd(name).items()})
         if any(call.leg.success.awaited for call in calls[name]):
             odd[f"{name} waits for an ACK"] = 1
-        if any(not client.answered for client in town.phone(name).stack.clients.values()):
+        if any(not client.answered for client in sim.phone(name).stack.clients.values()):
             odd[f"{name} waits for an answer"] = 1
-    for name in (*town.site.servers, *town.site.agents):
-        if left := town.calls_of(name):
+    for name in (*sim.site.servers, *sim.site.agents):
+        if left := sim.calls_of(name):
             odd[f"{name} still has a call"] = left
     return Outcome(
-        {name: town.heard(name) for name in flow.who},
+        {name: sim.heard(name) for name in flow.who},
         {name: sorted((one.state, one.status, one.answered_at > 0) for one in calls[name]) for name in flow.who},
-        sorted((record.result, record.status) for record in town.cdrs),
+        sorted((record.result, record.status) for record in sim.cdrs),
         lasted,
         odd,
         repeats.unexplained,
@@ -185,16 +188,16 @@ def differences(flow: Flow, base: Outcome, got: Outcome, late: float = LATE_S) -
 
 
 def cell(
-    kind: Kind, flow: Flow, place: int, moment: str, spoil: Callable[[Town], None] | None = None
-) -> tuple[Cell, Town]:
+    kind: Kind, flow: Flow, place: int, moment: str, spoil: Callable[[SiteSimulation], None] | None = None
+) -> tuple[Cell, SiteSimulation]:
     """Run one crash; ``spoil`` as in :func:`play`."""
     bases, messages = calm(flow.name, kind.standby)
     crash = Crash("m1", place, moment, of_calls, kind.how, kind.lasts)
-    town, got = play(flow, crash, kind.standby, spoil)
+    sim, got = play(flow, crash, kind.standby, spoil)
     faults = min((differences(flow, base, got) for base in bases), key=len)
     if crash.happened_at is None:
         faults = (*faults, "the crash did not happen")
-    return Cell(kind.name, flow.name, place, moment, messages[place], faults), town
+    return Cell(kind.name, flow.name, place, moment, messages[place], faults), sim
 
 
 def cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> Iterator[Cell]:
@@ -274,9 +277,9 @@ def main() -> int:
     flows = [flow for flow in FLOWS if options.flow in flow.name]
     kinds = [kind for kind in KINDS if options.kind in kind.name]
     if options.place is not None:
-        one, town = cell(kinds[0], flows[0], options.place, options.moment)
-        print(town.world.ladder(3000, calls_only=True))
-        print("\n".join((*town.said, *map(str, town.records), str(one))))
+        one, sim = cell(kinds[0], flows[0], options.place, options.moment)
+        print(sim.world.ladder(3000, calls_only=True))
+        print("\n".join((*sim.said, *map(str, sim.records), str(one))))
         return 0
     found = []
     for one in cells(flows, kinds):

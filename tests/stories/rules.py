@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 
 
 class Rules:
-    """Watches a town: it raises at the step at which a rule is broken."""
+    """Watches a site: it raises at the step at which a rule is broken."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
+    def __init__(self, sim: SiteSimulation) -> None:
+        self.sim = sim
         self.seen = 0
         self._obeyed: dict[str, int] = {}
-        town.world.watchers.append(self.check)
+        sim.world.watchers.append(self.check)
 
     def check(self) -> None:
         """All rules, now."""
         self.seen += 1
-        town, world = self.town, self.town.world
-        leases = [name for name in town.site.servers if town.may_act(name)]
+        sim, world = self.sim, self.sim.world
+        leases = [name for name in sim.site.servers if sim.may_act(name)]
         assert len(leases) < 2, f"{' and '.join(leases)} hold a lease at once"
-        for name in town.site.agents:
+        for name in sim.site.agents:
             if world.nodes[name].alive:
-                epoch = town.epoch_of(name)
+                epoch = sim.epoch_of(name)
                 assert epoch >= self._obeyed.get(name, 0), f"{name} obeys epoch {epoch} after a higher one"
                 self._obeyed[name] = epoch

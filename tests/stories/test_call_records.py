@@ -11,7 +11,7 @@ from gateway_agent import list_subscription
 from heartbeat.site.model import Site
 from tests.stories.matrix import of_calls
 from tests.stories.rules import Rules
-from tests.stories.town import WALL, Town, site_of
+from tests.stories.site_simulation import WALL, SiteSimulation, site_of
 from tests.world import AFTER, BEFORE, PARTLY, UNSENT, Crash
 
 FATES = ("caller", "callee", "busy", "cancelled", "unknown", "nobody", "hunted", "talks", "rings", "both")
@@ -33,65 +33,65 @@ RESULTS = {
 
 
 class Busy:
-    """A town in which calls of all fates begin, one after the other; what its users did and saw."""
+    """A site in which calls of all fates begin, one after the other; what its users did and saw."""
 
     def __init__(self, seed: int, site: Site | None = None) -> None:
-        self.town = town = Town(seed, ("west", "east", "carl"), site)
-        Rules(town)
-        assert town.active == ["m1"]
+        self.sim = sim = SiteSimulation(seed, ("west", "east", "carl"), site)
+        Rules(sim)
+        assert sim.active == ["m1"]
         self.begun: list[tuple[str, str, Call]] = []
         """Fate, number, the caller's end."""
         self.ended_at: dict[str, float] = {}
         """When a user ended a call first, by its subject."""
-        town.policy("east", Policy(ring_after=None))
-        town.policy("carl", Policy(answer_after=0.02))
+        sim.policy("east", Policy(ring_after=None))
+        sim.policy("carl", Policy(answer_after=0.02))
 
     def dial(self, fate: str) -> None:
         """Begin a call."""
-        town, place = self.town, len(self.begun)
+        sim, place = self.sim, len(self.begun)
         number = NUMBERS.get(fate, "2{:03d}").format(place)
         subject = f"{fate} {place}"
-        town.then("east", "incoming", self._came)
-        self.begun.append((fate, number, town.call("west", number, subject=subject)))
+        sim.then("east", "incoming", self._came)
+        self.begun.append((fate, number, sim.call("west", number, subject=subject)))
         if fate == "cancelled":
-            town.world.later(0.1, self.end, "west", subject)
+            sim.world.later(0.1, self.end, "west", subject)
         if fate in ("caller", "hunted", "both"):
-            town.world.later(0.15, self.end, "west", subject)
+            sim.world.later(0.15, self.end, "west", subject)
         if fate in ("callee", "both"):
-            town.world.later(0.15, self.end, "east", subject)
+            sim.world.later(0.15, self.end, "east", subject)
 
     def _came(self, call: Call) -> None:
-        town, fate = self.town, call.subject.partition(" ")[0]
+        sim, fate = self.sim, call.subject.partition(" ")[0]
         if fate == "busy":
-            town.do("east", "reject", call, 486)
+            sim.do("east", "reject", call, 486)
             return
-        town.do("east", "ring", call)
+        sim.do("east", "ring", call)
         if fate not in ("cancelled", "rings"):
-            town.world.later(0.02, town.do, "east", "answer", call)
+            sim.world.later(0.02, sim.do, "east", "answer", call)
 
     def end(self, name: str, subject: str, tries: int = 60) -> None:
         """A user ends a call, as soon as that can be: BYE when it talks, CANCEL when it is to be given up."""
         fate = subject.partition(" ")[0]
         verb, state = ("cancel", CALLING) if fate in ("cancelled", "rings") else ("bye", TALKING)
-        calls = [call for call in self.town.line(name).calls.values() if call.subject == subject]
+        calls = [call for call in self.sim.line(name).calls.values() if call.subject == subject]
         for call in calls:
             if call.state is state:
-                self.ended_at.setdefault(subject, self.town.world.now)
-                self.town.do(name, verb, call)
+                self.ended_at.setdefault(subject, self.sim.world.now)
+                self.sim.do(name, verb, call)
         if tries and (not calls or any(call.state not in (ENDED, state) for call in calls)):
-            self.town.world.later(0.05, self.end, name, subject, tries - 1)
+            self.sim.world.later(0.05, self.end, name, subject, tries - 1)
 
     def play(self, count: int, gap: float = 0.011) -> None:
         """Begin so many calls."""
-        world = self.town.world
+        world = self.sim.world
         for index in range(count):
             self.dial(FATES[index % len(FATES)])
             world.run(world.now + gap)
 
     def finish(self) -> None:
         """The stand-by rules, and all calls end."""
-        town, world = self.town, self.town.world
-        assert world.run_until(lambda: town.active == ["s1"], 12.0), "\n".join(town.said)
+        sim, world = self.sim, self.sim.world
+        assert world.run_until(lambda: sim.active == ["s1"], 12.0), "\n".join(sim.said)
         world.run(world.now + 4.0)
         for _, _, call in self.begun:
             if call.state is not ENDED:
@@ -103,7 +103,7 @@ class Busy:
 
     def check(self) -> None:
         """One record a call, and each tells the truth."""
-        cdrs = self.town.cdrs
+        cdrs = self.sim.cdrs
         assert Counter(cdr.callee for cdr in cdrs) == Counter(number for _, number, _ in self.begun)
         calls = {number: (fate, call) for fate, number, call in self.begun}
         unserved = {number for _, number, call in self.begun if call.status == 503}
@@ -132,7 +132,7 @@ MOMENTS = [(place, (BEFORE, UNSENT, PARTLY, AFTER)[index % 4]) for index, place 
 def test_every_call_of_a_busy_second_has_one_record(place: int, moment: str) -> None:
     busy = Busy(place)
     crash = Crash("m1", place, moment, of_calls)
-    busy.town.world.crashes.append(crash)
+    busy.sim.world.crashes.append(crash)
     busy.play(110)
     assert crash.happened_at is not None
     busy.finish()
@@ -143,7 +143,7 @@ def test_every_call_of_a_busy_second_has_one_record(place: int, moment: str) -> 
 def test_attempts_that_are_given_up_while_the_stand_by_takes_over(hold: float) -> None:
     """Some before it rules, some before it has their list, some while it places them."""
     busy = Busy(7, site_of(timing=f"hold_attempt = {hold}"))
-    busy.town.world.crashes.append(Crash("m1", 150, BEFORE, of_calls))
+    busy.sim.world.crashes.append(Crash("m1", 150, BEFORE, of_calls))
     busy.play(250)
     busy.finish()
     assert any(call.status == 503 for _, _, call in busy.begun)
@@ -153,7 +153,7 @@ def test_attempts_that_are_given_up_while_the_stand_by_takes_over(hold: float) -
 @pytest.mark.parametrize("agent", ["gw1", "gw2"])
 def test_the_list_of_one_agent_comes_long_after_that_of_the_other(agent: str) -> None:
     busy = Busy(8)
-    world = busy.town.world
+    world = busy.sim.world
     world.crashes.append(Crash("m1", 300, AFTER, of_calls))
     world.wires.cut(agent, "s1", both=True)
     busy.play(110)
@@ -161,14 +161,14 @@ def test_the_list_of_one_agent_comes_long_after_that_of_the_other(agent: str) ->
     world.wires.heal()
     world.run(world.now + 8.0)
     busy.finish()
-    assert Counter(cdr.callee for cdr in busy.town.cdrs) == Counter(number for _, number, _ in busy.begun)
+    assert Counter(cdr.callee for cdr in busy.sim.cdrs) == Counter(number for _, number, _ in busy.begun)
 
 
 @pytest.mark.parametrize("away", [12.0, 50.0])
 def test_calls_that_nobody_served_have_a_record_once_a_server_is_back(away: float) -> None:
     """Of both servers none is there: attempts are given up by their users or by the agent, standing calls end."""
     busy = Busy(3)
-    town, world = busy.town, busy.town.world
+    sim, world = busy.sim, busy.sim.world
     busy.dial("talks")
     busy.dial("talks")
     world.run(world.now + 1.0)
@@ -183,11 +183,11 @@ def test_calls_that_nobody_served_have_a_record_once_a_server_is_back(away: floa
     world.run(world.now + away)
     assert [call.status for _, _, call in busy.begun] == [200, 200, 503, 487]
     world.start("s1")
-    assert world.run_until(lambda: town.active == ["s1"], 30.0), "\n".join(town.said)
+    assert world.run_until(lambda: sim.active == ["s1"], 30.0), "\n".join(sim.said)
     world.run(world.now + 50.0)
     told = {
         cdr.callee: (cdr.result, cdr.ended_by, cdr.status, round((cdr.ended or 0.0) - WALL - began, 1))
-        for cdr in town.cdrs
+        for cdr in sim.cdrs
     }
     assert told == {
         "2000": ("answered", "caller", 200, 0.0),
@@ -195,37 +195,37 @@ def test_calls_that_nobody_served_have_a_record_once_a_server_is_back(away: floa
         "2002": ("failed", "server", 503, 8.0),
         "2003": ("cancelled", "caller", 487, 0.1),
     }
-    assert {cdr.caller_line.partition("/")[0] for cdr in town.cdrs} == {"west"}
-    assert all(cdr.started and cdr.started - WALL - began < 0.1 for cdr in town.cdrs)
-    assert not town.agent("gw1").gone and not town.agent("gw2").gone
+    assert {cdr.caller_line.partition("/")[0] for cdr in sim.cdrs} == {"west"}
+    assert all(cdr.started and cdr.started - WALL - began < 0.1 for cdr in sim.cdrs)
+    assert not sim.agent("gw1").gone and not sim.agent("gw2").gone
 
 
 def test_an_attempt_given_up_while_the_cable_was_cut_is_written_down_by_the_server_that_never_died() -> None:
     busy = Busy(4)
-    town, world = busy.town, busy.town.world
+    sim, world = busy.sim, busy.sim.world
     world.wires.cut("gw1", "m1", both=True)
     world.wires.cut("gw1", "s1", both=True)
     world.run(world.now + 25.0)
     busy.dial("caller")
     world.run(world.now + 10.0)
-    assert busy.begun[0][2].status == 503 and not town.cdrs
+    assert busy.begun[0][2].status == 503 and not sim.cdrs
     world.wires.heal()
     world.run(world.now + 30.0)
-    assert [(cdr.node, cdr.result, cdr.status) for cdr in town.cdrs] == [("m1", "failed", 503)]
+    assert [(cdr.node, cdr.result, cdr.status) for cdr in sim.cdrs] == [("m1", "failed", 503)]
 
 
 def test_the_records_of_a_server_that_dies_in_the_middle_of_writing_are_written_by_the_next() -> None:
     """The stand-by that took over dies too before its own batch is on disk, and the first comes back."""
     busy = Busy(5)
-    town, world = busy.town, busy.town.world
+    sim, world = busy.sim, busy.sim.world
     busy.play(60)
     world.run(world.now + 0.2)
     world.kill("m1")
-    assert world.run_until(lambda: town.active == ["s1"] and town.server("s1").agents.all_complete, 12.0)
+    assert world.run_until(lambda: sim.active == ["s1"] and sim.server("s1").agents.all_complete, 12.0)
     world.run(world.now + 0.1)
     world.kill("s1")
     world.start("m1")
-    assert world.run_until(lambda: town.active == ["m1"], 20.0), "\n".join(town.said)
+    assert world.run_until(lambda: sim.active == ["m1"], 20.0), "\n".join(sim.said)
     world.run(world.now + 4.0)
     for _, _, call in busy.begun:
         if call.state is not ENDED:
@@ -243,17 +243,17 @@ def test_a_call_is_answered_and_cancelled_while_no_server_is_there(
     away: float, verdict: tuple[str, int, str]
 ) -> None:
     """The agent that has the answer comes back ``away`` seconds after a new server rules."""
-    town = Town(1, ("west", "east"))
-    call = town.call("west", "200")
-    world = town.world
+    sim = SiteSimulation(1, ("west", "east"))
+    call = sim.call("west", "200")
+    world = sim.world
     world.run(world.now + 1.0)
-    other = next(iter(town.line("east").calls.values()))
+    other = next(iter(sim.line("east").calls.values()))
     world.kill("m1")
-    town.do("east", "answer", other)
-    town.do("west", "cancel", call)
+    sim.do("east", "answer", other)
+    sim.do("west", "cancel", call)
     world.wires.cut("gw2", "s1", both=True)
-    assert world.run_until(lambda: town.active == ["s1"], 10.0), town.said
+    assert world.run_until(lambda: sim.active == ["s1"], 10.0), sim.said
     world.later(away, world.wires.heal)
     world.run(world.now + 30.0)
     assert call.state is ENDED and other.state is ENDED
-    assert [(one.result, one.status, one.ended_by) for one in town.cdrs] == [verdict], town.records
+    assert [(one.result, one.status, one.ended_by) for one in sim.cdrs] == [verdict], sim.records

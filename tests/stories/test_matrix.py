@@ -12,7 +12,7 @@ from sip.actions import Flow as Path
 from tests.stories import matrix, wider
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
-from tests.stories.town import Town
+from tests.stories.site_simulation import SiteSimulation
 from tests.wires import Delivery
 from tests.world import AFTER, BEFORE, Crash
 
@@ -125,8 +125,8 @@ PLAIN = FLOWS[0]
 def test_a_takeover_that_shows_a_device_something_twice_is_found(
     agent: str, words: bytes, fault: str, kind: matrix.Kind
 ) -> None:
-    def spoil(town: Town) -> None:
-        node = town.world.nodes[agent]
+    def spoil(sim: SiteSimulation) -> None:
+        node = sim.world.nodes[agent]
         node.core = Repeater(node.core, words)
 
     messages = matrix.calm(PLAIN.name, kind.standby)[1]

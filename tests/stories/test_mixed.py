@@ -8,7 +8,7 @@ import pytest
 
 from tests.stories import former, matrix
 from tests.stories.flows import FLOWS
-from tests.stories.former import MIXES, Former, MixedTown
+from tests.stories.former import MIXES, Former, MixedSimulation
 from tests.stories.rules import Rules
 from tests.stories.test_stories import heard, part, serve, taken_over
 from tests.world import MOMENTS
@@ -36,36 +36,36 @@ def test_calls_survive_the_way_from_one_version_to_the_other(mix: former.Mix, ol
         assert not faults, (flow.name, at % places, MOMENTS[at % len(MOMENTS)])
 
 
-def replaced(town: MixedTown, name: str, old: bool) -> None:
+def replaced(sim: MixedSimulation, name: str, old: bool) -> None:
     """Its process ends, and one of the other version starts on its disk."""
-    town.world.kill(name)
-    (town.old.add if old else town.old.discard)(name)
-    town.world.run(town.world.now + 0.5)
-    town.world.start(name)
-    town.world.run(town.world.now + 3.0)
+    sim.world.kill(name)
+    (sim.old.add if old else sim.old.discard)(name)
+    sim.world.run(sim.world.now + 0.5)
+    sim.world.start(name)
+    sim.world.run(sim.world.now + 3.0)
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["upgrade", "back to the former version"])
 def test_a_site_changes_its_version_under_a_call(back: bool, old_version: Former) -> None:
     """As docs/deploy.md has it: the stand-by, a switchover, the other server, a switchover; agents without calls."""
     nodes = {"m1", "s1", "gw1", "gw2"}
-    town = MixedTown(old_version, set() if back else set(nodes))
-    Rules(town)
-    call, other = town.talk()
-    before = heard(town)
-    replaced(town, "s1", back)
-    town.switchover("m1")
-    taken_over(town)
-    replaced(town, "m1", back)
-    town.switchover("s1")
-    taken_over(town, "m1")
-    assert heard(town) == before
-    serve(town, call, other)
-    part(town, "west", call, other, ["answered"])
+    sim = MixedSimulation(old_version, set() if back else set(nodes))
+    Rules(sim)
+    call, other = sim.talk()
+    before = heard(sim)
+    replaced(sim, "s1", back)
+    sim.switchover("m1")
+    taken_over(sim)
+    replaced(sim, "m1", back)
+    sim.switchover("s1")
+    taken_over(sim, "m1")
+    assert heard(sim) == before
+    serve(sim, call, other)
+    part(sim, "west", call, other, ["answered"])
     for name in ("gw1", "gw2"):
-        replaced(town, name, back)
-    assert town.old == (nodes if back else set())
-    call, other = town.talk()
-    town.world.kill("m1")
-    taken_over(town)
-    part(town, "east", other, call, ["answered", "answered"])
+        replaced(sim, name, back)
+    assert sim.old == (nodes if back else set())
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    taken_over(sim)
+    part(sim, "east", other, call, ["answered", "answered"])

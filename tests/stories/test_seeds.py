@@ -20,7 +20,7 @@ def test_no_seed_breaks_a_rule_or_loses_a_call(first: int, caplog: pytest.LogCap
         try:
             chaos.run()
         except AssertionError as error:
-            last = chaos.town.world.ladder(60, calls_only=True)
+            last = chaos.sim.world.ladder(60, calls_only=True)
             raise AssertionError(f"seed {seed}: {error}\n{last}") from error
         assert chaos.rules.seen > 1000
 
@@ -29,5 +29,5 @@ def test_a_seed_is_always_the_same_run() -> None:
     ran = [Chaos(7), Chaos(7)]
     for chaos in ran:
         chaos.run()
-    assert ran[0].town.world.ladder(5000) == ran[1].town.world.ladder(5000)
-    assert ran[0].town.said == ran[1].town.said
+    assert ran[0].sim.world.ladder(5000) == ran[1].sim.world.ladder(5000)
+    assert ran[0].sim.said == ran[1].sim.said

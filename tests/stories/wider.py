@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.matrix import calm, differences, of_calls, play_in
-from tests.stories.town import Town, site_of
+from tests.stories.site_simulation import SiteSimulation, site_of
 from tests.wires import Delivery
 from tests.world import AFTER, BEFORE, KILL, MOMENTS, RESET, Crash
 
@@ -57,9 +57,9 @@ def _received(name: str) -> Counter[str]:
         elif delivery.target == "m1":
             counted["calls" if of_calls(delivery) else "others"] += 1
 
-    town = Town(1, flow.who, site_of(), start=flow.starts_at)
-    town.world.listeners.append(note)
-    play_in(town, flow)
+    sim = SiteSimulation(1, flow.who, site_of(), start=flow.starts_at)
+    sim.world.listeners.append(note)
+    play_in(sim, flow)
     return counted
 
 
@@ -123,20 +123,20 @@ def run(seed: int) -> tuple[str, ...]:
     return _run(seed)[1]
 
 
-def _run(seed: int) -> tuple[Town, tuple[str, ...]]:
+def _run(seed: int) -> tuple[SiteSimulation, tuple[str, ...]]:
     flow, _, crashes = wider(seed)
     return crashed(flow, *crashes)
 
 
-def crashed(flow: Flow, *crashes: Crash) -> tuple[Town, tuple[str, ...]]:
-    """The town after these crashes, and what is not as without."""
-    town = Town(1, flow.who, site_of(), start=flow.starts_at)
-    got = play_in(town, flow, *crashes)
+def crashed(flow: Flow, *crashes: Crash) -> tuple[SiteSimulation, tuple[str, ...]]:
+    """The site after these crashes, and what is not as without."""
+    sim = SiteSimulation(1, flow.who, site_of(), start=flow.starts_at)
+    got = play_in(sim, flow, *crashes)
     bases, _ = calm(flow.name)
     if crashes[0].happened_at is None:
-        return town, ("the crash did not happen",)
+        return sim, ("the crash did not happen",)
     found = [differences(flow, base, got, LATE_S) for base in bases]
-    return town, min((tuple(fault for fault in faults if not _RANG.fullmatch(fault)) for faults in found), key=len)
+    return sim, min((tuple(fault for fault in faults if not _RANG.fullmatch(fault)) for faults in found), key=len)
 
 
 def main() -> int:
@@ -145,9 +145,9 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     seed = parser.parse_args().seed
     logging.disable(logging.CRITICAL)
-    town, faults = _run(seed)
-    print(town.world.ladder(3000, calls_only=True))
-    print("\n".join((*town.said, *map(str, town.records), wider(seed).flow.name, wider(seed).what, *faults)))
+    sim, faults = _run(seed)
+    print(sim.world.ladder(3000, calls_only=True))
+    print("\n".join((*sim.said, *map(str, sim.records), wider(seed).flow.name, wider(seed).what, *faults)))
     return 1 if faults else 0
 
 

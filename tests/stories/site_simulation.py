@@ -151,7 +151,7 @@ KEYS: Final = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret
 def text_of(
     standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
 ) -> str:
-    """The site file of the town."""
+    """The site file of the simulation."""
     return _SITE.format(
         interval=interval,
         timing=timing,
@@ -172,7 +172,7 @@ def site_of(
 Reaction = Callable[[Call], None]
 
 
-class Town:
+class SiteSimulation:
     """See the module. ``who`` are the devices that are there; clocks run fast or slow by up to ``drift``."""
 
     def __init__(

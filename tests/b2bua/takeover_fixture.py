@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tests.b2bua.fake import KEY, Bench, Side
-from tests.b2bua.fake_agent import Town, kept, record, text_of
+from tests.b2bua.fake_agent import ServerFixture, kept, record, text_of
 
 SITE_KEY = KEY.encode()
 
 
-class Gap(Town):
+class TakeoverFixture(ServerFixture):
     """A main server whose death is followed by the stand-by."""
 
     def standing(self, **more: Any) -> tuple[Side, Side]:
@@ -63,14 +63,14 @@ def origin(side: Side) -> str:
     return f"{side.peer.name};{side.sent.branch};1"
 
 
-def answered() -> tuple[Gap, Side, Side]:
-    gap = Gap()
-    a = gap.gw1.call("1002", b"")
-    b = gap.gw2.called
+def answered() -> tuple[TakeoverFixture, Side, Side]:
+    fixture = TakeoverFixture()
+    a = fixture.gw1.call("1002", b"")
+    b = fixture.gw2.called
     b.accept()
     assert a.statuses == [100, 200]
     b.take("INVITE")
-    return gap, a, b
+    return fixture, a, b
 
 
 def ended(side: Side, **fact: Any) -> dict[str, Any]:

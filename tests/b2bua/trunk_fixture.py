@@ -30,7 +30,7 @@ ring = 60
 SITE = site_of(OWN)
 
 
-class Two:
+class TrunkFixture:
     """A caller's device, a callee's device and the server between them."""
 
     def __init__(self) -> None:

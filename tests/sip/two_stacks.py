@@ -103,7 +103,7 @@ class End:
         return (f"X-Hop: {method}",)
 
 
-class Pair:
+class TwoStacks:
     """``a`` calls ``b``. ``wire`` has every message that was sent, as ``(instant, from, message)``."""
 
     def __init__(self, transport: str = "udp") -> None:

@@ -1,4 +1,4 @@
-"""An agent's core on a bed: servers and devices played by hand, message by message, the clock turned by hand."""
+"""An agent's core, with servers and devices played by hand, message by message, and the clock turned by hand."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def taken(who: str, inbox: deque[Message], kind: str | int) -> Any:
 class Server:
     """A call server, played by hand."""
 
-    def __init__(self, bed: Bed, name: str, boot: int = 1) -> None:
-        self.bed = bed
+    def __init__(self, fixture: AgentFixture, name: str, boot: int = 1) -> None:
+        self.fixture = fixture
         self.name = name
         self.boot = boot
         self.epoch = 0
@@ -159,8 +159,8 @@ class Server:
 
     def send(self, data: bytes) -> None:
         assert self.flow is not None
-        self.bed.core.receive(data, self.flow, self.bed.now)
-        self.bed.pump()
+        self.fixture.core.receive(data, self.flow, self.fixture.now)
+        self.fixture.pump()
 
     def subscribe(self, purpose: str = "takeover", expires: int = 3600, epoch: int | None = None, **body: Any) -> int:
         """Send a SUBSCRIBE; the status of its answer, 0 without one."""
@@ -240,7 +240,7 @@ class Server:
         return taken(self.name, self.inbox, kind)
 
 
-class Bed:
+class AgentFixture:
     """The clock, the wires, the agent."""
 
     def __init__(

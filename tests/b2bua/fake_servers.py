@@ -165,7 +165,7 @@ def progress(verb, state, sentence, done=0, total=0):
     return {"id": "p1", "verb": verb, "state": state, "sentence": sentence, "done": done, "total": total}
 
 
-class Pair(Offered):
+class FakeServers(Offered):
     """Both servers of the site."""
 
     def __init__(self, directory):
