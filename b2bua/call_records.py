@@ -36,6 +36,8 @@ class CallRecords:
         self.site = site
         self.node = node
         self.wall_offset = wall_offset
+        self.unwritten_since: float | None = None
+        """When the oldest record was made that is not on disk; None: all are."""
         self.epoch = 0
         """The epoch that calls end in."""
         self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
@@ -43,6 +45,10 @@ class CallRecords:
         self.ends: dict[str, End] = {}
         """By call id, when a device ended it while no server was there: what its record is to tell of it."""
         self._events = events
+
+    def unwritten(self, now: float) -> float:
+        """Age of the oldest record that is not on disk; 0: all are."""
+        return 0.0 if self.unwritten_since is None else now - self.unwritten_since
 
     def of(self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str) -> Cdr:
         """The call record of a call that ended at ``ended``."""

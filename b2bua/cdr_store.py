@@ -31,6 +31,7 @@ ROWS_PAUSE: Final = 2.0
 """Seconds between two batches of rows: each dirties pages all over an index, so few large ones cost a tenth."""
 LIMIT: Final = 100_000
 """Records kept in memory for each of file and database while it cannot be written; beyond, the oldest are lost."""
+_MOST_SAMPLES: Final = 4096
 _SLICE: Final = 25
 """Records encoded in one go; between two goes the loop gets the interpreter."""
 _FIRST_WAIT: Final = 0.5
@@ -189,6 +190,8 @@ class Queue:
         """``pause``: seconds between two batches, unless there are many records."""
         self.target = target
         self.lost = 0
+        self.left = 0
+        """How many have left this queue: written, or lost."""
         self.trouble = ""
         """Why nothing can be written at present."""
         self.waiting: deque[Entry] = deque()
@@ -203,6 +206,7 @@ class Queue:
         while len(self.waiting) > self._limit:
             self.waiting.popleft()
             self.lost += 1
+            self.left += 1
 
     def write(self, now: float, last: bool = False) -> None:
         """Write what waits, in batches; after a failure only when its time has come. ``last``: without a pause."""
@@ -218,6 +222,7 @@ class Queue:
                 return
             for _ in batch:
                 self.waiting.popleft()
+            self.left += len(batch)
             self._recovered()
 
     def _failed(self, error: Exception, now: float) -> None:
@@ -260,6 +265,9 @@ class CdrStore:
         self._wake = threading.Event()
         self._stopping = False
         self._dropped = 0
+        self._taken = self._unwritable = 0
+        self._samples: deque[tuple[float, int]] = deque()
+        """Instants and how many records were taken until then; the first is from before the oldest that waits."""
         self._thread = threading.Thread(target=self._run, name="cdr", daemon=True)
         self._thread.start()
 
@@ -270,6 +278,7 @@ class CdrStore:
             self._dropped += 1
             return
         inbox.append(record)
+        self._taken += 1
         if len(inbox) == BATCH:
             self._wake.set()
 
@@ -287,6 +296,18 @@ class CdrStore:
     def trouble(self) -> str:
         """Why records wait, as half a sentence; empty while they are written."""
         return next((queue.trouble for queue in self._queues if queue.trouble), "")
+
+    def unwritten_age(self, now: float) -> float:
+        """Seconds since the oldest record was taken that is on disk in neither place, rounded up to the question
+        before; 0 when there is none. To be asked every second or so.
+        """
+        samples, settled = self._samples, self._unwritable + max(queue.left for queue in self._queues)
+        while len(samples) > 1 and samples[1][1] <= settled:
+            samples.popleft()
+        samples.append((now, self._taken))
+        if len(samples) > _MOST_SAMPLES:
+            del samples[1]
+        return now - samples[0][0] if self._taken > settled else 0.0
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits and end the thread; waits at most ``timeout`` seconds."""
@@ -310,6 +331,7 @@ class CdrStore:
             batch = [self._inbox.popleft() for _ in range(min(_SLICE, len(self._inbox)))]
             entries = [entry for record in batch if (entry := _entry(record)) is not None]
             self._dropped += len(batch) - len(entries)
+            self._unwritable += len(batch) - len(entries)
             for queue in self._queues:
                 queue.put(entries)
             time.sleep(0)

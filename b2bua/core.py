@@ -132,6 +132,7 @@ class Core:
         passage.authority = self.leadership
         self.calls = self.services.calls
         self.leadership.calls = self.calls.__len__
+        self.leadership.records = lambda now: (now + self.records.wall_offset, self.records.unwritten(now))
         self.recovery = self.agents.services.reader = Recovery(
             self.services,
             self.agents,
@@ -282,6 +283,11 @@ class Core:
         decision = Decided(now, code, because)
         self.history.append(decision)
         self._events.append(decision)
+
+    def test_disk(self, now: float) -> None:
+        """Ask whether the disk takes what the member must keep."""
+        self.member.test_disk()
+        self.leadership.pump(now)
 
     def leave(self, now: float) -> None:
         """This process is about to end."""

@@ -65,6 +65,8 @@ class Leadership:
         """Told after each decision whether calls are taken."""
         self.calls: Callable[[], int] = int
         """How many there are."""
+        self.records: Callable[[float], tuple[float | None, float]] = lambda now: (None, 0.0)
+        """The wall clock, and the age of the oldest call record that is not on disk."""
         self._stack = stack
         self._site = site
         self._keys = keys
@@ -109,7 +111,7 @@ class Leadership:
         at = self.member.get_timer()
         if at <= now:
             calls = self.calls()
-            self.member.participant.figures(calls, calls / self._site.servers[self.node].capacity)
+            self.member.participant.figures(calls, calls / self._site.servers[self.node].capacity, *self.records(now))
             self.member.handle_timer(now)
             self.pump(now)
 

@@ -107,6 +107,8 @@ class Process(program.Process[Core]):
         core = self.core
         # so that it is an average over the last seconds, however seldom somebody asks
         core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
+        age = self.cdrs.unwritten_age(now)
+        core.records.unwritten_since = now - age if age else None
         self._wall_ticks += 1
         if self._wall_ticks % WALL == 0:
             core.records.wall_offset = time.time() - now

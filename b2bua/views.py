@@ -100,6 +100,9 @@ def warnings(core: Core, now: float) -> list[str]:
     for name, config in member.cluster.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
+    found += [
+        f"{name} cannot keep its epochs: its disk takes nothing" for name in sorted(member.cluster.without_disk)
+    ]
     voters = member.participant.voter.state.voters.names
     found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
     for name, server in member.cluster.peers.items():

@@ -33,6 +33,9 @@ class CallTable:
         self._seen_under = seen_under
         self._epoch = epoch
         self._serial = 0
+        self._written = (0, 0.0)
+        """By the word of the server of this epoch, which was active: all records of what it knew until then, by our
+        clock, are on its disk."""
 
     def next_id(self) -> int:
         self._serial += 1
@@ -56,15 +59,18 @@ class CallTable:
         if self.by_call_id.get(call.server.dialog.call_id) is call:
             del self.by_call_id[call.server.dialog.call_id]
         call.server.end()
-        self.forget_gone(now, False)
+        self._forget()
 
-    def forget_gone(self, now: float, heard: bool) -> None:
-        """Ended calls that are known by now (docs/wire.md, ``ended``): told long ago, or the server that saw the end
-        was heard long after it (``heard``), so it has written its call record."""
-        gone, until = self.gone, now - self._lifetime
-        while gone:
-            first = gone[0]
-            told = first.told_at is not None and first.told_at <= until
-            if not told and not (heard and first.seen_under == self._epoch() and first.ended_at <= until):
-                return
+    def heard(self, unwritten: float, now: float) -> None:
+        """The server that is obeyed is active, and says how old its oldest call record is that is not on its disk.
+
+        A record is made within 64*T1 after the server knows of the end (docs/wire.md, ``ended``).
+        """
+        self._written = self._epoch(), now - self._lifetime - unwritten
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the ended calls whose records are on the disk of the server that knows of them."""
+        gone, (epoch, until) = self.gone, self._written
+        while gone and gone[0].seen_under == epoch and gone[0].seen_at <= until:
             gone.popleft()

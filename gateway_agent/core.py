@@ -181,7 +181,7 @@ class Core:
                 self.obedience.adopt,
                 self.obedience.detach,
                 self._server_lost,
-                lambda now: self.table.forget_gone(now, True),
+                self.table.heard,
                 self.handover.obedience_changed,
                 self.handover.knows,
                 self.handover.wait,
@@ -292,6 +292,11 @@ class Core:
         """A connection to a server is gone."""
         self.handover.flow_lost(flow)
         self.obedience.flow_lost(flow, now)
+
+    def test_disk(self, now: float) -> None:
+        """Ask whether the disk takes what the voter must keep."""
+        self.connections.voter.test_disk()
+        self.connections.pump(now)
 
     def leave(self, now: float) -> None:
         """The process is about to end."""

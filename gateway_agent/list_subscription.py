@@ -16,7 +16,7 @@ from heartbeat.agent_voter import AgentVoter
 from sip.actions import Flow
 from sip.dialog import Dialog, called_by, dialog_key
 from sip.layer import Stack
-from sip.packages.line_dialog import LIST_TYPE, OBSERVE, PACKAGE, Head, body_of
+from sip.packages.line_dialog import LIST_TYPE, PACKAGE, Head, body_of
 from sip.subscription import ACTIVE, TERMINATED, Granted, Notifier, Package
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
@@ -174,9 +174,9 @@ class ListSubscription:
             return
         self.unanswered -= 1
         self._urgent = False
-        if response.status < 300 and self.wanted.purpose != OBSERVE:
+        if response.status < 300 and self.wanted.proof is not None:
             for each in transaction.context:
-                each.told_at = now
+                each.told(self.wanted.proof.epoch, now)
         self.notifier.answered(response, now)
         self._after(now)
 

@@ -53,8 +53,8 @@ class Ear(NamedTuple):
     """Another server leads from now on."""
     lost: Callable[[Flow, float], None]
     """A connection is gone."""
-    heard: Callable[[float], None]
-    """The server that is obeyed was heard, and is active."""
+    heard: Callable[[float, float], None]
+    """The server that is obeyed was heard, and is active; with the age of its oldest call record not on disk."""
     obedience_changed: Callable[[float], None]
     """Whom the agent obeys is on disk."""
     knows: Callable[[Request], bool]
@@ -321,7 +321,7 @@ class ServerConnections:
         self._carrier.receive(request, beat, connection.name, flow, now)
         connection.heard(beat, now)
         if self.voter.silent_for(now) == 0.0 and before != 0.0:
-            self.ear.heard(now)
+            self.ear.heard(beat.unwritten or 0.0, now)
         self.pump(now)
 
     def pump(self, now: float) -> None:

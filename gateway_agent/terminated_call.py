@@ -18,7 +18,7 @@ class Instants(NamedTuple):
 class TerminatedCall:
     """Kept until a server knows of it (docs/line-dialog.md)."""
 
-    __slots__ = ("ended_at", "instants", "line", "record", "seen_under", "told_at")
+    __slots__ = ("ended_at", "instants", "line", "record", "seen_at", "seen_under")
 
     def __init__(self, line: str, record: DialogRecord, instants: Instants, ended_at: float, seen_under: int) -> None:
         self.line = line
@@ -28,6 +28,10 @@ class TerminatedCall:
         self.instants = instants
         self.ended_at = ended_at
         self.seen_under = seen_under
-        """The epoch of the server that saw the end; 0 when there was none."""
-        self.told_at: float | None = None
-        """When a server that takes over answered the part of a list with it."""
+        """The epoch of the server that saw the end, or was told of it last; 0 when there was none."""
+        self.seen_at = ended_at
+        """When that was."""
+
+    def told(self, epoch: int, now: float) -> None:
+        """A server that takes over answered the part of a list with it."""
+        self.seen_under, self.seen_at = epoch, now

@@ -38,12 +38,13 @@ class AgentVoter:
 
     @property
     def leadership(self) -> Leadership:
-        """Whom this agent obeys: the highest proved epoch on disk. Epoch 0 and no name: nobody yet."""
-        return self.participant.outbox.on_disk.leadership
+        """Whom this agent obeys: the highest proved epoch on disk, or in memory while the disk takes nothing. Epoch 0
+        and no name: nobody yet."""
+        return self.participant.outbox.leadership
 
     def obeys(self, node: str, epoch: int) -> bool:
         """Whether a request that ``node`` sent under ``epoch`` may act on this agent's lines; otherwise 403."""
-        leadership = self.participant.outbox.on_disk.leadership
+        leadership = self.participant.outbox.leadership
         return epoch == leadership.epoch and node == leadership.node
 
     def refusal(self, node: str, epoch: int) -> str:
@@ -103,14 +104,24 @@ class AgentVoter:
     def persisted(self, state: PersistentState, now: float) -> None:
         """``state`` is on disk; what waited for it may leave."""
         outbox = self.participant.outbox
-        before = outbox.persisted(state, now)
-        if before is not None and before.leadership != state.leadership:
-            self._adopted(state.leadership, now)
+        before = outbox.leadership
+        outbox.persisted(state, now)
+        if outbox.leadership != before:
+            self._adopted(outbox.leadership, now)
         outbox.release(now)
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
-        """``state`` could not be written: what waited for it is never said."""
-        self.participant.outbox.not_persisted(state, because, now)
+        """``state`` could not be written: what waited for it is never said. A server that proved itself is obeyed all
+        the same: by that nobody wins a vote, and the calls of this agent need it."""
+        outbox, adopted = self.participant.outbox, self.participant.voter.state.leadership
+        outbox.not_persisted(state, because, now)
+        if adopted.epoch > outbox.leadership.epoch:
+            outbox.leadership = adopted
+            self._adopted(adopted, now)
+
+    def test_disk(self) -> None:
+        """Ask whether the disk takes what must be kept; the answer stands in what is said next."""
+        self.participant.test_disk()
 
     def reload(self, membership: Membership) -> None:
         """Live by a changed site file."""
@@ -124,6 +135,8 @@ class AgentVoter:
         else:
             by = f"{len(proof.grants)} of {len(proof.voters.names)} voters"
         said = f"{node.name} obeys {leadership.node} under epoch {epoch}, by the word of {by}"
+        if node.has_no_disk:
+            said += "; only in memory, since its disk takes nothing, and without a vote"
         node.outbox.decide(What.ADOPTED, said, now, epoch=epoch, node=leadership.node, proof=proof)
 
     def _heartbeat(self, beat: Beat, now: float) -> None:

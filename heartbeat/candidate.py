@@ -144,7 +144,7 @@ class Candidate:
         election.prevote(self._cluster.next_epoch(node.voter.state), voters, node.quorum, retry_at, now)
         own = self._poll(election, PREVOTE, now)
         if own is not None:
-            vote = node.voter.judge(own, now)
+            vote = node.judge(own, now)
             if vote:
                 election.agreed(node.name)
             else:
@@ -176,7 +176,7 @@ class Candidate:
 
     def _request_own_vote(self, election: Election, request: Beat, now: float) -> None:
         node = self._node
-        vote = node.voter.grant(request, now)
+        vote = node.grant(request, now)
         if not vote:
             election.refused(node.name, replace(request, no=vote.no, wait=vote.wait))
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from heartbeat.death import Death
-from heartbeat.header import ACTIVE, HOLDING, LEFT, NON_VOTING, Beat, Start
+from heartbeat.header import ACTIVE, FAILED, HOLDING, LEFT, NON_VOTING, Beat, Start
 from heartbeat.lease import NEVER
 from heartbeat.persistent_state import PersistentState
 
@@ -73,6 +73,8 @@ class ClusterView:
         """Nodes that said they have no vote, in the list of voters or not."""
         self.voting: set[str] = set()
         """Nodes that were seen with a vote."""
+        self.without_disk: set[str] = set()
+        """Nodes whose disk takes nothing, by what they said last."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
         self._own = own
@@ -94,6 +96,17 @@ class ClusterView:
             return False
         self.configs[beat.node] = beat.config
         return True
+
+    def learn_disk(self, beat: Beat) -> str:
+        """What is new of the sender's disk, as a sentence; empty: nothing."""
+        node, bad = beat.node, beat.disk == FAILED
+        if bad is (node in self.without_disk):
+            return ""
+        if bad:
+            self.without_disk.add(node)
+            return f"{node} cannot keep its epochs: its disk takes nothing"
+        self.without_disk.discard(node)
+        return f"{node} can keep its epochs again"
 
     def promise(self, epoch: int) -> None:
         """Somebody may have promised ``epoch``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from heartbeat.header import GRANT, Beat
+from heartbeat.header import GRANT, NO_DISK, Beat
 from heartbeat.proof import Proof, VoterList
 
 _MOST_ASKED: Final = 1024
@@ -152,7 +152,7 @@ class Election:
 
     def wins_prevote(self, needed: Collection[str] = ()) -> bool:
         """A quorum would grant; so would all those of ``needed`` who have a vote."""
-        non_voting = {voter for voter, no in self.refusals.items() if no.no == "mute"}
+        non_voting = {voter for voter, no in self.refusals.items() if no.no in ("mute", NO_DISK)}
         if not (self.yes | non_voting).issuperset(needed):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self._agents)
@@ -214,6 +214,7 @@ class Election:
 _SAYINGS: Final = {
     "": "it has no vote",
     "mute": "it has no vote",
+    "disk": "its disk takes nothing, so it cannot vote",
     "voters": "it lives by another list of voters",
     "promised": "it promised this epoch or a higher one already",
     "young": "it is not up long enough",

@@ -22,6 +22,7 @@ MOST_LENGTH: Final = 4096
 MOST_NAME: Final = 64
 MOST_NUMBER: Final = 2**53
 MOST_SECONDS: Final = 1e9
+MOST_INSTANT: Final = 1e12
 MOST_PARAMETERS: Final = 64
 
 BEAT: Final = "beat"
@@ -51,6 +52,10 @@ AS_IF_RELEASED: Final = "as-if-released"
 """A pre-vote that supposes that the present lease-holder let go."""
 NON_VOTING: Final = "mute"
 """This node has no vote: it has no epoch file, or its vote was not restored."""
+NO_DISK: Final = "disk"
+"""Why a voter says no: what it would promise cannot be kept."""
+FAILED: Final = "failed"
+"""The disk of this node takes nothing: what it must keep cannot be kept."""
 START: Final = "start-"
 """In front of an incarnation: what is said is meant for that start of the node only."""
 
@@ -142,6 +147,12 @@ class Beat:
     """Server, in heartbeats: seconds between two of them."""
     for_incarnation: int = 0
     """The start of ``to`` that it is meant for; 0: its sender knows none."""
+    disk: str = ""
+    """``failed`` when the disk of this node takes nothing; empty when it does."""
+    clock: float | None = None
+    """The wall clock of this node, in Unix seconds, so that a difference is seen; nothing is reckoned with it."""
+    unwritten: float | None = None
+    """Server: age in seconds of the oldest call record that is not on its disk; 0: all are."""
 
     @property
     def start(self) -> Start:
@@ -180,6 +191,12 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; heard={b.heard:.3f}"
     if b.promised_epoch or b.promised_to_others or b.for_epoch:
         text += f"; promise={b.promised_epoch}; floor={b.promised_to_others}; term={b.for_epoch}"
+    if b.disk:
+        text += f"; disk={b.disk}"
+    if b.clock is not None:
+        text += f"; clock={b.clock:.3f}"
+    if b.unwritten is not None:
+        text += f"; unwritten={b.unwritten:.3f}"
     if b.wait is not None:
         text += f"; wait={b.wait:.3f}"
     if b.lease is not None:
@@ -279,6 +296,13 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _instant(text: str) -> float:
+    number = float(text) if len(text) <= 24 and text.isascii() else -1.0
+    if not 0 <= number <= MOST_INSTANT:
+        raise ValueError("is not an instant")
+    return number
+
+
 def _word(text: str) -> str:
     if len(text) > 1400 or not _ILLEGAL.isdisjoint(text):
         raise ValueError("is no word")
@@ -321,6 +345,9 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "kind": _name,
     "to": _name,
     "start": _number,
+    "disk": _name,
+    "clock": _instant,
+    "unwritten": _seconds,
     "calls": _number,
     "capacity": _number,
     "load": _seconds,

@@ -151,14 +151,27 @@ class Member:
     def persisted(self, state: PersistentState, now: float) -> None:
         """``state`` is on disk; what waited for it may leave."""
         outbox = self.participant.outbox
-        before = outbox.persisted(state, now)
-        if before is not None and before.leadership != state.leadership:
-            self._role.leadership_written(state.leadership, now)
+        before = outbox.leadership
+        outbox.persisted(state, now)
+        if outbox.leadership != before:
+            self._role.live_by(outbox.leadership, now)
         outbox.release(now)
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
-        """``state`` could not be written: what waited for it is never said."""
-        self.participant.outbox.not_persisted(state, because, now)
+        """``state`` could not be written: what waited for it is never said.
+
+        Who leads is lived by all the same, be it we: the grants that made us win are on the disks of others, and our
+        own vote, which cannot be kept, is not among them.
+        """
+        outbox, leadership = self.participant.outbox, self.participant.voter.state.leadership
+        outbox.not_persisted(state, because, now)
+        if leadership.epoch > outbox.leadership.epoch:
+            outbox.leadership = leadership
+            self._role.live_by(leadership, now)
+
+    def test_disk(self) -> None:
+        """Ask whether the disk takes what must be kept; the answer stands in what is said next."""
+        self.participant.test_disk()
 
     def _tick(self, now: float) -> None:
         role, leader = self._role, self.leader

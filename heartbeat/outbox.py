@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from heartbeat.decision import Action, Decision, Persist, Tell, What
-from heartbeat.header import Beat
+from heartbeat.header import FAILED, Beat
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
 
@@ -30,6 +30,8 @@ class Outbox:
         """``start_of`` gives the last known incarnation of a node, 0 for none."""
         self.on_disk = state
         """The last state that the disk has."""
+        self.leadership = state.leadership
+        """Whom this node lives by: as the disk has it or, while that takes nothing, as it was adopted in memory."""
         self.disk_fault = ""
         """Why the last state could not be written; empty when it was."""
         self._name = name
@@ -40,10 +42,13 @@ class Outbox:
         self._seq = 0
         self._calls = 0
         self._load = 0.0
+        self._clock: float | None = None
+        self._unwritten: float | None = None
         self._actions: list[Action] = []
         self._decisions: deque[Decision] = deque(maxlen=_MOST_EVENTS)
         self._waiting: list[tuple[int, Callable[[float], None]]] = []
         self._asked_serial = state.serial
+        self._testing = False
 
     def to_do(self) -> list[Action]:
         """What is to be done outside, in order; the list is handed over."""
@@ -58,9 +63,9 @@ class Outbox:
         """Note a decision; ``because`` is its whole sentence."""
         self._decisions.append(Decision(what, because, now, **more))
 
-    def figures(self, calls: int, load: float) -> None:
-        """What the next heartbeats shall say of this node's work."""
-        self._calls, self._load = calls, load
+    def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
+        """What the next heartbeats shall say of this node's work (`header.Beat` has what each is)."""
+        self._calls, self._load, self._clock, self._unwritten = calls, load, clock, unwritten
 
     def reload(self, membership: Membership) -> None:
         """Speak for a changed site file."""
@@ -76,7 +81,7 @@ class Outbox:
             site=self._membership.site,
             node=self._name,
             incarnation=disk.incarnation,
-            epoch=disk.leadership.epoch,
+            epoch=self.leadership.epoch,
             state=state or self._role(),
             seq=self._seq,
             to=to,
@@ -86,6 +91,9 @@ class Outbox:
             config=self._membership.config,
             voters=disk.voters.generation,
             commitment=self._commitment,
+            clock=self._clock,
+            unwritten=self._unwritten,
+            disk=FAILED if self.disk_fault else "",
             **more,
         )
 
@@ -116,15 +124,25 @@ class Outbox:
             self._asked_serial = state.serial
             self._actions.append(Persist(state))
 
-    def persisted(self, state: PersistentState, now: float) -> PersistentState | None:
-        """``state`` is on disk: returns the one before it, None when this is old news. `release` is to follow."""
-        if state.serial <= self.on_disk.serial:
-            return None
-        before, self.on_disk = self.on_disk, state
+    def test_disk(self, state: PersistentState) -> None:
+        """Have ``state`` written, be it on disk already: whether the disk takes it is asked before it matters."""
+        if state.serial > self.on_disk.serial:
+            self.persist(state)
+        elif not self._testing:
+            self._testing = True
+            self._actions.append(Persist(state))
+
+    def persisted(self, state: PersistentState, now: float) -> None:
+        """``state`` is on disk. `release` is to follow."""
+        self._testing = False
+        if state.serial < self.on_disk.serial:
+            return
+        self.on_disk = state
+        if state.leadership.epoch >= self.leadership.epoch:
+            self.leadership = state.leadership
         if self.disk_fault:
             self.disk_fault = ""
             self.decide(What.DISK, f"{self._name} can keep its epochs again", now)
-        return before
 
     def release(self, now: float) -> None:
         """Do what waited for what the disk has."""
@@ -136,6 +154,7 @@ class Outbox:
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
         """``state`` could not be written: what waited for it is never said. The state is asked for again."""
+        self._testing = False
         self._waiting = [item for item in self._waiting if item[0] > state.serial]
         self._asked_serial = self.on_disk.serial
         if because != self.disk_fault:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heartbeat.decision import What
-from heartbeat.header import NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
+from heartbeat.header import NO_DISK, NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
 from heartbeat.membership import Membership
 from heartbeat.outbox import Outbox
 from heartbeat.persistent_state import PersistentState
@@ -51,8 +51,8 @@ class Participant:
 
     @property
     def epoch(self) -> int:
-        """The highest proved epoch that is on disk here."""
-        return self.outbox.on_disk.leadership.epoch
+        """The highest proved epoch that this node lives by."""
+        return self.outbox.leadership.epoch
 
     @property
     def trouble(self) -> str:
@@ -111,9 +111,9 @@ class Participant:
         """The next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
         return self.outbox.stamp(to, **more)
 
-    def figures(self, calls: int, load: float) -> None:
-        """What the next heartbeats shall say of this node's work."""
-        self.outbox.figures(calls, load)
+    def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
+        """What the next heartbeats shall say of this node's work (`header.Beat` has what each is)."""
+        self.outbox.figures(calls, load, clock, unwritten)
 
     def when_durable(self, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as what the voter decided so far is on disk."""
@@ -121,7 +121,7 @@ class Participant:
 
     def heard(self, now: float) -> dict[str, Any]:
         """The fields that say whom this node follows and how long ago it heard it be active."""
-        leader = self.on_disk.leadership.node
+        leader = self.outbox.leadership.node
         return {"leader": leader, "heard": self._heard_ago(leader, now)}
 
     def answer(self, request: Beat, now: float, **more: Any) -> None:
@@ -135,16 +135,39 @@ class Participant:
             more["promised_to_others"] = disk.promised_to_others(request.start)
             self.outbox.answer(request, **self.heard(now), **more)
 
-        self.when_durable(say, now)
+        if self.has_no_disk and self.voter.state.serial > self.on_disk.serial:
+            # it follows from memory; its word on votes is worth nothing until it can be kept
+            more["no"] = more.get("no") or NO_DISK
+            say(now)
+            self.test_disk()
+        else:
+            self.when_durable(say, now)
+
+    @property
+    def has_no_disk(self) -> bool:
+        """What was to be written last could not be: then nothing is granted."""
+        return bool(self.outbox.disk_fault)
+
+    def test_disk(self) -> None:
+        """Ask whether the disk takes what must be kept, with what it has or is to have."""
+        self.outbox.test_disk(self.voter.state)
+
+    def judge(self, ask: Beat, now: float) -> Vote:
+        """Would we grant ``ask.for_epoch``? Changes nothing."""
+        vote = self.voter.judge(ask, now)
+        if vote and self.has_no_disk:
+            self.test_disk()
+            return Vote(NO_DISK)
+        return vote
 
     def prevote_asked(self, ask: Beat, now: float) -> None:
-        """Would we grant ``ask.for_epoch``? Changes nothing."""
-        self._answer_vote(ask, self.voter.judge(ask, now), now)
+        """Would we grant ``ask.for_epoch``?"""
+        self._answer_vote(ask, self.judge(ask, now), now)
 
     def vote_requested(self, request: Beat, now: float) -> None:
         """Grant ``request.for_epoch`` if the rules allow it."""
         before, epoch = self.voter.state, request.for_epoch
-        vote = self.voter.grant(request, now)
+        vote = self.grant(request, now)
         if not vote:
             self._answer_vote(request, vote, now)
             return
@@ -153,6 +176,13 @@ class Participant:
             self.outbox.decide(What.GRANTED, said, now, epoch=epoch, node=request.node)
         signature = self.voter.signature(request, self.membership.keys[0])
         self.answer(request, now, for_epoch=epoch, grant=signature)
+
+    def grant(self, request: Beat, now: float) -> Vote:
+        """Grant ``request.for_epoch`` if the rules allow it; the word is to be said when it is on disk."""
+        if self.has_no_disk:
+            self.test_disk()
+            return Vote(NO_DISK)
+        return self.voter.grant(request, now)
 
     def _answer_vote(self, ask: Beat, vote: Vote, now: float) -> None:
         more = {"list": self.on_disk.voters.text} if vote.no == "voters" else {}

@@ -41,6 +41,8 @@ TICK: Final = 1.0
 """Seconds between two samples of the process."""
 DISKS: Final = 10
 """Ticks after which the room on disks is asked for."""
+WRITES: Final = 30
+"""Ticks after which the epoch file is written anew, be it unchanged."""
 LAST_WORDS: Final = 0.2
 """Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
 WRONG: Final = 3
@@ -64,6 +66,9 @@ class ProgramCore(pumps.PumpedCore, Protocol):
 
     def leave(self, now: float) -> None:
         """Say the last words."""
+
+    def test_disk(self, now: float) -> None:
+        """Ask whether the disk takes what must be kept; before that matters."""
 
 
 C = TypeVar("C", bound=ProgramCore)
@@ -221,6 +226,8 @@ class Process(Generic[C]):
         self.tick(self._cpu_and_stalls(now).cpu, now)
         if self._ticks % DISKS == 0:
             self.disk_space.ask()
+        if self._ticks % WRITES == WRITES - 1:
+            self.pump.ask(self.core.test_disk)
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 

@@ -80,7 +80,7 @@ class ServerRole:
 
     def _begin_leadership(self, because: str, now: float) -> None:
         node, leader, election = self._node, self._leader, self._candidate.election
-        won = node.on_disk.leadership
+        won = node.outbox.leadership
         again = election is not None and leader.epoch > 0 and election.nobody_between(leader.epoch)
         leader.begin(won.epoch, won.forced, election, now)
         self._candidate.step(ElectionEvent.CONCLUDED, now)
@@ -185,8 +185,8 @@ class ServerRole:
         proof = Proof(epoch, node.name, incarnation, state.voters, ((FORCED, signature),))
         node.offer(proof, now, commitment=node.start.commitment)
 
-    def leadership_written(self, leadership: Leadership, now: float) -> None:
-        """Another server than before leads by what is on disk, perhaps we."""
+    def live_by(self, leadership: Leadership, now: float) -> None:
+        """Another server than before leads, perhaps we: that is on disk, or the disk takes nothing."""
         node, cluster, election = self._node, self._cluster, self._candidate.election
         epoch = leadership.epoch
         if (leadership.node, leadership.incarnation) != (node.name, node.on_disk.incarnation):
@@ -198,6 +198,8 @@ class ServerRole:
             self.step(RoleEvent.FORCED, self._force_because, now)
         else:
             because = "" if election is None else f"{election.because}; {election.outcome}"
+            if node.has_no_disk:
+                because += f"; only in memory, since the disk of {node.name} takes nothing, and without its own vote"
             self.step(RoleEvent.WON, because, now)
 
     def learn_leader(self, epoch: int, leader: str, now: float) -> None:

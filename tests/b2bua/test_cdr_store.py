@@ -142,6 +142,28 @@ def test_a_full_disk_is_said_once_and_tried_again_ever_more_slowly(caplog):
     assert not queue.waiting
 
 
+def test_the_age_of_what_is_on_no_disk_is_never_told_too_young(tmp_path):
+    store = CdrStore(tmp_path, "m1", interval=3600.0)
+    store.close()
+    store._queues = [Queue(disk := Disk()), Queue(other := Disk())]
+    assert store.unwritten_age(100.0) == 0.0
+    store.write(cdr(1))
+    store._drain()
+    assert store.unwritten_age(101.0) == 1.0, "it came at any time since the last question"
+    for second in range(102, 9000):
+        if second == 150:
+            store.write(cdr(2))
+        age = store.unwritten_age(float(second))
+    assert age == 8899.0 and len(store._samples) < 5000
+    other.full, store._clock = False, lambda: 1e9
+    store._drain()
+    assert store.unwritten_age(9000.0) == 0.0, "one of the two places is enough"
+    disk.full = other.full = True
+    store.write(cdr(3))
+    store._drain()
+    assert store.unwritten_age(9001.0) == 1.0
+
+
 def test_a_locked_database_delays_rows_and_never_the_file(tmp_path):
     store = CdrStore(tmp_path, "m1", interval=3600.0)
     Database(tmp_path, "m1").write([entry(cdr(0))])

@@ -229,8 +229,8 @@ class Server:
     ) -> None:
         self.send(response_to(request, status, [f"Contact: <sip:{self.name};transport=tcp>", *lines], body, tag))
 
-    def beat(self) -> None:
-        stamp = self.stamp()
+    def beat(self, **more: Any) -> None:
+        stamp = self.stamp(**more)
         self.send(
             carriage.request(stamp, KEY, "Via: SIP/2.0/TCP m;branch=z9hG4bKbt", ("127.0.0.1", 1), "bt", self.seq)
         )

@@ -93,6 +93,8 @@ class World:
         self._last_at: dict[tuple[str, str], float] = {}
         self.copied = False
         """A state directory was copied: nodes may count behind what others have heard, and not be heard."""
+        self.full: set[str] = set()
+        """Hosts whose disk takes nothing."""
         self.proved: dict[int, tuple[str, int, str]] = {}
         self.sent = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -130,7 +132,11 @@ class World:
 
     def crash(self, name: str) -> None:
         """The machine is gone, or process and supervisor together: nobody says anything."""
-        self.hosts[name].core = None
+        host = self.hosts[name]
+        if isinstance(host.core, AgentVoter) and name in self.full:
+            # whom it followed in memory only, it forgets
+            host.highest_obeyed = host.core.participant.on_disk.leadership.epoch
+        host.core = None
 
     def die(self, name: str, after: float = 0.0) -> None:
         """The process dies. Its supervisor, where it has one, says so, from ``after`` seconds later on."""
@@ -355,6 +361,10 @@ class World:
     def _write(self, host: Host, core: Member | AgentVoter, persist: Persist) -> None:
         def written() -> None:
             for at in self.hosts.values():  # an orphan's is another one than it was
+                if at.core is core and at.name in self.full:
+                    core.not_persisted(persist.state, "no space left", at.clock(self.now))
+                    self._drain(at)
+                    return
                 if at.core is core:
                     if at.file is None or persist.state.serial > at.file.serial:
                         at.file = persist.state

@@ -66,10 +66,13 @@ def test_what_rests_on_the_disk_waits_for_it_and_is_not_said_when_it_fails() -> 
     assert bench.answers() == [] and bench.decided[-1].what is What.DISK
     bench.done.clear()
     bench.hear(2, "grant", 9.1, for_epoch=1, list=VoterList(1, lists, 1).text)
-    [store] = bench.done
-    assert isinstance(store, Store) and bench.carrier.stored(store.value, None, 9.2)
-    bench.carrier.pump(9.2)
-    assert [answer.re for answer in bench.answers()] == [(7, 2)] and bench.answers()[0].grant
+    assert [answer.no for answer in bench.answers()] == ["disk"], "it is asked, and the candidate told, at once"
+    [store] = [one for one in bench.done if isinstance(one, Store)]
+    assert bench.carrier.stored(store.value, None, 9.2)
+    bench.done.clear()
+    bench.hear(3, "grant", 9.3, for_epoch=1, list=VoterList(1, lists, 1).text)
+    bench.carrier.pump(9.3)
+    assert [answer.re for answer in bench.answers()] == [(7, 3)] and bench.answers()[0].grant
 
 
 def test_questions_that_wait_for_the_disk_are_bounded() -> None:

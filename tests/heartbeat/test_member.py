@@ -31,7 +31,7 @@ def test_a_disk_that_refuses_gives_no_grant_and_says_why() -> None:
     w.run(8.0)
     assert w.holders() == [] and "gw1 cannot keep its epochs: no space left" in w.said("gw1", What.DISK)
     del w._write
-    w.run_until(lambda: w.settled() == "m1", limit=10.0)
+    w.run_until(w.settled, limit=10.0)
 
 
 def test_a_server_alone_needs_nobody() -> None:
