@@ -86,26 +86,26 @@ def test_the_last_ones_to_end_are_told_first() -> None:
 
 
 def test_what_the_server_could_not_write_down_is_kept_until_it_has() -> None:
-    bed = Bed()
-    ended(bed)
-    bed.run(40)
-    bed.m1.beat(unwritten=39.5)
-    assert len(bed.core.gone) == 1, "its disk is full"
-    bed.run(600)
-    bed.m1.beat(unwritten=610.0)
-    assert len(bed.core.gone) == 1
-    bed.run(1)
-    bed.m1.beat(unwritten=5.0)
-    assert not bed.core.gone
+    fixture = AgentFixture()
+    ended(fixture)
+    fixture.run(40)
+    fixture.m1.beat(unwritten=39.5)
+    assert len(fixture.core.gone) == 1, "its disk is full"
+    fixture.run(600)
+    fixture.m1.beat(unwritten=610.0)
+    assert len(fixture.core.gone) == 1
+    fixture.run(1)
+    fixture.m1.beat(unwritten=5.0)
+    assert not fixture.core.gone
 
 
 def test_a_server_that_died_before_it_wrote_down_what_it_was_told_leaves_it_to_the_next() -> None:
-    bed = Bed()
-    ended(bed)
-    bed.kill(bed.m1)
-    assert bed.m2.subscribe(epoch=2) == 200
-    bed.kill(bed.m2)
-    bed.run(100)
-    given_up(bed)
-    assert bed.core.gone[0].record.dialog.call_id, "m2 was told, and not heard since"
-    assert len(bed.core.gone) == 2
+    fixture = AgentFixture()
+    ended(fixture)
+    fixture.kill(fixture.m1)
+    assert fixture.m2.subscribe(epoch=2) == 200
+    fixture.kill(fixture.m2)
+    fixture.run(100)
+    given_up(fixture)
+    assert fixture.core.gone[0].record.dialog.call_id, "m2 was told, and not heard since"
+    assert len(fixture.core.gone) == 2
