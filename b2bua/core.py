@@ -286,7 +286,7 @@ class Core:
 
     def test_disk(self, now: float) -> None:
         """Ask whether the disk takes what the member must keep."""
-        self.member.test_disk()
+        self.member.participant.test_disk()
         self.leadership.pump(now)
 
     def leave(self, now: float) -> None:

@@ -295,7 +295,7 @@ class Core:
 
     def test_disk(self, now: float) -> None:
         """Ask whether the disk takes what the voter must keep."""
-        self.connections.voter.test_disk()
+        self.connections.voter.participant.test_disk()
         self.connections.pump(now)
 
     def leave(self, now: float) -> None:

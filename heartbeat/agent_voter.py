@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from heartbeat import ballot
 from heartbeat.decision import Action, Decision, What
 from heartbeat.header import (
     ACTIVE,
@@ -71,9 +72,9 @@ class AgentVoter:
         if beat.kind in (BEAT, PROOF):
             self._heartbeat(beat, now)
         elif beat.kind == PREVOTE:
-            node.prevote_asked(beat, now)
+            ballot.answer_prevote(node, beat, now)
         elif beat.kind == GRANT:
-            node.vote_requested(beat, now)
+            ballot.answer_request(node, beat, now)
         elif beat.kind == RELEASE:
             node.voter.release(beat.start, beat.for_epoch)
             node.answer(beat, now)
@@ -118,10 +119,6 @@ class AgentVoter:
         if adopted.epoch > outbox.leadership.epoch:
             outbox.leadership = adopted
             self._adopted(adopted, now)
-
-    def test_disk(self) -> None:
-        """Ask whether the disk takes what must be kept; the answer stands in what is said next."""
-        self.participant.test_disk()
 
     def reload(self, membership: Membership) -> None:
         """Live by a changed site file."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, ClassVar, Final
 
+from heartbeat import ballot
 from heartbeat.cluster_view import ClusterView
 from heartbeat.decision import What
 from heartbeat.election import Election, Grant
@@ -144,7 +145,7 @@ class Candidate:
         election.prevote(self._cluster.next_epoch(node.voter.state), voters, node.quorum, retry_at, now)
         own = self._poll(election, PREVOTE, now)
         if own is not None:
-            vote = node.judge(own, now)
+            vote = ballot.judge(node, own, now)
             if vote:
                 election.agreed(node.name)
             else:
@@ -176,7 +177,7 @@ class Candidate:
 
     def _request_own_vote(self, election: Election, request: Beat, now: float) -> None:
         node = self._node
-        vote = node.grant(request, now)
+        vote = ballot.grant(node, request, now)
         if not vote:
             election.refused(node.name, replace(request, no=vote.no, wait=vote.wait))
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
+from heartbeat import ballot
 from heartbeat.candidate import PREPARED, Candidate, ElectionEvent
 from heartbeat.cluster_view import ClusterView, why_non_voting
 from heartbeat.death import Death, commitment_of
@@ -196,11 +197,11 @@ class Inbox:
         self._node.answer(query, now)
 
     def _prevote(self, ask: Beat, now: float) -> None:
-        self._node.prevote_asked(ask, now)
+        ballot.answer_prevote(self._node, ask, now)
 
     def _vote_request(self, request: Beat, now: float) -> None:
         node = self._node
-        node.vote_requested(request, now)
+        ballot.answer_request(node, request, now)
         self._role.meet_promise(node.voter.state.promised_to_others(node.start), node.name, now)
 
     def _release(self, beat: Beat, now: float) -> None:

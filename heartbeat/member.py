@@ -169,10 +169,6 @@ class Member:
             outbox.leadership = leadership
             self._role.live_by(leadership, now)
 
-    def test_disk(self) -> None:
-        """Ask whether the disk takes what must be kept; the answer stands in what is said next."""
-        self.participant.test_disk()
-
     def _tick(self, now: float) -> None:
         role, leader = self._role, self.leader
         self._heartbeats.next_round(self.state, now)

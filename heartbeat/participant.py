@@ -11,7 +11,7 @@ from heartbeat.membership import Membership
 from heartbeat.outbox import Outbox
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof, VoterList
-from heartbeat.voter import Vote, Voter
+from heartbeat.voter import Voter
 
 
 class Participant:
@@ -151,42 +151,6 @@ class Participant:
     def test_disk(self) -> None:
         """Ask whether the disk takes what must be kept, with what it has or is to have."""
         self.outbox.test_disk(self.voter.state)
-
-    def judge(self, ask: Beat, now: float) -> Vote:
-        """Would we grant ``ask.for_epoch``? Changes nothing."""
-        vote = self.voter.judge(ask, now)
-        if vote and self.has_no_disk:
-            self.test_disk()
-            return Vote(NO_DISK)
-        return vote
-
-    def prevote_asked(self, ask: Beat, now: float) -> None:
-        """Would we grant ``ask.for_epoch``?"""
-        self._answer_vote(ask, self.judge(ask, now), now)
-
-    def vote_requested(self, request: Beat, now: float) -> None:
-        """Grant ``request.for_epoch`` if the rules allow it."""
-        before, epoch = self.voter.state, request.for_epoch
-        vote = self.grant(request, now)
-        if not vote:
-            self._answer_vote(request, vote, now)
-            return
-        if self.voter.state is not before:
-            said = f"{self.name} grants epoch {epoch} to {request.node}"
-            self.outbox.decide(What.GRANTED, said, now, epoch=epoch, node=request.node)
-        signature = self.voter.signature(request, self.membership.keys[0])
-        self.answer(request, now, for_epoch=epoch, grant=signature)
-
-    def grant(self, request: Beat, now: float) -> Vote:
-        """Grant ``request.for_epoch`` if the rules allow it; the word is to be said when it is on disk."""
-        if self.has_no_disk:
-            self.test_disk()
-            return Vote(NO_DISK)
-        return self.voter.grant(request, now)
-
-    def _answer_vote(self, ask: Beat, vote: Vote, now: float) -> None:
-        more = {"list": self.on_disk.voters.text} if vote.no == "voters" else {}
-        self.answer(ask, now, for_epoch=ask.for_epoch, no=vote.no, wait=vote.wait, **more)
 
     def list_told(self, beat: Beat, now: float) -> None:
         """The server with the lease says by which list the site lives, and perhaps that we vote again."""

@@ -16,7 +16,7 @@ def _test_disks(w: World) -> None:
     """Each process asks its disk, every 30 s."""
     for host in w.hosts.values():
         if host.core is not None:
-            host.core.test_disk()
+            host.core.participant.test_disk()
             w._drain(host)
 
 
@@ -114,7 +114,7 @@ def test_whatever_happens_with_full_disks_there_is_one_lease_and_peace_is_found(
             if name in w.full and host.core is None:
                 w.full.discard(name)  # a process cannot start there
             elif isinstance(host.core, AgentVoter) and rng.random() < 0.3:
-                host.core.test_disk()
+                host.core.participant.test_disk()
                 w._drain(host)
         w.run(rng.choice((0.02, 0.3, 1.0, 2.5)))
     w.heal()
