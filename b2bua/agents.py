@@ -283,7 +283,7 @@ class AgentConnection:
         self.size += len(request.body)
         if part.faults:
             services.stack.counters["bad records"] += part.faults
-            services.stack.seldom.warning(
+            services.stack.limited_logger.warning(
                 logger, now, "%s told %d records that cannot be read", self.name, part.faults
             )
         for line in part.lines:
@@ -397,7 +397,7 @@ class Agents:
             answer = responder.asked(beat, participant.stamp(beat.node))
         except BeatError as error:
             stack.counters["refused openings"] += 1
-            stack.seldom.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)
+            stack.limited_logger.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)
             stack.refuse(request, flow, 403)
             stack.close(flow)
             return

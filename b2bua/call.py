@@ -40,7 +40,7 @@ class RetryQueue(Protocol):
     """Requests that wait for an agent."""
 
     def add(
-        self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None
+        self, again: Callable[[float], None], now: float, on_timeout: Callable[[float], None] | None = None
     ) -> bool: ...
 
     def __bool__(self) -> bool: ...
@@ -381,11 +381,11 @@ class Call(Policy):
     ) -> bool:
         """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
 
-        def in_vain(now: float) -> None:
+        def on_timeout(now: float) -> None:
             if self.bridge.phase == ROUTING:
                 self.go_on(503, None, now)
 
-        return connection.refused.add(_later(self, dialog, attempt), now, in_vain)
+        return connection.refused.add(_later(self, dialog, attempt), now, on_timeout)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""

@@ -116,7 +116,7 @@ class Core:
         self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
         self.stack.receiver.expected = self.trunks.expected
-        self.stack.crowd.name_of = self.trunks.owner
+        self.stack.admission.name_of = self.trunks.owner
         self.services = passage.services = CallServices(
             self.stack,
             self.discarded,
@@ -226,14 +226,14 @@ class Core:
         method = request.method
         if method == "OPTIONS":
             if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
-                self.stack.transactions.forget(transaction)
+                self.stack.transactions.remove(transaction)
                 self.leadership.asked_by(request, transaction.flow, agent, now)
             else:
                 self.stack.respond_stateless(transaction, *_qualified(self.serving))
         elif method == "NOTIFY":
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.leadership.stops:
-            transaction.abandon()  # unanswered, it is in the agent's list for the server that rules next
+            transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
         elif request.to_tag:
@@ -328,10 +328,10 @@ class Core:
     def step_down(self, now: float) -> None:
         """Another server leads."""
         self.services.drop_calls()
-        self.recovery.forget()
+        self.recovery.reset()
         self.agents.step_down(now)
         for flow in self.agents.by_flow:
-            self.stack.transactions.forget_flow(flow)
+            self.stack.transactions.remove_flow(flow)
 
 
 def _qualified(serving: bool) -> tuple[int, list[str]]:

@@ -218,7 +218,7 @@ class Call(Policy):
             self.server_side.note_token(response)
             sent = self.server_side.sent_by(transaction)
             if sent is not None and status >= 200:
-                self.server_side.forget(sent)
+                self.server_side.remove(sent)
                 if success and given_up:
                     self.rollback.overtaken(sent, response, now)
                 elif given_up and transaction.method == "INVITE":
@@ -335,7 +335,7 @@ class Call(Policy):
         side = self.server_side
         for received in list(self.received):
             side.respond(received, 487 if received.method == "INVITE" else 481, now)
-        side.abandon()
+        side.terminate()
         self.environment.settled(self, now)
 
 

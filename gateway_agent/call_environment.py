@@ -37,9 +37,9 @@ class CallEnvironment:
         "recognise",
         "relay",
         "server",
+        "server_flow",
         "settled",
         "stack",
-        "upstream",
     )
 
     def __init__(
@@ -74,7 +74,7 @@ class CallEnvironment:
         self.settled = settled
         self.recognise = recognise
         self.discarded = discarded
-        self.upstream = NOWHERE
+        self.server_flow = NOWHERE
         """The connection to the server that has adopted this agent."""
         self.server = ""
         """Its name; before there was one, that of the site's main server."""
@@ -82,7 +82,7 @@ class CallEnvironment:
     @property
     def connected(self) -> bool:
         """Whether the server that adopted this agent is there to be spoken to."""
-        return self.upstream is not NOWHERE
+        return self.server_flow is not NOWHERE
 
     def may_hold(self) -> bool:
         """Whether one more request may wait while no server is there."""

@@ -59,7 +59,7 @@ class CallTable:
         if self.by_call_id.get(call.server.dialog.call_id) is call:
             del self.by_call_id[call.server.dialog.call_id]
         call.server.end()
-        self._forget()
+        self._remove_written()
 
     def heard(self, unwritten: float, now: float) -> None:
         """The server that is obeyed is active, and says how old its oldest call record is that is not on its disk.
@@ -67,9 +67,9 @@ class CallTable:
         A record is made within 64*T1 after the server knows of the end (docs/wire.md, ``ended``).
         """
         self._written = self._epoch(), now - self._lifetime - unwritten
-        self._forget()
+        self._remove_written()
 
-    def _forget(self) -> None:
+    def _remove_written(self) -> None:
         """Drop the ended calls whose records are on the disk of the server that knows of them."""
         gone, (epoch, until) = self.gone, self._written
         while gone and gone[0].seen_under == epoch and gone[0].seen_at <= until:

@@ -99,7 +99,7 @@ class Core:
         self.directory = PhoneDirectory(secret)
         self.digest = DigestServer(site.realm, secret, self.directory.password, self.directory.algorithms_of)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
-        self.seldom = self.stack.seldom
+        self.limited_logger = self.stack.limited_logger
         self.deduplication: Deduplication[ServerRequest] = Deduplication(
             self.stack.timers.lifetime, self.stack.deadlines
         )
@@ -119,7 +119,7 @@ class Core:
             self.deduplication,
             self.counters,
             random,
-            self.seldom,
+            self.limited_logger,
             relay,
             max(LEAST_HOLD, timing.hold_attempt),
             lambda: len(self.calls),
@@ -151,7 +151,7 @@ class Core:
             Front(lambda: self.site.realm, lambda: self.draining.active, self.answer_options),
         )
         self.stack.receiver.expected = self.devices.expected
-        self.stack.crowd.name_of = self.devices.owner
+        self.stack.admission.name_of = self.devices.owner
         line_environment = LineEnvironment(
             self.stack,
             random,

@@ -15,12 +15,12 @@ MOST_KEY: Final = 300
 class Remembered:
     """A request of a server, by its key, until 64*T1 after its final answer."""
 
-    __slots__ = ("forget_at", "key")
+    __slots__ = ("expires_at", "key")
 
     def __init__(self, key: str) -> None:
         self.key = key
         """``""`` for a request without one, which cannot be recognised."""
-        self.forget_at = 0.0
+        self.expires_at = 0.0
 
 
 R = TypeVar("R", bound=Remembered)
@@ -57,20 +57,20 @@ class Deduplication(Generic[R]):
     def answered(self, received: R, now: float) -> None:
         """Its final answer was given."""
         if received.key:
-            received.forget_at = now + self.lifetime
+            received.expires_at = now + self.lifetime
             if not self._answered:
-                self._deadlines.set_about(received.forget_at, self, "forget")
+                self._deadlines.set_about(received.expires_at, self, "expire")
             self._answered.append(received)
 
     def due(self, cause: str, now: float) -> None:
         self.purge(now)
         if self._answered:
-            self._deadlines.set_about(self._answered[0].forget_at, self, "forget")
+            self._deadlines.set_about(self._answered[0].expires_at, self, "expire")
 
     def purge(self, now: float) -> None:
         """Forget what is over."""
         answered = self._answered
-        while answered and answered[0].forget_at <= now:
+        while answered and answered[0].expires_at <= now:
             self._known.pop(answered.popleft().key, None)
 
 

@@ -122,7 +122,7 @@ class Devices:
 
     def _register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         authentication = self._authentication
-        wrong = authentication.digest.guesses.wrong
+        wrong = authentication.digest.throttle.wrong
         try:
             user = Uri.parse(NameAddr.parse(request.get("to") or "").uri).dialled
         except SipError:
@@ -193,7 +193,7 @@ class Devices:
             return None
         # Also from a flow that nobody registered by: a phone may call before it registers anew, from behind a NAT
         # that has mapped it anew, by another socket. A 403 would be final for it; a challenge tells nobody anything.
-        wrong = authentication.digest.guesses.wrong
+        wrong = authentication.digest.throttle.wrong
         verdict = authentication.check(request, source, now, proxy=True)
         phone = self._phones.by_user.get(verdict.username) if verdict.accepted else None
         if phone is None:
@@ -203,7 +203,7 @@ class Devices:
             authentication.refuse(transaction, verdict, source, user, now, proxy=True)
             authentication.note(wrong, source, now)
             return None
-        environment.stack.echoes.know(source.remote[0], now)
+        environment.stack.reply_limit.know(source.remote[0], now)
         return self._lines.get(phone.name)
 
     def _caller(self, request: Request, names: Collection[str]) -> str:

@@ -177,7 +177,7 @@ class Handover:
 
     def _fenced(self, transaction: ServerTransaction, request: Request, server: str, now: float) -> None:
         """403 with what the agent knows; the transaction is not needed for it."""
-        self._stack.transactions.forget(transaction)
+        self._stack.transactions.remove(transaction)
         self._refuse(request, transaction.flow, server, now)
 
     def line_changed(self, line: Line, now: float) -> None:

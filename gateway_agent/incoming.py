@@ -52,7 +52,7 @@ class Incoming(Setup):
             side.timer = SessionTimer(interval, least, now)
         call.session_id = request.get("session-id") or ""
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
-        server = InviteUsage(stack, call, environment.upstream, state)
+        server = InviteUsage(stack, call, environment.server_flow, state)
         server.no_timeout = True
         call.server = call.server_side.leg = server
         try:

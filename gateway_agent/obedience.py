@@ -33,11 +33,11 @@ class Obedience:
         """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
         environment = self._environment
         by = server, environment.epoch()
-        if flow == environment.upstream and self.adopted == by:
+        if flow == environment.server_flow and self.adopted == by:
             return
         if self.adopted != by:
             self.since = now
-        environment.upstream, environment.server = flow, server
+        environment.server_flow, environment.server = flow, server
         self.adopted = by
         # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
         servers = environment.stack.servers
@@ -51,15 +51,15 @@ class Obedience:
         """Another server leads: until it has adopted this agent, requests are kept."""
         if self._environment.connected:
             self._unconnected_at = now
-        self._environment.upstream = NOWHERE
+        self._environment.server_flow = NOWHERE
         for call in self._calls.values():
             if call.server is not None:
                 call.server.move(NOWHERE)
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
-        if flow == self._environment.upstream:
-            self._environment.upstream = NOWHERE
+        if flow == self._environment.server_flow:
+            self._environment.server_flow = NOWHERE
             self._unconnected_at = now
             self._decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
 

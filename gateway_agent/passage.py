@@ -127,7 +127,7 @@ class DevicePassage(Passage):
     def unanswered(self, call: Any, leg: InviteUsage, transaction: ClientTransaction) -> int:
         return transaction.failure
 
-    def alone(self, call: Any, leg: InviteUsage) -> bool:
+    def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
         """The device is answered at once; so is the CANCEL of a server: an attempt is over when it is given up."""
         return isinstance(call, Call) and (leg is not call.server or not leg.established)
 

@@ -30,10 +30,10 @@ class PhoneAuthentication:
         answered.
         """
         source = transaction.flow
-        wrong = self.digest.guesses.wrong
+        wrong = self.digest.throttle.wrong
         verdict = self.check(request, source, now, proxy=True)
         if verdict.accepted and verdict.username == user:
-            self._stack.echoes.know(source.remote[0], now)
+            self._stack.reply_limit.know(source.remote[0], now)
             return True
         if verdict.accepted:
             self._stack.respond_stateless(transaction, 403)
@@ -60,11 +60,11 @@ class PhoneAuthentication:
             self._stack.respond_stateless(transaction, reply.status, reply.lines)
             return
         transaction.generation += 1
-        self._stack.transactions.forget(transaction)
+        self._stack.transactions.remove(transaction)
 
     def note(self, wrong: int, source: Flow, now: float) -> None:
-        """Log a wrong password, when there was one since ``digest.guesses.wrong`` was ``wrong``."""
-        guesses = self.digest.guesses
-        if guesses.wrong != wrong:
-            user = next(reversed(guesses.by_user))
-            self._stack.seldom.warning(logger, now, "a wrong password for %r from %s", user, source.remote[0])
+        """Log a wrong password, when there was one since ``digest.throttle.wrong`` was ``wrong``."""
+        throttle = self.digest.throttle
+        if throttle.wrong != wrong:
+            user = next(reversed(throttle.by_user))
+            self._stack.limited_logger.warning(logger, now, "a wrong password for %r from %s", user, source.remote[0])

@@ -181,7 +181,7 @@ class ServerSide:
         """What carries a device's request to the servers."""
         return next((one for one in self.sent if one.asked is asked), None)
 
-    def forget(self, sent: PendingRequest) -> None:
+    def remove(self, sent: PendingRequest) -> None:
         """It is answered, or nobody is to answer it."""
         if sent in self.sent:
             self.sent.remove(sent)
@@ -194,8 +194,8 @@ class ServerSide:
             sent.cancelled = True
             self.leg.cancel(now, reasons)
             return True
-        self.forget(sent)
-        sent.client.abandon()
+        self.remove(sent)
+        sent.client.terminate()
         return False
 
     # Requests of the servers.
@@ -244,7 +244,7 @@ class ServerSide:
 
     def moved(self, target: str) -> None:
         """Another server is obeyed, or the connection was made anew: all goes there, nothing is sent again."""
-        leg, flow = self.leg, self._environment.upstream
+        leg, flow = self.leg, self._environment.server_flow
         if leg is None:
             return
         leg.move(flow)
@@ -267,12 +267,12 @@ class ServerSide:
         received, self.received[:] = list(self.received), []
         for one in received:
             one.answer(status, "", (), b"", environment.stack.token())
-            one.transaction.abandon()
+            one.transaction.terminate()
             environment.deduplication.answered(one, now)
-        self.abandon()
+        self.terminate()
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """Nothing that was sent is awaited any more."""
         for sent in list(self.sent):
-            self.forget(sent)
-            sent.client.abandon()
+            self.remove(sent)
+            sent.client.terminate()

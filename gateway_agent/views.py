@@ -138,11 +138,11 @@ def _relay(core: Core, now: float) -> Relay | None:
 
 
 def _passwords(core: Core) -> Passwords:
-    guesses = core.digest.guesses
-    user, last = next(reversed(guesses.by_user.items()), ("", None))
+    throttle = core.digest.throttle
+    user, last = next(reversed(throttle.by_user.items()), ("", None))
     return Passwords(
-        wrong=guesses.wrong,
-        held_back=guesses.held_back,
+        wrong=throttle.wrong,
+        held_back=throttle.held_back,
         user=user,
         host=last.host if last is not None else "",
         last_at=last.at if last is not None else None,
@@ -208,7 +208,7 @@ def _line(core: Core, line: Line) -> AgentLine:
         call = next((call for call in core.calls.values() if call.line is line and call.end is None), None)
         if call is not None:
             state = {"talking": "active"}.get(_call_state(call), _call_state(call))
-    tried = core.digest.guesses.by_user.get(settings.aor_user) if settings.kind == "phone" else None
+    tried = core.digest.throttle.by_user.get(settings.aor_user) if settings.kind == "phone" else None
     return AgentLine(
         name=line.name,
         agent=core.agent.name,

@@ -142,7 +142,7 @@ class Reconfiguration:
             self._restore.append(voter)
         return ""
 
-    def abandon(self) -> None:
+    def withdraw(self) -> None:
         """Our leadership began or ended: what was under way is another's matter."""
         self.change = None
 

@@ -85,7 +85,7 @@ class ServerRole:
         leader.begin(won.epoch, won.forced, election, now)
         self._candidate.step(ElectionEvent.CONCLUDED, now)
         self._switchover.end()
-        self._reconfiguration.abandon()
+        self._reconfiguration.withdraw()
         self._cluster.lead(won.epoch)
         node.outbox.decide(
             What.BECAME_ACTIVE,
@@ -160,7 +160,7 @@ class ServerRole:
 
     def _end_leadership(self, now: float) -> None:
         self._switchover.end()
-        self._reconfiguration.abandon()
+        self._reconfiguration.withdraw()
         self._candidate.step(ElectionEvent.OVERRULED, now)
 
     def _tell_everyone(self, now: float) -> None:

@@ -120,7 +120,7 @@ class DigestClient:
         """Headers for a request that was not challenged yet, from challenges answered before; may be none."""
         return [self._signed(session, method, uri) for session in self._sessions.values() if session.qop]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the challenges, as after a change of registrar."""
         self._sessions.clear()
 
@@ -186,7 +186,7 @@ class DigestServer:
     """Seconds for which a nonce may be used."""
     memory: int = 20_000
     """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
-    guesses: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
+    throttle: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
     _last_stamp: int = field(default=0, repr=False)
@@ -215,7 +215,7 @@ class DigestServer:
         if not verdict.wait:
             lines = self.challenge(now, proxy, verdict.stale, flow, user)
             return ResponseSpec(407 if proxy else 401, verdict.because, tuple(lines))
-        if not self.guesses.hears(flow, now):
+        if not self.throttle.hears(flow, now):
             return None
         # Not 403, after which phones give up: a phone with the right password may share this address.
         return ResponseSpec(503, verdict.because, (f"Retry-After: {math.ceil(verdict.wait)}",))
@@ -240,7 +240,7 @@ class DigestServer:
         stamp = self._stamp(nonce, flow)
         if stamp is None:
             return Verdict(False, username, "a nonce that is not ours", stale=True)
-        if flow is not None and (wait := self.guesses.wait(flow, user, now)) > 0.0:
+        if flow is not None and (wait := self.throttle.wait(flow, user, now)) > 0.0:
             return Verdict(False, username, f"too many wrong passwords: not looked at for {wait:.0f} s", False, wait)
         password = self.password_of(user)
         # The digest of a user that is nobody is made all the same: time tells nothing about who exists.
@@ -250,7 +250,7 @@ class DigestServer:
         good = hmac.compare_digest(expected.encode("latin-1"), response.encode("latin-1"))
         if not good or password is None:
             if flow is not None:
-                self.guesses.failed(flow, user, now)
+                self.throttle.failed(flow, user, now)
             return Verdict(False, username, f"no user {username!r} with that password")
         age = now - stamp / 1e6
         if not -1.0 <= age <= self.nonce_life or stamp <= self._floor:
@@ -259,7 +259,7 @@ class DigestServer:
         if not self._remember(key, int(nc, 16) if qop is not None else 1):
             return Verdict(False, username, "the nonce count was used before", stale=True)
         if flow is not None:
-            self.guesses.proved(flow, user)
+            self.throttle.proved(flow, user)
             self._note_algorithm(user, flow, algorithm)
         return Verdict(True, username, f"user {username} proved its password")
 

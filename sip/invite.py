@@ -328,7 +328,7 @@ class InviteUsage:
         if not self.ended:
             self.ended = True
             self.generation += 1
-            self.success.forget()
+            self.success.stop()
 
     def moved(self, flow: Flow) -> None:
         """The connection was made anew: a 2xx that was not acknowledged is given again.
@@ -526,7 +526,7 @@ class InviteUsage:
         elif cause is SUCCESS_LOST:
             later = self.owner.unacknowledged(self, now)
             if later is None:
-                self.success.forget()
+                self.success.stop()
                 self.generation += 1
             else:
                 deadlines.set(later, self, SUCCESS_LOST)

@@ -37,7 +37,7 @@ class Stack:
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
         self.counters: Counter[str] = Counter()
-        self.seldom = RateLimitedLogger()
+        self.limited_logger = RateLimitedLogger()
         """Says what strangers cause."""
         self._out: list[Action] = []
         """One list for all parts, emptied in place."""
@@ -46,8 +46,8 @@ class Stack:
         self.servers = self.transactions.servers
         self.clients = self.transactions.clients
         self.responder = Responder(self.identifiers, self._out, self.counters)
-        self.crowd = self.responder.crowd
-        self.echoes = self.responder.echoes
+        self.admission = self.responder.admission
+        self.reply_limit = self.responder.reply_limit
         self.receiver = Receiver(
             listener,
             self.transactions,
@@ -57,7 +57,7 @@ class Stack:
             self.site_flows,
             self.unauthenticated_flows,
             self.counters,
-            self.seldom,
+            self.limited_logger,
             self._out,
         )
         # What its users ask of a part they ask without a detour.
@@ -76,7 +76,7 @@ class Stack:
 
     def flow_lost(self, flow: Flow) -> None:
         """Forget what a stream left half-read."""
-        self.receiver.streams.forget(flow)
+        self.receiver.streams.remove(flow)
         self.unauthenticated_flows.discard(flow)
         self.site_flows.discard(flow)
 

@@ -76,7 +76,7 @@ class Receiver:
         site_flows: set[Flow],
         unauthenticated_flows: set[Flow],
         counters: Counter[str],
-        seldom: RateLimitedLogger,
+        limited_logger: RateLimitedLogger,
         out: list[Action],
     ) -> None:
         self.received = 0
@@ -95,7 +95,7 @@ class Receiver:
         self._site_flows = site_flows
         self._unauthenticated_flows = unauthenticated_flows
         self._counters = counters
-        self._seldom = seldom
+        self._limited_logger = limited_logger
         self._out = out
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -122,7 +122,7 @@ class Receiver:
         else:
             if framer.fault is not None:
                 self._counters["framing"] += 1
-                self._seldom.info(logger, now, "closing %s: %s", flow.remote, framer.fault.reason)
+                self._limited_logger.info(logger, now, "closing %s: %s", flow.remote, framer.fault.reason)
                 self._answer_fault(framer.fault, flow)
                 self.streams.close(flow)
         if failure is not None:
@@ -271,7 +271,7 @@ class Receiver:
         """Whether there is no room for one more server transaction; agents and servers share what is left."""
         if flow in self._site_flows:
             return leg is None and len(self._servers) >= self.most_servers
-        return self._responder.crowd.refuses(self._servers, self.most_servers, flow, method, leg is not None, now)
+        return self._responder.admission.refuses(self._servers, self.most_servers, flow, method, leg is not None, now)
 
     def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
         """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""

@@ -147,7 +147,7 @@ class Registrar:
             changes += self._drop(name, lambda binding: binding.flow == flow, "the connection was lost")
         return changes
 
-    def forget(self, name: str, because: str) -> list[BindingChange]:
+    def remove(self, name: str, because: str) -> list[BindingChange]:
         """Drop all bindings of a user, as when a reload took the user away."""
         return self._drop(name, lambda binding: True, because)
 

@@ -278,7 +278,7 @@ class Registration:
         count = len(self.account.registrars)
         self._index = (self._index + 1) % count
         if count > 1 and self._digest is not None:
-            self._digest.forget()
+            self._digest.reset()
         rounds, rest = divmod(self._failures, count)
         wait = NEXT_WAIT
         if not rest:

@@ -27,13 +27,13 @@ _TRAILING: Final = " \t\r\n;"
 class Responder:
     """Answers with and without a transaction; ``out`` is what to do outside."""
 
-    __slots__ = ("_counters", "_identifiers", "_out", "crowd", "echoes", "now", "reconnect")
+    __slots__ = ("_counters", "_identifiers", "_out", "admission", "now", "reconnect", "reply_limit")
 
     def __init__(self, identifiers: Identifiers, out: list[Action], counters: Counter[str]) -> None:
         self.now = 0.0
         """The instant of the last input: answers without a transaction are counted by it."""
-        self.crowd = AdmissionControl()
-        self.echoes = ReplyLimit()
+        self.admission = AdmissionControl()
+        self.reply_limit = ReplyLimit()
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
         """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
         self._identifiers = identifiers
@@ -97,7 +97,9 @@ class Responder:
         except SipError:
             return
         host = flow.remote[0]
-        if flow.transport == "udp" and not self.echoes.allows(host, self.crowd.name_of(host) != host, self.now):
+        if flow.transport == "udp" and not self.reply_limit.allows(
+            host, self.admission.name_of(host) != host, self.now
+        ):
             self._counters["unanswered"] += 1
             return
         reason = REASONS.get(status, "") if status != 400 else _phrase(because)
@@ -106,7 +108,7 @@ class Responder:
 
     def respond_stateless(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
         """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
-        transaction.abandon()
+        transaction.terminate()
         if transaction.request is not None:
             self.refuse(transaction.request, transaction.flow, status, lines=lines)
 

@@ -62,7 +62,7 @@ class StreamReassembly:
                 self._make_room()
         return framer, messages
 
-    def forget(self, flow: Flow) -> None:
+    def remove(self, flow: Flow) -> None:
         """A stream is given up, or gone."""
         framer = self.framers.pop(flow, None)
         if framer is not None:
@@ -70,7 +70,7 @@ class StreamReassembly:
 
     def close(self, flow: Flow) -> None:
         """Give up a stream."""
-        self.forget(flow)
+        self.remove(flow)
         self._out.append(Close(flow, True))
 
     def due(self, cause: str, now: float) -> None:

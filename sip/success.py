@@ -45,7 +45,7 @@ class Success:
             self._data = b""
         return first
 
-    def forget(self) -> None:
+    def stop(self) -> None:
         """No ACK is awaited any more."""
         self._data = b""
 

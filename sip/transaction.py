@@ -45,7 +45,7 @@ class Layer(Protocol):
 
     def send(self, flow: Flow, data: bytes) -> None: ...
 
-    def forget(self, transaction: Any) -> None: ...
+    def remove(self, transaction: Any) -> None: ...
 
 
 class ClientUser(Protocol):
@@ -90,7 +90,7 @@ class Transaction:
         return self.flow.transport == "udp"
 
     def step(self, cause: str, subject: Any, now: float) -> None:
-        """The only place where the state changes, as long as the transaction is not abandoned."""
+        """The only place where the state changes, as long as the transaction is not terminated from outside."""
         entry = self.TABLE.get((self.state, cause))
         if entry is None:
             return
@@ -103,12 +103,12 @@ class Transaction:
     def due(self, cause: str, now: float) -> None:
         self.step(cause, None, now)
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """Give it up without a word to anybody: nothing of it is awaited or owed any more, nobody is told of it."""
         self.state = TERMINATED
         self.generation += 1
         self.user = self.context = None
-        self.layer.forget(self)
+        self.layer.remove(self)
 
     def _wake(self, after: float, cause: str, now: float) -> None:
         self.layer.deadlines.set(now + after, self, cause)
@@ -127,7 +127,7 @@ class Transaction:
         pass
 
     def _end(self, _: Any, now: float) -> None:
-        self.layer.forget(self)
+        self.layer.remove(self)
 
 
 class ClientTransaction(Transaction):
@@ -206,12 +206,12 @@ class ClientTransaction(Transaction):
 
     def _time_out(self, _: Any, now: float) -> None:
         self.failure = 408
-        self.layer.forget(self)
+        self.layer.remove(self)
         self.user.timed_out(self, now)
 
     def _lose(self, _: Any, now: float) -> None:
         self.failure = 503
-        self.layer.forget(self)
+        self.layer.remove(self)
         self.user.timed_out(self, now)
 
     def _tell_silence(self, _: Any, now: float) -> None:
@@ -385,7 +385,7 @@ class InviteServer(ServerTransaction):
         self._linger(self.layer.timers.t4, now)
 
     def _give_up(self, _: Any, now: float) -> None:
-        self.layer.forget(self)
+        self.layer.remove(self)
         if self.user is not None:
             self.user.unacknowledged(self, now)
 

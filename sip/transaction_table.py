@@ -26,7 +26,7 @@ class TransactionTable:
     def send(self, flow: Flow, data: bytes) -> None:
         self._out.append(Send(flow, data))
 
-    def forget(self, transaction: Any) -> None:
+    def remove(self, transaction: Any) -> None:
         """A transaction came to its end; another one that took its place stays."""
         key: str = transaction.key
         if not isinstance(transaction, ServerTransaction):
@@ -38,15 +38,15 @@ class TransactionTable:
         if transaction.request_id and self.invites.get(transaction.request_id) is transaction:
             del self.invites[transaction.request_id]
 
-    def forget_flow(self, flow: Flow) -> None:
+    def remove_flow(self, flow: Flow) -> None:
         """Forget every transaction on a flow, without a word to anybody."""
         for table in (self.servers, self.clients):
             for transaction in [each for each in table.values() if each.flow == flow]:
-                transaction.abandon()
+                transaction.terminate()
 
     def repeated(self, transaction: ServerTransaction, repeat: ServerTransaction) -> None:
         """A request that is being answered came again under another branch (docs/wire.md): go on in its place."""
-        self.forget(transaction)
+        self.remove(transaction)
         transaction.key, transaction.flow = repeat.key, repeat.flow
         transaction.request, transaction.state = repeat.request, repeat.state
         transaction.last = b""

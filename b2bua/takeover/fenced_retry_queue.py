@@ -22,7 +22,7 @@ class Retry(NamedTuple):
     """One request."""
 
     again: Callable[[float], None]
-    in_vain: Callable[[float], None] | None
+    on_timeout: Callable[[float], None] | None
     """What to do when the agent does not adopt us in time; ``None``: wait on, nothing else is to be done."""
     until: float
 
@@ -42,14 +42,16 @@ class FencedRetryQueue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, again: Callable[[float], None], now: float, in_vain: Callable[[float], None] | None = None) -> bool:
+    def add(
+        self, again: Callable[[float], None], now: float, on_timeout: Callable[[float], None] | None = None
+    ) -> bool:
         """Keep a request; one refused for its old epoch goes again a little later, the agent being ours already.
 
         False when too many wait.
         """
         if len(self._waiting) >= MOST:
             return False
-        self._waiting.append(Retry(again, in_vain, now + LONGEST))
+        self._waiting.append(Retry(again, on_timeout, now + LONGEST))
         self._deadlines.set(now + LONGEST, self, LOOK)
         return True
 
@@ -66,10 +68,10 @@ class FencedRetryQueue:
             return
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if each.in_vain is None or each.until > now:
+            if each.on_timeout is None or each.until > now:
                 self._waiting.append(each)
             else:
-                each.in_vain(now)
+                each.on_timeout(now)
 
     def clear(self) -> None:
         """Another server leads: it has all of this from the agents."""

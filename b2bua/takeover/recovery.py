@@ -55,11 +55,11 @@ class Recovery:
 
     def begin(self, now: float) -> None:
         """A new epoch of ours: nothing is known."""
-        self.forget()
+        self.reset()
         self.verdicts.clear()
         self._reconciliation.begin(now)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Another server has the calls."""
         self.index.clear()
         self._services.records.ends.clear()
@@ -159,10 +159,10 @@ class Recovery:
         """One dialog of an agent is lost, whatever it was; its call is not."""
         stack = self._services.stack
         stack.counters["bad records"] += 1
-        stack.seldom.warning(logger, told.told_at, "%s told of a dialog: %s", told.agent, fault)
+        stack.limited_logger.warning(logger, told.told_at, "%s told of a dialog: %s", told.agent, fault)
 
     def _passed_over(self, what: str, error: Exception, now: float) -> None:
         """What an agent told of a call cannot be used."""
         stack = self._services.stack
         stack.counters["bad records"] += 1
-        stack.seldom.warning(logger, now, "what agents told of call %s cannot be used: %r", what, error)
+        stack.limited_logger.warning(logger, now, "what agents told of call %s cannot be used: %r", what, error)

@@ -146,7 +146,7 @@ class Replay:
     def _abandon(self, key: str) -> None:
         """Without an answer: else its repeat would be taken for one that is being dealt with."""
         for transaction, _ in self._waiting.pop(key):
-            transaction.abandon()
+            transaction.terminate()
 
 
 def _cancel_for(invite: bytes) -> Request:

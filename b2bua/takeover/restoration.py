@@ -362,7 +362,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
 def _release(machine: Restorations, one: Restoration, release: Release, now: float) -> None:
     call, ended = one.call, release.ended
     assert call is not None
-    if not call.bridge.parting:  # else a BYE waits, and ends it as if the other side had heard of it
+    if not call.bridge.bye_queued:  # else a BYE waits, and ends it as if the other side had heard of it
         machine.verdicts.note(call.id, RELEASED, release.because)
         logger.info("call %s is released: %s", call.id, release.because)
     reason = f"SIP;cause=480;text={quote(release.because[:80])}"

@@ -92,7 +92,7 @@ class Phone:
             self.environment.authentication.answer(transaction, outcome.reply)
             return
         reply, stack = outcome.reply, self.environment.stack
-        stack.echoes.know(source.remote[0], now)
+        stack.reply_limit.know(source.remote[0], now)
         stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
         self._changed(outcome.changes, before, now)
 
@@ -118,7 +118,7 @@ class Phone:
         """It is in service as soon as a device registers."""
 
     def stop(self, now: float) -> None:
-        self._changed(tuple(self._registrar.forget(self.name, "the line is no more")), False, now)
+        self._changed(tuple(self._registrar.remove(self.name, "the line is no more")), False, now)
 
     def reload(self, settings: Settings, now: float) -> None:
         self.settings = settings

@@ -180,8 +180,8 @@ class Relay:
     def _do_remote(self, now: float, pair: list[Any], remote: list[Any] | None, again: bool = False) -> None:
         ports = self._used[Pair(*pair)]
         if remote is None:
-            ports.rtp.forget()
-            ports.rtcp.forget()
+            ports.rtp.reset()
+            ports.rtcp.reset()
             return
         there = Remote(*remote)
         if not (0 <= there.rtp <= 65_535 and 0 <= there.rtcp <= 65_535):

@@ -80,7 +80,7 @@ class Port:
         self.packets = self.octets = self.dropped = 0
         self.last_at: float | None = None
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nothing is known of the other end any more."""
         self.announced = self.source = self.target = None
         self.sends = False

@@ -97,12 +97,12 @@ class Bridge:
         "_late",
         "_queue",
         "_silent",
+        "bye_queued",
         "carried_out",
         "deadlines",
         "discarded",
         "given_up",
         "origin",
-        "parting",
         "passage",
         "phase",
         "policy",
@@ -130,7 +130,7 @@ class Bridge:
         """What waits for an absent leg; None when none is absent."""
         self._late: list[_Waiting] = []
         """What waited, and goes on in a moment."""
-        self.parting = False
+        self.bye_queued = False
         """A BYE waits for the absent leg."""
         self.carried_out = ""
         """The branch of a re-INVITE that one side has carried out already, by another server: none refuses it."""
@@ -230,7 +230,7 @@ class Bridge:
         Where a BYE waits for a leg that never comes, the call ends by that.
         """
         queue, self._queue = self._queue or [], None
-        if not self.parting:
+        if not self.bye_queued:
             self.step(RELEASED, None, (status, by), reason, now)
         _go_on(self, queue, now)
 
@@ -387,7 +387,7 @@ def _keep(bridge: Bridge, event: str, leg: InviteUsage, subject: Any, message: R
     if queue is None or len(queue) >= MOST_QUEUED:
         return False
     queue.append(_Waiting(event, leg, subject, message))
-    bridge.parting = bridge.parting or event is ENDED
+    bridge.bye_queued = bridge.bye_queued or event is ENDED
     bridge.policy.wanted(leg, now)
     return True
 
@@ -483,7 +483,7 @@ def _cancel(bridge: Bridge, leg: InviteUsage, invite: Any, cancel: Request, now:
     """The origin gave up (RFC 3261 section 9.2): its INVITE is answered as the target answers, or at once."""
     _turn_off(bridge)
     reasons = reasons_of(cancel)
-    if bridge.targets and not bridge.passage.alone(bridge.policy, leg):
+    if bridge.targets and not bridge.passage.answers_at_once(bridge.policy, leg):
         for target in bridge.targets:
             target.cancel(now, reasons)
         return
@@ -515,7 +515,7 @@ def _conclude_cancelled(bridge: Bridge, leg: InviteUsage, _: Any, response: Resp
 
 def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Request, now: float) -> None:
     other = bridge.other(leg)
-    bridge.parting = False
+    bridge.bye_queued = False
     if not leg.ended:  # it came on a leg before this one
         send_pending_ack(bridge, leg, now)
         leg.end()
@@ -527,7 +527,7 @@ def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Re
         return
     send_pending_ack(bridge, other, now)
     context: ServerTransaction | str = asked
-    if bridge.passage.alone(bridge.policy, leg):
+    if bridge.passage.answers_at_once(bridge.policy, leg):
         _reply(bridge, asked, 200, now)
         context = _OWN
     _send_on(bridge, ENDED, leg, other, bye, context, now)
@@ -609,7 +609,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     for leg in legs:
         if (change := leg.pending_client_invite) is not None:  # a re-INVITE that nobody may ever answer now
             if change.no_timeout:
-                change.abandon()
+                change.terminate()
             else:
                 change.cancelled(now)
         if (asked := leg.pending_server_invite) is not None:  # RFC 3261 section 15.1.2
@@ -640,7 +640,7 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
         other = next((one for one in bridge.targets if _has_fork(one, request.to_tag)), other)
     if bridge._queue is not None:  # too many wait
         _reply(bridge, asked, 500, now, passed=LATER)
-    elif other is None or (other.ended and not bridge.parting):
+    elif other is None or (other.ended and not bridge.bye_queued):
         _reply(bridge, asked, 481, now)
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
         _reply(bridge, asked, 491, now)

@@ -94,4 +94,4 @@ def drop_leg(leg: InviteUsage) -> None:
     leg.end()
     for transaction in (leg.pending_server_invite, leg.pending_client_invite):
         if transaction is not None:
-            transaction.abandon()
+            transaction.terminate()

@@ -113,7 +113,7 @@ class Passage:
         """Whether that is the repeat of a request seen before, and dealt with."""
         return False
 
-    def alone(self, call: Any, leg: InviteUsage) -> bool:
+    def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
         """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2).
 
         Else they are answered as the other side answers them.

@@ -76,7 +76,7 @@ class PlaceProbe:
     def _let_go(self) -> None:
         """A question that has its own time limit need not be repeated for 32 s."""
         if self._sent is not None and not self._sent.answered:
-            self._sent.abandon()
+            self._sent.terminate()
         self._sent = None
 
 

@@ -145,6 +145,6 @@ class Registering:
 
     def _let_go(self) -> None:
         if self._sent is not None and not self._sent.answered:
-            self._sent.abandon()
+            self._sent.terminate()
         self._sent = None
         self._silent_at = None

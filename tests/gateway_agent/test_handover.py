@@ -109,7 +109,7 @@ def test_what_is_refused_changes_nothing(purpose: str, body: dict[str, object], 
     fixture = AgentFixture()
     assert fixture.m2.subscribe(purpose, 0, 2, **body) == status
     assert fixture.core.obedience.adopted == ("m1", 1)
-    assert fixture.core.environment.upstream == fixture.m1.flow
+    assert fixture.core.environment.server_flow == fixture.m1.flow
 
 
 def test_a_fetch_waits_behind_a_takeover_that_waits_for_the_disk() -> None:

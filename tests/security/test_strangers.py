@@ -97,11 +97,11 @@ def test_the_log_of_strangers_is_short(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_lines_left_out_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    seldom, logger = RateLimitedLogger(), logging.getLogger("seldom")
+    limited_logger, logger = RateLimitedLogger(), logging.getLogger("seldom")
     with caplog.at_level(logging.INFO):
         for _ in range(30):
-            seldom.info(logger, 5.0, "%s", "no")
-        seldom.warning(logger, 7.0, "%s", "no")
+            limited_logger.info(logger, 5.0, "%s", "no")
+        limited_logger.warning(logger, 7.0, "%s", "no")
     assert len(caplog.records) == 21 and caplog.messages[-1] == "no (10 more lines like it were left out)"
 
 

@@ -242,7 +242,7 @@ def test_what_is_asked_of_an_absent_leg_waits_for_it_the_bye_last(later: bool) -
     trio.leg.send("INFO", (), b"", trio.now)
     trio.leg.send("BYE", (), b"", trio.now)
     trio.settle()
-    assert bridge.parting and not trio.b.take() and trio.middle.wants == 2
+    assert bridge.bye_queued and not trio.b.take() and trio.middle.wants == 2
     bridge.attach(b, False)
     bridge.step(b2b.JOINED, None, later, None, trio.now)
     trio.settle()

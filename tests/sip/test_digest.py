@@ -206,7 +206,7 @@ def test_many_realms_are_forgotten() -> None:
     for n in range(20):
         answered(client, challenged([f'WWW-Authenticate: Digest realm="r{n}", nonce="n", qop="auth"']))
     assert len(client.authorize("INVITE", URI)) == 8
-    client.forget()
+    client.reset()
     assert client.authorize("INVITE", URI) == []
 
 
@@ -239,7 +239,7 @@ def test_what_is_forged_in_the_name_of_another_host_is_no_guess_of_that_host() -
         nonce = challenged(ours.challenge(0.0, flow=THERE))
         line = answered(DigestClient("alice", "wrong", Random(number)), nonce).line
         assert ours.check(register(line), 0.0, flow=HERE).stale
-    assert ours.guesses.wrong == 0
+    assert ours.throttle.wrong == 0
     line = answered(DigestClient("alice", "wonderland", Random(1)), challenged(ours.challenge(0.0, flow=HERE))).line
     assert ours.check(register(line), 0.0, flow=HERE).accepted
 

@@ -71,10 +71,10 @@ class Sequence:
     def _abandon(self, end: End) -> None:
         one = self.random.choice((end.leg.pending_client_invite, end.leg.pending_server_invite))
         if one is not None:
-            one.abandon()
+            one.terminate()
 
     def _lose(self, end: End) -> None:
-        end.stack.transactions.forget_flow(end.leg.flow)
+        end.stack.transactions.remove_flow(end.leg.flow)
 
     def _time(self, end: End) -> None:
         self.stacks.turn(self.stacks.now + self.random.choice((0.1, 3.0, 40.0)))
@@ -98,11 +98,11 @@ def test_a_leg_whose_transaction_vanished_can_ask_and_be_asked_again(how: str) -
     stacks.settle()
     assert a.pending_client_invite is not None and b.pending_server_invite is not None
     if how == "abandoned":
-        a.pending_client_invite.abandon()
-        b.pending_server_invite.abandon()
+        a.pending_client_invite.terminate()
+        b.pending_server_invite.terminate()
     else:
-        stacks.a.stack.transactions.forget_flow(a.flow)
-        stacks.b.stack.transactions.forget_flow(b.flow)
+        stacks.a.stack.transactions.remove_flow(a.flow)
+        stacks.b.stack.transactions.remove_flow(b.flow)
     assert a.pending_client_invite is None and b.pending_server_invite is None
     stacks.a.take(), stacks.b.take()
     for asks, one, other in ((b, stacks.b, stacks.a), (a, stacks.a, stacks.b)):

@@ -381,7 +381,7 @@ def test_a_lost_connection_takes_its_bindings_along() -> None:
     r.register(register("<sip:c@h>", user="bob"), OTHER, 0.0)
     assert sorted(change.binding.name for change in r.flow_lost(OTHER)) == ["alice", "bob"]
     assert uris(r.bindings("alice", 0.0)) == ["sip:b@h"] and r.flow_lost(OTHER) == []
-    assert [change.because for change in r.forget("alice", "no such line any more")] == ["no such line any more"]
+    assert [change.because for change in r.remove("alice", "no such line any more")] == ["no such line any more"]
 
 
 def test_many_refreshes_leave_few_deadlines() -> None:

@@ -61,7 +61,7 @@ class Below:
     def send(self, flow: Flow, data: bytes) -> None:
         self.sent.append((self.now, data))
 
-    def forget(self, transaction: Any) -> None:
+    def remove(self, transaction: Any) -> None:
         self.forgotten.append(self.now)
 
     def responded(self, transaction: ClientTransaction, answer: Response, now: float) -> None:

@@ -53,13 +53,13 @@ def test_of_many_a_sample_is_counted() -> None:
     }
     end.stack.servers.update(made)
     assert come(end, "10.0.0.1", 1) == 1
-    assert 9_000 < end.stack.crowd._counts["10.0.0.1"] < 11_000
-    assert end.stack.crowd._counts.total() < 41_000
+    assert 9_000 < end.stack.admission._counts["10.0.0.1"] < 11_000
+    assert end.stack.admission._counts.total() < 41_000
 
 
 def test_who_can_forge_the_addresses_of_a_network_is_one_sender() -> None:
     end = crowded()
-    end.stack.crowd.name_of = lambda host: "trunk1" if host.startswith("127.1.") else host
+    end.stack.admission.name_of = lambda host: "trunk1" if host.startswith("127.1.") else host
     assert sum(come(end, f"127.1.0.{host}", 5) for host in range(1, 101)) == 80
     assert come(end, "127.0.0.21", 10) == 10
 
@@ -68,7 +68,7 @@ def test_room_that_was_given_back_is_seen_at_the_next_count() -> None:
     end = crowded()
     come(end, "127.0.0.20", 100)
     for transaction in list(end.stack.servers.values())[:50]:
-        end.stack.transactions.forget(transaction)
+        end.stack.transactions.remove(transaction)
     assert come(end, "127.0.0.20", 100, 0.1, 1000) == 44  # under the half nobody is counted
     assert come(end, "127.0.0.20", 100, CENSUS + 1, 2000) == 6
 
@@ -134,6 +134,6 @@ def test_a_trunk_of_a_server_has_its_channels_and_its_rate_for_calls_that_come_t
 
 
 def test_the_addresses_of_a_trunk_are_one_sender() -> None:
-    assert AgentFixture().core.stack.crowd.name_of("127.0.0.21") == "trunk1"
+    assert AgentFixture().core.stack.admission.name_of("127.0.0.21") == "trunk1"
     made = Bench(site_of(SITE)).serve()
-    assert [made.core.stack.crowd.name_of(host) for host in ("127.0.0.20", "127.0.0.9")] == ["in", "127.0.0.9"]
+    assert [made.core.stack.admission.name_of(host) for host in ("127.0.0.20", "127.0.0.9")] == ["in", "127.0.0.9"]
