@@ -11,7 +11,7 @@ from typing import Final
 from heartbeat import carriage
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Decision, Persist, Tell
-from heartbeat.header import Beat
+from heartbeat.header import Beat, Start
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState, encode
 from sip.actions import Action, Flow, Send, Store
@@ -39,12 +39,12 @@ class Carrier:
         self._do = do
         self._ask = ask
         self._live_by = live_by
-        self._asked: OrderedDict[tuple[str, tuple[int, int]], tuple[Request, Flow]] = OrderedDict()
+        self._asked: OrderedDict[tuple[Start, int], tuple[Request, Flow]] = OrderedDict()
         self._storing: dict[str, PersistentState] = {}
 
     def receive(self, request: Request, beat: Beat, sender: str, flow: Flow, now: float) -> None:
         """Show the core the statement of a request; the answer goes back on ``flow``. `pump` is to follow."""
-        self._asked[sender, (beat.incarnation, beat.seq)] = (request, flow)
+        self._asked[beat.start, beat.seq] = (request, flow)
         if len(self._asked) > _MOST_ASKED:
             self._asked.popitem(last=False)
         self._core.receive(beat, sender, now)
@@ -64,7 +64,7 @@ class Carrier:
                     self._do(Store(VOTES, value))
                 elif action.answer_to is None:
                     self._ask(action)
-                elif (asked := self._asked.pop((action.to, action.answer_to), None)) is not None:
+                elif (asked := self._asked.pop(action.answer_to, None)) is not None:
                     self.answer(asked[0], action.beat, asked[1])
             decision = self._core.next_event()
             if decision is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from heartbeat.header import Beat
+from heartbeat.header import Beat, Start
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 
@@ -16,8 +16,8 @@ class Tell:
 
     to: str
     beat: Beat
-    answer_to: tuple[int, int] | None = None
-    """Boot and seq of the request that this answers; None for a request. With ``beat.no`` the answer is a 403."""
+    answer_to: tuple[Start, int] | None = None
+    """Who asked, and seq of the request answered; None for a request. With ``beat.no`` the answer is a 403."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class Outbox:
         """Send the answer to ``request`` now."""
         re = (request.incarnation, request.seq)
         beat = self.stamp(request.node, kind=request.kind, re=re, **more)
-        self._actions.append(Tell(request.node, beat, re))
+        self._actions.append(Tell(request.node, beat, (request.start, request.seq)))
 
     def when_durable(self, state: PersistentState, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as ``state`` is on disk, at once when it is; never when it cannot be written."""

@@ -48,6 +48,8 @@ class VoteStore:
     def __init__(self, directory: Path, node: str) -> None:
         self.directory = directory
         self.path = directory / FILE
+        self.took = 0.0
+        """Seconds that the last writing took."""
         self._node = node
 
     def start(self) -> PersistentState:
@@ -77,7 +79,7 @@ class VoteStore:
 
     def _write(self, text: str) -> None:
         """All or nothing, also when the power fails: a new file, its name changed when it is on disk."""
-        new = self.path.with_suffix(".new")
+        new, begun = self.path.with_suffix(".new"), time.monotonic()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with open(new, "w", encoding="utf-8") as file:
@@ -94,3 +96,4 @@ class VoteStore:
             raise StoreError(
                 f"{self.path} cannot be written: {error.strerror}; free the disk or give the program its directory"
             ) from None
+        self.took = time.monotonic() - begun

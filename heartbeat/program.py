@@ -184,7 +184,14 @@ class Process(Generic[C]):
 
     def warnings(self, stats: ProcessStats) -> list[str]:
         """One sentence for each thing about the process that an operator should know."""
-        return self.disk_space.warnings(self.name)
+        found = self.disk_space.warnings(self.name)
+        interval, took = self.core.site.timing.interval, self.votes.took
+        if took > interval / 2:
+            found.append(
+                f"the disk of {self.name} is slow: keeping an epoch took {took:.2f} s, more than half an interval"
+                f" ({interval:g} s); a takeover waits for it"
+            )
+        return found
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:
         return self._sampler.sample(

@@ -14,14 +14,15 @@ LEAST_WATCHDOG: Final = 1.0
 class Timing:
     """``[timing]``: all may be left out. A file whose times do not fit each other is refused."""
 
-    interval: Annotated[float, Within(0.05, 60)] = 0.5
+    interval: Annotated[float, Within(0.05, 60)] = 0.2
     """Between two heartbeats of the active server to the stand-by and to each voter."""
     slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
     """Between two heartbeats to an agent that has no vote, and of the stand-by."""
     misses: Annotated[int, Within(1, 100)] = 3
     """Heartbeats missed in a row until a server counts as dead."""
     lease: Annotated[float, Within(0, 3600)] = 0.0
-    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals."""
+    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals, or
+    ``misses`` intervals and twice ``round_trip`` where that is longer."""
     margin: Annotated[float, Within(0, 3600)] = 0.0
     """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
     drift: Annotated[float, Within(0, 0.2)] = 0.01
@@ -49,12 +50,14 @@ class Timing:
     """RFC 3261's T4, how long a message may stay in the network."""
 
     def __post_init__(self) -> None:
-        if not self.lease:
-            object.__setattr__(self, "lease", round(4 * self.interval, 6))
-        if not self.margin:
-            object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
         if not self.round_trip:
             object.__setattr__(self, "round_trip", min(0.1, self.interval / 2))
+        if not self.lease:
+            # so that a file that names misses or round_trip, and left the rest as it was, fits as it did
+            least = self.misses * self.interval + 2 * self.round_trip
+            object.__setattr__(self, "lease", round(max(4 * self.interval, least), 6))
+        if not self.margin:
+            object.__setattr__(self, "margin", round(0.1 + 0.1 * self.lease, 6))
 
     @property
     def silence(self) -> float:

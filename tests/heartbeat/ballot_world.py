@@ -11,7 +11,7 @@ from itertools import count
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.death import Death, commitment_of
 from heartbeat.decision import Decision, Persist, Tell, What
-from heartbeat.header import Beat, parse, serialize
+from heartbeat.header import Beat, Start, parse, serialize
 from heartbeat.member import Member
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
@@ -29,6 +29,7 @@ def membership(agents: int = 2, **changes: object) -> Membership:
         standby="m2",
         agents=tuple(f"gw{n}" for n in range(1, agents + 1)),
         keys=(KEY,),
+        timing=Timing(interval=0.5),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -326,9 +327,10 @@ class World:
         self._drain(host)
 
     def _send(self, host: Host, tell: Tell) -> None:
-        self._carry(host.name, tell.to, tell.beat)
+        self._carry(host.name, tell.to, tell.beat, tell.answer_to[0] if tell.answer_to else None)
 
-    def _carry(self, sender: str, to: str, what: Beat | Death) -> None:
+    def _carry(self, sender: str, to: str, what: Beat | Death, asker: Start | None = None) -> None:
+        """``asker``: an answer goes back the way its question came, to that very start of ``to``."""
         self.sent += 1
         link = (sender, to)
         if link in self.cuts or self.rng.random() < self.loss:
@@ -337,11 +339,12 @@ class World:
             at = max(self.now, self._stalls.get(link, 0.0)) + self.rng.uniform(*self.delay)
             if self.fifo:
                 at = self._last_at[link] = max(at, self._last_at.get(link, 0.0) + 1e-6)
-            self._at(at, lambda: self._deliver(sender, to, what))
+            self._at(at, lambda: self._deliver(sender, to, what, asker))
 
-    def _deliver(self, sender: str, to: str, what: Beat | Death) -> None:
+    def _deliver(self, sender: str, to: str, what: Beat | Death, asker: Start | None = None) -> None:
         for host in [host for host in self.hosts.values() if host.name == to]:
-            self._hand_over(host, sender, what)
+            if asker is None or (host.core is not None and host.core.participant.start == asker):
+                self._hand_over(host, sender, what)
 
     def _hand_over(self, host: Host, sender: str, what: Beat | Death) -> None:
         if host.core is None:

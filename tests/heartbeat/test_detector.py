@@ -7,7 +7,7 @@ import pytest
 from heartbeat.detector import ClockSuspectMode, Detector
 from heartbeat.timing import Timing
 
-TIMING = Timing()
+TIMING = Timing(interval=0.5)
 
 
 def watching(now: float = 0.0) -> Detector:

@@ -70,7 +70,7 @@ def test_what_an_agent_answers_a_server_that_it_does_not_obey(fields: dict[str, 
     said = replace(w.member("m2").participant.stamp("gw1"), **fields)
     gw1.receive(said, "m2", w.clock("gw1"))
     [tell] = gw1.to_do()
-    assert isinstance(tell, Tell) and tell.answer_to == (said.incarnation, said.seq)
+    assert isinstance(tell, Tell) and tell.answer_to == (said.start, said.seq)
     assert (tell.beat.no, tell.beat.epoch, tell.beat.leader) == (no, 1, "m1")
     assert gw1.leadership.node == "m1"
 

@@ -201,8 +201,8 @@ REPLACED = [
     ),
     (
         "[site]",
-        "[timing]\nlease = 1.0\n[site]",
-        "timing: lease is 1 s; to survive 2 lost beats it must be over 1.6 s",
+        "[timing]\nlease = 0.6\n[site]",
+        "timing: lease is 0.6 s; to survive 2 lost beats it must be over 0.7 s",
     ),
     ("[site]", "[timing]\nmargin = 0.01\n[site]", "timing: margin is 0.01 s"),
     ("[site]", "[timing]\ninterval = 0.01\n[site]", "timing.interval: must be at least 0.05, is 0.01"),

@@ -109,7 +109,7 @@ def test_the_sentences():
         "m1 and one of g1, g2",
         True,
         "takes over",
-        "m2 takes over in 2.3 s with every call: 2 of 3 votes are left and 2 needed. The lines of the dead agent "
+        "m2 takes over in 0.98 s with every call: 2 of 3 votes are left and 2 needed. The lines of the dead agent "
         "are out, and the other side of their calls is kept for 300 s.",
     )
     assert failures["m2 and one of g1, g2"].sentence.startswith(
@@ -118,11 +118,11 @@ def test_the_sentences():
 
 
 def test_how_long_a_decision_takes():
-    assert site(2).decision_time == 2.3
+    assert site(2).decision_time == 0.98
     assert site(2, head="[timing]\ninterval = 0.1\n").decision_time == 0.54
     assert explain(site(2)).decision == (
-        "A takeover is decided 2.3 s after the last heartbeat that the voters heard: lease 2 s + margin 0.3 s, "
-        "and 3 missed heartbeats of 0.5 s; 2 of 3 votes (g1, g2, m2) decide."
+        "A takeover is decided 0.98 s after the last heartbeat that the voters heard: lease 0.8 s + margin 0.18 s, "
+        "and 3 missed heartbeats of 0.2 s; 2 of 3 votes (g1, g2, m2) decide."
     )
     assert explain(load(EXAMPLES / "bench.toml")).decision.startswith("There is no stand-by")
 

@@ -70,7 +70,7 @@ def test_the_examples_are_good():
 
 def test_defaults_are_filled_in():
     one = site()
-    assert (one.timing.lease, one.timing.margin, one.timing.round_trip) == (2.0, 0.3, 0.1)
+    assert (one.timing.lease, one.timing.margin, one.timing.round_trip) == (0.8, 0.18, 0.1)
     quick = site("[timing]\ninterval = 0.1\n" + SMALL)
     assert (quick.timing.lease, quick.timing.margin, quick.timing.round_trip) == (0.4, 0.14, 0.05)
     assert one.lines["t"].source == (Source(ipaddress.ip_network("127.0.0.1/32")),)
@@ -109,7 +109,7 @@ def test_the_votes_have_their_membership_from_it():
     assert faults(members.timing) == [] and (members.servers, members.standby) == (("m1", "m2"), "m2")
     assert members.voters == ("a", "b", "m2") and members.quorum == 2
     assert members.config == pair.digest and members.keys == (b"0123456789abcdef",)
-    assert members.timing.lease == 2.0 and members.preferred == "m1"
+    assert members.timing.lease == 0.8 and members.preferred == "m1"
     assert site().membership().alone
 
 

@@ -1,6 +1,9 @@
-"""Silence, cuts, stalls and restarts: who rules afterwards, and how soon. Times are those of the default site."""
+"""Silence, cuts, stalls and restarts: who rules afterwards, how soon. The interval is 0.5 s where none is said."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from heartbeat.timing import Timing
 from tests.heartbeat.ballot_world import membership, running
 
 
-@pytest.mark.parametrize("interval, bound", [(0.5, 2.5), (0.1, 0.65)])
+@pytest.mark.parametrize("interval, bound", [(0.5, 2.5), (0.2, 1.0), (0.1, 0.65)])
 def test_the_decision_takes_lease_and_margin(interval: float, bound: float) -> None:
     took = []
     for seed in range(12):
@@ -127,6 +130,61 @@ def test_five_in_a_hundred_lost_costs_no_takeover_in_ten_minutes() -> None:
     w = running(loss=0.05, seed=3)
     w.run(600.0)
     assert w.member("m1").participant.epoch == 1 and w.settled() == "m1"
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1])
+def test_nor_does_it_at_the_default_interval(loss: float) -> None:
+    w = running(membership(3, timing=Timing()), loss=loss, seed=5)
+    w.run(600.0)
+    assert w.member("m1").participant.epoch == 1 and w.holders() in (["m1"], [])
+
+
+def test_a_stall_of_the_whole_machine_makes_nobody_nervous_at_the_default_interval() -> None:
+    for seed in range(6):
+        w = running(membership(3, timing=Timing()), seed=seed)
+        for name in ("", "m2", "gw1", "gw2", "gw3"):
+            for each in [name] if name else w.hosts:
+                w.pause(each, 1.0)
+            w.run(3.0)
+        assert w.settled() == "m1" and w.member("m1").participant.epoch == 1, w.story()
+
+
+def test_a_stall_of_the_active_server_alone_is_borne_for_half_a_second_at_the_default_interval() -> None:
+    w = running(membership(3, timing=Timing()))
+    for _ in range(10):
+        w.pause("m1", 0.5)
+        w.run(2.0)
+    assert w.settled() == "m1" and w.member("m1").participant.epoch == 1
+
+
+def test_a_server_of_a_version_that_does_not_say_its_interval_has_the_old_one() -> None:
+    """The stand-by runs by the new default, m1 and the agents by the old; m1 loses a beat now and then."""
+    w = running(membership(3, timing=Timing(interval=0.5)), seed=1)
+    carry = w._carry
+
+    def former(sender: str, to: str, what: Any, asker: Any = None) -> None:
+        carry(sender, to, replace(what, interval=None) if sender == "m1" else what, asker)
+
+    w._carry = former  # type: ignore[method-assign]
+    m2 = w.member("m2")
+    m2.reload(replace(w.site, timing=Timing()))
+    for _ in range(10):
+        w.run(3.0)
+        w.cut("m1", "m2")
+        w.run(0.6)
+        w.heal()
+    assert w.said("m2", What.DEAD, What.ASKING) == []
+    w.crash("m1")
+    took = w.run_until(lambda: w.holders() == ["m2"], limit=6.0)
+    assert 1.6 < took < 2.5, "its voters wait for its lease, as they did"
+
+
+def test_a_claim_waits_for_disks_that_are_slower_than_the_lease() -> None:
+    w = running(membership(3, timing=Timing()))
+    w.disk = (1.2, 1.3)
+    w.die("m1")
+    assert w.run_until(lambda: w.settled() == "m2", limit=6.0) < 5.0
+    assert w.said("m2", What.CALLED_OFF) == []
 
 
 def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
