@@ -131,7 +131,8 @@ class Core:
         self.environment.server = site.main.name
         self.draining = Draining(agent, lambda: len(self.calls), self.decided)
         self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
-        self.obedience = Obedience(self.environment, self.calls, self.decided, now)
+        voter = self.connections.voter
+        self.obedience = Obedience(self.environment, self.calls, self.decided, lambda: voter.released, now)
         self.phones: dict[Flow, set[str]] = {}
         """Names of the phones registered by each flow."""
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from gateway_agent import poison
 from gateway_agent.call import Call
 from gateway_agent.call_environment import NOWHERE, CallEnvironment
+from gateway_agent.server_side import PendingRequest
 from sip.actions import Flow
 
 
@@ -17,12 +19,17 @@ class Obedience:
         environment: CallEnvironment,
         calls: Mapping[int, Call],
         decided: Callable[[str, str, float], None],
+        said_goodbye: Callable[[], bool],
         now: float,
     ) -> None:
-        """``decided`` notes a decision by its code and sentence."""
+        """``decided`` notes a decision by its code and sentence; ``said_goodbye``: whether the server that was heard
+        last let go of its epoch."""
         self._environment = environment
         self._calls = calls
         self._decided = decided
+        self._said_goodbye = said_goodbye
+        self._died_at: float | None = None
+        """When the connection to the obeyed server broke without a goodbye; None: it did not, or is there again."""
         self.adopted: tuple[str, int] = ("", 0)
         """Who adopted this agent, and under which epoch."""
         self.since: float | None = None
@@ -35,6 +42,8 @@ class Obedience:
         by = server, environment.epoch()
         if flow == environment.server_flow and self.adopted == by:
             return
+        died_at = self._died_at if self.adopted != by else None
+        self._died_at = None
         if self.adopted != by:
             self.since = now
         environment.server_flow, environment.server = flow, server
@@ -44,8 +53,16 @@ class Obedience:
         for key in [key for key, known in servers.items() if known.on_site_flow and known.flow != flow]:
             del servers[key]
         target = f"sip:{server};transport=tcp"
+        deadly: list[PendingRequest] = []
         for call in self._calls.values():
+            deadly += [sent for sent in call.sent if poison.count(sent, died_at, now)]
             call.server_side.moved(target)
+        for sent in deadly:  # before this server is told of it
+            self._environment.counters["poison"] += 1
+            method = sent.client.method
+            said = f"two servers died while they had {method} {sent.client.branch}: it is answered 500"
+            self._decided("poison", said, now)
+            poison.give_up(sent, now)
 
     def detach(self, now: float) -> None:
         """Another server leads: until it has adopted this agent, requests are kept."""
@@ -61,6 +78,7 @@ class Obedience:
         if flow == self._environment.server_flow:
             self._environment.server_flow = NOWHERE
             self._unconnected_at = now
+            self._died_at = None if self._said_goodbye() else now
             self._decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
 
     def reload(self, main: str, hold_attempt: float) -> None:

@@ -68,7 +68,7 @@ class ServerRequest(Remembered):
 class PendingRequest:
     """A request to the servers without a final answer."""
 
-    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "offered", "reached")
+    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "deaths", "handed_at", "offered", "reached")
 
     def __init__(
         self,
@@ -90,6 +90,10 @@ class PendingRequest:
         self.at = now
         """When it was sent, or its device gave it up."""
         self.cancelled = False
+        self.handed_at = now
+        """When the present server had it."""
+        self.deaths = 0
+        """Servers that died as soon as they had it."""
 
 
 class ServerSide:

@@ -43,6 +43,12 @@ class AgentVoter:
         and no name: nobody yet."""
         return self.participant.outbox.leadership
 
+    @property
+    def released(self) -> bool:
+        """Whether the server that was heard last let go of its epoch."""
+        heard = self.participant.voter.heard
+        return heard is not None and heard.released
+
     def obeys(self, node: str, epoch: int) -> bool:
         """Whether a request that ``node`` sent under ``epoch`` may act on this agent's lines; otherwise 403."""
         leadership = self.participant.outbox.leadership

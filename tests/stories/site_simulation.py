@@ -25,10 +25,12 @@ from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
 from heartbeat.carrier import VOTES
+from heartbeat.death import Death, commitment_of, notice
 from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site
+from sip.actions import Flow
 from tests.world import Disk, World
 
 WALL: Final = 1_700_000_000.0
@@ -182,8 +184,13 @@ class SiteSimulation:
         site: Site | None = None,
         start: float = 4.0,
         drift: float = 0.0,
+        supervised: bool = False,
     ) -> None:
         self.site = site or site_of()
+        self.supervised = supervised
+        """Servers run under supervisors, which tell of their deaths (``die``)."""
+        self.deaths: dict[str, tuple[str, ...]] = {}
+        """What these left in the state directories."""
         self.world = World(seed)
         self.records: list[Cdr] = []
         """What the servers have on disk, whoever wrote it: a record gets there an interval after the call's end."""
@@ -222,7 +229,34 @@ class SiteSimulation:
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
         begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
-        return Server(self.site, name, _raised(disk, begun), secret, chance, now, self.wall_offset(now))
+        offset = self.wall_offset(now)
+        commitment = commitment_of(self._death_secret(name)) if self.supervised else ""
+        deaths = self.deaths.get(name, ())
+        return Server(self.site, name, _raised(disk, begun), secret, chance, now, offset, commitment, deaths)
+
+    def _death_secret(self, name: str) -> str:
+        """What the supervisor drew for the present life of a server."""
+        return blake2s(f"death {self.seed_of(name)}".encode(), digest_size=16).hexdigest()
+
+    def die(self, name: str, after: float = 0.0) -> None:
+        """The process of a server is killed; its supervisor says so from ``after`` seconds later on."""
+        died = self.world.nodes[name]
+        secret = self._death_secret(name)
+        self.world.kill(name)
+        assert self.supervised and not died.alive
+        self.world.later(after, self.reveal, name, secret)
+
+    def reveal(self, name: str, secret: str) -> None:
+        """The supervisor of ``name`` says that the start with this secret has died."""
+        self.deaths[name] = (secret, *self.deaths.get(name, ()))[:4]
+        own = self.site.servers[name].beat_reach
+        assert own is not None
+        for other, server in self.site.servers.items():
+            node, at = self.world.nodes[other], server.beat_reach
+            if other != name and at is not None and node.alive and not node.paused:
+                data = notice(Death(self.site.name, name, secret, "signal-9"), str(own), str(at))
+                flow = Flow("udp", node.core.beat_local, own.address)
+                self.world.ask(other, node.core.receive, data, flow)
 
     def wall_offset(self, now: float) -> float:
         """What a node whose clock says ``now`` adds to it for the wall clock."""
