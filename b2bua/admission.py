@@ -84,6 +84,7 @@ class Admission:
                 session_id=(request.get("session-id") or "")[:32],
                 epochs=(records.epoch,),
             ),
+            records.wall_offset,
         )
         self.calls_seen += 1
         call.admit(transaction, request, now)

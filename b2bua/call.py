@@ -220,18 +220,28 @@ class Call(Policy):
         "lines",
         "plan",
         "request",
+        "sent_at",
         "services",
         "signed",
         "state",
+        "wall_offset",
     )
 
     def __init__(
-        self, services: CallServices, state: CallState, phase: str = ROUTING, restored: bool = False
+        self,
+        services: CallServices,
+        state: CallState,
+        wall_offset: float,
+        phase: str = ROUTING,
+        restored: bool = False,
     ) -> None:
-        """``restored``: its legs are absent until they are made from their records, in that ``phase``."""
+        """``wall_offset`` makes of our clock the one by which the instants of the state were taken. ``restored``: its
+        legs are absent until they are made from their records, in that ``phase``.
+        """
         self.services = services
         self.state = state
         """What the last token said, or would say; replaced, never changed."""
+        self.wall_offset = wall_offset
         self.signed: tuple[CallState, tuple[str, ...]] | None = None
         """The state whose token was made last, with its header line."""
         self.bridge = Bridge(services.stack.deadlines, services.discarded, self, phase, restored)
@@ -249,6 +259,8 @@ class Call(Policy):
         """Where the present attempt went."""
         self.destinations: list[Destination] = []
         """Where the present target may be reached besides (RFC 3263 section 4.3)."""
+        self.sent_at: float | None = None
+        """When a former server sent the present attempt, which is under way: its time to ring counts from there."""
         self.because = ""
         """The decision that routed it last, for ``explain``."""
         self.last_ack = b""
@@ -338,6 +350,7 @@ class Call(Policy):
             return
         place = self.destination = self.destinations.pop(0)
         stack = services.stack
+        dialog_is_former = dialog is not None
         if dialog is None:
             caller = request.from_untagged
             if target.caller_number and target.caller_number != former.caller:
@@ -362,7 +375,11 @@ class Call(Policy):
         carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
         uri = with_params(place.uri, carried)
         leg = services.leg_to(place.agent, target.line, self.bridge, place.flow, dialog)
-        max_forwards, ring_for, within = max_forwards_left(request), target.ring_for, place.answer_within
+        max_forwards, within = max_forwards_left(request), place.answer_within
+        ring_for = target.ring_for
+        if ring_for and dialog_is_former and self.sent_at is not None:
+            # an answer that is there already comes within a round trip
+            ring_for = max(ring_for - (now - self.sent_at), stack.timers.t1)
         self.bridge.invite(leg, uri, lines, request.body, max_forwards, ring_for, now, within)
 
     def _await_agent(self, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
@@ -428,7 +445,7 @@ class Call(Policy):
         if line and state.callee_agent and line != state.callee_line:
             changes["callee_line"] = line[:MOST_CHARACTERS]
         if not state.ringing and rings(response.status):
-            changes["ringing"] = now + self.services.records.wall_offset
+            changes["ringing"] = now + self.wall_offset
         if changes:
             self.update(**changes)
         return bool(changes)
@@ -437,14 +454,13 @@ class Call(Policy):
         """The present target answered."""
         state = self.state
         line = (response.get("line") if state.callee_agent else "") or state.callee_line
-        wall = now + self.services.records.wall_offset
-        self.update(answered=wall, callee_line=line[:MOST_CHARACTERS], plan="")
+        self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan="")
         self.request = self.plan = None
         if longest := _longest(self.services.site, self.lines):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
-        self.services.records.write(self.state, status, by, now, reason, self.because)
+        self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because)
 
     def over(self, now: float) -> None:
         services = self.services
@@ -466,7 +482,7 @@ class Call(Policy):
 
     def record(self, now: float) -> Cdr:
         """The call record as it would be if the call ended now."""
-        return self.services.records.of(self.state, 0, "", now, "")
+        return self.services.records.of(self.state, 0, "", now + self.wall_offset, "")
 
 
 def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:

@@ -29,8 +29,20 @@ class End(NamedTuple):
     reason: str
 
 
+class EndedCall(NamedTuple):
+    """What is known of a call that ended."""
+
+    record: Cdr
+    wall_offset: float
+    """What makes the instants of the record of our clock."""
+    because: str
+    """The decision that routed it last."""
+
+
 class CallRecords:
-    """See the module. ``events`` gets a :class:`CallEnded` for each record; ``wall_offset`` makes a wall clock."""
+    """See the module. ``events`` gets a :class:`CallEnded` for each record; ``wall_offset`` makes the wall clock that
+    new calls get: one that steps later does not change theirs.
+    """
 
     def __init__(self, site: str, node: str, wall_offset: float, events: deque[Any]) -> None:
         self.site = site
@@ -40,8 +52,8 @@ class CallRecords:
         """When the oldest record was made that is not on disk; None: all are."""
         self.epoch = 0
         """The epoch that calls end in."""
-        self.ended: OrderedDict[str, tuple[Cdr, str]] = OrderedDict()
-        """The last calls that ended, with the decision that routed them."""
+        self.ended: OrderedDict[str, EndedCall] = OrderedDict()
+        """The last calls that ended."""
         self.ends: dict[str, End] = {}
         """By call id, when a device ended it while no server was there: what its record is to tell of it."""
         self._events = events
@@ -51,7 +63,7 @@ class CallRecords:
         return 0.0 if self.unwritten_since is None else now - self.unwritten_since
 
     def of(self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str) -> Cdr:
-        """The call record of a call that ended at ``ended``."""
+        """The call record of a call that ended at ``ended``, by the clock of its state."""
         return Cdr(
             call_id=state.call_id,
             session_id=state.session_id,
@@ -66,7 +78,7 @@ class CallRecords:
             started=state.started or None,
             ringing=state.ringing or None,
             answered=state.answered or None,
-            ended=ended + self.wall_offset,
+            ended=ended,
             result=result_of(status, bool(state.answered)),
             status=status,
             ended_by=ended_by,
@@ -74,21 +86,30 @@ class CallRecords:
         )
 
     def write(
-        self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str, because: str = ""
+        self,
+        state: CallState,
+        wall_offset: float,
+        status: int,
+        ended_by: EndedBy,
+        ended: float,
+        reason: str,
+        because: str = "",
     ) -> None:
-        """A call ended. What a device did while no server was there counts before what came of it here."""
+        """A call ended, at ``ended`` by our clock; ``wall_offset`` makes of it the clock of the state. What a device
+        did while no server was there counts before what came of it here.
+        """
         end = self.ends.pop(state.call_id, None)
         if end is not None:
             if not state.answered:
                 status = end.status
             # it may have been given up as it was answered
-            ended, ended_by = max(end.at, state.answered - self.wall_offset), end.by
+            ended, ended_by = max(end.at, state.answered - wall_offset), end.by
             reason = reason or end.reason
         if status < 300 and not state.answered:  # no call succeeds without an answer, whatever its end came to
             status = 487 if ended_by == "caller" else 480
-        record = self.of(state, status, ended_by, ended, reason)
+        record = self.of(state, status, ended_by, ended + wall_offset, reason)
         self._events.append(CallEnded(record))
-        self.ended[record.call_id] = (record, because)
+        self.ended[record.call_id] = EndedCall(record, wall_offset, because)
         if len(self.ended) > MOST_ENDED:
             self.ended.popitem(last=False)
 

@@ -111,7 +111,10 @@ class Leadership:
         at = self.member.get_timer()
         if at <= now:
             calls = self.calls()
-            self.member.participant.figures(calls, calls / self._site.servers[self.node].capacity, *self.records(now))
+            clock, unwritten = self.records(now)
+            self.member.cluster.wall_offset = None if clock is None else clock - now
+            load = calls / self._site.servers[self.node].capacity
+            self.member.participant.figures(calls, load, clock, unwritten)
             self.member.handle_timer(now)
             self.pump(now)
 

@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from b2bua import api, views
 from b2bua.call_records import CallEnded
@@ -23,9 +22,6 @@ from heartbeat.console.view import ProcessStats, Records
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
-
-WALL: Final = 10
-"""Ticks after which the wall clock is read anew, for call records."""
 
 
 class Process(program.Process[Core]):
@@ -66,7 +62,6 @@ class Process(program.Process[Core]):
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
         self._results: Counter[str] = Counter()
-        self._wall_ticks = 0
 
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
@@ -109,9 +104,7 @@ class Process(program.Process[Core]):
         core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
         age = self.cdrs.unwritten_age(now)
         core.records.unwritten_since = now - age if age else None
-        self._wall_ticks += 1
-        if self._wall_ticks % WALL == 0:
-            core.records.wall_offset = time.time() - now
+        core.records.wall_offset = time.time() - now
 
 
 def _tell(supervised: Supervised, node: str, site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from b2bua.call import Call
 from b2bua.core import Core
@@ -16,6 +16,10 @@ from heartbeat.header import ACTIVE, HOLDING
 from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKING
 
 _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLING: "ending", ENDING: "ending"}
+
+
+MOST_CLOCK_DIFFERENCE: Final = 1.0
+"""Seconds between the wall clocks of two nodes that are worth a warning."""
 
 
 def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
@@ -103,6 +107,10 @@ def warnings(core: Core, now: float) -> list[str]:
     found += [
         f"{name} cannot keep its epochs: its disk takes nothing" for name in sorted(member.cluster.without_disk)
     ]
+    for name, seconds in sorted(member.cluster.clock_differences.items()):
+        if abs(seconds) > MOST_CLOCK_DIFFERENCE:
+            ahead = "ahead of" if seconds > 0 else "behind"
+            found.append(f"the clock of {name} is {abs(seconds):.1f} s {ahead} that of {core.node}: set both by NTP")
     voters = member.participant.voter.state.voters.names
     found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
     for name, server in member.cluster.peers.items():
@@ -275,7 +283,7 @@ def _fits(call: Call, params: Mapping[str, str]) -> bool:
 
 def _call(core: Core, call: Call) -> v.Call:
     state = call.state
-    wall = core.records.wall_offset
+    wall = call.wall_offset
     return v.Call(
         id=state.call_id,
         session_id=state.session_id,
@@ -359,10 +367,9 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
 def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     found: list[v.Sentence] = []
     call = core.calls.get(call_id)
-    record, because = core.ended.get(call_id, (None, ""))
+    record, wall, because = core.ended.get(call_id, (None, 0.0, ""))
     if call is not None:
-        record, because = call.record(now), call.because
-    wall = core.records.wall_offset
+        record, wall, because = call.record(now), call.wall_offset, call.because
     if record is not None:
         if record.started:
             text = f"{record.caller} called {record.callee} from {record.caller_line}"

@@ -87,6 +87,8 @@ class Core:
         self.counters: Counter[str] = Counter()
         self.load = 0.0
         """Share of a processor, told by the shell."""
+        self.wall_offset: float | None = None
+        """What makes a wall clock of ``now``, told by the shell."""
         self.keys = site.membership().keys
         self.connections = ServerConnections(
             ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys),
@@ -186,7 +188,11 @@ class Core:
                 self.handover.obedience_changed,
                 self.handover.knows,
                 self.handover.wait,
-                lambda: (len(self.calls), self.load),
+                lambda now: (
+                    len(self.calls),
+                    self.load,
+                    None if self.wall_offset is None else now + self.wall_offset,
+                ),
             ),
             now,
         )

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,7 @@ class Process(program.Process[Core]):
     def tick(self, cpu: float, now: float) -> None:
         """How busy the process is, and whether it may end."""
         self.core.load = cpu
+        self.core.wall_offset = time.time() - now
         self._relay_ticks += 1
         if self._relay is not None and self._relay_ticks % COUNT_EVERY == 0:
             self._relay.ports.count()

@@ -61,8 +61,8 @@ class Ear(NamedTuple):
     """Whether a SUBSCRIBE refreshes a subscription."""
     wait: Callable[[str, int, Callable[[float], None]], bool]
     """Whether what a server says under an epoch may wait until that is on disk; it then goes on by itself."""
-    figures: Callable[[], tuple[int, float]]
-    """How many calls there are, and the share of a processor in use: for answers to heartbeats."""
+    figures: Callable[[float], tuple[int, float, float | None]]
+    """How many calls there are, the share of a processor in use, and the wall clock: for answers to heartbeats."""
 
 
 class ConnectionServices(NamedTuple):
@@ -317,7 +317,7 @@ class ServerConnections:
             logger.debug("a beat of %s is ignored: %s", connection.name, error)
             return
         before = self.voter.silent_for(now)
-        self.voter.participant.figures(*self.ear.figures())
+        self.voter.participant.figures(*self.ear.figures(now))
         self._carrier.receive(request, beat, connection.name, flow, now)
         connection.heard(beat, now)
         if self.voter.silent_for(now) == 0.0 and before != 0.0:

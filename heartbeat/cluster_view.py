@@ -75,9 +75,14 @@ class ClusterView:
         """Nodes that were seen with a vote."""
         self.without_disk: set[str] = set()
         """Nodes whose disk takes nothing, by what they said last."""
+        self.wall_offset: float | None = None
+        """What makes our wall clock of ``now``; None: not known."""
+        self.clock_differences: dict[str, float] = {}
+        """Node -> seconds by which its wall clock is ahead of ours, by the less late of its last two words."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
         self._own = own
+        self._last_difference: dict[str, float] = {}
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -107,6 +112,14 @@ class ClusterView:
             return f"{node} cannot keep its epochs: its disk takes nothing"
         self.without_disk.discard(node)
         return f"{node} can keep its epochs again"
+
+    def learn_clock(self, beat: Beat, now: float) -> None:
+        """Compare the sender's wall clock with ours."""
+        if beat.clock is None or self.wall_offset is None:
+            return
+        node, difference = beat.node, beat.clock - now - self.wall_offset
+        before, self._last_difference[node] = self._last_difference.get(node, difference), difference
+        self.clock_differences[node] = min(before, difference, key=abs)
 
     def promise(self, epoch: int) -> None:
         """Somebody may have promised ``epoch``."""

@@ -22,9 +22,10 @@ def end_of(told: ToldDialog) -> End:
     return End(told.ended_at, by_of(told), told.ended.status or 487, told.ended.reason)
 
 
-def write(records: CallRecords, state: CallState, ended: list[ToldDialog]) -> None:
+def write(records: CallRecords, state: CallState, wall_offset: float, ended: list[ToldDialog]) -> None:
     """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
-    that died before its own record was on disk."""
+    that died before its own record was on disk. ``wall_offset`` makes of our clock that of the state.
+    """
     last = state.callee_dialog
     sides = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
     sides.sort(key=lambda each: (each.ended.by != DEVICE, each.ended_at))
@@ -34,7 +35,7 @@ def write(records: CallRecords, state: CallState, ended: list[ToldDialog]) -> No
     else:
         status = caller.ended.status or 487
     reason = next((each.ended.reason for each in sides if each.ended.reason), "")
-    records.write(state, status, by_of(sides[0]), min(each.ended_at for each in sides), reason)
+    records.write(state, wall_offset, status, by_of(sides[0]), min(each.ended_at for each in sides), reason)
 
 
 def never_served(records: CallRecords, told: ToldDialog) -> CallState:

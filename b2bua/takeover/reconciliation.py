@@ -190,11 +190,11 @@ class Reconciliation:
 
     def lost_legs(self, connection: AgentConnection, now: float) -> None:
         """The list of an agent that was connected anew: what it had before it was asked, and lacks now, is gone."""
-        asked = connection.asked_at + self._services.records.wall_offset
         for call in list(self._services.calls.values()):
             state = call.state
             agents = (state.caller_agent, state.callee_agent)
-            if not state.answered or state.answered >= asked or connection.name not in agents:
+            answered_at = state.answered - call.wall_offset
+            if not state.answered or answered_at >= connection.asked_at or connection.name not in agents:
                 continue
             for leg in call.bridge.legs:
                 if call.agent_of(leg) == connection.name and not leg.ended and leg.dialog.key not in connection.seen:

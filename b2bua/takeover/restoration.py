@@ -18,6 +18,7 @@ from b2bua.call import Call, CallServices
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover import orphaned_calls
+from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
 from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, ROUTING, phase_of
@@ -298,7 +299,8 @@ def _make_call(machine: Restorations, one: Restoration, told: Told, now: float) 
     services, state = machine.services, told.state
     assert state is not None
     state = state._replace(epochs=(*state.epochs, services.records.epoch))
-    call = one.call = Call(services, state, phase_of(bool(state.answered)), restored=True)
+    wall_offset = wall_offset_of(state, told.records, services.records.wall_offset)
+    call = one.call = Call(services, state, wall_offset, phase_of(bool(state.answered)), restored=True)
     services.calls[call.id] = call
     call.take_line(state.caller_line, now)
     call.take_line(state.callee_line, now)
@@ -331,7 +333,7 @@ def _keep_alone(machine: Restorations, one: Restoration, told: ToldDialog, now: 
         answered=told.told_at - (told.record.ages.answer or 0.0) + wall_offset,
         epochs=(services.records.epoch,),
     )
-    call = one.call = Call(services, state, phase_of(True))
+    call = one.call = Call(services, state, wall_offset, phase_of(True))
     services.calls[call.id] = call
     _attach(machine, one, call, told, now)
 
@@ -417,6 +419,7 @@ def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, T
         orphaned_calls.cancel(machine.services, machine.agents, attempt, now)
         call.go_on(408, None, now)
         return
+    call.sent_at = attempt.told_at - (attempt.record.ages.invite or 0.0)
     # a first INVITE has no To-tag; the number goes on where the agent saw it last
     call.dial(now, attempt.record.dialog._replace(remote_tag="", route_set=()))
     if call.cancelled is not None:
@@ -444,7 +447,8 @@ def _write_record(machine: Restorations, one: Restoration, told: Told, now: floa
         machine.index.remove(each)
     records = machine.services.records
     if one.call_id not in records.ended:
-        orphaned_calls.write(records, state or orphaned_calls.never_served(records, ended[0]), ended)
+        state = state or orphaned_calls.never_served(records, ended[0])
+        orphaned_calls.write(records, state, wall_offset_of(state, ended, records.wall_offset), ended)
 
 
 def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
@@ -454,7 +458,9 @@ def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: f
     ringing = [each for each in told.records if each.live and each.opened_by_server]
     if ringing and state is not None:
         machine.verdicts.note(one.call_id, RELEASED, f"{state.caller_agent} has no such call any more")
-        machine.services.records.write(state, 487, "caller", now, "the caller is gone")
+        records = machine.services.records
+        wall_offset = wall_offset_of(state, told.records, records.wall_offset)
+        records.write(state, wall_offset, 487, "caller", now, "the caller is gone")
     for each in ringing:
         orphaned_calls.cancel(machine.services, machine.agents, each, now)
 

@@ -31,7 +31,7 @@ def test_a_record_tells_no_success_without_an_answer(
 ) -> None:
     events: deque[Any] = deque()
     records = CallRecords("town", "m1", 0.0, events)
-    records.write(CallState("c", answered=answered), status, by, 9.0, "")
+    records.write(CallState("c", answered=answered), 0.0, status, by, 9.0, "")
     record = events.pop().record
     assert (record.result, record.status, record.ended_by) == (result, told, by)
 
@@ -40,6 +40,6 @@ def test_what_a_device_did_while_no_server_was_there_counts_first() -> None:
     events: deque[Any] = deque()
     records = CallRecords("town", "m1", 0.0, events)
     records.ends["c"] = End(7.0, "caller", 487, "")
-    records.write(CallState("c"), 200, "server", 9.0, "")
+    records.write(CallState("c"), 0.0, 200, "server", 9.0, "")
     record = events.pop().record
     assert (record.result, record.status, record.ended_by, record.ended) == ("cancelled", 487, "caller", 7.0)

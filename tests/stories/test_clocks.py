@@ -1,0 +1,123 @@
+"""Wall clocks that differ or step, and times that go on over a takeover: what records and ringing phones are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from b2bua import views
+from examples.softphone_call import ENDED, Policy
+from heartbeat.site import load as sites
+from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
+from tests.world import Disk
+
+
+class Skewed(SiteSimulation):
+    """The wall clock of m1 is ahead by so many seconds."""
+
+    def __init__(self, ahead: float, **more: Any) -> None:
+        self.ahead, self._making = ahead, ""
+        super().__init__(**more)
+
+    def make(self, name: str, disk: Disk, now: float) -> Any:
+        self._making = name
+        return super().make(name, disk, now)
+
+    def wall_offset(self, now: float) -> float:
+        return super().wall_offset(now) + (self.ahead if self._making == "m1" else 0.0)
+
+
+AHEAD = pytest.mark.parametrize("ahead", [0.0, 5.0, -5.0, 3600.0, -3600.0])
+
+
+@AHEAD
+def test_a_record_has_the_true_times_after_a_takeover(ahead: float) -> None:
+    sim = Skewed(ahead)
+    sim.policy("east", Policy(answer_after=1.0))
+    call = sim.call("west", "200")
+    sim.world.run(sim.world.now + 11.0)
+    sim.world.kill("m1")
+    sim.world.run(sim.world.now + 10.0)
+    [living] = sim.server("s1").calls.values()
+    clock = sim.world.nodes["s1"].clock(sim.world.now)
+    assert views.calls(sim.server("s1"), {}, clock).calls[0].answered_at == pytest.approx(clock - 20.0, abs=0.1)
+    sim.do("west", "bye", call)
+    sim.world.run(sim.world.now + 3.0)
+    [record] = sim.cdrs
+    assert record.duration == pytest.approx(20.0, abs=0.1)
+    assert record.started is not None and record.answered is not None and record.ended is not None
+    assert record.started <= record.answered <= record.ended
+    assert living.state.started == record.started, "the wall clock is attached once"
+
+
+@AHEAD
+def test_a_record_of_a_call_that_ended_while_no_server_was_there_is_true(ahead: float) -> None:
+    sim = Skewed(ahead)
+    call, _ = sim.talk()
+    sim.world.run(sim.world.now + 5.0)
+    sim.world.kill("m1")
+    sim.world.run(sim.world.now + 0.5)
+    sim.do("west", "bye", call)
+    sim.world.run(sim.world.now + 20.0)
+    [record] = sim.cdrs
+    assert record.duration == pytest.approx(5.6, abs=0.2)
+
+
+@AHEAD
+def test_what_an_agent_has_lost_is_released_at_once(ahead: float) -> None:
+    sim = Skewed(ahead)
+    sim.talk()
+    sim.world.kill("m1")
+    sim.world.run(sim.world.now + 6.0)
+    sim.world.kill("gw1")
+    sim.world.run(sim.world.now + 0.5)
+    sim.world.start("gw1")
+    other = list(sim.line("east").calls.values())[-1]
+    assert sim.world.run_until(lambda: other.state is ENDED, 5.0)
+
+
+@pytest.mark.parametrize("step", [-60.0, 7200.0])
+def test_a_step_of_the_clock_changes_no_record_and_releases_nothing_too_late(step: float) -> None:
+    sim = SiteSimulation(1)
+    call, other = sim.talk()
+    sim.world.run(sim.world.now + 5.0)
+    sim.server("m1").records.wall_offset += step
+    sim.world.run(sim.world.now + 5.0)
+    sim.world.kill("gw1")
+    sim.world.run(sim.world.now + 0.5)
+    sim.world.start("gw1")
+    assert sim.world.run_until(lambda: other.state is ENDED, 5.0)
+    sim.world.run(sim.world.now + 2.0)
+    [record] = sim.cdrs
+    assert call.answered_at and record.duration == pytest.approx(10.6, abs=0.7)
+
+
+def test_clocks_that_differ_are_a_warning() -> None:
+    sim = Skewed(3600.0)
+    said = views.status(sim.server("m1"), {}, sim.world.nodes["m1"].clock(sim.world.now)).warnings
+    assert "the clock of s1 is 3600.0 s behind that of m1: set both by NTP" in said
+    said = views.status(sim.server("s1"), {}, sim.world.nodes["s1"].clock(sim.world.now)).warnings
+    assert "the clock of m1 is 3600.0 s ahead of that of s1: set both by NTP" in said
+    for off in (0.0, 0.8):
+        sim = Skewed(off)
+        assert not sim.server("s1").member.cluster.clock_differences["m1"] > 1.0
+        assert list(views.status(sim.server("s1"), {}, sim.world.nodes["s1"].clock(sim.world.now)).warnings) == []
+
+
+@pytest.mark.parametrize("ring, killed", [(8, 4.0), (8, 6.5), (5, 4.0)])
+def test_a_phone_does_not_ring_longer_because_of_a_takeover(ring: int, killed: float) -> None:
+    text = text_of().replace("ring = 2", f"ring = {ring}")
+    sim = SiteSimulation(1, ("west", "bert", "carl"), sites.parse(text, Path("town.toml"), KEYS))
+    for name in ("bert", "carl"):
+        sim.policy(name, Policy(answer_after=None))
+    began = sim.world.now
+    sim.call("west", "601")
+    sim.world.run(began + killed)
+    sim.world.kill("m1")
+    assert sim.world.run_until(lambda: bool(sim.line("carl").calls), 30.0)
+    took = sim.world.now - began
+    assert took == pytest.approx(max(ring, killed + 2.5), abs=1.5), (
+        "once another server is there, the next one is due"
+    )
