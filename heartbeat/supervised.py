@@ -51,6 +51,7 @@ class Supervised:
         self._pipe.setblocking(False)
         self._pipe.set_inheritable(False)
         self._watchdog = 0.0
+        self._alone = False
         self._ticking: asyncio.TimerHandle | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, orphaned: Callable[[], None]) -> None:
@@ -58,7 +59,9 @@ class Supervised:
         self._loop = loop
 
         def gone() -> None:
-            if loop.remove_reader(self._pipe):
+            loop.remove_reader(self._pipe)
+            if not self._alone:
+                self._alone = True
                 orphaned()
 
         loop.add_signal_handler(_ORPHANED, gone)

@@ -26,6 +26,7 @@ PATIENCE = 20.0
 CHILD = """
 import asyncio, os, signal, sys
 from heartbeat.supervised import Supervised
+from sip.io.loop import loop_factory
 
 async def main():
     loop = asyncio.get_running_loop()
@@ -45,7 +46,7 @@ async def main():
     loop.add_reader(0, lambda: (ended.done() or ended.set_result(int(os.read(0, 9)))))
     return await ended
 
-sys.exit(asyncio.run(main()))
+sys.exit(asyncio.Runner(loop_factory=loop_factory()).run(main()))
 """
 
 
