@@ -317,7 +317,7 @@ class Call(Policy):
         line = state.caller_line.partition("/")[0]
         load = services.load
         if state.call_id in services.calls:  # it does not count against itself
-            load = load._replace(calls=load.calls - 1)
+            load = Load(load.calls - 1, load.lines)
         self._route(services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
 
     def _route(self, plan: Plan | Refusal, now: float) -> None:

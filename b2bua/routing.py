@@ -208,7 +208,7 @@ class Router:
             return self._later(f"the server has {load.calls} calls and takes {limit}{kept}")
         if choice is None:
             return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
-        return self._hunt(Plan((), line.name, called, caller, priority), choice, load, now)
+        return self._hunt(line.name, called, caller, priority, choice, load, now)
 
     def after(self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[str] = ()) -> Plan | Refusal:
         """What to try when the plan's first target ended with ``status`` (408 when it did not answer in time).
@@ -237,14 +237,16 @@ class Router:
     def _choose(self, called: str, caller_line: str) -> _Choice | None:
         return self._numbers.get(called) or self._routes.find(called, caller_line)
 
-    def _hunt(self, plan: Plan, choice: _Choice, load: Load, now: float) -> Plan | Refusal:
+    def _hunt(
+        self, line: str, called: str, caller: str, priority: int, choice: _Choice, load: Load, now: float
+    ) -> Plan | Refusal:
         if choice.refuse:
-            return Refusal(choice.refuse, "", f"{choice.because} refuses {plan.called}")
-        hunt = _Hunt(self, plan.line, plan.caller, load, now)
-        hunt.follow(choice, plan.called, plan.forwards, "")
+            return Refusal(choice.refuse, "", f"{choice.because} refuses {called}")
+        hunt = _Hunt(self, line, caller, load, now)
+        hunt.follow(choice, called, 0, "")
         if not hunt.targets:
             return self._nobody(hunt)
-        return plan._replace(targets=tuple(hunt.targets), forwards=hunt.forwards)
+        return Plan(tuple(hunt.targets), line, called, caller, priority, hunt.forwards)
 
     def _forward(
         self, rest: Plan, line: LineSettings, numbers: Sequence[str], why: str, load: Load, now: float

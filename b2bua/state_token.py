@@ -13,6 +13,7 @@ import re
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from json.encoder import encode_basestring_ascii as _json
 from typing import Any, Final, NamedTuple, cast
@@ -135,6 +136,13 @@ _restored: Callable[..., CallState] = CallState
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """The key is hashed once, not for each token."""
+    return hmac.new(key, digestmod="sha256")
+
+
 def _mac(text: str, key: bytes) -> str:
-    mac = hmac.digest(key, text.encode(), "sha256")[:_MAC_BYTES]
-    return b2a_base64(mac, newline=False).translate(_URL_SAFE).decode().rstrip("=")
+    mac = _keyed(key).copy()
+    mac.update(text.encode())
+    return b2a_base64(mac.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE).decode().rstrip("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sip.wire.errors import Malformed
@@ -11,6 +12,8 @@ from sip.wire.uri import Uri
 
 UAC: Final = "initiator"
 UAS: Final = "recipient"
+_CACHED: Final = 256
+"""Longer Contacts than this are not kept in the cache, which strangers can fill."""
 
 
 class DialogState(NamedTuple):
@@ -142,6 +145,10 @@ def contact_uri(message: Message) -> str:
     if message.names.count("contact") != 1:
         return ""
     value = message.get("contact") or ""
+    return _contact_cached(value) if len(value) <= _CACHED else _contact(value)
+
+
+def _contact(value: str) -> str:
     if "," in value and len([*split_commas(value)]) > 1:
         return ""
     text = bare_uri(value)
@@ -152,6 +159,9 @@ def contact_uri(message: Message) -> str:
     if uri.scheme != "sip":
         return ""
     return str(replace(uri, headers=())) if uri.headers else text
+
+
+_contact_cached: Final = lru_cache(maxsize=4096)(_contact)
 
 
 def _is_loose(route: str) -> bool:

@@ -106,7 +106,7 @@ class Stack:
 
     def contact(self, flow: Flow) -> str:
         """The Contact line for a dialog on that flow."""
-        return f"Contact: <{self.contact_uri(flow)}>"
+        return f"Contact: <sip:{self.address(flow)}{';transport=tcp' if flow.transport == 'tcp' else ''}>"
 
     def contact_uri(self, flow: Flow, user: str = "") -> str:
         """Our URI as the peer of that flow can reach it."""

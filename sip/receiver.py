@@ -205,11 +205,10 @@ class Receiver:
             validate(request)
         except Malformed as error:
             raise FaultyRequest(str(error), error.status, request) from None
-        index = request.names.index("via")
-        line = request.lines[index]
+        line = request.line("via")
         stamped = stamp_received(line, flow.remote)
         if stamped is not line:
-            request.lines[index] = stamped
+            request.set("via", stamped)
         to_tag = request.to_tag
         leg = self._legs.get(dialog_key(request.call_id, to_tag)) if to_tag else None
         if leg is not None and flow.remote[0] != leg.flow.remote[0] and not self.expected(leg, flow, method):

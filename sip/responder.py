@@ -73,26 +73,26 @@ class Responder:
         if request is None:
             return b""
         data = self.response(request, status, reason, lines, body, tag)
-        self.revive(transaction)
+        if transaction.flow.transport != "udp":
+            self.revive(transaction)
         transaction.respond(status, data, now)
         return data
 
     def revive(self, transaction: ServerTransaction) -> None:
         """Where the stream of a device's request broke before it was answered, the answer goes by a new one to the
         sent-by (RFC 3261 section 18.2.2)."""
-        if transaction.flow.transport != "udp" and not transaction.on_site_flow and transaction.request is not None:
-            transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
+        flow, request = transaction.flow, transaction.request
+        if flow.transport != "udp" and not transaction.on_site_flow and request is not None:
+            transaction.flow = self.reconnect(flow, request.get("via") or "")
 
     def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
         """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""
         if request.method == "ACK" or "via" not in request:
             return
-        names = request.names
-        if any(name not in names for name in ("from", "to", "call-id", "cseq")):
+        if any(name not in request for name in ("from", "to", "call-id", "cseq")):
             return
-        index = names.index("via")
         try:
-            request.lines[index] = stamp_received(request.lines[index], flow.remote)
+            request.set("via", stamp_received(request.line("via"), flow.remote))
             flow = answer_flow(request, flow)
         except SipError:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 GRAIN: Final = 0.25
@@ -26,11 +26,11 @@ class Timers:
     """How long a message may stay in the network."""
     d: float = 32.0
     """Timer D: how long a failed INVITE absorbs repeats of the final response."""
+    lifetime: float = field(init=False)
+    """64*T1: timers B, F, H, J, L and M."""
 
-    @property
-    def lifetime(self) -> float:
-        """64*T1: timers B, F, H, J, L and M."""
-        return 64 * self.t1
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lifetime", 64 * self.t1)
 
 
 class Due(Protocol):

@@ -44,6 +44,8 @@ class TrunkReach:
             uri = Uri.parse(hop.uri)
         except SipError:
             return flow
+        if self._is_plain(uri, flow):
+            return flow
         if uri.scheme == "sips" and flow.transport != "tls":
             return UNREACHABLE  # never in clear (RFC 3261 section 26.2.2)
         host = (uri.get("maddr") or uri.host).strip("[]")
@@ -85,6 +87,11 @@ class TrunkReach:
         if transaction.flow.transport != "udp":
             path.move(transaction.flow)
         return True
+
+    def _is_plain(self, uri: Uri, own: Flow) -> bool:
+        """Whether nothing more is to be asked: the target is where the dialog came from, as for most."""
+        there = uri.scheme == "sip" and (uri.host, uri.port or 5060) == own.remote
+        return there and not uri.params and own.transport == "udp" and own.remote not in self._flows.site
 
     def _flow_of(self, uri: Uri, host: str, own: Flow) -> Flow:
         """The flow to a target that needs no DNS."""

@@ -13,12 +13,14 @@ from sip.wire.reasons import REASONS
 
 def request_bytes(method: str, uri: str, lines: Iterable[str], body: bytes = b"") -> bytes:
     """A request with these header lines."""
-    return message_bytes(f"{method} {uri} SIP/2.0", lines, body)
+    head = f"{method} {uri} SIP/2.0"
+    return "\r\n".join((head, *lines, f"Content-Length: {len(body)}\r\n\r\n")).encode("latin-1") + body
 
 
 def response_bytes(status: int, reason: str, lines: Iterable[str], body: bytes = b"") -> bytes:
     """A response; without a reason phrase it has the one of its RFC."""
-    return message_bytes(f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}", lines, body)
+    head = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}"
+    return "\r\n".join((head, *lines, f"Content-Length: {len(body)}\r\n\r\n")).encode("latin-1") + body
 
 
 def message_bytes(start: str, lines: Iterable[str], body: bytes = b"") -> bytes:

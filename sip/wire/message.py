@@ -71,17 +71,21 @@ _BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
 _SPACED: Final = re.compile(r"[ \t]")
 _QUOTES: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 
-_CSEQ: Final = re.compile(rf"([0-9]{{1,40}})[ \t]++({TOKEN}++)\Z")
-
-# The usual shapes, a part of what `sip.wire.validation` allows: one match reads such a value and proves it readable.
+# Lines of the usual shapes, a part of what `sip.wire.validation` allows: one match reads one and proves it readable.
+_NAME: Final = r"[^:]++:[ \t]*+"
 _WORD: Final = r"[A-Za-z0-9.!%*_+`'~\-]"
 _PLAIN_VIA: Final = re.compile(
-    rf"SIP/2\.0/[A-Z]{{2,8}} (\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)((?::[0-9]{{1,5}})?)"
-    rf"((?:;{_WORD}++(?:={_WORD}*+)?+)*+)\Z"
+    rf"{_NAME}SIP/2\.0/[A-Z]{{2,8}} ((?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9.\-]++)(?::[0-9]{{1,5}})?)"
+    rf"((?:;{_WORD}++(?:={_WORD}*+)?+)*+)[ \t]*+\Z"
 )
-PLAIN_ADDRESS: Final = re.compile(
-    rf'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)(?:;tag=({_WORD}++))?+\Z'
+_TAGGED: Final = (
+    r'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)'
+    rf"(?:;tag=({_WORD}++))?+"
 )
+_PLAIN_ADDRESS: Final = re.compile(rf"{_NAME}{_TAGGED}[ \t]*+\Z")
+PLAIN_ADDRESS: Final = re.compile(rf"{_TAGGED}\Z")
+"""A From, To or Contact value of the usual shape: without its tag, and the tag."""
+_CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,40}})[ \t]++({TOKEN}++)[ \t]*+\Z")
 
 
 def canonical(name: str) -> str:
@@ -96,7 +100,22 @@ def canonical(name: str) -> str:
 class Message:
     """What requests and responses share. Make one with :func:`parse`, or by the constructors of the subclasses."""
 
-    __slots__ = ("_call_id", "_cseq", "_from", "_to", "_via", "body", "lines", "names")
+    __slots__ = (
+        "_first",
+        "body",
+        "branch",
+        "call_id",
+        "cseq",
+        "cseq_method",
+        "from_tag",
+        "from_untagged",
+        "lines",
+        "names",
+        "plain",
+        "sent_by",
+        "to_tag",
+        "to_untagged",
+    )
 
     names: list[str]
     """The canonical name of each header line."""
@@ -108,139 +127,50 @@ class Message:
         self.names = names
         self.lines = lines
         self.body = body
-        self._via: tuple[str, str, bool] | None = None
-        self._call_id: str | None = None
-        self._cseq: tuple[int, str] | None = None
-        self._from: tuple[str, str, bool] | None = None
-        self._to: tuple[str, str, bool] | None = None
+        self._first = first = dict(zip(reversed(names), reversed(lines), strict=True))
+        self.sent_by, self.branch, plain_via = _via_of(first.get("via", ""))
+        """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
+        branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
+        requests apart (RFC 4475 section 3.2.1)."""
+        self.call_id = self.get("call-id") or ""
+        self.cseq, self.cseq_method = _cseq_of(first.get("cseq", ""))
+        """0 and ``""`` when the CSeq header cannot be read."""
+        self.from_untagged, self.from_tag, plain_from = _address_of(first.get("from", ""))
+        """The value of From without its tag; the tag, ``""`` without one (RFC 2543)."""
+        self.to_untagged, self.to_tag, plain_to = _address_of(first.get("to", ""))
+        self.plain = plain_via and plain_from and plain_to
+        """Whether Via, From and To are of the usual shapes, and so were read for certain."""
 
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
-        names = self.names
-        if name not in names:  # most of what is asked for is not there, and an exception is dear
+        line = self._first.get(name)
+        if line is None:
             return None
-        line = self.lines[names.index(name)]
         value = line[line.index(":") + 1 :].strip(" \t\r\n")
         return _unfolded_value(value) if "\r\n" in value else value
+
+    def line(self, name: str) -> str:
+        """The first header line of that canonical name, as it came; ``""`` without one."""
+        return self._first.get(name, "")
 
     def all(self, name: str) -> list[str]:
         """The values of every header of that canonical name, a line each, in order."""
         return [_value(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self._first
 
     def set(self, name: str, line: str) -> None:
-        """Put the header line ``line`` in the place of the first one of that name, or at the end."""
-        try:
+        """Put the header line ``line`` in the place of the first one of that name, or at the end.
+
+        What was read of the message when it was made stays.
+        """
+        if name in self._first:
             self.lines[self.names.index(name)] = line
-        except ValueError:
+        else:
             self.names.append(name)
             self.lines.append(line)
-
-    def add(self, name: str, line: str) -> None:
-        """Append the header line ``line`` (``Name: value``) under its canonical name."""
-        self.names.append(name)
-        self.lines.append(line)
-
-    def remove(self, *gone: str) -> None:
-        """Drop every header of those canonical names."""
-        if any(name in self.names for name in gone):
-            kept = [pair for pair in zip(self.names, self.lines, strict=True) if pair[0] not in gone]
-            self.names = [pair[0] for pair in kept]
-            self.lines = [pair[1] for pair in kept]
-
-    @property
-    def branch(self) -> str:
-        """The branch of the topmost Via, ``""`` when it has none (RFC 2543 elements).
-
-        The magic cookie with nothing behind it tells no requests apart and counts as none (RFC 4475 section 3.2.1).
-        """
-        return (self._via or self._read_via())[1]
-
-    @property
-    def sent_by(self) -> str:
-        """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1)."""
-        return (self._via or self._read_via())[0]
-
-    @property
-    def call_id(self) -> str:
-        if self._call_id is None:
-            self._call_id = self.get("call-id") or ""
-        return self._call_id
-
-    @property
-    def cseq(self) -> int:
-        """The number of the CSeq header (RFC 3261 section 8.1.1.5: below 2**31; up to 2**32-1 is read)."""
-        return (self._cseq or self._read_cseq())[0]
-
-    @property
-    def cseq_method(self) -> str:
-        return (self._cseq or self._read_cseq())[1]
-
-    @property
-    def from_tag(self) -> str:
-        """The tag of From, ``""`` without one (RFC 2543)."""
-        return (self._from or self._read_from())[1]
-
-    @property
-    def from_untagged(self) -> str:
-        """The value of From without its tag."""
-        return (self._from or self._read_from())[0]
-
-    @property
-    def to_tag(self) -> str:
-        """The tag of To, ``""`` without one."""
-        return (self._to or self._read_to())[1]
-
-    @property
-    def to_untagged(self) -> str:
-        """The value of To without its tag."""
-        return (self._to or self._read_to())[0]
-
-    @property
-    def plain(self) -> bool:
-        """Whether Via, From and To are of the usual shapes, and so can be read for certain."""
-        return (
-            (self._via or self._read_via())[2]
-            and (self._from or self._read_from())[2]
-            and (self._to or self._read_to())[2]
-        )
-
-    def _read_cseq(self) -> tuple[int, str]:
-        found = _CSEQ.match(self.get("cseq") or "")
-        if found is None:
-            raise Malformed("the CSeq header has no number and method")
-        value = int(found[1])
-        if value > 0xFFFFFFFF:
-            raise Malformed("the CSeq number is over 2**32-1")
-        self._cseq = (value, found[2])
-        return self._cseq
-
-    def _read_via(self) -> tuple[str, str, bool]:
-        """Sent-by and branch of the topmost Via, and whether it is of the plain shape."""
-        value = self.get("via") or ""
-        found = _PLAIN_VIA.match(value)
-        if found is not None:
-            host, port, params = found.groups()
-            at = params.find(";branch=")
-            if at >= 0:
-                end = params.find(";", at + 8)
-                branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
-                self._via = (host + port).lower(), "" if branch == MAGIC else branch, True
-                return self._via
-        branch = _parameter(top(value), "branch")
-        sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
-        self._via = sent_by, "" if branch == MAGIC else branch, False
-        return self._via
-
-    def _read_from(self) -> tuple[str, str, bool]:
-        self._from = _address_of(self.get("from") or "")
-        return self._from
-
-    def _read_to(self) -> tuple[str, str, bool]:
-        self._to = _address_of(self.get("to") or "")
-        return self._to
+        self._first[name] = line
 
 
 class Request(Message):
@@ -317,28 +247,21 @@ def parse(data: bytes) -> Request | Response:
         lines = _unfolded(lines)
     if len(lines) > MAX_HEADERS:
         raise Unanswerable(f"more than {MAX_HEADERS} header lines")
-    names = []
-    known = _NAMES.get
-    for line in lines:
-        name, colon, _ = line.partition(":")
-        key = known(name)
-        if key is None or not colon:
-            key = canonical(name)
-            if not colon or not is_token(key):
-                fault = "a header line without a name and a colon"
-        names.append(key)
+    try:
+        names = [_NAMES[line[: line.index(":")]] for line in lines]
+    except (KeyError, ValueError):
+        names, odd = _odd_names(lines)
+        fault = odd or fault
     if fault:
         names, lines = _named(names, lines)
     message = _started(start, names, lines, body)
     if fault:
         raise refusal(message, fault)
     length = message.get("content-length")
-    if length is not None:
+    if length is not None and length != str(len(message.body)):
         _cut_body(message, length)
-    try:
-        message._read_cseq()
-    except Malformed as error:
-        raise refusal(message, str(error)) from None
+    if not message.cseq_method:
+        raise refusal(message, "the CSeq header has no number below 2**32, or no method")
     return message
 
 
@@ -387,12 +310,47 @@ def _unfolded_value(value: str) -> str:
     return " ".join(part.strip(" \t") for part in value.split("\r\n"))
 
 
-def _address_of(value: str) -> tuple[str, str, bool]:
-    """A From or To value without its tag, the tag, and whether the value is of the plain shape."""
-    found = PLAIN_ADDRESS.match(value)
+def _via_of(line: str) -> tuple[str, str, bool]:
+    """Sent-by and branch of the first Via of a line, and whether the line is of the plain shape."""
+    found = _PLAIN_VIA.match(line)
+    if found is not None:
+        sent_by, params = found.groups()
+        at = params.find(";branch=")
+        if at >= 0:
+            end = params.find(";", at + 8)
+            branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
+            return sent_by.lower(), "" if branch == MAGIC else branch, True
+    value = top(_value(line)) if line else ""
+    branch = _parameter(value, "branch")
+    sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
+    return sent_by, "" if branch == MAGIC else branch, False
+
+
+def _cseq_of(line: str) -> tuple[int, str]:
+    """Number and method of a CSeq line (RFC 3261 section 8.1.1.5: below 2**31; up to 2**32-1 is read)."""
+    found = _CSEQ.match(line) or (_CSEQ.match(f"CSeq: {_value(line)}") if "\r\n" in line else None)
+    number = int(found[1]) if found is not None else 0
+    return (number, found[2]) if found is not None and number <= 0xFFFFFFFF else (0, "")
+
+
+def _address_of(line: str) -> tuple[str, str, bool]:
+    """The value of a From or To line without its tag, the tag, and whether the line is of the plain shape."""
+    found = _PLAIN_ADDRESS.match(line)
     if found is not None:
         return found[1], found[2] or "", True
+    value = _value(line) if line else ""
     return without_tag(value), tag_of(value), False
+
+
+def _odd_names(lines: list[str]) -> tuple[list[str], str]:
+    """The names of lines of which not all are usual, and what is wrong with them, if anything."""
+    names, fault = [], ""
+    for line in lines:
+        name, colon, _ = line.partition(":")
+        names.append(canonical(name))
+        if not colon or not is_token(names[-1]):
+            fault = "a header line without a name and a colon"
+    return names, fault
 
 
 def _unfolded(lines: list[str]) -> list[str]:

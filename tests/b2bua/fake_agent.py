@@ -251,14 +251,11 @@ def _json(value: dict[str, Any]) -> bytes:
 def _for(request: Request, data: bytes) -> bytes:
     """An answer given before, as the answer to a repeat."""
     response = parse_message(data)
-    response.remove("via")
-    response.set("from", f"From: {request.get('from')}")
-    response.set("call-id", f"Call-ID: {request.call_id}")
-    response.set("cseq", f"CSeq: {request.get('cseq')}")
-    for value in request.all("via"):
-        response.names.insert(0, "via")
-        response.lines.insert(0, f"Via: {value}")
-    return response.to_bytes()
+    lines = [f"Via: {value}" for value in request.all("via")]
+    lines += [request.line(name) for name in ("from", "call-id", "cseq")]
+    replaced = ("via", "from", "call-id", "cseq")
+    lines += [line for name, line in zip(response.names, response.lines, strict=True) if name not in replaced]
+    return "\r\n".join((response.start, *lines, "", "")).encode("latin-1") + response.body
 
 
 def record(side: Side, state: str = "confirmed", **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.bench.load import CALLEE, CALLER, Load, last_row, number_of
 from tests.bench.plain import Effort
 from tests.bench.usage import resident_bytes
 
-_SITE: Final = """
+SITE: Final = """
 [site]
 name = "chain"
 key = {{ file = "site.key" }}
@@ -61,7 +61,7 @@ class Chain:
     def start(self) -> list[int]:
         """Start all three; their process ids."""
         site = self.directory / "site.toml"
-        site.write_text(_SITE.format(host=self.host, caller=CALLER, callee=CALLEE))
+        site.write_text(SITE.format(host=self.host, caller=CALLER, callee=CALLEE))
         (self.directory / "site.key").write_text("a key of the benchmark's own chain")
         processes = self.processes
         if not (self.directory / "state").exists():

@@ -97,12 +97,12 @@ def test_changes() -> None:
     m = request()
     m.set("max-forwards", "Max-Forwards: 69")
     m.set("server", "Server: x")
-    m.add("via", "Via: SIP/2.0/UDP x")
-    m.remove("record-route", "identity", "x-odd")
-    m.remove("record-route")
+    m.set("via", "Via: SIP/2.0/UDP x")
+    assert m.get("server") == "x" and m.line("via") == "Via: SIP/2.0/UDP x" and m.line("x-none") == ""
     again = request(m.to_bytes())
-    assert again.get("max-forwards") == "69" and again.get("server") == "x" and len(again.all("via")) == 3
-    assert again.body == m.body and "identity" not in again
+    assert again.get("max-forwards") == "69" and again.get("server") == "x"
+    assert again.all("via")[0] == "SIP/2.0/UDP x" and len(again.all("via")) == 2
+    assert again.body == m.body
 
 
 @pytest.mark.parametrize(

@@ -401,7 +401,7 @@ def test_digest_is_demanded_and_only_the_owner_may_register() -> None:
     for user, password, status in (("alice", "wonderland", 200), ("bob", "builder", 403), ("alice", "x", 401)):
         signed = DigestClient(user, password, Random(1)).answer(challenge, "REGISTER", "sip:one.example")
         request = register(CONTACT, cseq=2)
-        request.add("authorization", signed[0].line)  # type: ignore[union-attr]
+        request.set("authorization", signed[0].line)  # type: ignore[union-attr]
         assert r.register(request, FLOW, 1.0).reply.status == status
 
 

@@ -20,8 +20,12 @@ _PIECES = st.lists(
 ).map("".join)
 
 
-@given(_PIECES | st.builds(lambda a, b: f"{a}<sip:a@b>{b}", _PIECES, _PIECES))
-def test_a_plain_address_is_read_as_any_other(value: str) -> None:
+_ADDRESSES = _PIECES | st.builds(lambda a, b: f"{a}<sip:a@b>{b}", _PIECES, _PIECES)
+_VIAS = st.builds(lambda a, b: f"SIP/2.0/UDP 127.0.0.1{a};branch=z9hG4bKx{b}", _PIECES, _PIECES) | _PIECES
+
+
+@given(_ADDRESSES)
+def test_a_plain_contact_is_read_as_any_other(value: str) -> None:
     found = PLAIN_ADDRESS.match(value)
     if found is not None:
         assert validation._ONE_ADDRESS.match(value)
@@ -29,21 +33,28 @@ def test_a_plain_address_is_read_as_any_other(value: str) -> None:
         assert (found[2] or "") == tag_of(value)
 
 
-@given(st.builds(lambda a, b: f"SIP/2.0/UDP 127.0.0.1{a};branch=z9hG4bKx{b}", _PIECES, _PIECES) | _PIECES)
+@given(_ADDRESSES)
+def test_a_plain_address_is_read_as_any_other(value: str) -> None:
+    request = _with("SIP/2.0/UDP a", value)
+    if request.plain:
+        assert validation._ONE_ADDRESS.match(value.strip())
+    assert request.from_untagged == without_tag(value.strip(" \t"))
+    assert request.from_tag == tag_of(value.strip(" \t"))
+
+
+@given(_VIAS)
 def test_a_plain_via_is_read_as_any_other(value: str) -> None:
-    request = _with_via(value)
-    request.plain  # noqa: B018 (reads)
-    sent_by, branch, plain = request._via or ("", "", False)
-    if plain:
+    request = _with(value, "<sip:a@b>")
+    if request.plain:
         assert validation._VIAS.match(value.strip())
         via = Via.parse(value.strip())
-        assert branch == ("" if via.branch == "z9hG4bK" else via.branch)
+        assert request.branch == ("" if via.branch == "z9hG4bK" else via.branch)
         host = f"[{via.host}]" if ":" in via.host else via.host
-        assert sent_by == (host if via.port is None else f"{host}:{via.port}").lower()
+        assert request.sent_by == (host if via.port is None else f"{host}:{via.port}").lower()
 
 
-def _with_via(value: str) -> Request:
-    text = f"OPTIONS sip:a@b SIP/2.0\r\nVia: {value}\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCSeq: 1 OPTIONS\r\n\r\n"
+def _with(via: str, sender: str) -> Request:
+    text = f"OPTIONS sip:a@b SIP/2.0\r\nVia: {via}\r\nFrom: {sender}\r\nTo: <sip:a@b>\r\nCSeq: 1 OPTIONS\r\n\r\n"
     request = parse(text.encode("latin-1"))
     assert isinstance(request, Request)
     return request
