@@ -158,7 +158,7 @@ class CallServices:
         for leg in dict.fromkeys(one.user for one in clients if isinstance(one.user, InviteUsage)):
             # an ACK has no answer, and may be lost with the former connection: what follows is not to overtake it
             if leg.ack.cseq:
-                leg.move(flow)
+                leg.dialogs.move(flow)
                 leg.ack.again(leg.ack.cseq)
         for transaction in clients:  # in the order of asking, which CSeq tells
             transaction.resend(flow)
@@ -306,7 +306,7 @@ class Call(Policy):
     def cancel(self, cancel: Request, now: float) -> None:
         """The caller gave up its first INVITE."""
         origin = self.bridge.origin
-        if origin is not None and (invite := origin.pending_server_invite) is not None:
+        if origin is not None and (invite := origin.server_invite.pending) is not None:
             self.bridge.cancelled(origin, invite, cancel, now)
 
     def start(self, now: float) -> None:

@@ -102,7 +102,7 @@ class ServerPassage(Passage):
         if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
             lines.append(f"Call-Origin: {origin}")
         if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:
-            pending = asking.pending_server_invite
+            pending = asking.server_invite.pending
             offer = pending.request.body if pending is not None and pending.request is not None else b""
             side = "a" if asking is call.bridge.origin else "b"
             call.held = held_after(call.held, side, offer, response.body)

@@ -59,7 +59,7 @@ class Calls:
 
     def ring(self, call: Call, now: float, early: bool = False) -> None:
         """180, or 183 with a description."""
-        invite = call.leg.pending_server_invite
+        invite = call.leg.server_invite.pending
         if invite is None or call.state is not INCOMING:
             return
         if early and call.received_sdp:
@@ -71,7 +71,7 @@ class Calls:
 
     def answer(self, call: Call, now: float) -> None:
         """200 with our answer, or with an offer when the INVITE had none."""
-        invite = call.leg.pending_server_invite
+        invite = call.leg.server_invite.pending
         if invite is None or call.state is not INCOMING:
             return
         self._answer_offer(call)
@@ -83,7 +83,7 @@ class Calls:
 
     def reject(self, call: Call, status: int, now: float) -> None:
         """Refuse an incoming call."""
-        invite = call.leg.pending_server_invite
+        invite = call.leg.server_invite.pending
         if invite is not None and call.state is INCOMING:
             call.status = status
             moved_to = call.policy.moved_to
@@ -108,8 +108,8 @@ class Calls:
         """Re-INVITE without an offer: the other side makes it."""
         if (
             call.state is TALKING
-            and call.leg.pending_client_invite is None
-            and call.leg.pending_server_invite is None
+            and call.leg.client_invite.pending is None
+            and call.leg.server_invite.pending is None
         ):
             call.leg.send("INVITE", (), b"", now, DELAYED)
 
@@ -256,7 +256,7 @@ class Calls:
 
     def _ring_up(self, line: Line, transaction: ServerTransaction, request: Request, now: float) -> None:
         leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
-        leg.pending_server_invite = transaction
+        leg.server_invite.latest = transaction
         transaction.context = leg
         self._retarget(leg)
         call = Call(self, line, leg, False, now)
@@ -320,7 +320,7 @@ class Calls:
             call.answered_at = now
             self._acknowledge(call, response, not call.sent_sdp, now)
             self.tell("answered", call.line, call, str(status), now)
-            if call.leg.cancelling:
+            if call.leg.client_invite.cancelling:
                 self.bye(call, now)
             else:
                 self._plan_end(call, now)
@@ -360,7 +360,7 @@ class Calls:
         if call.state is not TALKING:
             return
         call.wanted = held
-        if call.leg.pending_client_invite is not None or call.leg.pending_server_invite is not None:
+        if call.leg.client_invite.pending is not None or call.leg.server_invite.pending is not None:
             self.stack.deadlines.set(now + 0.5, call, CHANGE)  # section 14.1: not while another one is under way
             return
         call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
@@ -403,7 +403,7 @@ class Calls:
         uri = route[0].partition("<")[2].partition(">")[0] if route else leg.dialog.target
         host, port = host_port(uri)
         if (host, port or 5060) != flow.remote and host[:1].isdigit():
-            leg.move(flow._replace(remote=(host, port or 5060)))
+            leg.dialogs.move(flow._replace(remote=(host, port or 5060)))
 
     def _plan_end(self, call: Call, now: float) -> None:
         if call.policy.hang_up_after is not None:

@@ -90,7 +90,7 @@ class _Front:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
-        if isinstance(leg, InviteUsage) and leg.pending_server_invite is invite:
+        if isinstance(leg, InviteUsage) and leg.server_invite.pending is invite:
             self._phone.given_up(leg, invite, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:

@@ -237,7 +237,9 @@ class Call(Policy):
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Only devices let requests time out: to be taken as 408, a transport error as 503 (RFC 3261 8.1.3.1)."""
         change = transaction.method == "INVITE" and leg is self.device
-        gone = change and transaction.failure == 408 and not leg.cancelling  # a transport error ends no dialog
+        gone = (
+            change and transaction.failure == 408 and not leg.client_invite.cancelling
+        )  # a transport error ends no dialog
         if change and isinstance(transaction.context, ServerTransaction):
             self.description.refuse(now)
         self.bridge.timed_out(leg, transaction, now)
@@ -325,7 +327,7 @@ class Call(Policy):
     def opening(self) -> ServerTransaction | None:
         """The INVITE that opened the call, as long as it is not answered."""
         return (
-            self.bridge.origin.pending_server_invite
+            self.bridge.origin.server_invite.pending
             if self.answered_at is None and self.bridge.origin is not None
             else None
         )

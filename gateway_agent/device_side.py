@@ -132,8 +132,8 @@ class DeviceSide:
         if now >= timer.expires_at:
             return 'SIP;cause=408;text="Session expired"', 408
         if timer.ours and now >= timer.refresh_at:
-            busy = leg.pending_client_invite is not None or leg.pending_server_invite is not None
-            if busy or leg.ack.pending or leg.success.awaited:
+            busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None
+            if busy or leg.ack.pending or leg.server_invite.awaits_ack:
                 timer.refresh_at = now + _BUSY_S
             else:
                 timer.refresh_at = timer.expires_at

@@ -87,7 +87,7 @@ class _Class(NamedTuple):
     terminated: list[TerminatedCall]
 
     def place(self, call: Call) -> None:
-        if call.server is not None and call.server.success.awaited:
+        if call.server is not None and call.server.server_invite.awaits_ack:
             self.urgent.append(call)
         elif not call.sent and not call.received:
             self.others.append(call)

@@ -11,9 +11,9 @@ from gateway_agent.numbers import Numbers
 from sip.b2b.policy import LATER, Passed
 from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import DialogState, called_by
-from sip.forks import MAX_EARLY
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
+from sip.invite.dialogs import MAX_EARLY
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -52,8 +52,7 @@ class Incoming(Setup):
             side.timer = SessionTimer(interval, least, now)
         call.session_id = request.get("session-id") or ""
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
-        server = InviteUsage(stack, call, environment.server_flow, state)
-        server.no_timeout = True
+        server = InviteUsage(stack, call, environment.server_flow, state, no_timeout=True)
         call.server = call.server_side.leg = server
         try:
             body = call.description.from_device(request, device.flow.remote[0], now)
@@ -82,8 +81,8 @@ class Incoming(Setup):
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
         device, side = call.device, call.device_side
-        assert device is not None and device.pending_server_invite is not None
-        request = device.pending_server_invite.request
+        assert device is not None and device.server_invite.pending is not None
+        request = device.server_invite.pending.request
         lines, body = call.passed(leg, response, now)
         lines = [*lines, *side.agree(request, now)]
         if not any(line[:6].lower() == "allow:" for line in lines):
@@ -94,7 +93,7 @@ class Incoming(Setup):
         return Passed(lines, body)
 
     def hold_over(self, call: Call, now: float) -> None:
-        calling = call.server.pending_client_invite if call.server is not None else None
+        calling = call.server.client_invite.pending if call.server is not None else None
         if call.answered_at is None and calling is not None and calling.state == CALLING:
             call.environment.counters["no server"] += 1
             call.why = 'SIP;cause=503;text="No server"'

@@ -71,7 +71,7 @@ class Obedience:
         self._environment.server_flow = NOWHERE
         for call in self._calls.values():
             if call.server is not None:
-                call.server.move(NOWHERE)
+                call.server.dialogs.move(NOWHERE)
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""

@@ -13,9 +13,9 @@ from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
 from sip.device.session_timer import SessionTimer
 from sip.dialog import DialogState, called_by
-from sip.forks import MAX_EARLY
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
+from sip.invite.dialogs import MAX_EARLY
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -50,8 +50,7 @@ class Outgoing(Setup):
     def begin(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> None:
         """Take the INVITE of a server and send it to the device."""
         stack, side = call.environment.stack, call.server_side
-        server = InviteUsage(stack, call, transaction.flow, called_by(request, stack.token()))
-        server.no_timeout = True
+        server = InviteUsage(stack, call, transaction.flow, called_by(request, stack.token()), no_timeout=True)
         call.server = side.leg = server
         call.bridge.offer(server, transaction)
         side.hear(transaction, request, now)
@@ -108,7 +107,13 @@ class Outgoing(Setup):
         """A 422 is met with a longer interval (RFC 4028 section 7.3); False when it cannot be."""
         timer, opening, attempt = call.device_side.timer, call.opening, self._called.get(leg)
         request = opening.request if opening is not None else None
-        if timer is None or request is None or attempt is None or leg.cancelling or not timer.raised(response):
+        if (
+            timer is None
+            or request is None
+            or attempt is None
+            or leg.client_invite.cancelling
+            or not timer.raised(response)
+        ):
             return False
         lines, body = _invite(call, request, now)
         within = call.line.settings.answer_within

@@ -116,7 +116,13 @@ class DevicePassage(Passage):
         if asked is SETUP:
             return call.setup.once_more(call, leg, response, now)
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
-        if call.server is None or request is None or timer is None or leg.cancelling or not timer.raised(response):
+        if (
+            call.server is None
+            or request is None
+            or timer is None
+            or leg.client_invite.cancelling
+            or not timer.raised(response)
+        ):
             return False
         self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, max_forwards_left(request), now)
         return True
@@ -134,14 +140,14 @@ class DevicePassage(Passage):
     def keeps(self, call: Any, leg: InviteUsage) -> bool:
         if not isinstance(call, Call) or leg is not call.server:
             return False
-        return leg.established or leg.pending_client_invite is not None
+        return leg.established or leg.client_invite.pending is not None
 
 
 def _changed(
     call: Call, leg: InviteUsage, other: InviteUsage, response: Response, passed: Passed, now: float
 ) -> Passed:
     """The answer to a re-INVITE that came on ``other``."""
-    asked = other.pending_server_invite.request if other.pending_server_invite is not None else None
+    asked = other.server_invite.pending.request if other.server_invite.pending is not None else None
     if response.status >= 300:
         call.description.refuse(now)
     elif response.status >= 200:

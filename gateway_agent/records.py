@@ -131,8 +131,8 @@ class Recorder:
         return self._stack.response(request, answer.status, answer.reason, lines, answer.body, answer.tag)
 
     def _ack(self, call: Call, server: InviteUsage, now: float) -> Ack:
-        if server.success.awaited:
-            return Ack(ACK_AWAITED, b"", server.success.cseq, call.server_side.awaited)
+        if server.server_invite.awaits_ack:
+            return Ack(ACK_AWAITED, b"", server.server_invite.success_cseq, call.server_side.awaited)
         if server.ack.pending:
             return Ack(ACK_PENDING, b"", server.ack.cseq)
         acked_at = call.server_side.acked_at
@@ -179,7 +179,7 @@ def _state(call: Call, server: InviteUsage) -> str:
     if call.direction == "in":
         if call.early:
             return line_dialog.EARLY
-        calling = server.pending_client_invite
+        calling = server.client_invite.pending
         return line_dialog.TRYING if calling is not None and calling.state == CALLING else line_dialog.PROCEEDING
     early = any(answer.tag for received in call.received for answer in received.provisionals)
     return line_dialog.EARLY if early else line_dialog.PROCEEDING

@@ -127,7 +127,7 @@ class ReinviteRollback:
         leg = self._side.leg
         if leg is None or leg.ended or not self.tries:
             return
-        if leg.pending_client_invite is not None or leg.pending_server_invite is not None:
+        if leg.client_invite.pending is not None or leg.server_invite.pending is not None:
             self._environment.stack.deadlines.set(now + _BUSY_S, self, ROLLBACK)
             return
         self._side.send("INVITE", (SDP, ALLOW), self._description.restore(), ROLLBACK, 70, now)

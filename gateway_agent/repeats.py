@@ -43,7 +43,7 @@ class Repeats:
             side.note_token(request)
             if invite and not request.to_tag:
                 call = self._by_call_id.pop(leg.dialog.call_id, None)
-                leg.repeated(request, transaction)
+                leg.dialogs.repeated(request, transaction.flow, leg)
                 if call is not None:
                     self._by_call_id[leg.dialog.call_id] = call
             leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, request.cseq)
@@ -64,5 +64,5 @@ class Repeats:
                 transaction, answer.status, now, answer.reason, lines, answer.body, answer.tag or own_tag
             )
             if invite and answer.status // 100 == 2 and leg is not None:
-                leg.success.expect(data, request.cseq)
+                leg.server_invite.expect_ack(data, request.cseq)
         return True

@@ -146,7 +146,7 @@ class ServerSide:
     def opened(self, asked: ServerTransaction, offered: bool, now: float) -> None:
         """The INVITE that opens the call was sent for a device."""
         assert self.leg is not None
-        client = self.leg.pending_client_invite
+        client = self.leg.client_invite.pending
         assert client is not None
         self.sent.append(
             PendingRequest(asked, client, self.leg.dialog.local_cseq, offered, self._environment.connected, now)
@@ -251,7 +251,7 @@ class ServerSide:
         leg, flow = self.leg, self._environment.server_flow
         if leg is None:
             return
-        leg.move(flow)
+        leg.dialogs.move(flow)
         leg.dialog.target = target
         leg.dialog.route_set = ()
         for sent in self.sent:

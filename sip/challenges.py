@@ -14,19 +14,22 @@ MOST_TRIES: Final = 6
 class Challengeable:
     """A request that may be challenged, as it is to be sent again."""
 
-    __slots__ = ("body", "credentials", "lines", "max_forwards", "tries")
+    __slots__ = ("body", "credentials", "lines", "max_forwards", "tag", "tries")
 
     def __init__(
         self,
         lines: tuple[str, ...],
         body: bytes,
         max_forwards: int,
+        tag: str,
         credentials: tuple[Authorization, ...],
         tries: int,
     ) -> None:
         self.lines = lines
         self.body = body
         self.max_forwards = max_forwards
+        self.tag = tag
+        """Of the early dialog that it is for; ``""`` for the one that is there."""
         self.credentials = credentials
         self.tries = tries
 
@@ -48,13 +51,14 @@ class Challenges:
         lines: tuple[str, ...],
         body: bytes,
         max_forwards: int,
+        tag: str,
         again: Challengeable | None,
     ) -> tuple[str, ...]:
         """The lines of a request with what proves who we are, as far as that is known. ``again`` is one that was
         challenged, with the credentials that answer it.
         """
         if again is None:
-            again = Challengeable(lines, body, max_forwards, tuple(self._digest.authorize(method, uri)), 1)
+            again = Challengeable(lines, body, max_forwards, tag, tuple(self._digest.authorize(method, uri)), 1)
         self._open[branch] = again
         return (*lines, *(one.line for one in again.credentials))
 
@@ -74,4 +78,4 @@ class Challenges:
         credentials = self._digest.answer(response, method, uri, asked.credentials)
         if isinstance(credentials, Refusal):
             return None
-        return Challengeable(asked.lines, asked.body, asked.max_forwards, credentials, asked.tries + 1)
+        return Challengeable(asked.lines, asked.body, asked.max_forwards, asked.tag, credentials, asked.tries + 1)

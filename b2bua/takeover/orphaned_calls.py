@@ -91,7 +91,7 @@ def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
     """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
     if told.ack_awaited:
         leg.ack.again(told.record.ack.cseq)
-    elif leg.success.awaited and (ack := request_of(told.last_ack)) is not None:
+    elif leg.server_invite.awaits_ack and (ack := request_of(told.last_ack)) is not None:
         leg.receive_ack(ack, now)
 
 

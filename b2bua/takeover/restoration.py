@@ -357,7 +357,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
     if awaited:  # what waited goes on behind the INVITE that has been carried out
         bridge.carried_out = awaited.partition(";")[2].rpartition(";")[0]
     bridge.step(JOINED, None, bool(awaited), None, now)
-    if awaited and not one.changing and not any(leg.success.awaited for leg in legs):
+    if awaited and not one.changing and not any(leg.server_invite.awaits_ack for leg in legs):
         services.stack.deadlines.set(now, LateAck(call), LAST)
 
 
@@ -484,7 +484,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     if ack.state == ACK_AWAITED:
         leg.ack.expect(ack.cseq)
     elif ack.state == ACK_PENDING:
-        leg.success.expect()
+        leg.server_invite.expect_ack()
     machine.index.remove(told)
     if spare or one is None:
         machine.services.discarded.hang_up(leg, "SIP;cause=487", now)

@@ -185,7 +185,7 @@ class Bridge:
 
     def offer(self, leg: InviteUsage, invite: ServerTransaction) -> None:
         """The leg whose INVITE opens the call."""
-        leg.pending_server_invite = invite
+        leg.server_invite.latest = invite
         invite.context = leg
         self.origin = leg
 
@@ -410,7 +410,7 @@ def _moved_to(leg: InviteUsage, asked: ServerTransaction | None, message: Reques
         asked.context = leg
         leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, message.cseq)
         if message.method == "INVITE" and asked.open:
-            leg.pending_server_invite = asked
+            leg.server_invite.latest = asked
     return leg
 
 
@@ -427,7 +427,7 @@ def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Respon
     first, bridge._silent = bridge._silent, False
     origin = bridge.origin
     passed = bridge.passage.pass_on(bridge.policy, PROVISIONAL, leg, origin, response, first, now)
-    if passed is not None and origin is not None and (invite := origin.pending_server_invite) is not None:
+    if passed is not None and origin is not None and (invite := origin.server_invite.pending) is not None:
         tag = passable_tag(response.to_tag)
         _reply(bridge, invite, response.status, now, response.reason, passed, tag)
 
@@ -448,7 +448,7 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
     if origin is None or origin.ended:
         bridge.release("SIP;cause=487", now)
         return
-    if (invite := origin.pending_server_invite) is not None:
+    if (invite := origin.server_invite.pending) is not None:
         _reply(bridge, invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
     if bridge._late:
         late, bridge._late = bridge._late, []
@@ -498,7 +498,7 @@ def _refuse(
     status, reason, lines, by = subject
     bridge.finish(status, by, (response.get("reason") or "") if response is not None else "", now)  # RFC 6432
     origin = bridge.origin
-    if origin is not None and (invite := origin.pending_server_invite) is not None:
+    if origin is not None and (invite := origin.server_invite.pending) is not None:
         passed: Passed | None = Passed(lines, b"")
         if response is not None:
             reason = response.reason
@@ -548,7 +548,7 @@ def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, no
         if leg is None or leg.ended:
             continue
         if not leg.established:
-            if leg is origin and (invite := leg.pending_server_invite) is not None:
+            if leg is origin and (invite := leg.server_invite.pending) is not None:
                 _reply(bridge, invite, status if status >= 400 else 480, now, passed=Passed(lines, b""))
         elif bridge.passage.keeps(bridge.policy, leg):
             _say_bye(bridge, leg, lines, now)
@@ -607,12 +607,12 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     waiting = [*(bridge._queue or ()), *bridge._late]
     bridge._queue, bridge._late, bridge.origin, bridge.targets = None, [], None, []
     for leg in legs:
-        if (change := leg.pending_client_invite) is not None:  # a re-INVITE that nobody may ever answer now
+        if (change := leg.client_invite.pending) is not None:  # a re-INVITE that nobody may ever answer now
             if change.no_timeout:
                 change.terminate()
             else:
                 change.cancelled(now)
-        if (asked := leg.pending_server_invite) is not None:  # RFC 3261 section 15.1.2
+        if (asked := leg.server_invite.pending) is not None:  # RFC 3261 section 15.1.2
             _reply(bridge, asked, 487, now)
         if not leg.ended:
             leg.end()
@@ -637,7 +637,7 @@ def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, request: Request, now: float) -> None:
     other = bridge.other(leg)
     if leg is bridge.origin and len(bridge.targets) > 1:  # an early dialog of one of them
-        other = next((one for one in bridge.targets if _has_fork(one, request.to_tag)), other)
+        other = next((one for one in bridge.targets if one.dialogs.has_fork(request.to_tag)), other)
     if bridge._queue is not None:  # too many wait
         _reply(bridge, asked, 500, now, passed=LATER)
     elif other is None or (other.ended and not bridge.bye_queued):
@@ -651,16 +651,11 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
             _reply(bridge, asked, error.status, now)
 
 
-def _has_fork(leg: InviteUsage, tag: str) -> bool:
-    """Whether a fork of the INVITE of that leg has made a dialog of that tag."""
-    return tag == passable_tag(leg.dialog.remote_tag) or leg.forks.find_passed(tag) is not None
-
-
 def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
     """Whether a re-INVITE meets another one (RFC 3261 section 14.2)."""
-    if other.pending_client_invite is not None or not other.established:
+    if other.client_invite.pending is not None or not other.established:
         return True
-    return other.pending_server_invite is not None and request.branch != bridge.carried_out
+    return other.server_invite.pending is not None and request.branch != bridge.carried_out
 
 
 def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
@@ -668,7 +663,7 @@ def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cance
     if not invite.open:
         return
     other = bridge.other(leg)
-    changing = other.pending_client_invite if other is not None else None
+    changing = other.client_invite.pending if other is not None else None
     if other is not None and changing is not None and changing.context is invite:
         other.cancel(now, reasons_of(cancel))
     elif other is None or not bridge.passage.behind(
@@ -691,7 +686,7 @@ def _pass_timeout(
 ) -> None:
     if not asked.open:
         return
-    if transaction.method == "INVITE" and leg.cancelling:
+    if transaction.method == "INVITE" and leg.client_invite.cancelling:
         status = 487
     else:
         status = bridge.passage.unanswered(bridge.policy, leg, transaction)

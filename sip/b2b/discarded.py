@@ -28,7 +28,7 @@ class Discarded:
         leg.owner = self
         if leg.established:
             self.hang_up(leg, "SIP;cause=487", now)
-        elif leg.pending_client_invite is None:
+        elif leg.client_invite.pending is None:
             leg.end()
         else:
             self.legs.add(leg)
@@ -92,6 +92,6 @@ class Discarded:
 def drop_leg(leg: InviteUsage) -> None:
     """Forget a leg and what is under way on it, without a word."""
     leg.end()
-    for transaction in (leg.pending_server_invite, leg.pending_client_invite):
+    for transaction in (leg.server_invite.pending, leg.client_invite.pending):
         if transaction is not None:
             transaction.terminate()

@@ -16,8 +16,8 @@ def nothing_under_way(fixture: ServerFixture) -> None:
         for leg in (call.bridge.origin, call.bridge.target):
             assert (
                 leg is not None
-                and leg.pending_client_invite is None
-                and leg.pending_server_invite is None
+                and leg.client_invite.pending is None
+                and leg.server_invite.pending is None
                 and not leg.ack.pending
             )
     open_ones = [each.request for each in core.stack.servers.values() if each.open]

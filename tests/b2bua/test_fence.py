@@ -70,7 +70,7 @@ def test_a_request_inside_a_call_goes_again(method: str) -> None:
         a.ack()
         b.take("ACK")
     leg = next(iter(site.bench.core.calls.values())).bridge.target if site.bench.core.calls else None
-    assert (leg is None) == (method == "BYE") and (leg is None or leg.pending_client_invite is None)
+    assert (leg is None) == (method == "BYE") and (leg is None or leg.client_invite.pending is None)
 
 
 def test_the_order_of_asking_is_kept() -> None:

@@ -33,7 +33,7 @@ def nothing_under_way(fixture: AgentFixture) -> None:
     for call in fixture.core.calls.values():
         assert not call.sent and not call.received
         for leg in (call.server, call.device):
-            assert leg is not None and leg.pending_client_invite is None and leg.pending_server_invite is None
+            assert leg is not None and leg.client_invite.pending is None and leg.server_invite.pending is None
 
 
 # -- CANCEL of a re-INVITE -------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_a_device_is_acknowledged_when_the_path_to_the_servers_is_cut() -> None:
     fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
     assert fixture.silent(), "it has its ACK"
     [call] = fixture.core.calls.values()
-    assert call.server is not None and not call.server.success.awaited
+    assert call.server is not None and not call.server.server_invite.awaits_ack
 
 
 def test_the_offer_in_a_new_call_s_2xx_has_no_answer_but_the_far_end_s() -> None:

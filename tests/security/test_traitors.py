@@ -14,7 +14,7 @@ from gateway_agent.deduplication import key_of
 from heartbeat.console.render import Console
 from sip import header_policy
 from sip.actions import Flow
-from sip.forks import MAX_EARLY
+from sip.invite.dialogs import MAX_EARLY
 from sip.wire.message import Request, parse
 from tests.b2bua.fake import site_of
 from tests.b2bua.fake_agent import AGENTS, ServerFixture, record

@@ -89,8 +89,7 @@ class Trio:
         self.middle = Middle([self.b, self.c], parallel)
         self.ends = [self.a, self.middle, self.b, self.c]
         state = DialogState("call@a", "ta", "", "<sip:a@x>", "<sip:b@x>")
-        self.leg = InviteUsage(self.a.stack, self.a, self.a.flow_to(self.middle), state)
-        self.leg.no_timeout = True
+        self.leg = InviteUsage(self.a.stack, self.a, self.a.flow_to(self.middle), state, no_timeout=True)
         self.leg.call("sip:b@127.0.0.1:5000", (), b"", self.now)
         self.settle()
 

@@ -36,14 +36,14 @@ def test_a_2xx_is_repeated_until_its_ack_comes() -> None:
     stacks.invite()
     stacks.b.leg.reply(stacks.b.asked, 200, 0.0, body=SDP)
     stacks.turn(8.0)
-    assert stacks.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5] and stacks.b.leg.success.awaited
+    assert stacks.sent("b", "200") == [0.0, 0.5, 1.5, 3.5, 7.5] and stacks.b.leg.server_invite.awaits_ack
     assert stacks.a.take() == ["200"] and stacks.a.leg.ack.pending
     stacks.a.leg.acknowledge((), b"", 8.0)
     stacks.turn(100.0)
     assert (
         len(stacks.sent("b", "200")) == 5
         and stacks.b.take() == ["INVITE", "ACK"]
-        and not stacks.b.leg.success.awaited
+        and not stacks.b.leg.server_invite.awaits_ack
     )
 
 
@@ -91,7 +91,7 @@ def test_an_ack_of_an_older_invite_does_not_stop_the_repetition() -> None:
     stacks.b.leg.reply(stacks.b.asked, 200, 0.0, body=SDP)
     stacks.settle()
     stacks.b.stack.receive(ack.to_bytes(), stacks.b.flow_to(stacks.a), 0.0)
-    assert stacks.b.leg.success.awaited
+    assert stacks.b.leg.server_invite.awaits_ack
 
 
 def test_on_a_stream_to_a_device_a_2xx_is_repeated_like_over_udp() -> None:
@@ -127,7 +127,7 @@ def test_a_crossing_re_invite_gets_491() -> None:
     stacks.b.leg.send("INVITE", (TYPE,), SDP, 0.0)
     stacks.settle()
     assert stacks.a.take() == ["491"] and stacks.b.take() == ["491"]
-    assert stacks.a.leg.pending_client_invite is None and not stacks.a.leg.ended
+    assert stacks.a.leg.client_invite.pending is None and not stacks.a.leg.ended
 
 
 def test_a_second_invite_before_the_answer_to_the_first_gets_500() -> None:
@@ -165,7 +165,7 @@ def test_cancel_waits_for_a_provisional_response() -> None:
     assert cancel.branch == invite.branch and cancel.uri == invite.uri and cancel.cseq == invite.cseq
     assert cancel.get("to") == invite.get("to") and cancel.get("reason") == "SIP;cause=200"
     assert stacks.b.take() == ["INVITE", "CANCEL"]
-    stacks.b.leg.reply(stacks.b.leg.pending_server_invite or stacks.b.asked, 487, 0.4)
+    stacks.b.leg.reply(stacks.b.leg.server_invite.pending or stacks.b.asked, 487, 0.4)
     stacks.turn(100.0)
     assert stacks.a.take() == ["180", "487"] and leg.ended and not stacks.a.stack.legs
 
@@ -190,7 +190,7 @@ def test_a_cancel_that_nobody_answers_ends_the_invite_after_64_t1() -> None:
     stacks.cut = True
     leg.cancel(1.0)
     stacks.turn(120.0)
-    assert stacks.a.take() == ["180", "INVITE timed out"] and leg.ended and leg.pending_client_invite is None
+    assert stacks.a.take() == ["180", "INVITE timed out"] and leg.ended and leg.client_invite.pending is None
 
 
 def test_a_cancel_that_crosses_the_2xx_leaves_an_answered_call() -> None:
@@ -201,7 +201,12 @@ def test_a_cancel_that_crosses_the_2xx_leaves_an_answered_call() -> None:
     stacks.b.leg.reply(stacks.b.asked, 200, 0.0, body=SDP)
     leg.cancel(0.0)
     stacks.settle()
-    assert stacks.a.take() == ["180", "200"] and stacks.b.take() == ["INVITE"] and leg.established and leg.cancelling
+    assert (
+        stacks.a.take() == ["180", "200"]
+        and stacks.b.take() == ["INVITE"]
+        and leg.established
+        and leg.client_invite.cancelling
+    )
     leg.acknowledge((), b"", 0.0)
     leg.send("BYE", (), b"", 0.0)
     stacks.settle()
@@ -217,7 +222,7 @@ def test_a_cancel_asked_for_too_late_does_not_hit_the_next_invite() -> None:
     stacks.settle()
     stacks.b.leg.reply(stacks.b.asked, 100, 1.0)
     stacks.settle()
-    assert stacks.sent("a", "CANCEL") == [] and not leg.cancelling
+    assert stacks.sent("a", "CANCEL") == [] and not leg.client_invite.cancelling
 
 
 def test_a_re_invite_can_be_cancelled_and_the_call_stays() -> None:
@@ -245,15 +250,15 @@ def test_early_dialogs_are_kept_apart_and_the_answer_picks_one() -> None:
     for tag, status in (("t1", 183), ("t2", 180), ("t1", 180)):
         stacks.b.leg.reply(stacks.b.asked, status, 0.0, tag=tag)
     stacks.settle()
-    fork = leg.forks.find("t2")
-    assert leg.dialog.remote_tag == "t1" and len(leg.forks) == 1
+    fork = leg.dialogs.find("t2")
+    assert leg.dialog.remote_tag == "t1"
     assert fork is not None and fork.dialog.target == "sip:127.0.0.1:5002"
     assert {f"call@a {tag}" for tag in ("t1", "t2")} <= set(stacks.b.stack.legs)
     stacks.b.leg.reply(stacks.b.asked, 200, 0.0, tag="t2", body=SDP)
     stacks.settle()
     leg.acknowledge((), b"", 0.0)
     stacks.settle()
-    assert leg.dialog.remote_tag == "t2" == stacks.b.leg.dialog.local_tag and not leg.forks
+    assert leg.dialog.remote_tag == "t2" == stacks.b.leg.dialog.local_tag and leg.dialogs.find("t1") is None
     assert set(stacks.b.stack.legs) == {"call@a t2"} and stacks.b.heard[-1] == "ACK"
 
 
@@ -320,10 +325,10 @@ def test_a_leg_taken_over_pays_and_takes_the_acks_of_its_predecessor() -> None:
     stacks.talk()
     stacks.a.leg.ack.expect(1)
     assert stacks.a.leg.ack.pending
-    stacks.b.leg.success.expect()
+    stacks.b.leg.server_invite.expect_ack()
     stacks.a.leg.acknowledge((), b"", 0.0)
     stacks.settle()
-    assert stacks.b.take() == ["ACK"] and not stacks.b.leg.success.awaited and not stacks.a.leg.ack.pending
+    assert stacks.b.take() == ["ACK"] and not stacks.b.leg.server_invite.awaits_ack and not stacks.a.leg.ack.pending
 
 
 def test_byes_from_both_sides_cross() -> None:
@@ -360,16 +365,14 @@ def test_a_request_with_a_foreign_tag_gets_481() -> None:
 
 def test_a_patient_leg_waits_for_ever() -> None:
     stacks = TwoStacks("tcp")
-    leg = InviteUsage(
-        stacks.a.stack, stacks.a, stacks.a.flow_to(stacks.b), DialogState("c", "t", "", "<sip:a@x>", "<sip:b@x>")
-    )
-    leg.no_timeout = True
+    state = DialogState("c", "t", "", "<sip:a@x>", "<sip:b@x>")
+    leg = InviteUsage(stacks.a.stack, stacks.a, stacks.a.flow_to(stacks.b), state, no_timeout=True)
     stacks.cut = True
     leg.call("sip:b@x", (), b"", 0.0)
     stacks.turn(1000.0)
     assert stacks.a.heard == [] and stacks.sent("a", "INVITE") == [0.0]
     stacks.cut = False
-    assert leg.pending_client_invite is not None
-    leg.pending_client_invite.resend(Flow("tcp", "again", ("127.0.0.1", 5002)))
+    assert leg.client_invite.pending is not None
+    leg.client_invite.pending.resend(Flow("tcp", "again", ("127.0.0.1", 5002)))
     stacks.settle()
     assert stacks.b.take() == ["INVITE"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Close, Flow, Send
-from sip.forks import Unheard
+from sip.invite.client_invite import Unheard
 from sip.wire.message import Request, Response, parse
 from tests.sip.two_stacks import End, TwoStacks
 

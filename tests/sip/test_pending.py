@@ -19,9 +19,9 @@ class Sequence:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.stacks = TwoStacks(self.random.choice(("udp", "tcp")))
-        self.stacks.talk()
         for end in (self.stacks.a, self.stacks.b):
-            end.leg.no_timeout = self.random.random() < 0.3
+            end.no_timeout = self.random.random() < 0.3
+        self.stacks.talk()
 
     def run(self) -> None:
         acts: list[Callable[[End], None]] = [
@@ -44,7 +44,7 @@ class Sequence:
     def check(self) -> None:
         """What is said to be under way is a transaction that its stack knows and that is still open."""
         for end in (self.stacks.a, self.stacks.b):
-            pending_client_invite, invite = end.leg.pending_client_invite, end.leg.pending_server_invite
+            pending_client_invite, invite = end.leg.client_invite.pending, end.leg.server_invite.pending
             if pending_client_invite is not None:
                 assert (
                     end.stack.clients.get(pending_client_invite.key) is pending_client_invite
@@ -55,13 +55,13 @@ class Sequence:
 
     def _ask(self, end: End) -> None:
         leg = end.leg
-        if leg.pending_client_invite is None and leg.pending_server_invite is None:
+        if leg.client_invite.pending is None and leg.server_invite.pending is None:
             leg.send("INVITE", (TYPE,), SDP, self.stacks.now)
         else:
             leg.send("INFO", (), b"", self.stacks.now)
 
     def _answer(self, end: End) -> None:
-        asked = end.leg.pending_server_invite or end.server
+        asked = end.leg.server_invite.pending or end.server
         if asked is not None:
             end.leg.reply(asked, self.random.choice((100, 180, 200, 200, 487, 491, 500)), self.stacks.now)
 
@@ -69,7 +69,7 @@ class Sequence:
         end.leg.cancel(self.stacks.now)
 
     def _abandon(self, end: End) -> None:
-        one = self.random.choice((end.leg.pending_client_invite, end.leg.pending_server_invite))
+        one = self.random.choice((end.leg.client_invite.pending, end.leg.server_invite.pending))
         if one is not None:
             one.terminate()
 
@@ -96,14 +96,14 @@ def test_a_leg_whose_transaction_vanished_can_ask_and_be_asked_again(how: str) -
     a, b = stacks.a.leg, stacks.b.leg
     a.send("INVITE", (TYPE,), SDP, 0.0)
     stacks.settle()
-    assert a.pending_client_invite is not None and b.pending_server_invite is not None
+    assert a.client_invite.pending is not None and b.server_invite.pending is not None
     if how == "abandoned":
-        a.pending_client_invite.terminate()
-        b.pending_server_invite.terminate()
+        a.client_invite.pending.terminate()
+        b.server_invite.pending.terminate()
     else:
         stacks.a.stack.transactions.remove_flow(a.flow)
         stacks.b.stack.transactions.remove_flow(b.flow)
-    assert a.pending_client_invite is None and b.pending_server_invite is None
+    assert a.client_invite.pending is None and b.server_invite.pending is None
     stacks.a.take(), stacks.b.take()
     for asks, one, other in ((b, stacks.b, stacks.a), (a, stacks.a, stacks.b)):
         asks.send("INVITE", (TYPE,), SDP, 0.0)
@@ -145,12 +145,12 @@ def test_an_owner_may_wait_longer_for_an_ack() -> None:
     stacks.settle()
     leg: InviteUsage = stacks.b.leg
     stacks.turn(32.5)
-    assert stacks.b.take() == ["INVITE", "unacknowledged"] and leg.success.awaited
+    assert stacks.b.take() == ["INVITE", "unacknowledged"] and leg.server_invite.awaits_ack
     stacks.turn(42.5)
-    assert stacks.b.take() == ["unacknowledged"] and leg.success.awaited
+    assert stacks.b.take() == ["unacknowledged"] and leg.server_invite.awaits_ack
     leg.moved(Flow("tcp", stacks.b.local, ("127.0.0.1", 5001)))  # the path is there again, so the 2xx is given again
     stacks.a.leg.acknowledge((), b"", 42.5)
     stacks.settle()
-    assert stacks.b.take() == ["ACK"] and not leg.success.awaited
+    assert stacks.b.take() == ["ACK"] and not leg.server_invite.awaits_ack
     stacks.turn(100.0)
     assert stacks.b.take() == []

@@ -29,6 +29,8 @@ class End:
         """The last request that came."""
         self.last: Message | None = None
         """The last message told of."""
+        self.no_timeout = False
+        """Whether its legs are without time-outs."""
         self.patience: float | None = None
         """Seconds after which to ask again for an ACK that did not come."""
 
@@ -67,8 +69,10 @@ class End:
         self.note(request.method, request)
         self.server = transaction
         if len(args) == 3 and request.method == "INVITE" and not request.to_tag:
-            leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
-            leg.pending_server_invite = transaction
+            leg = InviteUsage(
+                self.stack, self, transaction.flow, called_by(request, self.stack.token()), no_timeout=self.no_timeout
+            )
+            leg.server_invite.latest = transaction
             transaction.context = leg
             self.legs.append(leg)
 
@@ -151,7 +155,7 @@ class TwoStacks:
     def invite(self, body: bytes = SDP, tag: str = "ta", call_id: str = "call@a") -> InviteUsage:
         """``a`` sends an INVITE, ``b`` gets it."""
         state = DialogState(call_id, tag, "", "<sip:a@x>", "<sip:b@x>")
-        leg = InviteUsage(self.a.stack, self.a, self.a.flow_to(self.b), state)
+        leg = InviteUsage(self.a.stack, self.a, self.a.flow_to(self.b), state, no_timeout=self.a.no_timeout)
         self.a.legs.append(leg)
         leg.call("sip:b@127.0.0.1:5002", (TYPE,) if body else (), body, self.now)
         self.settle()

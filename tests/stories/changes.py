@@ -113,10 +113,10 @@ class Changes:
 
     def _nothing_is_under_way(self) -> None:
         for name, leg in self._legs():
-            assert leg.pending_client_invite is None, f"{name} waits for an answer to its re-INVITE"
-            assert leg.pending_server_invite is None, f"{name} owes an answer to a re-INVITE"
+            assert leg.client_invite.pending is None, f"{name} waits for an answer to its re-INVITE"
+            assert leg.server_invite.pending is None, f"{name} owes an answer to a re-INVITE"
             assert not leg.ack.pending, f"{name} owes an ACK"
-            assert not leg.success.awaited, f"{name} waits for an ACK"
+            assert not leg.server_invite.awaits_ack, f"{name} waits for an ACK"
         for name in AGENTS:
             for call in self.sim.agent(name).calls.values():
                 assert not call.sent and not call.received, f"{name} has requests under way"

@@ -118,7 +118,7 @@ def play_in(sim: SiteSimulation, flow: Flow, *crashes: Crash) -> Outcome:
     odd: Counter[str] = Counter()
     for name in flow.who:
         odd.update({f"{name}: {what}": number for what, number in sim.odd(name).items()})
-        if any(call.leg.success.awaited for call in calls[name]):
+        if any(call.leg.server_invite.awaits_ack for call in calls[name]):
             odd[f"{name} waits for an ACK"] = 1
         if any(not client.answered for client in sim.phone(name).stack.clients.values()):
             odd[f"{name} waits for an answer"] = 1

@@ -1,0 +1,114 @@
+"""The requests of one usage: what sends them, and sends them again after a challenge or a transport error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sip.challenges import Challengeable, Challenges
+from sip.dialog import Dialog
+from sip.dialog_sender import Acknowledgement
+from sip.digest import DigestClient
+from sip.invite.dialogs import Dialogs
+from sip.layer import Stack
+from sip.transaction import ClientTransaction, ClientUser
+from sip.wire.message import Response
+
+
+class Requests:
+    """Not ACK and CANCEL, which have no answer of their own."""
+
+    __slots__ = ("_ack", "_dialogs", "_stack", "challenges", "no_timeout")
+
+    def __init__(
+        self, stack: Stack, dialogs: Dialogs, ack: Acknowledgement, digest: DigestClient | None, no_timeout: bool
+    ) -> None:
+        self._stack = stack
+        self._dialogs = dialogs
+        self._ack = ack
+        self.challenges = Challenges(digest) if digest is not None else None
+        self.no_timeout = no_timeout
+        """None ever times out (``sip.transaction``)."""
+
+    def count_on(self, first: Dialog) -> None:
+        """The dialog of another fork than ``first`` was chosen, which may count on from it."""
+        if self._on_site:
+            chosen = self._dialogs.chosen.dialog
+            chosen.local_cseq, chosen.remote_cseq = first.local_cseq, first.remote_cseq
+
+    @property
+    def _on_site(self) -> bool:
+        """Between agent and server: the record of the dialog has one number each way for all forks."""
+        return self.no_timeout or self._dialogs.chosen.path.flow in self._stack.site_flows
+
+    def send(
+        self,
+        user: ClientUser,
+        method: str,
+        lines: tuple[str, ...],
+        body: bytes,
+        now: float,
+        context: Any,
+        max_forwards: int,
+        no_timeout: bool = False,
+        tag: str = "",
+        opening: bool = False,
+        again: Challengeable | None = None,
+    ) -> ClientTransaction:
+        """Send a request in the early dialog of ``tag``, ``""`` for the one that is there.
+
+        ``opening``: it goes by the flow that the usage was made with; ``again``: it was challenged, and has what
+        answers that.
+        """
+        dialogs, stack, challenges = self._dialogs, self._stack, self.challenges
+        chosen = dialogs.chosen
+        sender = dialogs.find_passed(tag) if tag else chosen
+        counter = chosen.dialog if sender is not chosen and self._on_site else sender.dialog
+        counter.local_cseq += 1
+        branch = stack.branch()
+        if challenges is not None:
+            lines = challenges.sign(method, sender.dialog.target, branch, lines, body, max_forwards, tag, again)
+            if method == "INVITE":
+                self._ack.note_credentials(lines)
+        flow = chosen.path.flow if opening else None
+        no_timeout = no_timeout or self.no_timeout
+        return sender.send(
+            branch, method, counter.local_cseq, lines, body, max_forwards, user, now, context, no_timeout, flow
+        )
+
+    def send_proved(
+        self, user: ClientUser, asked: ClientTransaction, response: Response, early: bool, now: float
+    ) -> ClientTransaction | None:
+        """After a 401 or 407 a request is sent once more, with what it asks for (RFC 3261 section 22); None: the
+        final response is no challenge, or one that cannot be answered.
+        """
+        dialogs, challenges, method = self._dialogs, self.challenges, asked.method
+        known = challenges.closed(asked.branch) if challenges is not None else None
+        if challenges is None or known is None or response.status not in (401, 407):
+            return None
+        again = challenges.answer(known, response, method, dialogs.find_passed(known.tag).dialog.target)
+        if again is None:
+            return None
+        opening = early and method == "INVITE"
+        if opening:
+            dialogs.open_again()
+        lines, body, max_forwards, tag = again.lines, again.body, again.max_forwards, again.tag
+        return self.send(
+            user, method, lines, body, now, asked.context, max_forwards, asked.no_timeout, tag, opening, again
+        )
+
+    def send_elsewhere(
+        self, user: ClientUser, transaction: ClientTransaction, early: bool, now: float
+    ) -> ClientTransaction | None:
+        """After a transport error a request is sent to another place (RFC 3263 section 4.3); None: there is none.
+
+        ``early`` as in :meth:`sip.dialog_sender.DialogSender.send_elsewhere`.
+        """
+        again = self._dialogs.chosen.send_elsewhere(transaction, user, early, now)
+        if again is not None and self.challenges is not None:
+            self.challenges.moved(again.branch, self.challenges.closed(transaction.branch))
+        return again
+
+    def gave_up(self, transaction: ClientTransaction) -> None:
+        """It will have no answer."""
+        if self.challenges is not None:
+            self.challenges.closed(transaction.branch)

@@ -1,0 +1,366 @@
+"""The usage itself: what a message or a wish means on one hop; the package says of what it is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from sip.actions import Flow
+from sip.dialog import UAC, Dialog, DialogState, contact_uri
+from sip.dialog_sender import Acknowledgement, DialogSender
+from sip.digest import DigestClient
+from sip.header_policy import passable_tag
+from sip.invite.client_invite import ClientInvite
+from sip.invite.dialogs import Dialogs
+from sip.invite.local_tags import LocalTags
+from sip.invite.requests import Requests
+from sip.invite.server_invite import ServerInvite
+from sip.layer import Stack
+from sip.next_hop import DialogPath, Reach
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.message import Request, Response
+
+_REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
+
+
+class UsageOwner(Protocol):
+    """Who has two of them and joins them: it is told in call language."""
+
+    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether this is a repeat, sent on by another server, of a request seen before; it was then dealt with.
+
+        Asked on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
+        """
+
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in the dialog; a BYE has ended the leg already. The owner answers the transaction."""
+
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        """The first ACK for our 2xx."""
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours, ``transaction.context`` as it was given."""
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
+
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call).
+
+        An instant is when to ask again: the other side cannot be reached, so that its silence says nothing.
+        """
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Iterable[str]:
+        """The header lines that this hop wants on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
+
+
+class InviteUsage:
+    """One side of a call. Made from a :class:`~sip.dialog.DialogState`, for a new call as for one taken over.
+
+    It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the ACK for a repeated 2xx,
+    BYE to a second 2xx of a fork, the answer to a challenge. What a message means for the other side is the owner's.
+    """
+
+    __slots__ = (
+        "_requests",
+        "ack",
+        "client_invite",
+        "dialog",
+        "dialogs",
+        "ended",
+        "established",
+        "owner",
+        "path",
+        "server_invite",
+        "stack",
+    )
+
+    def __init__(
+        self,
+        stack: Stack,
+        owner: UsageOwner,
+        flow: Flow,
+        state: DialogState,
+        established: bool = False,
+        reach: Reach | None = None,
+        digest: DigestClient | None = None,
+        no_timeout: bool = False,
+    ) -> None:
+        """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own.
+
+        With ``digest`` challenges are answered here, and the owner hears of those only that cannot be. With
+        ``no_timeout`` requests on this leg never time out, nor does the ACK for our 2xx (``sip.transaction``).
+        """
+        self.stack = stack
+        self.owner = owner
+        self.dialog = Dialog(state)
+        self.path = DialogPath(flow, reach)
+        """Where requests in the dialog go."""
+        first = DialogSender(stack, self.dialog, self.path)
+        self.dialogs = Dialogs(first, LocalTags(stack.legs, self, state.call_id, state.local_tag))
+        self.ack = Acknowledgement(first)
+        """For the 2xx to our last INVITE."""
+        self.client_invite = ClientInvite(stack)
+        self.server_invite = ServerInvite(stack, flow)
+        self._requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout)
+        self.established = established
+        """A 2xx to the first INVITE was sent or received."""
+        self.ended = False
+        """A BYE went or came, or the first INVITE failed."""
+
+    @property
+    def flow(self) -> Flow:
+        """The dialog's own flow."""
+        return self.path.flow
+
+    # Towards the network.
+
+    def call(
+        self,
+        uri: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any = None,
+        max_forwards: int = 70,
+        answer_within: float = 0.0,
+    ) -> None:
+        """Send the first INVITE (section 13.2.1) to ``uri``, on the flow that the leg was made with.
+
+        When nothing at all is heard for ``answer_within`` seconds (0: timer B decides) the INVITE is given up: its
+        owner hears of a time-out, it is cancelled at its first response, and what it still brings is the owner's to
+        end. May be sent once more when it was refused (sections 8.1.3.5, 22.2): with the same Call-ID, From and To
+        and the next CSeq.
+        """
+        if self.ended:
+            self._open_again()
+        self.dialog.target = self.dialogs.uri = uri
+        invite = self._requests.send(self, "INVITE", tuple(lines), body, now, context, max_forwards, opening=True)
+        self.client_invite.opened(invite, answer_within, now)
+
+    def send(
+        self,
+        method: str,
+        lines: Iterable[str],
+        body: bytes,
+        now: float,
+        context: Any = None,
+        max_forwards: int = 70,
+        no_timeout: bool = False,
+    ) -> ClientTransaction:
+        """Send a request in the dialog; not ACK or CANCEL. A ``no_timeout`` one never times out.
+
+        As long as there are early dialogs, a request that is passed on goes into the one of the same tag: tags cross
+        a call unchanged (docs/wire.md).
+        """
+        tag = "" if self.established else _early_tag(context)
+        sent = self._requests.send(self, method, tuple(lines), body, now, context, max_forwards, no_timeout, tag)
+        if method == "INVITE":
+            self.client_invite.changing(sent)
+        elif method == "BYE":
+            self._close()  # findable until it is answered: a BYE from there may cross ours
+        return sent
+
+    def acknowledge(self, lines: Iterable[str], body: bytes, now: float) -> None:
+        """Send the ACK for the 2xx to our last INVITE (section 13.2.2.4)."""
+        self.ack.send(lines, body, now)
+
+    def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
+        """Cancel our INVITE (section 9.1), at once or as soon as a provisional response allows it."""
+        if self.client_invite.give_up(lines):
+            self.client_invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> None:
+        """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
+        if not transaction.open:
+            return
+        request = transaction.request
+        method, cseq = (request.method, request.cseq) if request is not None else ("", 0)
+        former, dialog, path = transaction.flow, self.dialog, self.path
+        self.stack.responder.revive(transaction)
+        if transaction.flow != former == path.flow:
+            path.move(transaction.flow)
+        if status > 100 and not self.established and tag and not self.dialogs.open(tag, status, self):
+            return
+        tag = tag or dialog.local_tag
+        if method == "INVITE" and 100 < status < 300:
+            lines = (self.stack.contact(path.flow), *lines)
+        data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
+        if method == "INVITE" and status >= 200:
+            if transaction is self.server_invite.latest:
+                self.server_invite.latest = None
+            if status < 300:
+                if not self.established:
+                    self.established = True
+                    self.dialogs.answered(tag)
+                user = None if self._requests.no_timeout else self
+                self.server_invite.succeeded(transaction, data, cseq, user, now)
+            elif not self.established:
+                self.end()
+
+    def end(self) -> None:
+        """Nothing more is to come on this leg; what is under way may finish."""
+        self._close()
+        self.dialogs.local_tags.keep("")
+
+    def _close(self) -> None:
+        if self.client_invite.latest is not None:
+            self.client_invite.settle()
+        if not self.ended:
+            self.ended = True
+            self.server_invite.stop()
+
+    def moved(self, flow: Flow) -> None:
+        """The connection was made anew: a 2xx that was not acknowledged is given again.
+
+        What was asked on the old one is the business of its transactions, of all legs in the order of asking.
+        """
+        self.dialogs.move(flow)
+        self.server_invite.moved(flow)
+
+    # From the network.
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A request in this dialog (section 12.2.2)."""
+        if transaction.on_site_flow and self.owner.recognised(self, transaction, request, now):
+            return
+        sender = self.dialogs.find(request.from_tag)
+        method = request.method
+        if sender is None or self.ended:
+            self.stack.reply(transaction, 200 if sender is not None and method == "BYE" else 481, now)
+            return
+        if not sender.path.admits(transaction, request, now):
+            return
+        dialog = sender.dialog
+        counter = self.dialog if transaction.on_site_flow else dialog
+        if request.cseq <= counter.remote_cseq and counter.remote_cseq:
+            self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
+            return
+        counter.remote_cseq = request.cseq
+        if method == "BYE" and not self.established and dialog.direction == UAC:
+            # Only the caller may end an early dialog so (section 15); what becomes of the call its INVITE will tell.
+            self.stack.reply(transaction, 200, now)
+            return
+        if method == "INVITE" and not self.server_invite.take(transaction, request, self.client_invite.pending, now):
+            return
+        if method in _REFRESHING:
+            dialog.target = contact_uri(request) or dialog.target
+        transaction.context = self
+        if method == "BYE":
+            self.end()
+            if self.server_invite.latest is not None:
+                self.server_invite.terminate(dialog.local_tag, now)
+        self.owner.requested(self, transaction, request, now)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        if self.server_invite.acknowledged(ack.cseq):
+            self.owner.acknowledged(self, ack, now)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours (the transaction's call)."""
+        method, final = transaction.method, response.status >= 200
+        if final and self._requests.challenges is not None and self._send_again(transaction, response, now):
+            return
+        if method == "INVITE":
+            if not self._invite_responded(transaction, response, now):
+                return
+        elif method == "BYE" and final:
+            self.end()
+        self.owner.answered(self, transaction, response, now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        if transaction.failure == 503 and self._send_again(transaction, None, now):
+            return
+        self._requests.gave_up(transaction)
+        if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
+            self.client_invite.cancelling = True
+        elif transaction is self.client_invite.latest:
+            self.client_invite.latest = None
+            if not self.established:
+                self.end()
+        elif transaction.method == "BYE":
+            self.end()
+        self.owner.timed_out(self, transaction, now)
+
+    def unacknowledged(self, now: float) -> float | None:
+        """No ACK came for our 2xx in 64*T1 (our pending INVITE's call)."""
+        return self.owner.unacknowledged(self, now)
+
+    def _send_again(self, asked: ClientTransaction, response: Response | None, now: float) -> bool:
+        """With what a challenge asks for; without a response, after a transport error, to another place. False when
+        that cannot be.
+        """
+        invite, requests, early = self.client_invite, self._requests, not self.established
+        pending = asked is invite.latest
+        if pending and invite.cancelling:
+            requests.gave_up(asked)
+            return False
+        if response is None:
+            sent = requests.send_elsewhere(self, asked, early, now)
+        else:
+            sent = requests.send_proved(self, asked, response, early, now)
+        if sent is not None and pending:
+            invite.went_on(sent, early, now)
+        return sent is not None
+
+    def _open_again(self) -> None:
+        """The first INVITE was refused, and is to be sent once more."""
+        self.ended = False
+        self.dialogs.open_again()
+        self.dialogs.local_tags.add(self.dialog.local_tag, self)
+
+    def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """Keep the dialog; whether the owner is to hear of this response."""
+        status, invite = response.status, self.client_invite
+        pending = transaction is invite.latest
+        if status < 200:
+            if pending and invite.cancelling and invite.owes_cancel:
+                invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
+            if status > 100 and not self.established and response.to_tag:
+                self.dialogs.meet(response)
+        elif pending:
+            invite.latest = None  # another 2xx is a repetition, or of a fork
+            if status < 300:
+                self._accepted(response)
+            elif not self.established:
+                self.end()
+        elif status < 300:
+            if response.to_tag == self.dialog.remote_tag:
+                self.ack.again(response.cseq)
+            else:
+                ack, bye = (self.owner.hop_headers(self, method, now) for method in ("ACK", "BYE"))
+                self.dialogs.decline(response, ack, bye, now)
+            return False
+        return True
+
+    def _accepted(self, response: Response) -> None:
+        """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
+        if self.established:
+            self.dialog.target = contact_uri(response) or self.dialog.target
+        else:
+            first, chosen = self.dialog, self.dialogs.choose(response)
+            if first is not chosen.dialog:
+                self.dialog, self.path, self.ack.sender = chosen.dialog, chosen.path, chosen
+                self._requests.count_on(first)
+            self.established = True
+        self.ack.expect(response.cseq)
+
+
+def _early_tag(context: Any) -> str:
+    """The tag of the early dialog that a request which is passed on came in, ``""`` for one in a dialog that is
+    established.
+    """
+    request = context.request if isinstance(context, ServerTransaction) else None
+    leg = context.context if request is not None else None
+    if not isinstance(leg, InviteUsage) or request is None or leg.established:
+        return ""
+    return passable_tag(request.from_tag if leg.dialog.direction == UAC else request.to_tag)
