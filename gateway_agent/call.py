@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
-from gateway_agent.device_side import APART, DeviceSide
+from gateway_agent.device_side import DeviceSide
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
@@ -29,7 +29,6 @@ from sip.wire.message import Message, Request, Response
 
 HOLD: Final = "hold_attempt"
 ALONE: Final = "no ACK of a server"
-LATE: Final = "after the ACK"
 TICK: Final = "tick"
 
 LONGEST_SLEEP: Final = 60.0
@@ -71,7 +70,6 @@ class Call(Policy):
     """Owns the legs, and decides for the bridge between them."""
 
     __slots__ = (
-        "_late",
         "_ticks_at",
         "answered_at",
         "bridge",
@@ -148,8 +146,6 @@ class Call(Policy):
         """What is left when nothing is under way any more."""
         self.session_id = ""
         self.generation = 0
-        self._late: tuple[ServerTransaction, Request] | None = None
-        """An INVITE for the device that is to keep its distance from the ACK before it."""
         self._ticks_at = 0.0
 
     def passed(self, leg: InviteUsage, message: Message, now: float) -> Passed:
@@ -183,11 +179,6 @@ class Call(Policy):
             return
         if leg is self.server and method != "OPTIONS":
             self.server_side.hear(transaction, request, now)
-            if method == "INVITE" and side.may_overtake(now):
-                self.environment.stack.reply(transaction, 100, now)
-                self._late = transaction, request
-                self.environment.stack.deadlines.set(side.told_ack_at + APART, self, LATE)
-                return
         elif method == "INVITE" and self.end is None and side.answer_refresh(leg, transaction, request, now):
             self.arm(now)
             return
@@ -254,7 +245,7 @@ class Call(Policy):
             received = self.server_side.received_as(invite)
             if received is not None:
                 received.cancelled = True
-        elif leg.established:
+        elif leg.established and self.server_side.sent_for(invite) is not None:
             self.rollback.cancelled(invite, cancel, now)
             return
         self.bridge.cancelled(leg, invite, cancel, now)
@@ -273,20 +264,23 @@ class Call(Policy):
             return
         if cause is HOLD:
             self.setup.hold_over(self, now)
-        elif cause is LATE and self._late is not None:
-            (transaction, request), self._late = self._late, None
-            if transaction.open and self.server is not None:
-                self.bridge.requested(self.server, transaction, request, now)
         elif cause is ALONE:
             side, half = self.server_side, self.environment.stack.timers.lifetime / 2
             if now - side.unacknowledged_at >= half - 0.001:
-                self.device_side.acknowledge_alone(side.asked_for_offer, now)
+                self._acknowledge_alone(side.asked_for_offer, now)
         elif cause is TICK and now >= self._ticks_at:
             reason, status = self.device_side.look(now)
             if status:
                 self.hang_up(AGENT, reason, status, now)
             else:
                 self.arm(now)
+
+    def _acknowledge_alone(self, asked_for_offer: bool, now: float) -> None:
+        """No ACK came from the servers for half of the time for which a device repeats its 2xx."""
+        answer, device = self.device_side.answer_alone(asked_for_offer), self.device
+        if answer is not None and device is not None:
+            self.environment.counters["acknowledged alone"] += 1
+            self.bridge.acknowledge(device, *answer, now)
 
     # The end.
 

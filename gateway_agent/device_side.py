@@ -1,5 +1,5 @@
-"""The device dialog of a call, and what the agent does in it by itself: the session timer (RFC 4028), the distance
-between an ACK and the next INVITE, the ACK where no server sends one.
+"""The device dialog of a call, and what the agent does in it by itself: the session timer (RFC 4028), the ACK where
+no server sends one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import Final
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.line import Line
 from gateway_agent.session_description import SessionDescription
+from sip.b2b.policy import NOTHING, Passed
 from sip.device.session_timer import SessionTimer
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
 
-APART: Final = 0.01
-"""Seconds between an ACK and an INVITE to a device over UDP, where the second might overtake the first."""
 REFRESH: Final = "refresh"
 """The context of a re-INVITE that only refreshes the session."""
 _BUSY_S: Final = 2.0
@@ -28,7 +27,7 @@ _SDP: Final = "Content-Type: application/sdp"
 class DeviceSide:
     """See the module. ``leg`` is there once it is known which device it is."""
 
-    __slots__ = ("_environment", "description", "ends_at", "leg", "line", "timer", "told_ack_at")
+    __slots__ = ("_environment", "description", "ends_at", "leg", "line", "timer")
 
     def __init__(self, environment: CallEnvironment, line: Line, description: SessionDescription) -> None:
         self._environment = environment
@@ -36,8 +35,6 @@ class DeviceSide:
         self.description = description
         self.leg: InviteUsage | None = None
         self.timer: SessionTimer | None = None
-        self.told_ack_at = 0.0
-        """When the last ACK went to the device."""
         self.ends_at = math.inf
         """The end of the longest call."""
 
@@ -77,10 +74,6 @@ class DeviceSide:
         """The lines of a 2xx to an INVITE of the device."""
         return self.timer.agree(request, now) if self.timer is not None and request is not None else []
 
-    def may_overtake(self, now: float) -> bool:
-        """Whether an INVITE sent now might overtake the ACK before it."""
-        return now < self.told_ack_at + APART and self.leg is not None and self.leg.flow.transport == "udp"
-
     def answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Answer a re-INVITE that changes nothing, or asks for too short an interval; it never leaves the hop. False
         when it is neither.
@@ -98,19 +91,18 @@ class DeviceSide:
         leg.reply(transaction, 200, now, lines=lines, body=self.description.agreed)
         return True
 
-    def acknowledge_alone(self, asked_for_offer: bool, now: float) -> None:
-        """No ACK came from the servers for half of the time for which a device repeats its 2xx.
+    def answer_alone(self, asked_for_offer: bool) -> Passed | None:
+        """What an ACK that no server sent has in it; None where none is awaited, or none can be given.
 
-        An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
+        An offer in the 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
         """
         leg = self.leg
         if leg is None or not leg.ack.pending or leg.ended:
-            return
-        body = self.description.answer_device_alone() if asked_for_offer else b""
-        if body or not asked_for_offer:
-            self._environment.counters["acknowledged alone"] += 1
-            leg.acknowledge((_SDP,) if body else (), body, now)
-            self.told_ack_at = now
+            return None
+        if not asked_for_offer:
+            return NOTHING
+        body = self.description.answer_device_alone()
+        return Passed((_SDP,), body) if body else None
 
     def refreshed(self, leg: InviteUsage, response: Response, own_dialog: bool, now: float) -> bool:
         """The answer to our own refresh; ``own_dialog``: its Call-ID is ours. False: the device does not know
@@ -133,7 +125,7 @@ class DeviceSide:
             return 'SIP;cause=408;text="Session expired"', 408
         if timer.ours and now >= timer.refresh_at:
             busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None
-            if busy or leg.ack.pending or leg.server_invite.awaits_ack:
+            if busy or now < leg.ack.free_at or leg.server_invite.awaits_ack:
                 timer.refresh_at = now + _BUSY_S
             else:
                 timer.refresh_at = timer.expires_at

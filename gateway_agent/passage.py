@@ -39,11 +39,8 @@ class DevicePassage(Passage):
         passed = call.passed(leg, message, now)
         if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
             return _changed(call, leg, other, message, passed, now)
-        if event is ACKNOWLEDGED:
-            if passed.body:
-                call.rollback.accept()
-            if leg is call.server:
-                call.device_side.told_ack_at = now
+        if event is ACKNOWLEDGED and passed.body:
+            call.rollback.accept()
         return passed
 
     def send(

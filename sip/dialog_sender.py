@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from sip.wire.build import request_bytes
 
 LARGEST_DATAGRAM: Final = 1300
 """Bytes of a request beyond which it goes by a stream where it may (RFC 3261 section 18.1.1)."""
+APART: Final = 0.01
+"""Seconds between an ACK and an INVITE over UDP, where the second might overtake the first."""
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
 _CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
 """As they are written here (``sip.digest``)."""
@@ -143,7 +146,7 @@ class DialogSender:
 class Acknowledgement:
     """Our ACK for the 2xx to our last INVITE (RFC 3261 section 13.2.2.4)."""
 
-    __slots__ = ("_body", "_lines", "credentials", "cseq", "pending", "sender")
+    __slots__ = ("_body", "_lines", "credentials", "cseq", "pending", "sender", "sent_at")
 
     def __init__(self, sender: DialogSender) -> None:
         self.sender = sender
@@ -154,8 +157,19 @@ class Acknowledgement:
         """A 2xx came that we have not acknowledged."""
         self.credentials: tuple[str, ...] = ()
         """Those of our last INVITE, which its ACK carries as well."""
+        self.sent_at = -math.inf
+        """When it was sent."""
         self._lines: tuple[str, ...] = ()
         self._body = b""
+
+    @property
+    def free_at(self) -> float:
+        """When the next INVITE in the dialog may go: not as long as the 2xx to the last one is not acknowledged, and
+        over UDP not so soon after its ACK that it might overtake it (RFC 3261 section 14.1).
+        """
+        if self.pending:
+            return math.inf
+        return self.sent_at + APART if self.sender.path.out.transport == "udp" else -math.inf
 
     def expect(self, cseq: int) -> None:
         """A 2xx with that number came, perhaps to another process before us."""
@@ -174,6 +188,7 @@ class Acknowledgement:
         if self.credentials and not any(line.startswith(_CREDENTIALS) for line in lines):
             lines = (*lines, *self.credentials)
         self._lines, self._body, self.pending = lines, body, False
+        self.sent_at = now
         dialog, path = self.sender.dialog, self.sender.path
         flow = path.flow_for(dialog.target, dialog.route_set, now)
         if flow is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -326,6 +327,12 @@ class Bridge:
             late, self._late = self._late, []
             _go_on(self, sorted(late, key=_is_last), now)
 
+    def acknowledge(self, leg: InviteUsage, lines: Iterable[str], body: bytes, now: float) -> None:
+        """Send the ACK of a leg; an INVITE that waited for that may follow."""
+        leg.acknowledge(lines, body, now)
+        if self._late:
+            self.deadlines.set(now, Alarm(self), _QUEUE)
+
     # What the actions of the table share.
 
     def settle(self, now: float) -> None:
@@ -394,6 +401,8 @@ def _keep(bridge: Bridge, event: str, leg: InviteUsage, subject: Any, message: R
 
 def _go_on(bridge: Bridge, queue: Iterable[_Waiting], now: float) -> None:
     for event, leg, subject, message in queue:
+        if subject is not None and not subject.open and event is not ENDED:
+            continue  # it was given up as it waited, or the call has ended
         if bridge.targets and leg is not bridge.origin and leg not in bridge.targets:
             leg = _moved_to(bridge.targets[0], subject, message)
         bridge.step(event, leg, subject, message, now)
@@ -644,11 +653,24 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
         _reply(bridge, asked, 481, now)
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
         _reply(bridge, asked, 491, now)
+    elif request.method == "INVITE" and (free_at := _behind_ack(leg, other)) > now:
+        bridge._late.append(_Waiting(CHANGED, leg, asked, request))
+        if free_at < math.inf:
+            bridge.deadlines.set(free_at, Alarm(bridge), _QUEUE)
     else:
         try:
             _send_on(bridge, REQUESTED, leg, other, request, asked, now)
         except Malformed as error:  # it cannot be passed on: nothing of it has happened
             _reply(bridge, asked, error.status, now)
+
+
+def _behind_ack(leg: InviteUsage, other: InviteUsage) -> float:
+    """When a re-INVITE that came on ``leg`` may follow the ACK of the one before it (RFC 3261 section 14.1): that may
+    have been lost, with a datagram or with its connection, and is to come again.
+    """
+    if other.ack.pending and not leg.server_invite.awaits_ack:
+        return -math.inf  # of a call taken over: the ACK has come, to who sends it behind what is under way
+    return other.ack.free_at
 
 
 def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
@@ -699,7 +721,7 @@ def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float
     if other is not None and not other.ended:
         passed = bridge.passage.pass_on(bridge.policy, ACKNOWLEDGED, leg, other, ack, False, now)
         lines, body = passed or NOTHING
-        other.acknowledge(lines, body, now)
+        bridge.acknowledge(other, lines, body, now)
 
 
 def _join(bridge: Bridge, _: Any, later: bool, __: Any, now: float) -> None:

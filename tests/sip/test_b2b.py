@@ -290,3 +290,56 @@ def test_a_call_released_before_its_answer_and_after() -> None:
     trio.middle.bridge.release('SIP;cause=503;text="Reset"', trio.now)
     trio.settle()
     assert trio.heard() == trio.b.take() == ["BYE"] and trio.middle.overs == 1
+
+
+def change(trio: Trio, from_b: bool) -> tuple[InviteUsage, End]:
+    """A re-INVITE of one end is answered, and its ACK does not come; the leg that asked, and who answered."""
+    leg, other = (trio.b.leg, trio.a) if from_b else (trio.leg, trio.b)
+    trio.turn(trio.now + 1.0)
+    leg.send("INVITE", (), b"", trio.now)
+    trio.settle()
+    (trio.leg if from_b else trio.b.leg).reply(other.asked, 200, trio.now)
+    trio.settle()
+    assert other.take() == ["INVITE"] and (trio.b if from_b else trio.a).take() == ["100", "200"]
+    return leg, other
+
+
+@pytest.mark.parametrize("from_b", [False, True])
+def test_a_re_invite_does_not_overtake_the_ack_of_the_one_before(from_b: bool) -> None:
+    """The ACK may be lost, with a datagram or with its connection, and is to come again (RFC 3261 section 14.1)."""
+    trio = Trio()
+    trio.talk()
+    leg, other = change(trio, from_b)
+    leg.send("INVITE", (), b"", trio.now)  # although it has not acknowledged
+    trio.turn(trio.now + 0.4)
+    assert other.take() == []
+    leg.acknowledge((), b"", trio.now)
+    trio.settle()
+    assert other.take() == ["ACK"]  # over UDP even what is sent behind it might overtake it
+    trio.turn(trio.now + 0.1)
+    assert other.take() == ["INVITE"]
+
+
+@pytest.mark.parametrize("ends", ["cancel", "bye", "bye of the other", "release"])
+def test_a_re_invite_that_waits_for_an_ack_is_answered_whatever_ends_it(ends: str) -> None:
+    trio = Trio()
+    trio.talk()
+    leg, _ = change(trio, False)
+    leg.send("INVITE", (), b"", trio.now)
+    trio.settle()
+    if ends == "cancel":
+        leg.cancel(trio.now)
+    elif ends == "bye":
+        leg.send("BYE", (), b"", trio.now)
+    elif ends == "bye of the other":
+        trio.b.leg.send("BYE", (), b"", trio.now)
+    else:
+        trio.middle.bridge.release("SIP;cause=480", trio.now)
+    trio.settle()
+    for end in (trio.a, trio.b):
+        if end.heard and end.heard[-1] == "BYE":
+            end.stack.reply(end.asked, 200, trio.now)
+    trio.settle()
+    trio.turn(trio.now + 0.4)
+    assert "487" in trio.a.take() and "INVITE" not in trio.b.take()
+    assert trio.middle.bridge.phase == (b2b.TALKING if ends == "cancel" else OVER)
