@@ -26,11 +26,11 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import crossing, max_forwards_left
 from sip.invite import InviteUsage, UsageOwner
 from sip.layer import Stack
+from sip.redirection import redirects_of
 from sip.transaction import ServerTransaction
-from sip.wire.errors import SipError
-from sip.wire.headers import NameAddr, bracketed
-from sip.wire.message import Request, Response, elements
-from sip.wire.uri import NO_PARAMS, Uri, as_user, user_of, with_params
+from sip.wire.headers import bracketed
+from sip.wire.message import Request, Response
+from sip.wire.uri import NumberParams, Uri, as_user, with_params
 
 LONGEST_WAIT: Final = 1.0
 """Seconds for which a new call waits for an agent that is away for a moment, before it is hunted on."""
@@ -359,6 +359,7 @@ class Call(Policy):
         self.take_line(target.line, now)
         self.update(
             callee=target.request_number,
+            dialled=plan.called if plan.called != target.request_number else "",
             callee_line=target.line,
             callee_agent=place.agent,
             callee_dialog=dialog.call_id,
@@ -371,8 +372,11 @@ class Call(Policy):
             lines.append(f"Call-Origin: {former.origin};{self.state.attempt}")
             lines += services.site_headers
             lines += services.token_lines(self, place.agent)
-        # what a forwarded call was dialled with belongs to another number
-        carried = NO_PARAMS if plan.forwards or target.forwarded_from else Uri.parse(request.uri).number_params
+        # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
+        if plan.forwards or target.forwarded_from:
+            carried = NumberParams(target.params, "")
+        else:
+            carried = Uri.parse(request.uri).number_params
         uri = with_params(place.uri, carried)
         leg = services.leg_to(place.agent, target.line, self.bridge, place.flow, dialog)
         max_forwards, within = max_forwards_left(request), place.answer_within
@@ -499,17 +503,3 @@ def _longest(site: Site, names: list[str]) -> float:
     """How long a call on these lines may last: agents see to theirs, the server to its trunks; 0: without limit."""
     lines = [site.lines.get(name) for name in names]
     return min((line.longest_call for line in lines if line and line.at_servers and line.longest_call), default=0.0)
-
-
-def redirects_of(response: Response | None) -> tuple[str, ...]:
-    """The numbers that a 3xx redirects to, the most wanted first (RFC 3261 sections 8.1.3.4, 16.6)."""
-    if response is None or not 300 <= response.status < 400:
-        return ()
-    found: list[tuple[float, str]] = []
-    for value in elements(response, "contact"):
-        try:
-            contact = NameAddr.parse(value)
-            found.append((contact.q, user_of(contact.uri)))
-        except SipError:
-            continue
-    return tuple(number for _, number in sorted(found, key=lambda each: -each[0]) if number)

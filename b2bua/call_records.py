@@ -72,6 +72,7 @@ class CallRecords:
             epoch=self.epoch,
             caller=state.caller,
             callee=state.callee,
+            dialled=state.dialled,
             caller_line=state.caller_line,
             callee_line=state.callee_line,
             attempts=state.attempt,

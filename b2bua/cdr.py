@@ -34,7 +34,9 @@ class Cdr:
     caller: str = ""
     """Number or user that called, as routed."""
     callee: str = ""
-    """Number or user that was called."""
+    """Number or user that was called; of a call that was forwarded, the last one."""
+    dialled: str = ""
+    """The number that was called first, where ``callee`` is another one: forwarded, or rewritten by a route."""
     caller_line: str = ""
     callee_line: str = ""
     """The line that answered, or the last one tried."""
@@ -138,6 +140,7 @@ def _pair(one: Cdr, two: Cdr) -> Cdr:
         epoch=max(one.epoch, two.epoch),
         caller=max(one.caller, two.caller, key=_fuller),
         callee=max(one.callee, two.callee, key=_fuller),
+        dialled=max(one.dialled, two.dialled, key=_fuller),
         caller_line=max(one.caller_line, two.caller_line, key=_fuller),
         callee_line=max(one.callee_line, two.callee_line, key=_fuller),
         attempts=max(one.attempts, two.attempts),

@@ -75,7 +75,7 @@ def cdrs(
         record
         for record in merge_by_call(records)
         if (caller is None or caller in record.caller)
-        and (callee is None or callee in record.callee)
+        and (callee is None or callee in record.callee or callee in record.dialled)
         and (result is None or record.result == result)
     ]
     chosen = found if everything else found[-limit:]
@@ -129,7 +129,7 @@ def _row(record: Cdr) -> list[str | Text]:
     return [
         clock(record.started),
         record.caller or NOTHING,
-        record.callee or NOTHING,
+        f"{record.dialled} → {record.callee}" if record.dialled else record.callee or NOTHING,
         Text.assemble(render.coloured(record.result), status),
         span(record.duration),
         record.ended_by or NOTHING,

@@ -24,6 +24,7 @@ from sip.b2b.bridge import (
 from sip.b2b.policy import LATER, Passage, Passed
 from sip.header_policy import crossing, max_forwards_left
 from sip.invite import InviteUsage
+from sip.redirection import contact_lines
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Response
 
@@ -81,7 +82,10 @@ class ServerPassage(Passage):
                 if other is not call.bridge.origin:
                     lines += self.services.token_lines(call, agent)
                     call.signed = None  # both agents have it
-        elif event is not FAILED and call.agent_of(other):
+        elif event is FAILED:
+            if message.status < 400:
+                lines += contact_lines(message, self.services.stack, leg.flow)
+        elif call.agent_of(other):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
         return Passed(lines, message.body)

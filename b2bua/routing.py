@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from heartbeat.site.lines import Group, LineSettings, Numbering, Route, rewritten
 from heartbeat.site.model import Site
+from sip.redirection import Redirect
 
 MOST_TARGETS: Final = 16
 """Lines that one call may be hunted over."""
@@ -66,6 +67,8 @@ class RouteTarget(NamedTuple):
     """The line whose forwarding led here."""
     follows: bool = False
     """Whether the forwarding of this line is followed; it is not for the members of a group."""
+    params: str = ""
+    """What a redirection said of the number besides its digits (RFC 4694, RFC 4904): ``;npdi;rn=+33177``."""
 
 
 class Plan(NamedTuple):
@@ -94,7 +97,7 @@ class Plan(NamedTuple):
         for target in self.targets:
             number = "" if target.request_number == self.called else _escaped(target.request_number)
             shown = "" if target.caller_number == self.caller else _escaped(target.caller_number)
-            flag = "f" if target.follows else ""
+            flag = ("f" if target.follows else "") + (_escaped(target.params) if target.params else "")
             part = f";{target.line},{number},{shown},{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
             if len(head) + len(part) > LONGEST_TOKEN:
                 break
@@ -115,7 +118,8 @@ class Plan(NamedTuple):
             if name in site.lines:
                 number, shown = unquote(number) or called, unquote(shown) or caller
                 because = f"{name} was left to try when the server changed"
-                targets.append(RouteTarget(name, number, shown, float(ring), because, forwarded, flag == "f"))
+                follows, params = flag.startswith("f"), unquote(flag.removeprefix("f"))
+                targets.append(RouteTarget(name, number, shown, float(ring), because, forwarded, follows, params))
         return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
 
 
@@ -210,10 +214,12 @@ class Router:
             return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
         return self._hunt(line.name, called, caller, priority, choice, load, now)
 
-    def after(self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[str] = ()) -> Plan | Refusal:
+    def after(
+        self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[Redirect] = ()
+    ) -> Plan | Refusal:
         """What to try when the plan's first target ended with ``status`` (408 when it did not answer in time).
 
-        ``redirects`` are the user parts of the Contacts of a 3xx, the most wanted first.
+        ``redirects`` are the Contacts of a 3xx, the most wanted first.
         """
         target = plan.targets[0]
         line = self._lines.get(target.line)
@@ -225,8 +231,10 @@ class Router:
                 return self._forward(rest, line, numbers, why, load, now)
         if goes_on(status, phone) and rest.targets:
             return rest
+        if redirects:
+            return Refusal(status, "", f"{target.line} redirected, and the caller is told where to")
         if status < 400:
-            return Refusal(480, "Temporarily Unavailable", f"{target.line} redirected, which only phones may do")
+            return Refusal(480, "Temporarily Unavailable", f"{target.line} answered {status}, which leads nowhere")
         what = "it ends the hunt" if rest.targets else "nothing is left to try"
         because = f"{target.line} answered {status}, and {what}"
         if status == 503:
@@ -249,7 +257,7 @@ class Router:
         return Plan(tuple(hunt.targets), line, called, caller, priority, hunt.forwards)
 
     def _forward(
-        self, rest: Plan, line: LineSettings, numbers: Sequence[str], why: str, load: Load, now: float
+        self, rest: Plan, line: LineSettings, numbers: Sequence[Redirect], why: str, load: Load, now: float
     ) -> Plan | Refusal:
         """The targets of a forwarding, and what was left to try after them."""
         hunt = _Hunt(self, rest.line, rest.caller, load, now)
@@ -365,45 +373,47 @@ class _Hunt:
         self._now = now
         self._forwarded: set[str] = set()
 
-    def follow(self, choice: _Choice, called: str, forwards: int, forwarded_from: str) -> None:
+    def follow(self, choice: _Choice, called: str, forwards: int, forwarded_from: str, params: str = "") -> None:
         """Add the targets of a route."""
         self.forwards = max(self.forwards, forwards)
         number = choice.prefix + called[choice.strip :] if choice.strip or choice.prefix else called
         for step in choice.steps:
             if isinstance(step, LineSettings):
-                self._single(step, number, choice, forwards, forwarded_from)
+                self._single(step, number, choice, forwards, forwarded_from, params)
             else:
-                self._group(step, number, choice, forwarded_from)
+                self._group(step, number, choice, forwarded_from, params)
 
-    def forward(self, line: LineSettings, numbers: Sequence[str], why: str, forwards: int) -> None:
+    def forward(self, line: LineSettings, numbers: Sequence[Redirect], why: str, forwards: int) -> None:
         """Add the targets of the numbers to which ``line`` is forwarded, in order. A line forwards once in a plan."""
         if forwards >= MOST_FORWARDS or line.name in self._forwarded:
-            where = ", ".join(numbers)
+            where = ", ".join(each.number for each in numbers)
             return self._skip(482, f"{line.name} forwards to {where}, and the call was forwarded {forwards} times")
         self._forwarded.add(line.name)
-        for number in numbers[:MOST_TARGETS]:
+        for number, params, _ in numbers[:MOST_TARGETS]:
             choice = self._router._choose(number, line.name) if not _too_long(number) else None
             if choice is None or choice.refuse:
                 self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
             else:
-                self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name)
+                self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name, params)
         return None
 
-    def _single(self, line: LineSettings, number: str, choice: _Choice, forwards: int, forwarded_from: str) -> None:
+    def _single(
+        self, line: LineSettings, number: str, choice: _Choice, forwards: int, forwarded_from: str, params: str
+    ) -> None:
         forward = line.forward
         if forward.always:
-            return self.forward(line, (forward.always,), "is forwarded always", forwards)
+            return self.forward(line, (Redirect(forward.always),), "is forwarded always", forwards)
         why = self._obstacle(line)
         if why == BUSY and forward.busy:
-            return self.forward(line, (forward.busy,), "is busy and forwarded", forwards)
+            return self.forward(line, (Redirect(forward.busy),), "is busy and forwarded", forwards)
         if why == OUT and forward.no_answer:
-            return self.forward(line, (forward.no_answer,), "is out of service and forwarded", forwards)
+            return self.forward(line, (Redirect(forward.no_answer),), "is out of service and forwarded", forwards)
         if why:
             return self._pass_over(line, why)
         ring = min(choice.ring, forward.after) if forward.no_answer else choice.ring
-        self._add(line, number, ring, choice.because, forwarded_from, True)
+        self._add(line, number, ring, choice.because, forwarded_from, True, params)
 
-    def _group(self, group: Group, number: str, choice: _Choice, forwarded_from: str) -> None:
+    def _group(self, group: Group, number: str, choice: _Choice, forwarded_from: str, params: str) -> None:
         lines = self._router._lines
         free = []
         for name in group.lines:
@@ -415,7 +425,7 @@ class _Hunt:
                 free.append(line)
         because = f"{choice.because}, {group.name} by {group.hunt}"
         for line in self._in_order(group, free):
-            self._add(line, number, choice.ring, because, forwarded_from, False)
+            self._add(line, number, choice.ring, because, forwarded_from, False, params)
 
     def _in_order(self, group: Group, lines: list[LineSettings]) -> list[LineSettings]:
         if group.hunt == "order" or len(lines) < 2:
@@ -431,7 +441,9 @@ class _Hunt:
         }
         return sorted(lines, key=lambda x: -keys[x.name])
 
-    def _add(self, line: LineSettings, number: str, ring: float, because: str, origin: str, follows: bool) -> None:
+    def _add(
+        self, line: LineSettings, number: str, ring: float, because: str, origin: str, follows: bool, params: str
+    ) -> None:
         if len(self.targets) >= MOST_TARGETS:
             return
         rules = line.to_device if line.at_servers else _AS_IT_IS
@@ -439,7 +451,7 @@ class _Hunt:
         shown = rewritten(rules.caller, self._caller) if rules.caller and self._caller else self._caller
         if _too_long(number) or _too_long(shown):
             return self._skip(404, f"{line.name} would be called with a number of over {LONGEST_NUMBER} characters")
-        self.targets.append(RouteTarget(line.name, number, shown, ring, because, origin, follows))
+        self.targets.append(RouteTarget(line.name, number, shown, ring, because, origin, follows, params))
 
     def _obstacle(self, line: LineSettings) -> str:
         if line.name == self._calling and line.kind == "phone":
@@ -468,13 +480,13 @@ def _obstacle(line: LineSettings, load: LineLoad | None, now: float) -> str:
 
 
 def _forwarding(
-    line: LineSettings, target: RouteTarget, status: int, redirects: Sequence[str]
-) -> tuple[Sequence[str], str]:
+    line: LineSettings, target: RouteTarget, status: int, redirects: Sequence[Redirect]
+) -> tuple[Sequence[Redirect], str]:
     """The numbers to which a failed line is forwarded, and why; none when it is not."""
     if target.follows and status in (486, 600) and line.forward.busy:
-        return (line.forward.busy,), f"answered {status} and is forwarded when busy"
+        return (Redirect(line.forward.busy),), f"answered {status} and is forwarded when busy"
     if target.follows and status in (408, 480) and line.forward.no_answer:
-        return (line.forward.no_answer,), "did not answer and is forwarded then"
+        return (Redirect(line.forward.no_answer),), "did not answer and is forwarded then"
     if 300 <= status < 400 and redirects and line.kind == "phone":
         return redirects, f"redirected with {status}"
     return (), ""

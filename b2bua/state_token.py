@@ -60,6 +60,8 @@ class CallState(NamedTuple):
     session_id: str = ""
     epochs: tuple[int, ...] = ()
     """The epochs that this call lived in, oldest first."""
+    dialled: str = ""
+    """The number that was called first, where ``callee`` is another one."""
 
 
 class TokenError(ValueError):
@@ -89,7 +91,7 @@ def sign(state: CallState, key: bytes) -> str:
         plan = plan.rpartition(";")[0]
         token = _signed(state, plan, key)
     if len(token) > LONGEST:
-        cut = state._replace(caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="")
+        cut = state._replace(caller=state.caller[:CUT], callee=state.callee[:CUT], session_id="", dialled="")
         token = _signed(cut, "", key)
     return token
 
@@ -101,7 +103,7 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
         f"{_json(state.caller_line)},{_json(state.callee_line)},{_json(state.caller_agent)},"
         f"{_json(state.caller_dialog)},{_json(state.callee_agent)},{_json(state.callee_dialog)},"
         f"{round(state.started, 3)},{round(state.ringing, 3)},{round(state.answered, 3)},"
-        f"{_json(state.session_id)},[{epochs}]]"
+        f"{_json(state.session_id)},[{epochs}]{f',{_json(state.dialled)}' if state.dialled else ''}]"
     )
     payload = b2a_base64(values.encode(), newline=False).translate(_URL_SAFE).decode()
     text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"
@@ -121,7 +123,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
     try:
         counter, call_id, payload = rest.split(".")
         values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
-        return _restored(call_id, int(counter), *values[:15], tuple(values[15]))
+        return _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:17])
     except (ValueError, TypeError, LookupError):
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 

@@ -372,7 +372,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
         record, wall, because = call.record(now), call.wall_offset, call.because
     if record is not None:
         if record.started:
-            text = f"{record.caller} called {record.callee} from {record.caller_line}"
+            text = f"{record.caller} called {record.dialled or record.callee} from {record.caller_line}"
             found.append(v.Sentence(at=record.started - wall, text=text))
         if because:
             found.append(v.Sentence(at=None, text=f"it was sent to {record.callee_line}: {because}"))

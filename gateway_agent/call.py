@@ -50,7 +50,7 @@ class Setup:
         """What it gets of the 2xx."""
         return call.passed(leg, response, now)
 
-    def refusal(self, response: Response) -> Passed:
+    def refusal(self, call: Call, response: Response) -> Passed:
         """What it gets of a failure."""
         return Passed(crossing(response, DEVICE_HOP), response.body)
 

@@ -14,6 +14,7 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.invite.dialogs import MAX_EARLY
+from sip.redirection import contact_lines
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -91,6 +92,13 @@ class Incoming(Setup):
             call.rollback.accept()
         call.picked_up(device, now)
         return Passed(lines, body)
+
+    def refusal(self, call: Call, response: Response) -> Passed:
+        passed = super().refusal(call, response)
+        if response.status >= 400 or call.device is None:
+            return passed
+        contacts = contact_lines(response, call.environment.stack, call.device.flow)
+        return Passed([*passed.lines, *contacts], passed.body)
 
     def hold_over(self, call: Call, now: float) -> None:
         calling = call.server.client_invite.pending if call.server is not None else None

@@ -97,7 +97,7 @@ class Outgoing(Setup):
         self._spare, self._called = [], {}
         return passed
 
-    def refusal(self, response: Response) -> Passed:
+    def refusal(self, call: Call, response: Response) -> Passed:
         lines = crossing(response, DEVICE_HOP)
         if 300 <= response.status < 400:
             lines += [line for name, line in zip(response.names, response.lines, strict=True) if name == "contact"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway_agent.call import ALONE, Call
@@ -35,7 +36,7 @@ class DevicePassage(Passage):
         if event is ANSWERED:
             return call.setup.answered(call, leg, message, first, now)
         if event is FAILED:
-            return call.setup.refusal(message)
+            return call.setup.refusal(call, message)
         passed = call.passed(leg, message, now)
         if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
             return _changed(call, leg, other, message, passed, now)
@@ -77,7 +78,7 @@ class DevicePassage(Passage):
         leg: InviteUsage = asked.context
         lines, body = passed or NOTHING
         if not isinstance(call, Call) or leg is not call.server:
-            leg.reply(asked, for_device(status), now, reason, lines, body, tag)
+            leg.reply(asked, for_device(status, lines), now, reason, lines, body, tag)
             return
         status = 403 if status in (401, 407) else status
         received = call.server_side.received_as(asked)
@@ -161,6 +162,8 @@ def _has_reason(passed: Passed) -> bool:
     return any(line[:7].lower() == "reason:" for line in passed.lines)
 
 
-def for_device(status: int) -> int:
+def for_device(status: int, lines: Sequence[str]) -> int:
     """A challenge that is not the agent's, and a redirection without Contact, mean nothing to a device."""
-    return 403 if status in (401, 407) else 480 if 300 <= status < 400 else status
+    if 300 <= status < 400:
+        return status if any(line.startswith("Contact:") for line in lines) else 480
+    return 403 if status in (401, 407) else status

@@ -129,7 +129,7 @@ class Receiver:
             raise failure
 
     def _answer_fault(self, fault: Fault, flow: Flow) -> None:
-        """Where a stream cannot be read on: 400 or 413 to the request at fault (RFC 3261 sections 18.3, 20.14)."""
+        """Where a stream cannot be read on: 400, 413 or 513 to the request at fault (RFC 3261 18.3, 20.14)."""
         if not fault.head or flow in self._unauthenticated_flows:
             return
         try:

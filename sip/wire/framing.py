@@ -30,7 +30,7 @@ class Fault:
     status: int
     """The status of an answer: 400, 413 or 513."""
     head: bytes
-    """The start line and headers of the message at fault, to answer it by; empty when they are not whole."""
+    """The start line and headers of the message at fault, to answer it by: those that are whole, or nothing."""
 
 
 class Framer:
@@ -106,7 +106,10 @@ class Framer:
                 break
             end = data.find(_END, at)
             if (size if end < 0 else end) - at > self._max_head:
-                self._fail(f"headers of more than {self._max_head} bytes", 513, b"")
+                # RFC 3261 section 21.5.7; the lines that are whole may say to whom it is answered
+                begun = data[at : at + self._max_head].rpartition(b"\r\n")[0]
+                head = begun + _END if begun else b""
+                self._fail(f"headers of more than {self._max_head} bytes", 513, head)
                 return found
             if end < 0:
                 break

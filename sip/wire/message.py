@@ -245,8 +245,10 @@ def parse(data: bytes) -> Request | Response:
         fault = "a bare CR or LF in the headers"
     if b"\r\n " in head or b"\r\n\t" in head:
         lines = _unfolded(lines)
-    if len(lines) > MAX_HEADERS:
-        raise Unanswerable(f"more than {MAX_HEADERS} header lines")
+    status = 400
+    if len(lines) > MAX_HEADERS:  # RFC 3261 section 21.5.7; it is answered by those that are read
+        del lines[MAX_HEADERS:]
+        status, fault = 513, f"more than {MAX_HEADERS} header lines"
     try:
         names = [_NAMES[line[: line.index(":")]] for line in lines]
     except (KeyError, ValueError):
@@ -256,7 +258,7 @@ def parse(data: bytes) -> Request | Response:
         names, lines = _named(names, lines)
     message = _started(start, names, lines, body)
     if fault:
-        raise refusal(message, fault)
+        raise refusal(message, fault, status)
     length = message.get("content-length")
     if length is not None and length != str(len(message.body)):
         _cut_body(message, length)
@@ -413,10 +415,10 @@ def _cut_body(message: Request | Response, length: str) -> None:
         raise refusal(message, "Content-Length is larger than the body")
 
 
-def refusal(message: Request | Response, because: str) -> Malformed:
-    """What to raise for a message that cannot be taken: a request is to be answered 400, a response dropped."""
+def refusal(message: Request | Response, because: str, status: int = 400) -> Malformed:
+    """What to raise for a message that cannot be taken: a request is to be answered, a response dropped."""
     if isinstance(message, Request):
-        return FaultyRequest(because, 400, message)
+        return FaultyRequest(because, status, message)
     return Unanswerable(because)
 
 

@@ -120,6 +120,23 @@ def test_a_redirect_of_a_phone_is_followed_by_the_server(contacts: tuple[str, ..
     assert call.state.attempt == 2
 
 
+def test_a_forwarded_call_has_what_is_said_of_its_new_number_and_its_record_the_one_dialled() -> None:
+    """Routing number and trunk group belong to the number beside which they stand (RFC 4694, RFC 4904)."""
+    fixture = ServerFixture()
+    a = fixture.gw1.call("1002;rn=+1;npdi")
+    b = fixture.gw2.called
+    assert ";rn=+1;npdi@" in b.asked[0].uri
+    b.answer(b.take("INVITE"), 302, ("Line: bob/1", "Contact: <sip:1003;rn=+33177;tgrp=x;trunk-context=y@z>"))
+    uri = fixture.gw2.called.take("INVITE").uri
+    assert uri.startswith("sip:1003;rn=+33177;tgrp=x;trunk-context=y@") and uri.endswith(";line=carol")
+    fixture.gw2.called.accept()
+    a.ack()
+    a.say("BYE")
+    fixture.gw2.called.answer(fixture.gw2.called.asked[-1], 200)
+    [cdr] = fixture.bench.cdrs
+    assert (cdr.dialled, cdr.callee, cdr.attempts) == ("1002", "1003", 2)
+
+
 @pytest.mark.parametrize(
     ("contacts", "status"),
     [((), 480), (("Contact: <sip:4711@x>",), 404), (("Contact: <sip:x>",), 480), (("Contact: <",), 480)],

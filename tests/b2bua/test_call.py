@@ -72,7 +72,7 @@ def test_route_sets_and_targets_are_each_hop_s_own() -> None:
 @pytest.mark.parametrize(
     ("status", "told", "result"),
     [
-        (302, 480, "no-answer"),
+        (302, 302, "rejected"),
         (400, 400, "rejected"),
         (403, 403, "rejected"),
         (404, 404, "rejected"),
@@ -96,6 +96,8 @@ def test_a_final_status_reaches_the_caller(status: int, told: int, result: str) 
     assert [each.status for each in a.heard] == [told]
     if told == status:
         assert a.heard[0].get("x-why") == "so" and a.heard[0].to_tag
+        shown = ["<sip:1002@127.0.0.1:5060>;q=1"] if status == 302 else []  # at our address
+        assert a.heard[0].all("contact") == shown
     b.take("ACK")
     [cdr] = fixture.bench.cdrs
     assert (cdr.status, cdr.result) == (503 if status == 503 else told, result)  # what became of it, whatever is told

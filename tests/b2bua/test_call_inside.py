@@ -15,6 +15,7 @@ def test_hold_and_resume(by: str) -> None:
     a, b = fixture.talk()
     first, other = (a, b) if by == "caller" else (b, a)
     for body, state in ((HOLD, "held"), (SDP, "talking")):
+        fixture.bench.after(0.02)
         first.say("INVITE", body=body)
         invite = other.take("INVITE")
         assert invite.body == body and invite.to_tag
@@ -149,6 +150,7 @@ def test_delayed_offer_in_both_kinds_of_invite() -> None:
     a.ack(HOLD)
     assert b.take("ACK").body == HOLD
     a.heard.clear()
+    fixture.bench.after(0.02)
     a.say("INVITE")
     b.answer(b.take("INVITE"), 200, body=SDP)
     assert a.heard[-1].body == SDP

@@ -24,6 +24,7 @@ from b2bua.routing import (
 )
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
+from sip.redirection import Redirect
 
 HEAD = """
 site = { name = "paris", key = { env = "KEY" } }
@@ -141,7 +142,7 @@ def names(plan: Plan | Refusal) -> list[str]:
 
 
 def after(plan: Plan, status: int, present: Load | None = None, redirects: tuple[str, ...] = ()) -> Plan | Refusal:
-    return router().after(plan, status, present or load(), 0.0, redirects)
+    return router().after(plan, status, present or load(), 0.0, [Redirect(number, ";rn=9") for number in redirects])
 
 
 def test_a_number_of_a_line_reaches_it():
@@ -274,8 +275,9 @@ def test_the_next_target_after_a_failure():
         500, "", "carrier answered 500, and nothing is left to try"
     )
     assert after(plan, 302, redirects=("1001",)) == Refusal(
-        480, "Temporarily Unavailable", "carrier redirected, which only phones may do"
+        302, "", "carrier redirected, and the caller is told where to"
     )
+    assert after(plan, 305) == Refusal(480, "Temporarily Unavailable", "carrier answered 305, which leads nowhere")
 
 
 def test_a_busy_phone_of_a_group_leaves_the_call_to_the_next():
@@ -309,6 +311,9 @@ def test_forwarding_after_an_answer_or_none():
     moved = after(plan, 302, redirects=("1006",))
     assert isinstance(moved, Plan)
     assert (moved.target.line, moved.target.because) == ("vip", "alice redirected with 302")
+    assert moved.target.params == ";rn=9" and busy.target.params == silent.target.params == ""
+    again = Plan.from_token(SITE, moved.to_token())
+    assert (again.target.params, again.target.follows) == (";rn=9", True)
     several = after(plan, 302, redirects=("4711", "1006", "1003"))
     assert names(several) == ["vip", "carol"] and isinstance(several, Plan) and several.forwards == 1
     assert isinstance(after(plan, 603), Refusal)

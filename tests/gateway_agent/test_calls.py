@@ -4,7 +4,7 @@ import pytest
 
 from sip.actions import Flow
 from sip.wire.message import Request
-from tests.gateway_agent.agent_fixture import CARRIER, SDP, AgentFixture, dialog_lines, message
+from tests.gateway_agent.agent_fixture import CARRIER, SDP, AgentFixture, dialog_lines, message, response_to
 
 
 def test_a_call_of_a_device_goes_to_the_server_and_back() -> None:
@@ -193,6 +193,7 @@ def test_an_answer_goes_over_a_new_stream_to_the_sent_by_where_its_own_broke(sta
 
 
 def test_a_2xx_is_repeated_over_a_new_stream_where_its_own_broke() -> None:
+
     fixture, invite = called_by_stream()
     fixture.m1.reply(invite, 200, body=SDP, lines=["Content-Type: application/sdp"])
     fixture.take(200, STREAM)
@@ -204,3 +205,26 @@ def test_a_2xx_is_repeated_over_a_new_stream_where_its_own_broke() -> None:
     fixture.m1.take("ACK")
     fixture.run(40)
     assert fixture.silent(there) and len(fixture.core.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "contact", "told"),
+    [
+        (302, "<sip:+33177;rn=+1@10.0.0.1:5161;transport=tcp>;q=0.5", 302),
+        (301, "<sip:+33177;rn=+1@m1>;q=0.5", 301),
+        (302, "", 480),
+        (302, "<sip:m1>", 480),
+        (305, "<sip:+33177@m1>", 480),
+    ],
+)
+def test_a_redirection_reaches_the_device_with_the_numbers_at_the_agents_address(
+    status: int, contact: str, told: int
+) -> None:
+    fixture = AgentFixture()
+    fixture.request("INVITE", body=SDP)
+    fixture.take(100)
+    invite = fixture.m1.take("INVITE")
+    fixture.m1.send(response_to(invite, status, [f"Contact: {contact}"] if contact else [], b"", "srvtag"))
+    shown = ["<sip:+33177;rn=+1@127.0.0.11:5060>;q=0.5"] if told == status else []
+    assert fixture.take(told).all("contact") == shown
+    assert not fixture.core.calls

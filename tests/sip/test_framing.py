@@ -90,6 +90,12 @@ def test_headers_without_end_are_a_fault_and_hold_little(size: int) -> None:
     assert framer.waiting == 0
 
 
+def test_headers_that_are_too_long_carry_those_lines_that_are_whole() -> None:
+    framer = Framer(max_head=200)
+    framer.feed(HEAD + b"X: " + b"x" * 200)
+    assert framer.fault is not None and (framer.fault.status, framer.fault.head) == (513, HEAD + b"\r\n")
+
+
 def test_limits_are_the_callers() -> None:
     framer = Framer(max_head=200, max_body=4)
     assert framer.feed(message(b"1234")) == [message(b"1234")]

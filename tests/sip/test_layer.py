@@ -124,6 +124,17 @@ def test_a_stream_is_cut_into_messages_and_pings_are_answered() -> None:
     assert end.take() == ["OPTIONS", "OPTIONS"] and end.stack.to_do() == [Send(flow, b"\r\n")]
 
 
+@pytest.mark.parametrize("begun", [message(), b"X: " + message()])
+def test_a_request_with_too_much_of_a_head_is_answered_before_its_stream_closes(begun: bytes) -> None:
+    end = TwoStacks("tcp").b
+    flow = Flow("tcp", "in1", ("127.0.0.7", 40000))
+    end.stack.receive(begun.replace(b"/UDP", b"/TCP").removesuffix(b"\r\n") + b"X: y\r\n" * 20_000, flow, 0.0)
+    actions = end.stack.to_do()
+    assert actions[-1] == Close(flow, True) and end.heard == []
+    said = [parse(action.data) for action in actions if isinstance(action, Send)]
+    assert [one.status for one in said if isinstance(one, Response)] == ([513] if begun == message() else [])
+
+
 def test_a_stream_that_cannot_be_read_is_closed() -> None:
     end = TwoStacks("tcp").b
     flow = Flow("tcp", "in1", ("127.0.0.7", 40000))

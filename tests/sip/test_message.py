@@ -145,7 +145,7 @@ def test_tags(value: str, tag: str) -> None:
         OK.replace(b"Content-Length: 5", b"Content-Length: 50"),
         OK.replace(b"To:", b"To"),
         b"INVITE sip:a SIP/2.0\r\n fold: 1\r\n\r\n",
-        INVITE.replace(b"X-Odd :", b"A: b\r\n" * MAX_HEADERS + b"X-Odd :"),
+        OK.replace(b"\r\n\r\n", b"\r\n" + b"A: b\r\n" * MAX_HEADERS + b"\r\n"),
         b"IN VITE sip:a@b SIP/2.0 x\r\n\r\n",
         b"IN<VITE sip:a@b SIP/2.0\r\n\r\n",
     ],
@@ -159,6 +159,7 @@ def test_garbage_and_faulty_responses_are_dropped(data: bytes) -> None:
     ("old", "new", "status"),
     [
         (b" SIP/2.0\r\nVia", b" SIP/3.0\r\nVia", 505),
+        (b"X-Odd :", b"A: b\r\n" * MAX_HEADERS + b"X-Odd :", 513),
         (b" SIP/2.0\r\nVia", b"  SIP/2.0\r\nVia", 400),
         (b" SIP/2.0\r\nVia", b" SIP/2.0 \r\nVia", 400),
         (b"INVITE sip:bob@biloxi.example.com", b"INVITE <sip:bob@biloxi.example.com>", 400),
