@@ -20,7 +20,7 @@ from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.terminated_call import TerminatedCall
-from sip.b2b.bridge import Bridge
+from sip.b2b.bridge import Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
@@ -280,7 +280,7 @@ class Call(Policy):
         answer, device = self.device_side.answer_alone(asked_for_offer), self.device
         if answer is not None and device is not None:
             self.environment.counters["acknowledged alone"] += 1
-            self.bridge.acknowledge(device, *answer, now)
+            acknowledge(self.bridge, device, *answer, now)
 
     # The end.
 

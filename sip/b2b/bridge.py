@@ -327,12 +327,6 @@ class Bridge:
             late, self._late = self._late, []
             _go_on(self, sorted(late, key=_is_last), now)
 
-    def acknowledge(self, leg: InviteUsage, lines: Iterable[str], body: bytes, now: float) -> None:
-        """Send the ACK of a leg; an INVITE that waited for that may follow."""
-        leg.acknowledge(lines, body, now)
-        if self._late:
-            self.deadlines.set(now, Alarm(self), _QUEUE)
-
     # What the actions of the table share.
 
     def settle(self, now: float) -> None:
@@ -355,6 +349,13 @@ def phase_of(answered: bool) -> str:
 def reasons_of(message: Message) -> list[str]:
     """All its Reason header lines, as they came (RFC 3326 section 2: one value for each protocol)."""
     return [line for name, line in zip(message.names, message.lines, strict=True) if name == "reason"]
+
+
+def acknowledge(bridge: Bridge, leg: InviteUsage, lines: Iterable[str], body: bytes, now: float) -> None:
+    """Send the ACK of a leg; an INVITE that waited for that may follow."""
+    leg.acknowledge(lines, body, now)
+    if bridge._late:
+        bridge.deadlines.set(now, Alarm(bridge), _QUEUE)
 
 
 def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
@@ -721,7 +722,7 @@ def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float
     if other is not None and not other.ended:
         passed = bridge.passage.pass_on(bridge.policy, ACKNOWLEDGED, leg, other, ack, False, now)
         lines, body = passed or NOTHING
-        bridge.acknowledge(other, lines, body, now)
+        acknowledge(bridge, other, lines, body, now)
 
 
 def _join(bridge: Bridge, _: Any, later: bool, __: Any, now: float) -> None:
