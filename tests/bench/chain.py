@@ -69,7 +69,7 @@ class Chain:
         running = [processes.agent(site, name) for name in ("gw1", "gw2")]
         running.append(processes.server(site, "m1"))
         processes.until(lambda: all(self._serves(name) for name in ("gw1", "gw2")), 40.0, "the chain comes up")
-        return [each.pid for each in running]
+        return [each.worker for each in running]
 
     def measure(self, load: Load, effort: Effort, say: Callable[[str], None]) -> None:
         """CPU time of the three a call."""

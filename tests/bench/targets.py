@@ -62,7 +62,7 @@ class _Process:
     @property
     def pids(self) -> list[int]:
         assert self._running is not None
-        return [self._running.pid]
+        return [self._running.worker]
 
     def stop(self) -> None:
         if self._running is not None:
