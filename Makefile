@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench compiled setup clean
+.PHONY: demo test check bench soak compiled setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -23,6 +23,11 @@ check: .venv/installed
 bench: .venv/installed
 	@sh tools/setup.sh programs
 	@$(PY) -m tests.bench.bench $(ARGS)
+
+# An hour of strain on a healthy site: nobody may take over. ARGS='--minutes 10 --rate 50' for less.
+soak: .venv/installed
+	@sh tools/setup.sh programs
+	@$(PY) -m tests.bench.soak $(ARGS)
 
 # The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
 compiled: .venv/installed
