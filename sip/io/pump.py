@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.io import huge_pages
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
 from sip.io.ticker import Ticker
@@ -114,6 +115,7 @@ class Pump:
         self.transport.open()
         now = self.clock()
         self._garbage.start(now)
+        huge_pages.collapse()
         self._ticker.start()
         self.flush()
 
