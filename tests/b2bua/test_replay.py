@@ -1,0 +1,309 @@
+"""Requests inside calls after a takeover: kept by agents, or come before their dialogs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from b2bua.call_records import End
+from b2bua.state_token import call_id_of
+from b2bua.takeover import replay as module
+from b2bua.takeover.replay import MOST_OF_ONE, Replay
+from b2bua.takeover.verdicts import REPLAYED, Verdicts
+from sip.actions import Flow
+from sip.dialog import dialog_key
+from sip.invite import InviteUsage
+from sip.packages.line_dialog import Ended
+from sip.transaction import cancel_of
+from sip.wire.message import Request, parse
+
+GW1 = Flow("tcp", "s1#1", ("127.0.0.11", 40001))
+KEY = dialog_key("c1", "local")
+
+
+def request(method: str = "INFO", to_tag: str = "local", call_id: str = "c1") -> Request:
+    tag = f";tag={to_tag}" if to_tag else ""
+    message = parse(
+        (
+            f"{method} sip:b@x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.11;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=f\r\n"
+            f"To: <sip:b@x>{tag}\r\nCall-ID: {call_id}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        ).encode()
+    )
+    assert isinstance(message, Request)
+    return message
+
+
+class Transaction:
+    """A request that came; it notes whether it was given up."""
+
+    def __init__(self) -> None:
+        self.context: Any = None
+        self.terminated = False
+
+    def terminate(self) -> None:
+        self.terminated = True
+
+
+class Leg(InviteUsage):
+    """A restored leg; it notes what it is handed."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    def receive(self, transaction: Any, request: Request, now: float) -> None:
+        self.got.append(request.method)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        self.got.append("ACK")
+
+
+class Told:
+    """What an agent told of the dialog, with the requests that it keeps."""
+
+    agent = "gw1"
+    call = "call-1"
+    call_id = "c1"
+    key = KEY
+    ended_at = 5.0
+    opened_by_server = False
+    live = False
+    ended = Ended(2.0, "device", "Q.850;cause=16")
+
+    def __init__(self, *kept: tuple[Request, bool]) -> None:
+        self.kept = kept
+
+    def sent(self) -> list[tuple[Request, bytes, bool]]:
+        return [(each, each.to_bytes(), cancelled) for each, cancelled in self.kept]
+
+
+class Fixture:
+    """A replay amid parts that note what it asks of them, in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.leg = Leg()
+        self.restorable = True
+        self.told: dict[str, Any] = {}
+        self.verdicts = Verdicts()
+        self.ends: dict[str, End] = {}
+        self.records = SimpleNamespace(ended={}, ends=self.ends)
+        self.connection = SimpleNamespace(name="gw1", flow=GW1, complete=False, fetch=self._fetch)
+        self.stack = SimpleNamespace(
+            legs={},
+            reply=lambda transaction, status, now: self.asked.append((transaction, status)),
+            respond_stateless=lambda transaction, status, lines: self.asked.append((transaction, status, *lines)),
+            receive_message=lambda data, flow, now: self.asked.append(("replay", parse(data).method, flow)),
+        )
+        restorations: Any = SimpleNamespace(
+            index=SimpleNamespace(get=self.told.get, by_key=self.told),
+            services=SimpleNamespace(stack=self.stack, records=self.records),
+            agents=SimpleNamespace(connections={"gw1": self.connection}),
+            verdicts=self.verdicts,
+            restore=self._restore,
+            cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
+        )
+        self.replay = Replay(
+            restorations, lambda transaction, cancel, now: self.asked.append((transaction, cancel.method))
+        )
+
+    def _fetch(self, call_id: str, now: float) -> None:
+        self.asked.append(("fetch", call_id))
+
+    def _restore(self, call_id: str, now: float, told: Any) -> None:
+        self.asked.append(("restore", call_id))
+        if self.restorable:
+            self.stack.legs[KEY] = self.leg
+
+    def take(self) -> list[Any]:
+        found, self.asked[:] = self.asked[:], []
+        return found
+
+    def wait(self, made: Request | None = None) -> Any:
+        """A request comes whose dialog is not told yet."""
+        transaction: Any = Transaction()
+        assert self.replay.unknown_dialog("gw1", transaction, made or request(), 1.0)
+        return transaction
+
+    def tell(self) -> None:
+        told: Any = Told()
+        self.told[KEY] = told
+        self.replay.dialog_told(told, 2.0)
+
+
+# -- requests that come -------------------------------------------------------------------------------------------
+
+
+def test_a_request_in_a_dialog_that_is_told_restores_it_and_goes_on() -> None:
+    fixture = Fixture()
+    fixture.told[KEY] = Told()
+    fixture.wait()
+    assert fixture.take() == [("restore", "call-1")] and fixture.leg.got == ["INFO"]
+    fixture.replay.stray_ack(request("ACK"), 1.0)
+    assert fixture.leg.got == ["INFO", "ACK"]
+
+
+def test_what_cannot_be_restored_is_not_there() -> None:
+    fixture = Fixture()
+    fixture.told[KEY], fixture.restorable = Told(), False
+    transaction: Any = Transaction()
+    assert not fixture.replay.unknown_dialog("gw1", transaction, request(), 1.0)
+    fixture.replay.stray_ack(request("ACK"), 1.0)
+    fixture.replay.stray_ack(request("ACK", "unknown"), 1.0)
+    assert not fixture.leg.got and not fixture.replay.waits_for(KEY)
+
+
+@pytest.mark.parametrize("why", ["complete", "no such agent"])
+def test_a_dialog_that_a_whole_list_has_not_does_not_exist(why: str) -> None:
+    fixture, transaction = Fixture(), Transaction()
+    waiting: Any = transaction
+    fixture.connection.complete = why == "complete"
+    assert not fixture.replay.unknown_dialog("gw2" if why != "complete" else "gw1", waiting, request(), 1.0)
+    assert not fixture.take() and not transaction.terminated
+
+
+def test_a_request_waits_for_its_dialog_which_is_fetched() -> None:
+    fixture = Fixture()
+    first = fixture.wait()
+    fixture.wait(request("BYE"))
+    assert fixture.replay.waits_for(KEY) and first.context == "gw1"
+    assert fixture.take() == [("fetch", "c1"), ("fetch", "c1")] and not fixture.leg.got
+    fixture.tell()
+    assert fixture.leg.got == ["INFO", "BYE"], "in the order in which they came"
+    assert not fixture.replay.waits_for(KEY)
+
+
+def test_a_dialog_that_is_told_and_cannot_be_restored_is_answered() -> None:
+    fixture = Fixture()
+    transaction, fixture.restorable = fixture.wait(), False
+    fixture.take()
+    fixture.tell()
+    assert fixture.take() == [("restore", "call-1"), (transaction, 481)]
+
+
+def test_a_cancel_waits_with_its_invite() -> None:
+    fixture = Fixture()
+    invite, other = fixture.wait(request("INVITE")), fixture.wait(request("INVITE", "other"))
+    fixture.replay.cancelled(invite, request("CANCEL"))
+    fixture.take()
+    fixture.tell()
+    assert fixture.leg.got == ["INVITE"] and fixture.take()[1:] == [(invite, "CANCEL")]
+    assert not other.terminated and fixture.replay.waits_for(dialog_key("c1", "other"))
+
+
+@pytest.mark.parametrize(("of_one", "dialogs"), [(MOST_OF_ONE, 1), (1, 3)])
+def test_there_are_bounds_to_waiting(of_one: int, dialogs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    fixture = Fixture()
+    for dialog in range(dialogs):
+        for _ in range(of_one):
+            fixture.wait(request(to_tag=f"t{dialog}"))
+    fixture.take()
+    refused = fixture.wait(request(to_tag=f"t{dialogs - 1}"))
+    assert fixture.take() == [(refused, 500, "Retry-After: 5")] and refused.context is None
+
+
+def test_a_complete_list_answers_what_waits_for_its_agent() -> None:
+    fixture = Fixture()
+    transaction, ours = fixture.wait(), fixture.wait(request(to_tag="other"))
+    ours.context = "gw2"
+    fixture.take()
+    fixture.replay.list_complete("gw1", 3.0)
+    assert fixture.take() == [(transaction, 481)]
+    assert not fixture.replay.waits_for(KEY) and fixture.replay.waits_for(dialog_key("c1", "other"))
+
+
+@pytest.mark.parametrize(("how", "left"), [("agent_gone", True), ("clear", False)])
+def test_what_waits_is_given_up_without_a_word(how: str, left: bool) -> None:
+    """An agent that went is not there to be answered; of another server's calls we say nothing. A repeat must not be
+    taken for one that is being dealt with."""
+    fixture = Fixture()
+    transaction, other = fixture.wait(), fixture.wait(request(to_tag="other"))
+    other.context = "gw2"
+    fixture.take()
+    if how == "clear":
+        fixture.replay.clear()
+    else:
+        fixture.replay.agent_gone("gw1")
+    assert transaction.terminated and other.terminated is not left and not fixture.take()
+    assert fixture.replay.waits_for(dialog_key("c1", "other")) is left
+
+
+# -- requests that an agent kept ----------------------------------------------------------------------------------
+
+
+def replayed(*kept: tuple[Request, bool], told: bool = True) -> tuple[Fixture, list[Any]]:
+    fixture, dialog = Fixture(), Told(*kept)
+    if told:
+        fixture.told[KEY] = dialog
+    connection: Any = fixture.connection
+    record: Any = dialog
+    fixture.replay.replay(connection, record, 3.0)
+    return fixture, fixture.take()
+
+
+def test_what_an_agent_kept_is_taken_as_just_arrived() -> None:
+    fixture, asked = replayed((request("INFO"), False))
+    assert asked == [("restore", "call-1"), ("replay", "INFO", GW1)], "its dialog is there before it"
+    assert fixture.verdicts.details == {"call-1": (REPLAYED, "INFO was kept")} and not fixture.ends
+
+
+def test_a_new_invite_needs_no_dialog_and_its_call_is_named_after_it() -> None:
+    fixture, dialog = Fixture(), Told((request("INVITE", ""), False))
+    dialog.call = ""
+    record: Any = dialog
+    connection: Any = fixture.connection
+    fixture.replay.replay(connection, record, 3.0)
+    assert fixture.take() == [("replay", "INVITE", GW1)]
+    assert list(fixture.verdicts.details) == [call_id_of("gw1", "c1")]
+
+
+def test_a_dialog_that_is_not_told_is_not_restored() -> None:
+    _, asked = replayed((request("INFO"), False), told=False)
+    assert asked == [("replay", "INFO", GW1)]
+
+
+def test_of_an_agent_that_is_gone_nothing_is_replayed() -> None:
+    fixture, dialog = Fixture(), Told((request(), False))
+    fixture.connection.flow = None  # type: ignore[assignment]
+    record: Any = dialog
+    connection: Any = fixture.connection
+    fixture.replay.replay(connection, record, 3.0)
+    assert not fixture.take() and not fixture.verdicts.details
+
+
+def test_a_cancelled_reinvite_goes_to_the_other_side_before_its_cancel() -> None:
+    """A former server may have sent it there."""
+    fixture, asked = replayed((request("INVITE"), True))
+    assert asked[1:] == [("replay", "INVITE", GW1), ("replay", "CANCEL", GW1)] and not fixture.ends
+    assert cancel_of(request("INVITE").to_bytes()).startswith(b"CANCEL ")
+
+
+def test_a_cancelled_call_is_cancelled_where_it_waits_and_its_end_is_noted() -> None:
+    fixture, asked = replayed((request("INVITE", ""), True))
+    assert asked == [("replay", "INVITE", GW1), ("cancel", call_id_of("gw1", "c1"), "CANCEL")]
+    assert fixture.ends == {"call-1": End(5.0, "caller", 487, "Q.850;cause=16")}
+
+
+@pytest.mark.parametrize(
+    ("former", "live", "written", "at"),
+    [
+        (None, False, False, 5.0),
+        (9.0, False, False, 5.0),  # of what both sides did the first counts
+        (4.0, False, False, 4.0),
+        (None, True, False, None),  # the device goes on: a BYE of the server's side
+        (None, False, True, None),  # its record is made
+    ],
+)
+def test_a_bye_tells_when_its_call_ended(former: float | None, live: bool, written: bool, at: float | None) -> None:
+    fixture, dialog = Fixture(), Told((request("BYE"), False))
+    dialog.live = live
+    if former is not None:
+        fixture.ends["call-1"] = End(former, "callee", 0, "")
+    if written:
+        fixture.records.ended["call-1"] = None
+    record: Any = dialog
+    connection: Any = fixture.connection
+    fixture.replay.replay(connection, record, 3.0)
+    assert (fixture.ends["call-1"].at if "call-1" in fixture.ends else None) == at
