@@ -208,6 +208,8 @@ class Call(Policy):
         if leg is self.server:
             self.server_side.note_token(response)
             sent = self.server_side.sent_by(transaction)
+            if sent is not None:
+                sent.heard = True
             if sent is not None and status >= 200:
                 self.server_side.remove(sent)
                 if success and given_up:

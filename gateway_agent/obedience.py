@@ -60,7 +60,7 @@ class Obedience:
         for sent in deadly:  # before this server is told of it
             self._environment.counters["poison"] += 1
             method = sent.client.method
-            said = f"two servers died while they had {method} {sent.client.branch}: it is answered 500"
+            said = f"servers died while they had {method} {sent.client.branch}: it is answered 500"
             self._decided("poison", said, now)
             poison.give_up(sent, now)
 

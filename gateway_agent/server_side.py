@@ -68,7 +68,7 @@ class ServerRequest(Remembered):
 class PendingRequest:
     """A request to the servers without a final answer."""
 
-    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "deaths", "handed_at", "offered", "reached")
+    __slots__ = ("asked", "at", "cancelled", "client", "cseq", "deaths", "handed_at", "heard", "offered", "reached")
 
     def __init__(
         self,
@@ -93,7 +93,9 @@ class PendingRequest:
         self.handed_at = now
         """When the present server had it."""
         self.deaths = 0
-        """Servers that died as soon as they had it."""
+        """The weight of the servers that died as soon as they had it (`gateway_agent.poison`)."""
+        self.heard = False
+        """Whether the present server has said anything to it."""
 
 
 class ServerSide:
