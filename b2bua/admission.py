@@ -7,6 +7,7 @@ from typing import Protocol
 from b2bua.call import Call, CallServices
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.actions import Flow
+from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
@@ -18,6 +19,8 @@ class OwnTrunks(Protocol):
     """The trunks of the server itself."""
 
     def line_of(self, flow: Flow) -> str: ...
+
+    def believed(self, line: str, request: Request) -> Request: ...
 
 
 class FormerCalls(Protocol):
@@ -59,16 +62,22 @@ class Admission:
             if not agent or not self._replay.adopt(former, transaction, request, now):
                 stack.reply(transaction, 482, now, tag=stack.token())
             return
+        timer = known.session_timer
+        if not agent and (lines := asks_too_little(request, timer.min_se if timer is not None else LEAST)):
+            stack.respond_stateless(transaction, 422, lines)
+            return
         if not agent and services.lines.is_full(known, now):  # nothing is kept: its address may be forged
             stack.counters["no channel"] += 1
             stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
             return
         try:
-            called = user_of(request.uri)
+            believed = request if agent else self._trunks.believed(known.name, request)
+            called = user_of(believed.uri)
         except SipError as error:
-            stack.reply(transaction, 400, now, f"Bad Request - {error}", tag=stack.token())
+            status, reason = (400, f"Bad Request - {error}") if agent else (404, "")
+            stack.reply(transaction, status, now, reason, tag=stack.token())
             return
-        caller = _caller(request)
+        caller = _caller(believed)
         records = services.records
         call = services.calls[call_id] = Call(
             services,
@@ -87,7 +96,7 @@ class Admission:
             records.wall_offset,
         )
         self.calls_seen += 1
-        call.admit(transaction, request, now)
+        call.admit(transaction, request, believed, now)
         call.take_line(line, now)
         if agent and self._replay.expected:
             self._replay.resume(call, now)

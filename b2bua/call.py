@@ -10,21 +10,23 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
-from b2bua.call_state import changed, rings, with_user
+from b2bua.call_state import changed, rings
 from b2bua.cdr import Cdr
 from b2bua.destination import Destination
+from b2bua.diversion import diverted
 from b2bua.lines import Lines
 from b2bua.routing import PRIORITIES, CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
+from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
 from sip.b2b.discarded import Discarded
 from sip.b2b.policy import Party, Policy
-from sip.device.trunk import TrunkDevice
+from sip.device.identity import Numbers
 from sip.dialog import DialogState, called_by
-from sip.header_policy import crossing, max_forwards_left
-from sip.invite import InviteUsage, UsageOwner
+from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
+from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.redirection import redirects_of
 from sip.transaction import ServerTransaction
@@ -83,9 +85,11 @@ class TrunkDirectory(Protocol):
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool: ...
 
-    def destinations(self, line: str, number: str, now: float) -> list[Destination]: ...
+    def destinations(self, line: str, now: float) -> list[Destination]: ...
 
-    def device_of(self, line: str) -> TrunkDevice | None: ...
+    def told(self, line: str, to: Destination, request: Request) -> Numbers: ...
+
+    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg: ...
 
 
 class CallServices:
@@ -178,13 +182,6 @@ class CallServices:
         self.discarded.drop()
         self.lines.loads.clear()
 
-    def leg_to(self, agent: str, line: str, owner: UsageOwner, flow: Flow, state: DialogState) -> InviteUsage:
-        """A leg to an agent, or to a trunk of our own, where requests find their way and prove who we are."""
-        device = None if agent else self.trunks.device_of(line.partition("/")[0])
-        if device is None:
-            return InviteUsage(self.stack, owner, flow, state)
-        return InviteUsage(self.stack, owner, flow, state, reach=device.reach, digest=device.digest)
-
     def ready(self, target: RouteTarget, then: Callable[[float], None]) -> bool:
         """Whether the names that a target needs are known; False: ``then`` is called when they are, or cannot be."""
         line = self.site.lines.get(target.line)
@@ -196,7 +193,7 @@ class CallServices:
         if line is None:
             return []
         if line.at_servers:
-            return self.trunks.destinations(line.name, target.request_number, now)
+            return self.trunks.destinations(line.name, now)
         connection = self.agents.connections.get(line.agent)
         flow = connection.flow if connection is not None else None
         if flow is None:
@@ -224,6 +221,7 @@ class Call(Policy):
         "services",
         "signed",
         "state",
+        "trunk_legs",
         "wall_offset",
     )
 
@@ -263,6 +261,8 @@ class Call(Policy):
         """When a former server sent the present attempt, which is under way: its time to ring counts from there."""
         self.because = ""
         """The decision that routed it last, for ``explain``."""
+        self.trunk_legs = NO_TRUNKS
+        """Legs with trunks of the server's own."""
         self.last_ack = b""
         """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
 
@@ -293,14 +293,16 @@ class Call(Policy):
 
     # Setting up.
 
-    def admit(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Take the caller's first INVITE: make the leg, answer 100."""
+    def admit(self, transaction: ServerTransaction, request: Request, believed: Request, now: float) -> None:
+        """Take the caller's first INVITE: make the leg, answer 100. ``believed``: the same in the site's form."""
         services = self.services
         stack, state = services.stack, self.state
         dialog = called_by(request, stack.token())
-        leg = services.leg_to(state.caller_agent, state.caller_line, self.bridge, transaction.flow, dialog)
-        self.bridge.offer(leg, transaction)
-        self.request = request
+        if state.caller_agent:
+            self.bridge.offer(InviteUsage(stack, self.bridge, transaction.flow, dialog), transaction)
+        else:
+            _with_trunk(self, state.caller_line, transaction.flow, dialog).offer(transaction, request, now)
+        self.request = believed
         stack.reply(transaction, 100, now, lines=services.token_lines(self, state.caller_agent))
 
     def cancel(self, cancel: Request, now: float) -> None:
@@ -338,8 +340,7 @@ class Call(Policy):
         """
         plan, request, services, former = self.plan, self.request, self.services, self.state
         assert plan is not None and request is not None
-        target = plan.target
-        self.because = target.because
+        self.because = (target := plan.target).because
         if not self.destinations:
             if not services.ready(target, _later(self, dialog, attempt)):
                 return
@@ -349,13 +350,12 @@ class Call(Policy):
                 self.go_on(503, None, now)
             return
         place = self.destination = self.destinations.pop(0)
-        stack = services.stack
-        dialog_is_former = dialog is not None
-        if dialog is None:
-            caller = request.from_untagged
-            if target.caller_number and target.caller_number != former.caller:
-                caller = with_user(caller, target.caller_number)
-            dialog = DialogState(stack.token() + stack.token(), stack.token(), "", caller, request.to_untagged)
+        onward, uri, told = _onward(services, plan, target, place, request)
+        ring_for = target.ring_for
+        if ring_for and dialog is not None and self.sent_at is not None:
+            # an answer that is there already comes within a round trip
+            ring_for = max(ring_for - (now - self.sent_at), services.stack.timers.t1)
+        dialog = dialog or _new_dialog(services.stack, onward, told, place)
         self.take_line(target.line, now)
         self.update(
             callee=target.request_number,
@@ -367,24 +367,16 @@ class Call(Policy):
             plan=plan.to_token() if place.agent or former.caller_agent else "",
             attempt=attempt or former.attempt,
         )
-        lines = crossing(request)
-        if place.agent:
-            lines.append(f"Call-Origin: {former.origin};{self.state.attempt}")
-            lines += services.site_headers
-            lines += services.token_lines(self, place.agent)
-        # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
-        if plan.forwards or target.forwarded_from:
-            carried = NumberParams(target.params, "")
-        else:
-            carried = Uri.parse(request.uri).number_params
-        uri = with_params(place.uri, carried)
-        leg = services.leg_to(place.agent, target.line, self.bridge, place.flow, dialog)
-        max_forwards, within = max_forwards_left(request), place.answer_within
-        ring_for = target.ring_for
-        if ring_for and dialog_is_former and self.sent_at is not None:
-            # an answer that is there already comes within a round trip
-            ring_for = max(ring_for - (now - self.sent_at), stack.timers.t1)
-        self.bridge.invite(leg, uri, lines, request.body, max_forwards, ring_for, now, within)
+        if told is not None:
+            lines = [*crossing(onward, DEVICE_HOP | told.dropped), *told.more]
+            trunk = _with_trunk(self, target.line, place.flow, dialog)
+            trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
+            return
+        lines = [*crossing(onward, DEVICE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
+        lines += services.site_headers
+        lines += services.token_lines(self, place.agent)
+        leg = InviteUsage(services.stack, self.bridge, place.flow, dialog)
+        self.bridge.invite(leg, uri, lines, onward.body, max_forwards_left(onward), ring_for, now)
 
     def _await_agent(self, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
         """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
@@ -410,6 +402,8 @@ class Call(Policy):
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
+        if self.trunk_legs and (trunk := self.trunk_legs.pop(leg, None)) is not None:
+            trunk.stop()
         self.give_line(self.state.callee_line)
         plan = self.plan
         if plan is None:
@@ -464,6 +458,7 @@ class Call(Policy):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
+        _stop_trunks(self)
         self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because)
 
     def over(self, now: float) -> None:
@@ -471,6 +466,8 @@ class Call(Policy):
         for name in self.lines:
             services.lines.give(name)
         self.lines = []
+        _stop_trunks(self)
+        self.trunk_legs = NO_TRUNKS
         self.request = self.plan = None
         if services.calls.get(self.id) is self:
             del services.calls[self.id]
@@ -487,6 +484,47 @@ class Call(Policy):
     def record(self, now: float) -> Cdr:
         """The call record as it would be if the call ended now."""
         return self.services.records.of(self.state, 0, "", now + self.wall_offset, "")
+
+
+def _onward(
+    services: CallServices, plan: Plan, target: RouteTarget, place: Destination, request: Request
+) -> tuple[Request, str, Numbers | None]:
+    """The caller's request as the target is to have it, and its Request-URI; for a trunk of the server's own, what
+    that is told of who calls whom.
+    """
+    # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
+    if plan.forwards or target.forwarded_from:
+        carried = NumberParams(target.params, "")
+    else:
+        carried = Uri.parse(request.uri).number_params
+    onward = diverted(services.site, plan, target, request)
+    if place.trunk is None:
+        return onward, with_params(place.uri, carried), None
+    wanted = with_params(f"sip:{as_user(target.request_number)}@{bracketed(services.site.realm)}", carried)
+    told = services.trunks.told(
+        target.line, place, Request("INVITE", wanted, onward.names, onward.lines, onward.body)
+    )
+    return onward, told.uri(place.uri.partition(":")[2]), told
+
+
+def _new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Destination) -> DialogState:
+    call_id, tag = stack.token() + stack.token(), stack.token()
+    sender, recipient = onward.from_untagged, onward.to_untagged
+    if told is not None:
+        sender, recipient = told.sender, told.recipient
+    return DialogState(call_id, tag, "", sender, recipient, route_set=place.route)
+
+
+def _with_trunk(call: Call, line: str, flow: Flow, dialog: DialogState) -> TrunkLeg:
+    """A further leg of the call, with a trunk of the server's own."""
+    trunk = call.services.trunks.leg(line, call.bridge, flow, dialog)
+    call.trunk_legs = {**call.trunk_legs, trunk.leg: trunk}
+    return trunk
+
+
+def _stop_trunks(call: Call) -> None:
+    for trunk in call.trunk_legs.values():
+        trunk.stop()
 
 
 def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:

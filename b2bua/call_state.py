@@ -1,4 +1,4 @@
-"""What is made of a call's state alone: the next state, who holds, the numbers shown."""
+"""What is made of a call's state alone: the next state, and who holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 from b2bua.state_token import CallState
 from sip.wire import sdp
-from sip.wire.uri import as_user
 
 
 def changed(state: CallState, **changes: Any) -> CallState:
@@ -29,9 +28,3 @@ def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:
 def rings(status: int) -> bool:
     """Whether a provisional status says that somebody is being alerted, or hears something."""
     return status in (180, 183)
-
-
-def with_user(value: str, number: str) -> str:
-    """A From value that shows another number; the display name goes, since it was the other number's."""
-    host = value.partition("@")[2].partition(">")[0].partition(";")[0] or "localhost"
-    return f"<sip:{as_user(number)}@{host}>"

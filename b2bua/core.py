@@ -23,6 +23,7 @@ from b2bua.rates import RateMeter
 from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.report import Takeovers, kind_of
+from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunks import Trunks
 from heartbeat.decision import Decided, Decision, What
 from heartbeat.member import Member
@@ -248,12 +249,13 @@ class Core:
         leg = invite.context
         if not isinstance(leg, InviteUsage):
             self.recovery.replay.cancelled(invite, cancel)
-        elif isinstance(leg.owner, Bridge):
-            call = leg.owner.policy
-            if isinstance(call, Call) and call.id in self.recovery.restorations.waiting:
-                self.recovery.restorations.cancel(call.id, cancel, now)
-            else:
-                leg.owner.cancelled(leg, invite, cancel, now)
+            return
+        owner = leg.owner
+        call = owner.policy if isinstance(owner, Bridge) else None
+        if isinstance(call, Call) and call.id in self.recovery.restorations.waiting:
+            self.recovery.restorations.cancel(call.id, cancel, now)
+        elif isinstance(owner, (Bridge, TrunkLeg, Discarded)):
+            owner.cancelled(leg, invite, cancel, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
         if self.serving and self.agents.agent_of(flow):

@@ -14,7 +14,7 @@ class Destination(NamedTuple):
     """One of those that a target has, in the order to try them."""
 
     uri: str
-    """The Request-URI."""
+    """The Request-URI; of a trunk of the server's own without its user part."""
     agent: str = ""
     """The agent there; ``""`` for a trunk of the server's own."""
     connection: Flow | None = None
@@ -29,6 +29,11 @@ class Destination(NamedTuple):
             return self.connection
         flow = self.trunk.flow_to(self.place) if self.trunk is not None and self.place is not None else None
         return flow or UNREACHABLE
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """The Routes of the INVITE."""
+        return self.trunk.route if self.trunk is not None else ()
 
     @property
     def answer_within(self) -> float:

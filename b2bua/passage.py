@@ -15,18 +15,21 @@ from sip.b2b.bridge import (
     ENDED,
     FAILED,
     HELD_BACK,
+    OUR_OWN,
     PROVISIONAL,
     REQUESTED,
     RESPONDED,
     ROUTING,
     SETUP,
 )
-from sip.b2b.policy import LATER, Passage, Passed
-from sip.header_policy import crossing, max_forwards_left
+from sip.b2b.policy import LATER, NOTHING, Passage, Passed
+from sip.device.identity import AS_IT_IS, asserted_by_device, asserted_to_device, with_fields
+from sip.device.session import for_device
+from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.redirection import contact_lines
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.wire.message import Response
+from sip.wire.message import Message, Response, parse
 
 
 class Authority(Protocol):
@@ -66,16 +69,19 @@ class ServerPassage(Passage):
         first: bool,
         now: float,
     ) -> Passed:
-        lines = crossing(message)
+        if call.trunk_legs:
+            lines, body = _crossed(call, event, leg, other, message)
+        else:
+            lines, body = crossing(message, DEVICE_HOP), message.body
         if event is PROVISIONAL or event is ANSWERED:
             if event is ANSWERED:
                 call.picked_up(message, now)
                 told = True
             else:
                 told = call.rang(message, now) or first
-            self._answered(call, message, lines, told)
+            _note_answer(call, message, lines, told)
         elif event is RESPONDED:
-            self._responded(call, leg, message, lines, other)
+            _note_response(call, leg, message, lines, other)
         elif event is ACKNOWLEDGED:
             if agent := call.agent_of(other):
                 lines += self.services.site_headers
@@ -88,28 +94,7 @@ class ServerPassage(Passage):
         elif call.agent_of(other):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
-        return Passed(lines, message.body)
-
-    def _answered(self, call: Call, response: Response, lines: list[str], told: bool) -> None:
-        """An answer to the caller's first INVITE, for an agent; ``told``: with the state to keep."""
-        state = call.state
-        if state.caller_agent:
-            if state.callee_agent and (origin := response.get("call-origin")) is not None:
-                lines.append(f"Call-Origin: {origin}")
-            if told:
-                lines += self.services.token_lines(call, state.caller_agent)
-
-    def _responded(
-        self, call: Call, leg: InviteUsage, response: Response, lines: list[str], asking: InviteUsage | None
-    ) -> None:
-        """An answer inside the call."""
-        if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
-            lines.append(f"Call-Origin: {origin}")
-        if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:
-            pending = asking.server_invite.pending
-            offer = pending.request.body if pending is not None and pending.request is not None else b""
-            side = "a" if asking is call.bridge.origin else "b"
-            call.held = held_after(call.held, side, offer, response.body)
+        return Passed(lines, body)
 
     def send(
         self,
@@ -121,9 +106,35 @@ class ServerPassage(Passage):
         max_forwards: int,
         now: float,
     ) -> None:
+        lines = passed.lines
+        if method == "INVITE" and (trunk := call.trunk_legs.get(leg)) is not None:
+            lines = [*lines, *trunk.session.asking()]
         # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
         no_timeout = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
-        leg.send(method, passed.lines, passed.body, now, asked, max_forwards, no_timeout)
+        leg.send(method, lines, passed.body, now, asked, max_forwards, no_timeout)
+
+    def reply(
+        self,
+        call: Any,
+        asked: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        passed: Passed | None = None,
+        tag: str = "",
+    ) -> None:
+        trunk = call.trunk_legs.get(asked.context) if isinstance(call, Call) and call.trunk_legs else None
+        if trunk is not None and status >= 200:
+            if (shown := for_device(status, (passed or NOTHING).lines)) != status:
+                status, reason = shown, ""
+            if asked.request is not None and asked.request.method == "INVITE":
+                lines, body = passed or NOTHING
+                passed = Passed(trunk.answer(asked, status, lines, now), body)
+        super().reply(call, asked, status, now, reason, passed, tag)
+
+    def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
+        """A trunk of the server's own is answered at once, as an agent answers its devices."""
+        return isinstance(call, Call) and leg in call.trunk_legs
 
     def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
         if transaction.method != "BYE" and call.agent_of(leg):
@@ -162,7 +173,10 @@ class ServerPassage(Passage):
                     if not call.wait_for(connection, now):
                         call.go_on(503, None, now)
         elif transaction.method == "BYE" and not isinstance(asked, ServerTransaction):
-            connection.refused.add(partial(self.services.discarded.hang_up, leg, str(asked)), now)
+            reason = _reason_in(transaction.request) if asked is OUR_OWN else str(asked)
+            connection.refused.add(partial(self.services.discarded.hang_up, leg, reason), now)
+            if call is not None:
+                call.bridge.settle(now)
         elif (
             call is not None
             and isinstance(asked, ServerTransaction)
@@ -186,3 +200,50 @@ class ServerPassage(Passage):
     def behind(self, call: Call, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
         connection = self.services.agents.by_flow.get(leg.flow)
         return connection is not None and bool(connection.refused) and connection.refused.add(act, now)
+
+
+def _crossed(
+    call: Call, event: str, leg: InviteUsage, other: InviteUsage | None, message: Message
+) -> tuple[list[str], bytes]:
+    """The lines and the body of a message that comes from a trunk of the server's own, or goes to one."""
+    here = call.trunk_legs.get(leg) if event is not FAILED else None
+    there = call.trunk_legs.get(other) if other is not None else None
+    dropped, more = asserted_by_device(here.identity, message, "") if here is not None else AS_IT_IS
+    if there is not None:
+        believed = with_fields(message, dropped, more) if dropped else message
+        hidden, more = asserted_to_device(there.identity, believed, there.identity.domain)
+        dropped |= hidden
+    lines = [*crossing(message, DEVICE_HOP | dropped), *more]
+    if event is FAILED:
+        return lines, message.body
+    if here is not None:
+        here.heard(message)
+    return lines, there.told(message) if there is not None else message.body
+
+
+def _reason_in(data: bytes) -> str:
+    """The Reason that a request of ours was sent with."""
+    return parse(data).get("reason") or ""
+
+
+def _note_answer(call: Call, response: Response, lines: list[str], told: bool) -> None:
+    """An answer to the caller's first INVITE, for an agent; ``told``: with the state to keep."""
+    state = call.state
+    if state.caller_agent:
+        if state.callee_agent and (origin := response.get("call-origin")) is not None:
+            lines.append(f"Call-Origin: {origin}")
+        if told:
+            lines += call.services.token_lines(call, state.caller_agent)
+
+
+def _note_response(
+    call: Call, leg: InviteUsage, response: Response, lines: list[str], asking: InviteUsage | None
+) -> None:
+    """An answer inside the call."""
+    if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
+        lines.append(f"Call-Origin: {origin}")
+    if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:
+        pending = asking.server_invite.pending
+        offer = pending.request.body if pending is not None and pending.request is not None else b""
+        side = "a" if asking is call.bridge.origin else "b"
+        call.held = held_after(call.held, side, offer, response.body)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from heartbeat.site.lines import Group, LineSettings, Numbering, Route, rewritten
+from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Site
 from sip.redirection import Redirect
 
@@ -45,9 +45,9 @@ class CallRequest(NamedTuple):
     line: str | None
     """The line it comes from; None: no line of the site."""
     called: str
-    """User part of the Request-URI as the device wrote it, unescaped, without parameters."""
+    """The number called, in the site's own form (``sip.device.identity``)."""
     caller: str = ""
-    """User part of From, likewise."""
+    """The number calling, likewise."""
     priority: int = 0
     """What its Priority header asks for (``PRIORITIES``); heeded when the line's ``trust_priority`` says so."""
 
@@ -57,9 +57,7 @@ class RouteTarget(NamedTuple):
 
     line: str
     request_number: str
-    """The number to call there; for a trunk of the servers' own rewritten for its device."""
-    caller_number: str
-    """The number to show there, rewritten likewise; empty: as it came."""
+    """The number to call there."""
     ring_for: float
     """Seconds after which it has not answered (to be treated as 408)."""
     because: str
@@ -69,6 +67,8 @@ class RouteTarget(NamedTuple):
     """Whether the forwarding of this line is followed; it is not for the members of a group."""
     params: str = ""
     """What a redirection said of the number besides its digits (RFC 4694, RFC 4904): ``;npdi;rn=+33177``."""
+    reason: str = "unknown"
+    """Why that line forwarded, in the words of Diversion (RFC 5806); unknown after a takeover."""
 
 
 class Plan(NamedTuple):
@@ -96,9 +96,8 @@ class Plan(NamedTuple):
         head = f"1,{self.line},{_escaped(self.called)},{caller},{self.priority},{self.forwards}"
         for target in self.targets:
             number = "" if target.request_number == self.called else _escaped(target.request_number)
-            shown = "" if target.caller_number == self.caller else _escaped(target.caller_number)
             flag = ("f" if target.follows else "") + (_escaped(target.params) if target.params else "")
-            part = f";{target.line},{number},{shown},{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
+            part = f";{target.line},{number},,{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
             if len(head) + len(part) > LONGEST_TOKEN:
                 break
             head += part
@@ -114,12 +113,12 @@ class Plan(NamedTuple):
         called, caller = unquote(called), unquote(caller)
         targets = []
         for part in parts:
-            name, number, shown, ring, forwarded, flag = part.split(",")
+            name, number, _, ring, forwarded, flag = part.split(",")  # the third was of an earlier version
             if name in site.lines:
-                number, shown = unquote(number) or called, unquote(shown) or caller
+                number = unquote(number) or called
                 because = f"{name} was left to try when the server changed"
                 follows, params = flag.startswith("f"), unquote(flag.removeprefix("f"))
-                targets.append(RouteTarget(name, number, shown, float(ring), because, forwarded, follows, params))
+                targets.append(RouteTarget(name, number, float(ring), because, forwarded, follows, params))
         return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
 
 
@@ -196,14 +195,10 @@ class Router:
         line = self._lines.get(attempt.line) if attempt.line is not None else None
         if line is None:
             return Refusal(403, "Forbidden", f"{attempt.line or 'the caller'} is no line of this site")
-        # an agent rewrites for its own devices; what comes from it is in the site's form already
-        rules = line.from_device if line.at_servers else _AS_IT_IS
-        called = rewritten(rules.called, attempt.called)
+        called = attempt.called
         if not called or _too_long(called):
             return Refusal(404, "Not Found", f"the number called has 0 or over {LONGEST_NUMBER} characters")
-        caller = line.caller_number or rewritten(rules.caller, attempt.caller)
-        if _too_long(caller):
-            caller = ""
+        caller = "" if _too_long(attempt.caller) else attempt.caller
         choice = self._choose(called, line.name)
         priority = max(line.priority, choice.priority if choice else 0, line.trust_priority and attempt.priority)
         limit = self._capacity if priority else self._ordinary
@@ -226,9 +221,9 @@ class Router:
         phone = line is not None and line.kind == "phone"
         rest = plan._replace(targets=self._still_there(plan.targets[1:], load, now))
         if line is not None:
-            numbers, why = _forwarding(line, target, status, redirects)
+            numbers, why, reason = _forwarding(line, target, status, redirects)
             if numbers:
-                return self._forward(rest, line, numbers, why, load, now)
+                return self._forward(rest, line, numbers, why, reason, load, now)
         if goes_on(status, phone) and rest.targets:
             return rest
         if redirects:
@@ -250,18 +245,25 @@ class Router:
     ) -> Plan | Refusal:
         if choice.refuse:
             return Refusal(choice.refuse, "", f"{choice.because} refuses {called}")
-        hunt = _Hunt(self, line, caller, load, now)
+        hunt = _Hunt(self, line, load, now)
         hunt.follow(choice, called, 0, "")
         if not hunt.targets:
             return self._nobody(hunt)
         return Plan(tuple(hunt.targets), line, called, caller, priority, hunt.forwards)
 
     def _forward(
-        self, rest: Plan, line: LineSettings, numbers: Sequence[Redirect], why: str, load: Load, now: float
+        self,
+        rest: Plan,
+        line: LineSettings,
+        numbers: Sequence[Redirect],
+        why: str,
+        reason: str,
+        load: Load,
+        now: float,
     ) -> Plan | Refusal:
         """The targets of a forwarding, and what was left to try after them."""
-        hunt = _Hunt(self, rest.line, rest.caller, load, now)
-        hunt.forward(line, numbers, why, rest.forwards)
+        hunt = _Hunt(self, rest.line, load, now)
+        hunt.forward(line, numbers, why, reason, rest.forwards)
         targets = (*hunt.targets, *rest.targets)[:MOST_TARGETS]
         if not targets:
             return self._nobody(hunt)
@@ -285,8 +287,6 @@ class Router:
         # Spread, so that those who were refused together do not come back together.
         return Refusal(503, "Service Unavailable", because, self._chance.randint(2, 10))
 
-
-_AS_IT_IS: Final = Numbering()
 
 REASONS: Final = {
     404: "Not Found",
@@ -361,20 +361,29 @@ def _ready(site: Site, index: int, route: Route) -> _Choice:
 class _Hunt:
     """The making of one plan: gathers targets, and the reasons why lines were passed over."""
 
-    def __init__(self, router: Router, calling: str, caller: str, load: Load, now: float) -> None:
+    def __init__(self, router: Router, calling: str, load: Load, now: float) -> None:
         self.targets: list[RouteTarget] = []
         self.skipped: list[str] = []
         self.status = 404
         self.forwards = 0
         self._router = router
         self._calling = calling
-        self._caller = caller
         self._load = load
         self._now = now
         self._forwarded: set[str] = set()
+        self._reason = "unknown"
 
-    def follow(self, choice: _Choice, called: str, forwards: int, forwarded_from: str, params: str = "") -> None:
+    def follow(
+        self,
+        choice: _Choice,
+        called: str,
+        forwards: int,
+        forwarded_from: str,
+        params: str = "",
+        reason: str = "unknown",
+    ) -> None:
         """Add the targets of a route."""
+        outer, self._reason = self._reason, reason
         self.forwards = max(self.forwards, forwards)
         number = choice.prefix + called[choice.strip :] if choice.strip or choice.prefix else called
         for step in choice.steps:
@@ -382,8 +391,9 @@ class _Hunt:
                 self._single(step, number, choice, forwards, forwarded_from, params)
             else:
                 self._group(step, number, choice, forwarded_from, params)
+        self._reason = outer
 
-    def forward(self, line: LineSettings, numbers: Sequence[Redirect], why: str, forwards: int) -> None:
+    def forward(self, line: LineSettings, numbers: Sequence[Redirect], why: str, reason: str, forwards: int) -> None:
         """Add the targets of the numbers to which ``line`` is forwarded, in order. A line forwards once in a plan."""
         if forwards >= MOST_FORWARDS or line.name in self._forwarded:
             where = ", ".join(each.number for each in numbers)
@@ -394,7 +404,8 @@ class _Hunt:
             if choice is None or choice.refuse:
                 self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
             else:
-                self.follow(choice._replace(because=f"{line.name} {why}"), number, forwards + 1, line.name, params)
+                because = choice._replace(because=f"{line.name} {why}")
+                self.follow(because, number, forwards + 1, line.name, params, reason)
         return None
 
     def _single(
@@ -402,12 +413,13 @@ class _Hunt:
     ) -> None:
         forward = line.forward
         if forward.always:
-            return self.forward(line, (Redirect(forward.always),), "is forwarded always", forwards)
+            return self.forward(line, (Redirect(forward.always),), "is forwarded always", "unconditional", forwards)
         why = self._obstacle(line)
         if why == BUSY and forward.busy:
-            return self.forward(line, (Redirect(forward.busy),), "is busy and forwarded", forwards)
+            return self.forward(line, (Redirect(forward.busy),), "is busy and forwarded", "user-busy", forwards)
         if why == OUT and forward.no_answer:
-            return self.forward(line, (Redirect(forward.no_answer),), "is out of service and forwarded", forwards)
+            because = "is out of service and forwarded"
+            return self.forward(line, (Redirect(forward.no_answer),), because, "out-of-service", forwards)
         if why:
             return self._pass_over(line, why)
         ring = min(choice.ring, forward.after) if forward.no_answer else choice.ring
@@ -446,12 +458,9 @@ class _Hunt:
     ) -> None:
         if len(self.targets) >= MOST_TARGETS:
             return
-        rules = line.to_device if line.at_servers else _AS_IT_IS
-        number = rewritten(rules.called, number) if rules.called else number
-        shown = rewritten(rules.caller, self._caller) if rules.caller and self._caller else self._caller
-        if _too_long(number) or _too_long(shown):
+        if _too_long(number):
             return self._skip(404, f"{line.name} would be called with a number of over {LONGEST_NUMBER} characters")
-        self.targets.append(RouteTarget(line.name, number, shown, ring, because, origin, follows, params))
+        self.targets.append(RouteTarget(line.name, number, ring, because, origin, follows, params, self._reason))
 
     def _obstacle(self, line: LineSettings) -> str:
         if line.name == self._calling and line.kind == "phone":
@@ -481,15 +490,15 @@ def _obstacle(line: LineSettings, load: LineLoad | None, now: float) -> str:
 
 def _forwarding(
     line: LineSettings, target: RouteTarget, status: int, redirects: Sequence[Redirect]
-) -> tuple[Sequence[Redirect], str]:
-    """The numbers to which a failed line is forwarded, and why; none when it is not."""
+) -> tuple[Sequence[Redirect], str, str]:
+    """The numbers to which a failed line is forwarded, why, and that in a word; none when it is not."""
     if target.follows and status in (486, 600) and line.forward.busy:
-        return (Redirect(line.forward.busy),), f"answered {status} and is forwarded when busy"
+        return (Redirect(line.forward.busy),), f"answered {status} and is forwarded when busy", "user-busy"
     if target.follows and status in (408, 480) and line.forward.no_answer:
-        return (Redirect(line.forward.no_answer),), "did not answer and is forwarded then"
+        return (Redirect(line.forward.no_answer),), "did not answer and is forwarded then", "no-answer"
     if 300 <= status < 400 and redirects and line.kind == "phone":
-        return redirects, f"redirected with {status}"
-    return (), ""
+        return redirects, f"redirected with {status}", "deflection"
+    return (), "", ""
 
 
 def _too_long(number: str) -> bool:

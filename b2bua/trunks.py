@@ -7,21 +7,26 @@ from random import Random
 
 from b2bua.destination import Destination
 from b2bua.lines import Lines
-from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
+from b2bua.trunk_leg import TrunkLeg
+from heartbeat.site.devices import host_of, identity_of, policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
+from sip.b2b.bridge import Bridge
 from sip.device.flows import DeviceFlows
+from sip.device.identity import IdentityPolicy, Numbers, from_device, to_device, told_by
 from sip.device.names import NameLookups
-from sip.device.places import PeerPlace
 from sip.device.trunk import TrunkDevice
+from sip.dialog import DialogState
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
 from sip.receiver import InDialog
-from sip.wire.uri import as_user
+from sip.wire.headers import bracketed
+from sip.wire.message import Request
+from sip.wire.uri import Uri
 
 
 class Trunks:
@@ -53,12 +58,15 @@ class Trunks:
         self.names = NameLookups(stack)
         self.lines: dict[str, LineSettings] = {}
         self._devices: dict[str, TrunkDevice] = {}
+        self._identities: dict[str, IdentityPolicy] = {}
         self.load(site, now)
 
     def load(self, site: Site, now: float) -> None:
         """Read the lines of the site file, at start and at a reload; what has not changed goes on."""
         server = site.servers[self._node]
         self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
+        self._site = site
+        self._identities = {name: identity_of(line) for name, line in self.lines.items()}
         self._sources = SourceTable(self.lines.values())
         policies = {
             name: policy_of(line, shown_to_devices(line, server.advertise, server.sip))
@@ -90,9 +98,24 @@ class Trunks:
         for device in self._devices.values():
             device.stop(now)
 
-    def device_of(self, line: str) -> TrunkDevice | None:
-        """The far side of a trunk; None for a line that is none of the servers'."""
-        return self._devices.get(line)
+    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg:
+        """A leg of a call with that trunk."""
+        identity, timer = self._identities[line], self.lines[line].session_timer
+        return TrunkLeg(self._stack, self._random, bridge, self._devices[line], identity, timer, flow, state)
+
+    def believed(self, line: str, request: Request) -> Request:
+        """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises
+        :class:`~sip.wire.errors.SipError`."""
+        realm = self._site.realm
+        told = from_device(self._identities[line], request, realm)
+        if not self.lines[line].trust_priority:
+            told = told._replace(dropped=told.dropped | {"priority"})
+        return told_by(request, told, realm)
+
+    def told(self, line: str, to: Destination, request: Request) -> Numbers:
+        """Who calls whom by the INVITE of the site's form, as the trunk is told at that place."""
+        own = self.lines[line].advertise or self._stack.address(to.flow)
+        return to_device(self._identities[line], request, host_of(own), Uri.parse(to.uri).host)
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """A name was looked up, or could not be."""
@@ -106,16 +129,14 @@ class Trunks:
         device.wait(then)
         return False
 
-    def destinations(self, line: str, number: str, now: float) -> list[Destination]:
+    def destinations(self, line: str, now: float) -> list[Destination]:
         """Where a call to a trunk goes, in the order to try."""
         device = self._devices.get(line)
         if device is None or device.why:
             return []
 
-        def to(one: PeerPlace) -> Destination:
-            return Destination(f"sip:{as_user(number)}@{one.peer.partition(':')[2]}", trunk=device, place=one.place)
-
-        return [to(one) for one in device.places(now)]
+        domain = device.policy.domain and f"sip:{bracketed(device.policy.domain)}"
+        return [Destination(domain or one.peer, trunk=device, place=one.place) for one in device.places(now)]
 
     def _changed(self, name: str, because: str, now: float) -> None:
         device = self._devices[name]

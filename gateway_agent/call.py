@@ -8,12 +8,11 @@ answered after. How a call is set up in each direction is in ``incoming`` and ``
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
-from gateway_agent.device_side import DeviceSide
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
@@ -22,6 +21,8 @@ from gateway_agent.session_description import SessionDescription
 from gateway_agent.terminated_call import TerminatedCall
 from sip.b2b.bridge import Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
+from sip.device.identity import asserted_by_device, asserted_to_device
+from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -29,10 +30,6 @@ from sip.wire.message import Message, Request, Response
 
 HOLD: Final = "hold_attempt"
 ALONE: Final = "no ACK of a server"
-TICK: Final = "tick"
-
-LONGEST_SLEEP: Final = 60.0
-"""Seconds between two looks at the long timers of a call: no deadline keeps an ended one for hours."""
 
 
 class Setup:
@@ -52,7 +49,7 @@ class Setup:
 
     def refusal(self, call: Call, response: Response) -> Passed:
         """What it gets of a failure."""
-        return Passed(crossing(response, DEVICE_HOP), response.body)
+        return Passed(told_to_device(call.line, response), response.body)
 
     def once_more(self, call: Call, leg: InviteUsage, response: Response, now: float) -> bool:
         """Meet a 422 of the device, if that is possible: its INVITE was then sent once more."""
@@ -70,13 +67,11 @@ class Call(Policy):
     """Owns the legs, and decides for the bridge between them."""
 
     __slots__ = (
-        "_ticks_at",
         "answered_at",
         "bridge",
         "channel",
         "description",
         "device",
-        "device_side",
         "direction",
         "early",
         "end",
@@ -94,6 +89,7 @@ class Call(Policy):
         "sent",
         "server",
         "server_side",
+        "session",
         "session_id",
         "setup",
         "why",
@@ -124,7 +120,10 @@ class Call(Policy):
         relay = environment.relay if line.settings.media == "relay" else None
         self.description = SessionDescription(MediaAnchor(relay, id_, line.behind_nat, environment.log, now))
         self.server_side = ServerSide(environment)
-        self.device_side = DeviceSide(environment, line, self.description)
+        self.session = DeviceSession(
+            environment.stack, environment.random, self._hang_up_alone, self.description.device
+        )
+        """What its device has agreed to, and for how long."""
         waits = OURS if setup.direction == "in" else THEIRS
         self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
         self.sent: list[PendingRequest] = self.server_side.sent
@@ -146,23 +145,24 @@ class Call(Policy):
         """What is left when nothing is under way any more."""
         self.session_id = ""
         self.generation = 0
-        self._ticks_at = 0.0
 
     def passed(self, leg: InviteUsage, message: Message, now: float) -> Passed:
         """What the other side gets of a message that came on ``leg``."""
         if leg is self.server:
-            body = self.description.from_server(message, now)
-        else:
-            body = self.description.from_device(message, leg.flow.remote[0], now)
-        return Passed(crossing(message, DEVICE_HOP), body)
+            return Passed(told_to_device(self.line, message), self.description.from_server(message, now))
+        return Passed(
+            believed_of_device(self.line, message), self.description.from_device(message, leg.flow.remote[0], now)
+        )
 
     def picked_up(self, device: InviteUsage, now: float) -> None:
         """The call is answered; ``device`` is the leg that it is on."""
-        self.device = self.device_side.leg = device
+        self.device = self.session.leg = device
         self.answered_at = now
         self.early = {}
-        self.device_side.answered(now)
-        self.arm(now)
+        settings = self.line.settings
+        if settings.longest_call:
+            self.bridge.limit(now + settings.longest_call)
+        self.description.anchor.watch(settings.media_timeout)
 
     # What legs say.
 
@@ -173,14 +173,13 @@ class Call(Policy):
         return ()
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        method, side = request.method, self.device_side
+        method = request.method
         if method not in PASSED_METHODS:
             leg.reply(transaction, 405 if method in _KNOWN else 501, now, lines=(ALLOW,))
             return
         if leg is self.server and method != "OPTIONS":
             self.server_side.hear(transaction, request, now)
-        elif method == "INVITE" and self.end is None and side.answer_refresh(leg, transaction, request, now):
-            self.arm(now)
+        elif method == "INVITE" and self.session.answer_refresh(leg, transaction, request, now):
             return
         elif method not in ("BYE", "OPTIONS") and self.end is None and not self.server_side.may_send():
             leg.reply(transaction, 500, now, lines=LATER.lines)
@@ -219,8 +218,7 @@ class Call(Policy):
             if success and self.end is not None:
                 self.answered_at = now  # it crossed what ended the call
         elif success:
-            self.device_side.learn(response, now)
-            self.arm(now)
+            self.session.learn(response, now)
             if given_up:
                 leg.acknowledge((), b"", now)
         self.bridge.answered(leg, transaction, response, now)
@@ -239,7 +237,7 @@ class Call(Policy):
         if self.end is not None:
             self.bridge.settle(now)
         if gone:
-            self.hang_up(AGENT, 'SIP;cause=408;text="The device is gone"', 408, now)
+            self.session.gone(now)
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         """A CANCEL for an INVITE that came on ``leg``; it was answered 200."""
@@ -254,13 +252,6 @@ class Call(Policy):
 
     # Time.
 
-    def arm(self, now: float) -> None:
-        """Wake at the next of the long timers."""
-        at = min(self.device_side.next_at, now + LONGEST_SLEEP)
-        if self.device_side.next_at < math.inf and (self._ticks_at <= now or at < self._ticks_at):
-            self._ticks_at = at
-            self.environment.stack.deadlines.set(at, self, TICK)
-
     def due(self, cause: str, now: float) -> None:
         if self.end is not None:
             return
@@ -270,19 +261,19 @@ class Call(Policy):
             side, half = self.server_side, self.environment.stack.timers.lifetime / 2
             if now - side.unacknowledged_at >= half - 0.001:
                 self._acknowledge_alone(side.asked_for_offer, now)
-        elif cause is TICK and now >= self._ticks_at:
-            reason, status = self.device_side.look(now)
-            if status:
-                self.hang_up(AGENT, reason, status, now)
-            else:
-                self.arm(now)
 
     def _acknowledge_alone(self, asked_for_offer: bool, now: float) -> None:
-        """No ACK came from the servers for half of the time for which a device repeats its 2xx."""
-        answer, device = self.device_side.answer_alone(asked_for_offer), self.device
-        if answer is not None and device is not None:
+        """No ACK came from the servers for half of the time for which a device repeats its 2xx.
+
+        An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
+        """
+        leg = self.device
+        if leg is None or not leg.ack.pending or leg.ended:
+            return
+        body = self.description.answer_device_alone() if asked_for_offer else b""
+        if body or not asked_for_offer:
             self.environment.counters["acknowledged alone"] += 1
-            acknowledge(self.bridge, device, *answer, now)
+            acknowledge(self.bridge, leg, (SDP,) if body else (), body, now)
 
     # The end.
 
@@ -290,6 +281,9 @@ class Call(Policy):
         """End the call on both sides, in whatever state it is."""
         if self.end is None:
             self.bridge.release(reason, now, _PARTY[self.direction][by], status)
+
+    def _hang_up_alone(self, reason: str, status: int, now: float) -> None:
+        self.hang_up(AGENT, reason, status, now)
 
     def reset(self, reason: str, status: int, now: float) -> None:
         """Drop the call towards the device; the servers know (docs/wire.md, ``purpose=reset``)."""
@@ -304,6 +298,7 @@ class Call(Policy):
         side, who = self.server_side, _ENDED_BY[self.direction][by]
         self.end = CallEnd(now, who, reason or self.why, status)
         self.line.channels.give(self.channel)
+        self.session.stop()
         self.description.anchor.release()
         side.ended = True
         if self.answered_at is None:
@@ -335,6 +330,22 @@ class Call(Policy):
             side.respond(received, 487 if received.method == "INVITE" else 481, now)
         side.terminate()
         self.environment.settled(self, now)
+
+
+def told_to_device(line: Line, message: Message) -> list[str]:
+    """The header lines of a message of the servers that the device gets."""
+    return _crossing(message, *asserted_to_device(line.identity, message, line.identity.domain))
+
+
+def believed_of_device(line: Line, message: Message) -> list[str]:
+    """The header lines of a message of the device that the servers get."""
+    return _crossing(message, *asserted_by_device(line.identity, message, ""))
+
+
+def _crossing(message: Message, dropped: frozenset[str], more: Sequence[str]) -> list[str]:
+    if not dropped:
+        return crossing(message, DEVICE_HOP)
+    return [*crossing(message, DEVICE_HOP | dropped), *more]
 
 
 _KNOWN: Final = frozenset("PRACK UPDATE REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())

@@ -17,7 +17,7 @@ from gateway_agent.call_environment import NOWHERE, CallEnvironment
 from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Deduplication
 from gateway_agent.device_access import DeviceAccess
-from gateway_agent.devices import Devices, Front
+from gateway_agent.devices import Devices, Front, media_follows
 from gateway_agent.dialog_list import DialogList
 from gateway_agent.draining import Draining
 from gateway_agent.far_side import LineEnvironment
@@ -153,6 +153,7 @@ class Core:
             self.authentication,
             Front(lambda: self.site.realm, lambda: self.draining.active, self.answer_options),
         )
+        self.access.moved = media_follows
         self.stack.receiver.expected = self.devices.expected
         self.stack.admission.name_of = self.devices.owner
         line_environment = LineEnvironment(

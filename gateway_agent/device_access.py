@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
+from heartbeat.site.devices import host_of, policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings as Settings
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -16,7 +16,7 @@ from sip.device.reach import PhoneReach
 from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.next_hop import Reach
+from sip.next_hop import DialogPath, Reach
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
@@ -33,6 +33,8 @@ class DeviceAccess:
         self._agent = site.agents[agent]
         self.flows = DeviceFlows(stack, agent, map(str, self._agent.sip), self._agent.advertise, site_addresses(site))
         self.names = NameLookups(stack)
+        self.moved: Callable[[InviteUsage, float], None] = _nobody
+        """Told of a device's leg that has moved to another flow, where its device proved itself."""
 
     def reload(self, site: Site) -> None:
         """Live by a changed site file."""
@@ -49,13 +51,19 @@ class DeviceAccess:
 
     def phone_reach(self, proves: Proves) -> PhoneReach:
         """How requests in the dialogs of a phone find it; ``proves`` says who may take them along to another flow."""
-        return PhoneReach(self.flows, proves)
+        return PhoneReach(self.flows, proves, self._tell_moved)
 
-    def move(self, reach: Reach, old: Flow, new: Flow) -> None:
+    def move(self, reach: Reach, old: Flow, new: Flow, now: float) -> None:
         """A device registered anew from another flow: its dialogs go there (RFC 5626 section 5.3)."""
-        for leg in self._stack.legs.values():
+        for leg in list(self._stack.legs.values()):
             if isinstance(leg, InviteUsage) and leg.path.reach is reach and leg.path.flow == old:
                 leg.path.move(new)
+                self.moved(leg, now)
+
+    def _tell_moved(self, path: DialogPath, now: float) -> None:
+        for leg in list(self._stack.legs.values()):  # they are many, and phones move seldom
+            if isinstance(leg, InviteUsage) and leg.path is path:
+                self.moved(leg, now)
 
     def advertise(self, settings: Settings, flow: Flow) -> None:
         """A trunk with an address of its own to be shown: see to it on this flow."""
@@ -68,18 +76,15 @@ class DeviceAccess:
 
     def host_towards(self, settings: Settings, flow: Flow) -> str:
         """Our host as the other side of ``flow`` is to see it, without brackets."""
-        return _host(settings.advertise or self._stack.address(flow))
+        return host_of(settings.advertise or self._stack.address(flow))
 
     def own_hosts(self) -> frozenset[str]:
         """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
         agent = self._agent
         shown = [one.advertise for one in self._site.lines_of(agent.name)]
         places = [self._site.realm, agent.advertise, *(one.host for one in agent.sip), *shown]
-        return frozenset(_host(place).lower() for place in places if place)
+        return frozenset(host_of(place).lower() for place in places if place)
 
 
-def _host(place: str) -> str:
-    """The host of ``host``, ``host:port`` or ``[host]:port``, without brackets."""
-    if place.startswith("["):
-        return place[1:].partition("]")[0]
-    return place.partition(":")[0] if place.count(":") == 1 else place
+def _nobody(leg: InviteUsage, now: float) -> None:
+    pass

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from gateway_agent import numbers
 from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
@@ -18,6 +17,7 @@ from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
+from sip.device.identity import from_device
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
@@ -39,6 +39,13 @@ class Front(NamedTuple):
     draining: Callable[[], bool]
     answer_options: Callable[[ServerTransaction, float], None]
     """Say whether a new call would be taken."""
+
+
+def media_follows(leg: InviteUsage, now: float) -> None:
+    """A device's leg has moved to another flow, where its device proved itself."""
+    call = leg.owner
+    if isinstance(call, Call) and leg is call.device:
+        call.description.device_moved(leg.flow.remote[0], now)
 
 
 class Devices:
@@ -153,7 +160,7 @@ class Devices:
             stack.respond_stateless(transaction, 503, ("Retry-After: 60",))
             return
         try:
-            told = numbers.from_device(line.settings, request, self._front.realm())
+            told = from_device(line.identity, request, self._front.realm())
         except SipError as error:
             stack.respond_stateless(transaction, 484 if line.kind == "phone" else 404)
             environment.log.info(logger, now, "a call of %s is refused: %s", line.name, error)

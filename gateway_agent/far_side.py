@@ -35,6 +35,11 @@ class Target(NamedTuple):
     trunk: TrunkDevice | None = None
 
     @property
+    def route(self) -> tuple[str, ...]:
+        """The Routes of its INVITE."""
+        return self.trunk.route if self.trunk is not None else ()
+
+    @property
     def flow(self) -> Flow:
         """By which it is reached now."""
         if self.registered is not None:

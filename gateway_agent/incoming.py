@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
 
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
-from gateway_agent.line import Line
-from gateway_agent.numbers import Numbers
 from sip.b2b.policy import LATER, Passed
-from sip.device.session_timer import SessionTimer, asked_by, supports
+from sip.device.identity import Numbers
 from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
@@ -18,10 +16,6 @@ from sip.redirection import contact_lines
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
-
-_UNTRUSTED: Final = DEVICE_HOP | {"p-asserted-identity"}
-_NO_PRIORITY: Final = DEVICE_HOP | {"priority"}
-_NEITHER: Final = _UNTRUSTED | _NO_PRIORITY
 
 
 class Incoming(Setup):
@@ -39,18 +33,15 @@ class Incoming(Setup):
         self, call: Call, transaction: ServerTransaction, request: Request, numbers: Numbers, now: float
     ) -> None:
         """Take the INVITE: 100 to the device, and on to the servers, now or when one is there."""
-        environment, line, side = call.environment, call.line, call.device_side
+        environment, line = call.environment, call.line
         stack = environment.stack
         device = InviteUsage(
             stack, call, transaction.flow, called_by(request, stack.token()), reach=line.reach, digest=line.digest
         )
-        call.device = side.leg = device
+        call.device = call.session.leg = device
         call.bridge.offer(device, transaction)
         stack.reply(transaction, 100, now)
-        timer = line.settings.session_timer
-        if timer is not None or (asked_by(request) is not None and supports(request)):
-            interval, least = (timer.expires, timer.min_se) if timer is not None else (1800, 90)
-            side.timer = SessionTimer(interval, least, now)
+        call.session.calls(line.settings.session_timer, request, now)
         call.session_id = request.get("session-id") or ""
         state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
         server = InviteUsage(stack, call, environment.server_flow, state, no_timeout=True)
@@ -60,7 +51,8 @@ class Incoming(Setup):
         except Malformed as error:
             call.bridge.refuse(error.status, now, by="server")
             return
-        lines = [*crossing(request, _kept_back(line)), f"Line: {call.label}"]
+        kept_back = _kept_back(numbers.dropped, line.settings.trust_priority)
+        lines = [*crossing(request, kept_back), *numbers.more, f"Line: {call.label}"]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)
@@ -81,11 +73,11 @@ class Incoming(Setup):
         return call.passed(leg, response, now)
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
-        device, side = call.device, call.device_side
+        device = call.device
         assert device is not None and device.server_invite.pending is not None
         request = device.server_invite.pending.request
         lines, body = call.passed(leg, response, now)
-        lines = [*lines, *side.agree(request, now)]
+        lines = [*lines, *call.session.agree(request, now)]
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)
         if request is not None and request.body:
@@ -112,8 +104,7 @@ class Incoming(Setup):
         call.bridge.refuse(status, now, response=response, by="callee")
 
 
-def _kept_back(line: Line) -> frozenset[str]:
-    """What is not believed from this line."""
-    if line.kind == "phone":  # RFC 3325 section 5: from outside the trust domain
-        return _UNTRUSTED if line.settings.trust_priority else _NEITHER
-    return DEVICE_HOP if line.settings.trust_priority else _NO_PRIORITY
+@lru_cache(maxsize=16)
+def _kept_back(dropped: frozenset[str], trust_priority: bool) -> frozenset[str]:
+    """What does not cross to the servers: the hop's own, and what is not believed from its line."""
+    return DEVICE_HOP | dropped if trust_priority else DEVICE_HOP | dropped | {"priority"}

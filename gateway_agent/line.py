@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway_agent.channels import Busy, Channels
 from gateway_agent.far_side import Changed, FarSide, LineEnvironment, Target
+from heartbeat.site.devices import identity_of
 from heartbeat.site.lines import LineSettings as Settings
 from sip.digest import DigestClient
 from sip.next_hop import Reach
@@ -36,6 +37,8 @@ class Line:
         self.kind = settings.kind
         self.closed = ""
         """Why an operator or a cold reset took it out of service, ``""`` when none did."""
+        self.identity = identity_of(settings)
+        """What is believed of its devices, and what they are told, of who calls whom."""
         self._tell = changed
         self.far_side = make(environment, settings, self._changed)
         self.channels = Channels(settings, self.far_side.full_status, now)
@@ -87,6 +90,7 @@ class Line:
     def reload(self, settings: Settings, now: float) -> None:
         """The site file says something else of it; its calls go on."""
         self.settings = self.channels.settings = settings
+        self.identity = identity_of(settings)
         self.far_side.reload(settings, now)
 
     def _changed(self, because: str, now: float, tell: bool) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway_agent.call import Call, Setup
+from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
-from gateway_agent.numbers import to_device
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
-from sip.device.session_timer import SessionTimer
+from sip.device.identity import Numbers, to_device
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
@@ -26,6 +25,8 @@ class Attempt(NamedTuple):
 
     target: Target
     uri: str
+    told: Numbers
+    """Who calls whom, as it is told."""
 
 
 class Outgoing(Setup):
@@ -57,9 +58,7 @@ class Outgoing(Setup):
         side.origin = side.received[0].key
         call.session_id = request.get("session-id") or ""
         stack.reply(transaction, 100, now)
-        timer = call.line.settings.session_timer
-        if timer is not None:
-            call.device_side.timer = SessionTimer(timer.expires, timer.min_se, now)
+        call.session.called(call.line.settings.session_timer, now)
         try:
             for _ in range(len(self._spare) if call.line.far_side.parallel else 1):
                 self._try(call, self._spare.pop(0), request, now)
@@ -68,13 +67,14 @@ class Outgoing(Setup):
 
     def _try(self, call: Call, target: Target, request: Request, now: float) -> None:
         stack, line, flow = call.environment.stack, call.line, target.flow
-        told = to_device(line.settings, request, self._shown(flow), target.host)
-        state = DialogState(stack.token() + stack.token(), stack.token(), "", told.sender, told.recipient)
+        told = to_device(line.identity, request, self._shown(flow), target.host)
+        call_id, tag = stack.token() + stack.token(), stack.token()
+        state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=target.route)
         leg = InviteUsage(stack, call, flow, state, reach=line.reach, digest=line.digest)
         uri = told.uri(target.uri) if target.fill else target.uri
-        self._called[leg] = Attempt(target, uri)
+        self._called[leg] = Attempt(target, uri, told)
         call.description.anchor.device_at(flow.remote[0])
-        lines, body = _invite(call, request, now)
+        lines, body = _invite(call, request, told, now)
         within = line.settings.answer_within
         call.bridge.invite(leg, uri, lines, body, max_forwards_left(request), 0.0, now, within)
 
@@ -98,24 +98,18 @@ class Outgoing(Setup):
         return passed
 
     def refusal(self, call: Call, response: Response) -> Passed:
-        lines = crossing(response, DEVICE_HOP)
+        lines = believed_of_device(call.line, response)
         if 300 <= response.status < 400:
             lines += [line for name, line in zip(response.names, response.lines, strict=True) if name == "contact"]
         return Passed(lines, response.body)
 
     def once_more(self, call: Call, leg: InviteUsage, response: Response, now: float) -> bool:
         """A 422 is met with a longer interval (RFC 4028 section 7.3); False when it cannot be."""
-        timer, opening, attempt = call.device_side.timer, call.opening, self._called.get(leg)
+        opening, attempt = call.opening, self._called.get(leg)
         request = opening.request if opening is not None else None
-        if (
-            timer is None
-            or request is None
-            or attempt is None
-            or leg.client_invite.cancelling
-            or not timer.raised(response)
-        ):
+        if request is None or attempt is None or not call.session.raised(leg, response):
             return False
-        lines, body = _invite(call, request, now)
+        lines, body = _invite(call, request, attempt.told, now)
         within = call.line.settings.answer_within
         leg.call(attempt.uri, lines, body, now, SETUP, max_forwards_left(request), within)
         return True
@@ -136,11 +130,10 @@ class Outgoing(Setup):
             bridge.refuse(none if best is None else best.status, now, response=best, by="callee")
 
 
-def _invite(call: Call, request: Request, now: float) -> Passed:
+def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     """The INVITE of a server as a device gets it."""
-    lines = crossing(request, DEVICE_HOP)
-    if call.device_side.timer is not None:
-        lines += call.device_side.timer.asking()
+    lines = crossing(request, DEVICE_HOP | told.dropped if told.dropped else DEVICE_HOP)
+    lines += (*told.more, *call.session.asking())
     return Passed(lines, call.description.from_server(request, now))
 
 

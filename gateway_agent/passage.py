@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from gateway_agent.call import ALONE, Call
-from gateway_agent.call_end import AGENT
-from gateway_agent.device_side import REFRESH
 from gateway_agent.reinvite_rollback import ROLLBACK
 from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, RESPONDED, SETUP
 from sip.b2b.policy import NOTHING, Passage, Passed
+from sip.device.session import REFRESH, for_device
 from sip.header_policy import max_forwards_left
 from sip.invite import InviteUsage
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -57,7 +55,9 @@ class DevicePassage(Passage):
         assert isinstance(call, Call)
         lines, body = passed
         if leg is not call.server:
-            call.device_side.send(leg, method, lines, body, asked, max_forwards, now)
+            if method == "INVITE":
+                lines = (*lines, *call.session.asking())
+            leg.send(method, lines, body, now, asked, max_forwards)
             return
         if isinstance(asked, ServerTransaction):
             call.rollback.hold(now)
@@ -99,10 +99,7 @@ class DevicePassage(Passage):
         if transaction.context is ROLLBACK and response is not None:
             call.rollback.answered(response, now)
         elif transaction.context is REFRESH and response is not None:
-            if call.device_side.refreshed(leg, response, call.direction == "out", now):
-                call.arm(now)
-            else:
-                call.hang_up(AGENT, 'SIP;cause=481;text="The device does not know the call"', 481, now)
+            call.session.refreshed(leg, response, now)
 
     def intercepts(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
@@ -110,17 +107,11 @@ class DevicePassage(Passage):
         """A 422 of the device is no business of the far side (RFC 4028 section 7.3)."""
         if not isinstance(call, Call) or response.status != 422 or leg is call.server:
             return False
-        asked, timer = transaction.context, call.device_side.timer
+        asked = transaction.context
         if asked is SETUP:
             return call.setup.once_more(call, leg, response, now)
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
-        if (
-            call.server is None
-            or request is None
-            or timer is None
-            or leg.client_invite.cancelling
-            or not timer.raised(response)
-        ):
+        if call.server is None or request is None or not call.session.raised(leg, response):
             return False
         self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, max_forwards_left(request), now)
         return True
@@ -152,18 +143,9 @@ def _changed(
         if asked is not None and asked.body:
             call.rollback.accept()
         if leg is call.server:
-            lines = [*passed.lines, *call.device_side.agree(asked, now)]
-            call.arm(now)
-            return Passed(lines, passed.body)
+            return Passed([*passed.lines, *call.session.agree(asked, now)], passed.body)
     return passed
 
 
 def _has_reason(passed: Passed) -> bool:
     return any(line[:7].lower() == "reason:" for line in passed.lines)
-
-
-def for_device(status: int, lines: Sequence[str]) -> int:
-    """A challenge that is not the agent's, and a redirection without Contact, mean nothing to a device."""
-    if 300 <= status < 400:
-        return status if any(line.startswith("Contact:") for line in lines) else 480
-    return 403 if status in (401, 407) else status

@@ -12,11 +12,11 @@ from gateway_agent.call_table import CallTable
 from gateway_agent.channels import Busy
 from gateway_agent.deduplication import key_of
 from gateway_agent.line import Line
-from gateway_agent.numbers import line_parameter
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import ServerRequest
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
+from sip.device.identity import line_parameter
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 

@@ -55,6 +55,14 @@ class SessionDescription:
         self.device.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
+    def device_moved(self, host: str, now: float) -> None:
+        """The device proved itself at another host: its media may come from there, and no more from where it was."""
+        said = self.device.last_remote
+        if host != self._host and said and self.anchor.is_relayed:
+            self._host = host
+            with suppress(sdp.SdpError):
+                self.anchor.from_device(said, host, now)
+
     def accept(self) -> None:
         """Offer and answer were exchanged on both sides."""
         self.device.accept()

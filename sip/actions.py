@@ -58,6 +58,10 @@ class Close(NamedTuple):
     """Whether ``flow_changed`` is to say ``lost`` when it is closed; else the core has let go of it already."""
 
 
+class Flush(NamedTuple):
+    """What was said so far on streams leaves before what follows on other flows."""
+
+
 class Resolve(NamedTuple):
     """Find the targets of a SIP URI (RFC 3263); answered by ``done(request, list[Place] | sentence, now)``.
 
@@ -74,4 +78,4 @@ class Store(NamedTuple):
     value: str
 
 
-Action = Send | Open | Close | Resolve | Store
+Action = Send | Open | Close | Flush | Resolve | Store

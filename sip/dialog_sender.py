@@ -56,12 +56,18 @@ class DialogSender:
                 return self._send_later(
                     branch, method, cseq, tuple(lines), body, max_forwards, user, now, context, no_timeout
                 )
-        data = self.request(method, cseq, branch, flow, lines, body, max_forwards)
-        if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
-            stream = self._stream(flow, now)
-            if stream is not None:
-                data, flow = readdressed(data, stack.via(stream, branch), stack.contact(stream)), stream
+        data, flow = self._fitted(
+            branch, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now
+        )
         return stack.request(method, data, branch, flow, user, now, context, no_timeout)
+
+    def _fitted(self, branch: str, flow: Flow, data: bytes, now: float) -> tuple[bytes, Flow]:
+        """A request that is too large for a datagram goes by a stream where it may."""
+        if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
+            stack, stream = self.stack, self._stream(flow, now)
+            if stream is not None:
+                return readdressed(data, stack.via(stream, branch), stack.contact(stream, self.path.user)), stream
+        return data, flow
 
     def _send_later(
         self,
@@ -81,7 +87,10 @@ class DialogSender:
         transaction = stack.prepare(method, branch, self.path.flow, user, context, no_timeout)
 
         def go(flow: Flow, now: float) -> None:
-            stack.begin(transaction, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now)
+            data, flow = self._fitted(
+                branch, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now
+            )
+            stack.begin(transaction, flow, data, now)
 
         self.path.wait(go, now)
         return transaction
@@ -100,7 +109,7 @@ class DialogSender:
         stack = self.stack
         uri, head = self.dialog.head(method, cseq, stack.via(flow, branch))
         if method in _REFRESHING:
-            head.append(stack.contact(flow))
+            head.append(stack.contact(flow, self.path.user))
         head.append(f"Max-Forwards: {max_forwards}")
         head += lines
         return request_bytes(method, uri, head, body)
@@ -137,7 +146,7 @@ class DialogSender:
         if flow is None:
             return None
         branch = stack.branch()
-        data = readdressed(transaction.request, stack.via(flow, branch), stack.contact(flow))
+        data = readdressed(transaction.request, stack.via(flow, branch), stack.contact(flow, path.user))
         again = stack.prepare(transaction.method, branch, flow, user, transaction.context, transaction.no_timeout)
         stack.begin(again, flow, data, now)
         return again

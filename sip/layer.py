@@ -104,9 +104,9 @@ class Stack:
             return own
         return self.sent_by.get(flow.local, self.default_sent_by)
 
-    def contact(self, flow: Flow) -> str:
+    def contact(self, flow: Flow, user: str = "") -> str:
         """The Contact line for a dialog on that flow."""
-        return f"Contact: <sip:{self.address(flow)}{';transport=tcp' if flow.transport == 'tcp' else ''}>"
+        return f"Contact: <{self.contact_uri(flow, user)}>"
 
     def contact_uri(self, flow: Flow, user: str = "") -> str:
         """Our URI as the peer of that flow can reach it."""

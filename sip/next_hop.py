@@ -57,6 +57,10 @@ def named_hosts(dialog: Dialog) -> list[str]:
 class Reach(Protocol):
     """How the devices of one line are reached."""
 
+    @property
+    def contact_user(self) -> str:
+        """The user part of our Contact there: peers that we registered with find the account by it."""
+
     def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
         """The flow to use, `UNREACHABLE` where there is none; None: ``path.found`` is called later."""
 
@@ -86,12 +90,14 @@ class DialogPath:
     Without a :class:`Reach` it is a fixed flow: between agents and servers the owner moves it (docs/wire.md).
     """
 
-    __slots__ = ("_hop", "_waiting", "flow", "out", "places", "reach")
+    __slots__ = ("_hop", "_waiting", "flow", "out", "places", "reach", "user")
 
     def __init__(self, flow: Flow, reach: Reach | None = None) -> None:
         self.flow = flow
         """The dialog's own flow: `NextHop.reuse`."""
         self.reach = reach
+        self.user = reach.contact_user if reach is not None else ""
+        """The user part of our Contact."""
         self.places: list[Flow] = []
         """Further flows to the same hop, for who is told of a transport error."""
         self.out = flow

@@ -41,9 +41,7 @@ class ProbePlan:
     """How a peer is watched. Times in seconds."""
 
     interval: float = 30.0
-    """Between an answer and the next OPTIONS."""
-    retry: float = 5.0
-    """After a miss, until the peer is given up."""
+    """Between two OPTIONS; after a miss the next one waits for the end of ``timeout`` at least."""
     misses: int = 3
     """Misses in a row that take the peer out of service."""
     timeout: float = 2.0
@@ -67,7 +65,8 @@ class Probe:
     """
 
     __slots__ = (
-        "_cseq", "_due_at", "_events", "_lines", "_misses", "_out", "_waiting", "because", "plan", "state", "uri",
+        "_asked_at", "_cseq", "_due_at", "_events", "_lines", "_misses", "_out", "_waiting",
+        "because", "plan", "state", "uri",
     )  # fmt: skip
 
     def __init__(self, uri: str, local: str, call_id: str, tag: str, plan: ProbePlan | None = None) -> None:
@@ -79,6 +78,7 @@ class Probe:
         """What the state rests on, in a sentence."""
         self._lines = (f"From: <{local}>;tag={tag}", f"To: <{uri}>", f"Call-ID: {call_id}", "Accept: application/sdp")
         self._cseq = 0
+        self._asked_at = 0.0
         self._misses = 0
         self._waiting = False
         self._due_at: float | None = None
@@ -109,7 +109,7 @@ class Probe:
         if not self._waiting or response.status < 200 or response.cseq != self._cseq:
             return
         if response.status != 503:
-            self._learn(ALIVE, f"{self.uri} answered {response.status}", now, self.plan.interval)
+            self._learn(ALIVE, f"{self.uri} answered {response.status}", now, self._asked_at + self.plan.interval)
             return
         seconds = headers.retry_after(response.get("retry-after"))
         if seconds:
@@ -125,7 +125,7 @@ class Probe:
     def turned_away(self, seconds: int, now: float) -> None:
         """The peer asked, by a 503 to whatever request, to be left alone for so long (RFC 3261 section 21.5.4)."""
         seconds = min(seconds, MAX_RETRY_AFTER)
-        self._learn(GONE, f"{self.uri} wants to be left alone for {seconds} s", now, max(1.0, float(seconds)))
+        self._learn(GONE, f"{self.uri} wants to be left alone for {seconds} s", now, now + max(1.0, float(seconds)))
 
     def handle_timer(self, now: float) -> None:
         if self._due_at is None or now < self._due_at:
@@ -149,6 +149,7 @@ class Probe:
     def _ask(self, now: float) -> None:
         self._cseq += 1
         self._waiting = True
+        self._asked_at = now
         self._due_at = now + self.plan.timeout
         self._out.append(OutgoingRequest("OPTIONS", self.uri, (*self._lines, f"CSeq: {self._cseq} OPTIONS")))
 
@@ -156,12 +157,11 @@ class Probe:
         self._misses += 1
         last = self._misses >= self.plan.misses
         count = "" if self._misses == 1 else f", {self._misses} times in a row"
-        wait = self.plan.interval if last else min(self.plan.retry, self.plan.interval)
-        self._learn(GONE if last else MISS, because + count, now, wait)
+        self._learn(GONE if last else MISS, because + count, now, max(now, self._asked_at + self.plan.interval))
 
-    def _learn(self, cause: str, because: str, now: float, wait: float) -> None:
+    def _learn(self, cause: str, because: str, now: float, due_at: float) -> None:
         self._waiting = False
-        self._due_at = now + wait
+        self._due_at = due_at
         self.because = because
         self.state, action = self.TRANSITIONS[self.state, cause]
         action(self, now)

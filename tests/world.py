@@ -24,7 +24,7 @@ from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.location import Place
 from sip.wire.uri import host_port
 from tests.wires import Delivery, Wires
@@ -381,7 +381,7 @@ class World:
             self.later(0.0, self._done, node, node.life, action, self._resolve(action.uri))
         elif isinstance(action, Store):
             self.later(self.store_delay, self._stored, node, node.life, action)
-        else:
+        elif not isinstance(action, Flush):  # each flow has a delay of its own here
             node.others[type(action)](action)
 
     def _resolve(self, uri: str) -> list[Place]:

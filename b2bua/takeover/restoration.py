@@ -394,7 +394,7 @@ def _repeat_answered(
     assert answered is not None
     plan, transaction, request = subject
     dialog = answered.dialog.export()._replace(remote_tag="", route_set=())
-    call.admit(transaction, request, now)
+    call.admit(transaction, request, request, now)
     call.give_line(call.state.callee_line)
     call.bridge.step(OFFERED_AGAIN, answered, None, None, now)
     for told in machine.index.of_call(call.id):

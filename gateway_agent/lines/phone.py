@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
 from heartbeat.site.lines import LineSettings as Settings
-from sip.actions import Flow
+from sip.actions import Flow, Flush
 from sip.device.keep_alive import KeepAlive
 from sip.digest import DigestClient
 from sip.next_hop import Reach
@@ -27,6 +28,7 @@ from sip.transaction import ServerTransaction
 from sip.wire.message import Request, Response
 from sip.wire.uri import Uri
 
+FLUSH: Final = Flush()
 MIN_EXPIRES = 30
 MOST_LOST = 32
 """Broken connections whose devices may register anew."""
@@ -93,8 +95,10 @@ class Phone:
             return
         reply, stack = outcome.reply, self.environment.stack
         stack.reply_limit.know(source.remote[0], now)
-        stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
         self._changed(outcome.changes, before, now)
+        if before != bool(self.contacts):
+            stack.do(FLUSH)  # a phone that has its 200 can be called: the servers hear of it first
+        stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
 
     def targets(self, now: float) -> list[Target] | Busy:
         bindings = self._registrar.bindings(self.name, now)
@@ -139,9 +143,9 @@ class Phone:
         binding = change.binding
         former = change.former
         if former is not None and former.flow != binding.flow and same_device(former, binding):
-            self.environment.access.move(self.reach, former.flow, binding.flow)
+            self.environment.access.move(self.reach, former.flow, binding.flow, self.environment.now())
         for lost in [one for one in self._lost if same_device(one, binding) or connected_anew(one, binding)]:
-            self.environment.access.move(self.reach, lost.flow, binding.flow)
+            self.environment.access.move(self.reach, lost.flow, binding.flow, self.environment.now())
             self._lost.remove(lost)
 
     def _changed(self, changes: tuple[BindingChange, ...], before: bool, now: float) -> None:

@@ -72,8 +72,16 @@ class Trunk:
     def targets(self, now: float) -> list[Target] | Busy:
         if self.why:
             return Busy(self.out_status, self.why)
+        domain = self._device.policy.domain
         found = [
-            Target(one.peer.partition(":")[2], Uri.parse(one.peer).host, True, None, one.place, self._device)
+            Target(
+                domain or one.peer.partition(":")[2],
+                domain or Uri.parse(one.peer).host,
+                True,
+                None,
+                one.place,
+                self._device,
+            )
             for one in self._device.places(now)
         ]
         because = f"the peer of {self.settings.name} has no address that can be reached from here"

@@ -13,8 +13,7 @@ from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
 from heartbeat.timing import faults
 
-TRUNK_ONLY = ("peer", "source", "nat", "register", "options")
-PHONE_ONLY = ("user", "password")
+TRUNK_ONLY = ("peer", "source", "nat", "register", "options", "domain", "auth_user", "outbound_proxy")
 LONGEST_SOCKET_PATH = 107
 LEAST_SILENCE = 5
 """Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
@@ -196,9 +195,13 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
 
 
 def _trunk(place: str, line: LineSettings) -> Iterator[str]:
-    for key in PHONE_ONLY:
-        if getattr(line, key):
-            yield f"{place}.{key}: is only for phones"
+    for key in ("user", "password"):
+        if getattr(line, key) and line.register is not None:
+            yield f"{place}.{key}: is said in register already"
+    if line.password is not None and not line.user:
+        yield f"{place}.user: is missing: say whose the password is"
+    if line.from_user == "account" and not (line.user or line.register is not None):
+        yield f"{place}.from_user: there is no account: say its user, or register"
     if line.digest != DIGESTS:
         yield f"{place}.digest: is only for phones"
     if line.keep_alive != KEEP_ALIVE:
@@ -217,6 +220,9 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
     for key in TRUNK_ONLY:
         if getattr(line, key):
             yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"
+    for key, plain in (("from_user", "caller"), ("called_from", "request-uri")):
+        if getattr(line, key) != plain:
+            yield f"{place}.{key}: is only for trunks"
     if not line.agent:
         yield f"{place}.agent: is missing: phones register with an agent"
     if not line.digest or len(set(line.digest)) < len(line.digest):

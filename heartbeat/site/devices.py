@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.values import Endpoint
 from sip.actions import Address
+from sip.device.identity import IdentityPolicy
 from sip.device.policy import AccountPolicy, LinePolicy
 from sip.peers import ProbePlan
 from sip.wire.headers import bracketed
@@ -27,9 +29,10 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
             retry_least=register.retry_least,
             retry_most=register.retry_most,
         )
+    own = line.password if line.kind == "trunk" else None
     probe = None
     if line.options is not None:
-        probe = ProbePlan(line.options.interval, line.options.interval, line.options.misses)
+        probe = ProbePlan(line.options.interval, line.options.misses)
     return LinePolicy(
         name=line.name,
         phone=line.kind == "phone",
@@ -40,6 +43,38 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
         peers=tuple(peer.uri for peer in line.peer),
         probe=probe,
         account=account,
+        domain=line.domain or (line.register.domain if line.register is not None else ""),
+        proxy=line.outbound_proxy.uri if line.outbound_proxy is not None else "",
+        user=line.user if line.kind == "trunk" else "",
+        auth_user=line.auth_user,
+        password=own.reveal().decode("utf-8", "replace") if own is not None else "",
+    )
+
+
+_UNTOLD: Final = {
+    "both": frozenset[str](),
+    "diversion": frozenset({"history-info"}),
+    "history-info": frozenset({"diversion"}),
+    "none": frozenset({"diversion", "history-info"}),
+}
+
+
+def identity_of(line: LineSettings) -> IdentityPolicy:
+    """What is believed of a line's devices, and what they are told, of who calls whom."""
+    claims = (*line.numbers, line.aor_user) if line.kind == "phone" else line.numbers
+    register = line.register
+    return IdentityPolicy(
+        trusted=line.trusted,
+        caller_number=line.caller_number,
+        claims=claims,
+        from_device_called=line.from_device.called,
+        from_device_caller=line.from_device.caller,
+        to_device_called=line.to_device.called,
+        to_device_caller=line.to_device.caller,
+        untold=_UNTOLD[line.diversion],
+        domain=line.domain or ((register.domain or register.registrar.host) if register is not None else ""),
+        account=(register.user if register is not None else line.user) if line.from_user == "account" else "",
+        called_from=line.called_from,
     )
 
 
@@ -64,3 +99,10 @@ def site_addresses(site: Site) -> frozenset[Address]:
     nodes = [node.api for node in site.servers.values()] + [node.api for node in site.agents.values()]
     found.update((api.host, api.port) for api in nodes if api is not None and api.host)
     return frozenset(found)
+
+
+def host_of(place: str) -> str:
+    """The host of ``host``, ``host:port`` or ``[host]:port``, without brackets."""
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0] if place.count(":") == 1 else place

@@ -43,14 +43,6 @@ class Numbering:
     """For the number calling."""
 
 
-def rewritten(rules: tuple[Rewrite, ...], number: str) -> str:
-    """``number`` changed by the first of the rules that matches; without one, as it is."""
-    for rule in rules:
-        if rule.match.matches(number):
-            return rule.apply(number)
-    return number
-
-
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
     """``register`` of a trunk: its agent, or the server that leads, registers with the carrier (RFC 3261, 10)."""
@@ -151,6 +143,23 @@ class LineSettings:
     """For ``cold``: the state after the reset."""
     priority: Annotated[int, Within(0, 9)] = 0
     """Higher ones are handed over first at a takeover; calls from a line over 0 may use the reserved capacity."""
+    trust: bool | None = None
+    """Believe who its devices say is calling, and tell them who calls where that is withheld, too (RFC 3325). Left
+    out: true for a trunk, false for a phone, which may call itself by its ``numbers`` and its user name only."""
+    domain: Host = ""
+    """Trunk: host of the Request-URI, From and asserted identities of its calls; left out: the peer's for the first,
+    for the others that of its registration, or our own."""
+    auth_user: Number = ""
+    """Trunk: for digest, where that is not the user who registers, or ``user``."""
+    outbound_proxy: PeerUri | None = None
+    """Trunk: where all its requests go first; it stands in their Route."""
+    from_user: Literal["caller", "account"] = "caller"
+    """Trunk: who From names: the ``caller``, or the ``account`` (``user``, or who registers) with the caller's number
+    in P-Asserted-Identity."""
+    called_from: Literal["request-uri", "to", "p-called-party-id"] = "request-uri"
+    """Trunk: where its calls name the number called."""
+    diversion: Literal["both", "diversion", "history-info", "none"] = "both"
+    """In which headers its devices are told who was called first: Diversion (RFC 5806), History-Info (RFC 7044)."""
     trust_priority: bool = False
     """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
     session_timer: SessionTimerSettings | None = None
@@ -162,9 +171,10 @@ class LineSettings:
     caller_number: Number = ""
     """Number to show for its calls, whatever the device says."""
     user: Number = ""
-    """Phone: user name to register as, also for digest; left out: the line's name."""
+    """Phone: user name to register as, also for digest; left out: the line's name. Trunk that does not register: the
+    account, for Contact and digest."""
     password: Secret | None = None
-    """Phone: for digest."""
+    """For digest, of a phone or of a trunk that does not register."""
     digest: tuple[Digest, ...] = DIGESTS
     """Phone: what its password may be hashed with, offered in this order; many phones read the
     first challenge only."""
@@ -188,6 +198,11 @@ class LineSettings:
     def at_servers(self) -> bool:
         """True for a trunk that the servers own, with no agent between."""
         return not self.agent
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its devices are believed; ``trust`` as it is meant."""
+        return self.kind == "trunk" if self.trust is None else self.trust
 
     @property
     def aor_user(self) -> str:

@@ -59,9 +59,10 @@ MOST_QUEUED: Final = 16
 """Events of one call that may wait for its absent leg."""
 SETUP: Final = "first INVITE"
 """The context of the INVITE that opens a target's leg."""
+OUR_OWN: Final = "our own"
+"""The context of a BYE whose answer nobody waits for but the bridge."""
 
 _WAITING: Final = frozenset({REQUESTED, CHANGED, WITHDRAWN, ACKNOWLEDGED, ENDED})
-_OWN: Final = "our own"
 _QUEUE: Final = "go on with what waited"
 _TOO_LONG: Final = "too long"
 
@@ -322,7 +323,7 @@ class Bridge:
         if cause is NO_ANSWER:
             self.step(NO_ANSWER, self.target, None, None, now)
         elif cause is _TOO_LONG:
-            self.release('SIP;cause=480;text="longest call"', now)
+            self.release('Q.850;cause=31;text="Longest call"', now)
         elif cause is _QUEUE:
             late, self._late = self._late, []
             _go_on(self, sorted(late, key=_is_last), now)
@@ -494,7 +495,7 @@ def _cancel(bridge: Bridge, leg: InviteUsage, invite: Any, cancel: Request, now:
     _turn_off(bridge)
     reasons = reasons_of(cancel)
     if bridge.targets and not bridge.passage.answers_at_once(bridge.policy, leg):
-        for target in bridge.targets:
+        for target in tuple(bridge.targets):
             target.cancel(now, reasons)
         return
     bridge.finish(487, "caller", cancel.get("reason") or "", now)
@@ -539,7 +540,7 @@ def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Re
     context: ServerTransaction | str = asked
     if bridge.passage.answers_at_once(bridge.policy, leg):
         _reply(bridge, asked, 200, now)
-        context = _OWN
+        context = OUR_OWN
     _send_on(bridge, ENDED, leg, other, bye, context, now)
 
 
@@ -571,7 +572,7 @@ def _release(bridge: Bridge, _: Any, subject: tuple[int, Party], reason: str, no
 
 def _say_bye(bridge: Bridge, leg: InviteUsage, lines: Sequence[str], now: float) -> None:
     send_pending_ack(bridge, leg, now)
-    bridge.passage.send(bridge.policy, leg, "BYE", Passed(lines, b""), _OWN, 70, now)
+    bridge.passage.send(bridge.policy, leg, "BYE", Passed(lines, b""), OUR_OWN, 70, now)
 
 
 def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:

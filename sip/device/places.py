@@ -69,7 +69,7 @@ class PeerPlaces:
         """Why the last name that was asked for has no place, ``""`` when it has."""
         self.changed: Callable[[float], None] | None = None
         """Called when other places were found."""
-        self._peers = tuple(peers)
+        self.peers = tuple(peers)
         self._names = names
         self._deadlines = deadlines
         self._found: dict[str, list[Place]] = {}
@@ -78,7 +78,7 @@ class PeerPlaces:
         self._answered: set[str] = set()
         self._waiting: list[Callable[[float], None]] = []
         self._retry = FIRST_RETRY
-        for peer in self._peers:
+        for peer in self.peers:
             place = numeric_place(peer)
             if place is not None:
                 self._found[peer] = [place]
@@ -108,7 +108,7 @@ class PeerPlaces:
 
     def places(self) -> list[PeerPlace]:
         """All that are known, in the order to try them."""
-        return [PeerPlace(peer, place) for peer in self._peers for place in self._found.get(peer, ())]
+        return [PeerPlace(peer, place) for peer in self.peers for place in self._found.get(peer, ())]
 
     def due(self, cause: str, now: float) -> None:
         self.ask(now)

@@ -47,3 +47,13 @@ class LinePolicy:
     """Watch the places of the peers with OPTIONS."""
     account: AccountPolicy | None = None
     """Be registered."""
+    domain: str = ""
+    """Host of the Request-URI and To of calls to a trunk, ``""``: the peer's."""
+    proxy: str = ""
+    """SIP URI of the outbound proxy: all requests go there first, and it is their Route."""
+    user: str = ""
+    """User part of our Contact where nothing is registered."""
+    auth_user: str = ""
+    """Who proves himself by digest; ``""``: the user."""
+    password: str = field(default="", repr=False)
+    """His, where nothing is registered."""

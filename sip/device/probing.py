@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sip.device.flows import DeviceFlows
@@ -61,7 +61,8 @@ class PlaceProbe:
             if flow is None:
                 self.probe.failed("no listener of ours leads there", now)
             else:
-                self._sent = send_request(self._probing.stack, request, flow, self, now)
+                routed = request._replace(lines=(*self._probing.route, *request.lines))
+                self._sent = send_request(self._probing.stack, routed, flow, self, now)
         if not self.probe.waiting:
             self._let_go()
         if not self.probe.in_service:
@@ -90,11 +91,13 @@ class Probing:
         shunning: Shunning,
         plan: ProbePlan,
         local: str,
+        route: Sequence[str],
         changed: Callable[[str, float], None],
     ) -> None:
-        """``local`` is our own URI for From; ``changed`` is told, with the reason, when the line goes in or out of
-        service.
+        """``local`` is our own URI for From, ``route`` leads to the peer; ``changed`` is told, with the reason, when
+        the line goes in or out of service.
         """
+        self.route = tuple(f"Route: {each}" for each in route)
         self.stack = stack
         self.flows = flows
         self.shunning = shunning

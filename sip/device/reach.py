@@ -28,12 +28,13 @@ _PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
 class TrunkReach:
     """A peer at known addresses: RFC 3263 on the next hop, wherever the dialog came from."""
 
-    __slots__ = ("_flows", "_names", "policy")
+    __slots__ = ("_flows", "_names", "contact_user", "policy")
 
     def __init__(self, policy: LinePolicy, flows: DeviceFlows, names: NameLookups) -> None:
         self.policy = policy
         self._flows = flows
         self._names = names
+        self.contact_user = policy.account.user if policy.account is not None else policy.user
 
     def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
         """See :class:`~sip.next_hop.Reach`."""
@@ -137,12 +138,22 @@ class TrunkReach:
 class PhoneReach:
     """Who registered here: the flow of its registration or of its call, and no other (RFC 5626 section 5.3)."""
 
-    __slots__ = ("_flows", "_proves")
+    __slots__ = ("_flows", "_moved", "_proves")
 
-    def __init__(self, flows: DeviceFlows, proves: Callable[[ServerTransaction, Request, float], bool]) -> None:
-        """``proves`` says whether a request from a new flow has good credentials; it challenges where it has not."""
+    contact_user = ""
+
+    def __init__(
+        self,
+        flows: DeviceFlows,
+        proves: Callable[[ServerTransaction, Request, float], bool],
+        moved: Callable[[DialogPath, float], None],
+    ) -> None:
+        """``proves`` says whether a request from a new flow has good credentials; it challenges where it has not.
+        ``moved`` is told of a dialog that was taken along.
+        """
         self._flows = flows
         self._proves = proves
+        self._moved = moved
 
     def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
         """A stream that broke is made anew to the Contact of the same host; a name is never looked up."""
@@ -153,10 +164,10 @@ class PhoneReach:
             uri = Uri.parse(hop.uri)
         except SipError:
             return UNREACHABLE
-        port = uri.port or 5060
-        if uri.host != own.remote[0] or self._flows.is_site(uri.host, port):
+        host, port = own.remote[0], uri.port or 5060
+        if not same_address(uri.host.strip("[]"), host) or self._flows.is_site(host, port):
             return UNREACHABLE  # a phone that could name any host would have us connect to it
-        return self._flows.flow_to(Place("tcp", uri.host, port)) or UNREACHABLE
+        return self._flows.flow_to(Place("tcp", host, port)) or UNREACHABLE
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
         return None
@@ -176,12 +187,14 @@ class PhoneReach:
         if not self._proves(transaction, request, now):
             return False
         path.move(transaction.flow)
+        self._moved(path, now)
         return True
 
 
 @lru_cache(maxsize=4096)
 def _is_private(host: str) -> bool:
-    return ip_address(host.partition("%")[0]).is_private
+    """Whether it cannot be reached from everywhere (RFC 1918, RFC 4193, RFC 6598 and their like)."""
+    return not ip_address(host.partition("%")[0]).is_global
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sip.device.flows import DeviceFlows
@@ -30,12 +30,14 @@ class Registering:
         shunning: Shunning,
         machine: Registration,
         user: str,
+        route: Sequence[str],
         answer_within: float,
         changed: Callable[[str, float], None],
     ) -> None:
-        """``places`` are the registrar's; ``user`` stands in Contact; ``changed`` is told when we are registered or
-        not any more.
+        """``places`` are the registrar's, or those of the first of the ``route``; ``user`` stands in Contact;
+        ``changed`` is told when we are registered or not any more.
         """
+        self._route = [f"Route: {each}" for each in route]
         self.generation = 0
         self.machine = machine
         self.at: Place | None = None
@@ -140,7 +142,7 @@ class Registering:
         contact = f"<{self._stack.contact_uri(flow, self._user)}>"
         self.machine.use_contact(contact)
         lines = tuple(f"Contact: {contact}" if line.startswith("Contact:") else line for line in request.lines)
-        self._sent = send_request(self._stack, request._replace(lines=lines), flow, self, now)
+        self._sent = send_request(self._stack, request._replace(lines=(*self._route, *lines)), flow, self, now)
         self._silent_at = now + self._answer_within if self._rest else None
 
     def _let_go(self) -> None:

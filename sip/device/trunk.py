@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
+from typing import Final
 
 from sip.actions import Flow
 from sip.device.flows import DeviceFlows
@@ -11,14 +13,21 @@ from sip.device.names import NameLookups
 from sip.device.places import SHUNNED, PeerPlace, PeerPlaces, Shunning
 from sip.device.policy import LinePolicy
 from sip.device.probing import Probing
-from sip.device.reach import TrunkReach
+from sip.device.reach import TrunkReach, plain_host
 from sip.device.registering import Registering
+from sip.dialog import bare_uri
 from sip.digest import DigestClient
+from sip.endpoint import is_numeric
 from sip.layer import Stack
 from sip.location import Place
 from sip.registration import Account, Registration
+from sip.wire.errors import SipError
 from sip.wire.headers import retry_after
 from sip.wire.message import Response
+from sip.wire.uri import Uri
+
+MOST_ROUTES: Final = 8
+"""Of a Service-Route; a longer one is not followed."""
 
 
 class TrunkDevice:
@@ -42,14 +51,21 @@ class TrunkDevice:
         self._stack = stack
         self._flows = flows
         self._shunning = Shunning()
-        self._places = PeerPlaces(policy.peers, names, stack.deadlines)
+        self._names = names
+        self._places = PeerPlaces((policy.proxy,) if policy.proxy else policy.peers, names, stack.deadlines)
+        self._service: PeerPlaces | None = None
+        """Those of the first Service-Route."""
         self._registrar: PeerPlaces | None = None
         self._registering: Registering | None = None
         self._probing: Probing | None = None
         local = policy.local
+        proxy_route = (f"<{policy.proxy};lr>",) if policy.proxy else ()
+        self._proxy_route = proxy_route
+        if policy.account is None and policy.password:
+            self.digest = DigestClient(policy.auth_user or policy.user, policy.password, random)
         if policy.account is not None:
             account = policy.account
-            self.digest = DigestClient(account.user, account.password, random)
+            self.digest = DigestClient(policy.auth_user or account.user, account.password, random)
             machine = Registration(
                 Account(
                     (account.registrar,),
@@ -64,12 +80,20 @@ class TrunkDevice:
                 stack.token() + stack.token(),
                 stack.token(),
             )
-            self._registrar = PeerPlaces((account.registrar,), names, stack.deadlines)
+            self._registrar = PeerPlaces((policy.proxy or account.registrar,), names, stack.deadlines)
             self._registering = Registering(
-                stack, flows, self._registrar, self._shunning, machine, account.user, policy.answer_within, changed
+                stack,
+                flows,
+                self._registrar,
+                self._shunning,
+                machine,
+                account.user,
+                proxy_route,
+                policy.answer_within,
+                changed,
             )
         if policy.probe is not None and policy.peers:
-            self._probing = Probing(stack, flows, self._shunning, policy.probe, f"sip:{local}", changed)
+            self._probing = Probing(stack, flows, self._shunning, policy.probe, f"sip:{local}", proxy_route, changed)
         self._places.changed = self._watch
 
     @property
@@ -89,7 +113,7 @@ class TrunkDevice:
     @property
     def known(self) -> bool:
         """Whether the names of its peers were answered for, so that :meth:`places` says all that there is to say."""
-        return self._places.known
+        return self._places.known and (self._service is None or self._service.known)
 
     def start(self, now: float, register: bool = True) -> None:
         """Begin whatever keeps it in service."""
@@ -114,22 +138,56 @@ class TrunkDevice:
         if self._probing is not None:
             self._probing.stop()
         self._places.stop()
+        if self._service is not None:
+            self._service.stop()
 
     def wait(self, then: Callable[[float], None]) -> None:
         """Call ``then`` as soon as its places are :attr:`known`."""
-        self._places.wait(then)
+        (self._places if self._service is None or self._service.known else self._service).wait(then)
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """The Routes of a new call: what the registrar wants (RFC 3608), else the outbound proxy."""
+        return self._service_route or self._proxy_route
+
+    @property
+    def _service_route(self) -> tuple[str, ...]:
+        """The Service-Route that came with the registration; one that cannot be followed is none."""
+        route = self._registering.machine.service_route if self._registering is not None else ()
+        return route if route and len(route) <= MOST_ROUTES and all(map(_is_route, route)) else ()
 
     def places(self, now: float) -> list[PeerPlace]:
-        """Where a new call goes, in the order to try: first where we are registered, last what is shunned."""
-        found = self._places.places()
+        """Where a new call goes, in the order to try: first where we are registered, last what is shunned.
+
+        Along a :attr:`route` they are the places of its first hop, for each of the peers.
+        """
+        hop = self._first_hop(now)
+        found = hop.places()
         at = self._registering.at if self._registering is not None else None
         if at is not None:
             found.sort(key=lambda one: one.place != at)
-        self._places.ask(now)  # SRV weights are drawn anew for the next call
+        hop.ask(now)  # SRV weights are drawn anew for the next call
+        if self.route:
+            found = [PeerPlace(peer, one.place) for peer in self.policy.peers for one in found]
         return self._shunning.ordered(found, now)
 
+    def _first_hop(self, now: float) -> PeerPlaces:
+        """The places of the Service-Route, if there is one; a name in it is looked up when it is first met."""
+        service = self._service_route
+        if not service:
+            return self._places
+        hop = bare_uri(service[0])
+        if self._service is None or self._service.peers != (hop,):
+            if self._service is not None:
+                self._service.stop()
+            self._service = PeerPlaces((hop,), self._names, self._stack.deadlines)
+            self._service.ask(now)
+        return self._service
+
     def flow_to(self, place: Place) -> Flow | None:
-        """The flow to a place of it; None where no listener of ours leads there."""
+        """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
+        if not is_numeric(place.host) or self._flows.is_site(plain_host(place.host), place.port):
+            return None
         flow = self._flows.flow_to(place)
         if flow is not None and self.policy.advertise:
             self._flows.advertise(flow, self.policy.advertise)
@@ -154,3 +212,13 @@ class TrunkDevice:
 
     def _registrar_places(self) -> list[PeerPlace]:
         return self._registrar.places() if self._registrar is not None else []
+
+
+@lru_cache(maxsize=256)
+def _is_route(value: str) -> bool:
+    """Whether a Route can be followed from here: a loose one, not secured."""
+    try:
+        uri = Uri.parse(bare_uri(value))
+    except SipError:
+        return False
+    return uri.scheme == "sip" and uri.loose and bool(uri.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sip.layer import Stack
-from sip.transaction import CALLING, SILENT, ClientTransaction, cancel_of
+from sip.transaction import CALLING, SILENT, TIMEOUT, ClientTransaction, cancel_of
 from sip.wire.message import Response
 
 
@@ -50,13 +50,16 @@ class ClientInvite:
         """It was sent once more; the first one has as long to be answered as before."""
         self.opened(invite, self._answer_within if early else 0.0, now)
 
-    def give_up(self, lines: Iterable[str]) -> bool:
+    def give_up(self, lines: Iterable[str], now: float) -> bool:
         """Give it up, with these lines (Reason) in its CANCEL. Whether that is to be sent at once."""
         invite = self.pending
         if invite is None or self.cancelling:
             return False
         self.cancelling = True
         self._cancel_lines = tuple(lines)
+        if not invite.request:  # it still waits for its next hop: there is nothing to take back
+            invite.step(TIMEOUT, None, now)
+            return False
         return invite.state != CALLING
 
     @property

@@ -24,7 +24,7 @@ class Dialogs:
     of their INVITE differ in our tag alone.
     """
 
-    __slots__ = ("_declined", "_early", "chosen", "local_tags", "uri")
+    __slots__ = ("_declined", "_early", "_route", "chosen", "local_tags", "uri")
 
     def __init__(self, first: DialogSender, local_tags: LocalTags[InDialog]) -> None:
         self.chosen = first
@@ -32,6 +32,8 @@ class Dialogs:
         self.uri = first.dialog.target
         """Where the INVITE went: the remote target of dialogs that name none."""
         self.local_tags = local_tags
+        self._route = first.dialog.route_set
+        """What the first INVITE goes along (section 8.1.1.1), also when it is sent once more."""
         self._early: dict[str, DialogSender] = {}
         self._declined: tuple[str, ...] = ()
 
@@ -56,7 +58,7 @@ class Dialogs:
         self._early = {}
         dialog = self.chosen.dialog
         dialog.remote_tag, dialog.remote_cseq = "", 0
-        dialog.route_set, dialog.target = (), self.uri
+        dialog.route_set, dialog.target = self._route, self.uri
 
     def meet(self, response: Response) -> None:
         """A fork says something before any has answered."""

@@ -167,7 +167,7 @@ class InviteUsage:
 
     def cancel(self, now: float, lines: Iterable[str] = ()) -> None:
         """Cancel our INVITE (section 9.1), at once or as soon as a provisional response allows it."""
-        if self.client_invite.give_up(lines):
+        if self.client_invite.give_up(lines, now):
             self.client_invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
 
     def reply(
@@ -193,7 +193,7 @@ class InviteUsage:
             return
         tag = tag or dialog.local_tag
         if method == "INVITE" and 100 < status < 300:
-            lines = (self.stack.contact(path.flow), *lines)
+            lines = (self.stack.contact(path.flow, path.user), *lines)
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if method == "INVITE" and status >= 200:
             if transaction is self.server_invite.latest:
@@ -238,12 +238,12 @@ class InviteUsage:
         if sender is None or self.ended:
             self.stack.reply(transaction, 200 if sender is not None and method == "BYE" else 481, now)
             return
-        if not sender.path.admits(transaction, request, now):
-            return
         dialog = sender.dialog
         counter = self.dialog if transaction.on_site_flow else dialog
         if request.cseq <= counter.remote_cseq and counter.remote_cseq:
             self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
+            return
+        if not sender.path.admits(transaction, request, now):
             return
         counter.remote_cseq = request.cseq
         if method == "BYE" and not self.established and dialog.direction == UAC:

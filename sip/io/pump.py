@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
-from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.io import huge_pages
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
@@ -206,6 +206,8 @@ class Pump:
                 self.transport.connect(action)
             elif kind is Close:
                 self.transport.disconnect(action)
+            elif kind is Flush:
+                self.transport.flush()
             elif kind is Resolve:
                 more |= self._resolve(action)
             elif kind is Store:

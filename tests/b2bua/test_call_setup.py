@@ -193,7 +193,7 @@ def test_numbers_are_rewritten_each_way() -> None:
     assert invite.uri == "sip:0123@127.0.0.1:5081"
     assert (invite.get("from") or "").startswith("<sip:955@127.0.0.1>;tag=")
     [call] = hunt.bench.core.calls.values()
-    assert (call.state.caller, call.state.callee) == ("55", "0123")
+    assert (call.state.caller, call.state.callee) == ("55", "+33123")  # as the site says it
 
 
 def test_weights_and_load_and_limits() -> None:

@@ -82,6 +82,7 @@ def _changed(a: Side, b: Side) -> None:
         one.ack()
         one.say("INFO")
         other.answer(other.asked[-1], 200)
+    a.peer.bench.after(0.02)
     a.say("INVITE", body=HOLD)
     b.answer(b.asked[-1], 488)
     a.say("BYE")

@@ -43,6 +43,7 @@ def _one(fixture: ServerFixture, trunk: Peer, kind: int, n: int) -> None:
     elif how == 5:
         b.accept()
         a.ack()
+        trunk.bench.after(0.02)
         a.say("INVITE", body=HOLD)
         b.answer(b.asked[-1], 200, body=SDP)
         a.ack()
@@ -58,6 +59,7 @@ def _one(fixture: ServerFixture, trunk: Peer, kind: int, n: int) -> None:
     elif how == 8:
         b.accept()
         a.ack()
+        trunk.bench.after(0.02)
         a.say("INVITE", body=HOLD)
         a.say("BYE")
         b.answer(b.asked[-1], 200)

@@ -154,7 +154,7 @@ def test_a_trunk_s_longest_call() -> None:
     b.after(2)
     for side in (a, peer.called):
         bye = side.asked[-1]
-        assert bye.method == "BYE" and bye.get("reason") == 'SIP;cause=480;text="longest call"'
+        assert bye.method == "BYE" and bye.get("reason") == 'Q.850;cause=31;text="Longest call"'
         side.answer(bye, 200)
     assert [(cdr.result, cdr.ended_by) for cdr in b.cdrs] == [("answered", "server")]
 

@@ -65,6 +65,53 @@ def test_what_was_given_up_is_cancelled_and_its_answer_ended() -> None:
     assert statuses(fixture) == [200]
 
 
+@pytest.mark.parametrize(("lines", "seconds"), [((), 0), (("Retry-After: 10",), 10), (("Retry-After: 600",), 30)])
+def test_a_503_moves_its_request_and_shuns_for_as_long_as_it_says_and_30_s_at_most(
+    lines: tuple[str, ...], seconds: int
+) -> None:
+    fixture = AgentFixture(text=TWO)
+    dial(fixture)
+    fixture.reply(fixture.take("INVITE"), 503, lines)
+    fixture.take("ACK")
+    fixture.reply(fixture.take("INVITE", SECOND), 486, flow=SECOND)
+    if seconds:
+        fixture.run(seconds - 0.5)
+        dial(fixture, 2)
+        assert not invites(fixture, CARRIER)
+        fixture.run(1)
+        fixture.inbox.clear()
+    dial(fixture, 3)
+    assert invites(fixture, CARRIER) == 1
+
+
+def test_requests_in_a_dialog_go_to_their_place_though_it_is_shunned() -> None:
+    fixture = AgentFixture(text=TWO)
+    _, ok = fixture.answered_out()
+    for index in (5, 6):
+        dial(fixture, index)
+        fixture.run(4.1)  # silent by now
+    fixture.inbox.clear()
+    fixture.m1.request("INFO", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=2, origin="gw2;z9hG4bKi;1")
+    assert any(isinstance(one, Request) and one.method == "INFO" for one in fixture.inbox[CARRIER])
+
+
+@pytest.mark.parametrize(("status", "forgiven"), [(404, True), (503, False)])
+def test_any_answer_to_options_but_503_ends_shunning(status: int, forgiven: bool) -> None:
+    fixture = AgentFixture("options = { interval = 12, misses = 9 }", text=TWO)
+    fixture.reply(fixture.take("OPTIONS"), 200)
+    fixture.reply(fixture.take("OPTIONS", SECOND), 200, flow=SECOND)
+    dial(fixture)
+    fixture.run(4.1)
+    fixture.reply(fixture.take("INVITE", SECOND), 486, flow=SECOND)
+    fixture.inbox.clear()
+    fixture.run(9)
+    asked = [one for one in fixture.inbox[CARRIER] if isinstance(one, Request) and one.method == "OPTIONS"]
+    fixture.reply(asked[0], status)
+    fixture.inbox.clear()
+    dial(fixture, 2)
+    assert bool(invites(fixture, CARRIER)) is forgiven
+
+
 def test_icmp_is_an_answer_at_once() -> None:
     fixture = AgentFixture(text=TWO)
     dial(fixture)

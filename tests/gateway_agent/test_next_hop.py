@@ -7,7 +7,7 @@ import pytest
 from sip.actions import Flow
 from sip.location import Place
 from sip.wire.message import Message, Response
-from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, SITE, AgentFixture, response_to
+from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, SITE, AgentFixture, message, response_to
 
 TYPE = "Content-Type: application/sdp"
 GATEWAY = Flow("udp", LISTEN, ("127.0.0.22", 5070))
@@ -239,3 +239,69 @@ def test_where_no_stream_comes_about_udp_is_used_in_the_same_attempt(how: str) -
     fixture.refusing = fixture.dead = set()
     dial_large(fixture, 3)
     assert by(fixture, "tcp")
+
+
+PUBLIC = Flow("udp", LISTEN, ("8.8.8.7", 5060))
+
+
+@pytest.mark.parametrize(
+    ("contact", "where"),
+    [
+        ("sip:gw@10.0.0.9:5060", PUBLIC.remote),  # behind a NAT of the peer's, whatever it writes
+        ("sip:gw@192.168.1.1:5070;transport=tcp", PUBLIC.remote),
+        ("sip:gw@[fd00::1]", PUBLIC.remote),
+        ("sip:gw@100.64.3.2", PUBLIC.remote),  # RFC 6598
+        ("sip:gw@8.8.8.9:5070", ("8.8.8.9", 5070)),
+    ],
+)
+def test_a_private_target_of_a_public_peer_is_reached_by_the_flow_of_the_dialog(
+    contact: str, where: tuple[str, int]
+) -> None:
+    fixture = AgentFixture(text=SITE.replace("127.0.0.21:5060", "8.8.8.7:5060"))
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    invite = fixture.take("INVITE", PUBLIC)
+    fixture.say(response_to(invite, 200, [f"Contact: <{contact}>", TYPE], SDP, "devtag"), PUBLIC)
+    fixture.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag="devtag", cseq=2, origin="gw2;z9hG4bKb;1")
+    assert places(fixture, "BYE") == [where]
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "*",
+        "<tel:+33166>",
+        "<mailto:gw@carrier>",
+        "<sip:a@127.0.0.22>, <sip:b@127.0.0.22>",
+        "<sips:gw@127.0.0.22>",
+    ],
+)
+@pytest.mark.parametrize("of", ["2xx", "re-INVITE", "2xx to a re-INVITE"])
+def test_what_is_no_contact_leaves_the_target_that_is_known(contact: str, of: str) -> None:
+    fixture = AgentFixture()
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    invite = fixture.take("INVITE")
+    first = contact if of == "2xx" else "<sip:gw@127.0.0.22:5070>"
+    known = CARRIER if of == "2xx" else GATEWAY
+    fixture.say(response_to(invite, 200, [f"Contact: {first}", TYPE], SDP, "devtag"))
+    fixture.m1.take(200)
+    fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag="devtag", cseq=1)
+    fixture.run(0.02)
+    fixture.inbox.clear()
+    if of == "re-INVITE":
+        head = ["INVITE sip:x@127.0.0.11 SIP/2.0", "Via: SIP/2.0/UDP 127.0.0.21:5060;branch=z9hG4bKre",
+                f"From: {invite.get('to')};tag=devtag", f"To: {invite.get('from')}", f"Call-ID: {invite.call_id}",
+                "CSeq: 9 INVITE", "Max-Forwards: 70", f"Contact: {contact}", TYPE]  # fmt: skip
+        fixture.say(message(head, SDP))
+        fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    elif of != "2xx":
+        hold = SDP.replace(b"sendrecv", b"sendonly")
+        fixture.m1.request(
+            "INVITE", "sip:gw1", body=hold, call_id="s-1", to_tag="devtag", cseq=2, origin="gw2;z9hG4bKr;1"
+        )
+        fixture.say(
+            response_to(fixture.take("INVITE", GATEWAY), 200, [f"Contact: {contact}", TYPE], SDP, "devtag"), GATEWAY
+        )
+    fixture.m1.request("BYE", "sip:gw1", call_id="s-1", to_tag="devtag", cseq=3, origin="gw2;z9hG4bKb;1")
+    assert places(fixture, "BYE") == [known.remote]

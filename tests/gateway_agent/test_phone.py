@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from gateway_agent.devices import Devices
-from sip.actions import Flow
+from sip.actions import Flow, Send
 from sip.digest import DigestClient, Refusal
 from sip.wire.message import Response
 from tests.consoles import seen
@@ -56,6 +57,23 @@ def test_a_phone_registers_by_digest_and_its_line_is_told() -> None:
     fixture.run(601)
     assert not fixture.core.lines["alice"].in_service
     assert [line["in-service"] for line in fixture.m1.list if line.get("line") == "alice"] == [False]
+
+
+def test_servers_hear_that_a_phone_can_be_called_before_it_does() -> None:
+    fixture = AgentFixture()
+    said: list[str] = []
+    to_do = fixture.core.to_do
+
+    def noted() -> list[Any]:
+        actions = to_do()
+        said.extend(one.data[:8].decode() if isinstance(one, Send) else type(one).__name__ for one in actions)
+        return actions
+
+    fixture.core.to_do = noted  # type: ignore[method-assign]
+    assert register(fixture) == 200
+    assert said[-3:] == ["NOTIFY s", "Flush", "SIP/2.0 "]
+    assert register(fixture) == 200  # anew: nothing to be told of
+    assert said[-2:] == ["SIP/2.0 ", "SIP/2.0 "]
 
 
 def test_nobody_else_may_call() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gateway_agent.media.ports import Pair, RelayPorts
+from gateway_agent.media_anchor import AgentRelay
 from sip.actions import Flow
 from sip.wire.message import Request
-from tests.gateway_agent.agent_fixture import ALICE, LISTEN, SDP, AgentFixture
+from tests.gateway_agent.agent_fixture import ALICE, LISTEN, SDP, SITE, AgentFixture
 from tests.gateway_agent.test_phone import AOR, proved, register
 
 TYPE = "Content-Type: application/sdp"
@@ -143,3 +145,39 @@ def test_the_same_contact_from_the_same_host_is_the_same_device() -> None:
     register(fixture, flow=MOVED, contact="<sip:alice@10.0.0.5:5062>", call_id="other")
     hang_up(fixture, invite)
     fixture.take("BYE", MOVED)
+
+
+def test_a_proved_request_with_an_old_number_moves_nothing() -> None:
+    fixture = AgentFixture()
+    register(fixture)
+    invite = talking(fixture)
+    say(fixture, "INFO", 7, ALICE)
+    fixture.m1.reply(fixture.m1.take("INFO"), 200)
+    fixture.take(200, ALICE)
+    say(fixture, "INFO", 8, FAR)
+    proof = proved(fixture, fixture.take(407, FAR), "INFO", URI)
+    say(fixture, "INFO", 7, FAR, (proof,))
+    fixture.take(500, FAR)
+    hang_up(fixture, invite)
+    fixture.take("BYE", ALICE)
+
+
+@pytest.mark.parametrize("how", ["request", "registration"])
+def test_media_is_believed_from_where_the_device_proved_itself_anew(how: str) -> None:
+    ports = RelayPorts()
+    ports.receive('{"is": "ready"}')
+    ports.offer(Pair("127.0.0.11", port) for port in range(20000, 20040, 2))
+    text = SITE.replace('kind = "phone"', 'kind = "phone"\nmedia = "relay"')
+    fixture = AgentFixture(text=text, relay=AgentRelay(ports, "127.0.0.11"))
+    contact = f"<sip:alice@10.0.0.5:5062>;{INSTANCE}"
+    register(fixture, contact=contact)
+    talking(fixture)
+    told = "".join(ports.to_send())
+    assert "127.0.0.31" in told and "127.0.0.99" not in told
+    if how == "registration":
+        register(fixture, flow=FAR, contact=contact, call_id="other")
+    else:
+        say(fixture, "INFO", 3, FAR)
+        say(fixture, "INFO", 4, FAR, (proved(fixture, fixture.take(407, FAR), "INFO", URI),))
+    told = "".join(ports.to_send())
+    assert "127.0.0.99" in told and "127.0.0.31" not in told

@@ -224,7 +224,10 @@ REPLACED = [
         "agents.b.rtp.ports: must be a range of two ports at least, is 30000 to 20000",
     ),
     ("[agents.b]", "[agents.b]\nrtp.ports = 30000", "agents.b.rtp.ports: must be a list of 2, has 1"),
-    ("channels = 3", 'channels = 3\nuser = "x"', "lines.t.user: is only for phones"),
+    ("channels = 3", 'channels = 3\npassword = { env = "P" }', "lines.t.user: is missing: say whose the password is"),
+    ("channels = 3", 'channels = 3\nfrom_user = "account"', "lines.t.from_user: there is no account: say its user"),
+    ('numbers = "1001"', 'domain = "carrier.example"', "lines.p.domain: is only for trunks"),
+    ('numbers = "1001"', 'called_from = "to"', "lines.p.called_from: is only for trunks"),
     ("channels = 3", 'channels = 3\nreset_state = "out-of-service"', "lines.t.reset_state: is only for recovery ="),
     (
         "channels = 3",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from heartbeat.site.check import missing_secrets, warnings
-from heartbeat.site.lines import rewritten
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site, digest
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
 from heartbeat.site.values import Api, Endpoint, Pattern, PeerUri, Secret, Source
 from heartbeat.timing import faults
+from sip.device.identity import rewritten
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KEYS = {"KEY": "0123456789abcdef", "PASS": "sesame"}

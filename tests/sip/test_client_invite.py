@@ -49,16 +49,16 @@ def test_it_is_pending_until_its_final_answer(status: int, is_pending: bool) -> 
 def test_its_cancel_waits_until_it_is_allowed_and_goes_out_once() -> None:
     stack = End("a", 5001).stack
     ours = ClientInvite(stack)
-    assert not ours.give_up(()) and not ours.cancelling
+    assert not ours.give_up((), 0.0) and not ours.cancelling
     invite = sent(stack)
     ours.opened(invite, 0.0, 0.0)
-    assert not ours.give_up(("Reason: SIP;cause=200",)) and ours.owes_cancel
+    assert not ours.give_up(("Reason: SIP;cause=200",), 0.0) and ours.owes_cancel
     respond(stack, invite, 180)
     words(stack)
     ours.send_cancel(("X-Hop: 1",), 0.0)
     (cancel,) = [parse(action.data) for action in stack.to_do() if isinstance(action, Send)]
     assert (cancel.get("x-hop"), cancel.get("reason"), cancel.branch) == ("1", "SIP;cause=200", invite.branch)
-    assert ours.cancelling and not ours.owes_cancel and not ours.give_up(())
+    assert ours.cancelling and not ours.owes_cancel and not ours.give_up((), 0.0)
 
 
 def test_one_that_has_a_provisional_response_is_cancelled_at_once() -> None:
@@ -67,14 +67,14 @@ def test_one_that_has_a_provisional_response_is_cancelled_at_once() -> None:
     invite = sent(stack)
     ours.opened(invite, 0.0, 0.0)
     respond(stack, invite, 180)
-    assert ours.give_up(())
+    assert ours.give_up((), 0.0)
 
 
 def test_a_further_one_is_not_given_up_with_the_one_before() -> None:
     stack = End("a", 5001).stack
     ours = ClientInvite(stack)
     ours.opened(sent(stack), 0.0, 0.0)
-    ours.give_up(())
+    ours.give_up((), 0.0)
     ours.changing(sent(stack, 2))
     assert not ours.cancelling and not ours.owes_cancel
 
@@ -113,3 +113,13 @@ def test_what_is_answered_to_a_cancel_changes_nothing() -> None:
     unheard.timed_out(invite, 0.0)
     unheard.responded(invite, Response(200, "OK", [], []), 0.0)
     assert not invite.answered
+
+
+def test_one_that_still_waits_for_its_next_hop_is_taken_back_without_a_word() -> None:
+    stack = End("a", 5001).stack
+    ours = ClientInvite(stack)
+    waiting = stack.prepare("INVITE", stack.branch(), UDP, Unheard())
+    ours.opened(waiting, 0.0, 0.0)
+    assert not ours.give_up((), 0.0) and ours.pending is None
+    stack.begin(waiting, UDP, b"INVITE sip:b@x SIP/2.0\r\n\r\n", 0.0)
+    assert words(stack) == []

@@ -44,22 +44,22 @@ def test_any_answer_but_503_says_that_somebody_is_there() -> None:
         assert ask.method == "OPTIONS" and ask.uri == "sip:carrier.example" and p.in_service
         p.answered(answer(ask, 100), 0.05)
         p.answered(answer(ask, status), 0.1)
-        assert p.state == "up" and changes(p) == [True] and p.get_timer() == 30.1
+        assert p.state == "up" and changes(p) == [True] and p.get_timer() == 30.0
         assert p.because == f"sip:carrier.example answered {status}"
 
 
 def test_misses_in_a_row_take_it_out_and_an_answer_brings_it_back() -> None:
-    p = probe(interval=30, retry=5, misses=3)
+    p = probe(interval=30, misses=3)
     p.start(0.0)
     p.answered(answer(only(p), 200), 0.0)
     step(p)
     only(p)
-    p.failed("no answer for 32 s", 62.0)
-    assert p.state == "doubtful" and p.in_service and p.get_timer() == 67.0
+    p.failed("no answer for 2 s", 32.0)
+    assert p.state == "doubtful" and p.in_service and p.get_timer() == 60.0
     step(p)
-    p.answered(answer(only(p), 200), 67.1)
+    p.answered(answer(only(p), 200), 60.1)
     assert p.state == "up"
-    for now in (100.0, 110.0, 120.0):
+    for now in (100.0, 130.0, 160.0):
         p.handle_timer(now)
         ask = only(p)
         p.answered(answer(ask, 503), now)
@@ -72,6 +72,19 @@ def test_misses_in_a_row_take_it_out_and_an_answer_brings_it_back() -> None:
     now = step(p)
     p.answered(answer(only(p), 404), now)
     assert changes(p) == [True] and p.state == "up"
+
+
+def test_interval_is_between_two_questions_and_a_miss_takes_two_seconds() -> None:
+    for interval, asked in ((5, [0, 5, 10]), (1, [0, 2, 4])):
+        p = probe(interval=interval, misses=3)
+        p.start(0.0)
+        times = [0.0]
+        only(p)
+        while p.in_service:
+            now = step(p)
+            times += [now] * len(p.to_do())
+        assert times == asked
+        assert now == asked[-1] + 2 and changes(p) == [False]
 
 
 def test_retry_after_is_honoured() -> None:

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
 from sip.io.pump import Pump
+from sip.io.transport import Transport
+from sip.io.udp import UdpListener
 from sip.location import Place
 from tests.sip.loops import FACTORIES, plain, run, until
 
@@ -270,6 +272,27 @@ def test_streams_are_opened_and_closed(factory: Factory) -> None:
                 r.core.actions = [Close(flow)]
                 r.pump.flush()
                 assert await loop.sock_recv(peer, 100) == b""
+
+    run(factory, main())
+
+
+def test_what_was_said_on_streams_may_have_to_leave_before_what_follows(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        with Running() as r, socket.create_server(("127.0.0.1", 0)) as listener:
+            told, written = Flow("tcp", "x", listener.getsockname()), []
+            r.core.actions = [Open(told)]
+            r.pump.flush()
+            await until(lambda: bool(r.core.told))
+            datagram = Flow("udp", UDP.partition(":")[2], r.peer.getsockname())
+            write = Transport.flush
+            monkeypatch.setattr(Transport, "flush", lambda transport: (write(transport), written.append("stream")))
+            udp = UdpListener.send
+            monkeypatch.setattr(UdpListener, "send", lambda *args: (udp(*args), written.append("datagram")))
+            r.core.actions = [Send(told, b"first"), Flush(), Send(datagram, b"then")]
+            r.pump.flush()
+            assert written[:2] == ["stream", "datagram"]
 
     run(factory, main())
 

@@ -1,0 +1,196 @@
+"""The session with a device in one dialog: what was described to it (RFC 3264), and its timer (RFC 4028).
+
+Agents have one for each call, servers one for each leg with a trunk of their own. What it asks and answers by itself
+never leaves the hop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final, Protocol
+
+from sip.device.session_timer import SessionTimer, asked_by, supports
+from sip.dialog import UAC
+from sip.header_policy import ALLOW
+from sip.invite import InviteUsage
+from sip.layer import Stack
+from sip.offer_answer import OfferAnswer, description_in
+from sip.transaction import ServerTransaction
+from sip.wire import sdp
+from sip.wire.message import Message, Request, Response
+
+REFRESH: Final = "refresh"
+"""The context of a re-INVITE that only refreshes the session."""
+SDP: Final = "Content-Type: application/sdp"
+DUE: Final = "session timer"
+LONGEST_SLEEP: Final = 60.0
+"""Seconds between two looks at the timer: no deadline keeps the session of an ended call for hours."""
+_BUSY_S: Final = 2.0
+_USUAL: Final = (1800, 90)
+"""Interval and least interval, in seconds, where the device wants a timer and its line has none."""
+
+
+class TimerSettings(Protocol):
+    """``session_timer`` of a line, in seconds."""
+
+    @property
+    def expires(self) -> int: ...
+
+    @property
+    def min_se(self) -> int: ...
+
+
+HangUp = Callable[[str, int, float], None]
+"""Ends the call on both sides, with a Reason, as of that status."""
+
+
+class DeviceSession:
+    """See the module."""
+
+    __slots__ = ("_hang_up", "_looks_at", "_random", "_stack", "generation", "leg", "offers", "timer")
+
+    def __init__(self, stack: Stack, random: Random, hang_up: HangUp, offers: OfferAnswer | None = None) -> None:
+        """``offers`` are those of the dialog where somebody else describes what crosses, as with a relay."""
+        self._stack = stack
+        self._random = random
+        self._hang_up: HangUp | None = hang_up
+        self._looks_at = 0.0
+        self.generation = 0
+        self.leg: InviteUsage | None = None
+        """The dialog, once it is known which one it is."""
+        self.offers = offers or OfferAnswer()
+        self.timer: SessionTimer | None = None
+
+    def called(self, settings: TimerSettings | None, now: float) -> None:
+        """The device is called: a timer runs where its line wants one."""
+        if settings is not None:
+            self.timer = SessionTimer(settings.expires, settings.min_se, now)
+
+    def calls(self, settings: TimerSettings | None, request: Request, now: float) -> None:
+        """The device calls with that INVITE: a timer runs where its line or the device wants one."""
+        if settings is not None:
+            self.timer = SessionTimer(settings.expires, settings.min_se, now)
+        elif asked_by(request) is not None and supports(request):
+            self.timer = SessionTimer(*_USUAL, now)
+
+    def stop(self) -> None:
+        """The call is over for those who talked."""
+        self.generation += 1
+        self.timer = self.leg = self._hang_up = None
+
+    # What crosses.
+
+    def heard(self, message: Message) -> None:
+        """The device describes the session."""
+        where = description_in(message)
+        if where is not None:
+            self.offers.receive(message.body[where])
+
+    def told(self, message: Message) -> bytes:
+        """The body of a message of the far side, as the device gets it: under one origin line, whatever is behind."""
+        where = description_in(message)
+        if where is None:
+            return message.body
+        said = message.body[where]
+        passed = self.offers.continued(said)
+        self.offers.send(passed)
+        return message.body if passed is said else sdp.replace(message.body, where, passed)
+
+    def asking(self) -> list[str]:
+        """The lines of an INVITE to the device."""
+        return self.timer.asking() if self.timer is not None else []
+
+    def agree(self, request: Request | None, now: float) -> list[str]:
+        """The lines of our 2xx to an INVITE of the device."""
+        if self.timer is None or request is None:
+            return []
+        lines = self.timer.agree(request, now)
+        self.arm(now)
+        return lines
+
+    def learn(self, response: Response, now: float) -> None:
+        """A 2xx of the device to an INVITE of ours."""
+        if self.timer is not None:
+            self.timer.learn(response, now)
+            self.arm(now)
+
+    def raised(self, leg: InviteUsage, response: Response) -> bool:
+        """Whether an INVITE that met a 422 is to be sent once more, with a longer interval (RFC 4028 section 7.3)."""
+        return self.timer is not None and not leg.client_invite.cancelling and self.timer.raised(response)
+
+    # What stays on the hop.
+
+    def answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Answer a re-INVITE that changes nothing, or asks for too short an interval. False when it is neither."""
+        timer = self.timer
+        if timer is None:
+            return False
+        if too_little := timer.asks_too_little(request):
+            self._stack.reply(transaction, 100, now)
+            leg.reply(transaction, 422, now, lines=too_little)
+            return True
+        where = description_in(request)
+        if where is None or not self.offers.refreshes(request.body[where]):
+            return False
+        self._stack.reply(transaction, 100, now)
+        lines = [*self.agree(request, now), ALLOW, SDP]
+        leg.reply(transaction, 200, now, lines=lines, body=self.offers.local)
+        return True
+
+    def refreshed(self, leg: InviteUsage, response: Response, now: float) -> None:
+        """The answer to our own refresh; a device that does not know the call any more has ended it."""
+        if 200 <= response.status < 300:
+            leg.acknowledge((), b"", now)
+        elif response.status >= 300 and (timer := self.timer) is not None:
+            if timer.refused(response, leg.dialog.direction == UAC, self._random, now):
+                self.arm(now)
+            else:
+                self._end('SIP;cause=481;text="The device does not know the call"', 481, now)
+
+    def gone(self, now: float) -> None:
+        """The device has not answered a re-INVITE (RFC 3261 section 12.2.1.2)."""
+        self._end('SIP;cause=408;text="The device is gone"', 408, now)
+
+    # Time.
+
+    def arm(self, now: float) -> None:
+        """Wake when the timer wants to be looked at."""
+        timer = self.timer
+        if timer is not None:
+            at = min(timer.next_at, now + LONGEST_SLEEP)
+            if self._looks_at <= now or at < self._looks_at:
+                self._looks_at = at
+                self._stack.deadlines.set(at, self, DUE)
+
+    def due(self, cause: str, now: float) -> None:
+        timer, leg = self.timer, self.leg
+        if timer is None or leg is None or now < self._looks_at:
+            return
+        if now >= timer.expires_at:
+            self._end('SIP;cause=408;text="Session expired"', 408, now)
+            return
+        if timer.ours and now >= timer.refresh_at:
+            self._refresh(timer, leg, now)
+        self.arm(now)
+
+    def _refresh(self, timer: SessionTimer, leg: InviteUsage, now: float) -> None:
+        busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None
+        if busy or now < leg.ack.free_at or leg.server_invite.awaits_ack:
+            timer.refresh_at = now + _BUSY_S
+            return
+        timer.refresh_at = timer.expires_at
+        body = self.offers.local
+        lines = [SDP, ALLOW] if body else [ALLOW]
+        leg.send("INVITE", [*lines, *timer.asking()], body, now, REFRESH)
+
+    def _end(self, reason: str, status: int, now: float) -> None:
+        if self._hang_up is not None:
+            self._hang_up(reason, status, now)
+
+
+def for_device(status: int, lines: Sequence[str]) -> int:
+    """A challenge that is not of its hop, and a redirection without Contact, mean nothing to a device."""
+    if 300 <= status < 400:
+        return status if any(line.startswith("Contact:") for line in lines) else 480
+    return 403 if status in (401, 407) else status
