@@ -302,6 +302,7 @@ def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int
 def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
+    found += _nameless_callers(site)
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
 
 
@@ -327,6 +328,22 @@ def _slow_takeover(site: Site) -> Iterator[str]:
             f"timing.hold_attempt: is {hold:g} s, but a takeover is decided after {seconds:g} s only: "
             f"new calls get 503 meanwhile"
         )
+
+
+def _nameless_callers(site: Site) -> Iterator[str]:
+    """Carriers take calls of numbers that they gave out, or of the account, and of no names."""
+    names = [
+        line.name
+        for line in site.lines.values()
+        if line.kind == "phone" and not line.caller_number and not line.aor_user.lstrip("+").isdigit()
+    ]
+    for line in site.lines.values():
+        if names and line.register is not None and line.from_user == "caller" and not line.to_device.caller:
+            who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            yield (
+                f"lines.{line.name}: shows its carrier names as callers ({who}), and most refuse them: "
+                f'give these lines a caller_number, or this one from_user = "account"'
+            )
 
 
 def _forward_to_itself(site: Site) -> Iterator[str]:

@@ -447,3 +447,23 @@ def test_a_place_with_an_error_makes_no_second_one():
     assert errors(GOOD.replace("udp:127.0.0.11:5060", "sctp:127.0.0.11:5060")) == [
         "agents.a.sip: must be like tcp:192.0.2.1:5061 or udp:[::1]:5060, is 'sctp:127.0.0.11:5060'"
     ]
+
+
+def test_a_carrier_is_to_be_shown_numbers() -> None:
+    account = 'register = { registrar = "sip:127.0.0.21", user = "u", password = { env = "P" } }'
+    text = GOOD.replace("channels = 3", f"channels = 3\n{account}", 1)
+
+    def found(more: str = "", phone: str = "") -> list[str]:
+        changed = text.replace(account, f"{account}\n{more}", 1).replace(
+            'numbers = "1001"', f'numbers = "1001"\n{phone}', 1
+        )
+        known = {"KEY": "0123456789abcdef", "P": "secret"}
+        return [one for one in warnings(parse(changed, Path("/etc/site.toml"), known)) if "carrier" in one]
+
+    [sentence] = found()
+    assert sentence.startswith(
+        "lines.t: shows its carrier names as callers (p), and most refuse them: give these lines"
+    )
+    assert not found('from_user = "account"') and not found(phone='caller_number = "+33140506071"')
+    assert not found(phone='user = "33140506071"')
+    assert not found('to_device.caller = [{ match = "*", prefix = "+33" }]')
