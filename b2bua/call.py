@@ -368,8 +368,8 @@ class Call(Policy):
             attempt=attempt or former.attempt,
         )
         if told is not None:
-            lines = [*crossing(onward, DEVICE_HOP | told.dropped), *told.more]
             trunk = _with_trunk(self, target.line, place.flow, dialog)
+            lines = trunk.lines_of(onward, told)
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, DEVICE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]

@@ -23,6 +23,7 @@ from sip.b2b.bridge import (
     SETUP,
 )
 from sip.b2b.policy import LATER, NOTHING, Passage, Passed
+from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, asserted_by_device, asserted_to_device, with_fields
 from sip.device.session import for_device
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
@@ -214,6 +215,10 @@ def _crossed(
         hidden, more = asserted_to_device(there.identity, believed, there.identity.domain)
         dropped |= hidden
     lines = [*crossing(message, DEVICE_HOP | dropped), *more]
+    if here is not None:
+        lines = ruled(here.identity.from_device_headers, lines)
+    if there is not None:
+        lines = ruled(there.identity.to_device_headers, lines)
     if event is FAILED:
         return lines, message.body
     if here is not None:

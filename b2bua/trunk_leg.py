@@ -9,11 +9,12 @@ from typing import Final
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, Bridge, acknowledge
 from sip.b2b.policy import Passed
-from sip.device.identity import IdentityPolicy
+from sip.device.header_rules import ruled
+from sip.device.identity import IdentityPolicy, Numbers
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
-from sip.header_policy import ALLOW, max_forwards_left
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -73,6 +74,10 @@ class TrunkLeg:
         self._again = None
 
     # What crosses.
+
+    def lines_of(self, request: Request, told: Numbers) -> list[str]:
+        """The header lines of the caller's INVITE as the trunk gets them."""
+        return ruled(self.identity.to_device_headers, [*crossing(request, DEVICE_HOP | told.dropped), *told.more])
 
     def heard(self, message: Message) -> None:
         """A message of the trunk crosses: what it describes counts, an answer in an ACK at once."""

@@ -110,7 +110,7 @@ class Trunks:
         told = from_device(self._identities[line], request, realm)
         if not self.lines[line].trust_priority:
             told = told._replace(dropped=told.dropped | {"priority"})
-        return told_by(request, told, realm)
+        return told_by(request, told, realm, self._identities[line].from_device_headers)
 
     def told(self, line: str, to: Destination, request: Request) -> Numbers:
         """Who calls whom by the INVITE of the site's form, as the trunk is told at that place."""

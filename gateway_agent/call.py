@@ -21,6 +21,7 @@ from gateway_agent.session_description import SessionDescription
 from gateway_agent.terminated_call import TerminatedCall
 from sip.b2b.bridge import Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
+from sip.device.header_rules import ruled
 from sip.device.identity import asserted_by_device, asserted_to_device
 from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
@@ -334,12 +335,16 @@ class Call(Policy):
 
 def told_to_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message of the servers that the device gets."""
-    return _crossing(message, *asserted_to_device(line.identity, message, line.identity.domain))
+    identity = line.identity
+    lines = _crossing(message, *asserted_to_device(identity, message, identity.domain))
+    return ruled(identity.to_device_headers, lines) if identity.to_device_headers else lines
 
 
 def believed_of_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message of the device that the servers get."""
-    return _crossing(message, *asserted_by_device(line.identity, message, ""))
+    identity = line.identity
+    lines = _crossing(message, *asserted_by_device(identity, message, ""))
+    return ruled(identity.from_device_headers, lines) if identity.from_device_headers else lines
 
 
 def _crossing(message: Message, dropped: frozenset[str], more: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from sip.b2b.policy import LATER, Passed
+from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
 from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
@@ -52,7 +53,10 @@ class Incoming(Setup):
             call.bridge.refuse(error.status, now, by="server")
             return
         kept_back = _kept_back(numbers.dropped, line.settings.trust_priority)
-        lines = [*crossing(request, kept_back), *numbers.more, f"Line: {call.label}"]
+        lines = [*crossing(request, kept_back), *numbers.more]
+        if line.identity.from_device_headers:
+            lines = ruled(line.identity.from_device_headers, lines)
+        lines.append(f"Line: {call.label}")
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)

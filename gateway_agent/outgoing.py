@@ -10,6 +10,7 @@ from gateway_agent.far_side import Target
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
+from sip.device.header_rules import ruled
 from sip.device.identity import Numbers, to_device
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
@@ -133,7 +134,10 @@ class Outgoing(Setup):
 def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     """The INVITE of a server as a device gets it."""
     lines = crossing(request, DEVICE_HOP | told.dropped if told.dropped else DEVICE_HOP)
-    lines += (*told.more, *call.session.asking())
+    lines += told.more
+    if call.line.identity.to_device_headers:
+        lines = ruled(call.line.identity.to_device_headers, lines)
+    lines += call.session.asking()
     return Passed(lines, call.description.from_server(request, now))
 
 

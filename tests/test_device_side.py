@@ -631,6 +631,29 @@ def test_the_number_called_stands_where_the_line_says(make: Any, where: str, lin
     assert f"{called}@" in rig.far_takes("INVITE").uri
 
 
+@owners
+def test_single_headers_are_added_taken_away_and_changed(make: Any) -> None:
+    rules = (
+        'to_device.headers = [{ remove = "X-Secret" }, { add = "X-Site: paris" }, '
+        '{ replace = "Subject", match = "^Re: *", by = "" }, { remove = "X-Kept", match = "no" }]\n'
+        'from_device.headers = [{ replace = "X-Account", match = "id=(.)", by = "\\\\1" }, { remove = "Subject" }]'
+    )
+    rig = make(rules)
+    rig.far_calls(lines=["X-Secret: 1", "s: Re: money", "X-Kept: yes"])
+    invite = rig.take("INVITE")
+    assert "x-secret" not in invite and invite.get("x-site") == "paris" and invite.get("x-kept") == "yes"
+    assert invite.get("subject") == "money"
+    rig.reply(invite, 200, [TYPE, "X-Account: id=7", "Subject: none"], SDP)
+    rig.far_takes(100)
+    ok = rig.far_takes(200)
+    assert ok.get("x-account") == "7" and "subject" not in ok
+    rig.far_asks("ACK")
+    rig.request("INVITE", lines=["X-Account: id=8", "Subject: none"], body=SDP, call_id="second")
+    rig.inbox[CARRIER].clear()
+    second = rig.far_takes("INVITE")
+    assert second.get("x-account") == "8" and "subject" not in second
+
+
 # -- nothing is left -----------------------------------------------------------------------------------------------
 
 

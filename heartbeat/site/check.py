@@ -184,6 +184,7 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
         if line.agent:
             yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
         yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
+        yield from _headers(line)
         if line.media_timeout and line.media != "relay":
             yield f'{place}.media_timeout: is only for media = "relay"'
         elif 0 < line.media_timeout < LEAST_SILENCE:
@@ -192,6 +193,18 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.reset_state: is only for recovery = "cold"'
         if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:
             yield f"{place}.session_timer.expires: must be at least min_se, {line.session_timer.min_se}"
+
+
+def _headers(line: LineSettings) -> Iterator[str]:
+    for way, numbering in (("to_device", line.to_device), ("from_device", line.from_device)):
+        for index, rule in enumerate(numbering.headers, 1):
+            place = f"lines.{line.name}.{way}.headers[{index}]"
+            if sum(map(bool, (rule.remove, rule.add, rule.replace))) != 1:
+                yield f"{place}: must say one of remove, add, replace"
+            elif rule.add and rule.match:
+                yield f"{place}.match: is only for remove and replace"
+            elif rule.by and not rule.replace:
+                yield f"{place}.by: is only for replace"
 
 
 def _trunk(place: str, line: LineSettings) -> Iterator[str]:

@@ -72,6 +72,8 @@ def identity_of(line: LineSettings) -> IdentityPolicy:
         to_device_called=line.to_device.called,
         to_device_caller=line.to_device.caller,
         untold=_UNTOLD[line.diversion],
+        from_device_headers=line.from_device.headers,
+        to_device_headers=line.to_device.headers,
         domain=line.domain or ((register.domain or register.registrar.host) if register is not None else ""),
         account=(register.user if register is not None else line.user) if line.from_user == "account" else "",
         called_from=line.called_from,

@@ -37,7 +37,15 @@ SAID: Mapping[Any, str] = {
     Source: "address",
     Pattern: "pattern",
 }
-LIMITED = {"host": "host", "name": "name", "number": "number or user name"}
+LIMITED = {
+    "host": "host",
+    "name": "name",
+    "number": "number or user name",
+    "field": "name of a header field",
+    "header line": "header line",
+    "regular expression": "regular expression",
+    "header text": "text",
+}
 
 
 def table(kind: type[Any]) -> str:

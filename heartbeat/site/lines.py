@@ -7,7 +7,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from heartbeat.site.values import Host, NameOf, Number, Pattern, PeerUri, Secret, Source, Within
+from heartbeat.site.values import (
+    Field,
+    HeaderLine,
+    HeaderText,
+    Host,
+    NameOf,
+    Number,
+    Pattern,
+    PeerUri,
+    Regex,
+    Secret,
+    Source,
+    Within,
+)
 
 Digest = Literal["SHA-512-256", "SHA-256", "MD5"]
 DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
@@ -34,13 +47,31 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderRule:
+    """One of ``headers``, carried out one after the other: it says one of ``remove``, ``add``, ``replace``."""
+
+    remove: Field = ""
+    """Take this field away, where its value matches."""
+    add: HeaderLine = ""
+    """Add this line, like ``X-Site: paris``, where there is no such field."""
+    replace: Field = ""
+    """Change the value of this field, where it matches."""
+    match: Regex = ""
+    """With ``remove`` or ``replace``: what part of the value matches; left out: any."""
+    by: HeaderText = ""
+    r"""With ``replace``: what stands there then; ``\\1`` is the first group of ``match``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Numbering:
-    """``to_device`` or ``from_device`` of a line: how numbers change on the way."""
+    """``to_device`` or ``from_device`` of a line: how numbers and headers change on the way."""
 
     called: tuple[Rewrite, ...] = ()
     """For the number called."""
     caller: tuple[Rewrite, ...] = ()
     """For the number calling."""
+    headers: tuple[HeaderRule, ...] = ()
+    """For single header fields, which are none of the dialog's or the body's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Failover, Identity, Server, Site, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
+from sip.device.header_rules import PROTECTED
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
@@ -44,6 +45,7 @@ NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
 )
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
+FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
 NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
 A_SECRET: Final = 'must be {env = "NAME"} or {file = "PATH"}'
 STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
@@ -355,7 +357,49 @@ def _host(text: str) -> str:
     return text
 
 
-TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType({"name": _name, "number": _number, "host": _host})
+def _field(text: str) -> str:
+    if text and not FIELD.fullmatch(text):
+        raise ValueError(f"must be the name of a header field, is {text!r}")
+    if text.lower() in PROTECTED:
+        raise ValueError(f"no rule may touch {text}: it is the dialog's or the body's")
+    return text
+
+
+def _header_line(text: str) -> str:
+    if text:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise ValueError(f"must be like X-Site: paris, is {text!r}")
+        _field(name)
+        _header_text(value)
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression, is {text!r}: {error}") from None
+    return text
+
+
+def _header_text(text: str) -> str:
+    if any(c < " " or c == "\x7f" for c in text) or len(text) > 1000:
+        raise ValueError("must be at most 1000 characters without controls")
+    return text
+
+
+TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
+    {
+        "name": _name,
+        "number": _number,
+        "host": _host,
+        "field": _field,
+        "header line": _header_line,
+        "regular expression": _regex,
+        "header text": _header_text,
+    }
+)
 """What the limits of a text, by their words in the model, let pass."""
 
 

@@ -32,6 +32,15 @@ NameOf = Annotated[str, "name"]
 Number = Annotated[str, "number"]
 """A telephone number or user name, as in the user part of a SIP URI."""
 
+Field = Annotated[str, "field"]
+"""The name of a header field."""
+HeaderLine = Annotated[str, "header line"]
+"""A header field with its value."""
+Regex = Annotated[str, "regular expression"]
+"""A regular expression of Python."""
+HeaderText = Annotated[str, "header text"]
+"""Part of the value of a header field."""
+
 NO_TLS: Final = "asks for TLS, and there is no TLS yet"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
+from sip.device.header_rules import HeaderRule, field_of, ruled
 from sip.wire.errors import Malformed
 from sip.wire.headers import NameAddr, bracketed
 from sip.wire.message import Message, Request, Response, split_commas
@@ -73,6 +74,8 @@ class IdentityPolicy:
     """Where the device names the number called: ``request-uri``, ``to``, ``p-called-party-id``."""
     untold: frozenset[str] = frozenset()
     """Header fields of diversions that the device is not told."""
+    from_device_headers: tuple[HeaderRule, ...] = ()
+    to_device_headers: tuple[HeaderRule, ...] = ()
 
 
 class Numbers(NamedTuple):
@@ -212,10 +215,13 @@ def asserted_to_device(policy: IdentityPolicy, message: Message, host: str) -> A
     return IDENTITIES, _each(message, policy.to_device_caller, host, policy.untold)
 
 
-def told_by(request: Request, told: Numbers, realm: str) -> Request:
+def told_by(request: Request, told: Numbers, realm: str, rules: Sequence[HeaderRule] = ()) -> Request:
     """The INVITE of a device as if an agent had passed it on."""
     head = (f"From: {told.sender};tag={request.from_tag}", f"To: {told.recipient}")
     passed = with_fields(request, told.dropped | {"from", "to"}, (*head, *told.more))
+    if rules:
+        passed.lines = ruled(rules, passed.lines)
+        passed.names = [field_of(line) for line in passed.lines]
     return Request(request.method, told.uri(bracketed(realm)), passed.names, passed.lines, request.body)
 
 

@@ -228,6 +228,36 @@ REPLACED = [
     ("channels = 3", 'channels = 3\nfrom_user = "account"', "lines.t.from_user: there is no account: say its user"),
     ('numbers = "1001"', 'domain = "carrier.example"', "lines.p.domain: is only for trunks"),
     ('numbers = "1001"', 'called_from = "to"', "lines.p.called_from: is only for trunks"),
+    (
+        "channels = 3",
+        'channels = 3\nto_device.headers = [{ remove = "X", add = "Y: 1" }]',
+        "lines.t.to_device.headers[1]: must say one of remove, add, replace",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nto_device.headers = [{ add = "Y: 1", match = "2" }]',
+        "lines.t.to_device.headers[1].match: is only for remove and replace",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nfrom_device.headers = [{ remove = "Y", by = "2" }]',
+        "lines.t.from_device.headers[1].by: is only for replace",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nfrom_device.headers = [{ remove = "Call-ID" }]',
+        "no rule may touch Call-ID: it is the dialog's or the body's",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nfrom_device.headers = [{ add = "X-Site paris" }]',
+        "must be like X-Site: paris, is 'X-Site paris'",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\nfrom_device.headers = [{ replace = "X", match = "(" }]',
+        "must be a regular expression, is '('",
+    ),
     ("channels = 3", 'channels = 3\nreset_state = "out-of-service"', "lines.t.reset_state: is only for recovery ="),
     (
         "channels = 3",

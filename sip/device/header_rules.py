@@ -1,0 +1,69 @@
+"""Header rules of a line: single fields are added, taken away or changed in all that crosses it, each way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from sip.header_policy import DEVICE_HOP
+from sip.wire.message import canonical
+
+PROTECTED = DEVICE_HOP | frozenset("content-length content-type content-encoding require supported allow".split())
+"""Fields of the dialog and of the body, which no rule may touch."""
+
+
+class HeaderRule(Protocol):
+    """One of ``to_device.headers`` or ``from_device.headers``: it does one of the three."""
+
+    @property
+    def remove(self) -> str: ...
+
+    @property
+    def add(self) -> str: ...
+
+    @property
+    def replace(self) -> str: ...
+
+    @property
+    def match(self) -> str: ...
+
+    @property
+    def by(self) -> str: ...
+
+
+def ruled(rules: Sequence[HeaderRule], lines: Iterable[str]) -> list[str]:
+    """Header lines as the rules have them, one after the other."""
+    found = list(lines)
+    for rule in rules:
+        if rule.add:
+            name = field_of(rule.add)
+            if all(field_of(line) != name for line in found):
+                found.append(rule.add)
+        elif rule.remove:
+            name, pattern = rule.remove.lower(), _compiled(rule.match)
+            found = [line for line in found if field_of(line) != name or not pattern.search(_value(line))]
+        else:
+            name, pattern = rule.replace.lower(), _compiled(rule.match)
+            found = [_replaced(line, pattern, rule.by) if field_of(line) == name else line for line in found]
+    return found
+
+
+def field_of(line: str) -> str:
+    """The name of a line's field, in lower case and in its long form."""
+    return canonical(line.partition(":")[0])
+
+
+def _replaced(line: str, pattern: re.Pattern[str], by: str) -> str:
+    name = line.partition(":")[0]
+    return f"{name}: {pattern.sub(by, _value(line))}"
+
+
+def _value(line: str) -> str:
+    return line.partition(":")[2].strip()
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
