@@ -34,7 +34,6 @@ sip = ["udp:127.0.0.11:5060", "tcp:127.0.0.11:5060"]
 [lines.trunk1]
 kind = "trunk"
 %s
-from = ["127.0.0.21", "127.0.0.22"]
 channels = 9
 %s
 [lines.far]
@@ -183,9 +182,8 @@ class ServerRig(_Device):
 
     def __init__(self, more: str = "", peer: str = PEER, lines: str = "") -> None:
         self.now = 100.0
-        text = _OWN % (peer, more, lines.replace('agent = "gw1"', ""))
-        if "from = " in peer:
-            text = text.replace('from = ["127.0.0.21", "127.0.0.22"]\n', "")
+        source = "" if "from = " in peer else '\nfrom = ["127.0.0.21", "127.0.0.22"]'
+        text = _OWN % (peer + source, more, lines.replace('agent = "gw1"', ""))
         site = parse_site(text, Path("site.toml"), {"KEY": KEY.decode(), "ALICE": "secret"})
         self.core: Any = ServerCore(site, "m1", fresh(site), b"s" * 32, Random(1), self.now, WALL)
         self.inbox = {}
