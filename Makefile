@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench soak compiled setup clean
+.PHONY: demo test check bench search soak compiled setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -28,6 +28,10 @@ bench: .venv/installed
 soak: .venv/installed
 	@sh tools/setup.sh programs
 	@$(PY) -m tests.bench.soak $(ARGS)
+
+# Every schedule of a small site, with at most so many misfortunes (docs/heartbeat.md).
+search: .venv/installed
+	@$(PY) -m tests.search $(ARGS)
 
 # The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
 compiled: .venv/installed

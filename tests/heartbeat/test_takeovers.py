@@ -12,12 +12,13 @@ from heartbeat.header import HOLDING, STANDBY
 from heartbeat.membership import STOP
 from heartbeat.timing import Timing
 from tests.heartbeat.ballot_world import membership, running
+from tests.heartbeat.takeovers import EACH, Tally, live
 
 
 @pytest.mark.parametrize("interval, bound", [(0.5, 2.5), (0.2, 1.0), (0.1, 0.65)])
 def test_the_decision_takes_lease_and_margin(interval: float, bound: float) -> None:
     took = []
-    for seed in range(12):
+    for seed in range(5):
         w = running(membership(2, timing=Timing(interval=interval)), seed=seed, disk=(0.001, 0.005))
         w.crash("m1")
         took.append(w.run_until(lambda w=w: w.holders() == ["m2"], limit=6.0))
@@ -197,3 +198,11 @@ def test_a_restarted_main_recovers_itself_under_the_next_epoch() -> None:
     assert w.member("m1").participant.epoch == 2
     last = next(d for d in reversed(w.hosts["m1"].log) if d.what is What.BECAME_ACTIVE)
     assert not last.again, "its calls are not in its memory"
+
+
+def test_takeovers_at_random_break_no_rule_and_end_well() -> None:
+    tally = Tally()
+    for seed in range(5):
+        tally.add(live(seed))
+    assert tally.takeovers + tally.same == 5 * EACH
+    assert len(tally.causes) >= 7
