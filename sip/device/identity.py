@@ -269,17 +269,21 @@ def _withholds(message: Message, party: Party | None) -> bool:
 
 
 def _each(message: Message, rules: Sequence[Any], host: str, untold: frozenset[str] = NOTHING) -> tuple[str, ...]:
-    """The identities of a message with their numbers in another form, in their order."""
+    """The identities of a message with their numbers in another form, in their order and lines."""
     found = []
+    inner = _who(message.from_untagged).host if host and isinstance(message, Request) else ""
     for name, line in zip(message.names, message.lines, strict=True):
         if name in IDENTITIES and name not in untold:
             spelled, _, value = line.partition(":")
-            found += [f"{spelled}: {_other(each, rules, host)}" for each in split_commas(value)]
+            others = [_other(each, rules, host, inner) for each in split_commas(value)]
+            found.append(f"{spelled}: {', '.join(others)}")
     return tuple(found)
 
 
-def _other(value: str, rules: Sequence[Any], host: str) -> str:
-    """One address with its number in another form; one that cannot be read is as it was."""
+def _other(value: str, rules: Sequence[Any], host: str, inner: str) -> str:
+    """One address with its number in another form, at ``host``; so is a name of the side that it comes from, whose
+    host is ``inner``. What cannot be read, and who is elsewhere, is as it was.
+    """
     value = value.strip()
     try:
         address = NameAddr.parse(value)
@@ -289,6 +293,8 @@ def _other(value: str, rules: Sequence[Any], host: str) -> str:
     if uri.host.lower() == ANONYMOUS or not uri.user:
         return value
     number = rewritten(rules, uri.dialled)
+    if not number.lstrip("+").isdigit() and uri.host.lower() != inner:
+        return value
     user = uri.user if number == uri.dialled else as_user(number) + uri.number_params.user
     if uri.scheme == "tel":
         local = not number.startswith("+") and host

@@ -155,8 +155,7 @@ IN_SITE = (
     "Referred-By: sip:+33188@paris",
 )
 NATIONALLY = (
-    "P-Asserted-Identity: <sip:0155@gw1>",
-    "P-Asserted-Identity: <sip:0155@gw1;user=phone>",
+    "P-Asserted-Identity: <sip:0155@gw1>, <sip:0155@gw1;user=phone>",
     'Remote-Party-ID: "A, B" <sip:0155@gw1;user=phone>;party=calling',
     "Diversion: <sip:0177@gw1>;reason=unconditional",
     "History-Info: <sip:0177@gw1?Reason=SIP%3Bcause%3D302>;index=1",
@@ -170,6 +169,17 @@ def test_all_identities_have_one_form_each_way() -> None:
     back = from_device(NATIONAL, invite("sip:1@gw1", "<sip:0155@carrier>", *NATIONALLY), "paris")
     assert back.sender == "<sip:+33155@paris>"
     assert all("+33" in line and "@paris" in line for line in back.more) and len(back.more) == len(NATIONALLY)
+
+
+def test_a_name_is_at_our_host_where_it_was_at_that_of_its_side_and_else_stays() -> None:
+    lines = (
+        "Diversion: <sip:alice@paris>",
+        "History-Info: <sip:b@elsewhere>;index=1, <sip:+33188@elsewhere>;index=2",
+    )
+    assert to_device(NATIONAL, invite("sip:1@gw1", "<sip:+33155@paris>", *lines), "gw1", "carrier").more == (
+        "Diversion: <sip:alice@gw1>",
+        "History-Info: <sip:b@elsewhere>;index=1, <sip:0188@gw1>;index=2",
+    )
 
 
 def test_what_cannot_be_read_or_tells_nothing_stays_as_it_is() -> None:
