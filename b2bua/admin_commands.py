@@ -9,6 +9,7 @@ from typing import Final
 from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.leadership import Leadership
+from heartbeat import first_start
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.decision import Decided
@@ -45,6 +46,7 @@ class AdminCommands:
             "pause": self._pause,
             "resume": self._resume,
             "readmit": self._readmit,
+            "init": self._init,
         }.get(verb)
         if act is None:
             raise Refused(f"there is no verb {verb} here", 404)
@@ -72,7 +74,9 @@ class AdminCommands:
         if params.get("force") == "yes":
             if to and to != self._leadership.node:
                 raise Refused(f"a forced switchover is sent to {to} itself, this is {self._leadership.node}")
-            self._member.force(now)
+            fault = self._member.force(now)
+            if fault:
+                raise Refused(fault)
             return self._won(self._leadership.node)
         fault = self._member.switchover(to, now)
         if fault:
@@ -146,6 +150,12 @@ class AdminCommands:
     def _resume(self, params: Mapping[str, str], now: float) -> Judge:
         self._member.resume(now)
         return _true(f"{self._leadership.node} takes over by itself again")
+
+    def _init(self, params: Mapping[str, str], now: float) -> Judge:
+        fault = first_start.begin(self._member.participant, self._member.cluster, now)
+        if fault:
+            raise Refused(fault)
+        return self._won(self._leadership.node)
 
     def _readmit(self, params: Mapping[str, str], now: float) -> Judge:
         agent = params.get("agent", "")

@@ -26,8 +26,7 @@ class OwnTrunks(Protocol):
 class FormerCalls(Protocol):
     """Calls that a former server may have had."""
 
-    @property
-    def expected(self) -> bool: ...
+    def is_expected(self, agent: str, call_id: str) -> bool: ...
 
     def resume(self, call: Call, now: float) -> None: ...
 
@@ -98,7 +97,7 @@ class Admission:
         self.calls_seen += 1
         call.admit(transaction, request, believed, now)
         call.take_line(line, now)
-        if agent and self._replay.expected:
+        if agent and self._replay.is_expected(agent, call_id):
             self._replay.resume(call, now)
         else:
             call.start(now)

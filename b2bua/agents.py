@@ -133,6 +133,8 @@ class AgentConnection:
         self.dialogs = 0
         self.relisted = False
         """The list under way is not the first in this epoch."""
+        self.hung = False
+        """It is connected and says nothing: nobody waits for its list."""
         self.seen: set[str] = set()
         self.lines: dict[str, LineRecord] = {}
         self.boot = 0
@@ -160,14 +162,17 @@ class AgentConnection:
 
     def heard(self, now: float) -> None:
         """It answered a beat, or proved itself."""
-        if now - self.heard_at > self._services.leadership.quiet:
+        if self.is_quiet(now):
             self.heard_since = now
-        self.heard_at = now
+        self.heard_at, self.hung = now, False
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether it was silent for longer than an agent that lives."""
+        return now - self.heard_at > self._services.leadership.quiet
 
     def reached_for(self, now: float) -> float:
         """For how many seconds without a break it has been there to answer us; 0 when it is not."""
-        away = self.flow is None or now - self.heard_at > self._services.leadership.quiet
-        return 0.0 if away else now - self.heard_since
+        return 0.0 if self.flow is None or self.is_quiet(now) else now - self.heard_since
 
     def subscribe(self, proof: Proof, now: float) -> None:
         """Ask for the whole list, and be adopted (docs/wire.md); cold lines are reset first."""
@@ -352,8 +357,13 @@ class Agents:
 
     @property
     def all_complete(self) -> bool:
-        """Whether every agent that is connected has told all it has in this epoch."""
-        return all(connection.complete for connection in self.connections.values() if connection.flow is not None)
+        """Whether every agent that is there has told all it has in this epoch."""
+        return all(connection.hung for connection in self.untold)
+
+    @property
+    def untold(self) -> list[AgentConnection]:
+        """The agents that are connected and have not told all they have in this epoch."""
+        return [each for each in self.connections.values() if each.flow is not None and not each.complete]
 
     @property
     def reached(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,8 +50,9 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
 def init(site_path: str | None, node: str | None) -> int:
     """Say that the site starts for the first time.
 
-    Once in the life of a site, at one server, before anything runs. Voters take the list of voters from that server;
-    from then on a voter that lost its file has no vote until b2bua readmit.
+    Once in the life of a site, at one server, before anything runs or beside nodes that were started without it.
+    Voters take the list of voters from that server; from then on a voter that lost its file has no vote until b2bua
+    readmit.
     """
     site = commands.open_site(site_path)
     chosen = node or site.main.name
@@ -63,6 +65,10 @@ def init(site_path: str | None, node: str | None) -> int:
     store = VoteStore(site.servers[chosen].state_dir, chosen)
     members = site.membership(chosen)
     voters = VoterList(1, members.voters, members.generation)
+    if _runs(store.directory, chosen):
+        answer = commands.server_client(site, chosen).command("init", {})
+        click.echo(f"The site {site.name} starts for the first time, at {chosen}, which runs: {answer.sentence}.")
+        return commands.HEALTHY
     try:
         lock = DirectoryLock(store.directory, chosen)
         # It may have run without this, and then its heartbeats go on counting from there.
@@ -75,6 +81,17 @@ def init(site_path: str | None, node: str | None) -> int:
     if voters.names:
         click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")
     return commands.HEALTHY
+
+
+def _runs(directory: Path, node: str) -> bool:
+    """Whether a process of that node has its state directory."""
+    if not directory.is_dir():
+        return False
+    try:
+        DirectoryLock(directory, node).end()
+    except StoreError:
+        return True
+    return False
 
 
 def _has_a_past(store: VoteStore) -> bool:

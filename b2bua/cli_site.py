@@ -93,13 +93,10 @@ class Found:
 
 def _no_active(found: Found) -> str:
     states = {status.state: node for node, status in found.answers.items()}
-    if "taking-over" in states:
-        return f"No server is active: {states['taking-over']} is taking over."
     if "holding" in states:
         return f"No server is active: {states['holding']} has no lease; it serves on and ends nothing."
     if not found.best.epoch and not found.best.voters.names:
-        way_on = f"stop {found.site.main.name}, say `b2bua init`, and start it again"
-        return f"No server is active: the site has never been started: {way_on}."
+        return "No server is active: the site has never been started: say `b2bua init`."
     return "No server is active."
 
 

@@ -18,6 +18,8 @@ from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKIN
 _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLING: "ending", ENDING: "ending"}
 
 
+SLOW_LIST: Final = 2.0
+"""Seconds after which a list that an agent was asked for is late."""
 MOST_CLOCK_DIFFERENCE: Final = 1.0
 """Seconds between the wall clocks of two nodes that are worth a warning."""
 
@@ -43,7 +45,7 @@ def health(core: Core, params: Mapping[str, str], now: float) -> v.Health:
 def server_state(core: Core) -> v.ServerState:
     state = core.member.state
     if state == ACTIVE:
-        return "active" if core.agents.all_complete else "taking-over"
+        return "active"
     return "holding" if state == HOLDING else "standby"
 
 
@@ -94,13 +96,25 @@ def warnings(core: Core, now: float) -> list[str]:
         found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
     if member.participant.trouble:
         found.append(member.participant.trouble)
-    if not core.serving and not member.cluster.leader:
+    voters = member.participant.voter.state.voters.names
+    unheard_of = not voters and not any(member.cluster.generations.values())
+    if unheard_of and not member.participant.membership.alone:
+        found.append(
+            f"the site has no voters, so no server can rule: if it never ran, say `b2bua init --node {core.node}`"
+        )
+    elif not core.serving and not member.cluster.leader:
         found.append("no server is active, as far as this one knows")
     found += [
         f"{name} is not connected to {core.node}"
         for name, connection in core.agents.connections.items()
         if connection.flow is None
     ]
+    if core.serving:
+        found += [
+            f"{each.name} has not told its list for {now - each.asked_at:.0f} s: its calls wait"
+            for each in core.agents.untold
+            if now - each.asked_at >= SLOW_LIST
+        ]
     for name, config in member.cluster.configs.items():
         if config != site.digest:
             found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
@@ -111,7 +125,6 @@ def warnings(core: Core, now: float) -> list[str]:
         if abs(seconds) > MOST_CLOCK_DIFFERENCE:
             ahead = "ahead of" if seconds > 0 else "behind"
             found.append(f"the clock of {name} is {abs(seconds):.1f} s {ahead} that of {core.node}: set both by NTP")
-    voters = member.participant.voter.state.voters.names
     found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
     for name, server in member.cluster.peers.items():
         if server.death is not None:

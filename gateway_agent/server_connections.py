@@ -29,7 +29,11 @@ from sip.wire.message import Message, Request, Response
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT: Final = 0.1
-LONGEST_WAIT: Final = 2.0
+LONGEST_WAIT: Final = 0.5
+"""Seconds between two tries: a server that is back has its agents within that."""
+CONNECT_LIMIT: Final = 0.5
+"""Seconds for a connection to come about, on a way that is not slower than a quarter of that: the kernel would send a
+SYN that was lost in a cut again only after 1, 3 and 7 s."""
 
 WAITING: Final = "waiting"
 CONNECTING: Final = "connecting"
@@ -110,6 +114,8 @@ class ServerConnection:
         self._strange = 0
         endpoint.stack.unauthenticated_flows.add(self.flow)
         endpoint.stack.do(Open(self.flow))
+        limit = max(CONNECT_LIMIT, 4 * self.connections.voter.participant.membership.timing.round_trip)
+        endpoint.stack.deadlines.set(now + limit, self, SLOW)
 
     def opened(self, now: float) -> None:
         """It is connected: each end is to prove itself."""
@@ -190,7 +196,7 @@ class ServerConnection:
     def due(self, cause: str, now: float) -> None:
         if cause is TRY:
             self.connect(now)
-        elif self.state == HANDSHAKE:
+        elif self.state in (CONNECTING, HANDSHAKE):
             self.drop("the opening took too long", now)
 
     def _step(self, state: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
+from heartbeat import first_start
 from heartbeat.candidate import Candidate
 from heartbeat.cluster_view import ClusterView
 from heartbeat.death import Death
@@ -209,9 +210,16 @@ class Member:
             self._switchover.start(to, because, self.leader.epoch, now)
         return fault
 
-    def force(self, now: float, because: str = "an operator forces it") -> None:
-        """Lead without a quorum: take the agents that can be reached, release nothing."""
+    def force(self, now: float, because: str = "an operator forces it") -> str:
+        """Lead without a quorum: take the agents that can be reached, release nothing. Returns why not, or empty.
+
+        In a site without voters it is a first start, by those who are there.
+        """
+        node = self.participant
+        if not node.voter.state.voters.names and not node.membership.alone:
+            return first_start.begin_with_the_reached(node, self.cluster, now)
         self._role.force(because, now)
+        return ""
 
     def pause(self, now: float) -> None:
         """No takeover or hand-over by itself from now on; everything else goes on."""

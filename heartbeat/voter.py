@@ -229,6 +229,10 @@ class Voter:
         granted = (one for one in self.state.granted if (one.epoch, one.node, one.incarnation) == wanted)
         return next(granted, None)
 
+    def begin_site(self, voters: VoterList) -> None:
+        """The site starts for the first time, by this list; an operator says so."""
+        self._change(first=True, non_voting=False, voters=voters)
+
     def take_list(self, voters: VoterList) -> bool:
         """Live by a newer list. Without it being said (``admit``) that does not give a vote to one who has none."""
         if voters.generation <= self.state.voters.generation:

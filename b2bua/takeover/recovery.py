@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from b2bua.agents import AgentConnection, Agents
 from b2bua.call import CallServices
@@ -25,6 +26,10 @@ from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
 logger = logging.getLogger(__name__)
+
+LOOK: Final = "look"
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at agents that have not told their lists."""
 
 
 class Recovery:
@@ -52,15 +57,29 @@ class Recovery:
         self._agents = agents
         self._may_act = may_act
         self._served = served
+        self.generation = 0
 
     def begin(self, now: float) -> None:
         """A new epoch of ours: nothing is known."""
         self.reset()
         self.verdicts.clear()
         self._reconciliation.begin(now)
+        self.generation += 1
+        self._services.stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
+
+    def due(self, cause: str, now: float) -> None:
+        """As long as a list is outstanding: an agent that is connected and says nothing is not waited for."""
+        if not self._agents.all_complete:
+            for connection in self._agents.untold:
+                connection.hung = connection.is_quiet(now)
+            if self._agents.all_complete:
+                self._all_told(now)
+        if self._agents.untold:
+            self._services.stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
 
     def reset(self) -> None:
         """Another server has the calls."""
+        self.generation += 1
         self.index.clear()
         self._services.records.ends.clear()
         self.replay.clear()
@@ -136,8 +155,12 @@ class Recovery:
             self._reconciliation.lost_legs(connection, now)
         self._reconciliation.look_at((told for told in theirs if told.call in self.index.by_call), now)
         if self._agents.all_complete:
-            self.restorations.lists_complete(now)
-            self._served(now)
+            self._all_told(now)
+
+    def _all_told(self, now: float) -> None:
+        """The lists of all agents that are there are complete."""
+        self.restorations.lists_complete(now)
+        self._served(now)
 
     def silent(self, connection: AgentConnection, now: float) -> bool:
         """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md).

@@ -119,7 +119,11 @@ class Replay:
             self._restorations.verdicts.note(call_id, REPLAYED, f"{request.method} was kept")
             if request.method == "BYE" or (cancelled and not in_dialog):
                 self._learn_end(call_id, told)
-            self._stack.receive_message(data, connection.flow, now)
+            self._restorations.replaying = True
+            try:
+                self._stack.receive_message(data, connection.flow, now)
+            finally:
+                self._restorations.replaying = False
             if cancelled and in_dialog:  # after it is with the other side: a former server may have sent it there
                 self._stack.receive_message(cancel_of(data), connection.flow, now)
             elif cancelled:

@@ -105,6 +105,8 @@ class Restorations:
         self.keys = keys
         """Those of the site, by which tokens are believed; assigned anew by a reload."""
         self.generation = 0
+        self.replaying = False
+        """Requests of an agent's list are being taken, which it may have sent to a former server."""
         self.half: dict[str, Restoration] = {}
         """Calls of which one leg is known."""
         self.waiting: dict[str, Restoration] = {}
@@ -186,9 +188,13 @@ class Restorations:
 
     # First INVITEs; the admission of calls asks.
 
-    @property
-    def expected(self) -> bool:
-        """Whether a new INVITE could be one that a former server has sent on already."""
+    def is_expected(self, agent: str, call_id: str) -> bool:
+        """Whether a first INVITE of ``agent`` could be one that a former server has sent on already: not when the
+        list of the agent is complete without it.
+        """
+        connection = self.agents.connections.get(agent)
+        if connection is not None and connection.complete and not self.replaying:
+            return bool(self.index.told_of_call(call_id))
         return bool(len(self.index)) or not self.agents.all_complete
 
     def resume(self, call: Call, now: float) -> None:

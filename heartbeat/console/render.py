@@ -40,7 +40,6 @@ _STATES: Final = {
     "replayed": "cyan",
     "waiting": "yellow",
     "holding": "bold yellow",
-    "taking-over": "bold yellow",
     "suspect": "yellow",
     "draining": "yellow",
     "ending": "dim",

@@ -46,7 +46,7 @@ class ConsoleProcess(Protocol):
     def command(self, name: str, params: Mapping[str, str], now: float) -> Any: ...
 
 
-ServerState = Literal["active", "standby", "holding", "taking-over"]
+ServerState = Literal["active", "standby", "holding"]
 CallState = Literal["dialing", "ringing", "talking", "held", "transferring", "ending"]
 LineState = Literal["idle", "dialing", "ringing", "active", "held", "transferring", "out of service"]
 Kind = Literal["takeover", "switchover", "failback", "restart", "force"]

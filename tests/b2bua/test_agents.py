@@ -133,7 +133,10 @@ def test_a_list_in_parts() -> None:
     connection = bench.core.agents.connections["gw1"]
     assert fixture.gw1.notify(records=first[:2], complete=False) == 200
     assert not connection.complete and connection.dialogs == 2 and connection.parts == 1
-    assert seen(bench.core, "status", {}, bench.now)["state"] == "taking-over"
+    assert seen(bench.core, "status", {}, bench.now)["state"] == "active", "as soon as it rules"
+    bench.after(3.0)
+    said = "gw1 has not told its list for 3 s: its calls wait"
+    assert said in seen(bench.core, "status", {}, bench.now)["warnings"]
     assert fixture.gw1.notify(records=first[2:]) == 200
     assert connection.complete and connection.dialogs == 4 and connection.parts == 2
     bench.after(0.1)

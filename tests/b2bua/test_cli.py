@@ -83,9 +83,7 @@ def test_the_active_server_on_another_machine_is_named(fake_servers):
     assert "m1 is active, but" in fake_servers.cli("calls", code=3)
 
 
-@pytest.mark.parametrize(
-    ("state", "words"), [("holding", "has no lease"), ("taking-over", "is taking over"), ("standby", "")]
-)
+@pytest.mark.parametrize(("state", "words"), [("holding", "has no lease"), ("standby", "")])
 def test_without_an_active_server_the_code_is_2(fake_servers, state, words):
     fake_servers.m1.status["state"] = state
     fake_servers.m2.status["peers"][0]["state"] = state

@@ -504,3 +504,47 @@ def test_with_the_way_between_the_servers_cut_status_says_no_more_than_is_known(
     assert list(said["s1"]) == [f"m1 is not heard here, but agents hear it: {cut}"]
     sim.world.kill("m1")
     assert sim.world.run_until(lambda: sim.active == ["s1"], 10.0)
+
+
+def test_a_hung_agent_costs_nobody_anything_at_a_takeover() -> None:
+    sim = SiteSimulation(1, PLAIN, site_of(agents=3))
+    world = sim.world
+    sim.policy("east", Policy(answer_after=0.0))
+    world.run(world.now + 3.0)
+    world.pause("gw3")
+    world.kill("m1")
+    assert world.run_until(lambda: sim.active == ["s1"], 6.0)
+    clock = world.nodes["s1"].clock
+    server = sim.server("s1")
+    assert views.status(server, {}, clock(world.now)).state == "active"
+    assert world.run_until(lambda: not [each for each in server.agents.untold if each.name != "gw3"], 2.0)
+    dialled = world.now
+    call = sim.call("west", "200")
+    assert world.run_until(lambda: call.answered_at > 0, 5.0) and world.now - dialled < 0.5
+    world.run(world.now + 3.0)
+    late = [said for said in views.status(server, {}, clock(world.now)).warnings if "has not told its list" in said]
+    assert late == [
+        f"gw3 has not told its list for {clock(world.now) - server.agents.begun_at:.0f} s: its calls wait"
+    ]
+    assert world.run_until(lambda: server.agents.all_complete, 8.0), "nobody waits for who says nothing"
+    assert [said for said in sim.said if " s1: the lists of all agents reached are complete" in said]
+    world.resume("gw3")
+    assert world.run_until(lambda: not server.agents.untold, 8.0), "it tells its list when it goes on"
+
+
+@pytest.mark.parametrize("cut_for", [3.0, 7.3, 20.1])
+def test_an_agent_is_connected_again_half_a_second_after_a_cut(cut_for: float) -> None:
+    sim = SiteSimulation(1)
+    world = sim.world
+    for server in ("m1", "s1"):
+        world.wires.cut("gw1", server, both=True)
+        world.wires.reset(server, "gw1")
+    world.run(world.now + cut_for)
+    world.wires.heal()
+    healed = world.now
+
+    def reached() -> bool:
+        return all("gw1" in sim.server(name).agents.reached for name in ("m1", "s1"))
+
+    assert not reached() and world.run_until(reached, 5.0)
+    assert world.now - healed < 1.0
