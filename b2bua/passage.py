@@ -214,11 +214,11 @@ def _crossed(
         believed = with_fields(message, dropped, more) if dropped else message
         hidden, more = asserted_to_device(there.identity, believed, there.identity.domain)
         dropped |= hidden
-    lines = [*crossing(message, DEVICE_HOP | dropped), *more]
-    if here is not None:
-        lines = ruled(here.identity.from_device_headers, lines)
-    if there is not None:
-        lines = ruled(there.identity.to_device_headers, lines)
+    lines = [*crossing(message, DEVICE_HOP | dropped if dropped else DEVICE_HOP), *more]
+    if here is not None and (rules := here.identity.from_device_headers):
+        lines = ruled(rules, lines)
+    if there is not None and (rules := there.identity.to_device_headers):
+        lines = ruled(rules, lines)
     if event is FAILED:
         return lines, message.body
     if here is not None:

@@ -108,7 +108,8 @@ class OfferAnswer:
             return
         state, action = entry
         if state is not self.state:
-            logger.debug("offer/answer: %s, %s: %s", self.state, event, state)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("offer/answer: %s, %s: %s", self.state, event, state)
             self.state = state
         action(self, description)
 

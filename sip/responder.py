@@ -73,17 +73,16 @@ class Responder:
         if request is None:
             return b""
         data = self.response(request, status, reason, lines, body, tag)
-        if transaction.flow.transport != "udp":
+        if transaction.flow.transport != "udp" and not transaction.on_site_flow:
             self.revive(transaction)
         transaction.respond(status, data, now)
         return data
 
     def revive(self, transaction: ServerTransaction) -> None:
-        """Where the stream of a device's request broke before it was answered, the answer goes by a new one to the
-        sent-by (RFC 3261 section 18.2.2)."""
-        flow, request = transaction.flow, transaction.request
-        if flow.transport != "udp" and not transaction.on_site_flow and request is not None:
-            transaction.flow = self.reconnect(flow, request.get("via") or "")
+        """For a request that came by a device's stream: where that broke, the answer goes by a new one to the sent-by
+        (RFC 3261 section 18.2.2)."""
+        if transaction.request is not None:
+            transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
 
     def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
         """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""

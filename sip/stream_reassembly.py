@@ -51,9 +51,10 @@ class StreamReassembly:
             framer.max_body = MAX_BODY
         before = framer.waiting
         messages = framer.feed(data)
+        waiting = framer.waiting
         if messages or not before:
             framer.since = now
-        if (waiting := framer.waiting) != before:
+        if waiting != before:
             self._read += waiting - before
             if not self._awaited:
                 self._awaited = True

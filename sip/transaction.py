@@ -113,13 +113,10 @@ class Transaction:
     def _wake(self, after: float, cause: str, now: float) -> None:
         self.layer.deadlines.set(now + after, self, cause)
 
-    def _end_about(self, after: float, now: float) -> None:
-        self.layer.deadlines.set_about(now + after, self, ABSORBED)
-
     def _linger(self, unreliable: float, now: float) -> None:
         """Timers D, I, J, K: zero on streams, so the end comes at once."""
         if self.resends or self.on_site_flow:
-            self._end_about(unreliable, now)
+            self.layer.deadlines.set_about(now + unreliable, self, ABSORBED)
         else:
             self.step(ABSORBED, None, now)
 
@@ -234,7 +231,7 @@ class InviteClient(ClientTransaction):
 
     def _accept(self, response: Response, now: float) -> None:
         self.request = b""
-        self._end_about(self.layer.timers.lifetime, now)  # timer M
+        self.layer.deadlines.set_about(now + self.layer.timers.lifetime, self, ABSORBED)  # timer M
         self.user.responded(self, response, now)
 
     def _reject(self, response: Response, now: float) -> None:
@@ -361,7 +358,7 @@ class InviteServer(ServerTransaction):
         # between agent and server a repeat is a replay: the answer was lost with a connection
         self.last = data if self.on_site_flow else b""
         self.layer.send(self.flow, data)
-        self._end_about(self.layer.timers.lifetime, now)  # timer L
+        self.layer.deadlines.set_about(now + self.layer.timers.lifetime, self, ABSORBED)  # timer L
 
     def _success_again(self, data: bytes, now: float) -> None:
         self.layer.send(self.flow, data)

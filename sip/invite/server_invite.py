@@ -85,7 +85,7 @@ class ServerInvite:
         if not transaction.on_site_flow:
             self._interval = timers.t1
             deadlines.set(now + timers.t1, self, SUCCESS_AGAIN)
-        if user is not None:
+        elif user is not None:
             deadlines.set(now + timers.lifetime, self, SUCCESS_LOST)
 
     def expect_ack(self, data: bytes = _SENT_BEFORE_US, cseq: int = 0) -> None:
@@ -114,6 +114,9 @@ class ServerInvite:
     def due(self, cause: str, now: float) -> None:
         deadlines = self._stack.deadlines
         if cause is SUCCESS_AGAIN:
+            timers = self._stack.timers
+            if self._interval == timers.t1 and self._user is not None:  # most are acknowledged before
+                deadlines.set(now + timers.lifetime - timers.t1, self, SUCCESS_LOST)
             self._repeat()
             deadlines.set(now + self._interval, self, SUCCESS_AGAIN)
         elif self._user is not None:

@@ -185,10 +185,11 @@ class InviteUsage:
             return
         request = transaction.request
         method, cseq = (request.method, request.cseq) if request is not None else ("", 0)
-        former, dialog, path = transaction.flow, self.dialog, self.path
-        self.stack.responder.revive(transaction)
-        if transaction.flow != former == path.flow:
-            path.move(transaction.flow)
+        dialog, path = self.dialog, self.path
+        if (former := transaction.flow).transport != "udp" and not transaction.on_site_flow:
+            self.stack.responder.revive(transaction)
+            if transaction.flow != former == path.flow:
+                path.move(transaction.flow)
         if status > 100 and not self.established and tag and not self.dialogs.open(tag, status, self):
             return
         tag = tag or dialog.local_tag

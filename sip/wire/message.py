@@ -101,7 +101,6 @@ class Message:
     """What requests and responses share. Make one with :func:`parse`, or by the constructors of the subclasses."""
 
     __slots__ = (
-        "_first",
         "body",
         "branch",
         "call_id",
@@ -127,7 +126,7 @@ class Message:
         self.names = names
         self.lines = lines
         self.body = body
-        self._first = first = dict(zip(reversed(names), reversed(lines), strict=True))
+        first = dict(zip(reversed(names), reversed(lines), strict=True))
         self.sent_by, self.branch, plain_via = _via_of(first.get("via", ""))
         """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
         branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
@@ -143,34 +142,34 @@ class Message:
 
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
-        line = self._first.get(name)
-        if line is None:
+        names = self.names
+        if name not in names:  # most of what is asked for is not there, and an exception is dear
             return None
+        line = self.lines[names.index(name)]
         value = line[line.index(":") + 1 :].strip(" \t\r\n")
         return _unfolded_value(value) if "\r\n" in value else value
 
     def line(self, name: str) -> str:
         """The first header line of that canonical name, as it came; ``""`` without one."""
-        return self._first.get(name, "")
+        return self.lines[self.names.index(name)] if name in self.names else ""
 
     def all(self, name: str) -> list[str]:
         """The values of every header of that canonical name, a line each, in order."""
         return [_value(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._first
+        return name in self.names
 
     def set(self, name: str, line: str) -> None:
         """Put the header line ``line`` in the place of the first one of that name, or at the end.
 
         What was read of the message when it was made stays.
         """
-        if name in self._first:
+        if name in self.names:
             self.lines[self.names.index(name)] = line
         else:
             self.names.append(name)
             self.lines.append(line)
-        self._first[name] = line
 
 
 class Request(Message):
