@@ -26,7 +26,7 @@ class Chaos:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.sim = SiteSimulation(seed, drift=0.01)
+        self.sim = SiteSimulation(seed, drift=0.01, supervised=seed % 2 == 1)
         self.rules = Rules(self.sim)
         self.hung_up: set[str] = set()
         """Subjects of the calls that a user ended."""
@@ -98,7 +98,10 @@ class Chaos:
     def _kill(self, name: str) -> None:
         world = self.sim.world
         if world.nodes[name].alive:
-            world.kill(name)
+            if self.sim.supervised and self.random.random() < 0.7:
+                self.sim.die(name, after=self.random.choice((0.0, 0.0, 0.05, 1.0)))
+            else:  # its supervisor with it, or what that says is lost
+                world.kill(name)
             world.later(self.random.uniform(0.3, 5.0), world.start, name)
 
     def _stop(self, name: str, seconds: float) -> None:
