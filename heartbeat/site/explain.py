@@ -84,7 +84,7 @@ def _decision(site: Site, seconds: float) -> str:
         f"A takeover is decided {seconds:g} s after the last heartbeat that the voters heard: "
         f"lease {timing.lease:g} s + margin {timing.margin:g} s, and {timing.misses} missed heartbeats "
         f"of {timing.interval:g} s; {site.quorum} of {len(site.electors)} votes "
-        f"({', '.join(site.electors)}) decide."
+        f"({', '.join(site.electors)}) decide. Where only its process dies its supervisor says so: at once."
     )
 
 

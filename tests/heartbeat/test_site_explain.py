@@ -122,7 +122,8 @@ def test_how_long_a_decision_takes():
     assert site(2, head="[timing]\ninterval = 0.1\n").decision_time == 0.54
     assert explain(site(2)).decision == (
         "A takeover is decided 0.98 s after the last heartbeat that the voters heard: lease 0.8 s + margin 0.18 s, "
-        "and 3 missed heartbeats of 0.2 s; 2 of 3 votes (g1, g2, m2) decide."
+        "and 3 missed heartbeats of 0.2 s; 2 of 3 votes (g1, g2, m2) decide. "
+        "Where only its process dies its supervisor says so: at once."
     )
     assert explain(load(EXAMPLES / "bench.toml")).decision.startswith("There is no stand-by")
 
