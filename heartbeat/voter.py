@@ -141,7 +141,7 @@ class Voter:
         return max(0.0, self.heard.at + self._silence(self.heard.lease) - now)
 
     def _is_dead(self, start: Start, secrets: Sequence[str]) -> bool:
-        return self.has_ended(start) or (bool(start.commitment) and start.commitment in map(commitment_of, secrets))
+        return self.has_ended(start) or start.commitment in map(commitment_of, secrets)
 
     def _silence(self, lease: float) -> float:
         """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""

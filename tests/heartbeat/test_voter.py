@@ -269,6 +269,15 @@ def test_a_forced_rule_yields_to_a_quorum_of_the_same_epoch() -> None:
     assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.state.leadership == Leadership(8, "m1", 3)
 
 
+def test_what_a_forced_rule_let_go_of_binds_nobody_else() -> None:
+    it = voter()
+    forced = Proof(8, "m2", 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 8, "m2", 4, LIST)),))
+    assert it.adopt(forced, (KEY,)) == "" and it.hear(beat("m2", 8, 4), UP) == ""
+    it.release(Start("m2", 4), 8)
+    assert it.hear(beat("m2", 8, 4), UP) == "released"
+    assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.hear(beat("m1", 8, 3), UP) == ""
+
+
 def test_a_voter_without_its_file_has_no_vote() -> None:
     it = voter(PersistentState(incarnation=9))
     assert it.judge(claim(), UP).no == "mute"
