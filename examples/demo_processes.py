@@ -162,7 +162,9 @@ class Processes:
         return done.stdout
 
     def server(self, site: Path, node: str) -> Running:
-        return self.start(node, [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", node])
+        """As ``b2bua run`` does it, which becomes the supervisor when it has loaded all that the server needs."""
+        command = [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", node]
+        return self.start(node, [sys.executable, "-m", "heartbeat.supervisor", *command])
 
     def agent(self, site: Path, name: str) -> Running:
         command = [sys.executable, "-m", "gateway_agent.cli", "run", "--site", str(site), "--agent", name]
