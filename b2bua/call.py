@@ -87,7 +87,7 @@ class TrunkDirectory(Protocol):
 
     def destinations(self, line: str, now: float) -> list[Destination]: ...
 
-    def told(self, line: str, to: Destination, request: Request) -> Numbers: ...
+    def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers: ...
 
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg: ...
 
@@ -501,9 +501,7 @@ def _onward(
     if place.trunk is None:
         return onward, with_params(place.uri, carried), None
     wanted = with_params(f"sip:{as_user(target.request_number)}@{bracketed(services.site.realm)}", carried)
-    told = services.trunks.told(
-        target.line, place, Request("INVITE", wanted, onward.names, onward.lines, onward.body)
-    )
+    told = services.trunks.told(target.line, place, onward, wanted)
     return onward, told.uri(place.uri.partition(":")[2]), told
 
 

@@ -24,7 +24,7 @@ from sip.b2b.bridge import (
 )
 from sip.b2b.policy import LATER, NOTHING, Passage, Passed
 from sip.device.header_rules import ruled
-from sip.device.identity import AS_IT_IS, asserted_by_device, asserted_to_device, with_fields
+from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device, with_fields
 from sip.device.session import for_device
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
@@ -209,8 +209,11 @@ def _crossed(
     """The lines and the body of a message that comes from a trunk of the server's own, or goes to one."""
     here = call.trunk_legs.get(leg) if event is not FAILED else None
     there = call.trunk_legs.get(other) if other is not None else None
-    dropped, more = asserted_by_device(here.identity, message, "") if here is not None else AS_IT_IS
-    if there is not None:
+    dropped, more = AS_IT_IS
+    tells = not TELLING.isdisjoint(message.names)
+    if tells and here is not None:
+        dropped, more = asserted_by_device(here.identity, message, "")
+    if tells and there is not None:
         believed = with_fields(message, dropped, more) if dropped else message
         hidden, more = asserted_to_device(there.identity, believed, there.identity.domain)
         dropped |= hidden

@@ -112,10 +112,10 @@ class Trunks:
             told = told._replace(dropped=told.dropped | {"priority"})
         return told_by(request, told, realm, self._identities[line].from_device_headers)
 
-    def told(self, line: str, to: Destination, request: Request) -> Numbers:
-        """Who calls whom by the INVITE of the site's form, as the trunk is told at that place."""
+    def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers:
+        """Who calls whom by the INVITE of the site's form, with that Request-URI, as the trunk is told there."""
         own = self.lines[line].advertise or self._stack.address(to.flow)
-        return to_device(self._identities[line], request, host_of(own), Uri.parse(to.uri).host)
+        return to_device(self._identities[line], request, host_of(own), Uri.parse(to.uri).host, wanted)
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """A name was looked up, or could not be."""

@@ -22,7 +22,7 @@ from gateway_agent.terminated_call import TerminatedCall
 from sip.b2b.bridge import Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
-from sip.device.identity import asserted_by_device, asserted_to_device
+from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device
 from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
@@ -336,14 +336,16 @@ class Call(Policy):
 def told_to_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message of the servers that the device gets."""
     identity = line.identity
-    lines = _crossing(message, *asserted_to_device(identity, message, identity.domain))
+    told = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_to_device(identity, message, identity.domain)
+    lines = _crossing(message, *told)
     return ruled(identity.to_device_headers, lines) if identity.to_device_headers else lines
 
 
 def believed_of_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message of the device that the servers get."""
     identity = line.identity
-    lines = _crossing(message, *asserted_by_device(identity, message, ""))
+    believed = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_by_device(identity, message, "")
+    lines = _crossing(message, *believed)
     return ruled(identity.from_device_headers, lines) if identity.from_device_headers else lines
 
 

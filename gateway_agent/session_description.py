@@ -33,7 +33,7 @@ class SessionDescription:
     def from_device(self, message: Message, host: str, now: float) -> bytes:
         """The body of a device's message, which came from ``host``, as the servers get it. Raises
         :class:`Malformed`, with 488, for media that cannot be carried."""
-        where = description_in(message)
+        where = description_in(message) if message.body else None
         if where is None:
             return message.body
         said = message.body[where]
@@ -45,7 +45,7 @@ class SessionDescription:
 
     def from_server(self, message: Message, now: float) -> bytes:
         """The body of a server's message as the device gets it; the same one again when it is asked for again."""
-        where = description_in(message)
+        where = description_in(message) if message.body else None
         if where is None:
             return message.body
         said = message.body[where]

@@ -98,7 +98,7 @@ class DialogPath:
         self.reach = reach
         self.user = reach.contact_user if reach is not None else ""
         """The user part of our Contact."""
-        self.places: list[Flow] = []
+        self.places: Sequence[Flow] = ()
         """Further flows to the same hop, for who is told of a transport error."""
         self.out = flow
         """By which the last request went, ACK included."""
@@ -133,7 +133,7 @@ class DialogPath:
         if hop == self._hop and hop and (out.transport == "udp" or reach.is_open(out)):
             return out
         self._hop = hop
-        self.places = []
+        self.places = ()
         found = reach.find(self, NextHop(hop_uri(target, route_set), self.flow), now)
         if found is None:
             self._waiting = deque()
@@ -161,7 +161,7 @@ class DialogPath:
         if self.reach is None or self._waiting is not None:
             return None
         while self.places:
-            place = self.places.pop(0)
+            place, *self.places = self.places
             if place != failed:
                 return self._use(place)
         flow = self.reach.after(self, failed, now)

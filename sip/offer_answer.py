@@ -160,4 +160,5 @@ def description_in(message: Message) -> slice | None:
     method = message.method if isinstance(message, Request) else message.cseq_method
     if method not in CARRIERS:
         return None
-    return sdp.find_sdp(message.get("content-type") or "", body)
+    kind = message.get("content-type") or ""
+    return slice(0, len(body)) if kind == sdp.TYPE else sdp.find_sdp(kind, body)

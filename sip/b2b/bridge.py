@@ -130,7 +130,7 @@ class Bridge:
         """The legs that are being tried; once answered, the one that answered."""
         self._queue: list[_Waiting] | None = [] if restored else None
         """What waits for an absent leg; None when none is absent."""
-        self._late: list[_Waiting] = []
+        self._late: Sequence[_Waiting] = ()
         """What waited, and goes on in a moment."""
         self.bye_queued = False
         """A BYE waits for the absent leg."""
@@ -325,7 +325,7 @@ class Bridge:
         elif cause is _TOO_LONG:
             self.release('Q.850;cause=31;text="Longest call"', now)
         elif cause is _QUEUE:
-            late, self._late = self._late, []
+            late, self._late = self._late, ()
             _go_on(self, sorted(late, key=_is_last), now)
 
     # What the actions of the table share.
@@ -462,7 +462,7 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
     if (invite := origin.server_invite.pending) is not None:
         _reply(bridge, invite, response.status, now, response.reason, passed, passable_tag(response.to_tag))
     if bridge._late:
-        late, bridge._late = bridge._late, []
+        late, bridge._late = bridge._late, ()
         _go_on(bridge, late, now)
 
 
@@ -616,7 +616,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     policy, origin = bridge.policy, bridge.origin
     legs = [leg for leg in (origin, *bridge.targets) if leg is not None]
     waiting = [*(bridge._queue or ()), *bridge._late]
-    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, [], None, []
+    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
     for leg in legs:
         if (change := leg.client_invite.pending) is not None:  # a re-INVITE that nobody may ever answer now
             if change.no_timeout:
@@ -636,7 +636,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     _turn_off(bridge)
     policy, legs = bridge.policy, (bridge.origin, *bridge.targets)
-    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, [], None, []
+    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
     for leg in legs:
         if leg is not None:
             drop_leg(leg)
@@ -656,7 +656,7 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
         _reply(bridge, asked, 491, now)
     elif request.method == "INVITE" and (free_at := _behind_ack(leg, other)) > now:
-        bridge._late.append(_Waiting(CHANGED, leg, asked, request))
+        bridge._late = (*bridge._late, _Waiting(CHANGED, leg, asked, request))
         if free_at < math.inf:
             bridge.deadlines.set(free_at, Alarm(bridge), _QUEUE)
     else:

@@ -37,6 +37,8 @@ _NETWORK: Final = frozenset(
 """What networks tell each other (RFC 7315, RFC 5502): from a device it is worth nothing."""
 UNTRUSTED: Final = _CLAIMS | _NETWORK
 """What only a trusted network may assert (RFC 3325 section 5, RFC 7044 section 10.3)."""
+TELLING: Final = UNTRUSTED | IDENTITIES | {"privacy"}
+"""A message inside a dialog that has none of these crosses as it is, whatever the line."""
 _PERSONAL: Final = frozenset("call-info organization subject reply-to in-reply-to user-agent server".split())
 """What tells of its user besides (RFC 3323 section 5.3)."""
 _PERSONALLY: Final = frozenset({"user", "header"})
@@ -171,9 +173,11 @@ def _claimed(policy: IdentityPolicy, request: Request, party: Party, realm: str)
     return Party(party.display, number, realm, carried), ()
 
 
-def to_device(policy: IdentityPolicy, request: Request, own_host: str, peer_host: str) -> Numbers:
-    """An INVITE of a server, as the device gets it. Raises :class:`Malformed`."""
-    uri = Uri.parse(request.uri)
+def to_device(policy: IdentityPolicy, request: Request, own_host: str, peer_host: str, wanted: str = "") -> Numbers:
+    """An INVITE of a server, as the device gets it; ``wanted``: the Request-URI where it is another one. Raises
+    :class:`Malformed`.
+    """
+    uri = Uri.parse(wanted or request.uri)
     called = rewritten(policy.to_device_called, uri.dialled)
     party = _who(request.from_untagged)
     host = policy.domain or own_host

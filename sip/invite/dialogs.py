@@ -19,6 +19,10 @@ MAX_EARLY: Final = 16
 """More early dialogs than this in one INVITE are not remembered apart."""
 
 
+_NO_FORKS: Final[dict[str, DialogSender]] = {}
+"""Of most calls; nothing is put into it."""
+
+
 class Dialogs:
     """The first fork of our INVITE that says something has the dialog that is there, each further one its own; forks
     of their INVITE differ in our tag alone.
@@ -34,7 +38,7 @@ class Dialogs:
         self.local_tags = local_tags
         self._route = first.dialog.route_set
         """What the first INVITE goes along (section 8.1.1.1), also when it is sent once more."""
-        self._early: dict[str, DialogSender] = {}
+        self._early = _NO_FORKS
         self._declined: tuple[str, ...] = ()
 
     def open(self, local_tag: str, status: int, leg: InDialog) -> bool:
@@ -55,7 +59,7 @@ class Dialogs:
 
     def open_again(self) -> None:
         """Our INVITE was refused, and is to be sent once more (section 8.1.3.5): what its forks made is over."""
-        self._early = {}
+        self._early = _NO_FORKS
         dialog = self.chosen.dialog
         dialog.remote_tag, dialog.remote_cseq = "", 0
         dialog.route_set, dialog.target = self._route, self.uri
@@ -68,14 +72,14 @@ class Dialogs:
         elif tag != first.remote_tag and tag not in self._early and len(self._early) < MAX_EARLY:
             fork = self._fork()
             fork.dialog.establish(response)
-            self._early[tag] = fork
+            self._early = {**self._early, tag: fork}
 
     def choose(self, response: Response) -> DialogSender:
         """A fork has answered: from now on there is its dialog alone."""
         known, tag = self.chosen.dialog.remote_tag, response.to_tag
         if known and tag != known:
             self.chosen = self._early.get(tag) or self._fork()
-        self._early = {}
+        self._early = _NO_FORKS
         self.chosen.dialog.establish(response)
         return self.chosen
 

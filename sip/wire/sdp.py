@@ -16,6 +16,8 @@ from sip.wire.errors import SipError
 MAX_BODY = 65_535
 MAX_SECTIONS = 64
 MAX_PARTS = 32
+TYPE = "application/sdp"
+"""The usual Content-Type of a description."""
 MAX_NESTING = 3
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -365,7 +367,7 @@ def replace(body: bytes, where: slice, sdp: bytes) -> bytes:
 
 
 def _find(content_type: str, body: bytes, start: int, stop: int, nesting: int) -> slice | None:
-    if content_type == "application/sdp":
+    if content_type == TYPE:
         return slice(start, stop) if start < stop else None
     kind = _TYPE.match(content_type)
     if kind is None or start >= stop:
