@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sip.actions import Flow
+from sip.location import Place
 from sip.wire.sdp import origin_of
 from tests.cycles import nothing_for_the_collector
 from tests.device_rigs import ACCOUNT, TYPE, AgentRig, ServerRig, sent
@@ -560,6 +561,29 @@ def test_calls_go_along_the_service_route_of_the_registration(make: Any) -> None
 def test_a_service_route_that_cannot_be_followed_is_none(make: Any, route: str) -> None:
     rig = make(ACCOUNT)
     registered(rig, (f"Service-Route: {route}",))
+    rig.far_calls()
+    assert not rig.take("INVITE").all("route")
+
+
+@owners
+def test_a_name_in_the_service_route_is_looked_up_ahead_and_waited_for(make: Any) -> None:
+    rig = make(ACCOUNT)
+    registered(rig, ("Service-Route: <sip:core.carrier.example;lr>",))
+    [asked] = [one for one in rig.resolving if "core.carrier.example" in one.uri]
+    rig.far_calls()
+    assert not sent(rig, "INVITE", PROXY) and not sent(rig, "INVITE")
+    rig.core.done(asked, [Place("udp", *PROXY.remote)], rig.now)
+    rig.pump()
+    assert rig.take("INVITE", PROXY).all("route") == ["<sip:core.carrier.example;lr>"]
+
+
+@owners
+def test_calls_go_to_the_peer_again_when_a_registration_brings_no_route_any_more(make: Any) -> None:
+    rig = make(ACCOUNT)
+    registered(rig, ("Service-Route: <sip:127.0.0.23:5080;lr>",))
+    while rig.silent():
+        rig.run(0.4)
+    registered(rig)
     rig.far_calls()
     assert not rig.take("INVITE").all("route")
 

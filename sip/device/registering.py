@@ -33,10 +33,12 @@ class Registering:
         route: Sequence[str],
         answer_within: float,
         changed: Callable[[str, float], None],
+        renewed: Callable[[float], None],
     ) -> None:
         """``places`` are the registrar's, or those of the first of the ``route``; ``user`` stands in Contact;
-        ``changed`` is told when we are registered or not any more.
+        ``changed`` is told when we are registered or not any more, ``renewed`` of each 2xx.
         """
+        self._renewed = renewed
         self._route = [f"Route: {each}" for each in route]
         self.generation = 0
         self.machine = machine
@@ -84,6 +86,8 @@ class Registering:
                 self.at = self._now_at.place
                 self._shunning.forgive(self.at)
             self.machine.answered(response, now)
+            if response.status // 100 == 2:
+                self._renewed(now)
         self._go_on(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:

@@ -91,6 +91,7 @@ class TrunkDevice:
                 proxy_route,
                 policy.answer_within,
                 changed,
+                self._follow_service_route,
             )
         if policy.probe is not None and policy.peers:
             self._probing = Probing(stack, flows, self._shunning, policy.probe, f"sip:{local}", proxy_route, changed)
@@ -161,7 +162,7 @@ class TrunkDevice:
 
         Along a :attr:`route` they are the places of its first hop, for each of the peers.
         """
-        hop = self._first_hop(now)
+        hop = self._service if self._service is not None and self._service_route else self._places
         found = hop.places()
         at = self._registering.at if self._registering is not None else None
         if at is not None:
@@ -171,18 +172,15 @@ class TrunkDevice:
             found = [PeerPlace(peer, one.place) for peer in self.policy.peers for one in found]
         return self._shunning.ordered(found, now)
 
-    def _first_hop(self, now: float) -> PeerPlaces:
-        """The places of the Service-Route, if there is one; a name in it is looked up when it is first met."""
-        service = self._service_route
-        if not service:
-            return self._places
-        hop = bare_uri(service[0])
-        if self._service is None or self._service.peers != (hop,):
-            if self._service is not None:
-                self._service.stop()
-            self._service = PeerPlaces((hop,), self._names, self._stack.deadlines)
+    def _follow_service_route(self, now: float) -> None:
+        """A registration brought a Service-Route, or none: its first hop is looked up ahead of calls."""
+        hops = tuple(bare_uri(each) for each in self._service_route[:1])
+        if self._service is not None and self._service.peers != hops:
+            self._service.stop()
+            self._service = None
+        if self._service is None and hops:
+            self._service = PeerPlaces(hops, self._names, self._stack.deadlines)
             self._service.ask(now)
-        return self._service
 
     def flow_to(self, place: Place) -> Flow | None:
         """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
