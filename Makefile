@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search soak compiled setup clean
+.PHONY: demo test check bench search soak faults compiled setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -23,6 +23,11 @@ check: .venv/installed
 bench: .venv/installed
 	@sh tools/setup.sh programs
 	@$(PY) -m tests.bench.bench $(ARGS)
+
+# Machines cut off, stopped, restarted, with full disks and wrong clocks under calls; as root. ARGS='--rate 20 --seconds 60'.
+faults: .venv/installed
+	@sh tools/setup.sh peers
+	@$(PY) -m tests.interop.faults $(ARGS)
 
 # An hour of strain on a healthy site: nobody may take over. ARGS='--minutes 10 --rate 50' for less.
 soak: .venv/installed

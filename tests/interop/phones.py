@@ -19,16 +19,18 @@ T = TypeVar("T")
 
 
 class Phone:
-    """One softphone at a loopback ``host:port``."""
+    """One softphone at ``host:port``; calls of one that does not speak have no audio."""
 
-    def __init__(self, listen: str) -> None:
+    def __init__(self, listen: str, speaks: bool = True) -> None:
         self.events: list[Event] = []
         self.log: list[Logged] = []
         """Every message received."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"phone {listen}", daemon=True)
         self._thread.start()
-        self.socket: SocketPhone = self.run(lambda: SocketPhone(listen, on_event=self.events.append))
+        self.socket: SocketPhone = self.run(
+            lambda: SocketPhone(listen, speaks=lambda line: speaks, on_event=self.events.append)
+        )
         note = self.core.note
 
         def note_whole(message: Message, repeated: bool, now: float) -> None:

@@ -116,7 +116,7 @@ class Program:
 
 class Site:
     """Two servers and two agents. Addresses: servers .1 and .2, agents .11 and .12; devices are the tests' own.
-    ``head`` is another site file than that of `_HEAD`, up to the lines.
+    ``head`` is another site file than that of `HEAD`, up to the lines.
 
     ``lines`` is the part of the site file that tells lines and routes, ``timing`` more lines of that table.
     ``passwords``, by name: ``{ file = "NAME.secret" }`` in the site file.
@@ -136,7 +136,7 @@ class Site:
         directory.mkdir(parents=True, exist_ok=True)
         self.net = net
         self.path = directory / "site.toml"
-        self.path.write_text((head or _HEAD).format(net=net, interval=interval, timing=timing, dir=directory) + lines)
+        self.path.write_text((head or HEAD).format(net=net, interval=interval, timing=timing, dir=directory) + lines)
         for name, word in {"site": KEY, **(passwords or {})}.items():
             (directory / f"{name}.secret").write_text(word)
         self.processes = Processes(directory)
@@ -196,7 +196,7 @@ class Site:
         return [f"{name}: {line}" for name, program in self.programs.items() for line in program.bugs()]
 
 
-_HEAD = """
+HEAD = """
 [site]
 name = "interop"
 key = {{ file = "site.secret" }}
