@@ -222,21 +222,24 @@ def asserted_to_device(policy: IdentityPolicy, message: Message, host: str) -> A
 def told_by(request: Request, told: Numbers, realm: str, rules: Sequence[HeaderRule] = ()) -> Request:
     """The INVITE of a device as if an agent had passed it on."""
     head = (f"From: {told.sender};tag={request.from_tag}", f"To: {told.recipient}")
-    passed = with_fields(request, told.dropped | {"from", "to"}, (*head, *told.more))
+    names, lines = _with_fields(request, told.dropped | {"from", "to"}, (*head, *told.more))
     if rules:
-        passed.lines = ruled(rules, passed.lines)
-        passed.names = [field_of(line) for line in passed.lines]
-    return Request(request.method, told.uri(bracketed(realm)), passed.names, passed.lines, request.body)
+        lines = ruled(rules, lines)
+        names = [field_of(line) for line in lines]
+    return Request(request.method, told.uri(bracketed(realm)), names, lines, request.body)
 
 
 def with_fields(message: M, dropped: frozenset[str], more: Sequence[str]) -> M:
     """The same message without some fields, and with further ones."""
-    kept = [(name, line) for name, line in zip(message.names, message.lines, strict=True) if name not in dropped]
-    kept += [(line.partition(":")[0].lower(), line) for line in more]
-    names, lines = [name for name, _ in kept], [line for _, line in kept]
     other = copy(message)
-    other.names, other.lines = names, lines
+    other.names, other.lines = _with_fields(message, dropped, more)
     return other
+
+
+def _with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> tuple[list[str], list[str]]:
+    names = [name for name in message.names if name not in dropped]
+    lines = [line for name, line in zip(message.names, message.lines, strict=True) if name not in dropped]
+    return [*names, *(line.partition(":")[0].lower() for line in more)], [*lines, *more]
 
 
 def rewritten(rules: Sequence[Any], number: str) -> str:
