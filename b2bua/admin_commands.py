@@ -88,7 +88,7 @@ class AdminCommands:
             connections = [
                 connection for connection in self._agents.connections.values() if connection.flow is not None
             ]
-            done = sum(1 for connection in connections if connection.complete)
+            done = sum(1 for connection in connections if connection.complete or connection.hung)
             if self._leadership.serving and done == len(connections):
                 return "done", f"{node} is active under epoch {self._leadership.epoch}", done, len(connections)
             return "running", f"{done} of {len(connections)} agents have moved to {node}", done, len(connections)
@@ -96,12 +96,17 @@ class AdminCommands:
         return judge
 
     def _handed_over(self, to: str, begun_at: float) -> Judge:
+        epoch = self._leadership.epoch
+
         def judge(now: float) -> tuple[str, str, int, int]:
             if not self._leadership.serving:
                 peer = self._member.cluster.peers.get(to)
                 if peer is not None and peer.state == "active":
                     return "done", f"{to} is active under epoch {self._member.cluster.epoch}", 1, 1
                 return "running", f"{self._leadership.node} let go; {to} takes over", 0, 1
+            if self._leadership.epoch != epoch:
+                ruling = f"{self._leadership.node} rules again under epoch {self._leadership.epoch}"
+                return "failed", f"{to} did not take over: {ruling}", 0, 1
             for decision in reversed(self._history):
                 if decision.at < begun_at:
                     break

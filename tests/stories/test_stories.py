@@ -548,3 +548,17 @@ def test_an_agent_is_connected_again_half_a_second_after_a_cut(cut_for: float) -
 
     assert not reached() and world.run_until(reached, 5.0)
     assert world.now - healed < 1.0
+
+
+def test_a_switchover_whose_winner_dies_says_what_came_of_it() -> None:
+    sim = begun()
+    world, server = sim.world, sim.server("m1")
+    order = world.ask("m1", lambda now: server.admin_commands.command("switchover", {}, now))
+    assert world.run_until(lambda: not server.serving, 3.0)
+    world.kill("s1")
+    assert world.run_until(lambda: sim.active == ["m1"], 20.0)
+    told = server.admin_commands.progress(order.id, world.nodes["m1"].clock(world.now))
+    assert (told.state, told.sentence) == (
+        "failed",
+        f"s1 did not take over: m1 rules again under epoch {server.epoch}",
+    )
