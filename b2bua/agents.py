@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from b2bua.leadership import Leadership
+from b2bua.line_states import LineStates
 from b2bua.lines import Lines
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
@@ -16,10 +17,19 @@ from heartbeat.header import BeatError
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from sip.actions import Flow
+from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.packages.line_dialog import OBSERVE, RESET, TAKEOVER, BadRecord, LineRecord, ListRequest
+from sip.packages.line_dialog import (
+    LINE_STATE_TAG,
+    OBSERVE,
+    RESET,
+    TAKEOVER,
+    BadRecord,
+    LineRecord,
+    ListRequest,
+)
 from sip.transaction import ServerTransaction
-from sip.wire.message import Request, Response
+from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +43,9 @@ FETCH: Final = "fetch"
 MOST_FETCHED: Final = 500
 """Dialogs asked for with one SUBSCRIBE: some 20 KB."""
 LONG_ENOUGH: Final = "put off long enough"
+READ_OUT: Final = 0.3
+"""Seconds for which the connection of a former start of an agent is read before what it had is given back."""
+READ: Final = "read to its end"
 
 
 class ListReader(Protocol):
@@ -96,14 +109,23 @@ class ListPace:
 class AgentServices:
     """What all connections of agents need; one for the life of a server. What a reload changes is assigned anew."""
 
-    __slots__ = ("leadership", "lines", "messages", "pace", "reader", "site", "stack", "started_at")
+    __slots__ = ("leadership", "lines", "messages", "moved", "pace", "reader", "site", "stack", "started_at")
 
     reader: ListReader
     """Given once it is made."""
 
     def __init__(
-        self, stack: Stack, leadership: Leadership, lines: Lines, site: Site, pace: ListPace, started_at: float
+        self,
+        stack: Stack,
+        leadership: Leadership,
+        lines: Lines,
+        site: Site,
+        pace: ListPace,
+        moved: Callable[[str, Flow | None, Flow], None],
+        started_at: float,
     ) -> None:
+        """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
+        self.moved = moved
         self.stack = stack
         self.leadership = leadership
         self.lines = lines
@@ -138,6 +160,15 @@ class AgentConnection:
         self.seen: set[str] = set()
         self.lines: dict[str, LineRecord] = {}
         self.boot = 0
+        self.incarnation = 0
+        """The highest start of it that has proved itself here."""
+        self.unmoved: tuple[Flow | None] | None = None
+        """The connection of the start before this one, until this one has back what that one had: what is under way
+        there waits."""
+        self.reading: Flow | None = None
+        """The same, as long as it is read still."""
+        self.line_states = LineStates(self._living)
+        self._read: list[Callable[[float], None]] = []
         self.generation = 0
         self.refused = FencedRetryQueue(services.stack.deadlines, self._obeys)
         """Requests that wait until it has adopted us."""
@@ -155,6 +186,29 @@ class AgentConnection:
     def complete(self) -> bool:
         """Its list in this epoch came whole."""
         return self.complete_at is not None
+
+    def _living(self) -> Iterable[str]:
+        return {leg.dialog.call_id for leg in self._services.stack.legs.values() if isinstance(leg, InviteUsage)}
+
+    def when_read(self, act: Callable[[float], None], now: float) -> None:
+        """Go on when the connection of the start before this one has said all it had to say."""
+        if self.reading is None:
+            act(now)
+        else:
+            self._read.append(act)
+
+    def was_read(self, now: float) -> None:
+        """It has."""
+        self.reading = None
+        acts, self._read = self._read, []
+        for act in acts:
+            act(now)
+
+    def settle(self, now: float) -> None:
+        """This start of the agent has all that it gets back: what waits for it goes on."""
+        unmoved, self.unmoved = self.unmoved, None
+        if unmoved is not None and self.flow is not None:
+            self._services.moved(self.name, unmoved[0], self.flow)
 
     def _obeys(self) -> bool:
         """Whether it is there and has adopted us under the present epoch."""
@@ -247,10 +301,12 @@ class AgentConnection:
 
     # What subscriptions say.
 
-    def granted(self, subscription: Subscription, now: float) -> None:
-        """It said yes; to our proof, where that was shown last."""
+    def granted(self, subscription: Subscription, response: Response, now: float) -> None:
+        """It said yes; to our proof, where that was shown last. It says so, too, when it will ask for what it had."""
         if subscription is self._subscription:
             self.obeyed = self._services.leadership.epoch
+            if LINE_STATE_TAG not in (response.get("supported") or ""):
+                self.settle(now)
             self.refused.adopted(now)
 
     def heard_refusal(self, response: Response, now: float) -> bool:
@@ -295,6 +351,12 @@ class AgentConnection:
             if line.line in services.site.lines:
                 self.lines[line.line] = line
                 services.lines.told(self.name, line)
+                if line.line_state:
+                    self.line_states.note_line(line.line, line.line_state, now)
+        for state in part.states:
+            self.line_states.note(state.call_id, state.line_state, now)
+        if part.head.covered:
+            self.line_states.complete = True
         self.dialogs += len(part.dialogs)
         if part.dialogs:
             services.reader.take(self, part.dialogs, now)
@@ -322,6 +384,23 @@ class _Unproved:
             stack.close(self._flow)
 
 
+class _ReadOut:
+    """The connection of a former start of an agent, until it is closed or was read for long enough."""
+
+    __slots__ = ("_agents", "_connection", "_old", "generation")
+
+    def __init__(self, agents: Agents, connection: AgentConnection, old: Flow) -> None:
+        self._agents = agents
+        self._connection = connection
+        self._old = old
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        if self._connection.reading == self._old:
+            self._agents.close(self._old)
+            self._connection.was_read(now)
+
+
 class Agents:
     """All agents of the site, and the connections that have not said yet whose they are."""
 
@@ -337,9 +416,8 @@ class Agents:
         """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
         self._stack = stack
         self._leadership = leadership
-        self._moved = moved
         self._pace = ListPace(stack, self._fetching)
-        self.services = AgentServices(stack, leadership, lines, site, self._pace, now)
+        self.services = AgentServices(stack, leadership, lines, site, self._pace, moved, now)
         self.connections: dict[str, AgentConnection] = {}
         self.by_flow: dict[Flow, AgentConnection] = {}
         self.begun_at = 0.0
@@ -374,6 +452,11 @@ class Agents:
         connection = self.connections.get(agent)
         return connection.flow if connection is not None else None
 
+    def close(self, flow: Flow) -> None:
+        """Give a connection up."""
+        self.by_flow.pop(flow, None)
+        self._stack.close(flow)
+
     def agent_of(self, flow: Flow) -> str:
         connection = self.by_flow.get(flow)
         return connection.name if connection is not None else ""
@@ -387,6 +470,8 @@ class Agents:
         self._responders.pop(flow, None)
         self._strange.pop(flow, None)
         connection = self.by_flow.pop(flow, None)
+        if connection is not None and connection.reading == flow:
+            connection.was_read(now)
         if connection is not None and connection.flow == flow:
             connection.flow, connection.former, connection.obeyed = None, flow, 0
             connection.lost_at = now
@@ -416,19 +501,31 @@ class Agents:
             del self._responders[flow]
             if responder.peer in self.connections:
                 participant.opened(beat)
-                self._proved(responder.peer, flow, now)
+                self._proved(responder.peer, flow, beat.incarnation, now)
             else:
                 logger.warning("%s is no agent of this site; its connection is closed", responder.peer)
                 stack.close(flow)
 
-    def _proved(self, name: str, flow: Flow, now: float) -> None:
+    def _proved(self, name: str, flow: Flow, incarnation: int, now: float) -> None:
         stack, leadership = self._stack, self._leadership
         connection = self.connections[name]
+        if incarnation < connection.incarnation:
+            stack.counters["superseded"] += 1
+            logger.warning("start %d of %s is not heard any more: %d runs", incarnation, name, connection.incarnation)
+            stack.close(flow)
+            return
+        anew = 0 < connection.incarnation < incarnation
+        connection.incarnation = incarnation
         old = connection.flow
         if old is not None and old != flow:
-            self.by_flow.pop(old, None)
-            stack.close(old)
+            if anew:
+                self._read_out(connection, old, now)
+            else:
+                self.by_flow.pop(old, None)
+                stack.close(old)
         former = old or connection.former
+        if anew or connection.unmoved is not None:
+            connection.unmoved = connection.unmoved or (former,)
         connection.flow = flow
         connection.lost_at = None
         connection.generation += 1
@@ -438,10 +535,22 @@ class Agents:
         stack.unauthenticated_flows.discard(flow)
         stack.site_flows.add(flow)
         self._strange.pop(flow, None)
-        self._moved(name, former, flow)
+        if connection.unmoved is None:
+            self.services.moved(name, former, flow)
         if leadership.serving and leadership.proof is not None:
             connection.subscribe(leadership.proof, now)
         leadership.agents_changed(self.reached, now)
+
+    def _read_out(self, connection: AgentConnection, old: Flow, now: float) -> None:
+        """The connection of a former start is not closed yet: what it said before its end is heard."""
+        connection.reading = old
+        self._stack.deadlines.set(now + READ_OUT, _ReadOut(self, connection, old), READ)
+
+    def overheard(self, message: Message, flow: Flow, now: float) -> None:
+        """A message of an agent has the line state of its dialog: keep it."""
+        connection = self.by_flow.get(flow)
+        if connection is not None:
+            connection.line_states.note(message.call_id, message.get("line-state") or "", now)
 
     def strange(self, request: Request | None, flow: Flow) -> None:
         """Something else on a connection that has not proved itself."""
@@ -462,6 +571,7 @@ class Agents:
         if not again:
             for connection in self.connections.values():
                 connection.complete_at = None
+                connection.line_states.clear()
         for connection in sorted(self.connections.values(), key=lambda each: -each.priority):
             connection.subscribe(proof, now)
 
@@ -476,3 +586,4 @@ class Agents:
             connection.refused.clear()
             connection.obeyed = 0
             connection.complete_at = None
+            connection.line_states.clear()

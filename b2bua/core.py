@@ -17,6 +17,7 @@ from b2bua.agents import Agents
 from b2bua.call import Call, CallServices
 from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
+from b2bua.line_return import give_back
 from b2bua.lines import Lines
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
@@ -114,6 +115,7 @@ class Core:
             now,
         )
         self.leadership.agent_flow = self.agents.flow_of
+        self.stack.receiver.overheard = self.agents.overheard
         self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
         self.stack.receiver.expected = self.trunks.expected
@@ -231,6 +233,9 @@ class Core:
                 self.leadership.asked_by(request, transaction.flow, agent, now)
             else:
                 self.stack.respond_stateless(transaction, *_qualified(self.serving))
+        elif method == "SUBSCRIBE" and agent and self.serving and not request.to_tag:
+            connection = self.agents.connections[agent]
+            give_back(self.services, connection, self.member.may_act, transaction, request, now)
         elif method == "NOTIFY":
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.leadership.stops:

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 from sip.actions import Flow
 from sip.dialog import dialog_key
 from sip.layer import Stack
-from sip.packages.line_dialog import ACCEPT, PACKAGE, REQUEST_TYPE, TAKEOVER, ListRequest
+from sip.packages.line_dialog import ACCEPT, LINE_STATE_TAG, PACKAGE, REQUEST_TYPE, TAKEOVER, ListRequest
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.grammar import number
@@ -56,7 +56,7 @@ class Parties(NamedTuple):
 class SubscriptionOwner(Protocol):
     """Whose subscription it is."""
 
-    def granted(self, subscription: Subscription, now: float) -> None:
+    def granted(self, subscription: Subscription, response: Response, now: float) -> None:
         """The agent said yes."""
 
     def heard_refusal(self, response: Response, now: float) -> bool:
@@ -112,6 +112,7 @@ class Subscription:
             stack.contact(flow),
             f"Event: {PACKAGE};purpose={self.purpose}",
             f"Accept: {ACCEPT}",
+            f"Supported: {LINE_STATE_TAG}",
             f"Expires: {EXPIRES if self._lasts else 0}",
             *site_headers,
             f"Content-Type: {REQUEST_TYPE}",
@@ -129,7 +130,7 @@ class Subscription:
         if status < 200:
             return
         if status < 300:
-            self._owner.granted(self, now)
+            self._owner.granted(self, response, now)
             given = number(response.get("expires") or "") or EXPIRES
             lifetime = min(max(given, LEAST), EXPIRES)
             # RFC 6665 section 4.1.2.4: timer N bounds the wait for a NOTIFY

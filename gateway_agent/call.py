@@ -15,11 +15,12 @@ from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
+from gateway_agent.parting import Parting
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.terminated_call import TerminatedCall
-from sip.b2b.bridge import Bridge, acknowledge
+from sip.b2b.bridge import ROUTING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device
@@ -39,6 +40,8 @@ class Setup:
     __slots__ = ()
 
     direction: Literal["in", "out"] = "in"
+    passed = (0, 0)
+    """Attempt and ``n`` of the last provisional response that the device got."""
 
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
         """What the caller's side gets of a provisional response; None for nothing."""
@@ -47,6 +50,10 @@ class Setup:
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
         """What it gets of the 2xx."""
         return call.passed(leg, response, now)
+
+    def called_at(self, leg: InviteUsage) -> str:
+        """The Request-URI with which a leg to the device was opened, ``""`` where the device opened it."""
+        return ""
 
     def refusal(self, call: Call, response: Response) -> Passed:
         """What it gets of a failure."""
@@ -84,6 +91,7 @@ class Call(Policy):
         "label",
         "line",
         "number",
+        "parting",
         "received",
         "ringing_at",
         "rollback",
@@ -105,7 +113,9 @@ class Call(Policy):
         channel: int,
         number: str,
         now: float,
+        phase: str = ROUTING,
     ) -> None:
+        """``phase``: where its bridge begins, when a process before us had it."""
         self.environment = environment
         self.setup = setup
         self.id = id_
@@ -117,7 +127,7 @@ class Call(Policy):
         """``in``: the device called."""
         self.number = number
         """The far end's number, for people."""
-        self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self)
+        self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
         relay = environment.relay if line.settings.media == "relay" else None
         self.description = SessionDescription(MediaAnchor(relay, id_, line.behind_nat, environment.log, now))
         self.server_side = ServerSide(environment)
@@ -125,8 +135,10 @@ class Call(Policy):
             environment.stack, environment.random, self._hang_up_alone, self.description.device
         )
         """What its device has agreed to, and for how long."""
+        self.session.changed = self._changed_alone
         waits = OURS if setup.direction == "in" else THEIRS
         self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
+        self.parting = Parting(environment, self.server_side)
         self.sent: list[PendingRequest] = self.server_side.sent
         self.received: list[ServerRequest] = self.server_side.received
         self.server: InviteUsage | None = None
@@ -283,6 +295,9 @@ class Call(Policy):
         if self.end is None:
             self.bridge.release(reason, now, _PARTY[self.direction][by], status)
 
+    def _changed_alone(self, now: float, at_once: bool) -> None:
+        self.environment.line_states.changed(self, now, at_once)
+
     def _hang_up_alone(self, reason: str, status: int, now: float) -> None:
         self.hang_up(AGENT, reason, status, now)
 
@@ -327,6 +342,7 @@ class Call(Policy):
     def over(self, now: float) -> None:
         """Nothing is under way any more."""
         side = self.server_side
+        self.parting.end(now)
         for received in list(self.received):
             side.respond(received, 487 if received.method == "INVITE" else 481, now)
         side.terminate()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway_agent.deduplication import Deduplication
+from gateway_agent.derivation import Derivation
+from gateway_agent.line_state import SentInvite
 from gateway_agent.media_anchor import AgentRelay
 from sip.actions import Flow
 from sip.b2b.discarded import Discarded
@@ -22,15 +24,30 @@ MOST_HELD: Final = 10_000
 """Calls while which no server is there: further requests of devices are refused."""
 
 
+class LineStateSource(Protocol):
+    """What servers keep of a call for this agent."""
+
+    kept: bool
+    """Whether the server that is obeyed keeps anything."""
+
+    def lines(self, call: Any, now: float, sent: SentInvite | None = None) -> tuple[str, ...]:
+        """The header line that gives it to them, on a message that goes there anyway."""
+
+    def changed(self, call: Any, now: float, at_once: bool = False) -> None:
+        """It has changed at the device alone, of which no message to them tells."""
+
+
 class CallEnvironment:
     """One for each agent; what it says of the servers is kept up to date by whoever follows them."""
 
     __slots__ = (
         "counters",
         "deduplication",
+        "derivation",
         "discarded",
         "epoch",
         "hold_attempt",
+        "line_states",
         "living",
         "log",
         "random",
@@ -56,10 +73,12 @@ class CallEnvironment:
         settled: Callable[[Any, float], None],
         recognise: Callable[[ServerTransaction, Request, float], bool],
         discarded: Discarded,
+        derivation: Derivation,
+        line_states: LineStateSource,
     ) -> None:
         """``living`` counts the calls that the agent has, ``epoch`` is the one that is obeyed, ``settled`` is told of
         each call that has nothing under way any more, ``recognise`` says whether a request of a server came before,
-        and was dealt with.
+        and was dealt with. ``derivation`` makes identifiers, ``line_states`` what servers keep of calls.
         """
         self.stack = stack
         self.deduplication = deduplication
@@ -74,6 +93,8 @@ class CallEnvironment:
         self.settled = settled
         self.recognise = recognise
         self.discarded = discarded
+        self.derivation = derivation
+        self.line_states = line_states
         self.server_flow = NOWHERE
         """The connection to the server that has adopted this agent."""
         self.server = ""

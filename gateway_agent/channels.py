@@ -47,6 +47,16 @@ class Channels:
         self._next += 1
         return channel
 
+    def resume(self, channel: int) -> None:
+        """A call that a process before us had is on that channel; more of them than the line has now may be."""
+        self.busy += 1
+        if channel in self._free:
+            self._free.remove(channel)
+            heapq.heapify(self._free)
+        for skipped in range(self._next, channel):
+            heapq.heappush(self._free, skipped)
+        self._next = max(self._next, channel + 1)
+
     def give(self, channel: int) -> None:
         """The call is over."""
         self.busy -= 1

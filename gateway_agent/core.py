@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
+from collections.abc import Collection
 from random import Random
 from typing import Any, Final
 
 from gateway_agent import media_timeout
 from gateway_agent.call import Call
 from gateway_agent.call_environment import NOWHERE, CallEnvironment
+from gateway_agent.call_restoration import CallRestoration
 from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Deduplication
+from gateway_agent.derivation import Derivation
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.devices import Devices, Front, media_follows
 from gateway_agent.dialog_list import DialogList
@@ -23,6 +26,7 @@ from gateway_agent.draining import Draining
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.handover import Handover
 from gateway_agent.line import Line
+from gateway_agent.line_snapshot import LineStates
 from gateway_agent.line_table import LineTable
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
@@ -31,8 +35,10 @@ from gateway_agent.obedience import Obedience
 from gateway_agent.passage import DevicePassage
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
+from gateway_agent.qualification import Qualification
 from gateway_agent.records import Recorder
 from gateway_agent.repeats import Repeats
+from gateway_agent.returning import Patience, Return, may_wait
 from gateway_agent.server_connections import ConnectionServices, Ear, ServerConnections
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
@@ -40,7 +46,7 @@ from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from sip.actions import Action, Flow, Resolve, Store
+from sip.actions import Action, Flow, Resolve, Send, Store
 from sip.b2b.discarded import Discarded
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
@@ -56,6 +62,16 @@ logger = logging.getLogger(__name__)
 LEAST_HOLD: Final = 0.5
 """Seconds that a server has to say its first word, even where nothing is to be held."""
 MOST_HISTORY: Final = 1000
+
+
+def servers_first(out: list[Action], site_flows: Collection[Flow]) -> list[Action]:
+    """The same in another order: what goes to servers before what devices are told. Should this process end in
+    between, somebody knows of all that a device has heard (docs/wire.md)."""
+    if len(out) > 1:
+        first = [one for one in out if type(one) is Send and one.flow in site_flows]
+        if first and len(first) < len(out):
+            return first + [one for one in out if type(one) is not Send or one.flow not in site_flows]
+    return out
 
 
 class Core:
@@ -90,16 +106,19 @@ class Core:
         self.wall_offset: float | None = None
         """What makes a wall clock of ``now``, told by the shell."""
         self.keys = site.membership().keys
+        endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys)
         self.connections = ServerConnections(
-            ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys),
+            endpoint,
             site.membership(),
             site.servers.values(),
             persistent,
             now,
         )
         self.access = DeviceAccess(self.stack, random, site, agent)
-        self.directory = PhoneDirectory(secret)
-        self.digest = DigestServer(site.realm, secret, self.directory.password, self.directory.algorithms_of)
+        self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
+        nonces = self.derivation.secret("nonces")
+        self.directory = PhoneDirectory(nonces)
+        self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.algorithms_of)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.limited_logger = self.stack.limited_logger
         self.deduplication: Deduplication[ServerRequest] = Deduplication(
@@ -115,6 +134,7 @@ class Core:
         self.calls = self.table.living
         self.by_call_id = self.table.by_call_id
         self.gone = self.table.gone
+        self.line_states = LineStates(site.name, agent, persistent.incarnation, lambda: self.keys[0])
         self.repeats = Repeats(self.stack, self.deduplication, self.counters, self.by_call_id)
         self.environment = CallEnvironment(
             self.stack,
@@ -129,12 +149,15 @@ class Core:
             self.table.settled,
             self.repeats.recognise,
             Discarded(DevicePassage()),
+            self.derivation,
+            self.line_states,
         )
         self.environment.server = site.main.name
         self.draining = Draining(agent, lambda: len(self.calls), self.decided)
         self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
         voter = self.connections.voter
         self.obedience = Obedience(self.environment, self.calls, self.decided, lambda: voter.released, now)
+        self.qualification = Qualification(self.stack, self.draining, self.obedience)
         self.phones: dict[Flow, set[str]] = {}
         """Names of the phones registered by each flow."""
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
@@ -151,7 +174,7 @@ class Core:
             self.access,
             self.directory,
             self.authentication,
-            Front(lambda: self.site.realm, lambda: self.draining.active, self.answer_options),
+            Front(lambda: self.site.realm, lambda: self.draining.active, self.qualification.answer),
         )
         self.access.moved = media_follows
         self.stack.receiver.expected = self.devices.expected
@@ -165,15 +188,39 @@ class Core:
             lambda: self.site.realm,
             lambda: self.now,
         )
-        contents = DialogList(self.lines, self.calls, self.by_call_id, self.gone)
+        self.returning = Return(
+            site.name,
+            endpoint,
+            Patience(self.stack, lambda: self.environment.hold_attempt, self._requested),
+            CallRestoration(self.environment, self.lines, self.table.next_id, self.access.host_towards),
+            self.line_states,
+            self.table,
+            self.decided,
+            self.lines,
+            lambda now: self.handover.returned(now),
+        )
+        self.stack.receiver.patient = lambda: not self.returning.complete
         self.handover = Handover(
-            Publication(site.name, agent, self.connections.voter, self.stack, contents, self.recorder),
+            Publication(
+                site.name,
+                agent,
+                self.connections.voter,
+                self.stack,
+                DialogList(self.lines, self.calls, self.by_call_id, self.gone),
+                self.recorder,
+                lambda: self.returning.complete,
+                self.line_states.text,
+                self.line_states.record,
+                self.returning.patience.release,
+            ),
             counters=self.counters,
             offer=self.connections.offer,
             refuse=self.connections.refuse,
             adopt=self.obedience.adopt,
+            adopted=self.returning.ask,
             reset=lambda wanted, server, now: self.line_table.reset(wanted, server, now),
         )
+        self.line_states.tell = self.handover.call_changed
         self.line_table = LineTable(
             line_environment, self.calls, self.decided, self.handover.line_changed, self.lines
         )
@@ -226,7 +273,7 @@ class Core:
         return self.stack.get_timer()
 
     def to_do(self) -> list[Action]:
-        return self.stack.to_do()
+        return servers_first(self.stack.to_do(), self.stack.site_flows)
 
     def next_event(self) -> Decided | None:
         return self._events.popleft() if self._events else None
@@ -236,10 +283,16 @@ class Core:
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request outside the dialogs that are known."""
+        if not self.returning.complete and may_wait(request):
+            self.returning.patience.keep(transaction, request, self._source, now)
+        else:
+            self._requested(transaction, request, self._source, now)
+
+    def _requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         if not transaction.on_site_flow:
-            self.devices.requested(transaction, request, self._source, now)
+            self.devices.requested(transaction, request, source, now)
         elif request.method == "OPTIONS":
-            self.answer_options(transaction, now)
+            self.qualification.answer(transaction, now)
         elif request.method == "SUBSCRIBE" and not request.to_tag:
             connection = self.connections.connection_of(transaction.flow)
             self.handover.subscribe(transaction, request, connection.name if connection is not None else "", now)
@@ -299,6 +352,7 @@ class Core:
     def _server_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone."""
         self.handover.flow_lost(flow)
+        self.returning.flow_lost(flow)
         self.obedience.flow_lost(flow, now)
 
     def test_disk(self, now: float) -> None:
@@ -314,18 +368,6 @@ class Core:
         """A notice of the relay's process."""
         self.now = now
         media_timeout.notice(self.calls, self.environment, notice, now)
-
-    def answer_options(self, transaction: ServerTransaction, now: float) -> None:
-        """RFC 3261 section 11: whether a new call would be taken."""
-        lines = [ALLOW, "Accept: application/sdp", "Supported: timer"]
-        status = 200
-        if self.draining.active:
-            status = 503
-            lines.append("Retry-After: 60")
-        elif not self.obedience.holds(now):
-            status = 503
-            lines.append("Retry-After: 5")
-        self.stack.respond_stateless(transaction, status, lines)
 
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""

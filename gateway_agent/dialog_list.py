@@ -48,6 +48,15 @@ class DialogList:
         self._by_call_id = by_call_id
         self._terminated = terminated
 
+    def call(self, call_id: str) -> Call | None:
+        """The living call with that Call-ID towards the servers."""
+        return self._by_call_id.get(call_id)
+
+    def call_ids(self) -> list[str]:
+        """Those of all living calls, those in which something is under way first."""
+        calls = sorted(self._calls.values(), key=lambda call: not (call.sent or call.received))
+        return [call.server.dialog.call_id for call in calls if call.server is not None]
+
     def items(self, wanted: SubscriptionFilter) -> Iterator[Item | None]:
         """Highest priority first, in one priority requests under way first, and of these last what only rings: an
         INVITE that no server has answered at all is given up by its agent some time.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, Protocol
 
 from gateway_agent.channels import Busy
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.phone_authentication import PhoneAuthentication
+from gateway_agent.registration_state import Registered
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import UNREACHABLE, Flow
 from sip.device.trunk import TrunkDevice
@@ -63,7 +64,8 @@ class LineEnvironment(NamedTuple):
 
 
 Changed = Callable[[str, float, bool], None]
-"""Tells, with a sentence, that a far side came, went or registered; last: whether servers are to know."""
+"""Tells, with a sentence, that a far side came, went or registered (``""``: that is not worth one); last: whether
+servers are to know."""
 
 
 class FarSide(Protocol):
@@ -116,6 +118,12 @@ class FarSide(Protocol):
 
     def reload(self, settings: Settings, now: float) -> None:
         """The site file says something else of it; its calls go on."""
+
+    def line_state(self, now: float) -> tuple[Registered, ...]:
+        """The devices that registered here, for servers to keep."""
+
+    def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
+        """Devices that registered before this process began, as servers knew them ``age`` seconds ago."""
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A stream to a device broke."""

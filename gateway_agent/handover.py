@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from gateway_agent.call import Call
 from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.line import Line
 from gateway_agent.list_subscription import PACKAGES, ListSubscription, Publication
@@ -15,7 +16,16 @@ from heartbeat.proof import Proof
 from sip.actions import Flow
 from sip.dialog import dialog_key
 from sip.header_policy import ALLOW
-from sip.packages.line_dialog import OBSERVE, PACKAGE, PURPOSES, RESET, TAKEOVER, BadRecord, ListRequest
+from sip.packages.line_dialog import (
+    LINE_STATE_TAG,
+    OBSERVE,
+    PACKAGE,
+    PURPOSES,
+    RESET,
+    TAKEOVER,
+    BadRecord,
+    ListRequest,
+)
 from sip.requests import ResponseSpec
 from sip.subscription import Granted, judge
 from sip.transaction import ServerTransaction
@@ -46,10 +56,12 @@ class Handover:
         offer: Callable[[Proof, float], str],
         refuse: Callable[[Request, Flow, str, float], None],
         adopt: Callable[[str, Flow, float], None],
+        adopted: Callable[[str, Flow, bool, float], None],
         reset: Callable[[SubscriptionFilter, str, float], None],
     ) -> None:
         """``offer`` shows a proof to the fence and says why it does not hold, ``""`` when it does; ``refuse`` answers
-        403 with what the agent knows; ``adopt`` goes on with a server on its connection; ``reset`` drops calls.
+        403 with what the agent knows; ``adopt`` goes on with a server on its connection, and ``adopted`` is told when
+        that was said, and whether that server keeps line states; ``reset`` drops calls.
         """
         self._publication = publication
         self._stack = publication.stack
@@ -58,7 +70,10 @@ class Handover:
         self._offer = offer
         self._refuse = refuse
         self._adopt = adopt
+        self._adopted = adopted
         self._reset = reset
+        self._resets: list[tuple[SubscriptionFilter, str]] = []
+        """Orders that wait for the return: what they are about is not here yet."""
         self.subscriptions: set[ListSubscription] = set()
         self._pending: list[tuple[Proof, Callable[[float], None]]] = []
         """What waits for the disk, with the proof that is written there."""
@@ -153,8 +168,22 @@ class Handover:
                     other.terminate()
         self._adopt(server, transaction.flow, now)
         if wanted.purpose == RESET:
-            self._reset(wanted, server, now)
+            if self._publication.ready():
+                self._reset(wanted, server, now)
+            else:
+                self._resets.append((wanted, server))
+        flow = transaction.flow
         self._grant(transaction, request, granted, wanted, now)
+        if wanted.purpose == TAKEOVER:
+            self._adopted(server, flow, _keeps(request), now)
+
+    def returned(self, now: float) -> None:
+        """The agent has back what it had before this start: the lists that were asked for are told."""
+        resets, self._resets = self._resets, []
+        for wanted, server in resets:
+            self._reset(wanted, server, now)
+        for subscription in list(self.subscriptions):
+            subscription.go_on(now)
 
     def _grant(
         self,
@@ -166,11 +195,13 @@ class Handover:
     ) -> None:
         stack, flow = self._stack, transaction.flow
         subscription = ListSubscription(
-            self._publication, flow, request, granted, wanted, self.subscriptions.discard, now
+            self._publication, flow, request, granted, wanted, self.subscriptions.discard, _keeps(request), now
         )
         self.subscriptions.add(subscription)
         reply = granted.reply()
         lines = (stack.contact(flow), ALLOW, *reply.lines)
+        if wanted.purpose == TAKEOVER and _keeps(request) and not self._publication.ready():
+            lines = (*lines, f"Supported: {LINE_STATE_TAG}")
         stack.reply(transaction, reply.status, now, lines=lines, tag=subscription.dialog.local_tag)
         subscription.wake()
         subscription.go_on(now)
@@ -179,6 +210,14 @@ class Handover:
         """403 with what the agent knows; the transaction is not needed for it."""
         self._stack.transactions.remove(transaction)
         self._refuse(request, transaction.flow, server, now)
+
+    def call_changed(self, call: Call, now: float, at_once: bool) -> None:
+        """Something of a call has changed at its device alone."""
+        for subscription in self.subscriptions:
+            if call.server is not None:
+                subscription.call_changed(call.server.dialog.call_id, now)
+                if at_once:
+                    subscription.tell_gathered(now)
 
     def line_changed(self, line: Line, now: float) -> None:
         """Tell whoever watches."""
@@ -189,6 +228,11 @@ class Handover:
         """A connection broke: its subscriptions are over."""
         for subscription in [one for one in self.subscriptions if one.flow == flow]:
             subscription.terminate()
+
+
+def _keeps(request: Request) -> bool:
+    """Whether the server that subscribes keeps line states (docs/wire.md)."""
+    return LINE_STATE_TAG in (request.get("supported") or "")
 
 
 def filter_of(granted: Granted, request: Request, server: str) -> SubscriptionFilter:

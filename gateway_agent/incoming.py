@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
+from gateway_agent.line_state import SentInvite
 from sip.b2b.policy import LATER, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
@@ -22,12 +23,12 @@ from sip.wire.message import Request, Response
 class Incoming(Setup):
     """The device called."""
 
-    __slots__ = ("_passed",)
+    __slots__ = ("passed",)
 
     direction = "in"
 
     def __init__(self) -> None:
-        self._passed = (0, 0)
+        self.passed = (0, 0)
         """The highest (attempt, n) of the provisional responses passed on (docs/wire.md)."""
 
     def begin(
@@ -44,8 +45,10 @@ class Incoming(Setup):
         stack.reply(transaction, 100, now)
         call.session.calls(line.settings.session_timer, request, now)
         call.session_id = request.get("session-id") or ""
-        state = DialogState(stack.token() + stack.token(), stack.token(), "", numbers.sender, numbers.recipient)
-        server = InviteUsage(stack, call, environment.server_flow, state, no_timeout=True)
+        opening = environment.derivation.to_servers(request)
+        call_id, local_tag, branches = opening or (stack.token() + stack.token(), stack.token(), None)
+        state = DialogState(call_id, local_tag, "", numbers.sender, numbers.recipient)
+        server = InviteUsage(stack, call, environment.server_flow, state, no_timeout=True, branches=branches)
         call.server = call.server_side.leg = server
         try:
             body = call.description.from_device(request, device.flow.remote[0], now)
@@ -56,17 +59,22 @@ class Incoming(Setup):
         lines = [*crossing(request, kept_back), *numbers.more]
         if line.identity.from_device_headers:
             lines = ruled(line.identity.from_device_headers, lines)
-        lines.append(f"Line: {call.label}")
+        sent = SentInvite(branches(1), 1, bool(body)) if branches is not None else None
+        lines += [f"Line: {call.label}", *environment.line_states.lines(call, now, sent)]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)
 
+    def heard(self, call: Call, response: Response) -> None:
+        """A process before us has passed this provisional response on."""
+        call.early[passable_tag(response.to_tag)] = response
+
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
         place = place_of(response)
         if place is not None:
-            if place <= self._passed:
+            if place <= self.passed:
                 return None  # the repetition of what the device has heard already
-            self._passed = place
+            self.passed = place
         tag = passable_tag(response.to_tag)
         if len(call.early) < MAX_EARLY or tag in call.early:
             call.early[tag] = response
@@ -74,7 +82,9 @@ class Incoming(Setup):
             return None
         if call.ringing_at is None and response.status in (180, 183):
             call.ringing_at = now
-        return call.passed(leg, response, now)
+        passed = call.passed(leg, response, now)
+        call.environment.line_states.changed(call, now)
+        return passed
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
         device = call.device

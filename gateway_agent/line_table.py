@@ -70,6 +70,7 @@ class LineTable:
 
     def _changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
         """A line went in or out of service, or its registration changed."""
-        self._decided("line", f"{line.name}: {because}", now)
+        if because:
+            self._decided("line", f"{line.name}: {because}", now)
         if tell:
             self._tell(line, now)

@@ -16,7 +16,7 @@ from heartbeat.agent_voter import AgentVoter
 from sip.actions import Flow
 from sip.dialog import Dialog, called_by, dialog_key
 from sip.layer import Stack
-from sip.packages.line_dialog import LIST_TYPE, PACKAGE, Head, body_of
+from sip.packages.line_dialog import LIST_TYPE, PACKAGE, TAKEOVER, Head, LineRecord, StateRecord, body_of
 from sip.subscription import ACTIVE, TERMINATED, Granted, Notifier, Package
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
@@ -27,6 +27,8 @@ MOST_PART: Final = 60_000
 """Bytes of a part, unless a single record is longer."""
 MOST_UNANSWERED: Final = 2
 DUE: Final = "expires"
+GATHERED: Final = 1.0
+"""Seconds for which changes at devices are gathered before a server is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,27 @@ class Publication:
     stack: Stack
     contents: DialogList
     recorder: Recorder
+    ready: Callable[[], bool]
+    """Whether there is anything to tell of yet: an agent that has just started has nothing before its return."""
+    line_state: Callable[[Call, float], str]
+    """What servers keep of a call."""
+    line_record: Callable[[Line, float], LineRecord]
+    """The record of a line."""
+    heard: Callable[[float], None]
+    """Told when a server has heard the list: what it has asked before its answer is here."""
+
+
+class _Gathered:
+    """Wakes a subscription when changes were gathered for long enough."""
+
+    __slots__ = ("_subscription", "generation")
+
+    def __init__(self, subscription: ListSubscription) -> None:
+        self._subscription = subscription
+        self.generation = 0
+
+    def due(self, cause: str, now: float) -> None:
+        self._subscription.tell_gathered(now)
 
 
 class ListSubscription:
@@ -53,6 +76,7 @@ class ListSubscription:
         granted: Granted,
         wanted: SubscriptionFilter,
         ended: Callable[[ListSubscription], None],
+        keeps: bool,
         now: float,
     ) -> None:
         self.wanted = wanted
@@ -66,8 +90,16 @@ class ListSubscription:
         self._stack = publication.stack
         self.dialog = Dialog(called_by(request, self._stack.token()))
         self.notifier = Notifier(granted, PACKAGES, now)
+        self.keeps = keeps
+        """Whether the server keeps line states."""
         self._changed: dict[str, Line] = {}
-        self._items: Iterator[Item | None] | None = publication.contents.items(wanted)
+        self._ripe = False
+        self._dirty: dict[str, None] = {}
+        """Call-IDs of calls that have changed at their devices alone."""
+        self._begun = False
+        self._items: Iterator[Item | None] | None = None
+        self._states: Iterator[str] | None = None
+        """The Call-IDs of calls whose line states are told behind the list."""
         self._carried: tuple[Item, ...] = ()
         """What did not fit into the part before."""
         self._urgent = False
@@ -80,9 +112,20 @@ class ListSubscription:
 
     def go_on(self, now: float) -> None:
         """Send what may be sent now: at most two parts without an answer, nothing behind an urgent one."""
+        if not self._begun:
+            if not self._publication.ready() or self.notifier.state is TERMINATED:
+                return
+            self._begun = True
+            self._items = self._publication.contents.items(self.wanted)
+            if self.keeps and self.wanted.purpose == TAKEOVER:
+                self._states = iter(self._publication.contents.call_ids())
         while self.unanswered < MOST_UNANSWERED and self.notifier.state is not TERMINATED and not self._urgent:
             if self._items is not None:
                 self._next_part(now)
+            elif self._states is not None:
+                self._tell_states(self._states, now)
+            elif self._ripe and self._dirty:
+                self._tell_states(iter(tuple(self._dirty)), now)
             elif self._changed:
                 self._tell_changes(now)
             elif self.notifier.owed:
@@ -91,6 +134,11 @@ class ListSubscription:
                 self._send([], [], True, now)
             else:
                 return
+
+    def tell_gathered(self, now: float) -> None:
+        """Changes at devices were gathered for long enough."""
+        self._ripe = True
+        self.go_on(now)
 
     def line_changed(self, line: Line, now: float) -> None:
         """What changes while a NOTIFY is unanswered goes with the next."""
@@ -126,21 +174,59 @@ class ListSubscription:
     def _encoded(self, item: Item, now: float) -> tuple[str, TerminatedCall | None]:
         """The record of an item; of a call that ended since the list was begun, the short one."""
         if isinstance(item, Line):
-            return of_line(item).encode(), None
+            return self._line_record(item, now).encode(), None
         ended = item if isinstance(item, TerminatedCall) else item.gone
         if ended is not None:
             return of_terminated(ended, now).encode(), ended
         assert isinstance(item, Call)
         return self._publication.recorder.of_call(item, now).encode(), None
 
+    def call_changed(self, call_id: str, now: float) -> None:
+        """Something of a call has changed at its device alone: the server is to keep that, some time soon."""
+        if self.keeps and self._begun and self.wanted.purpose == TAKEOVER and self.notifier.state is ACTIVE:
+            if not self._dirty:
+                self._stack.deadlines.set(now + GATHERED, _Gathered(self), DUE)
+            self._dirty[call_id] = None
+
+    def _tell_states(self, call_ids: Iterator[str], now: float) -> None:
+        """Line states, as many as fit; those of all calls of the list are told in its wake."""
+        behind = self._states is not None
+        texts: list[str] = []
+        size = 200
+        contents, line_state = self._publication.contents, self._publication.line_state
+        covered = behind
+        for call_id in call_ids:
+            self._dirty.pop(call_id, None)
+            call = contents.call(call_id)
+            if call is None or call.end is not None:
+                continue
+            text = StateRecord(line_state(call, now), call_id).encode()
+            texts.append(text)
+            size += len(text) + 2
+            if size > MOST_PART:
+                covered = False
+                break
+        else:
+            self._states = None
+        self._ripe = self._ripe and bool(self._dirty)
+        self.version += 1
+        self.part = 0
+        self._send(texts, [], True, now, covered)
+
+    def _line_record(self, line: Line, now: float) -> LineRecord:
+        """With what is to be kept, for the server that rules alone."""
+        return self._publication.line_record(line, now) if self.wanted.purpose == TAKEOVER else of_line(line)
+
     def _tell_changes(self, now: float) -> None:
-        texts = [of_line(line).encode() for line in self._changed.values()]
+        texts = [self._line_record(line, now).encode() for line in self._changed.values()]
         self._changed = {}
         self.version += 1
         self.part = 0
         self._send(texts, [], True, now)
 
-    def _send(self, texts: list[str], told: list[TerminatedCall], complete: bool, now: float) -> None:
+    def _send(
+        self, texts: list[str], told: list[TerminatedCall], complete: bool, now: float, covered: bool = False
+    ) -> None:
         self.part += 1
         publication, voter = self._publication, self._publication.voter
         head = Head(
@@ -151,6 +237,7 @@ class ListSubscription:
             self.version,
             self.part,
             complete,
+            covered,
         )
         self.notifier.notify(
             now, (f"Content-Type: {LIST_TYPE}",), body_of((head.encode(), *texts)), more=not complete
@@ -178,6 +265,8 @@ class ListSubscription:
             for each in transaction.context:
                 each.told(self.wanted.proof.epoch, now)
         self.notifier.answered(response, now)
+        if self._items is None and self.wanted.purpose == TAKEOVER:
+            self._publication.heard(now)
         self._after(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:

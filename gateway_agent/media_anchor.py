@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+from gateway_agent.line_state import Anchored
 from gateway_agent.media.ports import NOWHERE, Pair, RelayPorts, remote_of
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdp
@@ -80,6 +81,27 @@ class MediaAnchor:
     @property
     def is_relayed(self) -> bool:
         return self._relay is not None
+
+    def export(self, now: float) -> Anchored | None:
+        """The frozen value from which the same can be made elsewhere; ``None`` without a relay."""
+        if self._relay is None:
+            return None
+        here, there = self._six
+        told_here, told_there = self._told
+        changed = round(now - self.changed_at, 3)
+        return Anchored(tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed)
+
+    def resume(self, known: Anchored, said_at: float) -> None:
+        """Go on with the ports that a process before us had; where the relay has lost them, they are bound anew."""
+        if self._relay is None:
+            return
+        self._six, self._told = list(known.six), list(known.told)
+        self.changed_at = said_at - known.changed
+        for here, there in known.pairs:
+            self._relay.ports.adopt(here)
+            self._relay.ports.adopt(there)
+            self._pairs.append((here, there))
+            self._join(here, there, self._relay)
 
     def reserve(self) -> str:
         """Take ports for the first media section; why there are none, ``""`` when there are."""

@@ -69,9 +69,10 @@ class Outgoing(Setup):
     def _try(self, call: Call, target: Target, request: Request, now: float) -> None:
         stack, line, flow = call.environment.stack, call.line, target.flow
         told = to_device(line.identity, request, self._shown(flow), target.host)
-        call_id, tag = stack.token() + stack.token(), stack.token()
+        opening = call.environment.derivation.to_device(call.server_side.origin, target.uri, flow)
+        call_id, tag, branches = opening or (stack.token() + stack.token(), stack.token(), None)
         state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=target.route)
-        leg = InviteUsage(stack, call, flow, state, reach=line.reach, digest=line.digest)
+        leg = InviteUsage(stack, call, flow, state, reach=line.reach, digest=line.digest, branches=branches)
         uri = told.uri(target.uri) if target.fill else target.uri
         self._called[leg] = Attempt(target, uri, told)
         call.description.anchor.device_at(flow.remote[0])
@@ -97,6 +98,19 @@ class Outgoing(Setup):
         call.picked_up(leg, now)
         self._spare, self._called = [], {}
         return passed
+
+    def resume(self, call: Call, leg: InviteUsage, uri: str, request: Request) -> None:
+        """A process before us has called this target."""
+        told = to_device(call.line.identity, request, self._shown(leg.flow), leg.flow.remote[0])
+        self._called[leg] = Attempt(Target(uri, "", False, leg.flow), uri, told)
+
+    def again(self, call: Call, leg: InviteUsage, request: Request, now: float) -> Passed:
+        """What of a server's INVITE goes to a device once more."""
+        return _invite(call, request, self._called[leg].told, now)
+
+    def called_at(self, leg: InviteUsage) -> str:
+        attempt = self._called.get(leg)
+        return attempt.uri if attempt is not None else ""
 
     def refusal(self, call: Call, response: Response) -> Passed:
         lines = believed_of_device(call.line, response)

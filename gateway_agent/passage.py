@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway_agent.call import ALONE, Call
+from gateway_agent.line_state import SentInvite
 from gateway_agent.reinvite_rollback import ROLLBACK
 from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, RESPONDED, SETUP
 from sip.b2b.policy import NOTHING, Passage, Passed
@@ -38,8 +39,11 @@ class DevicePassage(Passage):
         passed = call.passed(leg, message, now)
         if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
             return _changed(call, leg, other, message, passed, now)
-        if event is ACKNOWLEDGED and passed.body:
-            call.rollback.accept()
+        if event is ACKNOWLEDGED:
+            if passed.body:
+                call.rollback.accept()
+            if leg is not call.server:
+                passed = Passed([*passed.lines, *call.environment.line_states.lines(call, now)], passed.body)
         return passed
 
     def send(
@@ -54,16 +58,24 @@ class DevicePassage(Passage):
     ) -> None:
         assert isinstance(call, Call)
         lines, body = passed
+        branch = ""
+        if isinstance(asked, ServerTransaction) and asked.request is not None:
+            branch = call.environment.derivation.branch(asked.request, leg.dialog.call_id)
         if leg is not call.server:
             if method == "INVITE":
+                if leg.ack.unsure:  # of the former INVITE: its 2xx could not be told from that of this one
+                    leg.ack.again(leg.ack.cseq)
                 lines = (*lines, *call.session.asking())
-            leg.send(method, lines, body, now, asked, max_forwards)
+            leg.send(method, lines, body, now, asked, max_forwards, branch=branch)
             return
         if isinstance(asked, ServerTransaction):
             call.rollback.hold(now)
+            if method == "INVITE":
+                sent = SentInvite(branch, leg.dialog.local_cseq + 1, bool(body)) if branch else None
+                lines = (*lines, *call.environment.line_states.lines(call, now, sent))
         elif method == "BYE" and call.end is not None and call.end.reason and not _has_reason(passed):
             lines = (*lines, f"Reason: {call.end.reason}")
-        call.server_side.send(method, lines, body, asked, max_forwards, now)
+        call.server_side.send(method, lines, body, asked, max_forwards, now, branch)
 
     def reply(
         self,
@@ -78,6 +90,8 @@ class DevicePassage(Passage):
         leg: InviteUsage = asked.context
         lines, body = passed or NOTHING
         if not isinstance(call, Call) or leg is not call.server:
+            if isinstance(call, Call) and call.parting.waits(asked, status, now):
+                return
             leg.reply(asked, for_device(status, lines), now, reason, lines, body, tag)
             return
         status = 403 if status in (401, 407) else status
@@ -96,6 +110,8 @@ class DevicePassage(Passage):
     ) -> None:
         if not isinstance(call, Call):
             return
+        if transaction.method == "BYE" and leg is call.server and (response is None or response.status >= 200):
+            call.parting.end(now)
         if transaction.context is ROLLBACK and response is not None:
             call.rollback.answered(response, now)
         elif transaction.context is REFRESH and response is not None:
@@ -113,7 +129,9 @@ class DevicePassage(Passage):
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
         if call.server is None or request is None or not call.session.raised(leg, response):
             return False
-        self.send(call, leg, "INVITE", call.passed(call.server, request, now), asked, max_forwards_left(request), now)
+        lines, body = call.passed(call.server, request, now)
+        lines = (*lines, *call.session.asking())
+        leg.send("INVITE", lines, body, now, asked, max_forwards_left(request))  # under another branch
         return True
 
     def busy(self, call: Any) -> bool:

@@ -55,7 +55,9 @@ class Process(program.Process[Core]):
             self._relay = AgentRelay(ports, rtp.address, rtp.advertise, second)
             addresses = (rtp.address, second) if second else (rtp.address,)
             wanted = RelaySettings(addresses, rtp.ports[0], rtp.ports[1])
-            self._relay_process = RelayProcess(wanted, ports, self._relay_said)
+            socket, start = settings.state_dir / "relay.sock", self.persistent.incarnation
+            grace = site.timing.agent_grace
+            self._relay_process = RelayProcess(wanted, ports, self._relay_said, socket, start, grace)
         chance = random.SystemRandom()
         core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
         self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)

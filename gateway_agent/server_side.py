@@ -113,6 +113,7 @@ class ServerSide:
         "received",
         "sent",
         "token",
+        "told",
         "unacknowledged_at",
     )
 
@@ -121,6 +122,8 @@ class ServerSide:
         self.leg: InviteUsage | None = None
         self.token = ""
         """The last state token, opaque."""
+        self.told = 0
+        """Line states said of the call."""
         self.origin = ""
         """The origin key of the INVITE that a server opened the call with."""
         self.sent: list[PendingRequest] = []
@@ -162,11 +165,12 @@ class ServerSide:
         context: ServerTransaction | str,
         max_forwards: int,
         now: float,
+        branch: str = "",
     ) -> None:
         """Send a request in the dialog; without a server it stands in the record until there is one."""
         leg = self.leg
         assert leg is not None
-        client = leg.send(method, lines, body, now, context, max_forwards)
+        client = leg.send(method, lines, body, now, context, max_forwards, branch=branch)
         asked = context if isinstance(context, ServerTransaction) else None
         offered = method == "INVITE" and bool(body)
         self.sent.append(
@@ -244,7 +248,8 @@ class ServerSide:
                 self.awaited = received.key
                 self.asked_for_offer = request is None or not request.body
                 self.unacknowledged_at = now
-        leg.reply(transaction, status, now, reason, answer.lines, body, tag)
+        told = environment.line_states.lines(leg.owner, now) if received.method == "INVITE" and status < 300 else ()
+        leg.reply(transaction, status, now, reason, (*answer.lines, *told), body, tag)
 
     # The connection.
 

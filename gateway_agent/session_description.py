@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway_agent.media_anchor import MediaAnchor
-from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, description_in
+from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, OfferAnswerState, description_in
 from sip.wire import sdp
 from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
@@ -20,15 +20,20 @@ from sip.wire.message import Message, Request, Response
 class SessionDescription:
     """What was described to whom. ``device`` and ``server`` are the machines of the two dialogs."""
 
-    __slots__ = ("_host", "_standing", "anchor", "device", "server")
+    __slots__ = ("_standing", "anchor", "device", "host", "server")
 
     def __init__(self, anchor: MediaAnchor) -> None:
         self.anchor = anchor
         self.device = OfferAnswer()
         self.server = OfferAnswer()
         self._standing = b""
-        self._host = ""
+        self.host = ""
         """Where the device's last description came from."""
+
+    def resume(self, device: OfferAnswerState, server: OfferAnswerState, standing: bytes, host: str) -> None:
+        """Go on from what a process before us had described."""
+        self.device, self.server = OfferAnswer(device), OfferAnswer(server)
+        self._standing, self.host = standing, host
 
     def from_device(self, message: Message, host: str, now: float) -> bytes:
         """The body of a device's message, which came from ``host``, as the servers get it. Raises
@@ -38,7 +43,7 @@ class SessionDescription:
             return message.body
         said = message.body[where]
         passed = self._led(message, said, lambda: self.anchor.from_device(said, host, now))
-        self._host = host
+        self.host = host
         self.device.receive(said)
         self.server.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
@@ -58,8 +63,8 @@ class SessionDescription:
     def device_moved(self, host: str, now: float) -> None:
         """The device proved itself at another host: its media may come from there, and no more from where it was."""
         said = self.device.last_remote
-        if host != self._host and said and self.anchor.is_relayed:
-            self._host = host
+        if host != self.host and said and self.anchor.is_relayed:
+            self.host = host
             with suppress(sdp.SdpError):
                 self.anchor.from_device(said, host, now)
 
@@ -80,7 +85,7 @@ class SessionDescription:
         self.device.refuse()
         if changing and self.anchor.is_relayed:  # media goes again where it went before
             with suppress(sdp.SdpError):
-                self.anchor.from_device(self.device.remote, self._host, now)
+                self.anchor.from_device(self.device.remote, self.host, now)
             with suppress(sdp.SdpError):
                 self.anchor.from_server(self.server.remote, now)
 

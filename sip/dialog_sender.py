@@ -155,7 +155,7 @@ class DialogSender:
 class Acknowledgement:
     """Our ACK for the 2xx to our last INVITE (RFC 3261 section 13.2.2.4)."""
 
-    __slots__ = ("_body", "_lines", "credentials", "cseq", "pending", "sender", "sent_at")
+    __slots__ = ("_body", "_lines", "credentials", "cseq", "pending", "sender", "sent_at", "unsure")
 
     def __init__(self, sender: DialogSender) -> None:
         self.sender = sender
@@ -164,6 +164,8 @@ class Acknowledgement:
         """The number of the INVITE whose 2xx is, or is to be, acknowledged; 0 when there was none."""
         self.pending = False
         """A 2xx came that we have not acknowledged."""
+        self.unsure = False
+        """A process before us has acknowledged it, perhaps."""
         self.credentials: tuple[str, ...] = ()
         """Those of our last INVITE, which its ACK carries as well."""
         self.sent_at = -math.inf
@@ -205,8 +207,15 @@ class Acknowledgement:
         else:
             self._go(flow, now)
 
+    def prepare(self, cseq: int, lines: Iterable[str], body: bytes) -> None:
+        """A process before us has sent the ACK for our INVITE with that number, perhaps: it goes out when its 2xx
+        comes again."""
+        self.cseq, self.pending, self.unsure = cseq, False, True
+        self._lines, self._body = tuple(lines), body
+
     def again(self, cseq: int) -> None:
         """The ACK for our INVITE with that number may have been lost: send it as it was."""
+        self.unsure = False
         path = self.sender.path
         if self.cseq == cseq and not self.pending and not path.waits:
             self.sender.stack.send(path.out, self._message(path.out))

@@ -16,7 +16,7 @@ from sip.rate_limited_logger import RateLimitedLogger
 from sip.receiver import InDialog, Listener, Receiver
 from sip.responder import Responder
 from sip.timers import Deadlines, Timers
-from sip.transaction import ClientTransaction, ClientUser, InviteClient, NonInviteClient
+from sip.transaction import PROCEEDING, ClientTransaction, ClientUser, InviteClient, NonInviteClient
 from sip.transaction_table import TransactionTable
 
 
@@ -150,3 +150,11 @@ class Stack:
         transaction.request = data
         self.clients[transaction.key] = transaction
         transaction.start(now)
+
+    def resume(self, transaction: ClientTransaction, flow: Flow, data: bytes) -> None:
+        """Go on with a transaction that was prepared, and whose request a process before us has sent: a provisional
+        response has come already."""
+        transaction.flow = flow
+        transaction.request = data
+        transaction.state = PROCEEDING
+        self.clients[transaction.key] = transaction

@@ -8,7 +8,7 @@ section 3.1.1): it counts when a later message completes the exchange without a 
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from sip.wire import sdp
 from sip.wire.message import Message, Request
@@ -34,6 +34,20 @@ CARRIERS: Final = frozenset(("INVITE", "ACK", "PRACK", "UPDATE"))
 as INFO and MESSAGE, is the users' own business."""
 
 
+class OfferAnswerState(NamedTuple):
+    """All that the machine of one dialog knows."""
+
+    state: str = NOTHING
+    local: bytes = b""
+    remote: bytes = b""
+    next_local: bytes = b""
+    next_remote: bytes = b""
+    newest: bytes = b""
+
+
+UNKNOWN: Final = OfferAnswerState()
+
+
 class OfferAnswer:
     """The machine of one dialog. ``local`` and ``remote`` are what was agreed, ``b""`` as long as nothing was."""
 
@@ -41,14 +55,20 @@ class OfferAnswer:
 
     TABLE: ClassVar[dict[tuple[str, str], tuple[str, Any]]]
 
-    def __init__(self) -> None:
-        self.state = NOTHING
-        self.local = b""
-        self.remote = b""
-        self._next_local = b""
-        self._next_remote = b""
-        self._newest = b""
+    def __init__(self, known: OfferAnswerState = UNKNOWN) -> None:
+        self.state = known.state
+        self.local = known.local
+        self.remote = known.remote
+        self._next_local = known.next_local
+        self._next_remote = known.next_remote
+        self._newest = known.newest
         """The description of ours with the highest version, whatever became of it."""
+
+    def export(self) -> OfferAnswerState:
+        """The frozen value from which the same machine can be made elsewhere."""
+        return OfferAnswerState(
+            self.state, self.local, self.remote, self._next_local, self._next_remote, self._newest
+        )
 
     @property
     def last_local(self) -> bytes:

@@ -84,6 +84,11 @@ class Receiver:
         self.most_servers = MOST_SERVERS
         self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
         """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
+        self.overheard: Callable[[Message, Flow, float], None] | None = None
+        """Told of each message between agent and server that has a Line-State (docs/wire.md)."""
+        self.patient: Callable[[], bool] = _never
+        """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
+        again."""
         self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
         self._listener = listener
         self._transactions = transactions
@@ -146,6 +151,8 @@ class Receiver:
         self.received += 1
         try:
             message = parse(data)
+            if self.overheard is not None and "line-state" in message.names and flow in self._site_flows:
+                self.overheard(message, flow, now)
             if isinstance(message, Response):
                 self._respond(message, flow, now)
             else:
@@ -245,6 +252,19 @@ class Receiver:
         else:
             self._listener.requested(transaction, request, now)
 
+    def resume(self, request: Request, flow: Flow) -> ServerTransaction:
+        """The transaction of a request that a process before us has received, to be answered yet."""
+        method = request.method
+        on_site_flow = flow in self._site_flows
+        key = _server_key(request, request.branch, method)
+        kind = InviteServer if method == "INVITE" else NonInviteServer
+        transaction = kind(self._transactions, key, flow, request, on_site_flow)
+        self._servers[key] = transaction
+        if method == "INVITE" and not request.to_tag and not on_site_flow:
+            transaction.request_id = _request_id(request)
+            self._transactions.invites[transaction.request_id] = transaction
+        return transaction
+
     def _unfit(self, request: Request, leg: InDialog | None) -> ResponseSpec | None:
         """Why a device's request cannot be taken, whatever it is about (RFC 3261 section 8.2); ``None`` when it can.
 
@@ -276,7 +296,10 @@ class Receiver:
         """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
         invite = self._servers.get(_server_key(cancel, branch, "INVITE")) or self._renamed(cancel, branch)
         if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
-            self._responder.respond_stateless(transaction, 481)
+            if invite is None and self.patient():
+                transaction.terminate()
+            else:
+                self._responder.respond_stateless(transaction, 481)
             return
         self._responder.reply(transaction, 200, now, tag=self._identifiers.token())
         if invite.open:
@@ -305,6 +328,10 @@ def _server_key(request: Request, branch: str, method: str) -> str:
 def _request_id(request: Request) -> str:
     """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
     return f"{request.call_id} {request.from_tag} {request.cseq}"
+
+
+def _never() -> bool:
+    return False
 
 
 def _nobody_else(leg: InDialog, flow: Flow, method: str) -> bool:

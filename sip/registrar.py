@@ -151,6 +151,15 @@ class Registrar:
         """Drop all bindings of a user, as when a reload took the user away."""
         return self._drop(name, lambda binding: True, because)
 
+    def resume(self, known: Binding, now: float) -> list[BindingChange]:
+        """A binding that a process before us had; one that was made since by the same contact stays."""
+        kept = self.bindings(known.name, now)
+        if known.expires_at <= now or any(_same(one.contact, known.contact) for one in kept):
+            return []
+        self._store(known.name, [*kept, known][-self.limits.contacts :])
+        self._wake(known)
+        return [BindingChange(ADDED, known, f"{known.name} is at {known.contact.uri} still")]
+
     def handle_timer(self, now: float) -> list[BindingChange]:
         """Drop what ran out."""
         changes: list[BindingChange] = []

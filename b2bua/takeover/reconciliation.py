@@ -13,6 +13,7 @@ from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations, Told
+from sip.dialog import Dialog, dialog_key
 
 WORK: Final = "restore some"
 GRACE: Final = "waited for agents"
@@ -197,8 +198,13 @@ class Reconciliation:
             if not state.answered or answered_at >= connection.asked_at or connection.name not in agents:
                 continue
             for leg in call.bridge.legs:
-                if call.agent_of(leg) == connection.name and not leg.ended and leg.dialog.key not in connection.seen:
+                if call.agent_of(leg) == connection.name and not leg.ended and not _is_told(connection, leg.dialog):
                     leg.end()
                     because = f"{connection.name} has no such dialog any more"
                     self._restorations.release(call, Release(because), now)
                     break
+
+
+def _is_told(connection: AgentConnection, dialog: Dialog) -> bool:
+    """Whether the list of an agent has that dialog, under our tag or, where it has not heard our answer, without."""
+    return dialog.key in connection.seen or dialog_key(dialog.call_id, "") in connection.seen

@@ -17,6 +17,7 @@ from sip.packages.line_dialog import (
     Ended,
     Head,
     LineRecord,
+    StateRecord,
     members_of,
     request_of,
     split,
@@ -232,6 +233,8 @@ class Part(NamedTuple):
     dialogs: list[ToldDialog]
     faults: int
     """Records that cannot be read."""
+    states: list[StateRecord]
+    """Line states, to be kept."""
 
 
 def read_part(agent: str, body: bytes, now: float) -> Part | None:
@@ -239,7 +242,7 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
     pieces = split(body)
     if not pieces:
         return None
-    part = Part(Head.decode(pieces[0]), [], [], 0)
+    part = Part(Head.decode(pieces[0]), [], [], 0, [])
     faults = 0
     match = _INDEX.match
     for piece in pieces[1:]:
@@ -263,7 +266,9 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
         except BadRecord:
             faults += 1
             continue
-        if "call-id" in members:
+        if "line-state" in members and "call-id" in members:
+            part.states.append(StateRecord(text_of(members["line-state"]), text_of(members["call-id"])))
+        elif "call-id" in members:
             told = _decoded(agent, piece, members, now)
             if told is not None:
                 part.dialogs.append(told)

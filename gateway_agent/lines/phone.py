@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
+from gateway_agent.registration_state import Registered
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow, Flush
 from sip.device.keep_alive import KeepAlive
@@ -56,6 +57,8 @@ class Phone:
         self._keep_alive = KeepAlive(environment.stack, environment.random, settings.keep_alive, self._contacts)
         self.generation = 0
         self._due_at = 0.0
+        self._told: dict[str, float] = {}
+        """When the bindings end by what servers were told last, by the URIs of their contacts."""
 
     def _is_mine(self, uri: Uri) -> str | None:
         return self.name if uri.dialled == self.settings.aor_user else None
@@ -134,6 +137,25 @@ class Phone:
         before = self.contacts_before()
         self._changed(tuple(self._registrar.handle_timer(now)), before, now)
 
+    def line_state(self, now: float) -> tuple[Registered, ...]:
+        """What servers are to keep of it."""
+        found = self._registrar.bindings(self.name, now)
+        self._told = {one.contact.uri: one.expires_at for one in found}
+        return tuple(Registered.of(one, now) for one in found)
+
+    def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
+        """Devices that were registered, as they were known ``age`` seconds ago. Streams are gone with the process
+        that had them: their devices come again, and their dialogs with them."""
+        before = bool(self.contacts)
+        changes: list[BindingChange] = []
+        for device in devices:
+            binding = device.binding(self.name, now - age)
+            if binding.flow.transport == "udp":
+                changes += self._registrar.resume(binding, now)
+            else:
+                self._lost.append(binding)
+        self._changed(tuple(changes), before, now)
+
     def contacts_before(self) -> bool:
         """Whether anybody is noted, even one whose time is just over."""
         return bool(self._registrar.names())
@@ -166,7 +188,14 @@ class Phone:
             self.generation += 1
             self.environment.stack.deadlines.set(at, self, "phone")
         if changes and any(change.kind != REFRESHED for change in changes):
-            self._tell(changes[-1].because, now, before != bool(self.contacts))
+            self._tell(changes[-1].because, now, True)
+        elif any(self._lags(change.binding, now) for change in changes):
+            self._tell("", now, True)
+
+    def _lags(self, binding: Binding, now: float) -> bool:
+        """Whether what servers know of a binding ends before half of its time is over."""
+        told = self._told.get(binding.contact.uri, 0.0)
+        return told - now < (binding.expires_at - now) / 2
 
 
 def _limits(settings: Settings) -> RegistrarLimits:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
+from gateway_agent.registration_state import Registered
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.device.trunk import TrunkDevice
@@ -90,6 +91,13 @@ class Trunk:
     def failed(self, target: Target, response: Response | None, now: float) -> None:
         if target.place is not None:
             self._device.failed(target.place, response, now)
+
+    def line_state(self, now: float) -> tuple[Registered, ...]:
+        """Nothing: it registers anew itself, under the same contact."""
+        return ()
+
+    def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
+        """Nothing was kept."""
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A trunk's streams are opened anew by the next request."""

@@ -5,13 +5,16 @@ the core can put one into a message at once; what the core wants of it comes out
 shell. A session is two connected pairs: what arrives at one leaves from the other::
 
     to the relay                                                from the relay
-    {"do": "take", "pair": P}            in use from now on     {"is": "ready"}
-    {"do": "bind", "pair": P}            after a restart        {"is": "pairs", "pairs": [P, ...]}
+    {"do": "hello", "start": N, ...}     the first line         {"is": "ready"}
+    {"do": "take", "pair": P}            in use from now on     {"is": "superseded"}
+    {"do": "bind", "pair": P}            in use before          {"is": "pairs", "pairs": [P, ...]}
     {"do": "remote", "pair": P, "remote": R | null}             {"is": "short", "address": A, "why": "..." | ""}
     {"do": "connect", "pair": P, "to": P}                       {"is": "silent", "pairs": [P, P], "seconds": 12.0}
     {"do": "watch", "pair": P, "seconds": 30 | null}            {"is": "counts", "counts": [C, ...]}
     {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
     {"do": "release", "pair": P}                                {"is": "refused", "why": "..."}
+    {"do": "audit"}                      what was not asked for since hello is released
+    {"do": "end"}                        the relay ends
 
 with P = [address, RTP port], R = the fields of `Remote`, C = the fields of `Count`. A ``remote`` may have
 ``"again": true``: the device was described anew, and may have moved.
@@ -216,6 +219,12 @@ class RelayPorts:
         self._say({"do": "take", "pair": pair})
         return pair
 
+    def adopt(self, pair: Pair) -> None:
+        """A pair that an agent before us had in use, and that the relay has still, or else is to bind."""
+        if pair not in self._uses:
+            self._uses[pair] = _Use()
+            self._say({"do": "bind", "pair": pair})
+
     def shortage(self, address: str) -> str:
         """Why `take` gives nothing, a sentence."""
         if not self._running:
@@ -261,6 +270,10 @@ class RelayPorts:
             use.watched_s = seconds
             self._say({"do": "watch", "pair": pair, "seconds": seconds})
 
+    def audit(self) -> None:
+        """All is asked for again that an agent before us had: what else the relay has in use is nobody's."""
+        self._say({"do": "audit"})
+
     def count(self, pairs: Iterable[Pair] | None = None) -> None:
         """Ask for `Counts` of these pairs, or of all in use."""
         self._say({"do": "count", "pairs": None if pairs is None else list(pairs)})
@@ -300,6 +313,8 @@ class RelayPorts:
                 return Trouble(said["why"]) if said["why"] else None
             case "refused":
                 return Trouble(said["why"])
+            case "superseded":
+                return Trouble("another start of this agent has the relay; this one gets none")
         return None
 
     def lost(self) -> None:

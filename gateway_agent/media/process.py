@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from gateway_agent.media.ports import Notice, RelayPorts, RelaySettings
+from gateway_agent.media.ports import Notice, Ready, RelayPorts, RelaySettings
 
 logger = logging.getLogger(__name__)
 
 START_S = 10.0
 STOP_S = 2.0
+CONNECT_S = 0.02
+"""Seconds between two tries to reach a relay that is starting."""
 AGAIN_S = 0.05
 """Wait before a relay that ended is started again; doubled up to `AGAIN_MAX_S` while it ends at once."""
 AGAIN_MAX_S = 10.0
@@ -27,26 +30,38 @@ class RelayError(Exception):
 
 
 class RelayProcess:
-    """Keeps one relay running for ``ports``. What it says goes to ``ports``, and what of that the core should know to
-    ``notice``. Call `flush` after the core was given an input: it sends what `RelayPorts.to_send` holds."""
+    """Finds the relay of the agent, or starts one, and keeps it running for ``ports``. What it says goes to
+    ``ports``, and what of that the core should know to ``notice``. Call `flush` after the core was given an input: it
+    sends what `RelayPorts.to_send` holds.
+    """
 
-    def __init__(self, settings: RelaySettings, ports: RelayPorts, notice: Callable[[Notice], None]) -> None:
+    def __init__(
+        self,
+        settings: RelaySettings,
+        ports: RelayPorts,
+        notice: Callable[[Notice], None],
+        path: Path,
+        start: int,
+        grace_s: float,
+    ) -> None:
+        """``path``: the socket of the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
+        ``grace_s``: seconds for which sessions go on without an agent."""
         self._settings = settings
         self._ports = ports
         self._notice = notice
-        self._process: asyncio.subprocess.Process | None = None
+        self._path = path
+        self._start = start
+        self._grace_s = grace_s
         self._lines: _Lines | None = None
         self._keeper: asyncio.Task[None] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        self.pid: int | None = None
+        """Of the relay's process."""
 
     async def start(self) -> None:
         """Returns when the pairs bound ahead are at hand on every address. Raises `RelayError`."""
-        await self._launch()
         try:
             async with asyncio.timeout(START_S):
+                await self._connect()
                 await self._stocked()
         except TimeoutError:
             await self.close()
@@ -63,34 +78,45 @@ class RelayProcess:
             self._lines.write("\n".join(lines) + "\n")
 
     async def close(self) -> None:
-        """End the process; sessions end with it."""
+        """Let go of the relay: its sessions go on for the next start of the agent; without any it ends."""
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
         if self._lines is not None:
+            if not self._ports.in_use:
+                self._lines.write('{"do":"end"}\n')
+                await asyncio.wait([self._lines.ended], timeout=STOP_S)
             self._lines.close()
-        if self._process is not None:
-            await self._reap(self._process)
         self._ports.lost()
 
+    async def _connect(self) -> None:
+        """The relay that is there, or one that we start. Raises `RelayError`."""
+        lines = _Lines(self._line)
+        launched = False
+        while True:
+            try:
+                await asyncio.get_running_loop().create_unix_connection(lambda: lines, str(self._path))
+                break
+            except OSError:
+                if not launched:
+                    launched = True
+                    await self._launch()
+                await asyncio.sleep(CONNECT_S)
+        self._lines = lines
+        hello = {"do": "hello", "start": self._start, "grace_s": self._grace_s, "settings": asdict(self._settings)}
+        lines.write(json.dumps(hello, separators=(",", ":")) + "\n")
+
     async def _launch(self) -> None:
-        ours, its = socket.socketpair()
+        """A process of its own session: what ends the agent does not end it."""
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        try:
-            with its:
-                self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "gateway_agent.media.relay", str(its.fileno()), self._settings.to_json()),
-                    pass_fds=[its.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": path},
-                )
-            ours.setblocking(False)
-            self._lines = lines = _Lines(self._line)
-            await asyncio.get_running_loop().create_unix_connection(lambda: lines, sock=ours)
-        except BaseException:
-            ours.close()
-            raise
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway_agent.media.relay", str(self._path), "detach"),
+            stdin=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        if await process.wait():  # it goes on in a process of its own
+            raise RelayError("the relay's process ended while it started; standard error says why")
 
     async def _stocked(self) -> None:
         """Until the stock of every address is full, or as full as it gets. Raises `RelayError` for an empty one."""
@@ -105,35 +131,29 @@ class RelayProcess:
 
     def _line(self, line: bytes) -> None:
         notice = self._ports.receive(line)
+        if isinstance(notice, Ready):
+            self.pid = json.loads(line).get("pid")
         self.flush()
         if notice is not None:
             self._notice(notice)
 
     async def _keep(self) -> None:
-        """Start the relay again whenever it ends; what is in use is told to the new one by `RelayPorts`."""
+        """Find or start the relay again whenever it ends; what is in use is told to it by `RelayPorts`."""
         wait = AGAIN_S
         loop = asyncio.get_running_loop()
         while True:
             assert self._lines is not None
-            assert self._process is not None
             started_at = loop.time()
             await self._lines.ended
             self._ports.lost()
-            await self._reap(self._process)
             wait = AGAIN_S if loop.time() - started_at > AGAIN_MAX_S else min(2 * wait, AGAIN_MAX_S)
             logger.warning("the relay's process ended, media stops; it is started again in %.1f s", wait)
             await asyncio.sleep(wait)
             try:
-                await self._launch()
-            except OSError as error:
+                async with asyncio.timeout(START_S):
+                    await self._connect()
+            except (OSError, RelayError, TimeoutError) as error:
                 logger.error("the relay's process cannot be started: %s", error)
-
-    async def _reap(self, process: asyncio.subprocess.Process) -> None:
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 class _Lines(asyncio.Protocol):

@@ -1,15 +1,16 @@
 """The RTP relay: a process of its own, so that signalling cannot stall media, nor media signalling.
 
-Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay FD SETTINGS``; FD is its end of a
-socket pair, over which the lines described in `gateway_agent.media.ports` go. It ends when the other end closes.
+Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay SOCKET``, or by a unit of its own as
+``… SOCKET stay``. It outlives its agent: at SOCKET it waits for the next start of it, which says ``hello`` and then
+the lines described in `gateway_agent.media.ports`; media goes on meanwhile. Without an agent it ends when no session
+is left, or after the time that the last agent gave it.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
-import random
+import os
 import resource
 import select
 import signal
@@ -20,56 +21,39 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway_agent.media.ports import NOWHERE, RTP, Pair, RelaySettings, Remote
+from gateway_agent.media.door import MAX_LINE, Door, Hello, listen
+from gateway_agent.media.ports import NOWHERE, Pair, Remote
 from gateway_agent.media.sockets import (
-    RTCP_PERIOD_S,
     BoundPair,
     Port,
-    bind,
     canonical,
     drain,
     form_of,
     forward,
-    is_rtcp,
 )
+from gateway_agent.media.stocks import COMMANDS_AT_ONCE, Stocks
 
-COMMANDS_AT_ONCE = 32
-"""Commands obeyed, and pairs bound, between two looks at the media: a thousand releases must not hold up a packet."""
-RETRY_S = 5.0
-"""After every port of the range was found taken by others."""
 MAX_UNSENT = 1 << 20
 """Bytes not read by the agent, beyond which only what it needs for calls is said."""
-MAX_LINE = 1 << 20
-
-
-class Stock:
-    """The ports of one address: which are bound ahead, and where to look for more."""
-
-    __slots__ = ("address", "cursor", "free", "retry_at", "short", "tried")
-
-    def __init__(self, address: str, cursor: int) -> None:
-        self.address = address
-        self.cursor = cursor
-        self.free: dict[Pair, BoundPair] = {}
-        self.tried = 0
-        """Pairs found taken in a row."""
-        self.retry_at = 0.0
-        self.short = ""
-        """What the agent was told of why there are no more."""
+IDLE_S = 5.0
+"""Without an agent and without a session it ends after so long, unless it was told to stay."""
 
 
 class Relay:
-    """All pairs of one agent. ``clock`` gives seconds that go on while the machine sleeps."""
+    """All pairs of one agent. ``clock`` gives seconds that go on while the machine sleeps; at ``listener`` the agent
+    connects, each time that it starts. With ``stay`` the relay waits for it without end.
+    """
 
-    def __init__(self, settings: RelaySettings, control: socket.socket, clock: Callable[[], float]) -> None:
-        self._settings = settings
-        self._control = control
+    def __init__(self, listener: socket.socket, clock: Callable[[], float], stay: bool = False) -> None:
         self._clock = clock
-        first = settings.low + settings.low % 2
-        self._pairs_in_range = max(0, (settings.high - first + 1) // 2)
-        self._first = first
-        # Begun anywhere, so that two agents on one address meet seldom and a port is not soon used again.
-        self._stocks = {a: Stock(a, random.randrange(self._pairs_in_range or 1)) for a in settings.addresses}
+        self._stay = stay
+        self._control: socket.socket | None = None
+        self._grace_s = IDLE_S
+        """Seconds that sessions outlive the agent."""
+        self._alone_since = clock()
+        self._stocks = Stocks(self._say)
+        self._unclaimed: set[Pair] = set()
+        """In use since before the agent connected, and not asked for by it."""
         self._used: dict[Pair, BoundPair] = {}
         self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
@@ -79,21 +63,18 @@ class Relay:
         self._heard = b""
         self._unsent = bytearray()
         self._epoll = select.epoll()
+        self._door = Door(listener, self._epoll)
         self._open = True
 
     def run(self) -> None:
-        """Relay until the agent is gone."""
-        self._control.setblocking(False)
-        control = self._control.fileno()
-        self._epoll.register(control, select.EPOLLIN)
-        self._say({"is": "ready"})
+        """Relay until there is nothing more to relay for."""
         buffer = bytearray(65_536)
         view = memoryview(buffer)
         ports, poll, clock = self._by_fd, self._epoll.poll, self._clock
         tick_at = clock() + 1.0
         while self._open:
             now = clock()
-            lacking = self._lacking(now)
+            lacking = self._stocks.lacking(now)
             wait = 0.0 if lacking or self._commands else max(0.0, tick_at - now)
             ready = poll(wait, 256)
             now = clock()
@@ -101,26 +82,53 @@ class Relay:
                 port = ports.get(fd)
                 if port is not None:
                     forward(port, now, buffer, view)
-                elif fd == control:
+                elif self._control is not None and fd == self._control.fileno():
                     self._attend(what)
+                elif (hello := self._door.ready(fd)) is not None:
+                    self._obey_start(hello)
             for _ in range(min(COMMANDS_AT_ONCE, len(self._commands))):
                 self._obey(self._commands.popleft(), now)
             for stock in lacking:
-                self._fill(stock, now)
+                self._stocks.fill(stock, len(self._used), now)
             if now >= tick_at:
                 tick_at = max(now, tick_at + 1.0)
                 self._tick(now)
 
     def close(self) -> None:
-        for ports in [*self._used.values(), *(p for stock in self._stocks.values() for p in stock.free.values())]:
+        for ports in [*self._used.values(), *self._stocks.free()]:
             ports.rtp.sock.close()
             ports.rtcp.sock.close()
+        self._door.close()
         self._epoll.close()
-        self._control.close()
+        if self._control is not None:
+            self._control.close()
 
     # The agent
 
+    def _obey_start(self, hello: Hello) -> None:
+        """A start of the agent is here."""
+        self._lose()
+        self._control, self._grace_s, self._heard = hello.sock, hello.grace_s, hello.rest
+        self._unclaimed = set(self._used)
+        self._stocks.configure(hello.settings)
+        self._say({"is": "ready", "pid": os.getpid()})
+        self._stocks.tell()
+        self._split(b"")
+
+    def _lose(self) -> None:
+        """The agent is gone; what it said is done still, and media goes on."""
+        while self._commands:
+            self._obey(self._commands.popleft(), self._clock())
+        if self._control is not None:
+            self._epoll.unregister(self._control.fileno())
+            self._control.close()
+            self._control = None
+        self._alone_since = self._clock()
+        self._unsent.clear()
+        self._heard = b""
+
     def _attend(self, what: int) -> None:
+        assert self._control is not None
         if what & select.EPOLLOUT:
             self._flush()
         if not what & ~select.EPOLLOUT:
@@ -132,25 +140,32 @@ class Relay:
         except OSError:
             data = b""
         if not data or len(self._heard) > MAX_LINE:
-            self._open = False
+            self._lose()
             return
+        self._split(data)
+
+    def _split(self, data: bytes) -> None:
         *lines, self._heard = (self._heard + data).split(b"\n")
         self._commands.extend(lines)
 
     def _say(self, notice: dict[str, object]) -> None:
+        if self._control is None:
+            return
         if len(self._unsent) > MAX_UNSENT and notice["is"] not in ("pairs", "ready"):
             return
         self._unsent += json.dumps(notice, separators=(",", ":")).encode() + b"\n"
         self._flush()
 
     def _flush(self) -> None:
+        if self._control is None:
+            return
         try:
             sent = self._control.send(self._unsent)
             del self._unsent[:sent]
         except BlockingIOError:
             pass
         except OSError:
-            self._open = False
+            self._lose()
             return
         events = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
         self._epoll.modify(self._control.fileno(), events)
@@ -167,15 +182,17 @@ class Relay:
 
     def _do_take(self, now: float, pair: list[Any]) -> None:
         key = Pair(*pair)
-        self._use(self._stocks[key.address].free.pop(key))
+        self._use(self._stocks.by_address[key.address].free.pop(key))
 
     def _do_bind(self, now: float, pair: list[Any]) -> None:
         key = Pair(*pair)
-        if key in self._used:
-            raise ValueError("it is in use")
+        self._unclaimed.discard(key)
+        if key in self._used:  # the agent before this one had it, or this one connected anew
+            return
         # The stock may have bound it by chance before the agent could say that it is in use.
-        ahead = self._stocks[key.address].free.pop(key, None) if key.address in self._stocks else None
-        self._use(ahead or self._bound(key))
+        stock = self._stocks.by_address.get(key.address)
+        ahead = stock.free.pop(key, None) if stock is not None else None
+        self._use(ahead or self._stocks.bound(key))
 
     def _do_remote(self, now: float, pair: list[Any], remote: list[Any] | None, again: bool = False) -> None:
         ports = self._used[Pair(*pair)]
@@ -212,6 +229,17 @@ class Relay:
         else:
             self._watched[ports.pair] = ports
 
+    def _do_audit(self, now: float) -> None:
+        """The agent has all that it will get back: what it has not asked for is nobody's."""
+        unclaimed, self._unclaimed = self._unclaimed, set()
+        for pair in unclaimed:
+            if pair in self._used:
+                self._do_release(now, list(pair))
+
+    def _do_end(self, now: float) -> None:
+        """The agent ends for good."""
+        self._open = False
+
     def _do_count(self, now: float, pairs: list[list[Any]] | None) -> None:
         wanted = list(self._used.values()) if pairs is None else [self._used[Pair(*pair)] for pair in pairs]
         if pairs is None:
@@ -235,7 +263,7 @@ class Relay:
         for port in (ports.rtp, ports.rtcp):
             del self._by_fd[port.sock.fileno()]
             port.sock.close()  # which takes it out of the epoll set too
-        stock = self._stocks.get(ports.pair.address)
+        stock = self._stocks.by_address.get(ports.pair.address)
         if stock is not None:
             stock.retry_at = 0.0
 
@@ -249,63 +277,16 @@ class Relay:
             self._epoll.register(port.sock.fileno(), select.EPOLLIN)
         self._used[ports.pair] = ports
 
-    def _bound(self, pair: Pair) -> BoundPair:
-        rtp = bind(pair.address, pair.port)
-        try:
-            rtcp = bind(pair.address, pair.port + 1)
-        except OSError:
-            rtp.close()
-            raise
-        rate = self._settings.packets_per_s
-        return BoundPair(pair, Port(rtp, rate, form_of(RTP, ())), Port(rtcp, rate, is_rtcp, RTCP_PERIOD_S))
-
-    def _lacking(self, now: float) -> list[Stock]:
-        ahead = self._settings.ahead
-        return [s for s in self._stocks.values() if len(s.free) < ahead and now >= s.retry_at]
-
-    def _fill(self, stock: Stock, now: float) -> None:
-        offered: list[Pair] = []
-        why = ""
-        for _ in range(COMMANDS_AT_ONCE):
-            why = self._bind_one(stock, offered)
-            if why or len(stock.free) >= self._settings.ahead:
-                break
-        if offered:
-            self._say({"is": "pairs", "pairs": offered})
-        if why:
-            stock.tried, stock.retry_at = 0, now + RETRY_S
-        # Said once, and taken back when the stock is full again: not with each port that comes and goes.
-        if why != stock.short and (why or len(stock.free) >= self._settings.ahead):
-            stock.short = why
-            self._say({"is": "short", "address": stock.address, "why": why})
-
-    def _bind_one(self, stock: Stock, offered: list[Pair]) -> str:
-        """Try the next pair of ports; says why no further one need be tried, or nothing."""
-        limit = 2 * self._settings.sessions
-        if len(self._used) >= limit:
-            return f"the relay has its limit of {self._settings.sessions} sessions; raise it or add an agent"
-        if stock.tried >= self._pairs_in_range:
-            low, high = self._settings.low, self._settings.high
-            return f"all ports from {low} to {high} on {stock.address} are in use; give the relay a larger range"
-        pair = Pair(stock.address, self._first + 2 * stock.cursor)
-        stock.cursor = (stock.cursor + 1) % self._pairs_in_range
-        stock.tried += 1
-        if pair in self._used or pair in stock.free:
-            return ""
-        try:
-            stock.free[pair] = self._bound(pair)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return ""
-            return f"the relay cannot bind {stock.address}, port {pair.port}: {error.strerror}"
-        stock.tried = 0
-        offered.append(pair)
-        return ""
-
     # Time
 
     def _tick(self, now: float) -> None:
-        rate = self._settings.packets_per_s
+        if self._control is None and not self._stay:
+            alone = now - self._alone_since
+            if alone >= self._grace_s or (not self._used and alone >= IDLE_S):
+                self._open = False
+        if self._stocks.settings is None:
+            return
+        rate = self._stocks.settings.packets_per_s
         for port in self._by_fd.values():
             port.budget = rate
         for ports in self._watched.values():
@@ -343,7 +324,14 @@ def main(argv: list[str]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     _raise_file_limit()
-    relay = Relay(RelaySettings.from_json(argv[2]), socket.socket(fileno=int(argv[1])), _boottime)
+    listener = listen(argv[1])
+    if listener is None:
+        return  # another one is there already
+    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    relay = Relay(listener, _boottime, stay="stay" in argv[2:])
     gc.freeze()
     gc.disable()  # nothing below makes cycles that matter, and a collection would be heard
     try:

@@ -48,13 +48,15 @@ HangUp = Callable[[str, int, float], None]
 class DeviceSession:
     """See the module."""
 
-    __slots__ = ("_hang_up", "_looks_at", "_random", "_stack", "generation", "leg", "offers", "timer")
+    __slots__ = ("_hang_up", "_looks_at", "_random", "_stack", "changed", "generation", "leg", "offers", "timer")
 
     def __init__(self, stack: Stack, random: Random, hang_up: HangUp, offers: OfferAnswer | None = None) -> None:
         """``offers`` are those of the dialog where somebody else describes what crosses, as with a relay."""
         self._stack = stack
         self._random = random
         self._hang_up: HangUp | None = hang_up
+        self.changed: Callable[[float, bool], None] | None = None
+        """Told of what the hop does by itself; whether it is about to leave, so that it is to be known before."""
         self._looks_at = 0.0
         self.generation = 0
         self.leg: InviteUsage | None = None
@@ -77,7 +79,7 @@ class DeviceSession:
     def stop(self) -> None:
         """The call is over for those who talked."""
         self.generation += 1
-        self.timer = self.leg = self._hang_up = None
+        self.timer = self.leg = self._hang_up = self.changed = None
 
     # What crosses.
 
@@ -136,12 +138,14 @@ class DeviceSession:
         self._stack.reply(transaction, 100, now)
         lines = [*self.agree(request, now), ALLOW, SDP]
         leg.reply(transaction, 200, now, lines=lines, body=self.offers.local)
+        self._note(now)
         return True
 
     def refreshed(self, leg: InviteUsage, response: Response, now: float) -> None:
         """The answer to our own refresh; a device that does not know the call any more has ended it."""
         if 200 <= response.status < 300:
             leg.acknowledge((), b"", now)
+            self._note(now)
         elif response.status >= 300 and (timer := self.timer) is not None:
             if timer.refused(response, leg.dialog.direction == UAC, self._random, now):
                 self.arm(now)
@@ -183,6 +187,11 @@ class DeviceSession:
         body = self.offers.local
         lines = [SDP, ALLOW] if body else [ALLOW]
         leg.send("INVITE", [*lines, *timer.asking()], body, now, REFRESH)
+        self._note(now, True)
+
+    def _note(self, now: float, at_once: bool = False) -> None:
+        if self.changed is not None:
+            self.changed(now, at_once)
 
     def _end(self, reason: str, status: int, now: float) -> None:
         if self._hang_up is not None:

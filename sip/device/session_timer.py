@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from sip.wire.errors import Malformed
 from sip.wire.headers import SessionExpires, retry_after, tokens
@@ -22,6 +22,18 @@ _SOONEST: Final = 2.0
 """Seconds between two refreshes of which the first was refused."""
 
 
+class SessionTimerState(NamedTuple):
+    """A timer as it stands at some instant: seconds from there."""
+
+    wanted: int
+    raises: int
+    min_se: int
+    ours: bool
+    interval: int
+    refresh_in: float
+    expires_in: float
+
+
 class SessionTimer:
     """Who refreshes until when. ``ours``: we refresh; otherwise the device does."""
 
@@ -36,6 +48,21 @@ class SessionTimer:
         self.interval = interval
         self.refresh_at = self.expires_at = now
         self._start(interval, now)
+
+    def export(self, now: float) -> SessionTimerState:
+        """The frozen value from which the same timer can be made elsewhere."""
+        refresh_in, expires_in = round(self.refresh_at - now, 3), round(self.expires_at - now, 3)
+        return SessionTimerState(
+            self._wanted, self._raises, self.min_se, self.ours, self.interval, refresh_in, expires_in
+        )
+
+    @classmethod
+    def restored(cls, state: SessionTimerState, then: float) -> SessionTimer:
+        """The timer that stood so at the instant ``then``."""
+        timer = cls(state.interval, state.min_se, then)
+        timer._wanted, timer._raises, timer.ours = state.wanted, state.raises, state.ours
+        timer.refresh_at, timer.expires_at = then + state.refresh_in, then + state.expires_in
+        return timer
 
     @property
     def next_at(self) -> float:

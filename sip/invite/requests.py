@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sip.challenges import Challengeable, Challenges
@@ -17,11 +18,19 @@ from sip.wire.message import Response
 class Requests:
     """Not ACK and CANCEL, which have no answer of their own."""
 
-    __slots__ = ("_ack", "_dialogs", "_stack", "challenges", "no_timeout")
+    __slots__ = ("_ack", "_branches", "_dialogs", "_stack", "challenges", "no_timeout")
 
     def __init__(
-        self, stack: Stack, dialogs: Dialogs, ack: Acknowledgement, digest: DigestClient | None, no_timeout: bool
+        self,
+        stack: Stack,
+        dialogs: Dialogs,
+        ack: Acknowledgement,
+        digest: DigestClient | None,
+        no_timeout: bool,
+        branches: Callable[[int], str] | None = None,
     ) -> None:
+        """``branches`` gives the branch of an opening INVITE by its number; else all are drawn."""
+        self._branches = branches
         self._stack = stack
         self._dialogs = dialogs
         self._ack = ack
@@ -51,10 +60,12 @@ class Requests:
         max_forwards: int,
         no_timeout: bool = False,
         tag: str = "",
+        branch: str = "",
         opening: bool = False,
         again: Challengeable | None = None,
     ) -> ClientTransaction:
-        """Send a request in the early dialog of ``tag``, ``""`` for the one that is there.
+        """Send a request in the early dialog of ``tag``, ``""`` for the one that is there; a ``branch`` is drawn when
+        none is given.
 
         ``opening``: it goes by the flow that the usage was made with; ``again``: it was challenged, and has what
         answers that.
@@ -64,7 +75,9 @@ class Requests:
         sender = dialogs.find_passed(tag) if tag else chosen
         counter = chosen.dialog if sender is not chosen and self._on_site else sender.dialog
         counter.local_cseq += 1
-        branch = stack.branch()
+        if opening and self._branches is not None:
+            branch = self._branches(counter.local_cseq)
+        branch = branch or stack.branch()
         if challenges is not None:
             lines = challenges.sign(method, sender.dialog.target, branch, lines, body, max_forwards, tag, again)
             if method == "INVITE":
@@ -93,7 +106,7 @@ class Requests:
             dialogs.open_again()
         lines, body, max_forwards, tag = again.lines, again.body, again.max_forwards, again.tag
         return self.send(
-            user, method, lines, body, now, asked.context, max_forwards, asked.no_timeout, tag, opening, again
+            user, method, lines, body, now, asked.context, max_forwards, asked.no_timeout, tag, "", opening, again
         )
 
     def send_elsewhere(

@@ -75,6 +75,11 @@ class ServerInvite:
         """Whether the ACK for our last 2xx is still to come."""
         return bool(self._success)
 
+    @property
+    def success(self) -> bytes:
+        """Our last 2xx, whole, as long as its ACK is still to come; empty where another process has sent it."""
+        return self._success if self._success != _SENT_BEFORE_US else b""
+
     def succeeded(
         self, transaction: ServerTransaction, data: bytes, cseq: int, user: Answering | None, now: float
     ) -> None:

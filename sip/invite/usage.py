@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from sip.actions import Flow
@@ -85,11 +85,13 @@ class InviteUsage:
         reach: Reach | None = None,
         digest: DigestClient | None = None,
         no_timeout: bool = False,
+        branches: Callable[[int], str] | None = None,
     ) -> None:
         """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own.
 
         With ``digest`` challenges are answered here, and the owner hears of those only that cannot be. With
         ``no_timeout`` requests on this leg never time out, nor does the ACK for our 2xx (``sip.transaction``).
+        ``branches`` gives the branch of the opening INVITE by its number; else it is drawn.
         """
         self.stack = stack
         self.owner = owner
@@ -102,7 +104,7 @@ class InviteUsage:
         """For the 2xx to our last INVITE."""
         self.client_invite = ClientInvite(stack)
         self.server_invite = ServerInvite(stack, flow)
-        self._requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout)
+        self._requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout, branches)
         self.established = established
         """A 2xx to the first INVITE was sent or received."""
         self.ended = False
@@ -147,14 +149,16 @@ class InviteUsage:
         context: Any = None,
         max_forwards: int = 70,
         no_timeout: bool = False,
+        branch: str = "",
     ) -> ClientTransaction:
         """Send a request in the dialog; not ACK or CANCEL. A ``no_timeout`` one never times out.
 
-        As long as there are early dialogs, a request that is passed on goes into the one of the same tag: tags cross
-        a call unchanged (docs/wire.md).
+        A request that is passed on goes into the early dialog of its tag, as long as there are any (docs/wire.md).
         """
         tag = "" if self.established else _early_tag(context)
-        sent = self._requests.send(self, method, tuple(lines), body, now, context, max_forwards, no_timeout, tag)
+        sent = self._requests.send(
+            self, method, tuple(lines), body, now, context, max_forwards, no_timeout, tag, branch
+        )
         if method == "INVITE":
             self.client_invite.changing(sent)
         elif method == "BYE":
@@ -221,10 +225,8 @@ class InviteUsage:
             self.server_invite.stop()
 
     def moved(self, flow: Flow) -> None:
-        """The connection was made anew: a 2xx that was not acknowledged is given again.
-
-        What was asked on the old one is the business of its transactions, of all legs in the order of asking.
-        """
+        """The connection was made anew: a 2xx that was not acknowledged is given again. What was asked on the old one
+        is the business of its transactions, of all legs in the order of asking."""
         self.dialogs.move(flow)
         self.server_invite.moved(flow)
 
@@ -293,13 +295,11 @@ class InviteUsage:
         self.owner.timed_out(self, transaction, now)
 
     def unacknowledged(self, now: float) -> float | None:
-        """No ACK came for our 2xx in 64*T1 (our pending INVITE's call)."""
+        """No ACK came for our 2xx in 64*T1."""
         return self.owner.unacknowledged(self, now)
 
     def _send_again(self, asked: ClientTransaction, response: Response | None, now: float) -> bool:
-        """With what a challenge asks for; without a response, after a transport error, to another place. False when
-        that cannot be.
-        """
+        """As a challenge asks, or, without a response, to another place; False when that cannot be."""
         invite, requests, early = self.client_invite, self._requests, not self.established
         pending = asked is invite.latest
         if pending and invite.cancelling:

@@ -28,6 +28,11 @@ OBSERVE: Final = "observe"
 TAKEOVER: Final = "takeover"
 RESET: Final = "reset"
 PURPOSES: Final = (OBSERVE, TAKEOVER, RESET)
+"""Of the SUBSCRIBEs of servers."""
+RETURN: Final = "return"
+"""Of the SUBSCRIBE of an agent that has started anew."""
+LINE_STATE_TAG: Final = "line-state"
+"""In Supported: this server keeps line states, this agent asks for them."""
 
 IDLE: Final = "idle"
 OUT_OF_SERVICE: Final = "out-of-service"
@@ -135,12 +140,15 @@ class Head(NamedTuple):
     part: int
     complete: bool
     """The last part: what was not told does not exist."""
+    covered: bool = False
+    """The line state of each dialog of the list was told, or its message has been on its way before."""
 
     def encode(self) -> str:
-        return (
+        text = (
             f'{{"site":{_quote(self.site)},"agent":{_quote(self.agent)},"boot":{self.boot},"epoch":{self.epoch},'
-            f'"version":{self.version},"part":{self.part},"complete":{_flag(self.complete)}}}'
+            f'"version":{self.version},"part":{self.part},"complete":{_flag(self.complete)}'
         )
+        return text + (',"covered":true}' if self.covered else "}")
 
     @classmethod
     def decode(cls, piece: bytes) -> Head:
@@ -154,6 +162,7 @@ class Head(NamedTuple):
             number_of(value.get("version")),
             number_of(value.get("part")),
             value.get("complete") is True,
+            value.get("covered") is True,
         )
 
 
@@ -171,13 +180,16 @@ class LineRecord(NamedTuple):
     contacts: int
     why: str
     """A sentence when it takes no calls."""
+    line_state: str = ""
+    """Its registrations, for the server to keep, opaque; ``""`` where there are none."""
 
     def encode(self) -> str:
-        return (
+        text = (
             f'{{"line":{_quote(self.line)},"kind":"{self.kind}","state":"{self.state}",'
             f'"in-service":{_flag(self.in_service)},"channels":{self.channels},"busy":{self.busy},'
-            f'"contacts":{self.contacts},"why":{_quote(self.why)}}}'
+            f'"contacts":{self.contacts},"why":{_quote(self.why)}'
         )
+        return f'{text},"line-state":{_quote(self.line_state)}}}' if self.line_state else text + "}"
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> LineRecord:
@@ -191,6 +203,7 @@ class LineRecord(NamedTuple):
             number_of(value.get("busy")),
             number_of(value.get("contacts")),
             text_of(value.get("why")),
+            text_of(value.get("line-state")),
         )
 
 
@@ -341,7 +354,11 @@ class DialogRecord(NamedTuple):
     @classmethod
     def decode(cls, piece: bytes) -> DialogRecord:
         """Read a record; raises :class:`BadRecord`. Single members that cannot be read are as if left out."""
-        value = members_of(piece)
+        return cls.of(members_of(piece))
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> DialogRecord:
+        """The record of these members; raises :class:`BadRecord`."""
         call_id = text_of(value.get("call-id"))
         if not call_id:
             raise BadRecord("a record without call-id")
@@ -377,6 +394,52 @@ class DialogRecord(NamedTuple):
             message_of(sdp.get("received")),
             _decoded_ended(said("ended")) if "ended" in value else None,
         )
+
+
+class ReturnRecord(NamedTuple):
+    """One dialog with an agent, as its server gives it back: what it kept for it, and how far it is itself."""
+
+    record: DialogRecord
+    """Seen from the server. ``sent`` are requests of the agent that it has not finally answered, ``early`` has the
+    last provisional response to them; ``received`` are its own requests that the agent has not finally answered."""
+    line_state: str
+    age: float
+    """Seconds since the agent said it."""
+
+    def encode(self) -> str:
+        """The JSON object."""
+        return f'{self.record.encode()[:-1]},"line-state":{_quote(self.line_state)},"line-state-age":{self.age:.3f}}}'
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> ReturnRecord:
+        """The record of these members; raises :class:`BadRecord`."""
+        state, age = text_of(value.get("line-state")), seconds_of(value.get("line-state-age"))
+        return cls(DialogRecord.of(value), state, age or 0.0)
+
+
+class LineStateRecord(NamedTuple):
+    """What a server has kept of a line: its registrations."""
+
+    line: str
+    line_state: str
+    age: float
+
+    def encode(self) -> str:
+        """The JSON object."""
+        return (
+            f'{{"line":{_quote(self.line)},"line-state":{_quote(self.line_state)},"line-state-age":{self.age:.3f}}}'
+        )
+
+
+class StateRecord(NamedTuple):
+    """The line state of a dialog, told by itself: where only the device's side has changed, and behind a list."""
+
+    line_state: str
+    call_id: str
+
+    def encode(self) -> str:
+        """The JSON object."""
+        return f'{{"line-state":{_quote(self.line_state)},"call-id":{_quote(self.call_id)}}}'
 
 
 def body_of(texts: Iterable[str]) -> bytes:

@@ -44,3 +44,14 @@ def test_so_many_refusals_a_second_are_remembered() -> None:
     channels = Channels(TRUNK, 503, 0.0)
     busy = Busy(503, "")
     assert [channels.remembers(busy, 0.0) for _ in range(2 * REFUSALS + 1)] == [True] * 2 * REFUSALS + [False]
+
+
+def test_a_channel_of_a_call_that_came_back_is_not_given_again() -> None:
+    channels = Channels(replace(TRUNK, channels=5), 503, 0.0)
+    for channel in (3, 1):
+        channels.resume(channel)
+    assert channels.busy == 2
+    assert [channels.take(0.0) for _ in range(3)] == [2, 4, 5]
+    assert isinstance(channels.take(0.0), Busy)
+    channels.give(3)
+    assert channels.take(0.0) == 3

@@ -1,16 +1,19 @@
 """The relay on real loopback sockets, in a thread, with a clock of ours."""
 
+import contextlib
 import json
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from gateway_agent.media.ports import Pair, RelayPorts, RelaySettings, Remote, Total
-from gateway_agent.media.relay import Relay
+from gateway_agent.media.relay import Relay, listen
 
 HOST = "127.0.55.1"
 PHONE, OTHER, STRANGER = "127.0.55.2", "127.0.55.3", "127.0.55.4"
@@ -24,11 +27,28 @@ class Bench:
         self.ports = RelayPorts()
         self.said: list[dict[str, Any]] = []
         self.socks: list[socket.socket] = []
-        self.control, its = socket.socketpair()
-        self.control.settimeout(5.0)
-        self._file = self.control.makefile("rb")
-        self.thread = threading.Thread(target=self._run, args=(Relay(settings, its, lambda: self.now),))
+        self.settings = settings
+        self._directory = tempfile.TemporaryDirectory()
+        self.path = f"{self._directory.name}/relay.sock"
+        listener = listen(self.path)
+        assert listener is not None
+        self.thread = threading.Thread(target=self._run, args=(Relay(listener, lambda: self.now),))
         self.thread.start()
+        self.connect(1)
+
+    def connect(self, start: int) -> None:
+        """An agent starts."""
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.control.settimeout(5.0)
+        self.control.connect(self.path)
+        self._file = self.control.makefile("rb")
+        hello = {"do": "hello", "start": start, "grace_s": 30.0, "settings": asdict(self.settings)}
+        self.control.sendall(json.dumps(hello).encode() + b"\n")
+
+    def disconnect(self) -> None:
+        """It dies."""
+        self._file.close()
+        self.control.close()
 
     @staticmethod
     def _run(relay: Relay) -> None:
@@ -38,9 +58,13 @@ class Bench:
             relay.close()
 
     def close(self) -> None:
-        self._file.close()
-        self.control.close()
+        with contextlib.suppress(OSError):
+            self.control.sendall(b'{"do":"end"}\n')
+            while self._file.readline():
+                pass
+        self.disconnect()
         self.thread.join(5.0)
+        self._directory.cleanup()
         for sock in self.socks:
             sock.close()
         assert not self.thread.is_alive()
@@ -509,7 +533,7 @@ def test_pairs_in_use_are_bound_again_for_a_new_process(start: Start) -> None:
     first = start(settings(ahead=2))
     phone, other = first.end(PHONE), first.end(OTHER)
     a, b = first.session(remote(phone), remote(other))
-    first.control.shutdown(socket.SHUT_RDWR)
+    first.control.sendall(b'{"do":"end"}\n')  # as if it had died
     first.thread.join(5.0)
     second = start(settings(ahead=2))
     second.ports = first.ports
@@ -546,10 +570,54 @@ def test_remotes_and_sessions_that_cannot_be_are_refused(start: Start) -> None:
     bench.flush()
     assert "2001:db8::1" in bench.hear("refused")["why"]
     assert "a port is out of range" in bench.hear("refused")["why"]
-    for command in ({"do": "connect", "pair": a, "to": a}, {"do": "bind", "pair": a}):
-        bench.control.sendall(json.dumps(command).encode() + b"\n")
+    bench.control.sendall(json.dumps({"do": "connect", "pair": a, "to": a}).encode() + b"\n")
     assert "connected to itself" in bench.hear("refused")["why"]
-    assert "it is in use" in bench.hear("refused")["why"]
+
+
+def test_media_goes_on_without_an_agent_for_the_time_that_it_gave(start: Start) -> None:
+    bench = start(settings())
+    phone, other = bench.end(PHONE), bench.end(OTHER)
+    a, b = bench.session(remote(phone), remote(other))
+    bench.disconnect()
+    phone.sendto(b"on", a)
+    assert other.recvfrom(2000) == (b"on", tuple(b))
+    for _ in range(50):  # its end may be noticed a moment later
+        bench.now += 31.0
+        bench.thread.join(0.1)
+    assert not bench.thread.is_alive()
+
+
+def test_the_next_start_of_the_agent_asks_for_its_sessions_and_the_rest_is_closed(start: Start) -> None:
+    bench = start(settings())
+    phone, other = bench.end(PHONE), bench.end(OTHER)
+    a, b = bench.session(remote(phone), remote(other))
+    c, _ = bench.session(remote(bench.end(PHONE)), remote(bench.end(OTHER)))
+    bench.disconnect()
+    bench.ports = RelayPorts()
+    bench.connect(2)
+    bench.hear("pairs")
+    for pair in (a, b):
+        bench.ports.adopt(pair)
+    bench.ports.audit()
+    bench.obeyed()
+    phone.sendto(b"on", a)
+    assert other.recvfrom(2000) == (b"on", tuple(b))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(tuple(c))
+
+
+def test_the_highest_start_of_the_agent_is_obeyed(start: Start) -> None:
+    bench = start(settings())
+    bench.hear("pairs")
+    bench.disconnect()
+    bench.connect(3)
+    bench.hear("pairs")
+    live, file = bench.control, bench._file
+    bench.connect(2)
+    assert json.loads(bench._file.readline()) == {"is": "superseded"} and not bench._file.readline()
+    bench.disconnect()
+    bench.control, bench._file = live, file
+    bench.obeyed()
 
 
 def test_an_agent_that_does_not_read_loses_reports_and_not_ports(start: Start) -> None:

@@ -49,11 +49,13 @@ async def crosses(sender: socket.socket, to: tuple[str, int], receiver: socket.s
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_sessions_outlive_the_process_and_end_with_close(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_sessions_outlive_the_process_and_end_with_close(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
     async def story() -> None:
         ports = RelayPorts()
         notices: asyncio.Queue[Notice] = asyncio.Queue()
-        relay = RelayProcess(SETTINGS, ports, notices.put_nowait)
+        relay = RelayProcess(SETTINGS, ports, notices.put_nowait, tmp_path / "relay.sock", 1, 30.0)
         await relay.start()
         assert await notices.get() == Ready(0)
         pid = relay.pid
@@ -82,22 +84,98 @@ def test_sessions_outlive_the_process_and_end_with_close(loop: Callable[[], asyn
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_address_that_cannot_be_bound_stops_the_start(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_an_address_that_cannot_be_bound_stops_the_start(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
     async def story() -> None:
-        relay = RelayProcess(RelaySettings(("192.0.2.77",), low=24000, high=25999), RelayPorts(), lambda notice: None)
+        settings = RelaySettings(("192.0.2.77",), low=24000, high=25999)
+        relay = RelayProcess(settings, RelayPorts(), lambda notice: None, tmp_path / "relay.sock", 1, 30.0)
         with pytest.raises(RelayError, match=r"cannot bind 192\.0\.2\.77"):
             await relay.start()
 
     run(loop, story())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sessions_outlive_the_agent(loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
+    """The next start of it adopts those of its calls; the others are closed by an audit."""
+
+    async def story() -> None:
+        path = tmp_path / "relay.sock"
+        ports = RelayPorts()
+        first = RelayProcess(SETTINGS, ports, lambda notice: None, path, 1, 30.0)
+        await first.start()
+        pid = first.pid
+        pairs = [pair for _ in range(4) if (pair := ports.take(HOST)) is not None]
+        a, b, c, d = pairs
+        with end("127.0.56.2") as phone, end("127.0.56.3") as other:
+            for pair, sock in ((a, phone), (b, other), (c, phone), (d, other)):
+                address, port = sock.getsockname()
+                ports.set_remote(pair, Remote(address, port, port + 1))
+            ports.connect(a, b)
+            ports.connect(c, d)
+            first.flush()
+            await crosses(phone, a, other)
+            await first.close()  # with sessions in use: as its death
+            await crosses(other, b, phone)
+
+            again = RelayPorts()
+            second = RelayProcess(SETTINGS, again, lambda notice: None, path, 2, 30.0)
+            await second.start()
+            assert second.pid == pid, "it found the one that was there"
+            assert again.in_stock(HOST) and a not in [again.take(HOST) for _ in range(again.in_stock(HOST))]
+            again.adopt(a)
+            again.adopt(b)
+            again.audit()
+            second.flush()
+            await crosses(phone, a, other)
+            loop = asyncio.get_running_loop()
+            until = loop.time() + 5.0
+            while loop.time() < until and not _is_free(c):
+                await asyncio.sleep(0.01)
+            assert _is_free(c), "nobody asked for it"
+            third = RelayProcess(SETTINGS, RelayPorts(), lambda notice: None, path, 1, 30.0)
+            with pytest.raises(RelayError):
+                await third.start()
+            await crosses(other, b, phone)
+        for pair in list(again._uses):
+            again.release(pair)
+        second.flush()
+        await second.close()
+        assert pid is not None
+        until = loop.time() + 5.0
+        while loop.time() < until and _lives(pid):
+            await asyncio.sleep(0.01)
+        assert not _lives(pid), "there is nothing left to relay"
+
+    run(loop, story())
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _is_free(pair: tuple[str, int]) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(pair)
+        except OSError:
+            return False
+    return True
+
+
 PARENT = """
-import asyncio, os
+import asyncio, os, sys
+from pathlib import Path
 from gateway_agent.media.ports import RelayPorts, RelaySettings
 from gateway_agent.media.process import RelayProcess
 
 async def main():
-    relay = RelayProcess(RelaySettings(("127.0.56.1",), low=26000, high=26999), RelayPorts(), lambda notice: None)
+    settings = RelaySettings(("127.0.56.1",), low=26000, high=26999)
+    relay = RelayProcess(settings, RelayPorts(), lambda notice: None, Path(sys.argv[1]), 1, 1.0)
     await relay.start()
     os.kill(os.getpid(), 9)
 
@@ -105,11 +183,13 @@ asyncio.run(main())
 """
 
 
-def test_the_relay_ends_with_its_parent() -> None:
+def test_the_relay_ends_when_no_agent_comes_back(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     # The relay inherits standard error: reading it to its end waits for the relay too.
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT], stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", PARENT, str(tmp_path / "relay.sock")],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
     ) as parent:
         assert parent.communicate(timeout=20.0)[1] == b""
         assert parent.returncode == -signal.SIGKILL

@@ -1,0 +1,271 @@
+"""What a server gives back to an agent that has started anew (docs/line-dialog.md, ``purpose=return``)."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from b2bua.agents import AgentConnection
+from b2bua.call import Call, CallServices
+from b2bua.line_states import KeptState, LineStates
+from sip.actions import Flow
+from sip.b2b.bridge import Bridge
+from sip.dialog import Dialog, DialogState, called_by, dialog_key
+from sip.invite import InviteUsage
+from sip.packages.line_dialog import (
+    ACK_AWAITED,
+    CONFIRMED,
+    EARLY,
+    LIST_TYPE,
+    NO_ACK,
+    PACKAGE,
+    RETURN,
+    TERMINATED,
+    Ack,
+    DialogRecord,
+    EarlyDialog,
+    Head,
+    LineStateRecord,
+    ReceivedRequest,
+    ReturnRecord,
+    SentRequest,
+    body_of,
+)
+from sip.requests import ResponseSpec
+from sip.subscription import Granted, Notifier, Package, judge
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire.build import request_bytes
+from sip.wire.message import Request, Response, parse
+
+logger = logging.getLogger(__name__)
+
+PACKAGES: Final = {PACKAGE: Package(min_expires=60, max_expires=3600, default_expires=0)}
+MOST_PART: Final = 60_000
+MOST_UNANSWERED: Final = 2
+
+
+class LineReturn:
+    """One return to one agent: a subscription that brings one list and is over."""
+
+    def __init__(
+        self,
+        services: CallServices,
+        agent: str,
+        kept: LineStates,
+        former: Flow | None,
+        may_act: Callable[[float], bool],
+        complete: Callable[[float], None],
+    ) -> None:
+        """``former``: the agent's connection before this one; ``complete`` is told when the agent has all of it."""
+        self._services = services
+        self._stack = services.stack
+        self._agent = agent
+        self._kept = kept
+        self._former = former
+        self._may_act = may_act
+        self._complete = complete
+        self._items: Iterator[str] | None = None
+        self._carried = ""
+        self._part = 0
+        self._unanswered = 0
+        self.generation = 0
+
+    def begin(self, transaction: ServerTransaction, request: Request, granted: Granted, now: float) -> None:
+        """Grant the SUBSCRIBE and send the first parts."""
+        stack = self._stack
+        self._flow = transaction.flow
+        self._dialog = Dialog(called_by(request, stack.token()))
+        self._notifier = Notifier(granted, PACKAGES, now)
+        stack.legs[self._key] = self
+        reply = granted.reply()
+        lines = (stack.contact(self._flow), *reply.lines)
+        stack.reply(transaction, reply.status, now, lines=lines, tag=self._dialog.local_tag)
+        self._items = self._records(now)
+        self._go_on(now)
+
+    @property
+    def flow(self) -> Flow:
+        return self._flow
+
+    @property
+    def _key(self) -> str:
+        return dialog_key(self._dialog.call_id, self._dialog.local_tag)
+
+    def _go_on(self, now: float) -> None:
+        while self._items is not None and self._unanswered < MOST_UNANSWERED:
+            if not self._may_act(now):  # what another server has meanwhile may be newer
+                self._end()
+                return
+            self._next_part(self._items, now)
+
+    def _next_part(self, items: Iterator[str], now: float) -> None:
+        texts, size = [], 200
+        if self._carried:
+            texts.append(self._carried)
+            size += len(self._carried)
+            self._carried = ""
+        for text in items:
+            if texts and size + len(text) + 2 > MOST_PART:
+                self._carried = text
+                break
+            size += len(text) + 2
+            texts.append(text)
+        else:
+            self._items = None
+        self._send(texts, self._items is None, now)
+
+    def _send(self, texts: list[str], complete: bool, now: float) -> None:
+        stack, services = self._stack, self._services
+        self._part += 1
+        head = Head(services.site.name, self._agent, 0, services.records.epoch, 1, self._part, complete)
+        body = body_of((head.encode(), *texts))
+        self._notifier.notify(now, (f"Content-Type: {LIST_TYPE}",), body, more=not complete)
+        for ask in self._notifier.to_do():
+            self._dialog.local_cseq += 1
+            branch = stack.branch()
+            uri, lines = self._dialog.head("NOTIFY", self._dialog.local_cseq, stack.via(self._flow, branch))
+            lines += (stack.contact(self._flow), "Max-Forwards: 70", *services.site_headers, *ask.lines)
+            self._unanswered += 1
+            data = request_bytes("NOTIFY", uri, lines, ask.body)
+            stack.request("NOTIFY", data, branch, self._flow, self, now, complete)
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """An answer to a part."""
+        if response.status < 200:
+            return
+        self._unanswered -= 1
+        if response.status >= 300:
+            self._end()
+        elif transaction.context:
+            self._end()
+            self._complete(now)
+        else:
+            self._go_on(now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        self._end()
+
+    def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        self._stack.reply(transaction, 481, now)
+
+    def receive_ack(self, ack: Request, now: float) -> None:
+        """None belongs here."""
+
+    def _end(self) -> None:
+        self._items = None
+        self._stack.legs.pop(self._key, None)
+
+    # What is given back.
+
+    def _records(self, now: float) -> Iterator[str]:
+        """Encoded: lines first, then dialogs, those in which something is under way before the others."""
+        for line, state in self._kept.lines.items():
+            yield LineStateRecord(line, state.text, now - state.at).encode()
+        asked: defaultdict[InviteUsage, list[ClientTransaction]] = defaultdict(list)
+        for client in self._stack.clients.values():
+            if client.flow == self._former and not client.answered and isinstance(client.user, InviteUsage):
+                asked[client.user].append(client)
+        legs = [
+            (call, leg)
+            for call in self._services.calls.values()
+            for leg in call.bridge.legs
+            if call.agent_of(leg) == self._agent and not leg.ended and leg not in asked
+        ]
+        urgent: list[tuple[Call | None, InviteUsage]] = [(_call_of(leg), leg) for leg in asked]
+        urgent += [(call, leg) for call, leg in legs if leg.server_invite.pending is not None]
+        others = [(call, leg) for call, leg in legs if leg.server_invite.pending is None]
+        for call, leg in (*urgent, *others):
+            kept = self._kept.get(leg.dialog.call_id)
+            if kept is not None and kept.usable and (leg in asked or not leg.ended):
+                yield self._record(call, leg, asked.get(leg, ()), kept, now).encode()
+        for transaction in list(self._stack.servers.values()):
+            if transaction.flow == self._former and transaction.key.endswith(" BYE"):
+                yield from self._parted(transaction, now)
+
+    def _parted(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
+        """A dialog that the agent has ended: its device may not have heard the answer to its own BYE."""
+        bye = transaction.request or (parse(transaction.last) if transaction.last else None)
+        kept = self._kept.get(bye.call_id) if bye is not None else None
+        if bye is not None and kept is not None and kept.usable:
+            dialog = DialogState(bye.call_id, bye.to_tag, bye.from_tag, bye.to_untagged, bye.from_untagged)
+            yield ReturnRecord(DialogRecord(dialog, state=TERMINATED), kept.text, now - kept.at).encode()
+
+    def _record(
+        self, call: Call | None, leg: InviteUsage, asked: Iterable[ClientTransaction], kept: KeptState, now: float
+    ) -> ReturnRecord:
+        dialog = leg.dialog.export()
+        received = []
+        for client in asked:
+            if client.method == "CANCEL":
+                continue
+            request = parse(client.request)
+            dialog = dialog._replace(local_cseq=min(dialog.local_cseq, request.cseq - 1))
+            received.append(
+                ReceivedRequest(client.request, request.get("call-origin") or "", b"", leg.client_invite.cancelling)
+            )
+        pending = leg.server_invite.pending
+        sent: tuple[SentRequest, ...] = ()
+        early: tuple[EarlyDialog, ...] = ()
+        last = leg.server_invite.success
+        if pending is not None and pending.request is not None:
+            sent, last = (SentRequest(pending.request.to_bytes()),), pending.last
+        if last:
+            response = parse(last)
+            if isinstance(response, Response) and response.status > 100:
+                early = (EarlyDialog(response.to_tag, (last,)),)
+        age = now - kept.at
+        ack = NO_ACK
+        if leg.ack.pending:
+            ack = Ack(ACK_AWAITED, b"", leg.ack.cseq)
+        elif leg.ack.cseq and age <= self._stack.timers.lifetime:
+            ack = Ack("", leg.ack.message(), leg.ack.cseq)
+        token = ""
+        if call is not None:
+            lines = self._services.token_lines(call, self._agent)
+            token = lines[0].partition(": ")[2] if lines else ""
+        record = DialogRecord(
+            dialog,
+            token,
+            CONFIRMED if leg.established else EARLY,
+            sent=sent,
+            received=tuple(received),
+            early=early,
+            ack=ack,
+        )
+        return ReturnRecord(record, kept.text, age)
+
+
+def give_back(
+    services: CallServices,
+    connection: AgentConnection,
+    may_act: Callable[[float], bool],
+    transaction: ServerTransaction,
+    request: Request,
+    now: float,
+) -> None:
+    """An agent that has started anew asks for what was kept for it; ``may_act``: whether we have our lease."""
+    found = judge(request, PACKAGES)
+    purpose = ""
+    if isinstance(found, Granted):
+        purpose = next((str(value) for name, value in found.event.params if name.lower() == "purpose"), "")
+        if purpose != RETURN:
+            found = ResponseSpec(489, f"the purpose {purpose!r} is not known", (f"Allow-Events: {PACKAGE}",))
+    if isinstance(found, ResponseSpec):
+        services.stack.respond_stateless(transaction, found.status, found.lines)
+        return
+    granted = found
+
+    def begin(now: float) -> None:
+        former = connection.unmoved[0] if connection.unmoved is not None else None
+        one = LineReturn(services, connection.name, connection.line_states, former, may_act, connection.settle)
+        one.begin(transaction, request, granted, now)
+
+    connection.when_read(begin, now)
+
+
+def _call_of(leg: InviteUsage) -> Call | None:
+    owner = leg.owner
+    policy = owner.policy if isinstance(owner, Bridge) else None
+    return policy if isinstance(policy, Call) else None

@@ -1,0 +1,90 @@
+"""What the server keeps for its agents: the line state of each dialog with them, opaque (docs/wire.md).
+
+An agent that starts anew asks for it with ``purpose=return``. Of a dialog the last one counts, by the start of the
+agent and its counter there; nothing in it is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+LONGEST: Final = 4096
+"""Characters of a line state; longer ones are not kept."""
+LEAST_SWEPT: Final = 256
+_SHOWN: Final = re.compile(r"[0-9]{1,4}\.([0-9]{1,16})\.([0-9]{1,9})\.([^.]*)\.[^.]*\Z")
+_TOO_LONG: Final = "-"
+
+
+class KeptState(NamedTuple):
+    """The line state of one dialog."""
+
+    text: str
+    order: tuple[int, int]
+    """Start of the agent, and its counter there."""
+    at: float
+    """When it was said."""
+    usable: bool
+    """Whether the call can be restored from it: the agent found it small enough."""
+
+
+class LineStates:
+    """Those of one agent. ``living`` gives the Call-IDs of its dialogs: others are forgotten, now and then."""
+
+    __slots__ = ("_kept", "_living", "_sweep_at", "complete", "lines")
+
+    def __init__(self, living: Callable[[], Iterable[str]]) -> None:
+        self._living = living
+        self._kept: dict[str, KeptState] = {}
+        self._sweep_at = LEAST_SWEPT
+        self.complete = False
+        """Whether the agent has told those of all its calls in this epoch, or was obeying us before they began."""
+        self.lines: dict[str, KeptState] = {}
+        """What its lines have besides: registrations, by the name of the line."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, call_id: str) -> KeptState | None:
+        return self._kept.get(call_id)
+
+    def note(self, call_id: str, text: str, now: float) -> None:
+        """The agent said it of the dialog with that Call-ID."""
+        known = self._kept.get(call_id)
+        found = _read(text, now)
+        if found is None or (known is not None and known.order >= found.order):
+            return
+        self._kept[call_id] = found
+        if len(self._kept) > self._sweep_at:
+            self._sweep()
+
+    def note_line(self, line: str, text: str, now: float) -> None:
+        """The same of a line."""
+        known = self.lines.get(line)
+        found = _read(text, now)
+        if found is not None and (known is None or known.order < found.order):
+            self.lines[line] = found
+
+    def forget(self, call_id: str) -> None:
+        """The dialog is over."""
+        self._kept.pop(call_id, None)
+
+    def clear(self) -> None:
+        """Another server rules: it is told anew."""
+        self._kept.clear()
+        self.lines.clear()
+        self._sweep_at = LEAST_SWEPT
+        self.complete = False
+
+    def _sweep(self) -> None:
+        kept = self._kept
+        self._kept = {call_id: kept[call_id] for call_id in self._living() if call_id in kept}
+        self._sweep_at = max(LEAST_SWEPT, 2 * len(self._kept))
+
+
+def _read(text: str, now: float) -> KeptState | None:
+    shown = _SHOWN.match(text) if len(text) <= LONGEST else None
+    if shown is None:
+        return None
+    return KeptState(text, (int(shown[1]), int(shown[2])), now, shown[3] != _TOO_LONG)

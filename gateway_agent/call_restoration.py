@@ -1,0 +1,307 @@
+"""Calls made again of what a server gave back after a death of this agent (docs/line-dialog.md, ``purpose=return``).
+
+The device's side comes from the line state, the servers' side from the server itself, which is further: it says
+which requests of either are not answered. A call is made by the constructor that makes new ones; nothing is said to a
+device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from gateway_agent.call import ALONE, Call, Setup
+from gateway_agent.call_environment import CallEnvironment
+from gateway_agent.deduplication import place_of
+from gateway_agent.incoming import Incoming
+from gateway_agent.line import Line
+from gateway_agent.line_state import DeviceDialog, LineState, SentInvite
+from gateway_agent.outgoing import Outgoing
+from gateway_agent.server_side import PendingRequest, ServerRequest
+from heartbeat.site.lines import LineSettings as Settings
+from sip.actions import Flow
+from sip.b2b.bridge import DIALING, SETUP, TALKING
+from sip.device.session_timer import SessionTimer
+from sip.dialog import UAC, UAS, DialogState
+from sip.header_policy import DEVICE_HOP, crossing
+from sip.invite import InviteUsage
+from sip.offer_answer import AGREED
+from sip.packages.line_dialog import ACK_AWAITED, CONFIRMED, DialogRecord, ReceivedRequest, request_of
+from sip.transaction import ServerTransaction
+from sip.wire.build import request_bytes
+from sip.wire.errors import SipError
+from sip.wire.message import Request, Response, parse
+
+JUMP: Final = 1000
+"""Numbers of CSeq towards servers that are left out after a death: some may have been used of which nobody knows."""
+
+
+class NotRestorable(Exception):
+    """A call that cannot be made again; ``str()`` is a sentence."""
+
+
+class CallRestoration:
+    """One for each agent."""
+
+    def __init__(
+        self,
+        environment: CallEnvironment,
+        lines: Mapping[str, Line],
+        next_id: Callable[[], int],
+        host_towards: Callable[[Settings, Flow], str],
+    ) -> None:
+        self._environment = environment
+        self._lines = lines
+        self._next_id = next_id
+        self._host_towards = host_towards
+
+    def restore(self, state: LineState, told: DialogRecord, age: float, now: float) -> Call:
+        """The call of a line state that was said ``age`` seconds ago. Raises :class:`NotRestorable`; nothing was
+        changed then."""
+        line = self._lines.get(state.line)
+        if line is None:
+            raise NotRestorable(f"the line {state.line} is not here any more")
+        answered = state.answered is not None
+        if not state.dialogs or (not answered and told.state == CONFIRMED and state.direction == "out"):
+            raise NotRestorable("its line state is older than what the server knows of it")
+        opening = None if state.direction == "in" or answered else _opening(told)
+        if not answered and (opening is None if state.direction == "out" else not state.asked or state.sent is None):
+            raise NotRestorable("its INVITE is not there any more")
+        said_at = now - age
+        call = self._made(state, line, answered, said_at, now)
+        server = self._server_leg(call, state, told, answered)
+        request = request_of(opening.data) if opening is not None else None
+        since = max(0, told.dialog.local_cseq - state.served)
+        for one in state.dialogs:
+            self._device_leg(call, one, answered, since, request, now)
+        call.server_side.token = told.token
+        if state.direction == "in":
+            self._resume_incoming(call, server, state, told, answered, now)
+        else:
+            self._resume_outgoing(call, server, state, told, opening, request, now)
+        if answered:
+            device, at = call.device, call.answered_at or said_at
+            assert device is not None
+            call.picked_up(device, at)
+            call.session.arm(now)
+        return call
+
+    def _made(self, state: LineState, line: Line, answered: bool, said_at: float, now: float) -> Call:
+        setup: Setup = Incoming()
+        if state.direction == "out":
+            setup = Outgoing((), partial(self._host_towards, line.settings))
+        phase = TALKING if answered else DIALING
+        id_, invited_at = self._next_id(), said_at - state.invited
+        call = Call(self._environment, setup, id_, line, state.channel, state.number, invited_at, phase)
+        line.channels.resume(state.channel)
+        call.session_id = state.session_id
+        call.ringing_at = None if state.rang is None else said_at - state.rang
+        call.answered_at = None if state.answered is None else said_at - state.answered
+        call.server_side.origin, call.server_side.awaited = state.origin, state.awaited
+        call.description.resume(state.device, state.server, state.standing, state.host)
+        if state.relay is not None:
+            call.description.anchor.resume(state.relay, said_at)
+        if state.timer is not None:
+            call.session.timer = SessionTimer.restored(state.timer, said_at)
+        return call
+
+    def _server_leg(self, call: Call, state: LineState, told: DialogRecord, answered: bool) -> InviteUsage:
+        theirs, environment = told.dialog, self._environment
+        sent = state.sent.cseq if state.sent is not None else 0
+        dialog = DialogState(
+            theirs.call_id,
+            theirs.remote_tag,
+            theirs.local_tag if answered or state.direction == "out" else "",
+            theirs.remote,
+            theirs.local,
+            max(theirs.remote_cseq, sent) + JUMP,
+            theirs.local_cseq,
+            f"sip:{environment.server};transport=tcp",
+            (),
+            UAS if theirs.direction == UAC else UAC,
+        )
+        leg = InviteUsage(environment.stack, call, environment.server_flow, dialog, answered, no_timeout=True)
+        call.server = call.server_side.leg = leg
+        return leg
+
+    def _device_leg(
+        self, call: Call, one: DeviceDialog, answered: bool, since: int, request: Request | None, now: float
+    ) -> None:
+        """``since``: requests of servers in the call that went on to the device after the line state was said."""
+        line, stack = call.line, self._environment.stack
+        dialog = one.dialog
+        if one.invite is None:
+            dialog = dialog._replace(local_cseq=dialog.local_cseq + since)
+        leg = InviteUsage(stack, call, one.flow, dialog, answered, reach=line.reach, digest=line.digest)
+        if answered or call.direction == "in":
+            call.device = call.session.leg = leg
+        if isinstance(call.setup, Outgoing) and not answered:
+            assert request is not None
+            call.setup.resume(call, leg, one.called, request)
+        if one.invite is None or request is None:
+            return
+        branch, cseq, heard, lines = one.invite
+        _, head = leg.dialog.head("INVITE", cseq, stack.via(one.flow, branch))
+        head += (stack.contact(one.flow), "Max-Forwards: 70", *lines)
+        client = stack.prepare("INVITE", branch, one.flow, leg, SETUP)
+        if heard:
+            stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))
+        else:  # a retransmission, should it have the INVITE already
+            assert isinstance(call.setup, Outgoing)
+            further, body = call.setup.again(call, leg, request, now)
+            stack.begin(client, one.flow, request_bytes("INVITE", one.called, (*head, *further), body), now)
+        leg.client_invite.latest = client
+        leg.ack.note_credentials(lines)
+        call.bridge.targets.append(leg)
+
+    def _resume_incoming(
+        self, call: Call, server: InviteUsage, state: LineState, told: DialogRecord, answered: bool, now: float
+    ) -> None:
+        """The device called."""
+        device = call.device
+        assert device is not None
+        bridge = call.bridge
+        asked = self._asked(device, state)
+        if answered:
+            bridge.attach(device, as_origin=True)
+            bridge.attach(server, as_origin=False)
+            self._resume_ack(call, server, device, state, told, now)
+        else:
+            assert asked is not None
+            bridge.offer(device, asked)
+            bridge.targets = [server]
+        self._resume_sent(call, server, asked, state.sent, told, not answered, now)
+        if isinstance(call.setup, Incoming) and not answered:
+            call.setup.passed = state.passed
+        for response in [found for one in told.early if (found := _response_of(one.responses[0])) is not None]:
+            invite = server.client_invite.pending
+            if isinstance(call.setup, Incoming) and (place_of(response) or (1, 0)) <= call.setup.passed:
+                call.setup.heard(call, response)
+            elif invite is not None and invite.branch == response.branch:
+                invite.receive(response, now)
+
+    def _resume_outgoing(
+        self,
+        call: Call,
+        server: InviteUsage,
+        state: LineState,
+        told: DialogRecord,
+        opening: ReceivedRequest | None,
+        request: Request | None,
+        now: float,
+    ) -> None:
+        """A server called."""
+        stack, side = self._environment.stack, call.server_side
+        if opening is None or request is None:  # answered
+            device = call.device
+            assert device is not None
+            call.bridge.attach(server, as_origin=True)
+            call.bridge.attach(device, as_origin=False)
+            self._resume_sent(call, server, self._asked(device, state), state.sent, told, False, now)
+            self._resume_ack(call, server, device, state, told, now)
+            return
+        transaction = stack.receiver.resume(request, self._environment.server_flow)
+        call.bridge.offer(server, transaction)
+        received = ServerRequest(state.origin, transaction, "INVITE", side)
+        received.count = state.responses
+        received.cancelled = opening.cancelled
+        self._environment.deduplication.add(received, now)
+        side.received.append(received)
+
+    def _asked(self, device: InviteUsage, state: LineState) -> ServerTransaction | None:
+        """The device's INVITE that waits for its final answer."""
+        if not state.asked:
+            return None
+        try:
+            request = parse(state.asked + b"\r\n\r\n" + (state.device.next_remote or b""))
+        except SipError:
+            return None
+        if not isinstance(request, Request):
+            return None
+        stack = self._environment.stack
+        transaction = stack.receiver.resume(request, device.flow)
+        transaction.last = stack.response(request, 100, "Trying", (), b"", "")
+        transaction.context = device
+        device.server_invite.latest = transaction
+        return transaction
+
+    def _resume_sent(
+        self,
+        call: Call,
+        server: InviteUsage,
+        asked: ServerTransaction | None,
+        sent: SentInvite | None,
+        told: DialogRecord,
+        opening: bool,
+        now: float,
+    ) -> None:
+        """The device's INVITE on its way to the servers. One that the server has answered is sent again under its
+        branch: it gives the answer again."""
+        if sent is None or asked is None:
+            return
+        environment = self._environment
+        stack, flow = environment.stack, environment.server_flow
+        whole = next((one.data for one in told.sent if _has_branch(one.data, sent.branch)), b"")
+        answers = [found for one in told.early if (found := _response_of(one.responses[0])) is not None]
+        data = whole or self._again(call, server, sent)
+        client = stack.prepare("INVITE", sent.branch, flow, server, SETUP if opening else asked, True)
+        if whole or any(one.branch == sent.branch and one.status >= 200 for one in answers):
+            stack.resume(client, flow, data)
+        else:
+            stack.begin(client, flow, data, now)
+        server.client_invite.latest = client
+        call.server_side.sent.append(PendingRequest(asked, client, sent.cseq, sent.offered, True, now))
+
+    def _again(self, call: Call, server: InviteUsage, sent: SentInvite) -> bytes:
+        stack, flow = self._environment.stack, self._environment.server_flow
+        uri, head = server.dialog.head("INVITE", sent.cseq, stack.via(flow, sent.branch))
+        body = call.description.server.last_local if sent.offered else b""
+        lines = (*head, stack.contact(flow), "Max-Forwards: 70", f"Line: {call.label}")
+        return request_bytes("INVITE", uri, (*lines, "Content-Type: application/sdp") if body else lines, body)
+
+    def _resume_ack(
+        self, call: Call, server: InviteUsage, device: InviteUsage, state: LineState, told: DialogRecord, now: float
+    ) -> None:
+        """The device answered an INVITE, and its 2xx is acknowledged once the servers' ACK is there; where that was
+        here before already, the device gets it only when it repeats its 2xx."""
+        number, ack = state.dialogs[0].dialog.local_cseq, told.ack
+        request = request_of(ack.message) if ack.message else None
+        if not number:
+            return
+        if ack.state == ACK_AWAITED:
+            server.server_invite.expect_ack(cseq=ack.cseq)
+            device.ack.expect(number)
+            call.server_side.unacknowledged_at = now
+            timers, deadlines = self._environment.stack.timers, self._environment.stack.deadlines
+            deadlines.set_about(now + timers.lifetime / 2, call, ALONE)
+        elif request is not None:
+            description, body = call.description, b""
+            if request.body and description.device.state == AGREED:
+                body = description.device.local
+            elif request.body:
+                body = call.passed(server, request, now).body
+                call.rollback.accept()
+            device.ack.prepare(number, crossing(request, DEVICE_HOP), body)
+
+
+def _opening(told: DialogRecord) -> ReceivedRequest | None:
+    """The INVITE with which a server has opened a dialog that is not answered yet."""
+    for one in told.received:
+        request = request_of(one.data)
+        if request is not None and request.method == "INVITE" and not request.to_tag:
+            return one
+    return None
+
+
+def _has_branch(data: bytes, branch: str) -> bool:
+    request = request_of(data)
+    return request is not None and request.branch == branch
+
+
+def _response_of(data: bytes) -> Response | None:
+    try:
+        found = parse(data)
+    except SipError:
+        return None
+    return found if isinstance(found, Response) else None

@@ -1,0 +1,65 @@
+"""The registrations of a line as servers keep them for its agent: the line state of a phone (docs/wire.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway_agent.line_state import LineStateError, opened, sealed
+from sip.actions import Flow
+from sip.registrar import Binding
+from sip.wire.errors import SipError
+from sip.wire.headers import NameAddr
+
+
+class Registered(NamedTuple):
+    """One device that is registered; ``expires_in`` in seconds from when it was said."""
+
+    contact: str
+    flow: Flow
+    expires_in: float
+    call_id: str
+    cseq: int
+    q: float
+    user_agent: str
+
+    @classmethod
+    def of(cls, binding: Binding, now: float) -> Registered:
+        """As a binding is now."""
+        left = round(binding.expires_at - now, 3)
+        return cls(
+            str(binding.contact), binding.flow, left, binding.call_id, binding.cseq, binding.q, binding.user_agent
+        )
+
+    def binding(self, name: str, said_at: float) -> Binding:
+        """The same of the user ``name``. Raises :class:`LineStateError`."""
+        try:
+            contact = NameAddr.parse(self.contact)
+        except SipError as error:
+            raise LineStateError(f"a contact of {name} cannot be read: {error}") from None
+        expires_at = said_at + self.expires_in
+        return Binding(name, contact, self.flow, expires_at, self.call_id, self.cseq, self.q, self.user_agent)
+
+
+def encode(devices: Sequence[Registered], incarnation: int, counter: int, bound: str, key: bytes) -> str:
+    """The text that servers keep."""
+    values = [[*one[:1], one.flow.transport, one.flow.local, *one.flow.remote, *one[2:]] for one in devices]
+    return sealed(json.dumps(values, separators=(",", ":")).encode(), incarnation, counter, bound, key)
+
+
+def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:
+    """What was said; raises :class:`LineStateError`."""
+    packed = opened(text, bound, keys)
+    try:
+        return [
+            Registered(contact, Flow(transport, local, (host, port)), *rest)
+            for contact, transport, local, host, port, *rest in json.loads(packed)
+        ]
+    except (ValueError, TypeError):
+        raise LineStateError("the line state is signed, but what is in it cannot be read") from None
+
+
+def bound_to(site: str, agent: str, line: str) -> str:
+    """What it is bound to."""
+    return f"{site} {agent} line {line}"

@@ -1,0 +1,65 @@
+"""What a server keeps of its agents' calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from b2bua.line_states import LEAST_SWEPT, LONGEST, LineStates
+
+
+def kept(*living: str) -> LineStates:
+    return LineStates(lambda: living)
+
+
+def test_the_last_one_of_a_dialog_counts() -> None:
+    states = kept()
+    for text in ("1.5.1.aa.mac", "1.5.2.bb.mac", "1.5.1.aa.mac", "1.4.9.cc.mac"):
+        states.note("call", text, 1.0)
+    found = states.get("call")
+    assert found is not None and found.text == "1.5.2.bb.mac" and found.usable
+
+
+def test_a_later_start_of_the_agent_counts_more_than_any_counter() -> None:
+    states = kept()
+    states.note("call", "1.5.9.aa.mac", 1.0)
+    states.note("call", "1.6.1.bb.mac", 2.0)
+    found = states.get("call")
+    assert found is not None and (found.text, found.at) == ("1.6.1.bb.mac", 2.0)
+
+
+def test_another_version_is_kept_as_it_is() -> None:
+    states = kept()
+    states.note("call", "27.5.9.aa.mac", 1.0)
+    assert states.get("call") is not None
+
+
+@pytest.mark.parametrize("text", ["", "1.5.1", "1.x.1.aa.mac", "1.5.1.a.b.mac", "1.5.1." + "a" * LONGEST + ".mac"])
+def test_what_is_none_is_not_kept(text: str) -> None:
+    states = kept()
+    states.note("call", text, 1.0)
+    assert states.get("call") is None
+
+
+def test_one_that_was_too_long_is_known_to_be_of_no_use() -> None:
+    states = kept()
+    states.note("call", "1.5.1.aa.mac", 1.0)
+    states.note("call", "1.5.2.-.mac", 1.0)
+    found = states.get("call")
+    assert found is not None and not found.usable
+
+
+def test_dialogs_that_are_over_are_forgotten() -> None:
+    states = kept("1", "2")
+    for number in range(LEAST_SWEPT + 1):
+        states.note(str(number), "1.5.1.aa.mac", 1.0)
+    assert len(states) == 2
+    assert states.get("1") is not None and states.get("3") is None
+
+
+def test_another_epoch_knows_nothing() -> None:
+    states = kept()
+    states.note("call", "1.5.1.aa.mac", 1.0)
+    states.note_line("alice", "1.5.1.aa.mac", 1.0)
+    states.complete = True
+    states.clear()
+    assert not len(states) and not states.lines and not states.complete
