@@ -1,9 +1,10 @@
 """Python's cycle collector, tuned for a server that holds 100,000s of objects for hours.
 
 A full collection looks at every object there is: 10,000 calls cost some 0.1 s of standstill, and Python makes one
-each time that the heap has grown by a quarter. So the automatic ones see young objects only; full ones are made
-here, when nothing is going on, and ever more seldom as long as they find little: a core that breaks its cycles at
-the end of a call is freed by reference counts.
+each time that the heap has grown by a quarter. So the automatic ones see young objects only, few at a time: each
+object is looked at once whatever the threshold, but with all 50,000 of a moment the loop stands still for 20 ms and
+more, with 2,000 for one. Full ones are made here, when nothing is going on, and ever more seldom as long as they find
+little: a core that breaks its cycles at the end of a call is freed by reference counts.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from sip.io.clock import boottime
 
 logger = logging.getLogger(__name__)
 
-# (objects before a young collection, young ones before a middle one, middle ones before a full one: never)
-_THRESHOLDS: Final = (50_000, 10, 1_000_000)
+# (objects before a young collection, young ones before a middle one: never, middle ones before a full one: never)
+_THRESHOLDS: Final = (2_000, 2**31 - 1, 2**31 - 1)
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found; fewer are not worth a standstill
+_GROWN: Final = 50  # young collections behind which something may have grown old
 _PATIENCE: Final = 10  # so many intervals may pass without a quiet moment
 
 
@@ -46,7 +48,7 @@ class Garbage:
         if overdue < self._interval or not (quiet or overdue > self._interval * _PATIENCE):
             return False
         self._last_at = now
-        if not gc.get_count()[2]:  # no middle collection since the last full one: hardly anything grew old
+        if gc.get_count()[1] < _GROWN:  # hardly anything grew old since the last full one
             return False
         began = boottime()
         found = gc.collect()

@@ -328,12 +328,31 @@ def test_work_at_deadlines_is_a_stall_too(factory: Factory) -> None:
     run(factory, main())
 
 
+def test_automatic_collections_see_few_young_objects() -> None:
+    """Each is a standstill as long as what it looks at."""
+    Garbage().start(0.0)
+    seen: list[int] = []
+
+    def watch(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(watch)
+    try:
+        kept: list[list[int]] = [[] for _ in range(100_000)]
+    finally:
+        gc.callbacks.remove(watch)
+    assert len(kept) == 100_000
+    assert set(seen) == {0} and len(seen) >= 40
+
+
 def test_full_collections_wait_for_a_quiet_moment(factory: Factory) -> None:
     garbage = Garbage()
     garbage.start(0.0)
 
     def grow() -> None:
-        gc.collect(1)  # counts as a middle collection, so something may have grown old
+        for _ in range(50):
+            gc.collect(0)  # so something may have grown old
 
     grow()
     assert not garbage.collect(quiet=True, now=59.0)
