@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -14,6 +15,9 @@ from heartbeat.persistent_state import PersistentState
 DEAD: Final = "dead"
 """The state of a server whose supervisor saw it end."""
 _MOST_DEATHS: Final = 4
+
+_COMPARED: Final = 8
+"""Words of a node by which its clock is judged: some may be late."""
 
 
 @dataclass(slots=True)
@@ -78,11 +82,11 @@ class ClusterView:
         self.wall_offset: float | None = None
         """What makes our wall clock of ``now``; None: not known."""
         self.clock_differences: dict[str, float] = {}
-        """Node -> seconds by which its wall clock is ahead of ours, by the less late of its last two words."""
+        """Node -> seconds by which its wall clock is ahead of ours, by the least late of its last words."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
         self._own = own
-        self._last_difference: dict[str, float] = {}
+        self._last_differences: dict[str, deque[float]] = {}
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -118,8 +122,9 @@ class ClusterView:
         if beat.clock is None or self.wall_offset is None:
             return
         node, difference = beat.node, beat.clock - now - self.wall_offset
-        before, self._last_difference[node] = self._last_difference.get(node, difference), difference
-        self.clock_differences[node] = min(before, difference, key=abs)
+        last = self._last_differences.setdefault(node, deque(maxlen=_COMPARED))
+        last.append(difference)
+        self.clock_differences[node] = min(last, key=abs)
 
     def promise(self, epoch: int) -> None:
         """Somebody may have promised ``epoch``."""

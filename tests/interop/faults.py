@@ -23,9 +23,9 @@ from typing import Final, NamedTuple
 
 from examples.softphone_call import ENDED, Call, Policy
 from tests.interop import machines
-from tests.interop.machines import NODES, Machines, fill, small_disk
+from tests.interop.machines import NODES, Machines, fill, small_disk, take_away
 from tests.interop.phones import Phone
-from tests.interop.programs import HEAD, Program, Site, until
+from tests.interop.programs import HEAD, Program, Site
 
 TALKS: Final = 3.0
 """Seconds from the answer to west's BYE."""
@@ -56,6 +56,8 @@ class Fault(NamedTuple):
     before: Callable[[Scene], None] | None = None
     """What is prepared before the site starts."""
     skewed: bool = False
+    disks: tuple[str, ...] = ()
+    """Nodes that have a small disk."""
 
 
 class Scene:
@@ -90,6 +92,8 @@ class Scene:
         """What was wrong, a sentence each."""
         if self.fault.before is not None:
             self.fault.before(self)
+        for name in self.fault.disks:
+            small_disk(self.state(name))
         phones = []
         try:
             self.site.start(60.0)
@@ -117,6 +121,8 @@ class Scene:
             for phone in phones:
                 phone.close()
             self.site.stop()
+            for name in self.fault.disks:
+                take_away(self.state(name))
 
     def _harm(self) -> None:
         self.fault.does(self)
@@ -165,8 +171,10 @@ class Scene:
 
     def _records(self) -> list[str]:
         # a record is on disk a moment after the end, or when the next server has it from the agents
-        until(lambda: len(self.site.records()) >= len(self.dialled), 15.0, "records are missing", 0.5)
-        found, records = [], self.site.records()
+        end = time.monotonic() + PATIENCE
+        while len(records := self.site.records()) < len(self.dialled) and time.monotonic() < end:
+            time.sleep(0.5)
+        found = []
         if len(records) != len(self.dialled):
             found.append(f"{len(records)} records of {len(self.dialled)} calls")
         for record in records:
@@ -239,14 +247,6 @@ def _nothing(scene: Scene) -> None:
     pass
 
 
-def _small_disks(*names: str) -> Callable[[Scene], None]:
-    def prepare(scene: Scene) -> None:
-        for name in names:
-            small_disk(scene.state(name))
-
-    return prepare
-
-
 def _fill_and_kill(*names: str) -> Callable[[Scene], None]:
     def harm(scene: Scene) -> None:
         for name in names:
@@ -282,8 +282,8 @@ FAULTS: Final = {
     "deaf": Fault(lambda scene: scene.machines.deaf("m1"), _heal),
     "agent-cut": Fault(lambda scene: scene.machines.cut("gw1", "m1"), _heal),
     "restart": Fault(_kill_both_and_start_them, _nothing),
-    "disk-of-an-agent": Fault(_fill_and_kill("gw1"), _make_room("gw1"), before=_small_disks("gw1")),
-    "disk-of-the-stand-by": Fault(_fill_and_kill("m2"), _make_room("m2"), before=_small_disks("m2")),
+    "disk-of-an-agent": Fault(_fill_and_kill("gw1"), _make_room("gw1"), disks=("gw1",)),
+    "disk-of-the-stand-by": Fault(_fill_and_kill("m2"), _make_room("m2"), disks=("m2",)),
     "clock": Fault(_step_and_kill, _nothing, before=_wrong_clock, skewed=True),
     "stopped": Fault(lambda scene: scene["m1"].pause(), lambda scene: scene["m1"].go_on()),
     "ipv6": Fault(_kill, _start_again("m1"), six=True),

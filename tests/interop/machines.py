@@ -135,6 +135,11 @@ def small_disk(place: Path) -> Path:
     return place
 
 
+def take_away(place: Path) -> None:
+    """Take a small disk away, so that its directory can be removed."""
+    _run("umount", "-l", str(place))
+
+
 def fill(place: Path) -> None:
     """Leave no room on a small disk."""
     with (place / "fill").open("wb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""python -m tests.interop.stepped FILE MODULE ARGUMENT...
+"""python -m tests.interop.stepped FILE -m MODULE ARGUMENT...
 
 Runs a module whose wall clock is wrong by the number of seconds in FILE, as it stands there at that moment: written
 while the program runs, it is a step. Linux has namespaces for the monotonic clocks only; a program that reads the
@@ -14,7 +14,7 @@ import time
 
 
 def main() -> None:
-    path, module, *arguments = sys.argv[1:]
+    path, _, module, *arguments = sys.argv[1:]
     true = time.time
 
     def stepped() -> float:
