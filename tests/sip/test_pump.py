@@ -328,7 +328,7 @@ def test_work_at_deadlines_is_a_stall_too(factory: Factory) -> None:
     run(factory, main())
 
 
-def test_automatic_collections_see_few_young_objects() -> None:
+def test_automatic_collections_see_few_young_objects(factory: Factory) -> None:
     """Each is a standstill as long as what it looks at."""
     Garbage().start(0.0)
     seen: list[int] = []
