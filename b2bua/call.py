@@ -102,6 +102,7 @@ class CallServices:
         "key",
         "lines",
         "node",
+        "progressed",
         "records",
         "router",
         "site",
@@ -137,6 +138,8 @@ class CallServices:
         self.started_at = started_at
         self.calls: dict[str, Call] = {}
         """All calls by their id."""
+        self.progressed: Callable[[float], None] | None = None
+        """Told that the set-up of a call went on, while after a takeover requests wait for an early dialog."""
         self.site_headers: tuple[str, ...] = ()
         """The header lines that say to an agent who speaks, and under which epoch."""
 
@@ -173,6 +176,13 @@ class CallServices:
         for leg in self.discarded.legs:
             if leg.flow == former:
                 leg.moved(flow)
+
+    def remove(self, call: Call, now: float) -> None:
+        """A call is over."""
+        if self.calls.get(call.id) is call:
+            del self.calls[call.id]
+        if self.progressed is not None:
+            self.progressed(now)
 
     def drop_calls(self) -> None:
         """They are another server's, and not ours to end: they go without a word."""
@@ -469,8 +479,7 @@ class Call(Policy):
         _stop_trunks(self)
         self.trunk_legs = NO_TRUNKS
         self.request = self.plan = None
-        if services.calls.get(self.id) is self:
-            del services.calls[self.id]
+        services.remove(self, now)
 
     def wanted(self, leg: InviteUsage, now: float) -> None:
         state = self.state

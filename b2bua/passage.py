@@ -81,6 +81,8 @@ class ServerPassage(Passage):
             else:
                 told = call.rang(message, now) or first
             _note_answer(call, message, lines, told)
+            if self.services.progressed is not None:
+                self.services.progressed(now)
         elif event is RESPONDED:
             _note_response(call, leg, message, lines, other)
         elif event is ACKNOWLEDGED:

@@ -318,11 +318,15 @@ class Call(Policy):
         self.description.anchor.release()
         side.ended = True
         if self.answered_at is None:
-            for sent in list(self.sent):  # the INVITE that opens the call, unless it was answered
-                if not sent.client.answered:
-                    sent.cancelled = sent.reached
-                    if not sent.reached:
-                        side.withdraw(sent, now)
+            failed = self.server is not None and self.server.ended
+            for sent in list(self.sent):
+                if sent.client.method == "INVITE":  # that opens the call, unless it was answered
+                    if not sent.client.answered:
+                        sent.cancelled = sent.reached
+                        if not sent.reached:
+                            side.withdraw(sent, now)
+                elif failed:  # it came in an early dialog, which is gone
+                    side.conclude(sent, 481, now)
         for received in list(self.received):
             invite = received.method == "INVITE"
             if received.transaction is self.opening:

@@ -198,6 +198,13 @@ class ServerSide:
             if sent.cancelled:  # its CANCEL may have gone to a server that is no more
                 self._environment.stack.clients.pop(f"{sent.client.branch}C", None)
 
+    def conclude(self, sent: PendingRequest, status: int, now: float) -> None:
+        """The device is told that, whatever a server would say."""
+        if sent.asked is not None and sent.asked.open:
+            sent.asked.context.reply(sent.asked, status, now)
+        self.remove(sent)
+        sent.client.terminate()
+
     def withdraw(self, sent: PendingRequest, now: float, reasons: Sequence[str] = ()) -> bool:
         """The device was answered, so the request is not to come about any more. False: no server knew of it."""
         if sent.client.method == "INVITE" and sent.reached and self.leg is not None:

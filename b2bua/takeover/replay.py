@@ -1,7 +1,8 @@
 """Requests inside calls after a takeover: those that agents have kept, and those that come before their dialogs.
 
 A request that was never answered is taken as just arrived. One in a dialog that is not told yet waits for it, and the
-dialog is fetched ahead of the rest (docs/wire.md, "What a new server does with the lists").
+dialog is fetched ahead of the rest; one in an early dialog waits until its INVITE, kept as well, has made that
+again (docs/wire.md, "What a new server does with the lists").
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MOST_WAITING: Final = 10_000
 """Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
 MOST_OF_ONE: Final = 16
 """Requests that wait for one dialog."""
+PROGRESSED: Final = "the set-up of a call went on"
 
 
 class Replay:
@@ -35,12 +37,14 @@ class Replay:
         """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now."""
         self._restorations = restorations
         self._index = restorations.index
+        self._services = restorations.services
         self._stack = restorations.services.stack
         self._records = restorations.services.records
         self._connections = restorations.agents.connections
         self._cancelled = cancelled
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         """By the dialog that they wait for; the agent stands in their transactions."""
+        self.generation = 0
 
     def clear(self) -> None:
         """Another server has the calls."""
@@ -55,22 +59,44 @@ class Replay:
         """A request in a dialog that is not here (yet); False when it is to be answered 481."""
         key = dialog_key(request.call_id, request.to_tag)
         told = self._index.get(key)
-        if told is not None:
-            leg = self._leg_of(told, now)
-            if leg is None:
-                return False
+        if told is not None and (leg := self._leg_of(told, now)) is not None:
             leg.receive(transaction, request, now)
             return True
         connection = self._connections.get(agent)
-        if connection is None or connection.complete:
+        if connection is None or not self._may_come(agent, key, request):
             return False
         if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
             self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))
             return True
         self._waiting.setdefault(key, []).append((transaction, request))
+        self._services.progressed = self._progressed
         transaction.context = agent
-        connection.fetch(request.call_id, now)
+        if not connection.complete:
+            connection.fetch(request.call_id, now)
         return True
+
+    def _may_come(self, agent: str, key: str, request: Request) -> bool:
+        """Whether a dialog that is not here may be told still, or be an early one of a call that is being set up."""
+        connection = self._connections.get(agent)
+        if connection is None or not connection.complete:
+            return connection is not None
+        told = self._index.get(key)
+        call = self._services.calls.get((told.call if told is not None else "") or call_id_of(agent, request.call_id))
+        if call is not None:
+            return not call.state.answered
+        return told is not None and told.live and not told.talks and not self._restorations.agents.all_complete
+
+    def _progressed(self, now: float) -> None:
+        """An early dialog may be there in a moment, or never any more."""
+        self._stack.deadlines.set(now, self, PROGRESSED)
+
+    def due(self, cause: str, now: float) -> None:
+        for key, waiting in list(self._waiting.items()):
+            leg = self._stack.legs.get(key)
+            if isinstance(leg, InviteUsage):
+                self._deliver(key, leg, now)
+            elif not self._may_come(waiting[0][0].context, key, waiting[0][1]):
+                self._deliver(key, None, now)
 
     def cancelled(self, invite: ServerTransaction, cancel: Request) -> None:
         """A re-INVITE that waits for its dialog is to be cancelled where a former server may have sent it."""
@@ -85,9 +111,17 @@ class Replay:
             leg.receive_ack(ack, now)
 
     def dialog_told(self, told: ToldDialog, now: float) -> None:
-        """What waited for this dialog can go on."""
-        waiting = self._waiting.pop(told.key, [])
+        """What waited for this dialog can go on, an early one apart that is to be made again."""
         leg = self._leg_of(told, now)
+        waiting = self._waiting.get(told.key)
+        if waiting and (leg is not None or not self._may_come(told.agent, told.key, waiting[0][1])):
+            self._deliver(told.key, leg, now)
+
+    def _deliver(self, key: str, leg: InviteUsage | None, now: float) -> None:
+        """What waited for a dialog goes on in it, or is answered that there is none."""
+        waiting = self._waiting.pop(key, [])
+        if not self._waiting:
+            self._services.progressed = None
         for transaction, request in waiting:
             if leg is None:
                 self._stack.reply(transaction, 481, now)
@@ -99,8 +133,8 @@ class Replay:
     def list_complete(self, agent: str, now: float) -> None:
         """The dialogs that an agent has not told do not exist."""
         for key in self._keys_of(agent):
-            for transaction, _ in self._waiting.pop(key):
-                self._stack.reply(transaction, 481, now)
+            if not self._may_come(agent, key, self._waiting[key][0][1]):
+                self._deliver(key, None, now)
 
     def agent_gone(self, agent: str) -> None:
         """Nobody is there to be answered."""
@@ -149,7 +183,10 @@ class Replay:
 
     def _abandon(self, key: str) -> None:
         """Without an answer: else its repeat would be taken for one that is being dealt with."""
-        for transaction, _ in self._waiting.pop(key):
+        waiting = self._waiting.pop(key)
+        if not self._waiting:
+            self._services.progressed = None
+        for transaction, _ in waiting:
             transaction.terminate()
 
 

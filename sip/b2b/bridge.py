@@ -406,6 +406,9 @@ def _go_on(bridge: Bridge, queue: Iterable[_Waiting], now: float) -> None:
         if subject is not None and not subject.open and event is not ENDED:
             continue  # it was given up as it waited, or the call has ended
         if bridge.targets and leg is not bridge.origin and leg not in bridge.targets:
+            if not leg.established and subject is not None:  # in an early dialog of a target that was given up
+                _reply(bridge, subject, 481, now)
+                continue
             leg = _moved_to(bridge.targets[0], subject, message)
         bridge.step(event, leg, subject, message, now)
 
@@ -441,6 +444,10 @@ def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Respon
     if passed is not None and origin is not None and (invite := origin.server_invite.pending) is not None:
         tag = passable_tag(response.to_tag)
         _reply(bridge, invite, response.status, now, response.reason, passed, tag)
+    if bridge._late:
+        known = [each for each in bridge._late if each.leg is leg and not _is_ahead(leg, each.message)]
+        bridge._late = [each for each in bridge._late if each not in known]
+        _go_on(bridge, known, now)
 
 
 def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
@@ -653,6 +660,8 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
         _reply(bridge, asked, 500, now, passed=LATER)
     elif other is None or (other.ended and not bridge.bye_queued):
         _reply(bridge, asked, 481, now)
+    elif leg is not bridge.origin and _is_ahead(leg, request) and len(bridge._late) < MOST_QUEUED:
+        bridge._late = (*bridge._late, _Waiting(REQUESTED, leg, asked, request))
     elif request.method == "INVITE" and _glares(bridge, leg, other, request):
         _reply(bridge, asked, 491, now)
     elif request.method == "INVITE" and (free_at := _behind_ack(leg, other)) > now:
@@ -664,6 +673,13 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
             _send_on(bridge, REQUESTED, leg, other, request, asked, now)
         except Malformed as error:  # it cannot be passed on: nothing of it has happened
             _reply(bridge, asked, error.status, now)
+
+
+def _is_ahead(leg: InviteUsage, request: Request) -> bool:
+    """Whether a target's request comes ahead of the response that makes its early dialog: over UDP, or after a
+    takeover. The origin does not know that dialog yet.
+    """
+    return not leg.established and not leg.dialogs.has_fork(passable_tag(request.from_tag))
 
 
 def _behind_ack(leg: InviteUsage, other: InviteUsage) -> float:

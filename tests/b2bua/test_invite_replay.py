@@ -34,6 +34,60 @@ def test_a_ringing_call_is_repeated_to_where_it_rings(order: str) -> None:
     fixture.gone()
 
 
+@pytest.mark.parametrize("side", ["caller", "callee"])
+@pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
+def test_a_request_in_an_early_dialog_goes_on_when_its_invite_has_made_that_again(order: str, side: str) -> None:
+    """INFO before the answer (RFC 6086): a digit for a voice menu is not lost, nor answered that there is no call."""
+    fixture = TakeoverFixture()
+    a, b = fixture.ringing()
+    fixture.die()
+    invite, asking, other = a.sent, *((a, b) if side == "caller" else (b, a))
+    info = asking.say("INFO", body=SDP)
+    if side == "caller":
+        fixture.gw1.records = [record(a, "early", sent=[kept(invite), kept(info)])]
+    else:
+        fixture.gw2.records[0]["sent"] = [kept(info)]
+    fixture.in_order(order)
+    assert [each.method for each in fixture.gw2.repeats] == ["INVITE"]
+    got = other.take("INFO")
+    assert got.body == SDP and (got.to_tag, got.from_tag) == (other.tag, other.other_tag)
+    asking.heard.clear()
+    other.answer(got, 200)
+    assert asking.statuses == [200]
+    b.accept()
+    assert a.statuses[-1] == 200
+    a.ack()
+    a.say("BYE")
+    b.answer(b.asked[-1], 200)
+    fixture.gone()
+
+
+@pytest.mark.parametrize("status", [200, 603])
+def test_one_in_an_early_dialog_that_is_never_made_again_gets_481(status: int) -> None:
+    fixture = TakeoverFixture()
+    a, _ = fixture.ringing()
+    fixture.die()
+    invite, info = a.sent, a.say("INFO")
+    fixture.gw1.records = [record(a, "early", sent=[kept(invite), kept(info)])]
+    fixture.gw2.records = []
+    a.heard.clear()
+    fixture.gw2.origins.clear()  # it was started anew
+    fixture.gw2.sides.clear()
+    fixture.in_order("together")
+    assert set(a.statuses) == {100}
+    called = fixture.gw2.called
+    called.tag = "another"
+    called.accept(status, SDP if status == 200 else b"")
+    fixture.bench.after(0.1)
+    assert sorted(a.statuses) == [min(status, 481), max(status, 481)]
+    if status == 200:
+        a.sent = invite
+        a.ack()
+        a.say("BYE")
+        called.answer(called.asked[-1], 200)
+    fixture.gone()
+
+
 def test_a_call_cancelled_in_the_gap_is_cancelled_where_it_rings() -> None:
     fixture = TakeoverFixture()
     a, b = fixture.ringing(cancelled=True)

@@ -228,3 +228,33 @@ def test_a_redirection_reaches_the_device_with_the_numbers_at_the_agents_address
     shown = ["<sip:+33177;rn=+1@127.0.0.11:5060>;q=0.5"] if told == status else []
     assert fixture.take(told).all("contact") == shown
     assert not fixture.core.calls
+
+
+def test_a_request_in_an_early_dialog_ends_with_its_call_and_holds_it_no_longer() -> None:
+    fixture = AgentFixture()
+    fixture.request("INVITE", body=SDP)
+    fixture.take(100)
+    invite = fixture.m1.take("INVITE")
+    fixture.m1.reply(invite, 183)
+    fixture.take(183)
+    fixture.request("INFO", to_tag="srvtag", cseq=2)
+    info = fixture.m1.take("INFO")
+    fixture.m1.reply(invite, 486)
+    fixture.m1.take("ACK")
+    assert {fixture.take(481).cseq_method, fixture.take(486).cseq_method} == {"INFO", "INVITE"}
+    assert not fixture.core.calls
+    fixture.m1.reply(info, 200)
+    assert fixture.silent()
+
+
+def test_what_a_device_gave_up_with_its_call_is_a_cancelled_invite_and_no_other_request() -> None:
+    fixture = AgentFixture()
+    branch = fixture.request("INVITE", body=SDP)
+    fixture.take(100)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 183)
+    fixture.take(183)
+    fixture.request("INFO", to_tag="srvtag", cseq=2)
+    fixture.m1.take("INFO")
+    fixture.request("CANCEL", branch=branch)
+    [call] = fixture.core.calls.values()
+    assert [(one.client.method, one.cancelled) for one in call.sent] == [("INVITE", True), ("INFO", False)]

@@ -343,3 +343,29 @@ def test_a_re_invite_that_waits_for_an_ack_is_answered_whatever_ends_it(ends: st
     trio.turn(trio.now + 0.4)
     assert "487" in trio.a.take() and "INVITE" not in trio.b.take()
     assert trio.middle.bridge.phase == (b2b.TALKING if ends == "cancel" else OVER)
+
+
+def test_a_request_of_a_target_ahead_of_the_response_that_makes_its_dialog_waits_for_that() -> None:
+    trio = Trio()
+    trio.b.leg.send("INFO", (), b"", trio.now)
+    trio.settle()
+    assert trio.heard() == []
+    trio.answer(trio.b, 183)
+    assert trio.heard() == ["183", "INFO"]
+    trio.leg.reply(trio.a.asked, 200, trio.now)
+    trio.settle()
+    assert trio.b.take() == ["INVITE", "200"]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_such_a_request_of_a_target_that_is_given_up_gets_481(parallel: bool) -> None:
+    trio = Trio(parallel)
+    trio.b.leg.send("INFO", (), b"", trio.now)
+    trio.settle()
+    if not parallel:
+        trio.answer(trio.b, 503)
+    trio.answer(trio.c, 200)
+    assert trio.heard() == ["200"]
+    trio.leg.acknowledge((), b"", trio.now)
+    trio.settle()
+    assert "481" in trio.b.take() and "INFO" not in trio.c.take()
