@@ -10,7 +10,7 @@
     print(world.ladder())
 
 Each node has its own clock (an offset and a rate against the world's); ``now`` in a core is its node's. The same seed
-gives the same run. ``crashes`` stop nodes at the n-th message that they receive.
+gives the same run. ``crashes`` stop nodes at the n-th message that they receive, or at the n-th timer.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ PAUSE: Final = "pause"
 """Only before and after: what is under way in a stopped process leaves when it goes on."""
 RESET: Final = "reset"
 """The connection on which the message came breaks, with all that is under way on it."""
+ACT: Final = "act"
+"""Nothing fails: something is done instead (``Crash.act``). Only before and after."""
 
 _CSEQ: Final = re.compile(rb"\r\nCSeq:[ \t]*[0-9]+[ \t]+([A-Z]+)[ \t]*\r\n", re.IGNORECASE)
 
@@ -80,10 +82,12 @@ class Crash:
     node: str
     index: int
     moment: str
-    counts: Callable[[Delivery], bool] = lambda delivery: True
+    counts: Callable[[Delivery | None], bool] = lambda delivery: delivery is not None
+    """Told of messages, and by None of timers that are due."""
     how: str = KILL
     lasts: float = 0.0
     """Seconds until a killed node is started, or a paused one resumed; 0: it is not."""
+    act: Callable[[], None] | None = None
     seen: int = 0
     happened_at: float | None = None
 
@@ -151,6 +155,8 @@ class World:
         """Messages by node."""
         self.listeners: list[Callable[[Delivery], None]] = []
         """Called before a message is handed to a node."""
+        self.timer_listeners: list[Callable[[str], None]] = []
+        """Told of a node whose timers are due, before they fire."""
         self.trace: deque[Line] = deque(maxlen=trace)
         self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._serial = count()
@@ -306,13 +312,15 @@ class World:
         if node.paused:
             node.waiting.append((verb, args, delivery))
             return
-        crash = self._crash_at(delivery) if delivery is not None else None
+        crash = self._crash_at(node, delivery) if delivery is not None else None
         moment = crash.moment if crash is not None else ""
         if crash is not None and moment == BEFORE:
             self._crash(crash, node, delivery)
             if node.paused:
                 node.waiting.append((verb, args, delivery))
-            return
+            if crash.how != ACT:
+                return
+            crash = None
         if delivery is not None:
             self.received[node.name] += 1
             for listen in self.listeners:
@@ -326,8 +334,11 @@ class World:
             self._crash(crash, node, delivery)
 
     def _crash(self, crash: Crash, node: Node, delivery: Delivery | None) -> None:
-        assert delivery is not None
-        if crash.how == RESET:
+        if crash.how == ACT:
+            assert crash.act is not None
+            crash.act()
+        elif crash.how == RESET:
+            assert delivery is not None
             self._say(node.name, "", f"its connections with {delivery.source} break", "")
             self.wires.reset(node.name, delivery.source)
         elif crash.how == PAUSE:
@@ -339,10 +350,10 @@ class World:
             if crash.lasts:
                 self.later(crash.lasts, self.start, node.name)
 
-    def _crash_at(self, delivery: Delivery) -> Crash | None:
+    def _crash_at(self, node: Node, delivery: Delivery | None) -> Crash | None:
         due = None
         for crash in self.crashes:
-            if crash.happened_at is None and delivery.target == crash.node and crash.counts(delivery):
+            if crash.happened_at is None and node.name == crash.node and crash.counts(delivery):
                 crash.seen += 1
                 if crash.seen - 1 == crash.index:
                     crash.happened_at, due = self.now, crash
@@ -419,9 +430,25 @@ class World:
         now = node.clock(self.now)
         node.timer_at = None
         at = node.core.get_timer()
-        if at is not None and at <= now + 1e-9:
-            node.core.handle_timer(max(now, at))
-        self._drain(node)
+        if at is None or at > now + 1e-9:
+            self._drain(node)
+            return
+        for listen in self.timer_listeners:
+            listen(node.name)
+        crash = self._crash_at(node, None) if self.crashes else None
+        moment = crash.moment if crash is not None else ""
+        if crash is not None and moment == BEFORE:
+            self._crash(crash, node, None)
+            if crash.how != ACT:
+                return
+            crash = None
+        node.core.handle_timer(max(now, at))
+        if moment == PARTLY:
+            self._drain(node, 1)
+        elif moment != UNSENT:
+            self._drain(node)
+        if crash is not None:
+            self._crash(crash, node, None)
 
     def _say(self, source: str, target: str, what: str, mark: str) -> None:
         self.trace.append(Line(self.now, source, target, what, mark))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from examples.softphone_call import Call, Policy
-from tests.stories.site_simulation import SiteSimulation
+from tests.stories.site_simulation import MEMBER, SiteSimulation
 
 
 class Flow(NamedTuple):
@@ -26,6 +26,14 @@ class Flow(NamedTuple):
     apart: frozenset[str] = frozenset()
     """Messages of which any number may come: how often 491 is met depends on when the other side's answer comes."""
     starts_at: float = 4.0
+    prepare: Callable[[SiteSimulation], None] | None = None
+    """What is done, and waited for, before the first crash may happen."""
+    more: str = ""
+    """Further lines of the site."""
+    cold: bool = False
+    """A takeover ends the call, by the line's own ``recovery``."""
+    calls: int = 1
+    """How many calls its devices have, each side counted, when all has happened."""
 
 
 def _parting(sim: SiteSimulation, one: str, other: str) -> None:
@@ -157,10 +165,10 @@ def hunting(sim: SiteSimulation) -> None:
 def no_answer(sim: SiteSimulation) -> None:
     """The first phone rings in vain and is given up, the second answers."""
     sim.policy("bert", Policy(answer_after=60.0))
-    sim.policy("carl", Policy(answer_after=1.0))
+    sim.policy("carl", Policy(answer_after=0.3))
     sim.when("west", "answered", "info", "1", after=0.5)
     sim.when("carl", "info", "bye", after=0.5)
-    sim.call("west", "601")
+    sim.call("west", "603")
 
 
 def redirected(sim: SiteSimulation) -> None:
@@ -170,6 +178,138 @@ def redirected(sim: SiteSimulation) -> None:
     sim.when("anna", "answered", "info", "1", after=0.5)
     sim.when("carl", "info", "bye", after=0.5)
     sim.call("anna", "1002")
+
+
+def _dials(sim: SiteSimulation, name: str, number: str) -> Callable[[Call], None]:
+    def dial(_: Call) -> None:
+        sim.call(name, number)
+
+    return dial
+
+
+def third_target(sim: SiteSimulation) -> None:
+    """The first phone fails, the second rings in vain, the trunk answers."""
+    sim.policy("bert", Policy(refuse=503))
+    sim.policy("carl", Policy(answer_after=60.0))
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "602")
+
+
+def forwarded(sim: SiteSimulation) -> None:
+    """The phone that is called is busy, and forwarded."""
+    sim.policy("dora", Policy(refuse=486))
+    sim.policy("carl", Policy(answer_after=1.0))
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("anna", "1004")
+
+
+def passed_on(sim: SiteSimulation) -> None:
+    """The trunk that is called redirects: the caller is told where to, and calls there."""
+    sim.policy("east", Policy(refuse=302, moved_to="sip:1003@127.0.0.22"))
+    sim.policy("carl", Policy(answer_after=1.0))
+    sim.then("west", "failed", _dials(sim, "west", "1003"), after=0.5)
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("west", "200")
+
+
+def forked(sim: SiteSimulation) -> None:
+    """Two devices of a phone ring; one answers, the other is given up."""
+    sim.policy("bert", Policy(answer_after=60.0))
+    sim.policy("bob", Policy(answer_after=1.0))
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("bob", "info", "bye", after=0.5)
+    sim.call("anna", "1002")
+
+
+def _fork_with_early_media(sim: SiteSimulation) -> None:
+    """The first device has a voice, the second answers."""
+    sim.policy("bert", Policy(early=True, answer_after=60.0))
+    sim.policy("bob", Policy(ring_after=0.3, answer_after=1.5))
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("bob", "info", "bye", after=0.5)
+    sim.call("anna", "1002")
+
+
+def info(sim: SiteSimulation) -> None:
+    """A digit in the early dialog, which lets the far end answer; a digit and a BYE at once."""
+
+    def early(call: Call) -> None:
+        body = b"Signal=1\r\nDuration=160\r\n"
+        lines = ("Content-Type: application/dtmf-relay",)
+        sim.world.ask("west", lambda now: call.leg.send("INFO", lines, body, now))
+
+    def late(call: Call) -> None:
+        sim.do("west", "info", call, "9")
+        sim.world.later(0.002, sim.do, "west", "bye", call)
+
+    sim.policy("east", Policy(early=True))
+    sim.then("west", "progress", early, after=0.5)
+    sim.when("east", "info", "answer", after=0.5)
+    sim.then("west", "answered", late, after=0.5)
+    sim.call("west", "200")
+
+
+def relayed(sim: SiteSimulation) -> None:
+    """Media through the agent's relay: hold, resume, BYE."""
+    sim.policy("relayed", Policy(answer_after=0.5))
+    sim.when("west", "answered", "hold", after=0.5)
+    sim.when("west", "changed", "resume", after=0.5)
+    _parting(sim, "west", "relayed")
+    sim.call("west", "700")
+
+
+def cold(sim: SiteSimulation) -> None:
+    """A call on a line that is reset when the server changes."""
+    sim.policy("cold", Policy(answer_after=1.0))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("cold", "info", "bye", after=0.5)
+    sim.call("west", "400")
+
+
+def phone_registers(sim: SiteSimulation) -> None:
+    """A phone registers, and is called when it is told that it has."""
+    sim.policy("emil", Policy(answer_after=1.0))
+    sim.then_registered("emil", lambda: sim.call("anna", "1005"), after=0.5)
+    sim.when("anna", "answered", "info", "1", after=0.5)
+    sim.when("emil", "info", "bye", after=0.5)
+    sim.world.ask("emil", sim.phone("emil").register, sim.line("emil"))
+
+
+def trunk_registers(sim: SiteSimulation) -> None:
+    """An agent renews its registration with a trunk, which then calls and is called."""
+    sim.policy("member", Policy(answer_after=1.0))
+    sim.policy("east", Policy(answer_after=1.0))
+    sim.when("east", "answered", "bye", after=0.5)
+    sim.then("east", "ended", _dials(sim, "member", "200"), after=3.0)
+    sim.when("member", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("east", "800")
+
+
+def _timed_call(sim: SiteSimulation) -> None:
+    """A call with a session timer, shortly before its agent refreshes it."""
+    sim.policy("timed", Policy(answer_after=0.5))
+    sim.call("west", "500")
+    sim.world.run(sim.world.now + 43.0)
+
+
+def refreshed(sim: SiteSimulation) -> None:
+    """The agent refreshes the session at the device."""
+    call = next(iter(sim.line("west").calls.values()))
+    sim.world.later(5.0, sim.do, "west", "info", call, "1")
+    sim.when("timed", "info", "bye", after=0.5)
+
+
+def device_refreshes(sim: SiteSimulation) -> None:
+    """The device does, which is answered at its hop."""
+    other = next(iter(sim.line("timed").calls.values()))
+    sim.world.later(0.5, sim.do, "timed", "resume", other)
+    sim.when("timed", "changed", "info", "1", after=0.5)
+    sim.when("west", "info", "bye", after=0.5)
 
 
 def _moved(play: Callable[..., None]) -> tuple[Callable[[SiteSimulation], None], ...]:
@@ -196,4 +336,16 @@ FLOWS: Final = (
     Flow("hunting on after 503", ("west", "bert", "carl"), hunting),
     Flow("hunting on after no answer", ("west", "bert", "carl"), no_answer),
     Flow("redirected by 302", ("anna", "bert", "carl"), redirected),
+    Flow("hunting to the third target", ("west", "bert", "carl", "east"), third_target),
+    Flow("forwarded when busy", ("anna", "dora", "carl"), forwarded),
+    Flow("redirection of a trunk passed on", ("west", "east", "carl"), passed_on, calls=4),
+    Flow("fork, one answers", ("anna", "bert", "bob"), forked),
+    Flow("fork, early media and an answer", ("anna", "bert", "bob"), _fork_with_early_media),
+    Flow("INFO early and late", ("west", "east"), info),
+    Flow("relay, hold and resume", ("west", "relayed"), relayed),
+    Flow("cold line", ("west", "cold"), cold, cold=True),
+    Flow("a phone registers and is called", ("anna", "emil"), phone_registers),
+    Flow("a trunk renews its registration", ("member", "east"), trunk_registers, more=MEMBER, calls=4),
+    Flow("session refreshed by the agent", ("west", "timed"), refreshed, prepare=_timed_call),
+    Flow("session refreshed by the device", ("west", "timed"), device_refreshes, prepare=_timed_call),
 )

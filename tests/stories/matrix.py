@@ -1,36 +1,60 @@
 """python -m tests.stories.matrix
 
-The active server dies at every message of every flow; what became of the calls is written to docs/matrix.md.
+Every node fails at every message and at every timer of every flow; what became of the calls is written to
+docs/matrix.md. ``--every 20`` tries one cell of twenty, ``--jobs 2`` uses two processors.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
+import re
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from examples.softphone_call import ENDED
+from heartbeat.console.view import Refused
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
-from tests.stories.site_simulation import SiteSimulation, site_of
+from tests.stories.site_simulation import LATER, SiteSimulation, site_of
 from tests.wires import Delivery
-from tests.world import AFTER, BEFORE, KILL, MOMENTS, PAUSE, RESET, Crash, method_of
+from tests.world import ACT, AFTER, BEFORE, KILL, MOMENTS, PAUSE, RESET, Crash, method_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "matrix.md"
 LIMIT_S: Final = 60.0
 LATE_S: Final = 4.0
 """So much later than without a crash the last call may have ended: a takeover takes some two seconds."""
+LATER_S: Final = 12.0
+"""The same of two failures: two takeovers and the start of a server."""
 SETTLED_S: Final = 8.0
 """After the last call ended: longer than the longest interval between repeats."""
+PARTED_S: Final = 40.0
+"""After which the users of calls that an agent's death took away have given up: longer than 64*T1."""
+
+CALLS: Final = "messages of calls"
+OTHERS: Final = "other messages"
+"""OPTIONS, SUBSCRIBE, NOTIFY and REGISTER, both ways."""
+TIMED: Final = "timers"
+ANY: Final = "all"
+CLASSES: Final = (CALLS, OTHERS, TIMED)
+AGENTS: Final = ("gw1", "gw2")
+
+LEADS: Final = "s1 leads"
+"""It was switched over to before the flow begins."""
+TAKES_OVER: Final = "s1 takes over"
+"""m1 was killed in the middle of the flow, and starts again 3 s later."""
 
 
 class Kind(NamedTuple):
-    """One way to fail."""
+    """One way to fail, at one class of instants of one node."""
 
     name: str
     how: str
@@ -38,16 +62,85 @@ class Kind(NamedTuple):
     lasts: float = 0.0
     standby: bool = True
     means: str = ""
+    node: str = "m1"
+    what: str = CALLS
+    setting: str = ""
+    act: str = ""
+    """With `ACT`: ``switchover``, ``reload``."""
 
+    @property
+    def loses(self) -> bool:
+        """An agent's death takes its calls with it; what is promised then is :func:`parted`."""
+        return self.how is KILL and self.node in AGENTS
+
+    @property
+    def late(self) -> float:
+        return LATER_S if self.setting is TAKES_OVER else LATE_S
+
+
+_TWO: Final = (BEFORE, AFTER)
 
 KINDS: Final = (
     Kind("kill", KILL, MOMENTS, means="the active server of a site with a stand-by is killed and stays dead"),
     Kind(
         "restart", KILL, MOMENTS, 1.0, False, "a server without a stand-by is killed and started again a second later"
     ),
-    Kind("pause", PAUSE, (BEFORE, AFTER), 6.0, means="the active server stands still (SIGSTOP) for 6 s"),
-    Kind("reset", RESET, (BEFORE, AFTER), means="the connection between agent and server breaks"),
+    Kind("pause", PAUSE, _TWO, 6.0, means="the active server stands still (SIGSTOP) for 6 s"),
+    Kind("reset", RESET, _TWO, means="the connection between agent and server breaks"),
 )
+"""Of the active server at messages of calls."""
+
+
+def _elsewhere() -> Iterator[Kind]:
+    """At all other instants of all nodes."""
+    for what in (OTHERS, TIMED):
+        for kind in KINDS[: 4 if what is OTHERS else 3]:
+            yield kind._replace(name=f"{kind.name} at {what}", what=what)
+    for agent in AGENTS:
+        for what in CLASSES:
+            yield Kind(
+                f"{agent}, restart at {what}",
+                KILL,
+                MOMENTS,
+                0.5,
+                means="the agent dies, and is started half a second later",
+                node=agent,
+                what=what,
+            )
+            yield Kind(
+                f"{agent}, pause at {what}",
+                PAUSE,
+                _TWO,
+                1.5,
+                means="the agent stands still for 1.5 s",
+                node=agent,
+                what=what,
+            )
+            if what is not TIMED:
+                means = "the connection on which the message came breaks"
+                yield Kind(f"{agent}, reset at {what}", RESET, _TWO, means=means, node=agent, what=what)
+    for how, lasts in ((KILL, 1.0), (PAUSE, 1.5), (RESET, 0.0)):
+        for node in ("s1", *AGENTS):
+            if not (how is KILL and node in AGENTS):
+                yield Kind(
+                    f"{node}, {how} in the takeover",
+                    how,
+                    MOMENTS if how is KILL else _TWO,
+                    lasts,
+                    means="while s1 takes over from m1, which was killed and starts again 3 s later",
+                    node=node,
+                    what=ANY if how is not RESET else OTHERS,
+                    setting=TAKES_OVER,
+                )
+    yield Kind("switchover", ACT, _TWO, means="the operator switches over to the stand-by", act="switchover")
+    yield Kind("failback", ACT, _TWO, means="and back", node="s1", setting=LEADS, act="switchover")
+    for node in ("m1", *AGENTS):
+        yield Kind(
+            f"reload at {node}", ACT, _TWO, means="all nodes read a changed site file", node=node, act="reload"
+        )
+
+
+ELSEWHERE: Final = tuple(_elsewhere())
 
 
 class Outcome(NamedTuple):
@@ -74,13 +167,41 @@ class Cell(NamedTuple):
     place: int
     moment: str
     message: str
-    """The message at which it happened."""
+    """The message or timer at which it happened."""
     faults: tuple[str, ...]
 
 
-def of_calls(delivery: Delivery) -> bool:
+def of_calls(delivery: Delivery | None) -> bool:
     """Messages of calls: not beats, not what a takeover is made of."""
-    return method_of(delivery.data) not in ("OPTIONS", "SUBSCRIBE", "NOTIFY", "REGISTER")
+    return delivery is not None and method_of(delivery.data) not in ("OPTIONS", "SUBSCRIBE", "NOTIFY", "REGISTER")
+
+
+def class_of(delivery: Delivery | None) -> str:
+    """The class of what happens to a node; None: a timer."""
+    return TIMED if delivery is None else CALLS if of_calls(delivery) else OTHERS
+
+
+def counts_of(kind: Kind) -> Callable[[Delivery | None], bool]:
+    """What a kind's crash counts; the connection of a datagram cannot break."""
+
+    def counts(delivery: Delivery | None) -> bool:
+        if kind.how is RESET and (delivery is None or delivery.flow.transport != "tcp"):
+            return False
+        return kind.what is ANY or class_of(delivery) is kind.what
+
+    return counts
+
+
+def simulation_of(flow: Flow, standby: bool = True, setting: str = "") -> SiteSimulation:
+    """The sim in which a flow is about to begin."""
+    sim = SiteSimulation(1, flow.who, site_of(standby=standby, more=flow.more), start=flow.starts_at)
+    if setting is LEADS:
+        sim.switchover("m1")
+        sim.world.run(sim.world.now + 3.0)
+        assert sim.active == ["s1"], sim.said
+    if flow.prepare is not None:
+        flow.prepare(sim)
+    return sim
 
 
 def play(
@@ -90,15 +211,20 @@ def play(
     spoil: Callable[[SiteSimulation], None] | None = None,
 ) -> tuple[SiteSimulation, Outcome]:
     """Run a flow to its end; ``spoil`` puts a fault into the site before, to see that it is found."""
-    sim = SiteSimulation(1, flow.who, site_of(standby=standby), start=flow.starts_at)
+    sim = simulation_of(flow, standby)
     if spoil is not None:
         spoil(sim)
     return sim, play_in(sim, flow, *([crash] if crash is not None else []))
 
 
-def play_in(sim: SiteSimulation, flow: Flow, *crashes: Crash) -> Outcome:
-    """Run a flow in that site."""
+def play_in(
+    sim: SiteSimulation, flow: Flow, *crashes: Crash, parting: bool = False, at_end: Callable[[], None] | None = None
+) -> Outcome:
+    """Run a flow in that site. ``parting``: whose call goes on for ever hangs up in the end. ``at_end`` is told that
+    the last call is over.
+    """
     world = sim.world
+    began = world.now
     world.crashes.extend(crashes)
     repeats = Repeats(flow.who)
     world.listeners.append(repeats.note)
@@ -106,10 +232,16 @@ def play_in(sim: SiteSimulation, flow: Flow, *crashes: Crash) -> Outcome:
 
     def over() -> bool:
         calls = [call for name in flow.who for call in sim.line(name).calls.values()]
-        return bool(calls) and all(call.state is ENDED for call in calls)
+        return len(calls) >= flow.calls and all(call.state is ENDED for call in calls)
 
-    world.run_until(over, LIMIT_S)
-    lasted = world.now - flow.starts_at
+    if not world.run_until(over, LIMIT_S / 3 if parting else LIMIT_S) and parting:
+        for name in flow.who:
+            for call in sim.phone(name).calls:
+                sim.do(name, "hang_up", call)
+        world.run(world.now + PARTED_S)
+    lasted = world.now - began
+    if at_end is not None:
+        at_end()
     calls = {name: list(sim.line(name).calls.values()) for name in flow.who}
     for crash in crashes:
         if crash.happened_at is not None and crash.lasts:
@@ -135,30 +267,151 @@ def play_in(sim: SiteSimulation, flow: Flow, *crashes: Crash) -> Outcome:
     )
 
 
+class Recorder:
+    """Notes what happens at each node."""
+
+    def __init__(self, sim: SiteSimulation, waits: bool = False) -> None:
+        """``waits``: it begins when that is made False."""
+        self.waits = waits
+        self.places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self.streams: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        """The same of what came by a stream."""
+        self._sim = sim
+        self._stopped = False
+        sim.world.listeners.append(self._message)
+        sim.world.timer_listeners.append(self._timer)
+
+    def _message(self, delivery: Delivery) -> None:
+        if self.waits or self._stopped:
+            return
+        what, label = class_of(delivery), _start(delivery)
+        for found in (self.places, *([self.streams] if delivery.flow.transport == "tcp" else [])):
+            found[delivery.target, what].append(label)
+            found[delivery.target, ANY].append(label)
+
+    def _timer(self, node: str) -> None:
+        if self.waits or self._stopped:
+            return
+        label = f"a timer at {self._sim.world.now:.3f} s"
+        self.places[node, TIMED].append(label)
+        self.places[node, ANY].append(label)
+
+    def of(self, kind: Kind) -> tuple[str, ...]:
+        return tuple((self.streams if kind.how is RESET else self.places)[kind.node, kind.what])
+
+    def stop(self) -> None:
+        """Enough is seen."""
+        self._stopped = True
+
+
+class Calm(NamedTuple):
+    """A flow without a crash."""
+
+    outcomes: tuple[Outcome, ...]
+    recorder: Recorder
+
+
 @cache
-def calm(name: str, standby: bool = True) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
-    """The outcomes without a crash, and the messages that the active server received in the first run."""
-    flow = next(flow for flow in FLOWS if flow.name == name)
-    messages: list[str] = []
-
-    def noted(delivery: Delivery) -> bool:
-        if of_calls(delivery):
-            messages.append(_start(delivery))
-        return False
-
-    crash = Crash("m1", -1, "", noted)
-    outcomes = [play(flow, crash, standby)[1]]
+def calm_of(name: str, standby: bool = True, setting: str = "") -> Calm:
+    """The outcomes without a crash, and what happens at each node until the last call is over."""
+    flow = flow_of(name)
+    sim = simulation_of(flow, standby, setting)
+    recorder = Recorder(sim)
+    outcomes = [play_in(sim, flow, at_end=recorder.stop)]
     for other in flow.others:
-        _, outcome = play(flow._replace(play=other), None, standby)
+        outcome = play_in(simulation_of(flow, standby, setting), flow._replace(play=other))
         if outcome not in outcomes:
             outcomes.append(outcome)
-    return tuple(outcomes), tuple(messages)
+    return Calm(tuple(outcomes), recorder)
+
+
+def flow_of(name: str) -> Flow:
+    return next(flow for flow in FLOWS if flow.name == name)
+
+
+def calm(name: str, standby: bool = True) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
+    """The outcomes without a crash, and the messages of calls that the active server receives."""
+    found = calm_of(name, standby)
+    return found.outcomes, tuple(found.recorder.places["m1", CALLS])
 
 
 def _start(delivery: Delivery) -> str:
     first = delivery.data[:12].decode("latin-1")
     status = f"{first[8:11]} " if first.startswith("SIP/2.0 ") else ""
     return f"{status}{method_of(delivery.data)} from {delivery.source}"
+
+
+FIRSTS: Final = (0.25, 0.5, 0.75)
+"""Where in a flow m1 dies, where something happens in the takeover: shares of its messages of calls."""
+TAKEOVER_S: Final = 4.5
+"""In which s1 takes over and m1 is a stand-by again."""
+
+
+def first_crash(flow: Flow, share: float) -> Crash:
+    """The death of m1 that a takeover follows."""
+    return Crash("m1", int(len(calm(flow.name)[1]) * share), AFTER, of_calls, KILL, 3.0)
+
+
+@cache
+def _takeover(name: str, share: float) -> Recorder:
+    """What happens at each node from the first crash on, until all is as before it."""
+    flow = flow_of(name)
+    sim, first = simulation_of(flow), first_crash(flow, share)
+    recorder = Recorder(sim, waits=True)
+
+    def watch() -> None:
+        if first.happened_at is not None and recorder.waits:
+            recorder.waits = False
+            sim.world.later(TAKEOVER_S, recorder.stop)
+
+    sim.world.watchers.append(watch)
+    play_in(sim, flow, first, at_end=recorder.stop)
+    return recorder
+
+
+def takeover_of(name: str, kind: Kind) -> list[tuple[int, int, str]]:
+    """What happens in takeovers of a flow at a kind's node: which of `FIRSTS`, the how many-eth, and what it is."""
+    return [
+        (number, index, label)
+        for number, share in enumerate(FIRSTS)
+        for index, label in enumerate(_takeover(name, share).of(kind))
+    ]
+
+
+def places_of(kind: Kind, flow: Flow) -> tuple[str, ...]:
+    """Where a kind's crash may happen in a flow."""
+    if kind.setting is TAKES_OVER:
+        return tuple(label for _, _, label in takeover_of(flow.name, kind))
+    return calm_of(flow.name, kind.standby, kind.setting).recorder.of(kind)
+
+
+def crashes_of(kind: Kind, flow: Flow, sim: SiteSimulation, place: int, moment: str) -> tuple[Crash, ...]:
+    """What a cell does to its sim; the last one is the kind's."""
+    counts = counts_of(kind)
+    if kind.setting is TAKES_OVER:
+        number, index, _ = takeover_of(flow.name, kind)[place]
+        first = first_crash(flow, FIRSTS[number])
+
+        def later(delivery: Delivery | None) -> bool:
+            return first.happened_at is not None and counts(delivery)
+
+        return first, Crash(kind.node, index, moment, later, kind.how, kind.lasts)
+    return (Crash(kind.node, place, moment, counts, kind.how, kind.lasts, act_of(kind, sim, flow)),)
+
+
+def act_of(kind: Kind, sim: SiteSimulation, flow: Flow) -> Callable[[], None] | None:
+    """What is done instead of a failure."""
+    if kind.act == "reload":
+        other = site_of(more=flow.more + LATER)
+        return lambda: sim.reload(other)
+    if kind.act == "switchover":
+
+        def switch() -> None:
+            with suppress(Refused):
+                sim.switchover(kind.node)
+
+        return switch
+    return None
 
 
 def differences(flow: Flow, base: Outcome, got: Outcome, late: float = LATE_S) -> tuple[str, ...]:
@@ -187,50 +440,179 @@ def differences(flow: Flow, base: Outcome, got: Outcome, late: float = LATE_S) -
     return tuple(faults)
 
 
+def two_died(got: Outcome) -> bool:
+    """Whether a request of which two servers died was refused (docs/wire.md): nobody is to die of it once more."""
+    return any("died while they had this request" in word for heard in got.heard.values() for word in heard)
+
+
+def without_reasons(outcome: Outcome) -> Outcome:
+    """Why a call was ended depends on who ends it, of several nodes that may."""
+    heard = {
+        name: Counter({word: number for word, number in words.items() if not word.startswith("BYE")})
+        + Counter({"BYE": sum(number for word, number in words.items() if word.startswith("BYE"))})
+        for name, words in outcome.heard.items()
+    }
+    return outcome._replace(heard=heard)
+
+
+def parted(base: Outcome, got: Outcome) -> tuple[str, ...]:
+    """What is promised where calls are lost: all end, each is written down once, and nothing is left of them."""
+    faults = [
+        f"a call of {name} did not come to its end"
+        for name, calls in got.calls.items()
+        if any(state is not ENDED for state, _, _ in calls)
+    ]
+    if len(got.results) > len(base.results):
+        faults.append(f"{len(got.results)} call records instead of {len(base.results)}")
+    # a device whose INVITE has a provisional response waits for as long as it likes (RFC 3261 section 17.1.1.2)
+    faults += [
+        f"{what} ({number})" for what, number in got.odd.items() if what.endswith(("has a call", "for an ACK"))
+    ]
+    return tuple(faults)
+
+
 def cell(
     kind: Kind, flow: Flow, place: int, moment: str, spoil: Callable[[SiteSimulation], None] | None = None
 ) -> tuple[Cell, SiteSimulation]:
     """Run one crash; ``spoil`` as in :func:`play`."""
-    bases, messages = calm(flow.name, kind.standby)
-    crash = Crash("m1", place, moment, of_calls, kind.how, kind.lasts)
-    sim, got = play(flow, crash, kind.standby, spoil)
-    faults = min((differences(flow, base, got) for base in bases), key=len)
-    if crash.happened_at is None:
+    bases = calm_of(flow.name, kind.standby, kind.setting if kind.setting is LEADS else "").outcomes
+    sim = simulation_of(flow, kind.standby, kind.setting)
+    if spoil is not None:
+        spoil(sim)
+    crashes = crashes_of(kind, flow, sim, place, moment)
+    loses = kind.loses or (flow.cold and changes_server(kind))
+    got = play_in(sim, flow, *crashes, parting=loses)
+    if not loses and kind.setting is TAKES_OVER and kind.how is KILL and two_died(got):
+        loses, sim = True, simulation_of(flow, kind.standby, kind.setting)
+        got = play_in(sim, flow, *crashes_of(kind, flow, sim, place, moment), parting=True)
+    if loses:
+        faults = parted(bases[0], got)
+    else:
+        if kind.setting is TAKES_OVER:
+            bases, got = tuple(map(without_reasons, bases)), without_reasons(got)
+        faults = min((without_ways(kind, differences(flow, base, got, kind.late)) for base in bases), key=len)
+    if crashes[-1].happened_at is None:
         faults = (*faults, "the crash did not happen")
-    return Cell(kind.name, flow.name, place, moment, messages[place], faults), sim
+    return Cell(kind.name, flow.name, place, moment, places_of(kind, flow)[place], faults), sim
 
 
-def cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> Iterator[Cell]:
-    """All of them."""
+class Way(NamedTuple):
+    """A difference for which the standards leave no way."""
+
+    name: str
+    because: str
+    section: str
+    fault: re.Pattern[str]
+    where: Callable[[Kind], bool]
+
+
+def changes_server(kind: Kind) -> bool:
+    """Whether another server, or another life of the same, has the calls afterwards."""
+    takes = kind.how in (KILL, PAUSE) and kind.node in ("m1", "s1")
+    return takes or kind.act == "switchover" or kind.setting is TAKES_OVER
+
+
+def _of_agents(kind: Kind) -> bool:
+    return kind.how in (RESET, PAUSE) and kind.node in AGENTS
+
+
+WAYS: Final = (
+    Way(
+        "it rings",
+        "is told once: a 180 or 183 may be lost with a connection, or with the second of two nodes; the answer comes",
+        "RFC 3261 section 17.1.1: a provisional response is not acknowledged",
+        re.compile(r"\w+ received 1 x 18[03] INVITE\b.* less"),
+        lambda kind: kind.setting is TAKES_OVER or kind.how is RESET or _of_agents(kind),
+    ),
+    Way(
+        "a stopped agent's timers",
+        "send to a device again what it has answered, before the answers that waited are read",
+        "sections 17.1.1.2, 17.1.2.2, 13.3.1.4",
+        re.compile(r"\w+: (.* came again|stray ACK) \(.*"),
+        lambda kind: kind.how is PAUSE and kind.node in AGENTS,
+    ),
+    Way(
+        "a challenge to a request that was sent again",
+        "has another nonce, as nothing is kept of strangers: the device gets it twice",
+        "sections 8.2.7, 22.1",
+        re.compile(r"\w+ received \d+ x 407 INVITE more"),
+        lambda kind: kind.how is PAUSE and kind.node in AGENTS,
+    ),
+    Way(
+        "a request that the end of its call overtakes",
+        "has come where it was sent, and is answered 481 when the server that knew its answer has died",
+        "section 15.1.2",
+        re.compile(r"\w+ received 1 x (481 INFO more|200 INFO less)"),
+        changes_server,
+    ),
+    Way(
+        "an answer that crosses a CANCEL",
+        "is ended when it comes to light that its caller is gone, and the call is written down as cancelled",
+        "section 9.1; docs/decisions.md 68",
+        re.compile(r"call records say \[\('cancelled', 487\)\] instead of \[\('answered', 200\)\]"),
+        lambda kind: kind.setting is TAKES_OVER,
+    ),
+)
+"""All that is allowed, by name."""
+
+
+def without_ways(kind: Kind, faults: tuple[str, ...]) -> tuple[str, ...]:
+    """What is left to be explained."""
+    ways = [way.fault for way in WAYS if way.where(kind)]
+    return tuple(fault for fault in faults if not any(way.fullmatch(fault) for way in ways))
+
+
+class Where(NamedTuple):
+    """A cell that is to be tried."""
+
+    kind: Kind
+    flow: Flow
+    place: int
+    moment: str
+
+
+def all_cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> Iterator[Where]:
+    """Where they are."""
     for kind in kinds:
         for flow in flows:
-            for place in range(len(calm(flow.name, kind.standby)[1])):
+            for place in range(len(places_of(kind, flow))):
                 for moment in kind.moments:
-                    yield cell(kind, flow, place, moment)[0]
+                    yield Where(kind, flow, place, moment)
+
+
+def cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS, every: int = 1) -> Iterator[Cell]:
+    """All of them, or one of so many."""
+    for where in islice(all_cells(flows, kinds), 0, None, every):
+        yield cell(*where)[0]
 
 
 INTRO: Final = f"""\
 # The crash matrix
 
-Generated by `python -m tests.stories.matrix --write`: the simulated World runs whole sites (servers,
-agents, softphones), and something happens to the active server at every message of a call that it
-receives: *before* it read the message, with the message dealt with and its consequences *unsent* or
-*partly* sent (the first of them), or just *after* they were sent. A cell is good when every call comes to
-the same end as without a crash and at most {LATE_S:g} s later, every device has received the same messages, each
-as often, there is one call record for each call with the same result, and nothing is left over anywhere.
-Where two sides act at once, each order that can come about without a crash counts as the same.
+Generated by `python -m tests.stories.matrix --write`: the simulated World runs whole sites (servers, agents,
+devices), and at each message that a node receives, and at each of its timers, something happens to it: *before* it
+dealt with that, with that dealt with and its consequences *unsent* or *partly* sent (the first of them), or just
+*after* they were sent. A cell is good when every call comes to the same end as without a crash and at most
+{LATE_S:g} s later ({LATER_S:g} s after two failures), every device has received the same messages, each as often,
+there is one call record for each call with the same result, and nothing is left over anywhere. Where two sides act
+at once, each order that can come about without a crash counts as the same.
 
 Repeats count. A device may receive a message again only where a timer of its own has asked for it:
 
 {"".join(f"* {timer.name}: {timer.because}." + chr(10) for timer in TIMERS)}
-Crashes at messages that are not of calls (OPTIONS, SUBSCRIBE, NOTIFY, REGISTER), of agents' connections at any
-message that an agent receives, and of the stand-by or a connection in the middle of a takeover are tried from
-seeds: `python -m tests.stories.wider SEED` shows one.
+Ways out that the standards leave, by name:
+
+{"".join(f"* *{way.name}* {way.because} ({way.section})." + chr(10) for way in WAYS)}\
+* *a request of which two servers died* is answered 500 by its agent (docs/wire.md), so that no third one dies of it.
+* *the calls of an agent that dies* go with it, and those of a cold line with a change of the server: they end, on
+  both sides, each is written down once at the most, and nothing is left of them.
+
+Pairs of failures of any nodes are tried from seeds: `python -m tests.stories.pairs --seeds 2000`.
 
 """
 
 
-def page(found: list[Cell]) -> str:
+def page(found: list[Cell], every: int = 1) -> str:
     """docs/matrix.md."""
     lines = []
     by_kind: defaultdict[str, defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
@@ -239,6 +621,9 @@ def page(found: list[Cell]) -> str:
     for kind in KINDS:
         if kind.name in by_kind:
             lines += _table(kind, by_kind[kind.name])
+    others = [kind for kind in ELSEWHERE if kind.name in by_kind]
+    if others:
+        lines += _others(others, by_kind, every)
     bad = [one for one in found if one.faults]
     lines += [f"{len(found) - len(bad)} of {len(found)} cells are good.", "", "## Cells that fail", ""]
     lines += [
@@ -256,37 +641,77 @@ def _table(kind: Kind, flows: dict[str, list[Cell]]) -> list[str]:
         "| --- | --- | " + " | ".join("---" for _ in kind.moments) + " |",
     ]
     for flow, row in flows.items():
-        numbers = []
-        for moment in kind.moments:
-            at = [one for one in row if one.moment == moment]
-            numbers.append(f"{sum(not one.faults for one in at)}/{len(at)}")
+        numbers = [_share([one for one in row if one.moment == moment]) for moment in kind.moments]
         lines.append(f"| {flow} | {len(row) // len(kind.moments)} | " + " | ".join(numbers) + " |")
     return [*lines, ""]
+
+
+def _others(kinds: Sequence[Kind], by_kind: dict[str, defaultdict[str, list[Cell]]], every: int) -> list[str]:
+    """One row a kind: the cells of all flows."""
+    tried = "every cell" if every == 1 else f"one cell of {every}"
+    lines = [
+        f"## Elsewhere, {tried} of {len(FLOWS)} flows",
+        "",
+        "| what happens | to | at | good |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind in kinds:
+        row = [one for flow in by_kind[kind.name].values() for one in flow]
+        where = f"{kind.what}, {kind.setting}" if kind.setting else kind.what
+        lines.append(f"| {kind.name}: {kind.means} | {kind.node} | {where} | {_share(row)} |")
+    return [*lines, ""]
+
+
+def _share(cells: Sequence[Cell]) -> str:
+    return f"{sum(not one.faults for one in cells)}/{len(cells)}"
+
+
+def _cell_of(where: tuple[str, str, int, str]) -> Cell:
+    """In a process of its own."""
+    logging.disable(logging.CRITICAL)
+    kind, flow, place, moment = where
+    return cell(next(one for one in (*KINDS, *ELSEWHERE) if one.name == kind), flow_of(flow), place, moment)[0]
+
+
+def run_all(wheres: Sequence[Where], jobs: int) -> list[Cell]:
+    """All of them, with progress on standard error and each that fails on standard output."""
+    found: list[Cell] = []
+    began = time.monotonic()
+    asked = [(where.kind.name, where.flow.name, where.place, where.moment) for where in wheres]
+    with multiprocessing.Pool(jobs) as pool:
+        for one in pool.imap(_cell_of, asked, chunksize=16):
+            found.append(one)
+            if one.faults:
+                print(one, flush=True)
+            if len(found) % 500 == 0:
+                left = (time.monotonic() - began) / len(found) * (len(asked) - len(found))
+                print(f"{len(found)} of {len(asked)}, {left / 60:.0f} min left", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> int:
     """Write the page, or show one cell."""
     parser = argparse.ArgumentParser(prog="python -m tests.stories.matrix", description=__doc__)
-    parser.add_argument("--kind", default="", help="only this kind")
+    parser.add_argument("--kind", default="", help="only kinds whose name contains this")
     parser.add_argument("--flow", default="", help="only flows whose name contains this")
-    parser.add_argument("--place", type=int, help="show the run with the crash at this message")
+    parser.add_argument("--place", type=int, help="show the run with the crash at this place")
     parser.add_argument("--moment", choices=MOMENTS, default=MOMENTS[0])
+    parser.add_argument("--every", type=int, default=1, help="of the kinds elsewhere, one cell of so many")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     flows = [flow for flow in FLOWS if options.flow in flow.name]
     kinds = [kind for kind in KINDS if options.kind in kind.name]
+    others = [kind for kind in ELSEWHERE if options.kind in kind.name]
     if options.place is not None:
-        one, sim = cell(kinds[0], flows[0], options.place, options.moment)
+        one, sim = cell((*kinds, *others)[0], flows[0], options.place, options.moment)
         print(sim.world.ladder(3000, calls_only=True))
         print("\n".join((*sim.said, *map(str, sim.records), str(one))))
         return 0
-    found = []
-    for one in cells(flows, kinds):
-        found.append(one)
-        if one.faults:
-            print(one, flush=True)
-    text = page(found)
+    wheres = [*all_cells(flows, kinds), *islice(all_cells(flows, others), 0, None, options.every)]
+    found = run_all(wheres, options.jobs)
+    text = page(found, options.every)
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
     print(text)

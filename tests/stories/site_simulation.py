@@ -3,7 +3,9 @@
 ::
 
     west 127.0.0.21 (carrier) -- gw1 -- m1, s1 -- gw2 -- east 127.0.0.22 (PBX)
-    anna 127.0.0.31 (phone)   -/                     \\- bert .32, carl .33 (phones), cold .23 (a cold trunk)
+    anna 127.0.0.31 (phone)   -/                     \\- bert .32, carl .33, dora .34, emil .36 (phones),
+    member .26 (a registrar)  -/                         bob .35 (bert's other phone),
+                                                         cold .23, timed .24, relayed .25 (trunks)
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
+from gateway_agent.media.ports import Pair, RelayPorts
+from gateway_agent.media_anchor import AgentRelay
 from heartbeat.carrier import VOTES
 from heartbeat.death import Death, commitment_of, notice
 from heartbeat.persistent_state import PersistentState, decode, encode
@@ -31,6 +35,7 @@ from heartbeat.proof import VoterList
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site
 from sip.actions import Flow
+from tests.stories.registrar import Registrar
 from tests.world import Disk, World
 
 WALL: Final = 1_700_000_000.0
@@ -84,6 +89,20 @@ channels = 1000
 recovery = "cold"
 reset_state = "idle"
 
+[lines.timed]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.24:5060"
+channels = 1000
+session_timer = {{ expires = 90, min_se = 90 }}
+
+[lines.relayed]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.25:5060"
+channels = 1000
+media = "relay"
+
 [lines.anna]
 kind = "phone"
 agent = "gw1"
@@ -102,6 +121,19 @@ agent = "gw2"
 numbers = ["1003"]
 password = {{ env = "PASSWORD" }}
 
+[lines.dora]
+kind = "phone"
+agent = "gw2"
+numbers = ["1004"]
+password = {{ env = "PASSWORD" }}
+forward = {{ busy = "1003" }}
+
+[lines.emil]
+kind = "phone"
+agent = "gw2"
+numbers = ["1005"]
+password = {{ env = "PASSWORD" }}
+
 [[routes]]
 match = "2*"
 to = ["east"]
@@ -115,6 +147,14 @@ match = "4*"
 to = ["cold"]
 
 [[routes]]
+match = "5*"
+to = ["timed"]
+
+[[routes]]
+match = "7*"
+to = ["relayed"]
+
+[[routes]]
 match = "600"
 to = ["bert", "carl"]
 
@@ -122,6 +162,16 @@ to = ["bert", "carl"]
 match = "601"
 to = ["bert", "carl"]
 ring = 2
+
+[[routes]]
+match = "602"
+to = ["bert", "carl", "east"]
+ring = 5
+
+[[routes]]
+match = "603"
+to = ["bert", "carl"]
+ring = 5
 """
 
 _STANDBY: Final = """
@@ -130,6 +180,27 @@ role = "standby"
 listen = "tcp:127.0.0.2:5161"
 beat = "udp:127.0.0.2:5162"
 """
+
+MEMBER: Final = """
+[lines.member]
+kind = "trunk"
+agent = "gw1"
+peer = "sip:127.0.0.26:5060"
+channels = 1000
+register = { registrar = "sip:127.0.0.26:5060", user = "member", password = { env = "PASSWORD" }, expires = 60 }
+
+[[routes]]
+match = "8*"
+to = ["member"]
+"""
+"""A trunk that is there when it is asked for: its agent registers with it."""
+
+LATER: Final = """
+[[routes]]
+match = "9*"
+to = ["east"]
+"""
+"""What a reload adds."""
 
 _FURTHER: Final = """
 [agents.gw{n}]
@@ -143,32 +214,42 @@ PHONES: Final = {
     "anna": ("127.0.0.31", "gw1", "anna"),
     "bert": ("127.0.0.32", "gw2", "bert"),
     "carl": ("127.0.0.33", "gw2", "carl"),
+    "dora": ("127.0.0.34", "gw2", "dora"),
+    "emil": ("127.0.0.36", "gw2", "emil"),
+    "bob": ("127.0.0.35", "gw2", "bert"),
+    "timed": ("127.0.0.24", "gw2", "*"),
+    "relayed": ("127.0.0.25", "gw2", "*"),
+    "member": ("127.0.0.26", "gw1", "*"),
 }
 """Address, agent and user of each device."""
 
+
+LATE: Final = {"emil"}
+"""Phones that do not register by themselves at the beginning."""
 
 KEYS: Final = {"TOWN_KEY": "a key of the town, long enough", "PASSWORD": "secret"}
 
 
 def text_of(
-    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
+    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2, more: str = ""
 ) -> str:
-    """The site file of the simulation."""
-    return _SITE.format(
+    """The site file of the simulation; ``more`` are further lines and routes."""
+    text = _SITE.format(
         interval=interval,
         timing=timing,
         failover=failover,
         standby=_STANDBY if standby else "",
         agents="".join(_FURTHER.format(n=n, host=38 + n) for n in range(3, agents + 1)),
     )
+    return text + more
 
 
 @cache
 def site_of(
-    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2
+    standby: bool = True, interval: float = 0.5, timing: str = "", failover: str = "", agents: int = 2, more: str = ""
 ) -> Site:
     """The same, read."""
-    return sites.parse(text_of(standby, interval, timing, failover, agents), Path("town.toml"), KEYS)
+    return sites.parse(text_of(standby, interval, timing, failover, agents, more), Path("town.toml"), KEYS)
 
 
 Reaction = Callable[[Call], None]
@@ -198,6 +279,7 @@ class SiteSimulation:
         """What servers and agents decided, with the instant and the node."""
         self.who = who
         self._drift = drift
+        self._registrations: list[tuple[str, Callable[[], Any], float]] = []
         self._reactions: list[tuple[str, str, Reaction, float]] = []
         for name, server in self.site.servers.items():
             listeners = [str(endpoint) for endpoint in (*server.listen, *server.sip)]
@@ -225,7 +307,9 @@ class SiteSimulation:
         """The core of a server or agent, from what is on its disk."""
         secret, chance = self._chance(name)
         if name in self.site.agents:
-            return Agent(self.site, name, _raised(disk, PersistentState(incarnation=0)), secret, chance, now)
+            begun = PersistentState(incarnation=0)
+            relay = _relay(self.site.agents[name].sip[0].host)
+            return Agent(self.site, name, _raised(disk, begun), secret, chance, now, relay)
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
         begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
@@ -274,13 +358,14 @@ class SiteSimulation:
     def _device(self, name: str) -> None:
         host, agent, user = PHONES[name]
         secret, chance = self._chance(name)
-        phone = Softphone(f"{host}:5060", secret, chance, place=lambda line: (host, 4000), logs=True)
+        made = Registrar if name == "member" else Softphone
+        phone = made(f"{host}:5060", secret, chance, place=lambda line: (host, 4000), logs=True)
         at = self.site.agents[agent].sip[0]
         password = "secret" if user != "*" else None
         line = phone.add_line(user, (at.host, at.port), domain=self.site.realm, password=password)
         listeners = [f"udp:{host}:5060", f"tcp:{host}:5060"]
         self.world.add(name, lambda disk, now: phone, host, listeners, on_event=lambda e: self._happened(name, e))
-        if password is not None:
+        if password is not None and name not in LATE:
             self.world.later(1.0, lambda: self.world.ask(name, phone.register, line))
 
     def _happened(self, name: str, event: Any) -> None:
@@ -288,6 +373,8 @@ class SiteSimulation:
             self.said.append(f"{self.world.now:.3f} {name}: {event.kind} {event.detail}")
             if event.call is not None:
                 self._react(name, event.kind, event.call)
+            elif event.kind == "registered":
+                self._registered(name)
         elif isinstance(event, CallEnded):
             self.world.later(INTERVAL, self._written, name, self.world.nodes[name].life, event.record)
         else:
@@ -337,6 +424,13 @@ class SiteSimulation:
         """The operator's ``b2bua switchover`` at the active server."""
         self.world.ask(name, lambda now: self.server(name).admin_commands.command("switchover", {}, now))
 
+    def reload(self, site: Site) -> None:
+        """All nodes read another site file."""
+        for name in (*self.site.servers, *self.site.agents):
+            node = self.world.nodes[name]
+            if node.alive and not node.paused:
+                self.world.ask(name, node.core.reload, site)
+
     def when(self, name: str, kind: str, verb: str, *args: Any, after: float = 0.0) -> None:
         """The next time that a device tells of ``kind``, it does ``verb`` to that call, ``after`` seconds later."""
         self._reactions.append((name, kind, lambda call: self.do(name, verb, call, *args), after))
@@ -344,6 +438,15 @@ class SiteSimulation:
     def then(self, name: str, kind: str, act: Reaction, after: float = 0.0) -> None:
         """The same with anything."""
         self._reactions.append((name, kind, act, after))
+
+    def then_registered(self, name: str, act: Callable[[], Any], after: float = 0.0) -> None:
+        """The next time that a device is registered, something is done ``after`` seconds later."""
+        self._registrations.append((name, act, after))
+
+    def _registered(self, name: str) -> None:
+        for one in [one for one in self._registrations if one[0] == name]:
+            self._registrations.remove(one)
+            self.world.later(one[2], one[1])
 
     def _react(self, name: str, kind: str, call: Call) -> None:
         for reaction in self._reactions:
@@ -398,6 +501,14 @@ class SiteSimulation:
         assert self.world.run_until(lambda: call.answered_at > 0 or call.status > 0, 10.0), self.world.ladder(80)
         self.world.run(self.world.now + 0.1)
         return call, list(self.line(callee).calls.values())[-1]
+
+
+def _relay(host: str) -> AgentRelay:
+    """A relay with ports enough; no media flow in the World."""
+    ports = RelayPorts()
+    ports.receive('{"is":"ready"}')
+    ports.offer(Pair(host, port) for port in range(20000, 20200, 2))
+    return AgentRelay(ports, host)
 
 
 def _raised(disk: Disk, begun: PersistentState) -> PersistentState:

@@ -1,4 +1,6 @@
-"""The crash matrix: a kill at every message, other failures at every third; docs/matrix.md has all of them."""
+"""The crash matrix: a kill at every message, other failures at every third, elsewhere at some; docs/matrix.md has
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 
 from sip.actions import Action, Send
 from sip.actions import Flow as Path
-from tests.stories import matrix, wider
+from tests.stories import matrix, pairs
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.site_simulation import SiteSimulation
@@ -18,6 +20,7 @@ from tests.world import AFTER, BEFORE, Crash
 
 STEP = 3
 SEEDS, AT_ONCE = 100, 20
+ELSEWHERE_STEP, PARTS = 160, 8
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
@@ -39,11 +42,20 @@ def test_other_failures_at_some_messages(kind: matrix.Kind) -> None:
     assert [one for one in found if one.faults] == []
 
 
+@pytest.mark.parametrize("part", range(PARTS))
+def test_failures_elsewhere(part: int) -> None:
+    """Of any node, at any message and timer, in takeovers; switchovers and reloads."""
+    places = islice(matrix.all_cells(FLOWS, matrix.ELSEWHERE), part * ELSEWHERE_STEP // PARTS, None, ELSEWHERE_STEP)
+    found = [matrix.cell(*place)[0] for place in islice(places, part % PARTS, None, PARTS)]
+    assert len(found) > 20
+    assert [one for one in found if one.faults] == []
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_crashes_elsewhere_from_seeds(first: int) -> None:
-    """At messages of the site, of agents' connections, of two servers: ``python -m tests.stories.wider SEED``."""
+def test_two_failures_from_seeds(first: int) -> None:
+    """Of any nodes: ``python -m tests.stories.pairs SEED`` shows one."""
     for seed in range(first, first + AT_ONCE):
-        assert not wider.run(seed), f"seed {seed}: {wider.wider(seed)}"
+        assert not pairs.run(seed), f"seed {seed}: {pairs.pair(seed)}"
 
 
 @pytest.mark.parametrize(
@@ -60,8 +72,8 @@ def test_the_connection_of_the_called_side_breaks_in_the_takeover(name: str, pla
     for at in breaks:
         for moment in (BEFORE, AFTER):
             killed = Crash("m1", place, BEFORE, matrix.of_calls)
-            broken = wider.broken_after(killed, "gw2", at, moment)
-            _, faults = wider.crashed(flow, killed, broken)
+            broken = pairs.broken_after(killed, "gw2", at, moment)
+            _, faults = pairs.crashed(flow, killed, broken)
             assert broken.happened_at is not None
             assert not faults, (at, moment, faults)
 
