@@ -9,7 +9,7 @@ from heartbeat import detector as d
 from heartbeat.cluster_view import ClusterView
 from heartbeat.decision import What
 from heartbeat.detector import ClockSuspectMode, Detector, Judgement
-from heartbeat.header import QUERY, STANDBY
+from heartbeat.header import HOLDING, QUERY, STANDBY
 from heartbeat.participant import Participant
 
 
@@ -111,10 +111,17 @@ class Standby:
             can_start = self._may_start(now) and not self._node.membership.alone
             return f"{self._node.name} hears nobody who rules" if can_start else ""
         if self._detector.state == d.DEAD:
-            return self._detector.verdict
+            return "" if self._bears_with_it(now) else self._detector.verdict
         if self._detector.state == d.LEFT and now >= self._start_at:
             return f"{self._detector.subject} has left"
         return ""
+
+    def _bears_with_it(self, now: float) -> bool:
+        """The leader took over not long ago, and is there without a lease: in a site that is slow everywhere nobody
+        has one, and each takeover makes it slower."""
+        leader, membership = self._cluster.peers.get(self._detector.subject), self._node.membership
+        holds = leader is not None and leader.state == HOLDING and now - leader.heard_at < membership.timing.silence
+        return holds and now < self._cluster.changed_at + membership.hold_down
 
     def objection(self) -> str:
         """Why an election that this server began is not wanted any more, as a sentence; empty when it is."""

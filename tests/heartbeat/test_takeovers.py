@@ -180,6 +180,32 @@ def test_a_server_of_a_version_that_does_not_say_its_interval_has_the_old_one() 
     assert 1.6 < took < 2.5, "its voters wait for its lease, as they did"
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_site_that_is_slow_everywhere_does_not_change_hands_all_the_time(seed: int) -> None:
+    """Answers take longer than the lease, so nobody has one: each would take over from the other all the time."""
+    w = running(membership(5, timing=Timing()), seed=seed)
+    w.delay = (0.3, 0.6)
+    w.run(60.0)
+    won = [d for name in ("m1", "m2") for d in w.hosts[name].log if d.what is What.BECAME_ACTIVE]
+    assert len(won) <= 4, w.story()
+    w.delay = (0.001, 0.003)
+    w.run_until(w.settled, limit=3.0)
+
+
+def test_a_new_leader_that_has_no_lease_and_falls_silent_is_replaced_at_once() -> None:
+    w = running(membership(3, timing=Timing()))
+    w.isolate("m1")
+    w.run_until(lambda: w.holders() == ["m2"], limit=3.0)
+    w.heal()
+    w.run_until(lambda: w.settled() == "m2" and w.member("m1").state == STANDBY, limit=3.0)
+    for agent in w.site.agents:
+        w.cut(agent, "m2", both=False)
+    w.run(5.0)
+    assert w.member("m2").state == HOLDING and w.member("m1").state == STANDBY
+    w.crash("m2")
+    assert w.run_until(lambda: w.holders() == ["m1"], limit=3.0) < 1.5
+
+
 def test_a_claim_waits_for_disks_that_are_slower_than_the_lease() -> None:
     w = running(membership(3, timing=Timing()))
     w.disk = (1.2, 1.3)
