@@ -7,6 +7,7 @@ and real RTP, and the server that serves them all is killed. What happens then i
     make demo ARGS='--calls 10000 --agents 10'       so many calls, and new ones all the while
     make demo ARGS='--how machine'                   its supervisor is killed too, so that nobody tells of the death
     make demo ARGS='--calls 1000 --how pause'        SIGSTOP instead, and SIGCONT after the takeover
+    make demo ARGS='--how agent'                     an agent is killed instead, and started again
     make demo ARGS='--format json'                   one JSON object and nothing else
 """
 
@@ -68,7 +69,7 @@ def main() -> int:
     parser.add_argument("--agents", type=_count, default=2, help="gateway agents (2)")
     parser.add_argument(
         "--how",
-        choices=("kill", "machine", "pause"),
+        choices=("kill", "machine", "pause", "agent"),
         default="kill",
         help="SIGKILL to the server; to its supervisor too; or SIGSTOP and SIGCONT to both",
     )

@@ -14,7 +14,7 @@ from examples.demo_plan import PASSWORD, Layout, Plan
 from examples.demo_processes import DeviceProcess, Failed, Processes, Running, ask, free_net
 from sip.io.clock import boottime
 
-How = Literal["kill", "machine", "pause"]
+How = Literal["kill", "machine", "pause", "agent"]
 """The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while."""
 Show = Callable[[str, Any], None]
 """Told what happens, as it happens: a word and what belongs to it."""
@@ -40,8 +40,11 @@ class Run:
         self.layout = Layout(free_net(), directory, plan.agents, interval)
         self.directory = directory
         self.devices: list[DeviceProcess] = []
+        self.how: How = "kill"
         self.killed_at = 0.0
         """On the wall clock."""
+        self.started_at = 0.0
+        """When the agent that was killed was started again, by the same."""
         self.counted_from = 0.0
         """On the wall clock: calls from here on are the run's own."""
         self.results: dict[str, list[Any]] = {}
@@ -102,10 +105,15 @@ class Run:
             time.sleep(BEFORE_THE_CRASH)
 
     def crash(self, how: How = "kill") -> None:
-        """Kill or pause the main; wait until the sample was served by the stand-by."""
+        """Kill or pause the main; wait until the sample was served by the stand-by. Or kill an agent, start it again,
+        and wait until the main serves the sample by it."""
         main = self.processes.running["m1"]
         self.killed_at = time.time()
-        if how == "kill":
+        self.how = how
+        if how == "agent":
+            first = self.layout.names[0]
+            self.processes.running.pop(first).kill()
+        elif how == "kill":
             self.processes.crash("m1")
         elif how == "machine":
             main.kill()
@@ -115,11 +123,14 @@ class Run:
         for devices in self.devices:
             devices.order("crash")
         self.show("killed", how)
+        if how == "agent":
+            self.started_at = time.time()
+            self.processes.agent(self.layout.site, first)
         for result in self._collect("crash", 60.0):
             self._note(result)
         if how == "pause":
             main.go_on()
-        self.show("served", self.status("m2"))
+        self.show("served", self.status("m1" if how == "agent" else "m2"))
         if self.plan.attempts_per_s:
             time.sleep(AFTER_THE_CRASH)
 
@@ -127,7 +138,7 @@ class Run:
         """Resume, answer and hang up everything; wait until the records of all calls are written."""
         for result in self._order("finish", 120.0 + self.plan.calls * 0.05):
             self._note(result)
-        self.show("finished", self.status("m2"))
+        self.show("finished", self.status("m1" if self.how == "agent" else "m2"))
 
     def measured(self) -> dict[str, Any]:
         """The figures of section ``make demo`` of the README; ``None`` where something never came true."""
@@ -135,8 +146,8 @@ class Run:
         total = {name: sum(result[name] for result in done) for name in _SUMMED}
         served = [entry for result in self.results["crash"] for entry in result["served"]]
         missing = [name for result in self.results["crash"] for name in result["missing"]]
-        report = self.report()
-        decided_at = report.get("decided_at")
+        report = self.report() if self.how != "agent" else {}
+        decided_at = report.get("decided_at") if self.how != "agent" else self.started_at
         last_at = max((at for _, _, at in served), default=0.0) + time.time() - boottime()
         calls = sum(result["standing"] for result in self.results["set up"])
         cdrs = self._cdrs(calls + int(total["attempts"]))

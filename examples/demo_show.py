@@ -91,6 +91,7 @@ class Shown:
 
     def _killed(self, run: Run, how: str) -> None:
         words = {"kill": "SIGKILL to m1", "machine": "SIGKILL to m1 and its supervisor", "pause": "SIGSTOP to m1"}
+        words["agent"] = f"SIGKILL to {run.layout.names[0]}, which is started again at once"
         self.say(f"{words[how]}; a request in each call of the sample, and new calls, meet nobody", "bold red")
         self._watching = Thread(target=self._watch, args=(run, run.killed_at), daemon=True)
         self._watching.start()
@@ -112,9 +113,7 @@ class Shown:
         self._progress.clear()
         result = run.results["crash"]
         count = sum(len(each["served"]) for each in result)
-        self.say(
-            f"{count} of {sum(each['sample'] for each in result)} calls of the sample were served by m2", "green"
-        )
+        self.say(f"{count} of {sum(each['sample'] for each in result)} calls of the sample were served", "green")
         self.status()
 
     def _finished(self, run: Run, status: Any) -> None:

@@ -145,6 +145,19 @@ def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, 
     return commands.HEALTHY
 
 
+@main.command()
+@site_option
+@agent_option
+@yes_option
+@click.option("--for-good", is_flag=True, required=True, help="Registrations at carriers are taken back.")
+def stop(site_path: str | None, agent: str | None, sure: bool, for_good: bool) -> int:
+    """Refuse new calls, take registrations at carriers back, and end with the last call."""
+    client = _one(commands.open_site(site_path), agent)
+    commands.ask(f"End {client.name} for good, with its last call?", sure)
+    click.echo(client.command("stop", {}).sentence)
+    return commands.HEALTHY
+
+
 def _drained(client: Client, answer: Progress) -> tuple[bool, str]:
     try:
         progress = client.see(Progress, "progress", id=answer.id)[1]

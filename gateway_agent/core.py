@@ -361,8 +361,9 @@ class Core:
         self.connections.pump(now)
 
     def leave(self, now: float) -> None:
-        """The process is about to end."""
-        self.line_table.stop(now)
+        """The process is about to end; only for good are registrations taken back, else the next start has them."""
+        if self.draining.for_good:
+            self.line_table.stop(now)
 
     def relay_said(self, notice: Notice, now: float) -> None:
         """A notice of the relay's process."""

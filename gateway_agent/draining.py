@@ -10,6 +10,8 @@ class Draining:
 
     def __init__(self, agent: str, living: Callable[[], int], decided: Callable[[str, str, float], None]) -> None:
         self.active = False
+        self.for_good = False
+        """The process is to end with the last call, and to take its registrations at carriers back."""
         self._agent = agent
         self._living = living
         self._decided = decided
@@ -22,6 +24,7 @@ class Draining:
 
     def end(self, now: float) -> None:
         """Take new calls again."""
+        self.for_good = False
         if self.active:
             self.active = False
             self._decided("resume", f"{self._agent} takes new calls again", now)

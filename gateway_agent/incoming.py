@@ -42,7 +42,8 @@ class Incoming(Setup):
         )
         call.device = call.session.leg = device
         call.bridge.offer(device, transaction)
-        stack.reply(transaction, 100, now)
+        if not transaction.last:  # it has waited, and was told so
+            stack.reply(transaction, 100, now)
         call.session.calls(line.settings.session_timer, request, now)
         call.session_id = request.get("session-id") or ""
         opening = environment.derivation.to_servers(request)

@@ -22,6 +22,8 @@ from heartbeat.site.model import Agent, Site
 from sip.io.clock import boottime
 from sip.io.pump import Pump
 
+AUDIT_AFTER: Final = 30
+"""Ticks after the return was complete: sessions of the relay that no call has asked for by then are closed."""
 COUNT_EVERY: Final = 10
 """Ticks between two counts of the relay."""
 
@@ -62,7 +64,7 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
         self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)
         self._leaving = False
-        self._relay_ticks = 0
+        self._relay_ticks = self._ticks_since_return = 0
 
     async def run(self, serve: program.Serve) -> None:
         relay = self._relay_process
@@ -92,18 +94,26 @@ class Process(program.Process[Core]):
         if self._relay is not None and self._relay_ticks % COUNT_EVERY == 0:
             self._relay.ports.count()
             self.pump.flush()
+        self._ticks_since_return += self.core.returning.complete
+        if self._relay is not None and self._ticks_since_return == AUDIT_AFTER:
+            self._relay.ports.audit()
+            self.pump.flush()
         self._end_with_the_last_call()
 
     def stop(self) -> None:
-        """Refuse new calls, end with the last."""
+        """End: servers keep the calls for the next start. Where none does, refuse new calls and end with the last."""
+        if self.core.line_states.kept and self.core.connected:
+            self.end()
+            return
         self._leaving = True
         self.pump.ask(self.core.draining.begin)
         self._end_with_the_last_call()
 
     def _end_with_the_last_call(self) -> None:
-        if self._leaving and not self.core.calls:
+        if (self._leaving or self.core.draining.for_good) and not self.core.calls:
             self._leaving = False
             self.end()
+            self.core.draining.for_good = False
 
     def misses(self, site: Site) -> Iterable[str]:
         if self._relay is None and _relays(site, self.name):

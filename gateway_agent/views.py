@@ -62,6 +62,10 @@ def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Pro
     if name == "drain":
         core.draining.begin(now)
         return _drained(core)
+    if name == "stop":
+        core.draining.begin(now)
+        core.draining.for_good = True
+        return _drained(core)
     if name == "resume":
         if not core.draining.active:
             raise Refused(f"{core.agent.name} does not drain.")
