@@ -362,8 +362,7 @@ class Core:
 
     def leave(self, now: float) -> None:
         """The process is about to end; only for good are registrations taken back, else the next start has them."""
-        if self.draining.for_good:
-            self.line_table.stop(now)
+        self.line_table.stop(now, self.draining.for_good)
 
     def relay_said(self, notice: Notice, now: float) -> None:
         """A notice of the relay's process."""

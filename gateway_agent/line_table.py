@@ -63,9 +63,9 @@ class LineTable:
                 if changed:
                     self._changed(line, f"{line.name} is {state}", now)
 
-    def stop(self, now: float) -> None:
-        """The process is about to end: registrations are taken back."""
-        for line in self._lines.values():
+    def stop(self, now: float, for_good: bool) -> None:
+        """The process is about to end; ``for_good``: registrations are taken back."""
+        for line in self._lines.values() if for_good else ():
             line.far_side.stop(now)
 
     def _changed(self, line: Line, because: str, now: float, tell: bool = True) -> None:
