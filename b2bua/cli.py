@@ -22,11 +22,14 @@ from heartbeat.console.commands import (
     limit_option,
     node_option,
     site_option,
+    sites_option,
     version_option,
     watch_option,
 )
+from heartbeat.console.render import stack
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
+from heartbeat.site.model import Site
 from heartbeat.supervised import become_supervisor, is_supervised
 
 
@@ -40,40 +43,69 @@ def main() -> None:
 
 
 @main.command()
-@site_option
-@click.option("--node", required=True, metavar="NODE", help="Which server of the site this is.")
-def run(site_path: str | None, node: str) -> int:
+@sites_option
+@click.option(
+    "--node",
+    "nodes",
+    required=True,
+    multiple=True,
+    metavar="NODE",
+    help="Which server of the site this is. Several sites: once for all, or once for each in their order.",
+)
+def run(site_paths: tuple[str, ...], nodes: tuple[str, ...]) -> int:
     """Run a call server until SIGTERM. SIGHUP reads lines and routes again.
 
     That is two processes: a supervisor, which tells the other server of its death, and the server, its child.
+    With several site files it is a server of each of the sites: main for one, stand-by for others.
     """
     if not is_supervised():
         become_supervisor()
-    site = commands.open_site(site_path)
-    commands.server_client(site, node)
+    sites = commands.open_sites(site_paths)
+    if len(nodes) not in (1, len(sites)):
+        raise ConsoleError(f"There are {len(sites)} sites and {len(nodes)} nodes: say --node once, or once for each.")
+    chosen = list(zip(sites, nodes * len(sites) if len(nodes) == 1 else nodes, strict=True))
+    for site, node in chosen:
+        commands.server_client(site, node)
     from b2bua import server
 
-    return server.run(site.path, node)
+    return server.run([(site.path, node) for site, node in chosen])
 
 
 @main.command()
-@site_option
+@sites_option
 @node_option
 @format_option
 @watch_option
-def status(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
-    """The site: servers, agents, calls, lines, warnings."""
-    site = commands.open_site(site_path)
+def status(site_paths: tuple[str, ...], node: str | None, shape: str, watch: float | None) -> int:
+    """The site: servers, agents, calls, lines, warnings. Several sites, one under the other: say --site for each."""
+    sites = commands.open_sites(site_paths)
 
     def look() -> Screen:
-        found = find(site)
-        if node is None:
-            return Screen(_site_json(found), cli_screens.site_screen(found), found.code)
-        own, status = commands.server_client(site, node).see(ServerStatus, "status")
-        alone = Found(site, {node: status}, {}, {node: own})
-        return Screen(own, cli_screens.site_screen(alone), alone.code)
+        if len(sites) == 1:
+            return _status(sites[0], node)
+        screens = [_status_or_why_not(site, node) for site in sites]
+        value = {"sites": [screen.value for screen in screens]}
+        return Screen(value, stack(*[screen.shown for screen in screens]), max(screen.code for screen in screens))
 
     return commands.show(look, shape, watch)
+
+
+def _status(site: Site, node: str | None) -> Screen:
+    if node is None:
+        found = find(site)
+        return Screen(_site_json(found), cli_screens.site_screen(found), found.code)
+    own, status = commands.server_client(site, node).see(ServerStatus, "status")
+    alone = Found(site, {node: status}, {}, {node: own})
+    return Screen(own, cli_screens.site_screen(alone), alone.code)
+
+
+def _status_or_why_not(site: Site, node: str | None) -> Screen:
+    """Of one site among several: one that nobody can tell of does not hide the others."""
+    try:
+        return _status(site, node)
+    except ConsoleError as error:
+        shown = cli_screens.silent_site_screen(site.name, error.sentence)
+        return Screen({"site": site.name, "error": error.sentence}, shown, error.code)
 
 
 def _site_json(found: Found) -> dict[str, Any]:

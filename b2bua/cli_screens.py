@@ -39,6 +39,11 @@ def site_screen(found: Found) -> RenderableType:
     )
 
 
+def silent_site_screen(name: str, because: str) -> RenderableType:
+    """A site of which no server answers, in its place among others."""
+    return render.stack(Text(name, style="bold"), render.warnings([because]))
+
+
 @dataclass(frozen=True, slots=True)
 class ServerRow:
     """A server by its own word, or by that of the other one."""

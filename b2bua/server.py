@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,17 +30,11 @@ class Process(program.Process[Core]):
 
     logger = logging.getLogger("b2bua")
 
-    def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop, supervised: Supervised | None) -> None:
         server = site.servers[node]
         self._cdr_dir = server.cdr_dir
-        try:
-            self._supervised = Supervised() if is_supervised() else None
-        except SupervisorGone as error:
-            raise program.StartError(str(error)) from None
+        self._supervised = supervised
         ended = deaths.read(server.state_dir)
-        if wait := deaths.back_off(ended):
-            self.logger.warning("%s ended soon after its start several times: it begins in %g s", node, wait)
-            time.sleep(wait)  # nothing runs yet; a signal ends the process
         super().__init__(site, node, server, loop)
         try:
             server.cdr_dir.mkdir(parents=True, exist_ok=True)
@@ -112,8 +107,8 @@ def _tell(supervised: Supervised, node: str, site: Site) -> None:
     own = site.servers[node]
     beats = [(name, server.beat_reach) for name, server in site.servers.items()]
     supervised.tell(
+        site.name,
         site.timing.watchdog,
-        site=site.name,
         node=node,
         state=str(own.state_dir),
         local=[own.beat.host, own.beat.port] if own.beat is not None else ["", 0],
@@ -127,6 +122,26 @@ def _alone(process: Process) -> None:
     process.stop()
 
 
-def run(site_path: Path, node: str) -> int:
-    """Run one server until it is told to stop; the exit code."""
-    return program.start(Process, api.serve, site_path, node)
+def run(nodes: Sequence[tuple[Path, str]]) -> int:
+    """Run one server, or one of several sites each, until told to stop; the exit code."""
+    shared: list[Supervised | None] = []
+    waited = 0.0
+
+    def make(site: Site, node: str, loop: asyncio.AbstractEventLoop) -> Process:
+        nonlocal waited
+        try:
+            if not shared:
+                shared.append(Supervised() if is_supervised() else None)
+        except SupervisorGone as error:
+            raise program.StartError(str(error)) from None
+        wait = deaths.back_off(deaths.read(site.servers[node].state_dir)) - waited
+        if wait > 0:
+            Process.logger.warning("%s ended soon after its start several times: it begins in %g s", node, wait)
+            time.sleep(wait)  # nothing runs yet; a signal ends the process
+            waited += wait
+        process = Process(site, node, loop, shared[0])
+        if len(nodes) > 1:
+            process.logger = Process.logger.getChild(site.name)
+        return process
+
+    return program.start(make, api.serve, nodes)

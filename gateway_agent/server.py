@@ -132,4 +132,4 @@ def _relays(site: Site, agent: str) -> bool:
 
 def run(site_path: Path, agent: str) -> int:
     """Run one agent until it is told to stop; the exit code."""
-    return program.start(Process, api.serve, site_path, agent)
+    return program.start(Process, api.serve, [(site_path, agent)])

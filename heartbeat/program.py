@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -264,26 +264,51 @@ def _nothing(site: Site) -> None:
     pass
 
 
+def clashes(nodes: Sequence[tuple[Site, str]]) -> list[str]:
+    """Why these nodes, of a site each, cannot run in one process, a sentence each."""
+    found, sites, state = [], dict[str, Path](), dict[Path, str]()
+    for site, name in nodes:
+        if (other := sites.setdefault(site.name, site.path)) != site.path or other is not site.path:
+            found.append(f"{other} and {site.path} are both of the site {site.name}: name each site once")
+        directory = (site.servers.get(name) or site.agents[name]).state_dir.absolute()
+        if (of := state.setdefault(directory, site.name)) != site.name:
+            found.append(f"the sites {of} and {site.name} both keep their state in {directory}: give each its own")
+    return found
+
+
 def start(
     make: Callable[[Site, str, asyncio.AbstractEventLoop], Process[Any]],
     serve: Serve,
-    site_path: Path,
-    name: str,
+    nodes: Sequence[tuple[Path, str]],
 ) -> int:
-    """Run a node of a site until it is told to stop; the exit code. What keeps it from starting is one sentence each
-    on standard error."""
+    """Run nodes (site file, name), of a site each, until they are told to stop; the exit code. What keeps one from
+    starting is one sentence each on standard error, and then none is started."""
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(LineFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     async def work() -> None:
-        process = make(load(site_path, name), name, asyncio.get_running_loop())
-        await process.run(serve)
+        loop = asyncio.get_running_loop()
+        sites = [(load(path, name), name) for path, name in nodes]
+        if complaints := clashes(sites):
+            raise StartError("\n".join(complaints))
+        processes = [make(site, name, loop) for site, name in sites]
+        with pumps.obey_signals(loop, [process.pump for process in processes]):
+            async with asyncio.TaskGroup() as running:
+                for process in processes:
+                    running.create_task(process.run(serve))
 
+    wrong = (SiteError, StoreError, TransportError, ApiError, StartError)
     try:
         run_loop(work())
-    except (SiteError, StoreError, TransportError, ApiError, StartError) as error:
+    except wrong as error:
         print(error, file=sys.stderr)
+        return WRONG
+    except BaseExceptionGroup as group:
+        why, bugs = group.split(wrong)
+        if bugs is not None:
+            raise bugs from None
+        print(*(why.exceptions if why is not None else ()), sep="\n", file=sys.stderr)
         return WRONG
     return 0

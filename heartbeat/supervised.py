@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from heartbeat.supervisor import ENVIRONMENT, TICK, TICKS
+from heartbeat.supervisor import ENVIRONMENT, TICK, TICKS, shortest
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4
@@ -50,27 +50,35 @@ class Supervised:
         self._pipe = socket.socket(fileno=int(descriptor))
         self._pipe.setblocking(False)
         self._pipe.set_inheritable(False)
+        self._orphaned: list[Callable[[], None]] = []
+        self._watchdogs: dict[str, float] = {}
         self._watchdog = 0.0
         self._alone = False
         self._ticking: asyncio.TimerHandle | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, orphaned: Callable[[], None]) -> None:
-        """Call ``orphaned``, once, when the supervisor is gone."""
+        """Call ``orphaned``, once, when the supervisor is gone; each one's, where several sites ask."""
+        self._orphaned.append(orphaned)
+        if len(self._orphaned) > 1:
+            return
         self._loop = loop
 
         def gone() -> None:
             loop.remove_reader(self._pipe)
             if not self._alone:
                 self._alone = True
-                orphaned()
+                for tell in self._orphaned:
+                    tell()
 
         loop.add_signal_handler(_ORPHANED, gone)
         loop.add_reader(self._pipe, gone)  # it never writes: what can be read is the end
 
-    def tell(self, watchdog: float, **what: Any) -> None:
-        """Whom to tell of our death, and where to leave it; from here on give signs of life where they are wanted."""
-        self._say(json.dumps({"watchdog": watchdog, **what}).encode())
-        self._watchdog = watchdog
+    def tell(self, site: str, watchdog: float, **what: Any) -> None:
+        """Whom to tell of our death for ``site``, and where to leave it; from here on give signs of life where they
+        are wanted."""
+        self._say(json.dumps({"site": site, "watchdog": watchdog, **what}).encode())
+        self._watchdogs[site] = watchdog
+        self._watchdog = shortest(self._watchdogs.values())
         if self._ticking is None:
             self._tick()
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -41,7 +41,8 @@ class Supervisor:
 
     def __init__(self, command: list[str]) -> None:
         self._secret = secrets.token_hex(16)
-        self._told: dict[str, Any] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+        """What the child said of each of its sites, by name."""
         self._ending = False
         self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.set_inheritable(True)
@@ -80,39 +81,48 @@ class Supervisor:
         """Until the pipe breaks. Our own ticks count the silence, so that a machine that slept kills nobody."""
         silent = 0
         while True:
-            watchdog = self._told.get("watchdog", 0.0)
+            watchdog = shortest(told["watchdog"] for told in self._told.values())
             self._pipe.settimeout(watchdog / TICKS or None)
             try:
                 said = self._pipe.recv(MOST_TOLD)
             except TimeoutError:
                 silent += 1
                 if silent == TICKS:
-                    _say(f"{self._told['node']} gave no sign of life for {watchdog:g} s: it is killed")
+                    names = dict.fromkeys(told["node"] for told in self._told.values())
+                    _say(f"{', '.join(names)} gave no sign of life for {watchdog:g} s: it is killed")
                     os.kill(self._child, signal.SIGKILL)
                 continue
             if not said:
                 return
             silent = 0
             if said != TICK:
-                self._told = json.loads(said)
+                told = json.loads(said)
+                self._told[told["site"]] = told
 
     def _reveal(self, code: int, lived: float) -> None:
-        told = self._told
-        if not told:
+        """Tell the other servers of every site. It is one death, and one secret: the child was one start in each."""
+        by = f"status-{code}" if code >= 0 else f"signal-{-code}"
+        deaths = [(told, Death(told["site"], told["node"], self._secret, by)) for told in self._told.values()]
+        if not deaths:
             return  # it never began to serve
-        death = Death(told["site"], told["node"], self._secret, f"status-{code}" if code >= 0 else f"signal-{-code}")
         if code:
-            _say(f"{death.node} ended {death.how}, {lived:.0f} s after its start")
+            nodes = ", ".join(dict.fromkeys(death.node for _, death in deaths))
+            _say(f"{nodes} ended {deaths[0][1].how}, {lived:.0f} s after its start")
         died = time.monotonic()
         for number, at in enumerate(REVEALED_AT[: AFTER_A_GOODBYE if not code else None]):
             time.sleep(max(0.0, died + at - time.monotonic()))
-            for host, port in told["to"]:
-                _send(notice(death, _address(*told["local"]), _address(host, port)), told["local"], (host, port))
+            for told, death in deaths:
+                for host, port in told["to"]:
+                    _send(notice(death, _address(*told["local"]), _address(host, port)), told["local"], (host, port))
             if not number:
-                try:
-                    leave(Path(told["state"]), Ended(self._secret, lived, code))
-                except OSError as error:
-                    _say(f"the death of {death.node} cannot be written to {told['state']}: {error.strerror}")
+                for told, death in deaths:
+                    self._leave(told, death, Ended(self._secret, lived, code))
+
+    def _leave(self, told: dict[str, Any], death: Death, ended: Ended) -> None:
+        try:
+            leave(Path(told["state"]), ended)
+        except OSError as error:
+            _say(f"the death of {death.node} cannot be written to {told['state']}: {error.strerror}")
 
 
 def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
@@ -127,6 +137,11 @@ def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
             sender.sendto(data, to)
         except OSError:
             pass  # the network is away; it is told again
+
+
+def shortest(watchdogs: Iterable[float]) -> float:
+    """The shortest of those that are on; 0: none is."""
+    return min((watchdog for watchdog in watchdogs if watchdog), default=0.0)
 
 
 def _address(host: str, port: int) -> str:

@@ -131,6 +131,11 @@ def open_site(path: str | None) -> Site:
         raise ConsoleError(f"The site file {chosen} cannot be read: {error.strerror or error}.") from None
 
 
+def open_sites(paths: Sequence[str]) -> list[Site]:
+    """The site files, one at least; as `open_site`."""
+    return [open_site(path) for path in paths or (None,)]
+
+
 def server_client(site: Site, node: str) -> Client:
     if node not in site.servers:
         raise ConsoleError(f"The site {site.name} has no server {node!r}; it has {', '.join(site.servers)}.")
@@ -169,6 +174,15 @@ version_option = click.option(
 )
 site_option = click.option(
     "--site", "site_path", metavar="FILE", envvar="HOLDFAST_SITE", help="The site file (or HOLDFAST_SITE)."
+)
+sites_option = click.option(
+    "--site",
+    "site_paths",
+    metavar="FILE",
+    multiple=True,
+    envvar="HOLDFAST_SITE",
+    type=click.Path(),
+    help="The site file (or HOLDFAST_SITE; there several are set apart by colons). Several: say it for each.",
 )
 node_option = click.option("--node", metavar="NODE", help="Ask this server only.")
 format_option = click.option(

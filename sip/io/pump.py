@@ -6,8 +6,9 @@ import asyncio
 import logging
 import signal
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
@@ -82,8 +83,8 @@ class Pump:
 
         ``store(name, value)`` writes durably, runs in a thread of its own, one at a time and in order, and raises
         to refuse. ``on_event`` is given what `next_event` yields; ``others`` says who does actions of further types.
-        ``on_reload`` is SIGHUP's; ``on_stop`` is SIGTERM's and SIGINT's, and calls `stop` when it is ready for it
-        (a second signal stops at once). Raises `BadEndpoint`.
+        ``on_reload`` is told by `reload`; ``on_stop`` by `terminate`, and calls `stop` when it is ready for it (a
+        second time stops at once). Raises `BadEndpoint`.
         """
         self.core = core
         self.clock = clock
@@ -120,18 +121,11 @@ class Pump:
         self.flush()
 
     async def run(self) -> None:
-        """Start, obey signals, and return after `stop`."""
+        """Start, and return after `stop`. Signals are the program's: see `obey_signals`."""
         self.start()
-        signals: dict[int, Callable[[], None]] = {signal.SIGTERM: self._terminate, signal.SIGINT: self._terminate}
-        if self._on_reload is not None:
-            signals[signal.SIGHUP] = self._reload
-        for number, act in signals.items():
-            self._loop.add_signal_handler(number, act)
         try:
             await self._stopped.wait()
         finally:
-            for number in signals:
-                self._loop.remove_signal_handler(number)
             self.close()
 
     def stop(self) -> None:
@@ -278,7 +272,8 @@ class Pump:
         self._not_before = 0.0
         self.flush()
 
-    def _terminate(self) -> None:
+    def terminate(self) -> None:
+        """SIGTERM's and SIGINT's: end in good order; the second time at once."""
         if self._stopping or self._on_stop is None:
             self.stop()
             return
@@ -286,7 +281,8 @@ class Pump:
         self._guarded("stop", None, self._on_stop)
         self.flush()
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """SIGHUP's: read again what the core lives by."""
         if self._on_reload is not None:
             self._guarded("reload", None, self._on_reload)
             self.flush()
@@ -310,3 +306,21 @@ class Pump:
         what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         logger.error("%s failed%s: %s at %s; %d failures so far", verb, about, what, place, self.failures)
         logger.debug("the failure in full", exc_info=error)
+
+
+@contextmanager
+def obey_signals(loop: asyncio.AbstractEventLoop, pumps: Sequence[Pump]) -> Iterator[None]:
+    """SIGTERM and SIGINT end all ``pumps``, SIGHUP has them reload, as long as the context lasts."""
+
+    def all_of(act: Callable[[Pump], None]) -> None:
+        for pump in pumps:
+            act(pump)
+
+    signals = {signal.SIGTERM: Pump.terminate, signal.SIGINT: Pump.terminate, signal.SIGHUP: Pump.reload}
+    for number, act in signals.items():
+        loop.add_signal_handler(number, all_of, act)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

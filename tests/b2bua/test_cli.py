@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from b2bua.cli import main
+from tests.b2bua.fake_servers import FakeServers
 
 
 def test_status_shows_the_site(fake_servers):
@@ -215,3 +217,51 @@ def test_which_site(tmp_path, monkeypatch):
 def test_a_server_of_a_version_that_says_too_little_is_one_sentence(fake_servers):
     del fake_servers.m1.status["voters"]
     assert fake_servers.cli("status", code=3) == "m1 is of another version: what it says has no 'voters'.\n"
+
+
+@pytest.fixture
+def two_sites(tmp_path):
+    """The made-up site, and another one."""
+    made = []
+    for name in ("paris", "lyon"):
+        (tmp_path / name).mkdir()
+        one = FakeServers(tmp_path / name)
+        one.path.write_text(one.path.read_text().replace('name = "paris"', f'name = "{name}"'))
+        made.append(one)
+    yield made
+    for one in made:
+        one.close()
+
+
+def of(sites, *words, code=0):
+    options = [word for one in sites for word in ("--site", str(one.path))]
+    result = CliRunner().invoke(main, [*words, *options])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_status_of_several_sites_shows_one_under_the_other(two_sites):
+    output = of(two_sites, "status")
+    assert output.index("paris   epoch 7") < output.index("lyon   epoch 7")
+    page = json.loads(of(two_sites, "status", "--format", "json"))
+    assert [(site["site"], site["healthy"]) for site in page["sites"]] == [("paris", True), ("lyon", True)]
+
+
+def test_a_site_that_nobody_can_tell_of_does_not_hide_the_others(two_sites):
+    for node in ("m1", "m2"):
+        two_sites[1].stop(node)
+    output = of(two_sites, "status", code=3)
+    assert "paris   epoch 7   ● m1 active   healthy" in output
+    assert "No server of the site answers." in output
+
+
+def test_several_sites_by_the_environment(two_sites, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_SITE", ":".join(str(one.path) for one in two_sites))
+    page = json.loads(of((), "status", "--format", "json"))
+    assert [site["site"] for site in page["sites"]] == ["paris", "lyon"]
+
+
+def test_run_wants_a_node_for_all_sites_or_one_each(two_sites, monkeypatch):
+    monkeypatch.setattr("b2bua.cli.is_supervised", lambda: True)
+    said = of(two_sites, "run", *["--node", "m1"] * 3, code=3)
+    assert "There are 2 sites and 3 nodes: say --node once, or once for each." in said

@@ -17,7 +17,7 @@ import pytest
 from heartbeat import deaths
 from heartbeat.death import Death, commitment_of
 from heartbeat.deaths import Ended
-from heartbeat.supervisor import ENVIRONMENT
+from heartbeat.supervisor import ENVIRONMENT, shortest
 from sip.wire.message import Request, parse
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ async def main():
         if not ended.done():
             ended.set_result(0)
     it.watch(loop, orphaned)
-    it.tell({watchdog}, site="paris", node="m1", state={state!r}, local=["127.0.0.1", 0], to=[["127.0.0.1", {port}]])
+    it.tell("paris", {watchdog}, node="m1", state={state!r}, local=["127.0.0.1", 0], to=[["127.0.0.1", {port}]])
     say(f"{{os.getpid()}} {{it.commitment}}")
     loop.add_reader(0, lambda: (ended.done() or ended.set_result(int(os.read(0, 9) or b"1"))))
     return await ended
@@ -263,3 +263,30 @@ def test_what_supervisors_leave_is_bounded_and_survives_nonsense(tmp_path: Path)
 def test_starts_back_off_after_deaths_that_came_soon(lives: list[float], wait: float) -> None:
     assert deaths.back_off([Ended("", lived, 1) for lived in lives]) == wait
     assert deaths.back_off([*(Ended("", lived, 1) for lived in lives), Ended("", 1.0, 0)]) == 0.0
+
+
+TWO_SITES = CHILD.replace(
+    '    say(f"{{os.getpid()}}',
+    """    it.tell("lyon", 0.0, node="b1", state={lyon!r}, local=["127.0.0.1", 0], to=[["127.0.0.1", {port}]])
+    say(f"{{os.getpid()}}""",
+)
+
+
+def test_one_death_is_told_in_every_site_of_the_child(bench: Bench, tmp_path: Path) -> None:
+    lyon = tmp_path / "lyon"
+    lyon.mkdir()
+    port = bench.other.getsockname()[1]
+    code = TWO_SITES.format(watchdog=0.0, state=str(bench.directory), lyon=str(lyon), port=port)
+    bench.start(code=code)
+    pid, commitment = bench.line().split()
+    os.kill(int(pid), signal.SIGKILL)
+    told = {(death.site, death.node): death.secret for death in (bench.notice(), bench.notice())}
+    assert told.keys() == {("paris", "m1"), ("lyon", "b1")}
+    assert {commitment_of(secret) for secret in told.values()} == {commitment}, "one start, one secret"
+    assert bench.ended() == 128 + signal.SIGKILL
+    assert deaths.read(lyon) == deaths.read(bench.directory) != []
+
+
+@pytest.mark.parametrize("watchdogs, least", [((), 0.0), ((0.0, 0.0), 0.0), ((3.0, 0.0, 2.0), 2.0)])
+def test_the_shortest_watchdog_of_all_sites_holds(watchdogs: tuple[float, ...], least: float) -> None:
+    assert shortest(watchdogs) == least

@@ -161,6 +161,10 @@ class Site:
             return False
         return all(self.obeys(agent, "m1") for agent in ("gw1", "gw2"))
 
+    def ready_but_for_standby(self) -> bool:
+        """The main serves, and both agents obey it; the stand-by is somebody else's."""
+        return self["m1"].view().get("state") == "active" and all(self.obeys(a, "m1") for a in ("gw1", "gw2"))
+
     def obeys(self, agent: str, server: str) -> bool:
         return bool(self[agent].view().get("obeys") == server)
 

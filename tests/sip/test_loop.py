@@ -10,7 +10,7 @@ import sys
 PROGRAM = """
 import asyncio, sys
 from sip.io.loop import run
-from sip.io.pump import Pump
+from sip.io.pump import Pump, obey_signals
 from tests.sip.test_pump import Echo
 
 async def main():
@@ -20,7 +20,8 @@ async def main():
     pump = Pump(Echo(), ["udp:127.0.0.1:0"], asyncio.get_running_loop(),
                 on_reload=lambda: print("reload", flush=True), on_stop=stop)
     asyncio.get_running_loop().call_later(0.01, lambda: print("up", flush=True))
-    await pump.run()
+    with obey_signals(asyncio.get_running_loop(), [pump]):
+        await pump.run()
     print("stopped")
 
 run(main())
