@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway_agent import poison
 from gateway_agent.call_environment import NOWHERE
 from gateway_agent.obedience import Obedience
 from sip.actions import Flow
@@ -40,7 +41,7 @@ class Call:
 
     @property
     def server(self) -> Any:
-        return SimpleNamespace(move=self.flows.append) if self.has_server else None
+        return SimpleNamespace(dialogs=SimpleNamespace(move=self.flows.append)) if self.has_server else None
 
 
 class Fixture:
@@ -178,15 +179,23 @@ class Client:
 
 
 @pytest.mark.parametrize(
-    ("goodbye", "lost_after", "deaths"),
-    [(False, 1.0, 1), (True, 1.0, 0), (False, 60.0, 0)],  # a death long after the request is none of its doing
+    ("goodbye", "lost_after", "heard", "deaths"),
+    [
+        (False, 1.0, False, poison.SILENT),
+        (False, 1.0, True, poison.SPOKEN),
+        (True, 1.0, False, 0),
+        (False, 60.0, False, 0),  # a death long after the request is none of its doing
+    ],
 )
-def test_a_death_that_came_soon_after_a_request_is_counted(goodbye: bool, lost_after: float, deaths: int) -> None:
+def test_a_death_that_came_soon_after_a_request_is_counted(
+    goodbye: bool, lost_after: float, heard: bool, deaths: int
+) -> None:
     fixture = Fixture()
     sent: Any = SimpleNamespace(reached=True, handed_at=0.0, deaths=0, client=Client())
     fixture.calls[1].sent.append(sent)
     fixture.obedience.adopt("m1", M1, 5.0)
     assert sent.handed_at == 5.0 and not sent.deaths
+    sent.heard = heard
     fixture.goodbye = goodbye
     fixture.obedience.flow_lost(M1, 5.0 + lost_after)
     fixture.epoch = 2
@@ -203,8 +212,8 @@ def test_a_request_of_which_two_servers_died_is_answered() -> None:
         fixture.obedience.adopt(server, flow, float(epoch))
         fixture.obedience.flow_lost(flow, epoch + 0.5)
     assert sent.client.statuses == [500] and fixture.environment.counters == {"poison": 1}
-    assert [line for line in fixture.said if "poison" in line] == [
-        "3 poison: two servers died while they had INVITE z9hG4bK1: it is answered 500"
+    assert [line for line in fixture.said if " poison: " in line] == [
+        "3 poison: servers died while they had INVITE z9hG4bK1: it is answered 500"
     ]
 
 
