@@ -1,4 +1,4 @@
-"""An operator's verbs, and how far each has come: ``switchover reset pause resume readmit``."""
+"""An operator's verbs, and how far each has come: ``switchover reset pause resume readmit rehearse audit``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ class AdminCommands:
     """Each order is a question that is asked again until it is true."""
 
     def __init__(
-        self, services: CallServices, leadership: Leadership, agents: Agents, history: Sequence[Decided]
+        self,
+        services: CallServices,
+        leadership: Leadership,
+        agents: Agents,
+        history: Sequence[Decided],
+        looks: Mapping[str, Callable[[Mapping[str, str], float], Judge]],
     ) -> None:
-        """``history``: what was decided, the last one at the end."""
+        """``history``: what was decided, the last one at the end. ``looks``: verbs that only look, and how each is
+        begun."""
+        self._looks = looks
         self._services = services
         self._leadership = leadership
         self._member = leadership.member
@@ -47,6 +54,7 @@ class AdminCommands:
             "resume": self._resume,
             "readmit": self._readmit,
             "init": self._init,
+            **self._looks,
         }.get(verb)
         if act is None:
             raise Refused(f"there is no verb {verb} here", 404)

@@ -10,8 +10,8 @@ from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 from heartbeat.site.values import Api
 
-VIEWS: Final = frozenset("status calls lines agents history explain report progress".split())
-VERBS: Final = frozenset("switchover reset pause resume readmit".split())
+VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit progress".split())
+VERBS: Final = frozenset("switchover reset pause resume readmit rehearse audit".split())
 
 
 async def serve(process: ConsoleProcess, api: Api, token: bytes | None, clock: Callable[[], float]) -> server.Served:

@@ -6,13 +6,14 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from b2bua.cli_looks import rehearsal_screen, rehearsed
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
 from heartbeat.console import commands, render, screens
 from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.commands import node_option, site_option, yes_option
 from heartbeat.console.render import console, listed, several
-from heartbeat.console.view import Calls, Progress, ServerStatus
+from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
 from heartbeat.site.model import Site
 
 timeout_option = click.option(
@@ -24,9 +25,17 @@ timeout_option = click.option(
 @site_option
 @click.option("--to", metavar="NODE", help="The server that shall be active; without it the other one.")
 @click.option("--force", is_flag=True, help="Without the votes of a quorum: take the agents that are reached.")
+@click.option(
+    "--max-loss",
+    type=click.IntRange(0),
+    metavar="CALLS",
+    help="Rehearse it first, and do nothing when more calls would be lost.",
+)
 @yes_option
 @timeout_option
-def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, timeout: float) -> int:
+def switchover(
+    site_path: str | None, to: str | None, force: bool, max_loss: int | None, sure: bool, timeout: float
+) -> int:
     """Move the active role to the other server. No call is lost.
 
     The active server releases the site and the other one takes it over. With --force the other one takes it without
@@ -43,6 +52,8 @@ def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, t
         raise Unreachable(before.silent[target])
     if not force and source not in before.answers:
         raise Unreachable(before.silent[source])
+    if max_loss is not None:
+        _within(rehearsed(commands.server_client(site, target), 20, timeout)[1], max_loss)
     console().put(_plan(before, source, target, force))
     commands.ask(f"Make {target} the active server?", sure)
     asked = commands.server_client(site, target if force else source)
@@ -54,6 +65,15 @@ def switchover(site_path: str | None, to: str | None, force: bool, sure: bool, t
     after = find(site)
     console().put(render.stack(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
     return after.code
+
+
+def _within(rehearsal: Rehearsal, max_loss: int) -> None:
+    """Raises :class:`ConsoleError` when more calls would be lost, or something stands against it."""
+    lost = rehearsal.lost + rehearsal.waiting
+    if lost > max_loss or rehearsal.obstacles:
+        console().put(rehearsal_screen(rehearsal, True))
+        why = rehearsal.obstacles[0] if rehearsal.obstacles else f"{several(lost, 'call')} would be lost"
+        raise ConsoleError(f"Nothing was done: {why}.", commands.DEGRADED)
 
 
 def _target(found: Found, to: str | None) -> str:

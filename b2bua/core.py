@@ -14,6 +14,7 @@ from typing import Any, Final
 from b2bua.admin_commands import AdminCommands
 from b2bua.admission import Admission
 from b2bua.agents import Agents
+from b2bua.audit import Audits
 from b2bua.call import Call, CallServices
 from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
@@ -23,6 +24,7 @@ from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
 from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
+from b2bua.takeover.rehearsal import Rehearsals
 from b2bua.takeover.report import Takeovers, kind_of
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunks import Trunks
@@ -146,7 +148,17 @@ class Core:
         )
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
-        self.admin_commands = AdminCommands(self.services, self.leadership, self.agents, self.history)
+        self.rehearsals = Rehearsals(
+            self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
+        )
+        self.audits = Audits(self.services, self.agents, self.leadership)
+        self.admin_commands = AdminCommands(
+            self.services,
+            self.leadership,
+            self.agents,
+            self.history,
+            {"rehearse": self.rehearsals.begin, "audit": self.audits.begin},
+        )
         self.leadership.pump(now)
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:

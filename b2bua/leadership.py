@@ -267,3 +267,15 @@ def _nothing(serving: bool, now: float) -> None:
 
 def _no_flow(agent: str) -> Flow | None:
     return None
+
+
+def answers(leadership: Leadership, name: str, lease: float, now: float) -> bool:
+    """Whether a voter's answer would count at this moment; ``lease`` is that of the site, in seconds."""
+    cluster = leadership.member.cluster
+    if name == leadership.node:
+        return leadership.member.participant.voter.has_vote
+    if name in cluster.non_voting:
+        return False
+    peer = cluster.peers.get(name)  # the stand-by, where it votes
+    at = cluster.answered.get(name) if peer is None else peer.heard_at
+    return at is not None and now - at <= lease

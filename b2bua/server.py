@@ -18,6 +18,7 @@ from b2bua.call_records import CallEnded
 from b2bua.cdr import RESULTS
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
+from b2bua.takeover_file import TakeoverFile
 from heartbeat import deaths, program
 from heartbeat.console.view import ProcessStats, Records
 from heartbeat.site.model import Site
@@ -41,6 +42,7 @@ class Process(program.Process[Core]):
         except OSError as error:
             self.logger.error("call records wait in memory: %s: %s", server.cdr_dir, error.strerror)
         self.cdrs = CdrStore(server.cdr_dir, node)
+        self._reports = TakeoverFile(server.state_dir / "takeovers.json")
         chance = random.Random(secrets.randbits(128))
         now = boottime()
         core = Core(
@@ -68,6 +70,18 @@ class Process(program.Process[Core]):
             self.cdrs.close()
             if self._supervised is not None:
                 self._supervised.end()
+
+    def remember(self, offset: float) -> None:
+        super().remember(offset)
+        self._reports.take_up(self.core.takeovers, offset)
+
+    def write_journals(self) -> None:
+        super().write_journals()
+        self._reports.write()
+
+    @property
+    def journals_wait(self) -> bool:
+        return super().journals_wait or self._reports.waits
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
@@ -97,6 +111,7 @@ class Process(program.Process[Core]):
         core = self.core
         # so that it is an average over the last seconds, however seldom somebody asks
         core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
+        self._reports.follow(core.takeovers, time.time() - now, now)
         age = self.cdrs.unwritten_age(now)
         core.records.unwritten_since = now - age if age else None
         core.records.wall_offset = time.time() - now

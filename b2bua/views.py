@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 from b2bua.call import Call
 from b2bua.core import Core
+from b2bua.leadership import answers
 from heartbeat import version
 from heartbeat.cluster_view import why_non_voting
 from heartbeat.console import view as v
@@ -73,7 +74,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
             names=voters.names,
             generation=voters.generation,
             quorum=member.participant.quorum,
-            answering=sum(1 for name in voters.names if _answers(core, name, now)),
+            answering=sum(1 for name in voters.names if answers(core.leadership, name, site.timing.lease, now)),
         ),
         peers=(*_servers(core, now), *agents(core, params, now).agents),
         calls=counts,
@@ -147,16 +148,6 @@ def _unheard(core: Core, name: str, now: float) -> str:
     bad = core.stack.counters["bad beats"]
     strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
     return f"{name} is not heard: it is off, or the way between the `beat` addresses is cut{strange}"
-
-
-def _answers(core: Core, name: str, now: float) -> bool:
-    if name == core.node:
-        return core.member.participant.voter.has_vote
-    if name in core.member.cluster.non_voting:
-        return False
-    peer = core.member.cluster.peers.get(name)  # the stand-by, where it votes
-    at = core.member.cluster.answered.get(name) if peer is None else peer.heard_at
-    return at is not None and now - at <= core.site.timing.lease
 
 
 def call_state(call: Call) -> v.CallState:
@@ -366,7 +357,7 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
         return core.takeovers.explain(wanted)
     found = [
         call_id
-        for call_id in (*core.calls, *core.ended, *core.recovery.verdicts.details)
+        for call_id in (*core.calls, *core.ended, *core.recovery.verdicts.details, *core.takeovers.calls_before())
         if call_id.startswith(wanted)
     ]
     names = list(dict.fromkeys(found))
@@ -399,8 +390,19 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     if verdict is not None:
         text = f"at the last takeover it was {verdict[0]}: {verdict[1]}"
         found.append(v.Sentence(at=core.agents.begun_at, text=text))
+    elif (former := core.takeovers.verdict_before(call_id)) is not None:
+        text = f"at a takeover before the last start it was {former[1].verdict}: {former[1].because}"
+        found.append(v.Sentence(at=former[0], text=text))
     begun = found[0].at if found else 0.0  # routing has no time of its own: it follows the INVITE at once
     return sorted(found, key=lambda sentence: sentence.at or begun or 0.0)
+
+
+def rehearsal(core: Core, params: Mapping[str, str], now: float) -> v.Rehearsal:
+    return core.rehearsals.result(_limit(params, 200))
+
+
+def audit(core: Core, params: Mapping[str, str], now: float) -> v.Audit:
+    return core.audits.result(_limit(params, 200))
 
 
 def report(core: Core, params: Mapping[str, str], now: float) -> v.Report:
@@ -429,5 +431,7 @@ VIEWS: dict[str, Callable[[Core, Mapping[str, str], float], Any]] = {
     "history": history,
     "explain": explain,
     "report": report,
+    "rehearsal": rehearsal,
+    "audit": audit,
     "progress": progress,
 }

@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat.console.disk_space import DiskSpace
+from heartbeat.console.journal import Journal
 from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.console.view import ProcessStats, Progress
+from heartbeat.decision import Decided
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load
@@ -61,6 +63,8 @@ class ProgramCore(pumps.PumpedCore, Protocol):
 
     site: Site
     stack: Stack
+    history: deque[Decided]
+    """What was decided, the last one at the end."""
 
     def reload(self, site: Site, now: float) -> None: ...
 
@@ -119,6 +123,7 @@ class Process(Generic[C]):
         self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
         self.persistent = self.votes.start()
+        self.history = Journal(settings.state_dir / "history.jsonl")
         self.disk_space = DiskSpace(self.directories())
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
@@ -140,6 +145,7 @@ class Process(Generic[C]):
     ) -> None:
         """Put ``core`` on a pump; ``view`` and ``command`` are what it shows and does. Raises `BadEndpoint`."""
         self.core = core
+        self.remember(boottime() - time.time())
         self._view = view
         self._command = partial(command, core)
         self.pump = pump(
@@ -152,6 +158,7 @@ class Process(Generic[C]):
             on_reload=InThread(self.loop, self._read, self._was_read).ask,
             on_stop=self.stop,
         )
+        self._journals = InThread(self.loop, self.write_journals, _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
     async def run(self, serve: Serve) -> None:
@@ -164,6 +171,7 @@ class Process(Generic[C]):
         finally:
             begun.cancel()
             self.names.close()
+            self.write_journals()
             await served.close()
             self._lock.end()
 
@@ -198,9 +206,32 @@ class Process(Generic[C]):
             self.pump.take_longest_stall(), time.process_time(), self.core.stack.receiver.received, now
         )
 
+    def remember(self, offset: float) -> None:
+        """Take up what former starts decided; ``offset`` makes the core's clock of a wall clock."""
+        history = self.core.history
+        room = (history.maxlen or 0) - len(history)
+        former: list[Decided] = []
+        for each in self.history.read():
+            try:
+                former.append(Decided(float(each["at"]) + offset, str(each["code"]), str(each["because"])))
+            except (TypeError, KeyError, ValueError):
+                continue  # of another version
+        history.extendleft(reversed(former[-room:] if room > 0 else []))
+
+    def write_journals(self) -> None:
+        """Write what is to be known after a restart; may block."""
+        self.history.write()
+
+    @property
+    def journals_wait(self) -> bool:
+        """Whether there is something for `write_journals`."""
+        return self.history.waits
+
     def event(self, event: Any) -> None:
         """The core wants this known."""
         self._decisions[event.code] += 1
+        at = round(event.at + time.time() - boottime(), 3)
+        self.history.add({"at": at, "code": event.code, "because": event.because})
         self.logger.info("%s: %s", event.code, event)
 
     def tick(self, cpu: float, now: float) -> None:
@@ -235,6 +266,8 @@ class Process(Generic[C]):
             self.disk_space.ask()
         if self._ticks % WRITES == WRITES - 1:
             self.pump.ask(self.core.test_disk)
+        if self.journals_wait:
+            self._journals.ask()
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 
@@ -260,7 +293,7 @@ class Process(Generic[C]):
             self.lives_by(site)
 
 
-def _nothing(site: Site) -> None:
+def _nothing(what: object) -> None:
     pass
 
 

@@ -40,6 +40,7 @@ SHELLS = (
     "b2bua.cdr_store",
     "b2bua.cli*",
     "b2bua.server",
+    "b2bua.takeover_file",
     "gateway_agent.api*",
     "gateway_agent.cli*",
     "gateway_agent.media.*",

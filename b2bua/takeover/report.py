@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Final, cast
 
 from b2bua.agents import Agents
 from b2bua.call import CallServices
@@ -15,7 +16,9 @@ from heartbeat.console.view import Kind, Refused
 from heartbeat.decision import Decision, What
 
 MOST: Final = 20
-"""Takeovers remembered; the verdicts of calls only of the last one."""
+"""Takeovers remembered; the verdicts of calls only of the last one of each start."""
+MOST_KEPT: Final = 2000
+"""Verdicts of calls that are kept for a later start."""
 
 _EVIDENCE: Final = (What.SUSPECT, What.DEAD, What.LEFT, What.ASKING, What.TAKING_OVER, What.READY, What.HANDING_OVER)
 
@@ -48,6 +51,8 @@ class Takeovers:
         self._agents = agents
         self._verdicts = verdicts
         self._all: list[Takeover] = []
+        self._former: list[v.Report] = []
+        """Those of former starts of this server, the last one at the end."""
         self._evidence: list[v.Evidence] = []
         self._suspected_at: float | None = None
         self.counts: Counter[str] = Counter()
@@ -93,9 +98,25 @@ class Takeovers:
             self._all[-1].active_at = now
             self._all[-1].messages = self._agents.services.messages
 
+    def remember(self, reports: Sequence[v.Report]) -> None:
+        """Take up those of former starts, the last one at the end."""
+        kept = list(reports[-MOST:])
+        self._former = [*(replace(each, calls=()) for each in kept[:-1]), *kept[-1:]]
+
+    def reports(self) -> list[v.Report]:
+        """All that is known of takeovers, for a later start, the last one at the end."""
+        own = [self._report(takeover, MOST_KEPT) for takeover in self._all]
+        return [*self._former, *own][-MOST:]
+
+    @property
+    def state(self) -> tuple[int, int, float | None]:
+        """Changes when :meth:`reports` do."""
+        last = self._all[-1].active_at if self._all else None
+        return len(self._former) + self.counts.total(), self._verdicts.counts.total(), last
+
     def summary(self, now: float) -> v.TakeoverSummary | None:
         if not self._all:
-            return None
+            return _summary(self._former[-1], now) if self._former else None
         last = self._all[-1]
         verdicts = self._verdicts.counts
         return v.TakeoverSummary(
@@ -112,9 +133,14 @@ class Takeovers:
 
     def report(self, params: Mapping[str, str], limit: int) -> v.Report:
         takeover = self._find(params.get("epoch", ""))
+        if isinstance(takeover, v.Report):
+            return replace(takeover, calls=takeover.calls[:limit])
+        return self._report(takeover, limit)
+
+    def _report(self, takeover: Takeover, limit: int) -> v.Report:
         last = takeover is self._all[-1]
         connections, verdicts = self._agents.connections, self._verdicts
-        details = list(verdicts.details.items())[:limit] if last else []
+        details = list(islice(verdicts.details.items(), limit)) if last else []
         return v.Report(
             epoch=takeover.epoch,
             kind=takeover.kind,
@@ -145,20 +171,39 @@ class Takeovers:
             took = takeover.active_at - takeover.decided_at
             text = f"the lists of all agents were complete {took:.3f} s after the decision"
             sentences.append(v.Sentence(at=takeover.active_at, text=text))
-        if takeover is self._all[-1]:
+        counts: Mapping[str, int] = {}
+        if isinstance(takeover, v.Report):
+            counts = takeover.verdicts
+        elif takeover is self._all[-1]:
             counts = self._verdicts.counts
-            sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
+        sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
         return v.Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 
     def knows(self, epoch: str) -> bool:
         """Whether a takeover to that epoch is remembered; if not, the digits may begin the id of a call."""
-        return any(str(takeover.epoch) == epoch for takeover in self._all)
+        return any(str(takeover.epoch) == epoch for takeover in self._latest())
 
-    def _find(self, epoch: str) -> Takeover:
-        for takeover in reversed(self._all):
+    def verdict_before(self, call_id: str) -> tuple[float, v.Verdict] | None:
+        """When a takeover of a former start was, and its verdict for a call."""
+        for report in reversed(self._former):
+            for verdict in report.calls:
+                if verdict.id == call_id:
+                    return report.decided_at, verdict
+        return None
+
+    def calls_before(self) -> Iterator[str]:
+        """The calls of which former starts tell a verdict."""
+        return (verdict.id for report in self._former for verdict in report.calls)
+
+    def _latest(self) -> Iterator[Takeover | v.Report]:
+        yield from reversed(self._all)
+        yield from reversed(self._former)
+
+    def _find(self, epoch: str) -> Takeover | v.Report:
+        for takeover in self._latest():
             if not epoch or str(takeover.epoch) == epoch:
                 return takeover
-        raise Refused("this server has taken nothing over since it started", 404)
+        raise Refused("this server has taken nothing over, as far as it remembers", 404)
 
     def _agent(self, name: str) -> v.AgentReport:
         connection = self._agents.connections[name]
@@ -174,6 +219,22 @@ class Takeovers:
     def _verdict(self, call_id: str, verdict: str, because: str) -> v.Verdict:
         state = "gone" if call_id not in self._services.calls else "there"
         return v.Verdict(id=call_id, verdict=verdict, state=state, because=because)
+
+
+def _summary(report: v.Report, now: float) -> v.TakeoverSummary:
+    """A takeover of a former start, in short."""
+    verdicts = Counter(report.verdicts)
+    return v.TakeoverSummary(
+        at=report.decided_at,
+        kind=cast("Kind", report.kind),
+        old=report.old,
+        new=report.new,
+        epoch=report.epoch,
+        because=report.because,
+        took=round((report.active_at or report.decided_at) - report.decided_at, 4),
+        kept=verdicts[KEPT] + verdicts[REPLAYED],
+        lost=verdicts[RELEASED],
+    )
 
 
 def kind_of(because: str, old: str, node: str, preferred: str) -> Kind:

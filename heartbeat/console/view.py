@@ -14,8 +14,8 @@ Each view is described here once: its members as JSON, the columns of its table,
 * Members with a default are younger than the others: a process of an older version does not say them.
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
-Server views: ``status health calls lines agents history explain report progress``.
-Server verbs: ``switchover reset pause resume readmit``.
+Server views: ``status health calls lines agents history explain report rehearsal audit progress``.
+Server verbs: ``switchover reset pause resume readmit rehearse audit``.
 Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume``.
 """
 
@@ -551,6 +551,73 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """``rehearsal``: what a takeover by this server would have kept and lost when it was rehearsed last; parameter
+    ``limit`` of calls (default 200)."""
+
+    at: float
+    node: str
+    active: str
+    """Who led, as far as this server knew; ``""`` nobody."""
+    kept: int
+    """Calls that go on: kept and replayed."""
+    lost: int
+    """Calls that would be dropped or parted."""
+    waiting: int
+    """Calls whose other side is at an agent that was not heard: dropped when it stays away for ``agent_grace``."""
+    verdicts: Mapping[str, int]
+    """Number of calls by verdict: ``kept replayed released reset alone waiting``."""
+    decision: float
+    """Seconds from the last heartbeat of a server that dies to the decision, at the most."""
+    took: float
+    """Seconds until all agents had told what they have: from the decision until all calls are known."""
+    agents: tuple[AgentReport, ...]
+    obstacles: tuple[str, ...]
+    """Why this server could not take over, or not all; a sentence each."""
+    calls: tuple[Verdict, ...]
+    """Those that would not be kept."""
+
+    @property
+    def good(self) -> bool:
+        """Nothing stands against a takeover, and it would lose nothing."""
+        return not (self.lost or self.waiting or self.obstacles)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something in which a server and an agent do not agree."""
+
+    id: Annotated[str, Column("Call")]
+    agent: Annotated[str, Column("Agent")]
+    what: Annotated[str, Column("What", "word")]
+    """``missing``: the agent has no such dialog; ``orphan``: the server has no such call; ``ended``: the agent says
+    that it has ended; ``unrecorded``: it has ended, and its record is not found."""
+    because: Annotated[str, Column("Why", "sentence")]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """``audit``: the active server's calls against what agents have, when it was asked last; parameter ``limit``."""
+
+    at: float
+    node: str
+    calls: int
+    """Calls of the server."""
+    dialogs: int
+    """Living dialogs that agents told."""
+    ended: int
+    """Ended ones that they told, whose call records are looked for."""
+    took: float
+    not_checked: tuple[str, ...]
+    """Agents that did not tell what they have."""
+    faults: tuple[Fault, ...]
+    matched: int
+    """How many faults there are, listed or not."""
+    unrecorded: tuple[str, ...]
+    """Ids of ended calls whose records this server does not remember: to be looked for on disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What ``command`` returns, and the view ``progress`` (parameter ``id``) until ``state`` is not ``running``."""
 
@@ -688,4 +755,6 @@ class AgentCalls:
 #   resume      ends a pause; at an agent ends a drain.
 #   readmit     agent: a voter (agent or server) that lost its epoch file. Sent to the active server: a new
 #               generation. force: "yes" where none is active.
+#   rehearse    asks all agents what they have, which changes nothing; the view ``rehearsal`` has what came of it.
+#   audit       the same, at the active server; the view ``audit``.
 #   drain       agent: refuses new calls; done when its last call has ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import struct
@@ -157,3 +158,24 @@ def media_of(messages: Path, first: str) -> tuple[str, int] | None:
             assert host is not None and port is not None
             return host[1], int(port[1])
     return None
+
+
+def test_a_rehearsal_and_an_audit_of_real_programs_find_all_well(site: Site, tmp_path: Path) -> None:
+    callee = Sipp(tmp_path / "callee", "callee-held", f"{site.net}41:5060", calls=20, seconds=60)
+    caller = Sipp(
+        tmp_path / "caller", "caller-held", f"{site.net}31:5060",
+        remote=f"{site.net}11:5060", calls=20, rate=10, number="1000", seconds=60,
+    )  # fmt: skip
+    try:
+        until(lambda: site.calls("m1") > 0, 10, "no call came")
+        rehearsed = site.command("rehearse", "--format", "json")
+        assert rehearsed.returncode == 0, rehearsed
+        found = json.loads(rehearsed.stdout)
+        assert (found["node"], found["active"], found["lost"], found["obstacles"]) == ("m2", "m1", 0, [])
+        assert all(agent["complete_at"] for agent in found["agents"])
+        audited = site.command("audit", "--format", "json")
+        assert audited.returncode == 0, audited
+        assert json.loads(audited.stdout)["matched"] == 0
+    finally:
+        both(callee, caller)
+    assert site.obeys("gw1", "m1") and site.obeys("gw2", "m1")

@@ -1,0 +1,195 @@
+"""The calls of the active server against what its agents have, and their ended calls against its call records.
+
+Agents are asked to observe, so nothing is changed. Calls begin and end between the word of an agent and a look at our
+table: what does not agree is asked for once more, and counts when it still does not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from b2bua.agents import Agents
+from b2bua.call import Call, CallServices
+from b2bua.leadership import Leadership
+from b2bua.state_token import call_id_of
+from b2bua.takeover.observation import Observation
+from b2bua.takeover.records import ToldDialog
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
+from sip.b2b.bridge import Bridge
+from sip.invite import InviteUsage
+from sip.packages.line_dialog import BadRecord
+
+AGAIN: Final = 2.0
+"""Seconds until what does not agree is asked for again."""
+MOST_AGAIN: Final = 1000
+"""Dialogs that are asked for again; when more do not agree, it is no matter of instants."""
+MOST_UNRECORDED: Final = 2000
+"""Ids of ended calls that are handed out to be looked for on disk."""
+LOOK: Final = "look again"
+
+
+class Doubt(NamedTuple):
+    """A dialog in which an agent and we do not agree."""
+
+    call: str
+    call_id: str
+    agent: str
+    what: str
+    """A `v.Fault`'s word."""
+    because: str
+
+
+class Audits:
+    """One at a time; the result of the last one is kept."""
+
+    def __init__(self, services: CallServices, agents: Agents, leadership: Leadership) -> None:
+        self.generation = 0
+        self._services = services
+        self._agents = agents
+        self._leadership = leadership
+        self._look: Observation | None = None
+        self._whole: Observation | None = None
+        self._begun_at = 0.0
+        self._ours: dict[str, tuple[str, str, str]] = {}
+        """Call id, Call-ID and agent of each leg that we had when it began, by the dialog."""
+        self._told: set[str] = set()
+        """Dialogs that agents have."""
+        self._doubts: dict[str, Doubt] = {}
+        """By dialog."""
+        self._ended: set[str] = set()
+        """Ended calls that agents told, by call id."""
+        self._living = 0
+        self._last: v.Audit | None = None
+
+    def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
+        """Begin one, unless one is under way. Raises :class:`Refused` where no server leads but another."""
+        leadership = self._leadership
+        if not leadership.serving:
+            leader = leadership.member.cluster.leader or "the active server"
+            raise Refused(f"{leadership.node} is not active, so it has no calls to compare; ask {leader}")
+        if not self._agents.all_complete:
+            raise Refused(f"{leadership.node} has just begun to lead: not all agents have told what they have")
+        if self._whole is None:
+            self._begun_at = now
+            self._told.clear()
+            self._doubts.clear()
+            self._ended.clear()
+            self._living = 0
+            self._ours = self._legs()
+            wanted: dict[str, Sequence[str] | None] = dict.fromkeys(self._services.site.agents)
+            self._whole = self._look = self._ask(wanted, self._compared, now)
+        run = self._whole
+
+        def progress(now: float) -> tuple[str, str, int, int]:
+            complete, total = len(run.complete), len(run.questions)
+            if self._whole is run:
+                return "running", f"{complete} of {total} agents have told what they have", complete, total
+            return "done", "the audit is done, nothing was changed", complete, total
+
+        return progress
+
+    def result(self, limit: int) -> v.Audit:
+        """The last one, with so many of its faults. Raises :class:`Refused`."""
+        if self._last is None:
+            raise Refused("no audit was made here yet", 404)
+        return replace(self._last, faults=self._last.faults[:limit])
+
+    def _ask(
+        self, wanted: Mapping[str, Sequence[str] | None], done: Callable[[float], None], now: float
+    ) -> Observation:
+        return Observation(self._leadership.node, self._agents, wanted, self._take, done, now)
+
+    def _legs(self) -> dict[str, tuple[str, str, str]]:
+        found: dict[str, tuple[str, str, str]] = {}
+        for call in self._services.calls.values():
+            for leg in call.bridge.legs:
+                agent = call.agent_of(leg)
+                if agent and not leg.ended:
+                    found[leg.dialog.key] = call.id, leg.dialog.call_id, agent
+        return found
+
+    def _call_of(self, key: str) -> Call | None:
+        """The call of a dialog that is ours and has not ended."""
+        leg = self._services.stack.legs.get(key)
+        if not isinstance(leg, InviteUsage) or leg.ended or not isinstance(leg.owner, Bridge):
+            return None
+        call = leg.owner.policy
+        return call if isinstance(call, Call) else None
+
+    def _take(self, told: ToldDialog, now: float) -> None:
+        try:
+            over, live = told.is_over, told.live
+        except BadRecord:
+            return  # it is counted where it matters
+        call = told.call or call_id_of(told.agent, told.call_id)
+        key, ours = told.key, self._call_of(told.key)
+        self._told.add(key)
+        self._living += live
+        if over:
+            if ours is not None and key in self._ours:
+                because = f"{told.agent} says that it has ended"
+                self._doubts[key] = Doubt(ours.id, told.call_id, told.agent, "ended", because)
+            elif call not in self._services.calls:
+                self._ended.add(call)
+        elif live and ours is None and call not in self._services.calls:
+            because = f"{told.agent} has a dialog of it, and {self._leadership.node} no such call"
+            self._doubts[key] = Doubt(call, told.call_id, told.agent, "orphan", because)
+
+    def _compared(self, now: float) -> None:
+        """All that can be told is told: what we have and agents did not tell is in doubt, too."""
+        run = self._whole
+        assert run is not None
+        for key, (call, call_id, agent) in self._ours.items():
+            if agent in run.complete and key not in self._told and self._call_of(key) is not None:
+                self._doubts[key] = Doubt(call, call_id, agent, "missing", f"{agent} has no such dialog")
+        if not self._doubts or len(self._doubts) > MOST_AGAIN:
+            self._finish(now)
+            return
+        self._services.stack.deadlines.set(now + AGAIN, self, LOOK)
+
+    def due(self, cause: str, now: float) -> None:
+        wanted: dict[str, list[str]] = {}
+        for each in self._doubts.values():
+            wanted.setdefault(each.agent, []).append(each.call_id)
+        former = {key: each for key, each in self._doubts.items() if each.what == "missing"}
+        self._told.clear()
+        self._doubts.clear()
+        living = self._living
+
+        def done(now: float) -> None:
+            look = self._look
+            assert look is not None
+            self._living = living
+            for key, each in former.items():
+                if each.agent in look.complete and key not in self._told and self._call_of(key) is not None:
+                    self._doubts[key] = each
+            self._finish(now)
+
+        unique = {agent: tuple(dict.fromkeys(call_ids)) for agent, call_ids in wanted.items()}
+        self._look = self._ask(unique, done, now)
+
+    def _finish(self, now: float) -> None:
+        run, services = self._whole, self._services
+        assert run is not None
+        faults = tuple(v.Fault(each.call, each.agent, each.what, each.because) for each in self._doubts.values())
+        unknown = sorted(call for call in self._ended if call not in services.records.ended)
+        late = [each.agent for each in run.questions if each.complete_at is None]
+        self._last = v.Audit(
+            at=self._begun_at,
+            node=self._leadership.node,
+            calls=len(services.calls),
+            dialogs=self._living,
+            ended=len(self._ended),
+            took=round(now - self._begun_at, 4),
+            not_checked=(*run.not_reached, *late),
+            faults=faults,
+            matched=len(faults),
+            unrecorded=tuple(unknown[:MOST_UNRECORDED]),
+        )
+        self._ours, self._whole, self._look = {}, None, None
+        self._told.clear()
+        self._doubts.clear()
+        self._ended.clear()

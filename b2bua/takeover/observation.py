@@ -1,0 +1,164 @@
+"""Asking agents what they have, which changes nothing at them: ``purpose=observe`` (docs/line-dialog.md).
+
+Any server of the site may ask, a stand-by too, on the connection that each agent keeps to it. What an agent says is
+handed on part by part and not kept, so a look costs no more room than whoever looks takes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from b2bua.agents import MOST_FETCHED, MOST_LIST, Agents
+from b2bua.subscription import Parties, Subscription
+from b2bua.takeover.records import ToldDialog, read_part
+from heartbeat.console import view as v
+from sip.actions import Flow
+from sip.packages.line_dialog import OBSERVE, BadRecord, ListRequest
+from sip.transaction import ServerTransaction
+from sip.wire.message import Response
+
+LONGEST: Final = 10.0
+"""Seconds after which an agent whose list is not complete counts as not heard."""
+LATE: Final = "heard long enough"
+
+Wanted = Mapping[str, Sequence[str] | None]
+"""By agent: the Call-IDs of the server dialogs that are asked for, ``None`` for all it has."""
+
+
+class Question:
+    """What one agent was asked, and how far its answer is."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        agent: str,
+        take: Callable[[ToldDialog, float], None],
+        ended: Callable[[float], None],
+        now: float,
+    ) -> None:
+        self.agent = agent
+        self.asked_at = now
+        self.complete_at: float | None = None
+        self.parts = self.size = self.dialogs = 0
+        self._agents = agents
+        self._take = take
+        self._ended = ended
+        self._open: set[Subscription] = set()
+        self._missing = 0
+
+    def ask(self, node: str, flow: Flow, call_ids: Sequence[str] | None, now: float) -> None:
+        services = self._agents.services
+        chunks: list[tuple[str, ...] | None] = [None]
+        if call_ids is not None:
+            chunks = [tuple(call_ids[at : at + MOST_FETCHED]) for at in range(0, len(call_ids), MOST_FETCHED)]
+        self._missing = len(chunks)
+        for chunk in chunks:
+            subscription = Subscription(
+                services.stack, self, Parties(node, self.agent, services.site.name), OBSERVE, flow
+            )
+            self._open.add(subscription)
+            subscription.ask(ListRequest(call_ids=chunk), (), now)
+
+    def report(self) -> v.AgentReport:
+        """How its list came."""
+        return v.AgentReport(self.agent, self.asked_at, self.complete_at, self.parts, self.size, self.dialogs)
+
+    def drop(self, now: float) -> None:
+        """What it still has to say is not for us any more."""
+        for subscription in list(self._open):
+            subscription.drop(now)
+
+    # What subscriptions say.
+
+    def granted(self, subscription: Subscription, response: Response, now: float) -> None:
+        """There is nothing to do before its NOTIFYs."""
+
+    def heard_refusal(self, response: Response, now: float) -> bool:
+        return self._agents.services.leadership.heard_refusal(response, self.agent, now)
+
+    def renew(self, now: float) -> None:
+        """A fetch is not renewed."""
+
+    def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
+        stack, request = self._agents.services.stack, transaction.request
+        try:
+            part = read_part(self.agent, request.body, now) if request is not None else None
+        except BadRecord:
+            part = None
+        if request is None or part is None or self.size > MOST_LIST:
+            stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
+            return
+        self.parts += 1
+        self.size += len(request.body)
+        self.dialogs += len(part.dialogs)
+        for told in part.dialogs:
+            self._take(told, now)
+        if part.head.complete:
+            self._missing -= 1
+            if not self._missing:
+                self.complete_at = now
+        stack.reply(transaction, 200, now)
+
+    def ended(self, subscription: Subscription, now: float) -> None:
+        self._open.discard(subscription)
+        if not self._open:
+            self._ended(now)
+
+
+class Observation:
+    """One look at the agents that are wanted and connected: ``take`` is told each dialog, ``done`` the end, once."""
+
+    def __init__(
+        self,
+        node: str,
+        agents: Agents,
+        wanted: Wanted,
+        take: Callable[[ToldDialog, float], None],
+        done: Callable[[float], None],
+        now: float,
+    ) -> None:
+        self.generation = 0
+        self.begun_at = now
+        self.not_reached: list[str] = []
+        """Wanted agents that are not connected to this server."""
+        self.questions: list[Question] = []
+        self._done = done
+        self._over = False
+        for agent, call_ids in wanted.items():
+            flow = agents.flow_of(agent)
+            if flow is None:
+                self.not_reached.append(agent)
+                continue
+            question = Question(agents, agent, take, self._heard, now)
+            self.questions.append(question)
+            question.ask(node, flow, call_ids, now)
+        agents.services.stack.deadlines.set(now + (LONGEST if self.questions else 0.0), self, LATE)
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """The agents that have told all that was wanted of them."""
+        return frozenset(each.agent for each in self.questions if each.complete_at is not None)
+
+    @property
+    def took(self) -> float:
+        """Seconds until the last of the complete ones had told all."""
+        return (
+            max((each.complete_at or self.begun_at for each in self.questions), default=self.begun_at) - self.begun_at
+        )
+
+    def due(self, cause: str, now: float) -> None:
+        """Whoever has not told all by now is not waited for."""
+        if not self._over:
+            self._finish(now)
+
+    def _heard(self, now: float) -> None:
+        if not self._over and not any(each._open for each in self.questions):
+            self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        self._over = True
+        self.generation += 1
+        for each in self.questions:
+            each.drop(now)
+        self._done(now)

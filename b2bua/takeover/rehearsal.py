@@ -1,0 +1,282 @@
+"""What a takeover by this server would keep and lose now, and why: known before it is needed.
+
+Agents are asked for all that they have as a takeover would ask them, but to observe, so nothing is changed. Each call
+is judged as a takeover judges it (``b2bua.takeover.restoration`` and ``reconciliation``). While a server leads, calls
+change between the word of one agent and that of the other: of what looks lost, a second look is taken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from b2bua.agents import Agents
+from b2bua.call import CallServices
+from b2bua.leadership import Leadership, answers
+from b2bua.state_token import CallState, TokenError, call_id_of, read
+from b2bua.takeover.observation import Observation
+from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
+from heartbeat.console import view as v
+from heartbeat.console.view import Refused
+from sip.packages.line_dialog import BadRecord
+
+WAITING: Final = "waiting"
+"""Its other side is at an agent that has not told its list: it is kept until ``agent_grace`` has passed."""
+RESET: Final = "reset"
+"""On a line that is cold."""
+ALONE: Final = "alone"
+"""Served, and joined with nothing: its token is not believed."""
+LOST: Final = (RELEASED, RESET, ALONE)
+
+AGAIN: Final = 1.0
+"""Seconds until a second look at what seems lost."""
+MOST_AGAIN: Final = 1000
+"""Calls at which a second look is taken; when more seem lost, it is no matter of instants."""
+LOOK: Final = "look again"
+
+
+class Seen(NamedTuple):
+    """One dialog, as far as its call is judged by it."""
+
+    agent: str
+    call: str
+    """The call id."""
+    call_id: str
+    """The Call-ID of the server dialog."""
+    line: str
+    cold: bool
+    over: bool
+    """It has ended, and nothing of it is under way."""
+    talks: bool
+    by_server: bool
+    """The server sent the INVITE: a callee's leg."""
+    sends: bool
+    """Requests of its device wait for an answer."""
+    counter: int
+    state: CallState | None
+    """What its token says; ``None`` where it is not believed."""
+
+
+class Heard(NamedTuple):
+    """Of which agents a judgement may be made."""
+
+    complete: frozenset[str]
+    """Those that have told all they have."""
+    known: frozenset[str]
+    """Those of the site."""
+
+
+Judgement = tuple[str, str]
+"""The verdict and its sentence."""
+
+
+def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
+    """What would become of a call; ``None`` for one that has ended, or is ending."""
+    legs = [each for each in seen if not each.over]
+    if not legs:
+        return None
+    cold = next((each for each in legs if each.cold), None)
+    if cold is not None:
+        return RESET, f"{cold.line} is cold: its calls are dropped"
+    believed = [each for each in seen if each.state is not None]
+    state = max(believed, key=lambda each: each.counter).state if believed else None
+    sends = any(each.sends for each in legs)
+    talks = any(each.talks for each in legs)
+    if state is None:
+        if sends and not talks:
+            return REPLAYED, "no server has answered it yet: it is taken as just arrived"
+        return ALONE, "its state token is not signed with the key of the site"
+    callers = [each for each in legs if not each.by_server]
+    callees = [each for each in legs if each.by_server and state.callee_dialog in ("", each.call_id)]
+    if callers and (callees or not (talks or state.answered)):
+        if sends:
+            return REPLAYED, "what is under way in it is handed over"
+        return KEPT, "both of its legs are handed over" if callees else "its caller is handed over"
+    if not callers and not callees:
+        return None  # of a target that was given up
+    missing = state.callee_agent if callers else state.caller_agent
+    if any(each.over and each.by_server is bool(callers) for each in seen):
+        return None  # the end of one side is on its way to the other
+    if not missing:
+        return RELEASED, "its other side is a trunk of the servers' own"
+    if missing not in heard.known:
+        return RELEASED, f"{missing} is no agent of this site any more"
+    if missing in heard.complete:
+        return RELEASED, f"{missing} has no such dialog"
+    return WAITING, f"its other side is at {missing}, which has not told what it has"
+
+
+def obstacles(leadership: Leadership, lease: float, calls: int, capacity: int, now: float) -> list[str]:
+    """Why this server could not take the site over at all, or not as it should; a sentence each."""
+    member, node = leadership.member, leadership.node
+    found: list[str] = []
+    if member.paused:
+        found.append(f"{node} takes nothing over by itself: it is paused")
+    if member.participant.trouble:
+        found.append(member.participant.trouble)
+    voters = member.participant.on_disk.voters.names
+    leader = "" if leadership.serving else member.cluster.leader
+    answering = [name for name in voters if name != leader and answers(leadership, name, lease, now)]
+    quorum = member.participant.quorum
+    if not voters:
+        found.append("the site has no voters, so nobody can be elected")
+    elif len(answering) < quorum:
+        found.append(f"{len(answering)} of {len(voters)} voters would answer {node}, {quorum} are needed")
+    if calls > capacity:
+        found.append(f"{node} takes {capacity:,} calls, and there are {calls:,}")
+    return found
+
+
+class Rehearsals:
+    """One at a time; the result of the last one is kept."""
+
+    def __init__(
+        self,
+        services: CallServices,
+        agents: Agents,
+        leadership: Leadership,
+        keys: Callable[[], Sequence[bytes]],
+        capacity: Callable[[], int],
+    ) -> None:
+        """``keys`` are those of the site, by which tokens are believed; ``capacity``: calls that we take."""
+        self.generation = 0
+        self._services = services
+        self._agents = agents
+        self._leadership = leadership
+        self._keys = keys
+        self._capacity = capacity
+        self._look: Observation | None = None
+        """The one under way: of the whole, or the second."""
+        self._whole: Observation | None = None
+        self._begun_at = 0.0
+        self._calls: dict[str, list[Seen]] = {}
+        self._last: tuple[v.Rehearsal, list[v.Verdict]] | None = None
+
+    def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
+        """Begin one, unless one is under way: its result is as good. How far it is, for whoever asks."""
+        if self._whole is None:
+            self._begun_at = now
+            self._calls.clear()
+            wanted: dict[str, Sequence[str] | None] = dict.fromkeys(self._services.site.agents)
+            self._whole = self._look = Observation(
+                self._leadership.node, self._agents, wanted, self._take, self._heard_all, now
+            )
+        run = self._whole
+
+        def progress(now: float) -> tuple[str, str, int, int]:
+            complete, total = len(run.complete), len(run.questions)
+            if self._whole is run:
+                return "running", f"{complete} of {total} agents have told what they have", complete, total
+            return "done", "the rehearsal is done, nothing was changed", complete, total
+
+        return progress
+
+    def result(self, limit: int) -> v.Rehearsal:
+        """The last one, with so many of the calls that would not be kept. Raises :class:`Refused`."""
+        if self._last is None:
+            raise Refused("no rehearsal was made here yet", 404)
+        found, calls = self._last
+        return replace(found, calls=tuple(calls[:limit]))
+
+    def _take(self, told: ToldDialog, now: float) -> None:
+        """Keep what a call is judged by."""
+        try:
+            seen = self._seen(told)
+        except BadRecord:
+            return  # a takeover passes over it, too
+        self._calls.setdefault(seen.call, []).append(seen)
+
+    def _seen(self, told: ToldDialog) -> Seen:
+        record, over = told.record, told.is_over
+        state = None
+        if record.token:
+            try:
+                state = read(record.token, self._keys())
+            except (TokenError, ValueError):
+                pass
+        name = record.line.partition("/")[0]
+        line = self._services.site.lines.get(name)
+        return Seen(
+            told.agent,
+            state.call_id if state is not None else told.call or call_id_of(told.agent, told.call_id),
+            told.call_id,
+            name,
+            line is not None and line.recovery == "cold",
+            over,
+            told.talks,
+            told.opened_by_server,
+            told.has_sent,
+            told.counter,
+            state,
+        )
+
+    def _heard_all(self, now: float) -> None:
+        """Look again at what seems lost: it may have begun or ended between two lists."""
+        doubtful = self._doubtful()
+        if not doubtful or len(doubtful) > MOST_AGAIN:
+            self._finish(now)
+            return
+        self._services.stack.deadlines.set(now + AGAIN, self, LOOK)
+
+    def _doubtful(self) -> list[str]:
+        heard = self._heard()
+        return [call for call, seen in self._calls.items() if (judge(seen, heard) or ("",))[0] in (RELEASED, ALONE)]
+
+    def due(self, cause: str, now: float) -> None:
+        wanted: dict[str, list[str]] = {}
+        for call in self._doubtful():
+            for each in self._calls.pop(call):
+                wanted.setdefault(each.agent, []).append(each.call_id)
+                if each.state is not None:
+                    for agent, dialog in (
+                        (each.state.caller_agent, each.state.caller_dialog),
+                        (each.state.callee_agent, each.state.callee_dialog),
+                    ):
+                        if agent in self._services.site.agents and dialog:
+                            wanted.setdefault(agent, []).append(dialog)
+        unique = {agent: tuple(dict.fromkeys(call_ids)) for agent, call_ids in wanted.items()}
+        self._look = Observation(self._leadership.node, self._agents, unique, self._take, self._finish, now)
+
+    def _heard(self) -> Heard:
+        assert self._whole is not None
+        return Heard(self._whole.complete, frozenset(self._services.site.agents))
+
+    def _finish(self, now: float) -> None:
+        run, heard = self._whole, self._heard()
+        assert run is not None
+        verdicts: Counter[str] = Counter()
+        calls: list[v.Verdict] = []
+        for call, seen in self._calls.items():
+            found = judge(seen, heard)
+            if found is None:
+                continue
+            verdict, because = found
+            verdicts[verdict] += 1
+            if verdict not in (KEPT, REPLAYED):
+                state = "talking" if any(each.talks for each in seen) else "ringing"
+                calls.append(v.Verdict(call, verdict, state, because))
+        site = self._services.site
+        said = obstacles(self._leadership, site.timing.lease, verdicts.total(), self._capacity(), now)
+        late = [each.agent for each in run.questions if each.complete_at is None]
+        said += [f"{agent} is not connected to {self._leadership.node}" for agent in run.not_reached]
+        said += [f"{agent} has not told what it has" for agent in late]
+        result = v.Rehearsal(
+            at=self._begun_at,
+            node=self._leadership.node,
+            active=self._leadership.node if self._leadership.serving else self._leadership.member.cluster.leader,
+            kept=verdicts[KEPT] + verdicts[REPLAYED],
+            lost=sum(verdicts[word] for word in LOST),
+            waiting=verdicts[WAITING],
+            verdicts=dict(verdicts),
+            decision=site.decision_time,
+            took=round(run.took, 4),
+            agents=tuple(each.report() for each in run.questions),
+            obstacles=tuple(said),
+            calls=(),
+        )
+        self._last = result, calls
+        self._calls.clear()
+        self._whole = self._look = None

@@ -1,0 +1,77 @@
+"""The takeover reports of a server on disk, for its next start: one file, replaced as a whole.
+
+A report changes for as long as calls are judged, some seconds; so it is written some seconds apart at the most.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from b2bua.takeover.report import Takeovers
+from heartbeat.console import view as v
+from heartbeat.console.schema import as_json, of_json
+from heartbeat.console.server import on_wall
+
+APART: Final = 5.0
+"""Seconds between two writings."""
+
+logger = logging.getLogger(__name__)
+
+
+class TakeoverFile:
+    """`follow` is called in the loop, `read` and `write` where it may block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._state: Any = None
+        """Of the reports that are on disk."""
+        self._looked_at = float("-inf")
+        self._next: tuple[list[v.Report], float] | None = None
+        self._is_well = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to write."""
+        return self._next is not None
+
+    def take_up(self, takeovers: Takeovers, offset: float) -> None:
+        """Let it know the reports of former starts; ``offset`` makes the core's clock of a wall clock."""
+        takeovers.remember(self._read(offset))
+        self._state = takeovers.state
+
+    def _read(self, offset: float) -> list[v.Report]:
+        """None where the file is none of ours: nothing depends on it."""
+        try:
+            texts = json.loads(self.path.read_text(encoding="utf-8"))
+            return [of_json(v.Report, on_wall(each, offset)) for each in texts]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return []
+
+    def follow(self, takeovers: Takeovers, offset: float, now: float) -> None:
+        """See whether the reports have changed; ``offset`` makes a wall clock of ``now``."""
+        if now - self._looked_at < APART or takeovers.state == self._state:
+            return
+        self._looked_at, self._state = now, takeovers.state
+        self._next = takeovers.reports(), offset
+
+    def write(self) -> None:
+        """Write what waits."""
+        found, self._next = self._next, None
+        if found is None:
+            return
+        reports, offset = found
+        text = json.dumps([on_wall(as_json(each), offset) for each in reports], ensure_ascii=False)
+        new = self.path.with_suffix(".new")
+        try:
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(new, self.path)
+            self._is_well = True
+        except OSError as error:
+            if self._is_well:
+                logger.warning("%s cannot be written: %s", self.path, error.strerror)
+            self._is_well = False
