@@ -58,6 +58,8 @@ class Process(program.Process[Core]):
         )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
+        self._reports.take_up(core.takeovers, now - time.time())
+        self.written.append(self._reports)
         self._results: Counter[str] = Counter()
 
     async def run(self, serve: program.Serve) -> None:
@@ -70,18 +72,6 @@ class Process(program.Process[Core]):
             self.cdrs.close()
             if self._supervised is not None:
                 self._supervised.end()
-
-    def remember(self, offset: float) -> None:
-        super().remember(offset)
-        self._reports.take_up(self.core.takeovers, offset)
-
-    def write_journals(self) -> None:
-        super().write_journals()
-        self._reports.write()
-
-    @property
-    def journals_wait(self) -> bool:
-        return super().journals_wait or self._reports.waits
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat.console.disk_space import DiskSpace
-from heartbeat.console.journal import Journal
+from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.server import ApiError, Served
@@ -123,7 +123,9 @@ class Process(Generic[C]):
         self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
         self.persistent = self.votes.start()
-        self.history = Journal(settings.state_dir / "history.jsonl")
+        self._history = DecisionJournal(settings.state_dir / "history.jsonl")
+        self.written: list[Written] = [self._history]
+        """What is to be known again after a restart."""
         self.disk_space = DiskSpace(self.directories())
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
@@ -145,7 +147,7 @@ class Process(Generic[C]):
     ) -> None:
         """Put ``core`` on a pump; ``view`` and ``command`` are what it shows and does. Raises `BadEndpoint`."""
         self.core = core
-        self.remember(boottime() - time.time())
+        self._history.take_up(core.history, boottime() - time.time())
         self._view = view
         self._command = partial(command, core)
         self.pump = pump(
@@ -158,7 +160,7 @@ class Process(Generic[C]):
             on_reload=InThread(self.loop, self._read, self._was_read).ask,
             on_stop=self.stop,
         )
-        self._journals = InThread(self.loop, self.write_journals, _nothing)
+        self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
     async def run(self, serve: Serve) -> None:
@@ -171,7 +173,7 @@ class Process(Generic[C]):
         finally:
             begun.cancel()
             self.names.close()
-            self.write_journals()
+            _write(self.written)
             await served.close()
             self._lock.end()
 
@@ -206,32 +208,10 @@ class Process(Generic[C]):
             self.pump.take_longest_stall(), time.process_time(), self.core.stack.receiver.received, now
         )
 
-    def remember(self, offset: float) -> None:
-        """Take up what former starts decided; ``offset`` makes the core's clock of a wall clock."""
-        history = self.core.history
-        room = (history.maxlen or 0) - len(history)
-        former: list[Decided] = []
-        for each in self.history.read():
-            try:
-                former.append(Decided(float(each["at"]) + offset, str(each["code"]), str(each["because"])))
-            except (TypeError, KeyError, ValueError):
-                continue  # of another version
-        history.extendleft(reversed(former[-room:] if room > 0 else []))
-
-    def write_journals(self) -> None:
-        """Write what is to be known after a restart; may block."""
-        self.history.write()
-
-    @property
-    def journals_wait(self) -> bool:
-        """Whether there is something for `write_journals`."""
-        return self.history.waits
-
     def event(self, event: Any) -> None:
         """The core wants this known."""
         self._decisions[event.code] += 1
-        at = round(event.at + time.time() - boottime(), 3)
-        self.history.add({"at": at, "code": event.code, "because": event.because})
+        self._history.note(event, time.time() - boottime())
         self.logger.info("%s: %s", event.code, event)
 
     def tick(self, cpu: float, now: float) -> None:
@@ -266,7 +246,7 @@ class Process(Generic[C]):
             self.disk_space.ask()
         if self._ticks % WRITES == WRITES - 1:
             self.pump.ask(self.core.test_disk)
-        if self.journals_wait:
+        if any(each.waits for each in self.written):
             self._journals.ask()
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
@@ -291,6 +271,11 @@ class Process(Generic[C]):
         if site is not None:
             self.pump.ask(self.core.reload, site)
             self.lives_by(site)
+
+
+def _write(written: Iterable[Written]) -> None:
+    for each in written:
+        each.write()
 
 
 def _nothing(what: object) -> None:

@@ -12,13 +12,24 @@ import logging
 import os
 from collections import deque
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from heartbeat.decision import Decided
 
 MOST_BYTES: Final = 512 * 1024
 """Of one generation: some 4,000 decisions."""
 MOST_WAITING: Final = 10_000
 
 logger = logging.getLogger(__name__)
+
+
+class Written(Protocol):
+    """A file that is written now and then, by whoever may block."""
+
+    @property
+    def waits(self) -> bool: ...
+
+    def write(self) -> None: ...
 
 
 class Journal:
@@ -78,6 +89,26 @@ class Journal:
             if self._is_well:
                 logger.warning("%s cannot be written: %s; it is not told after a restart", self.path, error.strerror)
             self._is_well = False
+
+
+class DecisionJournal(Journal):
+    """The decisions of a process; ``offset`` makes the wall clock of the core's, or the other way round."""
+
+    def note(self, decision: Decided, offset: float) -> None:
+        """One more, soon."""
+        at = round(decision.at + offset, 3)
+        self.add({"at": at, "code": decision.code, "because": decision.because})
+
+    def take_up(self, history: deque[Decided], offset: float) -> None:
+        """Put what former starts decided before what is there, as far as there is room."""
+        former: list[Decided] = []
+        for each in self.read():
+            try:
+                former.append(Decided(float(each["at"]) + offset, str(each["code"]), str(each["because"])))
+            except (TypeError, KeyError, ValueError):
+                continue  # of another version
+        room = (history.maxlen or 0) - len(history)
+        history.extendleft(reversed(former[-room:] if room > 0 else []))
 
 
 def _ends_a_line(path: Path) -> bool:

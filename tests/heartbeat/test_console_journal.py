@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from heartbeat.console.journal import MOST_WAITING, Journal
+from heartbeat.console.journal import MOST_WAITING, DecisionJournal, Journal
+from heartbeat.decision import Decided
 
 
 def test_what_is_written_is_read_again_by_the_next_start(tmp_path: Path) -> None:
@@ -62,3 +64,17 @@ def test_what_waits_is_bounded(tmp_path: Path) -> None:
         journal.add(number)
     journal.write()
     assert journal.read()[0] == 5
+
+
+def test_decisions_of_former_starts_stand_before_those_of_this_one(tmp_path: Path) -> None:
+    journal = DecisionJournal(tmp_path / "history.jsonl")
+    for number in range(5):
+        journal.note(Decided(float(number), "code", f"because {number}"), 1_700_000_000.0)
+    journal.add({"of": "another version"})
+    journal.write()
+    history = deque([Decided(7.0, "code", "of this start")], maxlen=4)
+    DecisionJournal(journal.path).take_up(history, -1_700_000_100.0)
+    assert [each.because for each in history] == ["because 2", "because 3", "because 4", "of this start"]
+    assert history[0] == Decided(-98.0, "code", "because 2")
+    DecisionJournal(journal.path).take_up(history, 0.0)
+    assert len(history) == 4, "there is no room for more"
