@@ -115,7 +115,9 @@ def test_a_line_is_started_and_stopped_with_its_far_side(how: str) -> None:
     fixture.core.receive(response_to(register, 200, lines, b"", "t"), transaction.flow, 0.1)
     assert fixture.lines["trunk1"].far_side.registered
     if how == "stop":
-        fixture.table.stop(1.0)
+        fixture.table.stop(1.0, False)
+        assert not fixture.sent(), "a restart keeps what is bound"
+        fixture.table.stop(1.0, True)
     else:
         others = settings("trunk1", kind="phone", peer=()) if how == "of another kind" else []
         fixture.table.load(others, 1.0)
