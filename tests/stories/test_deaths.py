@@ -66,7 +66,9 @@ def poisoned(sim: SiteSimulation, kills: Callable[[bytes], bool], moment: str = 
     """Whoever of the servers gets what ``kills`` dies of it, before it says anything, and is started again in 1 s."""
     for node in ("m1", "s1"):
         for index in range(8):
-            sim.world.crashes.append(Crash(node, index, moment, lambda one: kills(one.data), lasts=1.0))
+            sim.world.crashes.append(
+                Crash(node, index, moment, lambda one: one is not None and kills(one.data), lasts=1.0)
+            )
 
 
 def deaths(sim: SiteSimulation) -> int:
