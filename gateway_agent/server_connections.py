@@ -289,7 +289,7 @@ class ServerConnections:
         ):
             return False
         self.endpoint.counters["fenced"] += 1
-        logger.info("a %s is refused: %s", method, self.voter.refusal(node or connection.name, epoch))
+        logger.info("%s is refused: %s", method, self.voter.refusal(node or connection.name, epoch))
         self.refuse(request, flow, connection.name, now)
         return False
 

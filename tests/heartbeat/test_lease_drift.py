@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -87,9 +88,9 @@ def test_what_servers_say_carries_their_lease() -> None:
     heard: list[Beat] = []
     deliver = w._deliver
 
-    def listen(sender: str, to: str, said: Beat) -> None:
+    def listen(sender: str, to: str, said: Beat, *asker: Any) -> None:
         heard.append(said)
-        deliver(sender, to, said)
+        deliver(sender, to, said, *asker)
 
     w._deliver = listen  # type: ignore[method-assign]
     w.crash("m1")

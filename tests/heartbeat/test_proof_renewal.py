@@ -67,7 +67,7 @@ def test_without_a_change_nothing_is_asked() -> None:
     w = running(membership(3))
     sent: list[str] = []
     deliver = w._deliver
-    w._deliver = lambda sender, to, beat: (sent.append(beat.kind), deliver(sender, to, beat))[1]  # type: ignore[method-assign]
+    w._deliver = lambda sender, to, beat, *asker: (sent.append(beat.kind), deliver(sender, to, beat, *asker))[1]  # type: ignore
     w.run(10.0)
     assert sent and GRANT not in sent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from heartbeat.decision import What
 from heartbeat.header import Beat
@@ -14,10 +15,10 @@ def _recorded(w: World, seconds: float) -> list[Beat]:
     said: list[Beat] = []
     deliver = w._deliver
 
-    def noted(sender: str, to: str, beat: Beat) -> None:
+    def noted(sender: str, to: str, beat: Beat, *asker: Any) -> None:
         if (sender, to) == ("m1", "m2"):
             said.append(beat)
-        deliver(sender, to, beat)
+        deliver(sender, to, beat, *asker)
 
     w._deliver = noted  # type: ignore[method-assign]
     w.crash("m2")
@@ -61,8 +62,8 @@ def test_a_server_of_an_older_version_which_names_no_start_is_heard_by_its_answe
     w = running()
     deliver = w._deliver
 
-    def older(sender: str, to: str, beat: Beat) -> None:
-        deliver(sender, to, replace(beat, for_incarnation=0) if sender == "m1" else beat)
+    def older(sender: str, to: str, beat: Beat, *asker: Any) -> None:
+        deliver(sender, to, replace(beat, for_incarnation=0) if sender == "m1" else beat, *asker)
 
     w._deliver = older  # type: ignore[method-assign]
     w.run(10.0)
