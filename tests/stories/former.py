@@ -244,6 +244,18 @@ def crashed(former: Former, mix: Mix, flow: Play, place: int, moment: str) -> tu
     return faults if crash.happened_at is not None else (*faults, "the crash did not happen")
 
 
+OTHERWISE: Final = {
+    "redirection of a trunk passed on",  # answers 480
+    "INFO early and late",  # has none in an early dialog
+    "session refreshed by the agent",  # keeps no such calls
+    "session refreshed by the device",
+    "a trunk renews its registration",  # the mixed site has no such line
+    "cold line",  # its calls are reset, and crashes here compare with calls that stay
+}
+KNOWN: Final = tuple(flow for flow in FLOWS if flow.name not in OTHERWISE)
+"""What the former version does as this one does, in the site that is mixed here."""
+
+
 def main() -> int:
     """Try all crashes, or each ``--step``-th."""
     parser = argparse.ArgumentParser(prog="python -m tests.stories.former", description=__doc__)
@@ -259,7 +271,7 @@ def main() -> int:
     tried, bad = 0, 0
     with TemporaryDirectory() as directory, former_in(Path(directory), packages) as former:
         for mix in (mix for mix in MIXES if options.mix in mix.name):
-            for flow in (flow for flow in FLOWS if options.flow in flow.name):
+            for flow in (flow for flow in KNOWN if options.flow in flow.name):
                 crashes = [(place, moment) for place in range(calm(former, mix, flow)[1]) for moment in MOMENTS]
                 for place, moment in crashes[tried % options.step :: options.step]:
                     faults = crashed(former, mix, flow, place, moment)

@@ -26,7 +26,7 @@ ELSEWHERE_STEP, PARTS = 160, 8
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
 def test_the_active_server_is_killed_at_every_message(flow: Flow) -> None:
     found = list(matrix.cells([flow], matrix.KINDS[:1]))
-    assert len(found) >= 16
+    assert len(found) >= 12
     assert [one for one in found if one.faults] == []
 
 

@@ -315,10 +315,11 @@ def test_an_agent_that_stays_away_is_given_up_after_its_grace() -> None:
     assert state(other) is ENDED and any(word.startswith("BYE Reason: ") for word in sim.heard("east"))
 
 
-def test_an_agent_that_died_has_no_calls_and_the_other_side_is_released() -> None:
+def test_an_agent_that_died_together_with_its_server_has_no_calls_and_the_other_side_is_released() -> None:
     sim = begun()
     call, other = sim.talk()
     sim.world.kill("gw2")
+    sim.world.kill("m1")
     sim.world.run(sim.world.now + 5.0)
     assert state(call) is TALKING
     sim.world.start("gw2")
