@@ -604,8 +604,9 @@ Ways out that the standards leave, by name:
 
 {"".join(f"* *{way.name}* {way.because} ({way.section})." + chr(10) for way in WAYS)}\
 * *a request of which two servers died* is answered 500 by its agent (docs/wire.md), so that no third one dies of it.
-* *the calls of an agent that dies* go with it, and those of a cold line with a change of the server: they end, on
-  both sides, each is written down once at the most, and nothing is left of them.
+* *the calls of an agent that dies*, and those of a cold line with a change of the server, need not go on here: they
+  come to an end on both sides, each is written down once at the most, and nothing is left of them. That an agent's
+  calls do come back with it is shown by `tests/stories/test_agent_deaths.py`, and not yet at each message here.
 
 Pairs of failures of any nodes are tried from seeds: `python -m tests.stories.pairs --seeds 2000`.
 
