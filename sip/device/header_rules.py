@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from sip.header_policy import DEVICE_HOP
-from sip.wire.message import canonical
+from sip.wire.message import canonical, value_of
 
 PROTECTED = DEVICE_HOP | frozenset("content-length content-type content-encoding require supported allow".split())
 """Fields of the dialog and of the body, which no rule may touch."""
@@ -43,7 +43,7 @@ def ruled(rules: Sequence[HeaderRule], lines: Iterable[str]) -> list[str]:
                 found.append(rule.add)
         elif rule.remove:
             name, pattern = rule.remove.lower(), _compiled(rule.match)
-            found = [line for line in found if field_of(line) != name or not pattern.search(_value(line))]
+            found = [line for line in found if field_of(line) != name or not pattern.search(value_of(line))]
         else:
             name, pattern = rule.replace.lower(), _compiled(rule.match)
             found = [_replaced(line, pattern, rule.by) if field_of(line) == name else line for line in found]
@@ -56,12 +56,8 @@ def field_of(line: str) -> str:
 
 
 def _replaced(line: str, pattern: re.Pattern[str], by: str) -> str:
-    name = line.partition(":")[0]
-    return f"{name}: {pattern.sub(by, _value(line))}"
-
-
-def _value(line: str) -> str:
-    return line.partition(":")[2].strip()
+    value, changes = pattern.subn(by, value_of(line))
+    return f"{line.partition(':')[0]}: {value}" if changes else line
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
 The head is kept as the lines in which it came, one character a byte (ISO 8859-1), so that what nobody changes leaves
 byte for byte as it came: ``Identity``, unknown headers, odd spacing, compact names. Only the fields that routing a
-message needs are read, each on its first use.
+message needs are read, once, when it is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAGIC: Final = "z9hG4bK"
 """How a branch of RFC 3261 begins (section 8.1.1.7)."""
 
 MAX_HEADERS: Final = 400
-"""A message with more header lines than this is dropped as garbage; real ones have some thirty."""
+"""A request with more header lines than this is answered 513, a response dropped; real ones have some thirty."""
 
 _KNOWN: Final = (
     "Via From To Call-ID CSeq Contact Max-Forwards Record-Route Route Content-Type Content-Length Expires Allow "
@@ -155,7 +155,7 @@ class Message:
 
     def all(self, name: str) -> list[str]:
         """The values of every header of that canonical name, a line each, in order."""
-        return [_value(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
+        return [value_of(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -302,7 +302,8 @@ def _joined(start: str, message: Message) -> bytes:
     return "\r\n".join((start, *message.lines, "", "")).encode("latin-1") + message.body
 
 
-def _value(line: str) -> str:
+def value_of(line: str) -> str:
+    """The value of a header line, unfolded and trimmed."""
     value = line[line.index(":") + 1 :].strip(" \t\r\n")
     return _unfolded_value(value) if "\r\n" in value else value
 
@@ -321,7 +322,7 @@ def _via_of(line: str) -> tuple[str, str, bool]:
             end = params.find(";", at + 8)
             branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
             return sent_by.lower(), "" if branch == MAGIC else branch, True
-    value = top(_value(line)) if line else ""
+    value = top(value_of(line)) if line else ""
     branch = _parameter(value, "branch")
     sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
     return sent_by, "" if branch == MAGIC else branch, False
@@ -329,7 +330,7 @@ def _via_of(line: str) -> tuple[str, str, bool]:
 
 def _cseq_of(line: str) -> tuple[int, str]:
     """Number and method of a CSeq line (RFC 3261 section 8.1.1.5: below 2**31; up to 2**32-1 is read)."""
-    found = _CSEQ.match(line) or (_CSEQ.match(f"CSeq: {_value(line)}") if "\r\n" in line else None)
+    found = _CSEQ.match(line) or (_CSEQ.match(f"CSeq: {value_of(line)}") if "\r\n" in line else None)
     number = int(found[1]) if found is not None else 0
     return (number, found[2]) if found is not None and number <= 0xFFFFFFFF else (0, "")
 
@@ -339,7 +340,7 @@ def _address_of(line: str) -> tuple[str, str, bool]:
     found = _PLAIN_ADDRESS.match(line)
     if found is not None:
         return found[1], found[2] or "", True
-    value = _value(line) if line else ""
+    value = value_of(line) if line else ""
     return without_tag(value), tag_of(value), False
 
 
