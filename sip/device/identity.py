@@ -239,7 +239,7 @@ def with_fields(message: M, dropped: frozenset[str], more: Sequence[str]) -> M:
 def _with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> tuple[list[str], list[str]]:
     names = [name for name in message.names if name not in dropped]
     lines = [line for name, line in zip(message.names, message.lines, strict=True) if name not in dropped]
-    return [*names, *(line.partition(":")[0].lower() for line in more)], [*lines, *more]
+    return [*names, *map(field_of, more)], [*lines, *more]
 
 
 def rewritten(rules: Sequence[Any], number: str) -> str:

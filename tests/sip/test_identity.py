@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.site.devices import identity_of
-from sip.device.identity import Numbers, from_device, to_device
+from sip.device.identity import Numbers, asserted_to_device, from_device, told_by, to_device, with_fields
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, parse
 from tests.gateway_agent.agent_fixture import site
@@ -219,3 +219,15 @@ def test_a_line_says_how_it_is_told_of_diversions(asked: str, shown: list[str]) 
     lines = ("Diversion: <sip:1@paris>;reason=user-busy", "History-Info: <sip:1@paris>;index=1")
     told = to_device(policy, invite("sip:2@gw1", "<sip:+33155@paris>", *lines), "gw1", "carrier")
     assert [line.partition(":")[0] for line in told.more] == shown and told.dropped >= {"diversion", "history-info"}
+
+
+@pytest.mark.parametrize("line", ["b: <sip:+33188@h>", "Diversion : <sip:+33188@h>"])
+def test_an_identity_stays_one_however_its_field_is_spelled(line: str) -> None:
+    """Between two trunks of a server it is not read anew: who hides would else be told of."""
+    untrusted = replace(LINE, trusted=False)
+    request = invite("sip:1@h", "<sip:+33155@h>", line, "Privacy: id")
+    told = told_by(request, from_device(LINE, request, "paris"), "paris")
+    for believed in (told, with_fields(request, frozenset(), (line,))):
+        dropped, more = asserted_to_device(untrusted, believed, "gw1")
+        onward = with_fields(believed, dropped, more)
+        assert "+33188" in "".join(believed.lines) and "+33188" not in "".join(onward.lines)
