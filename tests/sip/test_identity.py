@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.site.devices import identity_of
-from sip.device.identity import Numbers, asserted_to_device, from_device, told_by, to_device, with_fields
+from sip.device.identity import Numbers, asserted_to_device, from_device, to_device, told_by, with_fields
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, parse
 from tests.gateway_agent.agent_fixture import site
