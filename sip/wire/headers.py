@@ -200,13 +200,13 @@ class NameAddr:
 
     @property
     def q(self) -> float:
-        """The q value of a Contact (RFC 3261 section 20.10), 1 when it is not one."""
+        """The q value of a Contact, 1 when it is not one; of three digits at most (RFC 3261 section 25.1)."""
         text = param(self.params, "q")
         try:
             value = float(text) if text and len(text) < 8 else 1.0
         except ValueError:
             return 1.0
-        return value if 0.0 <= value <= 1.0 else 1.0
+        return round(value, 3) if 0.0 <= value <= 1.0 else 1.0
 
     def number(self, name: str) -> int | None:
         """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""

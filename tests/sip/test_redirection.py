@@ -28,6 +28,7 @@ def moved(*contacts: str, status: int = 302) -> Response:
         (("<sip:+33155;npdi;rn=+33177@x;user=phone>",), [Redirect("+33155", ";npdi;rn=+33177")]),
         (("<sip:+33155;tgrp=t1;trunk-context=x@y>",), [Redirect("+33155", ";tgrp=t1;trunk-context=x")]),
         (("<sip:a@x>;q=0.1, <sip:b@x>", "<sip:c@x>;q=0.5"), [("b", "", 1.0), ("c", "", 0.5), ("a", "", 0.1)]),
+        (("<sip:a@x>;q=1e-5, <sip:b@x>;q=nan",), [("b", "", 1.0), ("a", "", 0.0)]),
         (("<", "<mailto:a@x>", "<sip:x>", "<sip:a@x>"), [Redirect("a")]),
         ((f"<sip:+1;rn={'9' * LONGEST_PARAMS}@x>",), [Redirect("+1")]),
     ],
