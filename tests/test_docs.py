@@ -368,9 +368,6 @@ def test_commands_exist_with_their_options(page: Path):
             assert option in known | {"--help"}, f"{page.name}: {program} {verb} {option}"
 
 
-SITE_HEAD = 'site = { name = "s", key = { env = "K" } }\n'
-
-
 def whole_sites() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for number, block in enumerate(fences(page.read_text("utf-8"), "toml")):

@@ -21,9 +21,3 @@ def response_bytes(status: int, reason: str, lines: Iterable[str], body: bytes =
     """A response; without a reason phrase it has the one of its RFC."""
     head = f"SIP/2.0 {status} {reason or REASONS.get(status, 'Unknown')}"
     return "\r\n".join((head, *lines, f"Content-Length: {len(body)}\r\n\r\n")).encode("latin-1") + body
-
-
-def message_bytes(start: str, lines: Iterable[str], body: bytes = b"") -> bytes:
-    """A message with this start line."""
-    head = "\r\n".join((start, *lines, f"Content-Length: {len(body)}\r\n\r\n")).encode("latin-1")
-    return head + body if body else head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sip.wire.build import message_bytes, request_bytes, response_bytes
+from sip.wire.build import request_bytes, response_bytes
 from sip.wire.message import Request, Response, parse
 
 LINES = ("Via: SIP/2.0/UDP h;branch=z9hG4bKa", "From: <sip:a@h>;tag=1", "To: <sip:b@h>", "Call-ID: c", "CSeq: 1 INFO")
@@ -23,4 +23,4 @@ def test_a_response_has_the_phrase_of_its_rfc_or_the_one_given() -> None:
 
 
 def test_each_character_is_one_byte() -> None:
-    assert message_bytes("SIP/2.0 200 \xe9", ()) == b"SIP/2.0 200 \xe9\r\nContent-Length: 0\r\n\r\n"
+    assert response_bytes(200, "\xe9", ()) == b"SIP/2.0 200 \xe9\r\nContent-Length: 0\r\n\r\n"

@@ -102,7 +102,6 @@ class Repeater:
         self._agent = agent
         self._words = words
         self._last: Send | None = None
-        self._takeovers = 0
         self._again: list[Action] = []
 
     def __getattr__(self, name: str) -> Any:
