@@ -71,7 +71,7 @@ def main() -> int:
         "--how",
         choices=("kill", "machine", "pause", "agent"),
         default="kill",
-        help="SIGKILL to the server; to its supervisor too; or SIGSTOP and SIGCONT to both",
+        help="SIGKILL to the server; to its supervisor too; SIGSTOP and SIGCONT to both; SIGKILL to an agent",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between two heartbeats (0.2)")

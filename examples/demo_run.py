@@ -15,7 +15,8 @@ from examples.demo_processes import DeviceProcess, Failed, Processes, Running, a
 from sip.io.clock import boottime
 
 How = Literal["kill", "machine", "pause", "agent"]
-"""The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while."""
+"""The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while; or
+an agent is killed, and started again."""
 Show = Callable[[str, Any], None]
 """Told what happens, as it happens: a word and what belongs to it."""
 
