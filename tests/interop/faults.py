@@ -80,6 +80,8 @@ class Scene:
         self.dialled: list[Call] = []
         self.hung_up: set[int] = set()
         self.two_leases = ""
+        self.untried: list[str] = []
+        """What could not be done or watched, so that nothing is shown by the run."""
         self._over = threading.Event()
         self._undone = threading.Event()
         self._stopped = threading.Event()
@@ -116,7 +118,7 @@ class Scene:
             faults = self._settle(west)
             self._over.set()
             watching.join(10)
-            return [*faults, *self._records(), *self._epochs(), *self._bugs()]
+            return [*self.untried, *faults, *self._records(), *self._epochs(), *self._bugs()]
         finally:
             self._over.set()
             for phone in phones:
@@ -131,6 +133,8 @@ class Scene:
             self.fault.does(self)
             time.sleep(self.seconds * 0.6)
             self.fault.undone(self)
+        except Exception as error:
+            self.untried.append(f"the fault could not be made or undone: {error!r}")
         finally:
             self._undone.set()
         self._stopped.wait()  # the kernel ends what this thread started with the thread, not with the process
@@ -208,15 +212,24 @@ class Scene:
                 if epoch <= last:
                     found.append(f"{agent} obeyed epoch {epoch} after {last}")
                 last = epoch
+        if max(rulers, default=0) < 2:  # each fault takes the active server from an agent at least
+            found.append("nobody took over: the fault was none")
         return [*found, *([self.two_leases] if self.two_leases else [])]
 
     def _watch(self) -> None:
         """Never two leases: what is left of each, seen within the shorter one."""
-        while not self._over.wait(0.1):
-            began = time.monotonic()
-            left = {name: self[name].view().get("lease_left") or 0.0 for name in ("m1", "m2")}
-            if min(left.values()) > time.monotonic() - began:
-                self.two_leases = f"both servers have a lease: {left}"
+        seen = False
+        try:
+            while not self._over.wait(0.1):
+                began = time.monotonic()
+                left = {name: self[name].view().get("lease_left") or 0.0 for name in ("m1", "m2")}
+                seen = seen or any(left.values())
+                if min(left.values()) > time.monotonic() - began:
+                    self.two_leases = f"both servers have a lease: {left}"
+        except Exception as error:
+            self.untried.append(f"leases could not be watched: {error!r}")
+        if not seen:
+            self.untried.append("no server was ever seen with a lease")
 
 
 def _head(places: dict[str, str]) -> str:

@@ -120,7 +120,7 @@ class Machines(Processes):
         named = ", ".join(self.address(other) for other in others or [each for each in NODES if each != name])
         family = "ip6" if self._six else "ip"
         rule = f"{family} {end} {{ {named} }} drop"
-        table = f"table {family} {hook} {{ chain cut {{ type filter hook {hook} priority 0; {rule}; }} }}"
+        table = f"table {family} {hook} {{ chain cut {{ type filter hook {hook} priority 0; {rule}; }}; }}"
         _run("ip", "netns", "exec", name, "nft", table)
 
     def heal(self) -> None:
