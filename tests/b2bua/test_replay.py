@@ -69,6 +69,7 @@ class Told:
     ended_at = 5.0
     opened_by_server = False
     live = False
+    talks = False
     ended = Ended(2.0, "device", "Q.850;cause=16")
 
     def __init__(self, *kept: tuple[Request, bool]) -> None:
@@ -96,16 +97,18 @@ class Fixture:
             respond_stateless=lambda transaction, status, lines: self.asked.append((transaction, status, *lines)),
             receive_message=lambda data, flow, now: self.asked.append(("replay", parse(data).method, flow)),
         )
-        restorations: Any = SimpleNamespace(
+        self.calls: dict[str, Any] = {}
+        """By id, with their states: as far as they are made again."""
+        self.restorations: Any = SimpleNamespace(
             index=SimpleNamespace(get=self.told.get, by_key=self.told),
-            services=SimpleNamespace(stack=self.stack, records=self.records),
-            agents=SimpleNamespace(connections={"gw1": self.connection}),
+            services=SimpleNamespace(stack=self.stack, records=self.records, calls=self.calls, progressed=None),
+            agents=SimpleNamespace(connections={"gw1": self.connection}, all_complete=False),
             verdicts=self.verdicts,
             restore=self._restore,
             cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
         )
         self.replay = Replay(
-            restorations, lambda transaction, cancel, now: self.asked.append((transaction, cancel.method))
+            self.restorations, lambda transaction, cancel, now: self.asked.append((transaction, cancel.method))
         )
 
     def _fetch(self, call_id: str, now: float) -> None:
@@ -147,6 +150,7 @@ def test_a_request_in_a_dialog_that_is_told_restores_it_and_goes_on() -> None:
 def test_what_cannot_be_restored_is_not_there() -> None:
     fixture = Fixture()
     fixture.told[KEY], fixture.restorable = Told(), False
+    fixture.connection.complete = True
     transaction: Any = Transaction()
     assert not fixture.replay.unknown_dialog("gw1", transaction, request(), 1.0)
     fixture.replay.stray_ack(request("ACK"), 1.0)
@@ -177,9 +181,55 @@ def test_a_request_waits_for_its_dialog_which_is_fetched() -> None:
 def test_a_dialog_that_is_told_and_cannot_be_restored_is_answered() -> None:
     fixture = Fixture()
     transaction, fixture.restorable = fixture.wait(), False
+    fixture.connection.complete = True
     fixture.take()
     fixture.tell()
     assert fixture.take() == [("restore", "call-1"), (transaction, 481)]
+
+
+@pytest.mark.parametrize(
+    ("known", "complete", "all_complete", "waits"),
+    [
+        ("nothing", False, False, True),  # its agent may tell it still
+        ("told", False, False, True),
+        ("told", True, False, True),  # the other agents may tell what its call is made again from
+        ("told", True, True, False),
+        ("talking", True, False, False),  # it would have been restored
+        ("ended", True, False, False),
+        ("set up", True, True, True),  # the INVITE is made again, and its dialogs with it
+        ("answered", True, True, False),
+    ],
+)
+def test_a_request_waits_as_long_as_its_dialog_may_come(
+    known: str, complete: bool, all_complete: bool, waits: bool
+) -> None:
+    fixture, transaction = Fixture(), Transaction()
+    waiting: Any = transaction
+    fixture.restorable = False
+    fixture.connection.complete = complete
+    fixture.restorations.agents.all_complete = all_complete
+    if known != "nothing":
+        told = fixture.told[KEY] = Told()
+        told.live, told.talks = known != "ended", known == "talking"
+    if known in ("set up", "answered"):
+        fixture.calls["call-1"] = SimpleNamespace(state=SimpleNamespace(answered=known == "answered"))
+    assert fixture.replay.unknown_dialog("gw1", waiting, request(), 1.0) is waits
+    assert fixture.replay.waits_for(KEY) is waits
+
+
+def test_an_early_dialog_is_looked_for_when_the_set_up_of_its_call_went_on() -> None:
+    fixture = Fixture()
+    fixture.connection.complete, fixture.calls["call-1"] = (
+        True,
+        SimpleNamespace(state=SimpleNamespace(answered=False)),
+    )
+    fixture.told[KEY], fixture.restorable = Told(), False
+    transaction = fixture.wait()
+    fixture.replay.due(module.PROGRESSED, 2.0)
+    assert fixture.replay.waits_for(KEY), "it may come still"
+    fixture.stack.legs[KEY] = fixture.leg
+    fixture.replay.due(module.PROGRESSED, 2.0)
+    assert fixture.leg.got == ["INFO"] and not fixture.replay.waits_for(KEY) and not transaction.terminated
 
 
 def test_a_cancel_waits_with_its_invite() -> None:
@@ -209,6 +259,7 @@ def test_a_complete_list_answers_what_waits_for_its_agent() -> None:
     transaction, ours = fixture.wait(), fixture.wait(request(to_tag="other"))
     ours.context = "gw2"
     fixture.take()
+    fixture.connection.complete = True
     fixture.replay.list_complete("gw1", 3.0)
     assert fixture.take() == [(transaction, 481)]
     assert not fixture.replay.waits_for(KEY) and fixture.replay.waits_for(dialog_key("c1", "other"))
