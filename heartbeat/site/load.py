@@ -37,7 +37,7 @@ from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Failover, Identity, Server, Site, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
-from sip.device.header_rules import PROTECTED
+from sip.device.header_rules import PROTECTED, field_of
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType({"site": Identity, "timing": Timing, "failover": Failover})
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
@@ -360,7 +360,7 @@ def _host(text: str) -> str:
 def _field(text: str) -> str:
     if text and not FIELD.fullmatch(text):
         raise ValueError(f"must be the name of a header field, is {text!r}")
-    if text.lower() in PROTECTED:
+    if field_of(text) in PROTECTED:
         raise ValueError(f"no rule may touch {text}: it is the dialog's or the body's")
     return text
 

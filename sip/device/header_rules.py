@@ -42,10 +42,10 @@ def ruled(rules: Sequence[HeaderRule], lines: Iterable[str]) -> list[str]:
             if all(field_of(line) != name for line in found):
                 found.append(rule.add)
         elif rule.remove:
-            name, pattern = rule.remove.lower(), _compiled(rule.match)
+            name, pattern = field_of(rule.remove), _compiled(rule.match)
             found = [line for line in found if field_of(line) != name or not pattern.search(value_of(line))]
         else:
-            name, pattern = rule.replace.lower(), _compiled(rule.match)
+            name, pattern = field_of(rule.replace), _compiled(rule.match)
             found = [_replaced(line, pattern, rule.by) if field_of(line) == name else line for line in found]
     return found
 

@@ -29,8 +29,8 @@ def ranges(maps: str) -> Iterator[tuple[int, int]]:
 
 
 def collapse() -> int:
-    """Have what is in memory now moved into huge pages; how many bytes the kernel took. It changes nothing else, and
-    where the kernel will not, nothing at all. Some 20 ms: for the end of a start.
+    """Have what is in memory now moved into huge pages; how many bytes the kernel took, at least. It changes nothing
+    else, and where the kernel will not, nothing at all. Some 20 ms: for the end of a start.
     """
     try:
         maps = _MAPS.read_text()

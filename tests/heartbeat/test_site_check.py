@@ -230,7 +230,7 @@ REPLACED = [
     ('numbers = "1001"', 'called_from = "to"', "lines.p.called_from: is only for trunks"),
     (
         "channels = 3",
-        'channels = 3\nto_device.headers = [{ remove = "X", add = "Y: 1" }]',
+        'channels = 3\nto_device.headers = [{ remove = "X-A", add = "Y: 1" }]',
         "lines.t.to_device.headers[1]: must say one of remove, add, replace",
     ),
     (
@@ -250,12 +250,17 @@ REPLACED = [
     ),
     (
         "channels = 3",
+        'channels = 3\nfrom_device.headers = [{ add = "f: <sip:a@x>" }]',
+        "no rule may touch f: it is the dialog's or the body's",
+    ),
+    (
+        "channels = 3",
         'channels = 3\nfrom_device.headers = [{ add = "X-Site paris" }]',
         "must be like X-Site: paris, is 'X-Site paris'",
     ),
     (
         "channels = 3",
-        'channels = 3\nfrom_device.headers = [{ replace = "X", match = "(" }]',
+        'channels = 3\nfrom_device.headers = [{ replace = "X-A", match = "(" }]',
         "must be a regular expression, is '('",
     ),
     ("channels = 3", 'channels = 3\nreset_state = "out-of-service"', "lines.t.reset_state: is only for recovery ="),

@@ -23,6 +23,8 @@ class Rule(NamedTuple):
         (Rule(add="X-A: 1"), ["Via: v"], ["Via: v", "X-A: 1"]),
         (Rule(add="Subject: 1"), ["s: 2"], ["s: 2"]),
         (Rule(remove="Subject"), ["s: a", "Via: v"], ["Via: v"]),
+        (Rule(remove="s"), ["Subject: a", "s: b", "Via: v"], ["Via: v"]),
+        (Rule(replace="s", match="a", by="b"), ["Subject: a"], ["Subject: b"]),
         (Rule(remove="X-A", match="b$"), ["X-A: ab", "x-a: ba"], ["x-a: ba"]),
         (Rule(replace="X-A", match="(.)b", by=r"\1c"), ["X-A: ab", "X-B: ab"], ["X-A: ac", "X-B: ab"]),
     ],
