@@ -6,20 +6,19 @@ from collections.abc import Callable
 from typing import Final
 
 from heartbeat.console import server
+from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
-from heartbeat.site.values import Api
 
 VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit progress".split())
 VERBS: Final = frozenset("switchover reset pause resume readmit rehearse audit".split())
 
 
-async def serve(process: ConsoleProcess, api: Api, token: bytes | None, clock: Callable[[], float]) -> server.Served:
-    """Offer a server's views and verbs at ``api``; ``clock`` is the one its core is told.
-
-    Raises :class:`heartbeat.console.server.ApiError` with the sentence for the operator.
-    """
-    return await server.serve(process, VIEWS, VERBS, api, token, clock, metrics)
+async def serve(
+    process: ConsoleProcess, at: ApiSocket, token: bytes | None, clock: Callable[[], float]
+) -> server.Served:
+    """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told."""
+    return await server.serve(process, VIEWS, VERBS, at, token, clock, metrics)
 
 
 def metrics(status: ServerStatus) -> str:

@@ -14,19 +14,10 @@ from b2bua.cli_looks import audit, rehearse
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
 from b2bua.cli_verbs import pause, readmit, reset, resume, switchover
-from heartbeat.console import commands, screens
-from heartbeat.console.client import ConsoleError, RefusedByProcess
-from heartbeat.console.commands import (
-    Program,
-    Screen,
-    format_option,
-    limit_option,
-    node_option,
-    site_option,
-    sites_option,
-    version_option,
-    watch_option,
-)
+from heartbeat.console import command_line, commands, screens
+from heartbeat.console.command_line import Program, site_option, version_option
+from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
+from heartbeat.console.errors import ConsoleError, RefusedByProcess
 from heartbeat.console.render import stack
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
@@ -115,7 +106,7 @@ def _site_json(found: Found) -> dict[str, Any]:
         "site": found.site.name,
         "active": found.active,
         "epoch": found.best.epoch,
-        "healthy": found.code == commands.HEALTHY,
+        "healthy": found.code == command_line.HEALTHY,
         "warnings": found.warnings(),
         "servers": {node: found.said.get(node) or silent[node] for node in found.site.servers},
     }
@@ -132,7 +123,7 @@ def calls(
     site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
 ) -> int:
     """Calls at the active server, newest first."""
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     params = {"limit": str(limit), **screens.parameters(site, filters)}
 
     def look() -> Screen:
@@ -151,7 +142,7 @@ def calls(
 @screens.lines_filters
 def lines(site_path: str | None, node: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Trunks and phones with their state. Exit code 1 when one of those shown is out of service."""
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     params = screens.parameters(site, filters)
     return commands.show(lambda: screens.lines(active_client(site, node), Lines, params), shape, watch)
 
@@ -163,14 +154,14 @@ def lines(site_path: str | None, node: str | None, shape: str, watch: float | No
 @watch_option
 def agents(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
     """Agents as the active server sees them. Exit code 1 when one is not reached."""
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
 
     def look() -> Screen:
         client = active_client(site, node)
         value, page = client.see(Agents, "agents")
         missing = any(not agent.reached for agent in page.agents)
         shown = cli_screens.agents_screen(client.name, page.agents)
-        return Screen(value, shown, commands.DEGRADED if missing else commands.HEALTHY)
+        return Screen(value, shown, command_line.DEGRADED if missing else command_line.HEALTHY)
 
     return commands.show(look, shape, watch)
 
@@ -183,7 +174,7 @@ def agents(site_path: str | None, node: str | None, shape: str, watch: float | N
 @limit_option(50)
 def history(site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int) -> int:
     """What the servers decided, and why, in the order of time."""
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     return commands.show(partial(_history, site, node, limit), shape, watch)
 
 
@@ -210,13 +201,13 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
 
     A call is named by its id or the beginning of it; a takeover by its epoch, the last one by "takeover".
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     if about == "takeover" or (about.isdigit() and len(about) < 7):
         params = {"limit": str(limit)} if about == "takeover" else {"limit": str(limit), "epoch": about}
         try:
             value, report = first_that_knows(site, node, Report, "report", **params)
         except RefusedByProcess as error:
-            raise ConsoleError(error.sentence, commands.DEGRADED) from None
+            raise ConsoleError(error.sentence, command_line.DEGRADED) from None
         return commands.show(lambda: Screen(value, report_screen(report, with_calls)), shape)
     value, explanation = first_that_knows(site, node, Explanation, "explain", id=about)
     return commands.show(lambda: Screen(value, explanation_screen(explanation)), shape)

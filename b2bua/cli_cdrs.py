@@ -13,9 +13,10 @@ from rich.text import Text
 
 from b2bua.cdr import RESULTS, Cdr, merge_by_call
 from b2bua.cdr_store import read
-from heartbeat.console import commands, render
-from heartbeat.console.client import ConsoleError
-from heartbeat.console.commands import Screen, format_option, limit_option, site_option
+from heartbeat.console import command_line, commands, render
+from heartbeat.console.command_line import site_option
+from heartbeat.console.commands import Screen, format_option, limit_option
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import NOTHING, clock, count, grid, several, span
 from heartbeat.site.model import Site
 
@@ -67,7 +68,9 @@ def cdrs(
     limit: int,
 ) -> int:
     """Call records of both servers, merged so that a call has one."""
-    places = {directory: str(directory) for directory in directories} or _directories(commands.open_site(site_path))
+    places = {directory: str(directory) for directory in directories} or _directories(
+        command_line.open_site(site_path)
+    )
     records, missing = _read(places, since, until)
     for sentence in missing:
         click.echo(sentence, err=True)
@@ -80,7 +83,7 @@ def cdrs(
     ]
     chosen = found if everything else found[-limit:]
     value = {"cdrs": [_as_json(record) for record in chosen], "matched": len(found)}
-    code = commands.DEGRADED if missing else commands.HEALTHY
+    code = command_line.DEGRADED if missing else command_line.HEALTHY
     return commands.show(lambda: Screen(value, _screen(chosen, found), code), shape)
 
 

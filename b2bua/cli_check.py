@@ -10,9 +10,10 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from heartbeat.console import commands, render
-from heartbeat.console.client import ConsoleError
-from heartbeat.console.commands import Screen, format_option, site_option
+from heartbeat.console import command_line, commands, render
+from heartbeat.console.command_line import site_option
+from heartbeat.console.commands import Screen, format_option
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import grid, listed
 from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
 from heartbeat.persistent_state import PersistentState, decode, encode
@@ -34,7 +35,7 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
 
     A file with errors gives one sentence for each, and exit code 3.
     """
-    site = commands.open_site(file or site_path)
+    site = command_line.open_site(file or site_path)
     if node is not None:
         try:
             load(site.path, node)
@@ -54,7 +55,7 @@ def init(site_path: str | None, node: str | None) -> int:
     Voters take the list of voters from that server; from then on a voter that lost its file has no vote until b2bua
     readmit.
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     chosen = node or site.main.name
     commands.server_client(site, chosen)
     stores = [VoteStore(server.state_dir, name) for name, server in site.servers.items()]
@@ -68,7 +69,7 @@ def init(site_path: str | None, node: str | None) -> int:
     if _runs(store.directory, chosen):
         answer = commands.server_client(site, chosen).command("init", {})
         click.echo(f"The site {site.name} starts for the first time, at {chosen}, which runs: {answer.sentence}.")
-        return commands.HEALTHY
+        return command_line.HEALTHY
     try:
         lock = DirectoryLock(store.directory, chosen)
         # It may have run without this, and then its heartbeats go on counting from there.
@@ -80,7 +81,7 @@ def init(site_path: str | None, node: str | None) -> int:
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
     if voters.names:
         click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")
-    return commands.HEALTHY
+    return command_line.HEALTHY
 
 
 def _runs(directory: Path, node: str) -> bool:

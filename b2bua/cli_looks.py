@@ -11,9 +11,11 @@ from rich.text import Text
 
 from b2bua.cdr_store import read
 from b2bua.cli_site import active_client, find
-from heartbeat.console import commands, render
-from heartbeat.console.client import Client, ConsoleError, Unreachable
-from heartbeat.console.commands import Screen, format_option, limit_option, node_option, site_option
+from heartbeat.console import command_line, commands, render
+from heartbeat.console.client import Client
+from heartbeat.console.command_line import site_option
+from heartbeat.console.commands import Screen, format_option, limit_option, node_option
+from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, count, grid, listed, several, span, table
 from heartbeat.console.schema import as_json
 from heartbeat.console.view import Audit, Fault, Progress, Rehearsal, Verdict
@@ -42,10 +44,10 @@ def rehearse(
     The stand-by asks every agent what it has, as at a takeover, but to observe. Exit code 0 when nothing would be
     lost and nothing stands against a takeover, else 1: for cron.
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     client = commands.server_client(site, node if node is not None else _stand_by(site))
     value, rehearsal = rehearsed(client, limit, timeout)
-    code = commands.HEALTHY if rehearsal.good else commands.DEGRADED
+    code = command_line.HEALTHY if rehearsal.good else command_line.DEGRADED
     return commands.show(lambda: Screen(value, rehearsal_screen(rehearsal, with_calls), code), shape)
 
 
@@ -69,7 +71,7 @@ def _wait(client: Client, answer: Progress, timeout: float) -> None:
     def look() -> tuple[bool, str]:
         progress = client.see(Progress, "progress", id=answer.id)[1]
         if progress.state == "failed":
-            raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+            raise ConsoleError(f"It failed: {progress.sentence}", command_line.DEGRADED)
         return progress.state == "done", progress.sentence
 
     commands.wait_until(look, timeout, quiet=True, what=answer.verb)
@@ -126,11 +128,11 @@ def audit(site_path: str | None, node: str | None, shape: str, limit: int, timeo
 
     Changes nothing. Exit code 1 when something does not agree, or an agent was not heard.
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     client = active_client(site, node)
     _wait(client, client.command("audit", {}), timeout)
     found = _with_records(site, client.see(Audit, "audit", limit=str(limit))[1])
-    code = commands.DEGRADED if found.matched or found.not_checked else commands.HEALTHY
+    code = command_line.DEGRADED if found.matched or found.not_checked else command_line.HEALTHY
     return commands.show(lambda: Screen(as_json(found), _audit_screen(found), code), shape)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
-from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE, server_client
+from heartbeat.console.client import Client, ask_all
+from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
+from heartbeat.console.commands import server_client
+from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.screens import peer_warnings
 from heartbeat.console.view import Peer, ServerStatus
 from heartbeat.site.model import Site

@@ -9,9 +9,11 @@ from rich.text import Text
 from b2bua.cli_looks import rehearsal_screen, rehearsed
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
-from heartbeat.console import commands, render, screens
-from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable
-from heartbeat.console.commands import node_option, site_option, yes_option
+from heartbeat.console import command_line, commands, render, screens
+from heartbeat.console.client import Client
+from heartbeat.console.command_line import site_option
+from heartbeat.console.commands import node_option, yes_option
+from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.render import console, listed, several
 from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
 from heartbeat.site.model import Site
@@ -41,13 +43,13 @@ def switchover(
     The active server releases the site and the other one takes it over. With --force the other one takes it without
     asking the voters, for when no quorum can be reached; make sure first that the old one is really dead.
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     before = find(site)
     source, target = before.active, _target(before, to)
     if not force and not source:
         raise ConsoleError("No server is active, so none can release. If the other one is dead, say --force.", 2)
     if source == target:
-        raise ConsoleError(f"{target} is active already; nothing is to be done.", commands.HEALTHY)
+        raise ConsoleError(f"{target} is active already; nothing is to be done.", command_line.HEALTHY)
     if target not in before.answers:
         raise Unreachable(before.silent[target])
     if not force and source not in before.answers:
@@ -73,7 +75,7 @@ def _within(rehearsal: Rehearsal, max_loss: int) -> None:
     if lost > max_loss or rehearsal.obstacles:
         console().put(rehearsal_screen(rehearsal, True))
         why = rehearsal.obstacles[0] if rehearsal.obstacles else f"{several(lost, 'call')} would be lost"
-        raise ConsoleError(f"Nothing was done: {why}.", commands.DEGRADED)
+        raise ConsoleError(f"Nothing was done: {why}.", command_line.DEGRADED)
 
 
 def _target(found: Found, to: str | None) -> str:
@@ -129,7 +131,7 @@ def _moved(site: Site, asked: Client, answer: Progress, target: str, old_epoch: 
     try:
         progress = asked.see(Progress, "progress", id=answer.id)[1]
         if progress.state == "failed":
-            raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+            raise ConsoleError(f"It failed: {progress.sentence}", command_line.DEGRADED)
         said = progress.sentence
     except (Unreachable, RefusedByProcess):
         # It may have ended or started anew meanwhile; what counts is what the new one says.
@@ -169,7 +171,7 @@ def reset(
     site_path: str | None, node: str | None, names: tuple[str, ...], state: str, sure: bool, timeout: float
 ) -> int:
     """End the calls on lines and put these into a state. "all" names every line of the site."""
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     client = active_client(site, node)
     for name in names if names != ("all",) else ():
         commands.known_line(site, name)
@@ -180,7 +182,7 @@ def reset(
     commands.ask("Reset now?", sure)
     answer = client.command("reset", {"lines": ",".join(names), "state": state})
     _await(client, answer, timeout)
-    return commands.HEALTHY
+    return command_line.HEALTHY
 
 
 def _busy(client: Client, names: tuple[str, ...]) -> int:
@@ -209,7 +211,7 @@ def resume(site_path: str | None, node: str | None) -> int:
 
 
 def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     silent: list[Unreachable] = []
     nodes = [node] if node else list(site.servers)
     for name in nodes:
@@ -222,7 +224,7 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
         raise Unreachable("\n".join(error.sentence for error in silent))
     for silence in silent:
         click.echo(silence.sentence, err=True)
-    return commands.DEGRADED if silent else commands.HEALTHY
+    return command_line.DEGRADED if silent else command_line.HEALTHY
 
 
 @click.command()
@@ -237,7 +239,7 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
 
     A voter is an agent, or the stand-by; its file is epochs.json in its state directory.
     """
-    site = commands.open_site(site_path)
+    site = command_line.open_site(site_path)
     if voter not in site.servers:
         commands.agent_client(site, voter)
     client = (
@@ -253,14 +255,14 @@ def readmit(site_path: str | None, node: str | None, voter: str, force: bool, su
     commands.ask(f"Readmit {voter}?", sure)
     answer = client.command("readmit", {"agent": voter, **({"force": "yes"} if force else {})})
     _await(client, answer, timeout)
-    return commands.HEALTHY
+    return command_line.HEALTHY
 
 
 def _await(client: Client, answer: Progress, timeout: float) -> None:
     def look_again() -> tuple[bool, str]:
         progress = answer if answer.state != "running" else client.see(Progress, "progress", id=answer.id)[1]
         if progress.state == "failed":
-            raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
+            raise ConsoleError(f"It failed: {progress.sentence}", command_line.DEGRADED)
         of = f" ({progress.done} of {progress.total})" if progress.total else ""
         return progress.state == "done", f"{progress.sentence}{of}"
 

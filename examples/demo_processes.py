@@ -18,7 +18,8 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Final
 
-from heartbeat.console.client import Client, ConsoleError
+from heartbeat.console.client import Client
+from heartbeat.console.errors import ConsoleError
 from heartbeat.site.values import Api
 
 ROOT: Final = Path(__file__).parents[1]
@@ -108,6 +109,11 @@ class Running:
         return "\n".join(f"    {self.name}: {line[:300]}" for line in text)
 
 
+def _as_installed() -> dict[str, str]:
+    """The environment of the programs: compiled once, as pip does it, not at each start."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _of(pid: int, page: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{page}").read_bytes()
@@ -148,6 +154,7 @@ class Processes:
                 stdout=subprocess.PIPE if pipes else file,
                 stderr=file,
                 cwd=directory,
+                env=_as_installed(),
                 start_new_session=True,  # Ctrl-C is for us: we end them in order
                 preexec_fn=_die_with_parent,
             )

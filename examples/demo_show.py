@@ -19,7 +19,7 @@ from b2bua.cli_site import find
 from examples.demo_plan import PHONES
 from examples.demo_run import Run
 from heartbeat.console import render
-from heartbeat.console.client import ConsoleError
+from heartbeat.console.errors import ConsoleError
 from heartbeat.site.load import load
 
 _POLL: Final = 0.05

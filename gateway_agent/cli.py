@@ -1,32 +1,15 @@
-"""``gateway-agent``: runs an agent of the site, and shows its lines and calls."""
+"""``gateway-agent``: runs an agent of the site. What shows its lines and calls is in ``gateway_agent.cli_verbs``."""
 
 from __future__ import annotations
 
 import click
 
-from gateway_agent import cli_screens
-from heartbeat.console import commands, screens
-from heartbeat.console.client import Client, ConsoleError, Unreachable, ask_all
-from heartbeat.console.commands import (
-    Program,
-    Screen,
-    format_option,
-    site_option,
-    version_option,
-    watch_option,
-    yes_option,
-)
-from heartbeat.console.render import console, several
-from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
-from heartbeat.site.model import Site
-
-agent_option = click.option(
-    "--agent", metavar="AGENT", help="Which agent; may be left out where a site has only one."
-)
+from heartbeat.console.command_line import Program, agent_of, open_site, site_option, version_option
 
 
 @click.group(
     cls=Program,
+    later=dict.fromkeys(("status", "lines", "calls", "drain", "stop", "resume"), "gateway_agent.cli_verbs"),
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option
@@ -34,149 +17,16 @@ def main() -> None:
     """Gateway agents of a site: run one, see its lines and calls, drain it."""
 
 
-def _one(site: Site, agent: str | None) -> Client:
-    if agent is None and len(site.agents) != 1:
-        raise ConsoleError(f"Which agent? Say --agent; the site {site.name} has {', '.join(site.agents) or 'none'}.")
-    return commands.agent_client(site, agent or next(iter(site.agents)))
-
-
 @main.command()
 @site_option
 @click.option("--agent", required=True, metavar="AGENT", help="Which agent of the site this is.")
 def run(site_path: str | None, agent: str) -> int:
     """Run a gateway agent until SIGTERM. SIGHUP reads lines again."""
-    site = commands.open_site(site_path)
-    commands.agent_client(site, agent)
+    site = open_site(site_path)
+    agent_of(site, agent)
     from gateway_agent import server
 
     return server.run(site.path, agent)
-
-
-@main.command()
-@site_option
-@agent_option
-@format_option
-@watch_option
-def status(site_path: str | None, agent: str | None, shape: str, watch: float | None) -> int:
-    """All agents of the site, or one of them in full."""
-    site = commands.open_site(site_path)
-
-    def look() -> Screen:
-        if agent is not None or len(site.agents) == 1:
-            value, found = _one(site, agent).see(AgentStatus, "status")
-            return Screen(value, cli_screens.agent_screen(found), cli_screens.code_of(found))
-        return _all_agents(site)
-
-    return commands.show(look, shape, watch)
-
-
-def _all_agents(site: Site) -> Screen:
-    clients = [commands.agent_client(site, name) for name in site.agents]
-    answers = ask_all(clients, "status")
-    silent = [answer.sentence for answer in answers.values() if isinstance(answer, ConsoleError)]
-    if len(silent) == len(clients):
-        raise Unreachable("\n".join([f"No agent of the site {site.name} answers.", *silent]))
-    value, found = {}, {}
-    for client in clients:
-        answer = answers[client.name]
-        failed = isinstance(answer, ConsoleError)
-        value[client.name] = {"error": answer.sentence} if failed else answer
-        found[client.name] = answer if failed else client.read(AgentStatus, answer)
-    code = max(map(cli_screens.code_of, found.values()))
-    return Screen({"site": site.name, "agents": value}, cli_screens.agents_screen(found), code)
-
-
-@main.command()
-@site_option
-@agent_option
-@format_option
-@watch_option
-@screens.lines_filters
-def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
-    """Lines of an agent. Exit code 1 when one of those shown is out of service."""
-    site = commands.open_site(site_path)
-    client, params = _one(site, agent), screens.parameters(site, filters)
-    return commands.show(lambda: screens.lines(client, AgentLines, params), shape, watch)
-
-
-@main.command()
-@site_option
-@agent_option
-@format_option
-@watch_option
-@screens.calls_filters("the far end's")
-def calls(
-    site_path: str | None, agent: str | None, shape: str, watch: float | None, limit: int, **filters: str | None
-) -> int:
-    """Calls of an agent, newest first."""
-    site = commands.open_site(site_path)
-    client, params = _one(site, agent), {"limit": str(limit), **screens.parameters(site, filters)}
-
-    def look() -> Screen:
-        value, page = client.see(AgentCalls, "calls", **params)
-        return Screen(value, cli_screens.calls_screen(page))
-
-    return commands.show(look, shape, watch)
-
-
-@main.command()
-@site_option
-@agent_option
-@yes_option
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.1, 604800),
-    default=86400.0,
-    show_default=True,
-    help="Seconds to wait for it.",
-)
-@click.option("--no-wait", is_flag=True, help="Only begin; do not wait for the last call.")
-def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, no_wait: bool) -> int:
-    """Refuse new calls and wait until the last one has ended. Ctrl-C stops waiting, not draining."""
-    client = _one(commands.open_site(site_path), agent)
-    left = several(client.see(AgentStatus, "status")[1].calls.total, "call")
-    console().put(f"{client.name} will refuse new calls and be empty when its {left} have ended.")
-    commands.ask(f"Drain {client.name}?", sure)
-    answer = client.command("drain", {})
-    if no_wait:
-        click.echo(answer.sentence)
-        return commands.HEALTHY
-    commands.wait_until(lambda: _drained(client, answer), timeout, what=f"draining {client.name}")
-    return commands.HEALTHY
-
-
-@main.command()
-@site_option
-@agent_option
-@yes_option
-@click.option("--for-good", is_flag=True, required=True, help="Registrations at carriers are taken back.")
-def stop(site_path: str | None, agent: str | None, sure: bool, for_good: bool) -> int:
-    """Refuse new calls, take registrations at carriers back, and end with the last call."""
-    client = _one(commands.open_site(site_path), agent)
-    commands.ask(f"End {client.name} for good, with its last call?", sure)
-    click.echo(client.command("stop", {}).sentence)
-    return commands.HEALTHY
-
-
-def _drained(client: Client, answer: Progress) -> tuple[bool, str]:
-    try:
-        progress = client.see(Progress, "progress", id=answer.id)[1]
-    except Unreachable:
-        # An agent ends with its last call, and takes its API along.
-        return True, f"{client.name} has ended."
-    if progress.state == "failed":
-        raise ConsoleError(f"It failed: {progress.sentence}", commands.DEGRADED)
-    return progress.state == "done", progress.sentence
-
-
-@main.command()
-@site_option
-@agent_option
-def resume(site_path: str | None, agent: str | None) -> int:
-    """End a drain: take new calls again."""
-    client = _one(commands.open_site(site_path), agent)
-    click.echo(client.command("resume", {}).sentence)
-    return commands.HEALTHY
 
 
 if __name__ == "__main__":

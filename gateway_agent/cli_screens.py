@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from heartbeat.console import render, screens
-from heartbeat.console.client import ConsoleError
-from heartbeat.console.commands import DEGRADED, HEALTHY, NO_ACTIVE
+from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import age, count, several, span, table
 from heartbeat.console.schema import Column
 from heartbeat.console.view import AgentCall, AgentCalls, AgentStatus, Passwords, Peer, Relay

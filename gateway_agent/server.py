@@ -8,16 +8,18 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from gateway_agent import api, views
 from gateway_agent.core import Core
 from gateway_agent.media.ports import NOWHERE, Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
 from heartbeat import program
+from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.view import ConsoleProcess, Progress
 from heartbeat.site.model import Agent, Site
 from sip.io.clock import boottime
 from sip.io.pump import Pump
@@ -62,7 +64,7 @@ class Process(program.Process[Core]):
             self._relay_process = RelayProcess(wanted, ports, self._relay_said, socket, start, grace)
         chance = random.SystemRandom()
         core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
-        self.drive(core, map(str, settings.sip), views.view, views.command, _AgentPump)
+        self.drive(core, map(str, settings.sip), _view, _command, _AgentPump)
         self._leaving = False
         self._relay_ticks = self._ticks_since_return = 0
 
@@ -132,4 +134,25 @@ def _relays(site: Site, agent: str) -> bool:
 
 def run(site_path: Path, agent: str) -> int:
     """Run one agent until it is told to stop; the exit code."""
-    return program.start(Process, api.serve, [(site_path, agent)])
+    return program.start(Process, _serve, [(site_path, agent)])
+
+
+# What operators ask is loaded when one does: a restart is to take no longer than it must, since calls wait for it.
+
+
+async def _serve(process: ConsoleProcess, at: ApiSocket, token: bytes | None, clock: Callable[[], float]) -> Any:
+    api = await asyncio.to_thread(import_module, "gateway_agent.api")
+    await asyncio.to_thread(import_module, "gateway_agent.views")
+    return await api.serve(process, at, token, clock)
+
+
+def _view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
+    from gateway_agent import views
+
+    return views.view(core, name, params, now)
+
+
+def _command(core: Core, name: str, params: Mapping[str, str], now: float) -> Progress:
+    from gateway_agent import views
+
+    return views.command(core, name, params, now)

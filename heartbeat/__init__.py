@@ -5,11 +5,11 @@ first words on a connection), ``voter``, ``agent_voter`` (an agent) and ``member
 from ``standby``, ``candidate``, ``leader`` and their neighbours (docs/heartbeat.md). ``persistence`` touches files.
 """
 
-from importlib import metadata
-
 
 def version() -> str:
     """The version of the product, as installed; ``0`` where it is not."""
+    from importlib import metadata  # it takes its time to load, and a program that runs has no use for it
+
     try:
         return metadata.version("holdfast")
     except metadata.PackageNotFoundError:

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from heartbeat.console import commands, render
-from heartbeat.console.client import ConsoleError
-from heartbeat.console.commands import Program, format_option, site_option, version_option
+from heartbeat.console import command_line, render
+from heartbeat.console.command_line import Program, site_option, version_option
+from heartbeat.console.commands import format_option
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.ping import PingTarget, Signer, Tally, signer
 from heartbeat.console.probe import PingProbe
 from heartbeat.console.render import NOTHING, console, count, grid
@@ -65,7 +66,7 @@ def ping(target: str, site_path: str | None, number: int, interval: float, timeo
 
     With a site file the question is signed, and a node of the site tells how the site is.
     """
-    site = commands.open_site(site_path) if site_path is not None else None
+    site = command_line.open_site(site_path) if site_path is not None else None
     probe = PingProbe(_targets(target, site)[0], timeout, _signer(site))
     try:
         asyncio.run(_ping(probe, interval, number, _say_nothing if shape == "json" else _say))
@@ -178,7 +179,7 @@ def watch(
     targets: tuple[str, ...], site_path: str | None, interval: float, timeout: float, number: int | None, shape: str
 ) -> int:
     """A live table of several SIP servers; without targets, of all addresses in the site file."""
-    site = commands.open_site(site_path) if site_path is not None or not targets else None
+    site = command_line.open_site(site_path) if site_path is not None or not targets else None
     chosen = [target for text in targets for target in _targets(text, site)]
     if site is not None and not targets:
         chosen = _of_site(site)

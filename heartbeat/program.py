@@ -11,17 +11,17 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.sanitize import LineFormatter
-from heartbeat.console.server import ApiError, Served
 from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.decision import Decided
@@ -30,7 +30,8 @@ from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import reload_complaints, without_late_lines
-from heartbeat.site.values import Api
+from heartbeat.site.values import Api as Address
+from heartbeat.site.values import Secret
 from sip.io import pump as pumps
 from sip.io.clock import boottime
 from sip.io.dns import Resolver
@@ -51,7 +52,8 @@ WRONG: Final = 3
 """Exit code of a program that could not start."""
 
 logger = logging.getLogger(__name__)
-Serve = Callable[[Viewed, Api, bytes | None, Callable[[], float]], Any]
+Serve = Callable[[Viewed, ApiSocket, bytes | None, Callable[[], float]], Awaitable[Any]]
+"""Answers at an API's socket; what it gives has ``close``."""
 
 
 class StartError(Exception):
@@ -105,6 +107,41 @@ class InThread(Generic[T]):
             self.ask()
         else:
             self._then(done.result())
+
+
+class Api:
+    """Answers to an operator. It is loaded when somebody asks first: calls do not wait for it at a start."""
+
+    def __init__(
+        self, process: Viewed, serve: Serve, at: Address, token: Secret | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """From now on who asks is heard. Raises `ApiError`."""
+        self._process = process
+        self._serve = serve
+        self._token = token.reveal() if token is not None else None
+        self._loop = loop
+        self._socket = ApiSocket(at, self._token)
+        self._serving: asyncio.Task[Any] | None = None
+        loop.add_reader(self._socket.sock, self._asked)
+
+    def _asked(self) -> None:
+        self._loop.remove_reader(self._socket.sock)
+        self._serving = self._loop.create_task(self._begin())
+
+    async def _begin(self) -> Any:
+        try:
+            return await self._serve(self._process, self._socket, self._token, boottime)
+        except Exception:
+            logger.exception("the API cannot be offered")
+            self._socket.close()
+            return None
+
+    async def close(self) -> None:
+        if self._serving is None:
+            self._loop.remove_reader(self._socket.sock)
+            self._socket.close()
+        elif (served := await self._serving) is not None:
+            await served.close()
 
 
 class Process(Generic[C]):
@@ -165,8 +202,7 @@ class Process(Generic[C]):
 
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
-        token = self.settings.api_token.reveal() if self.settings.api_token is not None else None
-        served: Served = await serve(self, self.settings.api_address, token, boottime)
+        api = Api(self, serve, self.settings.api_address, self.settings.api_token, self.loop)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
             await self.pump.run()
@@ -174,7 +210,7 @@ class Process(Generic[C]):
             begun.cancel()
             self.names.close()
             _write(self.written)
-            await served.close()
+            await api.close()
             self._lock.end()
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:

@@ -41,6 +41,10 @@ class Place(NamedTuple):
         return self.host, self.port
 
 
+class NoAnswer(Exception):
+    """DNS does not tell; ``str()`` says why."""
+
+
 class Question(NamedTuple):
     """What DNS is asked."""
 

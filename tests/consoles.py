@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import b2bua.core
 import b2bua.views
 import gateway_agent.views
+from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.schema import as_json
 from heartbeat.site.values import Api
 
@@ -122,7 +123,7 @@ class Offered:
         self.served = {}
         for name, process in processes.items():
             where = Api(path=str(directory / "state" / name / f"{name}.sock"))
-            self.served[name] = self.run(serve(process, where, None, time.monotonic))
+            self.served[name] = self.run(serve(process, ApiSocket(where, None), None, time.monotonic))
 
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)

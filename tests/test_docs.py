@@ -361,7 +361,7 @@ def test_commands_exist_with_their_options(page: Path):
     for program, verb, rest in re.findall(
         r"^(?:\$ )?(?:sudo -u \S+ )?(?:\S*/)?(b2bua|gateway-agent|heartbeat) ([a-z]+)(.*)$", said, re.M
     ):
-        command = GROUPS[program].commands.get(verb)
+        command = GROUPS[program].get_command(click.Context(GROUPS[program]), verb)
         assert command is not None, f"{page.name}: {program} {verb}"
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", re.split(r" [#|]", rest)[0]):

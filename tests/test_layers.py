@@ -87,7 +87,7 @@ WORLD = {
 
 HOMES = {
     "uvloop": ("sip.io.loop",),
-    "dns": ("sip.io.dns",),
+    "dns": ("sip.io.dns_client",),
     "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),
     "aiohttp": ("heartbeat.console.*",),

@@ -1,13 +1,20 @@
-"""UNIX sockets whose path is longer than a socket address has room for."""
+"""Where a process's API is asked: the socket, bound before anything else is done, and the paths of UNIX sockets,
+which may be longer than a socket address has room for."""
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from heartbeat.site.values import Api
+
+_BACKLOG: Final = 100
 _ROOM: Final = 107
 """``sun_path`` of unix(7) has 108 bytes, the last of them zero."""
 
@@ -23,3 +30,88 @@ def short_path(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+class ApiError(Exception):
+    """The API cannot be offered; its text is the sentence that says why and what to do."""
+
+
+class ApiSocket:
+    """It listens as soon as it is made: who asks before somebody answers waits."""
+
+    def __init__(self, api: Api, token: bytes | None) -> None:
+        """Raises :class:`ApiError` when the address is taken, cannot be bound, or is TCP without a token."""
+        if not api.path and not token:
+            raise ApiError(
+                f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it."
+            )
+        self.api = api
+        try:
+            self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
+            self.sock.listen(_BACKLOG)
+        except OSError as error:
+            raise ApiError(f"The API cannot listen at {api}: {error.strerror or error}.") from error
+        self.sock.setblocking(False)
+        self._inode = os.stat(api.path).st_ino if api.path else 0
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened at; 0 for a UNIX socket."""
+        return 0 if self.api.path else int(self.sock.getsockname()[1])
+
+    def close(self) -> None:
+        self.sock.close()
+        path = Path(self.api.path)
+        if self.api.path and path.exists() and path.stat().st_ino == self._inode:
+            path.unlink()
+
+
+def _tcp_socket(host: str, port: int) -> socket.socket:
+    six = ":" in host
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if six:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A bound socket that only its owner may use; one left by a dead process is replaced."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        # On Linux the mode of an unbound socket becomes that of its file, so it is never open to others.
+        os.fchmod(listener.fileno(), 0o600)
+        with short_path(path) as short:
+            listener.bind(short)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _clear(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ApiError(
+                f"The API cannot listen at {path}: a file that is no socket is in its place; move it away."
+            )
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe, short_path(path) as short:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(short)
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ETIMEDOUT):
+                raise
+    raise ApiError(f"Another process already listens at {path}; stop it first, or give this one another api address.")

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from heartbeat.console.api_socket import short_path
+from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import Progress
 from heartbeat.site.values import Api, Secret
@@ -23,32 +24,6 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 T = TypeVar("T")
-
-
-class ConsoleError(Exception):
-    """Something the operator should know, in one sentence, with the exit code of the program."""
-
-    def __init__(self, sentence: str, code: int = 3) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.code = code
-
-
-class Unreachable(ConsoleError):
-    """No answer from the process. Exit code 3."""
-
-    def __init__(self, sentence: str, died_here: bool = False) -> None:
-        super().__init__(sentence)
-        self.died_here = died_here
-        """It ran on this machine and did not end in good order: its socket is there, and nobody listens."""
-
-
-class RefusedByProcess(ConsoleError):
-    """The process answered that it will not. Exit code 1."""
-
-    def __init__(self, sentence: str, status: int) -> None:
-        super().__init__(sentence, 1 if status not in (400, 401, 404, 413) else 3)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,134 +1,30 @@
-"""What all commands share: options, exit codes, the site's processes, watching, asking and waiting.
-
-Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, 130 interrupted.
-No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an error of ours.
-"""
+"""What commands share that show and ask: options, the site's processes, watching, asking and waiting."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from heartbeat import version
-from heartbeat.console.client import Client, ConsoleError, Unreachable
+from heartbeat.console.client import Client
+from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, agent_of, open_site
+from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, console, stack
 from heartbeat.console.sanitize import IN_JSON
-from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Site
-
-HEALTHY: Final = 0
-DEGRADED: Final = 1
-NO_ACTIVE: Final = 2
-UNREACHABLE: Final = 3
-INTERRUPTED: Final = 130
-
-_UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 POLL: Final = 0.15
 """Seconds between two looks while waiting for something to come true."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _ReaderGone(Exception):
-    """Whoever read our output has closed it."""
-
-
-class Program(click.Group):
-    """A command line whose commands return their exit code, and which never shows a traceback."""
-
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        super().__init__(*args, **{"context_settings": settings, **attributes})
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were added, which is that of their use."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (OSError, ExceptionGroup) as error:
-            cause: BaseException = error
-            while isinstance(cause, BaseExceptionGroup):
-                cause = cause.exceptions[0]
-            if isinstance(cause, BrokenPipeError):
-                # click would make a failure of it, but `| head` is no failure.
-                raise _ReaderGone from None
-            raise cause from None
-
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> NoReturn:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")
-        try:
-            answer = super().main(args, prog_name, complete_var, False, **extra)
-            code = answer if isinstance(answer, int) else HEALTHY
-            sys.stdout.flush()
-        except ConsoleError as error:
-            code = _say(error.sentence, error.code)
-        except click.ClickException as error:
-            error.show()
-            code = UNREACHABLE
-        except (click.Abort, KeyboardInterrupt):
-            code = _say("Stopped.", INTERRUPTED)
-        except (_ReaderGone, BrokenPipeError):
-            # Nobody is left to tell.
-            _write_to_nowhere()
-            code = HEALTHY
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in _UNWRITTEN:
-                _write_to_nowhere()
-                code = _say(f"The output cannot be written: {error.strerror}.", UNREACHABLE)
-            elif os.environ.get("HOLDFAST_DEBUG"):
-                raise
-            else:
-                text = f"An error of ours: {type(error).__name__}: {error}. HOLDFAST_DEBUG=1 shows where."
-                code = _say(text, UNREACHABLE)
-        sys.exit(code)
-
-
-def _write_to_nowhere() -> None:
-    """What is still buffered cannot be written; the interpreter's last flush must not fail for it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _say(sentence: str, code: int) -> int:
-    click.echo(click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, err=True)
-    return code
-
-
-def open_site(path: str | None) -> Site:
-    """The site file, or a :class:`ConsoleError` with all that is wrong with it."""
-    chosen = path or ("site.toml" if Path("site.toml").exists() else None)
-    if chosen is None:
-        raise ConsoleError("Which site? Say --site FILE, or set HOLDFAST_SITE, or run this beside a site.toml.")
-    try:
-        return load(chosen)
-    except SiteError as error:
-        where = "" if error.complaints[0].startswith(str(chosen)) else f"The site file {chosen} is not right:\n"
-        raise ConsoleError(where + str(error)) from None
-    except OSError as error:
-        raise ConsoleError(f"The site file {chosen} cannot be read: {error.strerror or error}.") from None
 
 
 def open_sites(paths: Sequence[str]) -> list[Site]:
@@ -144,9 +40,7 @@ def server_client(site: Site, node: str) -> Client:
 
 
 def agent_client(site: Site, name: str) -> Client:
-    if name not in site.agents:
-        raise ConsoleError(f"The site {site.name} has no agent {name!r}; it has {', '.join(site.agents) or 'none'}.")
-    agent = site.agents[name]
+    agent = agent_of(site, name)
     return Client(name, agent.api_address, agent.api_token)
 
 
@@ -163,18 +57,6 @@ def known_line(site: Site, name: str) -> None:
         raise ConsoleError(f"{word} has {of}, not {name}.")
 
 
-def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        click.echo(f"{ctx.find_root().info_name} of holdfast {version()}")
-        ctx.exit()
-
-
-version_option = click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
-)
-site_option = click.option(
-    "--site", "site_path", metavar="FILE", envvar="HOLDFAST_SITE", help="The site file (or HOLDFAST_SITE)."
-)
 sites_option = click.option(
     "--site",
     "site_paths",

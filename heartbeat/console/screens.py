@@ -12,7 +12,8 @@ from rich.text import Text
 
 from heartbeat.console import render
 from heartbeat.console.client import Client
-from heartbeat.console.commands import DEGRADED, HEALTHY, Screen, agent_client, known_line, limit_option
+from heartbeat.console.command_line import DEGRADED, HEALTHY
+from heartbeat.console.commands import Screen, agent_client, known_line, limit_option
 from heartbeat.console.render import count, listed, several, table
 from heartbeat.console.view import (
     AgentLine,

@@ -8,26 +8,20 @@ an OPTIONS does. A page is made inside the loop in one go, so pages are bounded 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hmac
 import json
 import logging
-import os
-import socket
-import stat
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from heartbeat.console.api_socket import short_path
+from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.schema import as_json
 from heartbeat.console.view import ConsoleProcess, Refused
-from heartbeat.site.values import Api
 
 logger = logging.getLogger(__name__)
 
@@ -42,50 +36,36 @@ LONGEST_CONNECTION: Final = 30.0
 Metrics = Callable[[Any], str]
 
 
-class ApiError(Exception):
-    """The API cannot be offered; its text is the sentence that says why and what to do."""
-
-
 class Served:
     """An API that is being offered, until :meth:`close`."""
 
-    def __init__(self, runner: web.AppRunner, server: asyncio.Server, path: Path | None) -> None:
+    def __init__(self, runner: web.AppRunner, servers: list[asyncio.Server], at: ApiSocket) -> None:
         self._runner = runner
-        self._server = server
-        self._path = path
-        self._inode = path.stat().st_ino if path else 0
-
-    @property
-    def port(self) -> int:
-        """The TCP port that is listened at; 0 for a UNIX socket."""
-        return 0 if self._path else int(self._server.sockets[0].getsockname()[1])
+        self._servers = servers
+        self._at = at
 
     async def close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         await _turns(5)  # a connection that was just accepted is made in the next turns of the loop
         await self._runner.cleanup()
         await _turns(5)  # and a closed one lets go of its socket
-        if self._path is not None and self._path.exists() and self._path.stat().st_ino == self._inode:
-            self._path.unlink()
+        self._at.close()
 
 
 async def serve(
     process: ConsoleProcess,
     pages: frozenset[str],
     verbs: frozenset[str],
-    api: Api,
+    at: ApiSocket,
     token: bytes | None,
     clock: Callable[[], float],
     metrics: Metrics,
 ) -> Served:
-    """Offer ``process`` at ``api``. ``clock`` is the one that its core is told; ``metrics`` turns its status to text.
-
-    Raises :class:`ApiError` when the address is taken, cannot be bound, or is TCP without a token.
-    """
-    if not api.path and not token:
-        raise ApiError(f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it.")
+    """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
+    text."""
     runner = web.AppRunner(
-        application(process, pages, verbs, None if api.path else token, clock, metrics), access_log=None
+        application(process, pages, verbs, None if at.api.path else token, clock, metrics), access_log=None
     )
     await runner.setup()
     loop = asyncio.get_running_loop()
@@ -99,18 +79,8 @@ async def serve(
         loop.call_later(0.01 if full else LONGEST_CONNECTION, handler.force_close)
         return handler
 
-    try:
-        if api.path:
-            path = Path(api.path)
-            unix = await loop.create_unix_server(connection, sock=_unix_socket(path))
-            return Served(runner, unix, path)
-        return Served(runner, await loop.create_server(connection, api.host, api.port), None)
-    except OSError as error:
-        await runner.cleanup()
-        raise ApiError(f"The API cannot listen at {api}: {error.strerror or error}.") from error
-    except ApiError:
-        await runner.cleanup()
-        raise
+    make = loop.create_unix_server if at.api.path else loop.create_server
+    return Served(runner, [await make(connection, sock=at.sock)], at)
 
 
 async def _turns(count: int) -> None:
@@ -232,40 +202,3 @@ def _params(params: dict[str, str]) -> dict[str, str]:
     if limit is not None and not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_ROWS):
         raise Refused(f"limit is a number from 1 to {MOST_ROWS}, not {limit[:40]!r}.", 400)
     return params
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """A bound socket that only its owner may use; one left by a dead process is replaced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _clear(path)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        # On Linux the mode of an unbound socket becomes that of its file, so it is never open to others.
-        os.fchmod(listener.fileno(), 0o600)
-        with short_path(path) as short:
-            listener.bind(short)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _clear(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ApiError(
-                f"The API cannot listen at {path}: a file that is no socket is in its place; move it away."
-            )
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe, short_path(path) as short:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(short)
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ETIMEDOUT):
-                raise
-    raise ApiError(f"Another process already listens at {path}; stop it first, or give this one another api address.")

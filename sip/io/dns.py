@@ -1,4 +1,4 @@
-"""RFC 3263 over dnspython: the places of URIs from a cache that is refreshed ahead of need."""
+"""RFC 3263: the places of URIs from a cache that is refreshed ahead of need."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Final
-
-import dns.asyncresolver
-import dns.exception
-import dns.message
-import dns.name
-import dns.rdatatype
-import dns.resolver
+from typing import TYPE_CHECKING, Final
 
 from sip.actions import Address
 from sip.dns_cache import NameCache
 from sip.endpoint import is_numeric
 from sip.io.clock import boottime
-from sip.location import Answer, Host, Naptr, Place, Question, Record, Srv, find
+from sip.location import Answer, Host, NoAnswer, Place, Question, find
 from sip.wire.errors import Malformed
 from sip.wire.uri import Uri
+
+if TYPE_CHECKING:
+    from sip.io.dns_client import DnsClient
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +54,9 @@ class Resolver:
         self._cache = NameCache()
         self._asking: dict[Question, asyncio.Task[Answer]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._dns = _resolver(nameserver)
+        self._nameserver = nameserver
+        self._client: DnsClient | None = None
+        """Loaded with the first question: many a program has none, and is to start without delay."""
         self._ticking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -157,30 +155,19 @@ class Resolver:
         try:
             async with self._places:
                 answer, ttl = await self._from_dns(question)
-        except (dns.exception.DNSException, OSError) as error:
-            because = str(error)[:200] or type(error).__name__
-            logger.warning("%s %s: %s", question.kind, question.name, because)
-            self._cache.fail(question, self._clock(), because)
+        except NoAnswer as error:
+            logger.warning("%s %s: %s", question.kind, question.name, error)
+            self._cache.fail(question, self._clock(), str(error))
             return self._cache.get(question, self._clock()) or ()
         self._cache.put(question, answer, ttl, self._clock())
         return answer
 
     async def _from_dns(self, question: Question) -> tuple[Answer, float]:
-        try:
-            answer = await self._dns.resolve(
-                dns.name.from_text(question.name),
-                question.kind,
-                raise_on_no_answer=False,
-                lifetime=self._timeout,
-                search=False,
-            )
-        except dns.resolver.NXDOMAIN as error:
-            responses: dict[dns.name.Name, dns.message.QueryMessage] = error.kwargs["responses"]
-            return (), float(min(each.resolve_chaining().minimum_ttl for each in responses.values()))
-        ttl = float(answer.chaining_result.minimum_ttl)
-        if answer.rrset is None:
-            return (), ttl
-        return tuple(_record(rdata) for rdata in answer.rrset), ttl
+        if self._client is None:
+            from sip.io.dns_client import DnsClient
+
+            self._client = DnsClient(self._nameserver, self._timeout)
+        return await self._client.ask(question)
 
     def _from_hosts(self, question: Question) -> Answer:
         """Names of this machine's own file, which DNS need not know: ``localhost`` above all."""
@@ -196,29 +183,3 @@ class Resolver:
             for address, *names in filter(None, fields)
             if question.name in names and is_numeric(address) and (":" in address) == (question.kind == "AAAA")
         )
-
-
-def _resolver(nameserver: Address | None) -> dns.asyncresolver.Resolver:
-    if nameserver is None:
-        try:
-            return dns.asyncresolver.Resolver()
-        except dns.resolver.NoResolverConfiguration:
-            logger.warning("/etc/resolv.conf names no server: only numeric hosts and /etc/hosts will do")
-    resolver = dns.asyncresolver.Resolver(configure=False)
-    if nameserver is not None:
-        resolver.nameservers = [nameserver[0]]
-        resolver.port = nameserver[1]
-    return resolver
-
-
-def _record(rdata: Any) -> Record:
-    if rdata.rdtype == dns.rdatatype.SRV:
-        return Srv(rdata.priority, rdata.weight, rdata.port, _name(rdata.target))
-    if rdata.rdtype == dns.rdatatype.NAPTR:
-        flags, service = rdata.flags.decode("latin-1"), rdata.service.decode("latin-1")
-        return Naptr(rdata.order, rdata.preference, flags, service, _name(rdata.replacement))
-    return Host(rdata.address)
-
-
-def _name(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).rstrip(".").lower()

@@ -19,8 +19,10 @@ from click.testing import CliRunner
 from rich.text import Text
 
 from heartbeat.console import commands, render
-from heartbeat.console.client import Client, ConsoleError, RefusedByProcess, Unreachable, ask_all
-from heartbeat.console.commands import Program, Screen, show, wait_until
+from heartbeat.console.client import Client, ask_all
+from heartbeat.console.command_line import Program
+from heartbeat.console.commands import Screen, show, wait_until
+from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.schema import Column
 from heartbeat.site.values import Api, Secret
 
@@ -112,7 +114,8 @@ def test_watching_ends_when_the_question_is_wrong(monkeypatch):
 
 
 PROGRAM = """
-from heartbeat.console.commands import Program, console
+from heartbeat.console.commands import console
+from heartbeat.console.command_line import Program
 import click
 @click.group(cls=Program)
 def program(): pass

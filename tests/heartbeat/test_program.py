@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.program import InThread, clashes
+from heartbeat.program import Api, InThread, clashes
 from heartbeat.site.load import load
 from heartbeat.site.model import Site
+from heartbeat.site.values import Api as Address
 
 
 def test_work_in_a_thread_is_done_once_at_a_time_and_once_more_when_asked_meanwhile() -> None:
@@ -67,3 +68,53 @@ def test_sites_that_clash_are_told_apart_in_words(tmp_path: Path, monkeypatch: p
     assert clashes([(paris, "m1"), (lyon, "m1")]) == [
         f"the sites paris and lyon both keep their state in {tmp_path}/a/m1: give each its own"
     ]
+
+
+def test_the_api_is_loaded_when_somebody_asks_first(tmp_path):
+    """What draws and answers is not loaded at a start; who asks meanwhile waits for it."""
+    at = Address(path=str(tmp_path / "gw1.sock"))
+    said = []
+
+    class Served:
+        def __init__(self, at):
+            self.at = at
+
+        async def close(self):
+            self.at.close()
+            said.append("closed")
+
+    async def serve(process, at, token, clock):
+        said.append(process)
+        return Served(at)
+
+    async def story():
+        loop = asyncio.get_running_loop()
+        nobody_asks = Api("unasked", serve, at, None, loop)
+        await nobody_asks.close()
+        assert not Path(at.path).exists() and not said
+        api = Api("asked", serve, at, None, loop)
+        _, writer = await asyncio.open_unix_connection(at.path)
+        while not said:
+            await asyncio.sleep(0)
+        writer.close()
+        await api.close()
+
+    asyncio.run(story())
+    assert said == ["asked", "closed"]
+
+
+def test_an_api_that_cannot_be_loaded_does_not_end_the_program(tmp_path, caplog):
+    async def serve(process, socket, token, clock):
+        raise ImportError("no such part")
+
+    async def story():
+        at = Address(path=str(tmp_path / "gw1.sock"))
+        api = Api("asked", serve, at, None, asyncio.get_running_loop())
+        reader, writer = await asyncio.open_unix_connection(at.path)
+        with pytest.raises(ConnectionResetError):  # who asked hears that nobody is there
+            await reader.read()
+        writer.close()
+        await api.close()
+
+    asyncio.run(story())
+    assert "the API cannot be offered" in caplog.text
