@@ -15,6 +15,7 @@ from sip.wire.message import Message, Request
 
 logger = logging.getLogger(__name__)
 
+
 # States.
 NOTHING: Final = "nothing"
 LOCAL_OFFER: Final = "local_offer"
@@ -128,8 +129,6 @@ class OfferAnswer:
             return
         state, action = entry
         if state is not self.state:
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("offer/answer: %s, %s: %s", self.state, event, state)
             self.state = state
         action(self, description)
 

@@ -20,6 +20,7 @@ from sip.wire.reasons import REASONS
 _ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
 _ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}
+_SELDOM: Final = frozenset({"record-route", "timestamp"})
 _TRAILING: Final = " \t\r\n;"
 """What may stand behind a To without a tag: white space, and parameters that are empty."""
 
@@ -50,12 +51,17 @@ class Responder:
         tag: str = "",
     ) -> bytes:
         """The bytes of a response to ``request``; ``tag`` is added to a To that has none."""
-        echoed = _ECHOED if status >= 300 else _ECHOED_BY_100 if status == 100 else _ECHOED_IN_DIALOG
-        head = [line for name, line in zip(request.names, request.lines, strict=True) if name in echoed]
+        first, names = request.first, request.names
+        to = first["to"]
         if tag and not request.to_tag:
-            to = request.lines[request.names.index("to")]
-            head[head.index(to)] = f"{to.rstrip(_TRAILING)};tag={tag}"
-        head += lines
+            to = f"{to.rstrip(_TRAILING)};tag={tag}"
+        if len(first) == len(names) and _SELDOM.isdisjoint(names):
+            head = [first["via"], first["from"], to, first["call-id"], first["cseq"], *lines]
+        else:
+            echoed = _ECHOED if status >= 300 else _ECHOED_BY_100 if status == 100 else _ECHOED_IN_DIALOG
+            head = [line for name, line in zip(names, request.lines, strict=True) if name in echoed]
+            head[head.index(first["to"])] = to
+            head += lines
         return response_bytes(status, reason, head, body)
 
     def reply(

@@ -232,14 +232,19 @@ def told_by(request: Request, told: Numbers, realm: str, rules: Sequence[HeaderR
 def with_fields(message: M, dropped: frozenset[str], more: Sequence[str]) -> M:
     """The same message without some fields, and with further ones."""
     other = copy(message)
-    other.names, other.lines = _with_fields(message, dropped, more)
+    other.put(*_with_fields(message, dropped, more))
     return other
 
 
 def _with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> tuple[list[str], list[str]]:
-    names = [name for name in message.names if name not in dropped]
-    lines = [line for name, line in zip(message.names, message.lines, strict=True) if name not in dropped]
-    return [*names, *map(field_of, more)], [*lines, *more]
+    names, lines = [], []
+    for name, line in zip(message.names, message.lines, strict=True):
+        if name not in dropped:
+            names.append(name)
+            lines.append(line)
+    names += map(field_of, more)
+    lines += more
+    return names, lines
 
 
 def rewritten(rules: Sequence[Any], number: str) -> str:

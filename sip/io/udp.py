@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _KNOWN_FLOWS: Final = 16_384
 _MOST_AT_ONCE: Final = 32  # datagrams of one wake-up, before answers go out and other sockets get their turn
+_AT_ONCE_AGAIN: Final = 0.0002
+"""Seconds: woken again so soon, there is probably more than one datagram. To find nothing costs an exception."""
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 _MAX_WAITING: Final = 8 * 1024 * 1024
@@ -109,6 +111,8 @@ class UdpListener:
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
         self._reports = TokenBucket(_MOST_REPORTS, _MOST_REPORTS, clock())
+        self._read_at = 0.0
+        """When the last wake-up was over."""
         self._sock = sock = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
@@ -158,9 +162,9 @@ class UdpListener:
             self._sock.close()
 
     def _readable(self) -> None:
-        """Read all that is there and answer it; what is more than a batch wakes us again."""
+        """Read what is there and answer it; what is left wakes us again."""
         receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(1 if clock() - self._read_at > _AT_ONCE_AGAIN else _MOST_AT_ONCE):
             try:
                 data, source = receive_from(65_535)
             except BlockingIOError:
@@ -177,6 +181,7 @@ class UdpListener:
                 flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
             receive(data, flow, clock())
         self._receiver.flush()
+        self._read_at = clock()
 
     def _send(self, data: bytes, remote: Address) -> None:
         """Write now. Raises `BlockingIOError` when there is no room."""

@@ -106,6 +106,7 @@ class Message:
         "call_id",
         "cseq",
         "cseq_method",
+        "first",
         "from_tag",
         "from_untagged",
         "lines",
@@ -122,54 +123,71 @@ class Message:
     """Each header line as it came, folds included, without its end."""
     body: bytes
 
+    first: dict[str, str]
+    """The first header line of each canonical name."""
+
     def __init__(self, names: list[str], lines: list[str], body: bytes) -> None:
-        self.names = names
-        self.lines = lines
         self.body = body
-        first = dict(zip(reversed(names), reversed(lines), strict=True))
-        self.sent_by, self.branch, plain_via = _via_of(first.get("via", ""))
+        self.put(names, lines)
+        first = self.first
+        line = first.get("via", "")
+        plain_via = (found := _PLAIN_VIA.match(line)) is not None
+        if found is not None and (branch := found[2].partition(";branch=")[2].partition(";")[0]):
+            self.sent_by, self.branch = found[1].lower(), "" if branch == MAGIC else branch
+        else:
+            plain_via = False
+            self.sent_by, self.branch = _via_of(line)
         """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
         branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
         requests apart (RFC 4475 section 3.2.1)."""
         self.call_id = self.get("call-id") or ""
         self.cseq, self.cseq_method = _cseq_of(first.get("cseq", ""))
         """0 and ``""`` when the CSeq header cannot be read."""
-        self.from_untagged, self.from_tag, plain_from = _address_of(first.get("from", ""))
+        sender, recipient = first.get("from", ""), first.get("to", "")
+        plain_from = (found := _PLAIN_ADDRESS.match(sender)) is not None
+        self.from_untagged, self.from_tag = found.groups("") if found is not None else _address_of(sender)
         """The value of From without its tag; the tag, ``""`` without one (RFC 2543)."""
-        self.to_untagged, self.to_tag, plain_to = _address_of(first.get("to", ""))
+        plain_to = (found := _PLAIN_ADDRESS.match(recipient)) is not None
+        self.to_untagged, self.to_tag = found.groups("") if found is not None else _address_of(recipient)
         self.plain = plain_via and plain_from and plain_to
         """Whether Via, From and To are of the usual shapes, and so were read for certain."""
 
+    def put(self, names: list[str], lines: list[str]) -> None:
+        """Give it these header lines in place of its own. What was read of it when it was made stays."""
+        self.names = names
+        self.lines = lines
+        self.first = dict(zip(reversed(names), reversed(lines), strict=True))
+
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
-        names = self.names
-        if name not in names:  # most of what is asked for is not there, and an exception is dear
+        line = self.first.get(name)
+        if line is None:
             return None
-        line = self.lines[names.index(name)]
-        value = line[line.index(":") + 1 :].strip(" \t\r\n")
+        value = line.partition(":")[2].strip(" \t\r\n")
         return _unfolded_value(value) if "\r\n" in value else value
 
     def line(self, name: str) -> str:
         """The first header line of that canonical name, as it came; ``""`` without one."""
-        return self.lines[self.names.index(name)] if name in self.names else ""
+        return self.first.get(name, "")
 
     def all(self, name: str) -> list[str]:
         """The values of every header of that canonical name, a line each, in order."""
         return [value_of(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.first
 
     def set(self, name: str, line: str) -> None:
         """Put the header line ``line`` in the place of the first one of that name, or at the end.
 
         What was read of the message when it was made stays.
         """
-        if name in self.names:
+        if name in self.first:
             self.lines[self.names.index(name)] = line
         else:
             self.names.append(name)
             self.lines.append(line)
+        self.first[name] = line
 
 
 class Request(Message):
@@ -242,15 +260,14 @@ def parse(data: bytes) -> Request | Response:
     start = lines.pop(0)
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
         fault = "a bare CR or LF in the headers"
-    if b"\r\n " in head or b"\r\n\t" in head:
-        lines = _unfolded(lines)
     status = 400
-    if len(lines) > MAX_HEADERS:  # RFC 3261 section 21.5.7; it is answered by those that are read
-        del lines[MAX_HEADERS:]
+    if len(lines) > MAX_HEADERS and len(lines := _unfolded(lines)) > MAX_HEADERS:
+        del lines[MAX_HEADERS:]  # RFC 3261 section 21.5.7; it is answered by those that are read
         status, fault = 513, f"more than {MAX_HEADERS} header lines"
     try:
         names = [_NAMES[line[: line.index(":")]] for line in lines]
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # a folded line, too: no name begins with white space
+        lines = _unfolded(lines)
         names, odd = _odd_names(lines)
         fault = odd or fault
     if fault:
@@ -304,7 +321,7 @@ def _joined(start: str, message: Message) -> bytes:
 
 def value_of(line: str) -> str:
     """The value of a header line, unfolded and trimmed."""
-    value = line[line.index(":") + 1 :].strip(" \t\r\n")
+    value = line.partition(":")[2].strip(" \t\r\n")
     return _unfolded_value(value) if "\r\n" in value else value
 
 
@@ -312,20 +329,12 @@ def _unfolded_value(value: str) -> str:
     return " ".join(part.strip(" \t") for part in value.split("\r\n"))
 
 
-def _via_of(line: str) -> tuple[str, str, bool]:
-    """Sent-by and branch of the first Via of a line, and whether the line is of the plain shape."""
-    found = _PLAIN_VIA.match(line)
-    if found is not None:
-        sent_by, params = found.groups()
-        at = params.find(";branch=")
-        if at >= 0:
-            end = params.find(";", at + 8)
-            branch = params[at + 8 :] if end < 0 else params[at + 8 : end]
-            return sent_by.lower(), "" if branch == MAGIC else branch, True
+def _via_of(line: str) -> tuple[str, str]:
+    """Sent-by and branch of the first Via of a line that is not of the plain shape."""
     value = top(value_of(line)) if line else ""
     branch = _parameter(value, "branch")
     sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
-    return sent_by, "" if branch == MAGIC else branch, False
+    return sent_by, "" if branch == MAGIC else branch
 
 
 def _cseq_of(line: str) -> tuple[int, str]:
@@ -335,13 +344,10 @@ def _cseq_of(line: str) -> tuple[int, str]:
     return (number, found[2]) if found is not None and number <= 0xFFFFFFFF else (0, "")
 
 
-def _address_of(line: str) -> tuple[str, str, bool]:
-    """The value of a From or To line without its tag, the tag, and whether the line is of the plain shape."""
-    found = _PLAIN_ADDRESS.match(line)
-    if found is not None:
-        return found[1], found[2] or "", True
+def _address_of(line: str) -> tuple[str, str]:
+    """The value of a From or To line without its tag, and the tag, where it is not of the plain shape."""
     value = value_of(line) if line else ""
-    return without_tag(value), tag_of(value), False
+    return without_tag(value), tag_of(value)
 
 
 def _odd_names(lines: list[str]) -> tuple[list[str], str]:

@@ -37,8 +37,7 @@ def validate(request: Request) -> None:
     That is: the fields that an answer and a dialog are made of, each there, single and readable, and a Request-URI
     that can be routed. What else a message holds is judged by whoever uses it.
     """
-    names = request.names
-    present = {*names}
+    names, present = request.names, request.first.keys()
     if not present >= _NEEDED:
         raise refusal(request, f"no {' nor '.join(sorted(_NEEDED - present))} header")
     if len(present) != len(names):

@@ -133,8 +133,8 @@ def test_a_refusal_without_a_transaction_has_always_the_same_tag() -> None:
 def test_what_has_no_answer_gets_none(gone: str) -> None:
     asked = request()
     keep = [not line.startswith(gone) for line in asked.lines]
-    asked.names = [name for name, stays in zip(asked.names, keep, strict=True) if stays]
-    asked.lines = [line for line, stays in zip(asked.lines, keep, strict=True) if stays]
+    kept = [each for each, stays in zip(zip(asked.names, asked.lines, strict=True), keep, strict=True) if stays]
+    asked.put([name for name, _ in kept], [line for _, line in kept])
     fixture = Fixture()
     fixture.responder.refuse(asked, UDP, 400)
     fixture.responder.refuse(request("ACK"), UDP, 400)
