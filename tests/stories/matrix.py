@@ -1,14 +1,17 @@
 """python -m tests.stories.matrix
 
 Every node fails at every message and at every timer of every flow; what became of the calls is written to
-docs/matrix.md. ``--every 20`` tries one cell of twenty, ``--jobs 2`` uses two processors.
+docs/matrix.md. ``--every 20`` tries one cell of twenty, ``--jobs 2`` uses two processors. All cells take hours:
+``--to FILE`` keeps each in a file as it is done, in an order by chance, and goes on where a run before it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import multiprocessing
+import random
 import re
 import sys
 import time
@@ -674,20 +677,41 @@ def _cell_of(where: tuple[str, str, int, str]) -> Cell:
     return cell(next(one for one in (*KINDS, *ELSEWHERE) if one.name == kind), flow_of(flow), place, moment)[0]
 
 
-def run_all(wheres: Sequence[Where], jobs: int) -> list[Cell]:
-    """All of them, with progress on standard error and each that fails on standard output."""
-    found: list[Cell] = []
-    began = time.monotonic()
+def kept_in(kept: Path | None) -> list[Cell]:
+    """The cells that former runs put down there, the last result of each."""
+    if kept is None or not kept.exists():
+        return []
+    rows = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
+    found = {
+        (kind, flow, place, moment): Cell(kind, flow, place, moment, message, tuple(faults))
+        for kind, flow, place, moment, message, faults in rows
+    }
+    return list(found.values())
+
+
+def run_all(wheres: Sequence[Where], jobs: int, kept: Path | None = None) -> list[Cell]:
+    """All of them, with progress on standard error and each that fails on standard output; ``kept`` has some already
+    and is given the others, by chance so that a part of them stands for all.
+    """
     asked = [(where.kind.name, where.flow.name, where.place, where.moment) for where in wheres]
+    known = {one[:4]: one for one in kept_in(kept)}
+    found = {where: known[where] for where in asked if where in known}
+    left = [where for where in asked if where not in found]
+    if kept is not None:
+        random.Random(len(asked)).shuffle(left)
+    began = time.monotonic()
     with multiprocessing.Pool(jobs) as pool:
-        for one in pool.imap(_cell_of, asked, chunksize=16):
-            found.append(one)
+        for number, one in enumerate(pool.imap_unordered(_cell_of, left, chunksize=16), 1):
+            found[one[:4]] = one
+            if kept is not None:
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(one) + "\n")
             if one.faults:
                 print(one, flush=True)
-            if len(found) % 500 == 0:
-                left = (time.monotonic() - began) / len(found) * (len(asked) - len(found))
-                print(f"{len(found)} of {len(asked)}, {left / 60:.0f} min left", file=sys.stderr, flush=True)
-    return found
+            if number % 500 == 0 or number == len(left):
+                more = (time.monotonic() - began) / number * (len(left) - number)
+                print(f"{len(found)} of {len(asked)}, {more / 60:.0f} min left", file=sys.stderr, flush=True)
+    return [found[where] for where in asked]
 
 
 def main() -> int:
@@ -699,6 +723,7 @@ def main() -> int:
     parser.add_argument("--moment", choices=MOMENTS, default=MOMENTS[0])
     parser.add_argument("--every", type=int, default=1, help="of the kinds elsewhere, one cell of so many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="keep the cells there, and go on from what it has")
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -711,7 +736,7 @@ def main() -> int:
         print("\n".join((*sim.said, *map(str, sim.records), str(one))))
         return 0
     wheres = [*all_cells(flows, kinds), *islice(all_cells(flows, others), 0, None, options.every)]
-    found = run_all(wheres, options.jobs)
+    found = run_all(wheres, options.jobs, options.to)
     text = page(found, options.every)
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
