@@ -121,7 +121,7 @@ class AgentServices:
         lines: Lines,
         site: Site,
         pace: ListPace,
-        moved: Callable[[str, Flow | None, Flow], None],
+        moved: Callable[[str, Flow | None, Flow, float], None],
         started_at: float,
     ) -> None:
         """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
@@ -208,7 +208,7 @@ class AgentConnection:
         """This start of the agent has all that it gets back: what waits for it goes on."""
         unmoved, self.unmoved = self.unmoved, None
         if unmoved is not None and self.flow is not None:
-            self._services.moved(self.name, unmoved[0], self.flow)
+            self._services.moved(self.name, unmoved[0], self.flow, now)
 
     def _obeys(self) -> bool:
         """Whether it is there and has adopted us under the present epoch."""
@@ -410,7 +410,7 @@ class Agents:
         leadership: Leadership,
         lines: Lines,
         site: Site,
-        moved: Callable[[str, Flow | None, Flow], None],
+        moved: Callable[[str, Flow | None, Flow, float], None],
         now: float,
     ) -> None:
         """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
@@ -536,7 +536,7 @@ class Agents:
         stack.site_flows.add(flow)
         self._strange.pop(flow, None)
         if connection.unmoved is None:
-            self.services.moved(name, former, flow)
+            self.services.moved(name, former, flow, now)
         if leadership.serving and leadership.proof is not None:
             connection.subscribe(leadership.proof, now)
         leadership.agents_changed(self.reached, now)

@@ -155,7 +155,7 @@ class CallServices:
             call.signed = (call.state, (f"Call-State: {sign(call.state, self.key)}",))
         return call.signed[1]
 
-    def legs_moved(self, agent: str, former: Flow | None, flow: Flow) -> None:
+    def legs_moved(self, agent: str, former: Flow | None, flow: Flow, now: float) -> None:
         """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
         clients = [
             one
@@ -169,6 +169,10 @@ class CallServices:
                 leg.ack.again(leg.ack.cseq)
         for transaction in clients:  # in the order of asking, which CSeq tells
             transaction.resend(flow)
+        cancels = {one.branch for one in clients if one.method == "CANCEL"}
+        for one in clients:
+            if one.method == "INVITE" and one.branch not in cancels and isinstance(one.user, InviteUsage):
+                one.user.cancel_again(now)
         for call in self.calls.values():
             for leg in call.bridge.legs:
                 if call.agent_of(leg) == agent:

@@ -113,7 +113,7 @@ class Core:
             self.leadership,
             self.lines,
             site,
-            lambda agent, former, flow: self.services.legs_moved(agent, former, flow),
+            lambda agent, former, flow, now: self.services.legs_moved(agent, former, flow, now),
             now,
         )
         self.leadership.agent_flow = self.agents.flow_of

@@ -12,7 +12,7 @@ from b2bua.call import Call, CallServices
 from b2bua.line_states import KeptState, LineStates
 from sip.actions import Flow
 from sip.b2b.bridge import Bridge
-from sip.dialog import Dialog, DialogState, called_by, dialog_key
+from sip.dialog import UAS, Dialog, DialogState, called_by, dialog_key
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import (
     ACK_AWAITED,
@@ -35,6 +35,8 @@ from sip.packages.line_dialog import (
 )
 from sip.requests import ResponseSpec
 from sip.subscription import Granted, Notifier, Package, judge
+from sip.transaction import COMPLETED as REFUSED
+from sip.transaction import CONFIRMED as REFUSED_AND_ACKED
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response, parse
@@ -181,8 +183,11 @@ class LineReturn:
             if kept is not None and kept.usable and (leg in asked or not leg.ended):
                 yield self._record(call, leg, asked.get(leg, ()), kept, now).encode()
         for transaction in list(self._stack.servers.values()):
-            if transaction.flow == self._former and transaction.key.endswith(" BYE"):
-                yield from self._parted(transaction, now)
+            if transaction.flow == self._former:
+                if transaction.key.endswith(" BYE"):
+                    yield from self._parted(transaction, now)
+                elif transaction.state in (REFUSED, REFUSED_AND_ACKED) and transaction.last.startswith(b"SIP/2.0 "):
+                    yield from self._refused(transaction, now)
 
     def _parted(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
         """A dialog that the agent has ended: its device may not have heard the answer to its own BYE."""
@@ -191,6 +196,21 @@ class LineReturn:
         if bye is not None and kept is not None and kept.usable:
             dialog = DialogState(bye.call_id, bye.to_tag, bye.from_tag, bye.to_untagged, bye.from_untagged)
             yield ReturnRecord(DialogRecord(dialog, state=TERMINATED), kept.text, now - kept.at).encode()
+
+    def _refused(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
+        """A call of the agent's device that was refused: the agent may have died before its device heard of it."""
+        answer = parse(transaction.last)
+        kept = self._kept.get(answer.call_id)
+        if not isinstance(answer, Response) or answer.cseq_method != "INVITE" or kept is None or not kept.usable:
+            return
+        if dialog_key(answer.call_id, answer.to_tag) in self._stack.legs:
+            return  # a change that was refused: its call goes on, and has its own record
+        ours, theirs = answer.to_untagged, answer.from_untagged
+        dialog = DialogState(
+            answer.call_id, answer.to_tag, answer.from_tag, ours, theirs, 0, answer.cseq, direction=UAS
+        )
+        early = (EarlyDialog(answer.to_tag, (transaction.last,)),)
+        yield ReturnRecord(DialogRecord(dialog, state=EARLY, early=early), kept.text, now - kept.at).encode()
 
     def _record(
         self, call: Call | None, leg: InviteUsage, asked: Iterable[ClientTransaction], kept: KeptState, now: float
@@ -201,7 +221,8 @@ class LineReturn:
             if client.method == "CANCEL":
                 continue
             request = parse(client.request)
-            dialog = dialog._replace(local_cseq=min(dialog.local_cseq, request.cseq - 1))
+            if request.to_tag:  # one that opens the dialog is known by its origin key, whatever its number
+                dialog = dialog._replace(local_cseq=min(dialog.local_cseq, request.cseq - 1))
             received.append(
                 ReceivedRequest(client.request, request.get("call-origin") or "", b"", leg.client_invite.cancelling)
             )
@@ -209,10 +230,14 @@ class LineReturn:
         sent: tuple[SentRequest, ...] = ()
         early: tuple[EarlyDialog, ...] = ()
         last = leg.server_invite.success
+        cancelled = self._stack.receiver.was_cancelled
         if pending is not None and pending.request is not None:
-            sent, last = (SentRequest(pending.request.to_bytes()),), pending.last
+            request = pending.request
+            sent, last = (SentRequest(request.to_bytes(), cancelled(request)),), pending.last
         if last:
             response = parse(last)
+            if pending is None and cancelled(response):  # the answer crossed it
+                sent = (SentRequest(b"", True),)
             if isinstance(response, Response) and response.status > 100:
                 early = (EarlyDialog(response.to_tag, (last,)),)
         age = now - kept.at

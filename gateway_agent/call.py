@@ -51,6 +51,11 @@ class Setup:
         """What it gets of the 2xx."""
         return call.passed(leg, response, now)
 
+    @property
+    def given_up(self) -> list[InviteUsage]:
+        """Legs to the device that rang in vain, and have not said so yet."""
+        return []
+
     def called_at(self, leg: InviteUsage) -> str:
         """The Request-URI with which a leg to the device was opened, ``""`` where the device opened it."""
         return ""

@@ -16,23 +16,27 @@ from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.deduplication import place_of
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
-from gateway_agent.line_state import DeviceDialog, LineState, SentInvite
+from gateway_agent.line_state import DeviceDialog, LineState, PendingInvite, SentInvite
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import PendingRequest, ServerRequest
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
-from sip.b2b.bridge import DIALING, SETUP, TALKING
+from sip.b2b.bridge import DIALING, ELSEWHERE, SETUP, TALKING
 from sip.device.session_timer import SessionTimer
-from sip.dialog import UAC, UAS, DialogState
-from sip.header_policy import DEVICE_HOP, crossing
+from sip.dialog import UAC, UAS, Dialog, DialogState
+from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.offer_answer import AGREED
 from sip.packages.line_dialog import ACK_AWAITED, CONFIRMED, DialogRecord, ReceivedRequest, request_of
-from sip.transaction import ServerTransaction
+from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
 
+_CANCEL: Final = Request("CANCEL", "", [], [])
+"""Stands for one that came to the start before."""
+REFRESH_AFTER: Final = 0.5
+"""Seconds until a session refresh that was under way is made once more: servers have the agent's list by then."""
 JUMP: Final = 1000
 """Numbers of CSeq towards servers that are left out after a death: some may have been used of which nobody knows."""
 
@@ -74,7 +78,10 @@ class CallRestoration:
         request = request_of(opening.data) if opening is not None else None
         since = max(0, told.dialog.local_cseq - state.served)
         for one in state.dialogs:
-            self._device_leg(call, one, answered, since, request, now)
+            if answered and one.invite is not None:
+                self._cancel(line, one, one.invite, now)
+            else:
+                self._device_leg(call, one, answered, since, request, now)
         call.server_side.token = told.token
         if state.direction == "in":
             self._resume_incoming(call, server, state, told, answered, now)
@@ -100,10 +107,11 @@ class CallRestoration:
         call.answered_at = None if state.answered is None else said_at - state.answered
         call.server_side.origin, call.server_side.awaited = state.origin, state.awaited
         call.description.resume(state.device, state.server, state.standing, state.host)
+        call.session.offers = call.description.device
         if state.relay is not None:
             call.description.anchor.resume(state.relay, said_at)
         if state.timer is not None:
-            call.session.timer = SessionTimer.restored(state.timer, said_at)
+            call.session.timer = SessionTimer.restored(state.timer, said_at, now + REFRESH_AFTER)
         return call
 
     def _server_leg(self, call: Call, state: LineState, told: DialogRecord, answered: bool) -> InviteUsage:
@@ -125,14 +133,35 @@ class CallRestoration:
         call.server = call.server_side.leg = leg
         return leg
 
+    def _cancel(self, line: Line, one: DeviceDialog, invite: PendingInvite, now: float) -> None:
+        """A device that rang in vain while another one answered: it is told so, once more if it was."""
+        environment = self._environment
+        stack, discarded = environment.stack, environment.discarded
+        leg = InviteUsage(stack, discarded, one.flow, one.dialog, reach=line.reach, digest=line.digest)
+        client, head = self._invite(leg, one, invite, 70)
+        stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))
+        discarded.cancel(leg, (ELSEWHERE,), now)
+
+    def _invite(
+        self, leg: InviteUsage, one: DeviceDialog, invite: PendingInvite, max_forwards: int
+    ) -> tuple[ClientTransaction, list[str]]:
+        """The transaction of an INVITE that a process before us has sent to the device, and its first lines."""
+        branch, cseq, _, lines = invite
+        stack = self._environment.stack
+        opened = Dialog(one.dialog._replace(remote_tag=""))  # as it went, whatever has answered it since
+        _, head = opened.head("INVITE", cseq, stack.via(one.flow, branch))
+        head += (stack.contact(one.flow), f"Max-Forwards: {max_forwards}", *lines)
+        client = stack.prepare("INVITE", branch, one.flow, leg, SETUP)
+        leg.client_invite.latest = client
+        leg.ack.note_credentials(lines)
+        return client, head
+
     def _device_leg(
         self, call: Call, one: DeviceDialog, answered: bool, since: int, request: Request | None, now: float
     ) -> None:
         """``since``: requests of servers in the call that went on to the device after the line state was said."""
         line, stack = call.line, self._environment.stack
-        dialog = one.dialog
-        if one.invite is None:
-            dialog = dialog._replace(local_cseq=dialog.local_cseq + since)
+        dialog = one.dialog._replace(local_cseq=one.dialog.local_cseq + since)
         leg = InviteUsage(stack, call, one.flow, dialog, answered, reach=line.reach, digest=line.digest)
         if answered or call.direction == "in":
             call.device = call.session.leg = leg
@@ -141,18 +170,13 @@ class CallRestoration:
             call.setup.resume(call, leg, one.called, request)
         if one.invite is None or request is None:
             return
-        branch, cseq, heard, lines = one.invite
-        _, head = leg.dialog.head("INVITE", cseq, stack.via(one.flow, branch))
-        head += (stack.contact(one.flow), "Max-Forwards: 70", *lines)
-        client = stack.prepare("INVITE", branch, one.flow, leg, SETUP)
-        if heard:
+        client, head = self._invite(leg, one, one.invite, max_forwards_left(request))
+        if one.invite.heard:
             stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))
         else:  # a retransmission, should it have the INVITE already
             assert isinstance(call.setup, Outgoing)
             further, body = call.setup.again(call, leg, request, now)
             stack.begin(client, one.flow, request_bytes("INVITE", one.called, (*head, *further), body), now)
-        leg.client_invite.latest = client
-        leg.ack.note_credentials(lines)
         call.bridge.targets.append(leg)
 
     def _resume_incoming(
@@ -174,6 +198,8 @@ class CallRestoration:
         self._resume_sent(call, server, asked, state.sent, told, not answered, now)
         if isinstance(call.setup, Incoming) and not answered:
             call.setup.passed = state.passed
+        if asked is not None and any(one.cancelled for one in told.sent):
+            call.cancelled(device, asked, _CANCEL, now)
         for response in [found for one in told.early if (found := _response_of(one.responses[0])) is not None]:
             invite = server.client_invite.pending
             if isinstance(call.setup, Incoming) and (place_of(response) or (1, 0)) <= call.setup.passed:

@@ -95,6 +95,7 @@ def snapshot(call: Call, now: float, sent: SentInvite | None = None) -> LineStat
             if one.client.method == "INVITE" and one.asked is not None and not one.cancelled:
                 sent = SentInvite(one.client.branch, one.cseq, one.offered)
     timer = call.session.timer
+    legs = [device, *call.setup.given_up] if device is not None else call.bridge.targets
     return LineState(
         call.direction,
         call.line.name,
@@ -109,7 +110,7 @@ def snapshot(call: Call, now: float, sent: SentInvite | None = None) -> LineStat
         side.awaited,
         call.server.dialog.remote_cseq if call.server is not None else 0,
         call.setup.passed,
-        tuple(_dialog(call, leg) for leg in ([device] if device is not None else call.bridge.targets)),
+        tuple(_dialog(call, leg) for leg in legs),
         _head(asked.request) if asked is not None and asked.request is not None else b"",
         sent if asked is not None else None,
         description.device.export(),
@@ -125,8 +126,14 @@ def _dialog(call: Call, leg: InviteUsage) -> DeviceDialog:
     invite = leg.client_invite.pending if not leg.established else None
     pending = None
     if invite is not None:
-        pending = PendingInvite(invite.branch, leg.dialog.local_cseq, invite.state != CALLING, leg.ack.credentials)
+        number = _cseq_of(invite.request)  # requests in its early dialog have taken further ones
+        pending = PendingInvite(invite.branch, number, invite.state != CALLING, leg.ack.credentials)
     return DeviceDialog(leg.dialog.export(), leg.flow, call.setup.called_at(leg), pending)
+
+
+def _cseq_of(request: bytes) -> int:
+    """The number of a request that was made here."""
+    return int(request.partition(b"\r\nCSeq: ")[2].partition(b" ")[0])
 
 
 def _head(request: Request) -> bytes:

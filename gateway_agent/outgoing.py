@@ -96,8 +96,13 @@ class Outgoing(Setup):
         if opening is not None and opening.request is not None and opening.request.body:
             call.rollback.accept()
         call.picked_up(leg, now)
-        self._spare, self._called = [], {}
+        del self._called[leg]
+        self._spare = []
         return passed
+
+    @property
+    def given_up(self) -> list[InviteUsage]:
+        return [leg for leg in self._called if leg.client_invite.pending is not None]
 
     def resume(self, call: Call, leg: InviteUsage, uri: str, request: Request) -> None:
         """A process before us has called this target."""

@@ -80,13 +80,17 @@ class Patience:
         self.generation += 1
         waiting, self._waiting = self._waiting, []
         for transaction, request, source, _ in waiting:
-            if not transaction.open:
+            if not self._stands(transaction):
                 continue
             leg = self._stack.legs.get(dialog_key(request.call_id, request.to_tag)) if request.to_tag else None
             if leg is not None:
                 leg.receive(transaction, request, now)
             else:
                 self._requested(transaction, request, source, now)
+
+    def _stands(self, transaction: ServerTransaction) -> bool:
+        """Whether it is still to be dealt with: what came before the death may have come back with its call."""
+        return transaction.open and self._stack.servers.get(transaction.key) is transaction
 
     def due(self, cause: str, now: float) -> None:
         """No server gives anything back: whoever asked may ask again (RFC 4320: no late 408, and no 481 for want of a
@@ -95,7 +99,7 @@ class Patience:
         over = [one for one in self._waiting if one[3] <= until]
         self._waiting = [one for one in self._waiting if one[3] > until]
         for transaction, request, _, _ in over:
-            if transaction.open:
+            if self._stands(transaction):
                 status = 500 if request.to_tag else 503
                 tag = "" if request.to_tag else self._stack.token()
                 self._stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=tag)

@@ -120,7 +120,7 @@ class OfferAnswer:
 
     def refreshes(self, description: bytes) -> bool:
         """Whether they describe exactly what is agreed, so that nothing changes (RFC 4028 section 7.4)."""
-        return self.state is AGREED and bool(self.local) and description == self.remote
+        return self.state == AGREED and bool(self.local) and description == self.remote
 
     def _step(self, event: str, description: bytes) -> None:
         """The only place where the state changes."""

@@ -378,7 +378,8 @@ class InviteServer(ServerTransaction):
         self.layer.send(self.flow, self.last)
 
     def _confirm(self, _: Any, now: float) -> None:
-        self.last = b""
+        if not self.on_site_flow:  # there the answer may be wanted once more, by an agent that died with it
+            self.last = b""
         self._linger(self.layer.timers.t4, now)
 
     def _give_up(self, _: Any, now: float) -> None:
@@ -399,6 +400,7 @@ InviteServer.TABLE = {
     (COMPLETED, RESEND): (COMPLETED, InviteServer._resend),
     (COMPLETED, ACK): (CONFIRMED, InviteServer._confirm),
     (COMPLETED, TIMEOUT): (TERMINATED, InviteServer._give_up),
+    (CONFIRMED, REPEAT): (CONFIRMED, ServerTransaction._again),
     (CONFIRMED, ABSORBED): (TERMINATED, Transaction._end),
 }
 

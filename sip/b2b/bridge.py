@@ -456,7 +456,7 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
     origin = bridge.origin
     if len(bridge.targets) > 1:
         bridge.targets.remove(leg)
-        _give_targets_up(bridge, (_ELSEWHERE,), now)
+        _give_targets_up(bridge, (ELSEWHERE,), now)
         bridge.targets.insert(0, leg)
     try:
         passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
@@ -844,7 +844,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
 }
 """``(phase, event) -> (next, action)``; what is not in it is of no interest."""
 
-_ELSEWHERE: Final = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
+ELSEWHERE: Final = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
 _NO_ANSWER_REASON: Final = 'Reason: SIP;cause=408;text="No answer"'
 _NOBODY: Final = Policy()
 """The policy of calls that are over."""

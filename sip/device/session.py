@@ -124,18 +124,18 @@ class DeviceSession:
     # What stays on the hop.
 
     def answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Answer a re-INVITE that changes nothing, or asks for too short an interval. False when it is neither."""
+        """Answer a re-INVITE that changes nothing, or asks for too short an interval. False when it is neither.
+
+        No 100 goes before the answer: one that was left alone with it, by our death, would wait in vain."""
         timer = self.timer
         if timer is None:
             return False
         if too_little := timer.asks_too_little(request):
-            self._stack.reply(transaction, 100, now)
             leg.reply(transaction, 422, now, lines=too_little)
             return True
         where = description_in(request)
         if where is None or not self.offers.refreshes(request.body[where]):
             return False
-        self._stack.reply(transaction, 100, now)
         lines = [*self.agree(request, now), ALLOW, SDP]
         leg.reply(transaction, 200, now, lines=lines, body=self.offers.local)
         self._note(now)

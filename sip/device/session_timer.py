@@ -57,11 +57,14 @@ class SessionTimer:
         )
 
     @classmethod
-    def restored(cls, state: SessionTimerState, then: float) -> SessionTimer:
-        """The timer that stood so at the instant ``then``."""
+    def restored(cls, state: SessionTimerState, then: float, again_at: float) -> SessionTimer:
+        """The timer that stood so at the instant ``then``; a refresh of ours that was under way is made once more at
+        ``again_at``: its answer, if there was one, was heard by nobody."""
         timer = cls(state.interval, state.min_se, then)
         timer._wanted, timer._raises, timer.ours = state.wanted, state.raises, state.ours
         timer.refresh_at, timer.expires_at = then + state.refresh_in, then + state.expires_in
+        if timer.ours and timer.refresh_at >= timer.expires_at:
+            timer.refresh_at = min(again_at, timer.expires_at)
         return timer
 
     @property

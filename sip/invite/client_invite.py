@@ -77,6 +77,11 @@ class ClientInvite:
         self._stack.request("CANCEL", data, invite.branch, invite.flow, Unheard(), now, None, invite.no_timeout)
         invite.cancelled(now)
 
+    def cancel_again(self, hop_lines: Iterable[str], now: float) -> None:
+        """Repeat the CANCEL: who answered it 200 may have died before it did anything."""
+        if self._cancel_sent and self.pending is not None:
+            self.send_cancel(hop_lines, now)
+
     def settle(self) -> None:
         """Let go of it when it is answered: nobody will be told of that any more."""
         if self.latest is not None and self.latest.answered:

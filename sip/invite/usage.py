@@ -174,6 +174,10 @@ class InviteUsage:
         if self.client_invite.give_up(lines, now):
             self.client_invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
 
+    def cancel_again(self, now: float) -> None:
+        """Repeat the CANCEL that was sent for our INVITE, on a connection that was made anew."""
+        self.client_invite.cancel_again(self.owner.hop_headers(self, "CANCEL", now), now)
+
     def reply(
         self,
         transaction: ServerTransaction,

@@ -151,9 +151,19 @@ def test_a_change_of_the_device_below_the_least_interval_is_refused() -> None:
     fixture.request("ACK", to_tag="srvtag")
     fixture.m1.take("ACK")
     fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 60"], body=SDP, to_tag="srvtag", cseq=2)
-    fixture.take(100)
     assert fixture.take(422).get("min-se") == "90"
     assert not fixture.m1.inbox
     fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 90"], body=SDP, to_tag="srvtag", cseq=3)
-    fixture.take(100)
     assert fixture.take(200).get("session-expires") == "90;refresher=uac"
+
+
+@pytest.mark.parametrize(("ours", "under_way", "at"), [(True, True, 11.0), (True, False, 50.0), (False, True, 68.0)])
+def test_a_refresh_that_was_under_way_at_a_death_is_made_again(ours: bool, under_way: bool, at: float) -> None:
+    timer = SessionTimer(100, 90, 0.0)
+    timer.ours = ours
+    if under_way:
+        timer.refresh_at = timer.expires_at
+    found = SessionTimer.restored(timer.export(5.0), 5.0, 11.0)
+    assert found.refresh_at == pytest.approx(at, abs=0.01) or not ours
+    assert found.next_at == pytest.approx(at, abs=0.7)
+    assert found.expires_at == pytest.approx(timer.expires_at, abs=0.01)

@@ -173,3 +173,10 @@ def test_an_offer_that_was_refused_before_anything_was_agreed_used_its_version()
     machine.send(machine.continued(OURS))
     machine.refuse()
     assert origin_of(machine.continued(description(4002))).version == 2
+
+
+def test_what_was_restored_from_text_knows_a_refresh() -> None:
+    """Its state is an equal text, and another object."""
+    state = agreed().export()
+    found = OfferAnswer(state._replace(state="".join(list(state.state))))
+    assert found.refreshes(THEIRS) and not found.refreshes(OURS)

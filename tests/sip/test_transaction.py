@@ -248,6 +248,16 @@ def test_on_a_stream_a_failure_is_sent_once_and_timer_i_is_zero() -> None:
     assert below.sendings == [0.0] and below.forgotten == [3.0]
 
 
+def test_between_agent_and_server_a_refusal_is_given_again_though_it_was_acknowledged() -> None:
+    """An agent may have died with it, before its device heard of it."""
+    below = Below()
+    invite = server(below, "INVITE", TCP, kept=True)
+    invite.respond(486, b"486", 0.0)
+    invite.step(ACK, None, 0.1)
+    invite.repeat(0.2)
+    assert [data for _, data in below.sent] == [b"486", b"486"] and invite.state == CONFIRMED
+
+
 def test_a_repeated_invite_gets_the_last_provisional_response() -> None:
     below = Below()
     invite = server(below, "INVITE")

@@ -32,6 +32,8 @@ class Flow(NamedTuple):
     """Further lines of the site."""
     cold: bool = False
     """A takeover ends the call, by the line's own ``recovery``."""
+    timed: bool = False
+    """Its session has a timer."""
     calls: int = 1
     """How many calls its devices have, each side counted, when all has happened."""
 
@@ -346,6 +348,6 @@ FLOWS: Final = (
     Flow("cold line", ("west", "cold"), cold, cold=True),
     Flow("a phone registers and is called", ("anna", "emil"), phone_registers),
     Flow("a trunk renews its registration", ("member", "east"), trunk_registers, more=MEMBER, calls=4),
-    Flow("session refreshed by the agent", ("west", "timed"), refreshed, prepare=_timed_call),
-    Flow("session refreshed by the device", ("west", "timed"), device_refreshes, prepare=_timed_call),
+    Flow("session refreshed by the agent", ("west", "timed"), refreshed, prepare=_timed_call, timed=True),
+    Flow("session refreshed by the device", ("west", "timed"), device_refreshes, prepare=_timed_call, timed=True),
 )

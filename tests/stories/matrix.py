@@ -72,8 +72,8 @@ class Kind(NamedTuple):
     """With `ACT`: ``switchover``, ``reload``."""
 
     @property
-    def loses(self) -> bool:
-        """An agent's death takes its calls with it; what is promised then is :func:`parted`."""
+    def agent_dies(self) -> bool:
+        """Its calls come back with it, unless a server dies besides: what is promised then is :func:`parted`."""
         return self.how is KILL and self.node in AGENTS
 
     @property
@@ -483,7 +483,7 @@ def cell(
     if spoil is not None:
         spoil(sim)
     crashes = crashes_of(kind, flow, sim, place, moment)
-    loses = kind.loses or (flow.cold and changes_server(kind))
+    loses = flow.cold and changes_server(kind)
     got = play_in(sim, flow, *crashes, parting=loses)
     if not loses and kind.setting is TAKES_OVER and kind.how is KILL and two_died(got):
         loses, sim = True, simulation_of(flow, kind.standby, kind.setting)
@@ -493,7 +493,7 @@ def cell(
     else:
         if kind.setting is TAKES_OVER:
             bases, got = tuple(map(without_reasons, bases)), without_reasons(got)
-        faults = min((without_ways(kind, differences(flow, base, got, kind.late)) for base in bases), key=len)
+        faults = min((without_ways(kind, flow, differences(flow, base, got, kind.late)) for base in bases), key=len)
     if crashes[-1].happened_at is None:
         faults = (*faults, "the crash did not happen")
     return Cell(kind.name, flow.name, place, moment, places_of(kind, flow)[place], faults), sim
@@ -506,7 +506,7 @@ class Way(NamedTuple):
     because: str
     section: str
     fault: re.Pattern[str]
-    where: Callable[[Kind], bool]
+    where: Callable[[Kind, Flow], bool]
 
 
 def changes_server(kind: Kind) -> bool:
@@ -519,49 +519,96 @@ def _of_agents(kind: Kind) -> bool:
     return kind.how in (RESET, PAUSE) and kind.node in AGENTS
 
 
+def _of_the_dead(kind: Kind, flow: Flow) -> bool:
+    return kind.agent_dies
+
+
 WAYS: Final = (
     Way(
         "it rings",
         "is told once: a 180 or 183 may be lost with a connection, or with the second of two nodes; the answer comes",
         "RFC 3261 section 17.1.1: a provisional response is not acknowledged",
         re.compile(r"\w+ received 1 x 18[03] INVITE\b.* less"),
-        lambda kind: kind.setting is TAKES_OVER or kind.how is RESET or _of_agents(kind),
+        lambda kind, _: kind.setting is TAKES_OVER or kind.how is RESET or _of_agents(kind) or kind.agent_dies,
     ),
     Way(
         "a stopped agent's timers",
         "send to a device again what it has answered, before the answers that waited are read",
         "sections 17.1.1.2, 17.1.2.2, 13.3.1.4",
         re.compile(r"\w+: (.* came again|stray ACK) \(.*"),
-        lambda kind: kind.how is PAUSE and kind.node in AGENTS,
+        lambda kind, _: kind.how is PAUSE and kind.node in AGENTS,
     ),
     Way(
         "a challenge to a request that was sent again",
         "has another nonce, as nothing is kept of strangers: the device gets it twice",
         "sections 8.2.7, 22.1",
         re.compile(r"\w+ received \d+ x 407 INVITE more"),
-        lambda kind: kind.how is PAUSE and kind.node in AGENTS,
+        lambda kind, _: kind.how is PAUSE and kind.node in AGENTS,
     ),
     Way(
         "a request that the end of its call overtakes",
-        "has come where it was sent, and is answered 481 when the server that knew its answer has died",
+        "has come where it was sent, and is answered 481 when the server or agent that knew its answer has died",
         "section 15.1.2",
         re.compile(r"\w+ received 1 x (481 INFO more|200 INFO less)"),
-        changes_server,
+        lambda kind, _: changes_server(kind) or kind.agent_dies,
     ),
     Way(
         "an answer that crosses a CANCEL",
         "is ended when it comes to light that its caller is gone, and the call is written down as cancelled",
         "section 9.1; docs/decisions.md 68",
         re.compile(r"call records say \[\('cancelled', 487\)\] instead of \[\('answered', 200\)\]"),
-        lambda kind: kind.setting is TAKES_OVER,
+        lambda kind, _: kind.setting is TAKES_OVER,
+    ),
+    Way(
+        "a message that an agent's death may have kept back",
+        "is sent again by its next start as it was: a retransmission to whom it is sent",
+        "sections 13.2.2.4, 17.1.3, 17.2.3; docs/wire.md, An agent's death",
+        re.compile(r"\w+: .* came again \([1-3] x\)"),
+        _of_the_dead,
+    ),
+    Way(
+        "the ACK of an answer, of which an agent died,",
+        "is sent when the device repeats that answer: not when the call is over before, nor for a refusal, which the"
+        " device repeats until timer H",
+        "sections 13.2.2.4, 17.2.1",
+        re.compile(r"\w+ received 1 x ACK less"),
+        _of_the_dead,
+    ),
+    Way(
+        "100",
+        "is a hop's own: a start of an agent that has not its calls back yet answers 100, and one that died may not",
+        "section 17.2.1",
+        re.compile(r"\w+ received 1 x 100 INVITE (more|less)"),
+        _of_the_dead,
+    ),
+    Way(
+        "a BYE that comes again when its call is over",
+        "is answered 481 by an agent that has died since",
+        "section 15.1.2",
+        re.compile(r"\w+ received 1 x 481 BYE more"),
+        _of_the_dead,
+    ),
+    Way(
+        "a session refresh whose answer an agent's death took away",
+        "is made once more, as is one that servers had not heard of in the second in which such is gathered",
+        "RFC 4028 section 7.4; docs/wire.md, An agent's death",
+        re.compile(r"\w+ received 1 x (INVITE( body=\w+)?|ACK) more"),
+        lambda kind, flow: kind.agent_dies and flow.timed,
+    ),
+    Way(
+        "a change that meets glare",
+        "meets it as often as it is tried while the device's own change waits for the agent",
+        "section 14.1",
+        re.compile(r"\w+ received [1-9] x INVITE body=\w+ more"),
+        lambda kind, flow: kind.agent_dies and "491 INVITE" in flow.apart,
     ),
 )
 """All that is allowed, by name."""
 
 
-def without_ways(kind: Kind, faults: tuple[str, ...]) -> tuple[str, ...]:
+def without_ways(kind: Kind, flow: Flow, faults: tuple[str, ...]) -> tuple[str, ...]:
     """What is left to be explained."""
-    ways = [way.fault for way in WAYS if way.where(kind)]
+    ways = [way.fault for way in WAYS if way.where(kind, flow)]
     return tuple(fault for fault in faults if not any(way.fullmatch(fault) for way in ways))
 
 
@@ -607,11 +654,11 @@ Ways out that the standards leave, by name:
 
 {"".join(f"* *{way.name}* {way.because} ({way.section})." + chr(10) for way in WAYS)}\
 * *a request of which two servers died* is answered 500 by its agent (docs/wire.md), so that no third one dies of it.
-* *the calls of an agent that dies*, and those of a cold line with a change of the server, need not go on here: they
-  come to an end on both sides, each is written down once at the most, and nothing is left of them. That an agent's
-  calls do come back with it is shown by `tests/stories/test_agent_deaths.py`, and not yet at each message here.
+* *the calls of a cold line* need not go on with a change of the server: they come to an end on both sides, each is
+  written down once at the most, and nothing is left of them.
 
-Pairs of failures of any nodes are tried from seeds: `python -m tests.stories.pairs --seeds 2000`.
+Pairs of failures of any nodes are tried from seeds: `python -m tests.stories.pairs --seeds 2000`. Of the calls of an
+agent that dies besides a server no more is asked than of those of a cold line (docs/how-it-works.md).
 
 """
 

@@ -43,10 +43,10 @@ from tests.world import ACT, KILL, PAUSE, RESET, Crash
 SOON: Final = 40
 """So many events from the first failure on a second one may come at; a takeover takes some thirty messages."""
 AGENTS_DIE: Final = 0.1
-"""The share of seeds in which an agent may die: little is promised then."""
+"""The share of seeds in which an agent may die: less is promised then when a server fails besides."""
 
 _SINGLE: Final = [kind for kind in (*KINDS, *ELSEWHERE) if kind.standby and not kind.setting and kind.how is not ACT]
-_KEEPING: Final = [kind for kind in _SINGLE if not kind.loses]
+_KEEPING: Final = [kind for kind in _SINGLE if not kind.agent_dies]
 
 
 class Pair(NamedTuple):
@@ -86,8 +86,8 @@ def pair(seed: int) -> Pair:
     first = _anywhere(random, one, flow)
     if random.random() < 0.3:
         return Pair(flow, (one, two), (first, _anywhere(random, two, flow)))
-    two = two._replace(node=random.choice(("m1", "s1", *AGENTS)) if not two.loses else two.node, what=ANY)
-    if two.how is KILL and two.node in AGENTS and not two.loses:
+    two = two._replace(node=random.choice(("m1", "s1", *AGENTS)) if not two.agent_dies else two.node, what=ANY)
+    if two.how is KILL and two.node in AGENTS and not two.agent_dies:
         two = two._replace(node="s1")
     second = _anywhere(random, two, flow) if two.node == "m1" and one.node == "m1" else None
     if second is None:
@@ -121,7 +121,8 @@ def crashed(
     hang up in the end.
     """
     sim = simulation_of(flow)
-    loses = any(kind.loses for kind in kinds) or (flow.cold and any(changes_server(kind) for kind in kinds))
+    changes = any(changes_server(kind) for kind in kinds)
+    loses = changes and (flow.cold or any(kind.agent_dies for kind in kinds))
     got = play_in(sim, flow, *crashes, parting=loses)
     bases, _ = calm(flow.name)
     if all(crash.happened_at is None for crash in crashes):
@@ -135,7 +136,7 @@ def crashed(
     late = LATER_S + sum(crash.lasts for crash in crashes)
     faults = min((differences(flow, base, got, late) for base in bases), key=len)
     for kind in kinds or KINDS[:1]:
-        faults = without_ways(kind._replace(setting=TAKES_OVER), faults)
+        faults = without_ways(kind._replace(setting=TAKES_OVER), flow, faults)
     return sim, faults
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
+from tests.stories import matrix
 from tests.stories.site_simulation import SiteSimulation
 from tests.stories.test_stories import begun, heard, part, serve, state
+from tests.world import AFTER, BEFORE, PARTLY, UNSENT
 
 AWAY_S = 0.5
 """Seconds between death and start: the connections' ends were heard."""
@@ -93,3 +95,41 @@ def test_a_phone_that_unregistered_stays_away() -> None:
     assert town.agent("gw2").lines["bert"].far_side.contacts == 0
     die(town, "gw2")
     assert town.agent("gw2").lines["bert"].far_side.contacts == 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "what", "flow", "place", "moment"),
+    [
+        # a refusal that came while the agent was away is still told to the caller
+        ("gw1", matrix.CALLS, "busy", 0, AFTER),
+        ("gw1", matrix.CALLS, "busy", 2, BEFORE),
+        ("gw1", matrix.CALLS, "redirection of a trunk passed on", 1, AFTER),
+        # so is one that the dead agent had acknowledged, and not passed on
+        ("gw1", matrix.CALLS, "re-INVITE from both sides at once", 8, AFTER),
+        ("gw1", matrix.CALLS, "re-INVITE from both sides at once", 10, BEFORE),
+        # an answer that crossed a CANCEL, of which only the server knows, is ended
+        ("gw1", matrix.CALLS, "CANCEL crossing the answer", 4, BEFORE),
+        # a CANCEL whose 200 was all that left reaches the device from the next start, as it was
+        ("gw2", matrix.CALLS, "CANCEL while ringing", 2, PARTLY),
+        ("gw2", matrix.CALLS, "hunting to the third target", 5, AFTER),
+        # an INVITE that its device repeats meanwhile is the one that comes back
+        ("gw1", matrix.CALLS, "hunting to the third target", 0, PARTLY),
+        ("gw2", matrix.CALLS, "hold and resume by the called side", 8, PARTLY),
+        # the other devices of a fork that was answered are told so
+        ("gw2", matrix.CALLS, "fork, one answers", 3, PARTLY),
+        ("gw2", matrix.OTHERS, "fork, early media and an answer", 0, UNSENT),
+        # numbers that were used in an early dialog are not used again
+        ("gw2", matrix.OTHERS, "INFO early and late", 2, BEFORE),
+        # a session is refreshed with its description, and a refresh is known as one
+        ("gw2", matrix.OTHERS, "session refreshed by the agent", 0, BEFORE),
+        ("gw2", matrix.OTHERS, "session refreshed by the device", 0, UNSENT),
+        # a refresh whose answer nobody heard is made again
+        ("gw2", matrix.TIMED, "session refreshed by the agent", 0, PARTLY),
+        # a device that had only a 100 of its refresh repeats it
+        ("gw2", matrix.CALLS, "session refreshed by the device", 0, PARTLY),
+    ],
+)
+def test_what_was_under_way_when_an_agent_died(agent: str, what: str, flow: str, place: int, moment: str) -> None:
+    kind = next(one for one in matrix.ELSEWHERE if one.name == f"{agent}, restart at {what}")
+    found, _ = matrix.cell(kind, matrix.flow_of(flow), place, moment)
+    assert found.faults == ()
