@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from heartbeat.console.render import grid, listed
 from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
 from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
+from heartbeat.site import certificates
 from heartbeat.site.explain import Failure, SiteExplanation, Table, explain
 from heartbeat.site.load import SiteError, load
+from heartbeat.site.model import Agent, Server, Site
 
 _EXPENDABLE = ("Role", "Capacity", "Priority", "Api", "Channels", "Media", "Recovery", "Rings")
 _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stops": "red", "ends": "bold red"}
@@ -41,8 +43,27 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
             load(site.path, node)
         except SiteError as error:
             raise ConsoleError(str(error)) from None
+    complaints, notes = _certificates(site, node)
+    if complaints:
+        raise ConsoleError("\n".join(complaints))
     explanation = explain(site)
+    explanation = replace(explanation, notes=(*explanation.notes, *notes))
     return commands.show(lambda: Screen(asdict(explanation), _screen(explanation)), shape)
+
+
+def _certificates(site: Site, node: str | None) -> tuple[list[str], list[str]]:
+    """What is wrong with the certificates of a node, and what of those of every program whose key is here; then what
+    is to be known of them."""
+    programs: list[Server | Agent] = [*site.servers.values(), *site.agents.values()]
+    complaints: list[str] = []
+    notes: list[str] = []
+    for program in programs:
+        tls = program.tls
+        if node == program.name or (node is None and tls is not None and tls.key.exists()):
+            read = certificates.read(site, program.name)
+            complaints += [*read.complaints, *read.expired]
+            notes += read.warnings
+    return complaints, notes
 
 
 @click.command()

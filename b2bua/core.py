@@ -32,7 +32,7 @@ from heartbeat.decision import Decided, Decision, What
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from sip.actions import Action, Flow, Resolve, Store
+from sip.actions import Action, Certified, Flow, Resolve, Store
 from sip.b2b.bridge import Bridge
 from sip.b2b.discarded import Discarded
 from sip.header_policy import ALLOW, refused_outside_dialogs
@@ -138,13 +138,9 @@ class Core:
         self.calls = self.services.calls
         self.leadership.calls = self.calls.__len__
         self.leadership.records = lambda now: (now + self.records.wall_offset, self.records.unwritten(now))
+        may_act, cancelled = self.member.may_act, self.cancelled
         self.recovery = self.agents.services.reader = Recovery(
-            self.services,
-            self.agents,
-            self.keys,
-            may_act=self.member.may_act,
-            cancelled=self.cancelled,
-            served=self._served,
+            self.services, self.agents, self.keys, may_act=may_act, cancelled=cancelled, served=self._served
         )
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
@@ -179,10 +175,12 @@ class Core:
         else:
             self.agents.lost(flow, now)
 
-    def done(self, request: Action, result: Any, now: float) -> None:
+    def done(self, request: Action | Certified, result: Any, now: float) -> None:
         """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
         if isinstance(request, Resolve):
             self.trunks.resolved(request.uri, result, now)
+        elif isinstance(request, Certified):
+            self.stack.certified[request.flow] = result
         elif isinstance(request, Store):
             self.leadership.stored(request.value, None if result is None else str(result), now)
 

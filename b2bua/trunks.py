@@ -54,7 +54,9 @@ class Trunks:
         self._decided = decided
         self._leading = False
         server = site.servers[node]
-        self.flows = DeviceFlows(stack, node, map(str, server.sip), server.advertise, site_addresses(site))
+        self.flows = DeviceFlows(
+            stack, node, map(str, server.sip), server.advertise, site_addresses(site), server.advertise_by
+        )
         self.names = NameLookups(stack)
         self.lines: dict[str, LineSettings] = {}
         self._devices: dict[str, TrunkDevice] = {}
@@ -68,10 +70,7 @@ class Trunks:
         self._site = site
         self._identities = {name: identity_of(line) for name, line in self.lines.items()}
         self._sources = SourceTable(self.lines.values())
-        policies = {
-            name: policy_of(line, shown_to_devices(line, server.advertise, server.sip))
-            for name, line in self.lines.items()
-        }
+        policies = {name: policy_of(line, shown_to_devices(line, server)) for name, line in self.lines.items()}
         for name in [name for name, device in self._devices.items() if policies.get(name) != device.policy]:
             self._devices.pop(name).stop(now)
         for name, policy in policies.items():
@@ -146,9 +145,10 @@ class Trunks:
         self._decided("trunk", f"{name} is {state} service: {because}", now)
 
     def line_of(self, flow: Flow) -> str:
-        """The trunk that a request comes from, by its source address; ``""`` for a stranger."""
+        """The trunk that a request comes from, by its source address, and its certificate where the line names one;
+        ``""`` for a stranger."""
         line = self._sources.line(*flow.remote, flow.transport != "udp")
-        return line.name if line is not None else ""
+        return line.name if line is not None and self._stack.speaks_for(flow, line.certificate) else ""
 
     def owner(self, host: str) -> str:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""

@@ -46,7 +46,7 @@ from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from sip.actions import Action, Flow, Resolve, Send, Store
+from sip.actions import Action, Certified, Flow, Resolve, Send, Store
 from sip.b2b.discarded import Discarded
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
@@ -107,13 +107,7 @@ class Core:
         """What makes a wall clock of ``now``, told by the shell."""
         self.keys = site.membership().keys
         endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys)
-        self.connections = ServerConnections(
-            endpoint,
-            site.membership(),
-            site.servers.values(),
-            persistent,
-            now,
-        )
+        self.connections = ServerConnections(endpoint, site.membership(), site.servers.values(), persistent, now)
         self.access = DeviceAccess(self.stack, random, site, agent)
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
         nonces = self.derivation.secret("nonces")
@@ -262,6 +256,8 @@ class Core:
         self.now = now
         if isinstance(request, Resolve):
             self.access.names.resolved(request.uri, result, now)
+        elif isinstance(request, Certified):
+            self.stack.certified[request.flow] = result
         elif isinstance(request, Store) and request.name == VOTES:
             self.connections.stored(request.value, result, now)
 

@@ -31,7 +31,10 @@ class DeviceAccess:
         self._random = random
         self._site = site
         self._agent = site.agents[agent]
-        self.flows = DeviceFlows(stack, agent, map(str, self._agent.sip), self._agent.advertise, site_addresses(site))
+        own = self._agent
+        self.flows = DeviceFlows(
+            stack, agent, map(str, own.sip), own.advertise, site_addresses(site), own.advertise_by
+        )
         self.names = NameLookups(stack)
         self.moved: Callable[[InviteUsage, float], None] = _nobody
         """Told of a device's leg that has moved to another flow, where its device proved itself."""
@@ -72,7 +75,7 @@ class DeviceAccess:
 
     def address_towards(self, settings: Settings) -> str:
         """``host:port`` to be written into messages to the devices of a line."""
-        return shown_to_devices(settings, self._agent.advertise, self._agent.sip)
+        return shown_to_devices(settings, self._agent)
 
     def host_towards(self, settings: Settings, flow: Flow) -> str:
         """Our host as the other side of ``flow`` is to see it, without brackets."""
@@ -82,6 +85,7 @@ class DeviceAccess:
         """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
         agent = self._agent
         shown = [one.advertise for one in self._site.lines_of(agent.name)]
+        shown += agent.advertise_by.values()
         places = [self._site.realm, agent.advertise, *(one.host for one in agent.sip), *shown]
         return frozenset(host_of(place).lower() for place in places if place)
 

@@ -225,9 +225,11 @@ class Devices:
         return phone.settings.aor_user if phone is not None else user
 
     def _trunk_of(self, source: Flow) -> Line | None:
-        """The trunk whose addresses a request came from."""
+        """The trunk whose addresses a request came from, with the certificate that the line wants where it does."""
         known = self._sources.line(*source.remote, source.transport != "udp")
-        return self._lines.get(known.name) if known is not None else None
+        if known is None or not self._environment.stack.speaks_for(source, known.certificate):
+            return None
+        return self._lines.get(known.name)
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float) -> None:
         """Refuse for now; a repeat is refused too, though a channel may be free by then."""

@@ -26,6 +26,7 @@ from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.decision import Decided
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
+from heartbeat.site.certificates import CertificateError, OwnCertificates, Read
 from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
@@ -152,11 +153,13 @@ class Process(Generic[C]):
     logger = logger
 
     def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`."""
+        """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`,
+        `CertificateError`."""
         self.site_path = site.path
         self.name = name
         self.settings = settings
         self.loop = loop
+        self.certificates = OwnCertificates(site, name)
         self._lock = DirectoryLock(settings.state_dir, name)
         self.votes = VoteStore(settings.state_dir, name)
         self.persistent = self.votes.start()
@@ -168,7 +171,9 @@ class Process(Generic[C]):
         self._ticks = 0
         self.lives_by: Callable[[Site], object] = _nothing
         """Told the site file that it lives by: when all listeners are open, and after a reload."""
-        self.names = Resolver(random.Random(secrets.randbits(128)))
+        tls = any(endpoint.transport == "tls" for endpoint in settings.sip)
+        supported = ("udp", "tcp", "tls") if tls else ("udp", "tcp")
+        self.names = Resolver(random.Random(secrets.randbits(128)), supported=supported)
 
     def directories(self) -> dict[str, Path]:
         """Where the process writes, by the words of status."""
@@ -196,6 +201,7 @@ class Process(Generic[C]):
             on_event=self.event,
             on_reload=InThread(self.loop, self._read, self._was_read).ask,
             on_stop=self.stop,
+            codecs=self.certificates.codecs,
         )
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
@@ -226,11 +232,18 @@ class Process(Generic[C]):
     def stats(self, now: float) -> ProcessStats:
         """How the process does."""
         found = self._cpu_and_stalls(now)
-        return replace(found, clock=time.time(), disks=self.disk_space.disks, decisions=dict(self._decisions))
+        return replace(
+            found,
+            clock=time.time(),
+            disks=self.disk_space.disks,
+            certificates=self.certificates.ages(time.time()),
+            decisions=dict(self._decisions),
+        )
 
     def warnings(self, stats: ProcessStats) -> list[str]:
         """One sentence for each thing about the process that an operator should know."""
         found = self.disk_space.warnings(self.name)
+        found += self.certificates.warnings(time.time())
         interval, took = self.core.site.timing.interval, self.votes.took
         if took > interval / 2:
             found.append(
@@ -271,6 +284,8 @@ class Process(Generic[C]):
         self.logger.info("%s runs for site %s by file %s", self.name, site.name, site.digest)
         for sentence in warnings(site):
             self.logger.warning("the site file: %s", sentence)
+        for sentence in self.certificates.warnings(time.time()):
+            self.logger.warning("%s", sentence)
         self.names.start()
         self._tick()
         self.lives_by(site)
@@ -287,24 +302,28 @@ class Process(Generic[C]):
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 
-    def _read(self) -> tuple[Site | None, list[str]]:
-        """The site file, and why it cannot be taken; or warnings, where it can."""
+    def _read(self) -> tuple[Site | None, list[str], Read | None]:
+        """The site file, and why it cannot be taken; or warnings, where it can, and the certificates as they are."""
         old = self.core.site
         try:
             site, late = without_late_lines(old, load(self.site_path), self.name)
         except SiteError as error:
-            return None, list(error.complaints)
+            return None, list(error.complaints), None
         complaints = [*missing_secrets(site, self.name), *reload_complaints(old, site, self.name), *self.misses(site)]
-        return (None, complaints) if complaints else (site, [*late, *warnings(site)])
+        read = self.certificates.read(site)
+        if complaints or read.complaints:
+            return None, [*complaints, *read.complaints], None
+        return site, [*late, *warnings(site), *read.expired, *read.warnings], read
 
-    def _was_read(self, found: tuple[Site | None, list[str]]) -> None:
-        site, sentences = found
+    def _was_read(self, found: tuple[Site | None, list[str], Read | None]) -> None:
+        site, sentences, read = found
         for sentence in sentences:
             if site is None:
                 self.logger.error("the site file is not taken: %s", sentence)
             else:
                 self.logger.warning("the site file: %s", sentence)
-        if site is not None:
+        if site is not None and read is not None:
+            self.certificates.take(site, read)
             self.pump.ask(self.core.reload, site)
             self.lives_by(site)
 
@@ -353,7 +372,7 @@ def start(
                 for process in processes:
                     running.create_task(process.run(serve))
 
-    wrong = (SiteError, StoreError, TransportError, ApiError, StartError)
+    wrong = (SiteError, StoreError, TransportError, ApiError, CertificateError, StartError)
     try:
         run_loop(work())
     except wrong as error:

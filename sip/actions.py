@@ -25,7 +25,7 @@ class Flow(NamedTuple):
     """A path to one peer: a datagram socket and a remote address, or one stream connection."""
 
     transport: str
-    """``udp`` or ``tcp``, in lower case."""
+    """``udp``, ``tcp``, ``tls``, ``ws`` or ``wss``, in lower case."""
     local: str
     """For UDP the listener's ``host:port`` as the site file spells it; for a stream a name unique in the process."""
     remote: Address
@@ -48,6 +48,12 @@ class Open(NamedTuple):
     """Connect the stream ``flow`` (its ``local`` is the core's own name for it); answered by ``flow_changed``."""
 
     flow: Flow
+    names: tuple[str, ...] = ()
+    """For TLS: one of these must stand in the certificate of the peer, who is asked for the first (RFC 5922)."""
+    shown: str = ""
+    """For TLS: the host of ours whose certificate is shown; ``""``: the first one."""
+    authority: str = ""
+    """For TLS: the file of the authorities by which the peer is believed; ``""``: those of the program."""
 
 
 class Close(NamedTuple):
@@ -56,6 +62,15 @@ class Close(NamedTuple):
     flow: Flow
     told: bool = False
     """Whether ``flow_changed`` is to say ``lost`` when it is closed; else the core has let go of it already."""
+
+
+class Certified(NamedTuple):
+    """The peer of a stream has proved to be somebody by its certificate.
+
+    Told by ``done(Certified(flow), names, now)`` before the stream is ``open``, with its identities by RFC 5922.
+    """
+
+    flow: Flow
 
 
 class Flush(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ UAC: Final = "initiator"
 UAS: Final = "recipient"
 _CACHED: Final = 256
 """Longer Contacts than this are not kept in the cache, which strangers can fill."""
+_BY_TLS: Final = re.compile(r"\s*SIP\s*/\s*2\.0\s*/\s*(?:TLS|WSS)\s", re.IGNORECASE)
 
 
 class DialogState(NamedTuple):
@@ -139,16 +141,22 @@ def contact_uri(message: Message) -> str:
     """The URI of the Contact by which a dialog is to be reached, fit to stand in a request line.
 
     ``""`` when there is none: no Contact, several, ``*``, or one that is not a SIP URI which can be read (RFC 3261
-    section 8.1.1.8). A ``sips`` URI is none either as long as nothing here is secured: it is not to be used in clear
-    (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
+    section 8.1.1.8). A ``sips`` URI is one in a message that came by TLS only: it is not to be used in clear (section
+    26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
     """
     if message.names.count("contact") != 1:
         return ""
     value = message.get("contact") or ""
-    return _contact_cached(value) if len(value) <= _CACHED else _contact(value)
+    return (_contact_cached(value) if len(value) <= _CACHED else _contact(value)) or _secure_contact(message, value)
 
 
-def _contact(value: str) -> str:
+def _secure_contact(message: Message, value: str) -> str:
+    if bare_uri(value)[:5].lower() != "sips:" or not _BY_TLS.match(message.get("via") or ""):
+        return ""
+    return _contact(value, "sips")
+
+
+def _contact(value: str, scheme: str = "sip") -> str:
     if "," in value and len([*split_commas(value)]) > 1:
         return ""
     text = bare_uri(value)
@@ -156,7 +164,7 @@ def _contact(value: str) -> str:
         uri = Uri.parse(text)
     except Malformed:
         return ""
-    if uri.scheme != "sip":
+    if uri.scheme != scheme:
         return ""
     return str(replace(uri, headers=())) if uri.headers else text
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
 
 from sip.wire.errors import SipError
+
+TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+SECURE: Final = frozenset({"tls", "wss"})
+"""Those on which nobody can listen in."""
+WHOLE: Final = frozenset({"udp", "ws", "wss"})
+"""Those that mark where a message ends (RFC 7118 section 5)."""
+DEFAULT_PORT: Final = MappingProxyType({"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443})
+"""RFC 3261 section 19.1.2, RFC 7118 section 5.2.2."""
 
 
 class BadEndpoint(SipError):
@@ -25,10 +35,10 @@ def is_numeric(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ListenerAddress:
-    """A listener as the site file spells it: ``udp:127.0.0.1:5060`` or ``tcp:[::1]:5060``."""
+    """A listener as the site file spells it: ``udp:127.0.0.1:5060`` or ``tls:[::1]:5061``."""
 
     transport: str
-    """``udp`` or ``tcp``."""
+    """One of `TRANSPORTS`."""
     host: str
     """Numeric, without brackets."""
     port: int
@@ -42,8 +52,8 @@ class ListenerAddress:
         transport, _, local = text.partition(":")
         host, _, port = local.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if transport not in ("udp", "tcp"):
-            raise BadEndpoint(f"{text!r} is no listener: write udp:host:port or tcp:host:port")
+        if transport not in TRANSPORTS:
+            raise BadEndpoint(f"{text!r} is no listener: write udp:host:port, tcp:, tls:, ws: or wss:")
         if not is_numeric(host):
             raise BadEndpoint(f"{text!r} needs a numeric host, IPv6 in brackets: udp:127.0.0.1:5060")
         if not (port.isascii() and port.isdigit() and int(port) <= 65_535):

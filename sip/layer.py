@@ -8,9 +8,11 @@ Above it stands one :class:`sip.receiver.Listener`, told by plain calls; below i
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from sip.actions import Action, Flow, Send
+from sip.certificate_names import speaks_for
+from sip.endpoint import SECURE
 from sip.identifiers import Identifiers
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.receiver import InDialog, Listener, Receiver
@@ -18,6 +20,16 @@ from sip.responder import Responder
 from sip.timers import Deadlines, Timers
 from sip.transaction import PROCEEDING, ClientTransaction, ClientUser, InviteClient, NonInviteClient
 from sip.transaction_table import TransactionTable
+
+_TRANSPORT: Final = {
+    "": "",
+    "udp": "",
+    "tcp": ";transport=tcp",
+    "tls": ";transport=tls",
+    "ws": ";transport=ws",
+    "wss": ";transport=ws",
+}
+"""The URI parameter of each transport; that of WebSocket says nothing of TLS (RFC 7118 section 5.2.3)."""
 
 
 class Stack:
@@ -33,6 +45,8 @@ class Stack:
         self.default_sent_by = sent_by
         self.unauthenticated_flows: set[Flow] = set()
         """Flows of which every message is shown to ``Listener.admits`` before anything is matched."""
+        self.certified: dict[Flow, tuple[str, ...]] = {}
+        """What peers have proved to be by their certificates, by the flow (``sip.certificate_names``)."""
         self.site_flows: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
@@ -60,6 +74,8 @@ class Stack:
             self.limited_logger,
             self._out,
         )
+        self.sips_flows = self.receiver.sips_flows
+        """Secure flows whose peers speak of ``sips``: they are answered so (RFC 3261 section 12.1.1)."""
         # What its users ask of a part they ask without a detour.
         self.receive = self.receiver.receive
         self.receive_message = self.receiver.receive_message
@@ -79,6 +95,12 @@ class Stack:
         self.receiver.streams.remove(flow)
         self.unauthenticated_flows.discard(flow)
         self.site_flows.discard(flow)
+        self.certified.pop(flow, None)
+        self.sips_flows.discard(flow)
+
+    def speaks_for(self, flow: Flow, names: tuple[str, ...]) -> bool:
+        """Whether the peer of a flow has proved to be one of these hosts; always where none is named."""
+        return not names or speaks_for(self.certified.get(flow, ()), names)
 
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)
@@ -110,11 +132,22 @@ class Stack:
 
     def contact_uri(self, flow: Flow, user: str = "") -> str:
         """Our URI as the peer of that flow can reach it."""
-        transport = ";transport=tcp" if flow.transport == "tcp" else ""
-        return f"sip:{user}{'@' if user else ''}{self.address(flow)}{transport}"
+        transport = flow.transport
+        own = f"{user}{'@' if user else ''}{self.address(flow)}"
+        if transport in SECURE and flow in self.sips_flows:
+            return f"sips:{own}" if transport == "tls" else f"sips:{own}{_TRANSPORT[transport]}"
+        return f"sip:{own}{_TRANSPORT[transport]}"
 
     def via(self, flow: Flow, branch: str) -> str:
-        return f"Via: SIP/2.0/{flow.transport.upper()} {self.address(flow)};branch={branch};rport"
+        transport = flow.transport
+        if transport == "tls":
+            return f"Via: SIP/2.0/TLS {self.address(flow)};branch={branch};rport{self._reuse(flow)}"
+        return f"Via: SIP/2.0/{transport.upper()} {self.address(flow)};branch={branch};rport"
+
+    def _reuse(self, flow: Flow) -> str:
+        """On a stream of ours: the peer may send its requests by it (RFC 5923), and is to say how long it stays open
+        without a word (RFC 6223)."""
+        return "" if "#" in flow.local or flow in self.site_flows else ";alias;keep"
 
     def request(
         self,

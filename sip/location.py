@@ -11,12 +11,11 @@ from random import Random
 from typing import Final, NamedTuple
 
 from sip.actions import Address
-from sip.endpoint import is_numeric
+from sip.endpoint import DEFAULT_PORT, is_numeric
 from sip.wire.uri import Uri
 
 MAX_TARGETS: Final = 32
 _MAX_RECORDS: Final = 64  # of one answer that are looked at
-_DEFAULT_PORT: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
 # RFC 3263 4.1: the services of NAPTR records, and the names of SRV records.
 _SERVICE: Final = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 _SRV_NAME: Final = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
@@ -26,7 +25,7 @@ class Place(NamedTuple):
     """One place to try."""
 
     transport: str
-    """``udp`` or ``tcp``."""
+    """``udp``, ``tcp`` or ``tls``."""
     host: str
     """Numeric, without brackets."""
     port: int
@@ -103,7 +102,7 @@ def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str
     if is_numeric(name) or uri.port is not None:
         transport = wanted or ("tls" if secure else "udp")
         if transport in supported:
-            port = uri.port if uri.port is not None else _DEFAULT_PORT[transport]
+            port = uri.port if uri.port is not None else DEFAULT_PORT[transport]
             addresses = [name] if is_numeric(name) else (yield from _addresses(name, families))
             found += [_place(transport, address, port, name) for address in addresses]
         return found[:MAX_TARGETS]
@@ -145,7 +144,7 @@ def _by_srv(
         return found
     plain = "tls" if secure else ("udp" if "udp" in usable else usable[0])
     addresses = yield from _addresses(name, families)
-    return [_place(plain, address, _DEFAULT_PORT[plain], name) for address in addresses]
+    return [_place(plain, address, DEFAULT_PORT[plain], name) for address in addresses]
 
 
 def _of_services(

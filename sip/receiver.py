@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from sip.actions import Action, Flow, Send
 from sip.dialog import bare_uri, contact_uri, dialog_key
+from sip.endpoint import SECURE, WHOLE
 from sip.header_policy import unsupported
 from sip.identifiers import Identifiers
 from sip.rate_limited_logger import RateLimitedLogger
@@ -23,7 +24,7 @@ from sip.transaction import ACK, InviteServer, NonInviteServer, ServerTransactio
 from sip.transaction_table import TransactionTable
 from sip.wire.errors import Malformed, SipError, Unanswerable
 from sip.wire.framing import PING, PONG, Fault
-from sip.wire.headers import same_address, stamp_received
+from sip.wire.headers import keep_answered, same_address, stamp_received
 from sip.wire.message import MAGIC, FaultyRequest, Message, Request, Response, head_of, parse
 from sip.wire.validation import validate
 
@@ -90,6 +91,10 @@ class Receiver:
         """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
         again."""
         self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
+        self.sips_flows: set[Flow] = set()
+        """Secure flows whose peers speak of ``sips``."""
+        self.aliased: Callable[[Flow, str], None] = _nowhere
+        """Told of a stream by which its peer wants to be called, with its Via (RFC 5923)."""
         self._listener = listener
         self._transactions = transactions
         self._servers = transactions.servers
@@ -106,8 +111,10 @@ class Receiver:
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes came: a datagram, or some of a stream."""
         self._responder.now = now
-        if flow.transport == "udp":
+        if flow.transport in WHOLE:
             if data[:2] == b"\r\n":  # RFC 3261 section 7.5: no part of the message
+                if data == PING and flow.transport != "udp":
+                    self._out.append(Send(flow, PONG))  # RFC 7118 section 6
                 data = data.lstrip(b"\r\n")
             if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
                 self.receive_message(data, flow, now)
@@ -200,7 +207,7 @@ class Receiver:
                 if not self._is_there(flow, known.flow):
                     self._counters["foreign"] += 1
                     return
-                if flow.transport == "tcp":
+                if flow.transport != "udp":
                     known.flow = flow  # the connection was made anew
             if method != "ACK":
                 known.repeat(now)
@@ -229,7 +236,7 @@ class Receiver:
                 self._listener.stray_ack(request, flow, now)
             return
         on_site_flow = flow in self._site_flows
-        if not on_site_flow and method != "CANCEL" and (refusal := self._unfit(request, leg)) is not None:
+        if not on_site_flow and method != "CANCEL" and (refusal := self._unfit(request, leg, flow)) is not None:
             self._responder.refuse(request, flow, refusal.status, refusal.because, refusal.lines)
             return
         if len(self._servers) * 2 >= self.most_servers and self._overloaded(flow, method, leg, now):
@@ -265,12 +272,14 @@ class Receiver:
             self._transactions.invites[transaction.request_id] = transaction
         return transaction
 
-    def _unfit(self, request: Request, leg: InDialog | None) -> ResponseSpec | None:
+    def _unfit(self, request: Request, leg: InDialog | None, flow: Flow) -> ResponseSpec | None:
         """Why a device's request cannot be taken, whatever it is about (RFC 3261 section 8.2); ``None`` when it can.
 
         On site flows a repeat is to be recognised before anything else, and both ends are ours.
         """
-        if request.uri[:5].lower() == "sips:":  # section 26.2.2: no stream here is secured
+        if flow.transport != "udp":
+            self._note(request, flow)
+        if request.uri[:5].lower() == "sips:" and flow.transport not in SECURE:  # section 26.2.2
             return ResponseSpec(416, "a sips URI on a transport that is not secured")
         if missing := unsupported(request):
             return ResponseSpec(420, "an extension that is required", (f"Unsupported: {', '.join(missing)}",))
@@ -285,6 +294,18 @@ class Receiver:
         if merged is not None and merged.open:  # section 8.2.2.2: the same request by another way
             return ResponseSpec(482, "a merged request")
         return None
+
+    def _note(self, request: Request, flow: Flow) -> None:
+        """What a device's stream is good for besides."""
+        via = request.line("via")
+        if ";keep" in via and (kept := keep_answered(via)) != via:
+            request.set("via", kept)
+        if flow.transport in SECURE:
+            if ";alias" in via and request.method != "CANCEL":
+                self.aliased(flow, via)
+            contact = bare_uri(request.get("contact") or "")
+            if "sips:" in (request.uri[:5].lower(), contact[:5].lower()):
+                self.sips_flows.add(flow)
 
     def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
         """Whether there is no room for one more server transaction; agents and servers share what is left."""
@@ -332,6 +353,10 @@ def _server_key(request: Request, branch: str, method: str) -> str:
 def _request_id(request: Request) -> str:
     """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
     return f"{request.call_id} {request.from_tag} {request.cseq}"
+
+
+def _nowhere(flow: Flow, via: str) -> None:
+    pass
 
 
 def _never() -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 
 from sip.actions import Flow
 from sip.digest import DigestServer
+from sip.endpoint import SECURE
 from sip.requests import ResponseSpec
 from sip.wire.errors import Malformed
 from sip.wire.grammar import Params, number
@@ -182,7 +183,7 @@ class Registrar:
         kept = self.bindings(name, now)
         if not contacts:
             return self._answer(kept, f"told where {name} is", (), now)
-        asked = self._asked(request, contacts)
+        asked = self._asked(request, contacts, flow.transport in SECURE)
         over = [binding for binding in self._bindings.get(name, ()) if binding.expires_at <= now]
         changes = [BindingChange(EXPIRED, binding, RAN_OUT) for binding in over]
         new: list[Binding] = []
@@ -213,7 +214,7 @@ class Registrar:
             self._wake(binding)
         return self._answer(kept, f"{name} has {len(kept)} contacts", tuple(changes), now)
 
-    def _asked(self, request: Request, contacts: list[str]) -> list[tuple[NameAddr, int]]:
+    def _asked(self, request: Request, contacts: list[str], secure: bool) -> list[tuple[NameAddr, int]]:
         """The contacts with the seconds each asks for (RFC 3261 section 10.3 steps 6 and 7)."""
         general = _seconds(request.get("expires"), self.limits.default_expires)
         asked: list[tuple[NameAddr, int]] = []
@@ -226,7 +227,7 @@ class Registrar:
             if len(value) > MAX_CONTACT:
                 raise Malformed("a Contact that is too long")
             uri = Uri.parse(contact.uri)
-            if uri.scheme != "sip":  # nothing here is secured, so a sips URI can be called no more than a tel URI
+            if uri.scheme != "sip" and not (uri.scheme == "sips" and secure):  # it could not be called
                 raise Malformed(f"a Contact with a {uri.scheme} URI, which cannot be called")
             if uri.headers:
                 raise Malformed("a Contact with headers in its URI, which calls to it would carry", 403)

@@ -30,6 +30,7 @@ SHELLS = (
     "heartbeat.cli*",
     "heartbeat.console.*",
     "heartbeat.program",
+    "heartbeat.site.certificates",  # reads certificates and keys
     "heartbeat.site.doc",  # writes a page of docs/
     "heartbeat.site.load",  # reads the site file and the keys that it names
     "heartbeat.deaths",
@@ -87,6 +88,7 @@ WORLD = {
 
 HOMES = {
     "uvloop": ("sip.io.loop",),
+    "ssl": ("sip.io.tls",),
     "dns": ("sip.io.dns_client",),
     "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),
@@ -94,7 +96,7 @@ HOMES = {
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
 }
-"""Each third-party package and the modules that may import it."""
+"""Each third-party package, and `ssl`, and the modules that may import it."""
 
 PURE = {"os.path", "urllib.parse"}
 """Parts of these that only reckon."""

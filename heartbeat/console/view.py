@@ -110,6 +110,17 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateAge:
+    """A certificate that the process shows to its peers by TLS."""
+
+    file: Annotated[str, Label("file")]
+    names: tuple[str, ...]
+    """For whom it speaks."""
+    expires_in: Annotated[float, Metric("certificate_expires_seconds", "Seconds until the certificate expires")]
+    """Seconds; negative when it has expired."""
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """Call records of this server that are not on disk."""
 
@@ -135,6 +146,8 @@ class ProcessStats:
     clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
     """The machine's wall clock, epoch seconds."""
     disks: tuple[Disk, ...] = ()
+    certificates: tuple[CertificateAge, ...] = ()
+    """Those that it shows; none without TLS."""
     records: Records | None = None
     """Servers only."""
     decisions: Annotated[

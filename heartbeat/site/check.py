@@ -12,8 +12,11 @@ from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, LineSettings
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
 from heartbeat.timing import faults
+from sip.endpoint import SECURE
 
-TRUNK_ONLY = ("peer", "source", "nat", "register", "options", "domain", "auth_user", "outbound_proxy")
+TRUNK_ONLY = (
+    "peer", "source", "nat", "register", "options", "domain", "auth_user", "outbound_proxy", "certificate", "ca"
+)  # fmt: skip
 LONGEST_SOCKET_PATH = 107
 LEAST_SILENCE = 5
 """Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
@@ -92,14 +95,17 @@ def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]
     for server in site.servers.values():
         place = f"servers.{server.name}"
         if written["agents"] and not server.listen:
-            yield f"{place}.listen: is missing: say where agents connect, like tcp:192.0.2.1:5061"
+            yield f"{place}.listen: is missing: say where agents connect, like tcp:192.0.2.1:5161"
         if pair and server.beat is None:
-            yield f"{place}.beat: is missing: two servers need it, like udp:192.0.2.1:5062"
+            yield f"{place}.beat: is missing: two servers need it, like udp:192.0.2.1:5162"
         if owned and not server.sip:
             yield f"{place}.sip: is missing: there are trunks without an agent, whose requests come in there"
         for endpoint in server.listen:
-            if endpoint.transport != "tcp":
-                yield f"{place}.listen: must be TCP between agents and servers, is {endpoint}"
+            if endpoint.transport not in ("tcp", "tls"):
+                yield f"{place}.listen: must be TCP or TLS between agents and servers, is {endpoint}"
+        for endpoint in server.sip:
+            if endpoint.transport not in ("udp", "tcp", "tls"):
+                yield f"{place}.sip: has no trunk by {endpoint.transport}, is {endpoint}: browsers call at agents"
         if server.beat is not None and server.beat.transport != "udp":
             yield f"{place}.beat: must be UDP between servers, is {server.beat}"
         yield from _program(place, server, (*server.listen, *([server.beat] if server.beat else ())))
@@ -133,6 +139,13 @@ def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint])
     path = program.api_address.path
     if len(path.encode()) > LONGEST_SOCKET_PATH:
         yield f"{place}.api: is {path}, and the path of a socket has at most {LONGEST_SOCKET_PATH} bytes"
+    for endpoint in dict.fromkeys((*endpoints, *program.sip)):
+        if endpoint.transport in SECURE and program.tls is None:
+            what = '{ certificate = "a.pem", key = "a.key" }'
+            yield f"{place}.tls: is missing: {endpoint} needs a certificate and its key, like {what}"
+    for transport in program.advertise_by:
+        if transport not in [endpoint.transport for endpoint in program.sip]:
+            yield f"{place}.advertise_by.{transport}: is no transport of {place}.sip"
     if not program.advertise and any(endpoint.host in WILD for endpoint in endpoints):
         yield f"{place}.advertise: is missing: it listens at all addresses, so say which one others reach it at"
 
@@ -184,6 +197,7 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
         if line.agent:
             yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
         yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
+        yield from _secured(site, place, line)
         yield from _headers(line)
         if line.media_timeout and line.media != "relay":
             yield f'{place}.media_timeout: is only for media = "relay"'
@@ -193,6 +207,25 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.reset_state: is only for recovery = "cold"'
         if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:
             yield f"{place}.session_timer.expires: must be at least min_se, {line.session_timer.min_se}"
+
+
+def _secured(site: Site, place: str, line: LineSettings) -> Iterator[str]:
+    """What a trunk by TLS needs of the programs that have it."""
+    if line.kind != "trunk":
+        return
+    owners: list[Server | Agent] = [site.agents[line.agent]] if line.agent in site.agents else []
+    owners = owners if line.agent else [*site.servers.values()]
+    for owner in owners:
+        where = f"{'agents' if line.agent else 'servers'}.{owner.name}"
+        if line.by_tls and not any(endpoint.transport == "tls" for endpoint in owner.sip):
+            yield (
+                f"{where}.sip: has no tls: listener, and lines.{line.name} is by TLS: its peer has to find one in"
+                " Contact"
+            )
+        elif line.certificate and owner.tls is None:
+            yield f"{place}.certificate: is only for TLS, and {where} has no tls"
+    if line.ca is not None and not line.by_tls:
+        yield f"{place}.ca: is only for a peer that is reached by TLS, like sip:carrier.example;transport=tls"
 
 
 def _headers(line: LineSettings) -> Iterator[str]:
@@ -316,6 +349,7 @@ def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     found += _nameless_callers(site)
+    found += _unasked_certificates(site)
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
 
 
@@ -357,6 +391,17 @@ def _nameless_callers(site: Site) -> Iterator[str]:
                 f"lines.{line.name}: shows its carrier names as callers ({who}), and most refuse them: "
                 f'give these lines a caller_number, or this one from_user = "account"'
             )
+
+
+def _unasked_certificates(site: Site) -> Iterator[str]:
+    for line in site.lines.values():
+        owners: list[Server | Agent] = [site.agents[line.agent]] if line.agent else [*site.servers.values()]
+        for owner in owners:
+            if line.certificate and owner.tls is not None and owner.tls.clients == "ignored":
+                yield (
+                    f"lines.{line.name}.certificate: {owner.name} asks nobody who connects for a certificate, so only"
+                    f' calls on connections of ours are taken: let its tls have clients = "asked"'
+                )
 
 
 def _forward_to_itself(site: Site) -> Iterator[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from heartbeat.site.lines import LineSettings
-from heartbeat.site.model import Site
-from heartbeat.site.values import Endpoint
+from heartbeat.site.model import Agent, Server, Site
 from sip.actions import Address
 from sip.device.identity import IdentityPolicy
 from sip.device.policy import AccountPolicy, LinePolicy
@@ -47,6 +45,8 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
         proxy=line.outbound_proxy.uri if line.outbound_proxy is not None else "",
         user=line.user if line.kind == "trunk" else "",
         auth_user=line.auth_user,
+        certificate=line.certificate,
+        authority=str(line.ca) if line.ca is not None else "",
         password=own.reveal().decode("utf-8", "replace") if own is not None else "",
     )
 
@@ -76,16 +76,17 @@ def identity_of(line: LineSettings) -> IdentityPolicy:
         to_device_headers=line.to_device.headers,
         domain=line.domain or ((register.domain or register.registrar.host) if register is not None else ""),
         account=(register.user if register is not None else line.user) if line.from_user == "account" else "",
+        scheme="sips" if line.peer and line.peer[0].secure else "sip",
         called_from=line.called_from,
     )
 
 
-def shown_to_devices(line: LineSettings, advertise: str, listeners: Sequence[Endpoint]) -> str:
-    """Our ``host:port`` to be written into messages to the devices of a line, where the program has these listeners
-    and shows ``advertise`` instead of their host.
-    """
-    first = listeners[0] if listeners else None
-    host = line.advertise or advertise or (first.host if first is not None else "127.0.0.1")
+def shown_to_devices(line: LineSettings, program: Server | Agent) -> str:
+    """Our ``host:port`` to be written into messages to the devices of a line of that program."""
+    secured = [one for one in program.sip if one.transport == "tls"] if line.by_tls else []
+    first = next(iter(secured or program.sip), None)
+    shown = line.advertise or (program.advertise_by.get(first.transport) if first is not None else "")
+    host = shown or program.advertise or (first.host if first is not None else "127.0.0.1")
     if ":" in host and not host.startswith("[") and host.count(":") == 1:
         return host
     return f"{bracketed(host.strip('[]'))}:{first.port if first is not None else 5060}"

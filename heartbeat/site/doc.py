@@ -29,7 +29,7 @@ SAID: Mapping[Any, str] = {
     int: "whole number",
     float: "number",
     str: "text",
-    Path: "directory",
+    Path: "path",
     Secret: "secret",
     Endpoint: "address to listen at",
     Api: "API address",

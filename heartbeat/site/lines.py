@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -142,6 +143,12 @@ class LineSettings:
     """Trunk: where its calls are sent; the next one when the first does not answer."""
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
     """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
+    certificate: tuple[Host, ...] = ()
+    """Trunk by TLS: names one of which the certificate of its peer must have, whoever connects; left out: the host of
+    the URI, where we connect."""
+    ca: Path | None = None
+    """Trunk by TLS: PEM file of the authorities by which its certificate is believed; left out: those of its
+    agent."""
     channels: Annotated[int, Within(1, 100_000)] = 1
     """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
     answer_within: Annotated[float, Within(0, 32)] = 0.0
@@ -229,6 +236,13 @@ class LineSettings:
     def at_servers(self) -> bool:
         """True for a trunk that the servers own, with no agent between."""
         return not self.agent
+
+    @property
+    def by_tls(self) -> bool:
+        """Whether it is a trunk that is reached by TLS."""
+        first = [self.outbound_proxy] if self.outbound_proxy is not None else [*self.peer]
+        first += [self.register.registrar] if self.register is not None and self.outbound_proxy is None else []
+        return any(peer.is_tls for peer in first)
 
     @property
     def trusted(self) -> bool:

@@ -308,7 +308,7 @@ def _parsed(kind: Any, value: object, info: ValidationInfo) -> Any:
 
 def _path(value: object, info: ValidationInfo) -> Path:
     if not _text(value):
-        raise ValueError("must name a directory, is empty")
+        raise ValueError("must name a file or directory, is empty")
     return _absolute(_text(value), info)
 
 

@@ -11,8 +11,9 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
@@ -43,11 +44,44 @@ class Failover:
     """For ``return``: how long the main must have been healthy."""
 
 
+def _no_hosts() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
 def _reach(endpoint: Endpoint, advertise: str) -> Endpoint:
     if not advertise:
         return endpoint
     host, port = split_host_port(advertise)
     return Endpoint(endpoint.transport, host, port or endpoint.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One of ``others`` of ``tls``."""
+
+    certificate: Path
+    """PEM: the certificate, then those that lead to its authority."""
+    key: Path
+    """PEM: its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """``tls`` of a server or an agent: who it is, and whom it believes (TLS 1.2 and newer). Read anew by a reload."""
+
+    certificate: Path
+    """PEM file: its own certificate, then those that lead to the authority."""
+    key: Path
+    """PEM file: the key, without a passphrase, readable for nobody but the user who runs the program."""
+    ca: Path | None = None
+    """PEM file: the authorities by which devices and carriers are believed; left out: those of the system."""
+    clients: Literal["ignored", "asked", "required"] = "ignored"
+    """Who connects is asked for a certificate of his own, and must have one (mutual TLS), or is not asked."""
+    others: tuple[Shown, ...] = ()
+    """Further certificates, shown to who asks for a name that they are for (SNI), and to peers of lines that
+    ``advertise`` such a name."""
+    warn_before: Annotated[float, Within(0, 365)] = 21.0
+    """Days before the end of a certificate from which on status warns; a quarter of its life where that is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +93,17 @@ class Server:
     role: Literal["main", "standby"] = "main"
     """Preferred role. A site has one main, and one stand-by or none."""
     listen: tuple[Endpoint, ...] = ()
-    """Where agents connect; TCP only."""
+    """Where agents connect; TCP or TLS."""
     sip: tuple[Endpoint, ...] = ()
     """Where the trunks that the servers own send their requests."""
     beat: Endpoint | None = None
     """Where heartbeats of the other server come in; needed when there are two servers."""
     advertise: Host = ""
     """Address to write into messages, when it is not the one listened at (NAT)."""
+    advertise_by: Mapping[str, Host] = field(default_factory=_no_hosts)
+    """The same for single transports of ``sip``, like ``{ tls = "sbc.example.com" }``."""
+    tls: Tls | None = None
+    """Its certificate; needed for TLS."""
     capacity: Annotated[int, Within(1, 1_000_000)] = 5000
     """Calls at once; beyond, new ones get 503 with Retry-After."""
     reserve: Annotated[float, Within(0, 0.9)] = 0.05
@@ -128,6 +166,10 @@ class Agent:
     """Where its devices send their requests."""
     advertise: Host = ""
     """Address to write into messages to devices, when it is not the one listened at (NAT)."""
+    advertise_by: Mapping[str, Host] = field(default_factory=_no_hosts)
+    """The same for single transports of ``sip``, like ``{ tls = "sbc.example.com" }``."""
+    tls: Tls | None = None
+    """Its certificate; needed for TLS."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None
@@ -165,6 +207,9 @@ class Identity:
     """Another key that is accepted, while the key is being changed."""
     realm: Host = ""
     """Realm and domain of phones; left out: the site's name."""
+    ca: Path | None = None
+    """PEM file: the authorities by which servers and agents believe each other, where that is TLS; left out: those of
+    the system."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,6 +297,11 @@ class Site:
             capacity=server.capacity if server is not None else 0,
             keys=tuple(key.value for key in keys if key is not None and key.value is not None),
         )
+
+    def tls_of(self, node: str) -> Tls | None:
+        """The ``tls`` of a server or an agent."""
+        program: Server | Agent | None = self.servers.get(node) or self.agents.get(node)
+        return program.tls if program is not None else None
 
     def lines_of(self, owner: str) -> list[LineSettings]:
         """The lines of an agent; ``""`` gives those that the servers own."""

@@ -15,8 +15,8 @@ from heartbeat.site.model import Agent, Server, Site
 
 SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")
 VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
-OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "api", "state", "cdr")
-OWN_OF_AGENT = ("sip", "advertise", "api", "state", "rtp")
+OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "advertise_by", "api", "state", "cdr")
+OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp")
 RESTART = "restart the nodes, the stand-by first"
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
+
+from sip.endpoint import DEFAULT_PORT, TRANSPORTS
 
 
 class Within(NamedTuple):
@@ -41,7 +43,6 @@ Regex = Annotated[str, "regular expression"]
 HeaderText = Annotated[str, "header text"]
 """Part of the value of a header field."""
 
-NO_TLS: Final = "asks for TLS, and there is no TLS yet"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -69,10 +70,10 @@ def split_host_port(text: str) -> tuple[str, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address that a program of the site listens at, written ``tcp:192.0.2.1:5061`` or ``udp:[::1]:5060``."""
+    """An address that a program of the site listens at, written ``tls:192.0.2.1:5061`` or ``udp:[::1]:5060``."""
 
     transport: str
-    """``udp`` or ``tcp``."""
+    """One of :data:`sip.endpoint.TRANSPORTS`."""
     host: str
     """Numeric host without brackets, or ``localhost``."""
     port: int
@@ -81,13 +82,13 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Endpoint:
         transport, colon, rest = text.partition(":")
-        if colon and transport in ("tls", "sips", "wss"):
-            raise ValueError(f"{NO_TLS}: listen at tcp: or udp:, is {text!r}")
-        if not colon or transport not in ("udp", "tcp"):
-            raise ValueError(f"must be like tcp:192.0.2.1:5061 or udp:[::1]:5060, is {text!r}")
+        if not colon or transport not in TRANSPORTS:
+            raise ValueError(
+                f"must be like udp:192.0.2.1:5060, tcp:, tls:[2001:db8::1]:5061, ws: or wss:, is {text!r}"
+            )
         host, port = split_host_port(rest)
         if port is None:
-            raise ValueError(f"must have a port, like {transport}:{rest}:5060, is {text!r}")
+            raise ValueError(f"must have a port, like {transport}:{rest}:{DEFAULT_PORT[transport]}, is {text!r}")
         if host == "localhost":
             host = "127.0.0.1"
         try:
@@ -191,30 +192,39 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PeerUri:
-    """A SIP URI that requests are sent to: ``sip:192.0.2.1:5070;transport=tcp`` (a name is resolved by RFC 3263)."""
+    """A SIP URI that requests are sent to: ``sip:192.0.2.1:5070;transport=tcp`` (a name is resolved by RFC 3263).
+    ``sips:`` is TLS, and says in the Request-URI that nobody shall listen in."""
 
     host: str
     """Numeric address without brackets, or a domain name."""
     port: int | None = None
     """None: RFC 3263 finds it."""
     transport: str = ""
-    """``udp``, ``tcp``, or empty: RFC 3263 finds it (udp for a numeric address)."""
+    """``udp``, ``tcp``, ``tls``, or empty: RFC 3263 finds it (udp for a numeric address, tls for ``sips:``)."""
+    secure: bool = False
+    """Whether it is a ``sips`` URI."""
 
     @classmethod
     def parse(cls, text: str) -> PeerUri:
-        if text.startswith("sips:") or re.search(r";transport=(tls|wss)", text, re.IGNORECASE):
-            raise ValueError(f"{NO_TLS}: use sip: by udp or tcp, is {text!r}")
-        if not text.startswith("sip:") or "@" in text:
-            raise ValueError(f"must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tcp, is {text!r}")
-        rest, *parameters = text[4:].split(";")
+        scheme, colon, rest = text.partition(":")
+        if not colon or scheme not in ("sip", "sips") or "@" in text:
+            raise ValueError(f"must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tls, is {text!r}")
+        rest, *parameters = rest.split(";")
         transport = ""
         for parameter in parameters:
             name, _, value = parameter.partition("=")
-            if name != "transport" or value not in ("udp", "tcp"):
-                raise ValueError(f"may have only ;transport=udp or ;transport=tcp, is {text!r}")
+            if name != "transport" or value not in ("udp", "tcp", "tls"):
+                raise ValueError(f"may have only ;transport=udp, ;transport=tcp or ;transport=tls, is {text!r}")
             transport = value
+        if scheme == "sips" and transport == "udp":
+            raise ValueError(f"cannot be sips by UDP: sips is TLS over TCP, is {text!r}")
         host, port = split_host_port(rest)
-        return cls(host, port, transport)
+        return cls(host, port, "" if scheme == "sips" else transport, scheme == "sips")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether it is reached by TLS and nothing else."""
+        return self.secure or self.transport == "tls"
 
     @property
     def network(self) -> Network | None:
@@ -230,7 +240,7 @@ class PeerUri:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port is not None else ""
         transport = f";transport={self.transport}" if self.transport else ""
-        return f"sip:{host}{port}{transport}"
+        return f"{'sips' if self.secure else 'sip'}:{host}{port}{transport}"
 
     def __str__(self) -> str:
         return self.uri

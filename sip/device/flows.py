@@ -1,13 +1,20 @@
-"""The flows to devices: by which listener or stream a place is reached, and which streams are there."""
+"""The flows to devices: by which listener or stream a place is reached, and which streams are there.
+
+Streams are reused both ways: those that we opened for all that goes to the same place, those of others by their own
+dialogs and registrations, or, where TLS has proved who they are and they say so, for new calls too (RFC 5923).
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from sip.actions import Address, Close, Flow, Open
-from sip.endpoint import ListenerAddress, is_numeric
+from sip.certificate_names import speaks_for
+from sip.device.policy import LinePolicy
+from sip.endpoint import DEFAULT_PORT, SECURE, ListenerAddress, is_numeric
 from sip.layer import Stack
 from sip.location import Place
 from sip.wire.errors import Malformed
@@ -21,6 +28,10 @@ STREAMLESS: Final = 3600.0
 """Seconds for which it is remembered that a place takes no streams."""
 MOST_FLOWS: Final = 10_000
 """UDP places whose flow is remembered."""
+
+
+Key = tuple[str, Address, str] | tuple[str, Address, str, tuple[str, ...], str, str]
+"""Transport, place, listener; for TLS also whom we want to find, what we show him, and who says that it is him."""
 
 
 class Connecting:
@@ -41,17 +52,27 @@ class DeviceFlows:
     """All of one program."""
 
     def __init__(
-        self, stack: Stack, name: str, listeners: Iterable[str], advertise: str, site: Collection[Address]
+        self,
+        stack: Stack,
+        name: str,
+        listeners: Iterable[str],
+        advertise: str,
+        site: Collection[Address],
+        advertise_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """``listeners`` are spelled ``udp:host:port``; ``name`` begins the names of our streams; ``advertise`` stands
-        for the listeners' hosts in messages; ``site`` are the addresses of the site's own programs, to which no
-        device may have us speak.
+        for the listeners' hosts in messages, ``advertise_by`` for those of single transports, perhaps with a port;
+        ``site`` are the addresses of the site's own programs, to which no device may have us speak.
         """
         self.site = frozenset(site)
         self._stack = stack
         self._name = name
         self._default: dict[tuple[str, bool], str] = {}
-        self._known: OrderedDict[tuple[str, Address, str], Flow] = OrderedDict()
+        self._known: OrderedDict[Key, Flow] = OrderedDict()
+        self._keys: dict[Flow, Key] = {}
+        """Of our streams."""
+        self._aliases: dict[Address, Flow] = {}
+        """Streams of others that may be used towards these places."""
         self._streams: dict[Flow, bool] = {}
         """Whether it is open already; those that are about to be stand here as well."""
         self._streamless: dict[Address, float] = {}
@@ -59,16 +80,27 @@ class DeviceFlows:
         self._ours = 0
         for endpoint in map(ListenerAddress.parse, listeners):
             local = endpoint.local
-            stack.sent_by[local] = f"{bracketed((advertise or endpoint.host).strip('[]'))}:{endpoint.port}"
+            shown = advertise_by.get(endpoint.transport) or advertise or endpoint.host
+            stack.sent_by[local] = shown_place(shown, endpoint.port)
             six = ":" in endpoint.host
             self._default.setdefault((endpoint.transport, six), local)
             self._default.setdefault(("", six), local)
         stack.responder.reconnect = self.reconnect
+        stack.receiver.aliased = self.aliased
 
-    def flow_to(self, place: Place) -> Flow | None:
-        """A way to a place: one that is there, or a stream that is opened now; None: none of ours leads there."""
+    def flow_to(self, place: Place, policy: LinePolicy | None = None) -> Flow | None:
+        """A way to a place: one that is there, or a stream that is opened now; None: none of ours leads there.
+        ``policy`` says whom TLS has to find there.
+        """
         transport, host, port = place.transport, place.host, place.port
-        key = (transport, (host, port), place.listener)
+        key: Key = (transport, (host, port), place.listener)
+        wanted: tuple[tuple[str, ...], str, str] | None = None
+        if transport == "tls":
+            wanted = _wanted(place, policy)
+            key = (*key, *wanted)
+            alias = self._aliases.get((host, port))
+            if alias is not None and speaks_for(self._stack.certified.get(alias, ()), wanted[0]):
+                return alias
         flow = self._known.get(key)
         if flow is not None:
             return flow
@@ -76,7 +108,7 @@ class DeviceFlows:
         local = self._default.get((transport, six))
         if transport == "tcp" and local is None:
             local = self._default.get(("", six))
-        if local is None or not is_numeric(host) or transport not in ("udp", "tcp"):
+        if local is None or not is_numeric(host) or transport not in ("udp", "tcp", "tls"):
             return None
         if transport == "udp":
             flow = Flow("udp", place.listener or local, (host, port))
@@ -87,12 +119,24 @@ class DeviceFlows:
                 return None
             self._opened += 1
             self._ours += 1
-            flow = Flow("tcp", f"{self._name}-d{self._opened}@{local.rpartition(':')[0].strip('[]')}", (host, port))
+            own = f"{self._name}-d{self._opened}@{local.rpartition(':')[0].strip('[]')}"
+            flow = Flow(transport, own, (host, port))
             self._stack.sent_by[flow.local] = self._stack.sent_by[local]
             self._streams[flow] = False
-            self._stack.do(Open(flow))
+            self._keys[flow] = key
+            self._stack.do(Open(flow) if wanted is None else Open(flow, *wanted))
         self._known[key] = flow
         return flow
+
+    def says_sips(self, flow: Flow) -> None:
+        """The peer is called by ``sips``, so our Contact is one (RFC 3261 section 8.1.1.8)."""
+        if flow.transport in SECURE:
+            self._stack.sips_flows.add(flow)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is a listener for TLS, which peers by TLS are to find in our Contact."""
+        return any(transport == "tls" for transport, _ in self._default)
 
     def stream_instead(self, flow: Flow, now: float) -> Flow | None:
         """A stream to the place of a UDP flow, within a second; None where there was none within the last hour."""
@@ -124,12 +168,29 @@ class DeviceFlows:
         """See :attr:`sip.responder.Responder.reconnect`: to the host that the request came from and to no other."""
         if self.is_open(flow):
             return flow
+        if flow.transport not in ("tcp", "tls"):
+            return flow  # a browser is called by nobody (RFC 7118 section 5)
         try:
-            port = Via.parse(via).port or 5060
+            sender = Via.parse(via)
         except Malformed:
             return flow
-        host = flow.remote[0]
-        return flow if self.is_site(host, port) else self.flow_to(Place(flow.transport, host, port)) or flow
+        host, port = flow.remote[0], sender.port or DEFAULT_PORT[flow.transport]
+        name = sender.host if flow.transport == "tls" else ""
+        return flow if self.is_site(host, port) else self.flow_to(Place(flow.transport, host, port, name)) or flow
+
+    def aliased(self, flow: Flow, via: str) -> None:
+        """A peer says by ``alias`` that its stream leads to its sent-by, too: believed of who has proved himself by a
+        certificate, for the address that he comes from (RFC 5923 sections 5 and 8)."""
+        if flow.transport != "tls" or flow not in self._stack.certified or flow not in self._streams:
+            return
+        try:
+            sender = Via.parse(via.partition(":")[2])
+        except Malformed:
+            return
+        if sender.get("alias") is not None and flow not in self._keys:
+            if len(self._aliases) >= MOST_STREAMS:
+                self._aliases.clear()
+            self._aliases[flow.remote[0], sender.port or DEFAULT_PORT["tls"]] = flow
 
     def is_site(self, host: str, port: int) -> bool:
         """Whether a program of the site listens there for its own."""
@@ -156,10 +217,51 @@ class DeviceFlows:
         self._stack.advertised.pop(flow, None)
         if "#" in flow.local or "@" in flow.local:
             self._stack.sent_by.pop(flow.local, None)
-        key = (flow.transport, flow.remote, "")
-        if self._known.get(key) == flow:
-            del self._known[key]
+        key = self._keys.pop(flow, None)
+        if key is not None:
+            self._known.pop(key, None)
             self._ours -= 1
+        for place in [place for place, alias in self._aliases.items() if alias == flow]:
+            del self._aliases[place]
 
     def _forget_datagrams(self) -> None:
-        self._known = OrderedDict((key, flow) for key, flow in self._known.items() if flow.transport == "tcp")
+        self._known = OrderedDict((key, flow) for key, flow in self._known.items() if flow.transport != "udp")
+
+
+class LineFlows:
+    """The same as one trunk uses them: TLS that proves its peer, never to programs of the site, and our address as it
+    is to be shown there."""
+
+    __slots__ = ("_flows", "_policy", "_secure")
+
+    def __init__(self, flows: DeviceFlows, policy: LinePolicy) -> None:
+        self._flows = flows
+        self._policy = policy
+        self._secure = any(peer.startswith("sips:") for peer in policy.peers)
+
+    def flow_to(self, place: Place) -> Flow | None:
+        """See :meth:`DeviceFlows.flow_to`."""
+        flow = self._flows.flow_to(place, self._policy)
+        if flow is not None and self._secure:
+            self._flows.says_sips(flow)
+        if flow is not None and self._policy.advertise:
+            self._flows.advertise(flow, self._policy.advertise)
+        return flow
+
+
+def _wanted(place: Place, policy: LinePolicy | None) -> tuple[tuple[str, ...], str, str]:
+    """Whom TLS has to find at a place, what is shown to him, and by which authorities he is believed: see `Open`."""
+    names = (place.tls_name or place.host,)
+    if policy is None:
+        return names, "", ""
+    return policy.certificate or names, policy.local.rpartition(":")[0].strip("[]"), policy.authority
+
+
+def shown_place(shown: str, port: int) -> str:
+    """``host:port`` to be written into messages for ``host``, ``host:port``, ``[host]:port`` or a bare IPv6 address;
+    ``port`` where it names none."""
+    if shown.startswith("[") and "]:" in shown:
+        return shown
+    if shown.count(":") == 1:
+        return shown
+    return f"{bracketed(shown.strip('[]'))}:{port}"

@@ -72,6 +72,8 @@ class IdentityPolicy:
     """Host of From and asserted identities towards the device, ``""`` for our own."""
     account: str = ""
     """The user that From names towards the device, the caller's number being asserted; ``""``: the caller himself."""
+    scheme: str = "sip"
+    """Of the Request-URI towards the device; ``sips``: nobody is to listen in."""
     called_from: str = "request-uri"
     """Where the device names the number called: ``request-uri``, ``to``, ``p-called-party-id``."""
     untold: frozenset[str] = frozenset()
@@ -97,10 +99,12 @@ class Numbers(NamedTuple):
     """Header fields that do not cross."""
     more: tuple[str, ...] = ()
     """Header lines in their place."""
+    scheme: str = "sip"
+    """Of the Request-URI."""
 
     def uri(self, host: str) -> str:
         """The Request-URI at ``host``, which may have a port and parameters."""
-        return f"sip:{self.called}{self.carried.user}@{host}{self.carried.uri}"
+        return f"{self.scheme}:{self.called}{self.carried.user}@{host}{self.carried.uri}"
 
 
 class Party(NamedTuple):
@@ -193,7 +197,7 @@ def to_device(policy: IdentityPolicy, request: Request, own_host: str, peer_host
         if policy.trusted and number and "p-asserted-identity" not in request.names:
             more = (*more, f"P-Asserted-Identity: {_address(number, host)}")
     recipient = _address(called, peer_host)
-    return Numbers(as_user(called), number, sender, recipient, uri.number_params, dropped, more)
+    return Numbers(as_user(called), number, sender, recipient, uri.number_params, dropped, more, policy.scheme)
 
 
 def asserted_by_device(policy: IdentityPolicy, message: Message, realm: str) -> Asserted:

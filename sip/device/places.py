@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from sip.device.names import NameLookups
-from sip.endpoint import is_numeric
+from sip.endpoint import DEFAULT_PORT, is_numeric
 from sip.location import Place
 from sip.timers import Deadlines
 from sip.wire.uri import Uri
@@ -19,7 +19,6 @@ LOOK_AGAIN: Final = 60.0
 """Seconds after which a name is asked for again; the resolver has it at hand, refreshed before its TTL ends."""
 FIRST_RETRY: Final = 2.0
 """Seconds after which a name is asked for again that could not be resolved; doubled with each failure."""
-_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
 class PeerPlace(NamedTuple):
@@ -141,4 +140,8 @@ def numeric_place(uri: str) -> Place | None:
     if not is_numeric(host.strip("[]")):
         return None
     transport = parsed.transport or ("tls" if parsed.scheme == "sips" else "udp")
-    return Place(transport, host.strip("[]"), parsed.port or _PORTS.get(transport, 5060))
+    if parsed.scheme == "sips" and transport == "tcp":
+        transport = "tls"  # RFC 3261 section 26.2.2
+    numeric = host.strip("[]")
+    port = parsed.port or DEFAULT_PORT.get(transport, 5060)
+    return Place(transport, numeric, port, numeric if transport == "tls" else "")

@@ -47,6 +47,10 @@ class LinePolicy:
     """Watch the places of the peers with OPTIONS."""
     account: AccountPolicy | None = None
     """Be registered."""
+    certificate: tuple[str, ...] = ()
+    """By TLS: names one of which the peer's certificate must have; none: the host of the URI."""
+    authority: str = ""
+    """By TLS: file of the authorities by which it is believed, ``""``: those of the program."""
     domain: str = ""
     """Host of the Request-URI and To of calls to a trunk, ``""``: the peer's."""
     proxy: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sip.device.flows import DeviceFlows
+from sip.device.flows import LineFlows
 from sip.device.places import PeerPlace, Shunning
 from sip.device.sending import send_request
 from sip.layer import Stack
@@ -87,7 +87,7 @@ class Probing:
     def __init__(
         self,
         stack: Stack,
-        flows: DeviceFlows,
+        flows: LineFlows,
         shunning: Shunning,
         plan: ProbePlan,
         local: str,

@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
 
 from sip.actions import UNREACHABLE, Flow
-from sip.device.flows import DeviceFlows
+from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
 from sip.device.policy import LinePolicy
-from sip.endpoint import is_numeric
+from sip.endpoint import DEFAULT_PORT, SECURE, is_numeric
 from sip.location import Place
 from sip.next_hop import DialogPath, NextHop
 from sip.transaction import ServerTransaction
@@ -22,17 +21,16 @@ from sip.wire.headers import same_address
 from sip.wire.message import Request
 from sip.wire.uri import Uri
 
-_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061}
-
 
 class TrunkReach:
     """A peer at known addresses: RFC 3263 on the next hop, wherever the dialog came from."""
 
-    __slots__ = ("_flows", "_names", "contact_user", "policy")
+    __slots__ = ("_flows", "_line_flows", "_names", "contact_user", "policy")
 
     def __init__(self, policy: LinePolicy, flows: DeviceFlows, names: NameLookups) -> None:
         self.policy = policy
         self._flows = flows
+        self._line_flows = LineFlows(flows, policy)
         self._names = names
         self.contact_user = policy.account.user if policy.account is not None else policy.user
 
@@ -47,7 +45,7 @@ class TrunkReach:
             return flow
         if self._is_plain(uri, flow):
             return flow
-        if uri.scheme == "sips" and flow.transport != "tls":
+        if uri.scheme == "sips" and flow.transport not in SECURE:
             return UNREACHABLE  # never in clear (RFC 3261 section 26.2.2)
         host = (uri.get("maddr") or uri.host).strip("[]")
         if not host:
@@ -96,15 +94,15 @@ class TrunkReach:
 
     def _flow_of(self, uri: Uri, host: str, own: Flow) -> Flow:
         """The flow to a target that needs no DNS."""
-        transport = uri.transport or ("tls" if uri.scheme == "sips" else "")
+        transport = "tls" if uri.scheme == "sips" else uri.transport
         there = same_address(host, own.remote[0])
         if there and own.transport != "udp":
-            port = uri.port or _PORTS.get(transport or own.transport, 5060)
+            port = uri.port or DEFAULT_PORT.get(transport or own.transport, 5060)
             if self._flows.is_open(own) and (not transport or (transport, port) == (own.transport, own.remote[1])):
                 return own  # also where the port is one that nobody need listen at (RFC 5923 section 3)
             transport = transport or own.transport
         transport = transport or "udp"
-        port = uri.port or _PORTS.get(transport, 5060)
+        port = uri.port or DEFAULT_PORT.get(transport, 5060)
         if not there and _is_private(host) and not _is_private(own.remote[0]):
             return own if self._flows.is_open(own) else UNREACHABLE
         return self._to(Place(transport, host, port), own)
@@ -117,11 +115,9 @@ class TrunkReach:
             return own
         if place.transport == "udp" == own.transport and (":" in place.host) == (":" in own.remote[0]):
             place = place._replace(listener=own.local)
-        flow = self._flows.flow_to(place)
+        flow = self._line_flows.flow_to(place)
         if flow is None:
             return own if self._flows.is_open(own) else UNREACHABLE
-        if self.policy.advertise:
-            self._flows.advertise(flow, self.policy.advertise)
         return flow
 
     def _found(self, path: DialogPath, places: list[Place], own: Flow, now: float) -> None:
@@ -165,7 +161,7 @@ class PhoneReach:
         except SipError:
             return UNREACHABLE
         host, port = own.remote[0], uri.port or 5060
-        if not same_address(uri.host.strip("[]"), host) or self._flows.is_site(host, port):
+        if own.transport != "tcp" or not same_address(uri.host.strip("[]"), host) or self._flows.is_site(host, port):
             return UNREACHABLE  # a phone that could name any host would have us connect to it
         return self._flows.flow_to(Place("tcp", host, port)) or UNREACHABLE
 

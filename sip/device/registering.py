@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sip.device.flows import DeviceFlows
+from sip.device.flows import LineFlows
 from sip.device.places import PeerPlace, PeerPlaces, Shunning
 from sip.device.sending import send_request
 from sip.layer import Stack
@@ -25,7 +25,7 @@ class Registering:
     def __init__(
         self,
         stack: Stack,
-        flows: DeviceFlows,
+        flows: LineFlows,
         places: PeerPlaces,
         shunning: Shunning,
         machine: Registration,

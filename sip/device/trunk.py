@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from sip.actions import Flow
-from sip.device.flows import DeviceFlows
+from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
 from sip.device.places import SHUNNED, PeerPlace, PeerPlaces, Shunning
 from sip.device.policy import LinePolicy
@@ -50,6 +50,7 @@ class TrunkDevice:
         """How requests in its dialogs find their way."""
         self._stack = stack
         self._flows = flows
+        self._line_flows = line_flows = LineFlows(flows, policy)
         self._shunning = Shunning()
         self._names = names
         self._places = PeerPlaces((policy.proxy,) if policy.proxy else policy.peers, names, stack.deadlines)
@@ -83,7 +84,7 @@ class TrunkDevice:
             self._registrar = PeerPlaces((policy.proxy or account.registrar,), names, stack.deadlines)
             self._registering = Registering(
                 stack,
-                flows,
+                line_flows,
                 self._registrar,
                 self._shunning,
                 machine,
@@ -94,7 +95,9 @@ class TrunkDevice:
                 self._follow_service_route,
             )
         if policy.probe is not None and policy.peers:
-            self._probing = Probing(stack, flows, self._shunning, policy.probe, f"sip:{local}", proxy_route, changed)
+            self._probing = Probing(
+                stack, line_flows, self._shunning, policy.probe, f"sip:{local}", proxy_route, changed
+            )
         self._places.changed = self._watch
 
     @property
@@ -155,7 +158,9 @@ class TrunkDevice:
     def _service_route(self) -> tuple[str, ...]:
         """The Service-Route that came with the registration; one that cannot be followed is none."""
         route = self._registering.machine.service_route if self._registering is not None else ()
-        return route if route and len(route) <= MOST_ROUTES and all(map(_is_route, route)) else ()
+        secure = self._flows.has_tls
+        well = len(route) <= MOST_ROUTES and all(_is_route(each, secure) for each in route)
+        return route if well else ()
 
     def places(self, now: float) -> list[PeerPlace]:
         """Where a new call goes, in the order to try: first where we are registered, last what is shunned.
@@ -186,10 +191,7 @@ class TrunkDevice:
         """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
         if not is_numeric(place.host) or self._flows.is_site(plain_host(place.host), place.port):
             return None
-        flow = self._flows.flow_to(place)
-        if flow is not None and self.policy.advertise:
-            self._flows.advertise(flow, self.policy.advertise)
-        return flow
+        return self._line_flows.flow_to(place)
 
     def failed(self, place: Place, response: Response | None, now: float) -> None:
         """A request got no answer there (``None``), or a 503, which shuns by its Retry-After only."""
@@ -213,10 +215,10 @@ class TrunkDevice:
 
 
 @lru_cache(maxsize=256)
-def _is_route(value: str) -> bool:
-    """Whether a Route can be followed from here: a loose one, not secured."""
+def _is_route(value: str, secure: bool) -> bool:
+    """Whether a Route can be followed from here: a loose one; a ``sips`` one where we speak TLS."""
     try:
         uri = Uri.parse(bare_uri(value))
     except SipError:
         return False
-    return uri.scheme == "sip" and uri.loose and bool(uri.host)
+    return (uri.scheme == "sip" or (uri.scheme == "sips" and secure)) and uri.loose and bool(uri.host)

@@ -11,12 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
-from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
+from sip.actions import Certified, Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.io import huge_pages
+from sip.io.acceptor import Limits
 from sip.io.clock import boottime
+from sip.io.codec import Codecs
 from sip.io.gc_tuning import Garbage
 from sip.io.ticker import Ticker
-from sip.io.transport import Limits, Transport
+from sip.io.transport import Transport
 from sip.location import Place
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,10 @@ class Pump:
         others: Mapping[type, Callable[[Any], None]] | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = boottime,
+        codecs: Codecs | None = None,
     ) -> None:
-        """``listeners`` are spelled ``udp:host:port``, ``tcp:host:port``; see `sip.io.transport`.
+        """``listeners`` are spelled ``udp:host:port``, ``tcp:host:port``; see `sip.io.transport`. ``codecs`` are
+        needed for TLS and WebSocket.
 
         ``store(name, value)`` writes durably, runs in a thread of its own, one at a time and in order, and raises
         to refuse. ``on_event`` is given what `next_event` yields; ``others`` says who does actions of further types.
@@ -88,7 +92,7 @@ class Pump:
         """
         self.core = core
         self.clock = clock
-        self.transport = Transport(listeners, self, loop, limits, clock)
+        self.transport = Transport(listeners, self, loop, limits, clock, codecs)
         self.failures = 0
         """Inputs on which the core raised."""
         self.inputs = 0
@@ -166,9 +170,11 @@ class Pump:
         except Exception as error:
             self._failed("receive", flow, error)
 
-    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+    def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
         """For the transport."""
         try:
+            if names:
+                self.core.done(Certified(flow), names, now)
             self.core.flow_changed(flow, state, now)
         except Exception as error:
             self._failed("flow_changed", flow, error)

@@ -1,4 +1,4 @@
-"""One TCP connection on a raw non-blocking socket, with urgent messages ahead of what waits."""
+"""One connection on a raw non-blocking socket, in clear or by a codec, with urgent messages ahead of what waits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sip.actions import Flow
+from sip.io.codec import Codec, CodecError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ _UNSENT: Final = 128 * 1024
 _READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
 
 CONNECTING: Final = "connecting"
+HANDSHAKE: Final = "handshake"
+"""Connected; the codec is not ready."""
 OPEN: Final = "open"
 CLOSING: Final = "closing"
 CLOSED: Final = "closed"
@@ -32,7 +35,7 @@ class StreamOwner(Protocol):
     waiting: int
 
     def stream_opened(self, stream: Stream) -> None:
-        """It is connected."""
+        """It is connected, and its handshake over."""
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
         """Bytes came; what is to be answered goes out at once."""
@@ -45,27 +48,42 @@ class Stream:
     """A connection of ours or of a peer. It never raises for what a peer or the network does."""
 
     __slots__ = (
+        "_codec",
+        "_codec_closed",
         "_fd",
         "_loop",
         "_owner",
+        "_raw",
         "_sock",
         "_under_way",
         "_urgent",
         "_waits",
         "_writing",
         "accepted",
+        "asked_tick",
         "flow",
         "heard",
         "moved_tick",
+        "opened",
         "since_tick",
+        "spoke_tick",
         "state",
         "waiting",
     )
 
     def __init__(
-        self, sock: socket.socket, flow: Flow, owner: StreamOwner, loop: asyncio.AbstractEventLoop, accepted: bool
+        self,
+        sock: socket.socket,
+        flow: Flow,
+        owner: StreamOwner,
+        loop: asyncio.AbstractEventLoop,
+        accepted: bool,
+        codec: Codec | None = None,
     ) -> None:
         """``sock`` is non-blocking; accepted, or with a connect of ours under way."""
+        self._codec = codec
+        self._codec_closed = False
+        self._raw = b""  # of the codec itself; goes before the next message
         self._sock = sock
         self._fd = sock.fileno()
         self._owner = owner
@@ -79,12 +97,15 @@ class Stream:
         """Bytes not yet taken by the kernel."""
         self.heard = False
         """Whether the peer ever sent a byte."""
-        self.since_tick = self.moved_tick = owner.ticks
-        """When this state began, and when bytes last moved, either way."""
+        self.since_tick = self.moved_tick = self.spoke_tick = self.asked_tick = owner.ticks
+        """When this state began, when bytes last moved, either way, when a peer behind a codec last spoke, and when
+        it was last asked whether it is there."""
+        self.opened = False
+        """Whether the owner was told that it is open."""
         self.accepted = accepted
         """Whether the peer connected to us."""
         if accepted:
-            self.state = OPEN
+            self.state = OPEN if codec is None else HANDSHAKE
             self._watch()
         else:
             self.state = CONNECTING
@@ -105,7 +126,7 @@ class Stream:
 
     def close(self) -> None:
         """Close, after what waits was written."""
-        if self.state == CONNECTING:
+        if self.state in (CONNECTING, HANDSHAKE):
             self._end_soon("closed before it was connected")
         elif self.state == OPEN:
             self.state = CLOSING
@@ -139,8 +160,60 @@ class Stream:
             return
         self.heard = True
         self.moved_tick = self._owner.ticks
-        if self.state == OPEN:
+        if self._codec is not None:
+            self._decode(self._codec, data)
+        elif self.state == OPEN:
             self._owner.stream_received(self, data)
+
+    def _decode(self, codec: Codec, data: bytes) -> None:
+        """What the codec makes of bytes; it may have something to say itself."""
+        self.spoke_tick = self._owner.ticks
+        if self.state == CLOSING:
+            return
+        try:
+            messages = codec.receive(data)
+        except CodecError as error:
+            self._say(codec.pending())
+            if self.state != CLOSED:
+                self.abort(str(error))
+            return
+        self._say(codec.pending())
+        if self.state == HANDSHAKE and codec.ready:
+            self._open()
+        for message in messages:
+            if self.state != OPEN:
+                return
+            self._owner.stream_received(self, message)
+        if codec.closed and self.state != CLOSED:
+            self.abort("closed by the peer")
+        elif not self._writing and self.state in (OPEN, CLOSING):
+            self._write()  # what waited for the end of the handshake
+
+    def ping(self) -> None:
+        """Ask whether the peer is there, where the codec can."""
+        self.asked_tick = self._owner.ticks
+        if self._codec is not None and self.state == OPEN:
+            self._codec.ping()
+            self._say(self._codec.pending())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the peer has proved to be by its certificate."""
+        return self._codec.names if self._codec is not None else ()
+
+    def _say(self, data: bytes) -> None:
+        """Write what is the codec's own, behind what is under way."""
+        if data and self.state != CLOSED:
+            self._raw += data
+            self.waiting += len(data)
+            self._owner.waiting += len(data)
+            if not self._writing:
+                self._write()
+
+    def _open(self) -> None:
+        self.state = OPEN
+        self.since_tick = self.moved_tick = self._owner.ticks
+        self._owner.stream_opened(self)
 
     def _writable(self) -> None:
         if self.state == CONNECTING:
@@ -150,15 +223,21 @@ class Stream:
                 return
             self._want_no_write()
             self._watch()
-            self.state = OPEN
-            self.since_tick = self.moved_tick = self._owner.ticks
-            self._owner.stream_opened(self)
-        if self.state in (OPEN, CLOSING):
+            if self._codec is None:
+                self._open()
+            else:
+                self.state = HANDSHAKE
+                self._codec.begin()
+                self._say(self._codec.pending())
+                return
+        if self.state != CLOSED:
             self._write()
 
     def _write(self) -> None:
         while self.waiting:
             piece = self._under_way or self._gather()
+            if not piece:
+                break  # messages wait for the end of the handshake
             try:
                 sent = self._sock.send(piece)
             except (BlockingIOError, InterruptedError):
@@ -176,11 +255,16 @@ class Stream:
                 return
             self._under_way = b""
         self._want_no_write()
-        if self.state == CLOSING:
+        if self.state == CLOSING and not self.waiting:
             self._finish()
 
     def _gather(self) -> bytes:
         """Whole messages for one system call, urgent ones first."""
+        if self._raw:
+            raw, self._raw = self._raw, b""
+            return raw
+        if self.state == HANDSHAKE:
+            return b""
         pieces: list[bytes] = []
         size = 0
         for line in (self._urgent, self._waits):
@@ -188,10 +272,24 @@ class Stream:
                 piece = line.popleft()
                 pieces.append(piece)
                 size += len(piece)
+        if self._codec is not None:
+            try:
+                data = self._codec.send(pieces)
+            except CodecError as error:
+                self._end_soon(str(error))
+                return b""
+            self.waiting += len(data) - size
+            self._owner.waiting += len(data) - size
+            return data
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _finish(self) -> None:
         """All is written: say so, and wait for the peer's end lest a reset overtakes our last words."""
+        if self._codec is not None and not self._codec_closed:
+            self._codec_closed = True
+            if last := self._codec.close():
+                self._say(last)  # which comes here again
+                return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -221,7 +319,7 @@ class Stream:
         self.waiting = 0
         self._urgent.clear()
         self._waits.clear()
-        self._under_way = b""
+        self._under_way = self._raw = b""
 
 
 def tune(sock: socket.socket) -> None:

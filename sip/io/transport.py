@@ -1,60 +1,34 @@
-"""UDP and TCP, IPv4 and IPv6: the sockets of a program, on whatever loop runs (uvloop where there is one)."""
+"""UDP, TCP, and what goes over it (TLS, WebSocket), IPv4 and IPv6: the sockets of a program, on whatever loop runs
+(uvloop where there is one)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from sip.actions import Address, Close, Flow, Open, Send
 from sip.endpoint import ListenerAddress, is_numeric
+from sip.io.acceptor import Acceptor, Limits
 from sip.io.clock import boottime
-from sip.io.stream import CLOSING, CONNECTING, Stream, tune
+from sip.io.codec import Codec, CodecError, Codecs
+from sip.io.stream import CLOSING, CONNECTING, HANDSHAKE, Stream, tune
 from sip.io.udp import Counters, NetworkListener, UdpListener, family_of
-from sip.peers import network_of
 from sip.wire.errors import SipError
 
 logger = logging.getLogger(__name__)
 
 TICK: Final = 1.0  # seconds between two looks at the age of connections
-RESERVED: Final = 512
-"""Descriptors that accepted streams leave for connections of ours and for files: votes, call records."""
-_ACCEPTS: Final = 16  # connections taken at one wake-up
-_BACKLOG: Final = 1024
+CODED: Final = frozenset({"tls", "ws", "wss"})
+"""Transports that are more than a socket."""
+PINGED: Final = frozenset({"ws", "wss"})
+"""Transports with a ping of their own."""
 
 
 class TransportError(SipError):
     """A listener cannot be had; the sentence says which and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What strangers may cost. Bytes, seconds and counts."""
-
-    connections: int = 8192
-    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides. Each listener has an
-    equal part of them, so that devices' streams leave agents' theirs."""
-    connections_of_one: int = 1024
-    """Accepted streams of one remote host, or of 64 bits of IPv6."""
-    waiting: int = 32 * 1024 * 1024
-    """Bytes that may wait on one stream; a reader slower than that is cut off."""
-    waiting_in_all: int = 256 * 1024 * 1024
-    """Bytes that may wait on all streams together."""
-    connect_s: float = 5.0
-    """A connect takes no longer."""
-    first_byte_s: float = 30.0
-    """An accepted stream that says nothing for so long is closed."""
-    idle_s: float = 7200.0
-    """A stream on which nothing moved for so long is closed."""
-    stalled_s: float = 30.0
-    """A stream that takes nothing of what waits for so long is closed."""
-    linger_s: float = 5.0
-    """After our end of a stream is closed the peer may take so long to close its own."""
 
 
 class Transport:
@@ -67,8 +41,12 @@ class Transport:
         loop: asyncio.AbstractEventLoop,
         limits: Limits | None = None,
         clock: Callable[[], float] = boottime,
+        codecs: Codecs | None = None,
     ) -> None:
-        """Nothing is bound yet: see `open`. Raises `BadEndpoint` for a listener that cannot be read."""
+        """Nothing is bound yet: see `open`. ``codecs`` are needed for TLS and WebSocket. Raises `BadEndpoint` for a
+        listener that cannot be read.
+        """
+        self._codecs = codecs
         self.limits = limits or Limits()
         self.counters = Counters()
         self.clock = clock
@@ -80,23 +58,20 @@ class Transport:
         self._receiver = receiver
         self._loop = loop
         self._udp: dict[str, UdpListener] = {}
-        self._accepting: dict[str, socket.socket] = {}
         self._addresses: dict[str, Address] = {}
         self._streams: dict[Flow, Stream] = {}
         self._ours: set[Flow] = set()
-        self._of_host: Counter[str] = Counter()
         self._dirty: list[Stream] = []
-        self._accepted = 0
-        self._taken: Counter[str] = Counter()
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        streamers = sum(endpoint.transport == "tcp" for endpoint in self._endpoints.values())
-        in_all = min(self.limits.connections, max(descriptors - RESERVED, descriptors // 2))
-        self._most_taken = in_all // max(1, streamers)
+        streamers = sum(endpoint.transport != "udp" for endpoint in self._endpoints.values())
+        self._acceptor = Acceptor(self, loop, streamers)
         self._sweeping: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Bind all listeners. Raises `TransportError`, and then none is open."""
         for spec, endpoint in self._endpoints.items():
+            if endpoint.transport in CODED and (missing := self._missing(endpoint.transport)):
+                self.close()
+                raise TransportError(f"cannot listen on {spec}: {missing}")
             try:
                 self._listen(spec, endpoint)
             except OSError as error:
@@ -106,16 +81,16 @@ class Transport:
                 ) from error
         self._sweeping = self._loop.call_later(TICK, self._sweep)
 
+    def _missing(self, transport: str) -> str:
+        return self._codecs.missing(transport) if self._codecs is not None else "nothing here speaks it"
+
     def close(self) -> None:
         """Close every socket at once. Nothing is reported."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for listener in self._udp.values():
             listener.close()
-        for accepting in self._accepting.values():
-            self._loop.remove_reader(accepting.fileno())
-            accepting.close()
-        self._accepting.clear()
+        self._acceptor.close()
         streams = list(self._streams.values())
         self._ours.update(self._streams)  # closed by us: not reported
         for stream in streams:
@@ -181,9 +156,9 @@ class Transport:
             if old.state != CLOSING:
                 return
             old.abort("opened anew")
-        reason = self._connect(flow)
+        reason = self._connect(action)
         if reason:
-            logger.info("tcp to %s:%s: %s", *flow.remote, reason)
+            logger.info("%s to %s:%s: %s", flow.transport, *flow.remote, reason)
             self._loop.call_soon(self._report_lost, flow)
 
     def disconnect(self, action: Close) -> None:
@@ -203,7 +178,9 @@ class Transport:
 
     def stream_opened(self, stream: Stream) -> None:
         """Called by a stream."""
-        self._receiver.flow_changed(stream.flow, "open", self.clock())
+        stream.opened = True
+        self._acceptor.handshake_over(stream)
+        self._receiver.flow_changed(stream.flow, "open", self.clock(), stream.names)
         self._receiver.flush()
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
@@ -216,14 +193,15 @@ class Transport:
         flow = stream.flow
         del self._streams[flow]
         if stream.accepted:
-            self._taken[flow.local.partition("#")[0]] -= 1
-            peer = network_of(flow.remote[0])
-            self._of_host[peer] -= 1
-            if not self._of_host[peer]:
-                del self._of_host[peer]
-        logger.debug("tcp %s %s:%s: %s", flow.local, *flow.remote, reason)
+            self._acceptor.lost(stream)
+        unexpected = not stream.opened and not stream.accepted and flow.transport != "tcp"
+        level = logging.WARNING if unexpected else logging.DEBUG
+        logger.log(level, "%s %s %s:%s: %s", flow.transport, flow.local, *flow.remote, reason)
         if flow in self._ours:
             self._ours.discard(flow)
+            return
+        if stream.accepted and not stream.opened:
+            self.counters.handshakes_failed += 1
             return
         self.counters.streams_lost += 1
         self._report_lost(flow)
@@ -239,60 +217,26 @@ class Transport:
             self._udp[endpoint.local] = listener
             self._addresses[spec] = listener.address
             return
-        sock = socket.socket(family_of(endpoint.host), socket.SOCK_STREAM)
-        self._accepting[spec] = sock
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(at)
-        sock.listen(_BACKLOG)
-        self._addresses[spec] = sock.getsockname()[:2]
-        self._loop.add_reader(sock.fileno(), self._acceptable, sock, endpoint.local)
+        self._addresses[spec] = self._acceptor.listen(endpoint)
 
-    def _acceptable(self, listener: socket.socket, local: str) -> None:
-        for _ in range(_ACCEPTS):
-            try:
-                sock, source = listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                continue  # gone before it was taken
-            except OSError as error:  # no descriptors left: the listener stays readable, so look away for a while
-                self.counters.connections_refused += 1
-                logger.warning("tcp:%s: no connection taken for a second: %s", local, error)
-                self._loop.remove_reader(listener.fileno())
-                self._loop.call_later(1.0, self._accept_again, listener, local)
-                return
-            host, limits = source[0], self.limits
-            peer = network_of(host)
-            if self._taken[local] >= self._most_taken or self._of_host[peer] >= limits.connections_of_one:
-                self.counters.connections_refused += 1
-                sock.close()
-                continue
-            sock.setblocking(False)
-            tune(sock)
-            self._accepted += 1
-            flow = Flow("tcp", f"{local}#{self._accepted}", (host, source[1]))
-            self._of_host[peer] += 1
-            self._taken[local] += 1
-            stream = self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=True)
-            self.stream_opened(stream)
+    def accepted(self, sock: socket.socket, flow: Flow) -> Stream:
+        """Called by the acceptor."""
+        codec = self._codecs.accept(flow.transport) if flow.transport in CODED and self._codecs is not None else None
+        stream = self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=True, codec=codec)
+        return stream
 
-    def _accept_again(self, listener: socket.socket, local: str) -> None:
-        if listener.fileno() >= 0:
-            self._loop.add_reader(listener.fileno(), self._acceptable, listener, local)
-
-    def _connect(self, flow: Flow) -> str:
+    def _connect(self, action: Open) -> str:
         """Why it is hopeless; an empty string when the connect is under way."""
+        flow = action.flow
         host, port = flow.remote
         if not is_numeric(host):
             return "a host must be numeric here"
-        if len(self._streams) - self._taken.total() >= self.limits.connections:
+        if len(self._streams) - self._acceptor.taken >= self.limits.connections:
             return "too many connections"
         try:
+            codec = self._codec_of(action)
             sock = socket.socket(family_of(host), socket.SOCK_STREAM)
-        except OSError as error:
+        except (CodecError, OSError) as error:
             return str(error)
         try:
             sock.setblocking(False)
@@ -306,8 +250,23 @@ class Transport:
         except (OSError, OverflowError) as error:
             sock.close()
             return str(error)
-        self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=False)
+        self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=False, codec=codec)
         return ""
+
+    def _codec_of(self, action: Open) -> Codec | None:
+        transport = action.flow.transport
+        if transport == "tcp":
+            return None
+        if self._codecs is None:
+            raise CodecError(f"nothing here speaks {transport}")
+        return self._codecs.connect(transport, action.names, action.shown, action.authority)
+
+    def _ping(self, stream: Stream) -> None:
+        silent = (self.ticks - stream.spoke_tick) * TICK
+        if silent > 2 * self.limits.ping_s:
+            stream.abort("no answer to a ping")
+        elif silent > self.limits.ping_s and stream.asked_tick <= stream.spoke_tick:
+            stream.ping()
 
     def _sweep(self) -> None:
         self.ticks += 1
@@ -318,6 +277,9 @@ class Transport:
             if stream.state == CONNECTING:
                 if age > limits.connect_s:
                     stream.abort("no answer to the connect")
+            elif stream.state == HANDSHAKE:
+                if age > (limits.handshake_s if stream.accepted else limits.connect_s):
+                    stream.abort("its handshake takes too long")
             elif stream.waiting:
                 if still > limits.stalled_s:
                     stream.abort("it takes nothing of what waits")
@@ -326,4 +288,6 @@ class Transport:
                     stream.abort("the peer does not close its end")
             elif still > (limits.idle_s if stream.heard or not stream.accepted else limits.first_byte_s):
                 stream.abort("nothing was said for too long")
+            elif stream.flow.transport in PINGED:
+                self._ping(stream)
         self._sweeping = self._loop.call_later(TICK, self._sweep)

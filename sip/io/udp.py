@@ -52,8 +52,10 @@ class NetworkListener(Protocol):
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """A datagram, or bytes of a stream."""
 
-    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``."""
+    def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
+        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``. ``names``: what the peer of a stream that is
+        open has proved to be by its certificate.
+        """
 
     def flush(self) -> None:
         """The batch ends here: now is the time to answer."""
@@ -65,6 +67,7 @@ class Counters:
     __slots__ = (
         "connections_refused",
         "datagrams_dropped",
+        "handshakes_failed",
         "receive_errors",
         "send_errors",
         "streams_lost",
@@ -74,6 +77,7 @@ class Counters:
     def __init__(self) -> None:
         self.connections_refused = 0
         self.datagrams_dropped = 0
+        self.handshakes_failed = 0
         self.receive_errors = 0
         self.send_errors = 0
         self.streams_lost = 0

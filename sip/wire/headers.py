@@ -35,6 +35,9 @@ _VIA: Final = re.compile(
 )
 _VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|{QUOTED_OR_OPEN})*+', re.DOTALL)
 _RPORT: Final = re.compile(rf";{WS}*+rport(?:{WS}*+={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
+_KEEP: Final = re.compile(rf"(;{WS}*+keep)(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
+KEPT: Final = 120
+"""Seconds for which a stream may be quiet before a NAT forgets it."""
 _QUOTED: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 _RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
 _SCHEME: Final = re.compile(rf"{TOKEN}++(?:{WS}++[^= \t\r\n]|\Z)")
@@ -73,6 +76,10 @@ class Via:
     def __str__(self) -> str:
         port = "" if self.port is None else f":{self.port}"
         return f"SIP/2.0/{self.transport} {bracketed(self.host)}{port}{format_params(self.params)}"
+
+    def get(self, name: str) -> str | None:
+        """A parameter by its lower-case name: ``""`` for a flag, ``None`` if absent."""
+        return param(self.params, name)
 
     @property
     def branch(self) -> str:
@@ -121,6 +128,16 @@ def stamp_received(line: str, source: Address) -> str:
         kept = rest.rstrip(" \t\r\n")
         rest = f"{kept};received={source[0]}{rest[len(kept) :]}"
     return f"{line[:at]}{rest}{tail}"
+
+
+def keep_answered(line: str) -> str:
+    """The topmost Via line with what a ``keep`` that has no value yet is answered: how long a stream may be quiet, in
+    seconds (RFC 6223 section 4.3)."""
+    found = _VIA.match(line, line.find(":") + 1)
+    if found is None:
+        return line
+    first, comma, others = line[found.end() :].partition(",")
+    return line[: found.end()] + _KEEP.sub(rf"\1={KEPT}", first, count=1) + comma + others
 
 
 def _stamp_plain(line: str, source: Address) -> str | None:

@@ -269,6 +269,8 @@ class AgentFixture:
         self.dead: set[tuple[str, int]] = set()
         """Addresses from which no answer to a connect comes."""
         self.opened: list[Flow] = []
+        self.all_opened: list[Open] = []
+        """Whatever came of it."""
         self.closed: list[Flow] = []
         self._serial = 0
         self.pump()
@@ -283,6 +285,7 @@ class AgentFixture:
                 elif isinstance(action, Open):
                     server = self.reached.get(action.flow.remote)
                     self.opened.append(action.flow)
+                    self.all_opened.append(action)
                     if action.flow.remote in self.dead:
                         self.opened.remove(action.flow)
                     elif action.flow.remote in self.refusing:

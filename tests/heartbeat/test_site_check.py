@@ -93,7 +93,7 @@ REPLACED = [
     (
         '"sip:127.0.0.21"',
         '"127.0.0.21"',
-        "lines.t.peer: must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tcp, is '127.0.0.21'",
+        "lines.t.peer: must be like sip:192.0.2.1:5060 or sip:carrier.example;transport=tls, is '127.0.0.21'",
     ),
     (
         'numbers = "1001"',
@@ -103,7 +103,7 @@ REPLACED = [
     (
         'listen = "tcp:127.0.0.1:5061"',
         'listen = "udp:127.0.0.1:5061"',
-        "servers.m1.listen: must be TCP between agents and servers, is udp:127.0.0.1:5061",
+        "servers.m1.listen: must be TCP or TLS between agents and servers, is udp:127.0.0.1:5061",
     ),
     (
         'beat = "udp:127.0.0.1:5062"',
@@ -119,18 +119,40 @@ REPLACED = [
     (
         'listen = "tcp:127.0.0.1:5061"',
         'listen = "tls:127.0.0.1:5061"',
-        "servers.m1.listen: asks for TLS, and there is no TLS yet: listen at tcp: or udp:, is 'tls:127.0.0.1:5061'",
+        "servers.m1.tls: is missing: tls:127.0.0.1:5061 needs a certificate and its key, like { certificate =",
     ),
     (
         '"sip:127.0.0.21"',
         '"sips:127.0.0.21"',
-        "lines.t.peer: asks for TLS, and there is no TLS yet: use sip: by udp or tcp, is 'sips:127.0.0.21'",
+        "agents.a.sip: has no tls: listener, and lines.t is by TLS: its peer has to find one in Contact",
     ),
     (
         '"sip:127.0.0.21"',
         '"sip:127.0.0.21;transport=TLS"',
-        "lines.t.peer: asks for TLS, and there is no TLS yet",
+        "lines.t.peer: may have only ;transport=udp, ;transport=tcp or ;transport=tls, is",
     ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = ["udp:127.0.0.11:5060", "tls:127.0.0.11:5061"]',
+        "agents.a.tls: is missing: tls:127.0.0.11:5061 needs a certificate and its key",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = "udp:127.0.0.11:5060"\nadvertise_by = { tls = "x.example" }',
+        "agents.a.advertise_by.tls: is no transport of agents.a.sip",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = "udp:127.0.0.11:5060"\ntls = { certificate = "a.pem" }',
+        "agents.a.tls.key: is missing",
+    ),
+    (
+        "channels = 3",
+        'channels = 3\ncertificate = "x.example"',
+        "lines.t.certificate: is only for TLS, and",
+    ),
+    ("channels = 3", 'channels = 3\nca = "x.pem"', "lines.t.ca: is only for a peer that is reached by TLS"),
+    ('numbers = "1001"', 'ca = "x.pem"', "lines.p.ca: is only for trunks"),
     ('name = "s"', 'name = "s"\nrealm = "sip:s.example"', "site.realm: must be a host, with or without a port, is"),
     ("[agents.b]", '[agents.b]\nstate = "a\\u0000b"', "agents.b.state: must be a path, is 'a\\x00b'"),
     ("[agents.b]", '[agents.b]\napi = "unix:\\u0000"', "agents.b.api: must be a path, is '\\x00'"),
@@ -480,7 +502,8 @@ def test_errors_deep_in_a_table_name_their_place():
 def test_a_place_with_an_error_makes_no_second_one():
     # The agent is written, though wrong: that a line names it is no error.
     assert errors(GOOD.replace("udp:127.0.0.11:5060", "sctp:127.0.0.11:5060")) == [
-        "agents.a.sip: must be like tcp:192.0.2.1:5061 or udp:[::1]:5060, is 'sctp:127.0.0.11:5060'"
+        "agents.a.sip: must be like udp:192.0.2.1:5060, tcp:, tls:[2001:db8::1]:5061, ws: or wss:, is"
+        " 'sctp:127.0.0.11:5060'"
     ]
 
 

@@ -234,7 +234,7 @@ def test_numbers_are_rewritten_by_the_first_rule_that_matches():
 
 @pytest.mark.parametrize(
     "text",
-    ["tcp:192.0.2.1:5061", "udp:[::1]:5060", "udp:0.0.0.0:1"],
+    ["tcp:192.0.2.1:5061", "udp:[::1]:5060", "udp:0.0.0.0:1", "tls:[::1]:5061", "wss:192.0.2.1:443"],
 )
 def test_endpoints_are_written_as_they_are_read(text: str):
     assert str(Endpoint.parse(text)) == text
@@ -246,6 +246,9 @@ def test_addresses():
     assert str(Api.parse("tcp:[::1]:80")) == "tcp:[::1]:80"
     assert str(PeerUri.parse("sip:[2001:db8::1]:5070;transport=tcp")) == "sip:[2001:db8::1]:5070;transport=tcp"
     assert PeerUri.parse("sip:carrier.example") == PeerUri("carrier.example")
+    for text in ("sip:carrier.example:5061;transport=tls", "sips:carrier.example", "sips:[2001:db8::1]:5071"):
+        assert PeerUri.parse(text).uri == text and PeerUri.parse(text).is_tls
+    assert PeerUri.parse("sips:carrier.example;transport=tls").uri == "sips:carrier.example"
     for text in ("192.0.2.0/24", "192.0.2.1", "192.0.2.1:5070", "2001:db8::/32", "[::1]:5060"):
         assert str(Source.parse(text)) == text
 
@@ -254,7 +257,7 @@ def test_addresses():
     ("kind", "text"),
     [
         (Endpoint, "192.0.2.1:5060"),
-        (Endpoint, "tls:192.0.2.1:5061"),
+        (Endpoint, "sctp:192.0.2.1:5061"),
         (Endpoint, "udp:192.0.2.1"),
         (Endpoint, "udp:192.0.2.1:0"),
         (Endpoint, "udp:192.0.2.1:x"),
@@ -266,7 +269,9 @@ def test_addresses():
         (Api, "/run/x"),
         (PeerUri, "192.0.2.1"),
         (PeerUri, "sip:user@192.0.2.1"),
-        (PeerUri, "sip:192.0.2.1;transport=tls"),
+        (PeerUri, "sip:192.0.2.1;transport=wss"),
+        (PeerUri, "sips:192.0.2.1;transport=udp"),
+        (PeerUri, "tel:192.0.2.1"),
         (PeerUri, "sip:192.0.2.1;lr"),
         (PeerUri, "sip:"),
         (PeerUri, "sip:[::1]x"),

@@ -9,7 +9,8 @@ import pytest
 
 from sip import stream_reassembly
 from sip.actions import Close, Flow, Send
-from sip.io.transport import Limits, Transport
+from sip.io.acceptor import Limits
+from sip.io.transport import Transport
 from sip.wire.message import Request
 from tests.sip.two_stacks import End
 
@@ -112,7 +113,7 @@ class Deaf:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None: ...
 
-    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+    def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
         self.flows[flow] = state
 
     def flush(self) -> None: ...

@@ -10,7 +10,9 @@ from typing import Any
 import uvloop
 
 from sip.actions import Flow
-from sip.io.transport import Limits, Transport
+from sip.io.acceptor import Limits
+from sip.io.codec import Codecs
+from sip.io.transport import Transport
 
 FACTORIES: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -33,6 +35,7 @@ class Recorder:
     def __init__(self) -> None:
         self.received: list[tuple[bytes, Flow]] = []
         self.changes: list[tuple[Flow, str]] = []
+        self.names: dict[Flow, tuple[str, ...]] = {}
         self.flushes = 0
         self.on_receive: Callable[[bytes, Flow], None] = lambda data, flow: None
 
@@ -40,7 +43,9 @@ class Recorder:
         self.received.append((data, flow))
         self.on_receive(data, flow)
 
-    def flow_changed(self, flow: Flow, state: str, now: float) -> None:
+    def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
+        if names:
+            self.names[flow] = names
         self.changes.append((flow, state))
 
     def flush(self) -> None:
@@ -53,9 +58,9 @@ class Recorder:
 class Side:
     """A transport with its recorder."""
 
-    def __init__(self, *listeners: str, limits: Limits | None = None) -> None:
+    def __init__(self, *listeners: str, limits: Limits | None = None, codecs: Codecs | None = None) -> None:
         self.seen = Recorder()
-        self.transport = Transport(listeners, self.seen, asyncio.get_running_loop(), limits)
+        self.transport = Transport(listeners, self.seen, asyncio.get_running_loop(), limits, codecs=codecs)
         self.transport.open()
 
     def __enter__(self) -> Side:

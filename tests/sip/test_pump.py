@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sip.actions import Close, Flow, Flush, Open, Resolve, Send, Store
+from sip.actions import Certified, Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.io.clock import boottime
 from sip.io.gc_tuning import Garbage
 from sip.io.pump import Pump
@@ -365,3 +365,15 @@ def test_full_collections_wait_for_a_quiet_moment(factory: Factory) -> None:
     assert not garbage.collect(quiet=False, now=183.0 + 2300.0)
     assert garbage.collect(quiet=False, now=183.0 + 2500.0)  # no quiet moment in ten intervals
     assert not garbage.collect(quiet=True, now=183.0 + 9999.0)  # nothing grew since
+
+
+def test_a_core_hears_who_a_peer_is_before_its_stream_is_open(factory: Factory) -> None:
+    async def main() -> None:
+        core = Echo()
+        pump = Pump(core, (), asyncio.get_running_loop())
+        flow = Flow("tls", "x#1", ("127.0.0.1", 5061))
+        pump.flow_changed(flow, "open", 0.0, ("a.example",))
+        pump.flow_changed(flow, "lost", 0.0)
+        assert core.told == [(Certified(flow), ("a.example",)), (flow, "open"), (flow, "lost")]
+
+    run(factory, main())

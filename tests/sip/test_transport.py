@@ -11,7 +11,8 @@ import pytest
 
 from sip.actions import Close, Flow, Open, Send
 from sip.endpoint import BadEndpoint, ListenerAddress
-from sip.io.transport import Limits, TransportError
+from sip.io.acceptor import Limits
+from sip.io.transport import TransportError
 from tests.sip.loops import FACTORIES, Side, plain, run, until
 
 pytestmark = pytest.mark.parametrize("factory", FACTORIES)
@@ -227,7 +228,7 @@ def test_an_address_in_use_is_one_sentence(factory: Factory) -> None:
     ("text", "sentence"),
     [
         ("127.0.0.1:5060", "write udp:host:port"),
-        ("tls:127.0.0.1:5061", "write udp:host:port"),
+        ("sctp:127.0.0.1:5061", "write udp:host:port"),
         ("udp:example.com:5060", "needs a numeric host"),
         ("udp:127.0.0.1", "needs a numeric host"),
         ("udp:127.0.0.1:x", "needs a port"),

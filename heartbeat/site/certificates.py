@@ -1,0 +1,143 @@
+"""The certificates that a site file names: read, and what is wrong with them. A shell: it reads files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from heartbeat.console.view import CertificateAge
+from heartbeat.site.model import Agent, Server, Site, Tls
+from sip.certificate_names import speaks_for
+from sip.endpoint import SECURE
+from sip.io.codecs import StreamCodecs
+from sip.io.tls import Certificate, CertificateFiles, Credentials, TlsError
+
+DAY = 86400.0
+
+
+class CertificateError(Exception):
+    """A program cannot start with its certificates; a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What came of reading the certificates of one program."""
+
+    credentials: Credentials
+    """Nothing to be shown where there is no ``tls``, or where it cannot be used."""
+    complaints: tuple[str, ...] = ()
+    """Why they cannot be used, a sentence each with its place."""
+    expired: tuple[str, ...] = ()
+    """Those that nobody believes at present, a sentence each: a program starts with them all the same, as it has
+    other things to do than TLS."""
+    warnings: tuple[str, ...] = ()
+    """What will not do for long, or not for everybody, a sentence each with its place."""
+
+
+def read(site: Site, node: str, now: float | None = None) -> Read:
+    """The certificates of a server or an agent, as of ``now`` (epoch seconds; left out: as of this moment)."""
+    program = site.servers.get(node) or site.agents[node]
+    place = f"{'servers' if node in site.servers else 'agents'}.{node}"
+    try:
+        credentials = _credentials(site, program)
+    except TlsError as error:
+        return Read(Credentials(()), (f"{place}.tls: {error}",))
+    at = time.time() if now is None else now
+    expired: list[str] = []
+    found: list[str] = []
+    for certificate in credentials.certificates:
+        if trouble := trouble_of(certificate, program.tls, at):
+            valid = certificate.not_before <= at < certificate.not_after
+            (found if valid else expired).append(f"{place}.tls: {trouble}")
+    return Read(credentials, (), tuple(expired), (*found, *_unfit(site, program, place, credentials)))
+
+
+def trouble_of(certificate: Certificate, tls: Tls | None, now: float) -> str:
+    """What is wrong with a certificate at that moment (epoch seconds), half a sentence; ``""``: nothing."""
+    left = certificate.not_after - now
+    names = " and ".join(certificate.names[:3]) or "nobody"
+    what = f"the certificate {certificate.path} ({names})"
+    if now < certificate.not_before:
+        return f"{what} is not valid before {_day(certificate.not_before)}: have another one made, or set the clock"
+    if left <= 0:
+        return f"{what} has expired on {_day(certificate.not_after)}: renew it, then reload"
+    warn_before = tls.warn_before if tls is not None else 0.0
+    if left < min(warn_before * DAY, (certificate.not_after - certificate.not_before) / 4):
+        return f"{what} expires on {_day(certificate.not_after)}, in {left / DAY:.1f} days: renew it, then reload"
+    if not certificate.names:
+        return f"{what} has no name by which a peer could know it (RFC 5922): have one made with subjectAltName"
+    return ""
+
+
+class OwnCertificates:
+    """Those of a program at work."""
+
+    def __init__(self, site: Site, node: str) -> None:
+        """Raises :class:`CertificateError`."""
+        self._node = node
+        self._site = site
+        read = self.read(site)
+        if read.complaints:
+            raise CertificateError("\n".join(read.complaints))
+        self.codecs = StreamCodecs(read.credentials) if _uses_tls(site, node) else None
+        """None for a program that has nothing to do with TLS, until its next start."""
+
+    def read(self, site: Site) -> Read:
+        """Those that a site file names, as they are on disk now. A thread may do it."""
+        return read(site, self._node) if _uses_tls(site, self._node) else Read(Credentials(()))
+
+    def take(self, site: Site, found: Read) -> None:
+        """Show these from now on; streams that are there go on by those that they began with."""
+        self._site = site
+        if self.codecs is not None:
+            self.codecs.credentials = found.credentials
+
+    def ages(self, now: float) -> tuple[CertificateAge, ...]:
+        """For status, at that moment (epoch seconds)."""
+        return tuple(CertificateAge(str(one.path), one.names, round(one.not_after - now, 1)) for one in self._shown())
+
+    def warnings(self, now: float) -> list[str]:
+        """A sentence for each that will not do, or not for long."""
+        tls = self._site.tls_of(self._node)
+        found = [trouble_of(one, tls, now) for one in self._shown()]
+        return [f"{self._node}: {trouble}" for trouble in found if trouble]
+
+    def _shown(self) -> tuple[Certificate, ...]:
+        return self.codecs.credentials.certificates if self.codecs is not None else ()
+
+
+def _uses_tls(site: Site, node: str) -> bool:
+    program = site.servers.get(node) or site.agents[node]
+    endpoints = (*program.sip, *(one for server in site.servers.values() for one in server.listen))
+    return program.tls is not None or any(one.transport in SECURE for one in endpoints)
+
+
+def _credentials(site: Site, program: Server | Agent) -> Credentials:
+    tls = program.tls
+    owner = program.name if isinstance(program, Agent) else ""
+    lists = {line.ca for line in site.lines_of(owner) if line.ca is not None}
+    if site.identity.ca is not None:
+        lists.add(site.identity.ca)
+    if tls is None:
+        return Credentials((), authorities=sorted(lists))
+    shown = [CertificateFiles(tls.certificate, tls.key)]
+    shown += [CertificateFiles(other.certificate, other.key) for other in tls.others]
+    return Credentials(shown, tls.ca, tls.clients, sorted(lists))
+
+
+def _unfit(site: Site, program: Server | Agent, place: str, credentials: Credentials) -> Iterator[str]:
+    """Names under which it is shown, and which none of its certificates has."""
+    owner = program.name if isinstance(program, Agent) else ""
+    lines = [line for line in site.lines_of(owner) if line.by_tls and line.advertise]
+    wanted = {line.advertise: f"lines.{line.name}.advertise" for line in lines}
+    shown = {host: by for by, host in program.advertise_by.items() if by in SECURE}
+    wanted |= {host: f"{place}.advertise_by.{by}" for host, by in shown.items()}
+    for host, at in wanted.items():
+        name = host.rpartition(":")[0] if host.count(":") == 1 else host.strip("[]")
+        if credentials.certificates and not any(speaks_for(one.names, [name]) for one in credentials.certificates):
+            yield f"{at}: no certificate of {program.name} is for {name}: peers by TLS will not believe it"
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

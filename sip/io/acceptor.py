@@ -1,0 +1,176 @@
+"""Streams that others open to us: how many there may be, of whom, and how many that are in their handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sip.actions import Address, Flow
+from sip.endpoint import ListenerAddress
+from sip.io.stream import HANDSHAKE, Stream, StreamOwner, tune
+from sip.io.udp import Counters, family_of
+from sip.peers import network_of
+
+logger = logging.getLogger(__name__)
+
+RESERVED: Final = 512
+"""Descriptors that accepted streams leave for connections of ours and for files: votes, call records."""
+_ACCEPTS: Final = 16  # connections taken at one wake-up
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What strangers may cost. Bytes, seconds and counts."""
+
+    connections: int = 8192
+    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides. Each listener has an
+    equal part of them, so that devices' streams leave agents' theirs."""
+    connections_of_one: int = 1024
+    """Accepted streams of one remote host, or of 64 bits of IPv6."""
+    waiting: int = 32 * 1024 * 1024
+    """Bytes that may wait on one stream; a reader slower than that is cut off."""
+    waiting_in_all: int = 256 * 1024 * 1024
+    """Bytes that may wait on all streams together."""
+    connect_s: float = 5.0
+    """A connect takes no longer, its handshake counted."""
+    handshake_s: float = 5.0
+    """The handshake of an accepted stream takes no longer."""
+    handshakes: int = 512
+    """Accepted streams that are in their handshake; the one that takes longest gives way to the next."""
+    handshakes_of_one: int = 64
+    """The same of one remote host, or of 64 bits of IPv6; further ones are refused."""
+    ping_s: float = 30.0
+    """A WebSocket peer that was silent for so long is asked whether it is there, and has as long to answer."""
+    first_byte_s: float = 30.0
+    """An accepted stream that says nothing for so long is closed."""
+    idle_s: float = 7200.0
+    """A stream on which nothing moved for so long is closed."""
+    stalled_s: float = 30.0
+    """A stream that takes nothing of what waits for so long is closed."""
+    linger_s: float = 5.0
+    """After our end of a stream is closed the peer may take so long to close its own."""
+
+
+class AcceptorOwner(StreamOwner, Protocol):
+    """What an acceptor asks of its transport."""
+
+    limits: Limits
+    counters: Counters
+
+    def accepted(self, sock: socket.socket, flow: Flow) -> Stream:
+        """Make a stream of a connection."""
+
+
+class Acceptor:
+    """All listeners for streams of one transport."""
+
+    def __init__(self, owner: AcceptorOwner, loop: asyncio.AbstractEventLoop, listeners: int) -> None:
+        """``listeners``: among so many the streams are shared out."""
+        self._owner = owner
+        self._loop = loop
+        self._listening: list[socket.socket] = []
+        self._in_handshake: dict[Stream, None] = {}  # in their order
+        self._handshakes_of: Counter[str] = Counter()
+        self._of_host: Counter[str] = Counter()
+        self._accepted = 0
+        self._taken: Counter[str] = Counter()
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        in_all = min(owner.limits.connections, max(descriptors - RESERVED, descriptors // 2))
+        self._most_taken = in_all // max(1, listeners)
+
+    @property
+    def taken(self) -> int:
+        """How many streams there are."""
+        return self._taken.total()
+
+    def listen(self, endpoint: ListenerAddress) -> Address:
+        """Listen there; the host and port that it became. Raises `OSError`."""
+        sock = socket.socket(family_of(endpoint.host), socket.SOCK_STREAM)
+        self._listening.append(sock)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((endpoint.host, endpoint.port))
+        sock.listen(_BACKLOG)
+        self._loop.add_reader(sock.fileno(), self._acceptable, sock, endpoint)
+        address: Address = sock.getsockname()[:2]
+        return address
+
+    def close(self) -> None:
+        """Listen no more."""
+        for sock in self._listening:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._listening.clear()
+
+    def handshake_over(self, stream: Stream) -> None:
+        """A stream is open."""
+        if stream in self._in_handshake:
+            del self._in_handshake[stream]
+            _take_off(self._handshakes_of, network_of(stream.flow.remote[0]))
+
+    def lost(self, stream: Stream) -> None:
+        """An accepted stream is closed."""
+        self.handshake_over(stream)
+        self._taken[stream.flow.local.partition("#")[0]] -= 1
+        _take_off(self._of_host, network_of(stream.flow.remote[0]))
+
+    def _acceptable(self, listener: socket.socket, endpoint: ListenerAddress) -> None:
+        owner, local = self._owner, endpoint.local
+        for _ in range(_ACCEPTS):
+            try:
+                sock, source = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # gone before it was taken
+            except OSError as error:  # no descriptors left: the listener stays readable, so look away for a while
+                owner.counters.connections_refused += 1
+                logger.warning("%s:%s: no connection taken for a second: %s", endpoint.transport, local, error)
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(1.0, self._accept_again, listener, endpoint)
+                return
+            host, limits = source[0], owner.limits
+            peer = network_of(host)
+            if (
+                self._taken[local] >= self._most_taken
+                or self._of_host[peer] >= limits.connections_of_one
+                or self._handshakes_of[peer] >= limits.handshakes_of_one
+            ):
+                owner.counters.connections_refused += 1
+                sock.close()
+                continue
+            sock.setblocking(False)
+            tune(sock)
+            self._accepted += 1
+            self._of_host[peer] += 1
+            self._taken[local] += 1
+            flow = Flow(endpoint.transport, f"{local}#{self._accepted}", (host, source[1]))
+            stream = owner.accepted(sock, flow)
+            if stream.state == HANDSHAKE:
+                self._handshake_begins(stream, peer)
+            else:
+                owner.stream_opened(stream)
+
+    def _handshake_begins(self, stream: Stream, peer: str) -> None:
+        if len(self._in_handshake) >= self._owner.limits.handshakes:
+            next(iter(self._in_handshake)).abort("others want to have their handshake, too")
+        self._in_handshake[stream] = None
+        self._handshakes_of[peer] += 1
+
+    def _accept_again(self, listener: socket.socket, endpoint: ListenerAddress) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener.fileno(), self._acceptable, listener, endpoint)
+
+
+def _take_off(count: Counter[str], key: str) -> None:
+    count[key] -= 1
+    if not count[key]:
+        del count[key]
