@@ -62,7 +62,10 @@ def _user(value: str) -> str:
 
 
 def is_given_up(told: ToldDialog) -> bool:
-    """Whether a server has cancelled the INVITE of an attempt that rings still."""
+    """Whether a server has cancelled the INVITE of an attempt, which rings still or has ended by that."""
+    ended = told.record.ended
+    if ended is not None:
+        return ended.by == SERVER and ended.status == 487
     for received in told.record.received:
         request = request_of(received.data)
         if request is not None and request.method == "INVITE":

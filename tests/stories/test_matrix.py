@@ -16,7 +16,7 @@ from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.site_simulation import SiteSimulation
 from tests.wires import Delivery
-from tests.world import AFTER, BEFORE, Crash
+from tests.world import AFTER, BEFORE, PARTLY, Crash
 
 STEP = 3
 SEEDS, AT_ONCE = 100, 20
@@ -76,6 +76,16 @@ def test_the_connection_of_the_called_side_breaks_in_the_takeover(name: str, pla
             _, faults = pairs.crashed(flow, killed, broken)
             assert broken.happened_at is not None
             assert not faults, (at, moment, faults)
+
+
+def test_an_attempt_that_ended_by_the_cancel_of_a_dead_server_is_followed_by_the_next() -> None:
+    """The server died between the CANCEL and the INVITE to the next target; its agent has answered 487 meanwhile."""
+    for kind in ("kill at timers", "restart at timers"):
+        where = next(one for one in matrix.ELSEWHERE if one.name == kind)
+        flow = matrix.flow_of("hunting to the third target")
+        places = matrix.places_of(where, flow)
+        for place in (at for at, label in enumerate(places) if label.startswith("a timer at 9.0")):
+            assert matrix.cell(where, flow, place, PARTLY)[0].faults == ()
 
 
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
