@@ -8,6 +8,7 @@ and real RTP, and the server that serves them all is killed. What happens then i
     make demo ARGS='--how machine'                   its supervisor is killed too, so that nobody tells of the death
     make demo ARGS='--calls 1000 --how pause'        SIGSTOP instead, and SIGCONT after the takeover
     make demo ARGS='--how agent'                     an agent is killed instead, and started again
+    make demo ARGS='--sites 3'                       three sites with one stand-by, of which two mains die at once
     make demo ARGS='--format json'                   one JSON object and nothing else
 """
 
@@ -18,6 +19,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from examples.demo_plan import Plan
 from examples.demo_processes import Failed, Processes
 from examples.demo_run import Run
 from examples.demo_show import Shown, complain
+from examples.demo_sites import play_sites
 
 
 def play(plan: Plan, how: Any, directory: Path, shown: Shown, interval: float) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def good(measured: dict[str, Any]) -> bool:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 1 when anything was lost, 3 when the demo could not be played."""
     parser = argparse.ArgumentParser(prog="demo", description="kill a call server and keep its calls")
     parser.add_argument("--calls", type=_count, default=0, help="standing calls (left out: three, between phones)")
@@ -73,18 +76,25 @@ def main() -> int:
         default="kill",
         help="SIGKILL to the server; to its supervisor too; SIGSTOP and SIGCONT to both; SIGKILL to an agent",
     )
+    parser.add_argument("--sites", type=_sites, default=1, help="sites with one stand-by process for all (1)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between two heartbeats (0.2)")
     parser.add_argument("--keep", action="store_true", help="keep the directory with site file, logs and records")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not options.calls and options.agents != 2:
         parser.error("without --calls the demo has two agents")
     if options.agents > 60:
         parser.error("at most 60 agents run here")
+    if options.sites > 1 and options.how not in ("kill", "machine"):
+        parser.error("with --sites the demo kills: --how kill or machine")
     directory = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
+    plan = Plan(options.calls, options.agents)
     try:
         shown = Shown(options.format == "json")
-        measured = play(Plan(options.calls, options.agents), options.how, directory, shown, options.interval)
+        if options.sites > 1:
+            measured = play_sites(options.sites, plan, options.how, directory, shown, options.interval)
+        else:
+            measured = play(plan, options.how, directory, shown, options.interval)
     except Failed:
         return 3
     except KeyboardInterrupt:
@@ -97,7 +107,14 @@ def main() -> int:
             shutil.rmtree(directory, ignore_errors=True)
     if options.format == "json":
         print(json.dumps(measured))
-    return 0 if good(measured) else 1
+    return 0 if all(map(good, measured.get("sites", [measured]))) else 1
+
+
+def _sites(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 10:
+        raise argparse.ArgumentTypeError("a number from 1 to 10 is needed")
+    return value
 
 
 def _count(text: str) -> int:

@@ -121,6 +121,8 @@ class Layout:
     agents: int
     interval: float = 0.2
     """Between two heartbeats, in seconds."""
+    name: str = "demo"
+    """Of the site."""
 
     @property
     def site(self) -> Path:
@@ -143,7 +145,7 @@ class Layout:
         m1, m2 = beats or (f"udp:{self.net}1:5062", f"udp:{self.net}2:5062")
         capacity = max(100, 2 * plan.calls)
         parts = [
-            '[site]\nname = "demo"\nkey = { file = "site.key" }\n',
+            f'[site]\nname = "{self.name}"\nkey = {{ file = "site.key" }}\n',
             f"[timing]\ninterval = {self.interval}\n",
             _server("m1", "main", f"{self.net}1", m1, capacity),
             _server("m2", "standby", f"{self.net}2", m2, capacity),

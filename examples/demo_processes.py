@@ -168,9 +168,12 @@ class Processes:
             raise Failed(f"{' '.join(module[:2])}: {done.stderr.strip()}")
         return done.stdout
 
-    def server(self, site: Path, node: str) -> Running:
-        """As ``b2bua run`` does it, which becomes the supervisor when it has loaded all that the server needs."""
-        command = [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", node]
+    def server(self, site: Path, node: str, *others: Path) -> Running:
+        """As ``b2bua run`` does it, which becomes the supervisor when it has loaded all that the server needs.
+
+        ``others``: further sites that the same process serves, under the same name."""
+        files = [word for each in (site, *others) for word in ("--site", str(each))]
+        command = [sys.executable, "-m", "b2bua.cli", "run", *files, "--node", node]
         return self.start(node, [sys.executable, "-m", "heartbeat.supervisor", *command])
 
     def agent(self, site: Path, name: str) -> Running:

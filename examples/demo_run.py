@@ -14,9 +14,11 @@ from examples.demo_plan import PASSWORD, Layout, Plan
 from examples.demo_processes import DeviceProcess, Failed, Processes, Running, ask, free_net
 from sip.io.clock import boottime
 
-How = Literal["kill", "machine", "pause", "agent"]
-"""The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while; or
-an agent is killed, and started again."""
+How = Literal["kill", "machine", "pause", "agent", "nothing"]
+"""The server's process is killed; its supervisor too, as if the machine were gone; both are stopped for a while; an
+agent is killed, and started again; or nothing happens here, as where another site of the same stand-by is hit."""
+_STAYS: Final = ("agent", "nothing")
+"""After these the main leads on."""
 Show = Callable[[str, Any], None]
 """Told what happens, as it happens: a word and what belongs to it."""
 
@@ -33,12 +35,19 @@ class Run:
     """A site with its devices, step by step: ``start``, ``set_up``, ``crash``, ``finish``, ``measured``."""
 
     def __init__(
-        self, plan: Plan, directory: Path, processes: Processes, show: Show, *, interval: float = 0.2
+        self,
+        plan: Plan,
+        directory: Path,
+        processes: Processes,
+        show: Show,
+        *,
+        interval: float = 0.2,
+        name: str = "demo",
     ) -> None:
         self.plan = plan
         self.processes = processes
         self.show = show
-        self.layout = Layout(free_net(), directory, plan.agents, interval)
+        self.layout = Layout(free_net(), directory, plan.agents, interval, name)
         self.directory = directory
         self.devices: list[DeviceProcess] = []
         self.how: How = "kill"
@@ -58,22 +67,30 @@ class Run:
         ``beats``: what each server takes for the address of the other one's beats (main's own first), when somebody
         stands between them to count; each then has a site file of its own.
         """
-        layout, plan, processes = self.layout, self.plan, self.processes
+        self.prepare()
+        site = self.layout.site
+        sites = {"m1": site, "m2": site} if beats is None else self._two_files(beats)
+        self.processes.server(sites["m2"], "m2")
+        self.come_up(sites["m1"])
+
+    def prepare(self) -> None:
+        """Write the site file, and start the agents."""
+        layout = self.layout
         (self.directory / "site.key").write_text(secrets.token_hex(16))
         (self.directory / "phones.key").write_text(PASSWORD)
-        layout.site.write_text(layout.site_text(plan))
-        sites = {"m1": layout.site, "m2": layout.site}
-        if beats is not None:
-            sites = self._two_files(beats)
+        layout.site.write_text(layout.site_text(self.plan))
         self._command("init")
         for name in layout.names:
-            processes.agent(layout.site, name)
-        processes.server(sites["m2"], "m2")
+            self.processes.agent(layout.site, name)
+
+    def come_up(self, site: Path) -> None:
+        """Start devices and the main, by that file; the stand-by was started."""
+        layout, plan, processes = self.layout, self.plan, self.processes
         kinds = (True,) if plan.small else (False, True)
         self.devices = [DeviceProcess(processes, layout.net, plan.calls, plan.agents, audio) for audio in kinds]
         # The voters of a site that starts for the first time are to be there before the main asks them.
         processes.until(lambda: all(map(self._answers, (*layout.names, "m2"))), STARTING, "the voters come up")
-        processes.server(sites["m1"], "m1")
+        processes.server(site, "m1")
         try:
             processes.until(self._ready, STARTING, "the site comes up")
         except Failed as failure:
@@ -108,6 +125,11 @@ class Run:
     def crash(self, how: How = "kill") -> None:
         """Kill or pause the main; wait until the sample was served by the stand-by. Or kill an agent, start it again,
         and wait until the main serves the sample by it."""
+        self.strike(how)
+        self.go_on()
+
+    def strike(self, how: How) -> None:
+        """The first half: it is killed, and a request is sent in each call of the sample."""
         main = self.processes.running["m1"]
         self.killed_at = time.time()
         self.how = how
@@ -119,7 +141,7 @@ class Run:
         elif how == "machine":
             main.kill()
             del self.processes.running["m1"]
-        else:
+        elif how == "pause":
             main.stop_all()
         for devices in self.devices:
             devices.order("crash")
@@ -127,11 +149,14 @@ class Run:
         if how == "agent":
             self.started_at = time.time()
             self.processes.agent(self.layout.site, first)
+
+    def go_on(self) -> None:
+        """The second half: wait until the sample was served."""
         for result in self._collect("crash", 60.0):
             self._note(result)
-        if how == "pause":
-            main.go_on()
-        self.show("served", self.status("m1" if how == "agent" else "m2"))
+        if self.how == "pause":
+            self.processes.running["m1"].go_on()
+        self.show("served", self.status(self.leader))
         if self.plan.attempts_per_s:
             time.sleep(AFTER_THE_CRASH)
 
@@ -139,7 +164,7 @@ class Run:
         """Resume, answer and hang up everything; wait until the records of all calls are written."""
         for result in self._order("finish", 120.0 + self.plan.calls * 0.05):
             self._note(result)
-        self.show("finished", self.status("m1" if self.how == "agent" else "m2"))
+        self.show("finished", self.status(self.leader))
 
     def measured(self) -> dict[str, Any]:
         """The figures of section ``make demo`` of the README; ``None`` where something never came true."""
@@ -147,8 +172,8 @@ class Run:
         total = {name: sum(result[name] for result in done) for name in _SUMMED}
         served = [entry for result in self.results["crash"] for entry in result["served"]]
         missing = [name for result in self.results["crash"] for name in result["missing"]]
-        report = self.report() if self.how != "agent" else {}
-        decided_at = report.get("decided_at") if self.how != "agent" else self.started_at
+        report = self.report() if self.leader == "m2" else {}
+        decided_at = report.get("decided_at") if self.leader == "m2" else self.started_at or self.killed_at
         last_at = max((at for _, _, at in served), default=0.0) + time.time() - boottime()
         calls = sum(result["standing"] for result in self.results["set up"])
         cdrs = self._cdrs(calls + int(total["attempts"]))
@@ -167,6 +192,11 @@ class Run:
             "messages": report.get("messages"),
             "report": report,
         }
+
+    @property
+    def leader(self) -> str:
+        """Who leads after the crash."""
+        return "m1" if self.how in _STAYS else "m2"
 
     @property
     def problems(self) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from examples import demo
 from examples.demo_plan import MOST_AUDIO, PASSWORD, Layout, Plan
 from examples.demo_steps import Pair, heard
 from examples.softphone_call import Call
@@ -96,3 +97,24 @@ def test_nothing_is_lost(arguments: list[str]) -> None:
     assert (measured["attempts_failed"], measured["device_messages"], measured["rtp_lost"]) == (0, 0, 0), done.stderr
     assert measured["cdrs"] == measured["calls"] + measured["attempts"]
     assert measured["report"]["new"] == "m2" and done.returncode == 0
+
+
+@pytest.mark.interop
+def test_two_mains_of_three_sites_die_at_once_and_one_process_takes_over() -> None:
+    command = [sys.executable, "-m", "examples.demo", "--format", "json", "--sites", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.stdout.startswith("{"), done.stderr
+    sites = json.loads(done.stdout)["sites"]
+    assert [(one["site"], one["led_by"]) for one in sites] == [("site1", "m2"), ("site2", "m2"), ("site3", "m1")]
+    for one in sites:
+        assert one["kept"] == one["calls"] == 3, done.stderr
+        assert (one["attempts_failed"], one["device_messages"], one["rtp_lost"]) == (0, 0, 0), done.stderr
+        assert one["cdrs"] == one["calls"] + one["attempts"]
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["--sites", "0"], ["--sites", "11"], ["--sites", "2", "--how", "pause"]])
+def test_sites_that_the_demo_does_not_play(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        demo.main(words)
+    assert ended.value.code == 2 and "sites" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""The modules on which safety rests, and the tests that belong to each."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Target(NamedTuple):
+    """Modules with the tests that must notice what is changed in them, the quickest first."""
+
+    name: str
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def _of(package: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{package}/test_{name}.py" for name in names)
+
+
+TARGETS: Final = (
+    Target(
+        "vote",
+        ("heartbeat/voter.py", "heartbeat/ballot.py", "heartbeat/proof.py"),
+        _of(
+            "heartbeat",
+            *("voter", "deaths", "starts", "full_disks", "voters", "first_start", "proof_renewal", "reconfiguration"),
+            *("persistence", "member_simulation", "switchover"),
+        ),
+    ),
+    Target(
+        "lease", ("heartbeat/lease.py",), _of("heartbeat", "lease", "lease_drift", "voter", "member_edges", "voters")
+    ),
+    Target(
+        "detector", ("heartbeat/detector.py",), _of("heartbeat", "detector", "standby", "timing", "member", "deaths")
+    ),
+    Target(
+        "election",
+        ("heartbeat/election.py", "heartbeat/candidate.py"),
+        _of(
+            "heartbeat",
+            "election",
+            "starts",
+            "deaths",
+            "switchover",
+            "voters",
+            "standby",
+            "member",
+            "member_simulation",
+        ),
+    ),
+    Target(
+        "deduplication",
+        ("gateway_agent/deduplication.py",),
+        (
+            *_of("gateway_agent", "takeover", "failover", "disorder", "handover", "channels", "far_side"),
+            *_of("stories", "agent_deaths"),
+        ),
+    ),
+    Target(
+        "replay",
+        ("b2bua/takeover/replay.py",),
+        (
+            *_of("b2bua", "replay", "invite_replay", "recovery", "restoration", "crossing", "disorder"),
+            *_of("stories", "stories"),
+        ),
+    ),
+    Target(
+        "reconcile",
+        ("b2bua/takeover/reconciliation.py",),
+        (
+            *_of("b2bua", "reconciliation", "restoration", "recovery", "report", "adopted"),
+            *_of("stories", "stories", "clocks"),
+        ),
+    ),
+    Target("state token", ("b2bua/state_token.py",), _of("b2bua", "state_token", "restoration", "records")),
+    Target(
+        "line state",
+        ("gateway_agent/line_state.py", "gateway_agent/line_snapshot.py", "b2bua/line_states.py"),
+        (
+            *_of("gateway_agent", "line_state"),
+            *_of("b2bua", "line_states"),
+            *_of("gateway_agent", "derivation", "handover"),
+            *_of("stories", "agent_deaths"),
+        ),
+    ),
+    Target(
+        "record merge",
+        ("b2bua/cdr.py",),
+        (*_of("b2bua", "cdr", "cdr_store", "call_records"), *_of("stories", "call_records")),
+    ),
+)
