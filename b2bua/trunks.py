@@ -148,7 +148,9 @@ class Trunks:
         """The trunk that a request comes from, by its source address, and its certificate where the line names one;
         ``""`` for a stranger."""
         line = self._sources.line(*flow.remote, flow.transport != "udp")
-        return line.name if line is not None and self._stack.speaks_for(flow, line.certificate) else ""
+        if line is None or (line.certificate and not self._stack.speaks_for(flow, line.certificate)):
+            return ""
+        return line.name
 
     def owner(self, host: str) -> str:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""

@@ -33,6 +33,14 @@ def is_numeric(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
+def plain_host(host: str) -> str:
+    """The one way to write a numeric host; IPv4 in IPv6 is IPv4."""
+    address = ipaddress.ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerAddress:
     """A listener as the site file spells it: ``udp:127.0.0.1:5060`` or ``tls:[::1]:5061``."""

@@ -99,8 +99,8 @@ class Stack:
         self.sips_flows.discard(flow)
 
     def speaks_for(self, flow: Flow, names: tuple[str, ...]) -> bool:
-        """Whether the peer of a flow has proved to be one of these hosts; always where none is named."""
-        return not names or speaks_for(self.certified.get(flow, ()), names)
+        """Whether the peer of a flow has proved to be one of these hosts."""
+        return speaks_for(self.certified.get(flow, ()), names)
 
     def handle_timer(self, now: float) -> None:
         self.deadlines.fire(now)

@@ -14,7 +14,7 @@ from typing import Final
 from sip.actions import Address, Close, Flow, Open
 from sip.certificate_names import speaks_for
 from sip.device.policy import LinePolicy
-from sip.endpoint import DEFAULT_PORT, SECURE, ListenerAddress, is_numeric
+from sip.endpoint import DEFAULT_PORT, SECURE, ListenerAddress, is_numeric, plain_host
 from sip.layer import Stack
 from sip.location import Place
 from sip.wire.errors import Malformed
@@ -85,6 +85,8 @@ class DeviceFlows:
             six = ":" in endpoint.host
             self._default.setdefault((endpoint.transport, six), local)
             self._default.setdefault(("", six), local)
+        self.has_tls = any(transport == "tls" for transport, _ in self._default)
+        """Whether there is a listener for TLS, which peers by TLS are to find in our Contact."""
         stack.responder.reconnect = self.reconnect
         stack.receiver.aliased = self.aliased
 
@@ -132,11 +134,6 @@ class DeviceFlows:
         """The peer is called by ``sips``, so our Contact is one (RFC 3261 section 8.1.1.8)."""
         if flow.transport in SECURE:
             self._stack.sips_flows.add(flow)
-
-    @property
-    def has_tls(self) -> bool:
-        """Whether there is a listener for TLS, which peers by TLS are to find in our Contact."""
-        return any(transport == "tls" for transport, _ in self._default)
 
     def stream_instead(self, flow: Flow, now: float) -> Flow | None:
         """A stream to the place of a UDP flow, within a second; None where there was none within the last hour."""
@@ -240,7 +237,9 @@ class LineFlows:
         self._secure = any(peer.startswith("sips:") for peer in policy.peers)
 
     def flow_to(self, place: Place) -> Flow | None:
-        """See :meth:`DeviceFlows.flow_to`."""
+        """See :meth:`DeviceFlows.flow_to`; None also where programs of the site are."""
+        if not is_numeric(place.host) or self._flows.is_site(plain_host(place.host), place.port):
+            return None
         flow = self._flows.flow_to(place, self._policy)
         if flow is not None and self._secure:
             self._flows.says_sips(flow)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from sip.actions import UNREACHABLE, Flow
 from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
 from sip.device.policy import LinePolicy
-from sip.endpoint import DEFAULT_PORT, SECURE, is_numeric
+from sip.endpoint import DEFAULT_PORT, SECURE, is_numeric, plain_host
 from sip.location import Place
 from sip.next_hop import DialogPath, NextHop
 from sip.transaction import ServerTransaction
@@ -191,14 +191,6 @@ class PhoneReach:
 def _is_private(host: str) -> bool:
     """Whether it cannot be reached from everywhere (RFC 1918, RFC 4193, RFC 6598 and their like)."""
     return not ip_address(host.partition("%")[0]).is_global
-
-
-@lru_cache(maxsize=4096)
-def plain_host(host: str) -> str:
-    """The one way to write a numeric host; IPv4 in IPv6 is IPv4."""
-    address = ip_address(host)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
 
 
 @lru_cache(maxsize=4096)

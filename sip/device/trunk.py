@@ -7,17 +7,15 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from sip.actions import Flow
 from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
 from sip.device.places import SHUNNED, PeerPlace, PeerPlaces, Shunning
 from sip.device.policy import LinePolicy
 from sip.device.probing import Probing
-from sip.device.reach import TrunkReach, plain_host
+from sip.device.reach import TrunkReach
 from sip.device.registering import Registering
 from sip.dialog import bare_uri
 from sip.digest import DigestClient
-from sip.endpoint import is_numeric
 from sip.layer import Stack
 from sip.location import Place
 from sip.registration import Account, Registration
@@ -50,7 +48,9 @@ class TrunkDevice:
         """How requests in its dialogs find their way."""
         self._stack = stack
         self._flows = flows
-        self._line_flows = line_flows = LineFlows(flows, policy)
+        line_flows = LineFlows(flows, policy)
+        self.flow_to = line_flows.flow_to
+        """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
         self._shunning = Shunning()
         self._names = names
         self._places = PeerPlaces((policy.proxy,) if policy.proxy else policy.peers, names, stack.deadlines)
@@ -158,6 +158,8 @@ class TrunkDevice:
     def _service_route(self) -> tuple[str, ...]:
         """The Service-Route that came with the registration; one that cannot be followed is none."""
         route = self._registering.machine.service_route if self._registering is not None else ()
+        if not route:
+            return ()
         secure = self._flows.has_tls
         well = len(route) <= MOST_ROUTES and all(_is_route(each, secure) for each in route)
         return route if well else ()
@@ -186,12 +188,6 @@ class TrunkDevice:
         if self._service is None and hops:
             self._service = PeerPlaces(hops, self._names, self._stack.deadlines)
             self._service.ask(now)
-
-    def flow_to(self, place: Place) -> Flow | None:
-        """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
-        if not is_numeric(place.host) or self._flows.is_site(plain_host(place.host), place.port):
-            return None
-        return self._line_flows.flow_to(place)
 
     def failed(self, place: Place, response: Response | None, now: float) -> None:
         """A request got no answer there (``None``), or a 503, which shuns by its Retry-After only."""
