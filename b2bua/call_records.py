@@ -54,6 +54,8 @@ class CallRecords:
         """The epoch that calls end in."""
         self.ended: OrderedDict[str, EndedCall] = OrderedDict()
         """The last calls that ended."""
+        self.former: OrderedDict[str, EndedCall] = OrderedDict()
+        """The same of former starts, for questions only: whether their records are on disk is not known by it."""
         self.ends: dict[str, End] = {}
         """By call id, when a device ended it while no server was there: what its record is to tell of it."""
         self._events = events

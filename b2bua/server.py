@@ -15,6 +15,7 @@ from pathlib import Path
 
 from b2bua import api, views
 from b2bua.call_records import CallEnded
+from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
@@ -43,6 +44,7 @@ class Process(program.Process[Core]):
             self.logger.error("call records wait in memory: %s: %s", server.cdr_dir, error.strerror)
         self.cdrs = CdrStore(server.cdr_dir, node)
         self._reports = TakeoverFile(server.state_dir / "takeovers.json")
+        self._stories = CallStories(server.state_dir / "calls.jsonl")
         chance = random.Random(secrets.randbits(128))
         now = boottime()
         core = Core(
@@ -59,7 +61,8 @@ class Process(program.Process[Core]):
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), views.view, views.command)
         self._reports.take_up(core.takeovers, now - time.time())
-        self.written.append(self._reports)
+        self._stories.take_up(core.records)
+        self.written += (self._reports, self._stories)
         self._results: Counter[str] = Counter()
 
     async def run(self, serve: program.Serve) -> None:
@@ -77,6 +80,8 @@ class Process(program.Process[Core]):
         if isinstance(event, CallEnded):
             self._results[event.record.result] += 1
             self.cdrs.write(event.record)
+            if (ended := self.core.ended.get(event.record.call_id)) is not None:
+                self._stories.note(ended)
         else:
             super().event(event)
 

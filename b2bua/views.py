@@ -357,7 +357,13 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
         return core.takeovers.explain(wanted)
     found = [
         call_id
-        for call_id in (*core.calls, *core.ended, *core.recovery.verdicts.details, *core.takeovers.calls_before())
+        for call_id in (
+            *core.calls,
+            *core.ended,
+            *core.records.former,
+            *core.recovery.verdicts.details,
+            *core.takeovers.calls_before(),
+        )
         if call_id.startswith(wanted)
     ]
     names = list(dict.fromkeys(found))
@@ -371,7 +377,8 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
 def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     found: list[v.Sentence] = []
     call = core.calls.get(call_id)
-    record, wall, because = core.ended.get(call_id, (None, 0.0, ""))
+    ended = core.ended.get(call_id) or core.records.former.get(call_id)
+    record, wall, because = ended or (None, 0.0, "")
     if call is not None:
         record, wall, because = call.record(now), call.wall_offset, call.because
     if record is not None:
