@@ -51,36 +51,38 @@ class Process(program.Process[Core]):
         settings = site.agents[agent]
         super().__init__(site, agent, settings, loop)
         self._relay: AgentRelay | None = None
-        self._relay_process: RelayProcess | None = None
-        rtp = settings.rtp
+        rtp, ports = settings.rtp, RelayPorts()
+        wanted: RelaySettings | None = None
         if _relays(site, agent):
-            ports = RelayPorts()
             second = _second(settings)
             self._relay = AgentRelay(ports, rtp.address, rtp.advertise, second)
             addresses = (rtp.address, second) if second else (rtp.address,)
             wanted = RelaySettings(addresses, rtp.ports[0], rtp.ports[1])
-            socket, start = settings.state_dir / "relay.sock", self.persistent.incarnation
-            grace = site.timing.agent_grace
-            self._relay_process = RelayProcess(wanted, ports, self._relay_said, socket, start, grace)
+        path, start, grace = settings.state_dir / "relay.sock", self.persistent.incarnation, site.timing.agent_grace
+        self._outliving = RelayProcess(wanted, ports, self._relay_said, path, start, grace)
         chance = random.SystemRandom()
         core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
         self.drive(core, map(str, settings.sip), _view, _command, _AgentPump)
-        self._leaving = False
+        self._leaving = self._for_good = False
         self._relay_ticks = self._ticks_since_return = 0
 
     async def run(self, serve: program.Serve) -> None:
-        relay = self._relay_process
-        if relay is None:
-            await super().run(serve)
-            return
+        relay = self._outliving
         try:
             await relay.start()
-            self.pump.relay = relay
-            await super().run(serve)
+            self.pump.transport.inherit(await relay.sockets())
+            # what devices send while this process is dead waits for its next start
+            self.lives_by = lambda site: relay.hold(self.pump.transport.listening(), site.timing.hold_attempt)
+            if self._relay is not None:
+                self.pump.relay = relay
         except RelayError as error:
-            raise program.StartError(str(error)) from None
+            if self._relay is not None:
+                raise program.StartError(str(error)) from None
+            self.logger.warning("devices will be refused while the agent is away: %s", error)
+        try:
+            await super().run(serve)
         finally:
-            await relay.close()
+            await relay.close(self._for_good)
 
     def _relay_said(self, notice: Notice) -> None:
         if isinstance(notice, Trouble):
@@ -113,7 +115,7 @@ class Process(program.Process[Core]):
 
     def _end_with_the_last_call(self) -> None:
         if (self._leaving or self.core.draining.for_good) and not self.core.calls:
-            self._leaving = False
+            self._leaving, self._for_good = False, self.core.draining.for_good
             self.end()
             self.core.draining.for_good = False
 

@@ -1,4 +1,5 @@
-"""The door of a relay: where its agent connects, each time that it starts, and says which start it is."""
+"""The door of a relay: where its agent connects, each time that it starts, and says which start it is; and where it
+fetches and brings the sockets that the relay keeps for it."""
 
 from __future__ import annotations
 
@@ -8,9 +9,12 @@ import json
 import os
 import select
 import socket
+from pathlib import Path
 from typing import NamedTuple
 
+from gateway_agent.media.held import MOST, HeldSockets, received
 from gateway_agent.media.ports import RelaySettings
+from sip.io.unix_path import short_path
 
 MAX_LINE = 1 << 20
 MAX_WAITING = 8
@@ -21,7 +25,8 @@ class Hello(NamedTuple):
     """The highest start of the agent so far."""
 
     sock: socket.socket
-    settings: RelaySettings
+    settings: RelaySettings | None
+    """None: it relays no media."""
     grace_s: float
     """Seconds that sessions outlive it."""
     rest: bytes
@@ -31,7 +36,8 @@ class Hello(NamedTuple):
 class Door:
     """See the module."""
 
-    def __init__(self, listener: socket.socket, epoll: select.epoll) -> None:
+    def __init__(self, listener: socket.socket, epoll: select.epoll, held: HeldSockets) -> None:
+        self._held = held
         self._listener = listener
         self._epoll = epoll
         self._waiting: dict[int, tuple[socket.socket, bytes]] = {}
@@ -66,30 +72,45 @@ class Door:
     def _greet(self, fd: int) -> Hello | None:
         sock, heard = self._waiting.pop(fd)
         try:
-            data = sock.recv(65_536)
+            data, fds, _, _ = socket.recv_fds(sock, 65_536, MOST)
         except BlockingIOError:
             self._waiting[fd] = sock, heard
             return None
         except OSError:
-            data = b""
+            data, fds = b"", []
+        brought = received(fds)
         line, found, rest = (heard + data).partition(b"\n")
-        if data and not found and len(line) < MAX_LINE:
+        if data and not found and not brought and len(line) < MAX_LINE:
             self._waiting[fd] = sock, line
             return None
         try:
             said = json.loads(line)
-            start, grace = int(said["start"]), float(said["grace_s"])
-            settings = RelaySettings.from_json(json.dumps(said["settings"]))
-        except (ValueError, TypeError, KeyError):
-            self._refuse(sock)
-            return None
-        if start < self._start:  # an agent that was started before the one that is obeyed
-            with contextlib.suppress(OSError):
-                sock.send(b'{"is":"superseded"}\n')
-            self._refuse(sock)
-            return None
-        self._start = start
-        return Hello(sock, settings, grace, rest)
+            start = int(said["start"])
+            if start < self._start:  # an agent that was started before the one that is obeyed
+                with contextlib.suppress(OSError):
+                    sock.send(b'{"is":"superseded"}\n')
+            elif said["do"] == "hello" and not brought:
+                settings = said["settings"]
+                hello = Hello(
+                    sock,
+                    None if settings is None else RelaySettings.from_json(json.dumps(settings)),
+                    float(said["grace_s"]),
+                    rest,
+                )
+                self._start = start
+                return hello
+            elif said["do"] == "sockets":
+                self._held.answer(sock)
+            elif said["do"] == "hold":
+                self._held.put(list(map(str, said["names"])), brought, float(said["for_s"]))
+                brought = []
+                sock.send(b'{"is":"held"}\n')
+        except (ValueError, TypeError, KeyError, OSError):
+            pass  # it is told by the end of the connection
+        for one in brought:
+            one.close()
+        self._refuse(sock)
+        return None
 
     def _refuse(self, sock: socket.socket) -> None:
         self._epoll.unregister(sock.fileno())
@@ -108,6 +129,7 @@ def listen(path: str) -> socket.socket | None:
         os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.umask(0o077)
-    sock.bind(path)
+    with short_path(Path(path)) as short:
+        sock.bind(short)
     sock.listen(MAX_WAITING)
     return sock

@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from gateway_agent.media import held
 from gateway_agent.media.ports import Notice, Ready, RelayPorts, RelaySettings
+from sip.io.unix_path import short_path
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +40,15 @@ class RelayProcess:
 
     def __init__(
         self,
-        settings: RelaySettings,
+        settings: RelaySettings | None,
         ports: RelayPorts,
         notice: Callable[[Notice], None],
         path: Path,
         start: int,
         grace_s: float,
     ) -> None:
-        """``path``: the socket of the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
+        """``settings``: None when no media is relayed; the process then keeps sockets alone. ``path``: the socket of
+        the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
         ``grace_s``: seconds for which sessions go on without an agent."""
         self._settings = settings
         self._ports = ports
@@ -54,6 +58,9 @@ class RelayProcess:
         self._grace_s = grace_s
         self._lines: _Lines | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._held: dict[str, socket.socket] = {}
+        self._held_for = 0.0
+        self._handing: asyncio.Task[None] | None = None
         self.pid: int | None = None
         """Of the relay's process."""
 
@@ -77,13 +84,36 @@ class RelayProcess:
             assert self._lines is not None  # there are none before the relay was ready
             self._lines.write("\n".join(lines) + "\n")
 
-    async def close(self) -> None:
-        """Let go of the relay: its sessions go on for the next start of the agent; without any it ends."""
+    async def sockets(self) -> dict[str, socket.socket]:
+        """Those at which the start before this one listened, by name, as far as they are kept."""
+        try:
+            return await asyncio.to_thread(held.fetch, self._path, self._start)
+        except OSError as error:
+            logger.warning("the sockets of the start before this one are not to be had: %s", error)
+            return {}
+
+    def hold(self, sockets: dict[str, socket.socket], for_s: float) -> asyncio.Task[None]:
+        """Let the process keep them, for so many seconds without an agent; it does when the task is done."""
+        self._held, self._held_for = sockets, for_s
+        self._handing = asyncio.get_running_loop().create_task(self._hand())
+        return self._handing
+
+    async def _hand(self) -> None:
+        try:
+            await asyncio.to_thread(held.hand, self._path, self._start, self._held_for, self._held)
+        except OSError as error:
+            logger.warning("devices will be refused while the agent is away, its sockets are not kept: %s", error)
+
+    async def close(self, for_good: bool = False) -> None:
+        """Let go of the relay: its sessions go on, and sockets are kept, for the next start of the agent. Without any
+        it ends by itself, with ``for_good`` at once where no session is left."""
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
+        if self._handing is not None:
+            await self._handing
         if self._lines is not None:
-            if not self._ports.in_use:
+            if for_good and not self._ports.in_use:
                 self._lines.write('{"do":"end"}\n')
                 await asyncio.wait([self._lines.ended], timeout=STOP_S)
             self._lines.close()
@@ -95,7 +125,8 @@ class RelayProcess:
         launched = False
         while True:
             try:
-                await asyncio.get_running_loop().create_unix_connection(lambda: lines, str(self._path))
+                with short_path(self._path) as short:
+                    await asyncio.get_running_loop().create_unix_connection(lambda: lines, short)
                 break
             except OSError:
                 if not launched:
@@ -103,7 +134,8 @@ class RelayProcess:
                     await self._launch()
                 await asyncio.sleep(CONNECT_S)
         self._lines = lines
-        hello = {"do": "hello", "start": self._start, "grace_s": self._grace_s, "settings": asdict(self._settings)}
+        settings = asdict(self._settings) if self._settings is not None else None
+        hello = {"do": "hello", "start": self._start, "grace_s": self._grace_s, "settings": settings}
         lines.write(json.dumps(hello, separators=(",", ":")) + "\n")
 
     async def _launch(self) -> None:
@@ -121,10 +153,14 @@ class RelayProcess:
     async def _stocked(self) -> None:
         """Until the stock of every address is full, or as full as it gets. Raises `RelayError` for an empty one."""
         assert self._lines is not None
+        while self.pid is None:
+            await self._lines.progress()
+            self._lines.check()
+        if self._settings is None:
+            return
         for address in self._settings.addresses:
             while self._ports.in_stock(address) < self._settings.ahead and not self._ports.complaint(address):
-                if self._lines.ended.done():
-                    raise RelayError("the relay's process ended while it started; standard error says why")
+                self._lines.check()
                 await self._lines.progress()
             if not self._ports.in_stock(address):
                 raise RelayError(self._ports.complaint(address))
@@ -152,6 +188,8 @@ class RelayProcess:
             try:
                 async with asyncio.timeout(START_S):
                     await self._connect()
+                    if self._held:
+                        await self._hand()
             except (OSError, RelayError, TimeoutError) as error:
                 logger.error("the relay's process cannot be started: %s", error)
 
@@ -166,6 +204,11 @@ class _Lines(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._progress = loop.create_future()
         self.ended = loop.create_future()
+
+    def check(self) -> None:
+        """Raises `RelayError` when it has ended."""
+        if self.ended.done():
+            raise RelayError("the relay's process ended while it started; standard error says why")
 
     async def progress(self) -> None:
         await asyncio.shield(self._progress)

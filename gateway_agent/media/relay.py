@@ -2,8 +2,9 @@
 
 Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay SOCKET``, or by a unit of its own as
 ``… SOCKET stay``. It outlives its agent: at SOCKET it waits for the next start of it, which says ``hello`` and then
-the lines described in `gateway_agent.media.ports`; media goes on meanwhile. Without an agent it ends when no session
-is left, or after the time that the last agent gave it.
+the lines described in `gateway_agent.media.ports`; media goes on meanwhile, and the sockets at which devices are
+listened to are kept open (`gateway_agent.media.held`). Without an agent it ends when no session is left, or after the
+time that the last agent gave it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway_agent.media.door import MAX_LINE, Door, Hello, listen
+from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import NOWHERE, Pair, Remote
 from gateway_agent.media.sockets import (
     BoundPair,
@@ -63,7 +65,8 @@ class Relay:
         self._heard = b""
         self._unsent = bytearray()
         self._epoll = select.epoll()
-        self._door = Door(listener, self._epoll)
+        self._held = HeldSockets()
+        self._door = Door(listener, self._epoll, self._held)
         self._open = True
 
     def run(self) -> None:
@@ -99,6 +102,7 @@ class Relay:
             ports.rtp.sock.close()
             ports.rtcp.sock.close()
         self._door.close()
+        self._held.close()
         self._epoll.close()
         if self._control is not None:
             self._control.close()
@@ -110,7 +114,8 @@ class Relay:
         self._lose()
         self._control, self._grace_s, self._heard = hello.sock, hello.grace_s, hello.rest
         self._unclaimed = set(self._used)
-        self._stocks.configure(hello.settings)
+        if hello.settings is not None:
+            self._stocks.configure(hello.settings)
         self._say({"is": "ready", "pid": os.getpid()})
         self._stocks.tell()
         self._split(b"")
@@ -280,9 +285,11 @@ class Relay:
     # Time
 
     def _tick(self, now: float) -> None:
-        if self._control is None and not self._stay:
+        if self._control is None:
             alone = now - self._alone_since
-            if alone >= self._grace_s or (not self._used and alone >= IDLE_S):
+            self._held.alone(alone)
+            over = alone >= self._grace_s or (not self._used and alone >= IDLE_S)
+            if over and not self._held and not self._stay:
                 self._open = False
         if self._stocks.settings is None:
             return

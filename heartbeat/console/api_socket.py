@@ -1,5 +1,4 @@
-"""Where a process's API is asked: the socket, bound before anything else is done, and the paths of UNIX sockets,
-which may be longer than a socket address has room for."""
+"""Where a process's API is asked: a socket that is bound before anything else is done."""
 
 from __future__ import annotations
 
@@ -7,29 +6,13 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from heartbeat.site.values import Api
+from sip.io.unix_path import short_path
 
 _BACKLOG: Final = 100
-_ROOM: Final = 107
-"""``sun_path`` of unix(7) has 108 bytes, the last of them zero."""
-
-
-@contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """A name by which ``path`` can be bound or connected to, whatever its length, while the context lasts."""
-    if len(os.fsencode(path)) <= _ROOM:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
 
 
 class ApiError(Exception):

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
-from heartbeat.console.api_socket import short_path
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import Progress
 from heartbeat.site.values import Api, Secret
+from sip.io.unix_path import short_path
 
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""

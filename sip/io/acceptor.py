@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sip.actions import Address, Flow
+from sip.actions import Flow
 from sip.endpoint import ListenerAddress
 from sip.io.stream import HANDSHAKE, Stream, StreamOwner, tune
 from sip.io.udp import Counters, family_of
@@ -89,19 +89,19 @@ class Acceptor:
         """How many streams there are."""
         return self._taken.total()
 
-    def listen(self, endpoint: ListenerAddress) -> Address:
-        """Listen there; the host and port that it became. Raises `OSError`."""
-        sock = socket.socket(family_of(endpoint.host), socket.SOCK_STREAM)
+    def listen(self, endpoint: ListenerAddress, inherited: socket.socket | None = None) -> socket.socket:
+        """Listen there, by a socket that listens already where there is one; the socket. Raises `OSError`."""
+        sock = inherited or socket.socket(family_of(endpoint.host), socket.SOCK_STREAM)
         self._listening.append(sock)
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((endpoint.host, endpoint.port))
-        sock.listen(_BACKLOG)
+        if inherited is None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((endpoint.host, endpoint.port))
+            sock.listen(_BACKLOG)
         self._loop.add_reader(sock.fileno(), self._acceptable, sock, endpoint)
-        address: Address = sock.getsockname()[:2]
-        return address
+        return sock
 
     def close(self) -> None:
         """Listen no more."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from sip.actions import Address, Close, Flow, Open, Send
@@ -15,7 +15,7 @@ from sip.io.acceptor import Acceptor, Limits
 from sip.io.clock import boottime
 from sip.io.codec import Codec, CodecError, Codecs
 from sip.io.stream import CLOSING, CONNECTING, HANDSHAKE, Stream, tune
-from sip.io.udp import Counters, NetworkListener, UdpListener, family_of
+from sip.io.udp import Counters, NetworkListener, UdpListener, bound, family_of
 from sip.wire.errors import SipError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,17 @@ class Transport:
         streamers = sum(endpoint.transport != "udp" for endpoint in self._endpoints.values())
         self._acceptor = Acceptor(self, loop, streamers)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._sockets: dict[str, socket.socket] = {}
+        self._inherited: dict[str, socket.socket] = {}
+
+    def inherit(self, sockets: Mapping[str, socket.socket]) -> None:
+        """Take these for the listeners whose specifications they are named by, when `open` is called, instead of
+        binding others: a process before this one bound them."""
+        self._inherited = dict(sockets)
+
+    def listening(self) -> dict[str, socket.socket]:
+        """The sockets of all listeners by their specifications."""
+        return dict(self._sockets)
 
     def open(self) -> None:
         """Bind all listeners. Raises `TransportError`, and then none is open."""
@@ -79,6 +90,9 @@ class Transport:
                 raise TransportError(
                     f"cannot listen on {spec}: {error.strerror or error}; change the listener or free the port"
                 ) from error
+        for unused in self._inherited.values():
+            unused.close()
+        self._inherited = {}
         self._sweeping = self._loop.call_later(TICK, self._sweep)
 
     def _missing(self, transport: str) -> str:
@@ -211,13 +225,16 @@ class Transport:
         self._receiver.flush()
 
     def _listen(self, spec: str, endpoint: ListenerAddress) -> None:
-        at = (endpoint.host, endpoint.port)
+        inherited = self._inherited.pop(spec, None)
         if endpoint.transport == "udp":
-            listener = UdpListener(endpoint.local, at, self._receiver, self._loop, self.clock, self.counters)
-            self._udp[endpoint.local] = listener
-            self._addresses[spec] = listener.address
-            return
-        self._addresses[spec] = self._acceptor.listen(endpoint)
+            sock = inherited or bound((endpoint.host, endpoint.port))
+            self._udp[endpoint.local] = UdpListener(
+                endpoint.local, sock, self._receiver, self._loop, self.clock, self.counters
+            )
+        else:
+            sock = self._acceptor.listen(endpoint, inherited)
+        self._sockets[spec] = sock
+        self._addresses[spec] = sock.getsockname()[:2]
 
     def accepted(self, sock: socket.socket, flow: Flow) -> Stream:
         """Called by the acceptor."""

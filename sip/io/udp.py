@@ -99,13 +99,13 @@ class UdpListener:
     def __init__(
         self,
         local: str,
-        address: Address,
+        sock: socket.socket,
         receiver: NetworkListener,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         counters: Counters,
     ) -> None:
-        """``local`` names the listener in flows. Raises `OSError` when ``address`` cannot be bound."""
+        """``local`` names the listener in flows; ``sock`` is one of `bound`."""
         self._receiver = receiver
         self._loop = loop
         self._clock = clock
@@ -117,19 +117,7 @@ class UdpListener:
         self._reports = TokenBucket(_MOST_REPORTS, _MOST_REPORTS, clock())
         self._read_at = 0.0
         """When the last wake-up was over."""
-        self._sock = sock = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            if sock.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-            else:
-                sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-            _enlarge(sock)
-            sock.bind(address)
-        except OSError:
-            sock.close()
-            raise
+        self.sock = sock
         self.address: Address = sock.getsockname()[:2]
         """Where it listens: host and the port that was bound."""
         loop.add_reader(sock.fileno(), self._readable)
@@ -147,27 +135,27 @@ class UdpListener:
             self._send(data, remote)
         except BlockingIOError:
             self._wait(data, remote)
-            self._loop.add_writer(self._sock.fileno(), self._writable)
+            self._loop.add_writer(self.sock.fileno(), self._writable)
 
     @property
     def overflows(self) -> int:
         """Datagrams that the kernel dropped because we did not read them in time (0 where it cannot tell)."""
         try:
-            memory = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
+            memory = self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
         except OSError:
             return 0
         return int.from_bytes(memory[32:36], sys.byteorder)
 
     def close(self) -> None:
         """Stop listening; what waits is dropped."""
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
-            self._loop.remove_writer(self._sock.fileno())
-            self._sock.close()
+        if self.sock.fileno() >= 0:
+            self._loop.remove_reader(self.sock.fileno())
+            self._loop.remove_writer(self.sock.fileno())
+            self.sock.close()
 
     def _readable(self) -> None:
         """Read what is there and answer it; what is left wakes us again."""
-        receive_from, receive, flows, clock = self._sock.recvfrom, self._receiver.receive, self._flows, self._clock
+        receive_from, receive, flows, clock = self.sock.recvfrom, self._receiver.receive, self._flows, self._clock
         for _ in range(1 if clock() - self._read_at > _AT_ONCE_AGAIN else _MOST_AT_ONCE):
             try:
                 data, source = receive_from(65_535)
@@ -190,14 +178,14 @@ class UdpListener:
     def _send(self, data: bytes, remote: Address) -> None:
         """Write now. Raises `BlockingIOError` when there is no room."""
         try:
-            self._sock.sendto(data, remote)
+            self.sock.sendto(data, remote)
             return
         except BlockingIOError:
             raise
         except (OSError, OverflowError):
             unreachable = self._drain_errors()
         try:
-            self._sock.sendto(data, remote)  # the error was one of a datagram sent before
+            self.sock.sendto(data, remote)  # the error was one of a datagram sent before
         except BlockingIOError:
             raise
         except (OSError, OverflowError) as error:
@@ -213,7 +201,7 @@ class UdpListener:
         found: set[Address] = set()
         for _ in range(_MOST_ERRORS):
             try:
-                _, ancillary, _, remote = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+                _, ancillary, _, remote = self.sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
             except OSError:
                 break
             for level, kind, data in ancillary:
@@ -221,9 +209,9 @@ class UdpListener:
                     number, origin, icmp_type, _ = _EXTENDED_ERROR.unpack_from(data)
                     if number in _UNREACHABLE and icmp_type == _UNREACHABLE_TYPES.get(origin):
                         found.add((remote[0], remote[1]))
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
-            self._loop.add_reader(self._sock.fileno(), self._readable)
+        if self.sock.fileno() >= 0:
+            self._loop.remove_reader(self.sock.fileno())
+            self._loop.add_reader(self.sock.fileno(), self._readable)
         return found
 
     def _report(self, unreachable: Iterable[Address]) -> None:
@@ -252,7 +240,7 @@ class UdpListener:
                 return
             self._waiting.popleft()
             self._waiting_bytes -= len(data)
-        self._loop.remove_writer(self._sock.fileno())
+        self._loop.remove_writer(self.sock.fileno())
 
     def _failed(self, remote: Address, error: Exception) -> None:
         self._counters.send_errors += 1
@@ -260,6 +248,24 @@ class UdpListener:
         # A dead network would fill the log: the first ones, then each thousandth.
         if count <= 10 or count % 1000 == 0:
             logger.warning("udp:%s to %s:%s: %s (%d so far)", self._local, *remote, error, count)
+
+
+def bound(address: Address) -> socket.socket:
+    """A socket for a `UdpListener`. Raises `OSError` when ``address`` cannot be bound."""
+    sock = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        _enlarge(sock)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _enlarge(sock: socket.socket) -> None:

@@ -141,7 +141,7 @@ def test_sessions_outlive_the_agent(loop: Callable[[], asyncio.AbstractEventLoop
         for pair in list(again._uses):
             again.release(pair)
         second.flush()
-        await second.close()
+        await second.close(for_good=True)
         assert pid is not None
         until = loop.time() + 5.0
         while loop.time() < until and _lives(pid):
