@@ -66,10 +66,6 @@ class LineStates:
         if found is not None and (known is None or known.order < found.order):
             self.lines[line] = found
 
-    def forget(self, call_id: str) -> None:
-        """The dialog is over."""
-        self._kept.pop(call_id, None)
-
     def clear(self) -> None:
         """Another server rules: it is told anew."""
         self._kept.clear()

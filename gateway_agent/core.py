@@ -74,6 +74,13 @@ def servers_first(out: list[Action], site_flows: Collection[Flow]) -> list[Actio
     return out
 
 
+def _answered_by_call(invite: ServerTransaction, cancel: ServerTransaction, now: float) -> bool:
+    """Whether a call answers the CANCEL of its device."""
+    leg = invite.context
+    call = leg.owner if isinstance(leg, InviteUsage) else None
+    return isinstance(call, Call) and leg is call.device and call.parting.cancelled(cancel, now)
+
+
 class Core:
     """See the module.
 
@@ -194,6 +201,7 @@ class Core:
             lambda now: self.handover.returned(now),
         )
         self.stack.receiver.patient = lambda: not self.returning.complete
+        self.stack.receiver.answers_later = _answered_by_call
         self.handover = Handover(
             Publication(
                 site.name,

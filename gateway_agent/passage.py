@@ -91,6 +91,11 @@ class DevicePassage(Passage):
         lines, body = passed or NOTHING
         if not isinstance(call, Call) or leg is not call.server:
             if isinstance(call, Call) and call.parting.waits(asked, status, now):
+                call.parting.keep(
+                    asked,
+                    lambda then: leg.reply(asked, for_device(status, lines), then, reason, lines, body, tag),
+                    now,
+                )
                 return
             leg.reply(asked, for_device(status, lines), now, reason, lines, body, tag)
             return

@@ -44,7 +44,7 @@ class Listener(Protocol):
         """A request outside any known dialog (also one with a To-tag that is not known: see ``request.to_tag``)."""
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
-        """A CANCEL for an INVITE still open; it was answered 200."""
+        """A CANCEL for an INVITE still open; it was answered 200, or is by who said so."""
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
         """An ACK for a dialog that is not known."""
@@ -90,6 +90,8 @@ class Receiver:
         self.patient: Callable[[], bool] = _never
         """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
         again."""
+        self.answers_later: Callable[[ServerTransaction, ServerTransaction, float], bool] = _at_once
+        """Whether somebody else answers this CANCEL (second) of an open INVITE (first), and when that is known."""
         self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
         self.sips_flows: set[Flow] = set()
         """Secure flows whose peers speak of ``sips``."""
@@ -322,7 +324,8 @@ class Receiver:
             else:
                 self._responder.respond_stateless(transaction, 481)
             return
-        self._responder.reply(transaction, 200, now, tag=self._identifiers.token())
+        if not invite.open or not self.answers_later(invite, transaction, now):
+            self._responder.reply(transaction, 200, now, tag=self._identifiers.token())
         if invite.open:
             self._listener.cancelled(invite, cancel, now)
 
@@ -357,6 +360,10 @@ def _request_id(request: Request) -> str:
 
 def _nowhere(flow: Flow, via: str) -> None:
     pass
+
+
+def _at_once(invite: ServerTransaction, cancel: ServerTransaction, now: float) -> bool:
+    return False
 
 
 def _never() -> bool:

@@ -19,6 +19,7 @@ from heartbeat.proof import Proof, VoterList, sign_grant
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
+from sip.packages.line_dialog import LINE_STATE_TAG, LIST_TYPE, Head, body_of
 from sip.wire.message import Message, Request, Response
 from sip.wire.message import parse as parse_message
 
@@ -123,8 +124,10 @@ class Server:
         """Records of the last list, the head apart."""
         self.heads: list[dict[str, Any]] = []
         self.answers_notify = True
+        self.keeps = False
+        """It keeps line states, and says so."""
         self._callee = Responder("b" * 32)
-        self._serial = 0
+        self._serial = self._part = 0
 
     def opened(self, flow: Flow) -> None:
         self.flow = flow
@@ -174,12 +177,35 @@ class Server:
             f"Expires: {expires}",
             "Contact: <sip:srv;transport=tcp>",
             "Content-Type: application/line-dialog-request+json",
+            *([f"Supported: {LINE_STATE_TAG}"] if self.keeps else []),
         ]
         self.request("SUBSCRIBE", "sip:gw1", lines, json.dumps(body).encode())
         found = [one for one in self.inbox if isinstance(one, Response) and one.cseq_method == "SUBSCRIBE"]
         for one in found:
             self.inbox.remove(one)
         return found[-1].status if found else 0
+
+    def give_back(self, *records: str, complete: bool = True, asked: Request | None = None) -> Request:
+        """Answer what the agent asks with ``purpose=return``, with a part that has these records; what it asked."""
+        first = asked is None
+        asked = asked or self.take("SUBSCRIBE")
+        if first:
+            self.reply(asked, 200, ["Expires: 60"])
+        self._part = 1 if first else self._part + 1
+        head = Head("paris", "gw1", 0, self.epoch, 1, self._part, complete)
+        state = "terminated;reason=timeout" if complete else "active;expires=60"
+        lines = ["Event: line-dialog;purpose=return", f"Subscription-State: {state}", f"Content-Type: {LIST_TYPE}"]
+        self.request(
+            "NOTIFY",
+            "sip:gw1",
+            lines,
+            body_of((head.encode(), *records)),
+            call_id=asked.call_id,
+            from_tag="srvtag",
+            to_tag=asked.from_tag,
+            cseq=self._part,
+        )
+        return asked
 
     def request(
         self,
@@ -244,13 +270,20 @@ class AgentFixture:
     """The clock, the wires, the agent."""
 
     def __init__(
-        self, trunk: str = "", relay: AgentRelay | None = None, text: str = SITE, adopted: bool = True
+        self,
+        trunk: str = "",
+        relay: AgentRelay | None = None,
+        text: str = SITE,
+        adopted: bool = True,
+        keeps: bool = False,
+        incarnation: int = 1,
     ) -> None:
+        """``keeps``: its servers keep line states."""
         self.now = 100.0
         self.core = Core(
             site(trunk, text),
             "gw1",
-            PersistentState(incarnation=1, non_voting=False),
+            PersistentState(incarnation=incarnation, non_voting=False),
             b"s" * 32,
             Random(1),
             self.now,
@@ -258,6 +291,7 @@ class AgentFixture:
         )
         self.m1 = Server(self, "m1")
         self.m2 = Server(self, "m2")
+        self.m1.keeps = self.m2.keeps = keeps
         self.reached = {("127.0.0.1", 5161): self.m1, ("127.0.0.2", 5161): self.m2}
         self.inbox: dict[Flow, deque[Message]] = {}
         """What devices got, by flow."""
@@ -276,6 +310,9 @@ class AgentFixture:
         self.pump()
         if adopted:
             assert self.m1.subscribe(epoch=1) == 200
+            if keeps:
+                self.m1.give_back()
+                self.m1.take(200)
 
     def pump(self) -> None:
         while actions := self.core.to_do():
