@@ -115,8 +115,6 @@ class InviteUsage:
         """The dialog's own flow."""
         return self.path.flow
 
-    # Towards the network.
-
     def call(
         self,
         uri: str,
@@ -233,8 +231,6 @@ class InviteUsage:
         is the business of its transactions, of all legs in the order of asking."""
         self.dialogs.move(flow)
         self.server_invite.moved(flow)
-
-    # From the network.
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in this dialog (section 12.2.2)."""
