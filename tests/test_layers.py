@@ -89,6 +89,7 @@ WORLD = {
 HOMES = {
     "uvloop": ("sip.io.loop",),
     "ssl": ("sip.io.tls",),
+    "websockets": ("sip.io.websocket",),
     "dns": ("sip.io.dns_client",),
     "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),

@@ -27,7 +27,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_every_block_is_tried() -> None:
-    assert set(BLOCKS) == {"an agent", "own authority", "own certificate"}
+    assert set(BLOCKS) == {"an agent", "browsers", "own authority", "own certificate"}
 
 
 def test_the_commands_make_certificates_that_are_believed(made: Path) -> None:
@@ -42,11 +42,13 @@ def test_the_commands_make_certificates_that_are_believed(made: Path) -> None:
     assert callee.names == caller.names == ("sbc.example.com", "192.0.2.11")
 
 
-def test_the_site_file_can_use_them(made: Path) -> None:
-    agent = BLOCKS["an agent"].replace("/etc/holdfast", str(made))
+@pytest.mark.parametrize("block", ["an agent", "browsers"])
+def test_the_site_file_can_use_them(made: Path, block: str) -> None:
+    agent = BLOCKS[block].replace("/etc/holdfast", str(made))
+    by = ";transport=tls" if "tls:" in agent else ""
     lines = (
         '[site]\nname = "s"\nkey = { env = "KEY" }\n[servers.m1]\nlisten = "tcp:192.0.2.1:5161"\n'
-        f'{agent}\n[lines.t]\nkind = "trunk"\nagent = "gw1"\npeer = "sip:192.0.2.21;transport=tls"\nchannels = 1\n'
+        f'{agent}\n[lines.t]\nkind = "trunk"\nagent = "gw1"\npeer = "sip:192.0.2.21{by}"\nchannels = 1\n'
     )
     found = read(parse(lines, made / "site.toml", {"KEY": "k" * 16}), "gw1")
     assert (found.complaints, found.expired, found.warnings) == ((), (), ())

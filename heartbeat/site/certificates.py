@@ -80,18 +80,19 @@ class OwnCertificates:
         read = self.read(site)
         if read.complaints:
             raise CertificateError("\n".join(read.complaints))
-        self.codecs = StreamCodecs(read.credentials) if _uses_tls(site, node) else None
-        """None for a program that has nothing to do with TLS, until its next start."""
+        self.codecs = StreamCodecs(read.credentials, _origins(site, node)) if _uses_codecs(site, node) else None
+        """None for a program that has nothing to do with TLS and WebSocket, until its next start."""
 
     def read(self, site: Site) -> Read:
         """Those that a site file names, as they are on disk now. A thread may do it."""
-        return read(site, self._node) if _uses_tls(site, self._node) else Read(Credentials(()))
+        return read(site, self._node) if _uses_codecs(site, self._node) else Read(Credentials(()))
 
     def take(self, site: Site, found: Read) -> None:
         """Show these from now on; streams that are there go on by those that they began with."""
         self._site = site
         if self.codecs is not None:
             self.codecs.credentials = found.credentials
+            self.codecs.allow(_origins(site, self._node))
 
     def ages(self, now: float) -> tuple[CertificateAge, ...]:
         """For status, at that moment (epoch seconds)."""
@@ -107,10 +108,15 @@ class OwnCertificates:
         return self.codecs.credentials.certificates if self.codecs is not None else ()
 
 
-def _uses_tls(site: Site, node: str) -> bool:
+def _origins(site: Site, node: str) -> tuple[str, ...]:
+    agent = site.agents.get(node)
+    return agent.origins if agent is not None else ()
+
+
+def _uses_codecs(site: Site, node: str) -> bool:
     program = site.servers.get(node) or site.agents[node]
     endpoints = (*program.sip, *(one for server in site.servers.values() for one in server.listen))
-    return program.tls is not None or any(one.transport in SECURE for one in endpoints)
+    return program.tls is not None or any(one.transport not in ("udp", "tcp") for one in endpoints)
 
 
 def _credentials(site: Site, program: Server | Agent) -> Credentials:

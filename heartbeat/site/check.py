@@ -119,6 +119,10 @@ def _agents(site: Site) -> Iterator[str]:
         if lines and not agent.sip:
             yield f"{place}.sip: is missing: say where its devices send requests, like udp:192.0.2.1:5060"
         yield from _program(place, agent, agent.sip)
+        browsers = [endpoint for endpoint in agent.sip if endpoint.transport in ("ws", "wss")]
+        if browsers and not agent.origins:
+            pages = 'like "https://phone.example.com"'
+            yield f"{place}.origins: is missing: say whose web pages may use {browsers[0]}, {pages}"
         first, last = agent.rtp.ports
         if last - first < 1:
             yield f"{place}.rtp.ports: must be a range of two ports at least, is {first} to {last}"

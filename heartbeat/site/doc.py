@@ -39,6 +39,7 @@ SAID: Mapping[Any, str] = {
 }
 LIMITED = {
     "host": "host",
+    "origin": "origin of web pages",
     "name": "name",
     "number": "number or user name",
     "field": "name of a header field",

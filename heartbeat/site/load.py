@@ -46,6 +46,7 @@ NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
 FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
+ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
 A_SECRET: Final = 'must be {env = "NAME"} or {file = "PATH"}'
 STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
@@ -357,6 +358,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    if text != "*" and not ORIGIN.fullmatch(text):
+        raise ValueError(f"must be like https://phone.example.com or https://phone.example.com:8443, is {text!r}")
+    return text
+
+
 def _field(text: str) -> str:
     if text and not FIELD.fullmatch(text):
         raise ValueError(f"must be the name of a header field, is {text!r}")
@@ -394,6 +401,7 @@ TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "name": _name,
         "number": _number,
         "host": _host,
+        "origin": _origin,
         "field": _field,
         "header line": _header_line,
         "regular expression": _regex,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, LineSettings, Route
-from heartbeat.site.values import Api, Endpoint, Host, NameOf, Seconds, Secret, Within, split_host_port
+from heartbeat.site.values import Api, Endpoint, Host, NameOf, Origin, Seconds, Secret, Within, split_host_port
 from heartbeat.timing import Timing
 
 
@@ -170,6 +170,9 @@ class Agent:
     """The same for single transports of ``sip``, like ``{ tls = "sbc.example.com" }``."""
     tls: Tls | None = None
     """Its certificate; needed for TLS."""
+    origins: tuple[Origin, ...] = ()
+    """Web pages whose browsers may connect by WebSocket, like ``https://phone.example.com``; ``*``: all; needed for
+    ``ws:`` and ``wss:``."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None

@@ -84,7 +84,8 @@ class DeviceFlows:
             stack.sent_by[local] = shown_place(shown, endpoint.port)
             six = ":" in endpoint.host
             self._default.setdefault((endpoint.transport, six), local)
-            self._default.setdefault(("", six), local)
+            if endpoint.transport not in ("ws", "wss"):  # nothing is opened from there
+                self._default.setdefault(("", six), local)
         self.has_tls = any(transport == "tls" for transport, _ in self._default)
         """Whether there is a listener for TLS, which peers by TLS are to find in our Contact."""
         stack.responder.reconnect = self.reconnect

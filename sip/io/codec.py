@@ -14,12 +14,17 @@ class CodecError(SipError):
 class Codec(Protocol):
     """One end of one stream."""
 
-    ready: bool
-    """Whether the handshake is over."""
-    closed: bool
-    """Whether the peer has said that it says nothing more."""
-    names: tuple[str, ...]
-    """What the peer has proved to be, once it is ready: see `sip.certificate_names.identities`."""
+    @property
+    def ready(self) -> bool:
+        """Whether the handshake is over."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the peer has said that it says nothing more."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the peer has proved to be, once it is ready: see `sip.certificate_names.identities`."""
 
     def begin(self) -> None:
         """The connection is there: say the first word, where it is ours."""
@@ -39,6 +44,9 @@ class Codec(Protocol):
 
     def close(self) -> bytes:
         """The last word."""
+
+    def end(self) -> None:
+        """The stream is gone."""
 
 
 class Codecs(Protocol):
@@ -102,3 +110,7 @@ class Layered:
     def close(self) -> bytes:
         said = self._inner.close()
         return (self._outer.send([said]) if said else b"") + self._outer.close()
+
+    def end(self) -> None:
+        self._inner.end()
+        self._outer.end()

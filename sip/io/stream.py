@@ -312,6 +312,8 @@ class Stream:
 
     def _release(self) -> None:
         self.state = CLOSED
+        if self._codec is not None:
+            self._codec.end()
         self._loop.remove_reader(self._fd)
         self._want_no_write()
         self._sock.close()

@@ -157,6 +157,9 @@ class TlsCodec:
     def ping(self) -> None:
         """TLS has none (RFC 6520 is best left alone)."""
 
+    def end(self) -> None:
+        """Nothing is kept elsewhere."""
+
     def close(self) -> bytes:
         try:
             self._object.unwrap()

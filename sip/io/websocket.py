@@ -1,0 +1,158 @@
+"""SIP over WebSocket (RFC 7118), the server's end, on the sans-I/O core of ``websockets``: its one home."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Origin, Subprotocol
+
+from sip.io.codec import CodecError
+from sip.overload.token_bucket import TokenBucket
+
+SIP: Final = Subprotocol("sip")  # RFC 7118 section 4.1
+LARGEST: Final = 64 * 1024
+"""Bytes of a message: no more than fits into a datagram."""
+LONGEST: Final = 30.0
+"""Seconds in which a message has to be whole (RFC 4475 section 3.1.2.2)."""
+RATE: Final = 200.0
+"""Frames a second that a peer may send, pings counted, ..."""
+BURST: Final = 1000.0
+"""... after so many at once."""
+MOST_HALF_READ: Final = 32 * 1024 * 1024
+"""Bytes of messages that are not whole yet, of all peers together."""
+_QUIET: Final = logging.getLogger("websockets")
+_QUIET.setLevel(logging.WARNING)  # else a line for each connection
+
+
+class WebSocketPolicy:
+    """What is the same for all WebSocket streams of a program."""
+
+    __slots__ = ("clock", "half_read", "origins")
+
+    def __init__(self, origins: Sequence[str], clock: Callable[[], float]) -> None:
+        """``origins`` of the pages whose browsers may connect, like ``https://phone.example``; ``*``: all. Who is no
+        browser says none, and is taken: the check keeps pages of others from using a visitor's browser (RFC 6455
+        section 10.2).
+        """
+        self.origins = None if "*" in origins else [*map(Origin, origins), None]
+        self.clock = clock
+        self.half_read = 0
+        """Bytes of what is not whole yet."""
+
+
+class WebSocketCodec:
+    """See :class:`~sip.io.codec.Codec`."""
+
+    __slots__ = ("_fragments", "_frames", "_policy", "_protocol", "_since", "_waiting", "closed", "names", "ready")
+
+    def __init__(self, policy: WebSocketPolicy) -> None:
+        self._policy = policy
+        self._protocol = ServerProtocol(origins=policy.origins, subprotocols=[SIP], max_size=LARGEST, logger=_QUIET)
+        now = policy.clock()
+        self._frames = TokenBucket(RATE, BURST, now)
+        self._fragments = bytearray()
+        self._waiting = 0
+        self._since = now
+        self.ready = False
+        self.closed = False
+        self.names: tuple[str, ...] = ()
+
+    def begin(self) -> None:
+        """The first word is the browser's."""
+
+    def receive(self, data: bytes) -> list[bytes]:
+        now, protocol = self._policy.clock(), self._protocol
+        protocol.receive_data(data)
+        messages: list[bytes] = []
+        events = protocol.events_received()
+        for event in events:
+            if isinstance(event, Frame):
+                if not self._frames.take(now):
+                    protocol.fail(1008, "too many frames")
+                    raise CodecError("it sends too many frames")
+                self._take(event, messages)
+            elif isinstance(event, Request):
+                self._answer(event)
+        if protocol.parser_exc is not None:
+            raise CodecError(f"it breaks the protocol: {protocol.parser_exc}")
+        if not self.ready and protocol.handshake_exc is not None:
+            raise CodecError(f"its handshake is refused: {protocol.handshake_exc}")
+        self.closed = protocol.state in (State.CLOSING, State.CLOSED)
+        self._count(len(data), bool(events), now)
+        return messages
+
+    def _answer(self, request: Request) -> None:
+        response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        self.ready = response.status_code == 101
+
+    def _take(self, frame: Frame, messages: list[bytes]) -> None:
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return
+        if not frame.fin or self._fragments:
+            self._fragments += frame.data
+            if frame.fin:
+                messages.append(bytes(self._fragments))
+                self._fragments.clear()
+        else:
+            messages.append(bytes(frame.data))
+
+    def _count(self, size: int, moved: bool, now: float) -> None:
+        """What is not whole yet, of this peer and of all."""
+        before = self._waiting
+        self._waiting = len(self._fragments) + (0 if moved else max(0, before - len(self._fragments)) + size)
+        self._policy.half_read += self._waiting - before
+        if not self._waiting or (moved and not self._fragments):
+            self._since = now
+        elif now - self._since > LONGEST:
+            self._protocol.fail(1008, "a message takes too long")
+            raise CodecError("a message takes too long")
+        elif self._policy.half_read > MOST_HALF_READ:
+            self._protocol.fail(1013, "try again later")
+            raise CodecError("too much is half-read of all peers")
+
+    def send(self, pieces: list[bytes]) -> bytes:
+        """A frame for each: text where it is UTF-8, as browsers like it best (RFC 7118 section 4.2)."""
+        protocol = self._protocol
+        try:
+            for piece in pieces:
+                if _is_text(piece):
+                    protocol.send_text(piece)
+                else:
+                    protocol.send_binary(piece)
+        except InvalidState as error:
+            raise CodecError(str(error)) from None
+        return self.pending()
+
+    def pending(self) -> bytes:
+        return b"".join(self._protocol.data_to_send())
+
+    def ping(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+
+    def close(self) -> bytes:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(1000)
+        return self.pending()
+
+    def end(self) -> None:
+        self._policy.half_read -= self._waiting
+        self._waiting = 0
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
