@@ -86,6 +86,11 @@ class AdminCommands:
             if fault:
                 raise Refused(fault)
             return self._won(self._leadership.node)
+        if uncovered := [each.name for each in self._agents.uncovered]:
+            raise Refused(
+                f"{' and '.join(uncovered)} would lose calls by a death during it: what only an agent knows of its"
+                " calls is being told; try again in a second"
+            )
         fault = self._member.switchover(to, now)
         if fault:
             raise Refused(fault)

@@ -444,6 +444,16 @@ class Agents:
         return [each for each in self.connections.values() if each.flow is not None and not each.complete]
 
     @property
+    def uncovered(self) -> list[AgentConnection]:
+        """The agents that would lose calls if they died now: this server has just begun to lead, or they have just
+        begun to run, and what only they know of their calls is not here yet."""
+        return [
+            each
+            for each in self.connections.values()
+            if each.flow is not None and (each.line_states.missing or each.unmoved is not None)
+        ]
+
+    @property
     def reached(self) -> list[str]:
         return [name for name, connection in self.connections.items() if connection.flow is not None]
 

@@ -121,7 +121,8 @@ class LineReturn:
     def _send(self, texts: list[str], complete: bool, now: float) -> None:
         stack, services = self._stack, self._services
         self._part += 1
-        head = Head(services.site.name, self._agent, 0, services.records.epoch, 1, self._part, complete)
+        covered = complete and self._kept.complete  # else this server leads since a moment ago, and had not all
+        head = Head(services.site.name, self._agent, 0, services.records.epoch, 1, self._part, complete, covered)
         body = body_of((head.encode(), *texts))
         self._notifier.notify(now, (f"Content-Type: {LIST_TYPE}",), body, more=not complete)
         for ask in self._notifier.to_do():

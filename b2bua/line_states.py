@@ -46,6 +46,17 @@ class LineStates:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def missing(self) -> bool:
+        """Whether the agent keeps its calls here, and has not told those of all of them yet: were it to die now, some
+        could not come back."""
+        return bool(self._kept) and not self.complete
+
+    @property
+    def unusable(self) -> int:
+        """Calls that could not be restored, for what the agent alone knows of them is too much to be kept."""
+        return sum(not kept.usable for kept in self._kept.values())
+
     def get(self, call_id: str) -> KeptState | None:
         return self._kept.get(call_id)
 

@@ -25,6 +25,10 @@ MOST_CLOCK_DIFFERENCE: Final = 1.0
 """Seconds between the wall clocks of two nodes that are worth a warning."""
 
 
+def _calls(count: int) -> str:
+    return "a call" if count == 1 else f"{count:,} calls"
+
+
 def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
     """The view of that name; raises :class:`Refused` for one that there is not."""
     make = VIEWS.get(name)
@@ -115,6 +119,15 @@ def warnings(core: Core, now: float) -> list[str]:
             f"{each.name} has not told its list for {now - each.asked_at:.0f} s: its calls wait"
             for each in core.agents.untold
             if now - each.asked_at >= SLOW_LIST
+        ]
+        found += [
+            f"{each.name} is not covered yet: if it died now, calls of it would be lost"
+            for each in core.agents.uncovered
+        ]
+        found += [
+            f"{_calls(count)} of {name} could not come back after its death: what it alone knows of them is too long"
+            for name, connection in core.agents.connections.items()
+            if (count := connection.line_states.unusable)
         ]
     for name, config in member.cluster.configs.items():
         if config != site.digest:

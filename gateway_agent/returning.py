@@ -244,7 +244,7 @@ class Return:
             self._take(piece, now)
         self._stack.reply(transaction, 200, now)
         if head is not None and head.complete:
-            self._finish("", now)
+            self._finish("", now, head.covered)
         elif (request.get("subscription-state") or "").startswith("terminated"):
             self._later(now)
 
@@ -271,12 +271,15 @@ class Return:
         self._dialog = self._flow = None
         self.generation += 1
 
-    def _finish(self, because: str, now: float) -> None:
+    def _finish(self, because: str, now: float, covered: bool = True) -> None:
+        """``covered``: the server had all that was to be had."""
         self.complete = True
         server = self._server
         self._forget()
-        if because or self.back or self.withheld:
+        if because or self.back or self.withheld or not covered:
             said = because or f"{server} gave {self.back} calls back"
+            if not covered:
+                said += ", and had not heard of all yet: others are lost"
             if self.withheld:
                 said += f"; {self.withheld} cannot be restored"
             self._decided("return", said, now)

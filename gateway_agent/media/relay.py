@@ -327,8 +327,10 @@ def _boottime() -> float:
 
 
 def main(argv: list[str]) -> None:
-    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first.
-    for ignored in (signal.SIGINT, signal.SIGTERM):
+    stay = "stay" in argv[2:]
+    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first;
+    # not where we have a unit of our own.
+    for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
         signal.signal(ignored, signal.SIG_IGN)
     _raise_file_limit()
     listener = listen(argv[1])
@@ -338,7 +340,7 @@ def main(argv: list[str]) -> None:
         if os.fork():
             os._exit(0)
         os.setsid()
-    relay = Relay(listener, _boottime, stay="stay" in argv[2:])
+    relay = Relay(listener, _boottime, stay=stay)
     gc.freeze()
     gc.disable()  # nothing below makes cycles that matter, and a collection would be heard
     try:

@@ -353,6 +353,7 @@ def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     found += _nameless_callers(site)
+    found += _one_machine(site)
     found += _unasked_certificates(site)
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
 
@@ -379,6 +380,19 @@ def _slow_takeover(site: Site) -> Iterator[str]:
             f"timing.hold_attempt: is {hold:g} s, but a takeover is decided after {seconds:g} s only: "
             f"new calls get 503 meanwhile"
         )
+
+
+def _one_machine(site: Site) -> Iterator[str]:
+    """An agent's calls outlive it in the servers, and a server's in the agents: not where both die at once."""
+    for agent in site.agents.values():
+        hosts = {one.host for one in agent.sip if not one.host.startswith("127.") and one.host != "::1"}
+        for server in site.servers.values():
+            shared = hosts & {one.host for one in (*server.listen, *server.sip)}
+            for host in sorted(shared - {"0.0.0.0", "::"}):
+                yield (
+                    f"agents.{agent.name}: runs at {host}, as {server.name} does: when that machine dies while"
+                    f" {server.name} is active, the calls of {agent.name} are lost; put them on two machines"
+                )
 
 
 def _nameless_callers(site: Site) -> Iterator[str]:

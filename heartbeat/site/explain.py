@@ -151,10 +151,15 @@ def _lost_agents(site: Site, dead: set[str]) -> str:
     agents = [name for name in site.agents if name in dead]
     if not agents:
         return ""
-    grace = f"{site.timing.agent_grace:g} s"
+    grace, one = f"{site.timing.agent_grace:g} s", len(agents) == 1
+    back = (
+        f" what only {'it' if one else 'they'} knew of them died with {site.main.name}, so they do not come back."
+        if site.main.name in dead
+        else f" started again by then, {'it has' if one else 'they have'} all of them back."
+    )
     return (
-        f" The lines of the dead {'agent' if len(agents) == 1 else 'agents'} are out, and the other side of "
-        f"their calls is kept for {grace}."
+        f" The lines of the dead {'agent' if one else 'agents'} are out, and the other side of "
+        f"their calls is kept for {grace}:{back}"
     )
 
 

@@ -63,3 +63,15 @@ def test_another_epoch_knows_nothing() -> None:
     states.complete = True
     states.clear()
     assert not len(states) and not states.lines and not states.complete
+
+
+def test_what_is_missing_and_what_is_of_no_use() -> None:
+    states = kept()
+    assert not states.missing and not states.unusable, "an agent that keeps nothing here misses nothing"
+    states.note("call", "1.5.1.aa.mac", 1.0)
+    states.note("other", "1.5.2.-.mac", 1.0)
+    assert states.missing and states.unusable == 1
+    states.complete = True
+    assert not states.missing
+    states.clear()
+    assert not states.complete and not states.unusable

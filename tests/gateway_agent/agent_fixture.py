@@ -185,14 +185,16 @@ class Server:
             self.inbox.remove(one)
         return found[-1].status if found else 0
 
-    def give_back(self, *records: str, complete: bool = True, asked: Request | None = None) -> Request:
+    def give_back(
+        self, *records: str, complete: bool = True, covered: bool = True, asked: Request | None = None
+    ) -> Request:
         """Answer what the agent asks with ``purpose=return``, with a part that has these records; what it asked."""
         first = asked is None
         asked = asked or self.take("SUBSCRIBE")
         if first:
             self.reply(asked, 200, ["Expires: 60"])
         self._part = 1 if first else self._part + 1
-        head = Head("paris", "gw1", 0, self.epoch, 1, self._part, complete)
+        head = Head("paris", "gw1", 0, self.epoch, 1, self._part, complete, covered)
         state = "terminated;reason=timeout" if complete else "active;expires=60"
         lines = ["Event: line-dialog;purpose=return", f"Subscription-State: {state}", f"Content-Type: {LIST_TYPE}"]
         self.request(

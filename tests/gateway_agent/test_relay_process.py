@@ -193,3 +193,13 @@ def test_the_relay_ends_when_no_agent_comes_back(tmp_path: Path) -> None:
     ) as parent:
         assert parent.communicate(timeout=20.0)[1] == b""
         assert parent.returncode == -signal.SIGKILL
+
+
+def test_one_that_has_a_unit_of_its_own_ends_when_that_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    command = [sys.executable, "-m", "gateway_agent.media.relay", str(path), "stay"]
+    with subprocess.Popen(command) as unit:
+        while not path.exists():
+            assert unit.poll() is None
+        os.kill(unit.pid, signal.SIGTERM)
+        assert unit.wait(10) == -signal.SIGTERM

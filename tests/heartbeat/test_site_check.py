@@ -525,3 +525,16 @@ def test_a_carrier_is_to_be_shown_numbers() -> None:
     assert not found('from_user = "account"') and not found(phone='caller_number = "+33140506071"')
     assert not found(phone='user = "33140506071"')
     assert not found('to_device.caller = [{ match = "*", prefix = "+33" }]')
+
+
+def test_an_agent_beside_a_server_would_die_with_it() -> None:
+    def of(agent: str, server: str) -> list[str]:
+        text = GOOD.replace("127.0.0.11:5060", f"{agent}:5070").replace("127.0.0.1:", f"{server}:")
+        site = parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})
+        return [warning for warning in warnings(site) if warning.startswith("agents.")]
+
+    assert of("192.0.2.1", "192.0.2.1") == [
+        "agents.a: runs at 192.0.2.1, as m1 does: when that machine dies while m1 is active, the calls of a are lost;"
+        " put them on two machines"
+    ]
+    assert of("192.0.2.1", "192.0.2.2") == [] == of("127.0.0.1", "127.0.0.1"), "a trial is on one machine"

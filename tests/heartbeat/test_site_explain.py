@@ -110,7 +110,11 @@ def test_the_sentences():
         True,
         "takes over",
         "m2 takes over in 0.98 s with every call: 2 of 3 votes are left and 2 needed. The lines of the dead agent "
-        "are out, and the other side of their calls is kept for 300 s.",
+        "are out, and the other side of their calls is kept for 300 s: what only it knew of them died with m1, so "
+        "they do not come back.",
+    )
+    assert failures["one of g1, g2"].sentence.endswith(
+        "is kept for 300 s: started again by then, it has all of them back."
     )
     assert failures["m2 and one of g1, g2"].sentence.startswith(
         "m1 holds and serves: 1 of 3 votes are left and 2 needed, so nobody else may act, and it ends no call."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from b2bua import views
 from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
+from heartbeat.console.view import Refused
 from tests.stories import matrix
 from tests.stories.site_simulation import SiteSimulation
 from tests.stories.test_stories import begun, heard, part, serve, state
@@ -133,3 +135,37 @@ def test_what_was_under_way_when_an_agent_died(agent: str, what: str, flow: str,
     kind = next(one for one in matrix.ELSEWHERE if one.name == f"{agent}, restart at {what}")
     found, _ = matrix.cell(kind, matrix.flow_of(flow), place, moment)
     assert found.faults == ()
+
+
+def test_nobody_is_to_hand_over_before_an_agent_has_its_calls_back() -> None:
+    town = begun()
+    one, other = town.talk()
+    core = town.server("m1")
+    assert not core.agents.uncovered
+    town.world.kill("gw1")
+    town.world.run(town.world.now + AWAY_S)
+    town.world.start("gw1")
+    assert town.world.run_until(lambda: bool(core.agents.uncovered), 5.0)
+    now = town.world.nodes["m1"].clock(town.world.now)
+    said = "gw1 is not covered yet: if it died now, calls of it would be lost"
+    assert said in views.warnings(core, now)
+    with pytest.raises(Refused, match="gw1 would lose calls by a death during it"):
+        core.admin_commands.command("switchover", {}, now)
+    assert town.world.run_until(lambda: not core.agents.uncovered, 5.0)
+    assert said not in views.warnings(core, now)
+    town.switchover("m1")
+    assert town.world.run_until(lambda: town.active == ["s1"], 5.0)
+    town.world.run(town.world.now + 2.0)
+    serve(town, one, other)
+    part(town, "west", one, other, ["answered"])
+
+
+def test_a_call_of_which_too_much_is_to_be_known_is_said_not_to_come_back() -> None:
+    town = begun()
+    town.talk()
+    core = town.server("m1")
+    (call_id,) = core.agents.connections["gw1"].line_states._kept
+    core.agents.connections["gw1"].line_states.note(call_id, "1.99999999999.9.-.mac", 0.0)
+    assert any(
+        said.startswith("a call of gw1 could not come back after its death") for said in views.warnings(core, 0.0)
+    )
