@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from b2bua.leadership import Leadership
@@ -13,7 +14,7 @@ from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
 from b2bua.takeover.records import ToldDialog, read_part
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Responder
-from heartbeat.header import BeatError
+from heartbeat.header import SUPERSEDED, BeatError
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -500,6 +501,9 @@ class Agents:
             beat = leadership.beat_in(request)
             responder = self._responders.setdefault(flow, Responder(leadership.nonce()))
             answer = responder.asked(beat, participant.stamp(beat.node))
+            known = self.connections.get(responder.peer)
+            if known is not None and beat.incarnation < known.incarnation:
+                answer = replace(answer, no=SUPERSEDED)
         except BeatError as error:
             stack.counters["refused openings"] += 1
             stack.limited_logger.warning(logger, now, "a connection from %s is closed: %s", flow.remote, error)

@@ -42,6 +42,7 @@ from gateway_agent.returning import Patience, Return, may_wait
 from gateway_agent.server_connections import ConnectionServices, Ear, ServerConnections
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
+from gateway_agent.silence import Silence
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
@@ -157,6 +158,7 @@ class Core:
         self.draining = Draining(agent, lambda: len(self.calls), self.decided)
         self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
         voter = self.connections.voter
+        self.silence = Silence(self.stack, agent, self.decided)
         self.obedience = Obedience(self.environment, self.calls, self.decided, lambda: voter.released, now)
         self.qualification = Qualification(self.stack, self.draining, self.obedience)
         self.phones: dict[Flow, set[str]] = {}
@@ -238,6 +240,7 @@ class Core:
                 self.handover.obedience_changed,
                 self.handover.knows,
                 self.handover.wait,
+                self.silence.begin,
                 lambda now: (
                     len(self.calls),
                     self.load,
@@ -251,7 +254,8 @@ class Core:
         """Bytes of a datagram or a stream."""
         self.now = now
         self._source = flow
-        self.stack.receive(data, flow, now)
+        if self.silence.hears(flow):
+            self.stack.receive(data, flow, now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream was opened or lost."""
@@ -277,7 +281,7 @@ class Core:
         return self.stack.get_timer()
 
     def to_do(self) -> list[Action]:
-        return servers_first(self.stack.to_do(), self.stack.site_flows)
+        return self.silence.lets_out(servers_first(self.stack.to_do(), self.stack.site_flows))
 
     def next_event(self) -> Decided | None:
         return self._events.popleft() if self._events else None

@@ -16,7 +16,7 @@ from heartbeat import carriage
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.carrier import Carrier
 from heartbeat.decision import Decision, Tell, What
-from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator
+from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator, Superseded
 from heartbeat.header import Beat, BeatError
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
@@ -65,6 +65,8 @@ class Ear(NamedTuple):
     """Whether a SUBSCRIBE refreshes a subscription."""
     wait: Callable[[str, int, Callable[[float], None]], bool]
     """Whether what a server says under an epoch may wait until that is on disk; it then goes on by itself."""
+    superseded: Callable[[str, float], None]
+    """That server hears a later start of this agent, and not this one any more."""
     figures: Callable[[float], tuple[int, float, float | None]]
     """How many calls there are, the share of a processor in use, and the wall clock: for answers to heartbeats."""
 
@@ -137,6 +139,8 @@ class ServerConnection:
             answer = carriage.beat_in(response, endpoint.keys())
             more = self._initiator.answered(answer, voter.participant.stamp(self.name))
         except BeatError as error:
+            if isinstance(error, Superseded):
+                self.connections.ear.superseded(self.name, now)
             endpoint.counters["failed openings"] += 1
             self.drop(str(error), now)
             return

@@ -99,6 +99,8 @@ def _status(core: Core, now: float) -> AgentStatus:
     warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
     if not core.connected:
         warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
+    if core.silence.because:
+        warnings.append(core.silence.because)
     if voter.participant.trouble:
         warnings.append(voter.participant.trouble)
     return AgentStatus(

@@ -18,12 +18,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from heartbeat.header import OPEN, Beat, BeatError
+from heartbeat.header import OPEN, SUPERSEDED, Beat, BeatError
 
 HANDSHAKE_LIMIT: Final = 5.0
 """Seconds that it may take."""
 MOST_UNPROVED: Final = 3
 """Other messages on a connection that is not proved yet; the last of them closes it."""
+
+
+class Superseded(BeatError):
+    """The peer knows a later start of this node, and does not hear this one any more."""
 
 
 class Initiator:
@@ -45,10 +49,13 @@ class Initiator:
 
         Raises:
             BeatError: the peer is not the one meant, or did not sign our nonce: close the connection.
+            Superseded: a later start of this node runs.
         """
         if answer.kind != OPEN or answer.node != self.peer:
             raise BeatError(f"{answer.node} answered an opening that was meant for {self.peer}")
         if self.proved:
+            if answer.no == SUPERSEDED:
+                raise Superseded(f"{self.peer} hears a later start of {stamp.node}")
             return None
         if answer.no:
             raise BeatError(f"{self.peer} refused the opening: {answer.no}")

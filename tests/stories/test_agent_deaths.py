@@ -169,3 +169,21 @@ def test_a_call_of_which_too_much_is_to_be_known_is_said_not_to_come_back() -> N
     assert any(
         said.startswith("a call of gw1 could not come back after its death") for said in views.warnings(core, 0.0)
     )
+
+
+def test_a_former_start_that_wakes_up_is_told_and_falls_silent() -> None:
+    """The same agent runs on two machines: the one that stood still finds out when it speaks to a server."""
+    town = begun()
+    one, _ = town.talk()
+    town.world.run(town.world.now + 1.0)
+    core = town.agent("gw1")
+    connection = town.server("m1").agents.connections["gw1"]
+    connection.incarnation += 1  # a later start has proved itself, and this one's connection is closed
+    assert connection.flow is not None
+    town.server("m1").agents.close(connection.flow)
+    town.world.ask("m1", lambda now: None)  # so that it is done
+    assert town.world.run_until(lambda: bool(core.silence.because), 5.0)
+    before = heard(town)
+    town.do("west", "hang_up", one)
+    town.world.run(town.world.now + AWAY_S)
+    assert heard(town) == before, "its device is not answered by it"
