@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search soak faults compiled setup clean
+.PHONY: demo test check bench search mutation soak faults compiled setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -37,6 +37,10 @@ soak: .venv/installed
 # Every schedule of a small site, with at most so many misfortunes (docs/heartbeat.md).
 search: .venv/installed
 	@$(PY) -m tests.search $(ARGS)
+
+# Safety modules changed at one place after the other: do their tests notice? ARGS='--target lease' for one of them.
+mutation: .venv/installed
+	@$(PY) -m tests.mutation $(ARGS)
 
 # The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
 compiled: .venv/installed

@@ -18,6 +18,7 @@ from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
+from heartbeat.timing import Timing
 from sip.actions import Action, Flow, Send
 from sip.layer import Stack
 from sip.wire.errors import SipError
@@ -269,8 +270,9 @@ def _no_flow(agent: str) -> Flow | None:
     return None
 
 
-def answers(leadership: Leadership, name: str, lease: float, now: float) -> bool:
-    """Whether a voter's answer would count at this moment; ``lease`` is that of the site, in seconds."""
+def answers(leadership: Leadership, name: str, timing: Timing, now: float) -> bool:
+    """Whether a voter would answer at this moment; ``timing`` is that of the site. One that does not lead asks agents
+    seldom, so it believes what it heard for longer."""
     cluster = leadership.member.cluster
     if name == leadership.node:
         return leadership.member.participant.voter.has_vote
@@ -278,4 +280,5 @@ def answers(leadership: Leadership, name: str, lease: float, now: float) -> bool
         return False
     peer = cluster.peers.get(name)  # the stand-by, where it votes
     at = cluster.answered.get(name) if peer is None else peer.heard_at
-    return at is not None and now - at <= lease
+    limit = timing.lease if leadership.serving or peer is not None else max(timing.lease, timing.slowly)
+    return at is not None and now - at <= limit

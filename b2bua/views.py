@@ -78,7 +78,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
             names=voters.names,
             generation=voters.generation,
             quorum=member.participant.quorum,
-            answering=sum(1 for name in voters.names if answers(core.leadership, name, site.timing.lease, now)),
+            answering=sum(1 for name in voters.names if answers(core.leadership, name, site.timing, now)),
         ),
         peers=(*_servers(core, now), *agents(core, params, now).agents),
         calls=counts,

@@ -73,10 +73,9 @@ class Heartbeats:
 
     def _reached(self, now: float) -> int:
         timing, voters = self._node.membership.timing, self._node.voter.state.voters.names
-        slowly = 1.5 * timing.slow_interval + timing.interval
         found = 0
         for bit, agent in enumerate(self._node.membership.agents):
-            limit = timing.dead_after if self._leader.epoch and agent in voters else slowly
+            limit = timing.dead_after if self._leader.epoch and agent in voters else timing.slowly
             answered = self._cluster.answered.get(agent, NEVER) + limit > now
             if answered and (self._connected is None or agent in self._connected):
                 found |= 1 << bit

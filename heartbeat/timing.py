@@ -65,6 +65,11 @@ class Timing:
         return self.lease + self.margin
 
     @property
+    def slowly(self) -> float:
+        """The silence after which one that is asked every ``slow_interval`` counts as unreachable."""
+        return 1.5 * self.slow_interval + self.interval
+
+    @property
     def dead_after(self) -> float:
         """The silence after which the detector says dead."""
         return self.misses * self.interval

@@ -21,6 +21,7 @@ from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
+from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
 
 WAITING: Final = "waiting"
@@ -109,7 +110,7 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     return WAITING, f"its other side is at {missing}, which has not told what it has"
 
 
-def obstacles(leadership: Leadership, lease: float, calls: int, capacity: int, now: float) -> list[str]:
+def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int, now: float) -> list[str]:
     """Why this server could not take the site over at all, or not as it should; a sentence each."""
     member, node = leadership.member, leadership.node
     found: list[str] = []
@@ -119,7 +120,7 @@ def obstacles(leadership: Leadership, lease: float, calls: int, capacity: int, n
         found.append(member.participant.trouble)
     voters = member.participant.on_disk.voters.names
     leader = "" if leadership.serving else member.cluster.leader
-    answering = [name for name in voters if name != leader and answers(leadership, name, lease, now)]
+    answering = [name for name in voters if name != leader and answers(leadership, name, timing, now)]
     quorum = member.participant.quorum
     if not voters:
         found.append("the site has no voters, so nobody can be elected")
@@ -259,7 +260,7 @@ class Rehearsals:
                 state = "talking" if any(each.talks for each in seen) else "ringing"
                 calls.append(v.Verdict(call, verdict, state, because))
         site = self._services.site
-        said = obstacles(self._leadership, site.timing.lease, verdicts.total(), self._capacity(), now)
+        said = obstacles(self._leadership, site.timing, verdicts.total(), self._capacity(), now)
         late = [each.agent for each in run.questions if each.complete_at is None]
         said += [f"{agent} is not connected to {self._leadership.node}" for agent in run.not_reached]
         said += [f"{agent} has not told what it has" for agent in late]

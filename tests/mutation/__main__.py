@@ -132,7 +132,6 @@ def _prepare(target: Target) -> float:
         code = pytest.main([*QUIET, *target.tests])
     if code != pytest.ExitCode.OK:
         raise SystemExit(f"the tests of {target.name} fail without a change: pytest {' '.join(target.tests)}")
-    gc.freeze()
     return max(LEAST_S, TIMES * (time.monotonic() - began))
 
 
@@ -187,7 +186,7 @@ def _in_child(target: Target, module: str, mutant: Mutant) -> int:
 def _change(module: str, mutant: Mutant) -> bool:
     """Give the functions that are there the changed code; False when nobody has it, as at a module's level."""
     path = str(ROOT / module)
-    code = code_of(mutant.tree, path, mutant.function) if mutant.function else None
+    code = code_of(mutant.make(), path, mutant.function) if mutant.function else None
     if code is None:
         return False
     changed = False
@@ -206,7 +205,7 @@ def _change(module: str, mutant: Mutant) -> bool:
 def _load_anew(module: str, mutant: Mutant) -> None:
     """Forget all that is ours, and let the module be imported as it was changed."""
     name, path = module.removesuffix(".py").replace("/", "."), str(ROOT / module)
-    code = compile(mutant.tree, path, "exec", dont_inherit=True)
+    code = compile(mutant.make(), path, "exec", dont_inherit=True)
     for each in [
         one for one in sys.modules if one.partition(".")[0] in OURS and not one.startswith("tests.mutation")
     ]:

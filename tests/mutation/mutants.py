@@ -1,10 +1,14 @@
-"""The changes of one place in a module that its tests must notice: made on its syntax tree."""
+"""The changes of one place in a module that its tests must notice: made on its syntax tree.
+
+Numbers at a module's level are left alone: limits are chosen, and one more or less breaks no rule.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +46,8 @@ class Mutant(NamedTuple):
     line: int
     text: str
     """What stood there, and what stands there now; with the function it is the mutant's name."""
-    tree: ast.Module
+    make: Callable[[], ast.Module]
+    """The module with the change."""
 
     @property
     def name(self) -> str:
@@ -62,18 +67,21 @@ class _Place(NamedTuple):
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its lines."""
     tree = ast.parse(source)
-    places = list(_places(tree, "", (), None))
-    for place in places:
-        copy = deepcopy(tree)
-        holder, field, index = _found(copy, place.path)
+    for place in list(_places(tree, "", (), None)):
+        holder, field, index = _found(tree, place.path)
         old = getattr(holder, field) if index is None else getattr(holder, field)[index]
-        new = place.change(old)
-        if index is None:
-            setattr(holder, field, new)
-        else:
-            getattr(holder, field)[index] = new
-        ast.fix_missing_locations(copy)
-        yield Mutant(place.function, old.lineno, f"{_text(old)} -> {_text(new)}", copy)
+        text = f"{_text(old)} -> {_text(ast.fix_missing_locations(place.change(old)))}"
+        yield Mutant(place.function, old.lineno, text, partial(_changed, tree, place))
+
+
+def _changed(tree: ast.Module, place: _Place) -> ast.Module:
+    copy = deepcopy(tree)
+    holder, field, index = _found(copy, place.path)
+    if index is None:
+        setattr(holder, field, place.change(getattr(holder, field)))
+    else:
+        getattr(holder, field)[index] = place.change(getattr(holder, field)[index])
+    return ast.fix_missing_locations(copy)
 
 
 def code_of(tree: ast.Module, path: str, function: str) -> CodeType | None:
@@ -123,7 +131,8 @@ def _places(
             here = (*path, (field, index if isinstance(value, list) else None))
             if _is_silent(child):
                 continue
-            yield from (_Place(function, here, change) for change in _changes(child, node, field))
+            if function or not isinstance(child, ast.Constant) or isinstance(child.value, bool):
+                yield from (_Place(function, here, change) for change in _changes(child, node, field))
             inner, below = function, scope
             if isinstance(child, ast.ClassDef):
                 below = f"{scope}.{child.name}" if scope else child.name

@@ -11,7 +11,7 @@ from b2bua.takeover.verdicts import KEPT, REPLAYED
 from examples.softphone_call import Policy
 from heartbeat.console import view as v
 from tests.consoles import ordered, seen
-from tests.stories.site_simulation import SiteSimulation
+from tests.stories.site_simulation import SiteSimulation, site_of
 from tests.stories.test_stories import begun, taken_over
 
 
@@ -61,6 +61,20 @@ def test_a_rehearsal_changes_nothing_and_tells_what_the_takeover_keeps() -> None
     report = sim.world.ask("s1", lambda now: seen(sim.server("s1"), "report", {}, now))
     counted = Counter(report["verdicts"])
     assert counted[KEPT] + counted[REPLAYED] == found["kept"] and not counted["released"]
+
+
+def test_a_stand_by_that_asks_agents_seldom_knows_that_they_would_answer() -> None:
+    """It asks every 2 s, and a lease is 0.8 s by default."""
+    sim = begun(site=site_of(interval=0.2))
+    for _ in range(12):
+        sim.world.run(sim.world.now + 0.37)
+        assert rehearsed(sim)["obstacles"] == []
+    page = sim.world.ask("s1", lambda now: seen(sim.server("s1"), "status", {}, now))
+    assert page["voters"]["answering"] == len(page["voters"]["names"]) == 3
+    sim.world.kill("gw1")
+    sim.world.run(sim.world.now + 4.0)
+    page = sim.world.ask("s1", lambda now: seen(sim.server("s1"), "status", {}, now))
+    assert page["voters"]["answering"] == 2
 
 
 def test_a_cold_line_loses_its_calls() -> None:
