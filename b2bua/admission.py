@@ -7,6 +7,7 @@ from typing import Protocol
 from b2bua.call import Call, CallServices
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.actions import Flow
+from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
 from sip.transaction import ServerTransaction
@@ -64,6 +65,10 @@ class Admission:
         timer = known.session_timer
         if not agent and (lines := asks_too_little(request, timer.min_se if timer is not None else LEAST)):
             stack.respond_stateless(transaction, 422, lines)
+            return
+        wanted = known.reliable
+        if not agent and wanted != "supported" and (refusal := refused(wanted, request)) is not None:
+            stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
         if not agent and services.lines.is_full(known, now):  # nothing is kept: its address may be forged
             stack.counters["no channel"] += 1

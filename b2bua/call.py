@@ -24,6 +24,7 @@ from sip.b2b.bridge import ROUTING, Bridge
 from sip.b2b.discarded import Discarded
 from sip.b2b.policy import Party, Policy
 from sip.device.identity import Numbers
+from sip.device.reliability import across
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
@@ -387,7 +388,7 @@ class Call(Policy):
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, DEVICE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
-        lines += services.site_headers
+        lines += services.site_headers if onward.body else (*across(onward), *services.site_headers)
         lines += services.token_lines(self, place.agent)
         leg = InviteUsage(services.stack, self.bridge, place.flow, dialog)
         self.bridge.invite(leg, uri, lines, onward.body, max_forwards_left(onward), ring_for, now)

@@ -25,6 +25,7 @@ from sip.b2b.bridge import (
 from sip.b2b.policy import LATER, NOTHING, Passage, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device, with_fields
+from sip.device.reliability import marks
 from sip.device.session import for_device
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
@@ -81,6 +82,8 @@ class ServerPassage(Passage):
             else:
                 told = call.rang(message, now) or first
             _note_answer(call, message, lines, told)
+            if "rseq" in message.names:
+                _note_reliable(call, message, lines, other)
             if self.services.progressed is not None:
                 self.services.progressed(now)
         elif event is RESPONDED:
@@ -112,6 +115,10 @@ class ServerPassage(Passage):
         lines = passed.lines
         if method == "INVITE" and (trunk := call.trunk_legs.get(leg)) is not None:
             lines = [*lines, *trunk.session.asking()]
+        if method == "PRACK" and isinstance(asked, ServerTransaction):
+            asking = call.trunk_legs.get(asked.context)
+            if asking is not None and asking.offers_anew:  # what it acknowledges was acknowledged on its own hop
+                method = "UPDATE"
         # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
         no_timeout = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
         leg.send(method, lines, passed.body, now, asked, max_forwards, no_timeout)
@@ -130,9 +137,10 @@ class ServerPassage(Passage):
         if trunk is not None and status >= 200:
             if (shown := for_device(status, (passed or NOTHING).lines)) != status:
                 status, reason = shown, ""
-            if asked.request is not None and asked.request.method == "INVITE":
+            if asked.request is not None and asked.request.method in ("INVITE", "UPDATE", "PRACK"):
                 lines, body = passed or NOTHING
-                passed = Passed(trunk.answer(asked, status, lines, now), body)
+                status, lines = trunk.answer(asked.request, status, lines, now)
+                passed = Passed(lines, body)
         super().reply(call, asked, status, now, reason, passed, tag)
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
@@ -159,7 +167,8 @@ class ServerPassage(Passage):
     ) -> bool:
         """A refusal by an agent's fence ends nothing: when it has adopted us, what was asked is asked again."""
         if response.status != 403:
-            return False
+            trunk = call.trunk_legs.get(leg) if call is not None and call.trunk_legs else None
+            return trunk is not None and trunk.by_reinvite(transaction, response, now)
         connection = self.services.agents.by_flow.get(leg.flow)
         if connection is None or not self.authority.heard_refusal(
             response, self.services.agents.agent_of(leg.flow), now
@@ -228,7 +237,14 @@ def _crossed(
         return lines, message.body
     if here is not None:
         here.heard(message)
-    return lines, there.told(message) if there is not None else message.body
+    if there is None:
+        return lines, message.body
+    body = there.told(message)
+    if event is PROVISIONAL and (there.eager or "rseq" in message.names):
+        lines = there.told_early(message, lines)
+    elif event is ANSWERED and not body and there.described:
+        lines, body = there.answer_of(message, lines)
+    return lines, body
 
 
 def _reason_in(data: bytes) -> str:
@@ -244,6 +260,12 @@ def _note_answer(call: Call, response: Response, lines: list[str], told: bool) -
             lines.append(f"Call-Origin: {origin}")
         if told:
             lines += call.services.token_lines(call, state.caller_agent)
+
+
+def _note_reliable(call: Call, response: Response, lines: list[str], other: InviteUsage | None) -> None:
+    """A provisional response that was reliable where it came from: an agent decides what its device gets."""
+    if call.agent_of(other):
+        lines += marks(response)
 
 
 def _note_response(

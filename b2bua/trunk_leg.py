@@ -7,16 +7,19 @@ from random import Random
 from typing import Final
 
 from sip.actions import Flow
-from sip.b2b.bridge import CHANGED, SETUP, Bridge, acknowledge
-from sip.b2b.policy import Passed
+from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
+from sip.b2b.policy import LATER, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import IdentityPolicy, Numbers
+from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, asking, is_reliable
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
-from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
 from sip.invite import InviteUsage
+from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
+from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, description_in
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Message, Request, Response
 
@@ -24,7 +27,18 @@ from sip.wire.message import Message, Request, Response
 class TrunkLeg:
     """Owns the leg, does what stays on its hop, and tells the bridge all else."""
 
-    __slots__ = ("_again", "_offered", "_timer", "bridge", "identity", "leg", "session")
+    __slots__ = (
+        "_again",
+        "_offered",
+        "_reliable",
+        "_timer",
+        "bridge",
+        "described",
+        "eager",
+        "identity",
+        "leg",
+        "session",
+    )
 
     def __init__(
         self,
@@ -34,26 +48,33 @@ class TrunkLeg:
         device: TrunkDevice,
         identity: IdentityPolicy,
         timer: TimerSettings | None,
+        reliable: Reliability,
         flow: Flow,
         state: DialogState,
     ) -> None:
-        """``timer`` is what the line wants of session timers."""
+        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses."""
         self.bridge = bridge
         self.identity = identity
         """What is believed of the trunk, and what it is told, of who calls whom."""
         self._timer = timer
+        self._reliable: Reliability = reliable
         self.leg = InviteUsage(stack, self, flow, state, reach=device.reach, digest=device.digest)
         self.session = DeviceSession(stack, random, self._hang_up)
         self._again: tuple[str, Sequence[str], bytes, int, float] | None = None
         """Its first INVITE, as long as it may have to be sent once more."""
         self._offered = False
         """Our last INVITE had an offer."""
+        self.eager = False
+        """What comes plainly may have to go on reliably."""
+        self.described: dict[str, Passed] = {}
+        """Answers that came reliably and were told the trunk plainly, by early dialog: its 2xx has to have them."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The trunk calls."""
         self.session.leg = self.leg
         self.session.calls(self._timer, request, now)
         self.session.heard(request)
+        self.eager = "require" in request.names or self._reliable == "required"
         self.bridge.offer(self.leg, transaction)
 
     def invite(
@@ -77,13 +98,23 @@ class TrunkLeg:
 
     def lines_of(self, request: Request, told: Numbers) -> list[str]:
         """The header lines of the caller's INVITE as the trunk gets them."""
-        return ruled(self.identity.to_device_headers, [*crossing(request, DEVICE_HOP | told.dropped), *told.more])
+        lines = ruled(self.identity.to_device_headers, [*crossing(request, DEVICE_HOP | told.dropped), *told.more])
+        if self._reliable == "supported" and request.body:
+            lines.append(SUPPORTED)
+            return lines
+        return [*lines, *asking(self._reliable, request)]
 
     def heard(self, message: Message) -> None:
         """A message of the trunk crosses: what it describes counts, an answer in an ACK at once."""
         self.session.heard(message)
-        if isinstance(message, Request) and message.method == "ACK" and message.body:
-            self.session.offers.accept()
+        offers = self.session.offers
+        if isinstance(message, Response):
+            answers = "rseq" in message.names and self._offered and is_reliable(message)
+        else:
+            method = message.method if isinstance(message, Request) else ""
+            answers = method == "ACK" or (method == "PRACK" and offers.state in (LOCAL_OFFER, LOCAL_CHANGE))
+        if answers and message.body:
+            offers.accept()
 
     def told(self, message: Message) -> bytes:
         """The body of a message as the trunk gets it."""
@@ -91,19 +122,45 @@ class TrunkLeg:
         if isinstance(message, Request):
             if message.method == "INVITE":
                 self._offered = bool(body)
-            elif message.method == "ACK" and body:
+            elif message.method in ("ACK", "PRACK") and body:  # the answer to what the trunk has offered
                 self.session.offers.accept()
         return body
 
-    def answer(self, asked: ServerTransaction, status: int, lines: Sequence[str], now: float) -> Sequence[str]:
-        """The lines of a final answer to an INVITE of the trunk, which accepts its offer or refuses it."""
-        if status >= 300:
-            self.session.offers.refuse()
+    def told_early(self, response: Message, lines: list[str]) -> list[str]:
+        """The lines of a provisional response as the trunk gets it: reliably, where it and what it says want that."""
+        invite = self.leg.server_invite.pending
+        if not isinstance(response, Response):
             return lines
-        if asked.request is not None and asked.request.body:
-            self.session.offers.accept()
-        lines = [*lines, *self.session.agree(asked.request, now)]
-        return lines if any(line[:6].lower() == "allow:" for line in lines) else [*lines, ALLOW]
+        if invite is not None and answers_reliably(self._reliable, invite.request, response):
+            lines.append(RELIABLE)
+        elif response.body and is_reliable(response):
+            self.described[response.to_tag] = Passed(lines_of_body(lines), response.body)
+        return lines
+
+    def answer_of(self, response: Message, lines: list[str]) -> tuple[list[str], bytes]:
+        """The lines and the body of a 2xx to the trunk's INVITE that lacks the answer, which came reliably before."""
+        described = self.described.get(response.to_tag) if isinstance(response, Response) else None
+        return (lines, b"") if described is None else ([*lines, *described.lines], self.session.offers.last_local)
+
+    @property
+    def offers_anew(self) -> bool:
+        """The trunk's last request made an offer in a session that is agreed."""
+        return self.session.offers.state == REMOTE_CHANGE
+
+    def answer(self, request: Request, status: int, lines: Sequence[str], now: float) -> tuple[int, Sequence[str]]:
+        """Status and lines of a final answer to the trunk, which accepts its offer or refuses it."""
+        method, offers = request.method, self.session.offers
+        if method != "INVITE" and description_in(request) is None:
+            status = 200 if status in (405, 501) else status
+        elif status >= 300:
+            offers.refuse()
+            return (488 if method != "INVITE" and status in (405, 501) else status), lines
+        elif request.body:
+            offers.accept()
+        if method == "PRACK":
+            return status, lines
+        lines = [*lines, *self.session.agree(request, now)] if status < 300 else lines
+        return status, lines if any(line[:6].lower() == "allow:" for line in lines) else [*lines, ALLOW]
 
     # What the leg says (``sip.invite.UsageOwner``).
 
@@ -114,20 +171,36 @@ class TrunkLeg:
         return ()
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        if request.method != "INVITE" or not self.session.answer_refresh(leg, transaction, request, now):
-            self.bridge.requested(leg, transaction, request, now)
+        if request.method in ("INVITE", "UPDATE") and self.session.answer_refresh(leg, transaction, request, now):
+            return
+        if request.method == "UPDATE" and (status := self.session.offers.clash(request)):
+            leg.reply(transaction, status, now, lines=LATER.lines if status == 500 else ())
+            return
+        self.bridge.requested(leg, transaction, request, now)
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        self.bridge.acknowledged(leg, ack, now)
+        if ack.method != "PRACK":
+            self.bridge.acknowledged(leg, ack, now)
+            return
+        answers = leg.reliable is not None and leg.reliable.described
+        if answers and self.session.offers.state in (REMOTE_OFFER, REMOTE_CHANGE):
+            self.session.offers.accept()
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         return self.bridge.unacknowledged(leg, now)
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        if leg is self.bridge.origin and not leg.established and self.bridge.phase is TALKING:
+            # its 2xx waits for a PRACK: to the far side the call is answered
+            self.bridge.release(cancel.get("reason") or "", now, "caller", 487)
+            return
         self.bridge.cancelled(leg, invite, cancel, now)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         status, asked = response.status, transaction.context
+        if status >= 200 and transaction.method == "UPDATE":
+            self._updated(leg, transaction, response, now)
+            return
         if transaction.method != "INVITE" or status < 200:
             self.bridge.answered(leg, transaction, response, now)
             return
@@ -141,7 +214,7 @@ class TrunkLeg:
             self.session.offers.refuse()
             self.bridge.answered(leg, transaction, response, now)
         else:
-            given_up = isinstance(asked, ServerTransaction) and not asked.open
+            given_up = isinstance(asked, ServerTransaction) and (not asked.open or _updates(asked))
             self._again = None
             self.bridge.answered(leg, transaction, response, now)
             if self._offered:
@@ -149,8 +222,34 @@ class TrunkLeg:
             if given_up and leg.ack.pending:  # whoever asked was told that it came to nothing
                 acknowledge(self.bridge, leg, (), b"", now)
 
+    def _updated(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """The trunk has answered an UPDATE, ours or one that was passed on."""
+        if transaction.context is REFRESH:
+            self.session.refreshed(leg, response, now)
+            return
+        self.bridge.answered(leg, transaction, response, now)
+        if leg.client_invite.pending is not None:  # a re-INVITE went in its place
+            return
+        if response.status < 300:
+            self.session.offers.accept()
+        else:
+            self.session.offers.refuse()
+
+    def by_reinvite(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
+        """Make the offer of an UPDATE that is not known there by a re-INVITE; False where that cannot be."""
+        leg, asked = self.leg, transaction.context
+        request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
+        if transaction.method != "UPDATE" or response.status not in (405, 501) or request is None:
+            return False
+        if leg.client_invite.pending is not None or not leg.established or description_in(request) is None:
+            return False
+        lines = [*crossing(request, DEVICE_HOP), *self.session.asking()]
+        leg.send("INVITE", lines, self.session.told(request), now, asked, max_forwards_left(request))
+        self._offered = True
+        return True
+
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        change = transaction.method == "INVITE" and leg.established
+        change = (transaction.method == "INVITE" or transaction.context is REFRESH) and leg.established
         # a transport error ends no dialog
         gone = change and transaction.failure == 408 and not leg.client_invite.cancelling
         if change:
@@ -175,6 +274,10 @@ class TrunkLeg:
 
     def _hang_up(self, reason: str, status: int, now: float) -> None:
         self.bridge.release(reason, now, "server", status)
+
+
+def _updates(asked: ServerTransaction) -> bool:
+    return asked.request is not None and asked.request.method == "UPDATE"
 
 
 NO_TRUNKS: Final[dict[InviteUsage, TrunkLeg]] = {}

@@ -99,8 +99,18 @@ class Trunks:
 
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg:
         """A leg of a call with that trunk."""
-        identity, timer = self._identities[line], self.lines[line].session_timer
-        return TrunkLeg(self._stack, self._random, bridge, self._devices[line], identity, timer, flow, state)
+        identity, settings = self._identities[line], self.lines[line]
+        return TrunkLeg(
+            self._stack,
+            self._random,
+            bridge,
+            self._devices[line],
+            identity,
+            settings.session_timer,
+            settings.reliable,
+            flow,
+            state,
+        )
 
     def believed(self, line: str, request: Request) -> Request:
         """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises

@@ -56,6 +56,8 @@ class Policy:
     """180."""
     early: bool = False
     """183 with a description instead of 180."""
+    reliable: bool = False
+    """Reliably (RFC 3262), where the caller can take that."""
     answer_after: float | None = None
     """200; without it the line rings for ever."""
     refuse: int = 0
@@ -70,8 +72,9 @@ class Event(NamedTuple):
     """Something that a user of the phone wants to know."""
 
     kind: str
-    """incoming, ringing, progress, answered, acknowledged, changed, unchanged (a re-INVITE failed), info,
-    refused (by us), failed, cancelled, ended, registered, unregistered."""
+    """incoming, ringing, progress, pracked, answered, acknowledged, update, updated (ours was answered), agreed (our
+    PRACK was), prack (with a description), changed, unchanged (a re-INVITE failed), info, refused (by us), failed,
+    cancelled, ended, registered, unregistered."""
     line: Line
     call: Call | None
     detail: str
@@ -113,6 +116,7 @@ class Call:
     """One call of one line."""
 
     __slots__ = (
+        "agreed_early",
         "answered_at",
         "began_at",
         "early_media",
@@ -147,6 +151,8 @@ class Call:
         self.began_at = now
         self.answered_at = 0.0
         self.early_media = False
+        self.agreed_early = False
+        """Offer and answer were exchanged reliably before the answer of the call."""
         self.held = False
         """We hold the other side."""
         self.held_there = False

@@ -26,9 +26,11 @@ from examples.softphone_call import (
     word_of,
 )
 from sip.actions import Address
+from sip.device.reliability import is_reliable, supports
 from sip.dialog import called_by
 from sip.digest import Refusal
 from sip.invite import InviteUsage
+from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.errors import SipError
@@ -37,7 +39,7 @@ from sip.wire.sdp import Direction, continued, direction
 from sip.wire.uri import host_port
 
 SDP_TYPE: Final = "Content-Type: application/sdp"
-ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, INFO, OPTIONS"
+ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, INFO, OPTIONS, PRACK, UPDATE"
 
 
 class Calls:
@@ -62,23 +64,29 @@ class Calls:
         invite = call.leg.server_invite.pending
         if invite is None or call.state is not INCOMING:
             return
-        if early and call.received_sdp:
+        able = invite.request is not None and supports(invite.request)
+        lines = (RELIABLE,) if call.policy.reliable and able else ()
+        if early and (call.received_sdp or lines):
             call.early_media = True
             self._answer_offer(call)
-            call.leg.reply(invite, 183, now, lines=(SDP_TYPE,), body=call.sent_sdp)
+            call.leg.reply(invite, 183, now, lines=(SDP_TYPE, *lines), body=call.sent_sdp)
+            call.agreed_early = bool(lines)
         else:
-            call.leg.reply(invite, 180, now)
+            call.leg.reply(invite, 180, now, lines=lines)
 
     def answer(self, call: Call, now: float) -> None:
         """200 with our answer, or with an offer when the INVITE had none."""
         invite = call.leg.server_invite.pending
         if invite is None or call.state is not INCOMING:
             return
-        self._answer_offer(call)
         call.state = TALKING
         call.status = 200
         call.answered_at = now
-        call.leg.reply(invite, 200, now, lines=(ALLOW, SDP_TYPE), body=call.sent_sdp)
+        if call.agreed_early:  # the answer has gone, or come, before
+            call.leg.reply(invite, 200, now, lines=(ALLOW,))
+        else:
+            self._answer_offer(call)
+            call.leg.reply(invite, 200, now, lines=(ALLOW, SDP_TYPE), body=call.sent_sdp)
         self._plan_end(call, now)
 
     def reject(self, call: Call, status: int, now: float) -> None:
@@ -112,6 +120,12 @@ class Calls:
             and call.leg.server_invite.pending is None
         ):
             call.leg.send("INVITE", (), b"", now, DELAYED)
+
+    def update(self, call: Call, held: bool, now: float) -> None:
+        """UPDATE with an offer (RFC 3311), also before the call is answered."""
+        call.held = held
+        call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
+        call.leg.send("UPDATE", (ALLOW, SDP_TYPE), call.sent_sdp, now)
 
     def info(self, call: Call, digit: str, now: float) -> None:
         """INFO with a DTMF digit."""
@@ -150,10 +164,15 @@ class Calls:
         if call is not None:
             if ack.body:
                 call.received_sdp = ack.body
-            self.tell("acknowledged", call.line, call, "", now)
+            self.tell("pracked" if ack.method == "PRACK" else "acknowledged", call.line, call, "", now)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         call = self._calls.get(leg.dialog.call_id)
+        if call is not None and transaction.method in ("UPDATE", "PRACK") and response.status >= 200:
+            if response.status < 300 and response.body:
+                call.received_sdp = response.body
+            kind = "updated" if transaction.method == "UPDATE" else "agreed"
+            self.tell(kind, call.line, call, str(response.status), now)
         if call is None or call.leg is not leg or transaction.method != "INVITE":
             return
         if call.state is CALLING:
@@ -294,6 +313,15 @@ class Calls:
                 call.sent_sdp = self._description(call, OFFERED[call.held, call.held_there])
             leg.reply(transaction, 200, now, lines=(ALLOW, SDP_TYPE), body=call.sent_sdp)
             self.tell("changed", call.line, call, call.media_direction, now)
+        elif request.method in ("UPDATE", "PRACK"):
+            body = b""
+            if request.body:
+                call.received_sdp = request.body
+                if request.method == "UPDATE":
+                    self._answer_offer(call)
+                    body = call.sent_sdp
+            leg.reply(transaction, 200, now, lines=(ALLOW, SDP_TYPE) if body else (ALLOW,), body=body)
+            self.tell(request.method.lower(), call.line, call, call.media_direction, now)
         elif request.method == "INFO":
             leg.reply(transaction, 200, now)
             self.tell("info", call.line, call, request.body.decode("latin-1"), now)
@@ -311,6 +339,9 @@ class Calls:
             if response.body:
                 call.received_sdp = response.body
                 call.early_media = True
+                if not call.sent_sdp and is_reliable(response):
+                    self._answer_offer(call)
+                    call.leg.send("PRACK", (SDP_TYPE,), call.sent_sdp, now)
             if status > 100:
                 self.tell("progress" if response.body else "ringing", call.line, call, str(status), now)
         elif status < 300:

@@ -24,9 +24,10 @@ from sip.b2b.bridge import ROUTING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device
-from sip.device.session import SDP, DeviceSession
+from sip.device.session import REFRESH, SDP, DeviceSession
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
+from sip.offer_answer import REMOTE_CHANGE, REMOTE_OFFER
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Message, Request, Response
 
@@ -197,16 +198,23 @@ class Call(Policy):
             return
         if leg is self.server and method != "OPTIONS":
             self.server_side.hear(transaction, request, now)
-        elif method == "INVITE" and self.session.answer_refresh(leg, transaction, request, now):
+        elif method in ("INVITE", "UPDATE") and self.session.answer_refresh(leg, transaction, request, now):
             return
         elif method not in ("BYE", "OPTIONS") and self.end is None and not self.server_side.may_send():
             leg.reply(transaction, 500, now, lines=LATER.lines)
             return
+        if method == "UPDATE":
+            offers = self.description.server if leg is self.server else self.description.device
+            if (status := offers.clash(request)) and self.end is None:
+                _refuse_offer(self, leg, transaction, status, now)
+                return
         self.bridge.requested(leg, transaction, request, now)
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """The ACK of a 2xx travels end to end (docs/wire.md); one that was passed on already is not again."""
-        if leg is self.server:
+        """An ACK travels end to end (docs/wire.md); one that was passed on already is not again. A PRACK does not."""
+        if ack.method == "PRACK":
+            _pracked(self, leg, now)
+        elif leg is self.server:
             self.server_side.note_token(ack)
             if self.device is not None and self.device.ack.pending:
                 self.bridge.acknowledged(leg, ack, now)
@@ -215,12 +223,14 @@ class Call(Policy):
             self.bridge.acknowledged(leg, ack, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> None:
-        """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4)."""
-        self.hang_up(AGENT, 'SIP;cause=408;text="No ACK"', 408, now)
+        """The device never acknowledged our 2xx (RFC 3261 section 13.3.1.4), or a reliable response before it."""
+        status, missing = (408, "ACK") if leg.established else (504, "PRACK")
+        self.hang_up(AGENT, f'SIP;cause={status};text="No {missing}"', status, now)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         status, asked = response.status, transaction.context
         success = transaction.method == "INVITE" and 200 <= status < 300
+        instead = success and isinstance(asked, ServerTransaction) and _updates(asked)
         given_up = isinstance(asked, ServerTransaction) and not asked.open
         if leg is self.server:
             self.server_side.note_token(response)
@@ -240,12 +250,14 @@ class Call(Policy):
             if given_up:
                 leg.acknowledge((), b"", now)
         self.bridge.answered(leg, transaction, response, now)
+        if instead and leg.ack.pending:  # whoever asked by UPDATE has no ACK to send
+            acknowledge(self.bridge, leg, (), b"", now)
         if self.end is not None:
             self.bridge.settle(now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Only devices let requests time out: to be taken as 408, a transport error as 503 (RFC 3261 8.1.3.1)."""
-        change = transaction.method == "INVITE" and leg is self.device
+        change = (transaction.method == "INVITE" or transaction.context is REFRESH) and leg is self.device
         gone = (
             change and transaction.failure == 408 and not leg.client_invite.cancelling
         )  # a transport error ends no dialog
@@ -266,6 +278,9 @@ class Call(Policy):
         elif leg.established and self.server_side.sent_for(invite) is not None:
             self.rollback.cancelled(invite, cancel, now)
             return
+        elif leg is self.device and not leg.established and self.answered_at is not None:  # before its PRACK
+            self.hang_up(DEVICE, cancel.get("reason") or "", 487, now)
+            return
         self.bridge.cancelled(leg, invite, cancel, now)
 
     # Time.
@@ -278,20 +293,7 @@ class Call(Policy):
         elif cause is ALONE:
             side, half = self.server_side, self.environment.stack.timers.lifetime / 2
             if now - side.unacknowledged_at >= half - 0.001:
-                self._acknowledge_alone(side.asked_for_offer, now)
-
-    def _acknowledge_alone(self, asked_for_offer: bool, now: float) -> None:
-        """No ACK came from the servers for half of the time for which a device repeats its 2xx.
-
-        An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
-        """
-        leg = self.device
-        if leg is None or not leg.ack.pending or leg.ended:
-            return
-        body = self.description.answer_device_alone() if asked_for_offer else b""
-        if body or not asked_for_offer:
-            self.environment.counters["acknowledged alone"] += 1
-            acknowledge(self.bridge, leg, (SDP,) if body else (), body, now)
+                _acknowledge_alone(self, side.asked_for_offer, now)
 
     # The end.
 
@@ -358,6 +360,37 @@ class Call(Policy):
         self.environment.settled(self, now)
 
 
+def _refuse_offer(call: Call, leg: InviteUsage, transaction: ServerTransaction, status: int, now: float) -> None:
+    """An offer crosses another one: nothing of it has happened."""
+    received, lines = call.server_side.received_as(transaction), LATER.lines if status == 500 else ()
+    if received is None:
+        leg.reply(transaction, status, now, lines=lines)
+    else:
+        call.server_side.respond(received, status, now, lines=lines)
+
+
+def _pracked(call: Call, leg: InviteUsage, now: float) -> None:
+    """The device acknowledged a provisional response: an answer in that counts (RFC 3262 section 5)."""
+    answers = leg.reliable is not None and leg.reliable.described
+    if answers and call.description.device.state in (REMOTE_OFFER, REMOTE_CHANGE):
+        call.rollback.accept()
+    call.environment.line_states.changed(call, now, True)
+
+
+def _acknowledge_alone(call: Call, asked_for_offer: bool, now: float) -> None:
+    """No ACK came from the servers for half of the time for which a device repeats its 2xx.
+
+    An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
+    """
+    leg = call.device
+    if leg is None or not leg.ack.pending or leg.ended:
+        return
+    body = call.description.answer_device_alone() if asked_for_offer else b""
+    if body or not asked_for_offer:
+        call.environment.counters["acknowledged alone"] += 1
+        acknowledge(call.bridge, leg, (SDP,) if body else (), body, now)
+
+
 def told_to_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message of the servers that the device gets."""
     identity = line.identity
@@ -374,13 +407,17 @@ def believed_of_device(line: Line, message: Message) -> list[str]:
     return ruled(identity.from_device_headers, lines) if identity.from_device_headers else lines
 
 
+def _updates(asked: ServerTransaction) -> bool:
+    return asked.request is not None and asked.request.method == "UPDATE"
+
+
 def _crossing(message: Message, dropped: frozenset[str], more: Sequence[str]) -> list[str]:
     if not dropped:
         return crossing(message, DEVICE_HOP)
     return [*crossing(message, DEVICE_HOP | dropped), *more]
 
 
-_KNOWN: Final = frozenset("PRACK UPDATE REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())
+_KNOWN: Final = frozenset("REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())
 
 _PARTY: Final[dict[str, dict[EndedBy, Party]]] = {
     "in": {DEVICE: "caller", SERVER: "callee", AGENT: "server"},

@@ -24,8 +24,9 @@ from sip.actions import Flow
 from sip.b2b.bridge import DIALING, ELSEWHERE, SETUP, TALKING
 from sip.device.session_timer import SessionTimer
 from sip.dialog import UAC, UAS, Dialog, DialogState
-from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
+from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
+from sip.invite.reliable import Reliable
 from sip.offer_answer import AGREED
 from sip.packages.line_dialog import ACK_AWAITED, CONFIRMED, DialogRecord, ReceivedRequest, request_of
 from sip.transaction import ClientTransaction, ServerTransaction
@@ -80,8 +81,11 @@ class CallRestoration:
         for one in state.dialogs:
             if answered and one.invite is not None:
                 self._cancel(line, one, one.invite, now)
-            else:
-                self._device_leg(call, one, answered, since, request, now)
+                continue
+            leg = self._device_leg(call, one, answered, since, request, now)
+            if state.said or one.heard:
+                leg.reliable = Reliable(self._environment.stack)
+                leg.reliable.resume(state.said, one.heard)
         call.server_side.token = told.token
         if state.direction == "in":
             self._resume_incoming(call, server, state, told, answered, now)
@@ -158,7 +162,7 @@ class CallRestoration:
 
     def _device_leg(
         self, call: Call, one: DeviceDialog, answered: bool, since: int, request: Request | None, now: float
-    ) -> None:
+    ) -> InviteUsage:
         """``since``: requests of servers in the call that went on to the device after the line state was said."""
         line, stack = call.line, self._environment.stack
         dialog = one.dialog._replace(local_cseq=one.dialog.local_cseq + since)
@@ -169,7 +173,7 @@ class CallRestoration:
             assert request is not None
             call.setup.resume(call, leg, one.called, request)
         if one.invite is None or request is None:
-            return
+            return leg
         client, head = self._invite(leg, one, one.invite, max_forwards_left(request))
         if one.invite.heard:
             stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))
@@ -178,6 +182,7 @@ class CallRestoration:
             further, body = call.setup.again(call, leg, request, now)
             stack.begin(client, one.flow, request_bytes("INVITE", one.called, (*head, *further), body), now)
         call.bridge.targets.append(leg)
+        return leg
 
     def _resume_incoming(
         self, call: Call, server: InviteUsage, state: LineState, told: DialogRecord, answered: bool, now: float
@@ -198,12 +203,18 @@ class CallRestoration:
         self._resume_sent(call, server, asked, state.sent, told, not answered, now)
         if isinstance(call.setup, Incoming) and not answered:
             call.setup.passed = state.passed
+            call.setup.eager = True
         if asked is not None and any(one.cancelled for one in told.sent):
             call.cancelled(device, asked, _CANCEL, now)
         for response in [found for one in told.early if (found := _response_of(one.responses[0])) is not None]:
             invite = server.client_invite.pending
-            if isinstance(call.setup, Incoming) and (place_of(response) or (1, 0)) <= call.setup.passed:
-                call.setup.heard(call, response)
+            place = place_of(response) or (1, 0)
+            unheard = device.reliable is not None and device.reliable.is_unheard(passable_tag(response.to_tag))
+            if unheard and invite is not None and isinstance(call.setup, Incoming) and place[1]:
+                call.setup.passed = (place[0], place[1] - 1)  # said again, for a PRACK of it is still to come
+                invite.receive(response, now)
+            elif isinstance(call.setup, Incoming) and place <= call.setup.passed:
+                call.setup.heard(call, response, now)
             elif invite is not None and invite.branch == response.branch:
                 invite.receive(response, now)
 

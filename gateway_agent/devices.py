@@ -18,6 +18,7 @@ from gateway_agent.phone_directory import PhoneDirectory
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.device.identity import from_device
+from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
@@ -155,6 +156,10 @@ class Devices:
         timer = line.settings.session_timer
         if lines := asks_too_little(request, timer.min_se if timer is not None else LEAST):
             stack.respond_stateless(transaction, 422, lines)
+            return
+        wanted = line.settings.reliable
+        if wanted != "supported" and (refusal := refused(wanted, request)) is not None:
+            stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
         if self._front.draining() or not environment.may_hold():
             stack.respond_stateless(transaction, 503, ("Retry-After: 60",))

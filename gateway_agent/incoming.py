@@ -10,10 +10,13 @@ from gateway_agent.line_state import SentInvite
 from sip.b2b.policy import LATER, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
+from sip.device.reliability import across, answers_reliably, is_reliable
 from sip.dialog import DialogState, called_by
-from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left, passable_tag
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.invite.dialogs import MAX_EARLY
+from sip.invite.reliable import RELIABLE
+from sip.offer_answer import REMOTE_OFFER, description_in
 from sip.redirection import contact_lines
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
@@ -23,13 +26,18 @@ from sip.wire.message import Request, Response
 class Incoming(Setup):
     """The device called."""
 
-    __slots__ = ("passed",)
+    __slots__ = ("_described", "eager", "passed")
 
     direction = "in"
 
     def __init__(self) -> None:
         self.passed = (0, 0)
         """The highest (attempt, n) of the provisional responses passed on (docs/wire.md)."""
+        self.eager = False
+        """What comes plainly may have to go on reliably."""
+        self._described: dict[str, Passed] = {}
+        """The answers that came reliably, by early dialog: the 2xx need not have them again, but for a device to
+        which they went plainly."""
 
     def begin(
         self, call: Call, transaction: ServerTransaction, request: Request, numbers: Numbers, now: float
@@ -45,6 +53,7 @@ class Incoming(Setup):
         if not transaction.last:  # it has waited, and was told so
             stack.reply(transaction, 100, now)
         call.session.calls(line.settings.session_timer, request, now)
+        self.eager = "require" in request.names or line.settings.reliable == "required"
         call.session_id = request.get("session-id") or ""
         opening = environment.derivation.to_servers(request)
         call_id, local_tag, branches = opening or (stack.token() + stack.token(), stack.token(), None)
@@ -60,15 +69,23 @@ class Incoming(Setup):
         lines = [*crossing(request, kept_back), *numbers.more]
         if line.identity.from_device_headers:
             lines = ruled(line.identity.from_device_headers, lines)
+        if not request.body and line.settings.reliable != "no":
+            lines += across(request)
         sent = SentInvite(branches(1), 1, bool(body)) if branches is not None else None
         lines += [f"Line: {call.label}", *environment.line_states.lines(call, now, sent)]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
         call.server_side.opened(transaction, bool(body), now)
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)
 
-    def heard(self, call: Call, response: Response) -> None:
+    def heard(self, call: Call, response: Response, now: float) -> None:
         """A process before us has passed this provisional response on."""
-        call.early[passable_tag(response.to_tag)] = response
+        tag, device, server = passable_tag(response.to_tag), call.device, call.server
+        call.early[tag] = response
+        if device is not None and tag:
+            device.dialogs.open(tag, response.status, device)
+        plainly = call.description.device.state == REMOTE_OFFER
+        if server is not None and plainly and response.body and "rseq" in response.names:
+            self._reliably(call, response, call.passed(server, response, now), tag)
 
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
         place = place_of(response)
@@ -84,7 +101,19 @@ class Incoming(Setup):
         if call.ringing_at is None and response.status in (180, 183):
             call.ringing_at = now
         passed = call.passed(leg, response, now)
+        if self.eager or "rseq" in response.names:
+            passed = self._reliably(call, response, passed, tag)
         call.environment.line_states.changed(call, now)
+        return passed
+
+    def _reliably(self, call: Call, response: Response, passed: Passed, tag: str) -> Passed:
+        """The response as the device gets it: reliably, where both the device and what it says want that."""
+        device, wanted = call.device, call.line.settings.reliable
+        invite = device.server_invite.pending if device is not None else None
+        if invite is not None and answers_reliably(wanted, invite.request, response):
+            return Passed([*passed.lines, RELIABLE], passed.body)
+        if passed.body and is_reliable(response) and tag and description_in(response) is not None:
+            self._described[tag] = Passed(lines_of_body(passed.lines), passed.body)
         return passed
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
@@ -92,6 +121,8 @@ class Incoming(Setup):
         assert device is not None and device.server_invite.pending is not None
         request = device.server_invite.pending.request
         lines, body = call.passed(leg, response, now)
+        if not body and (described := self._described.get(passable_tag(response.to_tag))) is not None:
+            lines, body = [*lines, *described.lines], described.body
         lines = [*lines, *call.session.agree(request, now)]
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)

@@ -24,7 +24,8 @@ from sip.transaction import CALLING
 from sip.wire.message import Request
 
 _FOR_ANSWERS: Final = frozenset(
-    "via from to call-id cseq record-route contact supported session-expires min-se max-forwards timestamp".split()
+    "via from to call-id cseq record-route contact supported require session-expires min-se max-forwards "
+    "timestamp".split()
 )
 """Of a device's INVITE: what its answers take over, and what they have to meet."""
 
@@ -119,6 +120,7 @@ def snapshot(call: Call, now: float, sent: SentInvite | None = None) -> LineStat
         description.host,
         timer.export(now) if timer is not None else None,
         description.anchor.export(now),
+        device.reliable.export()[0] if device is not None and device.reliable is not None else (),
     )
 
 
@@ -128,7 +130,8 @@ def _dialog(call: Call, leg: InviteUsage) -> DeviceDialog:
     if invite is not None:
         number = _cseq_of(invite.request)  # requests in its early dialog have taken further ones
         pending = PendingInvite(invite.branch, number, invite.state != CALLING, leg.ack.credentials)
-    return DeviceDialog(leg.dialog.export(), leg.flow, call.setup.called_at(leg), pending)
+    heard = leg.reliable.export()[1] if leg.reliable is not None else ()
+    return DeviceDialog(leg.dialog.export(), leg.flow, call.setup.called_at(leg), pending, heard)
 
 
 def _cseq_of(request: bytes) -> int:

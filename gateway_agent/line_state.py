@@ -20,6 +20,7 @@ from gateway_agent.media.ports import Pair
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
 from sip.dialog import UAC, UAS, DialogState
+from sip.invite.reliable import ReliableState
 from sip.offer_answer import UNKNOWN, OfferAnswerState
 
 VERSION: Final = "1"
@@ -55,6 +56,8 @@ class DeviceDialog(NamedTuple):
     called: str = ""
     """The Request-URI of the INVITE that opened it, where we did."""
     invite: PendingInvite | None = None
+    heard: tuple[ReliableState, ...] = ()
+    """Its reliable provisional responses."""
 
 
 class SentInvite(NamedTuple):
@@ -113,6 +116,8 @@ class LineState(NamedTuple):
     """Where the device's last description came from."""
     timer: SessionTimerState | None = None
     relay: Anchored | None = None
+    said: tuple[ReliableState, ...] = ()
+    """What the device got as reliable provisional responses."""
 
 
 def encode(state: LineState, incarnation: int, counter: int, bound: str, key: bytes) -> str:
@@ -192,10 +197,15 @@ def _packed(state: LineState) -> bytes:
         machine(state.server),
         place(state.standing),
         state.host,
-        state.timer,
+        state.timer if state.timer is None or state.timer.by_update else state.timer[:-1],
         state.relay,
     ]
     values.append([len(text) for text in texts])
+    reliable = bool(state.said)
+    for each in state.dialogs:
+        reliable = reliable or bool(each.heard)
+    if reliable:  # of few calls, and unknown to earlier versions, which read no further
+        values.append([state.said, [each.heard for each in state.dialogs]])
     return b"\0".join((_json(values).encode(), b"".join(texts)))
 
 
@@ -214,11 +224,12 @@ def _unpacked(packed: bytes) -> LineState:
         return OfferAnswerState(one[0], *map(text, one[1:]))
 
     passed = values[12]
+    said, heard = values[23] if len(values) > 23 else ((), ())
     sent, timer, relay = values[15], values[20], values[21]
     return _made(
         *values[:12],
         (passed[0], passed[1]),
-        tuple(map(_dialog, values[13])),
+        tuple(map(_dialog, values[13], heard or [()] * len(values[13]))),
         text(values[14]),
         SentInvite(*sent) if sent is not None else None,
         machine(values[16]),
@@ -227,17 +238,22 @@ def _unpacked(packed: bytes) -> LineState:
         values[19],
         SessionTimerState(*timer) if timer is not None else None,
         _anchored(*relay) if relay is not None else None,
+        _reliable(said),
     )
 
 
-def _dialog(values: list[Any]) -> DeviceDialog:
+def _reliable(values: Sequence[list[Any]]) -> tuple[ReliableState, ...]:
+    return tuple(ReliableState(*each) for each in values)
+
+
+def _dialog(values: list[Any], heard: Sequence[list[Any]]) -> DeviceDialog:
     state = _made_dialog(*values[:8], tuple(values[8]), UAC if values[9] == UAC else UAS)
     flow = Flow(values[10], values[11], (values[12], values[13]))
     invite = values[15]
     if invite is not None:
-        branch, cseq, heard, lines = invite
-        invite = PendingInvite(branch, cseq, heard, tuple(lines))
-    return DeviceDialog(state, flow, values[14], invite)
+        branch, cseq, answered, lines = invite
+        invite = PendingInvite(branch, cseq, answered, tuple(lines))
+    return DeviceDialog(state, flow, values[14], invite, _reliable(heard))
 
 
 def _anchored(

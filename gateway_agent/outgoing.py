@@ -12,6 +12,7 @@ from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers, to_device
+from sip.device.reliability import SUPPORTED, asking, is_reliable, marks
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
@@ -88,7 +89,12 @@ class Outgoing(Setup):
             if len(self._tags) >= MAX_EARLY:
                 return None
             self._tags = (*self._tags, tag)
-        return _named(call, tag, call.passed(leg, response, now))
+        passed = _named(call, tag, call.passed(leg, response, now))
+        if "rseq" not in response.names or not is_reliable(response):
+            return passed
+        if passed.body and leg.client_invite.offered:  # it is the answer (RFC 3262 section 5)
+            call.rollback.accept()
+        return Passed([*passed.lines, *marks(response)], passed.body)
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
         opening = call.opening
@@ -156,6 +162,10 @@ def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     lines += told.more
     if call.line.identity.to_device_headers:
         lines = ruled(call.line.identity.to_device_headers, lines)
+    if (wanted := call.line.settings.reliable) == "supported" and request.body:
+        lines.append(SUPPORTED)
+    else:
+        lines += asking(wanted, request)
     lines += call.session.asking()
     return Passed(lines, call.description.from_server(request, now))
 

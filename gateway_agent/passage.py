@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from gateway_agent.call import ALONE, Call
 from gateway_agent.line_state import SentInvite
 from gateway_agent.reinvite_rollback import ROLLBACK
-from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, RESPONDED, SETUP
+from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, REQUESTED, RESPONDED, SETUP
 from sip.b2b.policy import NOTHING, Passage, Passed
 from sip.device.session import REFRESH, for_device
 from sip.header_policy import max_forwards_left
 from sip.invite import InviteUsage
+from sip.invite.reliable import RELIABLE
+from sip.offer_answer import description_in
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.wire.message import Response
+from sip.wire.message import Request, Response
 
 
 class DevicePassage(Passage):
@@ -36,6 +39,8 @@ class DevicePassage(Passage):
             return call.setup.answered(call, leg, message, first, now)
         if event is FAILED:
             return call.setup.refusal(call, message)
+        if event is REQUESTED and message.method == "PRACK":
+            return _acknowledged_early(call, leg, message, now)
         passed = call.passed(leg, message, now)
         if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
             return _changed(call, leg, other, message, passed, now)
@@ -70,6 +75,8 @@ class DevicePassage(Passage):
             return
         if isinstance(asked, ServerTransaction):
             call.rollback.hold(now)
+            if method == "PRACK" and _has_offered(asked.context):
+                method = "UPDATE"  # a new offer: the response that it acknowledges was acknowledged there
             if method == "INVITE":
                 sent = SentInvite(branch, leg.dialog.local_cseq + 1, bool(body)) if branch else None
                 lines = (*lines, *call.environment.line_states.lines(call, now, sent))
@@ -89,6 +96,9 @@ class DevicePassage(Passage):
     ) -> None:
         leg: InviteUsage = asked.context
         lines, body = passed or NOTHING
+        request = asked.request
+        if status >= 200 and request is not None and request.method in _OFFERING and isinstance(call, Call):
+            status, lines = _concluded(call, leg, request, status, lines, now)
         if not isinstance(call, Call) or leg is not call.server:
             if isinstance(call, Call) and call.parting.waits(asked, status, now):
                 call.parting.keep(
@@ -98,6 +108,8 @@ class DevicePassage(Passage):
                 )
                 return
             leg.reply(asked, for_device(status, lines), now, reason, lines, body, tag)
+            if status < 200 and RELIABLE in lines and isinstance(call, Call):
+                call.environment.line_states.changed(call, now, True)  # its number is known before it is heard
             return
         status = 403 if status in (401, 407) else status
         received = call.server_side.received_as(asked)
@@ -125,7 +137,9 @@ class DevicePassage(Passage):
     def intercepts(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """A 422 of the device is no business of the far side (RFC 4028 section 7.3)."""
+        """A 422 of the device is no business of the far side (RFC 4028 section 7.3); nor is its want of UPDATE."""
+        if transaction.method == "UPDATE" and response.status in (405, 501):
+            return isinstance(call, Call) and _by_reinvite(call, leg, transaction, now)
         if not isinstance(call, Call) or response.status != 422 or leg is call.server:
             return False
         asked = transaction.context
@@ -155,6 +169,20 @@ class DevicePassage(Passage):
         return leg.established or leg.client_invite.pending is not None
 
 
+def _acknowledged_early(call: Call, leg: InviteUsage, prack: Request, now: float) -> Passed:
+    """A PRACK crosses for what it describes; the answer to an offer in a provisional response counts at once."""
+    passed = call.passed(leg, prack, now)
+    if not _has_offered(leg):
+        call.rollback.accept()
+    return passed
+
+
+def _has_offered(leg: InviteUsage) -> bool:
+    """Whether the INVITE that waits on that leg has an offer, so that a PRACK for it can only make a further one."""
+    invite = leg.server_invite.pending
+    return invite is not None and invite.request is not None and bool(invite.request.body)
+
+
 def _changed(
     call: Call, leg: InviteUsage, other: InviteUsage, response: Response, passed: Passed, now: float
 ) -> Passed:
@@ -168,6 +196,44 @@ def _changed(
         if leg is call.server:
             return Passed([*passed.lines, *call.session.agree(asked, now)], passed.body)
     return passed
+
+
+def _concluded(
+    call: Call, leg: InviteUsage, request: Request, status: int, lines: Sequence[str], now: float
+) -> tuple[int, Sequence[str]]:
+    """Status and lines of the final answer to an UPDATE or PRACK on that leg, which concludes what it offered."""
+    if description_in(request) is not None:
+        if status < 300:
+            call.rollback.accept()
+        else:
+            call.description.refuse(now)
+            status = 488 if status in (405, 501) else status
+    elif status in (405, 501):  # it told who is called, and nobody wants to know
+        status = 200
+    if request.method == "UPDATE" and status == 200 and leg is not call.server:
+        lines = [*lines, *call.session.agree(request, now)]
+    return status, lines
+
+
+def _by_reinvite(call: Call, leg: InviteUsage, transaction: ClientTransaction, now: float) -> bool:
+    """Make the offer of an UPDATE by a re-INVITE, where that is not known; False where it cannot be."""
+    asked, other = transaction.context, call.bridge.other(leg)
+    request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
+    busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None
+    if request is None or other is None or busy or not leg.established or description_in(request) is None:
+        return False
+    lines, body = call.passed(other, request, now)
+    if leg is not call.server:
+        lines = (*lines, *call.session.asking())
+        leg.send("INVITE", lines, body, now, asked, max_forwards_left(request))
+    else:
+        lines = (*lines, *call.environment.line_states.lines(call, now))
+        call.server_side.send("INVITE", lines, body, asked, max_forwards_left(request), now)
+    return True
+
+
+_OFFERING: Final = frozenset({"UPDATE", "PRACK"})
+"""Methods whose answers conclude an offer, beside INVITE."""
 
 
 def _has_reason(passed: Passed) -> bool:

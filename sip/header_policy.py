@@ -8,6 +8,7 @@ not at all.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2s
 from typing import Final
@@ -29,10 +30,10 @@ DEVICE_HOP: Final = HOP | frozenset(
 )
 """What is between an agent and its device besides: digest and the session timer."""
 
-PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE OPTIONS".split())
+PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE OPTIONS PRACK UPDATE".split())
 """Methods that a call between two legs knows."""
 
-ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
+ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE"
 
 _OF_DIALOGS: Final = frozenset("BYE INFO UPDATE PRACK NOTIFY".split())
 _NEVER_TAKEN: Final = frozenset("MESSAGE SUBSCRIBE PUBLISH REFER REGISTER".split())
@@ -42,6 +43,9 @@ _OURS: Final = frozenset("100rel timer replaces join tdialog outbound path gruu 
 
 _HARMLESS: Final = frozenset("answermode early-session from-change histinfo ice resource-priority sdp-anat".split())
 """Option tags that only the two ends must understand."""
+
+_OF_HOP: Final = frozenset(("timer", "100rel"))
+"""Option tags that this hop keeps by itself; whether it does so for a line is the line's affair."""
 
 _FILTERED: Final = frozenset({"supported", "allow", "require"})
 _CACHED: Final = 256
@@ -71,7 +75,7 @@ def _filtered(name: str, line: str) -> str:
     spelled, _, value = line.partition(":")
     given = [token for token in (part.strip(" \t\r\n") for part in value.split(",")) if token]
     if name == "allow":
-        kept = [token for token in given if token.upper() in PASSED_METHODS]
+        kept = [token for token in given if token.upper() in PASSED_METHODS and token.upper() != "PRACK"]
     else:
         kept = [token for token in given if token.lower() not in _OURS]
     if len(kept) == len(given):
@@ -82,12 +86,17 @@ def _filtered(name: str, line: str) -> str:
 _remembered: Final = lru_cache(maxsize=1024)(_filtered)
 
 
+def lines_of_body(lines: Iterable[str]) -> list[str]:
+    """Those header lines that tell of the body."""
+    return [line for line in lines if line[:8].lower() == "content-" or line[:2].lower() == "c:"]
+
+
 def unsupported(request: Request) -> list[str]:
-    """The option tags of ``Require`` that no call through us can keep (RFC 3261 section 8.2.2.3): answer 420."""
+    """The option tags of ``Require`` that no line could keep (RFC 3261 section 8.2.2.3): answer 420."""
     if "require" not in request.names:
         return []
     given = [part.strip(" \t\r\n") for value in request.all("require") for part in value.split(",")]
-    return [token for token in given if token and token.lower() not in _HARMLESS and token.lower() != "timer"]
+    return [token for token in given if token and token.lower() not in _HARMLESS and token.lower() not in _OF_HOP]
 
 
 def passable_tag(tag: str) -> str:

@@ -122,6 +122,13 @@ class OfferAnswer:
         """Whether they describe exactly what is agreed, so that nothing changes (RFC 4028 section 7.4)."""
         return self.state == AGREED and bool(self.local) and description == self.remote
 
+    def clash(self, update: Request) -> int:
+        """The status that refuses an UPDATE of theirs with an offer (RFC 3311 section 5.2), 0 when it may be made:
+        491 where an offer of ours is not answered, 500 where one of theirs is not."""
+        if not update.body or self.state in (AGREED, NOTHING) or description_in(update) is None:
+            return 0
+        return 491 if self.state in (LOCAL_OFFER, LOCAL_CHANGE) else 500
+
     def _step(self, event: str, description: bytes) -> None:
         """The only place where the state changes."""
         entry = self.TABLE.get((self.state, event))

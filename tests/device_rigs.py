@@ -69,6 +69,12 @@ class Rig(Protocol):
     def far_asks(self, method: str, body: bytes = b"") -> None:
         """A request in the dialog; an ACK or CANCEL for the INVITE before it."""
 
+    def far_pracks(self, response: Response, body: bytes) -> None:
+        """Answer the offer in a provisional response, by PRACK."""
+
+    def far_serves_prack(self) -> None:
+        """Whoever acknowledges the reliable response that was given there is answered."""
+
     def far_hears_nothing(self) -> bool:
         """Whether nothing else came there."""
 
@@ -121,6 +127,21 @@ class _Device(AgentFixture):
             recipient=invite.from_untagged,
         )
 
+    @property
+    def far_taken(self) -> Any:
+        """What was taken last behind the program."""
+        rig: Any = self
+        return rig._taken
+
+    def far_retakes(self, message: Any) -> None:
+        """Go back to that, to be answered."""
+        rig: Any = self
+        rig._taken = message
+
+    def inbox_of(self) -> list[Message]:
+        """What the device got and did not read."""
+        return list(self.inbox.get(CARRIER, ()))
+
 
 class AgentRig(_Device):
     """The trunk is a line of an agent."""
@@ -167,6 +188,13 @@ class AgentRig(_Device):
         )
         if method == "INVITE":
             self._branch = branch
+
+    def far_pracks(self, response: Response, body: bytes) -> None:
+        self._tags = (self._tags[0], response.to_tag)
+        self.far_asks("PRACK", body)
+
+    def far_serves_prack(self) -> None:
+        pass  # its own agent has
 
     def far_hears_nothing(self) -> bool:
         return not self.m1.inbox
@@ -245,6 +273,16 @@ class ServerRig(_Device):
             sender="<sip:+33155@paris>",
             recipient="<sip:+33177@paris>",
         )
+
+    def far_pracks(self, response: Response, body: bytes) -> None:
+        self._tags = (self._tags[0], response.to_tag)
+        self._cseq += 1
+        lines = [f"RAck: {response.get('rseq')} {response.cseq} INVITE"]
+        self._far_request("PRACK", "sip:127.0.0.11:5060", body, lines=lines)
+
+    def far_serves_prack(self) -> None:
+        prack = taken("the far trunk", self.inbox.get(FAR, deque()), "PRACK")
+        self.say(response_to(prack, 200, [], b"", "srvtag"), FAR)
 
     def far_hears_nothing(self) -> bool:
         return self.silent(FAR)

@@ -200,6 +200,9 @@ class LineSettings:
     """In which headers its devices are told who was called first: Diversion (RFC 5806), History-Info (RFC 7044)."""
     trust_priority: bool = False
     """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
+    reliable: Literal["no", "supported", "required"] = "supported"
+    """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
+    where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""
     session_timer: SessionTimerSettings | None = None
     """Detect devices that vanished (RFC 4028)."""
     forward: Forward = Forward()

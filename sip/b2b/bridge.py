@@ -715,6 +715,9 @@ def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cance
 def _pass_response(
     bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float
 ) -> None:
+    request = asked.request
+    if response.status < 200 and (request is None or request.method != "INVITE"):
+        return  # of a re-INVITE in place of an UPDATE
     if response.status > 100 and asked.open:
         passage, call = bridge.passage, bridge.policy
         passed = passage.pass_on(call, RESPONDED, leg, asked.context, response, False, now)

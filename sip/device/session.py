@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Protocol
 
+from sip.device.identity import TELLING
 from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import UAC
 from sip.header_policy import ALLOW
@@ -128,6 +129,8 @@ class DeviceSession:
 
         No 100 goes before the answer: one that was left alone with it, by our death, would wait in vain."""
         timer = self.timer
+        if request.method == "UPDATE":
+            return self._answer_update(leg, transaction, request, now)
         if timer is None:
             return False
         if too_little := timer.asks_too_little(request):
@@ -141,11 +144,28 @@ class DeviceSession:
         self._note(now)
         return True
 
+    def _answer_update(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """An UPDATE that offers nothing and names nobody anew refreshes the session and the target, no more."""
+        if self.timer is not None and (too_little := self.timer.asks_too_little(request)):
+            leg.reply(transaction, 422, now, lines=too_little)
+        elif request.body or not TELLING.isdisjoint(request.names):
+            return False
+        else:
+            leg.reply(transaction, 200, now, lines=[*self.agree(request, now), ALLOW])
+            self._note(now)
+        return True
+
     def refreshed(self, leg: InviteUsage, response: Response, now: float) -> None:
         """The answer to our own refresh; a device that does not know the call any more has ended it."""
         if 200 <= response.status < 300:
-            leg.acknowledge((), b"", now)
+            if response.cseq_method == "INVITE":
+                leg.acknowledge((), b"", now)
+            else:
+                self.learn(response, now)
             self._note(now)
+        elif response.status in (405, 501) and self.timer is not None and self.timer.by_update:
+            self.timer.by_update = False
+            self._refresh(self.timer, leg, now)
         elif response.status >= 300 and (timer := self.timer) is not None:
             if timer.refused(response, leg.dialog.direction == UAC, self._random, now):
                 self.arm(now)
@@ -184,9 +204,9 @@ class DeviceSession:
             timer.refresh_at = now + _BUSY_S
             return
         timer.refresh_at = timer.expires_at
-        body = self.offers.local
+        body = b"" if timer.by_update else self.offers.local
         lines = [SDP, ALLOW] if body else [ALLOW]
-        leg.send("INVITE", [*lines, *timer.asking()], body, now, REFRESH)
+        leg.send("UPDATE" if timer.by_update else "INVITE", [*lines, *timer.asking()], body, now, REFRESH)
         self._note(now, True)
 
     def _note(self, now: float, at_once: bool = False) -> None:

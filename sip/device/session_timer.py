@@ -32,12 +32,13 @@ class SessionTimerState(NamedTuple):
     interval: int
     refresh_in: float
     expires_in: float
+    by_update: bool = False
 
 
 class SessionTimer:
     """Who refreshes until when. ``ours``: we refresh; otherwise the device does."""
 
-    __slots__ = ("_raises", "_wanted", "expires_at", "interval", "min_se", "ours", "refresh_at")
+    __slots__ = ("_raises", "_wanted", "by_update", "expires_at", "interval", "min_se", "ours", "refresh_at")
 
     def __init__(self, interval: int, min_se: int, now: float) -> None:
         """``interval`` and ``min_se`` in seconds: what this side would like, and the least that it takes."""
@@ -45,6 +46,8 @@ class SessionTimer:
         self._raises = 0
         self.min_se = min_se
         self.ours = True
+        self.by_update = False
+        """The device takes UPDATE: a refresh by that says nothing of the media (RFC 4028 section 7.4)."""
         self.interval = interval
         self.refresh_at = self.expires_at = now
         self._start(interval, now)
@@ -53,7 +56,7 @@ class SessionTimer:
         """The frozen value from which the same timer can be made elsewhere."""
         refresh_in, expires_in = round(self.refresh_at - now, 3), round(self.expires_at - now, 3)
         return SessionTimerState(
-            self._wanted, self._raises, self.min_se, self.ours, self.interval, refresh_in, expires_in
+            self._wanted, self._raises, self.min_se, self.ours, self.interval, refresh_in, expires_in, self.by_update
         )
 
     @classmethod
@@ -62,6 +65,7 @@ class SessionTimer:
         ``again_at``: its answer, if there was one, was heard by nobody."""
         timer = cls(state.interval, state.min_se, then)
         timer._wanted, timer._raises, timer.ours = state.wanted, state.raises, state.ours
+        timer.by_update = state.by_update
         timer.refresh_at, timer.expires_at = then + state.refresh_in, then + state.expires_in
         if timer.ours and timer.refresh_at >= timer.expires_at:
             timer.refresh_at = min(again_at, timer.expires_at)
@@ -83,6 +87,7 @@ class SessionTimer:
         """The lines of our 2xx to an INVITE of the device, by which the timer then runs (section 9)."""
         asked = asked_by(request)
         able = supports(request)
+        self.by_update = allows_update(request, self.by_update)
         interval = self._wanted if asked is None else min(self._wanted, asked.seconds)
         self.interval = max(interval, self.min_se, least_of(request))
         refresher = asked.refresher if asked is not None and asked.refresher and able else ""
@@ -95,6 +100,7 @@ class SessionTimer:
     def learn(self, response: Response, now: float) -> None:
         """A 2xx of the device to an INVITE of ours (section 7.2); without a word of it we refresh alone."""
         agreed = asked_by(response)
+        self.by_update = allows_update(response, self.by_update)
         self.ours = agreed is None or agreed.refresher != "uas"
         self._start(max(agreed.seconds, LEAST) if agreed is not None else self.interval, now)
 
@@ -158,6 +164,13 @@ def asks_too_little(request: Request, least: int) -> list[str]:
 def supports(message: Message) -> bool:
     """Whether its sender knows session timers."""
     return "timer" in (token.lower() for token in tokens(message.all("supported")))
+
+
+def allows_update(message: Message, known: bool) -> bool:
+    """Whether its sender takes UPDATE; ``known``: what was known before, where it does not say."""
+    if "allow" not in message.names:
+        return known
+    return "UPDATE" in (token.upper() for token in tokens(message.all("allow")))
 
 
 def least_of(message: Message) -> int:

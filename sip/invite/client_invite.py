@@ -12,7 +12,7 @@ from sip.wire.message import Response
 class ClientInvite:
     """The last INVITE of ours in one usage. A CANCEL goes out when a provisional response allows it."""
 
-    __slots__ = ("_answer_within", "_cancel_lines", "_cancel_sent", "_stack", "cancelling", "latest")
+    __slots__ = ("_answer_within", "_cancel_lines", "_cancel_sent", "_stack", "cancelling", "latest", "offered")
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -20,6 +20,8 @@ class ClientInvite:
         """Its transaction; None when a final answer was told of, or there never was one."""
         self.cancelling = False
         """It is given up."""
+        self.offered = False
+        """It has a description of the session in it."""
         self._cancel_lines: tuple[str, ...] = ()
         self._cancel_sent = False
         self._answer_within = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sip.challenges import Challengeable, Challenges
-from sip.dialog import Dialog
+from sip.dialog import UAS, Dialog
 from sip.dialog_sender import Acknowledgement
 from sip.digest import DigestClient
 from sip.invite.dialogs import Dialogs
@@ -40,12 +40,12 @@ class Requests:
 
     def count_on(self, first: Dialog) -> None:
         """The dialog of another fork than ``first`` was chosen, which may count on from it."""
-        if self._on_site:
+        if self.on_site:
             chosen = self._dialogs.chosen.dialog
             chosen.local_cseq, chosen.remote_cseq = first.local_cseq, first.remote_cseq
 
     @property
-    def _on_site(self) -> bool:
+    def on_site(self) -> bool:
         """Between agent and server: the record of the dialog has one number each way for all forks."""
         return self.no_timeout or self._dialogs.chosen.path.flow in self._stack.site_flows
 
@@ -73,7 +73,11 @@ class Requests:
         dialogs, stack, challenges = self._dialogs, self._stack, self.challenges
         chosen = dialogs.chosen
         sender = dialogs.find_passed(tag) if tag else chosen
-        counter = chosen.dialog if sender is not chosen and self._on_site else sender.dialog
+        counter = sender.dialog
+        if sender is not chosen and (chosen.dialog.direction == UAS or self.on_site):
+            # early dialogs of their INVITE differ in our tag alone: one number counts for all, and goes on when one
+            # is answered
+            counter = chosen.dialog
         counter.local_cseq += 1
         if opening and self._branches is not None:
             branch = self._branches(counter.local_cseq)

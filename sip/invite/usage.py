@@ -13,6 +13,7 @@ from sip.header_policy import passable_tag
 from sip.invite.client_invite import ClientInvite
 from sip.invite.dialogs import Dialogs
 from sip.invite.local_tags import LocalTags
+from sip.invite.reliable import RELIABLE, OwnPrack, Reliable, Waiting
 from sip.invite.requests import Requests
 from sip.invite.server_invite import ServerInvite
 from sip.layer import Stack
@@ -36,7 +37,7 @@ class UsageOwner(Protocol):
         """A request in the dialog; a BYE has ended the leg already. The owner answers the transaction."""
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """The first ACK for our 2xx."""
+        """The first ACK for our 2xx, or the first PRACK for a reliable response of ours, which is answered here."""
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A response to a request of ours, ``transaction.context`` as it was given."""
@@ -45,7 +46,8 @@ class UsageOwner(Protocol):
         """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call).
+        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call), or a reliable response
+        and no PRACK (RFC 3262 section 3: the same).
 
         An instant is when to ask again: the other side cannot be reached, so that its silence says nothing.
         """
@@ -71,6 +73,7 @@ class InviteUsage:
         "established",
         "owner",
         "path",
+        "reliable",
         "server_invite",
         "stack",
     )
@@ -105,6 +108,8 @@ class InviteUsage:
         self.client_invite = ClientInvite(stack)
         self.server_invite = ServerInvite(stack, flow)
         self._requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout, branches)
+        self.reliable: Reliable | None = None
+        """Its reliable provisional responses, if there were any."""
         self.established = established
         """A 2xx to the first INVITE was sent or received."""
         self.ended = False
@@ -133,10 +138,11 @@ class InviteUsage:
         and the next CSeq.
         """
         if self.ended:
-            self._open_again()
+            _open_again(self)
         self.dialog.target = self.dialogs.uri = uri
         invite = self._requests.send(self, "INVITE", tuple(lines), body, now, context, max_forwards, opening=True)
         self.client_invite.opened(invite, answer_within, now)
+        self.client_invite.offered = bool(body)
 
     def send(
         self,
@@ -154,11 +160,13 @@ class InviteUsage:
         A request that is passed on goes into the early dialog of its tag, as long as there are any (docs/wire.md).
         """
         tag = "" if self.established else _early_tag(context)
-        sent = self._requests.send(
-            self, method, tuple(lines), body, now, context, max_forwards, no_timeout, tag, branch
-        )
+        lines = tuple(lines)
+        if method == "PRACK" and self.reliable is not None:
+            lines = (*self.reliable.rack(tag), *lines)
+        sent = self._requests.send(self, method, lines, body, now, context, max_forwards, no_timeout, tag, branch)
         if method == "INVITE":
             self.client_invite.changing(sent)
+            self.client_invite.offered = bool(body)
         elif method == "BYE":
             self._close()  # findable until it is answered: a BYE from there may cross ours
         return sent
@@ -199,9 +207,19 @@ class InviteUsage:
         if status > 100 and not self.established and tag and not self.dialogs.open(tag, status, self):
             return
         tag = tag or dialog.local_tag
-        if method == "INVITE" and 100 < status < 300:
+        if method == "INVITE" and status > 100 and (self.reliable is not None or status < 200):
+            lines = tuple(lines)
+            if not transaction.on_site_flow and (self.reliable is not None or RELIABLE in lines):
+                self.reliable = self.reliable or Reliable(self.stack)
+                admitted = self.reliable.admit(self, Waiting(transaction, status, reason, lines, body, tag))
+                if admitted is None:
+                    return
+                lines = admitted
+        if (method == "INVITE" and 100 < status < 300) or (method == "UPDATE" and status == 200):
             lines = (self.stack.contact(path.flow, path.user), *lines)
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
+        if self.reliable is not None and status < 200:
+            self.reliable.sent(transaction.flow, data, now)
         if method == "INVITE" and status >= 200:
             if transaction is self.server_invite.latest:
                 self.server_invite.latest = None
@@ -225,6 +243,8 @@ class InviteUsage:
         if not self.ended:
             self.ended = True
             self.server_invite.stop()
+            if self.reliable is not None:
+                self.reliable.stop()
 
     def moved(self, flow: Flow) -> None:
         """The connection was made anew: a 2xx that was not acknowledged is given again. What was asked on the old one
@@ -243,12 +263,14 @@ class InviteUsage:
             return
         dialog = sender.dialog
         counter = self.dialog if transaction.on_site_flow else dialog
-        if request.cseq <= counter.remote_cseq and counter.remote_cseq:
+        late = request.cseq <= counter.remote_cseq != 0
+        if late and not _may_be_late(self, request, counter):
             self.stack.reply(transaction, 500, now, "Server Internal Error - CSeq Out Of Order")
             return
         if not sender.path.admits(transaction, request, now):
             return
-        counter.remote_cseq = request.cseq
+        if not late:
+            counter.remote_cseq = request.cseq
         if method == "BYE" and not self.established and dialog.direction == UAC:
             # Only the caller may end an early dialog so (section 15); what becomes of the call its INVITE will tell.
             self.stack.reply(transaction, 200, now)
@@ -258,6 +280,9 @@ class InviteUsage:
         if method in _REFRESHING:
             dialog.target = contact_uri(request) or dialog.target
         transaction.context = self
+        if method == "PRACK" and not transaction.on_site_flow:
+            _take_prack(self, transaction, request, now)
+            return
         if method == "BYE":
             self.end()
             if self.server_invite.latest is not None:
@@ -271,17 +296,21 @@ class InviteUsage:
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A response to a request of ours (the transaction's call)."""
         method, final = transaction.method, response.status >= 200
-        if final and self._requests.challenges is not None and self._send_again(transaction, response, now):
+        if final and self._requests.challenges is not None and _send_again(self, transaction, response, now):
             return
         if method == "INVITE":
             if not self._invite_responded(transaction, response, now):
                 return
         elif method == "BYE" and final:
             self.end()
+        elif method == "UPDATE" and response.status // 100 == 2:
+            self.dialog.target = contact_uri(response) or self.dialog.target
+        if self.reliable is not None and method == "INVITE" and not (final or self._requests.on_site):  # told with it
+            self.reliable.prack(self, response, self.client_invite.offered, now)
         self.owner.answered(self, transaction, response, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        if transaction.failure == 503 and self._send_again(transaction, None, now):
+        if transaction.failure == 503 and _send_again(self, transaction, None, now):
             return
         self._requests.gave_up(transaction)
         if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
@@ -298,27 +327,6 @@ class InviteUsage:
         """No ACK came for our 2xx in 64*T1."""
         return self.owner.unacknowledged(self, now)
 
-    def _send_again(self, asked: ClientTransaction, response: Response | None, now: float) -> bool:
-        """As a challenge asks, or, without a response, to another place; False when that cannot be."""
-        invite, requests, early = self.client_invite, self._requests, not self.established
-        pending = asked is invite.latest
-        if pending and invite.cancelling:
-            requests.gave_up(asked)
-            return False
-        if response is None:
-            sent = requests.send_elsewhere(self, asked, early, now)
-        else:
-            sent = requests.send_proved(self, asked, response, early, now)
-        if sent is not None and pending:
-            invite.went_on(sent, early, now)
-        return sent is not None
-
-    def _open_again(self) -> None:
-        """The first INVITE was refused, and is to be sent once more."""
-        self.ended = False
-        self.dialogs.open_again()
-        self.dialogs.local_tags.add(self.dialog.local_tag, self)
-
     def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
         """Keep the dialog; whether the owner is to hear of this response."""
         status, invite = response.status, self.client_invite
@@ -326,12 +334,14 @@ class InviteUsage:
         if status < 200:
             if pending and invite.cancelling and invite.owes_cancel:
                 invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
+            if "rseq" in response.names and not _hears(self, response):
+                return False
             if status > 100 and not self.established and response.to_tag:
                 self.dialogs.meet(response)
         elif pending:
             invite.latest = None  # another 2xx is a repetition, or of a fork
             if status < 300:
-                self._accepted(response)
+                _accepted(self, response)
             elif not self.established:
                 self.end()
         elif status < 300:
@@ -343,25 +353,73 @@ class InviteUsage:
             return False
         return True
 
-    def _accepted(self, response: Response) -> None:
-        """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
-        if self.established:
-            self.dialog.target = contact_uri(response) or self.dialog.target
-        else:
-            first, chosen = self.dialog, self.dialogs.choose(response)
-            if first is not chosen.dialog:
-                self.dialog, self.path, self.ack.sender = chosen.dialog, chosen.path, chosen
-                self._requests.count_on(first)
-            self.established = True
-        self.ack.expect(response.cseq)
+
+def _open_again(leg: InviteUsage) -> None:
+    """The first INVITE was refused, and is to be sent once more."""
+    leg.ended = False
+    leg.dialogs.open_again()
+    leg.dialogs.local_tags.add(leg.dialog.local_tag, leg)
 
 
 def _early_tag(context: Any) -> str:
     """The tag of the early dialog that a request which is passed on came in, ``""`` for one in a dialog that is
     established.
     """
+    if isinstance(context, OwnPrack):
+        return context.tag
     request = context.request if isinstance(context, ServerTransaction) else None
     leg = context.context if request is not None else None
     if not isinstance(leg, InviteUsage) or request is None or leg.established:
         return ""
     return passable_tag(request.from_tag if leg.dialog.direction == UAC else request.to_tag)
+
+
+def _take_prack(leg: InviteUsage, transaction: ServerTransaction, prack: Request, now: float) -> None:
+    """A PRACK of a device; one for nothing that was said is refused (RFC 3262 section 3)."""
+    if leg.reliable is None:
+        leg.reply(transaction, 481, now)
+    else:
+        leg.reliable.acknowledge(leg, transaction, prack, now)
+
+
+def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response | None, now: float) -> bool:
+    """As a challenge asks, or, without a response, to another place; False when that cannot be."""
+    invite, requests, early = leg.client_invite, leg._requests, not leg.established
+    pending = asked is invite.latest
+    if pending and invite.cancelling:
+        requests.gave_up(asked)
+        return False
+    if response is None:
+        sent = requests.send_elsewhere(leg, asked, early, now)
+    else:
+        sent = requests.send_proved(leg, asked, response, early, now)
+    if sent is not None and pending:
+        invite.went_on(sent, early, now)
+    return sent is not None
+
+
+def _accepted(leg: InviteUsage, response: Response) -> None:
+    """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
+    if leg.established:
+        leg.dialog.target = contact_uri(response) or leg.dialog.target
+    else:
+        first, chosen = leg.dialog, leg.dialogs.choose(response)
+        if first is not chosen.dialog:
+            leg.dialog, leg.path, leg.ack.sender = chosen.dialog, chosen.path, chosen
+            leg._requests.count_on(first)
+        leg.established = True
+    leg.ack.expect(response.cseq)
+
+
+def _hears(leg: InviteUsage, response: Response) -> bool:
+    """Whether a response that may be reliable is the next one of its dialog (RFC 3262 section 4)."""
+    leg.reliable = leg.reliable or Reliable(leg.stack)
+    return leg.reliable.hear(response, not leg._requests.on_site)
+
+
+def _may_be_late(leg: InviteUsage, request: Request, counter: Dialog) -> bool:
+    """Whether a number that is not higher is in order: several early dialogs count each for itself, and a PRACK may
+    have been heard by a process before us.
+    """
+    again = request.method == "PRACK" and request.cseq == counter.remote_cseq
+    return again or len(leg.dialogs.local_tags.all) > 1

@@ -50,7 +50,7 @@ def test_options_and_methods_outside_dialogs() -> None:
     trunk.send(text.format(2))
     answers = [each for each in trunk.others if isinstance(each, Response)]
     assert [each.status for each in answers] == [200, 503] and answers[1].get("retry-after") == "2"
-    assert answers[0].get("allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE"
+    assert answers[0].get("allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE"
     a = trunk.call("1002")
     assert a.statuses == [503]
 

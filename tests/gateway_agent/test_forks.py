@@ -52,7 +52,7 @@ def test_a_number_in_one_early_dialog_spoils_no_other() -> None:
     invite = called(fixture)
     say(fixture, invite, 183, A, SDP)
     ask(fixture, invite, "UPDATE", 5000, "a", "u1")
-    fixture.take(405)
+    fixture.take(200)
     ok = say(fixture, invite, 200, B, SDP)
     fixture.m1.request("ACK", "sip:gw1", call_id="s-1", to_tag=ok.to_tag, cseq=1)
     ask(fixture, invite, "BYE", 2, "b", "y1")

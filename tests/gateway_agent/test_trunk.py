@@ -68,12 +68,12 @@ def test_a_longest_call_is_ended_on_both_sides() -> None:
 
 def test_what_must_be_understood_and_is_not() -> None:
     fixture = AgentFixture()
-    fixture.request("INVITE", lines=["Require: 100rel"], body=SDP)
-    assert fixture.take(420).get("unsupported") == "100rel"
+    fixture.request("INVITE", lines=["Require: precondition"], body=SDP)
+    assert fixture.take(420).get("unsupported") == "precondition"
     fixture.request("INVITE", lines=["Supported: timer", "Session-Expires: 60"], body=SDP, call_id="x")
     assert fixture.take(422).get("min-se") == "90"
     _, tag = fixture.answered_in()
-    for cseq, method in enumerate(("UPDATE", "PRACK", "REFER"), 5):
+    for cseq, method in enumerate(("SUBSCRIBE", "PUBLISH", "REFER"), 5):
         fixture.request(method, to_tag=tag, cseq=cseq)
         assert "INFO" in (fixture.take(405).get("allow") or "")
     fixture.request("FROB", to_tag=tag, cseq=9)

@@ -71,6 +71,65 @@ def early_media(sim: SiteSimulation) -> None:
     sim.call("west", "200")
 
 
+def reliable(sim: SiteSimulation) -> None:
+    """183 with the answer, acknowledged on both hops; the 200 has none."""
+    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200", lines=["Supported: 100rel"])
+
+
+def required(sim: SiteSimulation) -> None:
+    """The caller requires what the called side does not have."""
+    sim.policy("east", Policy(early=True, answer_after=1.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200", lines=["Require: 100rel"])
+
+
+def unknown(sim: SiteSimulation) -> None:
+    """The called side sends reliably what its caller does not know."""
+    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200")
+
+
+def early_offer(sim: SiteSimulation) -> None:
+    """The offer in the 183, the answer in the PRACK."""
+    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200", delayed=True, lines=["Supported: 100rel"])
+
+
+def early_updates(sim: SiteSimulation) -> None:
+    """The caller changes the session twice before the answer."""
+    sim.policy("east", Policy(early=True, reliable=True))
+    sim.when("west", "agreed", "update", True, after=0.7)
+    sim.when("west", "updated", "update", False, after=0.5)
+    sim.then("east", "update", _nothing)
+    sim.when("east", "update", "answer", after=1.0)
+    sim.when("west", "answered", "info", "1", after=0.5)
+    sim.when("east", "info", "bye", after=0.5)
+    sim.call("west", "200", lines=["Supported: 100rel"])
+
+
+def updates(sim: SiteSimulation) -> None:
+    """UPDATE from either side in the call."""
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.when("west", "answered", "update", True, after=0.5)
+    sim.when("west", "updated", "info", "1", after=0.5)
+    sim.when("east", "info", "update", False, after=0.5)
+    sim.when("east", "updated", "info", "2", after=0.5)
+    sim.when("west", "info", "bye", after=0.5)
+    sim.call("west", "200")
+
+
+def _nothing(_: Call) -> None:
+    pass
+
+
 def delayed_offer(sim: SiteSimulation) -> None:
     """The offer in the 200, the answer in the ACK."""
     sim.policy("east", Policy(answer_after=1.0))
@@ -325,6 +384,12 @@ FLOWS: Final = (
     Flow("plain call, BYE from the caller", ("west", "east"), plain),
     Flow("plain call, BYE from the called side", ("west", "east"), callee_hangs_up),
     Flow("early media", ("west", "east"), early_media),
+    Flow("reliable early media", ("west", "east"), reliable),
+    Flow("reliable responses required by the caller", ("west", "east"), required),
+    Flow("reliable responses unknown to the caller", ("west", "east"), unknown),
+    Flow("offer in a reliable response", ("west", "east"), early_offer),
+    Flow("UPDATE before the answer", ("west", "east"), early_updates),
+    Flow("UPDATE from either side", ("west", "east"), updates),
     Flow("delayed offer", ("west", "east"), delayed_offer),
     Flow("hold and resume by the caller", ("west", "east"), hold),
     Flow("hold and resume by the called side", ("west", "east"), callee_holds),

@@ -32,7 +32,7 @@ def test_a_call_over_a_trunk_of_the_servers_is_kept_alive_on_its_hop_and_changes
     west, east = sim.heard("west"), sim.heard("east")
     sim.world.run(sim.world.now + 200.0)
     assert (call.state, other.state) == (TALKING, TALKING)
-    assert [what[:6] for what in (sim.heard("east") - east).elements()].count("INVITE") == 4  # each 45 s
+    assert [what[:6] for what in (sim.heard("east") - east).elements()].count("UPDATE") == 4  # each 45 s
     assert sim.heard("west") == west, "a session timer is a matter of one hop"
     serve(sim, call, other)
     part(sim, "east", other, call, ["answered"])

@@ -1,0 +1,263 @@
+"""Reliable provisional responses (RFC 3262): both halves of one INVITE usage, made when the first of them is met.
+
+Reliability is an affair of one hop. Between agent and server, a stream on which nothing is repeated by timer,
+``Require: 100rel`` and ``RSeq`` only say that a response was reliable where it came from (docs/wire.md); a PRACK
+crosses there only with an answer in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+from zlib import crc32
+
+from sip.actions import Flow
+from sip.header_policy import passable_tag
+from sip.layer import Stack
+from sip.offer_answer import description_in
+from sip.transaction import ServerTransaction
+from sip.wire.headers import tokens
+from sip.wire.message import Request, Response
+
+RELIABLE: Final = "Require: 100rel"
+"""A provisional response with this line is sent reliably."""
+MOST_WAITING: Final = 16
+"""Responses that may wait for the PRACK of one before them; further provisional ones are left out."""
+MOST_DIALOGS: Final = 16
+_AGAIN: Final = "18x again"
+_LOST: Final = "no PRACK"
+_MASK: Final = 0x3FFF_FFFF
+
+
+class ReliableState(NamedTuple):
+    """What survives of one early dialog."""
+
+    tag: str
+    """Of who gave the response, as it crosses a call (docs/wire.md)."""
+    cseq: int
+    """The number of the INVITE."""
+    number: int
+    """The RSeq that was said, or heard, last."""
+    acknowledged: bool
+    """Its PRACK is there; of what was heard, it is sent."""
+
+
+class OwnPrack(NamedTuple):
+    """The context of a PRACK that nobody asked for: its answer changes nothing."""
+
+    tag: str
+    """Of its early dialog."""
+
+
+class Waiting(NamedTuple):
+    """A response to an INVITE that waits for the PRACK of one before it."""
+
+    transaction: ServerTransaction
+    status: int
+    reason: str
+    lines: Sequence[str]
+    body: bytes
+    tag: str
+
+
+class ReliableLeg(Protocol):
+    """The usage, as far as it is needed here."""
+
+    @property
+    def owner(self) -> Any: ...
+
+    @property
+    def established(self) -> bool: ...
+
+    def reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        tag: str = "",
+    ) -> None: ...
+
+    def send(self, method: str, lines: Iterable[str], body: bytes, now: float, context: Any = None) -> Any: ...
+
+    def unacknowledged(self, now: float) -> float | None: ...
+
+
+class Reliable:
+    """See the module. One response of ours at a time waits for its PRACK (section 3); what follows it waits too."""
+
+    __slots__ = (
+        "_asked",
+        "_data",
+        "_flow",
+        "_heard",
+        "_interval",
+        "_leg",
+        "_said",
+        "_stack",
+        "_unheard",
+        "_waiting",
+        "described",
+        "generation",
+    )
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._said: dict[str, ReliableState] = {}
+        """What we have said last, by early dialog."""
+        self._heard: dict[str, ReliableState] = {}
+        """What they have."""
+        self._unheard = ""
+        """The early dialog whose last response waits for its PRACK."""
+        self.described = False
+        """That response, or the one acknowledged last, has an offer or an answer in it."""
+        self._waiting: list[Waiting] = []
+        self._leg: ReliableLeg | None = None
+        self._asked: ServerTransaction | None = None
+        self._data = b""
+        self._flow: Flow | None = None
+        self._interval = 0.0
+        self.generation = 0
+
+    def export(self) -> tuple[tuple[ReliableState, ...], tuple[ReliableState, ...]]:
+        """What was said and what was heard, from which the same can be made elsewhere."""
+        return tuple(self._said.values()), tuple(self._heard.values())
+
+    def resume(self, said: Iterable[ReliableState], heard: Iterable[ReliableState]) -> None:
+        """Go on from what a process before us has said and heard."""
+        self._said = {one.tag: one for one in said}
+        self._heard = {one.tag: one for one in heard}
+        self._unheard = next((one.tag for one in self._said.values() if not one.acknowledged), "")
+        self.described = True
+
+    def is_unheard(self, tag: str) -> bool:
+        """Whether the PRACK for the last response in that early dialog of ours is still to come."""
+        return bool(tag) and self._unheard == tag
+
+    # Ours (section 3).
+
+    def admit(self, leg: ReliableLeg, answer: Waiting) -> Sequence[str] | None:
+        """The lines with which a response may go now; None: it waits for a PRACK, and goes then by itself."""
+        status, unheard = answer.status, self._unheard
+        if status >= 300 or (status >= 200 and not (unheard and self.described and self._data)):
+            self.stop()
+            return answer.lines
+        again = unheard == answer.tag and not self._data  # what a process before us has said
+        if unheard and not again:
+            if status >= 200 or len(self._waiting) < MOST_WAITING:
+                self._waiting.append(answer)
+            return None
+        request = answer.transaction.request
+        if status >= 200 or RELIABLE not in answer.lines or request is None:
+            return answer.lines
+        tag, cseq = answer.tag, request.cseq
+        last = self._said.get(tag)
+        if again and last is not None:
+            number = last.number
+        elif last is not None and last.cseq == cseq:
+            number = last.number + 1
+        else:  # the same for whoever says it again after a death of ours
+            number = 1 + (crc32(f"{request.call_id} {tag} {cseq}".encode()) & _MASK)
+        self._said[tag] = ReliableState(tag, cseq, number, False)
+        self._unheard, self.described, self._leg = tag, bool(answer.body), leg
+        self._asked = answer.transaction
+        return (*answer.lines, f"RSeq: {number}")
+
+    def sent(self, flow: Flow, data: bytes, now: float) -> None:
+        """A provisional response went out; when it is the one that waits for its PRACK, it is repeated until then, on
+        streams too."""
+        if self._unheard and not self._data and data:
+            self.generation += 1
+            self._data, self._flow, self._interval = data, flow, self._stack.timers.t1
+            self._stack.deadlines.set(now + self._interval, self, _AGAIN)
+            self._stack.deadlines.set(now + self._stack.timers.lifetime, self, _LOST)
+
+    def acknowledge(self, leg: ReliableLeg, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK came. With an offer or answer it is the owner's to answer, else it is answered here."""
+        state = self._said.get(passable_tag(request.to_tag))
+        if state is None or not _acknowledges(request, state):
+            leg.reply(transaction, 481, now)
+            return
+        if self._unheard == state.tag:
+            self._said[state.tag] = state._replace(acknowledged=True)
+            self._stop_repeating()
+            leg.owner.acknowledged(leg, request, now)
+        if description_in(request) is not None:
+            leg.owner.requested(leg, transaction, request, now)
+        else:
+            leg.reply(transaction, 200, now)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            leg.reply(each.transaction, each.status, now, each.reason, each.lines, each.body, each.tag)
+
+    def stop(self) -> None:
+        """Nothing waits for a PRACK any more."""
+        self._stop_repeating()
+        self._waiting = []
+
+    def _stop_repeating(self) -> None:
+        self._unheard, self._data, self._leg, self._asked = "", b"", None, None
+        self.generation += 1
+
+    def due(self, cause: str, now: float) -> None:
+        stack, leg = self._stack, self._leg
+        if cause is _AGAIN and self._flow is not None:
+            self._interval *= 2
+            stack.deadlines.set(now + self._interval, self, _AGAIN)
+            stack.send(self._flow, self._data)
+        elif leg is not None and self._asked is not None:
+            asked = self._asked
+            self.stop()
+            if leg.established:
+                leg.reply(asked, 500, now)
+            else:
+                leg.unacknowledged(now)
+
+    # Theirs (section 4).
+
+    def hear(self, response: Response, repeats: bool) -> bool:
+        """A reliable response came; whether it is the next one of its dialog. ``repeats``: their transport may bring
+        it several times, or out of order."""
+        tag, number = passable_tag(response.to_tag), _number(response.get("rseq") or "")
+        if not number or "100rel" not in (token.lower() for token in tokens(response.all("require"))):
+            return True
+        last = self._heard.get(tag)
+        if last is not None and last.cseq == response.cseq:
+            if repeats and number != last.number + 1:
+                return False
+        elif last is None and len(self._heard) >= MOST_DIALOGS:
+            return False
+        self._heard[tag] = ReliableState(tag, response.cseq, number, False)
+        return True
+
+    def prack(self, leg: ReliableLeg, response: Response, offered: bool, now: float) -> None:
+        """Acknowledge what was heard, unless it makes an offer (``offered``: our INVITE did): the owner sends the
+        answer to that in a PRACK."""
+        tag = passable_tag(response.to_tag)
+        state = self._heard.get(tag)
+        if state is None or state.acknowledged or (not offered and description_in(response) is not None):
+            return
+        self._heard[tag] = state._replace(acknowledged=True)
+        leg.send("PRACK", (), b"", now, OwnPrack(tag))
+
+    def rack(self, tag: str) -> tuple[str, ...]:
+        """The RAck line of a PRACK in that dialog, ``""`` for the one that was heard last."""
+        state = self._heard.get(tag) or next(reversed(self._heard.values()), None)
+        if state is None:
+            return ()
+        self._heard[state.tag] = state._replace(acknowledged=True)
+        return (f"RAck: {state.number} {state.cseq} INVITE",)
+
+
+def _acknowledges(prack: Request, state: ReliableState) -> bool:
+    """Whether a PRACK is about that response (section 7.2)."""
+    parts = (prack.get("rack") or "").split()
+    return len(parts) == 3 and parts[2].upper() == "INVITE" and parts[:2] == [str(state.number), str(state.cseq)]
+
+
+def _number(value: str) -> int:
+    """An RSeq (section 7.1), 0 for what is none."""
+    value = value.strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 11 else 0
