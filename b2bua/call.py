@@ -536,7 +536,8 @@ def _with_trunk(call: Call, line: str, flow: Flow, dialog: DialogState) -> Trunk
 
 def _stop_trunks(call: Call) -> None:
     for trunk in call.trunk_legs.values():
-        trunk.stop()
+        if trunk.session.leg is not None:
+            trunk.stop()
 
 
 def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:

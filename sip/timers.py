@@ -10,6 +10,9 @@ from typing import Final, Protocol
 GRAIN: Final = 0.25
 """Seconds: the ends of remembering come together at multiples of it."""
 
+SWEEP: Final = 4096
+"""So many deadlines are set between two looks for annulled ones whose time is far."""
+
 _LANES: Final = 6
 """As many spans are usual: T1, a pause, T4, 64*T1, a registration's, the longest ringing."""
 
@@ -42,19 +45,22 @@ class Due(Protocol):
 
 
 class Deadlines:
-    """Who is to be woken when; annulled entries go when their time comes.
+    """Who is to be woken when; annulled entries go when their time comes, or when there are more than of others: a
+    call that is answered in a second must not leave its three minutes of ringing behind.
 
     Most deadlines are one of a few spans from now (0.5 s, 32 s, ...), so each span's come in order: they stand in
     lanes that are sorted by themselves, and only what fits no lane goes to a heap. Set and next cost well under a
     microsecond at 100,000 entries.
     """
 
-    __slots__ = ("_heap", "_lanes", "_serial")
+    __slots__ = ("_heap", "_kept", "_lanes", "_serial")
 
     def __init__(self) -> None:
         self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in range(_LANES))
         """Each ends earlier than the one before it."""
         self._heap: list[Entry] = []
+        self._kept = [0] * (_LANES + 1)
+        """How many entries each lane, and the heap, had after it was swept."""
         self._serial = 0
 
     def __len__(self) -> int:
@@ -63,6 +69,8 @@ class Deadlines:
     def set(self, at: float, owner: Due, cause: str) -> None:
         """Call ``owner.due(cause, now)`` at ``at``, unless its generation has changed by then."""
         self._serial += 1
+        if not self._serial % SWEEP:
+            self._sweep()
         entry = (at, self._serial, owner.generation, cause, owner)
         for lane in self._lanes:
             if not lane or lane[-1][0] <= at:
@@ -102,6 +110,16 @@ class Deadlines:
             _, _, generation, cause, owner = entry
             if generation == owner.generation:
                 owner.due(cause, now)
+
+    def _sweep(self) -> None:
+        """Drop what is annulled, where there may be more of it than of what counts: so it costs little an entry."""
+        for number, entries in enumerate((*self._lanes, self._heap)):
+            if len(entries) > 2 * self._kept[number] + SWEEP:
+                kept = [entry for entry in entries if entry[2] == entry[4].generation]
+                entries.clear()
+                entries.extend(kept)
+                self._kept[number] = len(kept)
+        heapq.heapify(self._heap)
 
     def _take(self, now: float) -> Entry | None:
         """The first entry of all, when it is due."""

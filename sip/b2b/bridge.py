@@ -68,7 +68,7 @@ _TOO_LONG: Final = "too long"
 
 
 class Alarm:
-    """Wakes a bridge, unless it was turned off: what is left of it among the deadlines then holds no call."""
+    """Wakes a bridge, unless it was turned off: what is left among the deadlines then holds no call, and goes."""
 
     __slots__ = ("bridge", "generation")
 
@@ -387,6 +387,7 @@ def _wake(bridge: Bridge, at: float, cause: str) -> None:
 def _turn_off(bridge: Bridge) -> None:
     if bridge._alarm is not None:
         bridge._alarm.bridge = None
+        bridge._alarm.generation += 1
         bridge._alarm = None
 
 

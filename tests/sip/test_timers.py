@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from sip.timers import Deadlines, Timers
+from sip.timers import SWEEP, Deadlines, Timers
 
 
 class Sleeper:
@@ -104,3 +104,20 @@ def test_deadlines_of_any_order_fire_as_a_sorted_list_would() -> None:
         deadlines.fire(now)
     assert [int(cause) for cause in order] == [number for _, number in sorted(expected) if number % 50 != 13]
     assert len(deadlines) == 0
+
+
+def test_annulled_deadlines_do_not_pile_up_until_their_time() -> None:
+    deadlines, lasting = Deadlines(), Sleeper()
+    for number in range(20):
+        deadlines.set(1000.0 + number, lasting, f"{number}")  # a lane each, then the heap
+        deadlines.set(500.0 - number, lasting, f"before {number}")
+    for number in range(10 * SWEEP):
+        sleeper = Sleeper()
+        deadlines.set(number + 180.0, sleeper, "no answer")
+        sleeper.generation += 1
+        deadlines.set(400.0 - number % 300, sleeper, "in no order")
+        sleeper.generation += 1
+    assert len(deadlines) < 5 * SWEEP
+    deadlines.fire(2000.0)
+    times = sorted((at, cause) for n in range(20) for at, cause in ((1000.0 + n, f"{n}"), (500.0 - n, f"before {n}")))
+    assert [cause for cause, _ in lasting.woken] == [cause for _, cause in times]
