@@ -1,6 +1,6 @@
 # Each target installs what it needs on its first run: a virtual environment in .venv, Debian packages by apt.
 # Demo and bench are silent but for their own output, so that ARGS='--format json' prints JSON only.
-PYTHON ?= python3
+PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
