@@ -110,7 +110,7 @@ class Pump:
         self._stopping = False
         self._stopped = asyncio.Event()
         self._not_before = 0.0
-        self._ticker = Ticker(loop, clock, self._look, core.get_timer)
+        self._ticker = Ticker(loop, clock, self._look)
         self._seen_inputs = 0
         self._logged_at = 0.0
         self._garbage = Garbage()
@@ -262,21 +262,28 @@ class Pump:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _look(self, now: float) -> None:
-        """A tick: serve what is due, and collect garbage in a quiet moment."""
-        self._guarded("handle_timer", None, self._serve_deadlines, now)
+    def _look(self, now: float) -> float | None:
+        """A tick: serve what is due, and collect garbage in a quiet moment. When to look next, as the ticker asks."""
+        at: float | None = now
+        try:
+            at = self._serve_deadlines(now)
+        except Exception as error:
+            self._failed("handle_timer", None, error)
         self._garbage.collect(self.inputs == self._seen_inputs, now)
         self._seen_inputs = self.inputs
+        return at
 
-    def _serve_deadlines(self, now: float) -> None:
+    def _serve_deadlines(self, now: float) -> float | None:
+        """The next deadline."""
         at = self.core.get_timer()
         if at is None or at > now or now < self._not_before:
-            return
+            return at
         self.inputs += 1
         self._not_before = now + _WAIT_AFTER_FAILURE
         self.core.handle_timer(now)
         self._not_before = 0.0
         self.flush()
+        return self.core.get_timer()
 
     def terminate(self) -> None:
         """SIGTERM's and SIGINT's: end in good order; the second time at once."""

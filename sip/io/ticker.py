@@ -16,21 +16,19 @@ _EARLY: Final = TICK / 2  # so much before its time a tick is taken along when t
 
 
 class Ticker:
-    """Calls ``serve(now)`` when it is time to."""
+    """Calls ``serve(now)`` when it is time to; that returns the next deadline, None when there is none."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
-        serve: Callable[[float], None],
-        next_deadline: Callable[[], float | None],
+        serve: Callable[[float], float | None],
     ) -> None:
         self.longest_stall_s = 0.0
         """Seconds that the loop stood still at most (a SIGSTOP counts)."""
         self._loop = loop
         self._clock = clock
         self._serve = serve
-        self._next_deadline = next_deadline
         self._ticking: asyncio.TimerHandle | None = None
         self._tick_at = 0.0
 
@@ -62,18 +60,10 @@ class Ticker:
         now = self._clock()
         self.longest_stall_s = max(self.longest_stall_s, now - self._tick_at)
         self.stop()
-        self._serve(now)
+        at = self._serve(now)
         done_at = self._clock()
         self.longest_stall_s = max(self.longest_stall_s, done_at - now)  # what is done here holds up the loop, too
-        self._tick_after(self._pause(done_at), done_at)
-
-    def _pause(self, now: float) -> float:
-        """Seconds until the next look: to the next deadline, but neither less than `TICK` nor more than `IDLE`."""
-        try:
-            at = self._next_deadline()
-        except Exception:  # told by the next look
-            return TICK
-        return IDLE if at is None else min(IDLE, max(TICK, at - now))
+        self._tick_after(IDLE if at is None else min(IDLE, max(TICK, at - done_at)), done_at)
 
     def _tick_after(self, pause: float, now: float) -> None:
         self._tick_at = now + pause

@@ -128,8 +128,9 @@ class Message:
 
     def __init__(self, names: list[str], lines: list[str], body: bytes) -> None:
         self.body = body
-        self.put(names, lines)
-        first = self.first
+        self.names = names
+        self.lines = lines
+        self.first = first = dict(zip(reversed(names), reversed(lines), strict=True))
         line = first.get("via", "")
         plain_via = (found := _PLAIN_VIA.match(line)) is not None
         if found is not None and (branch := found[2].partition(";branch=")[2].partition(";")[0]):
