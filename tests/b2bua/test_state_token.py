@@ -167,3 +167,11 @@ def test_a_change_counts_one_higher() -> None:
     after = changed(STATE, answered=9.0, plan="")
     assert (after.counter, after.answered, after.plan, after.caller) == (8, 9.0, "", "alice")
     assert STATE.counter == 7
+
+
+def test_a_branch_of_the_longest_length_stands_as_it_is_and_a_longer_one_as_its_hash() -> None:
+    longest = "z" * LONGEST_BRANCH
+    assert origin_of("gw1", longest) == f"gw1;{longest}"
+    hashed = origin_of("gw1", longest + "z")
+    assert hashed.startswith("gw1;") and len(hashed) == 4 + 32
+    assert hashed == origin_of("gw1", longest + "z") != origin_of("gw1", longest + "y")

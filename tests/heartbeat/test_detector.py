@@ -249,3 +249,25 @@ def test_several_agents_had_heard_it() -> None:
     detector.witness("gw1", 0.0, 0.0)
     detector.witness("gw2", 0.0, 0.0)
     assert str(detector.judge(1.5)).endswith("suspected for 0.8 s, 2 agents heard it before")
+
+
+def test_of_two_agents_the_one_that_heard_it_last_counts() -> None:
+    detector = watching()
+    detector.judge(0.75)
+    detector.witness("gw1", 0.0, 1.0)
+    detector.witness("gw2", 0.0, 2.0)
+    assert detector.next_at(2.6) == 3.5
+    assert str(detector.judge(2.6)).startswith("m1 is suspect: no heartbeat comes here, but 1 agent hears it"), "gw2"
+    assert detector.judge(3.49) is None and detector.judge(3.5) is not None
+
+
+def test_that_others_hear_it_is_said_of_the_next_one_too() -> None:
+    detector = watching()
+    detector.judge(0.75)
+    detector.witness("gw1", 0.0, 1.6)
+    assert detector.judge(1.6) is not None
+    detector.watch("m2", 2.0)
+    detector.hear("active", 2.0)
+    detector.judge(2.75)
+    detector.witness("gw1", 0.0, 3.6)
+    assert str(detector.judge(3.6)).startswith("m2 is suspect: no heartbeat comes here")

