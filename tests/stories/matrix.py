@@ -663,8 +663,8 @@ agent that dies besides a server no more is asked than of those of a cold line (
 """
 
 
-def page(found: list[Cell], every: int = 1) -> str:
-    """docs/matrix.md."""
+def page(found: list[Cell], every: int = 1, of: int = 0) -> str:
+    """docs/matrix.md. ``of``: so many cells there are elsewhere, of which only some were tried."""
     lines = []
     by_kind: defaultdict[str, defaultdict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
@@ -674,7 +674,7 @@ def page(found: list[Cell], every: int = 1) -> str:
             lines += _table(kind, by_kind[kind.name])
     others = [kind for kind in ELSEWHERE if kind.name in by_kind]
     if others:
-        lines += _others(others, by_kind, every)
+        lines += _others(others, by_kind, every, of)
     bad = [one for one in found if one.faults]
     lines += [f"{len(found) - len(bad)} of {len(found)} cells are good.", "", "## Cells that fail", ""]
     lines += [
@@ -697,9 +697,13 @@ def _table(kind: Kind, flows: dict[str, list[Cell]]) -> list[str]:
     return [*lines, ""]
 
 
-def _others(kinds: Sequence[Kind], by_kind: dict[str, defaultdict[str, list[Cell]]], every: int) -> list[str]:
+def _others(
+    kinds: Sequence[Kind], by_kind: dict[str, defaultdict[str, list[Cell]]], every: int, of: int
+) -> list[str]:
     """One row a kind: the cells of all flows."""
-    tried = "every cell" if every == 1 else f"one cell of {every}"
+    number = sum(len(row) for kind in kinds for row in by_kind[kind.name].values())
+    tried = f"{number:,} cells of {of:,}, drawn by chance," if of > number else "every cell"
+    tried = tried if every == 1 else f"one cell of {every}"
     lines = [
         f"## Elsewhere, {tried} of {len(FLOWS)} flows",
         "",
@@ -771,6 +775,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="of the kinds elsewhere, one cell of so many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--to", type=Path, metavar="FILE", help="keep the cells there, and go on from what it has")
+    parser.add_argument("--tried", action="store_true", help="try nothing: the page of what FILE has")
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -783,8 +788,12 @@ def main() -> int:
         print("\n".join((*sim.said, *map(str, sim.records), str(one))))
         return 0
     wheres = [*all_cells(flows, kinds), *islice(all_cells(flows, others), 0, None, options.every)]
-    found = run_all(wheres, options.jobs, options.to)
-    text = page(found, options.every)
+    if options.tried:
+        asked = {(where.kind.name, where.flow.name, where.place, where.moment) for where in wheres}
+        found = [one for one in kept_in(options.to) if one[:4] in asked]
+    else:
+        found = run_all(wheres, options.jobs, options.to)
+    text = page(found, options.every, sum(where.kind in others for where in wheres))
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
     print(text)
