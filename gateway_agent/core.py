@@ -104,7 +104,6 @@ class Core:
         self.random = random
         self.relay = relay
         self.started_at = self.now = now
-        self.secret = secret
         timing = site.timing
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
         self.contact_uri = self.stack.contact(NOWHERE)[len("Contact: <") : -1]
@@ -254,7 +253,7 @@ class Core:
         """Bytes of a datagram or a stream."""
         self.now = now
         self._source = flow
-        if self.silence.hears(flow):
+        if not self.silence.because or self.silence.hears(flow):
             self.stack.receive(data, flow, now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
@@ -281,7 +280,8 @@ class Core:
         return self.stack.get_timer()
 
     def to_do(self) -> list[Action]:
-        return self.silence.lets_out(servers_first(self.stack.to_do(), self.stack.site_flows))
+        out = servers_first(self.stack.to_do(), self.stack.site_flows)
+        return self.silence.lets_out(out) if self.silence.because else out
 
     def next_event(self) -> Decided | None:
         return self._events.popleft() if self._events else None

@@ -172,41 +172,37 @@ def bound_to(site: str, agent: str, call_id: str, from_tag: str) -> str:
 
 def _packed(state: LineState) -> bytes:
     """A JSON list of plain values, and behind it each description once."""
-    texts: list[bytes] = []
-
-    def place(text: bytes) -> int:
-        if not text:
-            return -1
-        if text not in texts:
-            texts.append(text)
-        return texts.index(text)
-
-    def machine(one: OfferAnswerState) -> list[Any]:
-        return [one.state, *map(place, one[1:])]
-
+    found = {b"": -1}
+    place = found.setdefault
+    device, server = state.device, state.server
+    # each the number of its text: comprehensions, as this is done twice a call
+    device_places = [place(text, len(found) - 1) for text in device[1:]]
+    server_places = [place(text, len(found) - 1) for text in server[1:]]
+    asked, standing = place(state.asked, len(found) - 1), place(state.standing, len(found) - 1)
+    del found[b""]
     values = [
         *state[:12],
-        list(state.passed),
+        state.passed,
         [
             [*each.dialog, each.flow.transport, each.flow.local, *each.flow.remote, each.called, each.invite]
             for each in state.dialogs
         ],
-        place(state.asked),
+        asked,
         state.sent,
-        machine(state.device),
-        machine(state.server),
-        place(state.standing),
+        [device[0], *device_places],
+        [server[0], *server_places],
+        standing,
         state.host,
         state.timer if state.timer is None or state.timer.by_update else state.timer[:-1],
         state.relay,
+        [*map(len, found)],
     ]
-    values.append([len(text) for text in texts])
     reliable = bool(state.said)
     for each in state.dialogs:
         reliable = reliable or bool(each.heard)
     if reliable:  # of few calls, and unknown to earlier versions, which read no further
         values.append([state.said, [each.heard for each in state.dialogs]])
-    return b"\0".join((_json(values).encode(), b"".join(texts)))
+    return b"\0".join((_json(values).encode(), b"".join(found)))
 
 
 def _unpacked(packed: bytes) -> LineState:

@@ -279,7 +279,7 @@ class Return:
         if because or self.back or self.withheld or not covered:
             said = because or f"{server} gave {self.back} calls back"
             if not covered:
-                said += ", and had not heard of all yet: others are lost"
+                said += "; it leads since a moment ago, and may not have heard of others"
             if self.withheld:
                 said += f"; {self.withheld} cannot be restored"
             self._decided("return", said, now)

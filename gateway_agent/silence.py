@@ -30,13 +30,11 @@ class Silence:
             self._decided("superseded", self.because, now)
 
     def hears(self, flow: Flow) -> bool:
-        """Whether what comes on that flow is listened to."""
-        return not self.because or flow in self._stack.site_flows or flow in self._stack.unauthenticated_flows
+        """Whether what comes on that flow is listened to, once it is silent."""
+        return flow in self._stack.site_flows or flow in self._stack.unauthenticated_flows
 
     def lets_out(self, actions: list[Action]) -> list[Action]:
-        """What of this is done; connections that are there may be closed in order."""
-        if not self.because:
-            return actions
+        """What of this is done, once it is silent; connections that are there may be closed in order."""
         return [one for one in actions if not isinstance(one, Open) and self._is_for_servers(one)]
 
     def _is_for_servers(self, action: Action) -> bool:

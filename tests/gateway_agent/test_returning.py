@@ -87,7 +87,7 @@ def test_the_next_connection_is_asked_where_the_first_one_broke() -> None:
 def test_a_server_that_had_not_heard_of_all_says_so() -> None:
     fixture, m1 = asking()
     m1.give_back(covered=False)
-    assert said(fixture) == ["m1 gave 0 calls back, and had not heard of all yet: others are lost"]
+    assert said(fixture) == ["m1 gave 0 calls back; it leads since a moment ago, and may not have heard of others"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,5 @@ def test_nothing_but_what_is_on_the_way_to_a_server_goes_out() -> None:
     server = fixture.m1.flow
     assert server is not None
     actions = [Send(server, b"beat"), Send(CARRIER, b"BYE"), Open(Flow("tcp", "x", ("127.0.0.1", 1))), Close(CARRIER)]
-    assert silence.lets_out(actions) is actions
     silence.begin("m1", 0.0)
     assert silence.lets_out(actions) == [actions[0]]
