@@ -29,7 +29,7 @@ LONGEST: Final = 4096
 TOO_LONG: Final = "-"
 """The payload of one that would be longer."""
 MOST_DECODED: Final = 65_536
-"""Bytes of a payload when it is unpacked."""
+"""Bytes of a payload when it is unpacked; one with more is too long, however well it is packed."""
 _MAC_BYTES: Final = 16
 
 
@@ -141,7 +141,7 @@ def sealed(packed: bytes, incarnation: int, counter: int, bound: str, key: bytes
     packer = _PACKER.copy()
     payload = b2a_base64(packer.compress(packed) + packer.flush(), newline=False).decode()
     text = f"{VERSION}.{incarnation}.{counter}.{payload}"
-    if len(text) > LONGEST - 32:
+    if len(text) > LONGEST - 32 or len(packed) > MOST_DECODED:
         text = f"{VERSION}.{incarnation}.{counter}.{TOO_LONG}"
     return f"{text}.{_mac(text, bound, key)}"
 

@@ -3,12 +3,13 @@ calls leave in their memory, and how long their loops stand still at most."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from examples.demo_processes import Processes, ask
+from examples.demo_processes import Processes, Running, ask
 from tests.bench.load import CALLEE, CALLER, Load, last_row, number_of
 from tests.bench.plain import Effort
 from tests.bench.usage import resident_bytes
@@ -48,10 +49,12 @@ to = ["callees"]
 class Chain:
     """One server between two agents."""
 
-    def __init__(self, processes: Processes, host: str) -> None:
+    def __init__(self, processes: Processes, host: str, line_states: bool = True) -> None:
+        """``line_states``: whether the server keeps what the agents know of their calls."""
         self.processes = processes
         self.host = host
-        self.directory = processes.directory / "chain"
+        self._line_states = line_states
+        self.directory = processes.directory / ("chain" if line_states else "bare")
         self.directory.mkdir()
         self.cpu_us: list[float] = []
         self.rss_mb_after: dict[str, dict[str, float]] = {}
@@ -67,7 +70,7 @@ class Chain:
         if not (self.directory / "state").exists():
             processes.command(["b2bua.cli", "init", "--site", str(site)])
         running = [processes.agent(site, name) for name in ("gw1", "gw2")]
-        running.append(processes.server(site, "m1"))
+        running.append(processes.server(site, "m1") if self._line_states else self._bare_server(site))
         processes.until(lambda: all(self._serves(name) for name in ("gw1", "gw2")), 40.0, "the chain comes up")
         return [each.worker for each in running]
 
@@ -102,6 +105,10 @@ class Chain:
         self.longest_stall_ms = round(max(stalls) * 1e3, 1)
         say(f"agent, server, agent: {outcome}; longest stall {self.longest_stall_ms} ms")
         self._stop()
+
+    def _bare_server(self, site: Path) -> Running:
+        program = [sys.executable, "-m", "tests.bench.bare", "run", "--site", str(site), "--node", "m1"]
+        return self.processes.start("m1", [sys.executable, "-m", "heartbeat.supervisor", *program])
 
     def _stop(self) -> None:
         for name in ("m1", "gw1", "gw2"):

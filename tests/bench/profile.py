@@ -7,6 +7,7 @@ do what SIPp's scenarios ask of processes, so the counts are the same on every m
     python -m tests.bench.profile --top 40          besides the functions that are called most
     python -m tests.bench.profile --cpu             microseconds in the cores, without sockets, in a tight loop
     python -m tests.bench.profile --memory          bytes a standing call in all nodes, by line
+    python -m tests.bench.profile --line-state      what it costs that servers keep what agents know of their calls
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ class Meter:
         self.on = False
         self.counting = True
         self.cpu_s = 0.0
+        self.octets = 0
+        """Of what it sent to other nodes of the site."""
         self.calls: Counter[CodeType] = Counter()
 
     def around(self, verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,6 +175,7 @@ class Metered:
 
     def __init__(self, core: Any, meter: Meter) -> None:
         self.core = core
+        self._meter = meter
         self.get_timer, self.next_event = core.get_timer, core.next_event
         self._to_do, self._asked = meter.around(core.to_do), True
         self.receive = self._input(meter.around(core.receive))
@@ -189,6 +193,9 @@ class Metered:
     def to_do(self) -> list[Any]:
         found: list[Any] = self.core.to_do() if self._asked else self._to_do()
         self._asked = True
+        if self._meter.on:
+            sent = (one for one in found if isinstance(one, Send) and one.flow.transport == "tcp")
+            self._meter.octets += sum(len(one.data) for one in sent)
         return found
 
 
@@ -296,6 +303,32 @@ def spend(chain: Chain, calls: int = 2000) -> None:
         print(f"{name} of {chain.words}: {seconds * 1e6:.0f} us of CPU a call")
 
 
+def compare(chain: Chain, calls: int = 2000) -> None:
+    """Print the CPU time and the bytes a call with line states and without: the best of seven, taken in turns."""
+    runs = {"with": Run(chain), "without": Run(chain)}
+    for name in chain.agents:
+        runs["without"].world.nodes[name].core.core.line_states.kept = False
+    best: dict[str, dict[str, float]] = {words: {} for words in runs}
+    octets: dict[str, float] = {}
+    for run in runs.values():
+        run.place(calls // 4, 1.0)
+    gc.disable()  # it would always hit the same one
+    for _ in range(7):
+        for words, run in runs.items():
+            gc.collect()
+            with run.metered(counting=False):
+                run.place(calls, 1.0)
+            octets[words] = sum(meter.octets for meter in run.meters.values()) / calls
+            for name, meter in run.meters.items():
+                best[words][name] = min(best[words].get(name, float("inf")), meter.cpu_s / calls * 1e6)
+                meter.cpu_s, meter.octets = 0.0, 0
+    for name in (*chain.agents, "m1"):
+        print(f"{name}: {best['with'][name]:.0f} us of CPU a call, {best['without'][name]:.0f} without line states")
+    whole, bare = (sum(best[words].values()) for words in ("with", "without"))
+    print(f"{chain.words}: {whole:.0f} us, {bare:.0f} without: {100 * (whole / bare - 1):.1f} % more")
+    print(f"bytes within the site: {octets['with']:.0f} a call, {octets['without']:.0f} without")
+
+
 def remember(chain: Chain, top: int, calls: int = 1000) -> None:
     """Print the bytes a standing call, soon after it was answered and when no transaction is left."""
     run = Run(chain, talk=0.0)
@@ -326,10 +359,14 @@ def main() -> int:
     parser.add_argument("--top", type=int, default=0, metavar="N", help="so many functions or lines besides")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--cpu", action="store_true", help="CPU time instead of Python calls")
+    what.add_argument("--line-state", action="store_true", help="what line states cost")
     what.add_argument("--memory", action="store_true", help="what a standing call keeps")
     options = parser.parse_args()
     for chain in chains():
-        if options.memory:
+        if options.line_state:
+            if chain.agents:
+                compare(chain)
+        elif options.memory:
             remember(chain, options.top)
         elif options.cpu:
             spend(chain)
