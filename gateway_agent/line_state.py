@@ -180,7 +180,7 @@ def _packed(state: LineState) -> bytes:
     server_places = [place(text, len(found) - 1) for text in server[1:]]
     asked, standing = place(state.asked, len(found) - 1), place(state.standing, len(found) - 1)
     del found[b""]
-    values = [
+    values: list[Any] = [
         *state[:12],
         state.passed,
         [
