@@ -101,7 +101,6 @@ class Core:
     ) -> None:
         self.site = site
         self.agent = site.agents[agent]
-        self.random = random
         self.relay = relay
         self.started_at = self.now = now
         timing = site.timing
@@ -347,10 +346,11 @@ class Core:
         self.agent = site.agents[self.agent.name]
         self.access.reload(site)
         self.obedience.reload(site.main.name, max(LEAST_HOLD, site.timing.hold_attempt))
-        membership = site.membership()
-        self.keys = membership.keys
-        self.connections.voter.reload(membership)
+        signed_by, self.keys = self.keys[:1], site.membership().keys
+        self.connections.voter.reload(site.membership())
         self._load_lines(now)
+        if self.keys[:1] != signed_by:
+            self.handover.key_changed(self.calls.values(), self.lines.values(), now)
         self.decided("reload", f"the site file was read anew, {site.digest}", now)
 
     def _load_lines(self, now: float) -> None:

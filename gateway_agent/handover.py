@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gateway_agent.call import Call
@@ -218,6 +218,13 @@ class Handover:
                 subscription.call_changed(call.server.dialog.call_id, now)
                 if at_once:
                     subscription.tell_gathered(now)
+
+    def key_changed(self, calls: Iterable[Call], lines: Iterable[Line], now: float) -> None:
+        """What servers keep is signed with a key that will be no more: it is told anew."""
+        for call in list(calls):
+            self.call_changed(call, now, at_once=False)
+        for line in list(lines):
+            self.line_changed(line, now)
 
     def line_changed(self, line: Line, now: float) -> None:
         """Tell whoever watches."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from b2bua import views
 from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
 from heartbeat.console.view import Refused
+from heartbeat.site import load as sites
 from tests.stories import matrix
-from tests.stories.site_simulation import SiteSimulation
+from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
 from tests.stories.test_stories import begun, heard, part, serve, state
 from tests.world import AFTER, BEFORE, PARTLY, UNSENT
 
@@ -187,3 +190,24 @@ def test_a_former_start_that_wakes_up_is_told_and_falls_silent() -> None:
     town.do("west", "hang_up", one)
     town.world.run(town.world.now + AWAY_S)
     assert heard(town) == before, "its device is not answered by it"
+
+
+def test_calls_come_back_under_a_key_that_was_changed_meanwhile() -> None:
+    """Its three steps, each on all nodes before the next (docs/deploy.md)."""
+    town = begun(who=("anna", "bert"))
+    one, other = town.talk("anna", "1002", "bert")
+    old, new = '{ env = "TOWN_KEY" }', '{ env = "NEXT_KEY" }'
+    keys = {**KEYS, "NEXT_KEY": "another key of the town, as long"}
+    for key, previous in ((old, new), (new, old), (new, "")):
+        words = [f"key = {key}", *([f"previous_key = {previous}"] if previous else [])]
+        town.site = sites.parse(text_of().replace(f"key = {old}", "\n".join(words)), Path("town.toml"), keys)
+        town.reload(town.site)
+        town.world.run(town.world.now + 3.0)
+        assert town.active == ["m1"]
+    states = town.server("m1").agents.connections["gw2"].line_states
+    assert len(states) and states.lines
+    die(town, "gw2")
+    assert town.agent("gw2").returning.withheld == 0 and town.calls_of("gw2") == 1
+    assert town.agent("gw2").lines["bert"].far_side.contacts == 1
+    serve(town, one, other, ("anna", "bert"))
+    part(town, "anna", one, other, ["answered"])
