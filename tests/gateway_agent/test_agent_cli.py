@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from gateway_agent import api
+from gateway_agent import api, views
 from gateway_agent.cli import main
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import AgentStatus, Refused
 from tests.consoles import VITALS, Offered, line, peer
+from tests.gateway_agent.agent_fixture import AgentFixture
 
 
 class Agent:
@@ -206,3 +207,19 @@ def test_metrics(agents):
     assert "# TYPE holdfast_relay_packets_total counter\n" in text
     assert 'holdfast_wrong_passwords_total{agent="gw1",site="paris"} 37.0\n' in text
     assert 'holdfast_cpu_share{agent="gw1",site="paris"} 0.12\n' in text
+
+
+def test_an_end_for_good_is_asked_for_and_ordered(agents):
+    agents.gw1.progress = [agents.gw1.step("running", "12 calls are left.")]
+    assert agents.cli("stop", "--agent", "gw1", "--for-good", stdin="y\n").endswith("12 calls are left.\n")
+    assert agents.gw1.asked[-1] == ("stop", {})
+    agents.cli("stop", "--agent", "gw1", "--for-good", stdin="n\n", code=1)
+    assert "for-good" in agents.cli("stop", "--agent", "gw1", "-y", code=3), "a restart is no end"
+
+
+def test_every_order_of_the_core_can_be_given():
+    core = AgentFixture().core
+    for verb in api.VERBS:
+        views.command(core, verb, {}, 0.0)
+    with pytest.raises(Refused, match="no verb"):
+        views.command(core, "nothing", {}, 0.0)
