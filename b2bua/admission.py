@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from b2bua.call import Call, CallServices
+from b2bua.replacement import Joiner, Replacement
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.actions import Flow
 from sip.device.reliability import refused
@@ -26,6 +27,8 @@ class OwnTrunks(Protocol):
 
 class FormerCalls(Protocol):
     """Calls that a former server may have had."""
+
+    def find(self, key: str, now: float) -> bool: ...
 
     def is_expected(self, agent: str, call_id: str) -> bool: ...
 
@@ -82,6 +85,13 @@ class Admission:
             stack.reply(transaction, status, now, reason, tag=stack.token())
             return
         caller = _caller(believed)
+        if "replaces" in request.names:
+            if agent:
+                joiner = Joiner(line, agent, request.call_id, caller)
+                Replacement(services, self._replay.find, transaction, joiner, now).begin(now)
+            else:
+                stack.reply(transaction, 603, now, tag=stack.token())  # a trunk of ours transfers nothing
+            return
         records = services.records
         call = services.calls[call_id] = Call(
             services,

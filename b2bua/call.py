@@ -287,6 +287,8 @@ class Call(Policy):
 
     def agent_of(self, leg: InviteUsage | None) -> str:
         """The agent that a leg stands with, ``""`` for a trunk of the server's own."""
+        if (joining := self.bridge.joining) is not None and leg is joining.leg:
+            return str(joining.about.agent)
         return self.state.caller_agent if leg is self.bridge.origin else self.state.callee_agent
 
     def update(self, **changes: Any) -> None:

@@ -38,6 +38,7 @@ from sip.b2b.discarded import Discarded
 from sip.header_policy import ALLOW, refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.layer import Stack
+from sip.references import is_of_transfer
 from sip.timers import Timers
 from sip.transaction import ServerTransaction
 from sip.wire.headers import bracketed
@@ -246,7 +247,7 @@ class Core:
         elif method == "SUBSCRIBE" and agent and self.serving and not request.to_tag:
             connection = self.agents.connections[agent]
             give_back(self.services, connection, self.member.may_act, transaction, request, now)
-        elif method == "NOTIFY":
+        elif method == "NOTIFY" and not is_of_transfer(request):
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.leadership.stops:
             transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next

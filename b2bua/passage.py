@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.call_state import held_after
+from b2bua.replacement import joined
 from sip.b2b.bridge import (
     ACKNOWLEDGED,
     ANSWERED,
@@ -54,7 +55,7 @@ class ServerPassage(Passage):
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         services = self.services
-        if not services.agents.agent_of(leg.flow):
+        if leg.path.reach is not None:  # a trunk of ours; an agent's connection may be lost at the moment
             return ()
         if method != "BYE":
             return services.site_headers
@@ -88,6 +89,9 @@ class ServerPassage(Passage):
                 self.services.progressed(now)
         elif event is RESPONDED:
             _note_response(call, leg, message, lines, other)
+            joining = call.bridge.joining
+            if joining is not None and other is joining.leg and 200 <= message.status < 300:
+                lines += joined(call, joining)
         elif event is ACKNOWLEDGED:
             if agent := call.agent_of(other):
                 lines += self.services.site_headers

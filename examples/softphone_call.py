@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sip.actions import Address, Flow
 from sip.digest import Authorization, DigestClient
 from sip.invite import InviteUsage
+from sip.references import ReferTo
 from sip.registration import Registration
 from sip.wire.errors import SipError
 from sip.wire.message import Message, Request, Response
@@ -74,7 +75,7 @@ class Event(NamedTuple):
     kind: str
     """incoming, ringing, progress, pracked, answered, acknowledged, update, updated (ours was answered), agreed (our
     PRACK was), prack (with a description), changed, unchanged (a re-INVITE failed), info, refused (by us), failed,
-    cancelled, ended, registered, unregistered."""
+    cancelled, ended, refer, notify (how a transfer goes), registered, unregistered."""
     line: Line
     call: Call | None
     detail: str
@@ -126,11 +127,13 @@ class Call:
         "held_there",
         "leg",
         "line",
+        "on_behalf",
         "outgoing",
         "phone",
         "place",
         "policy",
         "received_sdp",
+        "refer",
         "sent_sdp",
         "state",
         "status",
@@ -151,6 +154,10 @@ class Call:
         self.began_at = now
         self.answered_at = 0.0
         self.early_media = False
+        self.refer: ReferTo | None = None
+        """Whom the other side wants called, instead."""
+        self.on_behalf: Call | None = None
+        """The call that asked for this one, and is to hear how it goes."""
         self.agreed_early = False
         """Offer and answer were exchanged reliably before the answer of the call."""
         self.held = False

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
+from urllib.parse import quote
 
 from examples.softphone_call import (
     ANSWER,
@@ -32,6 +33,7 @@ from sip.digest import Refusal
 from sip.invite import InviteUsage
 from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
+from sip.references import DialogId, ReferTo
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response
@@ -126,6 +128,16 @@ class Calls:
         call.held = held
         call.sent_sdp = self._description(call, OFFERED[held, call.held_there])
         call.leg.send("UPDATE", (ALLOW, SDP_TYPE), call.sent_sdp, now)
+
+    def transfer(self, call: Call, number: str, instead_of: Call | None, now: float) -> None:
+        """REFER the other side to a number, or to who is on another call of ours (RFC 3515, RFC 3891)."""
+        headers = ""
+        if instead_of is not None:
+            dialog = instead_of.leg.dialog
+            named = DialogId(dialog.call_id, dialog.remote_tag, dialog.local_tag)
+            headers = f"?Replaces={quote(str(named), safe='')}"
+        host = call.line.aor.rpartition("@")[2]
+        call.leg.send("REFER", (f"Refer-To: <sip:{number}@{host}{headers}>",), b"", now)
 
     def info(self, call: Call, digit: str, now: float) -> None:
         """INFO with a DTMF digit."""
@@ -322,6 +334,14 @@ class Calls:
                     body = call.sent_sdp
             leg.reply(transaction, 200, now, lines=(ALLOW, SDP_TYPE) if body else (ALLOW,), body=body)
             self.tell(request.method.lower(), call.line, call, call.media_direction, now)
+        elif request.method == "REFER":
+            leg.reply(transaction, 202, now)
+            call.refer = ReferTo.of(request)
+            self._report(call, "100 Trying", now)
+            self.tell("refer", call.line, call, request.get("refer-to") or "", now)
+        elif request.method == "NOTIFY":
+            leg.reply(transaction, 200, now)
+            self.tell("notify", call.line, call, request.body.decode("latin-1").strip(), now)
         elif request.method == "INFO":
             leg.reply(transaction, 200, now)
             self.tell("info", call.line, call, request.body.decode("latin-1"), now)
@@ -331,6 +351,13 @@ class Calls:
             self.tell("ended", call.line, call, request.get("reason") or "", now)
         else:
             leg.reply(transaction, 200 if request.method == "OPTIONS" else 405, now, lines=(ALLOW,))
+
+    def _report(self, call: Call, status: str, now: float) -> None:
+        """Tell who transferred us how that goes (RFC 3515 section 2.4.5)."""
+        state = "active;expires=60" if status.startswith("1") else "terminated;reason=noresource"
+        lines = ("Event: refer", f"Subscription-State: {state}", "Content-Type: message/sipfrag;version=2.0")
+        if call.state is TALKING:
+            call.leg.send("NOTIFY", lines, f"SIP/2.0 {status}\r\n".encode(), now)
 
     def _progressed(self, call: Call, response: Response, now: float) -> None:
         """A response to our first INVITE."""
@@ -350,6 +377,8 @@ class Calls:
             call.status = status
             call.answered_at = now
             self._acknowledge(call, response, not call.sent_sdp, now)
+            if call.on_behalf is not None:
+                self._report(call.on_behalf, f"{status} OK", now)
             self.tell("answered", call.line, call, str(status), now)
             if call.leg.client_invite.cancelling:
                 self.bye(call, now)
@@ -385,6 +414,8 @@ class Calls:
     def _failed(self, call: Call, status: int, now: float) -> None:
         call.status = status
         self._end(call, now)
+        if call.on_behalf is not None:
+            self._report(call.on_behalf, f"{status} Failed", now)
         self.tell("failed", call.line, call, str(status), now)
 
     def _change(self, call: Call, held: bool, now: float) -> None:

@@ -185,6 +185,15 @@ class Softphone(Calls):
         line.registration.start(now)
         _Registering(self, line).pump(now)
 
+    def follow(self, call: Call, now: float) -> Call:
+        """Call whom the other side referred us to."""
+        refer = call.refer
+        assert refer is not None
+        lines = [f"Replaces: {refer.replaces}"] if refer.replaces is not None else []
+        other = self.call(call.line, refer.uri.dialled, now, lines=lines)
+        other.on_behalf = call
+        return other
+
     def call(
         self,
         line: Line,

@@ -193,8 +193,8 @@ class Call(Policy):
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
-        if method not in PASSED_METHODS:
-            leg.reply(transaction, 405 if method in _KNOWN else 501, now, lines=(ALLOW,))
+        if method not in PASSED_METHODS or (method == "REFER" and self.line.settings.transfer == "refuse"):
+            leg.reply(transaction, _REFUSALS.get(method, 501), now, lines=(ALLOW,))
             return
         if leg is self.server and method != "OPTIONS":
             self.server_side.hear(transaction, request, now)
@@ -417,7 +417,8 @@ def _crossing(message: Message, dropped: frozenset[str], more: Sequence[str]) ->
     return [*crossing(message, DEVICE_HOP | dropped), *more]
 
 
-_KNOWN: Final = frozenset("REFER SUBSCRIBE NOTIFY PUBLISH REGISTER".split())
+_REFUSALS: Final = {"SUBSCRIBE": 405, "PUBLISH": 405, "REGISTER": 405, "REFER": 603}
+"""Methods that are known, and not taken in a call."""
 
 _PARTY: Final[dict[str, dict[EndedBy, Party]]] = {
     "in": {DEVICE: "caller", SERVER: "callee", AGENT: "server"},

@@ -7,6 +7,7 @@ from functools import lru_cache
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
+from gateway_agent.transfer import replaces_lines
 from sip.b2b.policy import LATER, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
@@ -71,6 +72,8 @@ class Incoming(Setup):
             lines = ruled(line.identity.from_device_headers, lines)
         if not request.body and line.settings.reliable != "no":
             lines += across(request)
+        if "replaces" in request.names:
+            lines += replaces_lines(stack, request)
         sent = SentInvite(branches(1), 1, bool(body)) if branches is not None else None
         lines += [f"Line: {call.label}", *environment.line_states.lines(call, now, sent)]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)

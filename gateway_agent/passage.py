@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway_agent.call import ALONE, Call
 from gateway_agent.line_state import SentInvite
 from gateway_agent.reinvite_rollback import ROLLBACK
+from gateway_agent.transfer import notified, referred
 from sip.b2b.bridge import ACKNOWLEDGED, ANSWERED, FAILED, PROVISIONAL, REQUESTED, RESPONDED, SETUP
 from sip.b2b.policy import NOTHING, Passage, Passed
 from sip.device.session import REFRESH, for_device
@@ -39,8 +40,8 @@ class DevicePassage(Passage):
             return call.setup.answered(call, leg, message, first, now)
         if event is FAILED:
             return call.setup.refusal(call, message)
-        if event is REQUESTED and message.method == "PRACK":
-            return _acknowledged_early(call, leg, message, now)
+        if event is REQUESTED and message.method in _APART:
+            return _passed_apart(call, leg, other, message, now)
         passed = call.passed(leg, message, now)
         if event is RESPONDED and message.cseq_method == "INVITE" and other is not None:
             return _changed(call, leg, other, message, passed, now)
@@ -169,6 +170,15 @@ class DevicePassage(Passage):
         return leg.established or leg.client_invite.pending is not None
 
 
+def _passed_apart(call: Call, leg: InviteUsage, other: InviteUsage | None, request: Request, now: float) -> Passed:
+    """A request of which more changes than the hop's own. Raises :class:`Malformed`."""
+    if request.method == "PRACK" or other is None:
+        return _acknowledged_early(call, leg, request, now)
+    if request.method == "REFER":
+        return referred(call, leg, other, request, now)
+    return notified(call, leg, request, now)
+
+
 def _acknowledged_early(call: Call, leg: InviteUsage, prack: Request, now: float) -> Passed:
     """A PRACK crosses for what it describes; the answer to an offer in a provisional response counts at once."""
     passed = call.passed(leg, prack, now)
@@ -232,6 +242,7 @@ def _by_reinvite(call: Call, leg: InviteUsage, transaction: ClientTransaction, n
     return True
 
 
+_APART: Final = frozenset({"PRACK", "REFER", "NOTIFY"})
 _OFFERING: Final = frozenset({"UPDATE", "PRACK"})
 """Methods whose answers conclude an offer, beside INVITE."""
 

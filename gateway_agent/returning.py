@@ -33,6 +33,7 @@ from sip.packages.line_dialog import (
     members_of,
     split,
 )
+from sip.references import is_of_transfer
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.headers import bracketed
@@ -346,4 +347,6 @@ class Return:
 
 def may_wait(request: Request) -> bool:
     """Whether a request may be about a call that is to come back."""
-    return request.method not in ("REGISTER", "OPTIONS", "SUBSCRIBE", "NOTIFY")
+    if request.method == "NOTIFY":
+        return is_of_transfer(request)
+    return request.method not in ("REGISTER", "OPTIONS", "SUBSCRIBE")

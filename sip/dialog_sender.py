@@ -17,7 +17,7 @@ LARGEST_DATAGRAM: Final = 1300
 """Bytes of a request beyond which it goes by a stream where it may (RFC 3261 section 18.1.1)."""
 APART: Final = 0.01
 """Seconds between an ACK and an INVITE over UDP, where the second might overtake the first."""
-_REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
+_WITH_CONTACT: Final = ("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER")
 _CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
 """As they are written here (``sip.digest``)."""
 
@@ -108,7 +108,7 @@ class DialogSender:
         """A request in the dialog, as it goes by that flow."""
         stack = self.stack
         uri, head = self.dialog.head(method, cseq, stack.via(flow, branch))
-        if method in _REFRESHING:
+        if method in _WITH_CONTACT:
             head.append(stack.contact(flow, self.path.user))
         head.append(f"Max-Forwards: {max_forwards}")
         head += lines

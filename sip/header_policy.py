@@ -30,7 +30,7 @@ DEVICE_HOP: Final = HOP | frozenset(
 )
 """What is between an agent and its device besides: digest and the session timer."""
 
-PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE OPTIONS PRACK UPDATE".split())
+PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE NOTIFY OPTIONS PRACK REFER UPDATE".split())
 """Methods that a call between two legs knows."""
 
 ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE"
@@ -44,7 +44,7 @@ _OURS: Final = frozenset("100rel timer replaces join tdialog outbound path gruu 
 _HARMLESS: Final = frozenset("answermode early-session from-change histinfo ice resource-priority sdp-anat".split())
 """Option tags that only the two ends must understand."""
 
-_OF_HOP: Final = frozenset(("timer", "100rel"))
+_OF_HOP: Final = frozenset(("timer", "100rel", "replaces", "norefersub"))
 """Option tags that this hop keeps by itself; whether it does so for a line is the line's affair."""
 
 _FILTERED: Final = frozenset({"supported", "allow", "require"})

@@ -181,7 +181,7 @@ class Reconciliation:
         connection = self._agents.connections.get(agent)
         if connection is None:
             return f"{agent} is no agent of this site any more"
-        if connection.complete:
+        if connection.complete and connection.flow is not None:  # else what it told may be waiting for its connection
             return f"{agent} has no such dialog"
         grace = self._services.site.timing.agent_grace
         waited = now - self._agents.begun_at >= grace

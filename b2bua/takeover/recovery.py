@@ -112,6 +112,8 @@ class Recovery:
             self.index.add(told)
             if self.replay.waits_for(key):
                 self.replay.dialog_told(told, now)
+            elif told.call in self._services.calls and self._services.calls[told.call].bridge.complete:
+                self.restorations.restore(told.call, now, told)
             elif told.call in self.restorations.half:
                 self.restorations.restore(told.call, now)
             elif (waiting := self.restorations.waiting.get(told.call)) is not None:
@@ -142,7 +144,11 @@ class Recovery:
         if call_id in self._services.records.ended and not told.live:
             return True
         call = self._services.calls.get(call_id)
-        return call is not None and call.bridge.complete and call_id not in self.restorations.waiting
+        if call is None or not call.bridge.complete or call_id in self.restorations.waiting:
+            return False
+        state = call.state
+        # one that is neither side's is of a side that was replaced, or that has replaced one
+        return told.call_id in (state.caller_dialog, state.callee_dialog) or not told.talks
 
     def complete(self, connection: AgentConnection, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""

@@ -21,7 +21,7 @@ from b2bua.takeover import orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
-from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, ROUTING, phase_of
+from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, REPLACED, ROUTING, phase_of
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING, NO_ACK
@@ -188,6 +188,13 @@ class Restorations:
 
     # First INVITEs; the admission of calls asks.
 
+    def find(self, key: str, now: float) -> bool:
+        """Restore the call of a dialog that was told; whether all agents, also those that are away, have told all."""
+        told = self.index.get(key)
+        if told is not None:
+            self.restore(told.call, now, told)
+        return all(connection.complete for connection in self.agents.connections.values())
+
     def is_expected(self, agent: str, call_id: str) -> bool:
         """Whether a first INVITE of ``agent`` could be one that a former server has sent on already: not when the
         list of the agent is complete without it.
@@ -276,6 +283,10 @@ class Restorations:
         return former, known[-1] if known else None
 
     def _end_spares(self, call: Call, records: list[ToldDialog], now: float) -> None:
+        if any(told.talks for told in records):
+            state = self.state_of(records)
+            if state is not None and state.counter > call.state.counter:
+                _seat_anew(self, call, state, records, now)
         for told in records:
             if told.talks and _is_spare(call, told):
                 _attach(self, None, call, told, now)
@@ -481,7 +492,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     if connection is None or connection.flow is None:
         return
     bridge, record, ack = call.bridge, told.record, told.record.ack
-    callee = record.opened_by_server
+    callee = _is_callee(call, told)
     taken = bridge.target if callee else bridge.origin
     spare = _is_spare(call, told)
     if not spare and taken is not None and not taken.ended:
@@ -493,7 +504,8 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         leg.server_invite.expect_ack()
     machine.index.remove(told)
     if spare or one is None:
-        machine.services.discarded.hang_up(leg, "SIP;cause=487", now)
+        reason = "SIP;cause=487" if told.opened_by_server else REPLACED
+        machine.services.discarded.hang_up(leg, reason, now)
         return
     bridge.attach(leg, as_origin=not callee)
     if record.held != "none":
@@ -506,8 +518,33 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
 
 
 def _is_spare(call: Call, told: ToldDialog) -> bool:
-    """Whether a dialog is that of a target which was given up, and answered all the same."""
-    return told.opened_by_server and bool(call.state.callee_dialog) and call.state.callee_dialog != told.call_id
+    """Whether a dialog is that of a target which was given up, and answered all the same, or of a side that another
+    one has replaced."""
+    state = call.state
+    if told.call_id in (state.caller_dialog, state.callee_dialog):
+        return False
+    return bool(state.callee_dialog if told.opened_by_server else state.caller_dialog)
+
+
+def _is_callee(call: Call, told: ToldDialog) -> bool:
+    """Whether a dialog is that of the callee's side, which may have joined later by a call of its own (RFC 3891)."""
+    if told.call_id == call.state.callee_dialog:
+        return True
+    return told.opened_by_server and told.call_id != call.state.caller_dialog
+
+
+def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[ToldDialog], now: float) -> None:
+    """The newest token was told last: it names a side that had taken the place of one which was restored before."""
+    former = call.state
+    call.state = state._replace(epochs=former.epochs)
+    one = Restoration(call.id, call, BOTH_LEGS)
+    for told in records:
+        if told.talks and told.call_id in (state.caller_dialog, state.callee_dialog):
+            taken = call.bridge.target if _is_callee(call, told) else call.bridge.origin
+            if taken is not None and not taken.ended and taken.dialog.call_id != told.call_id:
+                taken.end()
+                _attach(machine, one, call, told, now)
+                machine.services.discarded.hang_up(taken, REPLACED, now)
 
 
 def _drop_told(machine: Restorations, call: Call, attempt: ToldDialog | None) -> None:

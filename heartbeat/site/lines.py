@@ -200,6 +200,9 @@ class LineSettings:
     """In which headers its devices are told who was called first: Diversion (RFC 5806), History-Info (RFC 7044)."""
     trust_priority: bool = False
     """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
+    transfer: Literal["pass", "refuse"] = "refuse"
+    """Transfers (REFER, RFC 3515) by its devices and of its devices: ``pass``ed on to who is to call, which calls
+    through us then, or refused; so is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""

@@ -57,6 +57,8 @@ JOINED: Final = "absent leg found"
 
 MOST_QUEUED: Final = 16
 """Events of one call that may wait for its absent leg."""
+REPLACED: Final = 'SIP;cause=200;text="Replaced"'
+"""Why a leg gets BYE whose place another one has taken."""
 SETUP: Final = "first INVITE"
 """The context of the INVITE that opens a target's leg."""
 OUR_OWN: Final = "our own"
@@ -79,6 +81,15 @@ class Alarm:
     def due(self, cause: str, now: float) -> None:
         if self.bridge is not None:
             self.bridge.due(cause, now)
+
+
+class Joining(NamedTuple):
+    """A leg that is about to take the place of another one (RFC 3891)."""
+
+    leg: InviteUsage
+    instead_of: InviteUsage
+    about: Any
+    """What the program wants to know of it then."""
 
 
 class _Waiting(NamedTuple):
@@ -104,6 +115,7 @@ class Bridge:
         "deadlines",
         "discarded",
         "given_up",
+        "joining",
         "origin",
         "passage",
         "phase",
@@ -136,6 +148,8 @@ class Bridge:
         """A BYE waits for the absent leg."""
         self.carried_out = ""
         """The branch of a re-INVITE that one side has carried out already, by another server: none refuses it."""
+        self.joining: Joining | None = None
+        """A leg that is about to take the place of another one."""
         self._alarm: Alarm | None = None
         self._ended = False
         self._silent = False
@@ -151,7 +165,8 @@ class Bridge:
     @property
     def legs(self) -> list[InviteUsage]:
         """All its legs."""
-        return self.targets if self.origin is None else [self.origin, *self.targets]
+        joining = [] if self.joining is None else [self.joining.leg]
+        return [*([] if self.origin is None else [self.origin]), *self.targets, *joining]
 
     @property
     def complete(self) -> bool:
@@ -160,6 +175,8 @@ class Bridge:
 
     def other(self, leg: InviteUsage) -> InviteUsage | None:
         """The leg on the other side, if there is one."""
+        if self.joining is not None and leg is self.joining.leg:
+            leg = self.joining.instead_of
         if leg is self.origin:
             return self.targets[0] if self.targets else None
         return self.origin
@@ -357,6 +374,18 @@ def acknowledge(bridge: Bridge, leg: InviteUsage, lines: Iterable[str], body: by
     leg.acknowledge(lines, body, now)
     if bridge._late:
         bridge.deadlines.set(now, Alarm(bridge), _QUEUE)
+
+
+def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, passed: Passed, now: float) -> None:
+    """Let a new leg, whose INVITE that is, take the place of one that talks, when the leg across from it has accepted
+    what it offers; ``passed``: that INVITE as it goes there.
+    """
+    joining.leg.server_invite.latest = invite
+    invite.context = joining.leg
+    bridge.joining = joining
+    other = bridge.other(joining.leg)
+    assert other is not None and invite.request is not None
+    bridge.passage.send(bridge.policy, other, "INVITE", passed, invite, max_forwards_left(invite.request), now)
 
 
 def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
@@ -625,6 +654,9 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     legs = [leg for leg in (origin, *bridge.targets) if leg is not None]
     waiting = [*(bridge._queue or ()), *bridge._late]
     bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
+    if bridge.joining is not None:
+        legs.append(bridge.joining.leg)
+        bridge.joining = None
     for leg in legs:
         if (change := leg.client_invite.pending) is not None:  # a re-INVITE that nobody may ever answer now
             if change.no_timeout:
@@ -643,7 +675,9 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 
 def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     _turn_off(bridge)
-    policy, legs = bridge.policy, (bridge.origin, *bridge.targets)
+    joining = () if bridge.joining is None else (bridge.joining.leg,)
+    policy, legs = bridge.policy, (bridge.origin, *bridge.targets, *joining)
+    bridge.joining = None
     bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
     for leg in legs:
         if leg is not None:
@@ -721,8 +755,26 @@ def _pass_response(
         return  # of a re-INVITE in place of an UPDATE
     if response.status > 100 and asked.open:
         passage, call = bridge.passage, bridge.policy
+        joining = bridge.joining
+        joins = joining is not None and asked.context is joining.leg and response.status >= 200
         passed = passage.pass_on(call, RESPONDED, leg, asked.context, response, False, now)
         passage.reply(call, asked, response.status, now, response.reason, passed)
+        if joins and joining is not None:
+            _end_joining(bridge, joining, response.status < 300, now)
+
+
+def _end_joining(bridge: Bridge, joining: Joining, accepted: bool, now: float) -> None:
+    """The leg across has answered: who took the place of another one talks, and that one has nobody to talk to."""
+    bridge.joining = None
+    if not accepted:
+        return
+    leg, former, _ = joining
+    if former is bridge.origin:
+        bridge.origin = leg
+    else:
+        bridge.targets = [leg]
+    if not former.ended:
+        bridge.discarded.hang_up(former, REPLACED, now)
 
 
 def _pass_timeout(
@@ -734,6 +786,8 @@ def _pass_timeout(
         status = 487
     else:
         status = bridge.passage.unanswered(bridge.policy, leg, transaction)
+    if bridge.joining is not None and asked.context is bridge.joining.leg:
+        bridge.joining = None
     _reply(bridge, asked, status, now, passed=LATER if status == 500 else None)
 
 

@@ -22,6 +22,8 @@ from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
 
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
+_WITH_CONTACT: Final = ("UPDATE", "REFER", "NOTIFY")
+"""Methods whose 2xx names our address, beside INVITE."""
 
 
 class UsageOwner(Protocol):
@@ -215,7 +217,7 @@ class InviteUsage:
                 if admitted is None:
                     return
                 lines = admitted
-        if (method == "INVITE" and 100 < status < 300) or (method == "UPDATE" and status == 200):
+        if (method == "INVITE" and 100 < status < 300) or (method in _WITH_CONTACT and status // 100 == 2):
             lines = (self.stack.contact(path.flow, path.user), *lines)
         data = self.stack.reply(transaction, status, now, reason, lines, body, tag if status > 100 else "")
         if self.reliable is not None and status < 200:

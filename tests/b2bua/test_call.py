@@ -22,7 +22,12 @@ def test_a_plain_call_crosses_both_ways_and_is_recorded() -> None:
 
 def test_what_is_not_the_hop_s_passes_unchanged() -> None:
     fixture = TrunkFixture()
-    odd = ("X-Odd:   a  ,b", "iDeNtity: eyJ;info=<https://x>", "Supported: 100rel, histinfo", "Allow: INVITE, REFER")
+    odd = (
+        "X-Odd:   a  ,b",
+        "iDeNtity: eyJ;info=<https://x>",
+        "Supported: 100rel, histinfo",
+        "Allow: INVITE, SUBSCRIBE",
+    )
     a, b = fixture.ring(lines=odd)
     invite = b.take("INVITE")
     assert odd[0] in invite.lines and odd[1] in invite.lines and invite.body == SDP

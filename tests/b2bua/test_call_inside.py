@@ -115,7 +115,7 @@ def test_info_and_message_cross_with_their_bodies_and_answers() -> None:
     fixture.nothing_left()
 
 
-@pytest.mark.parametrize("method", ["REFER", "SUBSCRIBE", "PUBLISH", "FOO"])
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH", "FOO"])
 def test_methods_that_a_call_does_not_know_get_405(method: str) -> None:
     fixture = TrunkFixture()
     a, b = fixture.talk()

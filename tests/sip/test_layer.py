@@ -246,7 +246,7 @@ def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
         ("OPTIONS", "Require: foo, timer\r\nRequire: bar\r\n", "foo, bar"),
         ("REGISTER", "Require: path\r\n", "path"),
         ("BYE", "Require: foo\r\n", "foo"),
-        ("INVITE", "Require: replaces\r\n", "replaces"),
+        ("INVITE", "Require: precondition\r\n", "precondition"),
     ],
 )
 def test_an_extension_that_is_not_there_is_refused_in_every_method(method: str, more: str, missing: str) -> None:

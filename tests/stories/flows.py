@@ -126,6 +126,38 @@ def updates(sim: SiteSimulation) -> None:
     sim.call("west", "200")
 
 
+def transferred(sim: SiteSimulation) -> None:
+    """The caller refers the called side to a phone, which that calls, and hangs up when it hears that it talks."""
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.policy("carl", Policy(answer_after=0.5))
+    sim.when("west", "answered", "transfer", "1003", None, after=0.5)
+    sim.when("east", "refer", "follow", after=0.3)
+    sim.then("west", "notify", _nothing)
+    sim.when("west", "notify", "bye", after=0.3)
+    sim.when("east", "answered", "info", "1", after=1.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("west", "200")
+
+
+def transferred_to_a_call(sim: SiteSimulation) -> None:
+    """The caller of two refers one to the other, in place of itself."""
+
+    def refer(to: Call) -> None:
+        first = next(call for call in sim.line("west").calls.values() if call is not to)
+        sim.do("west", "transfer", first, "1003", to)
+
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.policy("carl", Policy(answer_after=0.5))
+    sim.then("west", "answered", _dials(sim, "west", "1003"), after=0.5)
+    sim.then("west", "answered", refer, after=0.5)
+    sim.when("east", "refer", "follow", after=0.3)
+    sim.then("west", "notify", _nothing)
+    sim.when("west", "notify", "bye", after=0.3)
+    sim.when("east", "answered", "info", "1", after=1.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("west", "200")
+
+
 def _nothing(_: Call) -> None:
     pass
 
@@ -390,6 +422,8 @@ FLOWS: Final = (
     Flow("offer in a reliable response", ("west", "east"), early_offer),
     Flow("UPDATE before the answer", ("west", "east"), early_updates),
     Flow("UPDATE from either side", ("west", "east"), updates),
+    Flow("blind transfer", ("west", "east", "carl"), transferred, calls=4),
+    Flow("attended transfer", ("west", "east", "carl"), transferred_to_a_call, calls=5),
     Flow("delayed offer", ("west", "east"), delayed_offer),
     Flow("hold and resume by the caller", ("west", "east"), hold),
     Flow("hold and resume by the called side", ("west", "east"), callee_holds),

@@ -549,7 +549,7 @@ WAYS: Final = (
         "a request that the end of its call overtakes",
         "has come where it was sent, and is answered 481 when the server or agent that knew its answer has died",
         "section 15.1.2",
-        re.compile(r"\w+ received 1 x (481 INFO more|200 INFO less)"),
+        re.compile(r"\w+ received 1 x (481 (INFO|REFER|NOTIFY) more|20[02] (INFO|REFER|NOTIFY) less)"),
         lambda kind, _: changes_server(kind) or kind.agent_dies,
     ),
     Way(
@@ -592,7 +592,7 @@ WAYS: Final = (
         "a session refresh whose answer an agent's death took away",
         "is made once more, as is one that servers had not heard of in the second in which such is gathered",
         "RFC 4028 section 7.4; docs/wire.md, An agent's death",
-        re.compile(r"\w+ received 1 x (INVITE( body=\w+)?|ACK) more"),
+        re.compile(r"\w+ received 1 x (INVITE( body=\w+)?|UPDATE|ACK) more"),
         lambda kind, flow: kind.agent_dies and flow.timed,
     ),
     Way(

@@ -74,12 +74,14 @@ kind = "trunk"
 agent = "gw1"
 peer = "sip:127.0.0.21:5060"
 channels = 1000
+transfer = "pass"
 
 [lines.east]
 kind = "trunk"
 agent = "gw2"
 peer = "sip:127.0.0.22:5060"
 channels = 1000
+transfer = "pass"
 
 [lines.cold]
 kind = "trunk"
@@ -120,6 +122,7 @@ kind = "phone"
 agent = "gw2"
 numbers = ["1003"]
 password = {{ env = "PASSWORD" }}
+transfer = "pass"
 
 [lines.dora]
 kind = "phone"

@@ -190,3 +190,12 @@ def test_a_request_that_comes_again_is_never_explained() -> None:
         repeats.note(delivery("gw1", "west", "BYE sip:a@h SIP/2.0", "2 BYE"))
         repeats.note(delivery("west", "gw1", "SIP/2.0 200 OK", "2 BYE"))
     assert repeats.unexplained == {"west: BYE": 1}
+
+
+def test_a_dialog_that_was_told_is_no_less_there_when_the_connection_breaks_at_once() -> None:
+    """It was told, and could not be restored any more: that is not for want of it."""
+    kind = next(one for one in matrix.ELSEWHERE if one.name == "s1, reset in the takeover")
+    flow = matrix.flow_of("attended transfer")
+    assert "NOTIFY from gw1" in matrix.places_of(kind, flow)[61]
+    found, _ = matrix.cell(kind, flow, 61, AFTER)
+    assert found.faults == ()

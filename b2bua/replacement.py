@@ -1,0 +1,134 @@
+"""INVITE with Replaces (RFC 3891): who calls takes the place of one side of a call that stands, as after a transfer.
+
+The call goes on, with its id and its record: what the new side offers is passed to the other side as a re-INVITE, and
+when that is accepted the side that was replaced gets BYE. The state token that comes with the answer names the new
+dialog, so that a takeover knows whose place is whose. Until then nothing of it is kept: the INVITE is in the list of
+its agent, and is taken anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from b2bua.call import Call, CallServices
+from b2bua.state_token import MOST_CHARACTERS
+from sip.b2b.bridge import TALKING, Bridge, Joining, replace_leg
+from sip.b2b.policy import Passed
+from sip.dialog import called_by, dialog_key
+from sip.header_policy import DEVICE_HOP, crossing
+from sip.invite import InviteUsage
+from sip.references import DialogId
+from sip.transaction import ServerTransaction
+from sip.wire.errors import Malformed
+from sip.wire.message import Request
+
+AGAIN_S: Final = 0.1
+"""Seconds between two looks for a dialog that agents may tell of still."""
+WAITS: Final = 0
+
+Find = Callable[[str, float], bool]
+"""Restores the call of a dialog that was told, by its key; whether agents have told all there is."""
+
+
+class Joiner(NamedTuple):
+    """Who takes the place of a side of a call."""
+
+    line: str
+    agent: str
+    dialog: str
+    """Call-ID of the server dialog."""
+    number: str
+
+
+class Replacement:
+    """One INVITE with Replaces."""
+
+    __slots__ = ("_find", "_invite", "_joiner", "_services", "_until", "generation")
+
+    def __init__(
+        self, services: CallServices, find: Find, invite: ServerTransaction, joiner: Joiner, now: float
+    ) -> None:
+        self._services = services
+        self._find = find
+        self._invite = invite
+        self._joiner = joiner
+        self._until = now + services.site.timing.replay_wait
+        self.generation = 0
+
+    def begin(self, now: float) -> None:
+        """Take it, refuse it, or wait for its dialog."""
+        request = self._invite.request
+        if request is None or not self._invite.open:
+            return
+        stack = self._services.stack
+        try:
+            status = self._take(request, now)
+        except Malformed as error:
+            status = error.status
+        if status == WAITS:
+            stack.reply(self._invite, 100, now)
+            stack.deadlines.set(now + AGAIN_S, self, "told by now?")
+        elif status >= 300:
+            stack.reply(self._invite, status, now, tag=stack.token())
+
+    def due(self, cause: str, now: float) -> None:
+        self.begin(now)
+
+    def _take(self, request: Request, now: float) -> int:
+        """The status that refuses it, 100 when it was passed on, `WAITS`."""
+        values = request.all("replaces")
+        wanted = DialogId.parse(values[0] if len(values) == 1 else "")
+        services = self._services
+        key = dialog_key(wanted.call_id, wanted.local_tag)
+        legs = services.stack.legs
+        told = key in legs or self._find(key, now)
+        former = legs.get(key)
+        if not isinstance(former, InviteUsage):
+            return WAITS if not told and now < self._until else 481
+        bridge = former.owner
+        call = bridge.policy if isinstance(bridge, Bridge) else None
+        if former.dialog.remote_tag != wanted.remote_tag or not isinstance(call, Call):
+            return 481
+        if former.ended or not _may_be_replaced(services, call, former):
+            return 603
+        if not isinstance(bridge, Bridge) or bridge.phase is not TALKING or call.trunk_legs:
+            return 481  # section 3: an early dialog can be replaced only by who has called
+        if wanted.early_only:
+            return 486
+        if not bridge.complete:
+            return WAITS if now < self._until else 481
+        other = bridge.other(former)
+        if other is None or other.ended:
+            return 481
+        under_way = other.ack.pending and request.branch != bridge.carried_out
+        if under_way or bridge.joining is not None or other.client_invite.pending or other.server_invite.pending:
+            return 491
+        self._pass_on(bridge, former, request, now)
+        return 100
+
+    def _pass_on(self, bridge: Bridge, former: InviteUsage, request: Request, now: float) -> None:
+        services, invite, joiner = self._services, self._invite, self._joiner
+        leg = InviteUsage(services.stack, bridge, invite.flow, called_by(request, services.stack.token()))
+        services.stack.reply(invite, 100, now)
+        origin = f"Call-Origin: {joiner.agent};{request.branch};1"
+        lines = [*crossing(request, DEVICE_HOP), origin, *services.site_headers]
+        replace_leg(bridge, Joining(leg, former, joiner), invite, Passed(lines, request.body), now)
+
+
+def joined(call: Call, joining: Joining) -> tuple[str, ...]:
+    """The other side has accepted: the call is that of who joined; the lines that its agent is to keep."""
+    joiner: Joiner = joining.about
+    line, number = joiner.line[:MOST_CHARACTERS], joiner.number[:MOST_CHARACTERS]
+    if joining.instead_of is call.bridge.origin:
+        call.update(caller=number, caller_line=line, caller_agent=joiner.agent, caller_dialog=joiner.dialog)
+    else:
+        call.update(callee=number, callee_line=line, callee_agent=joiner.agent, callee_dialog=joiner.dialog)
+    return call.services.token_lines(call, joiner.agent)
+
+
+def _may_be_replaced(services: CallServices, call: Call, leg: InviteUsage) -> bool:
+    """Whether the line of the side that is to be replaced allows it."""
+    name = call.state.caller_line if leg is call.bridge.origin else call.state.callee_line
+    line = services.site.lines.get(name.partition("/")[0])
+    return line is not None and line.transfer != "refuse"

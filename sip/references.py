@@ -1,0 +1,89 @@
+"""Messages that refer to a dialog, or to somebody to be called: Replaces (RFC 3891) and Refer-To (RFC 3515).
+
+Each hop of a call has identifiers of its own. What a device says of one of its dialogs is changed where that dialog
+meets the servers (docs/wire.md); an identifier that names none of ours is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from sip.wire.errors import Malformed
+from sip.wire.headers import NameAddr
+from sip.wire.message import Message, Request
+from sip.wire.uri import Uri, with_params
+
+EVENT: Final = "refer"
+"""The event package of transfers."""
+LONGEST: Final = 1024
+"""Characters of a Refer-To or Replaces that is read."""
+_TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", "call-id", "cseq", "contact"})
+"""Headers of a Refer-To that are not passed on as they are."""
+
+
+def is_of_transfer(notify: Request) -> bool:
+    """Whether a NOTIFY tells how a transfer goes (RFC 3515 section 2.4.4): then it is one of a call."""
+    return (notify.get("event") or "").partition(";")[0].strip().lower() == EVENT
+
+
+class DialogId(NamedTuple):
+    """A dialog as it is named to one of its ends."""
+
+    call_id: str
+    local_tag: str
+    """Of who is told: ``to-tag`` of Replaces."""
+    remote_tag: str
+    early_only: bool = False
+    """Only as long as it is not answered (RFC 3891 section 3)."""
+
+    @classmethod
+    def parse(cls, value: str) -> DialogId:
+        """The value of Replaces. Raises :class:`Malformed`."""
+        call_id, *parts = [part.strip() for part in value.split(";")]
+        found: dict[str, str] = {}
+        for part in parts:
+            name, _, text = part.partition("=")
+            found.setdefault(name.strip().lower(), text.strip())
+        local, remote = found.get("to-tag", ""), found.get("from-tag", "")
+        if not (call_id and local and remote) or len(value) > LONGEST or len(parts) != len(found):
+            raise Malformed("Replaces names a dialog by Call-ID and both tags, each once")
+        return cls(call_id, local, remote, "early-only" in found)
+
+    def __str__(self) -> str:
+        early = ";early-only" if self.early_only else ""
+        return f"{self.call_id};to-tag={self.local_tag};from-tag={self.remote_tag}{early}"
+
+
+class ReferTo(NamedTuple):
+    """Who is to be called."""
+
+    uri: Uri
+    replaces: DialogId | None
+    """The dialog that the call is to take the place of."""
+
+    @classmethod
+    def of(cls, message: Message) -> ReferTo:
+        """The Refer-To of a REFER (RFC 3515 section 2.1: exactly one). Raises :class:`Malformed`, with 403 where it
+        asks for anything but a call."""
+        values = message.all("refer-to")
+        if len(values) != 1 or len(values[0]) > LONGEST:
+            raise Malformed("a REFER has one Refer-To")
+        uri = Uri.parse(NameAddr.parse(values[0]).uri)
+        if (uri.get("method") or "INVITE").upper() != "INVITE" or not uri.dialled:
+            raise Malformed("only calls are made for others", 403)
+        value = next((value for name, value in uri.headers if name.lower() == "replaces"), None)
+        return cls(uri, DialogId.parse(unquote(value)) if value else None)
+
+    def line(self, called: str, renamed: Callable[[DialogId], DialogId]) -> str:
+        """The header line for another hop: ``called`` is the number at the address of who sends it there."""
+        headers = [
+            name if value is None else f"{name}={value}"
+            for name, value in self.uri.headers
+            if name.lower() not in _TAKEN
+        ]
+        if self.replaces is not None:
+            headers.append(f"Replaces={quote(str(renamed(self.replaces)), safe='')}")
+        uri = with_params(called, self.uri.number_params)
+        return f"Refer-To: <{uri}{'?' if headers else ''}{'&'.join(headers)}>"

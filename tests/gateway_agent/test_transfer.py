@@ -1,0 +1,147 @@
+"""REFER, its NOTIFYs and Replaces as they cross an agent (RFC 3515, RFC 3891)."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+
+from sip.references import DialogId, ReferTo, is_of_transfer
+from sip.wire.errors import Malformed
+from sip.wire.message import Request, parse
+from tests.gateway_agent.agent_fixture import SDP, AgentFixture
+
+PASS = 'transfer = "pass"\nto_device = { called = [{ match = "+33*", strip = 3, prefix = "0" }] }'
+
+
+def refer(to: str) -> Request:
+    head = f"REFER sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nRefer-To: {to}\r\n"
+    found = parse(
+        f"{head}From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 2 REFER\r\n\r\n".encode()
+    )
+    assert isinstance(found, Request)
+    return found
+
+
+# -- what they say
+
+
+@pytest.mark.parametrize(
+    ("text", "early"),
+    [("a@b;to-tag=1;from-tag=2", False), ("a@b ; From-Tag=2 ;to-tag=1;early-only", True)],
+)
+def test_a_dialog_is_named_by_call_id_and_both_tags(text: str, early: bool) -> None:
+    assert DialogId.parse(text) == DialogId("a@b", "1", "2", early)
+    assert DialogId.parse(str(DialogId.parse(text))) == DialogId.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a;to-tag=1", "a;to-tag=1;from-tag=2;to-tag=3", "a;to-tag=;from-tag=2"])
+def test_a_dialog_that_is_not_named_whole_is_none(text: str) -> None:
+    with pytest.raises(Malformed):
+        DialogId.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("to", "status"),
+    [
+        ("<sip:1@h;method=BYE>", 403),
+        ("<sip:h>", 403),
+        ("<sip:1@h?Replaces=x>", 400),
+        ("<http://h>", 416),
+        ("<sip:1@h>\r\nRefer-To: <sip:2@h>", 400),
+    ],
+)
+def test_only_calls_to_one_number_are_made_for_others(to: str, status: int) -> None:
+    with pytest.raises(Malformed) as error:
+        ReferTo.of(refer(to))
+    assert error.value.status == status
+
+
+def test_what_is_said_besides_of_who_is_to_be_called_crosses() -> None:
+    found = ReferTo.of(refer("<sip:1@h;user=phone?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2&Subject=x&Route=y>"))
+    line = found.line("sip:2@there", lambda dialog: dialog._replace(call_id="z"))
+    assert line == "Refer-To: <sip:2@there;user=phone?Subject=x&Replaces=z%3Bto-tag%3D1%3Bfrom-tag%3D2>"
+    assert not is_of_transfer(refer("<sip:1@h>"))
+
+
+# -- how they cross
+
+
+def test_a_line_refuses_transfers_unless_it_says_otherwise() -> None:
+    fixture = AgentFixture()
+    _, tag = fixture.answered_in()
+    fixture.request("REFER", lines=["Refer-To: <sip:1001@127.0.0.11>"], to_tag=tag, cseq=2)
+    fixture.take(603)
+    assert not fixture.m1.inbox
+
+
+def test_a_refer_of_the_device_names_the_number_at_the_server_and_its_dialog_as_servers_know_it() -> None:
+    fixture = AgentFixture(PASS)
+    invite, tag = fixture.answered_in()
+    fixture.request("INVITE", body=SDP, call_id="dev-2", from_tag="dev2")
+    fixture.take(100)
+    second = fixture.m1.take("INVITE")
+    fixture.m1.reply(second, 200, body=SDP, lines=["Content-Type: application/sdp"], tag="srvtag2")
+    ours = fixture.take(200).to_tag
+    named = f"dev-2%3Bto-tag%3D{ours}%3Bfrom-tag%3Ddev2"
+    fixture.request("REFER", lines=[f"r: <sip:+33177@127.0.0.11?Replaces={named}>"], to_tag=tag, cseq=2)
+    asked = fixture.m1.take("REFER")
+    found = ReferTo.of(asked)
+    assert (found.uri.dialled, found.uri.host, asked.get("contact") is not None) == ("+33177", "m1", True)
+    assert found.replaces == DialogId(second.call_id, "srvtag2", second.from_tag)
+    fixture.m1.reply(asked, 202)
+    assert fixture.take(202).get("contact")
+    fixture.m1.request(
+        "NOTIFY",
+        "sip:gw1",
+        ["Event: refer;id=2", "Subscription-State: active;expires=60", "Content-Type: message/sipfrag"],
+        b"SIP/2.0 100 Trying\r\n",
+        call_id=invite.call_id,
+        from_tag=tag,
+        to_tag=invite.from_tag,
+        origin="gw2;z9hG4bKn;1",
+    )
+    told = fixture.take("NOTIFY")
+    assert told.get("event") == "refer" and told.body == b"SIP/2.0 100 Trying\r\n"
+    assert told.get("subscription-state") == "active;expires=60" and told.get("contact")
+
+
+def test_a_refer_to_the_device_names_the_number_as_it_dials_it() -> None:
+    fixture = AgentFixture(PASS)
+    _, ok = fixture.answered_out()
+    dialog = "x%3Bto-tag%3D1%3Bfrom-tag%3D2"
+    fixture.m1.request(
+        "REFER",
+        "sip:gw1",
+        [f"Refer-To: <sip:+33177@m1?Replaces={dialog}>", "Refer-Sub: false"],
+        call_id="s-1",
+        to_tag=ok.to_tag,
+        cseq=2,
+        origin="gw2;z9hG4bKr;1",
+    )
+    asked = fixture.take("REFER")
+    found = ReferTo.of(asked)
+    assert (found.uri.dialled, found.uri.host) == ("0177", "127.0.0.11")
+    assert found.replaces == DialogId("x", "1", "2") and asked.get("refer-sub") == "false"
+    fixture.reply(asked, 603)
+    fixture.m1.take(603)
+
+
+def test_a_notify_of_another_package_is_none_of_a_call() -> None:
+    fixture = AgentFixture(PASS)
+    _, tag = fixture.answered_in()
+    fixture.request("NOTIFY", lines=["Event: presence", "Subscription-State: active"], to_tag=tag, cseq=2)
+    fixture.take(489)
+
+
+def test_a_call_in_place_of_a_dialog_names_it_to_the_servers() -> None:
+    fixture = AgentFixture(PASS)
+    first, _ = fixture.answered_in()
+    leg = next(iter(fixture.core.calls.values())).device
+    assert leg is not None
+    named = DialogId(leg.dialog.call_id, leg.dialog.local_tag, leg.dialog.remote_tag)
+    lines = [f"Replaces: {named}", "Require: replaces"]
+    fixture.request("INVITE", lines=lines, body=SDP, call_id="dev-3", from_tag="dev3")
+    asked = fixture.m1.take("INVITE")
+    assert asked.get("replaces") == str(DialogId(first.call_id, "srvtag", first.from_tag))
+    assert unquote(asked.get("require") or "") == ""
