@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, overload
 
 from sip.device.header_rules import HeaderRule, field_of, ruled
 from sip.wire.errors import Malformed
@@ -48,7 +47,6 @@ _WITHHELD: Final = frozenset({"id", "user", "header"})
 """Values of Privacy that keep the caller from whoever is not trusted (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
 
 
-M = TypeVar("M", Request, Response, Message)
 Asserted = tuple[frozenset[str], tuple[str, ...]]
 AS_IT_IS: Final[Asserted] = (NOTHING, ())
 
@@ -233,11 +231,21 @@ def told_by(request: Request, told: Numbers, realm: str, rules: Sequence[HeaderR
     return Request(request.method, told.uri(bracketed(realm)), names, lines, request.body)
 
 
-def with_fields(message: M, dropped: frozenset[str], more: Sequence[str]) -> M:
+@overload
+def with_fields(message: Request, dropped: frozenset[str], more: Sequence[str]) -> Request: ...
+
+
+@overload
+def with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> Message: ...
+
+
+def with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> Message:
     """The same message without some fields, and with further ones."""
-    other = copy(message)
-    other.put(*_with_fields(message, dropped, more))
-    return other
+    names, lines = _with_fields(message, dropped, more)
+    if isinstance(message, Request):
+        return Request(message.method, message.uri, names, lines, message.body)
+    assert isinstance(message, Response)
+    return Response(message.status, message.reason, names, lines, message.body)
 
 
 def _with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -153,12 +153,6 @@ class Message:
         self.plain = plain_via and plain_from and plain_to
         """Whether Via, From and To are of the usual shapes, and so were read for certain."""
 
-    def put(self, names: list[str], lines: list[str]) -> None:
-        """Give it these header lines in place of its own. What was read of it when it was made stays."""
-        self.names = names
-        self.lines = lines
-        self.first = dict(zip(reversed(names), reversed(lines), strict=True))
-
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
         line = self.first.get(name)

@@ -39,7 +39,7 @@ def validate(request: Request) -> None:
     """
     names, present = request.names, request.first.keys()
     if not present >= _NEEDED:
-        raise refusal(request, f"no {' nor '.join(sorted(_NEEDED - present))} header")
+        raise refusal(request, f"no {' nor '.join(sorted(_NEEDED.difference(present)))} header")
     if len(present) != len(names):
         for name in _SINGLE:
             if names.count(name) > 1:

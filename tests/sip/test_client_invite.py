@@ -79,11 +79,14 @@ def test_a_further_one_is_not_given_up_with_the_one_before() -> None:
     assert not ours.cancelling and not ours.owes_cancel
 
 
-class Told(Unheard):
+class Told:
     """Hears of silence."""
 
     def __init__(self) -> None:
         self.silent_at: list[float] = []
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        raise AssertionError("nobody answers here")
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         assert not transaction.answered

@@ -134,7 +134,7 @@ def test_what_has_no_answer_gets_none(gone: str) -> None:
     asked = request()
     keep = [not line.startswith(gone) for line in asked.lines]
     kept = [each for each, stays in zip(zip(asked.names, asked.lines, strict=True), keep, strict=True) if stays]
-    asked.put([name for name, _ in kept], [line for _, line in kept])
+    asked = Request(asked.method, asked.uri, [name for name, _ in kept], [line for _, line in kept])
     fixture = Fixture()
     fixture.responder.refuse(asked, UDP, 400)
     fixture.responder.refuse(request("ACK"), UDP, 400)
