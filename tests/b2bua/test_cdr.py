@@ -174,3 +174,29 @@ def test_calls_come_in_the_order_of_their_start():
         replace(CALL, node="m1+m2"),
         late,
     ]
+
+
+@pytest.mark.parametrize("name", ["session_id", "site", "caller", "callee", "dialled", "caller_line", "callee_line"])
+def test_of_two_texts_the_fuller_one_is_kept(name):
+    empty, short, long = (Cdr("c", **{name: text}) for text in ("", "zz", "aaa"))
+    for pair, kept in (((empty, short), "zz"), ((short, long), "aaa"), ((long, empty), "aaa")):
+        assert getattr(merge(pair), name) == getattr(merge(reversed(pair)), name) == kept
+    other = Cdr("c", **{name: "zza"})
+    assert getattr(merge((long, other)), name) == "zza", "of the same length the later one"
+
+
+def test_counts_are_the_highest_and_instants_of_the_call_the_first():
+    one = Cdr("c", node="m1", epoch=3, attempts=2, started=1.0, ringing=5.0, answered=None)
+    two = Cdr("c", node="m2", epoch=4, attempts=1, started=2.0, ringing=4.0, answered=7.0)
+    for merged in (merge((one, two)), merge((two, one))):
+        assert (merged.node, merged.epoch, merged.attempts) == ("m1+m2", 4, 2)
+        assert (merged.started, merged.ringing, merged.answered) == (1.0, 4.0, 7.0)
+
+
+def test_of_two_ends_of_one_kind_the_first_counts_and_a_record_without_one_tells_nothing():
+    early = Cdr("c", ended=5.0, ended_by="callee", reason="x")
+    late = Cdr("c", ended=6.0, ended_by="caller", reason="longer")
+    none = Cdr("c", reason="of no end")
+    for records in ((early, late, none), (none, late, early)):
+        merged = merge(records)
+        assert (merged.ended, merged.ended_by, merged.reason) == (5.0, "callee", "x")
