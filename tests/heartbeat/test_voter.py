@@ -10,6 +10,7 @@ from heartbeat.death import commitment_of
 from heartbeat.header import AS_IF_RELEASED, FIRST, Beat, Start
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
+from heartbeat.timing import Timing
 from heartbeat.voter import Voter
 from tests.heartbeat.ballot_world import KEY, membership
 
@@ -381,3 +382,49 @@ def test_an_epoch_of_a_voter_is_told_to_whom_it_matters() -> None:
     it.grant(claim(), UP)
     assert it.state.granted[0] == Granted(8, "m2", 4)
     assert (it.state.promised_to_others(Start("m2", 4)), it.state.promised_to_others(Start("m1", 3))) == (7, 8)
+
+
+def test_who_let_go_of_an_epoch_is_heard_again_under_a_higher_one() -> None:
+    it = voter(replace(OLD, leadership=Leadership(9, "m1", 3), granted=(Granted(9, "m1", 3), Granted(7, "m1", 3))))
+    it.hear(beat(), UP)
+    it.release(Start("m1", 3), 7)
+    assert it.hear(beat(epoch=9), UP + 1.0) == ""
+    assert it.judge(claim(for_epoch=10), UP + 1.1).no == "heard", "it holds a lease again"
+
+
+def test_the_longest_lease_heard_is_kept_for_the_next_start() -> None:
+    it = voter()
+    it.hear(beat(lease=30.0), UP)
+    assert it.state.lease == 30.0 and it.state.serial == 1
+    it.hear(beat(lease=30.0), UP + 1.0)
+    it.hear(beat(lease=2.0), UP + 2.0)
+    assert it.state.lease == 30.0 and it.state.serial == 1
+    assert it.judge(claim(), UP + 20.0).no == "heard", "one leadership does not wait for less than it said once"
+    again = Voter("gw1", SITE, it.state, UP)
+    assert again.judge(claim(), UP + 30.0).no == "young" and again.judge(claim(), UP + 34.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "generation", "granted", "no"),
+    [
+        ((FIRST,), 1, (), ""),
+        ((), 1, (), "mute"),
+        ((FIRST,), 2, (), "mute"),
+        ((FIRST,), 1, (Granted(3, "m1", 3),), "mute"),
+    ],
+)
+def test_who_has_no_vote_has_one_at_the_first_start_of_the_site_alone(
+    flags: tuple[str, ...], generation: int, granted: tuple[Granted, ...], no: str
+) -> None:
+    names = VoterList(generation, LIST.names, 1)
+    it = voter(PersistentState(incarnation=5, non_voting=True, voters=names, granted=granted))
+    assert it.judge(claim(for_epoch=9, flags=flags, list=names.text), UP).no == no
+
+
+def test_a_changed_site_file_is_lived_by() -> None:
+    it = voter()
+    it.hear(beat(), UP)
+    slow = membership(3, timing=Timing(interval=2.0))
+    it.reload(slow)
+    refusal = it.judge(claim(), UP + SILENCE)
+    assert (refusal.no, refusal.wait) == ("heard", pytest.approx(slow.timing.silence - SILENCE))
