@@ -15,7 +15,7 @@ from b2bua.cdr import Cdr
 from b2bua.destination import Destination
 from b2bua.diversion import diverted
 from b2bua.lines import Lines
-from b2bua.routing import PRIORITIES, CallRequest, Load, Plan, Refusal, Router, RouteTarget
+from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg
 from heartbeat.site.model import Site
@@ -29,6 +29,7 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.layer import Stack
+from sip.priority import FIELDS, priority_of
 from sip.redirection import redirects_of
 from sip.transaction import ServerTransaction
 from sip.wire.headers import bracketed
@@ -332,9 +333,8 @@ class Call(Policy):
         """Route the call from the beginning."""
         services, state, request = self.services, self.state, self.request
         assert request is not None
-        priority = PRIORITIES.get((request.get("priority") or "").lower(), 0)
-        line = state.caller_line.partition("/")[0]
-        load = services.load
+        priority = 0 if FIELDS.isdisjoint(request.names) else priority_of(request)
+        line, load = state.caller_line.partition("/")[0], services.load
         if state.call_id in services.calls:  # it does not count against itself
             load = Load(load.calls - 1, load.lines)
         self._route(services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)

@@ -30,8 +30,6 @@ LONGEST_NUMBER: Final = 64
 LONGEST_TOKEN: Final = 400
 RING: Final = 180.0
 """Seconds that a line may ring which was reached by one of its own ``numbers``."""
-PRIORITIES: Final = {"emergency": 9, "urgent": 5}
-"""RFC 3261 20.26, in the site file's numbers; all else is 0."""
 UNRESERVED: Final = "+*#!"
 
 OUT: Final = "out of service"
@@ -49,7 +47,7 @@ class CallRequest(NamedTuple):
     caller: str = ""
     """The number calling, likewise."""
     priority: int = 0
-    """What its Priority header asks for (``PRIORITIES``); heeded when the line's ``trust_priority`` says so."""
+    """What it asks for (``sip.priority``); heeded when the line's ``trust_priority`` says so."""
 
 
 class RouteTarget(NamedTuple):
@@ -496,7 +494,7 @@ def _forwarding(
         return (Redirect(line.forward.busy),), f"answered {status} and is forwarded when busy", "user-busy"
     if target.follows and status in (408, 480) and line.forward.no_answer:
         return (Redirect(line.forward.no_answer),), "did not answer and is forwarded then", "no-answer"
-    if 300 <= status < 400 and redirects and line.kind == "phone":
+    if 300 <= status < 400 and redirects and line.follows_redirects:
         return redirects, f"redirected with {status}", "deflection"
     return (), "", ""
 

@@ -23,6 +23,7 @@ from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
+from sip.priority import FIELDS
 from sip.receiver import InDialog
 from sip.wire.headers import bracketed
 from sip.wire.message import Request
@@ -118,7 +119,7 @@ class Trunks:
         realm = self._site.realm
         told = from_device(self._identities[line], request, realm)
         if not self.lines[line].trust_priority:
-            told = told._replace(dropped=told.dropped | {"priority"})
+            told = told._replace(dropped=told.dropped | FIELDS)
         return told_by(request, told, realm, self._identities[line].from_device_headers)
 
     def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers:

@@ -18,6 +18,7 @@ from sip.invite import InviteUsage
 from sip.invite.dialogs import MAX_EARLY
 from sip.invite.reliable import RELIABLE
 from sip.offer_answer import REMOTE_OFFER, description_in
+from sip.priority import FIELDS
 from sip.redirection import contact_lines
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
@@ -156,4 +157,4 @@ class Incoming(Setup):
 @lru_cache(maxsize=16)
 def _kept_back(dropped: frozenset[str], trust_priority: bool) -> frozenset[str]:
     """What does not cross to the servers: the hop's own, and what is not believed from its line."""
-    return DEVICE_HOP | dropped if trust_priority else DEVICE_HOP | dropped | {"priority"}
+    return DEVICE_HOP | dropped if trust_priority else DEVICE_HOP | dropped | FIELDS

@@ -713,3 +713,15 @@ def test_a_call_with_a_timer_that_is_over_is_freed_by_reference_counts(make: Any
         assert not rig.core.calls
         del invite
         rig._taken = None
+
+
+@owners
+@pytest.mark.parametrize("trusted", [False, True])
+def test_how_urgent_a_call_is_is_believed_of_lines_that_say_so(make: Any, trusted: bool) -> None:
+    rig = make("trust_priority = true" if trusted else "")
+    rig.request("INVITE", lines=["Resource-Priority: esnet.0", "Priority: emergency"], body=SDP)
+    rig.take(100)
+    invite = rig.far_takes("INVITE")
+    assert (invite.get("resource-priority"), invite.get("priority")) == (
+        ("esnet.0", "emergency") if trusted else (None, None)
+    )

@@ -199,7 +199,8 @@ class LineSettings:
     diversion: Literal["both", "diversion", "history-info", "none"] = "both"
     """In which headers its devices are told who was called first: Diversion (RFC 5806), History-Info (RFC 7044)."""
     trust_priority: bool = False
-    """Believe the Priority header of its requests (``emergency``, ``urgent``)."""
+    """Believe how urgent its calls say they are, in Priority (``emergency``, ``urgent``) or Resource-Priority (RFC
+    4412: ``esnet``, ``dsn``, ``drsn``, ``q735``, ``ets``, ``wps``)."""
     transfer: Literal["pass", "refuse"] = "refuse"
     """Transfers (REFER, RFC 3515) by its devices and of its devices: ``pass``ed on to who is to call, which calls
     through us then, or refused; so is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
@@ -210,6 +211,9 @@ class LineSettings:
     """Detect devices that vanished (RFC 4028)."""
     forward: Forward = Forward()
     """Call forwarding."""
+    redirects: Literal["follow", "pass"] | None = None
+    """When it redirects a call (300, 301, 302): ``follow`` it with the rights of this line, or ``pass`` it to who
+    calls. Left out: a phone's is followed, a trunk's is passed."""
     numbers: tuple[Number, ...] = ()
     """Numbers that reach this line; they go before all routes."""
     caller_number: Number = ""
@@ -254,6 +258,11 @@ class LineSettings:
     def trusted(self) -> bool:
         """Whether its devices are believed; ``trust`` as it is meant."""
         return self.kind == "trunk" if self.trust is None else self.trust
+
+    @property
+    def follows_redirects(self) -> bool:
+        """``redirects`` as it is meant."""
+        return self.kind == "phone" if self.redirects is None else self.redirects == "follow"
 
     @property
     def aor_user(self) -> str:

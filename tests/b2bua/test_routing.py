@@ -392,3 +392,16 @@ def test_a_token_of_other_lines_or_versions():
     for bad in ("", "2,bob,1,2,0,0", "1,bob", "1,bob,1,2,0,0;x"):
         with pytest.raises(ValueError):
             Plan.from_token(SITE, bad)
+
+
+def test_a_line_may_say_what_becomes_of_its_redirections() -> None:
+    site = make(PHONE.format("frank", "1007") + 'redirects = "pass"\n')
+    plan = planned(CallRequest("bob", "1007"), site=site)
+    kept = router(site).after(plan, 302, load(), 0.0, [Redirect("1001", "")])
+    assert kept == Refusal(302, "", "frank redirected, and the caller is told where to")
+    text = HEAD.replace("[lines.carrier]", '[lines.carrier]\nredirects = "follow"')
+    site = parse(text + PHONES + ROUTES, Path("site.toml"), {"KEY": "k" * 16})
+    plan = planned(CallRequest("bob", "+33123"), site=site)
+    assert plan.target.line == "carrier"
+    moved = router(site).after(plan, 302, load(), 0.0, [Redirect("1001", "")])
+    assert isinstance(moved, Plan) and moved.target.line == "alice"
