@@ -171,10 +171,12 @@ class AgentConnection:
         self.line_states = LineStates(self._living)
         self._read: list[Callable[[float], None]] = []
         self.generation = 0
-        self.refused = FencedRetryQueue(services.stack.deadlines, self._obeys)
+        self.refused = FencedRetryQueue(services.stack.deadlines, lambda: self.obeys)
         """Requests that wait until it has adopted us."""
         self.obeyed = 0
         """The epoch of ours under which it adopted us last."""
+        self.refusal = ""
+        """How it refused to adopt us, as ``403 Forbidden``; empty: it did not, or not last."""
         self.heard_at = self.heard_since = services.started_at
         """When it said something last, and since when it was never silent for long."""
         self._wanted: list[str] = []
@@ -210,10 +212,6 @@ class AgentConnection:
         unmoved, self.unmoved = self.unmoved, None
         if unmoved is not None and self.flow is not None:
             self._services.moved(self.name, unmoved[0], self.flow, now)
-
-    def _obeys(self) -> bool:
-        """Whether it is there and has adopted us under the present epoch."""
-        return self.flow is not None and self.obeyed == self._services.leadership.epoch
 
     def heard(self, now: float) -> None:
         """It answered a beat, or proved itself."""
@@ -305,13 +303,22 @@ class AgentConnection:
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
         """It said yes; to our proof, where that was shown last. It says so, too, when it will ask for what it had."""
         if subscription is self._subscription:
-            self.obeyed = self._services.leadership.epoch
+            self.obeyed, self.refusal = self._services.leadership.epoch, ""
             if LINE_STATE_TAG not in (response.get("supported") or ""):
                 self.settle(now)
             self.refused.adopted(now)
 
+    def was_refused(self, subscription: Subscription, response: Response) -> None:
+        if subscription is self._subscription:
+            self.refusal = f"{response.status} {response.reason}"
+
     def heard_refusal(self, response: Response, now: float) -> bool:
         return self._services.leadership.heard_refusal(response, self.name, now)
+
+    @property
+    def obeys(self) -> bool:
+        """Whether it is there and has adopted us under the present epoch."""
+        return self.flow is not None and self.obeyed == self._services.leadership.epoch
 
     def renew(self, now: float) -> None:
         leadership = self._services.leadership
@@ -485,6 +492,7 @@ class Agents:
             connection.was_read(now)
         if connection is not None and connection.flow == flow:
             connection.flow, connection.former, connection.obeyed = None, flow, 0
+            connection.refusal = ""
             connection.lost_at = now
             connection.drop_all(now)
             connection.generation += 1

@@ -19,7 +19,7 @@ from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
 from heartbeat.console.render import stack
-from heartbeat.console.schema import of_json
+from heartbeat.console.schema import as_json, of_json
 from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
 from heartbeat.site.model import Site
 from heartbeat.supervised import become_supervisor, is_supervised
@@ -108,6 +108,7 @@ def _site_json(found: Found) -> dict[str, Any]:
         "epoch": found.best.epoch,
         "healthy": found.code == command_line.HEALTHY,
         "warnings": found.warnings(),
+        "alerts": as_json(found.alerts()),
         "servers": {node: found.said.get(node) or silent[node] for node in found.site.servers},
     }
 

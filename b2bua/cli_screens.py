@@ -23,20 +23,28 @@ def site_screen(found: Found) -> RenderableType:
     head = render.line(
         Text(found.site.name, style="bold"),
         f"epoch {best.epoch}",
-        render.state(f"{found.active} active") if found.active else Text("● no active server", style="bold red"),
+        _active(found),
         Text("healthy", "green") if not warnings else Text(several(len(warnings), "warning"), "yellow"),
         gap="   ",
     )
-    if found.active:
+    if found.active and not found.suspect:
         head.stylize("green", head.plain.index("●"), head.plain.index("●") + 1)
     return render.stack(
         head,
+        render.warnings(warnings) if warnings else None,
         servers_table(found),
         agents_table(found),
         _load(found),
         last_takeover(best.last_takeover),
-        render.warnings(warnings) if warnings else None,
     )
+
+
+def _active(found: Found) -> Text:
+    if not found.active:
+        return Text("● no active server", style="bold red")
+    if found.suspect:
+        return Text(f"? {found.suspect} suspect", style="bold yellow")
+    return render.state(f"{found.active} active")
 
 
 def silent_site_screen(name: str, because: str) -> RenderableType:
@@ -85,7 +93,15 @@ def _server_row(found: Found, node: str) -> ServerRow:
         return ServerRow(node, role, "silent")
     reached = peer.reached and node not in found.dead
     silent = "dead" if node in found.dead else "silent"
-    state = peer.state if reached else peer.judged if peer.judged != "alive" else silent
+    state = (
+        "suspect"
+        if node == found.suspect
+        else peer.state
+        if reached
+        else peer.judged
+        if peer.judged != "alive"
+        else silent
+    )
     return ServerRow(
         node,
         role,
@@ -121,16 +137,27 @@ def agents_table(found: Found) -> RenderableType | None:
         rows.append(
             [
                 name,
-                Text(best.obeys or NOTHING, "" if best.obeys == found.active else "yellow"),
+                _obeys(found, best),
                 str(best.epoch or NOTHING),
                 "voter" if best.voter else NOTHING,
                 *(_heard(by_node.get(node)) for node in nodes),
                 render.boot(best.boot),
                 render.text(_config(best.config, best.drift)),
-                count(best.calls),
+                NOTHING if elsewhere(found) else count(best.calls),
             ]
         )
     return grid(columns, rows)
+
+
+def elsewhere(found: Found) -> str:
+    """The active server, where it is known and did not answer: the others do not know what only it knows."""
+    return "" if found.active in found.answers else found.active
+
+
+def _obeys(found: Found, agent: Peer) -> Text:
+    if elsewhere(found):
+        return Text(f"ask {found.active}", "dim")
+    return Text(agent.obeys or NOTHING, "" if agent.obeys == found.active else "yellow")
 
 
 def _heard(peer: Peer | None) -> Text:
@@ -142,8 +169,8 @@ def _heard(peer: Peer | None) -> Text:
 def _load(found: Found) -> RenderableType:
     status = found.best
     rows = [("Calls", _calls(status)), ("Lines", _lines(status)), ("Voters", _voters(status))]
-    if status.state == "standby":
-        del rows[1]  # agents tell their lines to the active server only
+    if status.state == "standby":  # agents tell their lines to the active server only
+        rows[:2] = [("Calls", Text(f"ask {found.active}, which is active"))] if found.active else []
     return render.facts([*rows, *((node, screens.process_stats(own.process)) for node, own in found.answers.items())])
 
 

@@ -11,7 +11,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.commands import server_client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.screens import peer_warnings
-from heartbeat.console.view import Peer, ServerStatus
+from heartbeat.console.view import Alert, Peer, ServerStatus
 from heartbeat.site.model import Site
 
 T = TypeVar("T")
@@ -62,35 +62,71 @@ class Found:
     def _peers(self) -> list[tuple[str, Peer]]:
         return [(n, p) for n, status in self.answers.items() for p in status.peers if p.kind == "server"]
 
-    def warnings(self) -> list[str]:
-        """All that an operator should know, one sentence each."""
-        said: list[str] = []
+    @property
+    def suspect(self) -> str:
+        """The active server where it is so by the word of another one alone, its API does not answer, and that other
+        one has missed two of its heartbeats; else empty."""
+        node = self.active
+        peer = self.peer(node) if node in self.silent else None
+        missed = 2 * self.site.timing.interval
+        return node if peer is not None and peer.heard_ago is not None and peer.heard_ago > missed else ""
+
+    def alerts(self) -> list[Alert]:
+        """All that an operator should know, a sentence each."""
+        said: dict[str, Alert] = {}
+
+        def say(code: str, sentence: str) -> None:
+            said.setdefault(sentence, Alert(code, sentence))
+
         if not self.active:
-            said.append(_no_active(self))
+            say("no-active", _no_active(self))
+        if self.suspect:
+            peer = self.peer(self.suspect)
+            assert peer is not None and peer.heard_ago is not None
+            say("suspect", f"{peer.name} may be dead: it was heard {peer.heard_ago:.1f} s ago, and does not answer.")
         for node, because in self.silent.items():
             peer = self.peer(node)
-            if peer is None or not peer.reached or node in self.dead:
-                said.append(because)
+            if peer is None or not peer.reached or node in self.dead or node == self.suspect:
+                say("no-answer", because)
         for node, status in sorted(self.answers.items(), key=lambda item: item[0] != self.active):
-            own = [sentence for sentence in status.warnings if not sentence.lower().startswith("no server is active")]
-            said += [
-                sentence if node == self.active or node in sentence else f"{node}: {sentence}"
-                for sentence in own
+            for alert in _own_alerts(status):
                 # both know the same of a third one, but each has its own disk and its own pause
-                if not (sentence in said and any(peer.name in sentence for peer in status.peers))
-            ]
+                if not (alert.text in said and any(peer.name in alert.text for peer in status.peers)):
+                    say(
+                        alert.code,
+                        alert.text if node == self.active or node in alert.text else f"{node}: {alert.text}",
+                    )
             if status.paused and not any("paused" in sentence for sentence in status.warnings):
-                said.append(f"{node} is paused: it takes nothing over by itself until b2bua resume.")
+                say("paused", f"{node} is paused: it takes nothing over by itself until b2bua resume.")
+        versions = {status.version for status in self.answers.values()}
+        if len(versions) > 1:
+            runs = ", ".join(f"{node} {status.version}" for node, status in self.answers.items())
+            say("versions", f"the servers run different versions ({runs}): finish the upgrade")
         best = self.best
-        said += peer_warnings(best.node, best.config, best.peers, said)
-        return list(dict.fromkeys(said))
+        for sentence in peer_warnings(best.node, best.config, best.peers, said):
+            say("not-reached" if "does not reach" in sentence else "drift", sentence)
+        return list(said.values())
+
+    def warnings(self) -> list[str]:
+        """The sentences of these."""
+        return [alert.text for alert in self.alerts()]
 
     @property
     def code(self) -> int:
         """0 healthy, 1 degraded, 2 no active server."""
         if not self.active:
             return NO_ACTIVE
-        return DEGRADED if self.warnings() else HEALTHY
+        return DEGRADED if self.alerts() else HEALTHY
+
+
+def _own_alerts(status: ServerStatus) -> list[Alert]:
+    """What a server warns of, but for what all servers say together; one of an older version gives no codes."""
+    codes = {alert.text: alert.code for alert in status.alerts}
+    return [
+        Alert(codes.get(sentence, "other"), sentence)
+        for sentence in status.warnings
+        if not sentence.lower().startswith("no server is active")
+    ]
 
 
 def _no_active(found: Found) -> str:

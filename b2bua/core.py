@@ -296,6 +296,15 @@ class Core:
     def epoch(self) -> int:
         return self.leadership.epoch
 
+    def why_out(self, line: str) -> str:
+        """Why a line takes no calls, as far as is known; empty when it does."""
+        settings = self.site.lines[line]
+        if settings.at_servers:
+            return self.trunks.why(line)
+        connection = self.agents.connections.get(settings.agent)
+        told = connection.lines.get(line) if connection is not None else None
+        return told.why if told is not None else ""
+
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""
         decision = Decided(now, code, because)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from b2bua import api, views
 from b2bua.call_records import CallEnded
@@ -21,10 +22,13 @@ from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
 from b2bua.takeover_file import TakeoverFile
 from heartbeat import deaths, program
-from heartbeat.console.view import ProcessStats, Records
+from heartbeat.console.view import Alert, ProcessStats, Records
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
+
+LATE_RECORDS: Final = 10.0
+"""Seconds after which a call record that is not on the disk is worth a warning."""
 
 
 class Process(program.Process[Core]):
@@ -94,12 +98,21 @@ class Process(program.Process[Core]):
             super().stats(now), records=records, results={result: self._results[result] for result in RESULTS}
         )
 
-    def warnings(self, stats: ProcessStats) -> list[str]:
-        found = super().warnings(stats)
+    def alerts(self, stats: ProcessStats) -> list[Alert]:
+        found = super().alerts(stats)
         if self._supervised is None:
-            found.append(f"{self.name} runs without a supervisor: that it has died is known by its silence only")
+            said = f"{self.name} runs without a supervisor: that it has died is known by its silence only"
+            found.append(Alert("no-supervisor", said))
+        waiting, lost = self.cdrs.waiting, self.cdrs.lost
         if trouble := self.cdrs.trouble:
-            found.append(f"{self.name} cannot write call records ({self.cdrs.waiting} wait): {trouble}")
+            found.append(Alert("records", f"{self.name} cannot write call records ({waiting:,} wait): {trouble}"))
+        elif (since := self.core.records.unwritten_since) is not None and boottime() - since > LATE_RECORDS:
+            late = f"{boottime() - since:.0f} s"
+            said = f"{waiting:,} call records of {self.name} wait for the disk, the first for {late}"
+            found.append(Alert("records", said))
+        if lost:
+            said = f"{self.name} has lost {lost:,} call records for want of room on the disk since it started"
+            found.append(Alert("records-lost", said))
         return found
 
     def tick(self, cpu: float, now: float) -> None:

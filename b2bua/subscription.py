@@ -62,6 +62,9 @@ class SubscriptionOwner(Protocol):
     def heard_refusal(self, response: Response, now: float) -> bool:
         """Whether a 403 is that of the agent's fence, which knows of a higher epoch; it was dealt with then."""
 
+    def was_refused(self, subscription: Subscription, response: Response) -> None:
+        """The agent said no, and not by its fence."""
+
     def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
         """A NOTIFY came, on the right connection; to be answered."""
 
@@ -140,6 +143,7 @@ class Subscription:
             self._step(REFUSED if self._lasts else FETCH_REFUSED, SOON, now)
         else:
             logger.warning("%s refused a %s subscription: %s", self._parties.agent, self.purpose, status)
+            self._owner.was_refused(self, response)
             self._step(REFUSED if self._lasts else FETCH_REFUSED, LATER, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:

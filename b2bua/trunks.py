@@ -85,6 +85,11 @@ class Trunks:
                 device.start(now, self._leading)
                 self._loads.load_of(name).in_service = not device.why
 
+    def why(self, line: str) -> str:
+        """Why a trunk is out of service; empty in service."""
+        device = self._devices.get(line)
+        return device.why if device is not None else ""
+
     def lead(self, leading: bool, now: float) -> None:
         """Calls are taken here, or not any more: only where they are is the site registered with its carriers."""
         for name, device in self._devices.items():

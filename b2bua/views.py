@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
+from b2bua.alerts import alerts
 from b2bua.call import Call
 from b2bua.core import Core
 from b2bua.leadership import answers
 from heartbeat import version
-from heartbeat.cluster_view import why_non_voting
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
 from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKING
 
 _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLING: "ending", ENDING: "ending"}
-
-
-SLOW_LIST: Final = 2.0
-"""Seconds after which a list that an agent was asked for is late."""
-MOST_CLOCK_DIFFERENCE: Final = 1.0
-"""Seconds between the wall clocks of two nodes that are worth a warning."""
-
-
-def _calls(count: int) -> str:
-    return "a call" if count == 1 else f"{count:,} calls"
 
 
 def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
@@ -59,6 +49,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
     voters = member.participant.on_disk.voters
     left = member.leader.lease_until - now
     counts = call_counts(core)
+    found = tuple(alerts(core, now))
     return v.ServerStatus(
         kind="server",
         version=version(),
@@ -87,80 +78,11 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         rates=core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now),
         lines=line_counts(core),
         last_takeover=core.takeovers.summary(now),
-        warnings=tuple(warnings(core, now)),
+        warnings=tuple(alert.text for alert in found),
+        alerts=found,
         trunks=tuple(_trunks(core)),
         takeovers={kind: core.takeovers.counts[kind] for kind in get_args(v.Kind)},
     )
-
-
-def warnings(core: Core, now: float) -> list[str]:
-    """One sentence for each thing that an operator should know."""
-    found = []
-    member, site = core.member, core.site
-    if member.state == HOLDING:
-        found.append(f"{core.node} has no lease: it serves who obeys it and ends nothing until a quorum answers")
-    if member.participant.trouble:
-        found.append(member.participant.trouble)
-    voters = member.participant.voter.state.voters.names
-    unheard_of = not voters and not any(member.cluster.generations.values())
-    if unheard_of and not member.participant.membership.alone:
-        found.append(
-            f"the site has no voters, so no server can rule: if it never ran, say `b2bua init --node {core.node}`"
-        )
-    elif not core.serving and not member.cluster.leader:
-        found.append("no server is active, as far as this one knows")
-    found += [
-        f"{name} is not connected to {core.node}"
-        for name, connection in core.agents.connections.items()
-        if connection.flow is None
-    ]
-    if core.serving:
-        found += [
-            f"{each.name} has not told its list for {now - each.asked_at:.0f} s: its calls wait"
-            for each in core.agents.untold
-            if now - each.asked_at >= SLOW_LIST
-        ]
-        found += [
-            f"{each.name} is not covered yet: if it died now, calls of it would be lost"
-            for each in core.agents.uncovered
-        ]
-        found += [
-            f"{_calls(count)} of {name} could not come back after its death: what it alone knows of them is too long"
-            for name, connection in core.agents.connections.items()
-            if (count := connection.line_states.unusable)
-        ]
-    for name, config in member.cluster.configs.items():
-        if config != site.digest:
-            found.append(f"{name} runs from another site file ({config}, ours is {site.digest}): reload or copy it")
-    found += [
-        f"{name} cannot keep its epochs: its disk takes nothing" for name in sorted(member.cluster.without_disk)
-    ]
-    for name, seconds in sorted(member.cluster.clock_differences.items()):
-        if abs(seconds) > MOST_CLOCK_DIFFERENCE:
-            ahead = "ahead of" if seconds > 0 else "behind"
-            found.append(f"the clock of {name} is {abs(seconds):.1f} s {ahead} that of {core.node}: set both by NTP")
-    found += [why_non_voting(name, name in member.cluster.voting) for name in member.cluster.without_vote(voters)]
-    for name, server in member.cluster.peers.items():
-        if server.death is not None:
-            ended = f"its supervisor saw it end {server.death.how}"
-            found.append(f"{name} is dead: {ended}; nobody could take over until it runs again")
-        elif server.beat is None or now - server.heard_at > 3 * site.timing.slow_interval:
-            found.append(_unheard(core, name, now))
-    if member.paused:
-        found.append("automatic takeovers are paused: `b2bua resume` ends it")
-    if core.stack.counters["bad token"]:
-        found.append(f"{core.stack.counters['bad token']} state tokens were not signed with the site key")
-    return found
-
-
-def _unheard(core: Core, name: str, now: float) -> str:
-    """What it means that the other server is silent: no more than what we know."""
-    detector = core.member.detector
-    if detector.subject == name and detector.heard_by_others(now):
-        return f"{name} is not heard here, but agents hear it: the way between the `beat` addresses is cut"
-    bad = core.stack.counters["bad beats"]
-    strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
-    return f"{name} is not heard: it is off, or the way between the `beat` addresses is cut{strange}"
 
 
 def call_state(call: Call) -> v.CallState:
@@ -256,7 +178,7 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
                 name=name,
                 kind="agent",
                 role="",
-                state="serving" if connection.flow is not None else "",
+                state="" if connection.flow is None else "draining" if name in member.cluster.draining else "serving",
                 reached=connection.flow is not None,
                 heard_ago=None if at is None else round(now - at, 3),
                 judged="alive" if connection.flow is not None else "unknown",

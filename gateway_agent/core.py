@@ -153,9 +153,9 @@ class Core:
             self.line_states,
         )
         self.environment.server = site.main.name
-        self.draining = Draining(agent, lambda: len(self.calls), self.decided)
-        self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
         voter = self.connections.voter
+        self.draining = Draining(agent, lambda: len(self.calls), self.decided, voter.participant.drain)
+        self.history: deque[Decided] = deque(maxlen=MOST_HISTORY)
         self.silence = Silence(self.stack, agent, self.decided)
         self.obedience = Obedience(self.environment, self.calls, self.decided, lambda: voter.released, now)
         self.qualification = Qualification(self.stack, self.draining, self.obedience)

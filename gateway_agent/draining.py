@@ -6,20 +6,28 @@ from collections.abc import Callable
 
 
 class Draining:
-    """``decided`` notes a decision by its code and sentence."""
+    """``decided`` notes a decision by its code and sentence; ``tells`` has it said to the servers."""
 
-    def __init__(self, agent: str, living: Callable[[], int], decided: Callable[[str, str, float], None]) -> None:
+    def __init__(
+        self,
+        agent: str,
+        living: Callable[[], int],
+        decided: Callable[[str, str, float], None],
+        tells: Callable[[bool], None],
+    ) -> None:
         self.active = False
         self.for_good = False
         """The process is to end with the last call, and to take its registrations at carriers back."""
         self._agent = agent
         self._living = living
         self._decided = decided
+        self._tells = tells
 
     def begin(self, now: float) -> None:
         """Refuse new calls."""
         if not self.active:
             self.active = True
+            self._tells(True)
             self._decided("drain", f"{self._agent} drains, calls left: {self._living()}", now)
 
     def end(self, now: float) -> None:
@@ -27,4 +35,5 @@ class Draining:
         self.for_good = False
         if self.active:
             self.active = False
+            self._tells(False)
             self._decided("resume", f"{self._agent} takes new calls again", now)

@@ -10,7 +10,7 @@ from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
 from heartbeat.site.lines import LineSettings as Settings
-from sip.packages.line_dialog import IDLE
+from sip.packages.line_dialog import IDLE, RESET_BY
 
 
 class LineTable:
@@ -55,7 +55,7 @@ class LineTable:
             if line.settings.recovery != "cold" and wanted.asked.lines is None:
                 continue
             if wanted.wants(line):
-                closed = "" if state == IDLE else f"reset to out of service by {server}"
+                closed = "" if state == IDLE else f"{RESET_BY}{server}"
                 changed, line.closed = line.closed != closed, closed
                 for call in [call for call in self._calls.values() if call.line is line]:
                     call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)

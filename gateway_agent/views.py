@@ -18,6 +18,7 @@ from heartbeat.console.view import (
     AgentLine,
     AgentLines,
     AgentStatus,
+    Alert,
     CallCounts,
     DecisionRow,
     Health,
@@ -96,13 +97,16 @@ def _status(core: Core, now: float) -> AgentStatus:
     out = [line for line in lines if not line.in_service]
     total = sum(line.settings.channels for line in lines)
     dead = sum(line.settings.channels for line in out)
-    warnings = [f"Line {line.name} is out of service: {line.why}" for line in out if line.kind == "trunk"]
+    alerts = [
+        Alert("trunk-out", f"Line {line.name} is out of service: {line.why}") for line in out if line.kind == "trunk"
+    ]
     if not core.connected:
-        warnings.append(f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait.")
+        said = f"{core.agent.name} obeys no server that it reaches: calls go on, new ones wait."
+        alerts.append(Alert("agent-disobeys", said))
     if core.silence.because:
-        warnings.append(core.silence.because)
+        alerts.append(Alert("agent-superseded", core.silence.because))
     if voter.participant.trouble:
-        warnings.append(voter.participant.trouble)
+        alerts.append(Alert("epochs-not-kept", voter.participant.trouble))
     return AgentStatus(
         kind="agent",
         version=version(),
@@ -125,7 +129,8 @@ def _status(core: Core, now: float) -> AgentStatus:
         ),
         relay=_relay(core, now),
         passwords=_passwords(core),
-        warnings=tuple(warnings),
+        warnings=tuple(alert.text for alert in alerts),
+        alerts=tuple(alerts),
         trunks=tuple(
             Trunk(line.name, line.in_service, line.settings.channels, line.busy)
             for line in lines

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from heartbeat.death import Death
-from heartbeat.header import ACTIVE, FAILED, HOLDING, LEFT, NON_VOTING, Beat, Start
+from heartbeat.header import ACTIVE, AGENT, BEAT, DRAINING, FAILED, HOLDING, LEFT, NON_VOTING, Beat, Start
 from heartbeat.lease import NEVER
 from heartbeat.persistent_state import PersistentState
 
@@ -79,6 +79,8 @@ class ClusterView:
         """Nodes that were seen with a vote."""
         self.without_disk: set[str] = set()
         """Nodes whose disk takes nothing, by what they said last."""
+        self.draining: set[str] = set()
+        """Agents that take no new calls, by what they said last."""
         self.wall_offset: float | None = None
         """What makes our wall clock of ``now``; None: not known."""
         self.clock_differences: dict[str, float] = {}
@@ -101,6 +103,8 @@ class ClusterView:
         """What every message teaches; whether its sender runs from another site file than we knew."""
         self.promise(max(beat.promised_epoch, beat.promised_to_others))
         self.generations[beat.node], self.incarnations[beat.node] = beat.voters, beat.incarnation
+        if beat.state == AGENT and beat.re is not None and beat.kind == BEAT:
+            (self.draining.add if DRAINING in beat.flags else self.draining.discard)(beat.node)
         if not beat.config or self.configs.get(beat.node) == beat.config:
             return False
         self.configs[beat.node] = beat.config

@@ -52,6 +52,8 @@ AS_IF_RELEASED: Final = "as-if-released"
 """A pre-vote that supposes that the present lease-holder let go."""
 NON_VOTING: Final = "mute"
 """This node has no vote: it has no epoch file, or its vote was not restored."""
+DRAINING: Final = "drains"
+"""This agent takes no new calls, by an operator's order."""
 NO_DISK: Final = "disk"
 """Why a voter says no: what it would promise cannot be kept."""
 SUPERSEDED: Final = "superseded"
@@ -134,7 +136,7 @@ class Beat:
     reach: str = ""
     """Server: bitmap, in hexadecimal, of the agents that it reaches, the site file's first agent in bit 0."""
     flags: tuple[str, ...] = ()
-    """``first``, ``as-if-released``, ``mute``; with ``voters`` the node that is to vote, and its start."""
+    """``first``, ``as-if-released``, ``mute``, ``drains``; with ``voters`` who is to vote, and its start."""
     re: tuple[int, int] | None = None
     """Answer: incarnation and seq of the request."""
     nonce: str = ""

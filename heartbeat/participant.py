@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heartbeat.decision import What
-from heartbeat.header import NO_DISK, NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
+from heartbeat.header import DRAINING, NO_DISK, NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
 from heartbeat.membership import Membership
 from heartbeat.outbox import Outbox
 from heartbeat.persistent_state import PersistentState
@@ -42,6 +42,7 @@ class Participant:
         """Statements that were dropped, by reason."""
         self.proof: Proof | None = None
         """The proof that was adopted last, or ours."""
+        self._drains = False
         self._heard_ago = heard_ago
 
     @property
@@ -115,6 +116,10 @@ class Participant:
         """What the next heartbeats shall say of this node's work (`header.Beat` has what each is)."""
         self.outbox.figures(calls, load, clock, unwritten)
 
+    def drain(self, drains: bool) -> None:
+        """This agent refuses new calls by an operator's order, or not any more: its answers to heartbeats say so."""
+        self._drains = drains
+
     def when_durable(self, act: Callable[[float], None], now: float) -> None:
         """Do ``act`` as soon as what the voter decided so far is on disk."""
         self.outbox.when_durable(self.voter.state, act, now)
@@ -130,8 +135,8 @@ class Participant:
         def say(now: float) -> None:
             disk = self.on_disk
             more.setdefault("promised_epoch", disk.promised_epoch)
-            if disk.non_voting:
-                more["flags"] = (NON_VOTING,)
+            if disk.non_voting or self._drains:
+                more["flags"] = (*((NON_VOTING,) if disk.non_voting else ()), *((DRAINING,) if self._drains else ()))
             more["promised_to_others"] = disk.promised_to_others(request.start)
             self.outbox.answer(request, **self.heard(now), **more)
 

@@ -22,12 +22,12 @@ from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.sanitize import LineFormatter
+from heartbeat.console.view import Alert, ProcessStats, Progress
 from heartbeat.console.view import ConsoleProcess as Viewed
-from heartbeat.console.view import ProcessStats, Progress
 from heartbeat.decision import Decided
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.certificates import CertificateError, OwnCertificates, Read
-from heartbeat.site.check import missing_secrets, warnings
+from heartbeat.site.check import missing_secrets, secrets_of, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import reload_complaints, without_late_lines
@@ -224,7 +224,8 @@ class Process(Generic[C]):
         if name != "status":
             return found
         stats = self.stats(now)
-        return replace(found, process=stats, warnings=(*found.warnings, *self.warnings(stats)))
+        alerts = (*found.alerts, *self.alerts(stats))
+        return replace(found, process=stats, warnings=tuple(alert.text for alert in alerts), alerts=alerts)
 
     def command(self, name: str, params: Mapping[str, str], now: float) -> Progress:
         return self.pump.ask(self._command, name, params)
@@ -240,16 +241,19 @@ class Process(Generic[C]):
             decisions=dict(self._decisions),
         )
 
-    def warnings(self, stats: ProcessStats) -> list[str]:
-        """One sentence for each thing about the process that an operator should know."""
-        found = self.disk_space.warnings(self.name)
-        found += self.certificates.warnings(time.time())
+    def alerts(self, stats: ProcessStats) -> list[Alert]:
+        """What of the process an operator should know."""
+        found = [Alert("disk", sentence) for sentence in self.disk_space.warnings(self.name)]
+        found += [Alert("certificate", sentence) for sentence in self.certificates.warnings(time.time())]
+        found += [
+            Alert("key-file", f"{place}: {secret.warning}")
+            for place, secret in secrets_of(self.core.site, self.name)
+            if secret.warning
+        ]
         interval, took = self.core.site.timing.interval, self.votes.took
         if took > interval / 2:
-            found.append(
-                f"the disk of {self.name} is slow: keeping an epoch took {took:.2f} s, more than half an interval"
-                f" ({interval:g} s); a takeover waits for it"
-            )
+            slow = f"keeping an epoch took {took:.2f} s, more than half an interval ({interval:g} s)"
+            found.append(Alert("disk-slow", f"the disk of {self.name} is slow: {slow}; a takeover waits for it"))
         return found
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:

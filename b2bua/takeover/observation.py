@@ -74,6 +74,9 @@ class Question:
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
         """There is nothing to do before its NOTIFYs."""
 
+    def was_refused(self, subscription: Subscription, response: Response) -> None:
+        """The look ends without this agent."""
+
     def heard_refusal(self, response: Response, now: float) -> bool:
         return self._agents.services.leadership.heard_refusal(response, self.agent, now)
 

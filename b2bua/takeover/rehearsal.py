@@ -118,17 +118,24 @@ def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int,
         found.append(f"{node} takes nothing over by itself: it is paused")
     if member.participant.trouble:
         found.append(member.participant.trouble)
-    voters = member.participant.on_disk.voters.names
-    leader = "" if leadership.serving else member.cluster.leader
-    answering = [name for name in voters if name != leader and answers(leadership, name, timing, now)]
-    quorum = member.participant.quorum
-    if not voters:
-        found.append("the site has no voters, so nobody can be elected")
-    elif len(answering) < quorum:
-        found.append(f"{len(answering)} of {len(voters)} voters would answer {node}, {quorum} are needed")
+    if few := too_few_voters(leadership, timing, now):
+        found.append(few)
     if calls > capacity:
         found.append(f"{node} takes {capacity:,} calls, and there are {calls:,}")
     return found
+
+
+def too_few_voters(leadership: Leadership, timing: Timing, now: float) -> str:
+    """Why no quorum would elect this server, were the active one dead; empty when one would."""
+    member = leadership.member
+    voters, quorum = member.participant.on_disk.voters.names, member.participant.quorum
+    leader = "" if leadership.serving else member.cluster.leader
+    answering = [name for name in voters if name != leader and answers(leadership, name, timing, now)]
+    if not voters:
+        return "the site has no voters, so nobody can be elected"
+    if len(answering) < quorum:
+        return f"{len(answering)} of {len(voters)} voters would answer {leadership.node}, {quorum} are needed"
+    return ""
 
 
 class Rehearsals:

@@ -112,7 +112,8 @@ def figures_of(view: Any) -> Iterator[Figure]:
         value = getattr(view, field.name)
         for metric in field.metrics:
             if metric.label:
-                for key, number in value.items():
+                numbers = metric.of(value) if metric.of is not None else value
+                for key, number in numbers.items():
                     yield Figure(metric, {**labels, **metric.labels, metric.label: key}, float(number))
             elif value is not None or metric.of is not None:
                 number = metric.of(value) if metric.of is not None else value

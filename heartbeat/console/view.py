@@ -21,7 +21,8 @@ Agent views: ``status health lines calls history progress``. Agent verbs: ``drai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, Protocol
 
@@ -242,6 +243,23 @@ _WARNINGS: Final = Metric("warnings", "Warnings that status shows", of=len)
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that an operator should know."""
+
+    code: str
+    """Which one of docs/cli.md, for programs; it does not change with the sentence."""
+    text: str
+    """The sentence: what, and what to do."""
+
+
+def _by_code(alerts: Iterable[Alert]) -> Mapping[str, int]:
+    return Counter(alert.code for alert in alerts)
+
+
+_ALERTS: Final = Metric("alerts", "Warnings that status shows, by code", of=_by_code, label="code")
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """``GET /v1/status`` of a server."""
 
@@ -279,6 +297,8 @@ class ServerStatus:
     last_takeover: TakeoverSummary | None
     warnings: Annotated[tuple[str, ...], _WARNINGS]
     """One sentence for each thing an operator should know; empty means healthy."""
+    alerts: Annotated[tuple[Alert, ...], _ALERTS] = ()
+    """The same, each with its code."""
     trunks: tuple[Trunk, ...] = ()
     takeovers: Annotated[
         Mapping[str, int],
@@ -709,6 +729,8 @@ class AgentStatus:
     relay: Relay | None
     passwords: Passwords
     warnings: Annotated[tuple[str, ...], _WARNINGS]
+    alerts: Annotated[tuple[Alert, ...], _ALERTS] = ()
+    """The same, each with its code."""
     trunks: tuple[Trunk, ...] = ()
     process: ProcessStats | None = None
     """What the program adds; a core alone has none."""

@@ -37,6 +37,8 @@ LINE_STATE_TAG: Final = "line-state"
 IDLE: Final = "idle"
 OUT_OF_SERVICE: Final = "out-of-service"
 RESET_STATES: Final = (IDLE, OUT_OF_SERVICE)
+RESET_BY: Final = "reset to out of service by "
+"""How the reason begins of a line that an operator took out of service; the server that told it so follows."""
 
 TRYING: Final = "trying"
 PROCEEDING: Final = "proceeding"

@@ -41,6 +41,10 @@ class FakeAgent(Peer):
         self.lines: list[dict[str, Any]] = [{"line": line, "in-service": True}]
         self.silent = False
         """SUBSCRIBEs are answered, lists are held back until :meth:`notify`."""
+        self.refuses = 0
+        """Status with which SUBSCRIBEs are refused; 0: they are not."""
+        self.mute = False
+        """SUBSCRIBEs are not answered."""
         self.asked: list[tuple[str, dict[str, Any], Request]] = []
         """SUBSCRIBEs: purpose, body, request."""
         self.notified: list[int] = []
@@ -182,6 +186,11 @@ class FakeAgent(Peer):
         purpose = (request.get("event") or "").partition("purpose=")[2]
         body = json.loads(request.body) if request.body else {}
         self.asked.append((purpose, body, request))
+        if self.mute:
+            return
+        if self.refuses:
+            Side(self, request.call_id, f"s{len(self.asked)}", "", "", "").answer(request, self.refuses)
+            return
         if "proof" in body:
             fault = self.voter.participant.offer(Proof.parse(body["proof"]), self.bench.now)
             self._fence_acts(None)

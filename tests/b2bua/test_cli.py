@@ -58,6 +58,41 @@ def test_a_server_on_another_machine_is_believed_to_be_there(fake_servers):
     assert "healthy" in fake_servers.cli("status")
 
 
+def test_an_active_server_that_does_not_answer_is_suspect_after_two_heartbeats(fake_servers):
+    fake_servers.stop("m1")
+    fake_servers.m2.status["peers"][0]["heard_ago"] = 1.4
+    output = fake_servers.cli("status", code=1)
+    assert "? m1 suspect" in output and "● suspect" in output
+    assert "! m1 may be dead: it was heard 1.4 s ago, and does not answer." in output
+    assert "! m1 cannot be reached" in output
+    codes = [alert["code"] for alert in fake_servers.json("status", code=1)["alerts"]]
+    assert codes == ["suspect", "no-answer"]
+
+
+def test_a_stand_by_shows_no_blanks_as_facts(fake_servers):
+    fake_servers.stop("m1")
+    for agent in fake_servers.m2.status["peers"][1:]:
+        agent |= {"obeys": "", "calls": 0}
+    output = fake_servers.cli("status")
+    assert "Calls   ask m1, which is active" in output and "812 of 5,000" not in output
+    assert all("ask m1" in line for line in output.splitlines() if line.startswith("gw"))
+
+
+def test_warnings_stand_in_the_first_lines_of_80_by_24(fake_servers):
+    fake_servers.m1.status["warnings"] = [f"gw{number} is not connected to m1" for number in range(8)]
+    lines = fake_servers.cli("status", code=1).splitlines()
+    assert [line[0] for line in lines[2:10]] == ["!"] * 8
+
+
+def test_warnings_have_codes_and_those_of_an_older_server_are_other(fake_servers):
+    fake_servers.m1.status["warnings"] = ["gw1 drains", "something"]
+    fake_servers.m1.status["alerts"] = [{"code": "agent-draining", "text": "gw1 drains"}]
+    fake_servers.m2.status["version"] = "0.2.0"
+    found = {alert["code"]: alert["text"] for alert in fake_servers.json("status", code=1)["alerts"]}
+    assert found["agent-draining"] == "gw1 drains" and found["other"] == "something"
+    assert found["versions"] == "the servers run different versions (m1 0.1.0, m2 0.2.0): finish the upgrade"
+
+
 def test_a_server_that_was_killed_here_is_not_believed_to_be_there(fake_servers):
     path = fake_servers.directory / "state" / "m1" / "m1.sock"
     fake_servers.stop("m1")

@@ -9,8 +9,9 @@ from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 
 def test_it_is_begun_and_ended_once_and_said_each_time() -> None:
     said: list[tuple[str, str, float]] = []
+    told: list[bool] = []
     living = 7
-    draining = Draining("gw1", lambda: living, lambda code, text, now: said.append((code, text, now)))
+    draining = Draining("gw1", lambda: living, lambda code, text, now: said.append((code, text, now)), told.append)
     assert not draining.active
     draining.end(1.0)
     assert said == [], "nothing had begun"
@@ -20,6 +21,7 @@ def test_it_is_begun_and_ended_once_and_said_each_time() -> None:
     draining.end(4.0)
     draining.end(5.0)
     assert not draining.active and said[1:] == [("resume", "gw1 takes new calls again", 4.0)]
+    assert told == [True, False], "servers are told"
     living = 2
     draining.begin(6.0)
     assert said[2:] == [("drain", "gw1 drains, calls left: 2", 6.0)], "calls are counted when it begins"

@@ -151,11 +151,11 @@ def test_nobody_is_to_hand_over_before_an_agent_has_its_calls_back() -> None:
     assert town.world.run_until(lambda: bool(core.agents.uncovered), 5.0)
     now = town.world.nodes["m1"].clock(town.world.now)
     said = "gw1 is not covered yet: if it died now, calls of it would be lost"
-    assert said in views.warnings(core, now)
+    assert said in views.status(core, {}, now).warnings
     with pytest.raises(Refused, match="gw1 would lose calls by a death during it"):
         core.admin_commands.command("switchover", {}, now)
     assert town.world.run_until(lambda: not core.agents.uncovered, 5.0)
-    assert said not in views.warnings(core, now)
+    assert said not in views.status(core, {}, now).warnings
     town.switchover("m1")
     assert town.world.run_until(lambda: town.active == ["s1"], 5.0)
     town.world.run(town.world.now + 2.0)
@@ -170,7 +170,8 @@ def test_a_call_of_which_too_much_is_to_be_known_is_said_not_to_come_back() -> N
     (call_id,) = core.agents.connections["gw1"].line_states._kept
     core.agents.connections["gw1"].line_states.note(call_id, "1.99999999999.9.-.mac", 0.0)
     assert any(
-        said.startswith("a call of gw1 could not come back after its death") for said in views.warnings(core, 0.0)
+        said.startswith("a call of gw1 could not come back after its death")
+        for said in views.status(core, {}, 0.0).warnings
     )
 
 

@@ -1,0 +1,184 @@
+"""What status warns of: each thing is provoked and seen, by its code and by its sentence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from b2bua import alerts as alerts_module
+from b2bua import views
+from heartbeat import carriage
+from heartbeat.header import Beat
+from sip.actions import Flow
+from tests.b2bua.fake import Bench
+from tests.b2bua.fake_agent import AGENTS, ServerFixture
+
+ROOT = Path(__file__).parents[2]
+HOME = {"server-silent"}
+"""What a fixture warns of by itself: its stand-by does not exist."""
+
+
+def alerts(bench: Bench) -> dict[str, str]:
+    """Sentences by code, but for those of every fixture."""
+    found = views.status(bench.core, {}, bench.now)
+    assert [alert.text for alert in found.alerts] == list(found.warnings)
+    return {alert.code: alert.text for alert in found.alerts if alert.code not in HOME}
+
+
+def hear_stand_by(bench: Bench, **said: object) -> None:
+    """A heartbeat of m2."""
+    flow = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162))
+    beat = replace(
+        Beat("paris", "m2", 1, 1, "standby", 1, to="m1"),
+        config=bench.core.site.digest,
+        for_incarnation=1,
+        **said,  # type: ignore[arg-type]
+    )
+    via = "Via: SIP/2.0/UDP 127.0.0.2:5162;branch=z9hG4bKa"
+    bench.core.receive(carriage.request(beat, bench.core.key, via, flow.remote, "c", 1), flow, bench.now)
+
+
+def test_a_whole_site_has_nothing_to_say() -> None:
+    fixture = ServerFixture()
+    hear_stand_by(fixture.bench, reach="3")
+    status = views.status(fixture.bench.core, {}, fixture.bench.now)
+    assert (status.alerts, status.warnings) == ((), ())
+
+
+def test_a_trunk_out_of_service_is_named_with_the_routes_that_lead_nowhere() -> None:
+    fixture = ServerFixture(AGENTS.replace('to = ["own"]', 'to = ["carrier"]') + CARRIER)
+    fixture.gw2.lines = [
+        {"line": "carrier", "kind": "trunk", "in-service": False, "why": "192.0.2.1 does not answer"}
+    ]
+    fixture.gw2.notify()
+    found = alerts(fixture.bench)
+    assert found == {
+        "route-out": "no call can be made by routes[1] (9*): carrier is out of service",
+        "trunk-out": "trunk carrier is out of service: 192.0.2.1 does not answer",
+    }
+    fixture.gw2.lines[0]["in-service"] = True
+    fixture.gw2.notify()
+    assert alerts(fixture.bench) == {}
+
+
+def test_a_route_with_a_line_left_is_none_that_leads_nowhere() -> None:
+    fixture = ServerFixture(AGENTS.replace('to = ["own"]', 'to = ["carrier", "own"]') + CARRIER)
+    fixture.gw2.lines = [{"line": "carrier", "kind": "trunk", "in-service": False}]
+    fixture.gw2.notify()
+    assert alerts(fixture.bench) == {"trunk-out": "trunk carrier is out of service"}
+
+
+def test_phones_that_nobody_registered_are_no_alarm_unless_a_route_has_no_other_line() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.lines = [{"line": "bob", "kind": "phone", "in-service": False, "why": "no device is registered"}]
+    fixture.gw2.notify()
+    assert alerts(fixture.bench) == {}
+    fixture.gw1.lines = [{"line": "dave", "kind": "phone", "in-service": False, "why": "no device is registered"}]
+    fixture.gw1.notify()
+    said = "no call can be made by routes[2] (2000): all of its 2 lines (bob ..) are out of service"
+    assert alerts(fixture.bench) == {"route-out": said}
+
+
+def test_a_line_that_was_reset_to_out_of_service_is_said_until_it_is_back() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.lines = [
+        {"line": "bob", "kind": "phone", "in-service": False, "why": "reset to out of service by m1"}
+    ]
+    fixture.gw2.notify()
+    said = "bob was reset to out of service by m1: `b2bua reset bob` brings it back"
+    assert alerts(fixture.bench) == {"line-reset": said}
+
+
+def test_of_many_lines_the_first_are_named_and_the_rest_counted() -> None:
+    found = list(alerts_module._named("trunk-out", [f"t{number}" for number in range(12)], "trunks are out"))
+    assert len(found) == 11 and found[-1].text == "2 more trunks are out: see `b2bua lines`"
+
+
+def test_an_agent_that_drains_is_said_by_every_server() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.voter.participant.drain(True)
+    fixture.bench.after(1.0)
+    assert alerts(fixture.bench) == {
+        "agent-draining": "gw2 drains: it refuses new calls until `gateway-agent resume --agent gw2`"
+    }
+    rows = {each.name: each.state for each in views.agents(fixture.bench.core, {}, fixture.bench.now).agents}
+    assert rows == {"gw1": "serving", "gw2": "draining"}
+    fixture.gw2.voter.participant.drain(False)
+    fixture.bench.after(1.0)
+    assert alerts(fixture.bench) == {}
+
+
+def test_an_agent_that_refuses_the_subscription_is_said_with_the_status() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.refuses = 488
+    fixture.gw2.disconnect()
+    fixture.gw2.connect()
+    fixture.bench.after(0.5)
+    found = alerts(fixture.bench)
+    assert found["agent-refuses"].startswith("gw2 refuses to obey m1 and to tell its calls (488 ")
+    fixture.gw2.refuses = 0
+    fixture.bench.after(6.0)
+    assert alerts(fixture.bench) == {}
+
+
+def test_an_agent_that_obeys_nobody_is_said_after_two_seconds() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.mute = True
+    fixture.gw2.disconnect()
+    fixture.gw2.connect()
+    fixture.bench.after(1.0)
+    assert alerts(fixture.bench) == {}
+    fixture.bench.after(2.0)
+    found = alerts(fixture.bench)
+    assert list(found) == ["agent-disobeys"] and "has not obeyed m1 for 3 s" in found["agent-disobeys"]
+
+
+@pytest.mark.parametrize(("reach", "missing"), [("3", ""), ("1", "gw2"), ("2", "gw1"), ("", "")])
+def test_agents_that_the_stand_by_does_not_reach(reach: str, missing: str) -> None:
+    fixture = ServerFixture()
+    hear_stand_by(fixture.bench, reach=reach)
+    assert alerts(fixture.bench) == ({"agent-away": f"{missing} is not connected to m2"} if missing else {})
+
+
+def test_a_stand_by_that_no_quorum_would_elect_says_so() -> None:
+    fixture = ServerFixture()
+    disk = fixture.gw1.voter.participant.on_disk
+    bench = Bench(fixture.bench.site, "m2", fixture.bench.now, replace(disk, first=False))
+    bench.core.member.cluster.leader = "m1"
+    found = alerts(bench)
+    assert found["no-takeover"].startswith("m2 could not take over from m1: ")
+    assert found["no-takeover"].endswith(" are needed")
+
+
+def test_no_voters_and_no_active_server() -> None:
+    bench = Bench(ServerFixture().bench.site, "m2")
+    assert "no-active" in alerts(bench) or "no-voters" in alerts(bench)
+
+
+def test_every_code_is_documented() -> None:
+    """And nothing else is."""
+    files = (
+        "b2bua/alerts.py",
+        "b2bua/server.py",
+        "b2bua/cli_site.py",
+        "heartbeat/program.py",
+        "gateway_agent/views.py",
+    )
+    text = "".join((ROOT / name).read_text() for name in files)
+    codes = set(re.findall(r'(?:Alert\(|say\(|_named\()\s*"([a-z-]+)"', text))
+    codes |= {*re.findall(r'say\("([a-z-]+)" if .* else "([a-z-]+)"', text)[0], "other"}
+    page = (ROOT / "docs/cli.md").read_text()
+    table = page.partition("### What it warns of")[2].partition("\n## ")[0].partition("\n### ")[0]
+    assert len(codes) > 20 and set(re.findall(r"^\| `([a-z-]+)`", table, re.M)) == codes
+
+
+CARRIER = """
+[lines.carrier]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.1:5070"
+channels = 30
+"""
