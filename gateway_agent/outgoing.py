@@ -19,6 +19,7 @@ from sip.invite import InviteUsage
 from sip.invite.dialogs import MAX_EARLY
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
+from sip.wire.headers import tokens
 from sip.wire.message import Request, Response
 
 
@@ -154,6 +155,19 @@ class Outgoing(Setup):
         elif not bridge.targets:  # RFC 3261 section 16.7, step 6
             best, none = self._best, 408 if self._silent else 503
             bridge.refuse(none if best is None else best.status, now, response=best, by="callee")
+        elif opening is not None and opening.request is not None and _knows_199(opening.request):
+            self._tell_ended(call, opening, leg, status, now)
+
+    def _tell_ended(self, call: Call, opening: ServerTransaction, leg: InviteUsage, status: int, now: float) -> None:
+        """One of several that ring will not: what it made of an early dialog has ended (RFC 6228)."""
+        tag = passable_tag(leg.dialog.remote_tag)
+        if tag in self._tags:
+            passed = Passed((f"Reason: SIP;cause={status}",), b"")
+            call.bridge.passage.reply(call, opening, 199, now, passed=passed, tag=tag)
+
+
+def _knows_199(invite: Request) -> bool:
+    return "supported" in invite.names and "199" in tokens(invite.all("supported"))
 
 
 def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:

@@ -4,6 +4,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
+
 from gateway_agent.devices import Devices
 from sip.actions import Flow, Send
 from sip.digest import DigestClient, Refusal
@@ -127,6 +129,37 @@ def test_all_contacts_ring_and_the_first_to_answer_wins() -> None:
     fixture.take("ACK", DESK)
     assert len(fixture.core.calls) == 1
     assert fixture.core.lines["alice"].busy == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_knows_199_is_told_that_one_of_several_rings_no_more(known: bool) -> None:
+    fixture = AgentFixture()
+    register(fixture)
+    register(fixture, DESK)
+    lines = ["Supported: timer, 199"] if known else ["Supported: timer"]
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", lines, SDP, call_id="s-1", origin="gw2;o;1")
+    fixture.m1.take(100)
+    one, other = fixture.take("INVITE", ALICE), fixture.take("INVITE", DESK)
+    fixture.reply(one, 180, tag="a", flow=ALICE)
+    fixture.m1.take(180)
+    fixture.reply(other, 486, tag="d", flow=DESK)  # it made no early dialog
+    assert not fixture.m1.inbox
+    third = fixture.take("ACK", DESK)
+    assert third.to_tag == "d"
+    fixture.reply(one, 480, tag="a", flow=ALICE)  # the last one: its answer is the answer
+    assert fixture.m1.take(486).to_tag != "a"
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", lines, SDP, call_id="s-2", origin="gw2;o2;1")
+    fixture.m1.take(100)
+    fixture.take("ACK", ALICE)
+    one, other = fixture.take("INVITE", ALICE), fixture.take("INVITE", DESK)
+    fixture.reply(one, 180, tag="a2", flow=ALICE)
+    fixture.reply(other, 180, tag="d2", flow=DESK)
+    assert [fixture.m1.take(180).to_tag, fixture.m1.take(180).to_tag] == ["a2", "d2"]
+    fixture.reply(one, 486, tag="a2", flow=ALICE)
+    if known:
+        told = fixture.m1.take(199)
+        assert (told.to_tag, told.get("reason")) == ("a2", "SIP;cause=486")
+    assert not fixture.m1.inbox
 
 
 def test_the_best_of_the_refusals_is_passed_on() -> None:
