@@ -15,6 +15,7 @@ from b2bua.admin_commands import AdminCommands
 from b2bua.admission import Admission
 from b2bua.agents import Agents
 from b2bua.audit import Audits
+from b2bua.beat_paths import BeatPaths
 from b2bua.call import Call, CallServices
 from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
@@ -91,7 +92,7 @@ class Core:
             self, secret, f"{bracketed(advertised)}:{at.port}", Timers(timing.t1, timing.t2, timing.t4)
         )
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
-        self.beat_local = _local(self.server.beat) if self.server.beat is not None else ""
+        self.beats = BeatPaths(self.stack, site, node, chance, lambda *came: self.leadership.came(*came), now)
         self._read_site()
         passage = ServerPassage(node)
         self.discarded = Discarded(passage)
@@ -102,7 +103,7 @@ class Core:
             persistent,
             secret,
             self.keys or [self.key],
-            self.beat_local,
+            self.beats,
             chance,
             self._live_by,
             now,
@@ -159,8 +160,8 @@ class Core:
         self.leadership.pump(now)
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        if flow.local == self.beat_local and flow.transport == "udp":
-            self.leadership.came(data, flow, now)
+        if flow.local in self.beats.locals:
+            self.beats.receive(data, flow, now)
         else:
             self.stack.receive(data, flow, now)
 
@@ -169,6 +170,8 @@ class Core:
         from_agent = flow.local.partition("#")[0] in self._listens
         if state == "lost":
             self.stack.flow_lost(flow)
+        if self.beats.flow_changed(flow, state, now):
+            return
         if not from_agent:
             self.trunks.flow_changed(flow, state, now)
         elif state == "open":

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from hashlib import blake2s
 
+from b2bua.beat_paths import BeatPaths
 from heartbeat import carriage
 from heartbeat.carrier import Carrier
 from heartbeat.death import DEATH, Death
@@ -38,15 +39,15 @@ class Leadership:
         persistent: PersistentState,
         secret: bytes,
         keys: Sequence[bytes],
-        beat_local: str,
+        beats: BeatPaths,
         chance: random.Random,
         live_by: Callable[[Decision, str, float], None],
         now: float,
         commitment: str = "",
         deaths: Sequence[str] = (),
     ) -> None:
-        """``keys``: what signed statements are believed by, the first one signs. ``beat_local``: how flows name the
-        listener for beats of the other server. ``live_by`` is told of each decision, with the name of the server that
+        """``keys``: what signed statements are believed by, the first one signs. ``beats``: the ways to
+        other servers. ``live_by`` is told of each decision, with the name of the server that
         led before, as far as is known. ``commitment`` and ``deaths``: see `Member`.
         """
         self.node = node
@@ -71,7 +72,7 @@ class Leadership:
         self._stack = stack
         self._site = site
         self._keys = keys
-        self._beat_local = beat_local
+        self._beats = beats
         self._live_by = live_by
         self._carrier = Carrier(self.member, self._do, self._ask, self._decided)
         self._former = ""
@@ -138,7 +139,7 @@ class Leadership:
         self._carrier.answer(request, beat, flow)
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
-        """A datagram at the address for beats of the other server: only signed ones are looked at, and deaths."""
+        """A message at the address for beats of the other server: only signed ones are looked at, and deaths."""
         try:
             message = parse(data)
         except SipError:
@@ -148,7 +149,7 @@ class Leadership:
             self._died(message.get(DEATH) or "", now)
         elif "heartbeat" not in message:
             if isinstance(message, Request) and message.method == "OPTIONS":
-                self._stack.receive(data, flow, now)
+                self._stack.receive_message(data, flow, now)
         elif isinstance(message, Request):
             self.asked_by(message, flow, "", now)
         else:
@@ -238,10 +239,7 @@ class Leadership:
     def _flow_to(self, node: str) -> Flow | None:
         if node in self._site.agents:
             return self.agent_flow(node)
-        server = self._site.servers.get(node)
-        if server is None or server.beat_reach is None or not self._beat_local:
-            return None
-        return Flow("udp", self._beat_local, server.beat_reach.address)
+        return self._beats.flow_to(node)
 
     def _decided(self, decision: Decision, now: float) -> None:
         began = decision.what is What.BECAME_ACTIVE and decision.proof is not None

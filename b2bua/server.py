@@ -136,6 +136,8 @@ def _tell(supervised: Supervised, node: str, site: Site) -> None:
         state=str(own.state_dir),
         local=[own.beat.host, own.beat.port] if own.beat is not None else ["", 0],
         to=[[one.host, one.port] for name, one in beats if one is not None and name != node],
+        transport=own.beat.transport if own.beat is not None else "udp",
+        shown=[str(own.tls.certificate), str(own.tls.key)] if own.tls is not None else [],
     )
 
 

@@ -164,6 +164,8 @@ class Trunks:
         """The trunk that a request comes from, by its source address, and its certificate where the line names one;
         ``""`` for a stranger."""
         line = self._sources.line(*flow.remote, flow.transport != "udp")
+        if line is None and flow in self._stack.certified:
+            line = self._sources.certified(self._stack.certified[flow])
         if line is None or (line.certificate and not self._stack.speaks_for(flow, line.certificate)):
             return ""
         return line.name

@@ -142,7 +142,7 @@ class Layout:
 
     def site_text(self, plan: Plan, beats: tuple[str, str] | None = None) -> str:
         """The site file. ``beats`` are other addresses for the servers' beats, main first."""
-        m1, m2 = beats or (f"udp:{self.net}1:5062", f"udp:{self.net}2:5062")
+        m1, m2 = beats or (f"udp:{self.net}1:5162", f"udp:{self.net}2:5162")
         capacity = max(100, 2 * plan.calls)
         parts = [
             f'[site]\nname = "{self.name}"\nkey = {{ file = "site.key" }}\n',
@@ -179,6 +179,6 @@ class Layout:
 
 def _server(name: str, role: str, host: str, beat: str, capacity: int) -> str:
     return (
-        f'[servers.{name}]\nrole = "{role}"\nlisten = "tcp:{host}:5061"\nbeat = "{beat}"\n'
+        f'[servers.{name}]\nrole = "{role}"\nlisten = "tcp:{host}:5161"\nbeat = "{beat}"\n'
         f'capacity = {capacity}\nstate = "state"\n'
     )

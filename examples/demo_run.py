@@ -248,7 +248,7 @@ class Run:
         return bool(ask(self._socket(name), "status"))
 
     def _two_files(self, beats: tuple[str, str]) -> dict[str, Path]:
-        own = (f"udp:{self.layout.net}1:5062", f"udp:{self.layout.net}2:5062")
+        own = (f"udp:{self.layout.net}1:5162", f"udp:{self.layout.net}2:5162")
         files = {}
         for node, pair in (("m1", (own[0], beats[1])), ("m2", (beats[0], own[1]))):
             files[node] = self.directory / f"{node}.toml"

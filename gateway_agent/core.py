@@ -112,7 +112,7 @@ class Core:
         self.wall_offset: float | None = None
         """What makes a wall clock of ``now``, told by the shell."""
         self.keys = site.membership().keys
-        endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys)
+        endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys, lambda: self.site)
         self.connections = ServerConnections(endpoint, site.membership(), site.servers.values(), persistent, now)
         self.access = DeviceAccess(self.stack, random, site, agent)
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)

@@ -232,6 +232,8 @@ class Devices:
     def _trunk_of(self, source: Flow) -> Line | None:
         """The trunk whose addresses a request came from, with the certificate that the line wants where it does."""
         known = self._sources.line(*source.remote, source.transport != "udp")
+        if known is None and source in self._environment.stack.certified:
+            known = self._sources.certified(self._environment.stack.certified[source])
         if known is None:
             return None
         if known.certificate and not self._environment.stack.speaks_for(source, known.certificate):

@@ -21,7 +21,7 @@ from heartbeat.header import Beat, BeatError
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
-from heartbeat.site.model import Server
+from heartbeat.site.model import Server, Site
 from sip.actions import Close, Flow, Open, Send
 from sip.layer import Stack
 from sip.wire.message import Message, Request, Response
@@ -81,6 +81,8 @@ class ConnectionServices(NamedTuple):
     counters: Counter[str]
     keys: Callable[[], tuple[bytes, ...]]
     """The site's keys, that to sign with first."""
+    site: Callable[[], Site]
+    """As it is at present."""
 
 
 class ServerConnection:
@@ -112,12 +114,16 @@ class ServerConnection:
         self._step(CONNECTING)
         self.connections.opened += 1
         reach = self.server.reach
-        self.flow = Flow("tcp", f"{endpoint.agent}>{self.name}#{self.connections.opened}", reach.address)
+        self.flow = Flow(reach.transport, f"{endpoint.agent}>{self.name}#{self.connections.opened}", reach.address)
         self._strange = 0
         endpoint.stack.unauthenticated_flows.add(self.flow)
-        endpoint.stack.do(Open(self.flow))
+        names = (reach.host, self.name)
+        secure = reach.transport == "tls"
+        endpoint.stack.do(
+            Open(self.flow, names, "", endpoint.site().identity.authority) if secure else Open(self.flow)
+        )
         limit = max(CONNECT_LIMIT, 4 * self.connections.voter.participant.membership.timing.round_trip)
-        endpoint.stack.deadlines.set(now + limit, self, SLOW)
+        endpoint.stack.deadlines.set(now + (2 * limit if secure else limit), self, SLOW)
 
     def opened(self, now: float) -> None:
         """It is connected: each end is to prove itself."""

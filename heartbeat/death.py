@@ -6,7 +6,7 @@ had it, and that reveals it only after ``waitpid``. So the notice needs no signa
 
 ::
 
-    OPTIONS sip:m2@192.0.2.2:5062 SIP/2.0
+    OPTIONS sip:m2@192.0.2.2:5162 SIP/2.0
     Death: site=paris; node=m1; secret=5f0c...; by=signal-9
 """
 
@@ -63,11 +63,11 @@ class Death:
         return cls(site, node, secret, f"{kind}-{number}")
 
 
-def notice(death: Death, local: str, remote: str) -> bytes:
-    """The datagram that tells it, from and to ``host:port`` (an IPv6 address in brackets)."""
+def notice(death: Death, local: str, remote: str, transport: str = "udp") -> bytes:
+    """The message that tells it, from and to ``host:port`` (an IPv6 address in brackets)."""
     mark = commitment_of(death.secret)[:16]
     lines = (
-        f"Via: SIP/2.0/UDP {local};branch=z9hG4bK{mark}",
+        f"Via: SIP/2.0/{transport.upper()} {local};branch=z9hG4bK{mark}",
         "Max-Forwards: 1",
         f"From: <sip:{death.node}@{death.site}>;tag={mark}",
         f"To: <sip:{remote}>",

@@ -33,6 +33,8 @@ REVEALED_AT: Final = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0
 """Seconds after a death at which it is told."""
 AFTER_A_GOODBYE: Final = 5
 """So many of these for a child that ended in good order."""
+WRITTEN_WITHIN: Final = 0.5
+"""Seconds to tell it by a stream."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -98,6 +100,8 @@ class Supervisor:
             if said != TICK:
                 told = json.loads(said)
                 self._told[told["site"]] = told
+                if told.get("transport") == "tls":
+                    import sip.io.tls  # noqa: F401  now: its file may be another one when it is needed
 
     def _reveal(self, code: int, lived: float) -> None:
         """Tell the other servers of every site. It is one death, and one secret: the child was one start in each."""
@@ -109,11 +113,19 @@ class Supervisor:
             nodes = ", ".join(dict.fromkeys(death.node for _, death in deaths))
             _say(f"{nodes} ended {deaths[0][1].how}, {lived:.0f} s after its start")
         died = time.monotonic()
+        told_already: set[tuple[str, str, int]] = set()
         for number, at in enumerate(REVEALED_AT[: AFTER_A_GOODBYE if not code else None]):
             time.sleep(max(0.0, died + at - time.monotonic()))
             for told, death in deaths:
                 for host, port in told["to"]:
-                    _send(notice(death, _address(*told["local"]), _address(host, port)), told["local"], (host, port))
+                    if (told["site"], host, port) in told_already:
+                        continue
+                    transport = told.get("transport", "udp")
+                    data = notice(death, _address(*told["local"]), _address(host, port), transport)
+                    if transport == "udp":
+                        _send(data, told["local"], (host, port))
+                    elif _write(data, told, (host, port)):
+                        told_already.add((told["site"], host, port))
             if not number:
                 for told, death in deaths:
                     self._leave(told, death, Ended(self._secret, lived, code))
@@ -137,6 +149,22 @@ def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
             sender.sendto(data, to)
         except OSError:
             pass  # the network is away; it is told again
+
+
+def _write(data: bytes, told: dict[str, Any], to: tuple[str, int]) -> bool:
+    """By a stream, where beats go by streams; whether it got there. The notice proves itself, so nobody is asked to
+    prove that he is the other server."""
+    try:
+        with socket.create_connection(to, WRITTEN_WITHIN) as stream:
+            if told["transport"] == "tls":
+                from sip.io.tls import say  # needs not be there for who does without
+
+                say(stream, data, told["shown"])
+            else:
+                stream.sendall(data)
+        return True
+    except OSError:
+        return False  # the network is away; it is told again
 
 
 def shortest(watchdogs: Iterable[float]) -> float:

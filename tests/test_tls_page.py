@@ -27,7 +27,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_every_block_is_tried() -> None:
-    assert set(BLOCKS) == {"an agent", "browsers", "own authority", "own certificate"}
+    assert set(BLOCKS) == {"an agent", "browsers", "site", "own authority", "own certificate"}
 
 
 def test_the_commands_make_certificates_that_are_believed(made: Path) -> None:
@@ -40,6 +40,18 @@ def test_the_commands_make_certificates_that_are_believed(made: Path) -> None:
         callee.receive(caller.pending())
         caller.receive(callee.pending())
     assert callee.names == caller.names == ("sbc.example.com", "192.0.2.11")
+
+
+def test_a_site_can_use_them(made: Path) -> None:
+    for name in ("m1.pem", "m1.key", "m2.pem", "m2.key"):
+        shutil.copy(made / f"sbc{name[2:]}", made / name)
+    key = made / "site.key"
+    key.write_text("a key of sixteen bytes or more")
+    text = BLOCKS["site"].replace("/etc/holdfast", str(made))
+    site = parse(text, made / "site.toml", {})
+    for node in ("m1", "m2", "gw1"):
+        found = read(site, node)
+        assert (found.complaints, found.expired, found.warnings) == ((), (), ())
 
 
 @pytest.mark.parametrize("block", ["an agent", "browsers"])

@@ -106,8 +106,11 @@ def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]
         for endpoint in server.sip:
             if endpoint.transport not in ("udp", "tcp", "tls"):
                 yield f"{place}.sip: has no trunk by {endpoint.transport}, is {endpoint}: browsers call at agents"
-        if server.beat is not None and server.beat.transport != "udp":
-            yield f"{place}.beat: must be UDP between servers, is {server.beat}"
+        if server.beat is not None and server.beat.transport not in ("udp", "tcp", "tls"):
+            yield f"{place}.beat: must be UDP, TCP or TLS between servers, is {server.beat}"
+        first = next((one.beat for one in site.servers.values() if one.beat is not None), server.beat)
+        if server.beat is not None and first is not None and server.beat.transport != first.transport:
+            yield f"{place}.beat: must be by the transport of the other server's, {first}, is {server.beat}"
         yield from _program(place, server, (*server.listen, *([server.beat] if server.beat else ())))
 
 
@@ -258,7 +261,7 @@ def _trunk(place: str, line: LineSettings) -> Iterator[str]:
         yield f"{place}.keep_alive: is only for phones"
     if not line.peer:
         yield f"{place}.peer: is missing: say where the trunk's calls are sent, like sip:192.0.2.1:5060"
-    elif not line.source:
+    elif not line.source and not line.certificate:
         yield f"{place}.from: is missing: the peer is a name, so say which addresses its requests come from"
     if line.at_servers and line.media == "relay":
         yield f"{place}.media: cannot be relay without an agent: media never passes a server"
@@ -287,6 +290,10 @@ def _sources(site: Site) -> Iterator[str]:
     for (line, source), (other, theirs) in itertools.combinations(known, 2):
         if line.agent == other.agent and line is not other and source.overlaps(theirs):
             yield f"lines.{other.name}.from: {theirs} overlaps {source} of lines.{line.name}"
+    proved = [(line, name.lower()) for line in site.lines.values() if not line.source for name in line.certificate]
+    for (line, name), (other, its) in itertools.combinations(proved, 2):
+        if line.agent == other.agent and line is not other and name == its:
+            yield f"lines.{other.name}.certificate: {name} is that of lines.{line.name}: tell them apart by `from`"
 
 
 def _unique_numbers(site: Site) -> Iterator[str]:

@@ -142,7 +142,8 @@ class LineSettings:
     peer: tuple[PeerUri, ...] = ()
     """Trunk: where its calls are sent; the next one when the first does not answer."""
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
-    """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``."""
+    """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``, or,
+    with ``certificate``, whoever proves to be it."""
     certificate: tuple[Host, ...] = ()
     """Trunk by TLS: names one of which the certificate of its peer must have, whoever connects; left out: the host of
     the URI, where we connect."""
@@ -238,7 +239,7 @@ class LineSettings:
         if not self.answer_within:
             within = ANSWER_WITHIN_TRUNK if self.kind == "trunk" else ANSWER_WITHIN_PHONE
             object.__setattr__(self, "answer_within", within)
-        if self.kind == "trunk" and not self.source:
+        if self.kind == "trunk" and not self.source and not self.certificate:
             networks = [network for peer in self.peer if (network := peer.network) is not None]
             object.__setattr__(self, "source", tuple(map(Source, dict.fromkeys(networks))))
 

@@ -97,7 +97,8 @@ class Server:
     sip: tuple[Endpoint, ...] = ()
     """Where the trunks that the servers own send their requests."""
     beat: Endpoint | None = None
-    """Where heartbeats of the other server come in; needed when there are two servers."""
+    """Where heartbeats of the other server come in, by UDP, TCP or TLS, the same for both; needed when there are two
+    servers."""
     advertise: Host = ""
     """Address to write into messages, when it is not the one listened at (NAT)."""
     advertise_by: Mapping[str, Host] = field(default_factory=_no_hosts)
@@ -211,8 +212,13 @@ class Identity:
     realm: Host = ""
     """Realm and domain of phones; left out: the site's name."""
     ca: Path | None = None
-    """PEM file: the authorities by which servers and agents believe each other, where that is TLS; left out: those of
-    the system."""
+    """PEM file: the authorities by which servers are believed by agents and each other, where that is TLS: their
+    certificates are for the address that is connected to, or for the server's name. Left out: those of devices."""
+
+    @property
+    def authority(self) -> str:
+        """``ca`` as a text, ``""`` without one."""
+        return str(self.ca) if self.ca is not None else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,5 @@
-"""Which trunk a request belongs to, by the address it came from. Pure; built anew at each load of the site file."""
+"""Which trunk a request belongs to, by the address it came from, or by the certificate of who sent it. Pure; built
+anew at each load of the site file."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from heartbeat.site.lines import LineSettings
+from sip.certificate_names import speaks_for
 
 MOST_REMEMBERED = 4096
 """Addresses whose answer is kept; strangers send from as many as they like."""
@@ -23,7 +25,10 @@ class SourceTable:
         # By version of IP, bits and port: one look-up for each combination that the file uses.
         self._by_shape: dict[tuple[int, int, int | None], dict[int, LineSettings]] = {}
         self._remembered: dict[tuple[str, int, bool], LineSettings | None] = {}
+        self._by_certificate: list[LineSettings] = []
         for line in lines:
+            if line.certificate and not line.source:
+                self._by_certificate.append(line)
             for source in line.source:
                 network = source.network
                 shape = (network.version, network.max_prefixlen - network.prefixlen, source.port)
@@ -41,6 +46,11 @@ class SourceTable:
                 self._remembered.clear()
             self._remembered[key] = found
             return found
+
+    def certified(self, names: Iterable[str]) -> LineSettings | None:
+        """The trunk that is known by nothing but its certificate, and has one with these identities."""
+        known = tuple(names)
+        return next((line for line in self._by_certificate if speaks_for(known, line.certificate)), None)
 
     def _look_up(self, host: str, port: int | None) -> LineSettings | None:
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -182,6 +183,24 @@ class TlsCodec:
                 f" {' or '.join(self._wanted)} (RFC 5922)"
             )
         self.ready = True
+
+
+def say(stream: socket.socket, data: bytes, shown: Sequence[str]) -> None:
+    """Write ``data`` to a connected blocking socket by TLS, whoever is there. ``shown``: the paths of certificate and
+    key, or none. Raises `OSError`."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if shown:
+        certificate, key = shown
+        context.load_cert_chain(certificate, key, password=lambda: _PASSPHRASE)
+    with context.wrap_socket(stream, suppress_ragged_eofs=True) as secure:
+        secure.sendall(data)
+        secure.settimeout(0.1)
+        try:
+            secure.unwrap()
+        except OSError:
+            pass  # who does not say goodbye has read all the same
 
 
 def read_certificate(files: CertificateFiles) -> Certificate:

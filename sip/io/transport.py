@@ -208,7 +208,7 @@ class Transport:
         del self._streams[flow]
         if stream.accepted:
             self._acceptor.lost(stream)
-        unexpected = not stream.opened and not stream.accepted and flow.transport != "tcp"
+        unexpected = stream.heard and not stream.opened and not stream.accepted
         level = logging.WARNING if unexpected else logging.DEBUG
         logger.log(level, "%s %s %s:%s: %s", flow.transport, flow.local, *flow.remote, reason)
         if flow in self._ours:

@@ -45,15 +45,15 @@ name = "soak"
 key = {{ file = "site.key" }}
 [servers.m1]
 role = "main"
-listen = "tcp:{net}1:5061"
-beat = "udp:{net}1:5062"
+listen = "tcp:{net}1:5161"
+beat = "udp:{net}1:5162"
 advertise = "{net}3"
 capacity = 100_000
 state = "state"
 [servers.m2]
 role = "standby"
-listen = "tcp:{net}2:5061"
-beat = "udp:{net}2:5062"
+listen = "tcp:{net}2:5161"
+beat = "udp:{net}2:5162"
 advertise = "{net}4"
 capacity = 100_000
 state = "state"
@@ -104,8 +104,8 @@ class Soak:
         site.write_text(_SITE.format(net=net, host=f"{net}9", caller=CALLER, callee=CALLEE))
         (self.directory / "site.key").write_text("a key of the soak's own site")
         for server, stands_for_it in (("1", "3"), ("2", "4")):
-            self.paths.streams((f"{net}{stands_for_it}", 5061), (f"{net}{server}", 5061))
-        self.paths.datagrams((f"{net}1", 5062), (f"{net}2", 5062), (f"{net}3", 5062), (f"{net}4", 5062))
+            self.paths.streams((f"{net}{stands_for_it}", 5161), (f"{net}{server}", 5161))
+        self.paths.datagrams((f"{net}1", 5162), (f"{net}2", 5162), (f"{net}3", 5162), (f"{net}4", 5162))
         processes.command(["b2bua.cli", "init", "--site", str(site)])
         for name in AGENTS:
             processes.agent(site, name)

@@ -36,7 +36,7 @@ def measure(calls: int, agents: int, watched_s: float, directory: Path, say: Say
     with Processes(directory) as processes:
         run = Run(Plan(calls, agents), directory, processes, _quiet)
         net = run.layout.net
-        counter = Counter(f"{net}3", (f"{net}1", 5062), (f"{net}2", 5062))
+        counter = Counter(f"{net}3", (f"{net}1", 5162), (f"{net}2", 5162))
         try:
             run.start(counter.beats)
             _watch(run, counter, 0, watched_s, found, say)

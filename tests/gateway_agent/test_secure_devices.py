@@ -84,6 +84,18 @@ def test_calls_of_a_trunk_come_with_its_certificate(names: tuple[str, ...], stat
     assert getattr(answer, "status", 0) in (status, 403 if status == 407 else status)
 
 
+def test_who_proves_to_be_a_trunk_may_come_from_anywhere() -> None:
+    fixture = secured(more='certificate = "a.example"')
+    flow = accepted(fixture, "a.example", host="127.0.0.77")
+    fixture.request("INVITE", body=SDP, flow=flow)
+    fixture.take(100, flow)
+    fixture.m1.take("INVITE")
+    bound = secured(more='certificate = "a.example"\nfrom = "127.0.0.21"')
+    flow = accepted(bound, "a.example", host="127.0.0.77")
+    bound.request("INVITE", body=SDP, flow=flow)
+    bound.take(407, flow)
+
+
 def test_a_peer_without_a_certificate_is_its_address_where_none_is_wanted() -> None:
     fixture = secured()
     flow = accepted(fixture)

@@ -108,7 +108,12 @@ REPLACED = [
     (
         'beat = "udp:127.0.0.1:5062"',
         'beat = "tcp:127.0.0.1:5062"',
-        "servers.m1.beat: must be UDP between servers, is tcp:127.0.0.1:5062",
+        "servers.m2.beat: must be by the transport of the other server's, tcp:127.0.0.1:5062, is udp",
+    ),
+    (
+        'beat = "udp:127.0.0.1:5062"',
+        'beat = "ws:127.0.0.1:5062"',
+        "servers.m1.beat: must be UDP, TCP or TLS between servers, is ws:127.0.0.1:5062",
     ),
     (
         'sip = "udp:127.0.0.11:5060"',
@@ -150,6 +155,23 @@ REPLACED = [
         "channels = 3",
         'channels = 3\ncertificate = "x.example"',
         "lines.t.certificate: is only for TLS, and",
+    ),
+    (
+        "[lines.p]",
+        """[lines.q]
+kind = "trunk"
+agent = "a"
+peer = "sip:b.example;transport=tls"
+channels = 1
+certificate = ["x.example", "y.example"]
+[lines.r]
+kind = "trunk"
+agent = "a"
+peer = "sip:c.example;transport=tls"
+channels = 1
+certificate = "Y.example"
+[lines.p]""",
+        "lines.r.certificate: y.example is that of lines.q: tell them apart by `from`",
     ),
     ("channels = 3", 'channels = 3\nca = "x.pem"', "lines.t.ca: is only for a peer that is reached by TLS"),
     ('numbers = "1001"', 'ca = "x.pem"', "lines.p.ca: is only for trunks"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from heartbeat.death import Death, commitment_of
 from heartbeat.deaths import Ended
 from heartbeat.supervisor import ENVIRONMENT, shortest
 from sip.wire.message import Request, parse
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -270,6 +272,42 @@ TWO_SITES = CHILD.replace(
     """    it.tell("lyon", 0.0, node="b1", state={lyon!r}, local=["127.0.0.1", 0], to=[["127.0.0.1", {port}]])
     say(f"{{os.getpid()}}""",
 )
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_death_is_told_by_a_stream_where_beats_go_by_streams(bench: Bench, tmp_path: Path, transport: str) -> None:
+    authority = Authority(tmp_path)
+    files = authority.issue("m1", ["m1"])
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.certificate, files.key)
+    server.load_verify_locations(authority.path)
+    server.verify_mode = ssl.CERT_REQUIRED
+    shown = [str(files.certificate), str(files.key)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        more = f"transport={transport!r}, shown={shown!r}, to=[["
+        code = CHILD.replace("to=[[", more.replace("{", "{{").replace("}", "}}"))
+        port = listener.getsockname()[1]
+        bench.start(code=code.format(watchdog=0.0, state=str(bench.directory), port=port))
+        pid, commitment = bench.line().split()
+        os.kill(int(pid), signal.SIGKILL)
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(PATIENCE)
+            stream = server.wrap_socket(peer, server_side=True) if transport == "tls" else peer
+            data = b""
+            while piece := stream.recv(2000):
+                data += piece
+            message = parse(data)
+            death = Death.parse(message.get("death") or "")
+            assert commitment_of(death.secret) == commitment and death.by == "signal-9"
+            assert message.get("via").startswith(f"SIP/2.0/{transport.upper()} ")
+            if stream is not peer:
+                stream.close()
+        assert bench.ended() == 128 + signal.SIGKILL
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()  # it got there: once is enough
 
 
 def test_one_death_is_told_in_every_site_of_the_child(bench: Bench, tmp_path: Path) -> None:

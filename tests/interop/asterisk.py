@@ -30,12 +30,21 @@ class Asterisk:
     """One Asterisk. ``role`` is ``pbx`` or ``carrier``; see up.sh for its numbers."""
 
     def __init__(
-        self, role: str, directory: Path, address: str, agent: str, user: str = "", password: str = ""
+        self,
+        role: str,
+        directory: Path,
+        address: str,
+        agent: str,
+        user: str = "",
+        password: str = "",
+        tls: Path | None = None,
     ) -> None:
+        """``tls``: a directory with its certificate, see up.sh."""
         directory.mkdir(parents=True)
         self._messages = directory / "log" / "messages"
         environment = {
             "AST_ADDRESS": address, "AST_AGENT": agent, "AST_USER": user, "AST_PASSWORD": password,
+            "AST_TLS": str(tls or ""),
         }  # fmt: skip
         with (directory / "screen.log").open("wb") as screen:
             self.process = subprocess.Popen(

@@ -342,7 +342,7 @@ class SiteSimulation:
             node, at = self.world.nodes[other], server.beat_reach
             if other != name and at is not None and node.alive and not node.paused:
                 data = notice(Death(self.site.name, name, secret, "signal-9"), str(own), str(at))
-                flow = Flow("udp", node.core.beat_local, own.address)
+                flow = Flow("udp", node.core.beats.local, own.address)
                 self.world.ask(other, node.core.receive, data, flow)
 
     def wall_offset(self, now: float) -> float:

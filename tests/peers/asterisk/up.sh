@@ -5,6 +5,8 @@
 #   AST_ADDRESS     host:port to listen at; loopback
 #   AST_AGENT       host:port of the gateway agent: its calls are taken, and calls to it go there (pbx)
 #   AST_USER, AST_PASSWORD   carrier: the account with which the agent registers, calls, and where it is called
+#   AST_TLS         a directory with cert.pem, key.pem and ca.pem: it speaks TLS at AST_ADDRESS and AST_AGENT, shows its
+#                   certificate, and wants one of the agent
 #   AST_RTP         first-last port of its media; left out: 10000-10999
 #
 # What it does with a call: 2600 echoes; 2601 sends early media first, answers after a second, echoes; 2602 rings, echoes
@@ -25,10 +27,28 @@ cat >pjsip.conf <<E2
 [global]
 type=global
 user_agent=Asterisk
-[udp]
+[own]
 type=transport
-protocol=udp
 bind=$AST_ADDRESS
+E2
+if [ -n "${AST_TLS:-}" ]; then
+    install -m 600 "$AST_TLS/cert.pem" "$AST_TLS/key.pem" "$AST_TLS/ca.pem" "$dir/keys"
+    by='\;transport=tls' # not the begin of a comment
+    cat >>pjsip.conf <<E2
+protocol=tls
+method=tlsv1_2
+cert_file=/mnt/keys/cert.pem
+priv_key_file=/mnt/keys/key.pem
+ca_list_file=/mnt/keys/ca.pem
+verify_server=yes
+verify_client=yes
+require_client_cert=yes
+E2
+else
+    by=
+    echo protocol=udp >>pjsip.conf
+fi
+cat >>pjsip.conf <<E2
 [agent]
 type=identify
 endpoint=agent
@@ -63,7 +83,7 @@ else
 aors=agent
 [agent]
 type=aor
-contact=sip:$AST_AGENT
+contact=sip:$AST_AGENT$by
 E2
 fi
 cat >extensions.conf <<E2
