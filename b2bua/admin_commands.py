@@ -1,4 +1,5 @@
-"""An operator's verbs, and how far each has come: ``switchover reset pause resume readmit rehearse audit``."""
+"""An operator's verbs, and how far each has come: ``switchover reset hangup busyout pause resume readmit
+rehearse audit``."""
 
 from __future__ import annotations
 
@@ -33,10 +34,12 @@ class AdminCommands:
         agents: Agents,
         history: Sequence[Decided],
         looks: Mapping[str, Callable[[Mapping[str, str], float], Judge]],
+        decided: Callable[[str, str, float], None],
     ) -> None:
-        """``history``: what was decided, the last one at the end. ``looks``: verbs that only look, and how each is
-        begun."""
+        """``history``: what was decided, the last one at the end; ``decided`` notes what an operator did there.
+        ``looks``: verbs that only look, and how each is begun."""
         self._looks = looks
+        self._decided = decided
         self._services = services
         self._leadership = leadership
         self._member = leadership.member
@@ -50,6 +53,7 @@ class AdminCommands:
         act = {
             "switchover": self._switchover,
             "reset": self._reset,
+            "hangup": self._hangup,
             "pause": self._pause,
             "resume": self._resume,
             "readmit": self._readmit,
@@ -130,9 +134,7 @@ class AdminCommands:
         return judge
 
     def _reset(self, params: Mapping[str, str], now: float) -> Judge:
-        if not self._leadership.serving:
-            leader = self._member.cluster.leader or "the active server"
-            raise Refused(f"{self._leadership.node} is not active; send the order to {leader}")
+        self._must_lead()
         state = OUT_OF_SERVICE if params.get("state") == "out of service" else IDLE
         wanted = [name for name in params.get("lines", "").split(",") if name]
         if not wanted:
@@ -160,6 +162,27 @@ class AdminCommands:
                 call.bridge.release(f'SIP;cause=503;text="Reset by {self._leadership.node}"', now, status=503)
 
         return _true(f"{reset} reset to {state.replace('-', ' ')}")
+
+    def _hangup(self, params: Mapping[str, str], now: float) -> Judge:
+        self._must_lead()
+        wanted = params.get("call", "")
+        calls = [call for name, call in self._services.calls.items() if wanted and name.startswith(wanted)]
+        if not calls:
+            raise Refused(f"no call {wanted or '(no id given)'} stands here; `b2bua calls` lists them", 404)
+        if len(calls) > 1:
+            raise Refused(f"{len(calls)} calls begin with {wanted}: give more of the id", 400)
+        (call,) = calls
+        answered = bool(call.state.answered)
+        cause, status = (200, 200) if answered else (480, 480)
+        call.bridge.release(f'SIP;cause={cause};text="Ended by an operator"', now, status=status)
+        said = f"{call.state.caller or '?'} to {call.state.callee or '?'} ({call.id}) is ended by an operator"
+        self._decided("hangup", said, now)
+        return _true(said)
+
+    def _must_lead(self) -> None:
+        if not self._leadership.serving:
+            leader = self._member.cluster.leader or "the active server"
+            raise Refused(f"{self._leadership.node} is not active; send the order to {leader}")
 
     def _pause(self, params: Mapping[str, str], now: float) -> Judge:
         self._member.pause(now)

@@ -10,8 +10,8 @@ from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 
-VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit progress".split())
-VERBS: Final = frozenset("switchover reset pause resume readmit rehearse audit".split())
+VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit route progress".split())
+VERBS: Final = frozenset("switchover reset hangup pause resume readmit rehearse audit".split())
 
 
 async def serve(

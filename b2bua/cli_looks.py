@@ -18,7 +18,7 @@ from heartbeat.console.commands import Screen, format_option, limit_option, node
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, count, grid, listed, several, span, table
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import Audit, Fault, Progress, Rehearsal, Verdict
+from heartbeat.console.view import Audit, Fault, Progress, Rehearsal, RouteStep, RouteTrial, Verdict
 from heartbeat.site.model import Site
 
 BACK: Final = 86_400.0
@@ -134,6 +134,32 @@ def audit(site_path: str | None, node: str | None, shape: str, limit: int, timeo
     found = _with_records(site, client.see(Audit, "audit", limit=str(limit))[1])
     code = command_line.DEGRADED if found.matched or found.not_checked else command_line.HEALTHY
     return commands.show(lambda: Screen(as_json(found), _audit_screen(found), code), shape)
+
+
+@click.command()
+@site_option
+@node_option
+@format_option
+@click.argument("origin", metavar="FROM")
+@click.argument("number", metavar="TO")
+def route(site_path: str | None, node: str | None, shape: str, origin: str, number: str) -> int:
+    """Where a call from a line (or a number of one) to a number would go now, and why. Calls nobody.
+
+    TO is written as the site writes numbers, after the rules of the line (from_device). Exit code 1: it would be
+    refused.
+    """
+    site = command_line.open_site(site_path)
+    value, trial = active_client(site, node).see(RouteTrial, "route", **{"from": origin, "to": number})
+    code = command_line.HEALTHY if trial.steps else command_line.DEGRADED
+    return commands.show(lambda: Screen(value, _route_screen(trial), code), shape)
+
+
+def _route_screen(trial: RouteTrial) -> RenderableType:
+    head = f"A call from {trial.line} to {trial.called}"
+    if not trial.steps:
+        return Text.assemble(head, (f" would be refused with {trial.status}: {trial.because}", "bold red"))
+    tried = "would be tried in this order" if len(trial.steps) > 1 else "would go to"
+    return render.stack(Text(f"{head} {tried}"), table(RouteStep, trial.steps))
 
 
 def _with_records(site: Site, found: Audit) -> Audit:

@@ -6,6 +6,7 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from b2bua import cli_screens
 from b2bua.cli_looks import rehearsal_screen, rehearsed
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
@@ -189,6 +190,26 @@ def _busy(client: Client, names: tuple[str, ...]) -> int:
     if names == ("all",):
         return client.see(ServerStatus, "status")[1].calls.total
     return sum(client.see(Calls, "calls", line=name, limit="1")[1].matched for name in names)
+
+
+@click.command()
+@site_option
+@node_option
+@click.argument("call", metavar="CALL")
+@yes_option
+@timeout_option
+def hangup(site_path: str | None, node: str | None, call: str, sure: bool, timeout: float) -> int:
+    """End one call, named by its id or the beginning of it."""
+    site = command_line.open_site(site_path)
+    client = active_client(site, node)
+    page = client.see(Calls, "calls", id=call, limit="2")[1]
+    if page.matched != 1:
+        several_or_none = f"{page.matched:,} calls begin with {call}" if page.matched else f"no call {call} stands"
+        raise ConsoleError(f"Nothing was done: {several_or_none}; `b2bua calls` lists them.", command_line.DEGRADED)
+    console().put(cli_screens.calls_screen(page))
+    commands.ask("End this call?", sure)
+    _await(client, client.command("hangup", {"call": page.calls[0].id}), timeout)
+    return command_line.HEALTHY
 
 
 @click.command()

@@ -156,6 +156,7 @@ class Core:
             self.agents,
             self.history,
             {"rehearse": self.rehearsals.begin, "audit": self.audits.begin},
+            self.decided,
         )
         self.leadership.pump(now)
 

@@ -90,6 +90,11 @@ class Trunks:
         device = self._devices.get(line)
         return device.why if device is not None else ""
 
+    def registered(self, line: str) -> bool | None:
+        """Whether a trunk is registered with its carrier; None where it is to be nowhere."""
+        device = self._devices.get(line)
+        return device.registered if device is not None else None
+
     def lead(self, leading: bool, now: float) -> None:
         """Calls are taken here, or not any more: only where they are is the site registered with its carriers."""
         for name, device in self._devices.items():

@@ -10,11 +10,14 @@ from b2bua.alerts import alerts
 from b2bua.call import Call
 from b2bua.core import Core
 from b2bua.leadership import answers
+from b2bua.routing import CallRequest, Load, Refusal, RouteTarget
 from heartbeat import version
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
+from heartbeat.site.lines import LineSettings
 from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKING
+from sip.packages.line_dialog import LineRecord
 
 _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLING: "ending", ENDING: "ending"}
 
@@ -262,11 +265,11 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 kind=line.kind,
                 state=state,
                 in_service=inside,
-                why=told.why if told is not None else "",
+                why=core.why_out(line.name),
                 channels=line.channels,
                 busy=busy,
                 address=str(line.peer[0]) if line.peer else "",
-                registered=None,
+                registered=_registered(core, line, told),
                 contacts=told.contacts if told is not None else 0,
                 forward={
                     key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
@@ -276,6 +279,44 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
             )
         )
     return v.Lines(tuple(found))
+
+
+def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool | None:
+    """Whether a phone is registered here, as its agent told; of a trunk of the server's own whether it is with its
+    carrier. None: it registers nowhere, or we do not know."""
+    if line.at_servers:
+        return core.trunks.registered(line.name)
+    return told.contacts > 0 if told is not None and line.kind == "phone" else None
+
+
+def route(core: Core, params: Mapping[str, str], now: float) -> v.RouteTrial:
+    if not core.serving:
+        leader = core.member.cluster.leader or "the active server"
+        raise Refused(f"{core.node} is not active and does not know which lines are in service; ask {leader}")
+    origin, called = params.get("from", ""), params.get("to", "")
+    line = core.site.lines.get(origin) or next((x for x in core.site.lines.values() if origin in x.numbers), None)
+    if line is None:
+        raise Refused(f"{origin or '(no line given)'} is no line and no number of one", 404)
+    if not called:
+        raise Refused("no number is given to which it would go", 400)
+    load = Load(len(core.calls), core.lines.loads)
+    found = core.router.plan(CallRequest(line.name, called, line.numbers[0] if line.numbers else ""), load, now)
+    if isinstance(found, Refusal):
+        return v.RouteTrial(line.name, called, (), found.status, found.because)
+    return v.RouteTrial(line.name, called, tuple(_step(core, each) for each in found.targets), 0, "")
+
+
+def _step(core: Core, target: RouteTarget) -> v.RouteStep:
+    agent = core.site.lines[target.line].agent
+    because = target.because
+    if target.forwarded_from:
+        because += f", forwarded from {target.forwarded_from}"
+    connection = core.agents.connections.get(agent)
+    if connection is not None and not connection.obeys:
+        because += f"; {agent} is not there, so it is passed over"
+    elif agent in core.member.cluster.draining:
+        because += f"; {agent} drains and would refuse it"
+    return v.RouteStep(target.line, agent, target.request_number, target.ring_for, because)
 
 
 def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
@@ -375,5 +416,6 @@ VIEWS: dict[str, Callable[[Core, Mapping[str, str], float], Any]] = {
     "report": report,
     "rehearsal": rehearsal,
     "audit": audit,
+    "route": route,
     "progress": progress,
 }

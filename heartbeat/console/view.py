@@ -14,8 +14,8 @@ Each view is described here once: its members as JSON, the columns of its table,
 * Members with a default are younger than the others: a process of an older version does not say them.
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
-Server views: ``status health calls lines agents history explain report rehearsal audit progress``.
-Server verbs: ``switchover reset pause resume readmit rehearse audit``.
+Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
+Server verbs: ``switchover reset hangup pause resume readmit rehearse audit``.
 Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume``.
 """
 
@@ -473,6 +473,35 @@ class AgentLines:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteStep:
+    """A line that a call would be tried on."""
+
+    line: Annotated[str, Column("Line")]
+    agent: Annotated[str, Column("~Agent", of=_agent)]
+    number: Annotated[str, Column("Number")]
+    """The number to call there."""
+    ring_for: Annotated[float, Column("~>Rings", "span")]
+    """Seconds after which the next one is tried."""
+    because: Annotated[str, Column("Why", "sentence")]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTrial:
+    """``route``: parameters ``from``, a line or a number of one, and ``to``, the number called, in the site's own
+    form. What would become of such a call now; nothing is called, and nothing changes."""
+
+    line: str
+    """The line it would come from."""
+    called: str
+    steps: tuple[RouteStep, ...]
+    """In the order in which they would be tried; empty: the call is refused."""
+    status: int
+    """The SIP status of the refusal; 0: it goes somewhere."""
+    because: str
+    """Why it is refused; ``""`` when it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Agents:
     """``agents`` of a server, in the order of the site file."""
 
@@ -786,6 +815,8 @@ class AgentCalls:
 #               server is active and every reached agent obeys it.
 #   reset       lines: names with commas, or "all" (trunk, trunk/channel or phone); state: "idle" (default) or
 #               "out of service". Sent to the active server. Calls on these lines end in good order.
+#   hangup      call: its id, or enough of the beginning. Sent to the active server: BYE to both sides, or 480 to the
+#               caller of one that is not answered.
 #   pause       no automatic takeover or failback at this server until resume.
 #   resume      ends a pause; at an agent ends a drain.
 #   readmit     agent: a voter (agent or server) that lost its epoch file. Sent to the active server: a new

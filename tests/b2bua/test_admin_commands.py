@@ -74,6 +74,45 @@ def test_a_reset_of_lines_whose_agent_is_away_or_from_a_stand_by_is_refused() ->
         ask(standby, "reset", lines="bob")
 
 
+def test_a_hangup_ends_one_call_on_both_sides_and_is_noted() -> None:
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    fixture.talk()
+    call = next(iter(fixture.bench.core.calls))
+    order = ask(fixture.bench, "hangup", call=call)
+    assert (order["state"], order["sentence"]) == (
+        "done",
+        f"caller to 1002 ({call}) is ended by an operator",
+    )
+    for side in (a, b):
+        bye = side.take("BYE")
+        assert bye.get("reason") == 'SIP;cause=200;text="Ended by an operator"'
+        side.answer(bye, 200)
+    (record,) = fixture.bench.cdrs
+    assert (record.result, record.ended_by) == ("answered", "server") and len(fixture.bench.core.calls) == 1
+    assert fixture.bench.core.history[-1].code == "hangup" and call in fixture.bench.core.history[-1].because
+
+
+def test_a_hangup_of_a_call_that_rings_refuses_its_caller() -> None:
+    fixture = ServerFixture()
+    a = fixture.gw1.call("1002")
+    fixture.gw2.called.ring()
+    order = ask(fixture.bench, "hangup", call=next(iter(fixture.bench.core.calls)))
+    assert a.statuses == [100, 180, 480]
+    assert order["state"] == "done" and [each.method for each in fixture.gw2.called.asked] == ["INVITE", "CANCEL"]
+
+
+def test_a_hangup_that_cannot_be() -> None:
+    fixture = ServerFixture()
+    fixture.talk()
+    for params, sentence in (({}, "no call .no id given."), ({"call": "nothing"}, "no call nothing stands here")):
+        with pytest.raises(Refused, match=sentence):
+            ask(fixture.bench, "hangup", **params)
+    with pytest.raises(Refused, match="m2 is not active"):
+        ask(Bench(fixture.bench.site, "m2"), "hangup", call="x")
+    assert len(fixture.bench.core.calls) == 1
+
+
 def test_an_order_that_does_not_come_true_fails() -> None:
     fixture = ServerFixture()
     fixture.bench.core.member.cluster.non_voting.add("gw1")  # it says so, whatever list it is told

@@ -164,3 +164,14 @@ def test_ended_calls_are_looked_for_in_the_records_on_disk(looking, tmp_path, mo
     value = json.loads(looking.cli("audit", "--format", "json", code=1))
     assert value["unrecorded"] == ["nowhere"] and value["matched"] == 1
     assert [(fault["id"], fault["what"]) for fault in value["faults"]] == [("nowhere", "unrecorded")]
+
+
+def test_where_a_call_would_go(looking):
+    step = {"line": "carrier", "agent": "gw1", "number": "+331", "ring_for": 180.0, "because": "routes[1] (+*)"}
+    trial = {"line": "alice", "called": "+331", "steps": [step], "status": 0, "because": ""}
+    looking.m1.pages["route"] = trial
+    output = looking.cli("route", "alice", "+331")
+    assert "A call from alice to +331 would go to" in output and "routes[1] (+*)" in output
+    assert ("route", {"from": "alice", "to": "+331"}) in looking.m1.asked
+    looking.m1.pages["route"] = {**trial, "steps": [], "status": 404, "because": "no route leads there"}
+    assert "would be refused with 404: no route leads there" in looking.cli("route", "alice", "+331", code=1)

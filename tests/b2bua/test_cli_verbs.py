@@ -76,6 +76,22 @@ def test_reset_says_what_it_costs(fake_servers):
     assert "alice has the one channel alice/1, not alice/x." in fake_servers.cli("reset", "alice/x", code=3)
 
 
+def test_hangup_shows_the_call_asks_and_ends_it(fake_servers):
+    call = fake_servers.m1.call(1, "talking")
+    fake_servers.m1.pages["calls"] = {"calls": [call], "matched": 1}
+    fake_servers.m1.progress = [progress("hangup", "running", "it waits"), progress("hangup", "done", "it is ended")]
+    assert "Nothing was done." in fake_servers.cli("hangup", call["id"][:6], stdin="n\n", code=1)
+    output = fake_servers.cli("hangup", call["id"][:6], "--yes")
+    assert "+33612345678" in output and "it is ended" in output
+    assert ("hangup", {"call": call["id"]}) in fake_servers.m1.asked
+
+
+def test_hangup_of_no_call_or_of_several_does_nothing(fake_servers):
+    assert "812 calls begin with m1" in fake_servers.cli("hangup", "m1", "--yes", code=1)
+    fake_servers.m1.pages["calls"] = {"calls": [], "matched": 0}
+    assert "no call m1 stands" in fake_servers.cli("hangup", "m1", "--yes", code=1)
+
+
 def test_pause_and_resume_at_both(fake_servers):
     for server in (fake_servers.m1, fake_servers.m2):
         server.progress = [progress("pause", "done", "No automatic takeover until resume.")]

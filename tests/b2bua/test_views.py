@@ -170,6 +170,56 @@ def test_lines_by_what_is_asked() -> None:
     assert len(page(fixture.bench, "lines", state="idle")["lines"]) == 3
 
 
+def test_phones_show_whether_they_are_registered() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.lines = [
+        {"line": "bob", "kind": "phone", "in-service": True, "contacts": 2},
+        {"line": "carol", "kind": "phone", "in-service": False, "why": "no device is registered"},
+    ]
+    fixture.gw2.notify()
+    rows = {each["name"]: each for each in page(fixture.bench, "lines")["lines"]}
+    assert (rows["bob"]["registered"], rows["bob"]["contacts"]) == (True, 2)
+    assert (rows["carol"]["registered"], rows["carol"]["why"]) == (False, "no device is registered")
+    assert rows["own"]["registered"] is rows["dave"]["registered"] is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "to", "lines", "status", "why"),
+    [
+        ("alice", "1002", ["bob"], 0, "it is a number of bob"),
+        ("1001", "2000", ["bob", "dave"], 0, "routes[2] (2000)"),
+        ("alice", "7", [], 404, "no route leads from alice to 7"),
+    ],
+)
+def test_where_a_call_would_go(origin: str, to: str, lines: list[str], status: int, why: str) -> None:
+    fixture = ServerFixture()
+    found = page(fixture.bench, "route", **{"from": origin, "to": to})
+    assert ([step["line"] for step in found["steps"]], found["status"]) == (lines, status)
+    assert (found["line"], found["called"]) == ("alice", to)
+    assert why in (found["because"] or found["steps"][0]["because"])
+    assert not fixture.bench.core.calls
+
+
+def test_where_a_call_would_go_says_which_agents_would_not_take_it() -> None:
+    fixture = ServerFixture()
+    fixture.gw1.disconnect()
+    fixture.gw2.voter.participant.drain(True)
+    fixture.bench.after(1.0)
+    bob, dave = (step["because"] for step in page(fixture.bench, "route", **{"from": "alice", "to": "2000"})["steps"])
+    assert bob.endswith("gw2 drains and would refuse it") and "gw1 is not there" in dave
+
+
+@pytest.mark.parametrize(
+    ("params", "said"), [({"from": "nobody", "to": "1"}, "nobody is no line"), ({"from": "alice"}, "no number")]
+)
+def test_a_route_that_cannot_be_tried(params: dict[str, str], said: str) -> None:
+    fixture = ServerFixture()
+    with pytest.raises(Refused, match=said):
+        page(fixture.bench, "route", **params)
+    with pytest.raises(Refused, match="m2 is not active"):
+        page(Bench(fixture.bench.site, "m2"), "route", **params)
+
+
 def test_history_is_newest_first_and_limited() -> None:
     fixture = ServerFixture()
     found = page(fixture.bench, "history")
