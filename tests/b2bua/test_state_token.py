@@ -175,3 +175,18 @@ def test_a_branch_of_the_longest_length_stands_as_it_is_and_a_longer_one_as_its_
     hashed = origin_of("gw1", longest + "z")
     assert hashed.startswith("gw1;") and len(hashed) == 4 + 32
     assert hashed == origin_of("gw1", longest + "z") != origin_of("gw1", longest + "y")
+
+
+def test_a_token_of_the_longest_length_is_whole() -> None:
+    for more in range(200):
+        plan = "1,alice,1001,,0,0;" + "x" * (LONGEST // 2 + 4 * more)
+        token = sign(STATE._replace(plan=plan), KEY)
+        if len(token) == LONGEST:
+            assert read(token, [KEY]).plan == plan
+            return
+        for one in range(1, 4):
+            token = sign(STATE._replace(plan=plan + "y" * one), KEY)
+            if len(token) == LONGEST:
+                assert read(token, [KEY]).plan == plan + "y" * one
+                return
+    raise AssertionError("no plan makes a token of that length")
