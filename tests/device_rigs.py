@@ -50,6 +50,15 @@ to = ["trunk1"]
 """
 
 
+def secured(text: str, program: str) -> str:
+    """A site file with a listener for TLS."""
+    listen = '"udp:127.0.0.11:5060", '
+    tls = 'tls = { certificate = "sbc.pem", key = "sbc.key", clients = "required" }'
+    assert listen in text
+    text = text.replace(listen, f'{listen}"tls:127.0.0.11:5061", ', 1)
+    return text.replace(f"[{program}]\n", f"[{program}]\n{tls}\n", 1)
+
+
 class Rig(Protocol):
     """What a test of the device side needs."""
 
@@ -146,8 +155,9 @@ class _Device(AgentFixture):
 class AgentRig(_Device):
     """The trunk is a line of an agent."""
 
-    def __init__(self, more: str = "", peer: str = PEER, lines: str = "") -> None:
-        super().__init__(more, text=SITE.replace(PEER, peer) + lines)
+    def __init__(self, more: str = "", peer: str = PEER, lines: str = "", secure: bool = False) -> None:
+        text = SITE.replace(PEER, peer) + lines
+        super().__init__(more, text=secured(text, "agents.gw1") if secure else text)
         self.core: AgentCore
         self._branch = ""
         self._cseq = 0
@@ -208,17 +218,18 @@ class AgentRig(_Device):
 class ServerRig(_Device):
     """The trunk is the server's own, and so is the one behind it."""
 
-    def __init__(self, more: str = "", peer: str = PEER, lines: str = "") -> None:
+    def __init__(self, more: str = "", peer: str = PEER, lines: str = "", secure: bool = False) -> None:
         self.now = 100.0
-        source = "" if "from = " in peer else '\nfrom = ["127.0.0.21", "127.0.0.22"]'
+        source = "" if "from = " in peer or secure else '\nfrom = ["127.0.0.21", "127.0.0.22"]'
         text = _OWN % (peer + source, more, lines.replace('agent = "gw1"', ""))
+        text = secured(text, "servers.m1") if secure else text
         site = parse_site(text, Path("site.toml"), {"KEY": KEY.decode(), "ALICE": "secret"})
         self.core: Any = ServerCore(site, "m1", fresh(site), b"s" * 32, Random(1), self.now, WALL)
         self.inbox = {}
         self.resolving = []
         self.disk = None
         self.refusing, self.dead = set(), set()
-        self.opened, self.closed = [], []
+        self.opened, self.all_opened, self.closed = [], [], []
         self.reached = {}
         self._serial = 0
         self._cseq = 0

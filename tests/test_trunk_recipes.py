@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from sip.actions import Flow
+from sip.actions import Certified, Flow, Open
+from sip.io.codec import CodecError
+from sip.io.tls import Credentials
 from sip.location import Place
+from tests.certificates import Authority
 from tests.device_rigs import TYPE, AgentRig, ServerRig
 from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP
 
@@ -22,13 +25,13 @@ WELL = [Place("udp", *CARRIER.remote)]
 owners = pytest.mark.parametrize("make", [AgentRig, ServerRig], ids=["agent", "server"])
 
 
-def cooked(make: Any, recipe: str, places: list[Place]) -> Any:
+def cooked(make: Any, recipe: str, places: list[Place], secure: bool = False) -> Any:
     """A rig whose trunk is that of the recipe, with the carrier on loopback; its names stand for ``places``."""
     lines = RECIPES[recipe].splitlines()
     keys = [line for line in lines if line and not re.match(r"\[|kind|agent|channels", line)]
     text = "\n".join(keys).replace("203.0.113.10", "127.0.0.21").replace("203.0.113.20", "127.0.0.22")
     text = text.replace("203.0.113.0/24", "127.0.0.0/27").replace("CARRIER_PASSWORD", "ALICE")
-    rig = make("", text)
+    rig = make("", text, secure=secure)
     for asked in list(rig.resolving):
         rig.core.done(asked, places, rig.now)
     rig.resolving.clear()
@@ -47,7 +50,14 @@ def registered(rig: Any, flow: Flow = CARRIER, lines: tuple[str, ...] = ()) -> A
 
 
 def test_every_recipe_is_tried() -> None:
-    assert set(RECIPES) == {"registering", "by address", "outbound proxy", "number in To", "two sites"}
+    assert set(RECIPES) == {
+        "registering",
+        "by address",
+        "outbound proxy",
+        "number in To",
+        "two sites",
+        "Microsoft Teams",
+    }
 
 
 @owners
@@ -130,3 +140,63 @@ def test_two_sites_of_which_one_dies(make: Any) -> None:
     rig.inbox[CARRIER].clear()
     rig.far_calls(call_id="again")
     rig.take("INVITE")
+
+
+TEAMS = "sip.pstnhub.microsoft.com"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def shaken(wanted: Open, authority: Authority) -> tuple[tuple[str, ...], str]:
+    """A handshake as the program wants it, with Teams, which insists on a certificate: who it is by that, and who
+    Teams is, by the one of its certificates that it was asked for."""
+    ours = [authority.issue("other", ["other.example"]), authority.issue("sbc", ["sbc.example.com"])]
+    theirs = [authority.issue("default", ["default.example"]), authority.issue("teams", [TEAMS])]
+    callee = Credentials(theirs, authority.path, "required").accept()
+    caller = Credentials(ours, authority.path).connect(wanted.names, wanted.shown, wanted.authority)
+    caller.begin()
+    while not (callee.ready and caller.ready):
+        callee.receive(caller.pending())
+        caller.receive(callee.pending())
+    return callee.names, caller.names[0]
+
+
+@owners
+def test_mutual_tls_with_a_carrier_that_wants_our_name_everywhere(make: Any, authority: Authority) -> None:
+    teams = [Place("tls", "127.0.0.21", 5061, TEAMS)]
+    rig = cooked(make, "Microsoft Teams", teams, secure=True)
+    wanted = [one for one in rig.all_opened if one.flow.transport == "tls"]
+    flow = wanted[0].flow
+    assert shaken(wanted[0], authority) == (("sbc.example.com",), TEAMS)
+    rig.core.done(Certified(flow), (TEAMS,), rig.now)
+    options = rig.take("OPTIONS", flow)
+    assert options.get("contact") == "<sip:sbc.example.com:5061;transport=tls>"
+    assert options.get("via").startswith("SIP/2.0/TLS sbc.example.com:5061;")
+    rig.reply(options, 200, flow=flow)
+    rig.far_calls()
+    invite = next(one for one in rig.inbox[flow] if getattr(one, "method", "") == "INVITE")
+    assert invite.uri.startswith(f"sip:+33177@{TEAMS}")
+    assert invite.get("contact") == "<sip:sbc.example.com:5061;transport=tls>"
+    assert invite.from_untagged == "<sip:+33155@sbc.example.com>"
+    rig.far_forgets()
+    for host, names, well in (("127.0.0.77", (TEAMS,), True), ("127.0.0.21", ("evil.example",), False)):
+        theirs = Flow("tls", f"127.0.0.11:5061#{host}", (host, 40000))
+        rig.opened.append(theirs)
+        rig.core.done(Certified(theirs), names, rig.now)
+        rig.core.flow_changed(theirs, "open", rig.now)
+        rig.request("INVITE", "sip:+33166@sbc.example.com:5061", body=SDP, flow=theirs, call_id=host)
+        heard = {getattr(one, "status", 0) for one in rig.inbox[theirs]}
+        assert (100 in heard) == well and bool({401, 403, 407} & heard) != well
+
+
+def test_a_carrier_that_shows_another_name_is_not_talked_to(authority: Authority) -> None:
+    impostor = Credentials([authority.issue("impostor", ["evil.example"])], authority.path).accept()
+    caller = Credentials([], authority.path).connect([TEAMS])
+    caller.begin()
+    with pytest.raises(CodecError, match=r"its certificate is for evil\.example, not for sip\.pstnhub"):
+        for _ in range(3):
+            impostor.receive(caller.pending())
+            caller.receive(impostor.pending())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sip.actions import Flow
 from sip.device.flows import LineFlows
 from sip.device.places import PeerPlace, Shunning
 from sip.device.sending import send_request
@@ -61,7 +62,7 @@ class PlaceProbe:
             if flow is None:
                 self.probe.failed("no listener of ours leads there", now)
             else:
-                routed = request._replace(lines=(*self._probing.route, *request.lines))
+                routed = request._replace(lines=(*self._probing.route, *self._shown(flow), *request.lines))
                 self._sent = send_request(self._probing.stack, routed, flow, self, now)
         if not self.probe.waiting:
             self._let_go()
@@ -73,6 +74,10 @@ class PlaceProbe:
         at = self.probe.get_timer()
         if at is not None:
             self._probing.stack.deadlines.set(at, self, DUE)
+
+    def _shown(self, flow: Flow) -> tuple[str, ...]:
+        """By TLS a Contact, too: some carriers look there for the name that is in our certificate."""
+        return (self._probing.stack.contact(flow),) if flow.transport == "tls" else ()
 
     def _let_go(self) -> None:
         """A question that has its own time limit need not be repeated for 32 s."""
