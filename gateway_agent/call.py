@@ -19,6 +19,7 @@ from gateway_agent.parting import Parting
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
+from gateway_agent.session_id import learned, line_of
 from gateway_agent.terminated_call import TerminatedCall
 from sip.b2b.bridge import ROUTING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
@@ -168,10 +169,10 @@ class Call(Policy):
     def passed(self, leg: InviteUsage, message: Message, now: float) -> Passed:
         """What the other side gets of a message that came on ``leg``."""
         if leg is self.server:
+            self.session_id = learned(self.session_id, message) if self.line.settings.session_id else self.session_id
             return Passed(told_to_device(self.line, message), self.description.from_server(message, now))
-        return Passed(
-            believed_of_device(self.line, message), self.description.from_device(message, leg.flow.remote[0], now)
-        )
+        lines = believed_of_device(self.line, message, self.session_id)
+        return Passed(lines, self.description.from_device(message, leg.flow.remote[0], now))
 
     def picked_up(self, device: InviteUsage, now: float) -> None:
         """The call is answered; ``device`` is the leg that it is on."""
@@ -399,11 +400,13 @@ def told_to_device(line: Line, message: Message) -> list[str]:
     return ruled(identity.to_device_headers, lines) if identity.to_device_headers else lines
 
 
-def believed_of_device(line: Line, message: Message) -> list[str]:
-    """The header lines of a message of the device that the servers get."""
+def believed_of_device(line: Line, message: Message, session_id: str) -> list[str]:
+    """The header lines of a message of the device that the servers get; ``session_id`` where it says none."""
     identity = line.identity
     believed = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_by_device(identity, message, "")
     lines = _crossing(message, *believed)
+    if line.settings.session_id:
+        lines += line_of(session_id, message)
     return ruled(identity.from_device_headers, lines) if identity.from_device_headers else lines
 
 

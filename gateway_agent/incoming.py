@@ -7,6 +7,7 @@ from functools import lru_cache
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
+from gateway_agent.session_id import line_of, made
 from gateway_agent.transfer import replaces_lines
 from sip.b2b.policy import LATER, Passed
 from sip.device.header_rules import ruled
@@ -73,6 +74,9 @@ class Incoming(Setup):
             lines = ruled(line.identity.from_device_headers, lines)
         if not request.body and line.settings.reliable != "no":
             lines += across(request)
+        if line.settings.session_id and not call.session_id:
+            call.session_id = made(call_id)
+            lines += line_of(call.session_id, request)
         if "replaces" in request.names:
             lines += replaces_lines(stack, request)
         sent = SentInvite(branches(1), 1, bool(body)) if branches is not None else None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
+from gateway_agent.session_id import made
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
@@ -60,6 +61,8 @@ class Outgoing(Setup):
         side.hear(transaction, request, now)
         side.origin = side.received[0].key
         call.session_id = request.get("session-id") or ""
+        if call.line.settings.session_id:
+            call.session_id = made(side.origin or request.call_id, request)
         stack.reply(transaction, 100, now)
         call.session.called(call.line.settings.session_timer, now)
         try:
@@ -125,7 +128,7 @@ class Outgoing(Setup):
         return attempt.uri if attempt is not None else ""
 
     def refusal(self, call: Call, response: Response) -> Passed:
-        lines = believed_of_device(call.line, response)
+        lines = believed_of_device(call.line, response, call.session_id)
         if 300 <= response.status < 400:
             lines += [line for name, line in zip(response.names, response.lines, strict=True) if name == "contact"]
         return Passed(lines, response.body)

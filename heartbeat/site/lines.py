@@ -208,6 +208,8 @@ class LineSettings:
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""
+    session_id: bool = False
+    """Make a Session-ID (RFC 7989) in what its devices send without, so that a call has one name in all traces."""
     session_timer: SessionTimerSettings | None = None
     """Detect devices that vanished (RFC 4028)."""
     forward: Forward = Forward()
