@@ -105,7 +105,6 @@ class Core:
         self.started_at = self.now = now
         timing = site.timing
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
-        self.contact_uri = self.stack.contact(NOWHERE)[len("Contact: <") : -1]
         self.counters: Counter[str] = Counter()
         self.load = 0.0
         """Share of a processor, told by the shell."""
@@ -120,11 +119,10 @@ class Core:
         self.directory = PhoneDirectory(nonces)
         self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.algorithms_of)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
-        self.limited_logger = self.stack.limited_logger
         self.deduplication: Deduplication[ServerRequest] = Deduplication(
             self.stack.timers.lifetime, self.stack.deadlines
         )
-        self.recorder = Recorder(self.stack, self.contact_uri)
+        self.recorder = Recorder(self.stack, self.stack.contact(NOWHERE)[len("Contact: <") : -1])
         self.table = CallTable(
             self.recorder,
             self.stack.timers.lifetime,
@@ -141,7 +139,7 @@ class Core:
             self.deduplication,
             self.counters,
             random,
-            self.limited_logger,
+            self.stack.limited_logger,
             relay,
             max(LEAST_HOLD, timing.hold_attempt),
             lambda: len(self.calls),
@@ -324,7 +322,9 @@ class Core:
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """Of a transaction that is gone: a 2xx is acknowledged again however late (RFC 3261 section 13.2.2.4)."""
-        if response.cseq_method == "INVITE" and response.status // 100 == 2:
+        if not self.returning.complete and flow not in self.stack.site_flows:
+            self.returning.patience.keep_response(response, flow, now)
+        elif response.cseq_method == "INVITE" and response.status // 100 == 2:
             leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
             if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != response.to_tag:
                 return

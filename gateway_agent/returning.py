@@ -64,6 +64,12 @@ class Patience:
         self._hold = hold
         self._requested = requested
         self._waiting: list[Waiting] = []
+        self._responses: list[tuple[bytes, Flow, float]] = []
+
+    def keep_response(self, response: Response, flow: Flow, now: float) -> None:
+        """Let a response wait whose request is to come back: who sent it may repeat it, but half a second later."""
+        if len(self._responses) < MOST_WAITING:
+            self._responses.append((response.to_bytes(), flow, now))
 
     def keep(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Let a request wait; an INVITE hears so (RFC 3261 section 17.2.1)."""
@@ -79,6 +85,10 @@ class Patience:
     def release(self, now: float) -> None:
         """The return is complete."""
         self.generation += 1
+        responses, self._responses = self._responses, []
+        for data, flow, at in responses:
+            if now - at <= self._hold():
+                self._stack.receive_message(data, flow, now)
         waiting, self._waiting = self._waiting, []
         for transaction, request, source, _ in waiting:
             if not self._stands(transaction):

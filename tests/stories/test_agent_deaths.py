@@ -212,3 +212,20 @@ def test_calls_come_back_under_a_key_that_was_changed_meanwhile() -> None:
     assert town.agent("gw2").lines["bert"].far_side.contacts == 1
     serve(town, one, other, ("anna", "bert"))
     part(town, "anna", one, other, ["answered"])
+
+
+def test_an_answer_that_comes_before_its_call_is_back_is_not_lost() -> None:
+    """It would come again only half a second later, and then ever more seldom."""
+    town = begun()
+    one = town.call("west", "200")
+    town.world.run(town.world.now + 1.0)
+    other = list(town.line("east").calls.values())[-1]
+    town.world.kill("gw2")
+    town.world.run(town.world.now + AWAY_S)
+    town.world.start("gw2")
+    town.do("east", "answer", other)
+    assert town.world.run_until(lambda: town.agent("gw2").returning.complete, 5.0)
+    assert town.world.run_until(lambda: one.answered_at > 0, 0.2), town.world.ladder(40, True)
+    town.world.run(town.world.now + 0.5)
+    serve(town, one, other)
+    part(town, "west", one, other, ["answered"])
