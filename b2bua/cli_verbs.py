@@ -92,7 +92,7 @@ def _target(found: Found, to: str | None) -> str:
         return next(node for node in servers if node != found.active)
     standing = [node for node in servers if node in found.answers]
     if len(standing) != 1:
-        raise ConsoleError(f"Neither {listed(servers)} is active; say which one shall be: --to NODE.")
+        raise ConsoleError(f"Neither {' nor '.join(servers)} is active; say which one shall be: --to NODE.")
     return standing[0]
 
 
@@ -246,6 +246,21 @@ def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
     for silence in silent:
         click.echo(silence.sentence, err=True)
     return command_line.DEGRADED if silent else command_line.HEALTHY
+
+
+@click.command()
+@site_option
+@node_option
+@timeout_option
+def reload(site_path: str | None, node: str | None, timeout: float) -> int:
+    """Have the servers read the site file again, and show what they took, or all that is wrong with it.
+
+    At both servers, or at --node. A file that is not right in any part is refused whole. Agents have their own:
+    gateway-agent reload.
+    """
+    site = command_line.open_site(site_path)
+    nodes = [node] if node else list(site.servers)
+    return commands.reload_all([commands.server_client(site, name) for name in nodes], timeout)
 
 
 @click.command()

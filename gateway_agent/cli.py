@@ -9,7 +9,7 @@ from heartbeat.console.command_line import Program, agent_of, open_site, site_op
 
 @click.group(
     cls=Program,
-    later=dict.fromkeys(("status", "lines", "calls", "drain", "stop", "resume"), "gateway_agent.cli_verbs"),
+    later=dict.fromkeys(("status", "lines", "calls", "drain", "stop", "resume", "reload"), "gateway_agent.cli_verbs"),
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option

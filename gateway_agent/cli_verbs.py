@@ -107,8 +107,11 @@ def calls(
 def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, no_wait: bool) -> int:
     """Refuse new calls and wait until the last one has ended. Ctrl-C stops waiting, not draining."""
     client = _one(command_line.open_site(site_path), agent)
-    left = several(client.see(AgentStatus, "status")[1].calls.total, "call")
-    console().put(f"{client.name} will refuse new calls and be empty when its {left} have ended.")
+    left = client.see(AgentStatus, "status")[1].calls.total
+    until = (
+        f", and be empty when {several(left, 'call')} of it {'has' if left == 1 else 'have'} ended" if left else ""
+    )
+    console().put(f"{client.name} will refuse new calls{until}.")
     commands.ask(f"Drain {client.name}?", sure)
     answer = client.command("drain", {})
     if no_wait:
@@ -150,3 +153,14 @@ def resume(site_path: str | None, agent: str | None) -> int:
     client = _one(command_line.open_site(site_path), agent)
     click.echo(client.command("resume", {}).sentence)
     return command_line.HEALTHY
+
+
+@click.command()
+@site_option
+@agent_option
+@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, help="Seconds to wait.")
+def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
+    """Have an agent, or all, read the site file again, and show what they took, or all that is wrong with it."""
+    site = command_line.open_site(site_path)
+    names = [agent] if agent is not None else list(site.agents)
+    return commands.reload_all([commands.agent_client(site, name) for name in names], timeout)

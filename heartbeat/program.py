@@ -21,6 +21,7 @@ from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
+from heartbeat.console.reload_orders import RELOAD, ReloadOrders
 from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.view import Alert, ProcessStats, Progress
 from heartbeat.console.view import ConsoleProcess as Viewed
@@ -30,7 +31,7 @@ from heartbeat.site.certificates import CertificateError, OwnCertificates, Read
 from heartbeat.site.check import missing_secrets, secrets_of, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
-from heartbeat.site.reload import reload_complaints, without_late_lines
+from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
 from heartbeat.site.values import Secret
 from sip.io import pump as pumps
@@ -167,6 +168,7 @@ class Process(Generic[C]):
         self.written: list[Written] = [self._history]
         """What is to be known again after a restart."""
         self.disk_space = DiskSpace(self.directories())
+        self._reloads = ReloadOrders()
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
         self.lives_by: Callable[[Site], object] = _nothing
@@ -189,6 +191,7 @@ class Process(Generic[C]):
     ) -> None:
         """Put ``core`` on a pump; ``view`` and ``command`` are what it shows and does. Raises `BadEndpoint`."""
         self.core = core
+        self._reading = InThread(self.loop, self._read, self._was_read)
         self._history.take_up(core.history, boottime() - time.time())
         self._view = view
         self._command = partial(command, core)
@@ -199,7 +202,7 @@ class Process(Generic[C]):
             names=self.names,
             store=self.votes.write,
             on_event=self.event,
-            on_reload=InThread(self.loop, self._read, self._was_read).ask,
+            on_reload=self._reading.ask,
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
@@ -220,6 +223,8 @@ class Process(Generic[C]):
             self._lock.end()
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
+        if name == "progress" and (reload := self._reloads.progress(params.get("id", ""))) is not None:
+            return reload
         found = self._view(self.core, name, params, now)
         if name != "status":
             return found
@@ -228,6 +233,10 @@ class Process(Generic[C]):
         return replace(found, process=stats, warnings=tuple(alert.text for alert in alerts), alerts=alerts)
 
     def command(self, name: str, params: Mapping[str, str], now: float) -> Progress:
+        if name == RELOAD:
+            order = self._reloads.begin()
+            self._reading.ask()
+            return order
         return self.pump.ask(self._command, name, params)
 
     def stats(self, now: float) -> ProcessStats:
@@ -321,6 +330,7 @@ class Process(Generic[C]):
 
     def _was_read(self, found: tuple[Site | None, list[str], Read | None]) -> None:
         site, sentences, read = found
+        new = changes(self.core.site, site) if site is not None else []
         for sentence in sentences:
             if site is None:
                 self.logger.error("the site file is not taken: %s", sentence)
@@ -330,6 +340,10 @@ class Process(Generic[C]):
             self.certificates.take(site, read)
             self.pump.ask(self.core.reload, site)
             self.lives_by(site)
+            said = f"{self.name} lives by the site file {site.digest}: {'; '.join(new) or 'nothing is new in it'}"
+            self._reloads.settle(True, [said, *sentences])
+        else:
+            self._reloads.settle(False, [f"the site file is not taken: {sentence}" for sentence in sentences])
 
 
 def _write(written: Iterable[Written]) -> None:

@@ -19,6 +19,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_AC
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, console, stack
 from heartbeat.console.sanitize import IN_JSON
+from heartbeat.console.view import Progress
 from heartbeat.site.model import Site
 
 POLL: Final = 0.15
@@ -137,6 +138,36 @@ def _found(make: Callable[[], Screen]) -> Screen:
         if not isinstance(error, Unreachable) and error.code != NO_ACTIVE:
             raise
         return Screen({"error": error.sentence}, Text(error.sentence, style="bold red"), error.code)
+
+
+def reload(client: Client, timeout: float) -> bool:
+    """Have a process read its site file again, and show what it took from it or why it refused it; whether it took
+    it. Raises :class:`Unreachable`, or :class:`ConsoleError` when it does not come to an end."""
+    answer = client.command("reload", {})
+    end = time.monotonic() + timeout
+    while answer.state == "running":
+        if time.monotonic() >= end:
+            raise ConsoleError(f"After {timeout:g} s {client.name} still reads its site file.", DEGRADED)
+        time.sleep(POLL)
+        answer = client.see(Progress, "progress", id=answer.id)[1]
+    for sentence in answer.sentence.splitlines():
+        click.echo(f"{client.name}: {sentence}", err=answer.state != "done")
+    return answer.state == "done"
+
+
+def reload_all(clients: Sequence[Client], timeout: float) -> int:
+    """The same of several, one after the other; those that cannot be reached are said. The exit code."""
+    code, silent = HEALTHY, list[Unreachable]()
+    for client in clients:
+        try:
+            code = code if reload(client, timeout) else DEGRADED
+        except Unreachable as error:
+            silent.append(error)
+    if len(silent) == len(clients):
+        raise Unreachable("\n".join(error.sentence for error in silent))
+    for silence in silent:
+        click.echo(silence.sentence, err=True)
+    return DEGRADED if silent else code
 
 
 def ask(question: str, sure: bool) -> None:

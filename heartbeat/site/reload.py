@@ -12,11 +12,14 @@ from types import MappingProxyType
 
 from heartbeat.site.check import secrets_of
 from heartbeat.site.model import Agent, Server, Site
+from heartbeat.site.values import Secret
 
 SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")
 VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
 OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "advertise_by", "api", "state", "cdr")
 OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp")
+MOST_NAMED = 10
+"""Lines of which the names are said."""
 RESTART = "restart the nodes, the stand-by first"
 
 
@@ -38,6 +41,42 @@ def without_late_lines(old: Site, new: Site, node: str) -> tuple[Site, list[str]
 def reload_complaints(old: Site, new: Site, node: str) -> list[str]:
     """Why ``node``, which runs by ``old``, does not take ``new``; a sentence each, empty when it does."""
     return [*_identity(old, new), *_votes(old, new), *_addresses(old, new, node), *_owners(old, new)]
+
+
+def changes(old: Site, new: Site) -> list[str]:
+    """What a program that lived by ``old`` takes from ``new``, in short; empty when nothing is new."""
+    found = []
+    for what, before, after in (("line", old.lines, new.lines), ("group", old.groups, new.groups)):
+        for names, how in (
+            ([name for name in after if name not in before], "new"),
+            ([name for name in before if name not in after], "gone"),
+            ([name for name in after if name in before and not _same(before[name], after[name])], "changed"),
+        ):
+            if names:
+                more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+                named = ", ".join(names[:MOST_NAMED]) + more
+                found.append(f"{what}{'s' if len(names) > 1 else ''} {how}: {named}")
+    if old.routes != new.routes:
+        found.append(f"routes changed: {len(new.routes)}, {len(old.routes)} before")
+    for kind, ones, others in (("server", old.servers, new.servers), ("agent", old.agents, new.agents)):
+        found += [f"{kind} {name} changed" for name in others if name in ones and ones[name] != others[name]]
+    if old.timing != new.timing:
+        found.append("timing changed")
+    before_key, after_key = old.identity.key.value, new.identity.key.value
+    if before_key != after_key:
+        found.append("the site key is another one")
+    return found
+
+
+def _same(old: object, new: object) -> bool:
+    """A password may be another one although the place where it is kept is the same."""
+    return old == new and [one.value for one in _secrets(old)] == [one.value for one in _secrets(new)]
+
+
+def _secrets(of: object) -> list[Secret]:
+    register = getattr(of, "register", None)
+    found = (getattr(of, "password", None), getattr(register, "password", None))
+    return [one for one in found if one is not None]
 
 
 def _identity(old: Site, new: Site) -> Iterator[str]:

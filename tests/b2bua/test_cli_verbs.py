@@ -92,6 +92,24 @@ def test_hangup_of_no_call_or_of_several_does_nothing(fake_servers):
     assert "no call m1 stands" in fake_servers.cli("hangup", "m1", "--yes", code=1)
 
 
+def test_reload_shows_what_each_server_took_or_refused(fake_servers):
+    taken = progress("reload", "done", "m1 lives by the site file 1234: line new: carol")
+    fake_servers.m1.progress = [progress("reload", "running", "the site file is being read"), taken]
+    fake_servers.m2.progress = [progress("reload", "failed", "it is not taken: a\nit is not taken: b")]
+    output = fake_servers.cli("reload", code=1)
+    assert "m1: m1 lives by the site file 1234: line new: carol" in output
+    assert "m2: it is not taken: a\nm2: it is not taken: b\n" in output
+    fake_servers.m1.progress = [taken]
+    assert fake_servers.cli("reload", "--node", "m1").count("\n") == 1
+    fake_servers.stop("m2")
+    assert "m2 cannot be reached" in fake_servers.cli("reload", code=1)
+
+
+def test_a_file_that_is_wrong_is_not_even_sent(fake_servers):
+    fake_servers.path.write_text(fake_servers.path.read_text().replace('to = ["carrier"]', 'to = ["nobody"]'))
+    assert "nobody" in fake_servers.cli("reload", code=3) and not fake_servers.m1.asked
+
+
 def test_pause_and_resume_at_both(fake_servers):
     for server in (fake_servers.m1, fake_servers.m2):
         server.progress = [progress("pause", "done", "No automatic takeover until resume.")]

@@ -175,7 +175,7 @@ def test_lines_and_calls(agents):
 def test_draining_waits_for_the_last_call(agents):
     agents.gw1.progress = [agents.gw1.step("running", "1 call is left.")] * 2 + agents.gw1.progress
     output = agents.cli("drain", "--agent", "gw1", stdin="y\n")
-    assert "gw1 will refuse new calls and be empty when its 12 calls have ended." in output
+    assert "gw1 will refuse new calls, and be empty when 12 calls of it have ended." in output
     assert "1 call is left." in output
     assert "No call is left." in output
 
@@ -223,3 +223,11 @@ def test_every_order_of_the_core_can_be_given():
         views.command(core, verb, {}, 0.0)
     with pytest.raises(Refused, match="no verb"):
         views.command(core, "nothing", {}, 0.0)
+
+
+def test_reload_of_all_agents_or_of_one(agents):
+    agents.gw1.progress = [agents.gw1.step("running", "reading"), agents.gw1.step("done", "gw1 has line new: carol")]
+    agents.gw2.progress = [agents.gw2.step("failed", "lines.x: is wrong")]
+    output = agents.cli("reload", code=1)
+    assert "gw1: gw1 has line new: carol" in output and "gw2: lines.x: is wrong" in output
+    assert "gw2" not in agents.cli("reload", "--agent", "gw1")

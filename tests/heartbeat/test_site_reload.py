@@ -9,7 +9,7 @@ import pytest
 from heartbeat.site.check import missing_secrets
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
-from heartbeat.site.reload import reload_complaints, without_late_lines
+from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 
 TEXT = """
 [site]
@@ -116,3 +116,18 @@ def test_a_new_line_whose_password_is_not_there_waits_for_a_restart_alone():
     running = parse(TEXT + PHONE, Path("/x/site.toml"), {"OLD": "k" * 16, "WORD": "w"})
     kept, late = without_late_lines(running, new, "a")
     assert late == [] and missing_secrets(kept, "a"), "a line that runs is not taken away for that"
+
+
+def test_what_is_new_in_a_file_is_said_in_short() -> None:
+    old = site()
+    assert changes(old, site()) == []
+    more = TEXT + "".join(
+        f'[lines.p{n}]\nkind = "trunk"\nagent = "a"\nchannels = 1\npeer = "sip:127.0.1.{n}"\n' for n in range(12)
+    )
+    new = site(more.replace("channels = 3", "channels = 4").replace('to = "t"', 'to = "p0"'))
+    assert changes(old, new) == [
+        "lines new: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 more",
+        "line changed: t",
+        "routes changed: 1, 1 before",
+    ]
+    assert changes(new, old)[0] == "lines gone: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 more"
