@@ -194,7 +194,7 @@ class Trunks:
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream is open or lost; a UDP peer is unreachable."""
         if state == "open":
-            self.flows.opened(flow)
+            self.flows.opened(flow, now)
             return
         if state == "lost":
             self.flows.lost(flow)

@@ -85,7 +85,7 @@ class Devices:
         """A stream to a device was opened or lost, or a place cannot be reached."""
         stack = self._environment.stack
         if state == "open":
-            self._access.flows.opened(flow)
+            self._access.flows.opened(flow, now)
             return
         if state == "lost":
             stack.flow_lost(flow)

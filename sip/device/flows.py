@@ -6,6 +6,7 @@ dialogs and registrations, or, where TLS has proved who they are and they say so
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
@@ -13,12 +14,14 @@ from typing import Final
 
 from sip.actions import Address, Close, Flow, Open
 from sip.certificate_names import speaks_for
+from sip.device.keep_alive import StreamKeepAlive
 from sip.device.policy import LinePolicy
 from sip.endpoint import DEFAULT_PORT, SECURE, ListenerAddress, is_numeric, plain_host
 from sip.layer import Stack
 from sip.location import Place
 from sip.wire.errors import Malformed
 from sip.wire.headers import Via, bracketed
+from sip.wire.message import Response
 
 MOST_STREAMS: Final = 1000
 """Connections that a program opens to devices."""
@@ -32,6 +35,9 @@ MOST_FLOWS: Final = 10_000
 
 Key = tuple[str, Address, str] | tuple[str, Address, str, tuple[str, ...], str, str]
 """Transport, place, listener; for TLS also whom we want to find, what we show him, and who says that it is him."""
+
+
+_KEEP: Final = re.compile(r"^[^,]*;\s*keep\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
 
 
 class Connecting:
@@ -71,6 +77,8 @@ class DeviceFlows:
         self._known: OrderedDict[Key, Flow] = OrderedDict()
         self._keys: dict[Flow, Key] = {}
         """Of our streams."""
+        self._kept: dict[Flow, StreamKeepAlive] = {}
+        """Streams of ours that are open."""
         self._aliases: dict[Address, Flow] = {}
         """Streams of others that may be used towards these places."""
         self._streams: dict[Flow, bool] = {}
@@ -201,9 +209,21 @@ class DeviceFlows:
             advertised.clear()
         advertised[flow] = place
 
-    def opened(self, flow: Flow) -> None:
+    def keep(self, flow: Flow, response: Response, now: float) -> None:
+        """An answer may say how long a stream of ours may be quiet (RFC 6223, RFC 5626 section 4.4)."""
+        kept = self._kept.get(flow)
+        if kept is None:
+            return
+        found = _KEEP.search(response.get("via") or "")
+        seconds = found[1] if found is not None else (response.get("flow-timer") or "").strip()
+        if seconds.isascii() and seconds.isdigit() and len(seconds) < 6:
+            kept.keep(float(seconds), now)
+
+    def opened(self, flow: Flow, now: float) -> None:
         """A stream is open."""
         self._streams[flow] = True
+        if flow in self._keys:
+            self._kept[flow] = StreamKeepAlive(self._stack, flow, self._silent, now)
         sent_by = self._stack.sent_by
         local = flow.local.partition("#")[0]
         if local in sent_by:
@@ -212,6 +232,8 @@ class DeviceFlows:
     def lost(self, flow: Flow) -> None:
         """A stream broke, or could not be opened. Its requests are told of by ``Stack.transport_failed``."""
         self._streams.pop(flow, None)
+        if (kept := self._kept.pop(flow, None)) is not None:
+            kept.stop()
         self._stack.advertised.pop(flow, None)
         if "#" in flow.local or "@" in flow.local:
             self._stack.sent_by.pop(flow.local, None)
@@ -221,6 +243,9 @@ class DeviceFlows:
             self._ours -= 1
         for place in [place for place, alias in self._aliases.items() if alias == flow]:
             del self._aliases[place]
+
+    def _silent(self, flow: Flow) -> None:
+        self._stack.do(Close(flow, True))
 
     def _forget_datagrams(self) -> None:
         self._known = OrderedDict((key, flow) for key, flow in self._known.items() if flow.transport != "udp")
@@ -247,6 +272,10 @@ class LineFlows:
         if flow is not None and self._policy.advertise:
             self._flows.advertise(flow, self._policy.advertise)
         return flow
+
+    def keep(self, flow: Flow, response: Response, now: float) -> None:
+        """See :meth:`DeviceFlows.keep`."""
+        self._flows.keep(flow, response, now)
 
 
 def _wanted(place: Place, policy: LinePolicy | None) -> tuple[tuple[str, ...], str, str]:

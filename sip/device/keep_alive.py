@@ -1,8 +1,8 @@
-"""Keeping the NATs in front of devices open that registered over UDP.
+"""Keeping the NATs in front of devices open that registered over UDP, and those before us on streams of ours.
 
 A NAT forgets a UDP flow after 30 s or more of silence, and many refresh it only by what comes from inside; so the
 device is asked something that it answers, whatever it says (RFC 5626 section 4.4 leaves it to the device, and many
-do not). On streams devices ping by themselves (section 4.4.1), and are answered.
+do not). On streams devices ping by themselves (section 4.4.1), and are answered; on those that we opened we do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,65 @@ from typing import Final
 from sip.actions import Flow
 from sip.layer import Stack
 from sip.wire.build import request_bytes
+from sip.wire.framing import PING
 
 DUE: Final = "keep-alive"
+OVERDUE: Final = "pong"
+QUIET: Final = 120.0
+"""Seconds for which a stream of ours is quiet at most (RFC 5626 section 4.4.1), where its peer wants no less."""
+PONG_WITHIN: Final = 10.0
+"""Seconds to the answer to a ping."""
 _SOONEST: Final = 0.75
 """The least share of the interval, so that devices which registered together are not asked together for ever."""
+
+
+class StreamKeepAlive:
+    """Pings on a stream that we opened. Who has answered one is given up when he does not answer another, so that a
+    connection whose other end has vanished is made anew before a call needs it."""
+
+    __slots__ = ("_answers", "_flow", "_lost", "_pinged_at", "_stack", "generation", "quiet")
+
+    def __init__(self, stack: Stack, flow: Flow, lost: Callable[[Flow], None], now: float) -> None:
+        """``lost`` is told that nobody answers."""
+        self._stack = stack
+        self._flow = flow
+        self._lost = lost
+        self._answers = False
+        self._pinged_at = now
+        self.quiet = QUIET
+        self.generation = 0
+        self._wait(now)
+
+    def keep(self, seconds: float, now: float) -> None:
+        """The peer wants it to be quiet for no longer than that (RFC 6223 section 4.4, Flow-Timer of RFC 5626)."""
+        if 0 < seconds < self.quiet:
+            self.quiet = max(2 * PONG_WITHIN, seconds)
+            self._wait(now)
+
+    def stop(self) -> None:
+        self.generation += 1
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is DUE:
+            self._pinged_at = now
+            self._stack.send(self._flow, PING)
+            self.generation += 1
+            self._stack.deadlines.set(now + PONG_WITHIN, self, OVERDUE)
+            return
+        framer = self._stack.receiver.streams.framers.get(self._flow)
+        heard = framer is not None and framer.since >= self._pinged_at
+        if framer is not None:
+            framer.forget_pong()
+        if self._answers and not heard:
+            self._lost(self._flow)
+            return
+        self._answers = self._answers or heard
+        self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        self.generation += 1
+        chance = int(self._stack.token()[:4], 16) / 0xFFFF  # streams that were opened together ping apart
+        self._stack.deadlines.set(now + self.quiet * (0.8 + 0.2 * chance) - PONG_WITHIN, self, DUE)
 
 
 class KeepAlive:

@@ -87,6 +87,7 @@ class Registering:
                 self._shunning.forgive(self.at)
             self.machine.answered(response, now)
             if response.status // 100 == 2:
+                self._flows.keep(transaction.flow, response, now)
                 self._renewed(now)
         self._go_on(now)
 

@@ -52,8 +52,15 @@ class Framer:
 
     @property
     def waiting(self) -> int:
-        """Bytes of a message that is not whole yet."""
-        return len(self._buffer)
+        """Bytes of a message that is not whole yet; a CRLF alone is none: it is a peer's `PONG`, most often."""
+        size = len(self._buffer)
+        return 0 if size == 2 and self._buffer == PONG else size
+
+    def forget_pong(self) -> None:
+        """What came was the answer to a ping of ours, and not the begin of one of the peer's."""
+        if self._buffer == PONG:
+            self._buffer.clear()
+            self._scanned = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what the stream brought; return the messages that are whole now, each as bytes, and `PING`s.

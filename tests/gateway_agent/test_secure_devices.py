@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sip.actions import Certified, Flow, Open
+from sip.actions import Certified, Flow, Open, Send
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture
 
@@ -189,3 +189,73 @@ def test_an_answer_follows_a_stream_that_broke() -> None:
     (again,) = [one for one in opens(fixture) if one.flow.remote == ("127.0.0.21", 40000)]
     assert again.names == ("127.0.0.21",)
     fixture.take(200, again.flow)
+
+
+def spoken(fixture: AgentFixture, flow: Flow) -> list[bytes]:
+    """All that goes to a flow from now on."""
+    said: list[bytes] = []
+    carry = fixture._carry
+
+    def note(action: Send) -> None:
+        if action.flow == flow:
+            said.append(action.data)
+        else:
+            carry(action)
+
+    fixture._carry = note  # type: ignore[method-assign]
+    return said
+
+
+def pinged(fixture: AgentFixture, said: list[bytes]) -> None:
+    """Wait for the next ping."""
+    said.clear()
+    for _ in range(121):
+        if said:
+            break
+        fixture.run(1)
+    assert said == [b"\r\n\r\n"]
+
+
+def test_a_stream_of_ours_is_kept_open_and_given_up_when_its_end_has_vanished() -> None:
+    fixture = secured()
+    (flow,) = [one.flow for one in opens(fixture)]
+    said = spoken(fixture, flow)
+    for _ in range(3):
+        pinged(fixture, said)
+        fixture.say(b"\r\n", flow)
+        fixture.run(40)  # a pong is no message that waits for its rest
+        assert flow not in fixture.closed and len(said) == 1
+    pinged(fixture, said)
+    fixture.run(11)
+    assert flow in fixture.closed
+    fixture.run(240)
+    assert len(said) == 1
+
+
+def test_who_answers_no_pings_is_not_expected_to() -> None:
+    fixture = secured()
+    (flow,) = [one.flow for one in opens(fixture)]
+    said = spoken(fixture, flow)
+    fixture.run(1000)
+    assert 8 <= len(said) <= 11 and flow not in fixture.closed
+
+
+@pytest.mark.parametrize("line", ["keep=40", "Flow-Timer: 40"])
+def test_a_registrar_says_how_long_a_stream_may_be_quiet(line: str) -> None:
+    account = (
+        'register = { registrar = "sip:127.0.0.21:5061;transport=tls", user = "u", password = { env = "ALICE" } }'
+    )
+    fixture = secured(more=account)
+    (flow,) = [one.flow for one in opens(fixture)]
+    register = fixture.take("REGISTER", flow)
+    via = register.get("via").replace(";keep", ";keep=40") if line.startswith("keep") else register.get("via")
+    more = [] if line.startswith("keep") else [line]
+    head = [
+        "SIP/2.0 200 OK", f"Via: {via}", f"From: {register.get('from')}", f"To: {register.get('to')};tag=r",
+        f"Call-ID: {register.call_id}", f"CSeq: {register.cseq} REGISTER", f"Contact: {register.get('contact')}",
+        "Expires: 3600", *more, "Content-Length: 0", "", "",
+    ]  # fmt: skip
+    said = spoken(fixture, flow)
+    fixture.say("\r\n".join(head).encode(), flow)
+    fixture.run(41)
+    assert said == [b"\r\n\r\n"]

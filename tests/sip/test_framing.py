@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.wire.framing import PING, Framer
+from sip.wire.framing import PING, PONG, Framer
 
 HEAD = b"MESSAGE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bKx\r\nSubject: l: 7\r\n"
 
@@ -147,3 +147,13 @@ def test_garbage_never_raises(data: bytes) -> None:
     framer = Framer()
     framer.feed(data)
     framer.feed(b"\r\n\r\n")
+
+
+def test_a_pong_is_nothing_that_waits_for_its_rest() -> None:
+    framer = Framer()
+    assert framer.feed(PONG) == [] and framer.waiting == 0
+    framer.forget_pong()
+    assert framer.feed(PONG) == []
+    assert framer.feed(b"OPTIONS") == [] and framer.waiting
+    split = Framer()
+    assert split.feed(PONG) == [] and split.feed(PONG) == [PING]
