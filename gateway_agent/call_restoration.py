@@ -246,17 +246,20 @@ class CallRestoration:
         self._environment.deduplication.add(received, now)
         side.received.append(received)
 
+    def conclude(self, state: LineState, now: float) -> None:
+        """The call is over, and its device waits for the answer to an INVITE still: it gave that up, or the call
+        (RFC 3261 sections 9.2, 15.1.2); should it have heard it, it is told so once more."""
+        request, stack = _request_asked(state), self._environment.stack
+        if request is not None and state.dialogs:
+            device = state.dialogs[0]
+            transaction = stack.receiver.resume(request, device.flow)
+            stack.reply(transaction, 487, now, tag=device.dialog.local_tag)
+
     def _asked(self, device: InviteUsage, state: LineState) -> ServerTransaction | None:
         """The device's INVITE that waits for its final answer."""
-        if not state.asked:
+        request, stack = _request_asked(state), self._environment.stack
+        if request is None:
             return None
-        try:
-            request = parse(state.asked + b"\r\n\r\n" + (state.device.next_remote or b""))
-        except SipError:
-            return None
-        if not isinstance(request, Request):
-            return None
-        stack = self._environment.stack
         transaction = stack.receiver.resume(request, device.flow)
         transaction.last = stack.response(request, 100, "Trying", (), b"", "")
         transaction.context = device
@@ -320,6 +323,11 @@ class CallRestoration:
                 body = call.passed(server, request, now).body
                 call.rollback.accept()
             device.ack.prepare(number, crossing(request, DEVICE_HOP), body)
+
+
+def _request_asked(state: LineState) -> Request | None:
+    """The device's INVITE that waits for its final answer."""
+    return request_of(state.asked + b"\r\n\r\n" + (state.device.next_remote or b"")) if state.asked else None
 
 
 def _opening(told: DialogRecord) -> ReceivedRequest | None:

@@ -71,6 +71,13 @@ class Patience:
         if len(self._responses) < MOST_WAITING:
             self._responses.append((response.to_bytes(), flow, now))
 
+    def release_responses(self, now: float) -> None:
+        """Their requests are back: before servers ask for anything more."""
+        responses, self._responses = self._responses, []
+        for data, flow, at in responses:
+            if now - at <= self._hold():
+                self._stack.receive_message(data, flow, now)
+
     def keep(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Let a request wait; an INVITE hears so (RFC 3261 section 17.2.1)."""
         if len(self._waiting) >= MOST_WAITING:
@@ -85,10 +92,6 @@ class Patience:
     def release(self, now: float) -> None:
         """The return is complete."""
         self.generation += 1
-        responses, self._responses = self._responses, []
-        for data, flow, at in responses:
-            if now - at <= self._hold():
-                self._stack.receive_message(data, flow, now)
         waiting, self._waiting = self._waiting, []
         for transaction, request, source, _ in waiting:
             if not self._stands(transaction):
@@ -294,6 +297,7 @@ class Return:
             if self.withheld:
                 said += f"; {self.withheld} cannot be restored"
             self._decided("return", said, now)
+        self.patience.release_responses(now)
         self._done(now)
         if not server:
             self.patience.release(now)
@@ -339,7 +343,7 @@ class Return:
         return decode(told.line_state, bound, self._keys())
 
     def _remember(self, told: ReturnRecord, now: float) -> None:
-        """A call that its device has ended, which may not have heard the answer to its BYE."""
+        """A call that its device has ended, which may not have heard the answer to its BYE, or to its INVITE."""
         dialog = told.record.dialog
         try:
             state = self._decoded(told, dialog.remote_tag)
@@ -348,6 +352,7 @@ class Return:
         for one in state.dialogs:
             ended = EndedDialog(self._stack, one.dialog, one.flow)
             self._stack.deadlines.set_about(now + self._stack.timers.lifetime, ended, DUE)
+        self._restoration.conclude(state, now)
 
     def _withhold(self, because: str, now: float) -> None:
         self.withheld += 1
