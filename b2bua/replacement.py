@@ -90,9 +90,11 @@ class Replacement:
         call = bridge.policy if isinstance(bridge, Bridge) else None
         if former.dialog.remote_tag != wanted.remote_tag or not isinstance(call, Call):
             return 481
-        if former.ended or not _may_be_replaced(services, call, former):
+        assert isinstance(bridge, Bridge)
+        replaced = call.state.caller_line if former is bridge.origin else call.state.callee_line
+        if former.ended or not (_transfers(services, replaced) and _transfers(services, self._joiner.line)):
             return 603
-        if not isinstance(bridge, Bridge) or bridge.phase is not TALKING or call.trunk_legs:
+        if bridge.phase is not TALKING or call.trunk_legs:
             return 481  # section 3: an early dialog can be replaced only by who has called
         if wanted.early_only:
             return 486
@@ -127,8 +129,7 @@ def joined(call: Call, joining: Joining) -> tuple[str, ...]:
     return call.services.token_lines(call, joiner.agent)
 
 
-def _may_be_replaced(services: CallServices, call: Call, leg: InviteUsage) -> bool:
-    """Whether the line of the side that is to be replaced allows it."""
-    name = call.state.caller_line if leg is call.bridge.origin else call.state.callee_line
+def _transfers(services: CallServices, name: str) -> bool:
+    """Whether a line takes part in transfers: that of the side that is to be replaced, and that of who comes."""
     line = services.site.lines.get(name.partition("/")[0])
     return line is not None and line.transfer != "refuse"

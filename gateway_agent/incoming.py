@@ -9,10 +9,11 @@ from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
 from gateway_agent.session_id import line_of, made
 from gateway_agent.transfer import replaces_lines
-from sip.b2b.policy import LATER, Passed
+from sip.b2b.policy import LATER, NOTHING, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
 from sip.device.reliability import across, answers_reliably, is_reliable
+from sip.device.session import SDP
 from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
@@ -111,7 +112,8 @@ class Incoming(Setup):
         passed = call.passed(leg, response, now)
         if self.eager or "rseq" in response.names:
             passed = self._reliably(call, response, passed, tag)
-        call.environment.line_states.changed(call, now)
+        # an answer that came reliably may not come again
+        call.environment.line_states.changed(call, now, "rseq" in response.names and bool(passed.body))
         return passed
 
     def _reliably(self, call: Call, response: Response, passed: Passed, tag: str) -> Passed:
@@ -129,8 +131,9 @@ class Incoming(Setup):
         assert device is not None and device.server_invite.pending is not None
         request = device.server_invite.pending.request
         lines, body = call.passed(leg, response, now)
-        if not body and (described := self._described.get(passable_tag(response.to_tag))) is not None:
-            lines, body = [*lines, *described.lines], described.body
+        if not body and request is not None and request.body:
+            more, body = self._answer(call, response)
+            lines = [*lines, *more]
         lines = [*lines, *call.session.agree(request, now)]
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)
@@ -138,6 +141,13 @@ class Incoming(Setup):
             call.rollback.accept()
         call.picked_up(device, now)
         return Passed(lines, body)
+
+    def _answer(self, call: Call, response: Response) -> Passed:
+        """The answer that a 2xx lacks since it came before, for a device to which that went plainly."""
+        described, offers = self._described.get(passable_tag(response.to_tag)), call.description.device
+        if described is None and offers.state == REMOTE_OFFER and offers.last_local:  # told by a process before us
+            described = Passed((SDP,), offers.last_local)
+        return NOTHING if described is None else described
 
     def refusal(self, call: Call, response: Response) -> Passed:
         passed = super().refusal(call, response)

@@ -130,6 +130,21 @@ def test_a_phone_that_unregistered_stays_away() -> None:
         ("gw2", matrix.OTHERS, "session refreshed by the device", 0, UNSENT),
         # a refresh whose answer nobody heard is made again
         ("gw2", matrix.TIMED, "session refreshed by the agent", 0, PARTLY),
+        # an answer that the device got plainly is in the 200 all the same
+        ("gw1", matrix.TIMED, "reliable responses unknown to the caller", 0, UNSENT),
+        # what waits for its PRACK is said again under its number, and the PRACK of an early dialog finds it
+        ("gw1", matrix.OTHERS, "offer in a reliable response", 0, PARTLY),
+        ("gw1", matrix.CALLS, "offer in a reliable response", 4, UNSENT),
+        ("gw1", matrix.CALLS, "reliable early media", 3, PARTLY),
+        # the number of a PRACK of ours is not used again
+        ("gw2", matrix.OTHERS, "reliable responses unknown to the caller", 3, PARTLY),
+        # an UPDATE in an early dialog is taken again
+        ("gw1", matrix.CALLS, "UPDATE before the answer", 4, AFTER),
+        ("gw2", matrix.CALLS, "UPDATE before the answer", 3, UNSENT),
+        # how a transfer goes waits for the call that it is told in
+        ("gw2", matrix.OTHERS, "blind transfer", 7, BEFORE),
+        # who was replaced while its agent was away hears of it
+        ("gw1", matrix.OTHERS, "attended transfer", 7, UNSENT),
         # a device that had only a 100 of its refresh repeats it
         ("gw2", matrix.CALLS, "session refreshed by the device", 0, PARTLY),
     ],
