@@ -15,7 +15,8 @@ from heartbeat.timing import faults
 from sip.endpoint import SECURE
 
 TRUNK_ONLY = (
-    "peer", "source", "nat", "register", "options", "domain", "auth_user", "outbound_proxy", "certificate", "ca"
+    "peer", "source", "nat", "register", "options", "domain", "auth_user", "outbound_proxy", "certificate", "ca",
+    "address"
 )  # fmt: skip
 LONGEST_SOCKET_PATH = 107
 LEAST_SILENCE = 5
@@ -231,6 +232,8 @@ def _secured(site: Site, place: str, line: LineSettings) -> Iterator[str]:
             )
         elif line.certificate and owner.tls is None:
             yield f"{place}.certificate: is only for TLS, and {where} has no tls"
+        if line.address and line.address.strip("[]") not in [endpoint.host for endpoint in owner.sip]:
+            yield f"{place}.address: is {line.address}, and {where}.sip has no listener there"
     if line.ca is not None and not line.by_tls:
         yield f"{place}.ca: is only for a peer that is reached by TLS, like sip:carrier.example;transport=tls"
 

@@ -45,6 +45,7 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
         proxy=line.outbound_proxy.uri if line.outbound_proxy is not None else "",
         user=line.user if line.kind == "trunk" else "",
         auth_user=line.auth_user,
+        address=line.address.strip("[]"),
         certificate=line.certificate,
         authority=str(line.ca) if line.ca is not None else "",
         password=own.reveal().decode("utf-8", "replace") if own is not None else "",
@@ -83,8 +84,9 @@ def identity_of(line: LineSettings) -> IdentityPolicy:
 
 def shown_to_devices(line: LineSettings, program: Server | Agent) -> str:
     """Our ``host:port`` to be written into messages to the devices of a line of that program."""
-    secured = [one for one in program.sip if one.transport == "tls"] if line.by_tls else []
-    first = next(iter(secured or program.sip), None)
+    here = [one for one in program.sip if one.host == line.address.strip("[]")] or program.sip
+    secured = [one for one in here if one.transport == "tls"] if line.by_tls else []
+    first = next(iter(secured or here), None)
     shown = line.advertise or (program.advertise_by.get(first.transport) if first is not None else "")
     host = shown or program.advertise or (first.host if first is not None else "127.0.0.1")
     if ":" in host and not host.startswith("[") and host.count(":") == 1:

@@ -144,6 +144,9 @@ class LineSettings:
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
     """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``, or,
     with ``certificate``, whoever proves to be it."""
+    address: Host = ""
+    """Trunk of an agent with several addresses in ``sip``: the one that its requests leave from, and that is shown to
+    it; left out: the first of the family, IPv4 or IPv6, that its peer needs."""
     certificate: tuple[Host, ...] = ()
     """Trunk by TLS: names one of which the certificate of its peer must have, whoever connects; left out: the host of
     the URI, where we connect."""

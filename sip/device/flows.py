@@ -74,6 +74,8 @@ class DeviceFlows:
         self._stack = stack
         self._name = name
         self._default: dict[tuple[str, bool], str] = {}
+        self._at: dict[tuple[str, str], str] = {}
+        """Listeners by transport and host, and by host alone under ``""``."""
         self._known: OrderedDict[Key, Flow] = OrderedDict()
         self._keys: dict[Flow, Key] = {}
         """Of our streams."""
@@ -91,6 +93,8 @@ class DeviceFlows:
             shown = advertise_by.get(endpoint.transport) or advertise or endpoint.host
             stack.sent_by[local] = shown_place(shown, endpoint.port)
             six = ":" in endpoint.host
+            self._at.setdefault((endpoint.transport, endpoint.host), local)
+            self._at.setdefault(("", endpoint.host), local)
             self._default.setdefault((endpoint.transport, six), local)
             if endpoint.transport not in ("ws", "wss"):  # nothing is opened from there
                 self._default.setdefault(("", six), local)
@@ -130,14 +134,19 @@ class DeviceFlows:
                 return None
             self._opened += 1
             self._ours += 1
-            own = f"{self._name}-d{self._opened}@{local.rpartition(':')[0].strip('[]')}"
+            leaves = place.listener or local
+            own = f"{self._name}-d{self._opened}@{leaves.rpartition(':')[0].strip('[]')}"
             flow = Flow(transport, own, (host, port))
-            self._stack.sent_by[flow.local] = self._stack.sent_by[local]
+            self._stack.sent_by[flow.local] = self._stack.sent_by[leaves]
             self._streams[flow] = False
             self._keys[flow] = key
             self._stack.do(Open(flow) if wanted is None else Open(flow, *wanted))
         self._known[key] = flow
         return flow
+
+    def listener_at(self, transport: str, host: str) -> str:
+        """The listener of that transport at a host of ours, else any there; ``""`` where there is none."""
+        return self._at.get((transport, host)) or self._at.get(("", host), "")
 
     def says_sips(self, flow: Flow) -> None:
         """The peer is called by ``sips``, so our Contact is one (RFC 3261 section 8.1.1.8)."""
@@ -266,6 +275,9 @@ class LineFlows:
         """See :meth:`DeviceFlows.flow_to`; None also where programs of the site are."""
         if not is_numeric(place.host) or self._flows.is_site(plain_host(place.host), place.port):
             return None
+        address = self._policy.address
+        if address and (":" in address) == (":" in place.host):
+            place = place._replace(listener=self._flows.listener_at(place.transport, address))
         flow = self._flows.flow_to(place, self._policy)
         if flow is not None and self._secure:
             self._flows.says_sips(flow)

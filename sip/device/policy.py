@@ -47,6 +47,8 @@ class LinePolicy:
     """Watch the places of the peers with OPTIONS."""
     account: AccountPolicy | None = None
     """Be registered."""
+    address: str = ""
+    """Host of the listener that its requests leave from; ``""``: the first of the family."""
     certificate: tuple[str, ...] = ()
     """By TLS: names one of which the peer's certificate must have; none: the host of the URI."""
     authority: str = ""

@@ -259,3 +259,21 @@ def test_a_registrar_says_how_long_a_stream_may_be_quiet(line: str) -> None:
     fixture.say("\r\n".join(head).encode(), flow)
     fixture.run(41)
     assert said == [b"\r\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "transport", "port"),
+    [("sip:127.0.0.21", "udp", 5060), ("sip:127.0.0.21;transport=tcp", "tcp", 5060),
+     ("sip:127.0.0.21;transport=tls", "tls", 5061)],
+)  # fmt: skip
+def test_a_line_leaves_from_its_address(peer: str, transport: str, port: int) -> None:
+    more = '"udp:127.0.0.13:5060", "tcp:127.0.0.13:5060", "tls:127.0.0.13:5061", '
+    text = SITE.replace(LISTEN, f'{LISTEN}"tls:127.0.0.11:5061", {more}', 1).replace(PEER, f'peer = "{peer}"', 1)
+    text = text.replace("[agents.gw1]\n", f"[agents.gw1]\n{TLS}\n", 1)
+    fixture = AgentFixture('address = "127.0.0.13"', text=text)
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    (flow,) = [flow for flow, box in fixture.inbox.items() if any(getattr(m, "method", "") == "INVITE" for m in box)]
+    assert flow.transport == transport and "127.0.0.13" in flow.local
+    invite = fixture.take("INVITE", flow)
+    assert invite.get("via").startswith(f"SIP/2.0/{transport.upper()} 127.0.0.13:{port};")
+    assert f"127.0.0.13:{port}" in invite.get("contact") and "@127.0.0.13>" in invite.get("from")

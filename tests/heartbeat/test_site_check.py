@@ -174,6 +174,12 @@ certificate = "Y.example"
         "lines.r.certificate: y.example is that of lines.q: tell them apart by `from`",
     ),
     ("channels = 3", 'channels = 3\nca = "x.pem"', "lines.t.ca: is only for a peer that is reached by TLS"),
+    (
+        "channels = 3",
+        'channels = 3\naddress = "127.0.0.99"',
+        "lines.t.address: is 127.0.0.99, and agents.a.sip",
+    ),
+    ('numbers = "1001"', 'address = "127.0.0.11"', "lines.p.address: is only for trunks"),
     ('numbers = "1001"', 'ca = "x.pem"', "lines.p.ca: is only for trunks"),
     ('name = "s"', 'name = "s"\nrealm = "sip:s.example"', "site.realm: must be a host, with or without a port, is"),
     ("[agents.b]", '[agents.b]\nstate = "a\\u0000b"', "agents.b.state: must be a path, is 'a\\x00b'"),

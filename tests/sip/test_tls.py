@@ -165,6 +165,22 @@ def test_who_connects_has_to_prove_himself_where_that_is_required(
 
 
 @loops
+def test_by_ipv6(factory: Factory, authority: Authority) -> None:
+    codecs = speaks(authority, authority.issue("six", addresses=["::1"]))
+
+    async def main() -> None:
+        with Side("tls:[::1]:0", codecs=codecs) as server, Side(codecs=codecs) as client:
+            flow = Flow("tls", "x@::1", server.transport.address("tls:[::1]:0"))
+            client.transport.connect(Open(flow, ("0:0:0:0:0:0:0:1",)))
+            client.transport.send(Send(flow, b"hello"))
+            client.transport.flush()
+            await until(lambda: [data for data, _ in server.seen.received] == [b"hello"])
+            assert server.seen.changes[0][0].remote[0] == "::1"
+
+    run(factory, main())
+
+
+@loops
 def test_each_name_has_its_certificate(factory: Factory, authority: Authority) -> None:
     one, two = authority.issue("one", ["one.example"]), authority.issue("two", ["two.example"])
     codecs = speaks(authority, one, two, clients="asked")
