@@ -169,6 +169,8 @@ class AgentConnection:
         self.reading: Flow | None = None
         """The same, as long as it is read still."""
         self.line_states = LineStates(self._living)
+        self.broken: Callable[[], None] = _nothing
+        """Told when the connection is lost: what was being given back."""
         self._read: list[Callable[[float], None]] = []
         self.generation = 0
         self.refused = FencedRetryQueue(services.stack.deadlines, lambda: self.obeys)
@@ -494,6 +496,8 @@ class Agents:
             connection.flow, connection.former, connection.obeyed = None, flow, 0
             connection.refusal = ""
             connection.lost_at = now
+            broken, connection.broken = connection.broken, _nothing
+            broken()
             connection.drop_all(now)
             connection.generation += 1
             if self._leadership.serving:
@@ -609,3 +613,7 @@ class Agents:
             connection.obeyed = 0
             connection.complete_at = None
             connection.line_states.clear()
+
+
+def _nothing() -> None:
+    pass

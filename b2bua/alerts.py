@@ -106,6 +106,9 @@ def _lists(core: Core, now: float) -> Iterator[Alert]:
                 "calls-too-long",
                 f"{calls} of {name} could not come back after its death: what it alone knows of them is too long",
             )
+        if withheld := connection.line_states.withheld:
+            calls = "a call is" if withheld == 1 else f"{withheld:,} calls are"
+            yield Alert("calls-withheld", f"{calls} not given back to {name} any more: it died of that twice")
 
 
 def _routes(core: Core) -> Iterator[Alert]:

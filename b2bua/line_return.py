@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from b2bua.agents import AgentConnection
 from b2bua.call import Call, CallServices
@@ -48,6 +48,14 @@ MOST_PART: Final = 60_000
 MOST_UNANSWERED: Final = 2
 
 
+class Item(NamedTuple):
+    """A record that is given back."""
+
+    text: str
+    call_id: str = ""
+    """Of the dialog that it makes again."""
+
+
 class LineReturn:
     """One return to one agent: a subscription that brings one list and is over."""
 
@@ -68,10 +76,11 @@ class LineReturn:
         self._former = former
         self._may_act = may_act
         self._complete = complete
-        self._items: Iterator[str] | None = None
-        self._carried = ""
+        self._items: Iterator[Item] | None = None
+        self._carried: Item | None = None
         self._part = 0
-        self._unanswered = 0
+        self._unanswered: deque[list[str]] = deque()
+        """Of each part that is not answered the Call-IDs."""
         self.generation = 0
 
     def begin(self, transaction: ServerTransaction, request: Request, granted: Granted, now: float) -> None:
@@ -96,49 +105,60 @@ class LineReturn:
         return dialog_key(self._dialog.call_id, self._dialog.local_tag)
 
     def _go_on(self, now: float) -> None:
-        while self._items is not None and self._unanswered < MOST_UNANSWERED:
+        while self._items is not None and len(self._unanswered) < MOST_UNANSWERED:
             if not self._may_act(now):  # what another server has meanwhile may be newer
                 self._end()
                 return
             self._next_part(self._items, now)
 
-    def _next_part(self, items: Iterator[str], now: float) -> None:
-        texts, size = [], 200
-        if self._carried:
-            texts.append(self._carried)
-            size += len(self._carried)
-            self._carried = ""
-        for text in items:
-            if texts and size + len(text) + 2 > MOST_PART:
-                self._carried = text
-                break
-            size += len(text) + 2
-            texts.append(text)
-        else:
-            self._items = None
-        self._send(texts, self._items is None, now)
+    def broken(self) -> None:
+        """The connection is lost: the agent may have died of what it has not answered yet."""
+        for call_ids in self._unanswered:
+            self._kept.died_of(call_ids)
+        self._unanswered.clear()
+        for client in [client for client in self._stack.clients.values() if client.user is self]:
+            client.terminate()
+        self._end()
 
-    def _send(self, texts: list[str], complete: bool, now: float) -> None:
+    def _next_part(self, items: Iterator[Item], now: float) -> None:
+        """As many as fit; one of which the agent may have died before goes alone."""
+        part: list[Item] = [self._carried] if self._carried is not None else []
+        size, self._carried = 200 + sum(len(one.text) + 2 for one in part), None
+        if not (part and self._kept.suspects(part[0].call_id)):
+            for one in items:
+                full = size + len(one.text) + 2 > MOST_PART or self._kept.suspects(one.call_id)
+                if part and full:
+                    self._carried = one
+                    break
+                size += len(one.text) + 2
+                part.append(one)
+                if full:
+                    break
+            else:
+                self._items = None
+        self._send(part, self._items is None, now)
+
+    def _send(self, part: list[Item], complete: bool, now: float) -> None:
         stack, services = self._stack, self._services
         self._part += 1
         covered = complete and self._kept.complete  # else this server leads since a moment ago, and had not all
         head = Head(services.site.name, self._agent, 0, services.records.epoch, 1, self._part, complete, covered)
-        body = body_of((head.encode(), *texts))
+        body = body_of((head.encode(), *(one.text for one in part)))
         self._notifier.notify(now, (f"Content-Type: {LIST_TYPE}",), body, more=not complete)
         for ask in self._notifier.to_do():
             self._dialog.local_cseq += 1
             branch = stack.branch()
             uri, lines = self._dialog.head("NOTIFY", self._dialog.local_cseq, stack.via(self._flow, branch))
             lines += (stack.contact(self._flow), "Max-Forwards: 70", *services.site_headers, *ask.lines)
-            self._unanswered += 1
+            self._unanswered.append([one.call_id for one in part if one.call_id])
             data = request_bytes("NOTIFY", uri, lines, ask.body)
             stack.request("NOTIFY", data, branch, self._flow, self, now, complete)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """An answer to a part."""
-        if response.status < 200:
+        if response.status < 200 or not self._unanswered:
             return
-        self._unanswered -= 1
+        self._unanswered.popleft()
         if response.status >= 300:
             self._end()
         elif transaction.context:
@@ -162,10 +182,11 @@ class LineReturn:
 
     # What is given back.
 
-    def _records(self, now: float) -> Iterator[str]:
-        """Encoded: lines first, then dialogs, those in which something is under way before the others."""
+    def _records(self, now: float) -> Iterator[Item]:
+        """Lines first, then dialogs, those in which something is under way before the others; last those of which the
+        agent may have died."""
         for line, state in self._kept.lines.items():
-            yield LineStateRecord(line, state.text, now - state.at).encode()
+            yield Item(LineStateRecord(line, state.text, now - state.at).encode())
         asked: defaultdict[InviteUsage, list[ClientTransaction]] = defaultdict(list)
         for client in self._stack.clients.values():
             if client.flow == self._former and not client.answered and isinstance(client.user, InviteUsage):
@@ -179,16 +200,18 @@ class LineReturn:
         urgent: list[tuple[Call | None, InviteUsage]] = [(_call_of(leg), leg) for leg in asked]
         urgent += [(call, leg) for call, leg in legs if leg.server_invite.pending is not None]
         others = [(call, leg) for call, leg in legs if leg.server_invite.pending is None]
-        for call, leg in (*urgent, *others):
-            kept = self._kept.get(leg.dialog.call_id)
-            if kept is not None and kept.usable and (leg in asked or not leg.ended):
-                yield self._record(call, leg, asked.get(leg, ()), kept, now).encode()
+        in_order = sorted((*urgent, *others), key=lambda one: self._kept.suspects(one[1].dialog.call_id))
+        for call, leg in in_order:
+            kept = self._kept.to_give(leg.dialog.call_id)
+            if kept is not None and (leg in asked or not leg.ended):
+                record = self._record(call, leg, asked.get(leg, ()), kept, now)
+                yield Item(record.encode(), leg.dialog.call_id)
         for transaction in list(self._stack.servers.values()):
             if transaction.flow == self._former:
                 if transaction.key.endswith(" BYE"):
-                    yield from self._parted(transaction, now)
+                    yield from map(Item, self._parted(transaction, now))
                 elif transaction.state in (REFUSED, REFUSED_AND_ACKED) and transaction.last.startswith(b"SIP/2.0 "):
-                    yield from self._refused(transaction, now)
+                    yield from map(Item, self._refused(transaction, now))
 
     def _parted(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
         """A dialog that the agent has ended: its device may not have heard the answer to its own BYE."""
@@ -286,6 +309,7 @@ def give_back(
     def begin(now: float) -> None:
         former = connection.unmoved[0] if connection.unmoved is not None else None
         one = LineReturn(services, connection.name, connection.line_states, former, may_act, connection.settle)
+        connection.broken = one.broken
         one.begin(transaction, request, granted, now)
 
     connection.when_read(begin, now)

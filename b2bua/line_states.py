@@ -7,12 +7,15 @@ agent and its counter there; nothing in it is looked at.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 LONGEST: Final = 4096
 """Characters of a line state; longer ones are not kept."""
 LEAST_SWEPT: Final = 256
+MOST_DEATHS: Final = 2
+"""Deaths of the agent while it was given a call back, after which it is not given it any more."""
 _SHOWN: Final = re.compile(r"[0-9]{1,4}\.([0-9]{1,16})\.([0-9]{1,9})\.([^.]*)\.[^.]*\Z")
 _TOO_LONG: Final = "-"
 
@@ -32,12 +35,14 @@ class KeptState(NamedTuple):
 class LineStates:
     """Those of one agent. ``living`` gives the Call-IDs of its dialogs: others are forgotten, now and then."""
 
-    __slots__ = ("_kept", "_living", "_sweep_at", "complete", "lines")
+    __slots__ = ("_deaths", "_kept", "_living", "_sweep_at", "complete", "lines")
 
     def __init__(self, living: Callable[[], Iterable[str]]) -> None:
         self._living = living
         self._kept: dict[str, KeptState] = {}
         self._sweep_at = LEAST_SWEPT
+        self._deaths: Counter[str] = Counter()
+        """Of which calls the agent may have died, by Call-ID."""
         self.complete = False
         """Whether the agent has told those of all its calls in this epoch, or was obeying us before they began."""
         self.lines: dict[str, KeptState] = {}
@@ -60,6 +65,24 @@ class LineStates:
     def get(self, call_id: str) -> KeptState | None:
         return self._kept.get(call_id)
 
+    @property
+    def withheld(self) -> int:
+        """Calls that are not given back any more."""
+        return sum(deaths >= MOST_DEATHS for deaths in self._deaths.values())
+
+    def died_of(self, call_ids: Iterable[str]) -> None:
+        """The agent died before it had said that it has these back: perhaps one of them killed it."""
+        self._deaths.update(call_ids)
+
+    def suspects(self, call_id: str) -> bool:
+        """Whether the agent may have died of it."""
+        return self._deaths[call_id] > 0
+
+    def to_give(self, call_id: str) -> KeptState | None:
+        """What is to be given back of that dialog: nothing, where that is of no use or has killed the agent twice."""
+        kept = self._kept.get(call_id)
+        return kept if kept is not None and kept.usable and self._deaths[call_id] < MOST_DEATHS else None
+
     def note(self, call_id: str, text: str, now: float) -> None:
         """The agent said it of the dialog with that Call-ID."""
         known = self._kept.get(call_id)
@@ -80,6 +103,7 @@ class LineStates:
     def clear(self) -> None:
         """Another server rules: it is told anew."""
         self._kept.clear()
+        self._deaths.clear()
         self.lines.clear()
         self._sweep_at = LEAST_SWEPT
         self.complete = False

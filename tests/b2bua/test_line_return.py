@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from b2bua.agents import READ_OUT
+from b2bua.alerts import alerts
 from b2bua.line_return import MOST_PART
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.persistent_state import PersistentState
@@ -25,7 +26,8 @@ class NextStart(FakeAgent):
     def __init__(self, bench: Bench, name: str = "gw1", incarnation: int = 2) -> None:
         kept = PersistentState(incarnation=incarnation, non_voting=False)
         voter = AgentVoter(name, bench.site.membership(name), kept, bench.now)
-        super().__init__(bench, name, "alice", voter, port=40003)
+        super().__init__(bench, name, "alice", voter, port=40003 + 100 * incarnation)
+        self.incarnation = incarnation
         self.answers: list[int] = []
         """To its SUBSCRIBEs for a return."""
         self.parts: list[list[dict[str, Any]]] = []
@@ -37,13 +39,21 @@ class NextStart(FakeAgent):
 
     def ask(self, event: str = "line-dialog;purpose=return") -> None:
         self.branches += 1
-        text = (
-            f"SUBSCRIBE sip:m1@127.0.0.1:5161;transport=tcp SIP/2.0\r\n"
-            f"Via: SIP/2.0/TCP {self.host}:{self.port};branch=z9hG4bKr{self.branches}\r\nMax-Forwards: 70\r\n"
-            f"From: <sip:{self.name}@paris>;tag=ret{self.branches}\r\nTo: <sip:m1@paris>\r\n"
-            f"Call-ID: return-{self.branches}\r\nCSeq: 1 SUBSCRIBE\r\nContact: <sip:{self.name};transport=tcp>\r\n"
-            f"Event: {event}\r\nExpires: 0\r\nContent-Length: 0\r\n\r\n"
+        number = f"{self.incarnation}-{self.branches}"
+        head = (
+            "SUBSCRIBE sip:m1@127.0.0.1:5161;transport=tcp SIP/2.0",
+            f"Via: SIP/2.0/TCP {self.host}:{self.port};branch=z9hG4bKr{number}",
+            "Max-Forwards: 70",
+            f"From: <sip:{self.name}@paris>;tag=ret{number}",
+            "To: <sip:m1@paris>",
+            f"Call-ID: return-{number}",
+            "CSeq: 1 SUBSCRIBE",
+            f"Contact: <sip:{self.name};transport=tcp>",
+            f"Event: {event}",
+            "Expires: 0",
+            "Content-Length: 0\r\n\r\n",
         )
+        text = "\r\n".join(head)
         self.send(text.encode())
         self.bench.pump()
 
@@ -190,3 +200,36 @@ def test_the_former_connection_is_read_to_its_end_first() -> None:
     a.say("INFO", lines=[f"Line-State: {KEPT.format(counter=2)}"])
     fixture.bench.after(READ_OUT + 0.01)
     assert [record["line-state"] for record in agent.told] == [KEPT.format(counter=2)]
+
+
+def test_a_dialog_that_kills_its_agent_comes_last_then_not_at_all() -> None:
+    fixture = ServerFixture()
+    calls = [talking(fixture) for _ in range(3)]
+    agent = restarted(fixture)
+    agent.status = 0  # it dies of this part
+    agent.ask()
+    assert [len(part) for part in agent.parts] == [4]
+    agent.disconnect()
+
+    second = NextStart(fixture.bench, incarnation=3)
+    second.connect()
+    second.ask()
+    assert max(len(part) for part in second.parts) == 2, "a part of its own has a head and a record"
+    assert len(second.told) == 3 and fixture.bench.core.agents.connections["gw1"].unmoved is None
+
+    third = NextStart(fixture.bench, incarnation=4)
+    second.disconnect()
+    third.connect()
+    third.status = 0
+    third.ask()
+    suspects = {record["call-id"] for record in third.told}
+    third.disconnect()
+    states = fixture.bench.core.agents.connections["gw1"].line_states
+    assert len(suspects) == 2 and states.withheld == 2
+
+    last = NextStart(fixture.bench, incarnation=5)
+    last.connect()
+    last.ask()
+    assert {record["call-id"] for record in last.told} == {call.call_id for call in calls} - suspects
+    said = [alert.text for alert in alerts(fixture.bench.core, fixture.bench.now)]
+    assert "2 calls are not given back to gw1 any more: it died of that twice" in said
