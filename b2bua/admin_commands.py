@@ -14,7 +14,7 @@ from heartbeat import first_start
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.decision import Decided
-from sip.packages.line_dialog import IDLE, OUT_OF_SERVICE
+from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, OUT_OF_SERVICE
 
 MOST: Final = 100
 """Orders remembered."""
@@ -35,9 +35,12 @@ class AdminCommands:
         history: Sequence[Decided],
         looks: Mapping[str, Callable[[Mapping[str, str], float], Judge]],
         decided: Callable[[str, str, float], None],
+        busy_out: Callable[[str, bool, float], None],
     ) -> None:
         """``history``: what was decided, the last one at the end; ``decided`` notes what an operator did there.
-        ``looks``: verbs that only look, and how each is begun."""
+        ``looks``: verbs that only look, and how each is begun. ``busy_out`` takes no new calls on a trunk of the
+        server's own, or takes them again."""
+        self._busy_out = busy_out
         self._looks = looks
         self._decided = decided
         self._services = services
@@ -54,6 +57,7 @@ class AdminCommands:
             "switchover": self._switchover,
             "reset": self._reset,
             "hangup": self._hangup,
+            "busyout": self._busyout,
             "pause": self._pause,
             "resume": self._resume,
             "readmit": self._readmit,
@@ -178,6 +182,30 @@ class AdminCommands:
         said = f"{call.state.caller or '?'} to {call.state.callee or '?'} ({call.id}) is ended by an operator"
         self._decided("hangup", said, now)
         return _true(said)
+
+    def _busyout(self, params: Mapping[str, str], now: float) -> Judge:
+        name, out = params.get("line", ""), params.get("end") != "yes"
+        line = self._services.site.lines.get(name)
+        if line is None:
+            raise Refused(f"{name or '(no line given)'} is no line of this site", 404)
+        said = f"{name} takes {'no new calls; its calls go on' if out else 'new calls again'}"
+        if line.at_servers:  # each server keeps it, so that it is so whoever leads
+            self._busy_out(name, out, now)
+            return _true(f"at {self._leadership.node} {said}")
+        self._must_lead()
+        connection = self._agents.connections[line.agent]
+        if connection.flow is None:
+            raise Refused(f"{line.agent}, which has {name}, is not connected")
+        connection.reset([name], BUSIED_OUT if out else BACK, now)
+        self._decided("busyout", f"{said}, by an operator", now)
+
+        def judge(now: float) -> tuple[str, str, int, int]:
+            told = connection.lines.get(name)
+            if (told is not None and told.why.startswith(BUSIED_BY)) is not out:
+                return "running", f"{line.agent} has not said that it does so", 0, 1
+            return "done", said, 1, 1
+
+        return judge
 
     def _must_lead(self) -> None:
         if not self._leadership.serving:

@@ -22,6 +22,8 @@ class OwnTrunks(Protocol):
 
     def line_of(self, flow: Flow) -> str: ...
 
+    def is_busied_out(self, line: str) -> bool: ...
+
     def believed(self, line: str, request: Request) -> Request: ...
 
 
@@ -73,7 +75,9 @@ class Admission:
         if not agent and wanted != "supported" and (refusal := refused(wanted, request)) is not None:
             stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
-        if not agent and services.lines.is_full(known, now):  # nothing is kept: its address may be forged
+        if not agent and (
+            self._trunks.is_busied_out(known.name) or services.lines.is_full(known, now)
+        ):  # nothing is kept: its address may be forged
             stack.counters["no channel"] += 1
             stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
             return

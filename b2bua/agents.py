@@ -21,6 +21,8 @@ from sip.actions import Flow
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.packages.line_dialog import (
+    BUSIED_BY,
+    BUSIED_OUT,
     LINE_STATE_TAG,
     OBSERVE,
     RESET,
@@ -242,6 +244,9 @@ class AgentConnection:
         if not self.relisted and services.leadership.resets_cold:
             for state, lines in services.lines.cold(self.name).items():
                 self._ask(RESET, ListRequest(epoch, proof.text, tuple(lines), state=state), now)
+        if busied := [name for name, line in self.lines.items() if line.why.startswith(BUSIED_BY)]:
+            # before the list: a start of it that has not known it yet takes no call meanwhile
+            self._ask(RESET, ListRequest(epoch, proof.text, tuple(busied), state=BUSIED_OUT), now)
         if self._subscription is not None:
             self._subscription.drop(now)
         self._subscription = self._ask(TAKEOVER, ListRequest(epoch, proof.text), now)
@@ -284,7 +289,7 @@ class AgentConnection:
         return bool(self._wanted) or any(subscription.purpose == OBSERVE for subscription in self._open)
 
     def reset(self, lines: list[str], state: str, now: float) -> None:
-        """An operator's order: drop what is on these lines."""
+        """An operator's order: drop what is on these lines; or no new calls there (``BUSIED_OUT``, and ``BACK``)."""
         proof, epoch = self._services.leadership.proof, self._services.leadership.epoch
         if proof is not None:
             self._ask(RESET, ListRequest(epoch, proof.text, tuple(lines), state=state), now)
@@ -597,6 +602,7 @@ class Agents:
         if not again:
             for connection in self.connections.values():
                 connection.complete_at = None
+                connection.lines.clear()
                 connection.line_states.clear()
         for connection in sorted(self.connections.values(), key=lambda each: -each.priority):
             connection.subscribe(proof, now)
@@ -612,6 +618,7 @@ class Agents:
             connection.refused.clear()
             connection.obeyed = 0
             connection.complete_at = None
+            connection.lines.clear()
             connection.line_states.clear()
 
 

@@ -13,7 +13,7 @@ from heartbeat.cluster_view import OtherServer, why_non_voting
 from heartbeat.console.view import Alert
 from heartbeat.header import HOLDING, LEFT
 from heartbeat.site.lines import Route
-from sip.packages.line_dialog import RESET_BY
+from sip.packages.line_dialog import BUSIED_BY, RESET_BY
 
 SLOW_LIST: Final = 2.0
 """Seconds after which a list that an agent was asked for is late."""
@@ -136,7 +136,7 @@ def _all_of(core: Core, route: Route) -> str:
 def _lines(core: Core) -> Iterator[Alert]:
     """Trunks that are out of service, and lines that an operator took out of it. A phone that nobody registered is
     an everyday thing."""
-    trunks, closed = list[str](), list[str]()
+    trunks, closed, busied = list[str](), list[str](), list[str]()
     for line in core.site.lines.values():
         load = core.lines.loads.get(line.name)
         if load is None or load.in_service:
@@ -144,9 +144,12 @@ def _lines(core: Core) -> Iterator[Alert]:
         why = core.why_out(line.name)
         if why.startswith(RESET_BY):
             closed.append(f"{line.name} was {why}: `b2bua reset {line.name}` brings it back")
+        elif why.startswith(BUSIED_BY):
+            busied.append(f"{line.name} takes no new calls ({why}): `b2bua busyout {line.name} --end` ends it")
         elif line.kind == "trunk":
             trunks.append(f"trunk {line.name} is out of service" + (f": {why}" if why else ""))
     yield from _named("trunk-out", trunks, "trunks are out of service")
+    yield from _named("line-busied-out", busied, "lines are busied out")
     yield from _named("line-reset", closed, "lines were reset to out of service")
 
 

@@ -13,7 +13,7 @@ from b2bua.cli_check import check, init
 from b2bua.cli_looks import audit, rehearse, route
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
-from b2bua.cli_verbs import hangup, pause, readmit, reload, reset, resume, switchover
+from b2bua.cli_verbs import busyout, hangup, pause, readmit, reload, reset, resume, switchover
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
@@ -214,7 +214,22 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
     return commands.show(lambda: Screen(value, explanation_screen(explanation)), shape)
 
 
-for command in (check, init, cdrs, rehearse, audit, route, switchover, reset, hangup, pause, resume, readmit, reload):
+for command in (
+    check,
+    init,
+    cdrs,
+    rehearse,
+    audit,
+    route,
+    switchover,
+    reset,
+    hangup,
+    busyout,
+    pause,
+    resume,
+    readmit,
+    reload,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 import click
 from rich.console import RenderableType
 from rich.text import Text
@@ -18,6 +22,8 @@ from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.render import console, listed, several
 from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
 from heartbeat.site.model import Site
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 timeout_option = click.option(
     "--timeout", type=click.FloatRange(0.1, 86400), default=30.0, show_default=True, help="Seconds to wait for it."
@@ -215,6 +221,30 @@ def hangup(site_path: str | None, node: str | None, call: str, sure: bool, timeo
 @click.command()
 @site_option
 @node_option
+@click.argument("line", metavar="LINE")
+@click.option("--end", is_flag=True, help="Take new calls again.")
+@timeout_option
+def busyout(site_path: str | None, node: str | None, line: str, end: bool, timeout: float) -> int:
+    """Take no new calls on a line, in neither direction; the calls on it go on. --end takes them again.
+
+    Status warns of it until then. The line's agent keeps it over reloads and takeovers, and the active server over
+    restarts of the agent. Of a trunk of the servers' own each server keeps it until it is restarted.
+    """
+    site = command_line.open_site(site_path)
+    commands.known_line(site, line)
+    if "/" in line:
+        raise ConsoleError(f"{line} is a channel: a line is busied out as a whole.")
+    params = {"line": line, **({"end": "yes"} if end else {})}
+    if site.lines[line].at_servers:
+        return _at_each(site_path, node, "busyout", params)
+    client = active_client(site, node)
+    _await(client, client.command("busyout", params), timeout)
+    return command_line.HEALTHY
+
+
+@click.command()
+@site_option
+@node_option
 def pause(site_path: str | None, node: str | None) -> int:
     """No automatic takeovers and failbacks until resume.
 
@@ -231,13 +261,13 @@ def resume(site_path: str | None, node: str | None) -> int:
     return _at_each(site_path, node, "resume")
 
 
-def _at_each(site_path: str | None, node: str | None, verb: str) -> int:
+def _at_each(site_path: str | None, node: str | None, verb: str, params: Mapping[str, str] = NOTHING) -> int:
     site = command_line.open_site(site_path)
     silent: list[Unreachable] = []
     nodes = [node] if node else list(site.servers)
     for name in nodes:
         try:
-            answer = commands.server_client(site, name).command(verb, {})
+            answer = commands.server_client(site, name).command(verb, params)
             click.echo(f"{name}: {answer.sentence}")
         except Unreachable as error:
             silent.append(error)

@@ -157,6 +157,7 @@ class Core:
             self.history,
             {"rehearse": self.rehearsals.begin, "audit": self.audits.begin},
             self.decided,
+            self.trunks.busy_out,
         )
         self.leadership.pump(now)
 

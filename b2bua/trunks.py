@@ -23,6 +23,7 @@ from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
+from sip.packages.line_dialog import BUSIED_BY
 from sip.priority import FIELDS
 from sip.receiver import InDialog
 from sip.wire.headers import bracketed
@@ -60,6 +61,8 @@ class Trunks:
         )
         self.names = NameLookups(stack)
         self.lines: dict[str, LineSettings] = {}
+        self._busied_out: dict[str, str] = {}
+        """Trunks that take no new calls, by an operator's order, and by whose."""
         self._devices: dict[str, TrunkDevice] = {}
         self._identities: dict[str, IdentityPolicy] = {}
         self.load(site, now)
@@ -69,6 +72,7 @@ class Trunks:
         server = site.servers[self._node]
         self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
         self._site = site
+        self._busied_out = {name: why for name, why in self._busied_out.items() if name in self.lines}
         self._identities = {name: identity_of(line) for name, line in self.lines.items()}
         self._sources = SourceTable(self.lines.values())
         policies = {name: policy_of(line, shown_to_devices(line, server)) for name, line in self.lines.items()}
@@ -83,12 +87,26 @@ class Trunks:
                 device = TrunkDevice(self._stack, self.flows, self.names, policy, self._random, changed)
                 self._devices[name] = device
                 device.start(now, self._leading)
-                self._loads.load_of(name).in_service = not device.why
+                self._loads.load_of(name).in_service = not self.why(name)
 
     def why(self, line: str) -> str:
         """Why a trunk is out of service; empty in service."""
         device = self._devices.get(line)
-        return device.why if device is not None else ""
+        return self._busied_out.get(line, "") or (device.why if device is not None else "")
+
+    def is_busied_out(self, line: str) -> bool:
+        """Whether an operator wants no new calls on a trunk, in neither direction."""
+        return line in self._busied_out
+
+    def busy_out(self, line: str, out: bool, now: float) -> None:
+        """Take no new calls on a trunk until the end of this process, or take them again; its calls stay."""
+        if out is (line in self._busied_out):
+            return
+        if out:
+            self._busied_out[line] = f"{BUSIED_BY}{self._node}"
+        else:
+            del self._busied_out[line]
+        self._changed(line, "by an operator's order", now)
 
     def registered(self, line: str) -> bool | None:
         """Whether a trunk is registered with its carrier; None where it is to be nowhere."""
@@ -100,7 +118,7 @@ class Trunks:
         for name, device in self._devices.items():
             if leading != self._leading:
                 device.register(leading, now)
-            self._loads.load_of(name).in_service = not device.why  # a new leader begins with no loads
+            self._loads.load_of(name).in_service = not self.why(name)  # a new leader begins with no loads
         self._leading = leading
 
     def stop(self, now: float) -> None:
@@ -152,16 +170,14 @@ class Trunks:
     def destinations(self, line: str, now: float) -> list[Destination]:
         """Where a call to a trunk goes, in the order to try."""
         device = self._devices.get(line)
-        if device is None or device.why:
+        if device is None or self.why(line):
             return []
-
         domain = device.policy.domain and f"sip:{bracketed(device.policy.domain)}"
         return [Destination(domain or one.peer, trunk=device, place=one.place) for one in device.places(now)]
 
     def _changed(self, name: str, because: str, now: float) -> None:
-        device = self._devices[name]
         load = self._loads.load_of(name)
-        load.in_service = not device.why
+        load.in_service = not self.why(name)
         state = "in" if load.in_service else "out of"
         self._decided("trunk", f"{name} is {state} service: {because}", now)
 

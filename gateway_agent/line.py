@@ -11,6 +11,7 @@ from heartbeat.site.devices import identity_of
 from heartbeat.site.lines import LineSettings as Settings
 from sip.digest import DigestClient
 from sip.next_hop import Reach
+from sip.packages.line_dialog import BUSIED_BY
 
 IDLE: Final = "idle"
 ACTIVE: Final = "active"
@@ -69,6 +70,11 @@ class Line:
         return self.closed or self.far_side.why
 
     @property
+    def busied_out(self) -> bool:
+        """It takes no new calls, by an operator's order; a reset does not change that."""
+        return self.closed.startswith(BUSIED_BY)
+
+    @property
     def in_service(self) -> bool:
         return not self.why
 
@@ -79,7 +85,7 @@ class Line:
 
     def take(self, now: float) -> int | Busy:
         """A channel for a new call, or why there is none."""
-        return Busy(480, self.closed) if self.closed else self.channels.take(now)
+        return Busy(self.far_side.out_status, self.closed) if self.closed else self.channels.take(now)
 
     def targets(self, now: float) -> list[Target] | Busy:
         """Where a call to the device goes, in order of preference; to be asked when the far side is ready."""

@@ -10,7 +10,7 @@ from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
 from heartbeat.site.lines import LineSettings as Settings
-from sip.packages.line_dialog import IDLE, RESET_BY
+from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, RESET_BY
 
 
 class LineTable:
@@ -54,14 +54,24 @@ class LineTable:
         for line in self._lines.values():
             if line.settings.recovery != "cold" and wanted.asked.lines is None:
                 continue
-            if wanted.wants(line):
-                closed = "" if state == IDLE else f"{RESET_BY}{server}"
+            if wanted.wants(line) and state in (BUSIED_OUT, BACK):
+                self._busy_out(line, state, server, now)
+            elif wanted.wants(line):
+                closed = line.closed if line.busied_out else "" if state == IDLE else f"{RESET_BY}{server}"
                 changed, line.closed = line.closed != closed, closed
                 for call in [call for call in self._calls.values() if call.line is line]:
                     call.reset(f'SIP;cause=503;text="Reset by {server}"', 503, now)
                 self._decided("reset", f"{line.name} was reset to {state} by {server}", now)
                 if changed:
                     self._changed(line, f"{line.name} is {state}", now)
+
+    def _busy_out(self, line: Line, state: str, server: str, now: float) -> None:
+        """Take no new calls on a line, or take them again; its calls stay."""
+        if (state == BUSIED_OUT) is line.busied_out:
+            return
+        line.closed = f"{BUSIED_BY}{server}" if state == BUSIED_OUT else ""
+        said = f"takes no new calls, by an order given at {server}" if line.closed else "takes new calls again"
+        self._changed(line, said, now)
 
     def stop(self, now: float, for_good: bool) -> None:
         """The process is about to end; ``for_good``: registrations are taken back."""

@@ -15,7 +15,7 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
-Server verbs: ``switchover reset hangup pause resume readmit rehearse audit reload``.
+Server verbs: ``switchover reset hangup busyout pause resume readmit rehearse audit reload``.
 Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume stop reload``.
 """
 
@@ -817,6 +817,8 @@ class AgentCalls:
 #               "out of service". Sent to the active server. Calls on these lines end in good order.
 #   hangup      call: its id, or enough of the beginning. Sent to the active server: BYE to both sides, or 480 to the
 #               caller of one that is not answered.
+#   busyout     line: a trunk or phone; end: "yes". No new calls on it, in neither direction, and no harm to those
+#               that stand; or new ones again. Sent to the active server, or to each for a trunk of the servers' own.
 #   pause       no automatic takeover or failback at this server until resume.
 #   resume      ends a pause; at an agent ends a drain.
 #   readmit     agent: a voter (agent or server) that lost its epoch file. Sent to the active server: a new

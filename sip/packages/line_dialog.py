@@ -36,9 +36,15 @@ LINE_STATE_TAG: Final = "line-state"
 
 IDLE: Final = "idle"
 OUT_OF_SERVICE: Final = "out-of-service"
-RESET_STATES: Final = (IDLE, OUT_OF_SERVICE)
+BUSIED_OUT: Final = "busied-out"
+"""Takes no new calls; those that stand are left alone."""
+BACK: Final = "back"
+"""The end of that."""
+RESET_STATES: Final = (IDLE, OUT_OF_SERVICE, BUSIED_OUT, BACK)
 RESET_BY: Final = "reset to out of service by "
 """How the reason begins of a line that an operator took out of service; the server that told it so follows."""
+BUSIED_BY: Final = "busied out by "
+"""The same of one that takes no new calls."""
 
 TRYING: Final = "trying"
 PROCEEDING: Final = "proceeding"

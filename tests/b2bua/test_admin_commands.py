@@ -113,6 +113,69 @@ def test_a_hangup_that_cannot_be() -> None:
     assert len(fixture.bench.core.calls) == 1
 
 
+def told(fixture: ServerFixture, why: str) -> None:
+    fixture.gw2.lines = [{"line": "bob", "kind": "phone", "in-service": not why, "why": why}]
+    fixture.gw2.notify(0)
+
+
+def test_a_line_is_busied_out_and_taken_back_without_harm_to_its_calls() -> None:
+    fixture = ServerFixture()
+    fixture.talk()
+    order = ask(fixture.bench, "busyout", line="bob")
+    purpose, body, _ = fixture.gw2.asked[-1]
+    assert (purpose, body["lines"], body["state"]) == ("reset", ["bob"], "busied-out")
+    assert order["state"] == "running" and order["sentence"] == "gw2 has not said that it does so"
+    told(fixture, "busied out by m1")
+    assert again(fixture.bench, order)["sentence"] == "bob takes no new calls; its calls go on"
+    assert len(fixture.bench.core.calls) == 1
+    fixture.gw1.call("1002")
+    assert "1004" in fixture.gw1.called.asked[0].uri, "a new call is forwarded, as from a phone that is not there"
+    order = ask(fixture.bench, "busyout", line="bob", end="yes")
+    assert fixture.gw2.asked[-1][1]["state"] == "back"
+    told(fixture, "")
+    assert again(fixture.bench, order)["state"] == "done"
+    assert [each.code for each in fixture.bench.core.history].count("busyout") == 2
+
+
+def test_an_agent_that_starts_anew_is_told_what_is_busied_out() -> None:
+    fixture = ServerFixture()
+    told(fixture, "busied out by m1")
+    fixture.gw2.lines = [{"line": "bob", "kind": "phone"}]
+    fixture.gw2.disconnect()
+    del fixture.gw2.asked[:]
+    fixture.gw2.connect()
+    assert [(purpose, body.get("state")) for purpose, body, _ in fixture.gw2.asked] == [
+        ("reset", "busied-out"),
+        ("takeover", None),
+    ]
+
+
+def test_a_line_of_the_servers_own_is_busied_out_at_each() -> None:
+    fixture = ServerFixture()
+    for node in (fixture.bench, Bench(fixture.bench.site, "m2")):
+        order = ask(node, "busyout", line="own")
+        assert order["state"] == "done" and "own takes no new calls" in str(order["sentence"])
+        [row] = seen(node.core, "lines", {"line": "own"}, node.now)["lines"]
+        assert (row["in_service"], row["why"]) == (False, f"busied out by {node.core.node}")
+        node.core.reload(node.core.site, node.now)
+        assert not node.core.lines.load_of("own").in_service, "a reload does not end it"
+    assert fixture.gw1.call("9123").statuses[-1] == 503
+    ask(fixture.bench, "busyout", line="own", end="yes")
+    assert fixture.bench.core.lines.load_of("own").in_service
+
+
+def test_a_busyout_that_cannot_be() -> None:
+    fixture = ServerFixture()
+    for params, sentence in (({}, "no line given"), ({"line": "nobody"}, "nobody is no line")):
+        with pytest.raises(Refused, match=sentence):
+            ask(fixture.bench, "busyout", **params)
+    with pytest.raises(Refused, match="m2 is not active"):
+        ask(Bench(fixture.bench.site, "m2"), "busyout", line="bob")
+    fixture.gw2.disconnect()
+    with pytest.raises(Refused, match="gw2, which has bob, is not connected"):
+        ask(fixture.bench, "busyout", line="bob")
+
+
 def test_an_order_that_does_not_come_true_fails() -> None:
     fixture = ServerFixture()
     fixture.bench.core.member.cluster.non_voting.add("gw1")  # it says so, whatever list it is told

@@ -92,6 +92,14 @@ def test_a_line_that_was_reset_to_out_of_service_is_said_until_it_is_back() -> N
     assert alerts(fixture.bench) == {"line-reset": said}
 
 
+def test_a_line_that_is_busied_out_is_said_until_it_is_back() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.lines = [{"line": "bob", "kind": "phone", "in-service": False, "why": "busied out by m1"}]
+    fixture.gw2.notify()
+    said = "bob takes no new calls (busied out by m1): `b2bua busyout bob --end` ends it"
+    assert alerts(fixture.bench) == {"line-busied-out": said}
+
+
 def test_of_many_lines_the_first_are_named_and_the_rest_counted() -> None:
     found = list(alerts_module._named("trunk-out", [f"t{number}" for number in range(12)], "trunks are out"))
     assert len(found) == 11 and found[-1].text == "2 more trunks are out: see `b2bua lines`"

@@ -92,6 +92,31 @@ def test_hangup_of_no_call_or_of_several_does_nothing(fake_servers):
     assert "no call m1 stands" in fake_servers.cli("hangup", "m1", "--yes", code=1)
 
 
+def test_busyout_and_its_end(fake_servers):
+    fake_servers.m1.progress = [
+        progress("busyout", "running", "wait"),
+        progress("busyout", "done", "it takes no calls"),
+    ]
+    assert "it takes no calls" in fake_servers.cli("busyout", "carrier")
+    assert ("busyout", {"line": "carrier"}) in fake_servers.m1.asked
+    fake_servers.cli("busyout", "carrier", "--end")
+    assert ("busyout", {"line": "carrier", "end": "yes"}) in fake_servers.m1.asked
+    assert not [verb for verb, _ in fake_servers.m2.asked if verb == "busyout"]
+    assert "has no line" in fake_servers.cli("busyout", "nobody", code=3)
+    assert "as a whole" in fake_servers.cli("busyout", "carrier/1", code=3)
+
+
+def test_busyout_of_a_trunk_of_the_servers_own_is_said_to_both(fake_servers):
+    with fake_servers.path.open("a") as file:
+        file.write('[lines.own]\nkind = "trunk"\npeer = "sip:127.0.0.31"\nchannels = 2\n')
+    text = fake_servers.path.read_text()
+    for number in (1, 2):
+        text = text.replace(f"[servers.m{number}]", f'[servers.m{number}]\nsip = "udp:127.0.0.{number}:5060"')
+    fake_servers.path.write_text(text)
+    fake_servers.m1.progress = fake_servers.m2.progress = [progress("busyout", "done", "own takes no new calls")]
+    assert fake_servers.cli("busyout", "own").count("own takes no new calls") == 2
+
+
 def test_reload_shows_what_each_server_took_or_refused(fake_servers):
     taken = progress("reload", "done", "m1 lives by the site file 1234: line new: carol")
     fake_servers.m1.progress = [progress("reload", "running", "the site file is being read"), taken]

@@ -8,6 +8,7 @@ from sip.actions import Flow
 from sip.location import Place
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Bench, Peer, site_of
+from tests.b2bua.trunk_fixture import TrunkFixture
 from tests.consoles import seen
 
 TEXT = """
@@ -307,3 +308,14 @@ def test_a_carrier_s_challenge_is_answered_here() -> None:
     a.ack()
     assert a.statuses == [100, 200]
     assert "proxy-authorization" in peer.called.take("ACK")
+
+
+def test_a_trunk_that_is_busied_out_refuses_calls_both_ways_and_keeps_what_it_has() -> None:
+    fixture = TrunkFixture()
+    a, b = fixture.talk()
+    fixture.bench.core.trunks.busy_out("in", True, fixture.bench.now)
+    assert fixture.left.call("1002").statuses == [503]
+    fixture.bench.core.trunks.busy_out("in", False, fixture.bench.now)
+    fixture.bench.core.trunks.busy_out("out", True, fixture.bench.now)
+    assert fixture.left.call("1003").statuses[-1] == 503
+    fixture.hang_up(a, b)

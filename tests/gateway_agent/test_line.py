@@ -80,7 +80,7 @@ def test_a_full_line_refuses_by_its_kind_and_a_closed_one_says_why() -> None:
     assert fixture.line.take(0.0) == 1
     assert fixture.line.take(0.0) == Busy(486, "all 1 channels of t are busy")
     fixture.line.closed = "reset by m1"
-    assert fixture.line.take(0.0) == Busy(480, "reset by m1")
+    assert fixture.line.take(0.0) == Busy(503, "reset by m1")
     assert fixture.line.targets(1.0) == Busy(503, "reset by m1") and not fixture.far.asked
     fixture.line.closed = ""
     assert fixture.line.targets(2.0) == [Target("sip:x", "x", True)] and fixture.far.asked == [2.0]

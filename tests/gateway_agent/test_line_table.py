@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway_agent.channels import Busy
 from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
@@ -180,3 +181,29 @@ def test_a_reset_brings_a_line_to_its_state_and_tells_only_a_change() -> None:
     ]
     fixture.table.reset(wanted(), "m2", 3.0)
     assert line.in_service and fixture.take()[1] == ["trunk1"]
+
+
+def test_a_line_that_is_busied_out_takes_no_calls_and_keeps_those_it_has() -> None:
+    fixture = Fixture()
+    fixture.table.load(settings("trunk1", "alice"), 0.0)
+    line = fixture.lines["trunk1"]
+    call = fixture.calls[1] = Call(line)
+    fixture.take()
+
+    def order(state: str, server: str = "m1") -> tuple[list[tuple[str, str]], list[str]]:
+        wanted = SubscriptionFilter("reset", None, ListRequest(lines=("trunk1",), state=state))
+        fixture.table.reset(wanted, server, 1.0)
+        return fixture.take()
+
+    said = "trunk1: takes no new calls, by an order given at m1"
+    assert order("busied-out") == ([("line", said)], ["trunk1"])
+    assert line.why == "busied out by m1" and line.take(1.0) == Busy(503, line.why) and not call.resets
+    assert order("busied-out", "m2") == ([], []), "it is so already, and another server says it again"
+    fixture.table.load([*settings("alice"), *settings("trunk1", channels=7)], 2.0)
+    assert line.why == "busied out by m1", "a reload does not end it"
+    order("idle")
+    assert line.why == "busied out by m1" and call.resets, "nor does a reset"
+    assert order("back") == ([("line", "trunk1: takes new calls again")], ["trunk1"])
+    assert not line.closed
+    order("out-of-service")
+    assert order("back") == ([], []), "what was reset is not brought back so"
