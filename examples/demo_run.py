@@ -76,8 +76,10 @@ class Run:
     def prepare(self) -> None:
         """Write the site file, and start the agents."""
         layout = self.layout
-        (self.directory / "site.key").write_text(secrets.token_hex(16))
-        (self.directory / "phones.key").write_text(PASSWORD)
+        for name, secret in (("site.key", secrets.token_hex(16)), ("phones.key", PASSWORD)):
+            path = self.directory / name
+            path.touch(0o600)
+            path.write_text(secret)
         layout.site.write_text(layout.site_text(self.plan))
         self._command("init")
         for name in layout.names:
