@@ -65,7 +65,9 @@ class Chain:
         """Start all three; their process ids."""
         site = self.directory / "site.toml"
         site.write_text(SITE.format(host=self.host, caller=CALLER, callee=CALLEE))
-        (self.directory / "site.key").write_text("a key of the benchmark's own chain")
+        key = self.directory / "site.key"
+        key.touch(0o600)
+        key.write_text("a key of the benchmark's own chain")
         processes = self.processes
         if not (self.directory / "state").exists():
             processes.command(["b2bua.cli", "init", "--site", str(site)])

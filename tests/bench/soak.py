@@ -102,7 +102,9 @@ class Soak:
         """Bring the site up, through the bad paths from the first word on."""
         net, processes, site = self.net, self.processes, self.directory / "site.toml"
         site.write_text(_SITE.format(net=net, host=f"{net}9", caller=CALLER, callee=CALLEE))
-        (self.directory / "site.key").write_text("a key of the soak's own site")
+        key = self.directory / "site.key"
+        key.touch(0o600)
+        key.write_text("a key of the soak's own site")
         for server, stands_for_it in (("1", "3"), ("2", "4")):
             self.paths.streams((f"{net}{stands_for_it}", 5161), (f"{net}{server}", 5161))
         self.paths.datagrams((f"{net}1", 5162), (f"{net}2", 5162), (f"{net}3", 5162), (f"{net}4", 5162))

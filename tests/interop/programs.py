@@ -138,7 +138,9 @@ class Site:
         self.path = directory / "site.toml"
         self.path.write_text((head or HEAD).format(net=net, interval=interval, timing=timing, dir=directory) + lines)
         for name, word in {"site": KEY, **(passwords or {})}.items():
-            (directory / f"{name}.secret").write_text(word)
+            path = directory / f"{name}.secret"
+            path.touch(0o600)
+            path.write_text(word)
         self.processes = Processes(directory)
         self.programs = {name: Program(self.processes, name, self.path) for name in ("m1", "m2", "gw1", "gw2")}
 
