@@ -10,6 +10,7 @@ from gateway_agent.dialog_list import SubscriptionFilter
 from gateway_agent.far_side import LineEnvironment
 from gateway_agent.line import Line
 from heartbeat.site.lines import LineSettings as Settings
+from heartbeat.site.reload import is_same
 from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, RESET_BY
 
 
@@ -44,7 +45,7 @@ class LineTable:
             if known is None:
                 self._lines[name] = made = lines.make(self._environment, settings, self._changed, now)
                 made.far_side.start(now)
-            elif known.settings != settings:
+            elif not is_same(known.settings, settings):
                 known.reload(settings, now)
                 self._changed(known, "its settings were changed", now)
 

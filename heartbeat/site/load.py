@@ -48,7 +48,12 @@ NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the f
 FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
 ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
-A_SECRET: Final = 'must be {env = "NAME"} or {file = "PATH"}'
+A_SECRET: Final = 'must be {secret = "NAME"}, {env = "NAME"} or {file = "PATH"}'
+SECRETS: Final = "secrets"
+"""The directory beside the site file whose files are secrets by name."""
+A_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""The variable in which systemd says where the credentials of a unit are."""
 STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
 SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -85,7 +90,7 @@ class SiteSource(NamedTuple):
     path: Path
     """The file; relative paths in it start from its directory."""
     secret: Callable[[str, str], Secret]
-    """Reads a secret from ``env`` or ``file``, and the variable or absolute path."""
+    """Reads a secret from ``env``, ``file`` or ``secret``, and the variable, absolute path or name."""
 
     def absolute(self, text: str) -> Path:
         return Path(os.path.normpath(self.path.absolute().parent / text))
@@ -126,6 +131,8 @@ def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) ->
     def secret(kind: str, name: str) -> Secret:
         if kind == "file":
             return _kept_in_file(Path(name))
+        if kind == "secret":
+            return _kept_by_name(path.absolute().parent / SECRETS / name, environment.get(CREDENTIALS))
         if value := environment.get(name):
             return Secret("", os.fsencode(value))
         return Secret("", None, f"the environment variable {name} is not set")
@@ -143,6 +150,13 @@ def _kept_in_file(path: Path) -> Secret:
         return Secret("", None, f"the file {path} is empty")
     warning = f"everybody on this machine may read {path}: chmod 600 it" if mode & stat.S_IROTH else ""
     return Secret("", value, warning=warning)
+
+
+def _kept_by_name(path: Path, credentials: str | None) -> Secret:
+    """A secret in the directory of secrets, else among systemd's credentials, which are as they were at the start."""
+    if credentials and not path.exists() and (other := Path(credentials) / path.name).exists():
+        return _kept_in_file(other)
+    return _kept_in_file(path)
 
 
 def _reason(error: Exception) -> str:
@@ -334,6 +348,11 @@ def _secret(value: object, info: ValidationInfo) -> Secret:
             place = str(_absolute(name, info)) if kind == "file" else name
             kept = typing.cast(SiteSource, info.context).secret(kind, place)
             return dataclasses.replace(kept, source=f"{kind} {name}")
+        case [("secret", str(name))]:
+            if not A_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a secret: letters, digits, dots, underscores and hyphens")
+            kept = typing.cast(SiteSource, info.context).secret("secret", name)
+            return dataclasses.replace(kept, source=f"secret {name}")
     raise ValueError(f"{A_SECRET}, and nothing else")
 
 

@@ -27,12 +27,13 @@ def without_late_lines(old: Site, new: Site, node: str) -> tuple[Site, list[str]
     """``new`` without the lines that come with it and whose secrets ``node`` does not have; a sentence for each.
 
     The environment of a running program does not change: such a line waits for a restart, and keeps no other change
-    from being taken.
+    from being taken. A secret that is to be in a file can be put there at any time: without it nothing is taken.
     """
     late = {}
     for place, secret in secrets_of(new, node):
         table, _, name = place.removesuffix(".password").removesuffix(".register").partition(".")
-        if table == "lines" and secret.value is None and name not in old.lines:
+        kept_in_environment = secret.source.startswith("env ")
+        if table == "lines" and secret.value is None and kept_in_environment and name not in old.lines:
             late[name] = f"lines.{name}: is left out until {node} is restarted: {secret.problem}"
     lines = {name: line for name, line in new.lines.items() if name not in late}
     return replace(new, lines=MappingProxyType(lines)), [*late.values()]
@@ -50,7 +51,7 @@ def changes(old: Site, new: Site) -> list[str]:
         for names, how in (
             ([name for name in after if name not in before], "new"),
             ([name for name in before if name not in after], "gone"),
-            ([name for name in after if name in before and not _same(before[name], after[name])], "changed"),
+            ([name for name in after if name in before and not is_same(before[name], after[name])], "changed"),
         ):
             if names:
                 more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -68,8 +69,9 @@ def changes(old: Site, new: Site) -> list[str]:
     return found
 
 
-def _same(old: object, new: object) -> bool:
-    """A password may be another one although the place where it is kept is the same."""
+def is_same(old: object, new: object) -> bool:
+    """Whether two lines (or groups) are alike in all; a password may be another one although the place where it is
+    kept is the same."""
     return old == new and [one.value for one in _secrets(old)] == [one.value for one in _secrets(new)]
 
 

@@ -139,7 +139,7 @@ class Secret:
     """A key or password. The site file says where it is kept; its text never shows in ``repr``, ``str`` or logs."""
 
     source: str
-    """``env NAME`` or ``file PATH``, as written in the site file."""
+    """``env NAME``, ``file PATH`` or ``secret NAME``, as written in the site file."""
     value: bytes | None = field(default=None, repr=False, compare=False)
     """What was read there, one trailing line end removed; None when it is missing."""
     problem: str = field(default="", compare=False)

@@ -207,3 +207,12 @@ def test_a_line_that_is_busied_out_takes_no_calls_and_keeps_those_it_has() -> No
     assert not line.closed
     order("out-of-service")
     assert order("back") == ([], []), "what was reset is not brought back so"
+
+
+def test_a_password_that_is_another_one_in_the_same_place_is_taken() -> None:
+    fixture = Fixture()
+    old, new = (Secret("secret alice", word) for word in (b"old", b"new"))
+    fixture.table.load(settings("alice", password=old), 0.0)
+    fixture.table.load(settings("alice", password=new), 1.0)
+    kept = fixture.lines["alice"].settings.password
+    assert kept is not None and kept.value == b"new"

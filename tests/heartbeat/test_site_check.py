@@ -83,7 +83,7 @@ REPLACED = [
     (
         'key = { env = "KEY" }\n[s',
         'key = { env = "KEY", file = "x" }\n[s',
-        'site.key: must be {env = "NAME"} or {file = "PATH"}, and nothing else',
+        'site.key: must be {secret = "NAME"}, {env = "NAME"} or {file = "PATH"}, and nothing else',
     ),
     (
         '"sip:127.0.0.21"',

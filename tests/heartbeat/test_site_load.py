@@ -151,7 +151,7 @@ def test_secrets_are_never_shown():
     with pytest.raises(SiteError) as caught:
         site(SMALL.replace('{ env = "KEY" }', '"my secret key"'))
     assert "my secret key" not in str(caught.value)
-    assert str(caught.value).startswith('site.key: must be {env = "NAME"}')
+    assert str(caught.value).startswith('site.key: must be {secret = "NAME"}')
 
 
 def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
@@ -302,3 +302,31 @@ def test_a_request_belongs_to_the_trunk_of_its_address():
     for port in range(MOST_REMEMBERED + 10):
         table.line("198.51.100.1", port)
     assert len(table._remembered) <= MOST_REMEMBERED
+
+
+def test_a_secret_by_name_is_a_file_beside_the_site_file_or_a_credential_of_systemd(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "credentials").mkdir()
+    for directory, name in (("secrets", "one"), ("credentials", "one"), ("credentials", "two")):
+        kept = tmp_path / directory / name
+        kept.write_text(f"{directory} {name} of 16 bytes\n")
+        kept.chmod(0o600)
+
+    def key(name: str, environment: dict[str, str]):
+        text = SMALL.replace('{ env = "KEY" }', f'{{ secret = "{name}" }}')
+        return parse(text, tmp_path / "site.toml", environment).identity.key
+
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    assert key("one", {}).value == key("one", credentials).value == b"secrets one of 16 bytes"
+    assert key("two", credentials).value == b"credentials two of 16 bytes"
+    missing = key("two", {})
+    assert missing.value is None and missing.source == "secret two"
+    assert missing.problem == f"the file {tmp_path}/secrets/two cannot be read: No such file or directory"
+    (tmp_path / "secrets" / "one").chmod(0o644)
+    assert key("one", {}).warning.endswith("secrets/one: chmod 600 it")
+
+
+@pytest.mark.parametrize("name", ["", "../site.key", "/etc/passwd", ".hidden", "a b", "x" * 65])
+def test_a_secret_is_named_by_a_name_and_no_path(name, tmp_path):
+    with pytest.raises(SiteError, match=r"^site\.key: "):
+        parse(SMALL.replace('{ env = "KEY" }', f'{{ secret = "{name}" }}'), tmp_path / "site.toml", {})

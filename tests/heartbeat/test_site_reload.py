@@ -118,6 +118,25 @@ def test_a_new_line_whose_password_is_not_there_waits_for_a_restart_alone():
     assert late == [] and missing_secrets(kept, "a"), "a line that runs is not taken away for that"
 
 
+def test_a_phone_is_added_by_a_reload_when_its_password_is_in_the_directory_of_secrets(tmp_path: Path):
+    phone, file = PHONE.replace('env = "WORD"', 'secret = "p"'), tmp_path / "site.toml"
+    environment = {"OLD": "k" * 16}
+    old, without = parse(TEXT, file, environment), parse(TEXT + phone, file, environment)
+    kept, late = without_late_lines(old, without, "a")
+    assert late == [] and missing_secrets(kept, "a") == [
+        f"lines.p.password: the file {tmp_path}/secrets/p cannot be read: No such file or directory"
+    ]
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "p").write_text("word\n")
+    new = parse(TEXT + phone, file, environment)
+    taken, late = without_late_lines(old, new, "a")
+    assert late == [] and "p" in taken.lines
+    assert missing_secrets(new, "a") == [] == reload_complaints(old, new, "a")
+    assert changes(old, new) == ["line new: p"]
+    (tmp_path / "secrets" / "p").write_text("another\n")
+    assert changes(new, parse(TEXT + phone, file, environment)) == ["line changed: p"], "and so is a new password"
+
+
 def test_what_is_new_in_a_file_is_said_in_short() -> None:
     old = site()
     assert changes(old, site()) == []
