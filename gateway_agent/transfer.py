@@ -46,13 +46,11 @@ def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Pass
 
 def replaces_lines(stack: Stack, invite: Request) -> tuple[str, ...]:
     """The Replaces of a device's INVITE as the servers get it."""
-    value = invite.get("replaces")
-    if value is None:
-        return ()
+    values = invite.all("replaces")
     try:
-        return (f"Replaces: {named_to_servers(stack, DialogId.parse(value))}",)
+        return tuple(f"Replaces: {named_to_servers(stack, DialogId.parse(value))}" for value in values)
     except SipError:
-        return (f"Replaces: {value}",)  # the servers refuse it
+        return tuple(f"Replaces: {value}" for value in values)  # the servers refuse it
 
 
 def named_to_servers(stack: Stack, dialog: DialogId) -> DialogId:

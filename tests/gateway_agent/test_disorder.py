@@ -15,10 +15,13 @@ from sip.wire.errors import SipError
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture, Server
 
-TEXT = SITE.replace("%s", "session_timer = { expires = 100, min_se = 90 }\nlongest_call = 300\n%s")
+TEXT = SITE.replace(
+    "%s",
+    'session_timer = { expires = 100, min_se = 90 }\nlongest_call = 300\ntransfer = "pass"\nsession_id = true\n%s',
+)
 TAGS = ("srvtag", "devtag", "far", "")
-METHODS = ("INVITE", "BYE", "INFO", "ACK", "CANCEL", "UPDATE", "OPTIONS", "MESSAGE")
-STATUSES = (100, 180, 183, 200, 200, 302, 401, 407, 422, 481, 486, 487, 500, 503, 603)
+METHODS = ("INVITE", "BYE", "INFO", "ACK", "CANCEL", "UPDATE", "OPTIONS", "MESSAGE", "PRACK", "REFER", "NOTIFY")
+STATUSES = (100, 180, 183, 183, 200, 200, 202, 302, 401, 405, 407, 422, 481, 486, 487, 500, 503, 603)
 LINES: tuple[tuple[str, ...], ...] = (
     (),
     ("Require: timer",),
@@ -27,6 +30,11 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("Call-Origin: gw1;b;1;n=2",),
     ("Call-Origin: x;;n=",),
     ("Max-Forwards: 0",),
+    ("Require: 100rel", "RSeq: 7"),
+    ("Require: 100rel", "RSeq: 8", "RAck: 7 1 INVITE"),
+    ("Supported: 100rel, 199", "RAck: x", "RSeq: 99999999999999999999"),
+    ("Refer-To: <sip:1001@h?Replaces=c1%3Bto-tag%3Dsrvtag%3Bfrom-tag%3Ddevtag>", "Event: refer;id=1"),
+    ("Replaces: c1;to-tag=far;from-tag=devtag", "Allow: INVITE"),
 )
 
 
