@@ -17,7 +17,7 @@ from heartbeat.console import command_line, render
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import format_option
 from heartbeat.console.errors import ConsoleError
-from heartbeat.console.ping import PingTarget, Signer, Tally, signer
+from heartbeat.console.ping import TRANSPORTS, PingTarget, Signer, Tally, signer
 from heartbeat.console.probe import PingProbe
 from heartbeat.console.render import NOTHING, console, count, grid
 from heartbeat.site.model import Site
@@ -114,6 +114,7 @@ def _of_node(site: Site, name: str) -> list[PingTarget]:
         endpoints = (*((server.beat,) if server.beat else ()), *server.sip)
     else:
         endpoints = tuple(site.agents[name].sip)
+    endpoints = tuple(endpoint for endpoint in endpoints if endpoint.transport in TRANSPORTS)
     if not endpoints:
         raise ConsoleError(f"The site file gives {name} no address that answers pings; name one.")
     return [PingTarget.parse(str(endpoint), name) for endpoint in endpoints]

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from heartbeat.carriage import METHOD, header
 from heartbeat.header import PING, Beat, BeatError, read
+from sip.endpoint import DEFAULT_PORT
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
 from sip.wire.message import Response, parse
 from sip.wire.uri import Uri
 
-TRANSPORTS: Final = ("udp", "tcp")
+TRANSPORTS: Final = ("udp", "tcp", "tls")
 _MOST_WORDS: Final = 200
 
 
@@ -27,24 +28,24 @@ class PingTarget:
     """Numeric without brackets, or a name."""
     port: int
     transport: str
-    """``udp`` or ``tcp``."""
+    """``udp``, ``tcp`` or ``tls``."""
     node: str = ""
     """The node of the site whose address this is, where it was named so."""
 
     @classmethod
     def parse(cls, text: str, node: str = "") -> PingTarget:
         """``sip:host:port;transport=tcp``, or less of it: ``host:port``, ``host``. Raises ValueError, a sentence."""
-        if text.startswith(("tcp:", "udp:")):
+        if text.startswith(("tcp:", "udp:", "tls:")):
             text = f"{text[4:]};transport={text[:3]}"
         try:
             uri = Uri.parse(text if text.startswith(("sip:", "sips:")) else f"sip:{text}")
         except SipError as error:
             raise ValueError(f"{text!r} is no SIP address: {error}.") from None
-        transport = uri.transport.lower() or "udp"
-        if uri.scheme != "sip" or transport not in TRANSPORTS:
-            raise ValueError(f"{text!r} cannot be pinged: only sip: over udp or tcp can.")
+        transport = "tls" if uri.scheme == "sips" else uri.transport.lower() or "udp"
+        if uri.scheme == "tel" or transport not in TRANSPORTS:
+            raise ValueError(f"{text!r} cannot be pinged: only sip: over udp, tcp or tls, and sips: can.")
         host = uri.host.removeprefix("[").removesuffix("]")
-        return cls(str(uri), host, uri.port or 5060, transport, node)
+        return cls(str(uri), host, uri.port or DEFAULT_PORT[transport], transport, node)
 
     @property
     def address(self) -> str:

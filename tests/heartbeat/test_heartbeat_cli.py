@@ -194,7 +194,7 @@ def test_a_signed_ping_without_an_answer_says_what_may_be_wrong(udp, site_of):
 
 
 def test_what_cannot_be_pinged_says_why():
-    assert "cannot be pinged" in heartbeat("ping", "sips:somewhere", code=3)
+    assert "cannot be pinged" in heartbeat("ping", "sip:somewhere;transport=wss", code=3)
     assert "no SIP address" in heartbeat("ping", "sip:a b", code=3)
     assert "Usage" in heartbeat("ping", code=3)
 
@@ -206,6 +206,8 @@ def test_what_cannot_be_pinged_says_why():
         ("sip:[::1]:5070;transport=TCP", "::1", 5070, "tcp"),
         ("tcp:192.0.2.1:5061", "192.0.2.1", 5061, "tcp"),
         ("sip:user@example.org", "example.org", 5060, "udp"),
+        ("sips:example.org", "example.org", 5061, "tls"),
+        ("tls:[::1]:5071", "::1", 5071, "tls"),
     ],
 )
 def test_targets(text, host, port, transport):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from examples.demo_processes import ROOT
 from examples.softphone_call import Call, Policy
 from sip.digest import DigestClient, Refusal
 from sip.wire.message import Message, Request, Response, parse
@@ -65,14 +67,15 @@ def head(names: tuple[str, ...] = ("m1", "m2", "gw1", "gw2")) -> str:
 class Scene:
     """The site, its authority, and two phones in clear at gw1."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pbx: bool = False) -> None:
         net = self.net = network()
         directory.mkdir()
         self.directory = directory
         self.authority = Authority(directory)
         for name, host in (("m1", 1), ("m2", 2), ("gw1", 11), ("gw2", 12)):
             self.authority.issue(name, [f"{name}.example"], addresses=[f"{net}{host}"])
-        lines = phone_line("alice", "gw1", media="relay") + phone_line("bob", "gw2") + LINES.format(net=net)
+        lines = phone_line("alice", "gw1", media="relay") + phone_line("bob", "gw2")
+        lines += LINES.format(net=net) if pbx else ""
         self.site = Site(directory, net, lines, passwords=PASSWORDS, head=head())
         self.phone = Phone(f"{net}51:5060")
 
@@ -190,6 +193,9 @@ def test_openssl_is_answered_and_a_reload_shows_the_next_certificate(scene: Scen
     assert shutil.which("openssl"), "openssl is missing: apt-get install openssl"
     said = s_client(scene, options(scene))
     assert "SIP/2.0 200 OK" in said and ";keep=120;" in said
+    ping = [sys.executable, "-m", "heartbeat.cli", "ping", f"tls:{scene.net}12:5061", "-c", "1"]
+    done = subprocess.run(ping, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+    assert done.returncode == 0 and " over tls: 200 OK" in done.stdout, done
     with web_socket(scene) as standing:
         scene.authority.issue("gw2", ["renewed.example"], addresses=[f"{scene.net}12"], common="renewed")
         scene.site["gw2"].signal(signal.SIGHUP)
@@ -228,9 +234,10 @@ def call_a_browser(scene: Scene, web: WebPhone) -> None:
     assert web.socket.recv(timeout=5) == "\r\n"
 
 
-def test_a_pbx_with_mutual_tls_and_calls_that_outlive_the_main(scene: Scene, tmp_path: Path) -> None:
+def test_a_pbx_with_mutual_tls_and_calls_that_outlive_the_main(tmp_path: Path) -> None:
     if because := asterisk.missing():
         pytest.skip(because)
+    scene = Scene(tmp_path / "site", pbx=True)
     files = scene.authority.issue("pbx", ["pbx.example"], addresses=[f"{scene.net}22"])
     keys = tmp_path / "keys"
     keys.mkdir()
@@ -238,8 +245,11 @@ def test_a_pbx_with_mutual_tls_and_calls_that_outlive_the_main(scene: Scene, tmp
         shutil.copy(source, keys / f"{name}.pem")
     peer = Asterisk("pbx", tmp_path / "asterisk", f"{scene.net}22:5061", f"{scene.net}12:5061", tls=keys)
     try:
+        scene.start()
         talk(scene, peer)
+        assert not scene.site.bugs()
     finally:
+        scene.stop()
         peer.stop()
 
 
