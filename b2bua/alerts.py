@@ -141,7 +141,7 @@ def _lines(core: Core) -> Iterator[Alert]:
         load = core.lines.loads.get(line.name)
         if load is None or load.in_service:
             continue
-        why = core.why_out(line.name)
+        why = why_out(core, line.name)
         if why.startswith(RESET_BY):
             closed.append(f"{line.name} was {why}: `b2bua reset {line.name}` brings it back")
         elif why.startswith(BUSIED_BY):
@@ -222,3 +222,13 @@ def _cannot_take_over(core: Core, now: float) -> Iterator[Alert]:
             f"{core.node} could not take all calls over from {leader}: there are {calls:,}, and it takes"
             f" {core.server.capacity:,}",
         )
+
+
+def why_out(core: Core, line: str) -> str:
+    """Why a line takes no calls, as far as is known; empty when it does."""
+    settings = core.site.lines[line]
+    if settings.at_servers:
+        return core.trunks.why(line)
+    connection = core.agents.connections.get(settings.agent)
+    told = connection.lines.get(line) if connection is not None else None
+    return told.why if told is not None else ""

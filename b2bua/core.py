@@ -124,18 +124,8 @@ class Core:
         self.leadership.serves = self.trunks.lead
         self.stack.receiver.expected = self.trunks.expected
         self.stack.admission.name_of = self.trunks.owner
-        self.services = passage.services = CallServices(
-            self.stack,
-            self.discarded,
-            self.lines,
-            self.records,
-            self.agents,
-            self.trunks,
-            site,
-            self.router,
-            self.key,
-            now,
-        )
+        shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
+        self.services = passage.services = CallServices(*shared, site, self.router, self.key, now)
         passage.authority = self.leadership
         self.calls = self.services.calls
         self.leadership.calls = self.calls.__len__
@@ -300,15 +290,6 @@ class Core:
     @property
     def epoch(self) -> int:
         return self.leadership.epoch
-
-    def why_out(self, line: str) -> str:
-        """Why a line takes no calls, as far as is known; empty when it does."""
-        settings = self.site.lines[line]
-        if settings.at_servers:
-            return self.trunks.why(line)
-        connection = self.agents.connections.get(settings.agent)
-        told = connection.lines.get(line) if connection is not None else None
-        return told.why if told is not None else ""
 
     def decided(self, code: str, because: str, now: float) -> None:
         """Note a decision: history, log."""

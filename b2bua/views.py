@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
-from b2bua.alerts import alerts
+from b2bua.alerts import alerts, why_out
 from b2bua.call import Call
 from b2bua.core import Core
 from b2bua.leadership import answers
@@ -265,7 +265,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 kind=line.kind,
                 state=state,
                 in_service=inside,
-                why=core.why_out(line.name),
+                why=why_out(core, line.name),
                 channels=line.channels,
                 busy=busy,
                 address=str(line.peer[0]) if line.peer else "",

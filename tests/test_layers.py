@@ -38,6 +38,7 @@ SHELLS = (
     "heartbeat.supervised",
     "heartbeat.supervisor",
     "b2bua.api*",
+    "b2bua.call_stories",
     "b2bua.cdr_store",
     "b2bua.cli*",
     "b2bua.server",
