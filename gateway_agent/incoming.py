@@ -8,7 +8,7 @@ from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
 from gateway_agent.session_id import line_of, made
-from gateway_agent.transfer import replaces_lines
+from gateway_agent.transfer import SUPPORTED, replaces_lines
 from sip.b2b.policy import LATER, NOTHING, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
@@ -135,6 +135,8 @@ class Incoming(Setup):
             more, body = self._answer(call, response)
             lines = [*lines, *more]
         lines = [*lines, *call.session.agree(request, now)]
+        if call.line.settings.transfer != "refuse":
+            lines.append(SUPPORTED)
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)
         if request is not None and request.body:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
 from gateway_agent.session_id import made
+from gateway_agent.transfer import SUPPORTED as REPLACES
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
@@ -184,6 +185,8 @@ def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     else:
         lines += asking(wanted, request)
     lines += call.session.asking()
+    if call.line.settings.transfer != "refuse":
+        lines.append(REPLACES)
     return Passed(lines, call.description.from_server(request, now))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from gateway_agent.call import Call
 from sip.b2b.policy import Passed
@@ -20,6 +21,9 @@ from sip.references import EVENT, DialogId, ReferTo, is_of_transfer
 from sip.wire.errors import Malformed, SipError
 from sip.wire.message import Request
 from sip.wire.uri import as_user
+
+SUPPORTED: Final = "Supported: replaces"
+"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1)."""
 
 
 def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request, now: float) -> Passed:

@@ -145,3 +145,14 @@ def test_a_call_in_place_of_a_dialog_names_it_to_the_servers() -> None:
     asked = fixture.m1.take("INVITE")
     assert asked.get("replaces") == str(DialogId(first.call_id, "srvtag", first.from_tag))
     assert unquote(asked.get("require") or "") == ""
+
+
+@pytest.mark.parametrize("more", [PASS, ""])
+def test_devices_of_a_line_that_passes_transfers_are_told_that_calls_may_be_replaced(more: str) -> None:
+    fixture = AgentFixture(more)
+    fixture.request("INVITE", body=SDP)
+    fixture.take(100)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=["Content-Type: application/sdp"])
+    assert ("replaces" in fixture.take(200).all("supported")) is bool(more)
+    invite, _ = AgentFixture(more).answered_out()
+    assert ("replaces" in invite.all("supported")) is bool(more)
