@@ -190,3 +190,9 @@ def test_a_token_of_the_longest_length_is_whole() -> None:
                 assert read(token, [KEY]).plan == plan + "y" * one
                 return
     raise AssertionError("no plan makes a token of that length")
+
+
+def test_instants_are_kept_to_the_millisecond() -> None:
+    state = STATE._replace(started=1700000000.12345, ringing=1700000001.9996, answered=1700000002.0004)
+    found = read(sign(state, KEY), [KEY])
+    assert (found.started, found.ringing, found.answered) == (1700000000.123, 1700000002.0, 1700000002.0)

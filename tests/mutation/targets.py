@@ -52,7 +52,7 @@ TARGETS: Final = (
         "deduplication",
         ("gateway_agent/deduplication.py",),
         (
-            *_of("gateway_agent", "takeover", "failover", "disorder", "handover", "channels", "far_side"),
+            *_of("gateway_agent", "deduplication", "core", "takeover", "failover", "disorder", "handover"),
             *_of("stories", "agent_deaths"),
         ),
     ),
