@@ -35,9 +35,9 @@ from sip.packages.line_dialog import (
 )
 from sip.requests import ResponseSpec
 from sip.subscription import Granted, Notifier, Package, judge
+from sip.transaction import ACCEPTED, ClientTransaction, ServerTransaction
 from sip.transaction import COMPLETED as REFUSED
 from sip.transaction import CONFIRMED as REFUSED_AND_ACKED
-from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.message import Request, Response, parse
 
@@ -78,6 +78,8 @@ class LineReturn:
         self._complete = complete
         self._items: Iterator[Item] | None = None
         self._carried: Item | None = None
+        self._crossed: set[str] = set()
+        """Call-IDs of the agent's INVITEs whose CANCEL crossed our 2xx."""
         self._part = 0
         self._unanswered: deque[list[str]] = deque()
         """Of each part that is not answered the Call-IDs."""
@@ -187,6 +189,11 @@ class LineReturn:
         agent may have died."""
         for line, state in self._kept.lines.items():
             yield Item(LineStateRecord(line, state.text, now - state.at).encode())
+        self._crossed = {
+            parse(transaction.last).call_id
+            for transaction in self._stack.servers.values()
+            if transaction.flow == self._former and transaction.state == ACCEPTED and self._is_cancelled(transaction)
+        }
         asked: defaultdict[InviteUsage, list[ClientTransaction]] = defaultdict(list)
         for client in self._stack.clients.values():
             if client.flow == self._former and not client.answered and isinstance(client.user, InviteUsage):
@@ -212,6 +219,10 @@ class LineReturn:
                     yield from map(Item, self._parted(transaction, now))
                 elif transaction.state in (REFUSED, REFUSED_AND_ACKED) and transaction.last.startswith(b"SIP/2.0 "):
                     yield from map(Item, self._refused(transaction, now))
+
+    def _is_cancelled(self, invite: ServerTransaction) -> bool:
+        """Whether a CANCEL came for an INVITE, as long as that is remembered."""
+        return f"{invite.key.removesuffix('INVITE')}CANCEL" in self._stack.servers
 
     def _parted(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
         """A dialog that the agent has ended: its device may not have heard the answer to its own BYE."""
@@ -254,16 +265,15 @@ class LineReturn:
         sent: tuple[SentRequest, ...] = ()
         early: tuple[EarlyDialog, ...] = ()
         last = leg.server_invite.success
-        cancelled = self._stack.receiver.was_cancelled
         if pending is not None and pending.request is not None:
             request = pending.request
-            sent, last = (SentRequest(request.to_bytes(), cancelled(request)),), pending.last
+            sent, last = (SentRequest(request.to_bytes(), self._is_cancelled(pending)),), pending.last
         if last:
             response = parse(last)
-            if pending is None and cancelled(response):  # the answer crossed it
-                sent = (SentRequest(b"", True),)
             if isinstance(response, Response) and response.status > 100:
                 early = (EarlyDialog(response.to_tag, (last,)),)
+        if pending is None and dialog.call_id in self._crossed:
+            sent = (SentRequest(b"", True),)
         age = now - kept.at
         ack = NO_ACK
         if leg.ack.pending:

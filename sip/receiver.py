@@ -329,10 +329,6 @@ class Receiver:
         if invite.open:
             self._listener.cancelled(invite, cancel, now)
 
-    def was_cancelled(self, message: Message) -> bool:
-        """Whether a CANCEL came for this INVITE, or for that of this response, as long as it is remembered."""
-        return f"{message.branch} {message.sent_by} CANCEL" in self._servers
-
     def _renamed(self, cancel: Request, branch: str) -> ServerTransaction | None:
         """The INVITE of a CANCEL whose sent-by is another one, as of a phone whose NAT has mapped it anew.
 

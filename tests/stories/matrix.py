@@ -563,7 +563,7 @@ WAYS: Final = (
         "a message that an agent's death may have kept back",
         "is sent again by its next start as it was: a retransmission to whom it is sent",
         "sections 13.2.2.4, 17.1.3, 17.2.3; docs/wire.md, An agent's death",
-        re.compile(r"\w+: .* came again \([1-3] x\)"),
+        re.compile(r"\w+: (.* came again \([1-3] x\)|stray ACK \([1-3]\))"),
         _of_the_dead,
     ),
     Way(

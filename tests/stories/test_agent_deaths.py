@@ -11,10 +11,10 @@ from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
 from heartbeat.console.view import Refused
 from heartbeat.site import load as sites
-from tests.stories import matrix
+from tests.stories import matrix, pairs
 from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
 from tests.stories.test_stories import begun, heard, part, serve, state
-from tests.world import AFTER, BEFORE, PARTLY, UNSENT
+from tests.world import AFTER, BEFORE, KILL, PARTLY, PAUSE, UNSENT, Crash
 
 AWAY_S = 0.5
 """Seconds between death and start: the connections' ends were heard."""
@@ -244,3 +244,16 @@ def test_an_answer_that_comes_before_its_call_is_back_is_not_lost() -> None:
     town.world.run(town.world.now + 0.5)
     serve(town, one, other)
     part(town, "west", one, other, ["answered"])
+
+
+def test_a_call_that_was_cancelled_and_answered_while_its_agent_stood_still_is_ended_by_its_next_start() -> None:
+    """It dies with the ACK said to the server, and the BYE not."""
+    flow = matrix.flow_of("CANCEL crossing the answer")
+    kinds = tuple(
+        next(one for one in matrix.ELSEWHERE if one.name == f"gw1, {what} at {matrix.CALLS}")
+        for what in ("pause", "restart")
+    )
+    paused = Crash("gw1", 3, AFTER, matrix.of_calls, PAUSE, 0.6)
+    killed = Crash("gw1", 2, PARTLY, lambda _: paused.happened_at is not None, KILL, 1.2)
+    _, faults = pairs.crashed(flow, paused, killed, kinds=kinds)
+    assert killed.happened_at is not None and faults == ()
