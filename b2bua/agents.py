@@ -363,11 +363,10 @@ class AgentConnection:
                 logger, now, "%s told %d records that cannot be read", self.name, part.faults
             )
         for line in part.lines:
-            if line.line in services.site.lines:
-                self.lines[line.line] = line
-                services.lines.told(self.name, line)
-                if line.line_state:
-                    self.line_states.note_line(line.line, line.line_state, now)
+            self.lines[line.line] = line  # also one that we do not know yet: its agent may have read the file first
+            services.lines.told(self.name, line)
+            if line.line_state and line.line in services.site.lines:
+                self.line_states.note_line(line.line, line.line_state, now)
         for state in part.states:
             self.line_states.note(state.call_id, state.line_state, now)
         if part.head.covered:
@@ -444,6 +443,9 @@ class Agents:
     def reload(self, site: Site) -> None:
         """Live by a changed site file."""
         self.services.site = site
+        for connection in self.connections.values():
+            for line in connection.lines.values():
+                self.services.lines.told(connection.name, line)
         for name in site.agents:
             if name not in self.connections:
                 self.connections[name] = AgentConnection(self.services, name, site.agent_priority(name))

@@ -35,7 +35,7 @@ class LineTable:
 
     def load(self, wanted: Iterable[Settings], now: float) -> None:
         """Have these and no other lines; calls go on."""
-        by_name = {settings.name: settings for settings in wanted}
+        by_name, reloads = {settings.name: settings for settings in wanted}, bool(self._lines)
         for name, line in list(self._lines.items()):
             if name not in by_name or by_name[name].kind != line.kind:
                 line.far_side.stop(now)
@@ -45,6 +45,8 @@ class LineTable:
             if known is None:
                 self._lines[name] = made = lines.make(self._environment, settings, self._changed, now)
                 made.far_side.start(now)
+                if reloads and not made.in_service:
+                    self._changed(made, made.why, now)  # else servers would take it for one to be called
             elif not is_same(known.settings, settings):
                 known.reload(settings, now)
                 self._changed(known, "its settings were changed", now)

@@ -10,8 +10,8 @@ from heartbeat.handshake import Initiator
 from heartbeat.header import BEAT, OPEN
 from sip.actions import Flow
 from sip.wire.message import Response, parse
-from tests.b2bua.fake import Bench, Peer
-from tests.b2bua.fake_agent import FakeAgent, ServerFixture, record
+from tests.b2bua.fake import Bench, Peer, site_of
+from tests.b2bua.fake_agent import AGENTS, FakeAgent, ServerFixture, record
 from tests.consoles import ordered, seen
 
 
@@ -231,3 +231,14 @@ def test_beats_between_the_servers_are_believed_by_their_mac_alone() -> None:
     for garbage in (b"junk", b"\x00", b"INVITE sip:x SIP/2.0\r\n\r\n"):
         stranger.send(garbage)
     assert not bench.beats and bench.core.member.cluster.peers["m2"].beat is not None
+
+
+def test_what_an_agent_tells_of_a_line_is_known_when_the_server_reads_the_file_later() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.lines = [{"line": "eve", "kind": "phone", "in-service": False, "why": "no device is registered"}]
+    fixture.gw2.notify(0)
+    more = '[lines.eve]\nkind = "phone"\nagent = "gw2"\nnumbers = ["1005"]\npassword = { env = "KEY" }\n[[routes]]\n'
+    core = fixture.bench.core
+    core.reload(site_of(AGENTS.replace("[[routes]]\n", more, 1)), fixture.bench.now)
+    [row] = seen(core, "lines", {"line": "eve"}, fixture.bench.now)["lines"]
+    assert (row["state"], row["why"]) == ("out of service", "no device is registered")

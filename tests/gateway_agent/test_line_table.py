@@ -216,3 +216,11 @@ def test_a_password_that_is_another_one_in_the_same_place_is_taken() -> None:
     fixture.table.load(settings("alice", password=new), 1.0)
     kept = fixture.lines["alice"].settings.password
     assert kept is not None and kept.value == b"new"
+
+
+def test_servers_are_told_of_a_phone_that_comes_by_a_reload_that_nobody_is_registered() -> None:
+    fixture = Fixture()
+    fixture.table.load(settings("trunk1"), 0.0)
+    assert fixture.take() == ([], [])
+    fixture.table.load(settings("trunk1", "alice"), 1.0)
+    assert fixture.take() == ([("line", "alice: no device is registered")], ["alice"])
