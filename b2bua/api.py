@@ -11,7 +11,9 @@ from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 
 VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit route progress".split())
-VERBS: Final = frozenset("switchover reset hangup busyout pause resume readmit rehearse audit reload".split())
+VERBS: Final = frozenset(
+    "switchover reset hangup busyout pause resume readmit rehearse audit reload log-level".split()
+)
 
 
 async def serve(

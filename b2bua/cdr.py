@@ -101,6 +101,18 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
 }
 
 
+def sentence(record: Cdr) -> str:
+    """The whole call in one line, for the log."""
+    lasted = record.duration
+    result = record.result or "its result is not known"
+    for_so_long = f" {lasted:.0f} s" if lasted is not None else ""
+    by = f", ended by {record.ended_by}" if record.ended_by else ""
+    why = f", {record.reason}" if record.reason else ""
+    to = f"{record.dialled}, then {record.callee}" if record.dialled else record.callee
+    lines = f"({record.caller_line or '?'}) to {to or '?'} ({record.callee_line or 'no line'})"
+    return f"{record.caller or '?'} {lines}: {result}{for_so_long}, {record.status}{by}{why}"
+
+
 def merge(records: Iterable[Cdr]) -> Cdr:
     """One record of all that were written about one call. At least one; all of the same call id.
 

@@ -13,11 +13,12 @@ from b2bua.cli_check import check, init
 from b2bua.cli_looks import audit, rehearse, route
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
-from b2bua.cli_verbs import busyout, hangup, pause, readmit, reload, reset, resume, switchover
+from b2bua.cli_verbs import busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
+from heartbeat.console.log import LogSettings, log_options
 from heartbeat.console.render import stack
 from heartbeat.console.schema import as_json, of_json
 from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
@@ -44,12 +45,14 @@ def main() -> None:
     metavar="NODE",
     help="Which server of the site this is. Several sites: once for all, or once for each in their order.",
 )
-def run(site_paths: tuple[str, ...], nodes: tuple[str, ...]) -> int:
+@log_options
+def run(site_paths: tuple[str, ...], nodes: tuple[str, ...], log_levels: tuple[str, ...], log_format: str) -> int:
     """Run a call server until SIGTERM. SIGHUP reads lines and routes again.
 
     That is two processes: a supervisor, which tells the other server of its death, and the server, its child.
     With several site files it is a server of each of the sites: main for one, stand-by for others.
     """
+    log = LogSettings.of(log_levels, log_format)
     if not is_supervised():
         become_supervisor()
     sites = commands.open_sites(site_paths)
@@ -60,7 +63,7 @@ def run(site_paths: tuple[str, ...], nodes: tuple[str, ...]) -> int:
         commands.server_client(site, node)
     from b2bua import server
 
-    return server.run([(site.path, node) for site, node in chosen])
+    return server.run([(site.path, node) for site, node in chosen], log)
 
 
 @main.command()
@@ -214,22 +217,9 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
     return commands.show(lambda: Screen(value, explanation_screen(explanation)), shape)
 
 
-for command in (
-    check,
-    init,
-    cdrs,
-    rehearse,
-    audit,
-    route,
-    switchover,
-    reset,
-    hangup,
-    busyout,
-    pause,
-    resume,
-    readmit,
-    reload,
-):
+_looks = (check, init, cdrs, rehearse, audit, route)
+_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, reload, log_level)
+for command in (*_looks, *_verbs):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from heartbeat.console.client import Client
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import node_option, yes_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
+from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, listed, several
 from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
 from heartbeat.site.model import Site
@@ -291,6 +292,21 @@ def reload(site_path: str | None, node: str | None, timeout: float) -> int:
     site = command_line.open_site(site_path)
     nodes = [node] if node else list(site.servers)
     return commands.reload_all([commands.server_client(site, name) for name in nodes], timeout)
+
+
+@click.command("log-level")
+@site_option
+@node_option
+@click.argument("package", metavar="PACKAGE")
+@click.argument("level", metavar="LEVEL")
+def log_level(site_path: str | None, node: str | None, package: str, level: str) -> int:
+    """Log a package (or a part, as sip.digest; or all) from a level on, at both servers, or at --node.
+
+    The level is debug, info, warning, error, or default. It is as at the start again after a restart.
+    """
+    if fault := fault_of(package, level):
+        raise ConsoleError(f"{fault[:1].upper()}{fault[1:]}.")
+    return _at_each(site_path, node, "log-level", {"package": package, "level": level})
 
 
 @click.command()

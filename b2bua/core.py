@@ -140,14 +140,9 @@ class Core:
             self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
         )
         self.audits = Audits(self.services, self.agents, self.leadership)
+        looks = {"rehearse": self.rehearsals.begin, "audit": self.audits.begin}
         self.admin_commands = AdminCommands(
-            self.services,
-            self.leadership,
-            self.agents,
-            self.history,
-            {"rehearse": self.rehearsals.begin, "audit": self.audits.begin},
-            self.decided,
-            self.trunks.busy_out,
+            self.services, self.leadership, self.agents, self.history, looks, self.decided, self.trunks.busy_out
         )
         self.leadership.pump(now)
 

@@ -17,11 +17,12 @@ from typing import Final
 from b2bua import api, views
 from b2bua.call_records import CallEnded
 from b2bua.call_stories import CallStories
-from b2bua.cdr import RESULTS
+from b2bua.cdr import RESULTS, sentence
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
 from b2bua.takeover_file import TakeoverFile
 from heartbeat import deaths, program
+from heartbeat.console.log import LogSettings
 from heartbeat.console.view import Alert, ProcessStats, Records
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
@@ -35,6 +36,8 @@ class Process(program.Process[Core]):
     """One call server at work."""
 
     logger = logging.getLogger("b2bua")
+    _calls = logging.getLogger("b2bua.calls")
+    """A line for each call: a package of its own, so that it can be silenced."""
 
     def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop, supervised: Supervised | None) -> None:
         server = site.servers[node]
@@ -84,6 +87,9 @@ class Process(program.Process[Core]):
         if isinstance(event, CallEnded):
             self._results[event.record.result] += 1
             self.cdrs.write(event.record)
+            if self._calls.isEnabledFor(logging.INFO):
+                about = {"call": event.record.call_id, "line": event.record.caller_line}
+                self._calls.info("call %s: %s", event.record.call_id, sentence(event.record), extra=about)
             if (ended := self.core.ended.get(event.record.call_id)) is not None:
                 self._stories.note(ended)
         else:
@@ -147,7 +153,7 @@ def _alone(process: Process) -> None:
     process.stop()
 
 
-def run(nodes: Sequence[tuple[Path, str]]) -> int:
+def run(nodes: Sequence[tuple[Path, str]], log: LogSettings) -> int:
     """Run one server, or one of several sites each, until told to stop; the exit code."""
     shared: list[Supervised | None] = []
     waited = 0.0
@@ -169,4 +175,4 @@ def run(nodes: Sequence[tuple[Path, str]]) -> int:
             process.logger = Process.logger.getChild(site.name)
         return process
 
-    return program.start(make, api.serve, nodes)
+    return program.start(make, api.serve, nodes, log)

@@ -11,7 +11,7 @@ from heartbeat.console.metrics import text_of
 from heartbeat.console.view import AgentStatus, ConsoleProcess
 
 VIEWS: Final = frozenset("status calls lines history progress".split())
-VERBS: Final = frozenset("drain stop resume reload".split())
+VERBS: Final = frozenset("drain stop resume reload log-level".split())
 
 
 async def serve(

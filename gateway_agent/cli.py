@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from heartbeat.console.command_line import Program, agent_of, open_site, site_option, version_option
+from heartbeat.console.log import LogSettings, log_options
 
 
 @click.group(
     cls=Program,
-    later=dict.fromkeys(("status", "lines", "calls", "drain", "stop", "resume", "reload"), "gateway_agent.cli_verbs"),
+    later=dict.fromkeys("status lines calls drain stop resume reload log-level".split(), "gateway_agent.cli_verbs"),
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option
@@ -20,13 +21,15 @@ def main() -> None:
 @main.command()
 @site_option
 @click.option("--agent", required=True, metavar="AGENT", help="Which agent of the site this is.")
-def run(site_path: str | None, agent: str) -> int:
+@log_options
+def run(site_path: str | None, agent: str, log_levels: tuple[str, ...], log_format: str) -> int:
     """Run a gateway agent until SIGTERM. SIGHUP reads lines again."""
+    log = LogSettings.of(log_levels, log_format)
     site = open_site(site_path)
     agent_of(site, agent)
     from gateway_agent import server
 
-    return server.run(site.path, agent)
+    return server.run(site.path, agent, log)
 
 
 if __name__ == "__main__":

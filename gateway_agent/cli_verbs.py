@@ -10,6 +10,7 @@ from heartbeat.console.client import Client, ask_all
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, Unreachable
+from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, several
 from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
 from heartbeat.site.model import Site
@@ -164,3 +165,17 @@ def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
     site = command_line.open_site(site_path)
     names = [agent] if agent is not None else list(site.agents)
     return commands.reload_all([commands.agent_client(site, name) for name in names], timeout)
+
+
+@click.command("log-level")
+@site_option
+@agent_option
+@click.argument("package", metavar="PACKAGE")
+@click.argument("level", metavar="LEVEL")
+def log_level(site_path: str | None, agent: str | None, package: str, level: str) -> int:
+    """Log a package (or a part, as sip.digest; or all) of an agent from a level on, until its restart."""
+    if fault := fault_of(package, level):
+        raise ConsoleError(f"{fault[:1].upper()}{fault[1:]}.")
+    client = _one(command_line.open_site(site_path), agent)
+    click.echo(client.command("log-level", {"package": package, "level": level}).sentence)
+    return command_line.HEALTHY

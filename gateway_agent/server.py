@@ -19,6 +19,7 @@ from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
 from heartbeat import program
 from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.log import LogSettings
 from heartbeat.console.view import ConsoleProcess, Progress
 from heartbeat.site.model import Agent, Site
 from sip.io.clock import boottime
@@ -134,9 +135,9 @@ def _relays(site: Site, agent: str) -> bool:
     return any(line.media == "relay" for line in site.lines_of(agent))
 
 
-def run(site_path: Path, agent: str) -> int:
+def run(site_path: Path, agent: str, log: LogSettings) -> int:
     """Run one agent until it is told to stop; the exit code."""
-    return program.start(Process, _serve, [(site_path, agent)])
+    return program.start(Process, _serve, [(site_path, agent)], log)
 
 
 # What operators ask is loaded when one does: a restart is to take no longer than it must, since calls wait for it.

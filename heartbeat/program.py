@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from heartbeat.console import log
 from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
 from heartbeat.console.reload_orders import RELOAD, ReloadOrders
-from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.view import Alert, ProcessStats, Progress
 from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.decision import Decided
@@ -50,6 +50,7 @@ WRITES: Final = 30
 """Ticks after which the epoch file is written anew, be it unchanged."""
 LAST_WORDS: Final = 0.2
 """Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
+LOG_LEVEL: Final = "log-level"
 WRONG: Final = 3
 """Exit code of a program that could not start."""
 
@@ -71,6 +72,9 @@ class ProgramCore(pumps.PumpedCore, Protocol):
     """What was decided, the last one at the end."""
 
     def reload(self, site: Site, now: float) -> None: ...
+
+    def decided(self, code: str, because: str, now: float) -> None:
+        """Note a decision: history, log."""
 
     def leave(self, now: float) -> None:
         """Say the last words."""
@@ -237,6 +241,10 @@ class Process(Generic[C]):
             order = self._reloads.begin()
             self._reading.ask()
             return order
+        if name == LOG_LEVEL:
+            said = log.set_level(params.get("package", ""), params.get("level", ""))
+            self.pump.ask(self.core.decided, LOG_LEVEL, f"{said}, by an operator")
+            return Progress(LOG_LEVEL, LOG_LEVEL, "done", said, 1, 1)
         return self.pump.ask(self._command, name, params)
 
     def stats(self, now: float) -> ProcessStats:
@@ -371,12 +379,11 @@ def start(
     make: Callable[[Site, str, asyncio.AbstractEventLoop], Process[Any]],
     serve: Serve,
     nodes: Sequence[tuple[Path, str]],
+    log_settings: log.LogSettings,
 ) -> int:
     """Run nodes (site file, name), of a site each, until they are told to stop; the exit code. What keeps one from
     starting is one sentence each on standard error, and then none is started."""
-    log = logging.StreamHandler(sys.stderr)
-    log.setFormatter(LineFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[log])
+    log.start(log_settings)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     async def work() -> None:

@@ -39,7 +39,8 @@ class Program(click.Group):
     """A command line whose commands return their exit code, and which never shows a traceback."""
 
     def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **attributes: Any) -> None:
-        """``later``: further commands by their names, each the module that has it under that name."""
+        """``later``: further commands by their names, each the module that has it under that name
+        (``_`` for ``-``)."""
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         super().__init__(*args, **{"context_settings": settings, **attributes})
         self._later = dict(later or {})
@@ -52,7 +53,7 @@ class Program(click.Group):
         """The command, loaded now."""
         module = self._later.get(cmd_name)
         if module is not None:
-            found = getattr(import_module(module), cmd_name)
+            found = getattr(import_module(module), cmd_name.replace("-", "_"))
             assert isinstance(found, click.Command)
             return found
         return super().get_command(ctx, cmd_name)

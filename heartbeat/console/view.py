@@ -15,8 +15,8 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
-Server verbs: ``switchover reset hangup busyout pause resume readmit rehearse audit reload``.
-Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume stop reload``.
+Server verbs: ``switchover reset hangup busyout pause resume readmit rehearse audit reload log-level``.
+Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume stop reload log-level``.
 """
 
 from __future__ import annotations
@@ -827,4 +827,6 @@ class AgentCalls:
 #   audit       the same, at the active server; the view ``audit``.
 #   reload      reads the site file again, as SIGHUP does; the sentences of its Progress are what is new, or all that
 #               keeps the file from being taken, a line each.
+#   log-level   package: ``sip heartbeat b2bua gateway_agent``, a part of one, or ``all``; level: ``debug info warning
+#               error``, or ``default``.
 #   drain       agent: refuses new calls; done when its last call has ended.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2bua.cdr import RESULTS, Cdr, merge, merge_by_call
+from b2bua.cdr import RESULTS, Cdr, merge, merge_by_call, sentence
 
 CALL = Cdr(
     call_id="m1-7-1",
@@ -200,3 +200,12 @@ def test_of_two_ends_of_one_kind_the_first_counts_and_a_record_without_one_tells
     for records in ((early, late, none), (none, late, early)):
         merged = merge(records)
         assert (merged.ended, merged.ended_by, merged.reason) == (5.0, "callee", "x")
+
+
+def test_the_whole_call_in_one_line() -> None:
+    call = Cdr("c1", caller="+331", callee="1001", caller_line="carrier/7", callee_line="alice", status=200)
+    done = replace(call, result="answered", answered=10.0, ended=75.4, ended_by="caller")
+    assert sentence(done) == "+331 (carrier/7) to 1001 (alice): answered 65 s, 200, ended by caller"
+    failed = Cdr("c2", caller="+331", dialled="1001", callee="1002", result="failed", status=404, reason="no route")
+    assert sentence(failed) == "+331 (?) to 1001, then 1002 (no line): failed, 404, no route"
+    assert sentence(Cdr("c3")) == "? (?) to ? (no line): its result is not known, 0"

@@ -117,6 +117,14 @@ def test_busyout_of_a_trunk_of_the_servers_own_is_said_to_both(fake_servers):
     assert fake_servers.cli("busyout", "own").count("own takes no new calls") == 2
 
 
+def test_the_log_level_of_both_servers(fake_servers):
+    fake_servers.m1.progress = fake_servers.m2.progress = [progress("log-level", "done", "it begins at debug")]
+    assert fake_servers.cli("log-level", "sip", "debug").count("it begins at debug") == 2
+    assert ("log-level", {"package": "sip", "level": "debug"}) in fake_servers.m2.asked
+    assert "There is no package 'siip'" in fake_servers.cli("log-level", "siip", "debug", code=3)
+    assert "There is no level 'loud'" in fake_servers.cli("log-level", "sip", "loud", code=3)
+
+
 def test_reload_shows_what_each_server_took_or_refused(fake_servers):
     taken = progress("reload", "done", "m1 lives by the site file 1234: line new: carol")
     fake_servers.m1.progress = [progress("reload", "running", "the site file is being read"), taken]

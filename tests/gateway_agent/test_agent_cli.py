@@ -11,6 +11,7 @@ from gateway_agent.cli import main
 from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import AgentStatus, Refused
+from heartbeat.program import LOG_LEVEL
 from tests.consoles import VITALS, Offered, line, peer
 from tests.gateway_agent.agent_fixture import AgentFixture
 
@@ -220,7 +221,7 @@ def test_an_end_for_good_is_asked_for_and_ordered(agents):
 
 def test_every_order_of_the_core_can_be_given():
     core = AgentFixture().core
-    for verb in api.VERBS - {RELOAD}:  # that is the program's
+    for verb in api.VERBS - {RELOAD, LOG_LEVEL}:  # these are the program's
         views.command(core, verb, {}, 0.0)
     with pytest.raises(Refused, match="no verb"):
         views.command(core, "nothing", {}, 0.0)
@@ -232,3 +233,9 @@ def test_reload_of_all_agents_or_of_one(agents):
     output = agents.cli("reload", code=1)
     assert "gw1: gw1 has line new: carol" in output and "gw2: lines.x: is wrong" in output
     assert "gw2" not in agents.cli("reload", "--agent", "gw1")
+
+
+def test_the_log_level_of_an_agent(agents):
+    agents.gw1.progress = [agents.gw1.step("done", "it begins at debug")]
+    assert "it begins at debug" in agents.cli("log-level", "sip.digest", "debug", "--agent", "gw1")
+    assert "There is no level" in agents.cli("log-level", "sip", "loud", "--agent", "gw1", code=3)
