@@ -14,6 +14,7 @@ from sip.actions import Flow
 from sip.endpoint import ListenerAddress
 from sip.io.stream import HANDSHAKE, Stream, StreamOwner, tune
 from sip.io.udp import Counters, family_of
+from sip.overload.token_bucket import TokenBucket
 from sip.peers import network_of
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ RESERVED: Final = 512
 """Descriptors that accepted streams leave for connections of ours and for files: votes, call records."""
 _ACCEPTS: Final = 16  # connections taken at one wake-up
 _BACKLOG: Final = 1024
+_PAUSE: Final = 0.05  # seconds for which no handshake begins when there were too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,9 @@ class Limits:
     """Accepted streams that are in their handshake; the one that takes longest gives way to the next."""
     handshakes_of_one: int = 64
     """The same of one remote host, or of 64 bits of IPv6; further ones are refused."""
+    handshakes_per_s: float = 200.0
+    """Streams with a handshake that are taken in a second: each costs about a millisecond, which calls shall not
+    lack. Further ones wait in the kernel."""
     ping_s: float = 30.0
     """A WebSocket peer that was silent for so long is asked whether it is there, and has as long to answer."""
     first_byte_s: float = 30.0
@@ -77,6 +82,8 @@ class Acceptor:
         self._listening: list[socket.socket] = []
         self._in_handshake: dict[Stream, None] = {}  # in their order
         self._handshakes_of: Counter[str] = Counter()
+        rate = owner.limits.handshakes_per_s
+        self._pace = TokenBucket(rate, max(1.0, rate), owner.clock())
         self._of_host: Counter[str] = Counter()
         self._accepted = 0
         self._taken: Counter[str] = Counter()
@@ -125,6 +132,9 @@ class Acceptor:
     def _acceptable(self, listener: socket.socket, endpoint: ListenerAddress) -> None:
         owner, local = self._owner, endpoint.local
         for _ in range(_ACCEPTS):
+            if endpoint.transport != "tcp" and not self._pace.take(owner.clock()):
+                self._look_away(listener, endpoint, _PAUSE)
+                return
             try:
                 sock, source = listener.accept()
             except BlockingIOError:
@@ -134,8 +144,7 @@ class Acceptor:
             except OSError as error:  # no descriptors left: the listener stays readable, so look away for a while
                 owner.counters.connections_refused += 1
                 logger.warning("%s:%s: no connection taken for a second: %s", endpoint.transport, local, error)
-                self._loop.remove_reader(listener.fileno())
-                self._loop.call_later(1.0, self._accept_again, listener, endpoint)
+                self._look_away(listener, endpoint, 1.0)
                 return
             host, limits = source[0], owner.limits
             peer = network_of(host)
@@ -164,6 +173,10 @@ class Acceptor:
             next(iter(self._in_handshake)).abort("others want to have their handshake, too")
         self._in_handshake[stream] = None
         self._handshakes_of[peer] += 1
+
+    def _look_away(self, listener: socket.socket, endpoint: ListenerAddress, seconds: float) -> None:
+        self._loop.remove_reader(listener.fileno())
+        self._loop.call_later(seconds, self._accept_again, listener, endpoint)
 
     def _accept_again(self, listener: socket.socket, endpoint: ListenerAddress) -> None:
         if listener.fileno() >= 0:

@@ -252,6 +252,26 @@ def test_slow_handshakes_are_bounded_in_time_and_number(
 
 
 @loops
+def test_handshakes_are_paced(factory: Factory, authority: Authority) -> None:
+    codecs = speaks(authority, authority.issue("gw1", ["gw1.example"]))
+
+    async def main() -> None:
+        with Side(TLS, codecs=codecs, limits=Limits(handshakes_per_s=5.0)) as server:
+            at, now = server.transport.address(TLS), [server.transport.clock()]
+            server.transport.clock = lambda: now[0]
+            peers = [socket.create_connection(at) for _ in range(12)]
+            for taken in (5, 9, 12):  # each look that finds nobody takes one away, too
+                await until(lambda taken=taken: server.transport.streams >= taken)  # type: ignore[misc]
+                assert server.transport.streams <= taken + 1
+                now[0] += 1.0
+            assert server.transport.counters.connections_refused == 0
+            for peer in peers:
+                peer.close()
+
+    run(factory, main())
+
+
+@loops
 def test_a_peer_that_answers_no_hello_is_given_up(
     factory: Factory, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
