@@ -3,8 +3,9 @@
 #
 #   tools/setup.sh python [PROGRAM]   a virtual environment in .venv with this project and its tools
 #   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
-#   tools/setup.sh peers              what some tests want besides and say when it is missing: nft, and Asterisk 22 in
-#                                     a chroot in the user's cache directory; as root only
+#   tools/setup.sh peers              what some tests want besides and say when it is missing: promtool; as root also nft,
+#                                     and Asterisk 22 in a chroot in the user's cache directory
+#   tools/setup.sh promtool           Prometheus' checker of rules, out of Debian's package, into the user's cache directory
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
 set -eu
@@ -75,6 +76,7 @@ set_up_programs() {
 }
 
 set_up_peers() {
+    set_up_promtool
     if [ "$(id -u)" -ne 0 ]; then
         say "not root: tests that drop packets or need Asterisk will be skipped"
         return
@@ -85,9 +87,26 @@ set_up_peers() {
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"
 }
 
+# Unpacked, not installed: the package would start a Prometheus.
+set_up_promtool() {
+    into=${HOLDFAST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast}/prometheus
+    if command -v promtool >/dev/null || [ -x "$into/usr/bin/promtool" ]; then return; fi
+    half=$into.part
+    rm -rf "$half" && mkdir -p "$half"
+    # The package lists of a fresh machine are missing.
+    if (cd "$half" && { apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; } &&
+        dpkg-deb -x ./*.deb .) >"$into.log" 2>&1; then
+        rm -rf "$half"/*.deb && mv "$half" "$into"
+    else
+        rm -rf "$half"
+        say "no promtool: its tests will be skipped (see $into.log)"
+    fi
+}
+
 case ${1:-} in
     python) set_up_python "${2:-}" ;;
     programs) set_up_programs ;;
     peers) set_up_peers ;;
-    *) fail "say 'tools/setup.sh python', 'tools/setup.sh programs' or 'tools/setup.sh peers'" ;;
+    promtool) set_up_promtool ;;
+    *) fail "say 'tools/setup.sh python', 'programs', 'peers' or 'promtool'" ;;
 esac
