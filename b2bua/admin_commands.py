@@ -1,5 +1,5 @@
 """An operator's verbs, and how far each has come: ``switchover reset hangup busyout pause resume readmit
-rehearse audit``."""
+init rehearse audit``."""
 
 from __future__ import annotations
 

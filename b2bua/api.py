@@ -12,7 +12,7 @@ from heartbeat.console.view import ConsoleProcess, ServerStatus
 
 VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit route progress".split())
 VERBS: Final = frozenset(
-    "switchover reset hangup busyout pause resume readmit rehearse audit reload log-level".split()
+    "switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level".split()
 )
 
 

@@ -15,7 +15,7 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
-Server verbs: ``switchover reset hangup busyout pause resume readmit rehearse audit reload log-level``.
+Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level``.
 Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume stop reload log-level``.
 """
 
@@ -823,6 +823,7 @@ class AgentCalls:
 #   resume      ends a pause; at an agent ends a drain.
 #   readmit     agent: a voter (agent or server) that lost its epoch file. Sent to the active server: a new
 #               generation. force: "yes" where none is active.
+#   init        the first start of a site, said to a server that runs already.
 #   rehearse    asks all agents what they have, which changes nothing; the view ``rehearsal`` has what came of it.
 #   audit       the same, at the active server; the view ``audit``.
 #   reload      reads the site file again, as SIGHUP does; the sentences of its Progress are what is new, or all that

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
 import stat
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -132,6 +134,18 @@ def test_verbs_are_posted(tmp_path):
         for bad in ("[]", '{"to": 1}', "{", "[" * 50_000):
             assert (await http(path, post("/v1/switchover", bad)))[0] == 400
         assert len(process.asked) == 2
+
+    over_unix(tmp_path, talk)
+
+
+def test_every_verb_that_a_command_posts_may_be_posted(tmp_path):
+    files = (Path(api.__file__).parent).glob("cli*.py")
+    posted = {verb for file in files for verb in re.findall(r'\.command\("(\w+)"', file.read_text("utf-8"))}
+    assert {"init", "readmit", "reset"} <= posted <= api.VERBS
+
+    async def talk(path, process):
+        assert (await http(path, post("/v1/init", "")))[0] == 200  # beside a server that runs already
+        assert process.asked[-1][:2] == ("init", {})
 
     over_unix(tmp_path, talk)
 
