@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from gateway_agent.unanswered_challenges import UnansweredChallenges
 from sip.actions import Flow
 from sip.digest import DigestServer, Verdict
 from sip.layer import Stack
@@ -20,6 +21,7 @@ class PhoneAuthentication:
     def __init__(self, stack: Stack, digest: DigestServer) -> None:
         self._stack = stack
         self.digest = digest
+        self.unanswered = UnansweredChallenges(stack)
 
     def check(self, request: Request, source: Flow, now: float, proxy: bool = False) -> Verdict:
         """Whose credentials a request has; ``proxy``: those of calls, else those of REGISTER."""
@@ -62,9 +64,21 @@ class PhoneAuthentication:
         transaction.generation += 1
         self._stack.transactions.remove(transaction)
 
+    def refused(self, user: str, verdict: Verdict, request: Request, source: Flow, now: float) -> None:
+        """The REGISTER of a phone was not accepted: see to it that an operator hears why, when it goes on so."""
+        host = source.remote[0]
+        if "authorization" not in request:
+            self.unanswered.challenged(user, host, now)
+            return
+        self.unanswered.came_back(user)
+        if not (verdict.stale or verdict.wait or verdict.wrong):
+            said = "%s at %s cannot register, its credentials are not taken: %s; look at the phone's settings"
+            self._stack.limited_logger.warning(logger, now, said, user, host, verdict.because)
+
     def note(self, wrong: int, source: Flow, now: float) -> None:
         """Log a wrong password, when there was one since ``digest.throttle.wrong`` was ``wrong``."""
         throttle = self.digest.throttle
         if throttle.wrong != wrong:
             user = next(reversed(throttle.by_user))
-            self._stack.limited_logger.warning(logger, now, "a wrong password for %r from %s", user, source.remote[0])
+            said = "a wrong password for %r from %s: if that is a phone of yours, compare it with that of its line"
+            self._stack.limited_logger.warning(logger, now, said, user, source.remote[0])

@@ -166,6 +166,8 @@ class Verdict:
     """The nonce is used up or not ours: the challenge is to say so, and the client tries again by itself."""
     wait: float = 0.0
     """Seconds for which who asked is held back for wrong passwords: his were not looked at."""
+    wrong: bool = False
+    """The password was wrong, or there is no such user."""
 
 
 @dataclass(slots=True)
@@ -251,7 +253,7 @@ class DigestServer:
         if not good or password is None:
             if flow is not None:
                 self.throttle.failed(flow, user, now)
-            return Verdict(False, username, f"no user {username!r} with that password")
+            return Verdict(False, username, f"no user {username!r} with that password", wrong=True)
         age = now - stamp / 1e6
         if not -1.0 <= age <= self.nonce_life or stamp <= self._floor:
             return Verdict(False, username, "the nonce is too old", stale=True)

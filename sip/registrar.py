@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sip.actions import Flow
-from sip.digest import DigestServer
+from sip.digest import DigestServer, Verdict
 from sip.endpoint import SECURE
 from sip.requests import ResponseSpec
 from sip.wire.errors import Malformed
@@ -79,6 +79,8 @@ class Outcome:
     reply: ResponseSpec | None
     """``None``: say nothing, to who goes on guessing passwords."""
     changes: tuple[BindingChange, ...] = ()
+    refused: Verdict | None = None
+    """Why its credentials were not taken, or that there were none."""
 
 
 class Registrar:
@@ -118,7 +120,7 @@ class Registrar:
         if self._digest is not None:
             verdict = self._digest.check(request, now, flow=source)
             if not verdict.accepted:
-                return Outcome(self._digest.refusal(verdict, source, uri.dialled, now))
+                return Outcome(self._digest.refusal(verdict, source, uri.dialled, now), refused=verdict)
             if name is not None and not self._may(verdict.username, name):
                 return _refused(403, f"user {verdict.username!r} may not register for {name}")
         if name is None:

@@ -93,8 +93,13 @@ class Phone:
         """Answer a REGISTER for this phone."""
         before = bool(self.contacts)
         outcome = self._registrar.register(request, transaction.flow, now, source)
+        user, authentication = self.settings.aor_user, self.environment.authentication
+        if outcome.refused is not None:
+            authentication.refused(user, outcome.refused, request, source, now)
+        else:
+            authentication.unanswered.came_back(user)
         if not outcome.changes or outcome.reply is None:
-            self.environment.authentication.answer(transaction, outcome.reply)
+            authentication.answer(transaction, outcome.reply)
             return
         reply, stack = outcome.reply, self.environment.stack
         stack.reply_limit.know(source.remote[0], now)

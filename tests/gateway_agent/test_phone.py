@@ -229,6 +229,47 @@ def test_wrong_passwords_are_counted_and_then_not_looked_at() -> None:
     assert register(fixture, evil) == 200
 
 
+def test_a_phone_that_does_not_come_back_after_its_challenge_leaves_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fixture = AgentFixture()
+    for _ in range(3):
+        fixture.request("REGISTER", "sip:paris", flow=ALICE, sender=AOR, recipient=AOR)
+        fixture.take(401, ALICE)
+        fixture.run(20)
+    (line,) = [record.getMessage() for record in caplog.records if "challenged" in record.getMessage()]
+    assert line == (
+        "alice at 127.0.0.31 was challenged for its REGISTER and did not come back: it has no password, or does not"
+        ' know a digest that its line offers; try digest = ["MD5"] there'
+    )
+
+
+def test_a_phone_that_comes_back_leaves_none_and_a_wrong_password_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fixture = AgentFixture()
+    assert register(fixture) == 200
+    fixture.run(20)
+    assert not caplog.records
+    assert register(fixture, password="wrong") == 401
+    fixture.run(20)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a wrong password for 'alice' from 127.0.0.31: if that is a phone of yours, compare it with that of its line"
+    ]
+
+
+def test_credentials_that_cannot_be_used_are_said_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    fixture = AgentFixture()
+    fixture.request("REGISTER", "sip:paris", flow=ALICE, sender=AOR, recipient=AOR)
+    line = proved(fixture, fixture.take(401, ALICE), "REGISTER", "sip:elsewhere")
+    fixture.request("REGISTER", "sip:paris", [line], flow=ALICE, sender=AOR, recipient=AOR, cseq=2)
+    fixture.take(401, ALICE)
+    assert [record.getMessage() for record in caplog.records] == [
+        "alice at 127.0.0.31 cannot register, its credentials are not taken: the uri of the credentials is not that"
+        " of the request; look at the phone's settings"
+    ]
+
+
 def test_a_registered_phone_goes_on_beside_one_that_guesses() -> None:
     fixture = AgentFixture()
     neighbour = ALICE._replace(remote=(ALICE.remote[0], 40000))
