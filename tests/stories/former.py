@@ -250,6 +250,7 @@ OTHERWISE: Final = {
     "INFO early and late",  # has none in an early dialog
     "session refreshed by the agent",  # keeps no such calls
     "session refreshed by the device",
+    "reliable early media",  # passes them on plainly
     "reliable responses required by the caller",  # answers 420
     "offer in a reliable response",  # passes no PRACK
     "UPDATE before the answer",  # answers 405
