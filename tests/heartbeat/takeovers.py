@@ -99,7 +99,8 @@ def live(seed: int, each: int = EACH) -> Tally:
     world.run_until(world.settled, limit=patience)
     while tally.takeovers + tally.same < each:
         world.run(rng.uniform(silence, 3 * silence))
-        world.run_until(world.settled, limit=patience)
+        world.run(max(0.0, *(host.paused_until - world.now for host in world.hosts.values())))
+        world.run_until(world.settled, limit=patience)  # one fault at a time: nobody stands still any more
         ruler = world.settled()
         other = "m2" if ruler == "m1" else "m1"
         cause = rng.choice(CAUSES)

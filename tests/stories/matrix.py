@@ -560,6 +560,13 @@ WAYS: Final = (
         lambda kind, _: kind.setting is TAKES_OVER,
     ),
     Way(
+        "an answer that a reliable response has",
+        "stands, the same, in the 2xx too where that had to wait for the PRACK",
+        "section 13.2.1; RFC 3262 section 5",
+        re.compile(r"west received 1 x 200 INVITE( body=9625adb3 more| less)"),
+        lambda _, flow: flow.name == "reliable early media",
+    ),
+    Way(
         "a message that an agent's death may have kept back",
         "is sent again by its next start as it was: a retransmission to whom it is sent",
         "sections 13.2.2.4, 17.1.3, 17.2.3; docs/wire.md, An agent's death",
