@@ -62,7 +62,9 @@ def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
     before = (len(stack.servers), len(stack.legs), len(stack.deadlines))
     for index, method in enumerate(METHODS * 20):
         fixture.say(asked(method, index, tag=tag), ODD)
-    assert (len(stack.servers), len(stack.legs), len(stack.deadlines)) == before
+    one_for_all_challenged = 1
+    assert (len(stack.servers), len(stack.legs)) == before[:2]
+    assert len(stack.deadlines) <= before[2] + one_for_all_challenged
     assert len(fixture.inbox[ODD]) == 20 * len(METHODS)
 
 
