@@ -43,6 +43,8 @@ MOST_LIST: Final = 256 * 1024 * 1024
 URGENT: Final = 1.0
 """Seconds after this server began to lead in which what somebody waits for goes before the rest of the lists."""
 FETCH: Final = "fetch"
+MOST_UNKNOWN: Final = 100
+"""Lines of one agent that are kept though the site file has none of the name: the agent may have read it first."""
 MOST_FETCHED: Final = 500
 """Dialogs asked for with one SUBSCRIBE: some 20 KB."""
 LONG_ENOUGH: Final = "put off long enough"
@@ -363,9 +365,11 @@ class AgentConnection:
                 logger, now, "%s told %d records that cannot be read", self.name, part.faults
             )
         for line in part.lines:
-            self.lines[line.line] = line  # also one that we do not know yet: its agent may have read the file first
+            known = line.line in services.site.lines
+            if known or line.line in self.lines or len(self.lines) < len(services.site.lines) + MOST_UNKNOWN:
+                self.lines[line.line] = line
             services.lines.told(self.name, line)
-            if line.line_state and line.line in services.site.lines:
+            if line.line_state and known:
                 self.line_states.note_line(line.line, line.line_state, now)
         for state in part.states:
             self.line_states.note(state.call_id, state.line_state, now)

@@ -38,7 +38,8 @@ def test_a_site_that_ran_without_it_may_be_begun_once_its_nodes_stopped(fake_ser
     state = VoteStore(directory, "m1").start()
     VoteStore(fake_servers.directory / "state" / "gw1", "gw1").start()
     lock = DirectoryLock(directory, "m1")
-    fake_servers.cli("init", code=3)  # m1 runs, and has no such verb here
+    fake_servers.m1.refuses["init"] = ("m1 ran without it, stop it first", 409)
+    assert "stop it first" in fake_servers.cli("init", code=1)
     lock.end()
     fake_servers.cli("init")
     begun = decode((directory / "epochs.json").read_text())

@@ -85,7 +85,10 @@ class Former:
 def former_in(directory: Path, packages: bytes) -> Iterator[Former]:
     """Unpack that version, start its process, end it."""
     with tarfile.open(fileobj=BytesIO(packages)) as tar:
-        tar.extractall(directory, filter="data")
+        if hasattr(tarfile, "data_filter"):  # since Python 3.11.4
+            tar.extractall(directory, filter="data")
+        else:
+            tar.extractall(directory)
     environment = os.environ | {"PYTHONPATH": str(directory)}
     command = [sys.executable, "-P", str(Path(__file__).with_name("former_host.py"))]
     with subprocess.Popen(
