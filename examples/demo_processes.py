@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -21,9 +22,11 @@ from typing import Any, Final
 from heartbeat.console.client import Client
 from heartbeat.console.errors import ConsoleError
 from heartbeat.site.values import Api
+from sip.io.unix_path import short_path
 
 ROOT: Final = Path(__file__).parents[1]
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_LAST_START: Final = 1 << 62
 
 
 class Failed(Exception):
@@ -135,6 +138,8 @@ class Processes:
         self.running: dict[str, Running] = {}
         self._ending: list[Running] = []
         """Were killed; their supervisors end by themselves."""
+        self._agents: set[str] = set()
+        """All that were ever started: the relay of each outlives it, with the ports at which it listened."""
 
     def __enter__(self) -> Processes:
         return self
@@ -178,6 +183,7 @@ class Processes:
 
     def agent(self, site: Path, name: str) -> Running:
         command = [sys.executable, "-m", "gateway_agent.cli", "run", "--site", str(site), "--agent", name]
+        self._agents.add(name)
         return self.start(name, command)
 
     def stop(self, name: str, patience: float = 10.0) -> None:
@@ -198,7 +204,7 @@ class Processes:
         running.kill_worker()
 
     def end(self, patience: float = 4.0) -> None:
-        """SIGTERM to all, then SIGKILL to those that do not listen."""
+        """SIGTERM to all, then SIGKILL to those that do not listen. Relays end too, so that all ports are free."""
         everything = [*self._ending, *self.running.values()]
         for each in everything:
             if each.alive():
@@ -213,8 +219,12 @@ class Processes:
             for pipe in (each.process.stdin, each.process.stdout):
                 if pipe is not None:
                     pipe.close()
+        for path in self.directory.rglob("relay.sock"):
+            if path.parent.name in self._agents:
+                _end_relay(path)
         self.running.clear()
         self._ending.clear()
+        self._agents.clear()
 
     def last_words(self) -> str:
         """The ends of all logs, for a failure."""
@@ -230,6 +240,18 @@ class Processes:
                 raise Failed(f"{what}: {because}\n{self.last_words()}")
             time.sleep(every)
         return value
+
+
+def _end_relay(path: Path) -> None:
+    """Tell a relay, as a last start of its agent, that there is none after it; returns when its ports are free."""
+    hello = {"do": "hello", "start": _LAST_START, "grace_s": 0.0, "settings": None}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as relay, contextlib.suppress(OSError):  # it has ended
+        relay.settimeout(2.0)
+        with short_path(path) as short:
+            relay.connect(short)
+        relay.sendall(json.dumps(hello).encode() + b'\n{"do":"end"}\n')
+        while relay.recv(65_536):
+            pass
 
 
 def _die_with_parent() -> None:

@@ -25,7 +25,7 @@ from examples.softphone_call import ENDED, Call, Policy
 from tests.interop import machines
 from tests.interop.machines import NODES, Machines, fill, small_disk, take_away
 from tests.interop.phones import Phone
-from tests.interop.programs import HEAD, Program, Site
+from tests.interop.programs import HEAD, Program, Site, until
 
 TALKS: Final = 3.0
 """Seconds from the answer to west's BYE."""
@@ -248,6 +248,14 @@ def _heal(scene: Scene) -> None:
     scene.machines.heal()
 
 
+def _heal_after_the_switchover(scene: Scene) -> None:
+    """A server that does not reach an agent hands over after ``subset_after``, if it is cut off until then."""
+    try:
+        until(lambda: scene["m2"].view().get("state") == "active", 15.0, "m2 did not take over")
+    finally:
+        scene.machines.heal()
+
+
 def _kill(scene: Scene) -> None:
     scene["m1"].kill()
 
@@ -304,7 +312,7 @@ def _step_and_kill(scene: Scene) -> None:
 FAULTS: Final = {
     "mute": Fault(lambda scene: scene.machines.mute("m1"), _heal),
     "deaf": Fault(lambda scene: scene.machines.deaf("m1"), _heal),
-    "agent-cut": Fault(lambda scene: scene.machines.cut("gw1", "m1"), _heal),
+    "agent-cut": Fault(lambda scene: scene.machines.cut("gw1", "m1"), _heal_after_the_switchover),
     "restart": Fault(_kill_both_and_start_them, _nothing),
     "disk-of-an-agent": Fault(_fill_and_kill("gw1"), _make_room("gw1"), disks=("gw1",)),
     "disk-of-the-stand-by": Fault(_fill_and_kill("m2"), _make_room("m2"), disks=("m2",)),
