@@ -20,6 +20,7 @@ from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.replay import Replay
 from b2bua.takeover.restoration import Release, Restorations
 from b2bua.takeover.verdicts import Verdicts
+from sip.b2b.bridge import SETTING_UP
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
 from sip.transaction import ServerTransaction
@@ -112,12 +113,12 @@ class Recovery:
             self.index.add(told)
             if self.replay.waits_for(key):
                 self.replay.dialog_told(told, now)
-            elif told.call in self._services.calls and self._services.calls[told.call].bridge.complete:
-                self.restorations.restore(told.call, now, told)
             elif told.call in self.restorations.half:
                 self.restorations.restore(told.call, now)
             elif (waiting := self.restorations.waiting.get(told.call)) is not None:
                 self.restorations.look_again(waiting, now, at_last=False)
+            elif told.call in self._services.calls and self._services.calls[told.call].bridge.complete:
+                self.restorations.restore(told.call, now, told)
             else:
                 self._acknowledge_soon(told, now)
         if told.has_sent:
@@ -146,6 +147,8 @@ class Recovery:
         call = self._services.calls.get(call_id)
         if call is None or not call.bridge.complete or call_id in self.restorations.waiting:
             return False
+        if call.bridge.phase in SETTING_UP:  # of an attempt that is repeated, or will be; no side can be replaced yet
+            return True
         state = call.state
         # one that is neither side's is of a side that was replaced, or that has replaced one
         return told.call_id in (state.caller_dialog, state.callee_dialog) or not told.talks

@@ -30,6 +30,8 @@ TALKING: Final = "talking"
 ENDING: Final = "ending"
 """One side hung up, and what the other says to that is awaited."""
 OVER: Final = "terminated"
+SETTING_UP: Final = (ROUTING, DIALING, RINGING, CANCELLING)
+"""The origin has no final answer."""
 
 # Events.
 INVITED: Final = "invited"
@@ -890,15 +892,11 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (OVER, REQUESTED): (OVER, _answer_unknown),
     (OVER, CHANGED): (OVER, _answer_unknown),
     (OVER, WITHDRAWN): (OVER, _answer_withdrawn),
-    **{
-        (phase, event): (phase, action)
-        for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING, ENDING)
-        for event, action in _INSIDE
-    },
-    **{(phase, ENDED): (ENDING, _hang_up) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING)},
-    **{(phase, RELEASED): (ENDING, _release) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING)},
+    **{(phase, event): (phase, action) for phase in (*SETTING_UP, TALKING, ENDING) for event, action in _INSIDE},
+    **{(phase, ENDED): (ENDING, _hang_up) for phase in (*SETTING_UP, TALKING)},
+    **{(phase, RELEASED): (ENDING, _release) for phase in (*SETTING_UP, TALKING)},
     (ENDING, RELEASED): (OVER, _close),
-    **{(phase, DROPPED): (OVER, _drop) for phase in (ROUTING, DIALING, RINGING, CANCELLING, TALKING, ENDING)},
+    **{(phase, DROPPED): (OVER, _drop) for phase in (*SETTING_UP, TALKING, ENDING)},
 }
 """``(phase, event) -> (next, action)``; what is not in it is of no interest."""
 

@@ -175,6 +175,34 @@ def test_a_call_between_two_targets_goes_on_with_the_one_that_its_token_names() 
     assert fixture.gw2.called is not first and fixture.gw2.called.asked[-1].uri.endswith("line=carol")
 
 
+@pytest.mark.parametrize("order", ["caller first", "together"])
+def test_an_answer_that_is_told_behind_an_attempt_that_is_repeated_is_no_side_that_joined(order: str) -> None:
+    """Its token is newer, but the caller still waits: the hunting comes to it as it did before."""
+    fixture = TakeoverFixture()
+    a = fixture.gw1.call("1002")
+    fixture.gw1.records = [record(a, "early", sent=[kept(a.sent)])]
+    first = fixture.gw2.called
+    first.ring()
+    refused = record(first, "terminated", origin=origin(a), ended={"ago": 1, "by": "device", "status": 486})
+    first.accept(486, b"")
+    second = fixture.gw2.called
+    fixture.die()
+    second.accept()
+    answered = record(second, ack="awaited", ack_cseq=1, origin=f"{origin(a)[:-1]}2")
+    fixture.gw2.records = [refused, answered]
+    a.heard.clear()
+    bench = fixture.in_order(order)
+    assert [str(each.get("call-origin"))[-2:] for each in fixture.gw2.repeats] == [";1", ";2"]
+    assert "BYE" not in [each.method for each in (*first.asked, *second.asked)]
+    assert a.statuses[-1] == 200
+    a.ack()
+    a.say("BYE")
+    assert [each.method for each in second.asked] == ["INVITE", "ACK", "BYE"]
+    second.answer(second.asked[-1], 200)
+    assert [(cdr.result, cdr.attempts) for cdr in bench.cdrs] == [("answered", 2)]
+    fixture.gone()
+
+
 @pytest.mark.parametrize("order", ["caller first", "caller last", "together"])
 def test_an_attempt_that_had_not_answered_in_time_is_left_behind(order: str) -> None:
     """The former server had cancelled it, and died before it tried the next target."""
