@@ -255,7 +255,8 @@ class ServerSide:
                 self.awaited = received.key
                 self.asked_for_offer = request is None or not request.body
                 self.unacknowledged_at = now
-        told = environment.line_states.lines(leg.owner, now) if received.method == "INVITE" and status < 300 else ()
+        describes = received.method == "INVITE" or (bool(body) and received.method in ("UPDATE", "PRACK"))
+        told = environment.line_states.lines(leg.owner, now) if describes and status < 300 else ()
         leg.reply(transaction, status, now, reason, (*answer.lines, *told), body, tag)
 
     # The connection.

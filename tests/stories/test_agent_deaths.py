@@ -11,6 +11,7 @@ from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
 from heartbeat.console.view import Refused
 from heartbeat.site import load as sites
+from sip.offer_answer import OfferAnswerState
 from tests.stories import matrix, pairs
 from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
 from tests.stories.test_stories import begun, heard, part, serve, state
@@ -141,6 +142,8 @@ def test_a_phone_that_unregistered_stays_away() -> None:
         # an UPDATE in an early dialog is taken again
         ("gw1", matrix.CALLS, "UPDATE before the answer", 4, AFTER),
         ("gw2", matrix.CALLS, "UPDATE before the answer", 3, UNSENT),
+        # what an UPDATE has described is known, so that the next one has a version that is new to the device
+        ("gw2", matrix.CALLS, "UPDATE before the answer", 6, BEFORE),
         # how a transfer goes waits for the call that it is told in
         ("gw2", matrix.OTHERS, "blind transfer", 7, BEFORE),
         # who was replaced while its agent was away hears of it
@@ -153,6 +156,28 @@ def test_what_was_under_way_when_an_agent_died(agent: str, what: str, flow: str,
     kind = next(one for one in matrix.ELSEWHERE if one.name == f"{agent}, restart at {what}")
     found, _ = matrix.cell(kind, matrix.flow_of(flow), place, moment)
     assert found.faults == ()
+
+
+@pytest.mark.parametrize("agent", ["gw1", "gw2"])
+def test_what_an_update_has_described_is_known_to_the_next_start(agent: str) -> None:
+    town = begun()
+    one, _ = town.talk()
+    first = described(town, agent)
+    town.do("west", "update", one, True)
+    town.world.run(town.world.now + 2.0)
+    agreed = described(town, agent)
+    assert agreed != first
+    town.world.kill(agent)
+    town.world.run(town.world.now + 0.5)
+    town.world.start(agent)
+    town.world.run(town.world.now + 3.0)
+    assert described(town, agent) == agreed
+
+
+def described(town: SiteSimulation, agent: str) -> tuple[OfferAnswerState, OfferAnswerState]:
+    """What the only call of that agent has described on both of its sides."""
+    [call] = town.agent(agent).calls.values()
+    return call.description.device.export(), call.description.server.export()
 
 
 def test_nobody_is_to_hand_over_before_an_agent_has_its_calls_back() -> None:
