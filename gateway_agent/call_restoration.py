@@ -174,6 +174,7 @@ class CallRestoration:
             call.setup.resume(call, leg, one.called, request)
         if one.invite is None or request is None:
             return leg
+        leg.client_invite.offered = bool(request.body)
         client, head = self._invite(leg, one, one.invite, max_forwards_left(request))
         if one.invite.heard:
             stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))

@@ -112,8 +112,9 @@ class Incoming(Setup):
         passed = call.passed(leg, response, now)
         if self.eager or "rseq" in response.names:
             passed = self._reliably(call, response, passed, tag)
-        # an answer that came reliably may not come again
-        call.environment.line_states.changed(call, now, "rseq" in response.names and bool(passed.body))
+        # an answer that came reliably may not come again; what goes on reliably is told with its number, as it leaves
+        alone = "rseq" in response.names and RELIABLE not in passed.lines
+        call.environment.line_states.changed(call, now, alone and bool(passed.body))
         return passed
 
     def _reliably(self, call: Call, response: Response, passed: Passed, tag: str) -> Passed:

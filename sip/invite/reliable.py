@@ -95,6 +95,7 @@ class Reliable:
         "_heard",
         "_interval",
         "_leg",
+        "_perhaps",
         "_said",
         "_stack",
         "_unheard",
@@ -109,6 +110,8 @@ class Reliable:
         """What we have said last, by early dialog."""
         self._heard: dict[str, ReliableState] = {}
         """What they have."""
+        self._perhaps: set[str] = set()
+        """Early dialogs in which a process before us was about to send the last PRACK."""
         self._unheard = ""
         """The early dialog whose last response waits for its PRACK."""
         self.described = False
@@ -129,6 +132,7 @@ class Reliable:
         """Go on from what a process before us has said and heard."""
         self._said = {one.tag: one for one in said}
         self._heard = {one.tag: one for one in heard}
+        self._perhaps = {one.tag for one in self._heard.values() if one.acknowledged}
         self._unheard = next((one.tag for one in self._said.values() if not one.acknowledged), "")
         self.described = True
 
@@ -226,6 +230,9 @@ class Reliable:
         last = self._heard.get(tag)
         if last is not None and last.cseq == response.cseq:
             if repeats and number != last.number + 1:
+                if number == last.number and tag in self._perhaps:  # else its PRACK would have stopped them
+                    self._perhaps.discard(tag)
+                    self._heard[tag] = last._replace(acknowledged=False)
                 return False
         elif last is None and len(self._heard) >= MOST_DIALOGS:
             return False

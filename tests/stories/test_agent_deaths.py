@@ -137,6 +137,11 @@ def test_a_phone_that_unregistered_stays_away() -> None:
         ("gw1", matrix.OTHERS, "offer in a reliable response", 0, PARTLY),
         ("gw1", matrix.CALLS, "offer in a reliable response", 4, UNSENT),
         ("gw1", matrix.CALLS, "reliable early media", 3, PARTLY),
+        # one that goes on reliably is not told before its number, and a PRACK that never left is sent
+        ("gw1", matrix.CALLS, "UPDATE before the answer", 2, PARTLY),
+        ("gw1", matrix.CALLS, "offer in a reliable response", 2, PARTLY),
+        ("gw2", matrix.CALLS, "reliable early media", 1, PARTLY),
+        ("gw2", matrix.CALLS, "UPDATE before the answer", 1, PARTLY),
         # the number of a PRACK of ours is not used again
         ("gw2", matrix.OTHERS, "reliable responses unknown to the caller", 3, PARTLY),
         # an UPDATE in an early dialog is taken again
