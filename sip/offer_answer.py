@@ -15,7 +15,6 @@ from sip.wire.message import Message, Request
 
 logger = logging.getLogger(__name__)
 
-
 # States.
 NOTHING: Final = "nothing"
 LOCAL_OFFER: Final = "local_offer"
@@ -134,9 +133,7 @@ class OfferAnswer:
         entry = self.TABLE.get((self.state, event))
         if entry is None:
             return
-        state, action = entry
-        if state is not self.state:
-            self.state = state
+        self.state, action = entry
         action(self, description)
 
     def _say(self, description: bytes) -> None:

@@ -119,7 +119,8 @@ class Deadlines:
                 entries.clear()
                 entries.extend(kept)
                 self._kept[number] = len(kept)
-        heapq.heapify(self._heap)
+                if entries is self._heap:
+                    heapq.heapify(self._heap)
 
     def _take(self, now: float) -> Entry | None:
         """The first entry of all, when it is due."""
