@@ -300,7 +300,7 @@ def reload(site_path: str | None, node: str | None, timeout: float) -> int:
 @click.argument("package", metavar="PACKAGE")
 @click.argument("level", metavar="LEVEL")
 def log_level(site_path: str | None, node: str | None, package: str, level: str) -> int:
-    """Log a package (or a part, as sip.digest; or all) from a level on, at both servers, or at --node.
+    """Log a package (or a part, as sip.receiver; or all) from a level on, at both servers, or at --node.
 
     The level is debug, info, warning, error, or default. It is as at the start again after a restart.
     """

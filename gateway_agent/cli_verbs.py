@@ -173,7 +173,7 @@ def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
 @click.argument("package", metavar="PACKAGE")
 @click.argument("level", metavar="LEVEL")
 def log_level(site_path: str | None, agent: str | None, package: str, level: str) -> int:
-    """Log a package (or a part, as sip.digest; or all) of an agent from a level on, until its restart."""
+    """Log a package (or a part, as sip.receiver; or all) of an agent from a level on, until its restart."""
     if fault := fault_of(package, level):
         raise ConsoleError(f"{fault[:1].upper()}{fault[1:]}.")
     client = _one(command_line.open_site(site_path), agent)

@@ -79,7 +79,7 @@ def log_options(function: F) -> F:
 def fault_of(package: str, level: str) -> str:
     """Why there is no such package or level, as half a sentence; empty when there is."""
     if package != ALL and package.partition(".")[0] not in PACKAGES:
-        return f"there is no package {package!r}: say {', '.join(PACKAGES)}, a part of one (sip.digest), or all"
+        return f"there is no package {package!r}: say {', '.join(PACKAGES)}, a part of one (sip.receiver), or all"
     if level not in LEVELS and level != DEFAULT:
         return f"there is no level {level!r}: say {', '.join(LEVELS)} or {DEFAULT}"
     return ""
@@ -89,10 +89,22 @@ def set_level(package: str, level: str) -> str:
     """Log that package, or all, from that level on; a sentence. Raises :class:`Refused`."""
     if fault := fault_of(package, level):
         raise Refused(fault, 400)
-    number = LEVELS.get(level, logging.INFO if package == ALL else logging.NOTSET)
-    logging.getLogger(None if package == ALL else package).setLevel(number)
+    top = package.partition(".")[0]
+    if package != top and package not in (known := _parts_of(top)):
+        raise Refused(f"nothing here logs as {package[:64]!r}: say {top}, or {', '.join(known)}", 400)
+    _set(package, level)
     whole = "the log" if package == ALL else f"the log of {package}"
     return f"{whole} begins at {level if level != DEFAULT else 'its default level'} from now on"
+
+
+def _parts_of(package: str) -> list[str]:
+    """The parts of a package that log, as far as they are loaded, and what these are parts of."""
+    return sorted(name for name in logging.Logger.manager.loggerDict if name.startswith(f"{package}."))
+
+
+def _set(package: str, level: str) -> None:
+    number = LEVELS.get(level, logging.INFO if package == ALL else logging.NOTSET)
+    logging.getLogger(None if package == ALL else package).setLevel(number)
 
 
 def start(settings: LogSettings) -> None:
@@ -106,7 +118,7 @@ def start(settings: LogSettings) -> None:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for package, level in settings.levels.items():
-        set_level(package, level)
+        _set(package, level)
 
 
 def _is_journal() -> bool:

@@ -237,5 +237,5 @@ def test_reload_of_all_agents_or_of_one(agents):
 
 def test_the_log_level_of_an_agent(agents):
     agents.gw1.progress = [agents.gw1.step("done", "it begins at debug")]
-    assert "it begins at debug" in agents.cli("log-level", "sip.digest", "debug", "--agent", "gw1")
+    assert "it begins at debug" in agents.cli("log-level", "sip.receiver", "debug", "--agent", "gw1")
     assert "There is no level" in agents.cli("log-level", "sip", "loud", "--agent", "gw1", code=3)

@@ -19,7 +19,7 @@ from heartbeat.console.view import Refused
 @pytest.fixture(autouse=True)
 def levels() -> Iterator[None]:
     """As they were, afterwards."""
-    loggers = [logging.getLogger(name) for name in (None, *PACKAGES, "sip.digest")]
+    loggers = [logging.getLogger(name) for name in (None, *PACKAGES, "sip.receiver")]
     before = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, before, strict=True):
@@ -27,7 +27,7 @@ def levels() -> Iterator[None]:
 
 
 def record(level: int = logging.WARNING, text: str = "a %s", **about: object) -> logging.LogRecord:
-    found = logging.LogRecord("sip.digest", level, "x.py", 1, text, ("b",), None)
+    found = logging.LogRecord("sip.receiver", level, "x.py", 1, text, ("b",), None)
     found.__dict__.update(about)
     found.created = 1.5
     return found
@@ -42,15 +42,22 @@ def test_the_options_say_levels_for_all_and_for_packages() -> None:
 
 
 def test_a_level_is_changed_and_taken_back() -> None:
-    assert set_level("sip.digest", "debug") == "the log of sip.digest begins at debug from now on"
-    assert logging.getLogger("sip.digest").isEnabledFor(logging.DEBUG)
+    assert set_level("sip.receiver", "debug") == "the log of sip.receiver begins at debug from now on"
+    assert logging.getLogger("sip.receiver").isEnabledFor(logging.DEBUG)
     set_level("all", "error")
     assert not logging.getLogger("b2bua.x").isEnabledFor(logging.WARNING)
-    assert logging.getLogger("sip.digest").isEnabledFor(logging.DEBUG), "its own level counts"
-    set_level("sip.digest", "default")
-    assert not logging.getLogger("sip.digest").isEnabledFor(logging.WARNING)
+    assert logging.getLogger("sip.receiver").isEnabledFor(logging.DEBUG), "its own level counts"
+    set_level("sip.receiver", "default")
+    assert not logging.getLogger("sip.receiver").isEnabledFor(logging.WARNING)
     assert set_level("all", "default") == "the log begins at its default level from now on"
     assert logging.getLogger("b2bua.x").isEnabledFor(logging.INFO)
+
+
+@pytest.mark.parametrize("part", ["sip.digset", "sip.", "sip.receiver.x" * 1000])
+def test_a_part_that_never_logs_is_refused_and_not_remembered(part: str) -> None:
+    with pytest.raises(Refused, match=r"nothing here logs as 'sip\..*say sip, or .*sip\.receiver") as refused:
+        set_level(part, "debug")
+    assert part not in logging.Logger.manager.loggerDict and len(str(refused.value)) < 2000
 
 
 @pytest.mark.parametrize(("package", "level"), [("asyncio", "debug"), ("", "debug"), ("sip", "loud"), ("sip", "")])
@@ -65,7 +72,7 @@ def test_a_record_in_json_is_one_line_and_says_what_it_is_about() -> None:
     assert json.loads(text) == {
         "at": 1.5,
         "level": "warning",
-        "package": "sip.digest",
+        "package": "sip.receiver",
         "message": "a\nb \x9b",
         "call": "c1",
         "line": "carrier/7",
@@ -86,7 +93,7 @@ def test_lines_for_the_journal_begin_with_their_priority(level: int, priority: i
     found = record(level)
     found.exc_text = "Traceback\n  somewhere"
     assert JournalFormatter("%(name)s: %(message)s").format(found) == (
-        f"<{priority}>sip.digest: a b\n<{priority}>Traceback\n<{priority}>  somewhere"
+        f"<{priority}>sip.receiver: a b\n<{priority}>Traceback\n<{priority}>  somewhere"
     )
 
 
