@@ -333,6 +333,10 @@ class Bridge:
         self.step(FORK_FAILED if self.targets else FAILED, leg, status, response, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        """Our 2xx was never acknowledged, or a reliable response before it (RFC 3262 section 3: then a 5xx)."""
+        if not leg.established:
+            self.release('SIP;cause=504;text="No PRACK"', now, "server", 504)
+            return None
         later = self.passage.unacknowledged(self.policy, leg, now)
         if later is None:
             self.release('SIP;cause=408;text="No ACK"', now)
