@@ -60,7 +60,7 @@ class LineStates:
     @property
     def unusable(self) -> int:
         """Calls that could not be restored, for what the agent alone knows of them is too much to be kept."""
-        return sum(not kept.usable for kept in self._kept.values())
+        return self._standing(call_id for call_id, kept in self._kept.items() if not kept.usable)
 
     def get(self, call_id: str) -> KeptState | None:
         return self._kept.get(call_id)
@@ -68,10 +68,12 @@ class LineStates:
     @property
     def withheld(self) -> int:
         """Calls that are not given back any more."""
-        return sum(deaths >= MOST_DEATHS for deaths in self._deaths.values())
+        return self._standing(call_id for call_id, deaths in self._deaths.items() if deaths >= MOST_DEATHS)
 
     def died_of(self, call_ids: Iterable[str]) -> None:
         """The agent died before it had said that it has these back: perhaps one of them killed it."""
+        living = set(self._living())
+        self._deaths = Counter({call_id: deaths for call_id, deaths in self._deaths.items() if call_id in living})
         self._deaths.update(call_ids)
 
     def suspects(self, call_id: str) -> bool:
@@ -107,6 +109,11 @@ class LineStates:
         self.lines.clear()
         self._sweep_at = LEAST_SWEPT
         self.complete = False
+
+    def _standing(self, call_ids: Iterable[str]) -> int:
+        """How many of these dialogs are not over; what is kept of others is forgotten only now and then."""
+        found = list(call_ids)
+        return len(set(self._living()).intersection(found)) if found else 0
 
     def _sweep(self) -> None:
         kept = self._kept

@@ -56,6 +56,19 @@ def test_dialogs_that_are_over_are_forgotten() -> None:
     assert states.get("1") is not None and states.get("3") is None
 
 
+def test_only_calls_that_stand_are_worth_an_alert() -> None:
+    living = {"long", "deadly"}
+    states = LineStates(lambda: living)
+    states.note("long", "1.5.1.-.mac", 1.0)
+    for _ in range(2):
+        states.died_of(["deadly"])
+    assert (states.unusable, states.withheld) == (1, 1)
+    living.clear()
+    assert (states.unusable, states.withheld) == (0, 0)
+    states.died_of(["another"])
+    assert not states.suspects("deadly"), "what is over is forgotten"
+
+
 def test_another_epoch_knows_nothing() -> None:
     states = kept()
     states.note("call", "1.5.1.aa.mac", 1.0)
@@ -66,7 +79,7 @@ def test_another_epoch_knows_nothing() -> None:
 
 
 def test_what_is_missing_and_what_is_of_no_use() -> None:
-    states = kept()
+    states = kept("call", "other")
     assert not states.missing and not states.unusable, "an agent that keeps nothing here misses nothing"
     states.note("call", "1.5.1.aa.mac", 1.0)
     states.note("other", "1.5.2.-.mac", 1.0)
