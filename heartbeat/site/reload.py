@@ -61,11 +61,16 @@ def changes(old: Site, new: Site) -> list[str]:
         found.append(f"routes changed: {len(new.routes)}, {len(old.routes)} before")
     for kind, ones, others in (("server", old.servers, new.servers), ("agent", old.agents, new.agents)):
         found += [f"{kind} {name} changed" for name in others if name in ones and ones[name] != others[name]]
-    if old.timing != new.timing:
-        found.append("timing changed")
-    before_key, after_key = old.identity.key.value, new.identity.key.value
-    if before_key != after_key:
+    for table in ("timing", "failover"):
+        if getattr(old, table) != getattr(new, table):
+            found.append(f"{table} changed")
+    if old.identity.key.value != new.identity.key.value:
         found.append("the site key is another one")
+    was, now = (one.identity.previous_key for one in (old, new))
+    if (was.value if was is not None else None) != (now.value if now is not None else None):
+        found.append(f"previous_key is {'new' if was is None else 'gone' if now is None else 'another one'}")
+    if old.identity.ca != new.identity.ca:
+        found.append("site.ca changed")
     return found
 
 

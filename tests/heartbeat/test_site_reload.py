@@ -150,3 +150,28 @@ def test_what_is_new_in_a_file_is_said_in_short() -> None:
         "routes changed: 1, 1 before",
     ]
     assert changes(new, old)[0] == "lines gone: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ('failback = "stay"', 'failback = "return"', ["failover changed"]),
+        ("interval = 0.5", "interval = 0.5\nagent_grace = 90", ["timing changed"]),
+        ('key = { env = "OLD" }', 'key = { env = "OLD" }\nca = "ca.pem"', ["site.ca changed"]),
+        ('"OLD" }', '"OLD" }\nprevious_key = { env = "NEW" }', ["previous_key is new"]),
+        (
+            '{ env = "OLD" }',
+            '{ env = "NEW" }\nprevious_key = { env = "OLD" }',
+            ["the site key is another one", "previous_key is new"],
+        ),
+    ],
+)
+def test_nothing_that_is_taken_goes_unsaid(was: str, now: str, said: list[str]) -> None:
+    assert was in TEXT
+    new = site(TEXT.replace(was, now, 1))
+    assert changes(site(), new) == said and changes(new, new) == []
+
+
+def test_a_previous_key_that_is_taken_away_is_said() -> None:
+    with_it = site(TEXT.replace('"OLD" }', '"OLD" }\nprevious_key = { env = "NEW" }', 1))
+    assert changes(with_it, site()) == ["previous_key is gone"]
