@@ -89,7 +89,7 @@ class Credentials:
     def connect(self, wanted: Sequence[str], shown: str = "", authority: str = "") -> TlsCodec:
         """Our end of a connection that we open: the peer must have a certificate for one of the names ``wanted``,
         of which the first is asked for; ``shown`` is the name of ours to show, ``authority`` the list by which it is
-        believed, one of those that were given.
+        believed, one of those that were given. Raises :class:`CodecError` for what cannot be the name of a host.
         """
         trust = Path(authority) if authority else self._default_trust
         return TlsCodec(self._clients[self._index(shown), trust], False, tuple(wanted))
@@ -114,11 +114,15 @@ class TlsCodec:
     __slots__ = ("_incoming", "_object", "_outgoing", "_wanted", "closed", "names", "ready")
 
     def __init__(self, context: ssl.SSLContext, server: bool, wanted: tuple[str, ...] = ()) -> None:
+        """``wanted``: see `Credentials.connect`. Raises :class:`CodecError`."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._wanted = wanted
         name = next((name for name in wanted if not is_numeric(name)), None)
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=name)
+        try:
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=name)
+        except (ValueError, ssl.SSLError) as error:
+            raise CodecError(f"{name!r:.80} cannot be the name of a host: {error}") from None
         self.ready = False
         self.closed = False
         self.names: tuple[str, ...] = ()

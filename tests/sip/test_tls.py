@@ -73,6 +73,23 @@ def test_both_ends_talk_and_close(factory: Factory, authority: Authority) -> Non
 
 
 @loops
+@pytest.mark.parametrize("name", ["two..dots.example", ".dot.example", f"{64 * 'x'}.example", 300 * "x", ""])
+def test_a_name_that_no_host_can_have_is_connected_to_by_nobody(
+    factory: Factory, authority: Authority, name: str
+) -> None:
+    """It may be a stranger's: the sent-by of a Via, to which an answer goes by a new connection."""
+    codecs = speaks(authority)
+
+    async def main() -> None:
+        with Side(codecs=codecs) as client:
+            flow = Flow("tls", "x@127.0.0.1", ("127.0.0.1", 9))
+            client.transport.connect(Open(flow, (name,)))
+            await until(lambda: client.seen.changes == [(flow, "lost")])
+
+    run(factory, main())
+
+
+@loops
 @pytest.mark.parametrize(
     ("names", "well"),
     [
