@@ -79,6 +79,8 @@ class WebSocketCodec:
                     raise CodecError("it sends too many frames")
                 self._take(event, messages)
             elif isinstance(event, Request):
+                if event is not events[-1] or protocol.parser_exc is not None:  # RFC 6455 section 4.1
+                    raise CodecError("it speaks before its handshake is over")
                 self._answer(event)
         if protocol.parser_exc is not None:
             raise CodecError(f"it breaks the protocol: {protocol.parser_exc}")

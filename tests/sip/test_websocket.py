@@ -130,6 +130,20 @@ def test_what_is_no_handshake_ends_the_stream(words: bytes) -> None:
     assert not codec.ready
 
 
+@pytest.mark.parametrize("subprotocols", [("sip",), ()])
+@pytest.mark.parametrize("verb", ["send_text", "send_ping", "send_close"])
+def test_who_does_not_wait_for_the_answer_to_its_handshake_is_refused(
+    verb: str, subprotocols: tuple[str, ...]
+) -> None:
+    """RFC 6455 section 4.1: it has to wait. Its handshake may be one that is refused, too."""
+    browser = Browser(WebSocketCodec(policy()), subprotocols=subprotocols)
+    browser.protocol.state = State.OPEN
+    getattr(browser.protocol, verb)(*((1000,) if verb == "send_close" else (b"x",)))
+    with pytest.raises(CodecError, match="speaks before its handshake is over"):
+        browser.goes()
+    assert not browser.codec.ready
+
+
 def test_oversized_and_broken_frames_end_the_stream() -> None:
     for words, sentence in (
         (b"\x82\xff" + (websocket.LARGEST + 1).to_bytes(8, "big") + b"mask", "breaks the protocol: .* limit"),
