@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 HANDED: Final = 256 * 1024
 """Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
+_UNSAID: Final = 128 * 1024  # of handshakes and pongs; what is more is of a peer that reads none of it
 _READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
 
 CONNECTING: Final = "connecting"
@@ -63,11 +64,11 @@ class Stream:
         "asked_tick",
         "flow",
         "heard",
-        "moved_tick",
         "opened",
         "since_tick",
         "spoke_tick",
         "state",
+        "taken_tick",
         "waiting",
     )
 
@@ -97,9 +98,9 @@ class Stream:
         """Bytes not yet taken by the kernel."""
         self.heard = False
         """Whether the peer ever sent a byte."""
-        self.since_tick = self.moved_tick = self.spoke_tick = self.asked_tick = owner.ticks
-        """When this state began, when bytes last moved, either way, when a peer behind a codec last spoke, and when
-        it was last asked whether it is there."""
+        self.since_tick = self.taken_tick = self.spoke_tick = self.asked_tick = owner.ticks
+        """When this state began, when the peer last took bytes (or there were none for it), when it last said some,
+        and when it was last asked whether it is there."""
         self.opened = False
         """Whether the owner was told that it is open."""
         self.accepted = accepted
@@ -114,10 +115,7 @@ class Stream:
     def send(self, data: bytes, urgent: bool) -> None:
         """Line ``data`` up; `flush` writes."""
         (self._urgent if urgent else self._waits).append(data)
-        if not self.waiting:
-            self.moved_tick = self._owner.ticks
-        self.waiting += len(data)
-        self._owner.waiting += len(data)
+        self._awaits(len(data))
 
     def flush(self) -> None:
         """Write what the kernel takes now; the rest follows by itself."""
@@ -159,7 +157,7 @@ class Stream:
             self.abort("closed by the peer")
             return
         self.heard = True
-        self.moved_tick = self._owner.ticks
+        self.spoke_tick = self._owner.ticks
         if self._codec is not None:
             self._decode(self._codec, data)
         elif self.state == OPEN:
@@ -167,7 +165,6 @@ class Stream:
 
     def _decode(self, codec: Codec, data: bytes) -> None:
         """What the codec makes of bytes; it may have something to say itself."""
-        self.spoke_tick = self._owner.ticks
         if self.state == CLOSING:
             return
         try:
@@ -205,14 +202,22 @@ class Stream:
         """Write what is the codec's own, behind what is under way."""
         if data and self.state != CLOSED:
             self._raw += data
-            self.waiting += len(data)
-            self._owner.waiting += len(data)
+            self._awaits(len(data))
             if not self._writing:
                 self._write()
+            elif len(self._raw) > _UNSAID:
+                self._end_soon("it asks, and does not read what it is answered")
+
+    def _awaits(self, size: int) -> None:
+        """So many bytes more wait."""
+        if not self.waiting:
+            self.taken_tick = self._owner.ticks
+        self.waiting += size
+        self._owner.waiting += size
 
     def _open(self) -> None:
         self.state = OPEN
-        self.since_tick = self.moved_tick = self._owner.ticks
+        self.since_tick = self.taken_tick = self._owner.ticks
         self._owner.stream_opened(self)
 
     def _writable(self) -> None:
@@ -248,7 +253,7 @@ class Stream:
             if sent:
                 self.waiting -= sent
                 self._owner.waiting -= sent
-                self.moved_tick = self._owner.ticks
+                self.taken_tick = self._owner.ticks
             if sent < len(piece):
                 self._under_way = memoryview(piece)[sent:]
                 self._want_write()

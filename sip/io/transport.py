@@ -290,7 +290,8 @@ class Transport:
         limits = self.limits
         for stream in list(self._streams.values()):
             age = (self.ticks - stream.since_tick) * TICK
-            still = (self.ticks - stream.moved_tick) * TICK
+            untaken = (self.ticks - stream.taken_tick) * TICK
+            still = min(untaken, (self.ticks - stream.spoke_tick) * TICK)
             if stream.state == CONNECTING:
                 if age > limits.connect_s:
                     stream.abort("no answer to the connect")
@@ -298,7 +299,7 @@ class Transport:
                 if age > (limits.handshake_s if stream.accepted else limits.connect_s):
                     stream.abort("its handshake takes too long")
             elif stream.waiting:
-                if still > limits.stalled_s:
+                if untaken > limits.stalled_s:
                     stream.abort("it takes nothing of what waits")
             elif stream.state == CLOSING:
                 if age > limits.linger_s:

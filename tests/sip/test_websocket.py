@@ -304,6 +304,31 @@ def test_a_browser_that_is_gone_is_found_out(factory: Factory, monkeypatch: pyte
     run(factory, main())
 
 
+@loops
+def test_who_asks_and_does_not_listen_is_cut_off(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "BURST", 1e9)
+    codecs = StreamCodecs(Credentials(()), ["*"])
+
+    async def main() -> None:
+        with Side(WS, codecs=codecs) as side:
+            peer, protocol = await hand_shaken(side)
+            protocol.send_ping(b"x" * 125)
+            pings = b"".join(protocol.data_to_send()) * 1000
+            left, most = pings, 0
+            while side.transport.streams:  # the pongs are read by nobody
+                try:
+                    left = left[peer.send(left) :] or pings
+                except (BlockingIOError, ConnectionError):
+                    pass
+                await asyncio.sleep(0)
+                most = max(most, side.transport.waiting)
+            assert most < 1_000_000
+            assert side.transport.waiting == 0
+            peer.close()
+
+    run(factory, main())
+
+
 def test_no_listener_without_origins_and_no_stream_of_ours() -> None:
     async def main() -> None:
         with pytest.raises(TransportError, match=r"cannot listen on ws:.*: nobody may use it: say in `origins`"):
