@@ -45,6 +45,15 @@ def invited(rig: Any, lines: list[str], body: bytes = SDP) -> Request:
     return taken
 
 
+def early_answer(rig: Any, lines: list[str]) -> Response:
+    """The device calls; the 183 that it gets, which came reliably and with the answer."""
+    invited(rig, lines)
+    rig.far_replies(183, [*REL, TYPE], SDP)
+    early: Response = rig.take(183)
+    rig.far_serves_prack()
+    return early
+
+
 # -- the device is called
 
 
@@ -178,11 +187,8 @@ def test_who_only_supports_it_gets_reliably_what_came_so(make: Any) -> None:
 @owners
 def test_an_answer_that_came_reliably_is_in_the_200_for_who_got_it_plainly(make: Any) -> None:
     rig = make()
-    invited(rig, [])
-    rig.far_replies(183, [*REL, TYPE], SDP)
-    early = rig.take(183)
+    early = early_answer(rig, [])
     assert early.get("rseq") is None and early.body
-    rig.far_serves_prack()
     rig.far_replies(200)
     ok = rig.take(200)
     assert ok.body == early.body and ok.get("content-type") == "application/sdp"
@@ -250,10 +256,7 @@ def test_a_line_that_requires_it_refuses_who_lacks_it_and_one_that_has_it_not_wh
 @owners
 def test_an_offer_in_a_prack_goes_on_as_an_update(make: Any) -> None:
     rig = make()
-    invited(rig, ["Supported: 100rel"])
-    rig.far_replies(183, [*REL, TYPE], SDP)
-    early = rig.take(183)
-    rig.far_serves_prack()
+    early = early_answer(rig, ["Supported: 100rel"])
     prack(rig, early, body=OTHER)
     update = rig.far_takes("UPDATE")
     assert b"4002" in update.body
@@ -349,10 +352,7 @@ def test_a_session_is_refreshed_by_update_where_that_is_known(make: Any) -> None
 @owners
 def test_numbers_go_on_from_an_early_dialog_to_the_answered_one(make: Any) -> None:
     rig = make()
-    invited(rig, ["Supported: 100rel"])
-    rig.far_replies(183, [*REL, TYPE], SDP)
-    early = rig.take(183)
-    rig.far_serves_prack()
+    early = early_answer(rig, ["Supported: 100rel"])
     prack(rig, early)
     rig.take(200)
     asked = rig.far_taken

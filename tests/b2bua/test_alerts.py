@@ -12,6 +12,7 @@ from b2bua import alerts as alerts_module
 from b2bua import views
 from heartbeat import carriage
 from heartbeat.header import Beat
+from heartbeat.persistent_state import PersistentState
 from sip.actions import Flow
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import AGENTS, ServerFixture
@@ -162,8 +163,11 @@ def test_a_stand_by_that_no_quorum_would_elect_says_so() -> None:
 
 
 def test_no_voters_and_no_active_server() -> None:
-    bench = Bench(ServerFixture().bench.site, "m2")
-    assert "no-active" in alerts(bench) or "no-voters" in alerts(bench)
+    site = ServerFixture().bench.site
+    assert alerts(Bench(site, "m2"))["no-active"] == "no server is active, as far as this one knows"
+    found = alerts(Bench(site, "m2", kept=PersistentState(incarnation=1, non_voting=True)))
+    said = "the site has no voters, so no server can rule: if it never ran, say `b2bua init --node m2`"
+    assert found["no-voters"] == said and "no-active" not in found
 
 
 def test_every_code_is_documented() -> None:

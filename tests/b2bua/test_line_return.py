@@ -96,6 +96,16 @@ def restarted(fixture: ServerFixture) -> NextStart:
     return agent
 
 
+def restarted_with_much() -> NextStart:
+    """There is more to be told than goes into two parts."""
+    fixture = ServerFixture()
+    agent = restarted(fixture)
+    states = fixture.bench.core.agents.connections["gw1"].line_states
+    for number in range(60):
+        states.note_line(f"line{number}", f"1.1.1.{'A' * 4000}.mac", fixture.bench.now)
+    return agent
+
+
 def test_the_dialogs_of_the_former_start_come_back() -> None:
     fixture = ServerFixture()
     a = talking(fixture)
@@ -141,11 +151,7 @@ def test_whether_all_was_heard_is_said() -> None:
 
 
 def test_no_more_than_two_parts_are_unanswered() -> None:
-    fixture = ServerFixture()
-    states = fixture.bench.core.agents.connections["gw1"].line_states
-    agent = restarted(fixture)
-    for number in range(60):
-        states.note_line(f"line{number}", f"1.1.1.{'A' * 4000}.mac", fixture.bench.now)
+    agent = restarted_with_much()
     agent.status = 0
     agent.ask()
     assert len(agent.parts) == 2 and not any(part[0]["complete"] for part in agent.parts)
@@ -158,11 +164,7 @@ def test_no_more_than_two_parts_are_unanswered() -> None:
 
 
 def test_a_part_that_is_refused_ends_it() -> None:
-    fixture = ServerFixture()
-    states = fixture.bench.core.agents.connections["gw1"].line_states
-    agent = restarted(fixture)
-    for number in range(60):
-        states.note_line(f"line{number}", f"1.1.1.{'A' * 4000}.mac", fixture.bench.now)
+    agent = restarted_with_much()
     agent.status = 481
     agent.ask()
     assert len(agent.parts) == 2

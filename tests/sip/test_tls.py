@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
 import ssl
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from sip.actions import Close, Flow, Open, Send
 from sip.io.acceptor import Limits
@@ -355,7 +355,9 @@ def test_clear_text_on_a_secure_listener_is_refused(factory: Factory, authority:
     run(factory, main())
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl, which negotiates anew, is not here: apt-get install openssl"
+)
 @loops
 def test_a_session_is_not_negotiated_anew(factory: Factory, authority: Authority) -> None:
     codecs = speaks(authority, authority.issue("gw1", ["gw1.example"]))
@@ -402,7 +404,15 @@ def test_files_that_cannot_be_used_are_one_sentence(authority: Authority, tmp_pa
     empty.write_text("nothing\n")
     open_key.write_bytes(well.key.read_bytes())
     open_key.chmod(0o644)
-    os.system(f"openssl ec -in {well.key} -aes128 -passout pass:x -out {locked} 2>/dev/null")
+    locked.touch(0o600)
+    key = serialization.load_pem_private_key(well.key.read_bytes(), None)
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"a passphrase"),
+        )
+    )
     gone = tmp_path / "gone.pem"
 
     def fault(certificate: Path, key: Path, ca: Path | None = None) -> str:

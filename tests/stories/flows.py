@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from examples.softphone_call import Call, Policy
 from tests.stories.site_simulation import MEMBER, SiteSimulation
@@ -63,44 +63,37 @@ def callee_hangs_up(sim: SiteSimulation) -> None:
     sim.call("west", "200")
 
 
-def early_media(sim: SiteSimulation) -> None:
-    """183 with a description before the answer."""
-    sim.policy("east", Policy(early=True, answer_after=1.5))
+def _early(sim: SiteSimulation, reliable: bool = False, **call: Any) -> None:
+    """183 with a description, then the answer."""
+    sim.policy("east", Policy(early=True, reliable=reliable, answer_after=1.5))
     sim.when("west", "answered", "info", "1", after=0.5)
     sim.when("east", "info", "bye", after=0.5)
-    sim.call("west", "200")
+    sim.call("west", "200", **call)
+
+
+def early_media(sim: SiteSimulation) -> None:
+    """183 with a description before the answer."""
+    _early(sim)
 
 
 def reliable(sim: SiteSimulation) -> None:
     """183 with the answer, acknowledged on both hops; the 200 has none."""
-    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
-    sim.when("west", "answered", "info", "1", after=0.5)
-    sim.when("east", "info", "bye", after=0.5)
-    sim.call("west", "200", lines=["Supported: 100rel"])
+    _early(sim, reliable=True, lines=["Supported: 100rel"])
 
 
 def required(sim: SiteSimulation) -> None:
     """The caller requires what the called side does not have."""
-    sim.policy("east", Policy(early=True, answer_after=1.5))
-    sim.when("west", "answered", "info", "1", after=0.5)
-    sim.when("east", "info", "bye", after=0.5)
-    sim.call("west", "200", lines=["Require: 100rel"])
+    _early(sim, lines=["Require: 100rel"])
 
 
 def unknown(sim: SiteSimulation) -> None:
     """The called side sends reliably what its caller does not know."""
-    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
-    sim.when("west", "answered", "info", "1", after=0.5)
-    sim.when("east", "info", "bye", after=0.5)
-    sim.call("west", "200")
+    _early(sim, reliable=True)
 
 
 def early_offer(sim: SiteSimulation) -> None:
     """The offer in the 183, the answer in the PRACK."""
-    sim.policy("east", Policy(early=True, reliable=True, answer_after=1.5))
-    sim.when("west", "answered", "info", "1", after=0.5)
-    sim.when("east", "info", "bye", after=0.5)
-    sim.call("west", "200", delayed=True, lines=["Supported: 100rel"])
+    _early(sim, reliable=True, delayed=True, lines=["Supported: 100rel"])
 
 
 def early_updates(sim: SiteSimulation) -> None:
@@ -126,17 +119,22 @@ def updates(sim: SiteSimulation) -> None:
     sim.call("west", "200")
 
 
-def transferred(sim: SiteSimulation) -> None:
-    """The caller refers the called side to a phone, which that calls, and hangs up when it hears that it talks."""
+def _referred(sim: SiteSimulation) -> None:
+    """The called side does what it is asked to; who asked hangs up when it hears that they talk."""
     sim.policy("east", Policy(answer_after=0.5))
     sim.policy("carl", Policy(answer_after=0.5))
-    sim.when("west", "answered", "transfer", "1003", None, after=0.5)
     sim.when("east", "refer", "follow", after=0.3)
     sim.then("west", "notify", _nothing)
     sim.when("west", "notify", "bye", after=0.3)
     sim.when("east", "answered", "info", "1", after=1.5)
     sim.when("carl", "info", "bye", after=0.5)
     sim.call("west", "200")
+
+
+def transferred(sim: SiteSimulation) -> None:
+    """The caller refers the called side to a phone, which that calls, and hangs up when it hears that it talks."""
+    sim.when("west", "answered", "transfer", "1003", None, after=0.5)
+    _referred(sim)
 
 
 def transferred_to_a_call(sim: SiteSimulation) -> None:
@@ -146,16 +144,9 @@ def transferred_to_a_call(sim: SiteSimulation) -> None:
         first = next(call for call in sim.line("west").calls.values() if call is not to)
         sim.do("west", "transfer", first, "1003", to)
 
-    sim.policy("east", Policy(answer_after=0.5))
-    sim.policy("carl", Policy(answer_after=0.5))
     sim.then("west", "answered", _dials(sim, "west", "1003"), after=0.5)
     sim.then("west", "answered", refer, after=0.5)
-    sim.when("east", "refer", "follow", after=0.3)
-    sim.then("west", "notify", _nothing)
-    sim.when("west", "notify", "bye", after=0.3)
-    sim.when("east", "answered", "info", "1", after=1.5)
-    sim.when("carl", "info", "bye", after=0.5)
-    sim.call("west", "200")
+    _referred(sim)
 
 
 def _nothing(_: Call) -> None:
