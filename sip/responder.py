@@ -8,8 +8,8 @@ from typing import Final
 
 from sip.actions import Action, Flow, Send
 from sip.identifiers import Identifiers
+from sip.overload.address_limit import AddressLimit
 from sip.overload.admission import AdmissionControl
-from sip.overload.reply_limit import ReplyLimit
 from sip.transaction import ServerTransaction
 from sip.wire.build import response_bytes
 from sip.wire.errors import SipError
@@ -34,7 +34,7 @@ class Responder:
         self.now = 0.0
         """The instant of the last input: answers without a transaction are counted by it."""
         self.admission = AdmissionControl()
-        self.reply_limit = ReplyLimit()
+        self.reply_limit = AddressLimit()
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
         """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
         self._identifiers = identifiers

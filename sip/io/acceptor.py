@@ -14,6 +14,7 @@ from sip.actions import Flow
 from sip.endpoint import ListenerAddress
 from sip.io.stream import HANDSHAKE, Stream, StreamOwner, tune
 from sip.io.udp import Counters, family_of
+from sip.overload.address_limit import AddressLimit
 from sip.overload.token_bucket import TokenBucket
 from sip.peers import network_of
 
@@ -50,6 +51,8 @@ class Limits:
     handshakes_per_s: float = 200.0
     """Streams with a handshake that are taken in a second: each costs about a millisecond, which calls shall not
     lack. Further ones wait in the kernel."""
+    handshakes_of_one_per_s: float = 50.0
+    """The same of one remote host; further ones are refused, so that others have their turn."""
     ping_s: float = 30.0
     """A WebSocket peer that was silent for so long is asked whether it is there, and has as long to answer."""
     first_byte_s: float = 30.0
@@ -84,6 +87,7 @@ class Acceptor:
         self._handshakes_of: Counter[str] = Counter()
         rate = owner.limits.handshakes_per_s
         self._pace = TokenBucket(rate, max(1.0, rate), owner.clock())
+        self._pace_of_one = AddressLimit(owner.limits.handshakes_of_one_per_s, owner.limits.handshakes_of_one)
         self._of_host: Counter[str] = Counter()
         self._accepted = 0
         self._taken: Counter[str] = Counter()
@@ -130,9 +134,10 @@ class Acceptor:
         _take_off(self._of_host, network_of(stream.flow.remote[0]))
 
     def _acceptable(self, listener: socket.socket, endpoint: ListenerAddress) -> None:
-        owner, local = self._owner, endpoint.local
+        owner, local, paced = self._owner, endpoint.local, endpoint.transport != "tcp"
         for _ in range(_ACCEPTS):
-            if endpoint.transport != "tcp" and not self._pace.take(owner.clock()):
+            now = owner.clock()
+            if paced and self._pace.wait(now):
                 self._look_away(listener, endpoint, _PAUSE)
                 return
             try:
@@ -152,10 +157,13 @@ class Acceptor:
                 self._taken[local] >= self._most_taken
                 or self._of_host[peer] >= limits.connections_of_one
                 or self._handshakes_of[peer] >= limits.handshakes_of_one
+                or (paced and not self._pace_of_one.allows(peer, False, now))
             ):
                 owner.counters.connections_refused += 1
                 sock.close()
                 continue
+            if paced:
+                self._pace.take(now)
             sock.setblocking(False)
             tune(sock)
             self._accepted += 1

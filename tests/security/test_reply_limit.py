@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Flow, Send
-from sip.overload.reply_limit import A_SECOND, AT_ONCE, MOST, ReplyLimit
+from sip.overload.address_limit import A_SECOND, AT_ONCE, MOST, AddressLimit
 from tests.gateway_agent.agent_fixture import CARRIER, AgentFixture
 from tests.security.test_strangers import METHODS, ODD, asked, register
 
@@ -45,7 +45,7 @@ def test_where_a_device_has_proved_itself_more_may_ask() -> None:
 
 
 def test_addresses_are_forgotten() -> None:
-    echoes = ReplyLimit()
+    echoes = AddressLimit()
     for number in range(MOST + 100):
         echoes.allows(str(number), False, 0.0)
     assert len(echoes._buckets) == MOST

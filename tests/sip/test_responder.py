@@ -8,7 +8,7 @@ import pytest
 
 from sip.actions import Action, Flow, Send
 from sip.identifiers import Identifiers
-from sip.overload.reply_limit import AT_ONCE
+from sip.overload.address_limit import AT_ONCE
 from sip.responder import Responder, answer_flow
 from sip.timers import Deadlines, Timers
 from sip.transaction import NonInviteServer

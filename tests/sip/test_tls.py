@@ -277,13 +277,34 @@ def test_handshakes_are_paced(factory: Factory, authority: Authority) -> None:
             at, now = server.transport.address(TLS), [server.transport.clock()]
             server.transport.clock = lambda: now[0]
             peers = [socket.create_connection(at) for _ in range(12)]
-            for taken in (5, 9, 12):  # each look that finds nobody takes one away, too
+            for taken in (5, 10, 12):
                 await until(lambda taken=taken: server.transport.streams >= taken)  # type: ignore[misc]
-                assert server.transport.streams <= taken + 1
+                assert server.transport.streams == taken
                 now[0] += 1.0
             assert server.transport.counters.connections_refused == 0
             for peer in peers:
                 peer.close()
+
+    run(factory, main())
+
+
+@loops
+def test_one_host_leaves_handshakes_to_others(factory: Factory, authority: Authority) -> None:
+    """Who connects again and again, and hangs up, or has all that he may have, does not use up the pace."""
+    codecs = speaks(authority, authority.issue("gw1", ["gw1.example"]))
+    limits = Limits(handshakes_per_s=20.0, handshakes_of_one_per_s=2.0, handshakes_of_one=4)
+
+    async def main() -> None:
+        with Side(TLS, codecs=codecs, limits=limits) as server, Side(codecs=codecs) as client:
+            at, now = server.transport.address(TLS), server.transport.clock()
+            server.transport.clock = lambda: now
+            for _ in range(40):
+                socket.create_connection(at, source_address=("127.0.0.7", 0)).close()
+            counters = server.transport.counters
+            await until(lambda: counters.connections_refused == 36 and counters.handshakes_failed == 4)
+            for number in range(16):
+                client.transport.connect(Open(to(server, f"x{number}@127.0.0.{10 + number}"), ("gw1.example",)))
+            await until(lambda: len(server.seen.changes) == 16)
 
     run(factory, main())
 
