@@ -414,6 +414,9 @@ def test_the_pods_are_those_of_the_site():
         program = site.servers.get(name) or next(iter(site.agents.values()))
         assert pod["hostNetwork"] and pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["runAsUser"] == int(RUN_AS.partition(":")[0])
+        assert pod["securityContext"]["fsGroup"] == int(RUN_AS.partition(":")[2])
+        secret = next(one["secret"] for one in pod["volumes"] if "secret" in one)
+        assert not secret["defaultMode"] & 0o007, "status would warn of a key that everybody may read"
         for container in pod["containers"]:
             assert container["image"].removeprefix("holdfast-") in STAGES
             assert container["securityContext"]["readOnlyRootFilesystem"]

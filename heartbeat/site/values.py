@@ -1,6 +1,6 @@
 """The small values of a site file: addresses, secrets, number patterns. Each parses from the text of the file.
 
-``parse`` raises :class:`ValueError` with the second half of a sentence ("must be like tcp:192.0.2.1:5061, is ...");
+``parse`` raises :class:`ValueError` with the second half of a sentence ("must be like udp:192.0.2.1:5060, is ...");
 the reader puts the place in the file before it.
 """
 
