@@ -101,10 +101,10 @@ def _lists(core: Core, now: float) -> Iterator[Alert]:
         yield Alert("agent-not-covered", f"{each.name} is not covered yet: if it died now, calls of it would be lost")
     for name, connection in core.agents.connections.items():
         if count := connection.line_states.unusable:
-            calls = "a call" if count == 1 else f"{count:,} calls"
+            calls, them = ("a call", "it") if count == 1 else (f"{count:,} calls", "them")
             yield Alert(
                 "calls-too-long",
-                f"{calls} of {name} could not come back after its death: what it alone knows of them is too long",
+                f"{calls} of {name} could not come back after its death: what it alone knows of {them} is too long",
             )
         if withheld := connection.line_states.withheld:
             calls = "a call is" if withheld == 1 else f"{withheld:,} calls are"

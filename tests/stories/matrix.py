@@ -711,9 +711,11 @@ def _others(
     number = sum(len(row) for kind in kinds for row in by_kind[kind.name].values())
     tried = f"{number:,} cells of {of:,}, drawn by chance," if of > number else "every cell"
     tried = tried if every == 1 else f"one cell of {every}"
+    absent = [flow.name for flow in FLOWS if not any(flow.name in by_kind[kind.name] for kind in kinds)]
     lines = [
-        f"## Elsewhere, {tried} of {len(FLOWS)} flows",
+        f"## Elsewhere, {tried} of {len(FLOWS) - len(absent)} flows",
         "",
+        *([f"Not of {len(absent)}: {', '.join(absent)}.", ""] if absent else []),
         "| what happens | to | at | good |",
         "| --- | --- | --- | --- |",
     ]
