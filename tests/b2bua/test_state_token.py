@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,3 +199,19 @@ def test_instants_are_kept_to_the_millisecond() -> None:
     state = STATE._replace(started=1700000000.12345, ringing=1700000001.9996, answered=1700000002.0004)
     found = read(sign(state, KEY), [KEY])
     assert (found.started, found.ringing, found.answered) == (1700000000.123, 1700000002.0, 1700000002.0)
+
+
+def test_what_was_dialled_is_in_a_token_where_it_is_another_number() -> None:
+    dialled = STATE._replace(dialled="2000")
+    assert read(sign(dialled, KEY), [KEY]) == dialled
+    assert len(sign(STATE, KEY)) < len(sign(dialled, KEY))
+
+
+def test_what_a_later_version_adds_to_a_token_is_passed_over() -> None:
+    import b2bua.state_token as module
+
+    dialled = STATE._replace(dialled="2000")
+    head, _, payload = sign(dialled, KEY).rpartition(".")[0].rpartition(".")
+    values = [*json.loads(urlsafe_b64decode(payload)), "more", 1]
+    text = f"{head}.{urlsafe_b64encode(json.dumps(values).encode()).decode()}"
+    assert read(f"{text}.{module._mac(text, KEY)}", [KEY]) == dialled
