@@ -10,7 +10,7 @@ from heartbeat.console.client import Client, ask_all
 from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.commands import server_client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
-from heartbeat.console.screens import peer_warnings
+from heartbeat.console.screens import peer_alerts
 from heartbeat.console.view import Alert, Peer, ServerStatus
 from heartbeat.site.model import Site
 
@@ -103,8 +103,8 @@ class Found:
             runs = ", ".join(f"{node} {status.version}" for node, status in self.answers.items())
             say("versions", f"the servers run different versions ({runs}): finish the upgrade")
         best = self.best
-        for sentence in peer_warnings(best.node, best.config, best.peers, said):
-            say("not-reached" if "does not reach" in sentence else "drift", sentence)
+        for alert in peer_alerts(best.node, best.config, best.peers, said):
+            say(alert.code, alert.text)
         return list(said.values())
 
     def warnings(self) -> list[str]:

@@ -25,7 +25,7 @@ def warnings_of(status: AgentStatus | ConsoleError) -> list[str]:
     name = status.agent
     if status.state in ("draining", "drained"):
         found.append(f"{name} is {status.state}: it takes no new calls until gateway-agent resume.")
-    found += screens.peer_warnings(name, status.config, status.servers, found)
+    found += [alert.text for alert in screens.peer_alerts(name, status.config, status.servers, found)]
     return list(dict.fromkeys(found))
 
 

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from heartbeat.console.client import Client
-from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, agent_of, open_site
+from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, UNREACHABLE, agent_of, open_site
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, console, stack
 from heartbeat.console.sanitize import IN_JSON
@@ -156,18 +156,20 @@ def reload(client: Client, timeout: float) -> bool:
 
 
 def reload_all(clients: Sequence[Client], timeout: float) -> int:
-    """The same of several, one after the other; those that cannot be reached are said. The exit code."""
-    code, silent = HEALTHY, list[Unreachable]()
+    """The same of several, one after the other; what keeps one from it keeps no other from it, and is said. The exit
+    code. Raises :class:`ConsoleError` where it was so with all."""
+    code, failed = HEALTHY, list[ConsoleError]()
     for client in clients:
         try:
             code = code if reload(client, timeout) else DEGRADED
-        except Unreachable as error:
-            silent.append(error)
-    if len(silent) == len(clients):
-        raise Unreachable("\n".join(error.sentence for error in silent))
-    for silence in silent:
-        click.echo(silence.sentence, err=True)
-    return DEGRADED if silent else code
+        except ConsoleError as error:
+            failed.append(error)
+    if len(failed) == len(clients):
+        sentences = [each.sentence for each in failed] or ["There is nobody in this site to read its file again."]
+        raise ConsoleError("\n".join(sentences), max((each.code for each in failed), default=UNREACHABLE))
+    for each in failed:
+        click.echo(each.sentence, err=True)
+    return DEGRADED if failed else code
 
 
 def ask(question: str, sure: bool) -> None:

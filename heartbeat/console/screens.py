@@ -18,6 +18,7 @@ from heartbeat.console.render import count, listed, several, table
 from heartbeat.console.view import (
     AgentLine,
     AgentLines,
+    Alert,
     CallCounts,
     CallState,
     Line,
@@ -119,15 +120,15 @@ def _short(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else render.span(seconds)
 
 
-def peer_warnings(name: str, config: str, peers: Iterable[Peer], known: Iterable[str]) -> list[str]:
+def peer_alerts(name: str, config: str, peers: Iterable[Peer], known: Iterable[str]) -> list[Alert]:
     """What can be read off a table of peers of ``name``: who is not reached, who runs from another site file. What
     a process said itself of a peer, as in the sentences ``known``, is better than that."""
     known = list(known)
     peers = [peer for peer in peers if not any(peer.name in sentence for sentence in known)]
     missing = [peer.name for peer in peers if not peer.reached]
     drifting = [peer.name for peer in peers if peer.drift]
-    found = [f"{name} does not reach {listed(missing)}."] if missing else []
+    found = [Alert("not-reached", f"{name} does not reach {listed(missing)}.")] if missing else []
     if drifting:
         run = "runs from another site file" if len(drifting) == 1 else "run from other site files"
-        found.append(f"{listed(drifting)} {run} than {name} ({config}).")
+        found.append(Alert("drift", f"{listed(drifting)} {run} than {name} ({config})."))
     return found

@@ -8,6 +8,8 @@ import pytest
 
 from gateway_agent import api, views
 from gateway_agent.cli import main
+from heartbeat.console.commands import reload_all
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import AgentStatus, Refused
@@ -233,6 +235,18 @@ def test_reload_of_all_agents_or_of_one(agents):
     output = agents.cli("reload", code=1)
     assert "gw1: gw1 has line new: carol" in output and "gw2: lines.x: is wrong" in output
     assert "gw2" not in agents.cli("reload", "--agent", "gw1")
+
+
+def test_an_agent_that_cannot_reload_keeps_no_other_from_it(agents):
+    agents.gw1.progress = [agents.gw1.step("running", "the site file is being read")]
+    agents.gw2.progress = [agents.gw2.step("done", "gw2 has line new: carol")]
+    output = agents.cli("reload", "--timeout", "0.1", code=1)
+    assert "gw2: gw2 has line new: carol" in output and "After 0.1 s gw1 still reads its site file." in output
+    agents.gw1.refusal = "20 reloads are under way: wait for them"
+    assert "gw1: 20 reloads are under way" in (output := agents.cli("reload", code=1)) and "new: carol" in output
+    with pytest.raises(ConsoleError, match="nobody in this site") as nobody:
+        reload_all([], 1.0)
+    assert nobody.value.code == 3
 
 
 def test_the_log_level_of_an_agent(agents):
