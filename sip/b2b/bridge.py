@@ -763,6 +763,10 @@ def _pass_response(
         passage, call = bridge.passage, bridge.policy
         joining = bridge.joining
         joins = joining is not None and asked.context is joining.leg and response.status >= 200
+        if joins and bridge.phase != TALKING:  # who was to be replaced has hung up meanwhile: the leg across gets BYE
+            bridge.joining = None
+            _reply(bridge, asked, 487, now)
+            return
         passed = passage.pass_on(call, RESPONDED, leg, asked.context, response, False, now)
         passage.reply(call, asked, response.status, now, response.reason, passed)
         if joins and joining is not None:

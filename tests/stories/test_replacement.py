@@ -75,3 +75,21 @@ def test_a_call_that_rings_is_not_replaced() -> None:
     town.world.run(town.world.now + 0.5)
     second = dialled(town, "west", named(first))
     assert second.status == 481
+
+
+@pytest.mark.parametrize("after_ms", range(0, 41, 2))
+def test_who_is_to_be_replaced_hangs_up_meanwhile(after_ms: int) -> None:
+    """Whoever is first, the two others talk with each other or neither of them does."""
+    town = begun()
+    first, other = town.talk()
+    second = town.call("west", "200", lines=named(first))
+    town.world.run(town.world.now + after_ms / 1000)
+    town.do("west", "bye", first)
+    town.world.run(town.world.now + 3.0)
+    assert first.state is ENDED
+    assert (second.state is TALKING) == (other.state is TALKING), (
+        second.state,
+        other.state,
+        town.world.ladder(60, True),
+    )
+    assert len(town.server("m1").calls) == (second.state is TALKING)
