@@ -66,7 +66,6 @@ class InviteUsage:
     """
 
     __slots__ = (
-        "_requests",
         "ack",
         "client_invite",
         "dialog",
@@ -76,6 +75,7 @@ class InviteUsage:
         "owner",
         "path",
         "reliable",
+        "requests",
         "server_invite",
         "stack",
     )
@@ -109,7 +109,8 @@ class InviteUsage:
         """For the 2xx to our last INVITE."""
         self.client_invite = ClientInvite(stack)
         self.server_invite = ServerInvite(stack, flow)
-        self._requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout, branches)
+        self.requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout, branches)
+        """What it asks, with its numbers and the answers to challenges."""
         self.reliable: Reliable | None = None
         """Its reliable provisional responses, if there were any."""
         self.established = established
@@ -142,7 +143,7 @@ class InviteUsage:
         if self.ended:
             _open_again(self)
         self.dialog.target = self.dialogs.uri = uri
-        invite = self._requests.send(self, "INVITE", tuple(lines), body, now, context, max_forwards, opening=True)
+        invite = self.requests.send(self, "INVITE", tuple(lines), body, now, context, max_forwards, opening=True)
         self.client_invite.opened(invite, answer_within, now)
         self.client_invite.offered = bool(body)
 
@@ -165,7 +166,7 @@ class InviteUsage:
         lines = tuple(lines)
         if method == "PRACK" and self.reliable is not None:
             lines = (*self.reliable.rack(tag), *lines)
-        sent = self._requests.send(self, method, lines, body, now, context, max_forwards, no_timeout, tag, branch)
+        sent = self.requests.send(self, method, lines, body, now, context, max_forwards, no_timeout, tag, branch)
         if method == "INVITE":
             self.client_invite.changing(sent)
             self.client_invite.offered = bool(body)
@@ -229,7 +230,7 @@ class InviteUsage:
                 if not self.established:
                     self.established = True
                     self.dialogs.answered(tag)
-                user = None if self._requests.no_timeout else self
+                user = None if self.requests.no_timeout else self
                 self.server_invite.succeeded(transaction, data, cseq, user, now)
             elif not self.established:
                 self.end()
@@ -298,7 +299,7 @@ class InviteUsage:
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         """A response to a request of ours (the transaction's call)."""
         method, final = transaction.method, response.status >= 200
-        if final and self._requests.challenges is not None and _send_again(self, transaction, response, now):
+        if final and self.requests.challenges is not None and _send_again(self, transaction, response, now):
             return
         if method == "INVITE":
             if not self._invite_responded(transaction, response, now):
@@ -307,14 +308,14 @@ class InviteUsage:
             self.end()
         elif method == "UPDATE" and response.status // 100 == 2:
             self.dialog.target = contact_uri(response) or self.dialog.target
-        if self.reliable is not None and method == "INVITE" and not (final or self._requests.on_site):  # told with it
+        if self.reliable is not None and method == "INVITE" and not (final or self.requests.on_site):  # told with it
             self.reliable.prack(self, response, self.client_invite.offered, now)
         self.owner.answered(self, transaction, response, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.failure == 503 and _send_again(self, transaction, None, now):
             return
-        self._requests.gave_up(transaction)
+        self.requests.gave_up(transaction)
         if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
             self.client_invite.cancelling = True
         elif transaction is self.client_invite.latest:
@@ -388,7 +389,7 @@ def _take_prack(leg: InviteUsage, transaction: ServerTransaction, prack: Request
 
 def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response | None, now: float) -> bool:
     """As a challenge asks, or, without a response, to another place; False when that cannot be."""
-    invite, requests, early = leg.client_invite, leg._requests, not leg.established
+    invite, requests, early = leg.client_invite, leg.requests, not leg.established
     pending = asked is invite.latest
     if pending and invite.cancelling:
         requests.gave_up(asked)
@@ -410,7 +411,7 @@ def _accepted(leg: InviteUsage, response: Response) -> None:
         first, chosen = leg.dialog, leg.dialogs.choose(response)
         if first is not chosen.dialog:
             leg.dialog, leg.path, leg.ack.sender = chosen.dialog, chosen.path, chosen
-            leg._requests.count_on(first)
+            leg.requests.count_on(first)
         leg.established = True
     leg.ack.expect(response.cseq)
 
@@ -418,7 +419,7 @@ def _accepted(leg: InviteUsage, response: Response) -> None:
 def _hears(leg: InviteUsage, response: Response) -> bool:
     """Whether a response that may be reliable is the next one of its dialog (RFC 3262 section 4)."""
     leg.reliable = leg.reliable or Reliable(leg.stack)
-    return leg.reliable.hear(response, not leg._requests.on_site)
+    return leg.reliable.hear(response, not leg.requests.on_site)
 
 
 def _may_be_late(leg: InviteUsage, request: Request, counter: Dialog) -> bool:
