@@ -26,7 +26,9 @@ RATE: Final = 200.0
 BURST: Final = 1000.0
 """... after so many at once."""
 MOST_HALF_READ: Final = 32 * 1024 * 1024
-"""Bytes of messages that are not whole yet, of all peers together."""
+"""Bytes of messages that are not whole yet, of all peers together; beyond, one is cut off that has more than ..."""
+SMALL: Final = 4096
+"""... these: so that who fills it up does not cut off all whose messages come in two pieces."""
 _QUIET: Final = logging.getLogger("websockets")
 _QUIET.setLevel(logging.WARNING)  # else a line for each connection
 
@@ -116,7 +118,7 @@ class WebSocketCodec:
         elif now - self._since > LONGEST:
             self._protocol.fail(1008, "a message takes too long")
             raise CodecError("a message takes too long")
-        elif self._policy.half_read > MOST_HALF_READ:
+        elif self._policy.half_read > MOST_HALF_READ and self._waiting > SMALL:
             self._protocol.fail(1013, "try again later")
             raise CodecError("too much is half-read of all peers")
 

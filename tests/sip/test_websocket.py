@@ -193,10 +193,13 @@ def test_half_read_messages_are_bounded_in_time_and_size(monkeypatch: pytest.Mon
     assert rules.half_read == 0
 
     monkeypatch.setattr(websocket, "MOST_HALF_READ", 1000)
-    one, two = opened(rules), opened(rules)
+    monkeypatch.setattr(websocket, "SMALL", 500)
+    one, two, small = opened(rules), opened(rules), opened(rules)
     assert one.codec.receive(data[:600]) == []
     with pytest.raises(CodecError, match="too much is half-read"):
         two.codec.receive(data[:600])
+    assert small.codec.receive(data[:500]) == [], "who has little under way is not cut off for others"
+    assert small.codec.receive(data[500:]) == [b"x" * 1000]
     two.codec.end()
     assert one.codec.receive(data[600:]) == [b"x" * 1000]
     assert rules.half_read == 0
