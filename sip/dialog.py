@@ -141,8 +141,8 @@ def contact_uri(message: Message) -> str:
     """The URI of the Contact by which a dialog is to be reached, fit to stand in a request line.
 
     ``""`` when there is none: no Contact, several, ``*``, or one that is not a SIP URI which can be read (RFC 3261
-    section 8.1.1.8). A ``sips`` URI is one in a message that came by TLS only: it is not to be used in clear (section
-    26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
+    section 8.1.1.8). A ``sips`` URI is one in a message only whose topmost Via is of TLS: it is not to be used in
+    clear (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
     """
     if message.names.count("contact") != 1:
         return ""

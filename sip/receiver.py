@@ -287,7 +287,8 @@ class Receiver:
             return ResponseSpec(420, "an extension that is required", (f"Unsupported: {', '.join(missing)}",))
         if request.method != "INVITE" or leg is not None or request.to_tag:
             return None
-        if not contact_uri(request):
+        uri = contact_uri(request)
+        if not uri or (uri[:5].lower() == "sips:" and flow.transport not in SECURE):  # whatever its Via says
             contact = request.get("contact") or ""
             if bare_uri(contact)[:5].lower() == "sips:":  # RFC 5630 section 5.3
                 return ResponseSpec(480, "to be reached by sips alone", ('Warning: 380 holdfast "SIPS Not Allowed"',))

@@ -344,6 +344,7 @@ def test_a_dialog_is_spoken_in_from_its_host_unless_its_owner_expects_another() 
         (message(more=f"{CONTACT}Require: foo\r\n"), 420),
         (message("INVITE", more=""), 400),
         (message("INVITE", more="Contact: <sips:a@127.0.0.7>\r\n"), 480),
+        (message("INVITE", more="Contact: <sips:a@127.0.0.7>\r\n").replace(b"2.0/UDP", b"2.0/TLS"), 480),  # by UDP
         (message("INVITE", more="Contact: *\r\n"), 400),
         (message("INVITE", to="<sip:b@x>;tag=other", more=""), None),  # of a dialog that is not known: not for us
     ],
