@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
     parser.add_argument("--to", type=Path, metavar="FILE", help="keep what is found there, and go on from it")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     targets = [one for one in TARGETS if options.target in one.name]
     found = [each for target in targets for each in run(target, options.every, options.to)]
     print(table(targets, found))
@@ -158,17 +159,20 @@ def _try(target: Target, module: str, mutant: Mutant, limit: float) -> str:
         os.setpgid(0, 0)
         with _silence():
             os._exit(_in_child(target, module, mutant))
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            if os.WIFEXITED(status):
-                return {0: LIVES, 3: BROKEN}.get(os.WEXITSTATUS(status), NOTICED)
-            return NOTICED
-        time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return LATE
+    until, done = time.monotonic() + limit, 0
+    try:
+        while time.monotonic() < until:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                if os.WIFEXITED(status):
+                    return {0: LIVES, 3: BROKEN}.get(os.WEXITSTATUS(status), NOTICED)
+                return NOTICED
+            time.sleep(0.01)
+        return LATE
+    finally:
+        if not done:  # also when the run is broken off: it has a process group of its own
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _in_child(target: Target, module: str, mutant: Mutant) -> int:
