@@ -16,11 +16,9 @@ VERBS: Final = frozenset(
 )
 
 
-async def serve(
-    process: ConsoleProcess, at: ApiSocket, token: bytes | None, clock: Callable[[], float]
-) -> server.Served:
+async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:
     """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told."""
-    return await server.serve(process, VIEWS, VERBS, at, token, clock, metrics)
+    return await server.serve(process, VIEWS, VERBS, at, clock, metrics)
 
 
 def metrics(status: ServerStatus) -> str:

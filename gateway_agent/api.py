@@ -14,11 +14,9 @@ VIEWS: Final = frozenset("status calls lines history progress".split())
 VERBS: Final = frozenset("drain stop resume reload log-level".split())
 
 
-async def serve(
-    process: ConsoleProcess, at: ApiSocket, token: bytes | None, clock: Callable[[], float]
-) -> server.Served:
+async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:
     """Offer an agent's views and verbs at that socket; ``clock`` is the one its core is told."""
-    return await server.serve(process, VIEWS, VERBS, at, token, clock, metrics)
+    return await server.serve(process, VIEWS, VERBS, at, clock, metrics)
 
 
 def metrics(status: AgentStatus) -> str:

@@ -143,10 +143,10 @@ def run(site_path: Path, agent: str, log: LogSettings) -> int:
 # What operators ask is loaded when one does: a restart is to take no longer than it must, since calls wait for it.
 
 
-async def _serve(process: ConsoleProcess, at: ApiSocket, token: bytes | None, clock: Callable[[], float]) -> Any:
+async def _serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> Any:
     api = await asyncio.to_thread(import_module, "gateway_agent.api")
     await asyncio.to_thread(import_module, "gateway_agent.views")
-    return await api.serve(process, at, token, clock)
+    return await api.serve(process, at, clock)
 
 
 def _view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:

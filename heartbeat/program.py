@@ -55,7 +55,7 @@ WRONG: Final = 3
 """Exit code of a program that could not start."""
 
 logger = logging.getLogger(__name__)
-Serve = Callable[[Viewed, ApiSocket, bytes | None, Callable[[], float]], Awaitable[Any]]
+Serve = Callable[[Viewed, ApiSocket, Callable[[], float]], Awaitable[Any]]
 """Answers at an API's socket; what it gives has ``close``."""
 
 
@@ -124,11 +124,14 @@ class Api:
         """From now on who asks is heard. Raises `ApiError`."""
         self._process = process
         self._serve = serve
-        self._token = token.reveal() if token is not None else None
         self._loop = loop
-        self._socket = ApiSocket(at, self._token)
+        self._socket = ApiSocket(at, token.reveal() if token is not None else None)
         self._serving: asyncio.Task[Any] | None = None
         loop.add_reader(self._socket.sock, self._asked)
+
+    def take(self, token: Secret | None) -> None:
+        """Have who asks by TCP say this token from now on."""
+        self._socket.token = token.reveal() if token is not None else None
 
     def _asked(self) -> None:
         self._loop.remove_reader(self._socket.sock)
@@ -136,7 +139,7 @@ class Api:
 
     async def _begin(self) -> Any:
         try:
-            return await self._serve(self._process, self._socket, self._token, boottime)
+            return await self._serve(self._process, self._socket, boottime)
         except Exception:
             logger.exception("the API cannot be offered")
             self._socket.close()
@@ -173,6 +176,7 @@ class Process(Generic[C]):
         """What is to be known again after a restart."""
         self.disk_space = DiskSpace(self.directories())
         self._reloads = ReloadOrders()
+        self._api: Api | None = None
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
         self.lives_by: Callable[[Site], object] = _nothing
@@ -215,7 +219,7 @@ class Process(Generic[C]):
 
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
-        api = Api(self, serve, self.settings.api_address, self.settings.api_token, self.loop)
+        api = self._api = Api(self, serve, self.settings.api_address, self.settings.api_token, self.loop)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
             await self.pump.run()
@@ -249,14 +253,9 @@ class Process(Generic[C]):
 
     def stats(self, now: float) -> ProcessStats:
         """How the process does."""
-        found = self._cpu_and_stalls(now)
-        return replace(
-            found,
-            clock=time.time(),
-            disks=self.disk_space.disks,
-            certificates=self.certificates.ages(time.time()),
-            decisions=dict(self._decisions),
-        )
+        found, at, decisions = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
+        shown = self.certificates.ages(at)
+        return replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=decisions)
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         """What of the process an operator should know."""
@@ -338,20 +337,21 @@ class Process(Generic[C]):
 
     def _was_read(self, found: tuple[Site | None, list[str], Read | None]) -> None:
         site, sentences, read = found
-        new = changes(self.core.site, site) if site is not None else []
+        if site is None or read is None:
+            said = [f"the site file is not taken: {sentence}" for sentence in sentences]
+            for sentence in said:
+                self.logger.error("%s", sentence)
+            self._reloads.settle(False, said)
+            return
         for sentence in sentences:
-            if site is None:
-                self.logger.error("the site file is not taken: %s", sentence)
-            else:
-                self.logger.warning("the site file: %s", sentence)
-        if site is not None and read is not None:
-            self.certificates.take(site, read)
-            self.pump.ask(self.core.reload, site)
-            self.lives_by(site)
-            said = f"{self.name} lives by the site file {site.digest}: {'; '.join(new) or 'nothing is new in it'}"
-            self._reloads.settle(True, [said, *sentences])
-        else:
-            self._reloads.settle(False, [f"the site file is not taken: {sentence}" for sentence in sentences])
+            self.logger.warning("the site file: %s", sentence)
+        new = "; ".join(changes(self.core.site, site)) or "nothing is new in it"
+        self.certificates.take(site, read)
+        self.pump.ask(self.core.reload, site)
+        if self._api is not None:
+            self._api.take((site.servers.get(self.name) or site.agents[self.name]).api_token)
+        self.lives_by(site)
+        self._reloads.settle(True, [f"{self.name} lives by the site file {site.digest}: {new}", *sentences])
 
 
 def _write(written: Iterable[Written]) -> None:

@@ -123,7 +123,7 @@ class Offered:
         self.served = {}
         for name, process in processes.items():
             where = Api(path=str(directory / "state" / name / f"{name}.sock"))
-            self.served[name] = self.run(serve(process, ApiSocket(where, None), None, time.monotonic))
+            self.served[name] = self.run(serve(process, ApiSocket(where, None), time.monotonic))
 
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(5)

@@ -29,6 +29,8 @@ class ApiSocket:
                 f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it."
             )
         self.api = api
+        self.token = token
+        """What who asks by TCP has to say; to be set anew when it has changed."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
             self.sock.listen(_BACKLOG)

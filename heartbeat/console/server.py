@@ -58,15 +58,12 @@ async def serve(
     pages: frozenset[str],
     verbs: frozenset[str],
     at: ApiSocket,
-    token: bytes | None,
     clock: Callable[[], float],
     metrics: Metrics,
 ) -> Served:
     """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
     text."""
-    runner = web.AppRunner(
-        application(process, pages, verbs, None if at.api.path else token, clock, metrics), access_log=None
-    )
+    runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics), access_log=None)
     await runner.setup()
     loop = asyncio.get_running_loop()
     web_server = runner.server
@@ -93,11 +90,11 @@ def application(
     process: ConsoleProcess,
     pages: frozenset[str],
     verbs: frozenset[str],
-    token: bytes | None,
+    at: ApiSocket,
     clock: Callable[[], float],
     metrics: Metrics,
 ) -> web.Application:
-    """The routes of a process's API, behind what turns refusals into JSON and, with a ``token``, strangers away."""
+    """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
 
     async def health(request: web.Request) -> web.Response:
         found = process.view("health", {}, clock())
@@ -121,7 +118,7 @@ def application(
         return request.path.removeprefix("/v1/")
 
     known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(sorted(verbs))}."
-    app = web.Application(middlewares=[_answering(known), _guarding(token)], client_max_size=MOST_BYTES)
+    app = web.Application(middlewares=[_answering(known), _guarding(at)], client_max_size=MOST_BYTES)
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", measured, allow_head=False)
     for name in pages:
@@ -151,15 +148,15 @@ def _answering(known: str) -> Middleware:
     return answer
 
 
-def _guarding(token: bytes | None) -> Middleware:
-    """Where there is a ``token``, all but ``/health`` wants it."""
+def _guarding(at: ApiSocket) -> Middleware:
+    """By TCP all but ``/health`` wants the token."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if token is not None and request.path != "/health":
+        if not at.api.path and request.path != "/health":
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            given_bytes = given.strip().encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given_bytes, token) or scheme.lower() != "bearer":
+            given_bytes, token = given.strip().encode("utf-8", "surrogateescape"), at.token or b""
+            if not token or not hmac.compare_digest(given_bytes, token) or scheme.lower() != "bearer":
                 raise Refused("This API wants its bearer token.", 401)
         return await handler(request)
 

@@ -60,7 +60,9 @@ def changes(old: Site, new: Site) -> list[str]:
     if old.routes != new.routes:
         found.append(f"routes changed: {len(new.routes)}, {len(old.routes)} before")
     for kind, ones, others in (("server", old.servers, new.servers), ("agent", old.agents, new.agents)):
-        found += [f"{kind} {name} changed" for name in others if name in ones and ones[name] != others[name]]
+        found += [
+            f"{kind} {name} changed" for name in others if name in ones and not is_same(ones[name], others[name])
+        ]
     for table in ("timing", "failover"):
         if getattr(old, table) != getattr(new, table):
             found.append(f"{table} changed")
@@ -75,14 +77,14 @@ def changes(old: Site, new: Site) -> list[str]:
 
 
 def is_same(old: object, new: object) -> bool:
-    """Whether two lines (or groups) are alike in all; a password may be another one although the place where it is
-    kept is the same."""
+    """Whether two lines, groups or programs are alike in all; a password or token may be another one although the
+    place where it is kept is the same."""
     return old == new and [one.value for one in _secrets(old)] == [one.value for one in _secrets(new)]
 
 
 def _secrets(of: object) -> list[Secret]:
     register = getattr(of, "register", None)
-    found = (getattr(of, "password", None), getattr(register, "password", None))
+    found = (getattr(of, "password", None), getattr(register, "password", None), getattr(of, "api_token", None))
     return [one for one in found if one is not None]
 
 

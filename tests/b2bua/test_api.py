@@ -92,7 +92,7 @@ def over_unix(tmp_path, talk):
     async def run():
         process = Process()
         path = tmp_path / "m1" / "m1.sock"
-        served = await api.serve(process, ApiSocket(Api(path=str(path)), None), None, lambda: 1000.0)
+        served = await api.serve(process, ApiSocket(Api(path=str(path)), None), lambda: 1000.0)
         try:
             await talk(path, process)
         finally:
@@ -267,7 +267,7 @@ def test_a_stale_socket_is_replaced_and_a_living_one_is_not(tmp_path):
 
     async def talk(path, process):
         with pytest.raises(ApiError, match="Another process already listens"):
-            await api.serve(process, ApiSocket(Api(path=str(path)), None), None, time.monotonic)
+            await api.serve(process, ApiSocket(Api(path=str(path)), None), time.monotonic)
         assert (await http(path, get("/health")))[0] == 200
 
     over_unix(tmp_path, talk)
@@ -277,7 +277,7 @@ def test_a_file_in_its_place_is_left_alone(tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")
     with pytest.raises(ApiError, match="move it away"):
-        asyncio.run(api.serve(Process(), ApiSocket(Api(path=str(path)), None), None, time.monotonic))
+        asyncio.run(api.serve(Process(), ApiSocket(Api(path=str(path)), None), time.monotonic))
     assert path.read_text() == "data"
 
 
@@ -286,7 +286,7 @@ def test_a_path_too_long_for_a_socket_address(tmp_path):
 
     async def run():
         path = over_unix_path / "m1.sock"
-        served = await api.serve(Process(), ApiSocket(Api(path=str(path)), None), None, time.monotonic)
+        served = await api.serve(Process(), ApiSocket(Api(path=str(path)), None), time.monotonic)
         assert path.is_socket()
         await served.close()
 
@@ -295,12 +295,12 @@ def test_a_path_too_long_for_a_socket_address(tmp_path):
 
 def test_tcp_wants_a_token():
     with pytest.raises(ApiError, match="api_token"):
-        asyncio.run(api.serve(Process(), ApiSocket(Api(host="127.0.0.1", port=1), None), None, time.monotonic))
+        asyncio.run(api.serve(Process(), ApiSocket(Api(host="127.0.0.1", port=1), None), time.monotonic))
 
     async def run():
         process = Process()
         at = ApiSocket(Api(host="127.0.0.1", port=0), b"secret")
-        served = await api.serve(process, at, b"secret", time.monotonic)
+        served = await api.serve(process, at, time.monotonic)
         port = at.port
         wrong = ([], ["Authorization: Bearer wrong"], ["Authorization: Basic secret"], ["Authorization: Bearer \xff"])
         for path in ("/v1/status", "/metrics", "/v1/nothing"):
@@ -310,9 +310,11 @@ def test_tcp_wants_a_token():
         assert (await http(port, get("/v1/status", "Authorization: Bearer secret")))[0] == 200
         assert (await http(port, get("/health")))[0] == 200
         with pytest.raises(ApiError, match="cannot listen at tcp:127"):
-            await api.serve(
-                process, ApiSocket(Api(host="127.0.0.1", port=port), b"secret"), b"secret", time.monotonic
-            )
+            await api.serve(process, ApiSocket(Api(host="127.0.0.1", port=port), b"secret"), time.monotonic)
+        for token, status in ((b"another", 401), (None, 401), (b"", 401), (b"secret", 200)):
+            at.token = token  # as a reload does it
+            assert (await http(port, get("/v1/status", "Authorization: Bearer secret")))[0] == status
+            assert (await http(port, get("/v1/status", "Authorization: Bearer ")))[0] == 401
         await served.close()
 
     asyncio.run(run())

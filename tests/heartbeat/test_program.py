@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo_processes import Processes, free_net
+from heartbeat.console.client import Client
+from heartbeat.console.errors import ConsoleError, RefusedByProcess
 from heartbeat.program import Api, InThread, clashes
 from heartbeat.site.load import load
 from heartbeat.site.model import Site
 from heartbeat.site.values import Api as Address
+from heartbeat.site.values import Secret
 
 
 def test_work_in_a_thread_is_done_once_at_a_time_and_once_more_when_asked_meanwhile() -> None:
@@ -83,7 +87,7 @@ def test_the_api_is_loaded_when_somebody_asks_first(tmp_path):
             self.at.close()
             said.append("closed")
 
-    async def serve(process, at, token, clock):
+    async def serve(process, at, clock):
         said.append(process)
         return Served(at)
 
@@ -104,7 +108,7 @@ def test_the_api_is_loaded_when_somebody_asks_first(tmp_path):
 
 
 def test_an_api_that_cannot_be_loaded_does_not_end_the_program(tmp_path, caplog):
-    async def serve(process, socket, token, clock):
+    async def serve(process, socket, clock):
         raise ImportError("no such part")
 
     async def story():
@@ -118,3 +122,37 @@ def test_an_api_that_cannot_be_loaded_does_not_end_the_program(tmp_path, caplog)
 
     asyncio.run(story())
     assert "the API cannot be offered" in caplog.text
+
+
+@pytest.mark.interop
+def test_a_token_of_the_api_that_is_known_to_strangers_is_worth_nothing_after_a_reload(tmp_path: Path) -> None:
+    net = free_net()
+
+    def answers(client: Client) -> bool:
+        try:
+            return bool(client.view("status"))
+        except ConsoleError:
+            return False
+
+    for name, secret in (("key", "sixteen bytes and more"), ("api", "known")):
+        place = tmp_path / "secrets" / name
+        place.parent.mkdir(exist_ok=True)
+        place.touch(0o600)
+        place.write_text(secret)
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[site]\nname = "paris"\nkey = {{ secret = "key" }}\n[servers.m1]\nsip = "udp:{net}1:5060"\n'
+        f'api = "tcp:{net}1:8080"\napi_token = {{ secret = "api" }}\nstate = "state"\n'
+    )
+    with Processes(tmp_path) as processes:
+        processes.command(["b2bua.cli", "init", "--site", str(site)])
+        processes.server(site, "m1")
+        known, new = (
+            Client("m1", Address(host=f"{net}1", port=8080), Secret("", token)) for token in (b"known", b"new")
+        )
+        processes.until(lambda: answers(known), 10, "m1 comes up")
+        (tmp_path / "secrets" / "api").write_text("new")
+        known.command("reload", {})
+        processes.until(lambda: answers(new), 10, "the new token counts")
+        with pytest.raises(RefusedByProcess, match="wants its bearer token"):
+            known.view("status")

@@ -175,3 +175,14 @@ def test_nothing_that_is_taken_goes_unsaid(was: str, now: str, said: list[str]) 
 def test_a_previous_key_that_is_taken_away_is_said() -> None:
     with_it = site(TEXT.replace('"OLD" }', '"OLD" }\nprevious_key = { env = "NEW" }', 1))
     assert changes(with_it, site()) == ["previous_key is gone"]
+
+
+def test_a_new_token_of_the_api_is_said() -> None:
+    api = '[servers.m1]\napi = "tcp:127.0.0.1:8080"\napi_token = { env = "TOKEN" }'
+    old, new = (
+        parse(
+            TEXT.replace("[servers.m1]", api, 1), Path("/etc/site.toml"), {"OLD": "the old key, long", "TOKEN": token}
+        )
+        for token in ("one", "another")
+    )
+    assert changes(old, old) == [] and changes(old, new) == ["server m1 changed"]
