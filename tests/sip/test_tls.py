@@ -423,6 +423,7 @@ def test_files_that_cannot_be_used_are_one_sentence(authority: Authority, tmp_pa
     well, other = authority.issue("well", ["a.example"]), authority.issue("other", ["b.example"])
     empty, open_key, locked = tmp_path / "empty.pem", tmp_path / "open.key", tmp_path / "locked.key"
     empty.write_text("nothing\n")
+    empty.chmod(0o644)
     open_key.write_bytes(well.key.read_bytes())
     open_key.chmod(0o644)
     locked.touch(0o600)
