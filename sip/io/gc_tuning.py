@@ -1,16 +1,19 @@
 """Python's cycle collector, tuned for a server that holds 100,000s of objects for hours.
 
-A full collection looks at every object there is: 10,000 calls cost some 0.1 s of standstill, and Python makes one
-each time that the heap has grown by a quarter. So the automatic ones see young objects only, few at a time: each
-object is looked at once whatever the threshold, but with all 50,000 of a moment the loop stands still for 20 ms and
-more, with 2,000 for one. Full ones are made here, when nothing is going on, and ever more seldom as long as they find
-little: a core that breaks its cycles at the end of a call is freed by reference counts.
+A full collection looks at every object there is, while all calls wait: with the memories of 6,000 calls that ended in
+the last half minute it takes some 0.1 s, and Python makes one each time that the heap has grown by a quarter. So the
+automatic ones see young objects only, few at a time: each object is looked at once whatever the threshold, but with
+all 50,000 of a moment the loop stands still for 20 ms and more, with 2,000 for one. Full ones are made here, when
+nothing is going on and little is held, and ever more seldom as long as they find little: a core that breaks its
+cycles at the end of a call is freed by reference counts. Only a heap that stays several times as large as it was for
+an hour is looked through whatever is going on: it may be full of what nothing else frees.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import sys
 from typing import Final
 
 from sip.io.clock import boottime
@@ -23,7 +26,8 @@ _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found; fewer are not worth a standstill
 _GROWN: Final = 50  # young collections behind which something may have grown old
-_PATIENCE: Final = 10  # so many intervals may pass without a quiet moment
+_LITTLE: Final = 25_000  # blocks of memory since the start, at half a microsecond each
+_SWOLLEN: Final = 4  # times what there was after the last full collection
 
 
 class Garbage:
@@ -31,7 +35,9 @@ class Garbage:
 
     def __init__(self) -> None:
         self._interval = _SHORTEST_S
-        self._last_at = 0.0
+        self._look_at = self._last_at = 0.0
+        self._at_start = 0
+        self._left = _LITTLE
         self.longest_s = 0.0
         """The longest full collection so far."""
 
@@ -40,20 +46,28 @@ class Garbage:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_THRESHOLDS)
+        self._at_start = sys.getallocatedblocks()
         self._last_at = now
+        self._look_at = now + self._interval
 
     def collect(self, quiet: bool, now: float) -> bool:
-        """Make a full collection when one is due; in a ``quiet`` moment if there is any. Returns whether it did."""
-        overdue = now - self._last_at
-        if overdue < self._interval or not (quiet or overdue > self._interval * _PATIENCE):
+        """Make a full collection when one is due, in a ``quiet`` moment if it is short. Returns whether it did."""
+        late = now >= self._last_at + _LONGEST_S
+        if now < self._look_at or not (quiet or late):
             return False
-        self._last_at = now
+        self._look_at = now + _SHORTEST_S
         if gc.get_count()[1] < _GROWN:  # hardly anything grew old since the last full one
+            return False
+        held = sys.getallocatedblocks() - self._at_start
+        if not (quiet and held <= _LITTLE) and not (late and held >= self._left * _SWOLLEN):
             return False
         began = boottime()
         found = gc.collect()
         took = boottime() - began
         self.longest_s = max(self.longest_s, took)
+        self._left = max(_LITTLE, sys.getallocatedblocks() - self._at_start)
         self._interval = _SHORTEST_S if found > _WORTH_IT else min(_LONGEST_S, self._interval * 2)
+        self._last_at = now
+        self._look_at = now + self._interval
         logger.debug("full collection: %d objects in %.0f ms", found, took * 1e3)
         return True

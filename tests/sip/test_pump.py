@@ -15,7 +15,6 @@ import pytest
 
 from sip.actions import Certified, Close, Flow, Flush, Open, Resolve, Send, Store
 from sip.io.clock import boottime
-from sip.io.gc_tuning import Garbage
 from sip.io.pump import Pump
 from sip.io.transport import Transport
 from sip.io.udp import UdpListener
@@ -326,45 +325,6 @@ def test_work_at_deadlines_is_a_stall_too(factory: Factory) -> None:
             assert r.pump.take_longest_stall() > 0.1
 
     run(factory, main())
-
-
-def test_automatic_collections_see_few_young_objects(factory: Factory) -> None:
-    """Each is a standstill as long as what it looks at."""
-    Garbage().start(0.0)
-    seen: list[int] = []
-
-    def watch(phase: str, info: dict[str, int]) -> None:
-        if phase == "start":
-            seen.append(info["generation"])
-
-    gc.callbacks.append(watch)
-    try:
-        kept: list[list[int]] = [[] for _ in range(100_000)]
-    finally:
-        gc.callbacks.remove(watch)
-    assert len(kept) == 100_000
-    assert set(seen) == {0} and len(seen) >= 40
-
-
-def test_full_collections_wait_for_a_quiet_moment(factory: Factory) -> None:
-    garbage = Garbage()
-    garbage.start(0.0)
-
-    def grow() -> None:
-        for _ in range(50):
-            gc.collect(0)  # so something may have grown old
-
-    grow()
-    assert not garbage.collect(quiet=True, now=59.0)
-    assert not garbage.collect(quiet=False, now=61.0)
-    assert garbage.collect(quiet=True, now=62.0)
-    grow()
-    assert not garbage.collect(quiet=True, now=130.0)  # it found little: twice the interval
-    assert garbage.collect(quiet=True, now=183.0)
-    grow()
-    assert not garbage.collect(quiet=False, now=183.0 + 2300.0)
-    assert garbage.collect(quiet=False, now=183.0 + 2500.0)  # no quiet moment in ten intervals
-    assert not garbage.collect(quiet=True, now=183.0 + 9999.0)  # nothing grew since
 
 
 def test_a_core_hears_who_a_peer_is_before_its_stream_is_open(factory: Factory) -> None:
