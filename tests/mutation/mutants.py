@@ -48,6 +48,10 @@ class Mutant(NamedTuple):
     """What stood there, and what stands there now; with the function it is the mutant's name."""
     make: Callable[[], ast.Module]
     """The module with the change."""
+    lines: tuple[int, int] = (0, 0)
+    """First and last line of the statement in which it is; of one that has others in it, of its head."""
+    at_import: bool = False
+    """It has effect when the module is loaded: at its level, or in what a function's parameters are by default."""
 
     @property
     def name(self) -> str:
@@ -62,16 +66,19 @@ class _Place(NamedTuple):
     """From the module: field and index of each step."""
     change: Callable[[Any], Any]
     """A changed copy of what is there."""
+    lines: tuple[int, int]
+    at_import: bool
 
 
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its lines."""
     tree = ast.parse(source)
-    for place in list(_places(tree, "", (), None)):
+    for place in list(_places(tree, "", (), None, (0, 0), True)):
         holder, field, index = _found(tree, place.path)
         old = getattr(holder, field) if index is None else getattr(holder, field)[index]
         text = f"{_text(old)} -> {_text(ast.fix_missing_locations(place.change(old)))}"
-        yield Mutant(place.function, old.lineno, text, partial(_changed, tree, place))
+        made = partial(_changed, tree, place)
+        yield Mutant(place.function, old.lineno, text, made, place.lines, place.at_import)
 
 
 def _changed(tree: ast.Module, place: _Place) -> ast.Module:
@@ -111,9 +118,14 @@ def _found(tree: ast.AST, path: tuple[tuple[str, int | None], ...]) -> tuple[Any
 
 
 def _places(
-    node: ast.AST, function: str, path: tuple[tuple[str, int | None], ...], scope: str | None
+    node: ast.AST,
+    function: str,
+    path: tuple[tuple[str, int | None], ...],
+    scope: str | None,
+    lines: tuple[int, int],
+    at_import: bool,
 ) -> Iterator[_Place]:
-    """``scope``: the qualified name of the class, or None."""
+    """``scope``: the qualified name of the class, or None; ``lines``: of the statement around it."""
     for field, value in ast.iter_fields(node):
         if field in (
             "annotation",
@@ -125,20 +137,30 @@ def _places(
         ) and not isinstance(node, ast.Call):
             continue
         several = value if isinstance(value, list) else [value]
+        loaded = at_import and not (field == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
         for index, child in enumerate(several):
             if not isinstance(child, ast.AST):
                 continue
             here = (*path, (field, index if isinstance(value, list) else None))
             if _is_silent(child):
                 continue
+            around = _head_of(child) if isinstance(child, ast.stmt) else lines
             if function or not isinstance(child, ast.Constant) or isinstance(child.value, bool):
-                yield from (_Place(function, here, change) for change in _changes(child, node, field))
+                changes = _changes(child, node, field)
+                yield from (_Place(function, here, change, around, loaded) for change in changes)
             inner, below = function, scope
             if isinstance(child, ast.ClassDef):
                 below = f"{scope}.{child.name}" if scope else child.name
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not function:
                 inner = f"{scope}.{child.name}" if scope else child.name
-            yield from _places(child, inner, here, below)
+            yield from _places(child, inner, here, below, around, loaded)
+
+
+def _head_of(statement: ast.stmt) -> tuple[int, int]:
+    """First and last line, without the statements in it."""
+    inside: list[ast.stmt] = getattr(statement, "body", [])
+    last = inside[0].lineno - 1 if inside else statement.end_lineno or statement.lineno
+    return statement.lineno, max(statement.lineno, last)
 
 
 def _is_silent(node: ast.AST) -> bool:

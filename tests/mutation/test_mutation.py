@@ -1,16 +1,20 @@
-"""The mutants, and that one of them is noticed by the tests that belong to its module, and another is not."""
+"""The mutants, and what is said of them by the tests that belong to their module."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.mutation import __main__ as mutation
+from tests.mutation.changes import ROOT
 from tests.mutation.equivalents import EQUIVALENT
 from tests.mutation.mutants import mutants_of
 from tests.mutation.targets import TARGETS, Target
+from tests.mutation.trials import BROKEN, LATE, LIVES, NOTICED, Trial, _judged
 
+LEASE = Target("lease", ("heartbeat/lease.py",), ("tests/heartbeat/test_lease.py",))
 SOURCE = '''
 """A module."""
 LIMIT = 7
@@ -50,20 +54,60 @@ def test_each_change_that_tests_must_notice_is_made_once() -> None:
     ]
 
 
+def test_of_each_change_it_is_known_which_statement_has_to_be_come_by() -> None:
+    found = {one.text: (one.lines, one.at_import) for one in mutants_of(SOURCE)}
+    assert found["0 -> 1"] == ((8, 8), True), "a default is there when the function is made"
+    assert found["not self.off -> self.off"] == ((11, 11), False)
+    assert found["self.tell(min(now, 1)) -> pass"] == ((13, 13), False)
+
+
 def test_every_target_and_every_change_that_counts_alike_is_there() -> None:
     for target in TARGETS:
-        assert all((mutation.ROOT / path).is_file() for path in (*target.modules, *target.tests)), target.name
-    known = {(module, mutant.name) for target in TARGETS for module, _, mutant in mutation._mutants(target, 1)}
+        assert all((ROOT / path).is_file() for path in (*target.modules, *target.tests)), target.name
+    known = {(one.module, one.mutant.name) for target in TARGETS for one in mutation._trials(target, 1)}
     assert set(EQUIVALENT) <= known
     assert all(len(reason) > 10 for reason in EQUIVALENT.values())
 
 
 def test_a_mutant_is_noticed_and_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Target("lease", ("heartbeat/lease.py",), ("tests/heartbeat/test_lease.py",))
     kept = tmp_path / "found.jsonl"
-    found = mutation.run(target, 30, kept)
-    assert {one.verdict for one in found} == {mutation.NOTICED} and len(found) == len(kept.read_text().splitlines())
-    monkeypatch.setattr(mutation, "_try", None)
-    assert mutation.run(target, 30, kept) == found
-    table = mutation.table([target], [*found, found[0]._replace(verdict=mutation.LIVES)])
-    assert f"| lease | {len(found) + 1} | {len(found)} | 0 | 1 |" in table
+    found = mutation.run(LEASE, 30, kept)
+    assert {one.verdict for one in found} == {NOTICED} and len(found) == len(kept.read_text().splitlines())
+    monkeypatch.setattr(mutation, "_in_child", None)
+    assert mutation.run(LEASE, 30, kept) == found
+    more = [found[0]._replace(name=verdict, verdict=verdict) for verdict in (LIVES, LATE, BROKEN)]
+    lines = mutation.table([LEASE], [*found, *more]).splitlines()
+    assert f"| lease | {len(found) + 3} | {len(found)} ({len(found) / (len(found) + 1):.1%}) | 1 | 0 | 2 |" in lines
+    assert [line for line in lines if line.endswith((LIVES, LATE, BROKEN))] == [
+        f"{found[0].module}:{found[0].line}: {LIVES}",
+        f"{LATE}: {found[0].module}:{found[0].line}: {LATE}",
+        f"{BROKEN}: {found[0].module}:{found[0].line}: {BROKEN}",
+    ]
+
+
+def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_path: Path) -> None:
+    module = LEASE.modules[0]
+    source = (ROOT / module).read_text(encoding="utf-8")
+    mutant = next(one for one in mutants_of(source) if not one.at_import)
+    nothing = ast.Module([ast.copy_location(ast.Return(), ast.parse("1").body[0])], [])
+    tried = {
+        "nothing changed": (mutant._replace(make=lambda: ast.parse(source)), LIVES),
+        "no test comes by": (mutant._replace(lines=(1, 1)), LIVES),
+        "changed": (mutant, NOTICED),
+        "no program": (mutant._replace(make=lambda: nothing), BROKEN),
+        "loaded anew": (mutant._replace(at_import=True), NOTICED),
+        "nothing changed, loaded anew": (mutant._replace(make=lambda: ast.parse(source), at_import=True), LIVES),
+        "no program, loaded anew": (mutant._replace(make=lambda: nothing, at_import=True), BROKEN),
+    }
+    trials = [Trial(module, each._replace(text=name)) for name, (each, _) in tried.items()]
+    mutation._in_child(LEASE, trials, {module: ""}, tmp_path / "found.jsonl")
+    found = {one.name: one.verdict for one in mutation._kept(tmp_path / "found.jsonl")}
+    assert found == {f"{mutant.function}: {name}": verdict for name, (_, verdict) in tried.items()}
+
+
+def test_a_change_that_never_ends_is_told_apart() -> None:
+    def endless() -> int:
+        while True:
+            pass
+
+    assert _judged(endless, 1.0) == LATE
