@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from examples.softphone_call import ENDED
 from heartbeat.console.view import Refused
+from tests.stories.branches import Branches
 from tests.stories.flows import FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.site_simulation import LATER, SiteSimulation, site_of
@@ -39,6 +40,10 @@ LATER_S: Final = 12.0
 """The same of two failures: two takeovers and the start of a server."""
 SETTLED_S: Final = 8.0
 """After the last call ended: longer than the longest interval between repeats."""
+NOT_HAPPENED: Final = "the crash did not happen"
+AT_ONCE: Final = 10_000
+"""So many cells are drawn by chance, and then tried run by run."""
+MOST_OF_A_JOB: Final = 100
 PARTED_S: Final = 40.0
 """After which the users of calls that an agent's death took away have given up: longer than 64*T1."""
 
@@ -172,6 +177,15 @@ class Cell(NamedTuple):
     message: str
     """The message or timer at which it happened."""
     faults: tuple[str, ...]
+
+
+class Where(NamedTuple):
+    """A cell that is to be tried."""
+
+    kind: Kind
+    flow: Flow
+    place: int
+    moment: str
 
 
 def of_calls(delivery: Delivery | None) -> bool:
@@ -390,16 +404,29 @@ def places_of(kind: Kind, flow: Flow) -> tuple[str, ...]:
 
 def crashes_of(kind: Kind, flow: Flow, sim: SiteSimulation, place: int, moment: str) -> tuple[Crash, ...]:
     """What a cell does to its sim; the last one is the kind's."""
-    counts = counts_of(kind)
     if kind.setting is TAKES_OVER:
         number, index, _ = takeover_of(flow.name, kind)[place]
         first = first_crash(flow, FIRSTS[number])
+        return first, _crash(kind, flow, sim, index, moment, first)
+    return (_crash(kind, flow, sim, place, moment),)
 
-        def later(delivery: Delivery | None) -> bool:
-            return first.happened_at is not None and counts(delivery)
 
-        return first, Crash(kind.node, index, moment, later, kind.how, kind.lasts)
-    return (Crash(kind.node, place, moment, counts, kind.how, kind.lasts, act_of(kind, sim, flow)),)
+def _crash(kind: Kind, flow: Flow, sim: SiteSimulation, index: int, moment: str, first: Crash | None = None) -> Crash:
+    """A kind's own; ``first`` comes before it."""
+    counts = counts_of(kind)
+
+    def later(delivery: Delivery | None) -> bool:
+        return first is not None and first.happened_at is not None and counts(delivery)
+
+    return Crash(
+        kind.node,
+        index,
+        moment,
+        counts if first is None else later,
+        kind.how,
+        kind.lasts,
+        act_of(kind, sim, flow),
+    )
 
 
 def act_of(kind: Kind, sim: SiteSimulation, flow: Flow) -> Callable[[], None] | None:
@@ -478,25 +505,88 @@ def cell(
     kind: Kind, flow: Flow, place: int, moment: str, spoil: Callable[[SiteSimulation], None] | None = None
 ) -> tuple[Cell, SiteSimulation]:
     """Run one crash; ``spoil`` as in :func:`play`."""
-    bases = calm_of(flow.name, kind.standby, kind.setting if kind.setting is LEADS else "").outcomes
     sim = simulation_of(flow, kind.standby, kind.setting)
     if spoil is not None:
         spoil(sim)
     crashes = crashes_of(kind, flow, sim, place, moment)
     loses = flow.cold and changes_server(kind)
     got = play_in(sim, flow, *crashes, parting=loses)
-    if not loses and kind.setting is TAKES_OVER and kind.how is KILL and two_died(got):
+    if not loses and refused(kind, got):
         loses, sim = True, simulation_of(flow, kind.standby, kind.setting)
         got = play_in(sim, flow, *crashes_of(kind, flow, sim, place, moment), parting=True)
-    if loses:
-        faults = parted(bases[0], got)
-    else:
-        if kind.setting is TAKES_OVER:
-            bases, got = tuple(map(without_reasons, bases)), without_reasons(got)
-        faults = min((without_ways(kind, flow, differences(flow, base, got, kind.late)) for base in bases), key=len)
+    faults = parted(bases_of(kind, flow)[0], got) if loses else faults_of(kind, flow, got)
     if crashes[-1].happened_at is None:
-        faults = (*faults, "the crash did not happen")
+        faults = (*faults, NOT_HAPPENED)
     return Cell(kind.name, flow.name, place, moment, places_of(kind, flow)[place], faults), sim
+
+
+def bases_of(kind: Kind, flow: Flow) -> tuple[Outcome, ...]:
+    """What the flow comes to without that crash."""
+    return calm_of(flow.name, kind.standby, kind.setting if kind.setting is LEADS else "").outcomes
+
+
+def faults_of(kind: Kind, flow: Flow, got: Outcome) -> tuple[str, ...]:
+    """What is not as without the crash, and should be."""
+    bases = bases_of(kind, flow)
+    if kind.setting is TAKES_OVER:
+        bases, got = tuple(map(without_reasons, bases)), without_reasons(got)
+    return min((without_ways(kind, flow, differences(flow, base, got, kind.late)) for base in bases), key=len)
+
+
+def refused(kind: Kind, got: Outcome) -> bool:
+    """Whether no more is asked of the call, as its request was refused after the second server's death."""
+    return kind.setting is TAKES_OVER and kind.how is KILL and two_died(got)
+
+
+class Run(NamedTuple):
+    """A run from which cells branch off."""
+
+    flow: str
+    standby: bool
+    setting: str
+    first: int | None
+    """Of `FIRSTS`, in takeovers."""
+    parting: bool
+
+
+def run_of(where: Where) -> Run:
+    """The one from which a cell branches off."""
+    kind, flow = where.kind, where.flow
+    first = takeover_of(flow.name, kind)[where.place][0] if kind.setting is TAKES_OVER else None
+    return Run(flow.name, kind.standby, kind.setting, first, flow.cold and changes_server(kind))
+
+
+def branched(run: Run, wheres: Sequence[Where]) -> list[Cell]:
+    """These cells, all of that run: as :func:`cell` finds them, in less time."""
+    flow, branches = flow_of(run.flow), Branches()
+    sim = simulation_of(flow, run.standby, run.setting)
+    first = None if run.first is None else first_crash(flow, FIRSTS[run.first])
+    asked = dict(zip(map(str, range(len(wheres))), wheres, strict=True))
+    by_kind: defaultdict[Kind, defaultdict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for key, (kind, _, place, moment) in asked.items():
+        bases_of(kind, flow)  # known before the branches
+        index = place if first is None else takeover_of(flow.name, kind)[place][1]
+        by_kind[kind][index][moment] = key
+    crashes = [
+        branches.crash(_crash(kind, flow, sim, 0, kind.moments[0], first), wanted) for kind, wanted in by_kind.items()
+    ]
+    if first is not None:
+        crashes.insert(0, first)
+
+    def faults(got: Outcome, key: str) -> tuple[str, ...]:
+        if not run.parting and refused(asked[key].kind, got):
+            return cell(*asked[key])[0].faults
+        return (
+            parted(bases_of(asked[key].kind, flow)[0], got) if run.parting else faults_of(asked[key].kind, flow, got)
+        )
+
+    found = branches.run(lambda: play_in(sim, flow, *crashes, parting=run.parting), faults)
+    return [
+        Cell(
+            kind.name, flow.name, place, moment, places_of(kind, flow)[place], tuple(found.get(key, (NOT_HAPPENED,)))
+        )
+        for key, (kind, _, place, moment) in asked.items()
+    ]
 
 
 class Way(NamedTuple):
@@ -619,15 +709,6 @@ def without_ways(kind: Kind, flow: Flow, faults: tuple[str, ...]) -> tuple[str, 
     return tuple(fault for fault in faults if not any(way.fullmatch(fault) for way in ways))
 
 
-class Where(NamedTuple):
-    """A cell that is to be tried."""
-
-    kind: Kind
-    flow: Flow
-    place: int
-    moment: str
-
-
 def all_cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> Iterator[Where]:
     """Where they are."""
     for kind in kinds:
@@ -639,8 +720,21 @@ def all_cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS) -> I
 
 def cells(flows: Iterable[Flow] = FLOWS, kinds: Iterable[Kind] = KINDS, every: int = 1) -> Iterator[Cell]:
     """All of them, or one of so many."""
-    for where in islice(all_cells(flows, kinds), 0, None, every):
-        yield cell(*where)[0]
+    yield from tried(islice(all_cells(flows, kinds), 0, None, every))
+
+
+def tried(wheres: Iterable[Where]) -> Iterator[Cell]:
+    """These cells, run by run."""
+    for run, some in by_run(wheres).items():
+        yield from branched(run, some)
+
+
+def by_run(wheres: Iterable[Where]) -> dict[Run, list[Where]]:
+    """The runs from which these cells branch off."""
+    runs: defaultdict[Run, list[Where]] = defaultdict(list)
+    for where in wheres:
+        runs[run_of(where)].append(where)
+    return runs
 
 
 INTRO: Final = f"""\
@@ -730,11 +824,28 @@ def _share(cells: Sequence[Cell]) -> str:
     return f"{sum(not one.faults for one in cells)}/{len(cells)}"
 
 
-def _cell_of(where: tuple[str, str, int, str]) -> Cell:
+class Job(NamedTuple):
+    """What a process of its own is asked for."""
+
+    run: Run
+    cells: tuple[tuple[str, int, str], ...]
+    """Kind, place and moment."""
+
+
+def _jobs_of(wheres: Iterable[Where]) -> list[Job]:
+    return [
+        Job(run, tuple((kind.name, place, moment) for kind, _, place, moment in some[at : at + MOST_OF_A_JOB]))
+        for run, some in by_run(wheres).items()
+        for at in range(0, len(some), MOST_OF_A_JOB)
+    ]
+
+
+def _cells_of(job: Job) -> list[Cell]:
     """In a process of its own."""
     logging.disable(logging.CRITICAL)
-    kind, flow, place, moment = where
-    return cell(next(one for one in (*KINDS, *ELSEWHERE) if one.name == kind), flow_of(flow), place, moment)[0]
+    kinds = {kind.name: kind for kind in (*KINDS, *ELSEWHERE)}
+    flow = flow_of(job.run.flow)
+    return branched(job.run, [Where(kinds[kind], flow, place, moment) for kind, place, moment in job.cells])
 
 
 def kept_in(kept: Path | None) -> list[Cell]:
@@ -749,29 +860,33 @@ def kept_in(kept: Path | None) -> list[Cell]:
     return list(found.values())
 
 
-def run_all(wheres: Sequence[Where], jobs: int, kept: Path | None = None) -> list[Cell]:
+def run_all(wheres: Sequence[Where], processes: int, kept: Path | None = None) -> list[Cell]:
     """All of them, with progress on standard error and each that fails on standard output; ``kept`` has some already
     and is given the others, by chance so that a part of them stands for all.
     """
-    asked = [(where.kind.name, where.flow.name, where.place, where.moment) for where in wheres]
+    asked = {(where.kind.name, where.flow.name, where.place, where.moment): where for where in wheres}
     known = {one[:4]: one for one in kept_in(kept)}
-    found = {where: known[where] for where in asked if where in known}
-    left = [where for where in asked if where not in found]
-    if kept is not None:
-        random.Random(len(asked)).shuffle(left)
-    began = time.monotonic()
-    with multiprocessing.Pool(jobs) as pool:
-        for number, one in enumerate(pool.imap_unordered(_cell_of, left, chunksize=16), 1):
-            found[one[:4]] = one
+    found = {key: known[key] for key in asked if key in known}
+    left = [key for key in asked if key not in found]
+    random.Random(len(asked)).shuffle(left)
+    jobs = [
+        job for at in range(0, len(left), AT_ONCE) for job in _jobs_of(asked[key] for key in left[at : at + AT_ONCE])
+    ]
+    began, number = time.monotonic(), 0
+    with multiprocessing.Pool(processes) as pool:
+        for done in pool.imap_unordered(_cells_of, jobs):
+            for one in done:
+                found[one[:4]] = one
+                if one.faults:
+                    print(one, flush=True)
             if kept is not None:
                 with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(one) + "\n")
-            if one.faults:
-                print(one, flush=True)
-            if number % 500 == 0 or number == len(left):
+                    file.writelines(json.dumps(one) + "\n" for one in done)
+            number += len(done)
+            if number // 500 > (number - len(done)) // 500 or number == len(left):
                 more = (time.monotonic() - began) / number * (len(left) - number)
                 print(f"{len(found)} of {len(asked)}, {more / 60:.0f} min left", file=sys.stderr, flush=True)
-    return [found[where] for where in asked]
+    return [found[key] for key in asked]
 
 
 def main() -> int:

@@ -88,6 +88,28 @@ def test_an_attempt_that_ended_by_the_cancel_of_a_dead_server_is_followed_by_the
             assert matrix.cell(where, flow, place, PARTLY)[0].faults == ()
 
 
+@pytest.mark.parametrize("name", ["plain call, BYE from the caller", "cold line"])
+def test_a_cell_that_branches_off_is_as_one_that_is_run_alone(name: str) -> None:
+    flow = matrix.flow_of(name)
+    wheres = list(islice(matrix.all_cells([flow], (*matrix.KINDS, *matrix.ELSEWHERE)), 0, None, 90))
+    alone = [matrix.cell(*where)[0] for where in wheres]
+    assert sorted(matrix.tried(wheres)) == sorted(alone) and len(alone) > 20
+
+
+def test_what_goes_wrong_in_a_branch_is_told_and_the_others_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, flow = matrix.KINDS[0], matrix.flow_of("busy")
+    wheres = list(matrix.all_cells([flow], [kind]))
+    judged = matrix.faults_of
+
+    def faulty(kind: matrix.Kind, flow: Flow, got: matrix.Outcome) -> tuple[str, ...]:
+        assert got.lasted <= matrix.bases_of(kind, flow)[0].lasted, "it lasts longer"
+        return judged(kind, flow, got)
+
+    monkeypatch.setattr(matrix, "faults_of", faulty)
+    found = {one.faults for one in matrix.tried(wheres)}
+    assert found == {(), ("raised", "AssertionError: it lasts longer")}
+
+
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
     page = matrix.PAGE.read_text(encoding="utf-8")
     assert page.startswith(matrix.INTRO)
