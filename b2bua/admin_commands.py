@@ -48,7 +48,7 @@ class AdminCommands:
         self._member = leadership.member
         self._agents = agents
         self._history = history
-        self._orders: OrderedDict[str, tuple[str, float, Judge]] = OrderedDict()
+        self._commands: OrderedDict[str, tuple[str, float, Judge]] = OrderedDict()
         self._count = 0
 
     def command(self, verb: str, params: Mapping[str, str], now: float) -> v.Progress:
@@ -70,13 +70,13 @@ class AdminCommands:
         self._leadership.pump(now)
         self._count += 1
         order = f"{verb}-{self._count}"
-        self._orders[order] = (verb, now, judge)
-        if len(self._orders) > MOST:
-            self._orders.popitem(last=False)
+        self._commands[order] = (verb, now, judge)
+        if len(self._commands) > MOST:
+            self._commands.popitem(last=False)
         return self.progress(order, now)
 
     def progress(self, order: str, now: float) -> v.Progress:
-        found = self._orders.get(order)
+        found = self._commands.get(order)
         if found is None:
             raise Refused(f"no order {order or '(no id given)'} is known here", 404)
         verb, begun_at, judge = found

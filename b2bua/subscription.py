@@ -181,31 +181,31 @@ class Subscription:
         self._stack.deadlines.set(now + after, self, DUE)
 
     def _back_off(self, after: float, now: float) -> None:
-        self._let_go(after, now)
+        self._end(after, now)
         self._wake(after, now)
 
-    def _let_go(self, after: float, now: float) -> None:
+    def _end(self, after: float, now: float) -> None:
         self.generation += 1
         self._stack.legs.pop(self._key, None)
         self._owner.ended(self, now)
 
     def _ask_anew(self, after: float, now: float) -> None:
-        self._let_go(after, now)
+        self._end(after, now)
         self._owner.renew(now)
 
     TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Subscription, float, float], None]]]] = {
         (ASKED, GRANTED): (ACTIVE, _wake),
         (ASKED, FETCH_GRANTED): (NOTIFY_WAIT, _wake),
         (ASKED, REFUSED): (WAITING, _back_off),
-        (ASKED, FETCH_REFUSED): (TERMINATED, _let_go),
-        (ASKED, LAST_NOTIFY): (TERMINATED, _let_go),
-        (ASKED, DROPPED): (TERMINATED, _let_go),
+        (ASKED, FETCH_REFUSED): (TERMINATED, _end),
+        (ASKED, LAST_NOTIFY): (TERMINATED, _end),
+        (ASKED, DROPPED): (TERMINATED, _end),
         (ACTIVE, DUE): (TERMINATED, _ask_anew),
         (ACTIVE, LAST_NOTIFY): (WAITING, _back_off),
-        (ACTIVE, DROPPED): (TERMINATED, _let_go),
-        (NOTIFY_WAIT, LAST_NOTIFY): (TERMINATED, _let_go),
-        (NOTIFY_WAIT, DUE): (TERMINATED, _let_go),
-        (NOTIFY_WAIT, DROPPED): (TERMINATED, _let_go),
+        (ACTIVE, DROPPED): (TERMINATED, _end),
+        (NOTIFY_WAIT, LAST_NOTIFY): (TERMINATED, _end),
+        (NOTIFY_WAIT, DUE): (TERMINATED, _end),
+        (NOTIFY_WAIT, DROPPED): (TERMINATED, _end),
         (WAITING, DUE): (TERMINATED, _ask_anew),
-        (WAITING, DROPPED): (TERMINATED, _let_go),
+        (WAITING, DROPPED): (TERMINATED, _end),
     }

@@ -164,7 +164,7 @@ class TrunkLeg:
 
     # What the leg says (``sip.invite.UsageOwner``).
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Iterable[str]:

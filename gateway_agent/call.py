@@ -13,9 +13,9 @@ from typing import Final, Literal
 
 from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
+from gateway_agent.held_answers import HeldAnswers
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
-from gateway_agent.parting import Parting
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
@@ -93,12 +93,12 @@ class Call(Policy):
         "environment",
         "generation",
         "gone",
+        "held_answers",
         "id",
         "invite_at",
         "label",
         "line",
         "number",
-        "parting",
         "received",
         "ringing_at",
         "rollback",
@@ -145,7 +145,7 @@ class Call(Policy):
         self.session.changed = self._changed_alone
         waits = OURS if setup.direction == "in" else THEIRS
         self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
-        self.parting = Parting(environment, self.server_side)
+        self.held_answers = HeldAnswers(environment, self.server_side)
         self.sent: list[PendingRequest] = self.server_side.sent
         self.received: list[ServerRequest] = self.server_side.received
         self.server: InviteUsage | None = None
@@ -186,8 +186,8 @@ class Call(Policy):
 
     # What legs say.
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        return self.environment.recognise(transaction, request, now)
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return self.environment.is_repeat(transaction, request, now)
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> tuple[str, ...]:
         return ()
@@ -354,7 +354,7 @@ class Call(Policy):
     def over(self, now: float) -> None:
         """Nothing is under way any more."""
         side = self.server_side
-        self.parting.end(now)
+        self.held_answers.end(now)
         for received in list(self.received):
             side.respond(received, 487 if received.method == "INVITE" else 481, now)
         side.terminate()

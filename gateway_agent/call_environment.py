@@ -47,11 +47,11 @@ class CallEnvironment:
         "discarded",
         "epoch",
         "hold_attempt",
+        "is_repeat",
         "line_states",
         "living",
         "log",
         "random",
-        "recognise",
         "relay",
         "server",
         "server_flow",
@@ -71,13 +71,13 @@ class CallEnvironment:
         living: Callable[[], int],
         epoch: Callable[[], int],
         settled: Callable[[Any, float], None],
-        recognise: Callable[[ServerTransaction, Request, float], bool],
+        is_repeat: Callable[[ServerTransaction, Request, float], bool],
         discarded: Discarded,
         derivation: Derivation,
         line_states: LineStateSource,
     ) -> None:
         """``living`` counts the calls that the agent has, ``epoch`` is the one that is obeyed, ``settled`` is told of
-        each call that has nothing under way any more, ``recognise`` says whether a request of a server came before,
+        each call that has nothing under way any more, ``is_repeat`` says whether a request of a server came before,
         and was dealt with. ``derivation`` makes identifiers, ``line_states`` what servers keep of calls.
         """
         self.stack = stack
@@ -91,7 +91,7 @@ class CallEnvironment:
         self.living = living
         self.epoch = epoch
         self.settled = settled
-        self.recognise = recognise
+        self.is_repeat = is_repeat
         self.discarded = discarded
         self.derivation = derivation
         self.line_states = line_states

@@ -79,7 +79,7 @@ def _answered_by_call(invite: ServerTransaction, cancel: ServerTransaction, now:
     """Whether a call answers the CANCEL of its device."""
     leg = invite.context
     call = leg.owner if isinstance(leg, InviteUsage) else None
-    return isinstance(call, Call) and leg is call.device and call.parting.cancelled(cancel, now)
+    return isinstance(call, Call) and leg is call.device and call.held_answers.cancelled(cancel, now)
 
 
 class Core:
@@ -145,7 +145,7 @@ class Core:
             lambda: len(self.calls),
             lambda: self.epoch,
             self.table.settled,
-            self.repeats.recognise,
+            self.repeats.is_repeat,
             Discarded(DevicePassage()),
             self.derivation,
             self.line_states,
@@ -198,7 +198,7 @@ class Core:
             self.lines,
             lambda now: self.handover.returned(now),
         )
-        self.stack.receiver.patient = lambda: not self.returning.complete
+        self.stack.receiver.calls_return = lambda: not self.returning.complete
         self.stack.receiver.answers_later = _answered_by_call
         self.handover = Handover(
             Publication(
@@ -301,7 +301,7 @@ class Core:
         elif request.method == "SUBSCRIBE" and not request.to_tag:
             connection = self.connections.connection_of(transaction.flow)
             self.handover.subscribe(transaction, request, connection.name if connection is not None else "", now)
-        elif self.repeats.recognise(transaction, request, now):
+        elif self.repeats.is_repeat(transaction, request, now):
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)

@@ -101,8 +101,8 @@ class DevicePassage(Passage):
         if status >= 200 and request is not None and request.method in _OFFERING and isinstance(call, Call):
             status, lines = _concluded(call, leg, request, status, lines, now)
         if not isinstance(call, Call) or leg is not call.server:
-            if isinstance(call, Call) and call.parting.waits(asked, status, now):
-                call.parting.keep(
+            if isinstance(call, Call) and call.held_answers.waits(asked, status, now):
+                call.held_answers.keep(
                     asked,
                     lambda then: leg.reply(asked, for_device(status, lines), then, reason, lines, body, tag),
                     now,
@@ -129,7 +129,7 @@ class DevicePassage(Passage):
         if not isinstance(call, Call):
             return
         if transaction.method == "BYE" and leg is call.server and (response is None or response.status >= 200):
-            call.parting.end(now)
+            call.held_answers.end(now)
         if transaction.context is ROLLBACK and response is not None:
             call.rollback.answered(response, now)
         elif transaction.context is REFRESH and response is not None:

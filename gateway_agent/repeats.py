@@ -30,7 +30,7 @@ class Repeats:
         self._counters = counters
         self._by_call_id = by_call_id
 
-    def recognise(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def is_repeat(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Whether a server sent this request before; then it was dealt with."""
         received = self._deduplication.get(key_of(request))
         if received is None or received.method != request.method:

@@ -76,7 +76,7 @@ class Candidate:
         """Hold an election. The list of voters must be known, and none be under way."""
         node, timing = self._node, self._node.membership.timing
         first = node.voter.state.first
-        self.election = Election(because, node.membership.agents, now, planned, renewal, slack, patient=first)
+        self.election = Election(because, node.membership.agents, now, planned, renewal, slack, wait_for_more=first)
         self._told, self._tell_at = "", now + timing.silence + timing.lease
         node.outbox.decide(What.ASKING, f"{node.name} asks for votes: {because}", now)
         self.step(ElectionEvent.BEGUN, now)

@@ -35,7 +35,7 @@ class Election:
         planned: bool = False,
         renewal: bool = False,
         slack: float = 0.0,
-        patient: bool = False,
+        wait_for_more: bool = False,
     ) -> None:
         self.because = because
         """Why it is held, a sentence for people."""
@@ -57,8 +57,8 @@ class Election:
         self.grants: dict[str, Grant] = {}
         self._agents = agents
         self._slack = slack
-        self._patient = patient
-        self._patient_until: float | None = None
+        self._waits_for_more = wait_for_more
+        self._waits_until: float | None = None
         self._willing: set[str] = set()
         """Who said yes in any round."""
         self._asked: dict[int, tuple[str, float]] = {}
@@ -148,7 +148,7 @@ class Election:
         waits.sort()
         if len(waits) < self.quorum:
             return float("inf")
-        return now + (waits[-1] if self._patient else waits[self.quorum - 1])
+        return now + (waits[-1] if self._waits_for_more else waits[self.quorum - 1])
 
     def wins_prevote(self, needed: Collection[str] = ()) -> bool:
         """A quorum would grant; so would all those of ``needed`` who have a vote."""
@@ -162,22 +162,22 @@ class Election:
 
         Who is not ``present`` is not waited for, nor who says no for another reason than that it has just started.
         """
-        if not self._patient:
+        if not self._waits_for_more:
             return False
-        if self._patient_until is None:
-            self._patient_until = now + patience
+        if self._waits_until is None:
+            self._waits_until = now + patience
         expected = {
             voter
             for voter in present - self.yes - self._willing
             if voter not in self.refusals or self.refusals[voter].no == "young"
         }
-        self._patient = bool(expected) and now < self._patient_until
-        return self._patient
+        self._waits_for_more = bool(expected) and now < self._waits_until
+        return self._waits_for_more
 
     @property
     def waits(self) -> bool:
         """A quorum would grant, and more voters are waited for."""
-        return self._patient and self.wins_prevote()
+        return self._waits_for_more and self.wins_prevote()
 
     def wins(self) -> bool:
         """A quorum granted, an agent among it."""

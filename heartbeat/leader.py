@@ -144,10 +144,10 @@ class Leader:
     def why_no_lease(self, now: float) -> str:
         """Why the lease ended, as a sentence."""
         names, fresh = self.lease.voters.names, self.lease.answering(now)
-        mute = [f"; {name} has no vote" for name in names if name in self._cluster.non_voting]
+        non_voting = [f"; {name} has no vote" for name in names if name in self._cluster.non_voting]
         return (
             f"only {len(fresh)} of {len(names)} voters answer"
-            f" ({', '.join(fresh) or 'none'}), {self.lease.quorum} are needed{''.join(mute)}"
+            f" ({', '.join(fresh) or 'none'}), {self.lease.quorum} are needed{''.join(non_voting)}"
         )
 
     def announces(self, state: str, now: float) -> str:

@@ -87,7 +87,7 @@ class Receiver:
         """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
         self.overheard: Callable[[Message, Flow, float], None] | None = None
         """Told of each message between agent and server that has a Line-State (docs/wire.md)."""
-        self.patient: Callable[[], bool] = _never
+        self.calls_return: Callable[[], bool] = _never
         """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
         again."""
         self.answers_later: Callable[[ServerTransaction, ServerTransaction, float], bool] = _at_once
@@ -320,7 +320,7 @@ class Receiver:
         """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
         invite = self._servers.get(_server_key(cancel, branch, "INVITE")) or self._renamed(cancel, branch)
         if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
-            if invite is None and self.patient():
+            if invite is None and self.calls_return():
                 transaction.terminate()
             else:
                 self._responder.respond_stateless(transaction, 481)

@@ -271,8 +271,8 @@ class Bridge:
 
     # What legs say.
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        return self.passage.recognised(self.policy, leg, transaction, request, now)
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return self.passage.is_repeat(self.policy, leg, transaction, request, now)
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         return self.passage.hop_headers(leg, method, now)

@@ -53,7 +53,7 @@ class Discarded:
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         return self.passage.hop_headers(leg, method, now)
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:

@@ -107,7 +107,7 @@ class Passage:
         """Whether a failure (300 and above) is this hop's own affair, and dealt with: a challenge, a fence."""
         return False
 
-    def recognised(
+    def is_repeat(
         self, call: Any, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
     ) -> bool:
         """Whether that is the repeat of a request seen before, and dealt with."""

@@ -39,7 +39,7 @@ class PlaceProbe:
     def stop(self) -> None:
         self.generation += 1
         self.probe.stop()
-        self._let_go()
+        self._give_up()
 
     def due(self, cause: str, now: float) -> None:
         self.probe.handle_timer(now)
@@ -65,7 +65,7 @@ class PlaceProbe:
                 routed = request._replace(lines=(*self._probing.route, *self._shown(flow), *request.lines))
                 self._sent = send_request(self._probing.stack, routed, flow, self, now)
         if not self.probe.waiting:
-            self._let_go()
+            self._give_up()
         if not self.probe.in_service:
             self._probing.shunning.shun(self.place, now, DOWN_FOR)
         while self.probe.next_event() is not None:
@@ -79,7 +79,7 @@ class PlaceProbe:
         """By TLS a Contact, too: some carriers look there for the name that is in our certificate."""
         return (self._probing.stack.contact(flow),) if flow.transport == "tls" else ()
 
-    def _let_go(self) -> None:
+    def _give_up(self) -> None:
         """A question that has its own time limit need not be repeated for 32 s."""
         if self._sent is not None and not self._sent.answered:
             self._sent.terminate()

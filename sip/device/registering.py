@@ -99,7 +99,7 @@ class Registering:
     def _go_on(self, now: float) -> None:
         for request in self.machine.to_do():
             same = self._now_at if self._sent is not None and self._sent.answered else None
-            self._let_go()
+            self._give_up()
             self._request = request
             if same is not None and self.machine.tries > 1:  # the challenge was this place's
                 self._send(same, now)
@@ -130,7 +130,7 @@ class Registering:
         """On to the next place; when there is none, the attempt has failed."""
         if because and shun and self._now_at is not None:
             self._shunning.shun(self._now_at.place, now)
-        self._let_go()
+        self._give_up()
         if self._rest:
             self._send(self._rest.pop(0), now)
             return
@@ -150,7 +150,7 @@ class Registering:
         self._sent = send_request(self._stack, request._replace(lines=(*self._route, *lines)), flow, self, now)
         self._silent_at = now + self._answer_within if self._rest else None
 
-    def _let_go(self) -> None:
+    def _give_up(self) -> None:
         if self._sent is not None and not self._sent.answered:
             self._sent.terminate()
         self._sent = None

@@ -29,7 +29,7 @@ _WITH_CONTACT: Final = ("UPDATE", "REFER", "NOTIFY")
 class UsageOwner(Protocol):
     """Who has two of them and joins them: it is told in call language."""
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Whether this is a repeat, sent on by another server, of a request seen before; it was then dealt with.
 
         Asked on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
@@ -257,7 +257,7 @@ class InviteUsage:
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request in this dialog (section 12.2.2)."""
-        if transaction.on_site_flow and self.owner.recognised(self, transaction, request, now):
+        if transaction.on_site_flow and self.owner.is_repeat(self, transaction, request, now):
             return
         sender = self.dialogs.find(request.from_tag)
         method = request.method

@@ -111,13 +111,13 @@ def test_it_asks_again_when_a_quorum_would_say_yes() -> None:
 
 
 def test_at_a_first_start_those_who_are_there_are_waited_for_but_not_for_ever() -> None:
-    election = prevote(patient=True)
+    election = prevote(wait_for_more=True)
     election.answered(answer("gw1", 1), 0.1)
     election.answered(answer("m2", 3), 0.1)
     election.answered(answer("gw2", 2, no="young", wait=2.0), 0.1)
     assert election.waits_for({"gw1", "gw2", "m2"}, 0.1, 2.3) and election.waits
     assert not election.waits_for({"gw1", "gw2", "m2"}, 2.4, 2.3)
-    other = prevote(patient=True)
+    other = prevote(wait_for_more=True)
     other.answered(answer("gw1", 1), 0.1)
     other.answered(answer("m2", 3), 0.1)
     assert not other.waits_for({"gw1", "m2"}, 0.1, 2.3), "nobody waits for who is not there"

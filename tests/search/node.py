@@ -254,7 +254,7 @@ _CLONES: Final[dict[type, Any]] = {
 INSTANTS: Final = frozenset(
     "at heard_at well_since changed_at due_at retry_at round_at began_at limit_at until regarded_until lease_until"
     " now sent_at _since _heard_at _query_at _query_all_at _start_at _started_at _watch_until _late_at"
-    " _fewer_since _patient_until _list_at _now _ask_at".split()
+    " _fewer_since _waits_until _list_at _now _ask_at".split()
 )
 """Attributes, keys' owners and closed-over names that hold a reading of the node's clock."""
 DEADLINES: Final = frozenset(

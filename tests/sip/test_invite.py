@@ -363,7 +363,7 @@ def test_a_request_with_a_foreign_tag_gets_481() -> None:
     assert stacks.a.take() == ["481"] and stacks.b.take() == []
 
 
-def test_a_patient_leg_waits_for_ever() -> None:
+def test_a_leg_without_timeout_waits_for_ever() -> None:
     stacks = TwoStacks("tcp")
     state = DialogState("c", "t", "", "<sip:a@x>", "<sip:b@x>")
     leg = InviteUsage(stacks.a.stack, stacks.a, stacks.a.flow_to(stacks.b), state, no_timeout=True)

@@ -120,7 +120,7 @@ def test_an_invite_on_a_stream_is_sent_once_and_times_out_all_the_same() -> None
     assert below.sendings == [0.0] and below.told == [(32.0, 408)]
 
 
-def test_a_patient_invite_waits_for_ever() -> None:
+def test_an_invite_without_timeout_waits_for_ever() -> None:
     below = Below()
     client(below, "INVITE", TCP, kept=True, no_timeout=True)
     below.turn(10_000.0)

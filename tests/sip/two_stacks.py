@@ -87,7 +87,7 @@ class End:
 
     # -- Owner
 
-    def recognised(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:

@@ -38,7 +38,7 @@ class Flow(NamedTuple):
     """How many calls its devices have, each side counted, when all has happened."""
 
 
-def _parting(sim: SiteSimulation, one: str, other: str) -> None:
+def _bye(sim: SiteSimulation, one: str, other: str) -> None:
     """Both ends prove that the call works, then ``one`` hangs up."""
     sim.when(one, "changed", "info", "1", after=0.5)
     sim.when(other, "info", "info", "2", after=0.5)
@@ -166,7 +166,7 @@ def hold(sim: SiteSimulation) -> None:
     sim.policy("east", Policy(answer_after=0.5))
     sim.when("west", "answered", "hold", after=0.5)
     sim.when("west", "changed", "resume", after=0.5)
-    _parting(sim, "west", "east")
+    _bye(sim, "west", "east")
     sim.call("west", "200")
 
 
@@ -175,7 +175,7 @@ def callee_holds(sim: SiteSimulation) -> None:
     sim.policy("east", Policy(answer_after=0.5))
     sim.when("east", "acknowledged", "hold", after=0.5)
     sim.when("east", "changed", "resume", after=0.5)
-    _parting(sim, "east", "west")
+    _bye(sim, "east", "west")
     sim.call("west", "200")
 
 
@@ -183,7 +183,7 @@ def delayed_change(sim: SiteSimulation) -> None:
     """A re-INVITE without an offer."""
     sim.policy("east", Policy(answer_after=0.5))
     sim.when("west", "answered", "reoffer", after=0.5)
-    _parting(sim, "west", "east")
+    _bye(sim, "west", "east")
     sim.call("west", "200")
 
 
@@ -342,7 +342,7 @@ def relayed(sim: SiteSimulation) -> None:
     sim.policy("relayed", Policy(answer_after=0.5))
     sim.when("west", "answered", "hold", after=0.5)
     sim.when("west", "changed", "resume", after=0.5)
-    _parting(sim, "west", "relayed")
+    _bye(sim, "west", "relayed")
     sim.call("west", "700")
 
 

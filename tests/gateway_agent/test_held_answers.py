@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_agent.parting import WITHIN
+from gateway_agent.held_answers import WITHIN
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 

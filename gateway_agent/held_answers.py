@@ -19,7 +19,7 @@ WITHIN: Final = 0.3
 _LATE: Final = "no word of a server"
 
 
-class Parting:
+class HeldAnswers:
     """One for each call."""
 
     __slots__ = ("_answers", "_environment", "_side", "generation")
