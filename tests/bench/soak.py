@@ -3,12 +3,14 @@
 Does a healthy site lose its active server's trust? Two servers and three agents run as real processes at the default
 times while 5 % of all that passes between them is lost, both cores are kept busy, calls come and go, and every few
 seconds something stands still: the whole machine, the stand-by or an agent for 1 s, the active server for 0.5 s.
-Whoever takes over meanwhile does so falsely.
+Whoever takes over meanwhile does so falsely. What the ended calls leave behind is told as well: memory of each
+process after a tenth of the time and at the end, and the size of what the nodes keep in their state directories.
 
     make soak                                an hour, 280 calls a second: a million ended calls
     make soak ARGS='--minutes 10 --rate 50'
 
-Exit code 1 when there was a takeover, 3 when the site could not be played.
+Exit code 1 when there was a takeover or a state directory grew beyond its bounds, 3 when the site could not be
+played.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from typing import Any, Final
 from examples.demo_processes import Failed, Processes, ask, environment_note, free_net
 from tests.bench.load import CALLEE, CALLER, Load
 from tests.bench.paths import BadPaths
+from tests.bench.usage import resident_bytes
 
 AGENTS: Final = ("gw1", "gw2", "gw3")
 EVERY: Final = (8.0, 20.0)
@@ -38,6 +41,9 @@ STALL: Final = 1.0
 STALL_OF_THE_ACTIVE: Final = 0.5
 """Of the active server alone. One that is silent for ``lease`` and ``margin``, 0.98 s, is replaced, and rightly: from
 outside it cannot be told from one whose machine is gone."""
+
+KEPT_MB: Final = 16.0
+"""More than the bounds of all that a node keeps in its state directory (docs/cli.md), call records apart."""
 
 _SITE: Final = """
 [site]
@@ -97,6 +103,8 @@ class Soak:
         self._chance = random.Random(seed)
         self._busy: list[multiprocessing.Process] = []
         self._epoch = 0
+        self._memory: dict[str, list[float]] = {}
+        self._loads: list[float] = []
 
     def start(self) -> None:
         """Bring the site up, through the bad paths from the first word on."""
@@ -127,7 +135,21 @@ class Soak:
         calls = int(self.minutes * 60 * self.rate)
         outcome = load.run((f"{self.net}11", 5160), [], self.rate, calls, during=lambda statistics: self._strain(say))
         time.sleep(3.0)
-        return self._found(calls, outcome.good)
+        self._note_memory()
+        return {
+            "minutes": self.minutes,
+            "calls": calls,
+            "good": outcome.good,
+            "calls_per_s": round(calls / outcome.seconds, 1),
+            **self._decided(),
+            "stalls": dict(self.stalls),
+            "pieces": self.paths.passed,
+            "pieces_lost": self.paths.lost,
+            "memory_mb": self._memory,
+            "state_mb": {name: _megabytes(self.directory / "state" / name) for name in (*AGENTS, "m1", "m2")},
+            "load": [round(min(self._loads), 1), round(max(self._loads), 1)],
+            "environment": environment_note(),
+        }
 
     def end(self) -> None:
         for busy in self._busy:
@@ -137,6 +159,7 @@ class Soak:
 
     def _strain(self, say: Callable[[str], None]) -> None:
         end, told = time.monotonic() + self.minutes * 60, 0
+        warm = end - self.minutes * 54
         while time.monotonic() < end:
             time.sleep(min(self._chance.uniform(*EVERY), max(0.0, end - time.monotonic())))
             what = self._chance.choice(("machine", "m2", "gw1", "gw2", "gw3", "m1"))
@@ -147,20 +170,25 @@ class Soak:
             time.sleep(STALL_OF_THE_ACTIVE if what == "m1" else STALL)
             for name in names:
                 self.processes.running[name].go_on()
+            self._loads.append(os.getloadavg()[0])
+            if not self._memory and time.monotonic() > warm:
+                self._note_memory()
             minute = int((self.minutes * 60 - (end - time.monotonic())) // 60)
             if minute > told:
                 told = minute
-                found = self._found(0, 0)
+                found = self._decided()
                 say(f"after {minute} min: {found['takeovers']} takeovers, {found['holding']} times without a lease")
 
-    def _found(self, calls: int, good: int) -> dict[str, Any]:
+    def _note_memory(self) -> None:
+        for name in (*AGENTS, "m1", "m2"):
+            size = resident_bytes([self.processes.running[name].worker]) / 1e6
+            self._memory.setdefault(name, []).append(round(size, 1))
+
+    def _decided(self) -> dict[str, Any]:
         said = {name: self._status(name) for name in ("m1", "m2")}
         decisions = {name: status.get("process", {}).get("decisions", {}) for name, status in said.items()}
         m1 = said["m1"]
         return {
-            "minutes": self.minutes,
-            "calls": calls,
-            "good": good,
             "takeovers": sum(sum(status.get("takeovers", {}).values()) for status in said.values()),
             "epochs": m1.get("epoch", 0) - self._epoch,
             "active": m1.get("state") == "active",
@@ -168,10 +196,6 @@ class Soak:
             "thought_dead": decisions["m2"].get("dead", 0),
             "holding": decisions["m1"].get("holding", 0),
             "longest_stall_s": m1.get("process", {}).get("stall_since_start"),
-            "stalls": dict(self.stalls),
-            "pieces": self.paths.passed,
-            "pieces_lost": self.paths.lost,
-            "environment": environment_note(),
         }
 
     def _status(self, node: str) -> Any:
@@ -183,6 +207,14 @@ class Soak:
         reached = [peer["reached"] for status in (m1, m2) for peer in status.get("peers", ())]
         names = m1.get("voters", {}).get("names", ())
         return m1.get("state") == "active" and len(reached) == 8 and all(reached) and len(names) == 3
+
+
+def _megabytes(directory: Path) -> float:
+    """Of its files, call records apart: those are the operator's to remove."""
+    files = [
+        path for path in directory.rglob("*") if path.is_file() and "cdr" not in path.relative_to(directory).parts
+    ]
+    return round(sum(path.stat().st_size for path in files) / 1e6, 2)
 
 
 def _spin() -> None:
@@ -221,7 +253,8 @@ def main() -> int:
         print(json.dumps(found))
     else:
         print("\n".join(f"{name.replace('_', ' '):16} {value}" for name, value in found.items()))
-    return 0 if found["takeovers"] == 0 and found["active"] else 1
+    good = found["takeovers"] == 0 and found["active"] and max(found["state_mb"].values()) <= KEPT_MB
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ LATER_S: Final = 12.0
 SETTLED_S: Final = 8.0
 """After the last call ended: longer than the longest interval between repeats."""
 NOT_HAPPENED: Final = "the crash did not happen"
-AT_ONCE: Final = 10_000
+AT_ONCE: Final = 3_000
 """So many cells are drawn by chance, and then tried run by run."""
 MOST_OF_A_JOB: Final = 100
 PARTED_S: Final = 40.0
@@ -212,7 +212,7 @@ def counts_of(kind: Kind) -> Callable[[Delivery | None], bool]:
 def simulation_of(flow: Flow, standby: bool = True, setting: str = "") -> SiteSimulation:
     """The sim in which a flow is about to begin."""
     sim = SiteSimulation(1, flow.who, site_of(standby=standby, more=flow.more), start=flow.starts_at)
-    if setting is LEADS:
+    if setting == LEADS:  # it may come from another process
         sim.switchover("m1")
         sim.world.run(sim.world.now + 3.0)
         assert sim.active == ["s1"], sim.said
