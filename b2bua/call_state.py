@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from b2bua.state_token import CallState
 from sip.wire import sdp
 
+_AT: Final = {name: index for index, name in enumerate(CallState._fields)}
+_COUNTER: Final = _AT["counter"]
+
 
 def changed(state: CallState, **changes: Any) -> CallState:
     """A new state; its token, the next one sent, counts one higher."""
-    return state._replace(counter=state.counter + 1, **changes)
+    values: list[Any] = list(state)
+    values[_COUNTER] += 1
+    for name, value in changes.items():
+        values[_AT[name]] = value
+    return CallState._make(values)
 
 
 def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:

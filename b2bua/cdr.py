@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 Result = Literal["answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset", ""]
@@ -71,11 +72,11 @@ class Cdr:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, with ``id`` first and ``duration`` after ``ended``."""
+        lasted = self.duration
         answer: dict[str, Any] = {"id": self.id}
-        for name in _NAMES:
-            answer[name] = getattr(self, name)
-            if name == "ended":
-                answer["duration"] = None if self.duration is None else round(self.duration, 6)
+        answer.update(zip(_TO_ENDED, _values_to_ended(self), strict=True))
+        answer["duration"] = None if lasted is None else round(lasted, 6)
+        answer.update(zip(_AFTER_ENDED, _values_after_ended(self), strict=True))
         return answer
 
     @classmethod
@@ -94,6 +95,10 @@ class Cdr:
 
 
 _NAMES: Final = tuple(field.name for field in fields(Cdr))
+_TO_ENDED: Final = _NAMES[: _NAMES.index("ended") + 1]
+_AFTER_ENDED: Final = _NAMES[len(_TO_ENDED) :]
+_values_to_ended: Final = attrgetter(*_TO_ENDED)
+_values_after_ended: Final = attrgetter(*_AFTER_ENDED)
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(_NAMES, str),
     **dict.fromkeys(("epoch", "attempts", "status"), int),

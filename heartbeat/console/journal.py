@@ -32,6 +32,9 @@ class Written(Protocol):
     def write(self) -> None: ...
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class Journal:
     """One file. `add` never blocks; `read` and `write` may."""
 
@@ -44,7 +47,7 @@ class Journal:
 
     def add(self, value: Any) -> None:
         """One more line, soon."""
-        self._waiting.append(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        self._waiting.append(_encode(value))
 
     @property
     def waits(self) -> bool:

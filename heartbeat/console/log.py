@@ -109,6 +109,9 @@ def _set(package: str, level: str) -> None:
 
 def start(settings: LogSettings) -> None:
     """Log to standard error; under systemd's journal with its priorities, and without times, which it has."""
+    # what no line shows is not looked up: where it was said, by which thread and process
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     if settings.as_json:
         handler.setFormatter(JsonFormatter())

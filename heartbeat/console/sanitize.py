@@ -16,6 +16,16 @@ _ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
 class LineFormatter(logging.Formatter):
     """A log in which each record is one line, whatever stands in it; a traceback may follow."""
 
+    _second = -1
+    _text = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """To the millisecond; all of a second begin with the same text."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._text = second, super().formatTime(record, self.default_time_format)
+        return f"{self._text},{int(record.msecs):03d}"
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)
         return text if text.isprintable() else text.translate(_ONE_LINE)

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 
 import click
 import pytest
 
 from heartbeat.console.log import PACKAGES, JournalFormatter, JsonFormatter, LogSettings, set_level
+from heartbeat.console.sanitize import LineFormatter
 from heartbeat.console.view import Refused
 
 
@@ -86,6 +88,15 @@ def test_an_exception_in_json_is_a_member() -> None:
         found = record()
         found.exc_info = sys.exc_info()
     assert "ValueError: why" in json.loads(JsonFormatter().format(found))["exception"]
+
+
+def test_a_line_has_its_time_to_the_millisecond() -> None:
+    formatter = LineFormatter("%(asctime)s %(message)s")
+    for at in (1.5, 1.75, 1.999, 2.0, 86_400.125, 1.5):
+        one = record()
+        one.created, one.msecs = at, at % 1 * 1000
+        expected = datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S") + f",{int(one.msecs):03d}"
+        assert formatter.format(one) == f"{expected} a b"
 
 
 @pytest.mark.parametrize(("level", "priority"), [(logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6)])
