@@ -29,7 +29,17 @@ class ServerInvite:
     again when the connection was made anew (docs/wire.md).
     """
 
-    __slots__ = ("_flow", "_interval", "_stack", "_success", "_user", "generation", "latest", "success_cseq")
+    __slots__ = (
+        "_answered",
+        "_flow",
+        "_interval",
+        "_stack",
+        "_success",
+        "_user",
+        "generation",
+        "latest",
+        "success_cseq",
+    )
 
     def __init__(self, stack: Stack, flow: Flow) -> None:
         self._stack = stack
@@ -40,6 +50,8 @@ class ServerInvite:
         self._interval = 0.0
         self.success_cseq = 0
         """The number of the INVITE that our last 2xx answers; 0: of any."""
+        self._answered: ServerTransaction | None = None
+        """The transaction of our last 2xx, as long as its ACK is still to come."""
         self._user: Answering | None = None
         """Who is told that no ACK comes; None when nobody is to be."""
         self.generation = 0
@@ -86,6 +98,7 @@ class ServerInvite:
         """A 2xx was sent: repeat it until its ACK comes. ``user`` is told when none does."""
         self.generation += 1
         self._success, self.success_cseq, self._flow, self._user = data, cseq, transaction.flow, user
+        self._answered = transaction
         timers, deadlines = self._stack.timers, self._stack.deadlines
         if not transaction.on_site_flow:
             self._interval = timers.t1
@@ -101,13 +114,15 @@ class ServerInvite:
         """An ACK came for the INVITE with that number; whether it is the first one for this 2xx."""
         first = bool(self._success) and self.success_cseq in (0, cseq)
         if first:
+            if self._answered is not None:
+                self._answered.last = b""  # who acknowledges it has it
             self.stop()
         return first
 
     def stop(self) -> None:
         """No ACK is awaited any more."""
         self._success = b""
-        self._user = None
+        self._answered = self._user = None
         self.generation += 1
 
     def moved(self, flow: Flow) -> None:
