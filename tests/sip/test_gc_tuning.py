@@ -11,6 +11,13 @@ import pytest
 from sip.io.gc_tuning import Garbage
 
 
+class Knot:
+    """What only the collector frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
 @pytest.fixture
 def garbage() -> Iterator[Garbage]:
     """Started at 0; what it does to the collector of this process is undone."""
@@ -45,6 +52,34 @@ def test_automatic_collections_see_few_young_objects(garbage: Garbage) -> None:
     assert set(seen) == {0} and len(seen) >= 40
 
 
+def test_what_came_with_a_tick_is_looked_at_after_it(garbage: Garbage) -> None:
+    """Python's own count is of what was made less what was freed: a steady load never passes its threshold."""
+    seen: list[int] = []
+    held = [[n] for n in range(1_900)]
+    gc.collect(0)
+
+    def watch(phase: str, info: dict[str, int]) -> None:
+        seen.append(info["generation"])
+
+    gc.callbacks.append(watch)
+    try:
+        for _ in range(50):
+            for n in range(1_900):
+                held[n] = [n]  # one comes, one goes
+        assert not seen
+        garbage.collect(quiet=True, now=1.0)
+        assert not seen
+        garbage.collect(quiet=False, now=1.0)
+        assert seen == [0, 0], "begun and ended"
+        knot = Knot()
+        gone = weakref.ref(knot)
+        del knot
+        garbage.collect(quiet=False, now=1.02)
+        assert gone() is None
+    finally:
+        gc.callbacks.remove(watch)
+
+
 def test_full_collections_wait_for_a_quiet_moment_and_grow_seldom(garbage: Garbage) -> None:
     grow()
     assert not garbage.collect(quiet=True, now=59.0)
@@ -64,13 +99,6 @@ def test_no_full_collection_while_much_is_held(garbage: Garbage) -> None:
     del held
     assert not garbage.collect(quiet=True, now=159.0), "it looks again after a minute"
     assert garbage.collect(quiet=True, now=160.0)
-
-
-class Knot:
-    """What only the collector frees."""
-
-    def __init__(self) -> None:
-        self.itself = self
 
 
 def test_a_heap_that_stays_swollen_is_looked_through_after_an_hour(garbage: Garbage) -> None:
