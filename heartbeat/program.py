@@ -34,6 +34,7 @@ from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
 from heartbeat.site.values import Secret
+from heartbeat.tracing import Tracing
 from sip.io import pump as pumps
 from sip.io.clock import boottime
 from sip.io.dns import Resolver
@@ -158,6 +159,7 @@ class Process(Generic[C]):
 
     core: C
     pump: Pump
+    tracing: Tracing
     logger = logger
 
     def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
@@ -214,6 +216,7 @@ class Process(Generic[C]):
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
+        self.tracing = Tracing(core.stack.receiver, self.pump, core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
@@ -347,6 +350,7 @@ class Process(Generic[C]):
             self.logger.warning("the site file: %s", sentence)
         new = "; ".join(changes(self.core.site, site)) or "nothing is new in it"
         self.certificates.take(site, read)
+        self.tracing.live_by(site)
         self.pump.ask(self.core.reload, site)
         if self._api is not None:
             self._api.take((site.servers.get(self.name) or site.agents[self.name]).api_token)

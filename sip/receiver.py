@@ -16,6 +16,7 @@ from sip.dialog import bare_uri, contact_uri, dialog_key
 from sip.endpoint import SECURE, WHOLE
 from sip.header_policy import unsupported
 from sip.identifiers import Identifiers
+from sip.message_ring import Note
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.requests import ResponseSpec
 from sip.responder import Responder, answer_flow
@@ -93,6 +94,8 @@ class Receiver:
         self.answers_later: Callable[[ServerTransaction, ServerTransaction, float], bool] = _at_once
         """Whether somebody else answers this CANCEL (second) of an open INVITE (first), and when that is known."""
         self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
+        self.note: Note | None = None
+        """Told of each message that comes, before it is looked at."""
         self.sips_flows: set[Flow] = set()
         """Secure flows whose peers speak of ``sips``."""
         self.aliased: Callable[[Flow, str], None] = _nowhere
@@ -119,6 +122,8 @@ class Receiver:
                     self._out.append(Send(flow, PONG))  # RFC 7118 section 6
                 data = data.lstrip(b"\r\n")
             if len(data) > 4:  # not a keep-alive (RFC 5626 section 4.4)
+                if self.note is not None:
+                    self.note(data, flow, now, False)
                 self.receive_message(data, flow, now)
             return
         framer, messages = self.streams.feed(data, flow, now)
@@ -127,6 +132,8 @@ class Receiver:
             if message == PING:
                 self._out.append(Send(flow, PONG))  # RFC 5626 section 4.4.1
                 continue
+            if self.note is not None:
+                self.note(message, flow, now, False)
             try:
                 self.receive_message(message, flow, now)
             except Exception as error:  # the messages behind it are of other calls

@@ -44,6 +44,14 @@ class Failover:
     """For ``return``: how long the main must have been healthy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """``[trace]``: what each server and agent remembers of SIP messages."""
+
+    memory: Annotated[int, Within(0, 4096)] = 16
+    """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: none is kept."""
+
+
 def _no_hosts() -> Mapping[str, str]:
     return MappingProxyType({})
 
@@ -243,6 +251,8 @@ class Site:
     """In the order of the file."""
     digest: str
     """Eight hex digits for the meaning of the file; comments, order of keys and secrets' values do not count."""
+    trace: Trace = Trace()
+    """The table ``[trace]``."""
     path: Path = Path("site.toml")
     """Where it was read."""
 

@@ -20,6 +20,7 @@ from sip.io.gc_tuning import Garbage
 from sip.io.ticker import Ticker
 from sip.io.transport import Transport
 from sip.location import Place
+from sip.message_ring import Note
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -97,6 +98,8 @@ class Pump:
         """Inputs on which the core raised."""
         self.inputs = 0
         """Datagrams, stream pieces and timers handed to the core."""
+        self.note: Note | None = None
+        """Told of each message that leaves, but for urgent ones."""
         self._loop = loop
         self._names = names
         self._store = store
@@ -198,9 +201,13 @@ class Pump:
     def _drain(self) -> bool:
         """One round; whether there may be more to do already."""
         more = False
+        note, now = self.note, 0.0
         for action in self.core.to_do():
             kind = type(action)
             if kind is Send:
+                if note is not None and not action.urgent:
+                    now = now or self.clock()
+                    note(action.data, action.flow, now, True)
                 self.transport.send(action)
             elif kind is Open:
                 self.transport.connect(action)

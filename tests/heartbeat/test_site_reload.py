@@ -58,6 +58,7 @@ def complaints(old: str, new: str, node: str = "m1") -> list[str]:
         ('[[routes]]\nmatch = "0*"\nto = "t"', ""),
         ('failback = "stay"', 'failback = "return"'),
         ("interval = 0.5", "interval = 0.5\nhold_attempt = 4"),
+        ("[failover]", "[trace]\nmemory = 0\n[failover]"),
         ('listen = "tcp:127.0.0.1:5061"', 'listen = "tcp:127.0.0.1:5061"\ncapacity = 9'),
         ("[lines.t]", '[lines.u]\nkind = "trunk"\nagent = "b"\nchannels = 1\npeer = "sip:127.0.0.2"\n[lines.t]'),
         ('key = { env = "OLD" }', 'key = { env = "OLD" }\nprevious_key = { env = "NEW" }'),

@@ -337,3 +337,19 @@ def test_a_core_hears_who_a_peer_is_before_its_stream_is_open(factory: Factory) 
         assert core.told == [(Certified(flow), ("a.example",)), (flow, "open"), (flow, "lost")]
 
     run(factory, main())
+
+
+def test_what_leaves_is_noted_but_for_what_is_urgent(factory: Factory) -> None:
+    async def main() -> None:
+        with Running() as running:
+            noted: list[tuple[bytes, bool]] = []
+            running.pump.note = lambda data, flow, now, sent: noted.append((data, sent))
+            running.peer.send(b"first")
+            assert await running.answer() == b"first"
+            to = Flow("udp", "127.0.0.1:0", running.peer.getsockname()[:2])
+            running.core.actions += [Send(to, b"beat", True), Send(to, b"message")]
+            running.pump.flush()
+            assert await running.answer() == b"beat" and await running.answer() == b"message"
+            assert noted == [(b"first", True), (b"message", True)]
+
+    run(factory, main())

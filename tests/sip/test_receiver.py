@@ -435,3 +435,22 @@ def test_when_transactions_grow_scarce_a_sender_has_its_share_and_the_site_all()
     leg = fixture.dialog(SITE)
     fixture.hear(message("INFO", branch="z9hG4bKin", to="<sip:b@x>;tag=t"), SITE)
     assert leg.got == ["INFO"], "the site's dialogs go on"
+
+
+def test_each_message_is_noted_before_it_is_looked_at() -> None:
+    fixture = Fixture()
+    noted: list[tuple[bytes, Flow, float, bool]] = []
+    fixture.receiver.note = lambda *what: noted.append(what)
+    options, rubbish = message(), b"no SIP at all\r\n\r\n"
+    fixture.receiver.receive(options, UDP, 1.0)
+    fixture.receiver.receive(rubbish, UDP, 2.0)
+    fixture.receiver.receive(b"\r\n\r\n", UDP, 3.0)
+    fixture.receiver.receive(b"\r\n\r\n" + options + options[:40], TCP, 4.0)
+    fixture.receiver.receive(options[40:], TCP, 5.0)
+    fixture.receiver.receive_message(options, UDP, 6.0)  # from an agent's record
+    assert noted == [
+        (options, UDP, 1.0, False),
+        (rubbish, UDP, 2.0, False),
+        (options, TCP, 4.0, False),
+        (options, TCP, 5.0, False),
+    ]

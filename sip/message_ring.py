@@ -1,0 +1,188 @@
+"""The last SIP messages of a process, whole and as they were on the wire, and longer those of calls that failed.
+
+To note a message costs less than a microsecond: the bytes are there anyway and are neither copied nor read. What
+belongs to which call is found out when somebody asks. Memory is bounded in bytes, whatever the network sends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from sip.actions import Flow
+
+LONGEST: Final = 16 * 1024
+"""Bytes that are noted of one message; a list of dialogs may be sixty times as long."""
+OVERHEAD: Final = 130
+"""Bytes that an entry takes besides those of its message."""
+MOST_FAILED: Final = 1000
+"""Failed calls whose messages are kept longer."""
+SHARE: Final = 4
+"""One part in so many of the memory is for the messages of failed calls that have left the ring."""
+SEGMENTS: Final = 64
+"""The ring forgets one part in so many at a time."""
+
+_BEAT: Final = b" OPTIONS\r\nHeartbeat: "
+"""What each heartbeat and its answer has: they are no part of a call, and many."""
+_BEGINS_LIKE_BEATS: Final = frozenset({b"OPTIONS sip:", b"SIP/2.0 200 ", b"SIP/2.0 403 "})
+_CALL_ID: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n \t]*)", re.IGNORECASE)
+
+Note = Callable[[bytes, Flow, float, bool], None]
+"""Told of each message: ``(data, flow, now, sent)``."""
+
+
+class Recorded(NamedTuple):
+    """One message."""
+
+    at: float
+    """CLOCK_BOOTTIME in seconds."""
+    flow: Flow
+    data: bytes
+    sent: bool
+    """By us; else it came."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        return len(self.data) + OVERHEAD
+
+
+class _Failed:
+    """What is kept of one failed call."""
+
+    __slots__ = ("call_ids", "messages", "size")
+
+    def __init__(self, call_ids: tuple[bytes, ...]) -> None:
+        self.call_ids = call_ids
+        self.messages: list[Recorded] = []
+        """Those that have left the ring."""
+        self.size = 0
+
+
+class MessageRing:
+    """See the module."""
+
+    __slots__ = (
+        "_failed", "_failed_at", "_former", "_former_size", "_kept", "_kept_size", "_left", "_most_former",
+        "_most_kept", "_segment", "_segment_size",
+    )  # fmt: skip
+
+    def __init__(self, most_bytes: int = 0) -> None:
+        """``most_bytes`` of memory in all, a quarter of it for failed calls; 0: nothing is kept."""
+        # Four items an entry: a list of them has no tuples, of which the garbage collector would look at each.
+        self._segment: list[Any] = []
+        self._left = 0
+        """Bytes that this segment may still take."""
+        self._former: deque[tuple[list[Any], int]] = deque()
+        """Those before it, with their sizes."""
+        self._kept: deque[_Failed] = deque()
+        self._kept_size = 0
+        self._failed: dict[bytes, _Failed] = {}
+        self._failed_at = 0.0
+        self.resize(most_bytes)
+
+    def resize(self, most_bytes: int) -> None:
+        """Take as much memory from now on. What is there is forgotten."""
+        self._most_kept = most_bytes // SHARE
+        self._segment_size = (most_bytes - self._most_kept) // SEGMENTS
+        self._most_former = most_bytes - self._most_kept - self._segment_size
+        self._left = self._segment_size
+        self._segment = []
+        self._former.clear()
+        self._former_size = 0
+        self._kept.clear()
+        self._kept_size = 0
+        self._failed.clear()
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that all of it takes."""
+        return sum(message.size for message in self)
+
+    @property
+    def oldest_at(self) -> float | None:
+        """Since when all messages are there; None while there is none."""
+        entries = self._former[0][0] if self._former else self._segment
+        return entries[0] if entries else None
+
+    def note(self, data: bytes, flow: Flow, now: float, sent: bool) -> None:
+        """A message came, or leaves; one that came may be a heartbeat, which is not noted."""
+        if not sent and data[:12] in _BEGINS_LIKE_BEATS and _BEAT in data:
+            return
+        size = len(data)
+        if size > LONGEST:
+            data, size = data[:LONGEST], LONGEST
+        self._segment += (now, flow, data, sent)
+        self._left -= size + OVERHEAD
+        if self._left < 0:
+            self._turn()
+
+    def keep(self, call_ids: Iterable[str], now: float) -> None:
+        """A call with these Call-IDs, of all its legs, has failed: its messages stay when others go."""
+        failed = _Failed(tuple(call_id.encode("latin-1", "replace") for call_id in call_ids))
+        self._kept.append(failed)
+        self._failed.update(dict.fromkeys(failed.call_ids, failed))
+        self._failed_at = now
+        if len(self._kept) > MOST_FAILED:
+            self._make_room()
+
+    def __iter__(self) -> Iterator[Recorded]:
+        """All messages, those of failed calls that have left the ring first, else in the order of time."""
+        for failed in list(self._kept):
+            yield from failed.messages
+        for segment in [*(each for each, _ in self._former), self._segment[:]]:
+            yield from _entries(segment)
+
+    def of(self, call_ids: Collection[str]) -> list[Recorded]:
+        """The messages with one of these Call-IDs, in the order of time."""
+        wanted = {call_id.encode("latin-1", "replace") for call_id in call_ids}
+        found = [message for message in self if call_id_in(message.data) in wanted]
+        found.sort(key=lambda message: message.at)
+        return found
+
+    def _turn(self) -> None:
+        """The segment is full: the oldest one goes, but for the messages of failed calls."""
+        size = self._segment_size - self._left
+        self._former.append((self._segment, size))
+        self._former_size += size
+        self._segment = []
+        self._left = self._segment_size
+        while self._former_size > self._most_former:
+            segment, size = self._former.popleft()
+            self._former_size -= size
+            self._keep_of(segment)
+
+    def _keep_of(self, gone: list[Any]) -> None:
+        if self._failed and gone[0] <= self._failed_at:
+            for message in _entries(gone):
+                if (failed := self._failed.get(call_id_in(message.data))) is not None:
+                    failed.messages.append(message)
+                    failed.size += message.size
+                    self._kept_size += message.size
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """The oldest failed calls go."""
+        kept = self._kept
+        while kept and (self._kept_size > self._most_kept or len(kept) > MOST_FAILED):
+            failed = kept.popleft()
+            self._kept_size -= failed.size
+            for call_id in failed.call_ids:
+                if self._failed.get(call_id) is failed:
+                    del self._failed[call_id]
+
+
+def _entries(segment: list[Any]) -> Iterator[Recorded]:
+    items = iter(segment)
+    return map(Recorded, items, items, items, items)
+
+
+def call_id_in(data: bytes) -> bytes:
+    """The Call-ID of a message; ``b""`` without one."""
+    at = data.find(b"\r\nCall-ID: ")
+    if at >= 0 and (end := data.find(b"\r", at + 11)) >= 0:
+        return data[at + 11 : end]
+    found = _CALL_ID.search(data)
+    return found[1] if found is not None else b""
