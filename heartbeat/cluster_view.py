@@ -45,6 +45,8 @@ class VoterStatus(NamedTuple):
     """The list of voters that it lives by."""
     promised_to_others: int
     """The highest epoch that it granted or adopted to another start than ours."""
+    epoch: int
+    """The leadership that it lives by, on its disk; 0 where that takes nothing."""
 
 
 class ClusterView:
@@ -194,7 +196,9 @@ class ClusterView:
         elif beat.re is not None:
             self.non_voting.discard(node)
             self.voting.add(node)
-            self.statuses[node] = VoterStatus(beat.voters, beat.promised_to_others)
+            self.statuses[node] = VoterStatus(
+                beat.voters, beat.promised_to_others, 0 if beat.disk == FAILED else beat.epoch
+            )
         return False
 
     def without_vote(self, voters: Iterable[str]) -> list[str]:

@@ -164,11 +164,11 @@ class Participant:
         except BeatError:
             self.answer(beat, now, no="list")
             return
-        if self._is_admitted(beat) and self.voter.admit(voters, beat.for_epoch, now):
+        if self._is_admitted(beat) and self.voter.admit(voters, beat.epoch, beat.for_epoch, now):
             said = f"{self.name} votes from now on, above epoch {beat.for_epoch}"
             self.outbox.decide(What.VOTERS, said, now, node=self.name)
         else:
-            self.voter.take_list(voters)
+            self.voter.take_list(voters, beat.epoch)
         self.answer(beat, now)
 
     def learn_list(self, answer: Beat) -> None:
@@ -177,7 +177,7 @@ class Participant:
             voters = VoterList.parse(answer.list)
         except BeatError:
             return
-        if self.voter.take_list(voters):
+        if self.voter.take_list(voters, answer.epoch):
             self.outbox.persist(self.voter.state)
 
     def _is_admitted(self, beat: Beat) -> bool:

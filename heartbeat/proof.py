@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from heartbeat.header import MOST_NAME, BeatError
 from heartbeat.membership import majority
@@ -24,6 +24,18 @@ MOST_LIST: Final = 16
 """Names in a list of voters; more is refused."""
 FORCED: Final = "!"
 _PER_EPOCH: Final = 100
+
+
+class Standing(NamedTuple):
+    """Which of two lists of voters is the site's: that of the later leadership, and of the same one the later list.
+
+    As with the logs of Raft (sections 5.4.1 and 4.1 of Ongaro's dissertation): a list that was made under an earlier
+    epoch and was not known to the quorum that gave the later one did not become the site's, though its number is
+    higher than that of the list by which they gave it.
+    """
+
+    epoch: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,15 @@ class VoterList:
     def quorum(self) -> int:
         """How many of them decide."""
         return majority(len(self.names))
+
+    @property
+    def made_under(self) -> int:
+        """The epoch under which it was made; 0: at the first start of the site."""
+        return self.generation // _PER_EPOCH
+
+    def since(self, epoch: int) -> Standing:
+        """How it stands against others, at a node that lives by it and by the leadership of ``epoch``."""
+        return Standing(max(epoch, self.made_under), self.generation)
 
     @property
     def text(self) -> str:

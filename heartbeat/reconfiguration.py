@@ -167,7 +167,8 @@ class Reconfiguration:
             cluster, members = self._cluster, node.membership
             lost = tuple(sorted(cluster.non_voting - cluster.voting))
             self._restore = [voter for voter in self._restore if voter in cluster.non_voting]
-            wanted, filed = (members.voters, members.generation) if may_change else (voters.names, voters.filed)
+            free = may_change and self._is_followed(voters, epoch)
+            wanted, filed = (members.voters, members.generation) if free else (voters.names, voters.filed)
             seen = cluster.seen_to_vote() | ({node.name} if node.voter.has_vote else set())
             due = next_change(
                 voters, wanted, filed, epoch, generations, lost, tuple(self._restore), seen, members.quorum_wanted
@@ -175,10 +176,26 @@ class Reconfiguration:
             if due is not None:
                 self._begin(due, now)
 
+    def _is_followed(self, voters: VoterList, epoch: int) -> bool:
+        """Whether a quorum lives by our epoch, on disk. A list that an earlier leader made and hardly told can then
+        win nothing any more; before that, its quorum and one of a list that we make might share nobody."""
+        statuses = self._statuses()
+        following = [name for name in voters.names if name in statuses and statuses[name].epoch == epoch]
+        return len(following) >= voters.quorum
+
+    def _statuses(self) -> dict[str, VoterStatus]:
+        """What nodes with a vote last said of themselves, and our own voter."""
+        node, statuses = self._node, dict(self._cluster.statuses)
+        statuses.pop(node.name, None)
+        if node.voter.has_vote:
+            disk, promised = node.on_disk, node.voter.state.promised_to_others(node.start)
+            statuses[node.name] = VoterStatus(disk.voters.generation, promised, disk.leadership.epoch)
+        return statuses
+
     def _begin(self, change: Change, now: float) -> None:
         node, new = self._node, change.new
         self.change, self._admitted = change, 0
-        node.voter.take_list(new)
+        node.voter.take_list(new, new.made_under)
         names = ", ".join(new.names)
         said = f"the voters are {names} from now on (generation {new.generation}): {change.because}"
         node.outbox.decide(What.VOTERS, said, now)
@@ -186,11 +203,7 @@ class Reconfiguration:
 
     def _go_on(self, change: Change, epoch: int, superseded: bool) -> None:
         node, cluster, admit = self._node, self._cluster, change.admit
-        statuses = dict(cluster.statuses)
-        statuses.pop(node.name, None)
-        if node.voter.has_vote:
-            promised = node.voter.state.promised_to_others(node.start)
-            statuses[node.name] = VoterStatus(node.on_disk.voters.generation, promised)
+        statuses = self._statuses()
         if not change.committed(statuses):
             return
         votes = admit in cluster.seen_to_vote()

@@ -15,7 +15,7 @@ from heartbeat.death import commitment_of
 from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError, Start
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
-from heartbeat.proof import Proof, VoterList, sign_grant
+from heartbeat.proof import Proof, Standing, VoterList, sign_grant
 from heartbeat.timing import Timing
 
 NOBODY: Final = ""
@@ -62,6 +62,11 @@ class Voter:
     def reload(self, membership: Membership) -> None:
         """Live by a changed site file."""
         self.membership = membership
+
+    @property
+    def standing(self) -> Standing:
+        """How our list of voters stands against others."""
+        return self.state.voters.since(self.state.leadership.epoch)
 
     @property
     def has_vote(self) -> bool:
@@ -161,8 +166,7 @@ class Voter:
             return own
         if own.generation == 0:
             return theirs if FIRST in ask.flags else None
-        one_step = len(set(theirs.names) ^ set(own.names)) <= 1
-        return theirs if theirs.generation > own.generation and one_step else None
+        return theirs if theirs.names and theirs.since(ask.epoch) > self.standing else None
 
     def grant(self, request: Beat, now: float) -> Vote:
         """Grant ``request.for_epoch`` to the sender if the rules allow it. A grant counts as hearing the candidate.
@@ -212,13 +216,17 @@ class Voter:
         fault = proof.fault(keys, self.membership.site)
         if fault:
             return fault
-        newer = proof.voters.generation > self.state.voters.generation
+        own = self.state.voters
+        told_before = own.made_under >= proof.epoch and own.generation > proof.voters.generation
         promise = self._promise_of(proof)
         self._note(
             promise or Granted(proof.epoch, proof.node, proof.incarnation, commitment),
             lease=max(lease, self.state.lease if promise is not None else 0.0),
             leadership=Leadership(proof.epoch, proof.node, proof.incarnation, proof.forced),
-            voters=proof.voters if newer else self.state.voters,
+            # a later list of an earlier epoch did not become the site's; a forced epoch proves nothing about it
+            voters=own
+            if told_before or (proof.forced and own.generation > proof.voters.generation)
+            else proof.voters,
             first=False,
         )
         return ""
@@ -233,16 +241,20 @@ class Voter:
         """The site starts for the first time, by this list; an operator says so."""
         self._change(first=True, non_voting=False, voters=voters)
 
-    def take_list(self, voters: VoterList) -> bool:
-        """Live by a newer list. Without it being said (``admit``) that does not give a vote to one who has none."""
-        if voters.generation <= self.state.voters.generation:
+    def take_list(self, voters: VoterList, epoch: int) -> bool:
+        """Live by the list of somebody who lives by the leadership of ``epoch``, where it is later than ours.
+
+        Without it being said (``admit``) that does not give a vote to one who has none.
+        """
+        if voters.since(epoch) <= self.standing:
             return False
         self._change(voters=voters)
         return True
 
-    def admit(self, voters: VoterList, promised_to_others: int, now: float) -> bool:
-        """Have a vote from now on: with a promise to nobody, above every epoch of earlier lists."""
-        if not self.state.non_voting or voters.generation < self.state.voters.generation:
+    def admit(self, voters: VoterList, epoch: int, promised_to_others: int, now: float) -> bool:
+        """Have a vote from now on by the list of ``epoch``: with a promise to nobody, above every epoch of earlier
+        lists."""
+        if not self.state.non_voting or voters.since(epoch) < self.standing:
             return False
         self.heard = None
         self._since = now

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from heartbeat.cluster_view import VoterStatus
+from heartbeat.cluster_view import ClusterView, VoterStatus
+from heartbeat.header import AGENT, FAILED, Beat
 from heartbeat.proof import VoterList
 from heartbeat.reconfiguration import next_change
 
 LIST = VoterList(101, ("gw1", "gw2", "m2"), 1)
+
+
+def test_who_lives_by_a_leadership_in_memory_only_does_not_count_as_following_it() -> None:
+    cluster, answer = ClusterView("m1", 2, 2), Beat("paris", "gw1", 1, 2, AGENT, 1, voters=101, re=(1, 1))
+    cluster.learn_vote(answer, LIST.names)
+    assert cluster.statuses["gw1"].epoch == 2
+    cluster.learn_vote(replace(answer, disk=FAILED), LIST.names)
+    assert cluster.statuses["gw1"].epoch == 0
 
 
 @pytest.mark.parametrize(
@@ -41,12 +52,12 @@ def test_one_change_of_the_list_at_a_time(
 def test_a_change_is_settled_by_a_quorum_of_the_old_list_without_the_admitted() -> None:
     change = next_change(LIST, LIST.names, 1, 1, {}, ("gw1",), (), LIST.names)
     assert change is not None
-    assert not change.committed({"gw1": VoterStatus(102, 0), "gw2": VoterStatus(102, 0)})
-    assert change.committed({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)})
-    assert not change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 9)}, 1), (
+    assert not change.committed({"gw1": VoterStatus(102, 0, 1), "gw2": VoterStatus(102, 0, 1)})
+    assert change.committed({"m2": VoterStatus(102, 0, 1), "gw2": VoterStatus(102, 9, 1)})
+    assert not change.superseded({"m2": VoterStatus(102, 0, 1), "gw2": VoterStatus(102, 9, 1)}, 1), (
         "gw2 may have made up a quorum with gw1"
     )
-    assert change.superseded({"m2": VoterStatus(102, 0), "gw2": VoterStatus(102, 1)}, 1)
+    assert change.superseded({"m2": VoterStatus(102, 0, 1), "gw2": VoterStatus(102, 1, 1)}, 1)
 
 
 @pytest.mark.parametrize(

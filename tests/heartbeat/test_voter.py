@@ -298,27 +298,56 @@ def test_the_first_start_is_said() -> None:
 def test_a_readmitted_voter_starts_with_a_promise_to_nobody() -> None:
     it = voter(PersistentState(incarnation=9))
     newer = VoterList(701, LIST.names, 1)
-    assert it.admit(newer, 8, UP)
+    assert it.admit(newer, 7, 8, UP)
     assert it.has_vote and it.state.promised_epoch == 8
     assert it.state.promised_to_others(Start("m1", 3)) == it.state.promised_to_others(Start("m2", 4)) == 8
     assert it.judge(claim("m1", 9, list=newer.text), UP + 1).no == "young"
     assert it.judge(claim("m1", 8, list=newer.text), UP + SILENCE).no == "promised"
     assert it.judge(claim("m1", 9, list=newer.text), UP + SILENCE)
-    assert not it.admit(newer, 20, UP), "who has a vote keeps its promises"
+    assert not it.admit(newer, 7, 20, UP), "who has a vote keeps its promises"
 
 
-def test_voters_grant_only_on_an_equal_list_or_one_step_further() -> None:
+def test_voters_grant_only_on_an_equal_list_or_a_later_one() -> None:
     it = voter(replace(OLD, voters=VoterList(701, LIST.names, 1)))
     assert it.judge(claim(), UP).no == "voters", "an older list"
-    assert it.judge(claim(list="nonsense"), UP).no == "voters"
+    for nonsense in ("nonsense", "801:1:"):
+        assert it.judge(claim(list=nonsense), UP).no == "voters"
     same_number = VoterList(701, ("gw1", "gw2"), 1)
     assert it.judge(claim(list=same_number.text), UP).no == "voters"
-    two_steps = VoterList(801, ("gw1", "gw4", "gw5"), 1)
-    assert it.judge(claim(list=two_steps.text), UP).no == "voters"
-    one_step = VoterList(801, (*LIST.names, "gw4"), 2)
-    assert it.grant(claim(list=one_step.text), UP) and it.state.voters == one_step
-    without = VoterList(802, ("gw2", "gw3", "gw4"), 2)
+    later = VoterList(803, ("gw1", "gw4", "gw5"), 1)
+    assert it.grant(claim(list=later.text), UP) and it.state.voters == later, "whatever changes it has missed"
+    without = VoterList(804, ("gw2", "gw3", "gw4"), 2)
     assert it.judge(claim("m2", 9, list=without.text), UP).no == "mute"
+
+
+def test_a_list_of_an_earlier_leader_that_did_not_become_the_sites_is_no_later_one() -> None:
+    """m1 led under epoch 6 and made list 601, m2 was elected under epoch 7 by those who knew list 501 only."""
+    hardly_told, sites = VoterList(601, (*LIST.names, "gw4"), 2), VoterList(501, LIST.names, 1)
+    it = voter(replace(OLD, voters=sites, leadership=Leadership(7, "m2", 3)))
+    assert it.judge(replace(claim("m1", 9, list=hardly_told.text), epoch=6), UP).no == "voters"
+    assert not it.take_list(hardly_told, 6) and it.state.voters == sites
+    lost = voter(replace(OLD, voters=sites, leadership=Leadership(7, "m2", 3), non_voting=True))
+    assert not lost.admit(hardly_told, 6, 8, UP) and lost.admit(sites, 7, 8, UP)
+    assert it.take_list(hardly_told, 8), "m1 was elected again by those who had it"
+    it = voter(replace(OLD, voters=VoterList(801, LIST.names, 1)))
+    assert it.judge(replace(claim("m1", 9), epoch=8), UP).no == "voters", "the leader of epoch 8 told it itself"
+
+
+def test_who_was_told_such_a_list_goes_back_when_it_hears_of_the_later_leadership() -> None:
+    hardly_told, newer = VoterList(601, (*LIST.names, "gw4"), 2), VoterList(701, LIST.names, 1)
+    it = voter(replace(OLD, voters=hardly_told, leadership=Leadership(6, "m1", 3)))
+    assert it.grant(claim("m2", 9), UP) and it.state.voters == LIST, "by who follows it"
+    it = voter(replace(OLD, voters=hardly_told, leadership=Leadership(6, "m1", 3)))
+    assert it.take_list(LIST, 7) and it.state.voters == LIST, "by the word of another voter"
+    it = voter(replace(OLD, voters=hardly_told, leadership=Leadership(6, "m1", 3)))
+    assert it.adopt(proof(7, "m2", 4), (KEY,)) == "" and it.state.voters == LIST
+    it = voter(replace(OLD, voters=newer, leadership=Leadership(6, "m1", 3)))
+    assert it.adopt(proof(7, "m2", 4), (KEY,)) == "" and it.state.voters == newer, (
+        "the new leader has told it already"
+    )
+    it = voter(replace(OLD, voters=hardly_told, leadership=Leadership(6, "m1", 3)))
+    forced = Proof(7, "m2", 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 7, "m2", 4, LIST)),))
+    assert it.adopt(forced, (KEY,)) == "" and it.state.voters == hardly_told, "no quorum has said anything"
 
 
 def test_lists_and_proofs_survive_their_text() -> None:

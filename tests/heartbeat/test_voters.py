@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from heartbeat.decision import Tell, What
+from heartbeat.header import Beat
 from heartbeat.membership import Membership
 from tests.heartbeat.ballot_world import Host, World, membership, running
 
@@ -254,3 +256,83 @@ def test_a_holding_server_lets_a_voter_in_as_soon_as_a_quorum_answers() -> None:
     w.run_until(lambda: m1.state == "holding" and m1.leader.quorum_answers(w.clock("m1")), limit=3.0)
     assert m1.restore_vote("gw1", w.clock("m1")) == ""
     w.run_until(lambda: not w.mute_voters() and w.settled() == "m1", limit=5.0)
+
+
+def _list_voters(w: World, *names: str, only: tuple[str, ...] = ()) -> None:
+    """The file's voters are these from now on, at all nodes or at ``only`` some."""
+    w.site = replace(w.site, chosen_voters=names, generation=w.site.generation + 1)
+    for host in [w.hosts[name] for name in only or w.hosts]:
+        if host.core is not None:
+            host.core.reload(w.site)
+            w._drain(host)
+
+
+def _lives_by(w: World, node: str, *names: str) -> bool:
+    file = w.hosts[node].file
+    return file is not None and file.voters.names == names
+
+
+def test_a_voter_that_missed_several_changes_of_the_list_votes_by_the_last() -> None:
+    """Nobody leads who could tell it: it learns the list from the server that asks for its vote."""
+    w = running(membership(5, chosen_voters=("gw1", "gw2", "gw3")))
+    w.crash("gw1")
+    _list_voters(w, "gw1", "gw4", "gw5")
+    w.run_until(lambda: all(_lives_by(w, name, "gw1", "gw4", "gw5") for name in ("gw4", "gw5", "m2")), limit=20.0)
+    w.crash("m1")
+    w.crash("gw5")
+    w.start("gw1")
+    w.run_until(lambda: w.holders() == ["m2"], limit=5.0)
+    assert _lives_by(w, "gw1", "gw1", "gw4", "gw5")
+
+
+def _two_lists() -> World:
+    """Of the list gw1, gw2, gw3, gw4 two leaders have made lists whose quorums need share nobody, and died before
+    they told anybody: m1 took gw3 out of it under epoch 1, m2 gw4 under epoch 2, by another file."""
+    w = running(membership(4, chosen_voters=("gw1", "gw2", "gw3")))
+    _list_voters(w, "gw1", "gw2", "gw4", only=("m1",))
+    w.run_until(lambda: _lives_by(w, "m1", "gw1", "gw2", "gw4"), limit=10.0)
+    w.crash("m1")
+    _list_voters(w, "gw1", "gw2", "gw3", only=("m2",))
+    w.run_until(lambda: _lives_by(w, "m2", "gw1", "gw2", "gw3"), limit=10.0)
+    w.crash("m2")
+    assert all(_lives_by(w, name, "gw1", "gw2", "gw3", "gw4") for name in ("gw1", "gw2", "gw3", "gw4"))
+    return w
+
+
+def test_lists_of_two_leaders_that_hardly_anybody_knows_elect_no_two_servers() -> None:
+    w = _two_lists()
+    for one in ("m1", "gw1", "gw4"):
+        for other in ("m2", "gw2", "gw3"):
+            w.cut(one, other)
+    w.start("m1", "m2")
+    w.run(12.0)
+    assert w.holders() == ["m2"], "its list is that of the later epoch"
+    w.heal()
+    w.run_until(lambda: _lives_by(w, "m1", "gw1", "gw2", "gw3") and w.settled() == "m2", limit=5.0)
+
+
+def test_a_leader_whose_list_did_not_become_the_sites_goes_back_to_the_list_that_did() -> None:
+    """m2 stays away, so nobody can bring the proof of its epoch: the voters' word on it is enough."""
+    w = _two_lists()
+    w.start("m1")
+    w.run_until(lambda: w.settled() == "m1", limit=12.0)
+
+
+def test_a_leader_changes_the_list_when_a_quorum_follows_it() -> None:
+    """Until then the list of an earlier leader may still win by voters who have not heard of this one."""
+    w = running(membership(4, chosen_voters=("gw1", "gw2", "gw3")))
+    w.crash("m1")
+    _list_voters(w, "gw1", "gw2", "gw4", only=("m2",))
+    deliver = w._deliver
+
+    def without_proof(sender: str, to: str, what: Any, *asker: Any) -> None:
+        if isinstance(what, Beat) and what.proof:
+            what = replace(what, proof="")
+        deliver(sender, to, what, *asker)
+
+    w._deliver = without_proof  # type: ignore[method-assign]
+    w.run_until(lambda: w.holders() == ["m2"], limit=6.0)
+    w.run(4.0)
+    assert w.holders() == ["m2"] and w.said("m2", What.VOTERS) == [], "it has their grants, and nobody its proof"
+    w._deliver = deliver  # type: ignore[method-assign]
+    w.run_until(lambda: _lives_by(w, "gw4", "gw1", "gw2", "gw4") and w.settled() == "m2", limit=10.0)
