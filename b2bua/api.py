@@ -10,9 +10,11 @@ from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 
-VIEWS: Final = frozenset("status calls lines agents history explain report rehearsal audit route progress".split())
+VIEWS: Final = frozenset(
+    "status calls lines agents history explain report rehearsal audit route bans progress".split()
+)
 VERBS: Final = frozenset(
-    "switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level".split()
+    "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level".split()
 )
 
 

@@ -13,7 +13,7 @@ from b2bua.cli_check import check, init
 from b2bua.cli_looks import audit, rehearse, route
 from b2bua.cli_report import explanation_screen, report_screen
 from b2bua.cli_site import Found, active_client, find, first_that_knows
-from b2bua.cli_verbs import busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover
+from b2bua.cli_verbs import bans, busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover, unban
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
@@ -218,7 +218,7 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
 
 
 _looks = (check, init, cdrs, rehearse, audit, route)
-_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, reload, log_level)
+_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level)
 for command in (*_looks, *_verbs):
     main.add_command(command)
 

@@ -15,9 +15,10 @@ from b2bua.cli_looks import rehearsal_screen, rehearsed
 from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
 from heartbeat.console import command_line, commands, render, screens
+from heartbeat.console.ban_screens import bans_screen, lift
 from heartbeat.console.client import Client
 from heartbeat.console.command_line import site_option
-from heartbeat.console.commands import node_option, yes_option
+from heartbeat.console.commands import format_option, node_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, listed, several
@@ -290,8 +291,31 @@ def reload(site_path: str | None, node: str | None, timeout: float) -> int:
     gateway-agent reload.
     """
     site = command_line.open_site(site_path)
-    nodes = [node] if node else list(site.servers)
-    return commands.reload_all([commands.server_client(site, name) for name in nodes], timeout)
+    return commands.reload_all(_both_or(site, node), timeout)
+
+
+@click.command()
+@site_option
+@node_option
+@format_option
+@watch_option
+def bans(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
+    """Hosts that the servers do not listen to, and why. Agents have their own: gateway-agent bans."""
+    clients = _both_or(command_line.open_site(site_path), node)
+    return commands.show(lambda: bans_screen(clients), shape, watch)
+
+
+@click.command()
+@site_option
+@node_option
+@click.argument("host", metavar="HOST|all")
+def unban(site_path: str | None, node: str | None, host: str) -> int:
+    """Have the servers, or --node, listen to a banned host again."""
+    return lift(_both_or(command_line.open_site(site_path), node), host)
+
+
+def _both_or(site: Site, node: str | None) -> list[Client]:
+    return [commands.server_client(site, name) for name in ([node] if node else site.servers)]
 
 
 @click.command("log-level")

@@ -32,6 +32,7 @@ from b2bua.trunks import Trunks
 from heartbeat.decision import Decided, Decision, What
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
+from heartbeat.site.ban_rules import ban_by
 from heartbeat.site.model import Site
 from sip.actions import Action, Certified, Flow, Resolve, Store
 from sip.b2b.bridge import Bridge
@@ -124,6 +125,7 @@ class Core:
         self.leadership.serves = self.trunks.lead
         self.stack.receiver.expected = self.trunks.expected
         self.stack.admission.name_of = self.trunks.owner
+        ban_by(self.stack, site.bans, self.trunks.owner)
         shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
         self.services = passage.services = CallServices(*shared, site, self.router, self.key, now)
         passage.authority = self.leadership
@@ -206,6 +208,7 @@ class Core:
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
         self.trunks.load(site, now)
+        ban_by(self.stack, site.bans, self.trunks.owner)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def _read_site(self) -> None:

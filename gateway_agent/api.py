@@ -10,8 +10,8 @@ from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import AgentStatus, ConsoleProcess
 
-VIEWS: Final = frozenset("status calls lines history progress".split())
-VERBS: Final = frozenset("drain stop resume reload log-level".split())
+VIEWS: Final = frozenset("status calls lines history bans progress".split())
+VERBS: Final = frozenset("drain stop resume reload unban log-level".split())
 
 
 async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:

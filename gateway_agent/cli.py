@@ -10,7 +10,9 @@ from heartbeat.console.log import LogSettings, log_options
 
 @click.group(
     cls=Program,
-    later=dict.fromkeys("status lines calls drain stop resume reload log-level".split(), "gateway_agent.cli_verbs"),
+    later=dict.fromkeys(
+        "status lines calls bans drain stop resume reload unban log-level".split(), "gateway_agent.cli_verbs"
+    ),
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option

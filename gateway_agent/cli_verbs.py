@@ -6,6 +6,7 @@ import click
 
 from gateway_agent import cli_screens
 from heartbeat.console import command_line, commands, screens
+from heartbeat.console.ban_screens import bans_screen, lift
 from heartbeat.console.client import Client, ask_all
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, watch_option, yes_option
@@ -163,8 +164,31 @@ def resume(site_path: str | None, agent: str | None) -> int:
 def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
     """Have an agent, or all, read the site file again, and show what they took, or all that is wrong with it."""
     site = command_line.open_site(site_path)
-    names = [agent] if agent is not None else list(site.agents)
-    return commands.reload_all([commands.agent_client(site, name) for name in names], timeout)
+    return commands.reload_all(_all_or(site, agent), timeout)
+
+
+@click.command()
+@site_option
+@agent_option
+@format_option
+@watch_option
+def bans(site_path: str | None, agent: str | None, shape: str, watch: float | None) -> int:
+    """Hosts that an agent, or all, do not listen to, and why."""
+    clients = _all_or(command_line.open_site(site_path), agent)
+    return commands.show(lambda: bans_screen(clients), shape, watch)
+
+
+@click.command()
+@site_option
+@agent_option
+@click.argument("host", metavar="HOST|all")
+def unban(site_path: str | None, agent: str | None, host: str) -> int:
+    """Have an agent, or all, listen to a banned host again."""
+    return lift(_all_or(command_line.open_site(site_path), agent), host)
+
+
+def _all_or(site: Site, agent: str | None) -> list[Client]:
+    return [commands.agent_client(site, name) for name in ([agent] if agent is not None else site.agents)]
 
 
 @click.command("log-level")

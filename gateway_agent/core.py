@@ -355,7 +355,7 @@ class Core:
 
     def _load_lines(self, now: float) -> None:
         self.line_table.load(self.site.lines_of(self.agent.name), now)
-        self.devices.reload()
+        self.devices.reload(self.site.bans)
 
     def _server_lost(self, flow: Flow, now: float) -> None:
         """A connection to a server is gone."""

@@ -15,6 +15,8 @@ from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
+from heartbeat.site.ban_rules import ban_by
+from heartbeat.site.model import Bans
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.device.identity import from_device
@@ -74,12 +76,13 @@ class Devices:
         self._front = front
         self._sources = SourceTable(())
 
-    def reload(self) -> None:
-        """The lines changed."""
+    def reload(self, bans: Bans) -> None:
+        """The lines changed, or who is banned for what."""
         lines = self._lines.values()
         self._sources = SourceTable(line.settings for line in lines if line.kind == "trunk")
         self._phones.reload(lines)
         self._authentication.digest.hosts = self._access.own_hosts()
+        ban_by(self._environment.stack, bans, self.owner)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream to a device was opened or lost, or a place cannot be reached."""
@@ -215,7 +218,7 @@ class Devices:
             authentication.refuse(transaction, verdict, source, user, now, proxy=True)
             authentication.note(wrong, source, now)
             return None
-        environment.stack.reply_limit.know(source.remote[0], now)
+        environment.stack.know(source.remote[0], now)
         return self._lines.get(phone.name)
 
     def _caller(self, request: Request, names: Collection[str]) -> str:

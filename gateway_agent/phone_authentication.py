@@ -35,7 +35,7 @@ class PhoneAuthentication:
         wrong = self.digest.throttle.wrong
         verdict = self.check(request, source, now, proxy=True)
         if verdict.accepted and verdict.username == user:
-            self._stack.reply_limit.know(source.remote[0], now)
+            self._stack.know(source.remote[0], now)
             return True
         if verdict.accepted:
             self._stack.respond_stateless(transaction, 403)
@@ -79,6 +79,7 @@ class PhoneAuthentication:
         """Log a wrong password, when there was one since ``digest.throttle.wrong`` was ``wrong``."""
         throttle = self.digest.throttle
         if throttle.wrong != wrong:
+            self._stack.bans.offend(source, "wrong password", now)
             user = next(reversed(throttle.by_user))
             said = "a wrong password for %r from %s: if that is a phone of yours, compare it with that of its line"
             self._stack.limited_logger.warning(logger, now, said, user, source.remote[0])

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from heartbeat.console import log
+from heartbeat.console import bans, log
 from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
@@ -52,6 +53,8 @@ WRITES: Final = 30
 LAST_WORDS: Final = 0.2
 """Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
 LOG_LEVEL: Final = "log-level"
+BANS: Final = "bans"
+UNBAN: Final = "unban"
 WRONG: Final = 3
 """Exit code of a program that could not start."""
 
@@ -236,6 +239,8 @@ class Process(Generic[C]):
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
         if name == "progress" and (reload := self._reloads.progress(params.get("id", ""))) is not None:
             return reload
+        if name == BANS:
+            return bans.look(self.core.stack.bans, now, time.time() - boottime())
         found = self._view(self.core, name, params, now)
         if name != "status":
             return found
@@ -248,27 +253,23 @@ class Process(Generic[C]):
             order = self._reloads.begin()
             self._reading.ask()
             return order
-        if name == LOG_LEVEL:
-            said = log.set_level(params.get("package", ""), params.get("level", ""))
-            self.pump.ask(self.core.decided, LOG_LEVEL, f"{said}, by an operator")
-            return Progress(LOG_LEVEL, LOG_LEVEL, "done", said, 1, 1)
+        if (act := _AT_ONCE.get(name)) is not None:
+            said = act(self, params)
+            self.pump.ask(self.core.decided, name, f"{said}, by an operator")
+            return Progress(name, name, "done", said, 1, 1)
         return self.pump.ask(self._command, name, params)
 
     def stats(self, now: float) -> ProcessStats:
         """How the process does."""
-        found, at, decisions = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
-        shown = self.certificates.ages(at)
-        return replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=decisions)
+        found, at, made = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
+        shown, banned = self.certificates.ages(at), bans.counts(self.core.stack.bans, now)
+        return replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         """What of the process an operator should know."""
         found = [Alert("disk", sentence) for sentence in self.disk_space.warnings(self.name)]
         found += [Alert("certificate", sentence) for sentence in self.certificates.warnings(time.time())]
-        found += [
-            Alert("key-file", f"{place}: {secret.warning}")
-            for place, secret in secrets_of(self.core.site, self.name)
-            if secret.warning
-        ]
+        found += _weak_files(self.core.site, self.name)
         interval, took = self.core.site.timing.interval, self.votes.took
         if took > interval / 2:
             slow = f"keeping an epoch took {took:.2f} s, more than half an interval ({interval:g} s)"
@@ -356,6 +357,26 @@ class Process(Generic[C]):
             self._api.take((site.servers.get(self.name) or site.agents[self.name]).api_token)
         self.lives_by(site)
         self._reloads.settle(True, [f"{self.name} lives by the site file {site.digest}: {new}", *sentences])
+
+
+def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:
+    return log.set_level(params.get("package", ""), params.get("level", ""))
+
+
+def _lift_ban(process: Process[Any], params: Mapping[str, str]) -> str:
+    return bans.lift(process.core.stack.bans, params.get("host", ""))
+
+
+_AT_ONCE: Final[Mapping[str, Callable[[Process[Any], Mapping[str, str]], str]]] = MappingProxyType(
+    {LOG_LEVEL: _set_level, UNBAN: _lift_ban}
+)
+"""Verbs of all programs that are done when they are said, and what each has done, as a sentence."""
+
+
+def _weak_files(site: Site, name: str) -> list[Alert]:
+    """Files of secrets that others can read."""
+    found = secrets_of(site, name)
+    return [Alert("key-file", f"{place}: {secret.warning}") for place, secret in found if secret.warning]
 
 
 def _write(written: Iterable[Written]) -> None:

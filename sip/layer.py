@@ -14,6 +14,7 @@ from sip.actions import Action, Flow, Send
 from sip.certificate_names import speaks_for
 from sip.endpoint import SECURE
 from sip.identifiers import Identifiers
+from sip.overload.bans import Bans
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.receiver import InDialog, Listener, Receiver
 from sip.responder import Responder
@@ -59,9 +60,9 @@ class Stack:
         self.transactions = TransactionTable(self.timers, self.deadlines, self._out)
         self.servers = self.transactions.servers
         self.clients = self.transactions.clients
-        self.responder = Responder(self.identifiers, self._out, self.counters)
+        self.bans = Bans(self.site_flows, self.unauthenticated_flows)
+        self.responder = Responder(self.identifiers, self._out, self.counters, self.bans)
         self.admission = self.responder.admission
-        self.reply_limit = self.responder.reply_limit
         self.receiver = Receiver(
             listener,
             self.transactions,
@@ -81,6 +82,7 @@ class Stack:
         self.receive_message = self.receiver.receive_message
         self.token = self.identifiers.token
         self.branch = self.identifiers.branch
+        self.know = self.responder.know
         self.reply = self.responder.reply
         self.response = self.responder.response
         self.refuse = self.responder.refuse

@@ -105,6 +105,8 @@ class Receiver:
         self._servers = transactions.servers
         self._clients = transactions.clients
         self._responder = responder
+        self._bans = responder.bans
+        self._banned = responder.bans.banned
         self._identifiers = identifiers
         self._legs = legs
         self._site_flows = site_flows
@@ -116,6 +118,10 @@ class Receiver:
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes came: a datagram, or some of a stream."""
         self._responder.now = now
+        if self._banned and self._bans.stops(flow, now):
+            if flow.transport != "udp":
+                self.streams.close(flow)
+            return
         if flow.transport in WHOLE:
             if data[:2] == b"\r\n":  # RFC 3261 section 7.5: no part of the message
                 if data == PING and flow.transport != "udp":
@@ -174,14 +180,18 @@ class Receiver:
             else:
                 self._request(message, flow, now)
         except Unanswerable as error:
-            self._counters["garbage"] += 1
+            self._garbage(flow, now)
             logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
         except FaultyRequest as fault:  # each name its own: compiled code gives a name one type
             self._counters["malformed"] += 1
             self._responder.refuse(fault.request, flow, fault.status, str(fault))
         except SipError as other:
-            self._counters["garbage"] += 1
+            self._garbage(flow, now)
             logger.debug("dropped from %s: %s", flow.remote, other)
+
+    def _garbage(self, flow: Flow, now: float) -> None:
+        self._counters["garbage"] += 1
+        self._bans.offend(flow, "unreadable", now)
 
     def _respond(self, response: Response, flow: Flow, now: float) -> None:
         if (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from sip.actions import Action, Flow, Send
 from sip.identifiers import Identifiers
 from sip.overload.address_limit import AddressLimit
 from sip.overload.admission import AdmissionControl
+from sip.overload.bans import Bans, Offence
 from sip.transaction import ServerTransaction
 from sip.wire.build import response_bytes
 from sip.wire.errors import SipError
@@ -21,6 +23,10 @@ _ECHOED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _ECHOED_BY_100: Final = _ECHOED | {"timestamp"}
 _ECHOED_IN_DIALOG: Final = _ECHOED | {"record-route"}
 _SELDOM: Final = frozenset({"record-route", "timestamp"})
+_OFFENCES: Final[Mapping[int, Offence | None]] = MappingProxyType(
+    {400: "unreadable", 401: "challenged", 407: "challenged", 481: "unknown dialog", 500: None, 503: None}
+)
+"""What an answer without a transaction tells of who asked; all others: that he was refused."""
 _TRAILING: Final = " \t\r\n;"
 """What may stand behind a To without a tag: white space, and parameters that are empty."""
 
@@ -28,13 +34,16 @@ _TRAILING: Final = " \t\r\n;"
 class Responder:
     """Answers with and without a transaction; ``out`` is what to do outside."""
 
-    __slots__ = ("_counters", "_identifiers", "_out", "admission", "now", "reconnect", "reply_limit")
+    __slots__ = ("_counters", "_identifiers", "_out", "admission", "bans", "now", "reconnect", "reply_limit")
 
-    def __init__(self, identifiers: Identifiers, out: list[Action], counters: Counter[str]) -> None:
+    def __init__(
+        self, identifiers: Identifiers, out: list[Action], counters: Counter[str], bans: Bans | None = None
+    ) -> None:
         self.now = 0.0
         """The instant of the last input: answers without a transaction are counted by it."""
         self.admission = AdmissionControl()
         self.reply_limit = AddressLimit()
+        self.bans = bans or Bans()
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
         """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
         self._identifiers = identifiers
@@ -102,6 +111,8 @@ class Responder:
         except SipError:
             return
         host = flow.remote[0]
+        if status >= 400 and (offence := _OFFENCES.get(status, "refused")) is not None:
+            self.bans.offend(flow, offence, self.now)
         if flow.transport == "udp" and not self.reply_limit.allows(
             host, self.admission.name_of(host) != host, self.now
         ):
@@ -110,6 +121,11 @@ class Responder:
         reason = REASONS.get(status, "") if status != 400 else _phrase(because)
         tag = self._identifiers.tag_of(request.call_id)
         self._out.append(Send(flow, self.response(request, status, reason, lines, b"", tag)))
+
+    def know(self, host: str, now: float) -> None:
+        """A device there has proved who it is."""
+        self.reply_limit.know(host, now)
+        self.bans.know(host, now)
 
     def respond_stateless(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
         """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""

@@ -102,7 +102,7 @@ class Phone:
             authentication.answer(transaction, outcome.reply)
             return
         reply, stack = outcome.reply, self.environment.stack
-        stack.reply_limit.know(source.remote[0], now)
+        stack.know(source.remote[0], now)
         self._changed(outcome.changes, before, now)
         if before != bool(self.contacts):
             stack.do(FLUSH)  # a phone that has its 200 can be called: the servers hear of it first

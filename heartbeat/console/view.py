@@ -15,8 +15,9 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
-Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level``.
-Agent views: ``status health lines calls history progress``. Agent verbs: ``drain resume stop reload log-level``.
+Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban``.
+Agent views: ``status health lines calls history bans progress``. Agent verbs: ``drain resume stop reload log-level
+unban``.
 """
 
 from __future__ import annotations
@@ -130,6 +131,14 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class BanCounts:
+    """How many hosts are not listened to."""
+
+    banned: Annotated[int, Metric("banned_hosts", "Hosts that are not listened to now")]
+    total: Annotated[int, Metric("bans", "Bans since the start", COUNTER)]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessStats:
     """``process``: what the program that runs a core adds to its status."""
 
@@ -144,6 +153,7 @@ class ProcessStats:
     ]
     messages: Annotated[int, Metric("messages", "SIP messages received", COUNTER)] = 0
     """SIP messages received since the start."""
+    bans: BanCounts | None = None
     clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
     """The machine's wall clock, epoch seconds."""
     disks: tuple[Disk, ...] = ()
@@ -533,6 +543,30 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class BannedHost:
+    """A host, or an IPv6 network of 64 bits, that is not listened to."""
+
+    host: Annotated[str, Column("Host")]
+    at: Annotated[float, Column("Since", "clock")]
+    """Epoch seconds."""
+    left: Annotated[float, Column(">Ends in", "span")]
+    """Seconds."""
+    dropped: Annotated[int, Column(">Dropped", "count")]
+    """Messages since."""
+    because: Annotated[str, Column("For")]
+    """What came from there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class BanList:
+    """``bans``: whom this process does not listen to, the oldest first."""
+
+    banned: tuple[BannedHost, ...]
+    total: int
+    """Bans since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """Something that happened; ``at`` None: at no instant of its own."""
 
@@ -830,4 +864,5 @@ class AgentCalls:
 #               keeps the file from being taken, a line each.
 #   log-level   package: ``sip heartbeat b2bua gateway_agent``, a part of one, or ``all``; level: ``debug info warning
 #               error``, or ``default``.
+#   unban       host: an address that is banned, or "all". Done at once.
 #   drain       agent: refuses new calls; done when its last call has ended.

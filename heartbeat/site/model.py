@@ -18,7 +18,18 @@ from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, LineSettings, Route
-from heartbeat.site.values import Api, Endpoint, Host, NameOf, Origin, Seconds, Secret, Within, split_host_port
+from heartbeat.site.values import (
+    Api,
+    Endpoint,
+    Host,
+    NameOf,
+    Origin,
+    Seconds,
+    Secret,
+    Source,
+    Within,
+    split_host_port,
+)
 from heartbeat.timing import Timing
 
 
@@ -50,6 +61,22 @@ class Trace:
 
     memory: Annotated[int, Within(0, 4096)] = 16
     """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: none is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bans:
+    """``[bans]``: hosts that are not listened to for a while, for what came from them. Peers of lines and hosts where
+    a device has proved itself within the hour are never banned."""
+
+    after: Annotated[float, Within(0, 1_000_000)] = 200.0
+    """Requests of one host at once that were refused or could not be read; a wrong password counts as five, a
+    challenge as a fifth. 0: nobody is banned."""
+    within: Annotated[float, Within(1, 86400)] = 60.0
+    """Seconds in which so many are forgiven."""
+    time: Annotated[float, Within(1, 86400)] = 600.0
+    """Seconds of a ban."""
+    never: tuple[Source, ...] = ()
+    """Addresses and networks that are never banned: a monitor, an office."""
 
 
 def _no_hosts() -> Mapping[str, str]:
@@ -251,6 +278,8 @@ class Site:
     """In the order of the file."""
     digest: str
     """Eight hex digits for the meaning of the file; comments, order of keys and secrets' values do not count."""
+    bans: Bans = Bans()
+    """The table ``[bans]``."""
     trace: Trace = Trace()
     """The table ``[trace]``."""
     path: Path = Path("site.toml")

@@ -16,12 +16,12 @@ class TokenBucket:
         self._left = most
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Take one; ``False`` when it is empty."""
+    def take(self, now: float, much: float = 1.0) -> bool:
+        """Take one, or so ``much``; ``False`` when there is less."""
         self._fill(now)
-        if self._left < 1.0:
+        if self._left < much:
             return False
-        self._left -= 1.0
+        self._left -= much
         return True
 
     def wait(self, now: float) -> float:

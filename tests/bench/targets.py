@@ -89,12 +89,16 @@ class Ours(_Process):
     port = 5060
     first_rate = 400.0
 
+    def written(self, site: Path) -> None:
+        """The site file is there; the server is about to start."""
+
     def start(self) -> None:
         examples = ROOT / "examples"
         text = (examples / "bench.toml").read_text().replace("127.0.0.1", self.host)
         text = text.replace('"../run/bench"', f'"{self.directory}"')
         site = self.directory / "bench.toml"
         site.write_text(text)
+        self.written(site)
         shutil.copy(examples / "bench.key", self.directory)
         socket = self.directory / "m1" / "m1.sock"
         command = [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", "m1"]

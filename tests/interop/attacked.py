@@ -10,9 +10,12 @@ from tests.interop.phones import Phone, ended, talking
 from tests.interop.programs import PASSWORDS, Site, network, phone_line, until
 from tests.interop.strangers import Udp, request
 
+NO_BANS = "[bans]\nafter = 0"
 
-def site_lines(net: str) -> str:
+
+def site_lines(net: str, bans: bool) -> str:
     return f"""
+{"" if bans else NO_BANS}
 {phone_line("alice", "gw1", media="relay")}
 {phone_line("bob", "gw2", channels=50)}
 [lines.peer]
@@ -31,9 +34,10 @@ SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\
 
 
 class Scene:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, bans: bool = False) -> None:
+        """Without ``bans`` everybody is answered as long as a site can bear it."""
         net = self.net = network()
-        self.site = Site(directory, net, site_lines(net), passwords=PASSWORDS, timing="t1 = 0.1")
+        self.site = Site(directory, net, site_lines(net, bans), passwords=PASSWORDS, timing="t1 = 0.1")
         self.agent, self.server = (f"{net}11", 5060), (f"{net}1", 5060)
         self.connections, self.beat = (f"{net}1", 5161), (f"{net}1", 5162)
         self.stranger, self.peer, self.own = f"{net}66", f"{net}31", f"{net}32"

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from sip.actions import Flow
+from sip.overload.bans import BanPolicy
 from sip.rate_limited_logger import RateLimitedLogger
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake import site_of as server_site
@@ -15,6 +16,8 @@ from tests.security.test_impostors import LOCAL, SITE, STRANGER
 from tests.sip.two_stacks import End
 
 ODD = Flow("udp", LISTEN, ("127.0.0.66", 5060))
+BAN_NOBODY = BanPolicy(after=0.0)
+"""What a stranger costs who goes on being answered."""
 METHODS = "OPTIONS REGISTER INVITE BYE CANCEL INFO MESSAGE SUBSCRIBE NOTIFY PUBLISH UPDATE PRACK REFER FOO".split()
 
 
@@ -59,6 +62,7 @@ def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
     register(fixture)
     fixture.run(40)
     stack = fixture.core.stack
+    stack.bans.live_by(BAN_NOBODY)
     before = (len(stack.servers), len(stack.legs), len(stack.deadlines))
     for index, method in enumerate(METHODS * 20):
         fixture.say(asked(method, index, tag=tag), ODD)
@@ -71,6 +75,7 @@ def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
 @pytest.mark.parametrize("tag", ["", ";tag=no"])
 def test_no_request_of_a_stranger_leaves_anything_at_a_server(tag: str) -> None:
     bench = Bench(server_site(SITE)).serve()
+    bench.core.stack.bans.live_by(BAN_NOBODY)
     before = bench.stack_sizes
     for index, method in enumerate(METHODS * 20):
         bench.core.receive(asked(method, index, tag=tag), STRANGER, bench.now)

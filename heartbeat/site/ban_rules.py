@@ -1,0 +1,38 @@
+"""Who is banned, and who never is, as the site file says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+
+from heartbeat.site.model import Bans as BanSettings
+from heartbeat.site.values import Network
+from sip.layer import Stack
+from sip.overload.bans import Ban, BanPolicy
+
+logger = logging.getLogger(__name__)
+
+
+def ban_by(stack: Stack, settings: BanSettings, owner: Callable[[str], str]) -> None:
+    """From now on; ``owner`` says whose a host is: the line's, or its own."""
+    bans = stack.bans
+    bans.exempt = partial(_is_exempt, owner, [source.network for source in settings.never])
+    bans.told = partial(_say, stack)
+    bans.live_by(BanPolicy(settings.after, settings.within, settings.time))
+
+
+def _is_exempt(owner: Callable[[str], str], never: list[Network], host: str) -> bool:
+    if owner(host) != host:
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in never)
+
+
+def _say(stack: Stack, ban: Ban, now: float) -> None:
+    said = "banned %s for %.0f s: %s"
+    stack.limited_logger.warning(logger, now, said, ban.host, ban.until - ban.at, ban.because)

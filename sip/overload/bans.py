@@ -1,0 +1,170 @@
+"""Hosts that are not listened to for a while, for what came from them. Pure.
+
+Scanners send thousands of requests, and each costs its reading and an answer. From whom more came that was refused,
+or could not be read, than comes from any device, he is banned: what he sends is dropped unread, and his connections
+are closed.
+
+By UDP an address can be forged, so nobody is banned whom we know: no peer of a line, and no host where a device has
+proved itself within the last hour. Who forges the address of somebody we do not know yet keeps him out for the length
+of a ban.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+from sip.actions import Flow
+from sip.overload.token_bucket import TokenBucket
+from sip.peers import network_of
+
+Offence = Literal["unreadable", "unknown dialog", "refused", "challenged", "wrong password"]
+
+WEIGHTS: Final[Mapping[Offence, float]] = MappingProxyType(
+    {"unreadable": 1.0, "unknown dialog": 1.0, "refused": 1.0, "challenged": 0.2, "wrong password": 5.0}
+)
+"""A challenge is no offence in itself: each phone of an office gets one when the power is back."""
+KNOWN_FOR: Final = 3600.0
+"""Seconds for which a host is known after a proof."""
+MOST: Final = 4096
+"""Hosts counted, known and banned, each; who offended, was proved or banned longest ago is forgotten first."""
+
+
+class BanPolicy(NamedTuple):
+    """When a host is banned, and for how long."""
+
+    after: float = 200.0
+    """Offences at once; 0: nobody is ever banned."""
+    within: float = 60.0
+    """Seconds in which so many are forgiven."""
+    time: float = 600.0
+    """Seconds of a ban."""
+
+
+@dataclass(slots=True)
+class Ban:
+    """One host, or IPv6 network of 64 bits, that is not listened to."""
+
+    host: str
+    """As it was seen last."""
+    at: float
+    until: float
+    offences: Counter[Offence]
+    """What it is banned for."""
+    dropped: int = 0
+    """Messages since."""
+
+    @property
+    def because(self) -> str:
+        """What it is banned for, most first."""
+        return ", ".join(f"{count:,} {what}" for what, count in self.offences.most_common())
+
+
+@dataclass(slots=True)
+class _Record:
+    bucket: TokenBucket
+    offences: Counter[Offence] = field(default_factory=Counter)
+
+
+def _nobody(host: str) -> bool:
+    return False
+
+
+class Bans:
+    """Counts offences by host; ``banned`` is empty as long as nobody is, so that a look costs nothing."""
+
+    def __init__(self, site_flows: Container[Flow] = (), unauthenticated_flows: Container[Flow] = ()) -> None:
+        """``site_flows``: those between agents and servers, on which nobody offends; ``unauthenticated_flows``: those
+        that are to become so, by a proof. Both are heard whoever is banned.
+        """
+        self.policy = BanPolicy()
+        self.exempt: Callable[[str], bool] = _nobody
+        """Whether a host is a peer of ours, whatever comes from there."""
+        self.told: Callable[[Ban, float], None] = _nothing
+        """Told of each ban as it begins."""
+        self.banned: OrderedDict[str, Ban] = OrderedDict()
+        """By network."""
+        self.total = 0
+        """Bans since the start."""
+        self._site_flows = site_flows
+        self._unauthenticated_flows = unauthenticated_flows
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._known: OrderedDict[str, float] = OrderedDict()
+
+    def live_by(self, policy: BanPolicy) -> None:
+        """From now on; who is a peer meanwhile is heard again, and all are where nobody is to be banned."""
+        self.policy = policy
+        self._records.clear()
+        for network, ban in list(self.banned.items()):
+            if not policy.after or self.exempt(ban.host):
+                del self.banned[network]
+
+    def offend(self, flow: Flow, offence: Offence, now: float) -> None:
+        """Something came by ``flow`` that was refused."""
+        policy = self.policy
+        if not policy.after or flow in self._site_flows:
+            return
+        host = flow.remote[0]
+        network = network_of(host)
+        record = self._records.get(network)
+        if record is None:
+            record = self._records[network] = _Record(TokenBucket(policy.after / policy.within, policy.after, now))
+            if len(self._records) > MOST:
+                self._records.popitem(last=False)
+        else:
+            self._records.move_to_end(network)
+            if record.bucket.is_full(now):
+                record.offences.clear()
+        record.offences[offence] += 1
+        if not record.bucket.take(now, WEIGHTS[offence]) and not self._knows(network, host, now):
+            self._ban(network, Ban(host, now, now + policy.time, record.offences), now)
+
+    def stops(self, flow: Flow, now: float) -> bool:
+        """Whether what comes by ``flow`` is to be dropped. To be asked only when somebody is ``banned``."""
+        network = network_of(flow.remote[0])
+        ban = self.banned.get(network)
+        if ban is None or flow in self._site_flows or flow in self._unauthenticated_flows:
+            return False
+        if now >= ban.until:
+            del self.banned[network]
+            return False
+        ban.dropped += 1
+        return True
+
+    def know(self, host: str, now: float) -> None:
+        """A device there has proved who it is."""
+        network = network_of(host)
+        self._known[network] = now + KNOWN_FOR
+        self._known.move_to_end(network)
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
+        self._records.pop(network, None)
+        self.banned.pop(network, None)
+
+    def lift(self, host: str) -> bool:
+        """Listen to ``host`` again; whether it was banned."""
+        network = network_of(host)
+        self._records.pop(network, None)
+        return self.banned.pop(network, None) is not None
+
+    def lasting(self, now: float) -> list[Ban]:
+        """The bans that are not over, the oldest first."""
+        return [ban for ban in self.banned.values() if ban.until > now]
+
+    def _knows(self, network: str, host: str, now: float) -> bool:
+        return self._known.get(network, 0.0) > now or self.exempt(host)
+
+    def _ban(self, network: str, ban: Ban, now: float) -> None:
+        del self._records[network]
+        self.banned[network] = ban
+        self.total += 1
+        if len(self.banned) > MOST:
+            self.banned.popitem(last=False)
+        self.told(ban, now)
+
+
+def _nothing(ban: Ban, now: float) -> None:
+    pass
