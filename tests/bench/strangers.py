@@ -64,12 +64,22 @@ def flood(message: bytes, source: str, target: tuple[str, int], rate: float) -> 
         thread.join()
 
 
-class Unbanned(Ours):
-    """Ours, which bans nobody."""
+class Banning(Ours):
+    """Ours, to which the addresses of the load alone are a trunk's."""
+
+    name = "banning"
+
+    def written(self, site: Path) -> None:
+        site.write_text(site.read_text().replace('"127.0.0.0/8"', f'"{self.host}"'))
+
+
+class Unbanned(Banning):
+    """The same, which bans nobody."""
 
     name = "unbanned"
 
     def written(self, site: Path) -> None:
+        super().written(site)
         site.write_text(f"{site.read_text()}\n[bans]\nafter = 0\n")
 
 
@@ -82,30 +92,31 @@ def measure(rate: float, calls: int, bad: float) -> list[list[str]]:
         Processes(Path(directory)) as processes,
     ):
         load = Load(processes, host)
-        for target, bans in ((Unbanned(processes, host), "nobody banned"), (Ours(processes, host), "bans")):
+        for target, bans in ((Unbanned(processes, host), "nobody banned"), (Banning(processes, host), "bans")):
             for kind in (None, *KINDS):
                 target.start()
                 load.run(target.address, target.pids, rate, int(rate))
                 if kind is None:
-                    outcome, sent = load.run(target.address, target.pids, rate, calls, timed=True), 0
+                    outcome, sent = load.run(target.address, target.pids, rate, calls, timed=True), 0.0
                 else:
+                    began = time.monotonic()
                     with flood(KINDS[kind], stranger, target.address, bad) as count:
                         outcome = load.run(target.address, target.pids, rate, calls, timed=True)
-                    sent = count[0]
+                    sent = count[0] / (time.monotonic() - began)
                 target.stop()
                 rows.append(_row(bans, kind or "none", outcome, sent))
                 print("; ".join(rows[-1]), file=sys.stderr, flush=True)
     return rows
 
 
-def _row(bans: str, kind: str, outcome: Outcome, sent: int) -> list[str]:
+def _row(bans: str, kind: str, outcome: Outcome, sent: float) -> list[str]:
     setup = outcome.times["setup"]
     p99 = setup[min(len(setup) - 1, int(len(setup) * 0.99))] if setup else float("nan")
     cores = outcome.cpu_s / outcome.seconds
     return [
         kind,
         bans,
-        f"{sent / outcome.seconds:,.0f}",
+        f"{sent:,.0f}",
         f"{outcome.good:,} of {outcome.calls:,}",
         f"{outcome.retransmissions:,}",
         f"{cores:.2f}",
