@@ -75,9 +75,11 @@ class Branches:
 
     def _end(self, said: Any) -> NoReturn:
         """Of the child."""
-        with os.fdopen(self._tells, "w", encoding="utf-8") as file:
-            json.dump(said, file)
-        os._exit(0)
+        try:
+            with os.fdopen(self._tells, "w", encoding="utf-8") as file:
+                json.dump(said, file)
+        finally:
+            os._exit(0)  # also when nobody listens any more
 
     def _is_child(self, key: str) -> bool:
         reading, writing = os.pipe()

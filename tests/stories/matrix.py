@@ -2,7 +2,8 @@
 
 Every node fails at every message and at every timer of every flow; what became of the calls is written to
 docs/matrix.md. ``--every 20`` tries one cell of twenty, ``--jobs 2`` uses two processors. All cells take hours:
-``--to FILE`` keeps each in a file as it is done, in an order by chance, and goes on where a run before it stopped.
+``--to FILE`` keeps each in a file as it is done, in an order by chance, and goes on where a run before it stopped;
+``--minutes 10`` stops after so long.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import multiprocessing
 import random
 import re
@@ -860,9 +862,11 @@ def kept_in(kept: Path | None) -> list[Cell]:
     return list(found.values())
 
 
-def run_all(wheres: Sequence[Where], processes: int, kept: Path | None = None) -> list[Cell]:
+def run_all(
+    wheres: Sequence[Where], processes: int, kept: Path | None = None, minutes: float = math.inf
+) -> list[Cell]:
     """All of them, with progress on standard error and each that fails on standard output; ``kept`` has some already
-    and is given the others, by chance so that a part of them stands for all.
+    and is given the others, by chance so that a part of them stands for all. Those that ``minutes`` are enough for.
     """
     asked = {(where.kind.name, where.flow.name, where.place, where.moment): where for where in wheres}
     known = {one[:4]: one for one in kept_in(kept)}
@@ -886,7 +890,9 @@ def run_all(wheres: Sequence[Where], processes: int, kept: Path | None = None) -
             if number // 500 > (number - len(done)) // 500 or number == len(left):
                 more = (time.monotonic() - began) / number * (len(left) - number)
                 print(f"{len(found)} of {len(asked)}, {more / 60:.0f} min left", file=sys.stderr, flush=True)
-    return [found[key] for key in asked]
+            if time.monotonic() - began > 60 * minutes:
+                break
+    return [found[key] for key in asked if key in found]
 
 
 def main() -> int:
@@ -899,6 +905,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="of the kinds elsewhere, one cell of so many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--to", type=Path, metavar="FILE", help="keep the cells there, and go on from what it has")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--tried", action="store_true", help="try nothing: the page of what FILE has")
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
@@ -916,7 +923,7 @@ def main() -> int:
         asked = {(where.kind.name, where.flow.name, where.place, where.moment) for where in wheres}
         found = [one for one in kept_in(options.to) if one[:4] in asked]
     else:
-        found = run_all(wheres, options.jobs, options.to)
+        found = run_all(wheres, options.jobs, options.to, options.minutes)
     text = page(found, options.every, sum(where.kind in others for where in wheres))
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
