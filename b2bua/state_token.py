@@ -7,16 +7,16 @@ tokens of a call the one with the highest counter is true (docs/wire.md).
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from json.encoder import encode_basestring_ascii as _json
 from typing import Any, Final, NamedTuple, cast
+
+from heartbeat.mac import is_mac_of, mac_of
 
 VERSION: Final = "1"
 LONGEST: Final = 1024
@@ -29,7 +29,6 @@ CUT: Final = 10
 """Characters of numbers that make a token too long: routing refuses them, and only the record shows them."""
 MOST_EPOCHS: Final = 8
 """Epochs remembered of a call, the last ones."""
-_MAC_BYTES: Final = 16
 _SHOWN: Final = re.compile(r"1\.([0-9]{1,9})\.([^.]*)\.[^.]*\.[^.]*\Z")
 
 
@@ -107,7 +106,7 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
     )
     payload = b2a_base64(values.encode(), newline=False).translate(_URL_SAFE).decode()
     text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"
-    return f"{text}.{_mac(text, key)}"
+    return f"{text}.{mac_of(text, key)}"
 
 
 def read(token: str, keys: Sequence[bytes]) -> CallState:
@@ -115,7 +114,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
     if len(token) > LONGEST:
         raise TokenError("the state token is longer than any that is made here")
     text, _, mac = token.rpartition(".")
-    if not token.isascii() or not any(hmac.compare_digest(mac, _mac(text, key)) for key in keys):
+    if not is_mac_of(mac, text, keys):
         raise TokenError("the state token is not signed with the site key")
     version, _, rest = text.partition(".")
     if version != VERSION:
@@ -136,15 +135,3 @@ def named(token: str) -> tuple[str, int]:
 
 _restored: Callable[..., CallState] = CallState
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-
-
-@lru_cache(maxsize=8)
-def _keyed(key: bytes) -> hmac.HMAC:
-    """The key is hashed once, not for each token."""
-    return hmac.new(key, digestmod="sha256")
-
-
-def _mac(text: str, key: bytes) -> str:
-    mac = _keyed(key).copy()
-    mac.update(text.encode())
-    return b2a_base64(mac.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE).decode().rstrip("=")

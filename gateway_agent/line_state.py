@@ -1,40 +1,24 @@
 """The line state: all that only an agent knows of a call, as one frozen value that the servers keep for it.
 
-Encoded it is the header ``Line-State`` (docs/wire.md), ``1.<incarnation>.<counter>.<payload>.<mac>``: a server reads
-the first three and keeps the last of a dialog, opaque, until the agent asks for it after a death of its own. It is
-signed, not encrypted, like the state token: the same descriptions cross this hop in clear. Durations are seconds
-before the instant at which it was said: no clock survives.
+Encoded it is the header ``Line-State`` (docs/wire.md). Durations are seconds before the instant at which it was said:
+no clock survives.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
-import zlib
-from base64 import b64decode
-from binascii import b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, NamedTuple
 
 from gateway_agent.media.ports import Pair
+from gateway_agent.seal import LineStateError, opened, sealed
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
 from sip.dialog import UAC, UAS, DialogState
 from sip.invite.reliable import ReliableState
 from sip.offer_answer import UNKNOWN, OfferAnswerState
-
-VERSION: Final = "1"
-LONGEST: Final = 4096
-"""Characters of a line state; a call with more cannot be restored, and that is said."""
-TOO_LONG: Final = "-"
-"""The payload of one that would be longer."""
-MOST_DECODED: Final = 65_536
-"""Bytes of a payload when it is unpacked; one with more is too long, however well it is packed."""
-_MAC_BYTES: Final = 16
-
-
-class LineStateError(ValueError):
-    """A line state that cannot be read; ``str()`` is a sentence."""
 
 
 class PendingInvite(NamedTuple):
@@ -121,10 +105,13 @@ class LineState(NamedTuple):
 
 
 def encode(state: LineState, incarnation: int, counter: int, bound: str, key: bytes) -> str:
-    """The text for a header line (some 20 microseconds). ``bound``: site, agent and server dialog; no other may give
-    it back. One that would be too long says so in place of its payload.
+    """The text for a header line. ``bound``: site, agent and server dialog; no other may give it back. One that would
+    be too long says so in place of its payload.
     """
-    return sealed(_packed(state), incarnation, counter, bound, key)
+    front, texts, rest = _parts(state)
+    quoted = ",".join([_quote(text.decode("latin-1")) for text in texts])
+    plain = f"{front},[{quoted}]{rest}]"
+    return sealed(plain, partial(_whole, front, texts, rest), incarnation, counter, bound, key)
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> LineState:
@@ -136,82 +123,104 @@ def decode(text: str, bound: str, keys: Sequence[bytes]) -> LineState:
         raise LineStateError("the line state is signed, but what is in it cannot be read") from None
 
 
-def sealed(packed: bytes, incarnation: int, counter: int, bound: str, key: bytes) -> str:
-    """Pack, spell and sign it."""
-    packer = _PACKER.copy()
-    payload = b2a_base64(packer.compress(packed) + packer.flush(), newline=False).decode()
-    text = f"{VERSION}.{incarnation}.{counter}.{payload}"
-    if len(text) > LONGEST - 32 or len(packed) > MOST_DECODED:
-        text = f"{VERSION}.{incarnation}.{counter}.{TOO_LONG}"
-    return f"{text}.{_mac(text, bound, key)}"
-
-
-def opened(text: str, bound: str, keys: Sequence[bytes]) -> bytes:
-    """What was sealed with any of the keys; raises :class:`LineStateError`."""
-    if len(text) > LONGEST:
-        raise LineStateError("the line state is longer than any that is made here")
-    said, _, mac = text.rpartition(".")
-    if not text.isascii() or not any(hmac.compare_digest(mac, _mac(said, bound, key)) for key in keys):
-        raise LineStateError("the line state is not signed with the site key for this dialog")
-    version, _, rest = said.partition(".")
-    if version != VERSION:
-        raise LineStateError(f"the line state has format {version}, and only {VERSION} is known here")
-    payload = rest.rpartition(".")[2]
-    if payload == TOO_LONG:
-        raise LineStateError(f"the line state would have been longer than {LONGEST} characters")
-    try:
-        return zlib.decompressobj(-_WINDOW, _DICTIONARY).decompress(b64decode(payload), MOST_DECODED)
-    except (ValueError, zlib.error):
-        raise LineStateError("the line state is signed, but what is in it cannot be read") from None
-
-
 def bound_to(site: str, agent: str, call_id: str, from_tag: str) -> str:
     """What a line state is bound to: the dialog between agent and servers, by the tag of who opened it."""
     return f"{site} {agent} {call_id} {from_tag}"
 
 
-def _packed(state: LineState) -> bytes:
-    """A JSON list of plain values, and behind it each description once."""
+def _whole(front: str, texts: Collection[bytes], rest: str) -> bytes:
+    """The JSON list as it is packed: of each description the length, and behind the list each once, as it is."""
+    lengths = ",".join(str(len(text)) for text in texts)
+    return f"{front},[{lengths}]{rest}]\0".encode() + b"".join(texts)
+
+
+def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
+    """A JSON list of the values, but its end: up to the descriptions, these, each once, and what stands behind them.
+
+    Written out, as this is done four times a call; ``_unpacked`` is its reverse.
+    """
+    (
+        direction,
+        line,
+        channel,
+        number,
+        session_id,
+        invited,
+        rang,
+        answered,
+        origin,
+        responses,
+        awaited,
+        served,
+        passed,
+        dialogs,
+        asked,
+        sent,
+        device,
+        server,
+        standing,
+        host,
+        timer,
+        relay,
+        said,
+    ) = state
     found = {b"": -1}
     place = found.setdefault
-    device, server = state.device, state.server
-    # each the number of its text: comprehensions, as this is done twice a call
-    device_places = [place(text, len(found) - 1) for text in device[1:]]
-    server_places = [place(text, len(found) - 1) for text in server[1:]]
-    asked, standing = place(state.asked, len(found) - 1), place(state.standing, len(found) - 1)
+    # each the number of its text
+    here = [place(text, len(found) - 1) for text in device[1:]]
+    there = [place(text, len(found) - 1) for text in server[1:]]
+    asked_at, standing_at = place(asked, len(found) - 1), place(standing, len(found) - 1)
     del found[b""]
-    values: list[Any] = [
-        *state[:12],
-        state.passed,
-        [
-            [*each.dialog, each.flow.transport, each.flow.local, *each.flow.remote, each.called, each.invite]
-            for each in state.dialogs
-        ],
-        asked,
-        state.sent,
-        [device[0], *device_places],
-        [server[0], *server_places],
-        standing,
-        state.host,
-        state.timer if state.timer is None or state.timer.by_update else state.timer[:-1],
-        state.relay,
-        [*map(len, found)],
-    ]
-    reliable = bool(state.said)
-    for each in state.dialogs:
+    front = (
+        f"[{_quote(direction)},{_quote(line)},{channel},{_quote(number)},{_quote(session_id)},{invited:.3f},"
+        f"{'null' if rang is None else f'{rang:.3f}'},{'null' if answered is None else f'{answered:.3f}'},"
+        f"{_quote(origin)},"
+        f"{responses},{_quote(awaited)},{served},[{passed[0]},{passed[1]}],"
+        f"[{','.join([_dialog_text(each) for each in dialogs])}],{asked_at},"
+        f"{'null' if sent is None else _sent_text(sent)},"
+        f"[{_quote(device[0])},{here[0]},{here[1]},{here[2]},{here[3]},{here[4]}],"
+        f"[{_quote(server[0])},{there[0]},{there[1]},{there[2]},{there[3]},{there[4]}],"
+        f"{standing_at},{_quote(host)},{'null' if timer is None else _json(_timer_values(timer))},"
+        f"{'null' if relay is None else _json(relay)}"
+    )
+    reliable = bool(said)
+    for each in dialogs:
         reliable = reliable or bool(each.heard)
-    if reliable:  # of few calls, and unknown to earlier versions, which read no further
-        values.append([state.said, [each.heard for each in state.dialogs]])
-    return b"\0".join((_json(values).encode(), b"".join(found)))
+    # of few calls, and unknown to earlier versions, which read no further
+    rest = "," + _json([said, [each.heard for each in dialogs]]) if reliable else ""
+    return front, found.keys(), rest
+
+
+def _dialog_text(one: DeviceDialog) -> str:
+    call_id, local_tag, remote_tag, local, remote, local_cseq, remote_cseq, target, route_set, direction = one.dialog
+    flow, invite = one.flow, one.invite
+    host, port = flow.remote
+    return (
+        f"[{_quote(call_id)},{_quote(local_tag)},{_quote(remote_tag)},{_quote(local)},{_quote(remote)},{local_cseq},"
+        f"{remote_cseq},{_quote(target)},{_json(route_set) if route_set else '[]'},{_quote(direction)},"
+        f"{_quote(flow.transport)},{_quote(flow.local)},{_quote(host)},{port},{_quote(one.called)},"
+        f"{'null' if invite is None else _json(invite)}]"
+    )
+
+
+def _sent_text(sent: SentInvite) -> str:
+    return f"[{_quote(sent.branch)},{sent.cseq},{'true' if sent.offered else 'false'}]"
+
+
+def _timer_values(timer: SessionTimerState) -> tuple[Any, ...]:
+    return timer if timer.by_update else timer[:-1]
 
 
 def _unpacked(packed: bytes) -> LineState:
     head, _, rest = packed.partition(b"\0")
     values = json.loads(head)
     texts: list[bytes] = []
-    for length in values[22]:
-        texts.append(rest[:length])
-        rest = rest[length:]
+    for one in values[22]:
+        if isinstance(one, str):
+            texts.append(one.encode("latin-1"))
+        else:  # its length: it stands behind the list
+            texts.append(rest[:one])
+            rest = rest[one:]
 
     def text(place: int) -> bytes:
         return texts[place] if place >= 0 else b""
@@ -264,26 +273,6 @@ def _anchored(
     )
 
 
-def _mac(text: str, bound: str, key: bytes) -> str:
-    mac = hmac.digest(key, f"line state {bound} {text}".encode(), "sha256")[:_MAC_BYTES]
-    return b2a_base64(mac, newline=False).decode().rstrip("=")
-
-
 _made: Callable[..., LineState] = LineState
 _made_dialog: Callable[..., DialogState] = DialogState
 _json: Final = json.JSONEncoder(separators=(",", ":")).encode
-_WINDOW: Final = 12
-_DICTIONARY: Final = (
-    b"Supported: timer\r\nSession-Expires: 1800;refresher=uac\r\nMin-SE: 90\r\nMax-Forwards: 70\r\n"
-    b"Contact: <sip:Record-Route: <sip:;lr>\r\nINVITE sip: SIP/2.0\r\nVia: SIP/2.0/UDP ;rport;branch=z9hG4bK"
-    b'\r\nFrom: <sip:>;tag=\r\nTo: <sip:>\r\nCall-ID: \r\nCSeq: 1 INVITE\r\n,null,null,[["in","out",'
-    b'["nothing","local_offer","remote_offer","local_change","remote_change",-1,0,["agreed",0,1,-1,-1,0],'
-    b'0,"z9hG4bK","<sip:",[],"recipient","initiator","udp","tcp",":5060","127.0.0.",5060,"",null]],-1,null,'
-    b"v=0\r\no=- 1 1 IN IP4 192.168.0.\r\ns=-\r\nc=IN IP4 192.168.0.\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 8 9 18 "
-    b"101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:18 G729/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
-    b"a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendonly\r\na=recvonly\r\n"
-    b"a=sendrecv\r\n"
-)
-"""What most calls have of: a line state is packed against it. Another dictionary is another version."""
-_PACKER: Final = zlib.compressobj(6, zlib.DEFLATED, -_WINDOW, 3, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
-"""Copied for each: to prepare one costs more than to use it."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway_agent.line_state import LineStateError, opened, sealed
+from gateway_agent.seal import LineStateError, opened, sealed
 from sip.actions import Flow
 from sip.registrar import Binding
 from sip.wire.errors import SipError
@@ -45,7 +45,8 @@ class Registered(NamedTuple):
 def encode(devices: Sequence[Registered], incarnation: int, counter: int, bound: str, key: bytes) -> str:
     """The text that servers keep."""
     values = [[*one[:1], one.flow.transport, one.flow.local, *one.flow.remote, *one[2:]] for one in devices]
-    return sealed(json.dumps(values, separators=(",", ":")).encode(), incarnation, counter, bound, key)
+    plain = json.dumps(values, separators=(",", ":"))
+    return sealed(plain, plain.encode, incarnation, counter, bound, key)
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:

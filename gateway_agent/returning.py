@@ -16,7 +16,8 @@ from gateway_agent.call_restoration import CallRestoration, NotRestorable
 from gateway_agent.call_table import CallTable
 from gateway_agent.line import Line
 from gateway_agent.line_snapshot import LineStates
-from gateway_agent.line_state import LineState, LineStateError, bound_to, decode
+from gateway_agent.line_state import LineState, bound_to, decode
+from gateway_agent.seal import LineStateError
 from gateway_agent.server_connections import ConnectionServices
 from sip.actions import Flow
 from sip.dialog import UAC, Dialog, DialogState, dialog_key

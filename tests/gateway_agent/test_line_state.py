@@ -9,19 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_agent.line_state import (
-    LONGEST,
     Anchored,
     DeviceDialog,
     LineState,
-    LineStateError,
     PendingInvite,
     SentInvite,
-    _mac,
     bound_to,
     decode,
     encode,
 )
 from gateway_agent.media.ports import Pair
+from gateway_agent.seal import LONGEST, LONGEST_PLAIN, LineStateError
+from heartbeat.mac import mac_of
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
 from sip.dialog import UAC, UAS, DialogState
@@ -96,7 +95,7 @@ states = st.builds(
 @given(states)
 def test_what_was_encoded_comes_back_equal(state: LineState) -> None:
     text = encode(state, 41, 3, BOUND, KEY)
-    assert len(text) <= LONGEST
+    assert len(text) <= LONGEST and text.isascii() and text.isprintable() and text.count(".") == 4
     if ".-." in text:
         with pytest.raises(LineStateError, match="longer"):
             decode(text, BOUND, [KEY])
@@ -126,11 +125,53 @@ def plain() -> LineState:
 
 
 def test_the_header_of_an_ordinary_call_is_short() -> None:
-    assert len(encode(plain(), 1_795_380_501, 3, BOUND, KEY)) < 500
+    assert len(encode(plain(), 1_795_380_501, 3, BOUND, KEY)) < 650
 
 
 def test_what_a_server_reads_of_it_stands_in_front() -> None:
-    assert encode(plain(), 41, 3, BOUND, KEY).startswith("1.41.3.")
+    assert encode(plain(), 41, 3, BOUND, KEY).startswith("2.41.3.")
+    assert encode(plain()._replace(standing=b"a long one" * 200), 41, 3, BOUND, KEY).startswith("1.41.3.")
+
+
+SIGNS = "~^|`}"
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_one_with_a_sign_that_means_something_in_the_plain_form_is_packed(sign: str) -> None:
+    state = plain()._replace(number=f"20{sign}01")
+    text = encode(state, 41, 3, BOUND, KEY)
+    assert text.startswith("1.41.3.") and decode(text, BOUND, [KEY]) == state
+
+
+@pytest.mark.parametrize(
+    "number", ["", "..", '"', "\\", '","', "\\r\\n", "\r\n", "\\\r\na=rtpmap:", "IN IP4 ", "{[]", "Jos\xe9 \x7f"]
+)
+def test_a_text_that_looks_like_what_the_plain_form_has_signs_for_comes_back_as_it_was(number: str) -> None:
+    state = plain()._replace(number=number, standing=number.encode("latin-1"))
+    text = encode(state, 41, 3, BOUND, KEY)
+    assert text.startswith("2.41.3.") and decode(text, BOUND, [KEY]) == state
+
+
+def test_one_that_is_longer_than_the_plain_form_may_be_is_packed() -> None:
+    def whole(length: int) -> LineState:
+        return plain()._replace(number="1" * length)
+
+    over = next(length for length in range(3000) if encode(whole(length), 4, 3, BOUND, KEY).startswith("1."))
+    assert len(encode(whole(over - 1), 4, 3, BOUND, KEY)) in range(LONGEST_PLAIN - 150, LONGEST_PLAIN + 32)
+    for length in (over - 1, over):
+        assert decode(encode(whole(length), 4, 3, BOUND, KEY), BOUND, [KEY]) == whole(length)
+
+
+def test_what_the_versions_before_have_said_is_read() -> None:
+    before = (
+        "1.41.3.hZPBCoMwEER7LvQnPItkN2o2l+J/FA/bYEFQKtpDP7/ZRmtLTXsJ7CyZwMzLXLrjcWylUJMmqBQkkqVPNqSY+0ieQjhOSvrzvGjK"
+        "CU2JlhAVEBUAFd869sRnzZ37oWsyd+29GZeOCncBPqOW3iySVmBMvnQvj1YDj+10XKR1VuFloeObCClNZb44eFExKxqiXESYXGUBN8hQ++HD"
+        "8+3PkE2trutdjDO5grjF2bL5ydlhPxtz17pmy1xDzFw2f8wf.S6jWitRzzAhKl7vhkIkZkg"
+    )
+    assert decode(before, BOUND, [KEY]) == plain()
+    swapped = before.rpartition(".")[0]
+    mac = mac_of(f"line state {BOUND} {swapped}", KEY).replace("-", "+").replace("_", "/")
+    assert decode(f"{swapped}.{mac}", BOUND, [KEY]) == plain()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +179,8 @@ def test_what_a_server_reads_of_it_stands_in_front() -> None:
     [
         (lambda text: text[:20] + ("A" if text[20] != "A" else "B") + text[21:], "not signed"),
         (lambda text: text[:-2], "not signed"),
-        (lambda text: "1.42" + text[4:], "not signed"),
+        (lambda text: "2.42" + text[4:], "not signed"),
+        (lambda text: "1" + text[1:], "not signed"),
         (lambda text: text + "é", "not signed"),
         (lambda text: "", "not signed"),
         (lambda text: text * 20, "longer"),
@@ -170,8 +212,17 @@ def test_one_that_would_be_too_long_says_so() -> None:
         decode(text, BOUND, [KEY])
 
 
-def test_another_version_is_not_guessed_at() -> None:
+@pytest.mark.parametrize("version", ["3", "", "02"])
+def test_another_version_is_not_guessed_at(version: str) -> None:
     text = encode(plain(), 41, 3, BOUND, KEY)
-    said = "2" + text.rpartition(".")[0][1:]
-    with pytest.raises(LineStateError, match="format 2"):
-        decode(f"{said}.{_mac(said, BOUND, KEY)}", BOUND, [KEY])
+    said = version + text.rpartition(".")[0][1:]
+    with pytest.raises(LineStateError, match=f"format {version}"):
+        decode(f"{said}.{mac_of(f'line state {BOUND} {said}', KEY)}", BOUND, [KEY])
+
+
+@pytest.mark.parametrize("payload", ["", "7", "[", "[]", "{}", "null", "1.2"])
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_what_is_signed_and_cannot_be_read_is_refused(payload: str, version: str) -> None:
+    said = f"{version}.41.3.{payload}"
+    with pytest.raises(LineStateError, match="cannot be read"):
+        decode(f"{said}.{mac_of(f'line state {BOUND} {said}', KEY)}", BOUND, [KEY])
