@@ -69,6 +69,7 @@ def test_json_comes_back_and_newer_members_are_ignored():
     value = CALL.to_json()
     assert next(iter(value)) == "id"
     assert value["duration"] == 60.5
+    assert replace(CALL, answered=104.0, ended=105.23456749).to_json()["duration"] == 1.234567, "to the microsecond"
     assert Cdr.from_json({**value, "colour": "blue"}) == CALL
     assert Cdr.from_json({"call_id": "x", "started": None}) == Cdr("x")
 
@@ -141,6 +142,13 @@ def test_unknown_members_are_filled():
     assert merge([half, CALL]) == replace(CALL, node="m1+m2")
 
 
+@pytest.mark.parametrize("result", ["failed", "busy", "answered"])
+def test_a_result_wins_over_none(result):
+    told, none = replace(CALL, result=result, status=503), replace(CALL, result="", status=0)
+    for pair in ((told, none), (none, told)):
+        assert (merge(pair).result, merge(pair).status) == (result, 503)
+
+
 def test_an_answer_without_an_end_takes_the_end_of_the_other():
     no_end = replace(CALL, ended=None, ended_by="")
     concluded = replace(CALL, answered=None, result="failed", status=0, ended=170.0, ended_by="server")
@@ -174,6 +182,7 @@ def test_calls_come_in_the_order_of_their_start():
         replace(CALL, node="m1+m2"),
         late,
     ]
+    assert merge_by_call([Cdr("b", started=0.5), Cdr("a")]) == [Cdr("a"), Cdr("b", started=0.5)]
 
 
 @pytest.mark.parametrize("name", ["session_id", "site", "caller", "callee", "dialled", "caller_line", "callee_line"])

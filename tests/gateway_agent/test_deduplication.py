@@ -46,6 +46,17 @@ def test_those_that_were_answered_are_forgotten_in_that_order_and_by_the_clock_a
     assert known(found, "a", "b", "c") == ["c"], "it is not answered yet"
 
 
+def test_what_is_over_leaves_when_a_new_one_comes_though_its_alarm_is_late() -> None:
+    found = memory()
+    one = Remembered("one")
+    found.add(one, 0.0)
+    found.answered(one, 0.0)
+    found.add(Remembered("two"), 31.9)
+    assert known(found, "one", "two") == ["one", "two"]
+    found.add(Remembered("three"), 32.0)
+    assert known(found, "one", "two", "three") == ["two", "three"]
+
+
 def test_above_the_limit_the_oldest_answered_ones_go_and_none_that_is_not_answered() -> None:
     found = memory(3)
     one, two, three = (Remembered(name) for name in ("1", "2", "3"))

@@ -45,6 +45,17 @@ def test_an_agent_that_hears_it_keeps_it_from_being_dead() -> None:
     )
 
 
+def test_whom_others_hear_and_only_we_never_did_is_cut_off_from_us() -> None:
+    detector = watching()
+    detector.watch("m2", 10.0)
+    detector.witness("gw1", 0.0, 10.5)
+    assert str(detector.judge(10.8)).startswith("m2 is suspect: no heartbeat for 0.8 s")
+    detector.witness("gw1", 0.0, 11.6)
+    said = "m2 is suspect: no heartbeat comes here, but 1 agent hears it: the way between the servers is cut"
+    assert str(detector.judge(11.7)) == said
+    assert detector.judge(11.8) is None, "said once"
+
+
 def test_a_beat_that_is_not_active_is_no_sign_of_service() -> None:
     detector = watching()
     for tenths in range(1, 10):

@@ -49,11 +49,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--target", default="", help="only targets whose name contains this")
     parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
+    parser.add_argument("--quick", action="store_true", help="only the quick tests, not those of whole programs")
     parser.add_argument("--to", type=Path, metavar="FILE", help="keep what is found there, and go on from it")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     targets = [one for one in TARGETS if options.target in one.name]
-    found = [each for target in targets for each in run(target, options.every, options.to)]
+    found = [each for target in targets for each in run(target, options.every, options.to, options.quick)]
     print(table(targets, found))
     score = _score(found)
     return 0 if score >= ENOUGH else 1
@@ -91,11 +92,11 @@ def table(targets: Sequence[Target], found: Sequence[Found]) -> str:
     return "\n".join(lines)
 
 
-def run(target: Target, every: int = 1, kept: Path | None = None) -> list[Found]:
-    """Try the mutants of a target's modules, in a process of its own."""
+def run(target: Target, every: int = 1, kept: Path | None = None, quick: bool = False) -> list[Found]:
+    """Try the mutants of a target's modules on its quick tests, and those that live on the others."""
     if kept is None:
         with tempfile.TemporaryDirectory(prefix="holdfast-mutation-") as directory:
-            return run(target, every, Path(directory) / "found.jsonl")
+            return run(target, every, Path(directory) / "found.jsonl", quick)
     trials = list(_trials(target, every))
     digests = {module: _digest(module) for module in target.modules}
 
@@ -105,16 +106,17 @@ def run(target: Target, every: int = 1, kept: Path | None = None) -> list[Found]
     def place(trial: Trial) -> tuple[str, str, str]:
         return trial.module, trial.mutant.name, digests[trial.module]
 
-    before = {at for at, one in known().items() if one.verdict in (NOTICED, BROKEN)}
-    left = [one for one in trials if place(one) not in before and (one.module, one.mutant.name) not in EQUIVALENT]
-    if left:
-        _in_child(target, left, digests, kept)
+    for tests in (target.tests, () if quick else target.stories):
+        before = {at for at, one in known().items() if one.verdict != LIVES}
+        left = [one for one in trials if place(one) not in before and (one.module, one.mutant.name) not in EQUIVALENT]
+        if left and tests:
+            _in_child(target.name, target.modules, tests, left, kept)
     found = known()
     alike = (Found(one.module, one.mutant.name, one.mutant.line, LIVES, digests[one.module]) for one in trials)
     return [found.get(place(one), other) for one, other in zip(trials, alike, strict=True)]
 
 
-def _in_child(target: Target, trials: Sequence[Trial], digests: dict[str, str], kept: Path) -> None:
+def _in_child(name: str, modules: tuple[str, ...], tests: Sequence[str], trials: Sequence[Trial], kept: Path) -> None:
     """So that the tests of one target find nothing of those of others. What is found is appended to ``kept``."""
     child = os.fork()
     if child:
@@ -129,17 +131,18 @@ def _in_child(target: Target, trials: Sequence[Trial], digests: dict[str, str], 
         return
     code = 1
     try:
-        _tell_of(target, trials, digests, kept)
+        _tell_of(name, modules, tests, trials, kept)
         code = 0
     except SystemExit as why:
-        print(f"{target.name}: {why}", file=sys.stderr, flush=True)
+        print(f"{name}: {why}", file=sys.stderr, flush=True)
     except Exception:
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def _tell_of(target: Target, trials: Sequence[Trial], digests: dict[str, str], kept: Path) -> None:
+def _tell_of(name: str, modules: tuple[str, ...], tests: Sequence[str], trials: Sequence[Trial], kept: Path) -> None:
+    digests = {module: _digest(module) for module in modules}
     verdicts = Counter[str]()
     screen = os.fdopen(os.dup(2), "w")
     began = said = time.monotonic()
@@ -154,10 +157,10 @@ def _tell_of(target: Target, trials: Sequence[Trial], digests: dict[str, str], k
         now, done = time.monotonic(), verdicts.total()
         if now - said > _TELL_S or done == len(trials):
             said, left = now, (now - began) / done * (len(trials) - done)
-            text = f"{target.name}: {done} of {len(trials)}, {verdicts[LIVES]} not noticed, {left:.0f} s left"
+            text = f"{name}: {done} of {len(trials)}, {verdicts[LIVES]} not noticed, {left:.0f} s left"
             print(text, file=screen, flush=True)
 
-    run_trials(target.modules, target.tests, trials, told)
+    run_trials(modules, tests, trials, told)
 
 
 def _trials(target: Target, every: int) -> Iterator[Trial]:

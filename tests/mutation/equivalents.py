@@ -8,6 +8,10 @@ _DETECTOR: Final = "heartbeat/detector.py"
 
 _WATCHED: Final = "whoever is watched is told by `watch`, which sets it, before anything is judged"
 
+_GENERATION: Final = "compared only with what it was when the alarm was set, wherever it began"
+
+_CHOSEN: Final = "a limit that was chosen: one more breaks no rule"
+
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     (
         _DETECTOR,
@@ -20,5 +24,11 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         _DETECTOR,
         "Detector.witness: len(self._witnesses) < _MOST_WITNESSES -> len(self._witnesses) <= _MOST_WITNESSES",
     ): "a bound on memory, one more of 10,000",
+    (
+        "b2bua/cdr.py",
+        "_end: 0.0 -> 1.0",
+    ): "of records without an end, all say this; none ends at the instant 0 of the wall clock",
+    ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
+    ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,
 }
 """Module and name of the mutant."""

@@ -63,7 +63,7 @@ def test_of_each_change_it_is_known_which_statement_has_to_be_come_by() -> None:
 
 def test_every_target_and_every_change_that_counts_alike_is_there() -> None:
     for target in TARGETS:
-        assert all((ROOT / path).is_file() for path in (*target.modules, *target.tests)), target.name
+        assert all((ROOT / path).is_file() for path in (*target.modules, *target.tests, *target.stories)), target.name
     known = {(one.module, one.mutant.name) for target in TARGETS for one in mutation._trials(target, 1)}
     assert set(EQUIVALENT) <= known
     assert all(len(reason) > 10 for reason in EQUIVALENT.values())
@@ -100,7 +100,7 @@ def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_pat
         "no program, loaded anew": (mutant._replace(make=lambda: nothing, at_import=True), BROKEN),
     }
     trials = [Trial(module, each._replace(text=name)) for name, (each, _) in tried.items()]
-    mutation._in_child(LEASE, trials, {module: ""}, tmp_path / "found.jsonl")
+    mutation._in_child("lease", (module,), LEASE.tests, trials, tmp_path / "found.jsonl")
     found = {one.name: one.verdict for one in mutation._kept(tmp_path / "found.jsonl")}
     assert found == {f"{mutant.function}: {name}": verdict for name, (_, verdict) in tried.items()}
 
