@@ -13,7 +13,7 @@ def kept(*living: str) -> LineStates:
 
 def test_the_last_one_of_a_dialog_counts() -> None:
     states = kept()
-    for text in ("1.5.1.aa.mac", "1.5.2.bb.mac", "1.5.1.aa.mac", "1.4.9.cc.mac"):
+    for text in ("1.5.1.aa.mac", "1.5.2.bb.mac", "1.5.1.aa.mac", "1.4.9.cc.mac", "1.5.2.dd.mac"):
         states.note("call", text, 1.0)
     found = states.get("call")
     assert found is not None and found.text == "1.5.2.bb.mac" and found.usable
@@ -37,7 +37,29 @@ def test_another_version_is_kept_as_it_is() -> None:
 def test_what_is_none_is_not_kept(text: str) -> None:
     states = kept()
     states.note("call", text, 1.0)
-    assert states.get("call") is None
+    states.note_line("alice", text, 1.0)
+    assert states.get("call") is None and not len(states) and not states.lines
+    states.note("call", "1.1.1.aa.mac", 1.0)
+    states.note("call", text, 2.0)
+    states.note_line("alice", "1.1.1.aa.mac", 1.0)
+    states.note_line("alice", text, 2.0)
+    assert [one and one.at for one in (states.get("call"), states.lines["alice"])] == [1.0, 1.0]
+
+
+def test_one_of_just_the_longest_is_kept() -> None:
+    states = kept()
+    states.note("call", f"1.5.1.{'a' * (LONGEST - 10)}.mac", 1.0)
+    found = states.get("call")
+    assert found is not None and len(found.text) == LONGEST and found.usable
+
+
+def test_the_last_one_of_a_line_counts() -> None:
+    states = kept()
+    for text in ("1.5.2.bb.mac", "1.5.1.aa.mac", "1.4.9.cc.mac", "1.5.2.dd.mac"):
+        states.note_line("alice", text, 1.0)
+        assert states.lines["alice"].text == "1.5.2.bb.mac"
+    states.note_line("alice", "1.6.1.ee.mac", 2.0)
+    assert states.lines["alice"].text == "1.6.1.ee.mac"
 
 
 def test_one_that_was_too_long_is_known_to_be_of_no_use() -> None:
@@ -54,6 +76,23 @@ def test_dialogs_that_are_over_are_forgotten() -> None:
         states.note(str(number), "1.5.1.aa.mac", 1.0)
     assert len(states) == 2
     assert states.get("1") is not None and states.get("3") is None
+    for number in range(1000, 1000 + LEAST_SWEPT - 1):
+        states.note(str(number), "1.5.1.aa.mac", 1.0)
+    assert len(states) == 2, "few are looked through as often as that"
+
+
+def test_many_are_looked_through_when_they_are_twice_as_many() -> None:
+    living = [str(number) for number in range(LEAST_SWEPT + 1)]
+    states = kept(*living)
+    for number in range(2 * len(living)):
+        states.note(str(number), "1.5.1.aa.mac", 1.0)
+    assert len(states) == 2 * len(living)
+    states.note("one more", "1.5.1.aa.mac", 1.0)
+    assert len(states) == len(living)
+    states.clear()
+    for number in range(1000, 1000 + LEAST_SWEPT + 1):
+        states.note(str(number), "1.5.1.aa.mac", 1.0)
+    assert not len(states), "another epoch begins with few"
 
 
 def test_only_calls_that_stand_are_worth_an_alert() -> None:
@@ -74,8 +113,9 @@ def test_another_epoch_knows_nothing() -> None:
     states.note("call", "1.5.1.aa.mac", 1.0)
     states.note_line("alice", "1.5.1.aa.mac", 1.0)
     states.complete = True
+    states.died_of(["call"])
     states.clear()
-    assert not len(states) and not states.lines and not states.complete
+    assert not len(states) and not states.lines and not states.complete and not states.suspects("call")
 
 
 def test_what_is_missing_and_what_is_of_no_use() -> None:

@@ -28,6 +28,7 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "b2bua/cdr.py",
         "_end: 0.0 -> 1.0",
     ): "of records without an end, all say this; none ends at the instant 0 of the wall clock",
+    ("gateway_agent/line_state.py", "_parts: 1 -> 2"): "the number of no description: any that is negative",
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,
 }

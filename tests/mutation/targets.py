@@ -66,7 +66,10 @@ TARGETS: Final = (
             "gateway_agent/line_snapshot.py",
             "b2bua/line_states.py",
         ),
-        (*_of("gateway_agent", "line_state", "registration_state"), *_of("b2bua", "line_states", "line_return")),
+        (
+            *_of("gateway_agent", "seal", "line_state", "line_snapshot", "registration_state"),
+            *_of("b2bua", "line_states", "line_return"),
+        ),
         (*_of("gateway_agent", "derivation", "handover"), *_of("stories", "agent_deaths")),
     ),
     Target(
