@@ -670,7 +670,7 @@ WAYS: Final = (
         "is sent when the device repeats that answer: not when the call is over before, nor for a refusal, which the"
         " device repeats until timer H",
         "sections 13.2.2.4, 17.2.1",
-        re.compile(r"\w+ received 1 x ACK less"),
+        re.compile(r"\w+ received 1 x ACK( body=\w+)? less"),
         _of_the_dead,
     ),
     Way(

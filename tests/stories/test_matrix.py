@@ -110,6 +110,17 @@ def test_what_goes_wrong_in_a_branch_is_told_and_the_others_are_tried(monkeypatc
     assert found == {(), ("raised", "AssertionError: it lasts longer")}
 
 
+def test_the_answer_in_an_ack_waits_as_the_ack_does_for_the_device_to_repeat_its_offer() -> None:
+    """The agent is away while the device repeats it for the third time, and the call is over before the fourth."""
+    flow = matrix.flow_of("re-INVITE without offer")
+    kind = next(one for one in matrix.ELSEWHERE if one.name == "gw2, restart at messages of calls")
+    places = [place for place, label in enumerate(matrix.places_of(kind, flow)) if label == "ACK from m1"]
+    killed = Crash("gw2", places[1], BEFORE, matrix.of_calls, lasts=1.9)
+    _, faults = pairs.crashed(flow, killed, kinds=(kind,))
+    assert killed.happened_at is not None
+    assert faults == ()
+
+
 def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
     page = matrix.PAGE.read_text(encoding="utf-8")
     assert page.startswith(matrix.INTRO)
