@@ -216,7 +216,7 @@ class Router:
         """
         target = plan.targets[0]
         line = self._lines.get(target.line)
-        phone = line is not None and line.kind == "phone"
+        phone = line is not None and line.is_phone
         rest = plan._replace(targets=self._still_there(plan.targets[1:], load, now))
         if line is not None:
             numbers, why, reason = _forwarding(line, target, status, redirects)
@@ -461,12 +461,12 @@ class _Hunt:
         self.targets.append(RouteTarget(line.name, number, ring, because, origin, follows, params, self._reason))
 
     def _obstacle(self, line: LineSettings) -> str:
-        if line.name == self._calling and line.kind == "phone":
+        if line.name == self._calling and line.is_phone:
             return BUSY
         return _obstacle(line, self._load.lines.get(line.name), self._now)
 
     def _pass_over(self, line: LineSettings, why: str) -> None:
-        phone = line.kind == "phone"
+        phone = line.is_phone
         self._skip((486 if why == BUSY else 480) if phone else 503, f"{line.name} is {why}")
 
     def _skip(self, status: int, sentence: str) -> None:

@@ -286,7 +286,7 @@ def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool
     carrier. None: it registers nowhere, or we do not know."""
     if line.at_servers:
         return core.trunks.registered(line.name)
-    return told.contacts > 0 if told is not None and line.kind == "phone" else None
+    return told.contacts > 0 if told is not None and line.is_phone else None
 
 
 def route(core: Core, params: Mapping[str, str], now: float) -> v.RouteTrial:

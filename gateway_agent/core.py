@@ -116,7 +116,7 @@ class Core:
         self.access = DeviceAccess(self.stack, random, site, agent)
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
         nonces = self.derivation.secret("nonces")
-        self.directory = PhoneDirectory(nonces)
+        self.directory = PhoneDirectory(nonces, lambda: self.keys[0] if self.keys else b"")
         self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.algorithms_of)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.deduplication: Deduplication[ServerRequest] = Deduplication(

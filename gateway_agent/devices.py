@@ -139,7 +139,7 @@ class Devices:
         except SipError:
             user = ""
         phone = self._phones.by_user.get(user)
-        if phone is not None:
+        if phone is not None and phone.may_register_from(source):
             phone.register(transaction, request, source, now)
         else:
             # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
@@ -170,7 +170,7 @@ class Devices:
         try:
             told = from_device(line.identity, request, self._front.realm())
         except SipError as error:
-            stack.respond_stateless(transaction, 484 if line.kind == "phone" else 404)
+            stack.respond_stateless(transaction, 484 if line.settings.is_phone else 404)
             environment.log.info(logger, now, "a call of %s is refused: %s", line.name, error)
             return
         channel = line.take(now)

@@ -57,7 +57,7 @@ class Line:
     @property
     def behind_nat(self) -> bool:
         """Its media is not where its descriptions say."""
-        return self.settings.nat or self.kind == "phone"
+        return self.settings.nat or self.settings.is_phone
 
     @property
     def busy(self) -> int:

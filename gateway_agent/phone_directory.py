@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2s
 
 from gateway_agent.line import Line
 from gateway_agent.lines.phone import Phone
+from gateway_agent.station.password import password_of
 from heartbeat.site.lines import DIGESTS
 
 
 class PhoneDirectory:
-    """Empty until the lines are read."""
+    """Empty until the lines are read. ``key`` gives the site's present key."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, key: Callable[[], bytes]) -> None:
         self._secret = secret[:32]
+        self._key = key
         self.by_user: dict[str, Phone] = {}
         self._orders: list[tuple[str, ...]] = []
 
@@ -27,10 +29,7 @@ class PhoneDirectory:
     def password(self, user: str) -> str | None:
         """The password of a phone, ``None`` for nobody's and where it is not known yet."""
         phone = self.by_user.get(user)
-        secret = phone.settings.password if phone is not None else None
-        if secret is None or secret.value is None:
-            return None
-        return secret.value.decode("utf-8", "replace")
+        return password_of(phone.settings, self._key()) if phone is not None else None
 
     def algorithms_of(self, user: str) -> tuple[str, ...]:
         """What a phone's digest may be made with. A user that is nobody is treated like one of the phones, always

@@ -219,7 +219,7 @@ def _line(core: Core, line: Line) -> AgentLine:
         call = next((call for call in core.calls.values() if call.line is line and call.end is None), None)
         if call is not None:
             state = {"talking": "active"}.get(_call_state(call), _call_state(call))
-    tried = core.digest.throttle.by_user.get(settings.aor_user) if settings.kind == "phone" else None
+    tried = core.digest.throttle.by_user.get(settings.aor_user) if settings.is_phone else None
     return AgentLine(
         name=line.name,
         agent=core.agent.name,

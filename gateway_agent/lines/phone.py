@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import ip_address
 from typing import Final
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
 from gateway_agent.registration_state import Registered
+from heartbeat.site.devices import host_of
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow, Flush
 from sip.device.keep_alive import KeepAlive
@@ -88,6 +90,14 @@ class Phone:
 
     def label(self, channel: int) -> str:
         return self.name
+
+    def may_register_from(self, source: Flow) -> bool:
+        """Whether its devices may be there: a station is on this machine, since its password may be made from the
+        site key."""
+        if self.settings.kind != "station":
+            return True
+        host = source.remote[0]
+        return ip_address(host).is_loopback or host == host_of(source.local)
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for this phone."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat.membership import MOST_VOTING_AGENTS, majority
-from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, LineSettings
+from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, LineSettings, StationSettings
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
 from heartbeat.timing import faults
@@ -207,6 +207,10 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
         yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
         yield from _secured(site, place, line)
         yield from _headers(line)
+        if line.kind == "station":
+            yield from _station(site, line)
+        elif line.station != StationSettings():
+            yield f"{place}.station: is only for stations"
         if line.media_timeout and line.media != "relay":
             yield f'{place}.media_timeout: is only for media = "relay"'
         elif 0 < line.media_timeout < LEAST_SILENCE:
@@ -283,8 +287,16 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
         yield f"{place}.agent: is missing: phones register with an agent"
     if not line.digest or len(set(line.digest)) < len(line.digest):
         yield f"{place}.digest: must name one way of hashing at least, and none twice"
-    if line.password is None:
+    if line.station.file is not None and line.station.play != "silence":
+        yield f"{place}.station.file: stands beside play: say one of them"
+    if line.password is None and line.kind != "station":
         yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}'
+
+
+def _station(site: Site, line: LineSettings) -> Iterator[str]:
+    agent = site.agents.get(line.agent)
+    if agent is not None and not any(endpoint.transport == "udp" for endpoint in agent.sip):
+        yield f"agents.{agent.name}.sip: has no udp: listener, at which the station {line.name} registers"
 
 
 def _sources(site: Site) -> Iterator[str]:
@@ -306,7 +318,7 @@ def _unique_numbers(site: Site) -> Iterator[str]:
         for number in line.numbers:
             if owners.setdefault(number, line.name) != line.name:
                 yield f"lines.{line.name}.numbers: {number} is a number of lines.{owners[number]} already"
-        if line.kind == "phone":
+        if line.is_phone:
             at = (line.agent, line.aor_user)
             if users.setdefault(at, line.name) != line.name:
                 yield f"lines.{line.name}.user: {line.aor_user} is the user of lines.{users[at]} already"
@@ -410,7 +422,7 @@ def _nameless_callers(site: Site) -> Iterator[str]:
     names = [
         line.name
         for line in site.lines.values()
-        if line.kind == "phone" and not line.caller_number and not line.aor_user.lstrip("+").isdigit()
+        if line.is_phone and not line.caller_number and not line.aor_user.lstrip("+").isdigit()
     ]
     for line in site.lines.values():
         if names and line.register is not None and line.from_user == "caller" and not line.to_device.caller:

@@ -33,7 +33,7 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
         probe = ProbePlan(line.options.interval, line.options.misses)
     return LinePolicy(
         name=line.name,
-        phone=line.kind == "phone",
+        phone=line.is_phone,
         nat=line.nat,
         answer_within=line.answer_within,
         advertise=local if line.advertise else "",
@@ -62,7 +62,7 @@ _UNTOLD: Final = {
 
 def identity_of(line: LineSettings) -> IdentityPolicy:
     """What is believed of a line's devices, and what they are told, of who calls whom."""
-    claims = (*line.numbers, line.aor_user) if line.kind == "phone" else line.numbers
+    claims = (*line.numbers, line.aor_user) if line.is_phone else line.numbers
     register = line.register
     return IdentityPolicy(
         trusted=line.trusted,

@@ -261,7 +261,7 @@ def _lines(site: Site) -> Table:
 
 
 def _device(line: LineSettings) -> str:
-    if line.kind == "phone":
+    if line.is_phone:
         return f"registers as {line.aor_user}, {_count(line.contacts, 'device')} at most"
     return f"{_list(line.peer)}, from {_list(line.source)}"
 

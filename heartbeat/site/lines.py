@@ -130,13 +130,29 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class StationSettings:
+    """``station`` of a station: what it does with its calls."""
+
+    answer: Literal["at-once", "by-order"] = "at-once"
+    """Take calls at once, or when an operator says so; it rings meanwhile."""
+    play: Literal["silence", "tone", "echo"] = "silence"
+    """What the far end hears, until it is told to play something else: nothing, a tone of 1004 Hz, or itself."""
+    file: Path | None = None
+    """Instead of ``play``: a WAV file (16 bits, 8 or 16 kHz, mono), again and again."""
+    sound: bool = False
+    """Join calls to this machine's sound device, too: its microphone is heard, and its loudspeaker plays."""
+
+
+@dataclass(frozen=True, slots=True)
 class LineSettings:
-    """``[lines.NAME]``: a trunk or a phone, with its settings."""
+    """``[lines.NAME]``: a trunk, a phone or a station, with its settings."""
 
     name: str
     """The table's name."""
-    kind: Literal["trunk", "phone"]
-    """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent."""
+    kind: Literal["trunk", "phone", "station"]
+    """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent. ``station``: a
+    telephone that is a program of its own beside the agent; all that is said of phones holds for it, and it registers
+    from this machine only."""
     agent: NameOf = ""
     """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
     peer: tuple[PeerUri, ...] = ()
@@ -228,7 +244,8 @@ class LineSettings:
     """Phone: user name to register as, also for digest; left out: the line's name. Trunk that does not register: the
     account, for Contact and digest."""
     password: Secret | None = None
-    """For digest, of a phone or of a trunk that does not register."""
+    """For digest, of a phone or of a trunk that does not register; of a station it may be left out: it is made from
+    the site key then."""
     digest: tuple[Digest, ...] = DIGESTS
     """Phone: what its password may be hashed with, offered in this order; many phones read the
     first challenge only."""
@@ -239,6 +256,8 @@ class LineSettings:
     keep_alive: Annotated[float, Within(0, 3600)] = KEEP_ALIVE
     """Phone: seconds, at most, between two OPTIONS to a device that registered over UDP, which keep the NAT before it
     open; 0: none."""
+    station: StationSettings = StationSettings()
+    """Station: what it does with its calls."""
 
     def __post_init__(self) -> None:
         if not self.answer_within:
@@ -247,6 +266,11 @@ class LineSettings:
         if self.kind == "trunk" and not self.source and not self.certificate:
             networks = [network for peer in self.peer if (network := peer.network) is not None]
             object.__setattr__(self, "source", tuple(map(Source, dict.fromkeys(networks))))
+
+    @property
+    def is_phone(self) -> bool:
+        """Whether its devices register with its agent: a phone, or a station."""
+        return self.kind != "trunk"
 
     @property
     def at_servers(self) -> bool:
@@ -268,7 +292,7 @@ class LineSettings:
     @property
     def follows_redirects(self) -> bool:
         """``redirects`` as it is meant."""
-        return self.kind == "phone" if self.redirects is None else self.redirects == "follow"
+        return self.is_phone if self.redirects is None else self.redirects == "follow"
 
     @property
     def aor_user(self) -> str:

@@ -366,7 +366,7 @@ class Site:
 
     def phone(self, owner: str, user: str) -> LineSettings | None:
         """The phone of ``owner`` that registers as ``user``."""
-        return next((x for x in self.lines_of(owner) if x.kind == "phone" and x.aor_user == user), None)
+        return next((x for x in self.lines_of(owner) if x.is_phone and x.aor_user == user), None)
 
 
 def digest(site: Site) -> str:

@@ -7,19 +7,22 @@ from typing import Any
 import pytest
 
 from gateway_agent.devices import Devices
+from gateway_agent.station.password import password_of
 from sip.actions import Flow, Send
 from sip.digest import DigestClient, Refusal
 from sip.wire.message import Response
 from tests.consoles import seen
-from tests.gateway_agent.agent_fixture import ALICE, LISTEN, SDP, AgentFixture
+from tests.gateway_agent.agent_fixture import ALICE, KEY, LISTEN, SDP, AgentFixture
 
 DESK = Flow("udp", LISTEN, ("127.0.0.32", 5062))
 AOR = "<sip:alice@paris>"
 
 
-def proved(fixture: AgentFixture, challenge: Response, method: str, uri: str, password: str = "secret") -> str:
+def proved(
+    fixture: AgentFixture, challenge: Response, method: str, uri: str, password: str = "secret", user: str = "alice"
+) -> str:
     fixture.core.counters["test"] += 1
-    client = DigestClient("alice", password, Random(fixture.core.counters["test"]))
+    client = DigestClient(user, password, Random(fixture.core.counters["test"]))
     answer = client.answer(challenge, method, uri)
     assert not isinstance(answer, Refusal)
     return answer[0].line
@@ -32,18 +35,59 @@ def register(
     password: str = "secret",
     call_id: str = "r",
     contact: str = "",
+    user: str = "alice",
 ) -> int:
     """The status that a REGISTER with these credentials gets."""
     more = [f"Contact: {contact}"] if contact else []
     call_id = f"{call_id}{flow.remote[0]}"
-    fields = {"flow": flow, "sender": AOR, "recipient": AOR, "call_id": call_id}
+    aor = f"<sip:{user}@paris>"
+    fields = {"flow": flow, "sender": aor, "recipient": aor, "call_id": call_id}
     cseq = fixture.core.counters["test"] = fixture.core.counters["test"] + 2
     fixture.request("REGISTER", "sip:paris", [f"Expires: {expires}", *more], cseq=cseq, **fields)  # type: ignore[arg-type]
-    line = proved(fixture, fixture.take(401, flow), "REGISTER", "sip:paris", password)
+    line = proved(fixture, fixture.take(401, flow), "REGISTER", "sip:paris", password, user)
     fixture.request("REGISTER", "sip:paris", [f"Expires: {expires}", line, *more], cseq=cseq + 1, **fields)  # type: ignore[arg-type]
     answer = fixture.inbox[flow].popleft()
     assert isinstance(answer, Response)
     return answer.status
+
+
+STATION = """
+[lines.desk]
+kind = "station"
+agent = "gw1"
+[lines.lobby]
+kind = "station"
+agent = "gw1"
+password = { env = "ALICE" }
+"""
+HERE = Flow("udp", LISTEN, (LISTEN.partition(":")[0], 40001))
+ELSEWHERE = Flow("udp", LISTEN, ("192.0.2.31", 5062))
+
+
+@pytest.mark.parametrize(
+    "flow", [HERE, HERE._replace(remote=("127.0.0.1", 40001)), HERE._replace(remote=("127.9.9.9", 40001))]
+)
+def test_a_station_registers_from_this_machine_by_a_password_made_from_the_site_key(flow: Flow) -> None:
+    fixture = AgentFixture(STATION)
+    password = password_of(fixture.core.lines["desk"].settings, KEY)
+    assert password is not None and password not in ("", "secret")
+    assert register(fixture, flow, user="desk", password="secret") == 401
+    assert register(fixture, flow, user="desk", password=password) == 200
+    assert fixture.core.lines["desk"].in_service
+
+
+def test_a_station_may_have_a_password_of_its_own() -> None:
+    fixture = AgentFixture(STATION)
+    assert register(fixture, HERE, user="lobby") == 200
+
+
+def test_a_station_elsewhere_is_nobody() -> None:
+    fixture = AgentFixture(STATION)
+    password = password_of(fixture.core.lines["desk"].settings, KEY)
+    assert password is not None
+    assert register(fixture, ELSEWHERE, user="desk", password="wrong") == 401
+    assert register(fixture, ELSEWHERE, user="desk", password=password) == 403
+    assert not fixture.core.lines["desk"].in_service
 
 
 def test_a_phone_registers_by_digest_and_its_line_is_told() -> None:
@@ -330,10 +374,10 @@ def test_a_phone_is_offered_first_what_its_line_says_and_nobody_like_one_of_the_
     line = fixture.core.lines["alice"]
     devices: Devices = fixture.core.devices
     line.reload(replace(line.settings, digest=("SHA-256", "MD5")), fixture.now)
-    devices.reload()
+    devices.reload(fixture.core.site.bans)
     assert offered(fixture, "alice") == ["SHA-256", "MD5"] == offered(fixture, "eve")
     line.reload(replace(line.settings, digest=("SHA-512-256",)), fixture.now)
-    devices.reload()
+    devices.reload(fixture.core.site.bans)
     assert offered(fixture, "alice") == ["SHA-512-256"]
     assert register(fixture) == 200
 

@@ -77,7 +77,7 @@ REPLACED = [
         "lines.t.media: must be direct or relay, is 'proxy'",
     ),
     ('kind = "trunk"', "", "lines.t.kind: is missing"),
-    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk or phone, is 7"),
+    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone or station, is 7"),
     ('name = "s"', "name = 7", "site.name: must be a text in quotes, is 7"),
     ('name = "s"', 'name = "a b"', "site.name: must be 1 to 32 letters, digits, underscores, dots or hyphens"),
     (
@@ -190,6 +190,17 @@ certificate = "Y.example"
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),
     ('sip = "udp:127.0.0.11:5060"', "", "agents.a.sip: is missing: say where its devices send requests"),
     ('peer = "sip:127.0.0.21"', 'peer = "sip:127.0.0.21"\ndigest = "MD5"', "lines.t.digest: is only for phones"),
+    ('numbers = "1001"', 'station = { answer = "by-order" }', "lines.p.station: is only for stations"),
+    (
+        'kind = "phone"',
+        'kind = "station"\nstation = { play = "tone", file = "x.wav" }',
+        "lines.p.station.file: stands beside play: say one of them",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = "tcp:127.0.0.11:5060"\n[lines.s]\nkind = "station"\nagent = "a"',
+        "agents.a.sip: has no udp: listener, at which the station s registers",
+    ),
     ("channels = 3", "channels = 3\nkeep_alive = 10", "lines.t.keep_alive: is only for phones"),
     ('numbers = "1001"', "nat = true", "lines.p.nat: is only for trunks"),
     ('numbers = "1001"', "answer_within = 33", "lines.p.answer_within: must be at most 32, is 33"),
