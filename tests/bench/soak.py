@@ -165,9 +165,10 @@ class Soak:
             what = self._chance.choice(("machine", "m2", "gw1", "gw2", "gw3", "m1"))
             self.stalls[what] += 1
             names = [*AGENTS, "m1", "m2"] if what == "machine" else [what]
+            leads = self._status(what).get("state") in ("active", "holding") if what in ("m1", "m2") else False
             for name in names:
                 self.processes.running[name].stop_all()
-            time.sleep(STALL_OF_THE_ACTIVE if what == "m1" else STALL)
+            time.sleep(STALL_OF_THE_ACTIVE if leads else STALL)
             for name in names:
                 self.processes.running[name].go_on()
             self._loads.append(os.getloadavg()[0])
