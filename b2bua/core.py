@@ -236,7 +236,9 @@ class Core:
                 self.stack.transactions.remove(transaction)
                 self.leadership.asked_by(request, transaction.flow, agent, now)
             else:
-                self.stack.respond_stateless(transaction, *_qualified(self.serving))
+                # no call comes to the address for beats, so who leads is nobody's business there
+                takes_calls = self.serving or transaction.flow.local in self.beats.locals
+                self.stack.respond_stateless(transaction, *_qualified(takes_calls))
         elif method == "SUBSCRIBE" and agent and self.serving and not request.to_tag:
             connection = self.agents.connections[agent]
             give_back(self.services, connection, self.member.may_act, transaction, request, now)

@@ -55,6 +55,22 @@ def test_options_and_methods_outside_dialogs() -> None:
     assert a.statuses == [503]
 
 
+def test_the_address_for_beats_tells_a_stranger_nothing_of_who_leads() -> None:
+    bench = ServerFixture().bench
+    stranger = Peer(bench, "stranger", "127.0.0.66", 6)
+    stranger.flow = Flow("udp", bench.core.beats.local, ("127.0.0.66", 6))
+    text = (
+        "OPTIONS sip:m1 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.66:6;branch=z9hG4bK{0}\nFrom: <sip:x@y>;tag=1\n"
+        "To: <sip:m1>\nCall-ID: o{0}\nCSeq: 1 OPTIONS\nContent-Length: 0\n\n"
+    )
+    stranger.send(text.format(1))
+    bench.core.leave(bench.now)
+    bench.pump()
+    stranger.send(text.format(2))
+    leads, stands_by = [each for each in stranger.others if isinstance(each, Response)]
+    assert leads.status == stands_by.status == 200 and stands_by.names == leads.names
+
+
 def test_a_reload_keeps_calls_and_takes_new_lines() -> None:
     fixture = ServerFixture()
     a, b = fixture.talk()
