@@ -20,7 +20,7 @@ from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Deduplication
 from gateway_agent.derivation import Derivation
 from gateway_agent.device_access import DeviceAccess
-from gateway_agent.devices import Devices, Front, media_follows
+from gateway_agent.devices import Devices, Front
 from gateway_agent.dialog_list import DialogList
 from gateway_agent.draining import Draining
 from gateway_agent.far_side import LineEnvironment
@@ -118,6 +118,7 @@ class Core:
         nonces = self.derivation.secret("nonces")
         self.directory = PhoneDirectory(nonces, lambda: self.keys[0] if self.keys else b"")
         self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.algorithms_of)
+        self.digest.tokens = self.directory.tokens(site.realm, lambda: self.agent, lambda: self.wall_offset)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.deduplication: Deduplication[ServerRequest] = Deduplication(
             self.stack.timers.lifetime, self.stack.deadlines
@@ -175,9 +176,6 @@ class Core:
             self.authentication,
             Front(lambda: self.site.realm, lambda: self.draining.active, self.qualification.answer),
         )
-        self.access.moved = media_follows
-        self.stack.receiver.expected = self.devices.expected
-        self.stack.admission.name_of = self.devices.owner
         line_environment = LineEnvironment(
             self.stack,
             random,
@@ -196,7 +194,7 @@ class Core:
             self.table,
             self.decided,
             self.lines,
-            lambda now: self.handover.returned(now),
+            (lambda now: self.handover.returned(now), self.devices.absent.look),
         )
         self.stack.receiver.calls_return = lambda: not self.returning.complete
         self.stack.receiver.answers_later = _answered_by_call

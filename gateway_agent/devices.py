@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from gateway_agent.absent_browsers import AbsentBrowsers
 from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
@@ -19,6 +20,7 @@ from heartbeat.site.ban_rules import ban_by
 from heartbeat.site.model import Bans
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
+from sip.bearer import WEB
 from sip.device.identity import from_device
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
@@ -44,13 +46,6 @@ class Front(NamedTuple):
     """Say whether a new call would be taken."""
 
 
-def media_follows(leg: InviteUsage, now: float) -> None:
-    """A device's leg has moved to another flow, where its device proved itself."""
-    call = leg.owner
-    if isinstance(call, Call) and leg is call.device:
-        call.description.device_moved(leg.flow.remote[0], now)
-
-
 class Devices:
     """Finds lines for the requests of devices."""
 
@@ -73,8 +68,12 @@ class Devices:
         self._access = access
         self._phones = phones
         self._authentication = authentication
+        self.absent = AbsentBrowsers(environment, calls.living)
         self._front = front
         self._sources = SourceTable(())
+        access.moved = self.moved
+        environment.stack.receiver.expected = self.expected
+        environment.stack.admission.name_of = self.owner
 
     def reload(self, bans: Bans) -> None:
         """The lines changed, or who is banned for what."""
@@ -95,7 +94,16 @@ class Devices:
             self._access.flows.lost(flow)
             for name in list(self._registered.get(flow, ())):
                 self._lines[name].far_side.flow_lost(flow, now)
+            if flow.transport in WEB:
+                self.absent.look(now)
         stack.transactions.transport_failed(flow, now)
+
+    def moved(self, leg: InviteUsage, now: float) -> None:
+        """A device's leg has moved to another flow, where its device proved itself."""
+        call = leg.owner
+        if isinstance(call, Call) and leg is call.device:
+            call.description.device_moved(leg.flow.remote[0], now)
+            self.absent.came_back(call)
 
     def requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """A request of a device, or of a stranger."""
@@ -139,7 +147,7 @@ class Devices:
         except SipError:
             user = ""
         phone = self._phones.by_user.get(user)
-        if phone is not None and phone.may_register_from(source):
+        if phone is not None and phone.meets(source):
             phone.register(transaction, request, source, now)
         else:
             # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
@@ -217,6 +225,9 @@ class Devices:
             user = self._caller(request, names)
             authentication.refuse(transaction, verdict, source, user, now, proxy=True)
             authentication.note(wrong, source, now)
+            return None
+        if not phone.meets(source):
+            environment.stack.respond_stateless(transaction, 403)
             return None
         environment.stack.know(source.remote[0], now)
         return self._lines.get(phone.name)

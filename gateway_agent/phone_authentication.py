@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from gateway_agent.unanswered_challenges import UnansweredChallenges
 from sip.actions import Flow
@@ -27,14 +28,21 @@ class PhoneAuthentication:
         """Whose credentials a request has; ``proxy``: those of calls, else those of REGISTER."""
         return self.digest.check(request, now, proxy=proxy, flow=source)
 
-    def proves(self, user: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a request in a phone's dialog that came from another flow has that phone's password; else it is
-        answered.
+    def proves(
+        self,
+        user: str,
+        meets: Callable[[Flow], bool],
+        transaction: ServerTransaction,
+        request: Request,
+        now: float,
+    ) -> bool:
+        """Whether a request in a phone's dialog that came from another flow has that phone's password, and the phone
+        ``meets`` that flow; else it is answered.
         """
         source = transaction.flow
         wrong = self.digest.throttle.wrong
         verdict = self.check(request, source, now, proxy=True)
-        if verdict.accepted and verdict.username == user:
+        if verdict.accepted and verdict.username == user and meets(source):
             self._stack.know(source.remote[0], now)
             return True
         if verdict.accepted:

@@ -9,6 +9,8 @@ from gateway_agent.line import Line
 from gateway_agent.lines.phone import Phone
 from gateway_agent.station.password import password_of
 from heartbeat.site.lines import DIGESTS
+from heartbeat.site.model import Agent
+from sip.bearer import BearerTokens
 
 
 class PhoneDirectory:
@@ -30,6 +32,20 @@ class PhoneDirectory:
         """The password of a phone, ``None`` for nobody's and where it is not known yet."""
         phone = self.by_user.get(user)
         return password_of(phone.settings, self._key()) if phone is not None else None
+
+    def tokens(self, realm: str, agent: Callable[[], Agent], wall_offset: Callable[[], float | None]) -> BearerTokens:
+        """What judges the tokens of browsers, by the key of the agent as it is in the site file by then."""
+
+        def key() -> bytes | None:
+            secret = agent().token_key
+            return secret.value if secret is not None else None
+
+        return BearerTokens(realm, key, wall_offset, self._takes_tokens)
+
+    def _takes_tokens(self, user: str) -> bool:
+        """Whether a user may show a token instead of a password: those of browsers."""
+        phone = self.by_user.get(user)
+        return phone is not None and phone.settings.kind == "web"
 
     def algorithms_of(self, user: str) -> tuple[str, ...]:
         """What a phone's digest may be made with. A user that is nobody is treated like one of the phones, always

@@ -7,7 +7,7 @@ waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gateway_agent import registration_state
@@ -146,7 +146,7 @@ class EndedDialog:
 
 
 class Return:
-    """One for each start of an agent. ``done`` is told when all is back, or nothing is to be had."""
+    """One for each start of an agent. Each of ``done`` is told when all is back, or nothing is to be had."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Return:
         table: CallTable,
         decided: Callable[[str, str, float], None],
         lines: Mapping[str, Line],
-        done: Callable[[float], None],
+        done: Sequence[Callable[[float], None]],
     ) -> None:
         self.complete = False
         self.generation = 0
@@ -299,7 +299,8 @@ class Return:
                 said += f"; {self.withheld} cannot be restored"
             self._decided("return", said, now)
         self.patience.release_responses(now)
-        self._done(now)
+        for told in self._done:
+            told(now)
         if not server:
             self.patience.release(now)
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from sip.actions import Flow
+from sip.bearer import BearerTokens, token_of
 from sip.overload.auth_throttle import AuthThrottle
 from sip.requests import ResponseSpec
 from sip.wire.errors import Malformed
@@ -168,6 +169,10 @@ class Verdict:
     """Seconds for which who asked is held back for wrong passwords: his were not looked at."""
     wrong: bool = False
     """The password was wrong, or there is no such user."""
+    until: float = math.inf
+    """When the credentials end."""
+    token: bool = False
+    """They were a token (RFC 8898)."""
 
 
 @dataclass(slots=True)
@@ -189,6 +194,8 @@ class DigestServer:
     memory: int = 20_000
     """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
     throttle: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
+    tokens: BearerTokens | None = field(default=None, repr=False)
+    """Taken instead of a password from who may show them."""
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
     _last_stamp: int = field(default=0, repr=False)
@@ -216,6 +223,11 @@ class DigestServer:
         asking. ``user`` is who he would have to be, for the order of the algorithms."""
         if not verdict.wait:
             lines = self.challenge(now, proxy, verdict.stale, flow, user)
+            if self.tokens is not None and self.tokens.meets(flow):
+                # The last one: clients that know nothing but Digest read the first challenge alone.
+                error = ', error="invalid_token"' if verdict.token else ""
+                name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
+                lines.append(f"{name}: Bearer realm={quote(self.realm)}{error}")
             return ResponseSpec(407 if proxy else 401, verdict.because, tuple(lines))
         if not self.throttle.hears(flow, now):
             return None
@@ -226,6 +238,8 @@ class DigestServer:
         """Judge the credentials of a request; never raises for what a stranger sent. With ``flow``, on which it came,
         nonces of other hosts are stale and guesses are limited."""
         given = self._credentials(request.all("proxy-authorization" if proxy else "authorization"))
+        if given is None and self.tokens is not None and flow is not None and self.tokens.meets(flow):
+            return self._check_token(self.tokens, request, flow, now)
         if given is None:
             return Verdict(False, "", f"no credentials for the realm {self.realm}")
         username = given.get("username") or ""
@@ -264,6 +278,21 @@ class DigestServer:
             self.throttle.proved(flow, user)
             self._note_algorithm(user, flow, algorithm)
         return Verdict(True, username, f"user {username} proved its password")
+
+    def _check_token(self, tokens: BearerTokens, request: Request, flow: Flow, now: float) -> Verdict:
+        """Judge a token: in Authorization whatever the request is, since clients put it there in calls, too."""
+        values = request.all("authorization") + request.all("proxy-authorization")
+        token = next(filter(None, map(token_of, values)), None)
+        if token is None:
+            return Verdict(False, "", f"no credentials for the realm {self.realm}")
+        found = tokens.check(token, now)
+        if found.accepted:
+            self.throttle.proved(flow, found.user)
+        elif (wait := self.throttle.wait(flow, found.user, now)) > 0.0:
+            return Verdict(False, found.user, f"too many wrong tokens: not heard for {wait:.0f} s", False, wait)
+        elif found.forged:
+            self.throttle.failed(flow, found.user, now)
+        return Verdict(found.accepted, found.user, found.because, wrong=found.forged, until=found.until, token=True)
 
     def _offered(self, user: str) -> list[str]:
         return [one for one in self.algorithms_of(user) if ALGORITHMS[one.lower()] in hashlib.algorithms_available]

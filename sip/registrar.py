@@ -117,16 +117,18 @@ class Registrar:
             name = self._name_of(uri)
         except Malformed as error:
             return _refused(400, f"To: {error}")
+        until = math.inf
         if self._digest is not None:
             verdict = self._digest.check(request, now, flow=source)
             if not verdict.accepted:
                 return Outcome(self._digest.refusal(verdict, source, uri.dialled, now), refused=verdict)
+            until = verdict.until
             if name is not None and not self._may(verdict.username, name):
                 return _refused(403, f"user {verdict.username!r} may not register for {name}")
         if name is None:
             return _refused(404, "nobody of that address of record is known here")
         try:
-            return self._update(name, request, flow, now)
+            return self._update(name, request, flow, until, now)
         except Malformed as error:
             return _refused(403 if error.status == 403 else 400, f"REGISTER of {name}: {error}")
 
@@ -180,7 +182,8 @@ class Registrar:
     def get_timer(self) -> float | None:
         return self._deadlines[0][0] if self._deadlines else None
 
-    def _update(self, name: str, request: Request, flow: Flow, now: float) -> Outcome:
+    def _update(self, name: str, request: Request, flow: Flow, until: float, now: float) -> Outcome:
+        """``until``: when the credentials end; no binding outlives them."""
         contacts = elements(request, "contact")
         kept = self.bindings(name, now)
         if not contacts:
@@ -198,7 +201,8 @@ class Registrar:
                 return _refused(500, f"a REGISTER of {name} that a later one has overtaken")
             kept = [binding for binding in kept if binding not in old]
             if seconds:
-                new.append(self._bound(name, contact, min(seconds, self.limits.max_expires), request, flow, now))
+                granted = max(1, int(min(seconds, self.limits.max_expires, until - now)))
+                new.append(self._bound(name, contact, granted, request, flow, now))
                 kept.append(new[-1])
                 where = f"{name} is at {contact.uri} by {bracketed(flow.remote[0])}:{flow.remote[1]}"
                 former = old[0] if old else None

@@ -15,4 +15,4 @@ def make(
     environment: LineEnvironment, settings: Settings, changed: Callable[[Line, str, float, bool], None], now: float
 ) -> Line:
     """The line that the site file describes."""
-    return Line(environment, settings, Trunk if settings.kind == "trunk" else Phone, changed, now)
+    return Line(environment, settings, Phone if settings.is_phone else Trunk, changed, now)

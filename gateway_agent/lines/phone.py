@@ -1,4 +1,4 @@
-"""A phone: devices that register with the agent by digest; all of them ring at once."""
+"""A phone or a browser: devices that register with the agent; all of them ring at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway_agent.registration_state import Registered
 from heartbeat.site.devices import host_of
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow, Flush
+from sip.bearer import WEB
 from sip.device.keep_alive import KeepAlive
 from sip.digest import DigestClient
 from sip.next_hop import Reach
@@ -51,7 +52,7 @@ class Phone:
         self._tell = changed
         self.digest: DigestClient | None = None
         self.reach: Reach = environment.access.phone_reach(
-            partial(environment.authentication.proves, settings.aor_user)
+            partial(environment.authentication.proves, settings.aor_user, self.meets)
         )
         self._lost: deque[Binding] = deque(maxlen=MOST_LOST)
         """Bindings whose connection broke: their devices may connect and register anew."""
@@ -91,13 +92,13 @@ class Phone:
     def label(self, channel: int) -> str:
         return self.name
 
-    def may_register_from(self, source: Flow) -> bool:
+    def meets(self, source: Flow) -> bool:
         """Whether its devices may be there: a station is on this machine, since its password may be made from the
-        site key."""
-        if self.settings.kind != "station":
-            return True
+        site key; a browser comes by WebSocket, from a page that ``origins`` names."""
+        if self.settings.kind == "web":
+            return source.transport in WEB
         host = source.remote[0]
-        return ip_address(host).is_loopback or host == host_of(source.local)
+        return self.settings.kind != "station" or ip_address(host).is_loopback or host == host_of(source.local)
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for this phone."""

@@ -413,12 +413,12 @@ def _registered(line: Any) -> Styled:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A trunk with its channels, a phone or a station."""
+    """A trunk with its channels, a phone, a browser or a station."""
 
     name: Annotated[str, Column("Line")]
     agent: Annotated[str, Column("~Agent", of=_agent)]
     """``""`` for a trunk of the server's own."""
-    kind: Annotated[Literal["trunk", "phone", "station"], Column("~Kind")]
+    kind: Annotated[Literal["trunk", "phone", "station", "web"], Column("~Kind")]
     state: Annotated[LineState, Column("State", "state", of=_line_state)]
     """A trunk is ``active`` while any channel is busy."""
     in_service: bool

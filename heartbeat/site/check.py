@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from heartbeat.membership import MOST_VOTING_AGENTS, majority
-from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, LineSettings, StationSettings
+from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, RETURN_WITHIN, LineSettings, StationSettings
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint, Secret
 from heartbeat.timing import faults
+from sip.bearer import SHORTEST_KEY as SHORTEST_TOKEN_KEY
+from sip.bearer import WEB
 from sip.endpoint import SECURE
 
 TRUNK_ONLY = (
@@ -123,7 +125,7 @@ def _agents(site: Site) -> Iterator[str]:
         if lines and not agent.sip:
             yield f"{place}.sip: is missing: say where its devices send requests, like udp:192.0.2.1:5060"
         yield from _program(place, agent, agent.sip)
-        browsers = [endpoint for endpoint in agent.sip if endpoint.transport in ("ws", "wss")]
+        browsers = [endpoint for endpoint in agent.sip if endpoint.transport in WEB]
         if browsers and not agent.origins:
             pages = 'like "https://phone.example.com"'
             yield f"{place}.origins: is missing: say whose web pages may use {browsers[0]}, {pages}"
@@ -204,7 +206,8 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
                 yield f"{at}: is an address of the site itself, {own}"
         if line.agent:
             yield from _reference(f"{place}.agent", line.agent, ("agent", written["agents"]))
-        yield from (_trunk if line.kind == "trunk" else _phone)(place, line)
+        yield from (_phone if line.is_phone else _trunk)(place, line)
+        yield from _web(site, place, line)
         yield from _secured(site, place, line)
         yield from _headers(line)
         if line.kind == "station":
@@ -289,7 +292,7 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
         yield f"{place}.digest: must name one way of hashing at least, and none twice"
     if line.station.file is not None and line.station.play != "silence":
         yield f"{place}.station.file: stands beside play: say one of them"
-    if line.password is None and line.kind != "station":
+    if line.password is None and line.kind == "phone":
         yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}'
 
 
@@ -297,6 +300,24 @@ def _station(site: Site, line: LineSettings) -> Iterator[str]:
     agent = site.agents.get(line.agent)
     if agent is not None and not any(endpoint.transport == "udp" for endpoint in agent.sip):
         yield f"agents.{agent.name}.sip: has no udp: listener, at which the station {line.name} registers"
+
+
+def _web(site: Site, place: str, line: LineSettings) -> Iterator[str]:
+    """What is of browsers alone."""
+    if line.kind != "web":
+        if line.return_within != RETURN_WITHIN:
+            yield f"{place}.return_within: is only for browsers"
+        return
+    if line.media != "direct":
+        yield f"{place}.media: must be direct: what a browser sends is meant for the far end alone"
+    agent = site.agents.get(line.agent)
+    if agent is None:
+        return
+    if not any(endpoint.transport in WEB for endpoint in agent.sip):
+        yield f"agents.{agent.name}.sip: has no ws: or wss: listener, and lines.{line.name} is for browsers"
+    if line.password is None and agent.token_key is None:
+        token = f"or a token_key for agents.{agent.name}"
+        yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}, {token}'
 
 
 def _sources(site: Site) -> Iterator[str]:
@@ -484,6 +505,8 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     for at, secret in needed:
         if at in SITE_KEYS and secret.value is not None and len(secret.value) < SHORTEST_KEY:
             sentences.append(f"{at}: must have at least {SHORTEST_KEY} bytes, has {len(secret.value)}")
+        elif at.endswith(".token_key") and secret.value is not None and len(secret.value) < SHORTEST_TOKEN_KEY:
+            sentences.append(f"{at}: must have at least {SHORTEST_TOKEN_KEY} bytes, has {len(secret.value)}")
     return sentences
 
 
@@ -492,7 +515,9 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
     owner = "" if node in site.servers else node
     found = list(zip(SITE_KEYS, (site.identity.key, site.identity.previous_key), strict=True))
     found += [(f"servers.{n}.api_token", s.api_token) for n, s in site.servers.items() if node in (None, n)]
-    found += [(f"agents.{n}.api_token", a.api_token) for n, a in site.agents.items() if node in (None, n)]
+    for n, agent in site.agents.items():
+        if node in (None, n):
+            found += [(f"agents.{n}.token_key", agent.token_key), (f"agents.{n}.api_token", agent.api_token)]
     for line in site.lines.values():
         if node is None or line.agent == owner:
             found.append((f"lines.{line.name}.password", line.password))

@@ -29,6 +29,7 @@ DIGESTS: tuple[Digest, ...] = ("MD5", "SHA-256")
 ANSWER_WITHIN_TRUNK = 4.0
 ANSWER_WITHIN_PHONE = 5.0
 KEEP_ALIVE = 30.0
+RETURN_WITHIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +146,14 @@ class StationSettings:
 
 @dataclass(frozen=True, slots=True)
 class LineSettings:
-    """``[lines.NAME]``: a trunk, a phone or a station, with its settings."""
+    """``[lines.NAME]``: a trunk, a phone, a browser or a station, with its settings."""
 
     name: str
     """The table's name."""
-    kind: Literal["trunk", "phone", "station"]
+    kind: Literal["trunk", "phone", "station", "web"]
     """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent. ``station``: a
     telephone that is a program of its own beside the agent; all that is said of phones holds for it, and it registers
-    from this machine only."""
+    from this machine only. ``web``: a phone for browsers, which come by WebSocket alone."""
     agent: NameOf = ""
     """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
     peer: tuple[PeerUri, ...] = ()
@@ -258,6 +259,9 @@ class LineSettings:
     open; 0: none."""
     station: StationSettings = StationSettings()
     """Station: what it does with its calls."""
+    return_within: Annotated[float, Within(0, 3600)] = RETURN_WITHIN
+    """Web: seconds for which an answered call waits for a browser whose connection broke; then it is ended. 0: it
+    waits until the far end hangs up."""
 
     def __post_init__(self) -> None:
         if not self.answer_within:
@@ -269,7 +273,7 @@ class LineSettings:
 
     @property
     def is_phone(self) -> bool:
-        """Whether its devices register with its agent: a phone, or a station."""
+        """Whether its devices register with its agent: a phone, a browser or a station."""
         return self.kind != "trunk"
 
     @property

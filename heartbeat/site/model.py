@@ -209,6 +209,8 @@ class Agent:
     origins: tuple[Origin, ...] = ()
     """Web pages whose browsers may connect by WebSocket, like ``https://phone.example.com``; ``*``: all; needed for
     ``ws:`` and ``wss:``."""
+    token_key: Secret | None = None
+    """Key by which a web application signs tokens (JWT, HS256) for the users of ``web`` lines; 32 bytes at least."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None

@@ -22,6 +22,7 @@ from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.packages.line_dialog import LINE_STATE_TAG, LIST_TYPE, Head, body_of
 from sip.wire.message import Message, Request, Response
 from sip.wire.message import parse as parse_message
+from tests.tokens import KEY as TOKEN_KEY
 
 KEY = b"0123456789abcdef0123456789abcdef"
 LISTEN = "127.0.0.11:5060"
@@ -76,7 +77,9 @@ SDP = b"\r\n".join(
 
 
 def site(trunk: str = "", text: str = SITE) -> Site:
-    return parse(text % trunk, Path("site.toml"), {"KEY": KEY.decode(), "ALICE": "secret"})
+    return parse(
+        text % trunk, Path("site.toml"), {"KEY": KEY.decode(), "ALICE": "secret", "TOKEN_KEY": TOKEN_KEY.decode()}
+    )
 
 
 def proof_of(epoch: int, server: str, boot: int = 1) -> Proof:

@@ -25,7 +25,7 @@ def served(flow: Flow = BROWSER) -> AgentFixture:
 
 
 def says(fixture: AgentFixture, method: str, uri: str, lines: list[str], body: bytes = b"", cseq: int = 1,
-         call_id: str = "web", flow: Flow = BROWSER, to: str = AOR) -> None:  # fmt: skip
+         call_id: str = "web", flow: Flow = BROWSER, to: str = AOR, contact: str = CONTACT) -> None:  # fmt: skip
     head = [
         f"{method} {uri} SIP/2.0",
         f"Via: SIP/2.0/{flow.transport.upper()} {HOST};branch=z9hG4bK{method}{cseq}{call_id}",
@@ -34,7 +34,7 @@ def says(fixture: AgentFixture, method: str, uri: str, lines: list[str], body: b
         f"Call-ID: {call_id}",
         f"CSeq: {cseq} {method}",
         "Max-Forwards: 70",
-        f"Contact: {CONTACT}",
+        f"Contact: {contact}",
     ]
     fixture.say(message([*head, *lines], body), flow)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.check import warnings
+from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, parse
 
 GOOD = """
@@ -77,7 +77,7 @@ REPLACED = [
         "lines.t.media: must be direct or relay, is 'proxy'",
     ),
     ('kind = "trunk"', "", "lines.t.kind: is missing"),
-    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone or station, is 7"),
+    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone, station or web, is 7"),
     ('name = "s"', "name = 7", "site.name: must be a text in quotes, is 7"),
     ('name = "s"', 'name = "a b"', "site.name: must be 1 to 32 letters, digits, underscores, dots or hyphens"),
     (
@@ -577,3 +577,50 @@ def test_an_agent_beside_a_server_would_die_with_it() -> None:
         " put them on two machines"
     ]
     assert of("192.0.2.1", "192.0.2.2") == [] == of("127.0.0.1", "127.0.0.1"), "a trial is on one machine"
+
+
+WSS = 'sip = ["udp:127.0.0.11:5060", "ws:127.0.0.11:5080"]\norigins = "*"'
+WEB = '[lines.w]\nkind = "web"\nagent = "a"\n'
+PASSWORD = 'password = { env = "KEY" }\n'
+
+
+@pytest.mark.parametrize(
+    ("agent", "line", "found"),
+    [
+        (WSS, PASSWORD, []),
+        (f'{WSS}\ntoken_key = {{ env = "LONG" }}', "", []),
+        (f'{WSS}\ntoken_key = {{ env = "LONG" }}', f"{PASSWORD}return_within = 5", []),
+        (
+            WSS,
+            "",
+            ['lines.w.password: is missing: say where it is kept, like {env = "ALICE"}, or a token_key for agents.a'],
+        ),
+        (
+            'sip = "udp:127.0.0.11:5060"',
+            PASSWORD,
+            ["agents.a.sip: has no ws: or wss: listener, and lines.w is for browsers"],
+        ),
+        (
+            WSS,
+            f'{PASSWORD}media = "relay"',
+            ["lines.w.media: must be direct: what a browser sends is meant for the far end alone"],
+        ),
+        (WSS, f'{PASSWORD}user = "p"', ["lines.w.user: p is the user of lines.p already"]),
+        (WSS, f"{PASSWORD}nat = true", ["lines.w.nat: is only for trunks"]),
+    ],
+)
+def test_lines_of_browsers(agent: str, line: str, found: list[str]) -> None:
+    text = GOOD.replace('sip = "udp:127.0.0.11:5060"', agent, 1).replace("[groups.g]", f"{WEB}{line}\n[groups.g]")
+    assert errors(text) == found
+
+
+def test_only_a_browser_is_waited_for() -> None:
+    text = GOOD.replace('numbers = "1001"', 'numbers = "1001"\nreturn_within = 5', 1)
+    assert errors(text) == ["lines.p.return_within: is only for browsers"]
+
+
+def test_a_key_of_tokens_is_as_long_as_their_hash() -> None:
+    text = GOOD.replace('sip = "udp:127.0.0.11:5060"', f'{WSS}\ntoken_key = {{ env = "SHORT" }}', 1)
+    site = parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef", "SHORT": "x" * 31})
+    assert missing_secrets(site, "a") == ["agents.a.token_key: must have at least 32 bytes, has 31"]
+    assert missing_secrets(site, "b") == []
