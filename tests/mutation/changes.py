@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import gc
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import _lru_cache_wrapper
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from tests.mutation.mutants import Mutant, code_of
+from tests.mutation.mutants import Mutant, code_in, code_of
 
 ROOT: Final = Path(__file__).parents[2]
 OURS: Final = ("sip", "heartbeat", "b2bua", "gateway_agent", "examples", "tests")
@@ -49,6 +53,52 @@ class Loaded:
             each.__code__ = code
         for cache in self._caches:
             cache.cache_clear()
+
+    @contextmanager
+    def watched(self) -> Iterator[set[tuple[str, int]]]:
+        """Meanwhile it is noted which statements are come by, by path and line."""
+        found: set[tuple[str, int]] = set()
+        before = [(each, each.__code__) for some in self._functions.values() for each in some]
+        setattr(builtins, _NOTE, lambda *place: found.add(place))
+        for path in {path for path, _ in self._functions}:
+            tree = _Noting(path).visit(ast.parse(Path(path).read_text(encoding="utf-8")))
+            whole = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+            for (of, name), some in self._functions.items():
+                code = code_in(whole, name) if of == path else None
+                for each in some:
+                    if code is not None and code.co_freevars == each.__code__.co_freevars:
+                        each.__code__ = code
+        try:
+            yield found
+        finally:
+            for each, code in before:
+                each.__code__ = code
+            delattr(builtins, _NOTE)
+
+
+class _Noting(ast.NodeTransformer):
+    """Puts a note before each statement of functions."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        for inner in ast.walk(node):
+            for field in ("body", "orelse", "finalbody"):
+                block = getattr(inner, field, None)
+                if isinstance(block, list) and not isinstance(inner, ast.ClassDef):
+                    setattr(inner, field, [each for one in block for each in (self._note(one), one)])
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
+    def _note(self, statement: ast.stmt) -> ast.stmt:
+        place: list[ast.expr] = [ast.Constant(self._path), ast.Constant(statement.lineno)]
+        call = ast.Expr(ast.Call(ast.Name(_NOTE, ast.Load()), place, []))
+        return ast.copy_location(call, statement)
+
+
+_NOTE: Final = "__came_by__"
 
 
 def load_anew(module: str, mutant: Mutant) -> None:

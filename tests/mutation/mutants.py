@@ -48,8 +48,8 @@ class Mutant(NamedTuple):
     """What stood there, and what stands there now; with the function it is the mutant's name."""
     make: Callable[[], ast.Module]
     """The module with the change."""
-    lines: tuple[int, int] = (0, 0)
-    """First and last line of the statement in which it is; of one that has others in it, of its head."""
+    statement: int = 0
+    """The line on which the innermost statement around it begins."""
     at_import: bool = False
     """It has effect when the module is loaded: at its level, or in what a function's parameters are by default."""
 
@@ -66,19 +66,19 @@ class _Place(NamedTuple):
     """From the module: field and index of each step."""
     change: Callable[[Any], Any]
     """A changed copy of what is there."""
-    lines: tuple[int, int]
+    statement: int
     at_import: bool
 
 
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its lines."""
     tree = ast.parse(source)
-    for place in list(_places(tree, "", (), None, (0, 0), True)):
+    for place in list(_places(tree, "", (), None, 0, True)):
         holder, field, index = _found(tree, place.path)
         old = getattr(holder, field) if index is None else getattr(holder, field)[index]
         text = f"{_text(old)} -> {_text(ast.fix_missing_locations(place.change(old)))}"
         made = partial(_changed, tree, place)
-        yield Mutant(place.function, old.lineno, text, made, place.lines, place.at_import)
+        yield Mutant(place.function, old.lineno, text, made, place.statement, place.at_import)
 
 
 def _changed(tree: ast.Module, place: _Place) -> ast.Module:
@@ -93,13 +93,13 @@ def _changed(tree: ast.Module, place: _Place) -> ast.Module:
 
 def code_of(tree: ast.Module, path: str, function: str) -> CodeType | None:
     """The code of a function of a changed module, by its qualified name."""
-    return _code_in(compile(tree, path, "exec", dont_inherit=True), function)
+    return code_in(compile(tree, path, "exec", dont_inherit=True), function)
 
 
-def _code_in(code: CodeType, function: str) -> CodeType | None:
+def code_in(code: CodeType, function: str) -> CodeType | None:
     for each in code.co_consts:
         if isinstance(each, CodeType):
-            found = each if each.co_qualname == function else _code_in(each, function)
+            found = each if each.co_qualname == function else code_in(each, function)
             if found is not None:
                 return found
     return None
@@ -122,10 +122,10 @@ def _places(
     function: str,
     path: tuple[tuple[str, int | None], ...],
     scope: str | None,
-    lines: tuple[int, int],
+    statement: int,
     at_import: bool,
 ) -> Iterator[_Place]:
-    """``scope``: the qualified name of the class, or None; ``lines``: of the statement around it."""
+    """``scope``: the qualified name of the class, or None; ``statement``: the line of the one around it."""
     for field, value in ast.iter_fields(node):
         if field in (
             "annotation",
@@ -144,7 +144,7 @@ def _places(
             here = (*path, (field, index if isinstance(value, list) else None))
             if _is_silent(child):
                 continue
-            around = _head_of(child) if isinstance(child, ast.stmt) else lines
+            around = child.lineno if isinstance(child, ast.stmt) else statement
             if function or not isinstance(child, ast.Constant) or isinstance(child.value, bool):
                 changes = _changes(child, node, field)
                 yield from (_Place(function, here, change, around, loaded) for change in changes)
@@ -154,13 +154,6 @@ def _places(
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not function:
                 inner = f"{scope}.{child.name}" if scope else child.name
             yield from _places(child, inner, here, below, around, loaded)
-
-
-def _head_of(statement: ast.stmt) -> tuple[int, int]:
-    """First and last line, without the statements in it."""
-    inside: list[ast.stmt] = getattr(statement, "body", [])
-    last = inside[0].lineno - 1 if inside else statement.end_lineno or statement.lineno
-    return statement.lineno, max(statement.lineno, last)
 
 
 def _is_silent(node: ast.AST) -> bool:

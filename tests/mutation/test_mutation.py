@@ -55,10 +55,10 @@ def test_each_change_that_tests_must_notice_is_made_once() -> None:
 
 
 def test_of_each_change_it_is_known_which_statement_has_to_be_come_by() -> None:
-    found = {one.text: (one.lines, one.at_import) for one in mutants_of(SOURCE)}
-    assert found["0 -> 1"] == ((8, 8), True), "a default is there when the function is made"
-    assert found["not self.off -> self.off"] == ((11, 11), False)
-    assert found["self.tell(min(now, 1)) -> pass"] == ((13, 13), False)
+    found = {one.text: (one.statement, one.at_import) for one in mutants_of(SOURCE)}
+    assert found["0 -> 1"] == (8, True), "a default is there when the function is made"
+    assert found["not self.off -> self.off"] == (11, False)
+    assert found["self.tell(min(now, 1)) -> pass"] == (13, False)
 
 
 def test_every_target_and_every_change_that_counts_alike_is_there() -> None:
@@ -92,7 +92,7 @@ def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_pat
     nothing = ast.Module([ast.copy_location(ast.Return(), ast.parse("1").body[0])], [])
     tried = {
         "nothing changed": (mutant._replace(make=lambda: ast.parse(source)), LIVES),
-        "no test comes by": (mutant._replace(lines=(1, 1)), LIVES),
+        "no test comes by": (mutant._replace(statement=1), LIVES),
         "changed": (mutant, NOTICED),
         "no program": (mutant._replace(make=lambda: nothing), BROKEN),
         "loaded anew": (mutant._replace(at_import=True), NOTICED),

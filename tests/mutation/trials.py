@@ -13,12 +13,10 @@ import os
 import random
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -26,9 +24,8 @@ from tests.mutation.changes import ROOT, Broken, Loaded, load_anew
 from tests.mutation.mutants import Mutant
 
 LEAST_S: Final = 5.0
-TIMES: Final = 2.0
-"""Seconds of CPU that a change has, and so many times what its tests take without one while they are looked at, which
-is several times what they take by themselves."""
+TIMES: Final = 4.0
+"""Seconds of CPU that a change has, and so many times what its tests take without one."""
 MEMORY: Final = 2 << 30
 """Bytes of address space that it may have."""
 NOTICED, LIVES, LATE, BROKEN = "noticed", "lives", "too slow", "no program"
@@ -88,7 +85,7 @@ class _Session:
         self._told = told
         self._failed = False
         self._passed_by: list[frozenset[tuple[str, int]]] = []
-        """Of each test the lines of the modules that it came by."""
+        """Of each test the statements of the modules that it came by: path and line."""
         self._took: list[float] = []
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -107,13 +104,14 @@ class _Session:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise session.Interrupted("tests cannot be collected")
+        loaded = Loaded(self._modules)
         for item in session.items:
-            self._look(item)
+            self._look(item, loaded)
             if self._failed:
                 self.fault = f"{item.nodeid} fails without a change"
                 raise session.Interrupted(self.fault)
         self.cpu_s = sum(self._took)
-        loaded = Loaded(self._modules)
+        loaded = Loaded(self._modules)  # once more: now all caches are there
         gc.collect()
         gc.freeze()
         first: list[int] = []
@@ -124,23 +122,10 @@ class _Session:
                 self._try(session, loaded, number, trial, first)
         return True
 
-    def _look(self, item: pytest.Item) -> None:
-        paths = {str(ROOT / module): module for module in self._modules}
-        found: set[tuple[str, int]] = set()
-
-        def called(frame: FrameType, event: str, _: Any) -> Any:
-            return stepped if frame.f_code.co_filename in paths else None
-
-        def stepped(frame: FrameType, event: str, _: Any) -> Any:
-            found.add((paths[frame.f_code.co_filename], frame.f_lineno))
-            return stepped
-
+    def _look(self, item: pytest.Item, loaded: Loaded) -> None:
         began = time.process_time()
-        sys.settrace(called)
-        try:
+        with loaded.watched() as found:
             self._run(item)
-        finally:
-            sys.settrace(None)
         self._took.append(time.process_time() - began)
         self._passed_by.append(frozenset(found))
 
@@ -149,8 +134,8 @@ class _Session:
 
     def _try(self, session: pytest.Session, loaded: Loaded, number: int, trial: Trial, first: list[int]) -> None:
         """``first``: tests that noticed something, the last one in front."""
-        lines = {(trial.module, line) for line in range(trial.mutant.lines[0], trial.mutant.lines[1] + 1)}
-        chosen = [at for at, passed in enumerate(self._passed_by) if not lines.isdisjoint(passed)]
+        place = str(ROOT / trial.module), trial.mutant.statement
+        chosen = [at for at, passed in enumerate(self._passed_by) if place in passed]
         if not chosen:
             self._told(number, LIVES)
             return
