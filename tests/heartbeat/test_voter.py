@@ -63,6 +63,54 @@ def test_a_prevote_changes_nothing() -> None:
     assert it.state is OLD and it.heard is None
 
 
+def test_an_epoch_that_another_has_won_is_not_granted_to_whom_it_hears() -> None:
+    it = voter()
+    assert it.hear(beat(), UP) == "" and it.adopt(proof(8, "m2", 4), [KEY]) == ""
+    assert it.judge(claim("m1", 8, 3), UP + 1.0).no == "promised"
+    assert it.judge(claim("m1", 7, 3), UP + 1.0).no == "promised", "nor one of before, which it had granted"
+
+
+def test_the_margin_of_a_longer_lease_than_ours_is_its_own_and_ours_is_the_least() -> None:
+    for ours, lease, waited in (
+        (Timing(interval=0.5, margin=0.05), 2.0, 2.05),
+        (Timing(interval=0.5, margin=0.05), 10.0, 11.1),
+        (Timing(interval=0.5, margin=3.0), 10.0, 13.0),
+    ):
+        it = Voter("gw1", membership(3, timing=ours), OLD, 0.0)
+        assert ours.lease == 2.0 and it.hear(beat(lease=lease), UP) == ""
+        assert it.judge(claim(), UP).wait == pytest.approx(waited)
+
+
+def test_who_asks_without_a_word_of_its_lease_is_waited_for_as_the_site_has_it() -> None:
+    site = membership(3, timing=Timing(interval=0.1, lease=0.5))
+    it = Voter("gw1", site, OLD, 0.0)
+    assert it.grant(claim(), UP)
+    assert it.judge(claim("m1", 9, 3), UP).wait == pytest.approx(site.timing.silence) and it.state.lease == 0.0
+
+
+def test_who_is_known_to_be_dead_is_not_waited_for_whoever_asks() -> None:
+    it = voter()
+    assert it.hear(beat(commitment=DEAD), UP) == "" and not it.judge(claim(), UP)
+    it.end(SECRET)
+    assert it.judge(claim(), UP)
+
+
+def test_an_epoch_that_it_granted_before_its_own_restart_is_not_granted_again() -> None:
+    it = voter(replace(OLD, granted=(Granted(8, "m2", 4),)))
+    assert it.judge(claim(), UP).no == "promised"
+    assert it.judge(claim(for_epoch=9), UP)
+
+
+def test_the_lease_of_who_was_heard_before_is_not_waited_for() -> None:
+    it = voter()
+    assert it.hear(beat(lease=60.0), UP) == ""
+    assert it.judge(claim(), UP + SILENCE).no == "heard"
+    assert it.adopt(proof(8, "m2", 4), [KEY]) == ""
+    assert it.hear(beat("m2", 8, 4, lease=SITE.timing.lease), UP + 1.0) == ""
+    assert not it.judge(claim("m1", 9, 3), UP + 0.99 + SILENCE)
+    assert it.judge(claim("m1", 9, 3), UP + 1.0 + SILENCE)
+
+
 def test_a_young_voter_waits_although_it_heard_nobody() -> None:
     assert voter().judge(claim(), 1.0).no == "young"
     assert voter().judge(claim(), 1.0).wait == pytest.approx(SILENCE - 1.0)
@@ -268,6 +316,16 @@ def test_a_forced_rule_yields_to_a_quorum_of_the_same_epoch() -> None:
     forced = Proof(8, "m2", 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 8, "m2", 4, LIST)),))
     assert it.adopt(forced, (KEY,)) == "" and it.state.leadership == Leadership(8, "m2", 4, True)
     assert it.adopt(proof(8, "m1", 3), (KEY,)) == "" and it.state.leadership == Leadership(8, "m1", 3)
+
+
+def test_a_forced_rule_does_not_yield_to_another_forced_one_of_its_epoch() -> None:
+    it = voter()
+    first, second = (
+        Proof(8, node, 4, LIST, ((FORCED, sign_grant(KEY, "paris", FORCED, 8, node, 4, LIST)),))
+        for node in ("m2", "m1")
+    )
+    assert it.adopt(first, (KEY,)) == ""
+    assert "epoch 8 of m1 is over" in it.adopt(second, (KEY,)) and it.state.leadership.node == "m2"
 
 
 def test_what_a_forced_rule_let_go_of_binds_nobody_else() -> None:
