@@ -391,6 +391,31 @@ def test_a_list_of_an_earlier_leader_that_did_not_become_the_sites_is_no_later_o
     assert it.judge(replace(claim("m1", 9), epoch=8), UP).no == "voters", "the leader of epoch 8 told it itself"
 
 
+def test_with_a_later_list_comes_who_has_won_with_it_forced_or_not() -> None:
+    later = VoterList(702, ("gw1", "gw2", "gw4"), 2)
+    it = voter(replace(OLD, voters=VoterList(701, LIST.names, 1), leadership=Leadership(6, "m1", 3)))
+    assert it.adopt(proof(7, "m2", 4, voters=later), (KEY,)) == "" and it.state.voters == later
+    it = voter(replace(OLD, voters=LIST, leadership=Leadership(6, "m1", 3)))
+    forced = Proof(7, "m2", 4, later, ((FORCED, sign_grant(KEY, "paris", FORCED, 7, "m2", 4, later)),))
+    assert it.adopt(forced, (KEY,)) == "" and it.state.voters == later
+
+
+def test_a_site_begins_by_its_first_list_and_has_begun_when_somebody_has_won() -> None:
+    it = voter(PersistentState(incarnation=1))
+    it.begin_site(LIST)
+    assert (it.state.first, it.state.non_voting, it.state.voters) == (True, False, LIST)
+    assert it.adopt(proof(1, "m1", 1), (KEY,)) == "" and not it.state.first
+
+
+def test_what_it_knows_of_whom_it_granted_stays_when_that_has_won() -> None:
+    it = voter()
+    assert it.grant(claim(commitment=DEAD, lease=5.0), UP) and it.adopt(proof(8, "m2", 4), (KEY,)) == ""
+    assert it.state.granted[0] == Granted(8, "m2", 4, DEAD) and it.state.lease == 5.0
+    assert it.adopt(proof(9, "m1", 3), (KEY,), commitment="of m1") == ""
+    assert it.state.granted[0] == Granted(9, "m1", 3, "of m1")
+    assert it.state.lease == 0.0, "a quorum has waited for the lease of before"
+
+
 def test_who_was_told_such_a_list_goes_back_when_it_hears_of_the_later_leadership() -> None:
     hardly_told, newer = VoterList(601, (*LIST.names, "gw4"), 2), VoterList(701, LIST.names, 1)
     it = voter(replace(OLD, voters=hardly_told, leadership=Leadership(6, "m1", 3)))

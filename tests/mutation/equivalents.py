@@ -28,6 +28,10 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "b2bua/cdr.py",
         "_end: 0.0 -> 1.0",
     ): "of records without an end, all say this; none ends at the instant 0 of the wall clock",
+    (
+        "heartbeat/voter.py",
+        "Voter.adopt: own.generation > proof.voters.generation -> own.generation >= proof.voters.generation",
+    ): "a generation names one list only",
     ("gateway_agent/line_state.py", "_parts: 1 -> 2"): "the number of no description: any that is negative",
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,
