@@ -407,6 +407,22 @@ def test_a_site_begins_by_its_first_list_and_has_begun_when_somebody_has_won() -
     assert it.adopt(proof(1, "m1", 1), (KEY,)) == "" and not it.state.first
 
 
+def test_a_proof_takes_no_promise_back() -> None:
+    it = voter()
+    assert it.grant(claim(for_epoch=9), UP) and it.adopt(proof(8, "m2", 4), (KEY,)) == ""
+    assert it.state.promised_epoch == 9 and it.state.granted == (Granted(9, "m2", 4), Granted(7, "m1", 3))
+    it = voter()
+    assert it.grant(claim(for_epoch=9), UP) and it.adopt(proof(8, "m1", 3), (KEY,)) == ""
+    assert it.state.granted == (Granted(9, "m2", 4), Granted(8, "m1", 3))
+    assert it.state.promised_to_others(Start("m1", 3)) == 9
+
+
+def test_who_is_let_in_has_heard_nobody_yet() -> None:
+    it = voter(replace(OLD, non_voting=True))
+    assert it.hear(beat(), UP) == "" and it.heard is not None
+    assert it.admit(LIST, 7, 8, UP) and it.heard is None
+
+
 def test_what_it_knows_of_whom_it_granted_stays_when_that_has_won() -> None:
     it = voter()
     assert it.grant(claim(commitment=DEAD, lease=5.0), UP) and it.adopt(proof(8, "m2", 4), (KEY,)) == ""

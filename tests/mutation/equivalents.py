@@ -32,6 +32,11 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "heartbeat/voter.py",
         "Voter.adopt: own.generation > proof.voters.generation -> own.generation >= proof.voters.generation",
     ): "a generation names one list only",
+    ("heartbeat/voter.py", "Voter.admit: 0 -> 1"): "nobody has no incarnation, whatever is written there",
+    (
+        "heartbeat/voter.py",
+        "Voter._note: old.epoch > granted.epoch -> old.epoch >= granted.epoch",
+    ): "of the same start and epoch there is one value only",
     ("gateway_agent/line_state.py", "_parts: 1 -> 2"): "the number of no description: any that is negative",
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,
