@@ -453,6 +453,25 @@ def test_lists_and_proofs_survive_their_text() -> None:
     assert VoterList.parse(LIST.text) == LIST and LIST.text == "1:1:gw1,gw2,gw3"
     assert VoterList.parse(VoterList().text) == VoterList()
     assert Proof.parse(proof(8, "m2", 4).text) == proof(8, "m2", 4)
+    assert all(len(grant) == 32 for _, grant in proof(8, "m2", 4).grants)
+
+
+def test_a_list_names_sixteen_voters_at_the_most() -> None:
+    sixteen = VoterList(1, tuple(f"gw{number}" for number in range(16)), 1)
+    assert VoterList.parse(sixteen.text) == sixteen
+    with pytest.raises(ValueError, match="up to 16"):
+        VoterList.parse(f"{sixteen.text},gw16")
+
+
+def test_a_proof_has_sixteen_grants_and_two_thousand_characters_at_the_most() -> None:
+    many = replace(proof(8, "m2", 4), grants=tuple((f"gw{number}", "00") for number in range(16)))
+    assert Proof.parse(many.text) == many
+    with pytest.raises(ValueError, match="17 grants"):
+        Proof.parse(f"{many.text},gw16:00")
+    long = many.text + "0" * (2000 - len(many.text))
+    assert Proof.parse(long).text == long
+    with pytest.raises(ValueError, match="must read"):
+        Proof.parse(f"{long}0")
 
 
 @pytest.mark.parametrize(

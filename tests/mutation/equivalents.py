@@ -37,6 +37,11 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "heartbeat/voter.py",
         "Voter._note: old.epoch > granted.epoch -> old.epoch >= granted.epoch",
     ): "of the same start and epoch there is one value only",
+    (
+        "heartbeat/proof.py",
+        "VoterList.next: self.generation and generation >= (epoch + 1) * _PER_EPOCH -> "
+        "generation >= (epoch + 1) * _PER_EPOCH",
+    ): "an epoch has room for the first list of all",
     ("gateway_agent/line_state.py", "_parts: 1 -> 2"): "the number of no description: any that is negative",
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,

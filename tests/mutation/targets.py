@@ -24,7 +24,9 @@ TARGETS: Final = (
     Target(
         "vote",
         ("heartbeat/voter.py", "heartbeat/ballot.py", "heartbeat/proof.py"),
-        _of("heartbeat", "voter", "voters", "full_disks", "proof_renewal", "reconfiguration", "persistence"),
+        _of(
+            "heartbeat", "voter", "ballot", "voters", "full_disks", "proof_renewal", "reconfiguration", "persistence"
+        ),
         _of("heartbeat", "deaths", "starts", "first_start", "switchover", "member_simulation"),
     ),
     Target(
