@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.death import commitment_of
-from heartbeat.header import AS_IF_RELEASED, FIRST, Beat, Start
+from heartbeat.header import AS_IF_RELEASED, FIRST, MOST_NAME, Beat, Start
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
 from heartbeat.timing import Timing
@@ -461,6 +461,18 @@ def test_a_list_names_sixteen_voters_at_the_most() -> None:
     assert VoterList.parse(sixteen.text) == sixteen
     with pytest.raises(ValueError, match="up to 16"):
         VoterList.parse(f"{sixteen.text},gw16")
+
+
+def test_names_and_numbers_of_a_list_are_what_a_header_can_have() -> None:
+    for name in ("a", "n" * MOST_NAME, "gw.1_a-b"):
+        assert VoterList.parse(f"1:1:{name}").names == (name,)
+    for name in ("n" * (MOST_NAME + 1), *(f"gw{sign}1" for sign in " :;|=\t\r\n")):
+        with pytest.raises(ValueError, match="must name"):
+            VoterList.parse(f"1:1:{name}")
+    assert VoterList.parse(f"{'9' * 16}:1:gw1").generation == int("9" * 16)
+    for number in ("9" * 17, "", "-1", "²", "1.0"):
+        with pytest.raises(ValueError, match="where a number must stand"):
+            VoterList.parse(f"{number}:1:gw1")
 
 
 def test_a_proof_has_sixteen_grants_and_two_thousand_characters_at_the_most() -> None:

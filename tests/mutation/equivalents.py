@@ -42,6 +42,10 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "VoterList.next: self.generation and generation >= (epoch + 1) * _PER_EPOCH -> "
         "generation >= (epoch + 1) * _PER_EPOCH",
     ): "an epoch has room for the first list of all",
+    (
+        "heartbeat/proof.py",
+        "Proof.fault: not self.voters.names or len(good) < self.voters.quorum -> len(good) < self.voters.quorum",
+    ): "of no names one decides, and of its grants none counts",
     ("gateway_agent/line_state.py", "_parts: 1 -> 2"): "the number of no description: any that is negative",
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 200000 -> 200001"): _CHOSEN,
     ("gateway_agent/deduplication.py", "Deduplication.__init__: 0 -> 1"): _GENERATION,
