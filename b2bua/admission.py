@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from b2bua.call import Call, CallServices
@@ -36,7 +38,7 @@ class FormerCalls(Protocol):
 
     def resume(self, call: Call, now: float) -> None: ...
 
-    def adopt(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> bool: ...
+    def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool: ...
 
 
 class Admission:
@@ -64,7 +66,7 @@ class Admission:
         former = services.calls.get(call_id)
         if former is not None:
             # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
-            if not agent or not self._replay.adopt(former, transaction, request, now):
+            if not agent or not self._replay.adopt(former, partial(former.admit, transaction, request, request), now):
                 stack.reply(transaction, 482, now, tag=stack.token())
             return
         timer = known.session_timer

@@ -22,11 +22,11 @@ from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
 from sip.b2b.discarded import Discarded
-from sip.b2b.policy import Party, Policy
+from sip.b2b.policy import Party, Passed, Policy
 from sip.device.identity import Numbers
 from sip.device.reliability import across
 from sip.dialog import DialogState, called_by
-from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
+from sip.header_policy import SITE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.priority import FIELDS, priority_of
@@ -36,6 +36,8 @@ from sip.wire.headers import bracketed
 from sip.wire.message import Request, Response
 from sip.wire.uri import NumberParams, Uri, as_user, with_params
 
+LAST_PLACE: Final = 999_999
+"""Of what a server says by itself of an attempt: behind all that its target said."""
 LONGEST_WAIT: Final = 1.0
 """Seconds for which a new call waits for an agent that is away for a moment, before it is hunted on."""
 
@@ -94,6 +96,47 @@ class TrunkDirectory(Protocol):
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg: ...
 
 
+class TransferOf(Protocol):
+    """A transfer that is made here (``b2bua.transfer``), as its two calls see it."""
+
+    @property
+    def agent(self) -> str: ...
+
+    @property
+    def call(self) -> Call: ...
+
+    def hangs_up(self, leg: InviteUsage, transaction: ServerTransaction, bye: Request, now: float) -> bool:
+        """Whether the BYE of a party waits for what comes of it, or changes nothing any more."""
+
+    def progressed(self, status: int, now: float) -> None:
+        """The target said something."""
+
+    def answered(self, target: InviteUsage, response: Response, now: float) -> bool:
+        """It answered; False when nobody wants it any more."""
+
+    def failed(self, status: int, now: float) -> None:
+        """It did not come to that, or has hung up."""
+
+    def call_ended(self, now: float) -> None:
+        """The call that is transferred has ended."""
+
+    def stop(self) -> None:
+        """All of it belongs to another server."""
+
+
+class TransferDirectory(Protocol):
+    """Begins transfers."""
+
+    @property
+    def ending(self) -> set[str]: ...
+
+    def refer(
+        self, call: Call, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
+    ) -> bool: ...
+
+    def left(self, call: Call, leg: InviteUsage, agent: str, former: CallState | None, now: float) -> None: ...
+
+
 class CallServices:
     """What all calls of a server need; one for its life. What a reload changes is assigned anew."""
 
@@ -111,8 +154,12 @@ class CallServices:
         "site_headers",
         "stack",
         "started_at",
+        "transfers",
         "trunks",
     )
+
+    transfers: TransferDirectory
+    """Given once it is made."""
 
     def __init__(
         self,
@@ -237,6 +284,8 @@ class Call(Policy):
         "services",
         "signed",
         "state",
+        "target_of",
+        "transfer",
         "trunk_legs",
         "wall_offset",
     )
@@ -281,6 +330,10 @@ class Call(Policy):
         """Legs with trunks of the server's own."""
         self.last_ack = b""
         """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
+        self.transfer: TransferOf | None = None
+        """A party of it is being transferred, or was a moment ago."""
+        self.target_of: TransferOf | None = None
+        """It was made to call the target of a transfer; its caller's leg is in another call."""
 
     @property
     def id(self) -> str:
@@ -290,6 +343,8 @@ class Call(Policy):
         """The agent that a leg stands with, ``""`` for a trunk of the server's own."""
         if (joining := self.bridge.joining) is not None and leg is joining.leg:
             return str(joining.about.agent)
+        if leg is not None and leg is self.bridge.leaving and self.transfer is not None:
+            return self.transfer.agent
         return self.state.caller_agent if leg is self.bridge.origin else self.state.callee_agent
 
     def update(self, **changes: Any) -> None:
@@ -323,12 +378,6 @@ class Call(Policy):
         self.request = believed
         stack.reply(transaction, 100, now, lines=services.token_lines(self, state.caller_agent))
 
-    def cancel(self, cancel: Request, now: float) -> None:
-        """The caller gave up its first INVITE."""
-        origin = self.bridge.origin
-        if origin is not None and (invite := origin.server_invite.pending) is not None:
-            self.bridge.cancelled(origin, invite, cancel, now)
-
     def start(self, now: float) -> None:
         """Route the call from the beginning."""
         services, state, request = self.services, self.state, self.request
@@ -346,7 +395,8 @@ class Call(Policy):
             lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
             self.bridge.refuse(plan.status, now, plan.reason, lines)
             return
-        self.plan = plan
+        former, self.plan = self.plan, plan
+        _tell_forwarded(self, plan.forwards - (former.forwards if former is not None else 0), now)
         self.destinations = []
         self.dial(now, attempt=self.state.attempt + 1)
 
@@ -363,7 +413,7 @@ class Call(Policy):
                 return
             self.destinations = services.destinations(target, now)
         if not self.destinations:
-            if not self._await_agent(target, dialog, attempt, now):
+            if not _await_agent(self, target, dialog, attempt, now):
                 self.go_on(503, None, now)
             return
         place = self.destination = self.destinations.pop(0)
@@ -389,33 +439,11 @@ class Call(Policy):
             lines = trunk.lines_of(onward, told)
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
-        lines = [*crossing(onward, DEVICE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
+        lines = [*crossing(onward, SITE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
         lines += services.site_headers if onward.body else (*across(onward), *services.site_headers)
         lines += services.token_lines(self, place.agent)
         leg = InviteUsage(services.stack, self.bridge, place.flow, dialog)
         self.bridge.invite(leg, uri, lines, onward.body, max_forwards_left(onward), ring_for, now)
-
-    def _await_agent(self, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
-        """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
-        services = self.services
-        line = services.site.lines.get(target.line)
-        connection = services.agents.connections.get(line.agent) if line is not None else None
-        if connection is None or connection.flow is not None:
-            return False
-        if now - max(connection.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
-            return False
-        return self.wait_for(connection, now, dialog, attempt)
-
-    def wait_for(
-        self, connection: CallAgent, now: float, dialog: DialogState | None = None, attempt: int = 0
-    ) -> bool:
-        """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
-
-        def on_timeout(now: float) -> None:
-            if self.bridge.phase == ROUTING:
-                self.go_on(503, None, now)
-
-        return connection.refused.add(_later(self, dialog, attempt), now, on_timeout)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
@@ -463,13 +491,16 @@ class Call(Policy):
             changes["ringing"] = now + self.wall_offset
         if changes:
             self.update(**changes)
+        if self.target_of is not None:
+            self.target_of.progressed(response.status, now)
         return bool(changes)
 
     def picked_up(self, response: Response, now: float) -> None:
         """The present target answered."""
         state = self.state
         line = (response.get("line") if state.callee_agent else "") or state.callee_line
-        self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan="")
+        plan = "" if self.target_of is None else state.plan  # it is not joined yet, and may have to be called again
+        self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan=plan)
         self.request = self.plan = None
         if longest := _longest(self.services.site, self.lines):
             self.bridge.limit(now + longest)
@@ -477,6 +508,10 @@ class Call(Policy):
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
         _stop_trunks(self)
         self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because)
+        if self.transfer is not None:
+            self.transfer.call_ended(now)
+        if self.target_of is not None:
+            self.target_of.failed(status, now)
 
     def over(self, now: float) -> None:
         services = self.services
@@ -485,8 +520,16 @@ class Call(Policy):
         self.lines = []
         _stop_trunks(self)
         self.trunk_legs = NO_TRUNKS
-        self.request = self.plan = None
+        self.request = self.plan = self.target_of = None
+        if self.transfer is not None:
+            self.transfer.stop()
+            self.transfer = None
         services.remove(self, now)
+
+    def takes(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        if request.method == "REFER":
+            return self.services.transfers.refer(self, leg, transaction, request, now)
+        return self.transfer is not None and self.transfer.hangs_up(leg, transaction, request, now)
 
     def wanted(self, leg: InviteUsage, now: float) -> None:
         state = self.state
@@ -500,6 +543,51 @@ class Call(Policy):
     def record(self, now: float) -> Cdr:
         """The call record as it would be if the call ended now."""
         return self.services.records.of(self.state, 0, "", now + self.wall_offset, "")
+
+
+def _tell_forwarded(call: Call, times: int, now: float) -> None:
+    """181 to the caller of a call that is forwarded (RFC 3261 section 21.1.3). It has a place behind all that the
+    target before has said, so that its agent passes it on once, whatever server sends it again.
+    """
+    origin, state = call.bridge.origin, call.state
+    invite = origin.server_invite.pending if origin is not None else None
+    trunk = call.trunk_legs.get(origin) if origin is not None else None
+    if times <= 0 or invite is None or (trunk is not None and trunk.eager):
+        return
+    place = f"Call-Origin: {state.origin};{state.attempt};n={LAST_PLACE}"
+    passed = Passed((place,) if state.caller_agent else (), b"")
+    call.bridge.passage.reply(call, invite, 181, now, passed=passed, tag=call.id)
+
+
+def cancel(call: Call, request: Request, now: float) -> None:
+    """The caller gave up its first INVITE."""
+    origin = call.bridge.origin
+    if origin is not None and (invite := origin.server_invite.pending) is not None:
+        call.bridge.cancelled(origin, invite, request, now)
+
+
+def wait_for(
+    call: Call, connection: CallAgent, now: float, dialog: DialogState | None = None, attempt: int = 0
+) -> bool:
+    """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
+
+    def on_timeout(now: float) -> None:
+        if call.bridge.phase == ROUTING:
+            call.go_on(503, None, now)
+
+    return connection.refused.add(_later(call, dialog, attempt), now, on_timeout)
+
+
+def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
+    """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
+    services = call.services
+    line = services.site.lines.get(target.line)
+    connection = services.agents.connections.get(line.agent) if line is not None else None
+    if connection is None or connection.flow is not None:
+        return False
+    if now - max(connection.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
+        return False
+    return wait_for(call, connection, now, dialog, attempt)
 
 
 def _onward(

@@ -67,7 +67,7 @@ class CallRecords:
     def of(self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str) -> Cdr:
         """The call record of a call that ended at ``ended``, by the clock of its state."""
         return Cdr(
-            call_id=state.call_id,
+            call_id=state.part or state.call_id,
             session_id=state.session_id,
             site=self.site,
             node=self.node,
@@ -86,6 +86,8 @@ class CallRecords:
             status=status,
             ended_by=ended_by,
             reason=reason,
+            transferred_by=state.transferred_by,
+            transferred_from=state.call_id if state.part else "",
         )
 
     def write(

@@ -57,6 +57,10 @@ class Cdr:
     ended_by: EndedBy = ""
     reason: str = ""
     """The Reason header's value (RFC 3326), or a sentence of the server's."""
+    transferred_by: str = ""
+    """The line whose device has transferred the caller to this callee."""
+    transferred_from: str = ""
+    """The call id of the call that they talked in before, which has a record of its own."""
 
     @property
     def id(self) -> str:
@@ -169,6 +173,8 @@ def _pair(one: Cdr, two: Cdr) -> Cdr:
         status=verdict.status,
         ended_by=end.ended_by,
         reason=end.reason,
+        transferred_by=max(one.transferred_by, two.transferred_by, key=_fuller),
+        transferred_from=max(one.transferred_from, two.transferred_from, key=_fuller),
     )
 
 

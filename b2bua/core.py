@@ -27,6 +27,7 @@ from b2bua.routing import Router
 from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.rehearsal import Rehearsals
 from b2bua.takeover.report import Takeovers, kind_of
+from b2bua.transfer import Transfers
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunks import Trunks
 from heartbeat.decision import Decided, Decision, What
@@ -136,6 +137,7 @@ class Core:
         self.recovery = self.agents.services.reader = Recovery(
             self.services, self.agents, self.keys, may_act=may_act, cancelled=cancelled, served=self._served
         )
+        self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         self.rehearsals = Rehearsals(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, wait_for
 from b2bua.call_state import held_after
 from b2bua.replacement import joined
+from b2bua.transfer import Ask
 from sip.b2b.bridge import (
     ACKNOWLEDGED,
     ANSWERED,
@@ -71,7 +72,7 @@ class ServerPassage(Passage):
         message: Any,
         first: bool,
         now: float,
-    ) -> Passed:
+    ) -> Passed | None:
         if call.trunk_legs:
             lines, body = _crossed(call, event, leg, other, message)
         else:
@@ -79,6 +80,8 @@ class ServerPassage(Passage):
         if event is PROVISIONAL or event is ANSWERED:
             if event is ANSWERED:
                 call.picked_up(message, now)
+                if call.target_of is not None and call.target_of.answered(leg, message, now):
+                    return None
                 told = True
             else:
                 told = call.rang(message, now) or first
@@ -147,6 +150,16 @@ class ServerPassage(Passage):
                 passed = Passed(lines, body)
         super().reply(call, asked, status, now, reason, passed, tag)
 
+    def own(
+        self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
+    ) -> None:
+        asked = transaction.context
+        if not isinstance(asked, Ask) or (response is not None and response.status < 200):
+            return
+        if isinstance(call, Call) and response is not None and (trunk := call.trunk_legs.get(leg)) is not None:
+            trunk.heard(response)
+        asked.transfer.heard(asked.what, response, now)
+
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
         """A trunk of the server's own is answered at once, as an agent answers its devices."""
         return isinstance(call, Call) and leg in call.trunk_legs
@@ -186,8 +199,10 @@ class ServerPassage(Passage):
                 call.bridge.step(HELD_BACK, leg, None, None, now)
                 if call.bridge.phase is ROUTING:
                     call.give_line(call.state.callee_line)
-                    if not call.wait_for(connection, now):
+                    if not wait_for(call, connection, now):
                         call.go_on(503, None, now)
+        elif isinstance(asked, Ask):
+            connection.refused.add(partial(asked.transfer.again, asked.what), now)
         elif transaction.method == "BYE" and not isinstance(asked, ServerTransaction):
             reason = _reason_in(transaction.request) if asked is OUR_OWN else str(asked)
             connection.refused.add(partial(self.services.discarded.hang_up, leg, reason), now)
@@ -207,7 +222,7 @@ class ServerPassage(Passage):
         if request is None or not asked.open or not isinstance(asking, InviteUsage):
             return
         if request.method == "BYE":
-            passed = self.pass_on(call, ENDED, asking, leg, request, False, now)
+            passed = self.pass_on(call, ENDED, asking, leg, request, False, now) or NOTHING
             self.send(call, leg, "BYE", passed, asked, max_forwards_left(request), now)
         else:
             event = CHANGED if request.method == "INVITE" else REQUESTED

@@ -61,6 +61,10 @@ class CallState(NamedTuple):
     """The epochs that this call lived in, oldest first."""
     dialled: str = ""
     """The number that was called first, where ``callee`` is another one."""
+    part: str = ""
+    """After a transfer: the call id in the record of what the call has become by it."""
+    transferred_by: str = ""
+    """The line of who transferred it last, or has it made."""
 
 
 class TokenError(ValueError):
@@ -102,11 +106,18 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
         f"{_json(state.caller_line)},{_json(state.callee_line)},{_json(state.caller_agent)},"
         f"{_json(state.caller_dialog)},{_json(state.callee_agent)},{_json(state.callee_dialog)},"
         f"{round(state.started, 3)},{round(state.ringing, 3)},{round(state.answered, 3)},"
-        f"{_json(state.session_id)},[{epochs}]{f',{_json(state.dialled)}' if state.dialled else ''}]"
+        f"{_json(state.session_id)},[{epochs}]{_rest(state)}]"
     )
     payload = b2a_base64(values.encode(), newline=False).translate(_URL_SAFE).decode()
     text = f"{VERSION}.{state.counter}.{state.call_id}.{payload}"
     return f"{text}.{mac_of(text, key)}"
+
+
+def _rest(state: CallState) -> str:
+    """The members that few calls have."""
+    if state.transferred_by:
+        return f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)}"
+    return f",{_json(state.dialled)}" if state.dialled else ""
 
 
 def read(token: str, keys: Sequence[bytes]) -> CallState:
@@ -122,7 +133,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
     try:
         counter, call_id, payload = rest.split(".")
         values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
-        return _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:17])
+        return _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:19])
     except (ValueError, TypeError, LookupError):
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 

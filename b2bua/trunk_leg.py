@@ -171,9 +171,6 @@ class TrunkLeg:
         return ()
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        if request.method == "REFER":  # trunks of servers transfer nothing
-            leg.reply(transaction, 603, now)
-            return
         if request.method in ("INVITE", "UPDATE") and self.session.answer_refresh(leg, transaction, request, now):
             return
         if request.method == "UPDATE" and (status := self.session.offers.clash(request)):

@@ -341,7 +341,10 @@ class Calls:
             self.tell("refer", call.line, call, request.get("refer-to") or "", now)
         elif request.method == "NOTIFY":
             leg.reply(transaction, 200, now)
-            self.tell("notify", call.line, call, request.body.decode("latin-1").strip(), now)
+            said = request.body.decode("latin-1").strip()
+            self.tell("notify", call.line, call, said, now)
+            if not said.startswith("SIP/2.0 1"):
+                self.tell("concluded", call.line, call, said, now)
         elif request.method == "INFO":
             leg.reply(transaction, 200, now)
             self.tell("info", call.line, call, request.body.decode("latin-1"), now)

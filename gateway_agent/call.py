@@ -259,9 +259,8 @@ class Call(Policy):
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Only devices let requests time out: to be taken as 408, a transport error as 503 (RFC 3261 8.1.3.1)."""
         change = (transaction.method == "INVITE" or transaction.context is REFRESH) and leg is self.device
-        gone = (
-            change and transaction.failure == 408 and not leg.client_invite.cancelling
-        )  # a transport error ends no dialog
+        # a transport error ends no dialog
+        gone = change and transaction.failure == 408 and not leg.client_invite.cancelling
         if change and isinstance(transaction.context, ServerTransaction):
             self.description.refuse(now)
         self.bridge.timed_out(leg, transaction, now)
@@ -345,11 +344,8 @@ class Call(Policy):
     @property
     def opening(self) -> ServerTransaction | None:
         """The INVITE that opened the call, as long as it is not answered."""
-        return (
-            self.bridge.origin.server_invite.pending
-            if self.answered_at is None and self.bridge.origin is not None
-            else None
-        )
+        origin = self.bridge.origin
+        return origin.server_invite.pending if self.answered_at is None and origin is not None else None
 
     def over(self, now: float) -> None:
         """Nothing is under way any more."""

@@ -8,7 +8,7 @@ from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
 from gateway_agent.session_id import line_of, made
-from gateway_agent.transfer import SUPPORTED, replaces_lines
+from gateway_agent.transfer import TOLD, naming_lines_to_servers
 from sip.b2b.policy import LATER, NOTHING, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
@@ -78,8 +78,7 @@ class Incoming(Setup):
         if line.settings.session_id and not call.session_id:
             call.session_id = made(call_id)
             lines += line_of(call.session_id, request)
-        if "replaces" in request.names:
-            lines += replaces_lines(stack, request)
+        lines += naming_lines_to_servers(call, request)
         sent = SentInvite(branches(1), 1, bool(body)) if branches is not None else None
         lines += [f"Line: {call.label}", *environment.line_states.lines(call, now, sent)]
         call.bridge.invite(server, numbers.uri(environment.server), lines, body, max_forwards_left(request), 0.0, now)
@@ -136,8 +135,7 @@ class Incoming(Setup):
             more, body = self._answer(call, response)
             lines = [*lines, *more]
         lines = [*lines, *call.session.agree(request, now)]
-        if call.line.settings.transfer != "refuse":
-            lines.append(SUPPORTED)
+        lines += TOLD[call.line.settings.transfer]
         if not any(line[:6].lower() == "allow:" for line in lines):
             lines.append(ALLOW)
         if request is not None and request.body:

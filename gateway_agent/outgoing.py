@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
 from gateway_agent.session_id import made
-from gateway_agent.transfer import SUPPORTED as REPLACES
+from gateway_agent.transfer import TOLD, naming_lines_to_device
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
@@ -177,7 +177,7 @@ def _knows_199(invite: Request) -> bool:
 def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     """The INVITE of a server as a device gets it."""
     lines = crossing(request, DEVICE_HOP | told.dropped if told.dropped else DEVICE_HOP)
-    lines += told.more
+    lines += (*told.more, *naming_lines_to_device(call, request))
     if call.line.identity.to_device_headers:
         lines = ruled(call.line.identity.to_device_headers, lines)
     if (wanted := call.line.settings.reliable) == "supported" and request.body:
@@ -185,8 +185,7 @@ def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     else:
         lines += asking(wanted, request)
     lines += call.session.asking()
-    if call.line.settings.transfer != "refuse":
-        lines.append(REPLACES)
+    lines += TOLD[call.line.settings.transfer]
     return Passed(lines, call.description.from_server(request, now))
 
 

@@ -17,13 +17,17 @@ from sip.device.identity import rewritten
 from sip.dialog import dialog_key
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.references import EVENT, DialogId, ReferTo, is_of_transfer
+from sip.references import EVENT, DialogId, ReferTo, is_of_transfer, naming_lines
 from sip.wire.errors import Malformed, SipError
 from sip.wire.message import Request
 from sip.wire.uri import as_user
 
-SUPPORTED: Final = "Supported: replaces"
-"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1)."""
+TOLD: Final[dict[str, tuple[str, ...]]] = {
+    "pass": ("Supported: replaces",),
+    "serve": ("Supported: replaces, norefersub", "Allow: REFER, NOTIFY"),
+    "refuse": (),
+}
+"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488), by ``transfer``."""
 
 
 def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request, now: float) -> Passed:
@@ -48,8 +52,21 @@ def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Pass
     return Passed([*_without(lines, "event"), f"Event: {EVENT}"], body)
 
 
-def replaces_lines(stack: Stack, invite: Request) -> tuple[str, ...]:
-    """The Replaces of a device's INVITE as the servers get it."""
+def naming_lines_to_servers(call: Call, invite: Request) -> list[str]:
+    """The Replaces, Join and Target-Dialog of a device's INVITE as the servers get them."""
+    stack, passes = call.environment.stack, call.line.settings.transfer != "refuse"
+    more = naming_lines(invite, partial(named_to_servers, stack)) if passes else []
+    return [*_replaces_lines(stack, invite), *more] if "replaces" in invite.names else more
+
+
+def naming_lines_to_device(call: Call, invite: Request) -> list[str]:
+    """The Join and Target-Dialog of a server's INVITE as the device gets them, which may name a dialog of its own."""
+    if call.line.settings.transfer == "refuse":
+        return []
+    return naming_lines(invite, partial(named_to_device, call.environment.stack))
+
+
+def _replaces_lines(stack: Stack, invite: Request) -> tuple[str, ...]:
     values = invite.all("replaces")
     try:
         return tuple(f"Replaces: {named_to_servers(stack, DialogId.parse(value))}" for value in values)
@@ -66,6 +83,18 @@ def named_to_servers(stack: Stack, dialog: DialogId) -> DialogId:
     if not isinstance(call, Call) or leg is not call.device or call.server is None:
         return dialog
     across = call.server.dialog
+    return DialogId(across.call_id, across.remote_tag, across.local_tag, dialog.early_only)
+
+
+def named_to_device(stack: Stack, dialog: DialogId) -> DialogId:
+    """A dialog that is named as the servers know it, as our device knows it when it is one of ours."""
+    leg = stack.legs.get(dialog_key(dialog.call_id, dialog.remote_tag))
+    if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != dialog.local_tag:
+        return dialog
+    call = leg.owner
+    if not isinstance(call, Call) or leg is not call.server or call.device is None:
+        return dialog
+    across = call.device.dialog
     return DialogId(across.call_id, across.remote_tag, across.local_tag, dialog.early_only)
 
 

@@ -30,6 +30,9 @@ DEVICE_HOP: Final = HOP | frozenset(
 )
 """What is between an agent and its device besides: digest and the session timer."""
 
+SITE_HOP: Final = DEVICE_HOP - {"join", "target-dialog"}
+"""The same of an INVITE that a server sends to an agent: on these hops dialogs are named alike (docs/wire.md)."""
+
 PASSED_METHODS: Final = frozenset("INVITE ACK BYE CANCEL INFO MESSAGE NOTIFY OPTIONS PRACK REFER UPDATE".split())
 """Methods that a call between two legs knows."""
 
@@ -38,10 +41,12 @@ ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, 
 _OF_DIALOGS: Final = frozenset("BYE INFO UPDATE PRACK NOTIFY".split())
 _NEVER_TAKEN: Final = frozenset("MESSAGE SUBSCRIBE PUBLISH REFER REGISTER".split())
 
-_OURS: Final = frozenset("100rel timer replaces join tdialog outbound path gruu norefersub precondition".split())
+_OURS: Final = frozenset("100rel timer replaces outbound path gruu norefersub precondition".split())
 """Option tags that would be promises about this hop."""
 
-_HARMLESS: Final = frozenset("answermode early-session from-change histinfo ice resource-priority sdp-anat".split())
+_HARMLESS: Final = frozenset(
+    "answermode early-session from-change histinfo ice join resource-priority sdp-anat tdialog".split()
+)
 """Option tags that only the two ends must understand."""
 
 _OF_HOP: Final = frozenset(("timer", "100rel", "replaces", "norefersub"))

@@ -1,4 +1,5 @@
-"""Messages that refer to a dialog, or to somebody to be called: Replaces (RFC 3891) and Refer-To (RFC 3515).
+"""Messages that refer to a dialog, or to somebody to be called: Replaces (RFC 3891), Join (RFC 3911), Target-Dialog
+(RFC 4538) and Refer-To (RFC 3515).
 
 Each hop of a call has identifiers of its own. What a device says of one of its dialogs is changed where that dialog
 meets the servers (docs/wire.md); an identifier that names none of ours is passed on as it is.
@@ -7,6 +8,7 @@ meets the servers (docs/wire.md); an identifier that names none of ours is passe
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -19,6 +21,9 @@ EVENT: Final = "refer"
 """The event package of transfers."""
 LONGEST: Final = 1024
 """Characters of a Refer-To or Replaces that is read."""
+_NAMING: Final = frozenset({"join", "target-dialog"})
+_TARGET: Final = ("local-tag", "remote-tag")
+"""The tags of Target-Dialog, as who is told has them (RFC 4538 section 7)."""
 _TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", "call-id", "cseq", "contact"})
 """Headers of a Refer-To that are not passed on as they are."""
 
@@ -39,21 +44,35 @@ class DialogId(NamedTuple):
     """Only as long as it is not answered (RFC 3891 section 3)."""
 
     @classmethod
-    def parse(cls, value: str) -> DialogId:
-        """The value of Replaces. Raises :class:`Malformed`."""
+    def parse(cls, value: str, local_name: str = "to-tag", remote_name: str = "from-tag") -> DialogId:
+        """The value of Replaces or Join; with the names of their tags that of others. Raises :class:`Malformed`."""
         call_id, *parts = [part.strip() for part in value.split(";")]
         found: dict[str, str] = {}
         for part in parts:
             name, _, text = part.partition("=")
             found.setdefault(name.strip().lower(), text.strip())
-        local, remote = found.get("to-tag", ""), found.get("from-tag", "")
+        local, remote = found.get(local_name, ""), found.get(remote_name, "")
         if not (call_id and local and remote) or len(value) > LONGEST or len(parts) != len(found):
-            raise Malformed("Replaces names a dialog by Call-ID and both tags, each once")
+            raise Malformed("a dialog is named by its Call-ID and both tags, each once")
         return cls(call_id, local, remote, "early-only" in found)
 
     def __str__(self) -> str:
         early = ";early-only" if self.early_only else ""
         return f"{self.call_id};to-tag={self.local_tag};from-tag={self.remote_tag}{early}"
+
+
+def naming_lines(message: Message, renamed: Callable[[DialogId], DialogId]) -> list[str]:
+    """The Join and Target-Dialog of a request as another hop is to have them; one that cannot be read is left out."""
+    if _NAMING.isdisjoint(message.names):
+        return []
+    found = []
+    with suppress(Malformed):
+        for value in message.all("join"):
+            found.append(f"Join: {renamed(DialogId.parse(value))}")
+        for value in message.all("target-dialog"):
+            there = renamed(DialogId.parse(value, *_TARGET))
+            found.append(f"Target-Dialog: {there.call_id};local-tag={there.local_tag};remote-tag={there.remote_tag}")
+    return found
 
 
 class ReferTo(NamedTuple):

@@ -13,9 +13,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from b2bua import transfer
 from b2bua.subscription import Subscription
 from b2bua.takeover import restoration
 from b2bua.takeover.restoration import Restorations
+from b2bua.transfer import Transfer
 from heartbeat.candidate import Candidate
 from heartbeat.server_role import ServerRole
 from sip.b2b.bridge import ANYWHERE, OVER, TABLE, Bridge
@@ -70,6 +72,15 @@ MACHINES: Final = (
         "After a takeover, or when an agent comes back: a call of which records tell. *one leg*: what its parties\n"
         "ask of the other one waits. *invite waits*: its first INVITE came again, and where it rings is not told\n"
         "yet. *both legs*: it goes on as *the call* above. *over*: nothing is left to restore; the call may live.",
+    ),
+    Machine(
+        "A transfer that the server makes",
+        Transfer,
+        transfer.TABLE,
+        transfer.CALLING,
+        '`transfer = "serve"`. *calling*: the target is called, in an attended transfer asked for an offer;\n'
+        "*asking*: the party that stays is to answer that; *joined*: they talk, and the referrer is to hang up;\n"
+        "*failed*: it is told so, and the call is as before.",
     ),
     Machine(
         "The role of a call server",

@@ -16,6 +16,8 @@ def wall_offset_of(state: CallState, dialogs: Iterable[ToldDialog], default: flo
     its agent for a server. ``default`` is for a call of which no age is told that its state has, too.
     """
     found: list[tuple[int, float]] = []
+    if state.part:  # its instants are of the target's leg; of one that had talked before nobody tells them
+        dialogs = [told for told in dialogs if told.call_id == state.callee_dialog and state.started < state.answered]
     for told in dialogs:
         ages, callee = told.record.ages, told.opened_by_server
         if state.answered and ages.answer is not None:

@@ -126,7 +126,9 @@ class Reconciliation:
         call = self._restorations.restore(call_id, now)
         if call is None:
             self._judge_unanswered(call_id, now)
-        elif not call.bridge.complete:
+        elif not call.bridge.complete and self._services.transfers.ending.isdisjoint(
+            leg.dialog.key for leg in call.bridge.legs
+        ):
             missing = call.state.callee_agent if call.bridge.target is None else call.state.caller_agent
             why = self.gone(missing, now)
             if why:

@@ -151,7 +151,7 @@ class Recovery:
             return True
         state = call.state
         # one that is neither side's is of a side that was replaced, or that has replaced one
-        return told.call_id in (state.caller_dialog, state.callee_dialog) or not told.talks
+        return told.call_id in (state.caller_dialog, state.callee_dialog) or not (told.talks or state.part)
 
     def complete(self, connection: AgentConnection, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""

@@ -14,18 +14,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from b2bua.agents import Agents
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, cancel
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
-from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, REPLACED, ROUTING, phase_of
+from b2bua.transfer import is_paid_by_transfer
+from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, REPLACED, ROUTING, phase_of, seat
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING, NO_ACK
-from sip.transaction import ServerTransaction
 from sip.wire.grammar import quote
 from sip.wire.message import Request, parse
 
@@ -208,30 +208,33 @@ class Restorations:
         """A first INVITE came that a former server may have had before."""
         self.step(Restoration(call.id, call), INVITED, None, now)
 
-    def adopt(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """The first INVITE of a call of which the callee's side was restored already: it had answered, and the caller
-        has not heard of it. False when the call is nothing of the kind.
+    def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool:
+        """The first INVITE of a call of which the callee's side was restored already, or the REFER for which it was
+        made: it had answered, and the caller has not heard of it. ``admit`` takes that. False when the call is
+        nothing of the kind.
         """
         one = self.half.get(call.id)
         plan = self.plan_of(call.state)
         if one is None or plan is None or call.bridge.origin is not None or call.bridge.target is None:
             return False
-        return self.step(one, INVITED, (plan, transaction, request), now)
+        return self.step(one, INVITED, (plan, admit), now)
 
-    def cancel(self, call_id: str, cancel: Request, now: float) -> None:
+    def cancel(self, call_id: str, request: Request, now: float) -> None:
         """The caller gave up in the gap: whoever has the INVITE is to hear of it, so it goes on first."""
         call = self.services.calls.get(call_id)
         if call is None:
             return
         if call_id in self.waiting:
-            call.cancelled = cancel
+            call.cancelled = request
         else:
-            call.cancel(cancel, now)
+            cancel(call, request, now)
 
     def look_again(self, one: Restoration, now: float, at_last: bool) -> None:
         """Go on with an INVITE that waits, when its attempt is known by now, or ``at_last`` nobody can tell of it."""
         call = one.call
         assert call is not None
+        if call.target_of is not None:
+            self.restore(call.target_of.call.id, now)  # which may have its target by now
         if call.bridge.phase is not ROUTING:
             self.step(one, ENDED_MEANWHILE, None, now)
             return
@@ -290,6 +293,7 @@ class Restorations:
         for told in records:
             if told.talks and _is_spare(call, told):
                 _attach(self, None, call, told, now)
+        _write_parts(self, call)
 
 
 class LateAck:
@@ -329,7 +333,7 @@ def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float
     state, call = told.state, one.call
     assert call is not None and state is not None
     if state.counter > call.state.counter:
-        call.state = state._replace(epochs=call.state.epochs)
+        _take_on(machine, call, state, now)
         if state.answered:
             call.bridge.step(CAUGHT_UP, None, None, None, now)
     for each in told.records:
@@ -361,6 +365,11 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
     assert call is not None
     machine.verdicts.note(call.id, KEPT, "both of its legs were handed over")
     bridge, awaited = call.bridge, one.awaited
+    if awaited and is_paid_by_transfer(call.state, awaited):
+        bridge.carried_out = branch_of(awaited)
+        bridge.step(JOINED, None, False, None, now)
+        return
+    _write_parts(machine, call)
     if one.last_ack and not (one.changing and awaited in (None, "", one.changing)):
         # else that ACK is of an earlier INVITE than the 2xx
         ack = parse(one.last_ack)
@@ -372,10 +381,15 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
                 leg.acknowledge(lines, ack.body, now)
     legs = bridge.legs
     if awaited:  # what waited goes on behind the INVITE that has been carried out
-        bridge.carried_out = awaited.partition(";")[2].rpartition(";")[0]
+        bridge.carried_out = branch_of(awaited)
     bridge.step(JOINED, None, bool(awaited), None, now)
     if awaited and not one.changing and not any(leg.server_invite.awaits_ack for leg in legs):
         services.stack.deadlines.set(now, LateAck(call), LAST)
+
+
+def branch_of(key: str) -> str:
+    """The branch in an origin key."""
+    return key.partition(";")[2].rpartition(";")[0]
 
 
 def _release(machine: Restorations, one: Restoration, release: Release, now: float) -> None:
@@ -402,16 +416,16 @@ def _look_for_attempt(machine: Restorations, one: Restoration, _: None, now: flo
 
 
 def _repeat_answered(
-    machine: Restorations, one: Restoration, subject: tuple[Plan, ServerTransaction, Request], now: float
+    machine: Restorations, one: Restoration, subject: tuple[Plan, Callable[[float], None]], now: float
 ) -> None:
     """The attempt is sent again, and its agent answers it as it did before."""
     call = one.call
     assert call is not None
     answered = call.bridge.target
     assert answered is not None
-    plan, transaction, request = subject
+    plan, admit = subject
     dialog = answered.dialog.export()._replace(remote_tag="", route_set=())
-    call.admit(transaction, request, request, now)
+    admit(now)
     call.give_line(call.state.callee_line)
     call.bridge.step(OFFERED_AGAIN, answered, None, None, now)
     for told in machine.index.of_call(call.id):
@@ -440,7 +454,7 @@ def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, T
     # a first INVITE has no To-tag; the number goes on where the agent saw it last
     call.dial(now, attempt.record.dialog._replace(remote_tag="", route_set=()))
     if call.cancelled is not None:
-        call.cancel(call.cancelled, now)
+        cancel(call, call.cancelled, now)
 
 
 def _route(machine: Restorations, one: Restoration, former: CallState | None, now: float) -> None:
@@ -450,7 +464,7 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
     _drop_told(machine, call, None)
     plan = machine.plan_of(former)
     if call.cancelled is not None:
-        call.cancel(call.cancelled, now)
+        cancel(call, call.cancelled, now)
     elif plan is None:
         call.start(now)
     else:
@@ -462,10 +476,32 @@ def _write_record(machine: Restorations, one: Restoration, told: Told, now: floa
     state, ended = told
     for each in ended:
         machine.index.remove(each)
+    if state is not None and state.part:
+        last = [each for each in ended if each.call_id in (state.caller_dialog, state.callee_dialog)]
+        for each in ended:
+            if each not in last and (former := machine.state_of([each])) is not None:
+                _write_ended(machine, former, [each])
+        ended = last or ended
+    _write_ended(machine, state or orphaned_calls.never_served(machine.services.records, ended[0]), ended)
+
+
+def _write_ended(machine: Restorations, state: CallState, ended: list[ToldDialog]) -> None:
     records = machine.services.records
-    if one.call_id not in records.ended:
-        state = state or orphaned_calls.never_served(records, ended[0])
+    if (state.part or state.call_id) not in records.ended:
         orphaned_calls.write(records, state, wall_offset_of(state, ended, records.wall_offset), ended)
+
+
+def _write_parts(machine: Restorations, call: Call) -> None:
+    """Of who has had the call transferred and has hung up: the record of what it was before may not be on disk."""
+    state = call.state
+    if not state.part:
+        return
+    for told in machine.index.of_call(call.id):
+        if told.is_over and told.call_id not in (state.caller_dialog, state.callee_dialog):
+            former = machine.state_of([told])
+            machine.index.remove(told)
+            if former is not None and former.part != state.part:
+                _write_ended(machine, former, [told])
 
 
 def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
@@ -503,6 +539,10 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     elif ack.state == ACK_PENDING:
         leg.server_invite.expect_ack()
     machine.index.remove(told)
+    former = machine.state_of([told]) if spare and call.state.part else None
+    if former is not None and former.part != call.state.part:
+        machine.services.transfers.left(call, leg, told.agent, former, now)
+        return
     if spare or one is None:
         reason = "SIP;cause=487" if told.opened_by_server else REPLACED
         machine.services.discarded.hang_up(leg, reason, now)
@@ -533,15 +573,33 @@ def _is_callee(call: Call, told: ToldDialog) -> bool:
     return told.opened_by_server and told.call_id != call.state.caller_dialog
 
 
+def _take_on(machine: Restorations, call: Call, state: CallState, now: float) -> None:
+    """A newer token: after a transfer that a former server has made others talk by it."""
+    former, bridge = call.state, call.bridge
+    call.state = state._replace(epochs=former.epochs)
+    if state.part == former.part:
+        return
+    legs = {leg.dialog.call_id: leg for leg in (bridge.origin, bridge.target) if leg is not None}
+    seat(bridge, legs.pop(state.caller_dialog, None), legs.pop(state.callee_dialog, None), bridge.leaving)
+    for line in (former.caller_line, former.callee_line):
+        call.give_line(line)
+    for line in (state.caller_line, state.callee_line):
+        call.take_line(line, now)
+    for call_id, leg in legs.items():
+        agent = former.caller_agent if call_id == former.caller_dialog else former.callee_agent
+        machine.services.transfers.left(call, leg, agent, former, now)
+
+
 def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[ToldDialog], now: float) -> None:
     """The newest token was told last: it names a side that had taken the place of one which was restored before."""
-    former = call.state
-    call.state = state._replace(epochs=former.epochs)
+    _take_on(machine, call, state, now)
     one = Restoration(call.id, call, BOTH_LEGS)
     for told in records:
         if told.talks and told.call_id in (state.caller_dialog, state.callee_dialog):
             taken = call.bridge.target if _is_callee(call, told) else call.bridge.origin
-            if taken is not None and not taken.ended and taken.dialog.call_id != told.call_id:
+            if taken is None:
+                _attach(machine, one, call, told, now)
+            elif not taken.ended and taken.dialog.call_id != told.call_id:
                 taken.end()
                 _attach(machine, one, call, told, now)
                 machine.services.discarded.hang_up(taken, REPLACED, now)

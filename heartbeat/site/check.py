@@ -396,6 +396,7 @@ def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     found += _nameless_callers(site)
+    found += _unpassed_transfers(site)
     found += _one_machine(site)
     found += _unasked_certificates(site)
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
@@ -423,6 +424,12 @@ def _slow_takeover(site: Site) -> Iterator[str]:
             f"timing.hold_attempt: is {hold:g} s, but a takeover is decided after {seconds:g} s only: "
             f"new calls get 503 meanwhile"
         )
+
+
+def _unpassed_transfers(site: Site) -> Iterator[str]:
+    for line in site.lines.values():
+        if line.at_servers and line.transfer == "pass":
+            yield f'lines.{line.name}.transfer: a trunk of the servers passes none on, and refuses them: say "serve"'
 
 
 def _one_machine(site: Site) -> Iterator[str]:

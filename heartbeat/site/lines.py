@@ -222,9 +222,10 @@ class LineSettings:
     trust_priority: bool = False
     """Believe how urgent its calls say they are, in Priority (``emergency``, ``urgent``) or Resource-Priority (RFC
     4412: ``esnet``, ``dsn``, ``drsn``, ``q735``, ``ets``, ``wps``)."""
-    transfer: Literal["pass", "refuse"] = "refuse"
-    """Transfers (REFER, RFC 3515) by its devices and of its devices: ``pass``ed on to who is to call, which calls
-    through us then, or refused; so is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
+    transfer: Literal["pass", "serve", "refuse"] = "refuse"
+    """Transfers (REFER, RFC 3515): those by its devices are made by the server (``serve``), whoever is transferred;
+    or ``pass``ed on to who is to call, which calls through us then, where its line says ``pass`` too and both have
+    agents; or refused. So is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""

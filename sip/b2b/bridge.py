@@ -67,6 +67,7 @@ OUR_OWN: Final = "our own"
 """The context of a BYE whose answer nobody waits for but the bridge."""
 
 _WAITING: Final = frozenset({REQUESTED, CHANGED, WITHDRAWN, ACKNOWLEDGED, ENDED})
+_TAKEN: Final = ("BYE", "REFER")
 _QUEUE: Final = "go on with what waited"
 _TOO_LONG: Final = "too long"
 
@@ -118,6 +119,7 @@ class Bridge:
         "discarded",
         "given_up",
         "joining",
+        "leaving",
         "origin",
         "passage",
         "phase",
@@ -152,6 +154,8 @@ class Bridge:
         """The branch of a re-INVITE that one side has carried out already, by another server: none refuses it."""
         self.joining: Joining | None = None
         """A leg that is about to take the place of another one."""
+        self.leaving: InviteUsage | None = None
+        """A leg whose place was given to another one, and which may say BYE by itself."""
         self._alarm: Alarm | None = None
         self._ended = False
         self._silent = False
@@ -167,8 +171,8 @@ class Bridge:
     @property
     def legs(self) -> list[InviteUsage]:
         """All its legs."""
-        joining = [] if self.joining is None else [self.joining.leg]
-        return [*([] if self.origin is None else [self.origin]), *self.targets, *joining]
+        joining = None if self.joining is None else self.joining.leg
+        return [leg for leg in (self.origin, *self.targets, joining, self.leaving) if leg is not None]
 
     @property
     def complete(self) -> bool:
@@ -177,6 +181,8 @@ class Bridge:
 
     def other(self, leg: InviteUsage) -> InviteUsage | None:
         """The leg on the other side, if there is one."""
+        if leg is self.leaving:
+            return None
         if self.joining is not None and leg is self.joining.leg:
             leg = self.joining.instead_of
         if leg is self.origin:
@@ -279,6 +285,8 @@ class Bridge:
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
+        if method in _TAKEN and self.policy.takes(leg, transaction, request, now):
+            return
         if method == "BYE":
             self.step(ENDED, leg, transaction, request, now)
         elif method == "INVITE":
@@ -394,6 +402,29 @@ def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, pas
     bridge.passage.send(bridge.policy, other, "INVITE", passed, invite, max_forwards_left(invite.request), now)
 
 
+def seat(bridge: Bridge, origin: InviteUsage | None, target: InviteUsage | None, leaving: InviteUsage | None) -> None:
+    """Let others talk with each other, by a transfer that is made here; ``leaving``: who does not any more."""
+    bridge.origin, bridge.targets, bridge.leaving = origin, [] if target is None else [target], leaving
+
+
+def take_back(bridge: Bridge, leg: InviteUsage) -> list[tuple[ServerTransaction, Request]]:
+    """What has come on that leg, and waits for the one across from it, which is another's now; ACKs apart."""
+    if bridge._queue is None:
+        return []
+    theirs = [each for each in bridge._queue if each.leg is leg]
+    bridge._queue = [each for each in bridge._queue if each.leg is not leg]
+    bridge.bye_queued = any(_is_last(each) for each in bridge._queue)
+    return [(each.subject, each.message) for each in theirs if each.subject is not None]
+
+
+def let_go(bridge: Bridge, leg: InviteUsage) -> None:
+    """That leg is another call's from now on."""
+    if leg is bridge.origin:
+        bridge.origin = None
+    else:
+        bridge.targets = [each for each in bridge.targets if each is not leg]
+
+
 def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
     """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
     if leg.ack.pending:
@@ -498,6 +529,8 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
         passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
     except Malformed as error:  # an answer of no use to the origin: ACK and BYE there, a failure here
         bridge.release(f"SIP;cause={error.status}", now, "server", error.status)
+        return
+    if passed is None:
         return
     if origin is None or origin.ended:
         bridge.release("SIP;cause=487", now)
@@ -656,13 +689,15 @@ def _send_on(
 def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     """Nothing is under way any more: let go of all, so that no leg, transaction or policy refers back to it."""
     _turn_off(bridge)
-    policy, origin = bridge.policy, bridge.origin
-    legs = [leg for leg in (origin, *bridge.targets) if leg is not None]
+    policy = bridge.policy
+    legs = bridge.legs
+    if (leaving := bridge.leaving) is not None:
+        legs.remove(leaving)
+        bridge.leaving = None
+        if not leaving.ended:
+            bridge.discarded.hang_up(leaving, REPLACED, now)
     waiting = [*(bridge._queue or ()), *bridge._late]
-    bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
-    if bridge.joining is not None:
-        legs.append(bridge.joining.leg)
-        bridge.joining = None
+    bridge._queue, bridge._late, bridge.origin, bridge.targets, bridge.joining = None, (), None, [], None
     for leg in legs:
         if (change := leg.client_invite.pending) is not None:  # a re-INVITE that nobody may ever answer now
             if change.no_timeout:
@@ -681,14 +716,12 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 
 def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     _turn_off(bridge)
-    joining = () if bridge.joining is None else (bridge.joining.leg,)
-    policy, legs = bridge.policy, (bridge.origin, *bridge.targets, *joining)
-    bridge.joining = None
+    policy, legs = bridge.policy, bridge.legs
+    bridge.joining = bridge.leaving = None
     bridge._queue, bridge._late, bridge.origin, bridge.targets = None, (), None, []
     for leg in legs:
-        if leg is not None:
-            drop_leg(leg)
-            leg.owner = bridge.discarded
+        drop_leg(leg)
+        leg.owner = bridge.discarded
     policy.over(now)
     bridge.policy = _NOBODY
 
@@ -758,7 +791,9 @@ def _pass_response(
 ) -> None:
     request = asked.request
     if response.status < 200 and (request is None or request.method != "INVITE"):
-        return  # of a re-INVITE in place of an UPDATE
+        if response.status > 100 and leg.requests.on_site and asked.open:
+            _accept(bridge, leg, asked, response, now)
+        return
     if response.status > 100 and asked.open:
         passage, call = bridge.passage, bridge.policy
         joining = bridge.joining
@@ -771,6 +806,15 @@ def _pass_response(
         passage.reply(call, asked, response.status, now, response.reason, passed)
         if joins and joining is not None:
             _end_joining(bridge, joining, response.status < 300, now)
+
+
+def _accept(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float) -> None:
+    """A server makes the transfer itself: who has asked for it is told so, while the REFER waits for the end of that
+    (docs/wire.md). Of a re-INVITE in place of an UPDATE nothing is said.
+    """
+    if asked.request is not None and asked.request.method == "REFER":
+        passed = bridge.passage.pass_on(bridge.policy, RESPONDED, leg, asked.context, response, False, now)
+        _reply(bridge, asked, 202, now, passed=passed)
 
 
 def _end_joining(bridge: Bridge, joining: Joining, accepted: bool, now: float) -> None:

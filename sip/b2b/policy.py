@@ -41,6 +41,10 @@ class Policy:
     def wanted(self, leg: InviteUsage, now: float) -> None:
         """Something waits for the absent leg across from ``leg``."""
 
+    def takes(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Whether a REFER or BYE is no matter of the other side; it is answered then, or will be."""
+        return False
+
 
 class Passage:
     """What crosses from leg to leg, and what a hop does by itself: an object a program.
@@ -62,7 +66,8 @@ class Passage:
         first: bool,
         now: float,
     ) -> Passed | None:
-        """What ``other`` gets of a message that came on ``leg``; None for nothing, of a provisional response only.
+        """What ``other`` gets of a message that came on ``leg``; None for nothing, of a provisional response; or of
+        the answer to a call that was not offered by anybody, and of which more is made.
 
         ``event`` says what came (``sip.b2b.bridge``): provisional, answered or failed of a first INVITE; requested,
         for a BYE ended, and responded inside dialogs; acknowledged. ``first``: the first that a target says.

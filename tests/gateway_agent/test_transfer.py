@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from sip.references import DialogId, ReferTo, is_of_transfer
+from sip.references import DialogId, ReferTo, is_of_transfer, naming_lines
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, parse
 from tests.gateway_agent.agent_fixture import SDP, AgentFixture
@@ -156,3 +156,62 @@ def test_devices_of_a_line_that_passes_transfers_are_told_that_calls_may_be_repl
     assert ("replaces" in fixture.take(200).all("supported")) is bool(more)
     invite, _ = AgentFixture(more).answered_out()
     assert ("replaces" in invite.all("supported")) is bool(more)
+
+
+# -- dialogs that are named besides
+
+NAMED = "abc;to-tag=1;from-tag=2"
+TARGET = "abc;local-tag=1;remote-tag=2"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (f"Join: {NAMED}", ["Join: z;to-tag=1;from-tag=2"]),
+        ("Join: abc;from-tag=2 ; To-Tag=1", ["Join: z;to-tag=1;from-tag=2"]),
+        (f"Target-Dialog: {TARGET}", ["Target-Dialog: z;local-tag=1;remote-tag=2"]),
+        (f"Target-Dialog: {NAMED}", []),
+        ("Join: abc;to-tag=1", []),
+        ("Subject: x", []),
+    ],
+)
+def test_join_and_target_dialog_are_named_anew(line: str, expected: list[str]) -> None:
+    request = Request("INVITE", "sip:a@b", [line.partition(":")[0].lower()], [line])
+    assert naming_lines(request, lambda dialog: dialog._replace(call_id="z")) == expected
+
+
+@pytest.mark.parametrize("more", [PASS, ""])
+def test_a_device_s_join_names_its_dialog_as_the_servers_know_it(more: str) -> None:
+    fixture = AgentFixture(more)
+    first, _ = fixture.answered_in()
+    leg = next(iter(fixture.core.calls.values())).device
+    assert leg is not None
+    dialog = leg.dialog
+    lines = [
+        f"Join: {dialog.call_id};to-tag={dialog.local_tag};from-tag={dialog.remote_tag}",
+        f"Target-Dialog: {dialog.call_id};local-tag={dialog.local_tag};remote-tag={dialog.remote_tag}",
+        "Require: join, tdialog",
+    ]
+    fixture.request("INVITE", lines=lines, body=SDP, call_id="dev-3", from_tag="dev3")
+    asked = fixture.m1.take("INVITE")
+    ours = f"{first.call_id};to-tag=srvtag;from-tag={first.from_tag}" if more else None
+    target = f"{first.call_id};local-tag=srvtag;remote-tag={first.from_tag}" if more else None
+    assert (asked.get("join"), asked.get("target-dialog")) == (ours, target)
+
+
+@pytest.mark.parametrize("more", [PASS, ""])
+def test_a_join_names_a_dialog_to_the_device_that_has_it(more: str) -> None:
+    fixture = AgentFixture(more)
+    fixture.answered_out()
+    call = next(iter(fixture.core.calls.values()))
+    assert call.server is not None and call.device is not None
+    ours, theirs = call.server.dialog, call.device.dialog
+    lines = [
+        f"Join: {ours.call_id};to-tag={ours.remote_tag};from-tag={ours.local_tag}",
+        "Target-Dialog: other;local-tag=3;remote-tag=4",
+    ]
+    fixture.m1.request("INVITE", "sip:+33166@gw1;line=trunk1", lines, SDP, call_id="s-9", origin="gw2;j;1")
+    told = fixture.take("INVITE")
+    named = f"{theirs.call_id};to-tag={theirs.remote_tag};from-tag={theirs.local_tag}"
+    assert told.get("join") == (named if more else None)
+    assert told.get("target-dialog") == ("other;local-tag=3;remote-tag=4" if more else None)

@@ -76,6 +76,11 @@ REPLACED = [
         'channels = 3\nmedia = "proxy"',
         "lines.t.media: must be direct or relay, is 'proxy'",
     ),
+    (
+        "channels = 3",
+        'channels = 3\ntransfer = "server"',
+        "lines.t.transfer: must be pass, serve or refuse, is 'server'",
+    ),
     ('kind = "trunk"', "", "lines.t.kind: is missing"),
     ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone, station or web, is 7"),
     ('name = "s"', "name = 7", "site.name: must be a text in quotes, is 7"),
@@ -624,3 +629,14 @@ def test_a_key_of_tokens_is_as_long_as_their_hash() -> None:
     site = parse(text, Path("/etc/site.toml"), {"KEY": "0123456789abcdef", "SHORT": "x" * 31})
     assert missing_secrets(site, "a") == ["agents.a.token_key: must have at least 32 bytes, has 31"]
     assert missing_secrets(site, "b") == []
+
+
+def test_transfers_that_a_trunk_of_the_servers_cannot_pass_on_are_warned_of():
+    known = {"KEY": "0123456789abcdef"}
+    for transfer, number in (("pass", 1), ("serve", 0), ("refuse", 0)):
+        text = f'{GOOD}{TRUNK}transfer = "{transfer}"\n'
+        found = [each for each in warnings(parse(text, Path("/etc/site.toml"), known)) if "transfer" in each]
+        assert len(found) == number
+    assert found == [] and "lines.u.transfer: a trunk of the servers passes none on" in "".join(
+        warnings(parse(f'{GOOD}{TRUNK}transfer = "pass"\n', Path("/etc/site.toml"), known))
+    )

@@ -618,9 +618,10 @@ def _of_the_dead(kind: Kind, flow: Flow) -> bool:
 WAYS: Final = (
     Way(
         "it rings",
-        "is told once: a 180 or 183 may be lost with a connection, or with the second of two nodes; the answer comes",
+        "is told once: a 180, 181 or 183, and the NOTIFY of one, may be lost with a connection, or with the second of"
+        " two nodes; the answer comes",
         "RFC 3261 section 17.1.1: a provisional response is not acknowledged",
-        re.compile(r"\w+ received 1 x 18[03] INVITE\b.* less"),
+        re.compile(r"\w+ received 1 x (18[013] INVITE\b.*|NOTIFY body=47f3fc2f) less"),
         lambda kind, _: kind.setting is TAKES_OVER or kind.how is RESET or _of_agents(kind) or kind.agent_dies,
     ),
     Way(

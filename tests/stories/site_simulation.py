@@ -4,7 +4,7 @@
 
     west 127.0.0.21 (carrier) -- gw1 -- m1, s1 -- gw2 -- east 127.0.0.22 (PBX)
     anna 127.0.0.31 (phone)   -/                     \\- bert .32, carl .33, dora .34, emil .36 (phones),
-    member .26 (a registrar)  -/                         bob .35 (bert's other phone),
+    member .26 (a registrar), -/                         bob .35 (bert's other phone),
                                                          cold .23, timed .24, relayed .25 (trunks)
 """
 
@@ -198,6 +198,20 @@ to = ["member"]
 """
 """A trunk that is there when it is asked for: its agent registers with it."""
 
+SERVED: Final = """
+[lines.vera]
+kind = "trunk"
+agent = "gw1"
+peer = "sip:127.0.0.27:5060"
+channels = 1000
+transfer = "serve"
+
+[[routes]]
+match = "65*"
+to = ["vera"]
+"""
+"""A device whose transfers the server makes."""
+
 LATER: Final = """
 [[routes]]
 match = "9*"
@@ -223,6 +237,7 @@ PHONES: Final = {
     "timed": ("127.0.0.24", "gw2", "*"),
     "relayed": ("127.0.0.25", "gw2", "*"),
     "member": ("127.0.0.26", "gw1", "*"),
+    "vera": ("127.0.0.27", "gw1", "*"),
 }
 """Address, agent and user of each device."""
 

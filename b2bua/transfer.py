@@ -1,0 +1,782 @@
+"""Transfers that the server makes itself, ``transfer = "serve"`` (RFC 3515, RFC 5589; docs/wire.md, "Transfers").
+
+Who is referred stays where it is until the target has answered: the target is called without an offer, what it offers
+is offered to the party that stays, and what that answers goes to the target in its ACK. In an attended transfer the
+target is the other side of the call that Refer-To names (RFC 3891), and is asked for its offer by a re-INVITE.
+
+Nothing of it is a server's alone. The REFER stands in its agent's list, unanswered, until all is over, so the next
+server begins anew; and all that is sent for it has a key made of that of the REFER, so whoever had it before does not
+hear of it twice. The ACK of the target is where the new call begins: the state token in it names the new sides. A
+server that finds it so has only the referrer to tell.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Final, NamedTuple, Protocol
+
+from b2bua.call import Call, CallServices
+from b2bua.call_state import held_after
+from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
+from b2bua.trunk_leg import NO_TRUNKS
+from sip.b2b.bridge import ENDED, REPLACED, TALKING, seat, take_back
+from sip.b2b.policy import Party
+from sip.device.header_rules import field_of
+from sip.dialog import UAC, dialog_key
+from sip.header_policy import ALLOW, crossing, lines_of_body
+from sip.invite import InviteUsage
+from sip.references import EVENT, ReferTo
+from sip.transaction import ServerTransaction
+from sip.wire.errors import Malformed
+from sip.wire.message import Request, Response
+from sip.wire.reasons import REASONS
+
+logger = logging.getLogger(__name__)
+
+# States.
+CALLING: Final = "calling"
+"""The target has not answered."""
+ASKING: Final = "asking"
+"""It has made an offer, which the party that stays is to answer."""
+JOINED: Final = "joined"
+"""They talk; the referrer is told, and is to hang up."""
+FAILED: Final = "failed"
+"""It came to nothing; the referrer is told, and talks on."""
+OVER: Final = "over"
+
+# Events.
+PROGRESSED: Final = "the target says something"
+OFFERED: Final = "the target answered"
+TARGET_FAILED: Final = "the target failed"
+BUSY: Final = "to be asked again"
+AGREED: Final = "the party that stays agreed"
+DECLINED: Final = "the party that stays declined"
+FOUND: Final = "it was joined by another server"
+TOLD: Final = "the referrer was told"
+HUNG_UP: Final = "the referrer hung up"
+WAITED: Final = "the referrer does not hang up"
+CALL_ENDED: Final = "the call ended"
+
+# What it asks by itself; when it wakes.
+OFFER: Final = "offer"
+"""The side of the other call, for an offer."""
+STAYS: Final = "stays"
+"""The party that stays, to answer it."""
+RENEW: Final = "renew"
+"""The referrer, for an offer: the party that stays has agreed to talk with a target that is gone."""
+BACK: Final = "back"
+"""The other side of that call, to answer an offer as before all this."""
+NOTIFY: Final = "notify"
+LOOK: Final = "look"
+LONGEST: Final = "longest"
+PARTING: Final = "parting"
+
+LOOK_S: Final = 0.1
+"""Seconds between two looks at what is not there yet, or is busy."""
+PARTING_S: Final = 4.0
+"""Seconds that a referrer has for its BYE once it was told."""
+LONGEST_S: Final = 180.0
+"""Seconds that a target may take (RFC 3261 section 16.6, timer C)."""
+MOST_TRIES: Final = 5
+"""Times that a party is asked again."""
+KEYS: Final = {RENEW: 700, BACK: 750, OFFER: 800, STAYS: 900}
+"""Where the attempts of what is asked begin in its origin keys; those of calls are below 100, and a NOTIFY has the
+status that it tells."""
+
+
+class Ask(NamedTuple):
+    """The context of what a transfer asks by itself."""
+
+    transfer: Transfer
+    what: str
+
+
+class FormerCalls(Protocol):
+    """Calls that a former server may have had (``b2bua.takeover.restoration``)."""
+
+    def find(self, key: str, now: float) -> bool: ...
+
+    def is_expected(self, agent: str, call_id: str) -> bool: ...
+
+    def resume(self, call: Call, now: float) -> None: ...
+
+    def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool: ...
+
+
+class Transfers:
+    """Begins them; one for the life of a server."""
+
+    def __init__(self, services: CallServices, node: str, former: FormerCalls, chance: Random) -> None:
+        self.services = services
+        self.node = node
+        self.former = former
+        self.chance = chance
+        self.ending: set[str] = set()
+        """Dialogs, by their keys, that are ended as soon as they are told, since they were replaced."""
+
+    def refer(
+        self, call: Call, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
+    ) -> bool:
+        """A REFER came on that leg; False: it is to be passed on."""
+        begun = call.transfer
+        if isinstance(begun, Transfer):
+            if begun.referrer is leg and begun.state is JOINED and begun.refer is None:
+                begun.take(transaction, request, now)
+            else:
+                leg.reply(transaction, 491, now)
+            return True
+        if not self._serves(call, leg):
+            passed_on = call.trunk_legs == NO_TRUNKS
+            if not passed_on:  # of trunks of the server's own, or to one
+                leg.reply(transaction, 603, now)
+            return not passed_on
+        if not leg.established or call.target_of is not None or call.bridge.joining is not None:
+            leg.reply(transaction, 491 if leg.established else 403, now)
+            return True
+        transfer = Transfer(self, call, leg, call.agent_of(leg), _line_of(call, leg))
+        try:
+            transfer.take(transaction, request, now)
+        except Malformed as error:
+            leg.reply(transaction, error.status, now)
+            return True
+        call.transfer = transfer
+        transfer.begin(now)
+        return True
+
+    def left(self, call: Call, leg: InviteUsage, agent: str, former: CallState | None, now: float) -> None:
+        """A former server has joined the call anew; ``leg`` is that of who had it transferred, ``former`` what its
+        agent knows of the call.
+        """
+        leg.owner, call.bridge.leaving = call.bridge, leg
+        stays = call.bridge.origin
+        if stays is not None and stays.ack.pending:  # which died with that server
+            stays.acknowledge(self.services.site_headers, b"", now)
+        records, part = self.services.records, former.part or former.call_id if former is not None else ""
+        if former is not None and part not in records.ended:
+            by: Party = "caller" if former.caller_dialog == leg.dialog.call_id else "callee"
+            records.write(former, call.wall_offset, 200, by, now, TRANSFERRED)
+        asked, begun = take_back(call.bridge, leg), call.transfer
+        if isinstance(begun, Transfer):
+            begun.referrer, begun.agent = leg, agent
+            begun.step(FOUND, None, now)
+        else:
+            begun = call.transfer = Transfer(self, call, leg, agent, call.state.transferred_by, JOINED)
+            self.services.stack.deadlines.set(now + PARTING_S, begun, PARTING)
+        for transaction, request in asked:
+            if request.method != "BYE" or not begun.hangs_up(leg, transaction, request, now):
+                leg.reply(transaction, 481, now)
+
+    def _serves(self, call: Call, leg: InviteUsage) -> bool:
+        """Whether its line wants that, or would pass it on to one that has it served."""
+        lines, other = self.services.site.lines, call.bridge.other(leg)
+        own = lines.get(_line_of(call, leg).partition("/")[0])
+        if own is not None and own.transfer == "pass" and other is not None:
+            across = lines.get(_line_of(call, other).partition("/")[0])
+            return across is not None and across.transfer == "serve"
+        return own is not None and own.transfer == "serve"
+
+
+class Transfer:
+    """One transfer. See the module."""
+
+    __slots__ = (
+        "agent",
+        "bye",
+        "call",
+        "generation",
+        "last",
+        "line",
+        "notifying",
+        "offer",
+        "part",
+        "refer",
+        "referrer",
+        "request",
+        "silent",
+        "state",
+        "target",
+        "target_call",
+        "transfers",
+        "tries",
+        "until",
+        "untold",
+        "wanted",
+    )
+
+    def __init__(
+        self, transfers: Transfers, call: Call, referrer: InviteUsage, agent: str, line: str, state: str = CALLING
+    ) -> None:
+        self.transfers = transfers
+        self.call = call
+        self.referrer = referrer
+        self.agent = agent
+        """That of the referrer; ``""`` where a trunk of the server's own refers."""
+        self.line = line
+        self.state = state
+        self.generation = 0
+        self.refer: ServerTransaction | None = None
+        """The REFER, as long as it is not concluded."""
+        self.request: Request | None = None
+        """The same, read."""
+        self.wanted: ReferTo | None = None
+        self.part = ""
+        """The call id of what the call becomes."""
+        self.silent = False
+        """The referrer wants to hear nothing (RFC 4488)."""
+        self.target_call: Call | None = None
+        """The call that is made to the target."""
+        self.target: InviteUsage | None = None
+        """The target's leg, once it has answered; or of the other call of the referrer."""
+        self.offer: Response | None = None
+        """Its answer, with the offer."""
+        self.bye: tuple[ServerTransaction, Request] | None = None
+        """The referrer's, which waits for what comes of it."""
+        self.tries = 0
+        self.until = 0.0
+        """How long what agents have still to tell is waited for."""
+        self.last = 0
+        """The status that the referrer was told last."""
+        self.untold: tuple[int, ...] = ()
+        """Those that it is to be told when it has answered."""
+        self.notifying = False
+
+    def step(self, event: str, subject: Any, now: float) -> None:
+        """The only place where the state changes."""
+        entry = TABLE.get((self.state, event))
+        if entry is None:
+            logger.debug("transfer %s is %s: %s is of no interest", self.part, self.state, event)
+            return
+        following, action = entry
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("transfer %s: %s, %s -> %s", self.part, event, self.state, following)
+        self.state = following
+        action(self, subject, now)
+
+    def take(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """Accept the REFER. Where an agent has sent it, it stays open, and so in the agent's list. Raises
+        :class:`Malformed`.
+        """
+        self.wanted = ReferTo.of(request)
+        self.refer, self.request = transaction, request
+        self.silent = (request.get("refer-sub") or "").strip().lower() == "false"
+        self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
+        self.until = now + self.transfers.services.site.timing.replay_wait
+        self.referrer.reply(transaction, 183 if self.agent else 202, now, lines=_granted(self))
+        if self.state is JOINED:  # by another server
+            self.generation += 1
+            _end_replaced(self, now)
+            _tell(self, 200, now)
+
+    def begin(self, now: float) -> None:
+        """Call the target, or find it."""
+        self.transfers.services.stack.deadlines.set(now + LONGEST_S, self, LONGEST)
+        _tell(self, 100, now)
+        if self.wanted is not None and self.wanted.replaces is not None:
+            _find_target(self, now)
+        else:
+            _call_target(self, now)
+
+    # What its calls say (``b2bua.call.TransferOf``).
+
+    def hangs_up(self, leg: InviteUsage, transaction: ServerTransaction, bye: Request, now: float) -> bool:
+        if leg is not self.referrer or self.state is OVER:
+            return False
+        if self.state is FAILED:
+            self.step(HUNG_UP, None, now)
+            return False
+        self.bye = transaction, bye
+        if not self.agent:
+            leg.reply(transaction, 200, now)
+        self.step(HUNG_UP, None, now)
+        return True
+
+    def progressed(self, status: int, now: float) -> None:
+        self.step(PROGRESSED, status, now)
+
+    def answered(self, target: InviteUsage, response: Response, now: float) -> bool:
+        self.step(OFFERED, (target, response), now)
+        return self.state is ASKING
+
+    def failed(self, status: int, now: float) -> None:
+        self.target_call = None
+        self.step(TARGET_FAILED, status, now)
+
+    def call_ended(self, now: float) -> None:
+        self.step(CALL_ENDED, None, now)
+
+    def stop(self) -> None:
+        self.generation += 1
+        self.state = OVER
+
+    # What comes of what it asked.
+
+    def heard(self, what: str, response: Response | None, now: float) -> None:
+        """The final answer; None: none came."""
+        status = 408 if response is None else response.status
+        if what is NOTIFY:
+            self.notifying = False
+            _told(self, now)
+        elif what in (RENEW, BACK) or self.state not in (CALLING, ASKING):
+            _restore(self, what, response if status < 300 else None, now)
+        elif status in (491, 500, 503) and self.tries < MOST_TRIES:
+            self.tries += 1
+            self.step(BUSY, what, now)
+        elif response is None or status >= 300:
+            self.step(DECLINED if what is STAYS else TARGET_FAILED, status, now)
+        elif what is STAYS:
+            self.step(AGREED, response, now)
+        else:
+            self.tries = 0
+            self.step(OFFERED, (self.target, response), now)
+
+    def again(self, what: str, now: float) -> None:
+        """An agent's fence has refused what was asked, and has adopted this server by now."""
+        if what is NOTIFY:
+            _notify(self, self.last, now)
+        else:
+            self.step(BUSY, what, now)
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is LONGEST:
+            self.step(TARGET_FAILED, 408, now)
+        elif cause is PARTING:
+            self.step(WAITED, None, now)
+        elif cause is STAYS:
+            _ask_who_stays(self, now)
+        elif self.state is JOINED:
+            _end_replaced(self, now)
+        elif self.state is CALLING:
+            _find_target(self, now)
+
+
+def _part_of(origin: str) -> str:
+    """The call id of what a call becomes by the REFER of that origin."""
+    agent, _, branch = origin.partition(";")
+    return call_id_of(agent, branch)
+
+
+def is_paid_by_transfer(state: CallState, key: str) -> bool:
+    """Whether the 2xx to the INVITE of that origin key gets its ACK from a transfer that is to be begun anew, as the
+    call was not joined yet.
+    """
+    origin, _, number = key.rpartition(";")
+    return number.isdecimal() and int(number) >= min(KEYS.values()) and _part_of(origin) != state.part
+
+
+def _line_of(call: Call, leg: InviteUsage) -> str:
+    return side_of(call.state, leg is call.bridge.origin).line
+
+
+def _wake(transfer: Transfer, after: float, cause: str, now: float) -> None:
+    transfer.transfers.services.stack.deadlines.set(now + after, transfer, cause)
+
+
+# The target.
+
+
+def _call_target(transfer: Transfer, now: float) -> None:
+    """Call it by the routes and with the rights of the referrer's line, as if who stays called."""
+    transfers, call, wanted, refer = transfer.transfers, transfer.call, transfer.wanted, transfer.request
+    assert wanted is not None and refer is not None
+    services, records = transfers.services, transfers.services.records
+    called = transfer.referrer is not call.bridge.origin
+    caller, referrer = side_of(call.state, called).number, side_of(call.state, not called).number
+    request = invite_for(services.site, refer, wanted, caller, referrer, transfer.line)
+    known = services.calls.get(transfer.part)  # its leg was told first
+    target = known or Call(
+        services,
+        CallState(
+            transfer.part,
+            origin=origin_of(transfer.agent or transfers.node, refer.branch),
+            caller=caller[:MOST_CHARACTERS],
+            callee=wanted.uri.dialled[:MOST_CHARACTERS],
+            caller_line=transfer.line[:MOST_CHARACTERS],
+            caller_agent=transfer.agent,
+            started=now + records.wall_offset,
+            epochs=(records.epoch,),
+            transferred_by=transfer.line[:MOST_CHARACTERS],
+        ),
+        records.wall_offset,
+    )
+    services.calls[transfer.part] = transfer.target_call = target
+    target.target_of = transfer
+
+    def admit(now: float) -> None:
+        target.request = request
+
+    if known is not None:
+        if not transfers.former.adopt(target, admit, now):
+            transfer.step(TARGET_FAILED, 482, now)
+        return
+    admit(now)
+    if transfer.agent and transfers.former.is_expected(transfer.agent, transfer.part):
+        transfers.former.resume(target, now)
+    else:
+        target.start(now)
+
+
+def _find_target(transfer: Transfer, now: float) -> None:
+    """Of an attended transfer: the other side of the call that is named. It is asked for an offer."""
+    found = _named(transfer, now)
+    if isinstance(found, InviteUsage):
+        transfer.target = found
+        _ask(transfer, OFFER, found, (), b"", now)
+    elif found:
+        transfer.step(TARGET_FAILED, found, now)
+    else:
+        _wake(transfer, LOOK_S, LOOK, now)
+
+
+def _named(transfer: Transfer, now: float) -> InviteUsage | int:
+    """The leg across from the one that is named; else the status that refuses, 0 to look again."""
+    services = transfer.transfers.services
+    leg, told = _replaced(transfer, now)
+    if leg is None:
+        return 0 if not told and now < transfer.until else 481
+    call, dialog = call_of(leg), transfer.wanted.replaces if transfer.wanted is not None else None
+    if call is None or call is transfer.call or leg.ended:
+        return 481
+    line = services.site.lines.get(_line_of(call, leg).partition("/")[0])
+    if line is None or line.transfer == "refuse":
+        return 603
+    if call.bridge.phase is not TALKING or call.transfer is not None or (dialog is not None and dialog.early_only):
+        return 486
+    other = call.bridge.other(leg)
+    if not call.bridge.complete or other is None or _is_busy(call, other):
+        return 0 if now < transfer.until else 491
+    return other
+
+
+def _replaced(transfer: Transfer, now: float) -> tuple[InviteUsage | None, bool]:
+    """The leg whose dialog Refer-To names; whether agents have told all there is."""
+    dialog = transfer.wanted.replaces if transfer.wanted is not None else None
+    if dialog is None:
+        return None, True
+    services, key = transfer.transfers.services, dialog_key(dialog.call_id, dialog.local_tag)
+    told = key in services.stack.legs or transfer.transfers.former.find(key, now)
+    leg = services.stack.legs.get(key)
+    known = isinstance(leg, InviteUsage) and leg.dialog.remote_tag == dialog.remote_tag
+    return (leg if isinstance(leg, InviteUsage) and known else None), told
+
+
+def _end_replaced(transfer: Transfer, now: float) -> None:
+    """The other call of the referrer has nobody else any more."""
+    (leg, told), ending = _replaced(transfer, now), transfer.transfers.ending
+    dialog = transfer.wanted.replaces if transfer.wanted is not None else None
+    key = dialog_key(dialog.call_id, dialog.local_tag) if dialog is not None else ""
+    ending.discard(key)
+    call = call_of(leg) if leg is not None else None
+    if call is not None and call is not transfer.call:
+        call.bridge.release(REPLACED, now, "caller" if leg is call.bridge.origin else "callee")
+    elif not told and now < transfer.until:
+        ending.add(key)
+        _wake(transfer, LOOK_S, LOOK, now)
+
+
+def _is_busy(call: Call, leg: InviteUsage) -> bool:
+    """Whether the session of that leg is being changed; not by this transfer, as a former server had begun it."""
+    bridge = call.bridge
+    pending = leg.client_invite.pending or leg.server_invite.pending or bridge.joining
+    return bool(pending) or leg.server_invite.awaits_ack or (leg.ack.pending and not bridge.carried_out)
+
+
+# What is asked.
+
+
+def _site_lines(transfer: Transfer, leg: InviteUsage, number: int) -> tuple[str, ...]:
+    """The header lines of the site on what is asked of that leg; none for a trunk of the server's own."""
+    if leg.path.reach is not None:
+        return ()
+    branch = transfer.request.branch if transfer.request is not None else ""
+    origin = origin_of(transfer.agent or transfer.transfers.node, branch)
+    return (f"Call-Origin: {origin};{number}", *transfer.transfers.services.site_headers)
+
+
+def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...], body: bytes, now: float) -> None:
+    """A re-INVITE of ours."""
+    call = call_of(leg)
+    trunk = call.trunk_legs.get(leg) if call is not None else None
+    if trunk is not None:
+        body, lines = trunk.told(_request("INVITE", lines, body)), (*lines, *trunk.session.asking())
+    lines = (ALLOW, *lines, *_site_lines(transfer, leg, KEYS[what] + transfer.tries))
+    leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=trunk is None)
+
+
+def _ask_who_stays(transfer: Transfer, now: float) -> None:
+    """Offer what the target offers to the party that stays; when its session is being changed, in a moment."""
+    call, offer = transfer.call, transfer.offer
+    stays = call.bridge.other(transfer.referrer)
+    if transfer.state is not ASKING or offer is None:
+        return
+    if not call.bridge.complete or stays is None or _is_busy(call, stays):
+        _wake(transfer, LOOK_S, STAYS, now)
+    else:
+        _ask(transfer, STAYS, stays, _content(offer), offer.body, now)
+
+
+def _request(method: str, lines: Sequence[str], body: bytes) -> Request:
+    """A request with these lines, for who looks at what it describes."""
+    return Request(method, "", [field_of(line) for line in lines], list(lines), body)
+
+
+def _content(response: Response) -> tuple[str, ...]:
+    """The header lines of what a response describes."""
+    return tuple(lines_of_body(crossing(response)))
+
+
+def _acknowledge(
+    transfer: Transfer, call: Call, leg: InviteUsage, agent: str, answer: Response | None, now: float
+) -> None:
+    """Send the ACK of what was asked, with the answer to the offer in the 2xx."""
+    services = transfer.transfers.services
+    lines, body = (_content(answer), answer.body) if answer is not None else ((), b"")
+    if (trunk := call.trunk_legs.get(leg)) is not None:
+        leg.acknowledge(lines, trunk.told(_request("ACK", lines, body)), now)
+    else:
+        leg.acknowledge((*lines, *services.site_headers, *services.token_lines(call, agent)), body, now)
+
+
+# What the referrer hears (RFC 3515 section 2.4.4).
+
+
+def _tell(transfer: Transfer, status: int, now: float) -> None:
+    """Let it know how it goes, one NOTIFY after the other."""
+    if status <= max(transfer.last, *transfer.untold, 0):
+        return
+    if transfer.silent or transfer.bye is not None or transfer.referrer.ended:
+        transfer.last = status
+        _told(transfer, now)
+    elif transfer.notifying:
+        transfer.untold = (*transfer.untold, status)
+    else:
+        _notify(transfer, status, now)
+
+
+def _notify(transfer: Transfer, status: int, now: float) -> None:
+    transfer.last, transfer.notifying = status, True
+    state = "terminated;reason=noresource" if status >= 200 else f"active;expires={LONGEST_S:g}"
+    lines = (
+        f"Event: {EVENT}",
+        f"Subscription-State: {state}",
+        "Content-Type: message/sipfrag;version=2.0",
+        *_site_lines(transfer, transfer.referrer, status),
+    )
+    body = f"SIP/2.0 {status} {REASONS.get(status, 'Unknown')}\r\n".encode()
+    transfer.referrer.send("NOTIFY", lines, body, now, Ask(transfer, NOTIFY))
+
+
+def _told(transfer: Transfer, now: float) -> None:
+    """It has answered a NOTIFY, or is to have none."""
+    if transfer.untold:
+        status, *rest = transfer.untold
+        transfer.untold = ()
+        _tell(transfer, status, now)
+        for further in rest:
+            _tell(transfer, further, now)
+    elif transfer.last >= 200:
+        transfer.step(TOLD, None, now)
+
+
+def _conclude(transfer: Transfer, now: float) -> None:
+    """All concerned know of it: its agent need not keep the REFER any more, nor the BYE."""
+    refer, transfer.refer = transfer.refer, None
+    if refer is not None:
+        transfer.referrer.reply(refer, 202, now, lines=_granted(transfer))
+
+
+def _granted(transfer: Transfer) -> tuple[str, ...]:
+    """The header lines of the answer to a REFER."""
+    return ("Refer-Sub: false",) if transfer.silent else ()
+
+
+# Actions of the table: (transfer, subject, now).
+
+
+def _tell_progress(transfer: Transfer, status: int, now: float) -> None:
+    if status in (180, 183):
+        _tell(transfer, status, now)
+
+
+def _ask_stays(transfer: Transfer, subject: tuple[InviteUsage, Response], now: float) -> None:
+    transfer.target, transfer.offer = subject
+    if transfer.offer.body:
+        _ask_who_stays(transfer, now)
+    else:
+        transfer.step(DECLINED, 488, now)
+
+
+def _ask_later(transfer: Transfer, what: str, now: float) -> None:
+    """Another request was under way (RFC 3261 section 14.1)."""
+    leg = transfer.target if what is OFFER else transfer.call.bridge.other(transfer.referrer)
+    ours = leg is not None and leg.dialog.direction == UAC
+    wait = transfer.transfers.chance.uniform(*((2.1, 4.0) if ours else (0.0, 2.0))) if transfer.tries else LOOK_S
+    _wake(transfer, wait, STAYS if what is STAYS else LOOK, now)
+
+
+def _join(transfer: Transfer, answer: Response, now: float) -> None:
+    """The party that stays has answered: the ACK of the target begins the call that they have."""
+    call, referrer, target, offer = transfer.call, transfer.referrer, transfer.target, transfer.offer
+    bridge, former = call.bridge, call.state
+    stays = bridge.other(referrer)
+    assert target is not None and offer is not None and stays is not None
+    called = referrer is not bridge.origin
+    services = transfer.transfers.services
+    services.records.write(
+        former, call.wall_offset, 200, "callee" if called else "caller", now, TRANSFERRED, call.because
+    )
+    made, other = transfer.target_call, call_of(target)
+    if made is not None:
+        side, state = side_of(made.state, False), made.state
+        take_target(call, made, target)
+        transfer.target_call = None
+        call.state = joined_state(
+            former, side_of(former, called), side, state, transfer.part, transfer.line, now + call.wall_offset
+        )
+    elif other is not None:
+        side = side_of(other.state, target is other.bridge.origin)
+        take_from(call, other, target)
+        call.state = joined_state(
+            former, side_of(former, called), side, None, transfer.part, transfer.line, now + call.wall_offset
+        )
+    call.give_line(transfer.line)
+    seat(bridge, stays, target, referrer)
+    call.held = held_after("", "b", offer.body, answer.body)
+    _acknowledge(transfer, call, target, call.state.callee_agent, answer, now)
+    _acknowledge(transfer, call, stays, call.state.caller_agent, None, now)
+    if made is None and other is not None:
+        other.bridge.release(REPLACED, now, "callee" if other.bridge.origin is None else "caller")
+    transfer.generation += 1
+    _tell(transfer, 200, now)
+
+
+def _go_on_joined(transfer: Transfer, _: None, now: float) -> None:
+    """The new call stands already, and the target is called no more."""
+    transfer.generation += 1
+    target, transfer.target_call = transfer.target_call, None
+    if target is not None:
+        target.target_of = None
+        target.bridge.drop()
+    _end_replaced(transfer, now)
+    _tell(transfer, 200, now)
+
+
+def _await_bye(transfer: Transfer, _: None, now: float) -> None:
+    _conclude(transfer, now)
+    if transfer.bye is not None:
+        transfer.step(HUNG_UP, None, now)
+    else:
+        _wake(transfer, PARTING_S, PARTING, now)
+
+
+def _part(transfer: Transfer, _: None, now: float) -> None:
+    """The referrer has hung up, or is to be hung up."""
+    _conclude(transfer, now)
+    if transfer.bye is not None:
+        transfer.referrer.reply(transfer.bye[0], 200, now)
+    elif not transfer.referrer.ended:
+        transfer.transfers.services.discarded.hang_up(transfer.referrer, REPLACED, now)
+    call = transfer.call
+    call.bridge.leaving = call.transfer = None
+    if transfer.referrer in call.trunk_legs:
+        call.trunk_legs[transfer.referrer].stop()
+
+
+def _fail(transfer: Transfer, status: int, now: float) -> None:
+    transfer.generation += 1
+    _give_target_up(transfer, now)
+    _tell(transfer, status if status >= 300 else 480, now)
+
+
+def _give_target_up(transfer: Transfer, now: float) -> None:
+    """It is not wanted any more; the side of another call, which has made an offer, is answered there."""
+    made, transfer.target_call = transfer.target_call, None
+    target, offer = transfer.target, transfer.offer
+    if made is not None:
+        made.target_of = None
+        made.bridge.release("SIP;cause=487", now, "caller", 200 if made.state.answered else 487)
+    elif target is not None and offer is not None and (other := call_of(target)) is not None and target.ack.pending:
+        across = other.bridge.other(target)
+        if across is None or across.client_invite.pending or across.server_invite.pending:
+            _acknowledge(transfer, other, target, other.agent_of(target), None, now)
+        else:
+            transfer.tries = 0
+            _ask(transfer, BACK, across, _content(offer), offer.body, now)
+
+
+def _restore(transfer: Transfer, what: str, accepted: Response | None, now: float) -> None:
+    """What came to nothing is undone: both sides of a call talk with each other as before, one's offer being answered
+    by the other.
+    """
+    call = transfer.call
+    if what is STAYS:
+        stays, referrer = call.bridge.other(transfer.referrer), transfer.referrer
+        if accepted is None or stays is None or not stays.ack.pending:
+            return
+        _acknowledge(transfer, call, stays, call.agent_of(stays), None, now)
+        if call.bridge.phase is TALKING and not referrer.ended and not _is_busy(call, referrer):
+            transfer.target = referrer
+            _ask(transfer, RENEW, referrer, (), b"", now)
+    elif what in (OFFER, RENEW):
+        if accepted is not None:
+            transfer.offer = accepted
+            _give_target_up(transfer, now)
+    elif (target := transfer.target) is not None and (asked := call_of(target)) is not None and target.ack.pending:
+        across = asked.bridge.other(target)
+        _acknowledge(transfer, asked, target, asked.agent_of(target), accepted, now)
+        if accepted is not None and across is not None:
+            _acknowledge(transfer, asked, across, asked.agent_of(across), None, now)
+
+
+def _talk_on(transfer: Transfer, _: None, now: float) -> None:
+    """The call is as before; unless the referrer has hung up meanwhile."""
+    _conclude(transfer, now)
+    call, bye = transfer.call, transfer.bye
+    call.transfer = None
+    if bye is not None:
+        call.bridge.step(ENDED, transfer.referrer, bye[0], bye[1], now)
+
+
+def _give_up(transfer: Transfer, _: None, now: float) -> None:
+    """Who stays has hung up."""
+    _give_target_up(transfer, now)
+    _conclude(transfer, now)
+    if transfer.bye is not None:
+        transfer.referrer.reply(transfer.bye[0], 200, now)
+
+
+def _let_be(transfer: Transfer, _: None, now: float) -> None:
+    """What comes of it decides."""
+
+
+TRANSFERRED: Final = "transferred"
+"""The reason in the record of a call that went on with somebody else."""
+
+Action = Callable[[Any, Any, float], None]
+
+TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
+    (CALLING, PROGRESSED): (CALLING, _tell_progress),
+    (CALLING, OFFERED): (ASKING, _ask_stays),
+    (CALLING, BUSY): (CALLING, _ask_later),
+    (CALLING, TARGET_FAILED): (FAILED, _fail),
+    (CALLING, FOUND): (JOINED, _go_on_joined),
+    (CALLING, HUNG_UP): (CALLING, _let_be),
+    (CALLING, CALL_ENDED): (OVER, _give_up),
+    (ASKING, BUSY): (ASKING, _ask_later),
+    (ASKING, AGREED): (JOINED, _join),
+    (ASKING, DECLINED): (FAILED, _fail),
+    (ASKING, TARGET_FAILED): (FAILED, _fail),
+    (ASKING, FOUND): (JOINED, _go_on_joined),
+    (ASKING, HUNG_UP): (ASKING, _let_be),
+    (ASKING, CALL_ENDED): (OVER, _give_up),
+    (JOINED, TOLD): (JOINED, _await_bye),
+    (JOINED, HUNG_UP): (OVER, _part),
+    (JOINED, WAITED): (OVER, _part),
+    (JOINED, CALL_ENDED): (OVER, _give_up),
+    (FAILED, TOLD): (OVER, _talk_on),
+    (FAILED, HUNG_UP): (OVER, _talk_on),
+    (FAILED, CALL_ENDED): (OVER, _give_up),
+}
+"""``(state, event) -> (next, action)``; what is not in it is of no interest."""
