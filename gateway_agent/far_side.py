@@ -34,11 +34,13 @@ class Target(NamedTuple):
     place: Place | None = None
     """A place of a trunk, to which a stream is opened when it is tried."""
     trunk: TrunkDevice | None = None
+    path: tuple[str, ...] = ()
+    """The proxies by which a phone has registered (RFC 3327)."""
 
     @property
     def route(self) -> tuple[str, ...]:
         """The Routes of its INVITE."""
-        return self.trunk.route if self.trunk is not None else ()
+        return self.trunk.route if self.trunk is not None else self.path
 
     @property
     def flow(self) -> Flow:

@@ -23,13 +23,21 @@ class Registered(NamedTuple):
     cseq: int
     q: float
     user_agent: str
+    path: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, binding: Binding, now: float) -> Registered:
         """As a binding is now."""
         left = round(binding.expires_at - now, 3)
         return cls(
-            str(binding.contact), binding.flow, left, binding.call_id, binding.cseq, binding.q, binding.user_agent
+            str(binding.contact),
+            binding.flow,
+            left,
+            binding.call_id,
+            binding.cseq,
+            binding.q,
+            binding.user_agent,
+            binding.path,
         )
 
     def binding(self, name: str, said_at: float) -> Binding:
@@ -39,14 +47,24 @@ class Registered(NamedTuple):
         except SipError as error:
             raise LineStateError(f"a contact of {name} cannot be read: {error}") from None
         expires_at = said_at + self.expires_in
-        return Binding(name, contact, self.flow, expires_at, self.call_id, self.cseq, self.q, self.user_agent)
+        return Binding(
+            name, contact, self.flow, expires_at, self.call_id, self.cseq, self.q, self.user_agent, self.path
+        )
 
 
 def encode(devices: Sequence[Registered], incarnation: int, counter: int, bound: str, key: bytes) -> str:
     """The text that servers keep."""
-    values = [[*one[:1], one.flow.transport, one.flow.local, *one.flow.remote, *one[2:]] for one in devices]
+    values = [
+        [one.contact, one.flow.transport, one.flow.local, *one.flow.remote, *one[2:7], *_known(one.path)]
+        for one in devices
+    ]
     plain = json.dumps(values, separators=(",", ":"))
     return sealed(plain, plain.encode, incarnation, counter, bound, key)
+
+
+def _known(path: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Said only where there is one: earlier versions do not expect it."""
+    return (path,) if path else ()
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:
@@ -54,7 +72,7 @@ def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:
     packed = opened(text, bound, keys)
     try:
         return [
-            Registered(contact, Flow(transport, local, (host, port)), *rest)
+            Registered(contact, Flow(transport, local, (host, port)), *rest[:5], *map(tuple, rest[5:]))
             for contact, transport, local, host, port, *rest in json.loads(packed)
         ]
     except (ValueError, TypeError):

@@ -49,6 +49,9 @@ _HARMLESS: Final = frozenset(
 )
 """Option tags that only the two ends must understand."""
 
+_OF_REGISTRAR: Final = _HARMLESS | {"path"}
+"""The same of a REGISTER, whose Path is kept (RFC 3327)."""
+
 _OF_HOP: Final = frozenset(("timer", "100rel", "replaces", "norefersub"))
 """Option tags that this hop keeps by itself; whether it does so for a line is the line's affair."""
 
@@ -101,7 +104,8 @@ def unsupported(request: Request) -> list[str]:
     if "require" not in request.names:
         return []
     given = [part.strip(" \t\r\n") for value in request.all("require") for part in value.split(",")]
-    return [token for token in given if token and token.lower() not in _HARMLESS and token.lower() not in _OF_HOP]
+    known = _HARMLESS if request.method != "REGISTER" else _OF_REGISTRAR
+    return [token for token in given if token and token.lower() not in known and token.lower() not in _OF_HOP]
 
 
 def passable_tag(tag: str) -> str:

@@ -30,6 +30,8 @@ EXPIRED: Final = "expired"
 RAN_OUT: Final = "the registration ran out"
 MAX_CONTACT: Final = 1024
 """Characters of one Contact; longer ones are refused, for they are kept."""
+MAX_PATH: Final = 1024
+"""Characters of all Paths of a REGISTER, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Binding:
     cseq: int
     q: float = 1.0
     user_agent: str = ""
+    path: tuple[str, ...] = ()
+    """The Routes of calls to it: the proxies by which it registered (RFC 3327)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ class Registrar:
         contacts = elements(request, "contact")
         kept = self.bindings(name, now)
         if not contacts:
-            return self._answer(kept, f"told where {name} is", (), now)
+            return self._answer(kept, f"told where {name} is", (), (), now)
         asked = self._asked(request, contacts, flow.transport in SECURE)
         over = [binding for binding in self._bindings.get(name, ()) if binding.expires_at <= now]
         changes = [BindingChange(EXPIRED, binding, RAN_OUT) for binding in over]
@@ -218,7 +222,8 @@ class Registrar:
         self._store(name, kept)
         for binding in new:
             self._wake(binding)
-        return self._answer(kept, f"{name} has {len(kept)} contacts", tuple(changes), now)
+        paths = tuple(f"Path: {value}" for value in request.all("path")) if new else ()
+        return self._answer(kept, f"{name} has {len(kept)} contacts", paths, tuple(changes), now)
 
     def _asked(self, request: Request, contacts: list[str], secure: bool) -> list[tuple[NameAddr, int]]:
         """The contacts with the seconds each asks for (RFC 3261 section 10.3 steps 6 and 7)."""
@@ -240,6 +245,11 @@ class Registrar:
             asked.append((contact, _seconds(contact.get("expires"), general)))
         if len(asked) > self.limits.contacts:
             raise Malformed(f"more than {self.limits.contacts} contacts at once", 403)
+        for value in (paths := elements(request, "path")):
+            if Uri.parse(NameAddr.parse(value).uri).scheme not in ("sip", "sips"):
+                raise Malformed("a Path by which nobody can be reached")
+        if sum(map(len, paths)) > MAX_PATH:
+            raise Malformed("a Path that is too long")
         return asked
 
     def _bound(self, name: str, contact: NameAddr, seconds: int, request: Request, flow: Flow, now: float) -> Binding:
@@ -253,17 +263,23 @@ class Registrar:
             request.cseq,
             contact.q,
             (request.get("user-agent") or "")[:100],
+            tuple(elements(request, "path")),
         )
 
     def _answer(
-        self, bindings: list[Binding], because: str, changes: tuple[BindingChange, ...], now: float
+        self,
+        bindings: list[Binding],
+        because: str,
+        paths: tuple[str, ...],
+        changes: tuple[BindingChange, ...],
+        now: float,
     ) -> Outcome:
         lines = tuple(
             f"Contact: {binding.contact};expires={math.ceil(round(binding.expires_at - now, 3))}"
             + (f";q={binding.q:g}" if binding.q != 1.0 else "")
             for binding in bindings
         )
-        return Outcome(ResponseSpec(200, because, lines), changes)
+        return Outcome(ResponseSpec(200, because, (*lines, *paths)), changes)
 
     def _store(self, name: str, bindings: list[Binding]) -> None:
         before = {binding.flow for binding in self._bindings.get(name, ())}

@@ -67,7 +67,8 @@ class Phone:
         return self.name if uri.dialled == self.settings.aor_user else None
 
     def _contacts(self, now: float) -> list[tuple[str, Flow]]:
-        return [(one.contact.uri, one.flow) for one in self._registrar.bindings(self.name, now)]
+        """Those behind a proxy are kept reachable by that (RFC 5626 section 5)."""
+        return [(one.contact.uri, one.flow) for one in self._registrar.bindings(self.name, now) if not one.path]
 
     def _may(self, username: str, name: str) -> bool:
         return username == self.settings.aor_user
@@ -123,7 +124,8 @@ class Phone:
         bindings = self._registrar.bindings(self.name, now)
         if not bindings:
             return Busy(self.out_status, f"no device is registered as {self.name}")
-        return [Target(one.contact.uri, self.environment.realm(), False, one.flow) for one in bindings]
+        realm = self.environment.realm()
+        return [Target(one.contact.uri, realm, False, one.flow, path=one.path) for one in bindings]
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         before = bool(self.contacts)

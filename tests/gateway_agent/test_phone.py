@@ -394,3 +394,17 @@ def test_a_phone_that_registered_over_udp_is_kept_reachable() -> None:
     fixture.inbox.clear()
     fixture.run(100)
     assert fixture.silent(ALICE)
+
+
+def test_a_phone_behind_a_proxy_is_called_along_its_path() -> None:
+    fixture = AgentFixture()
+    path = "Path: <sip:127.0.0.31;lr>"
+    fields: dict[str, Any] = {"sender": AOR, "recipient": AOR, "call_id": "r1"}
+    more = [path, "Supported: path", "Require: path", "Expires: 600", "Contact: <sip:alice@10.0.0.7:5060>"]
+    fixture.request("REGISTER", "sip:paris", more, cseq=1, flow=ALICE, **fields)
+    line = proved(fixture, fixture.take(401, ALICE), "REGISTER", "sip:paris")
+    fixture.request("REGISTER", "sip:paris", [line, *more], cseq=2, flow=ALICE, **fields)
+    assert fixture.take(200, ALICE).get("path") == "<sip:127.0.0.31;lr>"
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", body=SDP, call_id="s-1", origin="gw2;o;1")
+    invite = fixture.take("INVITE", ALICE)
+    assert (invite.uri, invite.get("route")) == ("sip:alice@10.0.0.7:5060", "<sip:127.0.0.31;lr>")

@@ -22,7 +22,9 @@ BINDING = Binding(
 
 
 def test_what_was_said_is_what_is_found() -> None:
-    told = [Registered.of(BINDING, 100.0), Registered.of(replace(BINDING, q=1.0), 100.0)]
+    behind = replace(BINDING, path=("<sip:edge.example;lr>", "<sip:127.0.0.9;lr>"))
+    told = [Registered.of(each, 100.0) for each in (BINDING, replace(BINDING, q=1.0), behind)]
+    assert told[2].binding("alice", 100.0).path == behind.path
     assert told[0].expires_in == 60.0
     text = registration_state.encode(told, 3, 5, BOUND, KEY)
     assert text.startswith("2.3.5.")

@@ -8,6 +8,7 @@ import pytest
 
 from sip.actions import Flow
 from sip.digest import DigestClient, DigestServer
+from sip.header_policy import unsupported
 from sip.registrar import Binding, Outcome, Registrar, RegistrarLimits
 from sip.registration import Account, Registration, refresh_after, retry_wait
 from sip.requests import OutgoingRequest
@@ -421,3 +422,35 @@ def test_both_halves_together() -> None:
         now = timer(ours)
         ours.handle_timer(now)
     assert changes(ours) == [True] and 20 <= sent <= 40
+
+
+PATHS = ["Path: <sip:edge2.example;lr>", "Path: <sip:edge1.example;lr;ob>, <sip:127.0.0.9;lr>"]
+
+
+def by(*paths: str, expires: int = 600) -> Request:
+    """A REGISTER that came through proxies (RFC 3327)."""
+    found = register("<sip:a@h1>", expires=str(expires))
+    names, lines = [*found.names, *("path" for _ in paths)], [*found.lines, *paths]
+    return Request("REGISTER", found.uri, names, lines)
+
+
+def test_the_path_of_a_registration_is_kept_and_told() -> None:
+    r = registrar()
+    invite = Request("INVITE", "sip:a@b", ["require"], ["Require: path"])
+    outcome = r.register(by(*PATHS), FLOW, 0.0)
+    assert outcome.reply is not None and outcome.reply.status == 200
+    assert [line for line in outcome.reply.lines if line.startswith("Path")] == PATHS
+    (binding,) = r.bindings("alice", 1.0)
+    assert binding.path == ("<sip:edge2.example;lr>", "<sip:edge1.example;lr;ob>", "<sip:127.0.0.9;lr>")
+    required = by()
+    required.names.append("require")
+    required.lines.append("Require: path")
+    assert not unsupported(required) and unsupported(invite)
+
+
+@pytest.mark.parametrize("path", ["<http://edge.example>", "<sip:>", f"<sip:{'x' * 1024}.example;lr>", "nothing"])
+def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
+    r = registrar()
+    outcome = r.register(by(f"Path: {path}"), FLOW, 0.0)
+    assert outcome.reply is not None and outcome.reply.status == 400
+    assert not r.bindings("alice", 1.0)
