@@ -21,6 +21,7 @@ from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
 from b2bua.lines import Lines
+from b2bua.messages import Messages
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
 from b2bua.routing import Router
@@ -139,6 +140,7 @@ class Core:
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
+        self.messages = Messages(self.services, self.leadership)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         self.rehearsals = Rehearsals(
             self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
@@ -255,6 +257,8 @@ class Core:
                 self.stack.respond_stateless(transaction, 481)
         elif method == "INVITE":
             self.admission.invited(transaction, request, agent, now)
+        elif method == "MESSAGE":
+            self.messages.requested(transaction, request, agent, now)
         else:
             self.stack.respond_stateless(transaction, *refused_outside_dialogs(method))
 
@@ -343,6 +347,7 @@ class Core:
     def step_down(self, now: float) -> None:
         """Another server leads."""
         self.services.drop_calls()
+        self.messages.drop()
         self.recovery.reset()
         self.agents.step_down(now)
         for flow in self.agents.by_flow:

@@ -75,7 +75,8 @@ class Event(NamedTuple):
     kind: str
     """incoming, ringing, progress, pracked, answered, acknowledged, update, updated (ours was answered), agreed (our
     PRACK was), prack (with a description), changed, unchanged (a re-INVITE failed), info, refused (by us), failed,
-    cancelled, ended, refer, notify (how a transfer goes), concluded (how it went), registered, unregistered."""
+    cancelled, ended, refer, notify (how a transfer goes), concluded (how it went), registered, unregistered,
+    message (came), sent (ours was answered)."""
     line: Line
     call: Call | None
     detail: str

@@ -21,10 +21,27 @@ from sip.layer import Stack
 from sip.registration import Account, Registration
 from sip.requests import OutgoingRequest
 from sip.timers import Timers
-from sip.transaction import ClientTransaction, ServerTransaction
+from sip.transaction import ClientTransaction, ClientUser, ServerTransaction
 from sip.wire.headers import bracketed
 from sip.wire.message import Message, Request, Response
 from sip.wire.uri import user_of
+
+
+class _Messaging:
+    """Waits for the answer to a message."""
+
+    __slots__ = ("line", "phone")
+
+    def __init__(self, phone: Softphone, line: Line) -> None:
+        self.phone = phone
+        self.line = line
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if response.status >= 200:
+            self.phone.tell("sent", self.line, None, str(response.status), now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        self.phone.tell("sent", self.line, None, "408", now)
 
 
 class _Registering:
@@ -227,9 +244,23 @@ class Softphone(Calls):
         self._invite(call, tuple(lines), now)
         return call
 
+    def message(self, line: Line, number: str, text: str, now: float) -> None:
+        """MESSAGE with a text (RFC 3428); ``sent`` tells of the final answer."""
+        call_id, host = self.stack.token(), line.aor.rpartition("@")[2]
+        self._owners[call_id] = line
+        lines = (
+            f"From: <{line.aor}>;tag={self.stack.token()}",
+            f"To: <sip:{number}@{host}>",
+            f"Call-ID: {call_id}",
+            "CSeq: 1 MESSAGE",
+            "Content-Type: text/plain",
+        )
+        ask = OutgoingRequest("MESSAGE", f"sip:{number}@{host}", lines, text.encode())
+        self.ask(line, ask, _Messaging(self, line), now)
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def ask(self, line: Line, ask: OutgoingRequest, user: _Registering, now: float) -> None:
+    def ask(self, line: Line, ask: OutgoingRequest, user: ClientUser, now: float) -> None:
         """Send a request outside of calls."""
         flow = self._flow(line)
         branch = self.stack.branch()
@@ -287,6 +318,9 @@ class Softphone(Calls):
             self.stack.reply(transaction, 200, now, lines=(ALLOW,), tag=self.stack.token())
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
+        elif request.method == "MESSAGE" and line is not None:
+            self.stack.reply(transaction, 200, now, tag=self.stack.token())
+            self.tell("message", line, None, request.body.decode("utf-8", "replace"), now)
         elif request.method != "INVITE":
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
         elif line is None:

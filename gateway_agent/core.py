@@ -176,6 +176,7 @@ class Core:
             self.authentication,
             Front(lambda: self.site.realm, lambda: self.draining.active, self.qualification.answer),
         )
+        self.obedience.moved = self.devices.messages.moved
         line_environment = LineEnvironment(
             self.stack,
             random,
@@ -303,8 +304,8 @@ class Core:
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
-        elif request.method == "INVITE":
-            self.server_requests.invited(transaction, request, now)
+        elif request.method in ("INVITE", "MESSAGE"):
+            self.server_requests.requested(transaction, request, now)
         else:
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
 

@@ -14,6 +14,7 @@ from gateway_agent.channels import Busy
 from gateway_agent.device_access import DeviceAccess
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
+from gateway_agent.messages import DeviceMessages
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from heartbeat.site.ban_rules import ban_by
@@ -70,6 +71,7 @@ class Devices:
         self._authentication = authentication
         self.absent = AbsentBrowsers(environment, calls.living)
         self._front = front
+        self.messages = DeviceMessages(environment, front.realm)
         self._sources = SourceTable(())
         access.moved = self.moved
         environment.stack.receiver.expected = self.expected
@@ -112,6 +114,10 @@ class Devices:
             self._invited(transaction, request, source, now)
         elif method == "REGISTER":
             self._register(transaction, request, source, now)
+        elif method == "MESSAGE" and not request.to_tag:
+            line = self._line_of(transaction, request, source, now)
+            if line is not None:
+                self.messages.send(transaction, request, line, now)
         elif method == "OPTIONS":
             self._front.answer_options(transaction, now)
         elif request.to_tag:

@@ -35,6 +35,8 @@ class Obedience:
         self.since: float | None = None
         self._unconnected_at = now
         """Since when no server is there, while none is."""
+        self.moved: Callable[[float], None] = _nobody
+        """Told that a server is there to be spoken to: what stands in no record goes there."""
 
     def adopt(self, server: str, flow: Flow, now: float) -> None:
         """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
@@ -63,6 +65,7 @@ class Obedience:
             said = f"servers died while they had {method} {sent.client.branch}: it is answered 500"
             self._decided("poison", said, now)
             poison.give_up(sent, now)
+        self.moved(now)
 
     def detach(self, now: float) -> None:
         """Another server leads: until it has adopted this agent, requests are kept."""
@@ -92,3 +95,7 @@ class Obedience:
         would be refused in the end are we out of service."""
         environment = self._environment
         return environment.connected or now < self._unconnected_at + environment.hold_attempt
+
+
+def _nobody(now: float) -> None:
+    pass

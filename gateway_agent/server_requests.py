@@ -12,6 +12,7 @@ from gateway_agent.call_table import CallTable
 from gateway_agent.channels import Busy
 from gateway_agent.deduplication import key_of
 from gateway_agent.line import Line
+from gateway_agent.messages import ServerMessages
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import ServerRequest
 from heartbeat.site.lines import LineSettings as Settings
@@ -40,6 +41,14 @@ class ServerRequests:
         self._lines = lines
         self._host_towards = host_towards
         self._draining = draining
+        self._messages = ServerMessages(environment, lines, host_towards)
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """An INVITE or MESSAGE of a server."""
+        if request.method == "MESSAGE":
+            self._messages.deliver(transaction, request, now)
+        else:
+            self.invited(transaction, request, now)
 
     def invited(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The INVITE of a server for one of the lines."""

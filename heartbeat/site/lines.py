@@ -226,6 +226,9 @@ class LineSettings:
     """Transfers (REFER, RFC 3515): those by its devices are made by the server (``serve``), whoever is transferred;
     or ``pass``ed on to who is to call, which calls through us then, where its line says ``pass`` too and both have
     agents; or refused. So is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
+    messages: Literal["pass", "refuse"] = "refuse"
+    """Messages outside calls (MESSAGE, RFC 3428) by its devices and to them: ``pass``ed on by the routes, as calls,
+    between lines with agents that both pass them; or refused (405)."""
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""

@@ -75,6 +75,7 @@ agent = "gw1"
 peer = "sip:127.0.0.21:5060"
 channels = 1000
 transfer = "pass"
+messages = "pass"
 
 [lines.east]
 kind = "trunk"
@@ -82,6 +83,7 @@ agent = "gw2"
 peer = "sip:127.0.0.22:5060"
 channels = 1000
 transfer = "pass"
+messages = "pass"
 
 [lines.cold]
 kind = "trunk"
@@ -123,6 +125,7 @@ agent = "gw2"
 numbers = ["1003"]
 password = {{ env = "PASSWORD" }}
 transfer = "pass"
+messages = "pass"
 
 [lines.dora]
 kind = "phone"
