@@ -229,6 +229,6 @@ class Browser:
 
 
 def stay_at(hosts: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """ICE gathers on these addresses alone, one after the other; by itself it takes all of the machine but 127.0.0.1."""
+    """ICE gathers on these addresses alone, one after the other, instead of on all of the machine."""
     turns = iter(hosts * 8)
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [next(turns)])
