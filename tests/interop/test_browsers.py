@@ -56,10 +56,30 @@ def test_two_browsers_talk_on_when_the_main_dies_and_when_a_connection_breaks(
 ) -> None:
     hosts = [f"{site.net}61", f"{site.net}62"]
     stay_at(hosts, monkeypatch)
-    asyncio.run(talk(site, hosts))
+    asyncio.run(talk(site, hosts, main_dies))
 
 
-async def talk(site: Site, hosts: list[str]) -> None:
+def test_two_browsers_talk_on_when_an_agent_dies(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [f"{site.net}61", f"{site.net}62"]
+    stay_at(hosts, monkeypatch)
+    asyncio.run(talk(site, hosts, agent_dies))
+
+
+def main_dies(site: Site) -> None:
+    site["m1"].die()
+    until(lambda: site["m2"].view().get("state") == "active", 15, site.words)
+
+
+def agent_dies(site: Site) -> None:
+    """The one of bob, whose WebSocket goes with it; its next start gets the call back."""
+    site["gw2"].die()
+    until(lambda: not site["gw2"].alive, 10, site.words)
+    site["gw2"].start()
+    until(lambda: site.obeys("gw2", "m1") and site.calls("gw2") == 1, 15, site.words)
+
+
+async def talk(site: Site, hosts: list[str], blow: Callable[[Site], None]) -> None:
+    """What all hear before the blow, after it, and after bob has connected anew; the call ends at both."""
     alice = Browser("alice", f"{site.net}11:5080", hosts[0], 440.0)
     bob = Browser("bob", f"{site.net}12:5080", hosts[1], 1000.0)
     try:
@@ -69,8 +89,7 @@ async def talk(site: Site, hosts: list[str]) -> None:
         await asyncio.gather(alice.calls("5002"), bob.picks_up())
         await hear_each_other(alice, bob, site)
 
-        site["m1"].die()
-        await asyncio.to_thread(until, lambda: site["m2"].view().get("state") == "active", 15, site.words)
+        await asyncio.to_thread(blow, site)
         await hear_each_other(alice, bob, site)
 
         await bob.connects()
@@ -80,7 +99,7 @@ async def talk(site: Site, hosts: list[str]) -> None:
         bye = await bob.hears("BYE")
         await bob.answers(bye, "200 OK")  # type: ignore[arg-type]
         await hung_up
-        await asyncio.to_thread(until, lambda: site.idle("m2", "gw1", "gw2"), 5, site.words)
+        await asyncio.to_thread(until, lambda: site.idle("gw1", "gw2"), 5, site.words)
     finally:
         await alice.closes()
         await bob.closes()
