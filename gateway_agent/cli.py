@@ -10,9 +10,12 @@ from heartbeat.console.log import LogSettings, log_options
 
 @click.group(
     cls=Program,
-    later=dict.fromkeys(
-        "status lines calls bans drain stop resume reload unban log-level".split(), "gateway_agent.cli_verbs"
-    ),
+    later={
+        **dict.fromkeys(
+            "status lines calls bans drain stop resume reload unban log-level".split(), "gateway_agent.cli_verbs"
+        ),
+        **dict.fromkeys("station dial answer hangup say record probe".split(), "gateway_agent.cli_station"),
+    },
     epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
 )
 @version_option

@@ -362,6 +362,9 @@ def test_commands_exist_with_their_options(page: Path):
         r"^(?:\$ )?(?:sudo -u \S+ )?(?:\S*/)?(b2bua|gateway-agent|heartbeat) ([a-z]+)(.*)$", said, re.M
     ):
         command = GROUPS[program].get_command(click.Context(GROUPS[program]), verb)
+        if isinstance(command, click.Group) and (inner := rest.split()):
+            verb = f"{verb} {inner[0]}"
+            command = command.get_command(click.Context(command), inner[0])
         assert command is not None, f"{page.name}: {program} {verb}"
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", re.split(r" [#|]", rest)[0]):

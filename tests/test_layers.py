@@ -47,6 +47,9 @@ SHELLS = (
     "gateway_agent.cli*",
     "gateway_agent.media.*",
     "gateway_agent.server",
+    "gateway_agent.station.audio_files",
+    "gateway_agent.station.process",
+    "gateway_agent.station.softphone",
 )
 """The modules that touch the world; every other one is a core."""
 
@@ -94,6 +97,7 @@ HOMES = {
     "dns": ("sip.io.dns_client",),
     "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),
+    "pjsua2": ("gateway_agent.station.softphone",),
     "aiohttp": ("heartbeat.console.*",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
