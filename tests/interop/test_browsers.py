@@ -4,7 +4,8 @@ connects anew keeps its call."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ LINES = """
 kind = "web"
 agent = "{agent}"
 numbers = ["{number}"]
+return_within = {within}
 """
 
 
@@ -37,11 +39,10 @@ def head() -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    net = network()
-    lines = LINES.format(name="alice", agent="gw1", number="5001") + LINES.format(
-        name="bob", agent="gw2", number="5002"
-    )
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    net, within = network(), getattr(request, "param", 60)
+    lines = LINES.format(name="alice", agent="gw1", number="5001", within=within)
+    lines += LINES.format(name="bob", agent="gw2", number="5002", within=within)
     site = Site(tmp_path / "site", net, lines, passwords={"token": KEY.decode()}, head=head())
     try:
         site.start()
@@ -78,15 +79,27 @@ def agent_dies(site: Site) -> None:
     until(lambda: site.obeys("gw2", "m1") and site.calls("gw2") == 1, 15, site.words)
 
 
+@pytest.mark.parametrize("site", [2], indirect=True)
+def test_a_page_that_is_gone_after_the_death_of_its_agent_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [f"{site.net}61", f"{site.net}62"]
+    stay_at(hosts, monkeypatch)
+    asyncio.run(wait_in_vain(site, hosts))
+
+
+async def wait_in_vain(site: Site, hosts: list[str]) -> None:
+    async with calling(site, hosts) as (alice, _):
+        await asyncio.to_thread(agent_dies, site)
+        bye = await alice.hears("BYE", 20)
+        assert "did not come back" in (bye.get("reason") or "")
+        await alice.answers(bye, "200 OK")  # type: ignore[arg-type]
+        await asyncio.to_thread(until, lambda: site.idle("gw1", "gw2"), 5, site.words)
+
+
 async def talk(site: Site, hosts: list[str], blow: Callable[[Site], None]) -> None:
     """What all hear before the blow, after it, and after bob has connected anew; the call ends at both."""
-    alice = Browser("alice", f"{site.net}11:5080", hosts[0], 440.0)
-    bob = Browser("bob", f"{site.net}12:5080", hosts[1], 1000.0)
-    try:
-        for browser in (alice, bob):
-            await browser.connects()
-            await browser.registers()
-        await asyncio.gather(alice.calls("5002"), bob.picks_up())
+    async with calling(site, hosts) as (alice, bob):
         await hear_each_other(alice, bob, site)
 
         await asyncio.to_thread(blow, site)
@@ -100,6 +113,19 @@ async def talk(site: Site, hosts: list[str], blow: Callable[[Site], None]) -> No
         await bob.answers(bye, "200 OK")  # type: ignore[arg-type]
         await hung_up
         await asyncio.to_thread(until, lambda: site.idle("gw1", "gw2"), 5, site.words)
+
+
+@asynccontextmanager
+async def calling(site: Site, hosts: list[str]) -> AsyncIterator[tuple[Browser, Browser]]:
+    """Two browsers, one of which has called the other."""
+    alice = Browser("alice", f"{site.net}11:5080", hosts[0], 440.0)
+    bob = Browser("bob", f"{site.net}12:5080", hosts[1], 1000.0)
+    try:
+        for browser in (alice, bob):
+            await browser.connects()
+            await browser.registers()
+        await asyncio.gather(alice.calls("5002"), bob.picks_up())
+        yield alice, bob
     finally:
         await alice.closes()
         await bob.closes()
