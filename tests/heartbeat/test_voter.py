@@ -326,6 +326,7 @@ def test_a_forced_rule_does_not_yield_to_another_forced_one_of_its_epoch() -> No
     )
     assert it.adopt(first, (KEY,)) == ""
     assert "epoch 8 of m1 is over" in it.adopt(second, (KEY,)) and it.state.leadership.node == "m2"
+    assert "epoch 7 of m1 is over" in it.adopt(proof(7, "m1", 3), (KEY,)), "nor to a quorum of an earlier one"
 
 
 def test_what_a_forced_rule_let_go_of_binds_nobody_else() -> None:
@@ -426,7 +427,7 @@ def test_who_is_let_in_has_heard_nobody_yet() -> None:
 def test_what_it_knows_of_whom_it_granted_stays_when_that_has_won() -> None:
     it = voter()
     assert it.grant(claim(commitment=DEAD, lease=5.0), UP) and it.adopt(proof(8, "m2", 4), (KEY,)) == ""
-    assert it.state.granted[0] == Granted(8, "m2", 4, DEAD) and it.state.lease == 5.0
+    assert it.state.granted == (Granted(8, "m2", 4, DEAD), Granted(7, "m1", 3)) and it.state.lease == 5.0
     assert it.adopt(proof(9, "m1", 3), (KEY,), commitment="of m1") == ""
     assert it.state.granted[0] == Granted(9, "m1", 3, "of m1")
     assert it.state.lease == 0.0, "a quorum has waited for the lease of before"

@@ -12,6 +12,10 @@ _GENERATION: Final = "compared only with what it was when the alarm was set, whe
 
 _CHOSEN: Final = "a limit that was chosen: one more breaks no rule"
 
+_ONE_LIST: Final = "a generation names one list only"
+
+_AS_LONG: Final = "the two are cut from one tuple, so they are as long as each other"
+
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     (
         _DETECTOR,
@@ -31,7 +35,11 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     (
         "heartbeat/voter.py",
         "Voter.adopt: own.generation > proof.voters.generation -> own.generation >= proof.voters.generation",
-    ): "a generation names one list only",
+    ): _ONE_LIST,
+    (
+        "heartbeat/voter.py",
+        "Voter.adopt: own.generation > proof.voters.generation -> own.generation >= proof.voters.generation (2)",
+    ): _ONE_LIST,
     ("heartbeat/voter.py", "Voter.admit: 0 -> 1"): "nobody has no incarnation, whatever is written there",
     (
         "heartbeat/voter.py",

@@ -38,8 +38,8 @@ TARGETS: Final = (
     Target(
         "election",
         ("heartbeat/election.py", "heartbeat/candidate.py"),
-        _of("heartbeat", "election", "standby", "voters", "deaths"),
-        _of("heartbeat", "starts", "switchover", "member", "member_simulation"),
+        _of("heartbeat", "election", "standby"),
+        _of("heartbeat", "voters", "deaths", "starts", "switchover", "member", "member_simulation"),
     ),
     Target(
         "deduplication",
