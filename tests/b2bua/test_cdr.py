@@ -69,6 +69,8 @@ def test_json_comes_back_and_newer_members_are_ignored():
     value = CALL.to_json()
     assert next(iter(value)) == "id"
     assert value["duration"] == 60.5
+    names = list(value)
+    assert names[names.index("ended") + 1] == "duration" and names[names.index("duration") + 1] == "result"
     assert replace(CALL, answered=104.0, ended=105.23456749).to_json()["duration"] == 1.234567, "to the microsecond"
     assert Cdr.from_json({**value, "colour": "blue"}) == CALL
     assert Cdr.from_json({"call_id": "x", "started": None}) == Cdr("x")

@@ -28,6 +28,8 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         _DETECTOR,
         "Detector.witness: len(self._witnesses) < _MOST_WITNESSES -> len(self._witnesses) <= _MOST_WITNESSES",
     ): "a bound on memory, one more of 10,000",
+    ("b2bua/cdr.py", "Cdr.to_json: True -> False"): _AS_LONG,
+    ("b2bua/cdr.py", "Cdr.to_json: True -> False (2)"): _AS_LONG,
     (
         "b2bua/cdr.py",
         "_end: 0.0 -> 1.0",

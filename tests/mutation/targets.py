@@ -38,7 +38,7 @@ TARGETS: Final = (
     Target(
         "election",
         ("heartbeat/election.py", "heartbeat/candidate.py"),
-        _of("heartbeat", "election", "standby"),
+        _of("heartbeat", "votes", "election", "standby"),
         _of("heartbeat", "voters", "deaths", "starts", "switchover", "member", "member_simulation"),
     ),
     Target(
