@@ -370,7 +370,7 @@ class Call(Policy):
         """Take the caller's first INVITE: make the leg, answer 100. ``believed``: the same in the site's form."""
         services = self.services
         stack, state = services.stack, self.state
-        dialog = called_by(request, stack.token())
+        dialog = _known_dialog(self, called_by(request, stack.token()), state.caller_agent)
         if state.caller_agent:
             self.bridge.offer(InviteUsage(stack, self.bridge, transaction.flow, dialog), transaction)
         else:
@@ -422,7 +422,7 @@ class Call(Policy):
         if ring_for and dialog is not None and self.sent_at is not None:
             # an answer that is there already comes within a round trip
             ring_for = max(ring_for - (now - self.sent_at), services.stack.timers.t1)
-        dialog = dialog or _new_dialog(services.stack, onward, told, place)
+        dialog = _known_dialog(self, dialog or _new_dialog(services.stack, onward, told, place), place.agent)
         self.take_line(target.line, now)
         self.update(
             callee=target.request_number,
@@ -588,6 +588,13 @@ def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, at
     if now - max(connection.lost_at or services.started_at, services.agents.begun_at) >= LONGEST_WAIT:
         return False
     return wait_for(call, connection, now, dialog, attempt)
+
+
+def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
+    """The call has that dialog, which people may ask for, with an agent or with a trunk of its target."""
+    line = call.plan.target.line if call.plan is not None else call.state.caller_line
+    call.services.stack.call_ids.join(call.id, dialog.call_id, agent or line)
+    return dialog
 
 
 def _onward(

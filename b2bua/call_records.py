@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from b2bua.cdr import Cdr, EndedBy, Result
+from b2bua.cdr import FAILURES, Cdr, EndedBy, Result
 from b2bua.state_token import CallState
 
 MOST_ENDED: Final = 2000
@@ -58,6 +59,8 @@ class CallRecords:
         """The same of former starts, for questions only: whether their records are on disk is not known by it."""
         self.ends: dict[str, End] = {}
         """By call id, when a device ended it while no server was there: what its record is to tell of it."""
+        self.failed: Callable[[str, float], None] = _nothing
+        """Told of each call that failed, and when."""
         self._events = events
 
     def unwritten(self, now: float) -> float:
@@ -114,9 +117,15 @@ class CallRecords:
             status = 487 if ended_by == "caller" else 480
         record = self.of(state, status, ended_by, ended + wall_offset, reason)
         self._events.append(CallEnded(record))
+        if record.result in FAILURES:
+            self.failed(record.call_id, ended)
         self.ended[record.call_id] = EndedCall(record, wall_offset, because)
         if len(self.ended) > MOST_ENDED:
             self.ended.popitem(last=False)
+
+
+def _nothing(call_id: str, at: float) -> None:
+    pass
 
 
 def result_of(status: int, answered: bool) -> Result:

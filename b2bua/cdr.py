@@ -18,6 +18,9 @@ EndedBy = Literal["caller", "callee", "server", ""]
 
 RESULTS: Final[tuple[Result, ...]] = ("answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset")
 
+FAILURES: Final = frozenset[Result]({"no-answer", "failed", "rejected", "reset"})
+"""What is worth looking into: not as somebody wanted it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cdr:

@@ -11,17 +11,17 @@ from b2bua import cli_screens
 from b2bua.cli_cdrs import cdrs
 from b2bua.cli_check import check, init
 from b2bua.cli_looks import audit, rehearse, route
-from b2bua.cli_report import explanation_screen, report_screen
-from b2bua.cli_site import Found, active_client, find, first_that_knows
+from b2bua.cli_site import Found, active_client, find
+from b2bua.cli_trace import explain, trace
 from b2bua.cli_verbs import bans, busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover, unban
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
-from heartbeat.console.errors import ConsoleError, RefusedByProcess
+from heartbeat.console.errors import ConsoleError
 from heartbeat.console.log import LogSettings, log_options
 from heartbeat.console.render import stack
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.view import Agents, Calls, DecisionRow, Explanation, Lines, Report, ServerStatus
+from heartbeat.console.view import Agents, Calls, DecisionRow, Lines, ServerStatus
 from heartbeat.site.model import Site
 from heartbeat.supervised import become_supervisor, is_supervised
 
@@ -193,31 +193,7 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
     return Screen({"decisions": rows}, cli_screens.history_screen(of_json(DecisionRow, row) for row in rows))
 
 
-@main.command()
-@site_option
-@node_option
-@format_option
-@click.argument("about", metavar="CALL|EPOCH|takeover", default="takeover")
-@click.option("--calls", "with_calls", is_flag=True, help="With the verdict for each call of a takeover.")
-@limit_option(200)
-def explain(site_path: str | None, node: str | None, shape: str, about: str, with_calls: bool, limit: int) -> int:
-    """Why: what happened to a call, or the takeover report.
-
-    A call is named by its id or the beginning of it; a takeover by its epoch, the last one by "takeover".
-    """
-    site = command_line.open_site(site_path)
-    if about == "takeover" or (about.isdigit() and len(about) < 7):
-        params = {"limit": str(limit)} if about == "takeover" else {"limit": str(limit), "epoch": about}
-        try:
-            value, report = first_that_knows(site, node, Report, "report", **params)
-        except RefusedByProcess as error:
-            raise ConsoleError(error.sentence, command_line.DEGRADED) from None
-        return commands.show(lambda: Screen(value, report_screen(report, with_calls)), shape)
-    value, explanation = first_that_knows(site, node, Explanation, "explain", id=about)
-    return commands.show(lambda: Screen(value, explanation_screen(explanation)), shape)
-
-
-_looks = (check, init, cdrs, rehearse, audit, route)
+_looks = (explain, trace, check, init, cdrs, rehearse, audit, route)
 _verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level)
 for command in (*_looks, *_verbs):
     main.add_command(command)

@@ -94,6 +94,7 @@ class Core:
         self.stack = Stack(
             self, secret, f"{bracketed(advertised)}:{at.port}", Timers(timing.t1, timing.t2, timing.t4)
         )
+        self.records.failed = self.stack.call_ids.failed
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beats = BeatPaths(self.stack, site, node, chance, lambda *came: self.leadership.came(*came), now)
         self._read_site()

@@ -20,6 +20,7 @@ from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS, sentence
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
+from b2bua.known_calls import peer_of
 from b2bua.takeover_file import TakeoverFile
 from heartbeat import deaths, program
 from heartbeat.console.log import LogSettings
@@ -66,7 +67,7 @@ class Process(program.Process[Core]):
             [one.secret for one in reversed(ended)],
         )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
-        self.drive(core, map(str, listeners), views.view, views.command)
+        self.drive(core, map(str, listeners), views.view, views.command, peer_of)
         self._reports.take_up(core.takeovers, now - time.time())
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)

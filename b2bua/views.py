@@ -9,6 +9,7 @@ from typing import Any, get_args
 from b2bua.alerts import alerts, why_out
 from b2bua.call import Call
 from b2bua.core import Core
+from b2bua.known_calls import known_calls, named_so
 from b2bua.leadership import answers
 from b2bua.routing import CallRequest, Load, Refusal, RouteTarget
 from heartbeat import version
@@ -327,22 +328,15 @@ def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
     return v.History(decisions=tuple(rows[: _limit(params, 50)]), total=len(rows))
 
 
+def call_ids(core: Core, params: Mapping[str, str], now: float) -> v.KnownCalls:
+    return known_calls(core, params, _limit(params, 20), now)
+
+
 def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
     wanted = params.get("id", "")
     if wanted == "takeover" or core.takeovers.knows(wanted):
         return core.takeovers.explain(wanted)
-    found = [
-        call_id
-        for call_id in (
-            *core.calls,
-            *core.ended,
-            *core.records.former,
-            *core.recovery.verdicts.details,
-            *core.takeovers.calls_before(),
-        )
-        if call_id.startswith(wanted)
-    ]
-    names = list(dict.fromkeys(found))
+    names = list(named_so(core, [wanted])) if wanted else []
     if not wanted or not names:
         raise Refused(f"no call {wanted or '(no id given)'} is known here; `b2bua calls` lists them", 404)
     if len(names) > 1:
@@ -413,6 +407,7 @@ VIEWS: dict[str, Callable[[Core, Mapping[str, str], float], Any]] = {
     "agents": agents,
     "history": history,
     "explain": explain,
+    "call-ids": call_ids,
     "report": report,
     "rehearsal": rehearsal,
     "audit": audit,

@@ -10,6 +10,10 @@ SERVER: Final = "server"
 AGENT: Final = "agent"
 
 
+_AS_WANTED: Final = frozenset({486, 487, 600})
+"""Busy, or given up."""
+
+
 class CallEnd(NamedTuple):
     """How a call ended."""
 
@@ -18,3 +22,8 @@ class CallEnd(NamedTuple):
     reason: str
     """A Reason header value, ``""`` without one."""
     status: int
+
+
+def is_failure(status: int) -> bool:
+    """Whether a call that was not answered and ended so is worth looking into."""
+    return status >= 400 and status not in _AS_WANTED

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway_agent.call import Call
+from gateway_agent.call_end import is_failure
 from gateway_agent.records import Recorder
 from gateway_agent.terminated_call import TerminatedCall
 
@@ -53,6 +54,8 @@ class CallTable:
         if call.gone is not None or call.server is None:
             return
         assert call.end is not None
+        if call.answered_at is None and is_failure(call.end.status):
+            call.environment.stack.call_ids.failed(call.server.dialog.call_id, now)
         call.gone = self._recorder.terminated(call, self._seen_under())
         self.gone.append(call.gone)
         self.living.pop(call.id, None)

@@ -13,6 +13,8 @@ from heartbeat.console.commands import Screen, format_option, watch_option, yes_
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, several
+from heartbeat.console.trace_command import trace as traced
+from heartbeat.console.trace_command import trace_options
 from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
 from heartbeat.site.model import Site
 
@@ -121,6 +123,31 @@ def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, 
         return command_line.HEALTHY
     commands.wait_until(lambda: _drained(client, answer), timeout, what=f"draining {client.name}")
     return command_line.HEALTHY
+
+
+@click.command()
+@site_option
+@click.option("--agent", metavar="AGENT", help="Ask this agent only.")
+@trace_options
+def trace(
+    site_path: str | None,
+    agent: str | None,
+    about: str | None,
+    failed: bool,
+    pcap: str | None,
+    messages: bool,
+    limit: int,
+    shape: str,
+) -> int:
+    """The SIP messages of a call at agents: a ladder, or a capture file. b2bua trace has those of servers, too.
+
+    CALL is a Call-ID, of the device's dialog or of that with the servers. Of a LINE, or --failed: the last calls.
+    Secrets are blanked. Exit code 1: the part of somebody is missing.
+    """
+    site = command_line.open_site(site_path)
+    names = [agent] if agent is not None else list(site.agents)
+    clients, asked = [commands.agent_client(site, name) for name in names], (about, failed, pcap, messages, limit)
+    return commands.show(lambda: traced(clients, list(site.lines), *asked), shape)
 
 
 @click.command()

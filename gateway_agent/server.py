@@ -22,6 +22,7 @@ from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
 from heartbeat.console.view import ConsoleProcess, Progress
 from heartbeat.site.model import Agent, Site
+from sip.actions import Flow
 from sip.io.clock import boottime
 from sip.io.pump import Pump
 
@@ -63,7 +64,7 @@ class Process(program.Process[Core]):
         self._outliving = RelayProcess(wanted, ports, self._relay_said, path, start, grace)
         chance = random.SystemRandom()
         core = Core(site, agent, self.persistent, secrets.token_bytes(32), chance, boottime(), self._relay)
-        self.drive(core, map(str, settings.sip), _view, _command, _AgentPump)
+        self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         self._leaving = self._for_good = False
         self._relay_ticks = self._ticks_since_return = 0
 
@@ -159,3 +160,9 @@ def _command(core: Core, name: str, params: Mapping[str, str], now: float) -> Pr
     from gateway_agent import views
 
     return views.command(core, name, params, now)
+
+
+def _peer_of(core: Core, flow: Flow) -> str:
+    from gateway_agent import known_calls
+
+    return known_calls.peer_of(core, flow)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway_agent import media_timeout
 from gateway_agent.call import Call
 from gateway_agent.core import Core
+from gateway_agent.known_calls import known_calls
 from gateway_agent.line import Line
 from gateway_agent.server_connections import PROVED, ServerConnection
 from heartbeat import version
@@ -47,6 +48,8 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
         return _lines(core, params)
     if name == "calls":
         return _calls(core, params, now)
+    if name == "call-ids":
+        return known_calls(core, params, _limit(params, 20))
     if name == "history":
         limit = _limit(params, 50)
         rows = [DecisionRow(one.at, core.agent.name, one.code, one.because, one.code) for one in core.history]

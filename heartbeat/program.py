@@ -36,6 +36,7 @@ from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
 from heartbeat.site.values import Secret
 from heartbeat.tracing import Tracing
+from sip.actions import Flow
 from sip.io import pump as pumps
 from sip.io.clock import boottime
 from sip.io.dns import Resolver
@@ -162,7 +163,6 @@ class Process(Generic[C]):
 
     core: C
     pump: Pump
-    tracing: Tracing
     logger = logger
 
     def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
@@ -200,9 +200,11 @@ class Process(Generic[C]):
         listeners: Iterable[str],
         view: Callable[[C, str, Mapping[str, str], float], Any],
         command: Callable[[C, str, Mapping[str, str], float], Progress],
+        peer_of: Callable[[C, Flow], str],
         pump: type[Pump] = Pump,
     ) -> None:
-        """Put ``core`` on a pump; ``view`` and ``command`` are what it shows and does. Raises `BadEndpoint`."""
+        """Put ``core`` on a pump; ``view``, ``command`` and ``peer_of`` a flow are what it shows and does. Raises
+        `BadEndpoint`."""
         self.core = core
         self._reading = InThread(self.loop, self._read, self._was_read)
         self._history.take_up(core.history, boottime() - time.time())
@@ -219,7 +221,7 @@ class Process(Generic[C]):
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
-        self.tracing = Tracing(core.stack.receiver, self.pump, core.site)
+        self.tracing = Tracing(self.name, core.stack, self.pump, partial(peer_of, core), core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
@@ -241,7 +243,7 @@ class Process(Generic[C]):
             return reload
         if name == BANS:
             return bans.look(self.core.stack.bans, now, time.time() - boottime())
-        found = self._view(self.core, name, params, now)
+        found: Any = self.tracing.view(params) if name == "trace" else self._view(self.core, name, params, now)
         if name != "status":
             return found
         stats = self.stats(now)

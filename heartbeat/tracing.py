@@ -1,13 +1,22 @@
-"""What a process remembers of its SIP messages, and how much of them by the site file."""
+"""What a process remembers of its SIP messages, how much of them by the site file, and what it shows of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from heartbeat.site.model import Site, Trace
-from sip.message_ring import MessageRing, Note
+from heartbeat.console.view import Refused, Trace, TracedMessage
+from heartbeat.site import model
+from heartbeat.site.model import Site
+from sip.actions import Flow
+from sip.layer import Stack
+from sip.message_ring import MessageRing, Note, Recorded, call_id_in
+from sip.redaction import redacted
+from sip.wire.headers import bracketed
 
 MEGABYTE: Final = 1024 * 1024
+MOST_MESSAGES: Final = 2000
+"""Of one answer, the last ones."""
 
 
 class Noting(Protocol):
@@ -19,10 +28,15 @@ class Noting(Protocol):
 class Tracing:
     """One for each process."""
 
-    def __init__(self, receiver: Noting, pump: Noting, site: Site) -> None:
+    def __init__(self, name: str, stack: Stack, pump: Noting, peer_of: Callable[[Flow], str], site: Site) -> None:
+        """``name`` is that of the node; ``peer_of`` says who has the other end of a flow, ``""`` where it is not
+        known."""
         self.ring = MessageRing()
-        self._passed = (receiver, pump)
-        self._settings = Trace(memory=0)
+        self._name = name
+        self._passed: tuple[Noting, ...] = (stack.receiver, pump)
+        stack.call_ids.keep = self.ring.keep
+        self._peer_of = peer_of
+        self._settings = model.Trace(memory=0)
         self.live_by(site)
 
     def live_by(self, site: Site) -> None:
@@ -33,3 +47,47 @@ class Tracing:
         self.ring.resize(site.trace.memory * MEGABYTE)
         for passed in self._passed:
             passed.note = self.ring.note if site.trace.memory else None
+
+    def view(self, params: Mapping[str, str]) -> Trace:
+        """The messages with the Call-IDs of the parameter ``id``, and of calls that are named so. Raises
+        :class:`Refused`."""
+        ids = ids_of(params)
+        if not ids:
+            raise Refused("no id is given of what is to be shown", 400)
+        # a state token names its call (docs/wire.md)
+        marks = tuple(f".{one}.".encode("latin-1", "replace") for one in ids if one.isalnum())
+        found = self.ring.of(ids, marks)[-MOST_MESSAGES:]
+        return Trace(
+            self._name,
+            self._settings.memory * MEGABYTE,
+            self.ring.oldest_at,
+            tuple(self._shown(message) for message in found),
+        )
+
+    def _shown(self, message: Recorded) -> TracedMessage:
+        flow = message.flow
+        return TracedMessage(
+            at=message.at,
+            sent=message.sent,
+            transport=flow.transport,
+            local=local_of(flow),
+            remote=f"{bracketed(flow.remote[0])}:{flow.remote[1]}",
+            peer=self._peer_of(flow),
+            call_id=call_id_in(message.data).decode("latin-1"),
+            text=redacted(message.data.decode("latin-1")),
+        )
+
+
+def ids_of(params: Mapping[str, str]) -> tuple[str, ...]:
+    """The ids that somebody asks for."""
+    return tuple(one for one in params.get("id", "").split(",") if one)
+
+
+def local_of(flow: Flow) -> str:
+    """Our end of a flow: the address of its listener, or that which a connection of ours was bound to, whose port is
+    not known; ``""`` where nothing is."""
+    name, mark, rest = flow.local.partition("#")
+    if not mark or ">" not in name:
+        return name
+    host = rest.partition("@")[2]
+    return f"{bracketed(host)}:0" if host else ""

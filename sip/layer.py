@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any, Final
 
 from sip.actions import Action, Flow, Send
+from sip.call_ids import CallIds
 from sip.certificate_names import speaks_for
 from sip.endpoint import SECURE
 from sip.identifiers import Identifiers
@@ -51,6 +52,8 @@ class Stack:
         self.site_flows: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
+        self.call_ids = CallIds()
+        """Which dialogs are of one call, for people."""
         self.counters: Counter[str] = Counter()
         self.limited_logger = RateLimitedLogger()
         """Says what strangers cause."""

@@ -135,10 +135,18 @@ class MessageRing:
         for segment in [*(each for each, _ in self._former), self._segment[:]]:
             yield from _entries(segment)
 
-    def of(self, call_ids: Collection[str]) -> list[Recorded]:
-        """The messages with one of these Call-IDs, in the order of time."""
+    def of(self, call_ids: Collection[str], marks: Collection[bytes] = ()) -> list[Recorded]:
+        """The messages with one of these Call-IDs, or with one of the ``marks`` in its head, in the order of time."""
         wanted = {call_id.encode("latin-1", "replace") for call_id in call_ids}
-        found = [message for message in self if call_id_in(message.data) in wanted]
+
+        def is_wanted(data: bytes) -> bool:
+            return call_id_in(data) in wanted or any(mark in data for mark in marks)
+
+        found = [message for failed in self._kept for message in failed.messages if is_wanted(message.data)]
+        for segment in [*(each for each, _ in self._former), self._segment]:
+            for at in range(0, len(segment), 4):
+                if is_wanted(segment[at + 2]):
+                    found.append(Recorded(*segment[at : at + 4]))
         found.sort(key=lambda message: message.at)
         return found
 

@@ -164,10 +164,10 @@ def _guarding(at: ApiSocket) -> Middleware:
 
 
 def on_wall(value: Any, offset: float) -> Any:
-    """The same JSON with all instants (``at``, ``.._at``) moved by ``offset`` seconds, to the millisecond."""
+    """The same JSON with all instants (``at``, ``.._at``) moved by ``offset`` seconds, to the microsecond."""
     if isinstance(value, Mapping):
         return {
-            key: round(item + offset, 3)
+            key: round(item + offset, 6)
             if isinstance(item, int | float) and (key == "at" or key.endswith("_at"))
             else on_wall(item, offset)
             if isinstance(item, Mapping | list | tuple)

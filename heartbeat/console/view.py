@@ -14,10 +14,11 @@ Each view is described here once: its members as JSON, the columns of its table,
 * Members with a default are younger than the others: a process of an older version does not say them.
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
-Server views: ``status health calls lines agents history explain report rehearsal audit route progress``.
+Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit route bans
+progress``.
 Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban``.
-Agent views: ``status health lines calls history bans progress``. Agent verbs: ``drain resume stop reload log-level
-unban``.
+Agent views: ``status health lines calls call-ids trace history bans progress``.
+Agent verbs: ``drain resume stop reload log-level unban``.
 """
 
 from __future__ import annotations
@@ -581,6 +582,75 @@ class Explanation:
     about: str
     """``call 4f2a..`` or ``takeover to epoch 8``."""
     sentences: tuple[Sentence, ...]
+    """In the order of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLeg:
+    """A dialog of a call, as one process knows it."""
+
+    call_id: Annotated[str, Column("Call-ID")]
+    """Its Call-ID (RFC 3261 section 8.1.1.4)."""
+    node: Annotated[str, Column("At")]
+    """The server or agent that knows it."""
+    towards: Annotated[str, Column("Towards")]
+    """Who has the other end: an agent, a line, ``servers``."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCall:
+    """A call and the dialogs that a process knows of it."""
+
+    id: str
+    """The servers' id of the call; ``""`` at an agent."""
+    legs: tuple[CallLeg, ...]
+    caller: str = ""
+    callee: str = ""
+    state: str = ""
+    """Its state, or how it ended."""
+    started_at: float | None = None
+    names: tuple[str, ...] = ()
+    """What else it is called: the id of its record, its Session-ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCalls:
+    """``call-ids``: parameters ``id`` (ids of calls, Call-IDs, ids of records, Session-IDs, set apart by commas), or
+    ``line``, or ``failed``, and ``limit``. Calls that are not known here are no error."""
+
+    calls: tuple[KnownCall, ...]
+    """The last one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedMessage:
+    """A SIP message as it was on the wire, its secrets blanked."""
+
+    at: float
+    sent: bool
+    """By this process; else it came."""
+    transport: str
+    local: str
+    """``host:port`` of this end, as far as it is known."""
+    remote: str
+    """``host:port`` of the other end."""
+    peer: str
+    """Who that is: a server, an agent, a trunk; ``""`` where it is not known by its address."""
+    call_id: str
+    text: str
+    """A character a byte (ISO 8859-1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """``trace``: parameter ``id`` as for ``call-ids``. The messages with these Call-IDs, and of these calls."""
+
+    node: str
+    memory: int
+    """Bytes for messages; 0: none are remembered."""
+    oldest_at: float | None
+    """Since when all messages are there; None: there are none."""
+    messages: tuple[TracedMessage, ...]
     """In the order of time."""
 
 

@@ -59,7 +59,7 @@ class Failover:
 class Trace:
     """``[trace]``: what each server and agent remembers of SIP messages."""
 
-    memory: Annotated[int, Within(0, 4096)] = 16
+    memory: Annotated[int, Within(0, 64)] = 16
     """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: none is kept."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from b2bua.known_calls import peer_of
 from heartbeat import carriage
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
@@ -263,3 +264,52 @@ def test_a_refused_call_is_explained() -> None:
     [cdr] = fixture.bench.cdrs
     texts = [each["text"] for each in page(fixture.bench, "explain", id=cdr.call_id)["sentences"]]
     assert any("no route leads from alice to 7777" in text for text in texts)
+
+
+def test_a_call_is_known_by_all_its_names_while_it_is_there_and_afterwards() -> None:
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    bench, core = fixture.bench, fixture.bench.core
+    [call] = core.calls.values()
+    legs = {call.state.caller_dialog: "gw1", call.state.callee_dialog: "gw2"}
+    names = [call.id, call.id[:6], *legs]
+
+    def known(**params: str) -> list[Any]:
+        return list(page(bench, "call-ids", **params)["calls"])
+
+    for _ in range(2):
+        for name in names:
+            (found,) = known(id=f"nothing,{name}")
+            assert found["id"] == call.id and found["started_at"] is not None
+            assert {leg["call_id"]: leg["towards"] for leg in found["legs"]} == legs
+            assert page(bench, "explain", id=name)["about"] == f"call {call.id}"
+        assert [each["id"] for each in known(line="alice")] == [call.id]
+        assert known(line="nobody") == [] and known(id="nothing") == [] and known(failed="yes") == []
+        if found["state"] == "under way":
+            a.say("BYE")
+            b.answer(b.take("BYE"), 200)
+            [cdr] = bench.cdrs
+            names.append(cdr.id)
+    assert found["state"] == "answered" and found["names"][0] == cdr.id
+    fixture.gw1.call("7777")
+    (failed,) = known(failed="yes")
+    assert failed["id"] == bench.cdrs[-1].call_id and failed["state"] == "rejected"
+    assert [each["id"] for each in known(line="alice", limit="1")] == [failed["id"]]
+
+
+def test_the_messages_of_a_failed_call_are_kept() -> None:
+    fixture = ServerFixture()
+    kept: list[tuple[str, ...]] = []
+    fixture.bench.core.stack.call_ids.keep = lambda call_ids, now: kept.append(call_ids)
+    fixture.talk()
+    fixture.gw1.call("7777")
+    [cdr] = fixture.bench.cdrs
+    [(call_id, dialog)] = kept
+    assert call_id == cdr.call_id and dialog
+
+
+def test_it_is_known_who_has_the_other_end_of_a_flow() -> None:
+    core = ServerFixture().bench.core
+    flow = core.agents.flow_of("gw1")
+    assert flow is not None
+    assert peer_of(core, flow) == "gw1" and peer_of(core, Flow("udp", "x", ("127.0.0.99", 5060))) == ""

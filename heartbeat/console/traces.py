@@ -1,0 +1,228 @@
+"""The messages of calls, gathered from all processes of a site that can be asked, each message once."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heartbeat.console.client import Client, ask_all
+from heartbeat.console.errors import ConsoleError, RefusedByProcess
+from heartbeat.console.view import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
+
+ROUNDS: Final = 5
+"""In which processes are asked with the ids that others told: of a device, its agent, a server, the other agent."""
+LONGEST_QUERY: Final = 3000
+"""Characters of ids in one question."""
+APART: Final = 5.0
+"""Seconds by which two ends may tell of the same message, clocks that differ counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A message between two ends."""
+
+    at: float
+    """When it was sent, or came where that is not known; epoch seconds."""
+    source: str
+    """Who sent it: a node, a line, an address."""
+    target: str
+    from_address: str
+    """``host:port``; the host ``""`` or the port 0 where it is not known."""
+    to_address: str
+    transport: str
+    call_id: str
+    text: str
+    told_by: tuple[str, ...]
+    """The nodes that remember it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedCall:
+    """A call with all that is remembered of it."""
+
+    call: KnownCall
+    hops: tuple[Hop, ...]
+    """In the order of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the processes said."""
+
+    calls: tuple[TracedCall, ...]
+    missing: Mapping[str, str]
+    """Whose part is not there, by node, and why, a sentence each."""
+
+
+class Gathering:
+    """Asks the processes of a site; who does not answer is asked no more."""
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        self._clients = {client.name: client for client in clients}
+        self.missing: dict[str, str] = {}
+
+    def known(self, **params: str) -> list[KnownCall]:
+        """The calls that ``params`` choose (`KnownCalls`), each with all the dialogs that anybody knows of it."""
+        return [self._whole(call) for call in _merged(self._calls(params))]
+
+    def trace(self, calls: Sequence[KnownCall]) -> Found:
+        """The same with their messages."""
+        return Found(tuple(self._traced(call) for call in calls), self.missing)
+
+    def _traced(self, call: KnownCall) -> TracedCall:
+        said: dict[str, Trace] = {}
+        for _ in range(ROUNDS):
+            said = self._traces(ids_of(call))
+            told = {message.call_id for trace in said.values() for message in trace.messages}
+            if told <= ids_of(call):
+                break
+            # state tokens in messages name a call whose server has died
+            call = self._whole(_with_ids(call, told))
+        return TracedCall(call, tuple(joined({node: trace.messages for node, trace in said.items()})))
+
+    def _whole(self, call: KnownCall) -> KnownCall:
+        for _ in range(ROUNDS):
+            before = ids_of(call)
+            for each in _chunks(before):
+                for other in self._calls({"id": each}):
+                    if not before.isdisjoint(ids_of(other)):
+                        call = _joined(call, other)
+            if ids_of(call) == before:
+                break
+        return call
+
+    def _calls(self, params: Mapping[str, str]) -> list[KnownCall]:
+        pages = self._ask("call-ids", params)
+        found = [self._clients[name].read(KnownCalls, page).calls for name, page in pages.items()]
+        return [call for calls in found for call in calls]
+
+    def _traces(self, ids: Collection[str]) -> dict[str, Trace]:
+        found: dict[str, Trace] = {}
+        for each in _chunks(ids):
+            for name, page in self._ask("trace", {"id": each}).items():
+                trace = self._clients[name].read(Trace, page)
+                if not trace.memory:
+                    self.missing[name] = f"{name} remembers no messages: the site file says so (trace.memory)."
+                former = found[name].messages if name in found else ()
+                found[name] = Trace(name, trace.memory, trace.oldest_at, (*former, *trace.messages))
+        return found
+
+    def _ask(self, page: str, params: Mapping[str, str]) -> dict[str, Any]:
+        asked = ask_all(
+            [client for name, client in self._clients.items() if name not in self.missing], page, **params
+        )
+        for name, answer in asked.items():
+            if isinstance(answer, RefusedByProcess) and answer.status == 404:
+                self.missing[name] = f"{name} is of a version that remembers no messages."
+            elif isinstance(answer, ConsoleError):
+                self.missing[name] = answer.sentence
+        return {name: answer for name, answer in asked.items() if not isinstance(answer, ConsoleError)}
+
+
+def ids_of(call: KnownCall) -> frozenset[str]:
+    """By which a call is found: its id and its Call-IDs."""
+    return frozenset([*([call.id] if call.id else []), *(leg.call_id for leg in call.legs)])
+
+
+def unknown(call_id: str) -> KnownCall:
+    """What nobody has as a call, though there may be messages of it."""
+    return KnownCall("", (CallLeg(call_id, "", ""),))
+
+
+def _with_ids(call: KnownCall, told: Iterable[str]) -> KnownCall:
+    more = tuple(CallLeg(each, "", "") for each in sorted(set(told) - ids_of(call)))
+    return KnownCall(call.id, (*call.legs, *more), call.caller, call.callee, call.state, call.started_at, call.names)
+
+
+def _joined(one: KnownCall, two: KnownCall) -> KnownCall:
+    """What two processes know of a call; of the server's part that which says more."""
+    first, second = (one, two) if one.id or not two.id else (two, one)
+    legs = {(leg.call_id, leg.node): leg for leg in (*one.legs, *two.legs)}
+    return KnownCall(
+        first.id,
+        tuple(legs.values()),
+        first.caller or second.caller,
+        first.callee or second.callee,
+        first.state or second.state,
+        first.started_at or second.started_at,
+        tuple(dict.fromkeys((*one.names, *two.names))),
+    )
+
+
+def _merged(calls: Iterable[KnownCall]) -> list[KnownCall]:
+    """One for all that have an id in common, in the order in which they came."""
+    found: list[KnownCall] = []
+    for call in calls:
+        same = [each for each in found if not ids_of(each).isdisjoint(ids_of(call))]
+        for each in same:
+            call = _joined(each, call)
+        if same:
+            at = found.index(same[0])
+            found = [each for each in found if each not in same]
+            found.insert(at, call)
+        else:
+            found.append(call)
+    return found
+
+
+def _chunks(ids: Collection[str]) -> Iterator[str]:
+    chunk = ""
+    for each in sorted(ids):
+        if chunk and len(chunk) + len(each) >= LONGEST_QUERY:
+            yield chunk
+            chunk = ""
+        chunk = f"{chunk},{each}" if chunk else each
+    if chunk:
+        yield chunk
+
+
+def joined(told: Mapping[str, Sequence[TracedMessage]]) -> list[Hop]:
+    """The messages of all nodes: what one has sent and another one has got is one message."""
+    came: dict[str, deque[tuple[str, TracedMessage]]] = defaultdict(deque)
+    for node, messages in told.items():
+        for message in messages:
+            if not message.sent:
+                came[message.text].append((node, message))
+    hops = []
+    for node, messages in told.items():
+        for message in messages:
+            if message.sent:
+                hops.append(_hop(node, message, _taken(came.get(message.text), node, message.at)))
+    for left in came.values():
+        hops += [_received(node, message) for node, message in left]
+    return sorted(hops, key=lambda hop: hop.at)
+
+
+def _taken(came: deque[tuple[str, TracedMessage]] | None, sender: str, at: float) -> tuple[str, TracedMessage] | None:
+    """How another node got a message, the first of those that are alike; it is taken away."""
+    for each in came or ():
+        if each[0] != sender and abs(each[1].at - at) <= APART:
+            assert came is not None
+            came.remove(each)
+            return each
+    return None
+
+
+def _hop(node: str, message: TracedMessage, got: tuple[str, TracedMessage] | None) -> Hop:
+    target = got[0] if got is not None else message.peer or message.remote
+    source = got[1].remote if got is not None else message.local  # each end knows best where the other one is
+    told_by = (node, target) if got is not None else (node,)
+    at, to, transport = message.at, message.remote, message.transport
+    return Hop(at, node, target, source, to, transport, message.call_id, message.text, told_by)
+
+
+def _received(node: str, message: TracedMessage) -> Hop:
+    source = message.peer or message.remote
+    return Hop(
+        message.at,
+        source,
+        node,
+        message.remote,
+        message.local,
+        message.transport,
+        message.call_id,
+        message.text,
+        (node,),
+    )
