@@ -593,7 +593,7 @@ def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, at
 def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
     """The call has that dialog, which people may ask for, with an agent or with a trunk of its target."""
     line = call.plan.target.line if call.plan is not None else call.state.caller_line
-    call.services.stack.call_ids.join(call.id, dialog.call_id, agent or line)
+    call.services.stack.call_ids.join(call.id, dialog.call_id, agent or line, line)
     return dialog
 
 

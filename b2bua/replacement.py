@@ -122,7 +122,7 @@ def joined(call: Call, joining: Joining) -> tuple[str, ...]:
     """The other side has accepted: the call is that of who joined; the lines that its agent is to keep."""
     joiner: Joiner = joining.about
     line, number = joiner.line[:MOST_CHARACTERS], joiner.number[:MOST_CHARACTERS]
-    call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent)
+    call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent, line)
     if joining.instead_of is call.bridge.origin:
         call.update(caller=number, caller_line=line, caller_agent=joiner.agent, caller_dialog=joiner.dialog)
     else:

@@ -166,7 +166,7 @@ class CallRestoration:
         """``since``: requests of servers in the call that went on to the device after the line state was said."""
         line, stack = call.line, self._environment.stack
         if call.server is not None:
-            stack.call_ids.join(call.server.dialog.call_id, one.dialog.call_id, call.label)
+            stack.call_ids.join(call.server.dialog.call_id, one.dialog.call_id, call.label, call.label)
         dialog = one.dialog._replace(local_cseq=one.dialog.local_cseq + since)
         leg = InviteUsage(stack, call, one.flow, dialog, answered, reach=line.reach, digest=line.digest)
         if answered or call.direction == "in":

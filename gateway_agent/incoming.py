@@ -61,7 +61,7 @@ class Incoming(Setup):
         call.session_id = request.get("session-id") or ""
         opening = environment.derivation.to_servers(request)
         call_id, local_tag, branches = opening or (stack.token() + stack.token(), stack.token(), None)
-        stack.call_ids.join(call_id, request.call_id, call.label)
+        stack.call_ids.join(call_id, request.call_id, call.label, call.label)
         state = DialogState(call_id, local_tag, "", numbers.sender, numbers.recipient)
         server = InviteUsage(stack, call, environment.server_flow, state, no_timeout=True, branches=branches)
         call.server = call.server_side.leg = server

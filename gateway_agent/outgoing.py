@@ -77,7 +77,7 @@ class Outgoing(Setup):
         told = to_device(line.identity, request, self._shown(flow), target.host)
         opening = call.environment.derivation.to_device(call.server_side.origin, target.uri, flow)
         call_id, tag, branches = opening or (stack.token() + stack.token(), stack.token(), None)
-        stack.call_ids.join(request.call_id, call_id, call.label)
+        stack.call_ids.join(request.call_id, call_id, call.label, call.label)
         state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=target.route)
         leg = InviteUsage(stack, call, flow, state, reach=line.reach, digest=line.digest, branches=branches)
         uri = told.uri(target.uri) if target.fill else target.uri

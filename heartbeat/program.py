@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat.console import bans, log
 from heartbeat.console.api_socket import ApiError, ApiSocket
+from heartbeat.console.collector import collecting
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler
@@ -35,7 +36,6 @@ from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
 from heartbeat.site.values import Secret
-from heartbeat.tracing import Tracing
 from sip.actions import Flow
 from sip.io import pump as pumps
 from sip.io.clock import boottime
@@ -203,8 +203,7 @@ class Process(Generic[C]):
         peer_of: Callable[[C, Flow], str],
         pump: type[Pump] = Pump,
     ) -> None:
-        """Put ``core`` on a pump; ``view``, ``command`` and ``peer_of`` a flow are what it shows and does. Raises
-        `BadEndpoint`."""
+        """Put ``core`` on a pump, with what it shows and does; ``peer_of`` a flow is a name. Raises `BadEndpoint`."""
         self.core = core
         self._reading = InThread(self.loop, self._read, self._was_read)
         self._history.take_up(core.history, boottime() - time.time())
@@ -221,7 +220,7 @@ class Process(Generic[C]):
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
-        self.tracing = Tracing(self.name, core.stack, self.pump, partial(peer_of, core), core.site)
+        self.tracing = collecting(self.loop, self.name, core.stack, self.pump, partial(peer_of, core), core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
@@ -265,7 +264,8 @@ class Process(Generic[C]):
         """How the process does."""
         found, at, made = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
         shown, banned = self.certificates.ages(at), bans.counts(self.core.stack.bans, now)
-        return replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
+        found = replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
+        return replace(found, collected=self.tracing.collected())
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         """What of the process an operator should know."""

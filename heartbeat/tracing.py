@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from heartbeat.console.view import Refused, Trace, TracedMessage
+from heartbeat.hep_export import HepExport
 from heartbeat.site import model
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -32,21 +33,44 @@ class Tracing:
         """``name`` is that of the node; ``peer_of`` says who has the other end of a flow, ``""`` where it is not
         known."""
         self.ring = MessageRing()
+        self.export: HepExport | None = None
+        """What goes to the collector of the site file, if there is one."""
         self._name = name
         self._passed: tuple[Noting, ...] = (stack.receiver, pump)
-        stack.call_ids.keep = self.ring.keep
+        self._call_ids = stack.call_ids
+        self._call_ids.keep = self.ring.keep
         self._peer_of = peer_of
         self._settings = model.Trace(memory=0)
         self.live_by(site)
 
     def live_by(self, site: Site) -> None:
-        """Note messages as the site file says."""
-        if site.trace == self._settings:
-            return
-        self._settings = site.trace
-        self.ring.resize(site.trace.memory * MEGABYTE)
+        """Note messages as the site file says, and send them where it says."""
+        wanted, former = site.trace, self._settings
+        self._settings = wanted
+        if wanted.memory != former.memory:
+            self.ring.resize(wanted.memory * MEGABYTE)
+        if (wanted.collector, wanted.collector_lines) != (former.collector, former.collector_lines):
+            self._export_to(wanted)
         for passed in self._passed:
-            passed.note = self.ring.note if site.trace.memory else None
+            passed.note = self.ring.note if wanted.memory or wanted.collector is not None else None
+
+    def _export_to(self, wanted: model.Trace) -> None:
+        ids, export = self._call_ids, None
+        if wanted.collector is not None:
+            export = HepExport(
+                self._name,
+                wanted.collector.address,
+                wanted.collector_lines,
+                lambda name: [leg.line for leg in ids.of(name)],
+            )
+        self.export = export
+        self.ring.told = export.note if export is not None else None
+        ids.joined = export.join if export is not None else None
+
+    def collected(self) -> dict[str, int]:
+        """How many messages went to the collector, and how many not."""
+        export = self.export
+        return {} if export is None else {"sent": export.sent, "dropped": export.dropped}
 
     def view(self, params: Mapping[str, str]) -> Trace:
         """The messages with the Call-IDs of the parameter ``id``, and of calls that are named so. Raises

@@ -19,33 +19,44 @@ class Leg(NamedTuple):
     call_id: str
     towards: str
     """Who has the other end: an agent, the servers, or a line."""
+    line: str = ""
+    """The line that it is for, ``trunk1/7``."""
 
 
 class CallIds:
     """See the module."""
 
-    __slots__ = ("_legs", "keep", "last_failed")
+    __slots__ = ("_legs", "joined", "keep", "last_failed")
 
     def __init__(self) -> None:
-        self._legs: OrderedDict[str, tuple[Leg, ...]] = OrderedDict()
+        # plain tuples: to make a named one costs a call of Python
+        self._legs: OrderedDict[str, tuple[tuple[str, str, str], ...]] = OrderedDict()
         self.keep: Callable[[tuple[str, ...], float], None] | None = None
         """Told the Call-IDs of a call that has failed, and when."""
+        self.joined: Callable[[str, str], None] | None = None
+        """Told that a call has the dialog with that Call-ID."""
         self.last_failed: deque[str] = deque(maxlen=MOST_FAILED)
         """Calls that came to nothing, the last one at the end."""
 
-    def join(self, call: str, call_id: str, towards: str) -> None:
+    def join(self, call: str, call_id: str, towards: str, line: str) -> None:
         """A call, by the name that it has here, has that dialog, too."""
+        if self.joined is not None:
+            self.joined(call, call_id)
         legs = self._legs.get(call)
         if legs is None:
-            self._legs[call] = (Leg(call_id, towards),)
+            self._legs[call] = ((call_id, towards, line),)
             if len(self._legs) > MOST:
                 self._legs.popitem(last=False)
-        elif len(legs) < MOST_LEGS and all(leg.call_id != call_id for leg in legs):
-            self._legs[call] = (*legs, Leg(call_id, towards))
+            return
+        for leg in legs:
+            if leg[0] == call_id:
+                return
+        if len(legs) < MOST_LEGS:
+            self._legs[call] = (*legs, (call_id, towards, line))
 
     def of(self, call: str) -> tuple[Leg, ...]:
         """The dialogs of a call; none where it is not known (any more)."""
-        return self._legs.get(call, ())
+        return tuple(Leg(*leg) for leg in self._legs.get(call, ()))
 
     def failed(self, call: str, now: float) -> None:
         """The call came to nothing: its messages are worth keeping."""

@@ -66,7 +66,7 @@ class MessageRing:
 
     __slots__ = (
         "_failed", "_failed_at", "_former", "_former_size", "_kept", "_kept_size", "_left", "_most_former",
-        "_most_kept", "_segment", "_segment_size",
+        "_most_kept", "_segment", "_segment_size", "told",
     )  # fmt: skip
 
     def __init__(self, most_bytes: int = 0) -> None:
@@ -81,6 +81,8 @@ class MessageRing:
         self._kept_size = 0
         self._failed: dict[bytes, _Failed] = {}
         self._failed_at = 0.0
+        self.told: Note | None = None
+        """Told of each message that is noted."""
         self.resize(most_bytes)
 
     def resize(self, most_bytes: int) -> None:
@@ -111,6 +113,8 @@ class MessageRing:
         """A message came, or leaves; one that came may be a heartbeat, which is not noted."""
         if not sent and data[:12] in _BEGINS_LIKE_BEATS and _BEAT in data:
             return
+        if self.told is not None:
+            self.told(data, flow, now, sent)
         size = len(data)
         if size > LONGEST:
             data, size = data[:LONGEST], LONGEST

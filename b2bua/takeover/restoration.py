@@ -534,7 +534,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     if not spare and taken is not None and not taken.ended:
         return
     leg = InviteUsage(machine.services.stack, bridge, connection.flow, record.dialog, established=True)
-    machine.services.stack.call_ids.join(call.id, told.call_id, told.agent)
+    machine.services.stack.call_ids.join(call.id, told.call_id, told.agent, record.line)
     if ack.state == ACK_AWAITED:
         leg.ack.expect(ack.cseq)
     elif ack.state == ACK_PENDING:

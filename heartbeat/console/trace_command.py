@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def trace_options(function: F) -> F:
     """Those of ``trace``."""
     options = (
-        click.argument("about", metavar="CALL|LINE", required=False),
+        click.argument("about", metavar="[CALL|LINE]", required=False),
         click.option("--failed", is_flag=True, help="The last calls that failed."),
         click.option("--pcap", metavar="FILE", type=click.Path(dir_okay=False), help="Write a capture file as well."),
         click.option("--messages", is_flag=True, help="With each message in full, its secrets blanked."),

@@ -64,8 +64,13 @@ class Gathering:
         self.missing: dict[str, str] = {}
 
     def known(self, **params: str) -> list[KnownCall]:
-        """The calls that ``params`` choose (`KnownCalls`), each with all the dialogs that anybody knows of it."""
-        return [self._whole(call) for call in _merged(self._calls(params))]
+        """The calls that ``params`` choose (`KnownCalls`), each with all the dialogs that anybody knows of it.
+
+        The last one comes first; those of which no server knows when they began come behind.
+        """
+        found = _merged(self._calls(params))
+        found.sort(key=lambda call: call.started_at or 0.0, reverse=True)
+        return [self._whole(call) for call in found[: int(params.get("limit", len(found)))]]
 
     def trace(self, calls: Sequence[KnownCall]) -> Found:
         """The same with their messages."""

@@ -172,6 +172,11 @@ class ProcessStats:
         Metric("calls_ended", "Calls that ended since the start, by result", COUNTER, label="result"),
     ] = field(default_factory=dict)
     """Servers only: number of call records written since the start, by result."""
+    collected: Annotated[
+        Mapping[str, int],
+        Metric("collector_messages", "SIP messages for the collector since it was set", COUNTER, label="result"),
+    ] = field(default_factory=dict)
+    """``sent`` and ``dropped``; none without a collector."""
 
 
 def _drift(peer: Any) -> Styled:

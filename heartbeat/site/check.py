@@ -41,6 +41,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
             _names(written),
             (f"timing: {fault}" for fault in faults(site.timing)),
             _voters(site, written),
+            _trace(site, written),
             _servers(site, written),
             _agents(site),
             _listeners(site),
@@ -82,6 +83,14 @@ def _voters(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
     votes, quorum = len(site.electors), site.failover.quorum
     if quorum and not majority(votes) <= quorum <= votes:
         yield f"failover.quorum: must be over half of the {votes} votes and not more than all, is {quorum}"
+
+
+def _trace(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    collector = site.trace.collector
+    if collector is not None and collector.transport != "udp":
+        yield f"trace.collector: must be by UDP, is {collector.transport}: write udp:HOST:{collector.port}"
+    for name in site.trace.collector_lines:
+        yield from _reference("trace.collector_lines", name, ("line", written["lines"]))
 
 
 def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:

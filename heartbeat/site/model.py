@@ -61,6 +61,10 @@ class Trace:
 
     memory: Annotated[int, Within(0, 64)] = 16
     """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: none is kept."""
+    collector: Endpoint | None = None
+    """Where each process sends a copy of its messages, secrets blanked, in HEP3: a HOMER collector, by UDP."""
+    collector_lines: tuple[NameOf, ...] = ()
+    """Only messages of calls on these lines; left out: all messages."""
 
 
 @dataclass(frozen=True, slots=True)

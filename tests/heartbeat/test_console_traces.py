@@ -128,6 +128,16 @@ def test_any_id_leads_to_all_dialogs_of_the_call(monkeypatch: pytest.MonkeyPatch
     assert (call.id, call.caller, call.state) == ("aaaa", "1", "failed")
 
 
+def test_the_last_calls_of_all_servers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    old = KnownCall("bbbb", (), state="failed", started_at=1.0)
+    site.calls = {"m2": [old], **site.calls}
+    site.messages["m2"] = ()
+    gathering = Gathering(site.clients())
+    assert [call.id for call in gathering.known(failed="yes", limit="5")] == ["aaaa", "bbbb"]
+    assert [call.id for call in gathering.known(failed="yes", limit="1")] == ["aaaa"]
+
+
 def test_who_does_not_answer_is_said_and_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(monkeypatch)
     site.silent = {"m2": Unreachable("m2 is not there."), "old": RefusedByProcess("no such page", 404)}

@@ -190,6 +190,17 @@ certificate = "Y.example"
     ("[agents.b]", '[agents.b]\nstate = "a\\u0000b"', "agents.b.state: must be a path, is 'a\\x00b'"),
     ("[agents.b]", '[agents.b]\napi = "unix:\\u0000"', "agents.b.api: must be a path, is '\\x00'"),
     ("[agents.b]", '[agents.b]\napi_token = { file = "\\u0000" }', "agents.b.api_token: must be a path, is"),
+    (
+        "[agents.b]",
+        '[trace]\ncollector = "tcp:127.0.0.9:9060"\n[agents.b]',
+        "trace.collector: must be by UDP, is tcp",
+    ),
+    (
+        "[agents.b]",
+        '[trace]\ncollector_lines = "nowhere"\n[agents.b]',
+        "trace.collector_lines: names nowhere, and there",
+    ),
+    ("[agents.b]", "[trace]\nmemory = 65\n[agents.b]", "trace.memory: must be at most 64, is 65"),
     # What must be there
     ('listen = "tcp:127.0.0.1:5061"', "", "servers.m1.listen: is missing: say where agents connect, like"),
     ('beat = "udp:127.0.0.1:5062"', "", "servers.m1.beat: is missing: two servers need it"),

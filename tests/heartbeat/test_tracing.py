@@ -81,7 +81,7 @@ def test_a_failed_call_is_kept() -> None:
     tracing = tracing_of(end, pump)
     assert pump.note is not None
     pump.note(b"A\r\nCall-ID: d1\r\n\r\n", DEVICE, 1.0, True)
-    end.stack.call_ids.join("x", "d1", "left")
+    end.stack.call_ids.join("x", "d1", "gw1", "left/1")
     end.stack.call_ids.failed("x", 2.0)
     for at in range(30_000):
         pump.note(b"z" * 1000, DEVICE, 3.0 + at, True)
