@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from examples.softphone_call import Call, Policy
-from tests.stories.site_simulation import MEMBER, SiteSimulation
+from tests.stories.site_simulation import MEMBER, SERVED, SiteSimulation
 
 
 class Flow(NamedTuple):
@@ -151,6 +151,70 @@ def transferred_to_a_call(sim: SiteSimulation) -> None:
 
 def _nothing(_: Call) -> None:
     pass
+
+
+def _served(sim: SiteSimulation, heard: str = "concluded", after: float = 0.3) -> None:
+    """The target rings and answers; the referrer hangs up when it hears so, and the two others talk."""
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.policy("carl", Policy(answer_after=0.5))
+    sim.when("vera", heard, "bye", after=after)
+    sim.when("carl", "acknowledged", "info", "1", after=1.5)
+    sim.when("east", "info", "info", "2", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+
+
+def served(sim: SiteSimulation) -> None:
+    """The caller has the server transfer the called side."""
+    _served(sim)
+    sim.when("vera", "answered", "transfer", "1003", None, after=0.5)
+    sim.call("vera", "200")
+
+
+def served_held(sim: SiteSimulation) -> None:
+    """The called side has the server transfer the caller, whom it has put on hold."""
+    _served(sim)
+    sim.policy("vera", Policy(answer_after=0.5))
+    sim.when("vera", "acknowledged", "hold", after=0.5)
+    sim.when("vera", "changed", "transfer", "1003", None, after=0.5)
+    sim.call("east", "6500")
+
+
+def served_and_left(sim: SiteSimulation, after: float = 0.3, ring_after: float = 0.0) -> None:
+    """The referrer hangs up while the target rings, or before it does, or when it has answered."""
+    _served(sim, "notify", after)
+    sim.policy("carl", Policy(ring_after=ring_after, answer_after=0.5))
+    sim.when("vera", "answered", "transfer", "1003", None, after=0.5)
+    sim.call("vera", "200")
+
+
+def served_in_vain(sim: SiteSimulation) -> None:
+    """The target is busy: the call is as before."""
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.policy("carl", Policy(refuse=486))
+    sim.when("vera", "answered", "transfer", "1003", None, after=0.5)
+    sim.when("vera", "concluded", "info", "1", after=0.5)
+    sim.when("east", "info", "info", "2", after=0.5)
+    sim.when("vera", "info", "bye", after=0.5)
+    sim.call("vera", "200")
+
+
+def served_to_a_call(sim: SiteSimulation) -> None:
+    """The caller of two has the server join the other sides."""
+
+    def refer(to: Call) -> None:
+        first = next(call for call in sim.line("vera").calls.values() if call is not to)
+        sim.do("vera", "transfer", first, "1003", to)
+
+    sim.policy("east", Policy(answer_after=0.5))
+    sim.policy("carl", Policy(answer_after=0.5))
+    sim.then("vera", "answered", _dials(sim, "vera", "1003"), after=0.5)
+    sim.then("vera", "answered", refer, after=0.5)
+    sim.when("vera", "concluded", "bye", after=0.3)
+    sim.then("carl", "acknowledged", _nothing)
+    sim.when("carl", "acknowledged", "info", "1", after=1.5)
+    sim.when("east", "info", "info", "2", after=0.5)
+    sim.when("carl", "info", "bye", after=0.5)
+    sim.call("vera", "200")
 
 
 def delayed_offer(sim: SiteSimulation) -> None:
@@ -441,3 +505,21 @@ FLOWS: Final = (
     Flow("session refreshed by the agent", ("west", "timed"), refreshed, prepare=_timed_call, timed=True),
     Flow("session refreshed by the device", ("west", "timed"), device_refreshes, prepare=_timed_call, timed=True),
 )
+
+SERVED_FLOWS: Final = (
+    Flow("transfer by the server", ("vera", "east", "carl"), served, more=SERVED, calls=3),
+    Flow("transfer by the server of who is held", ("vera", "east", "carl"), served_held, more=SERVED, calls=3),
+    Flow(
+        "transfer by the server, the referrer gone",
+        ("vera", "east", "carl"),
+        served_and_left,
+        (partial(served_and_left, after=0.8), partial(served_and_left, ring_after=0.4)),
+        more=SERVED,
+        calls=3,
+    ),
+    Flow("transfer by the server to who is busy", ("vera", "east", "carl"), served_in_vain, more=SERVED, calls=3),
+    Flow("attended transfer by the server", ("vera", "east", "carl"), served_to_a_call, more=SERVED, calls=4),
+)
+"""Of transfers that the server makes. They are apart so that a seed of two failures, and a share of the cells
+elsewhere, means the same of `FLOWS` as before.
+"""

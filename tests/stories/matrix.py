@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 from examples.softphone_call import ENDED
 from heartbeat.console.view import Refused
 from tests.stories.branches import Branches
-from tests.stories.flows import FLOWS, Flow
+from tests.stories.flows import FLOWS, SERVED_FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.site_simulation import LATER, SiteSimulation, site_of
 from tests.wires import Delivery
@@ -345,7 +345,7 @@ def calm_of(name: str, standby: bool = True, setting: str = "") -> Calm:
 
 
 def flow_of(name: str) -> Flow:
-    return next(flow for flow in FLOWS if flow.name == name)
+    return next(flow for flow in (*FLOWS, *SERVED_FLOWS) if flow.name == name)
 
 
 def calm(name: str, standby: bool = True) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
@@ -818,9 +818,10 @@ def _others(
     number = sum(len(row) for kind in kinds for row in by_kind[kind.name].values())
     tried = f"{number:,} cells of {of:,}, drawn by chance," if of > number else "every cell"
     tried = tried if every == 1 else f"one cell of {every}"
-    absent = [flow.name for flow in FLOWS if not any(flow.name in by_kind[kind.name] for kind in kinds)]
+    every_flow = (*FLOWS, *SERVED_FLOWS)
+    absent = [flow.name for flow in every_flow if not any(flow.name in by_kind[kind.name] for kind in kinds)]
     lines = [
-        f"## Elsewhere, {tried} of {len(FLOWS) - len(absent)} flows",
+        f"## Elsewhere, {tried} of {len(every_flow) - len(absent)} flows",
         "",
         *([f"Not of {len(absent)}: {', '.join(absent)}.", ""] if absent else []),
         "| what happens | to | at | good |",
@@ -921,7 +922,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/matrix.md")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    flows = [flow for flow in FLOWS if options.flow in flow.name]
+    flows = [flow for flow in (*FLOWS, *SERVED_FLOWS) if options.flow in flow.name]
     kinds = [kind for kind in KINDS if options.kind in kind.name]
     others = [kind for kind in ELSEWHERE if options.kind in kind.name]
     if options.place is not None:

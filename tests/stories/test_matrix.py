@@ -12,7 +12,7 @@ import pytest
 from sip.actions import Action, Send
 from sip.actions import Flow as Path
 from tests.stories import matrix, pairs
-from tests.stories.flows import FLOWS, Flow
+from tests.stories.flows import FLOWS, SERVED_FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats
 from tests.stories.site_simulation import SiteSimulation
 from tests.wires import Delivery
@@ -23,7 +23,7 @@ SEEDS, AT_ONCE = 100, 20
 ELSEWHERE_STEP, PARTS = 160, 8
 
 
-@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+@pytest.mark.parametrize("flow", (*FLOWS, *SERVED_FLOWS), ids=lambda flow: flow.name)
 def test_the_active_server_is_killed_at_every_message(flow: Flow) -> None:
     found = list(matrix.cells([flow], matrix.KINDS[:1]))
     assert len(found) >= 12
@@ -127,7 +127,7 @@ def test_the_page_tells_of_every_flow_and_of_no_failure() -> None:
     assert page.endswith("## Cells that fail\n\nNone.\n")
     for kind in matrix.KINDS:
         assert page.count(f"## {kind.name.capitalize()}: {kind.means}\n") == 1
-    assert all(page.count(f"| {flow.name} |") == len(matrix.KINDS) for flow in FLOWS)
+    assert all(page.count(f"| {flow.name} |") == len(matrix.KINDS) for flow in (*FLOWS, *SERVED_FLOWS))
 
 
 def test_a_page_names_the_cells_that_fail() -> None:
