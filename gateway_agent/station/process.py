@@ -285,16 +285,22 @@ def run(site: Site, line: LineSettings, settings: log.LogSettings) -> int:
     log.start(settings)
     try:
         from gateway_agent.station.softphone import Softphone
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "pjsua2":
+            raise
         print(NO_LIBRARY, file=sys.stderr)
         return WRONG
+    at: ApiSocket | None = None
     try:
         if line.station.file is not None:
             audio_files.length_of(line.station.file)
+        account = account_of(site, line)
         at = ApiSocket(api_of(site.agents[line.agent], line.name), None)
-        phone = Softphone(account_of(site, line), line.station.sound)
+        phone = Softphone(account, line.station.sound)
     except (LookupError, ValueError, ApiError, LineError) as error:
-        print(str(error).strip("'\""), file=sys.stderr)
+        if at is not None:
+            at.close()
+        print(f"The station cannot start: {str(error).rstrip('.')}.", file=sys.stderr)
         return WRONG
     asyncio.run(_work(site, line, phone, at))
     return 0

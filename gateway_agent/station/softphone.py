@@ -155,6 +155,8 @@ class Softphone:
             self._endpoint.codecSetPriority(codec.codecId, G711.get(codec.codecId.partition("/")[0], 0))
         if not self._sound:
             self._endpoint.audDevManager().setNullDev()
+        elif not self._endpoint.audDevManager().getDevCount():
+            raise LineError("this machine has no sound device, and the line says sound = true")
         self._line.create(self._settings(transport))
 
     def _settings(self, transport: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import wave
@@ -24,6 +26,9 @@ from gateway_agent.station.line_events import (
     Statistics,
 )
 from gateway_agent.station.telephone import Do, Source, Telephone
+from gateway_agent.station.views import StationStatus
+from heartbeat.console.metrics import text_of
+from heartbeat.console.schema import as_json, of_json
 from heartbeat.console.view import Refused
 from heartbeat.site.lines import StationSettings
 from heartbeat.site.load import parse
@@ -260,6 +265,33 @@ def test_a_bad_probe_says_why(echo: tones.Echo, statistics: Statistics | None, w
     assert not found.good and why in found.because
 
 
+def test_the_metrics_of_a_station_are_those_of_its_page() -> None:
+    result = probe.judged("6002", 0.25, tones.Echo(9, 9, 80.0), CLEAN, 3.5, 7.0)
+    status = StationStatus(
+        site="paris",
+        agent="gw1",
+        station="desk",
+        version="1",
+        state="talking",
+        since_at=0.0,
+        registered=True,
+        why="",
+        number="6002",
+        plays="tone",
+        records="",
+        sent_dbov=-12.0,
+        heard_dbov=-13.0,
+        last="",
+        probe=result,
+    )
+    assert of_json(StationStatus, as_json(status)) == status
+    text = text_of(status, {"site": "paris", "agent": "gw1", "station": "desk"})
+    names = set(re.findall(r"^(holdfast_(?:station|probe)_\w+)\{", text, re.M))
+    page = (Path(__file__).parents[2] / "docs" / "stations.md").read_text("utf-8")
+    assert names == set(re.findall(r"`(holdfast_(?:station|probe)_\w+)`", page))
+    assert 'holdfast_probe_good{agent="gw1",site="paris",station="desk"} 1.0' in text
+
+
 # -- without the library ---------------------------------------------------------------------------------------------
 
 SITE = """
@@ -293,6 +325,20 @@ def test_a_station_finds_its_agent_on_this_machine(listens: str, agent: str, hos
     account = process.account_of(site, site.lines["desk"])
     assert (account.user, account.realm, account.agent, account.host) == ("desk", "paris", agent, host)
     assert len(account.password) == 32
+
+
+def test_without_a_sound_device_it_does_not_start_where_it_is_to_have_one(tmp_path: Path) -> None:
+    text = (SITE % "127.0.0.11").replace('env = "KEY"', 'file = "key"') + "station = { sound = true }\n"
+    (tmp_path / "site.toml").write_text(text)
+    (tmp_path / "key").write_text("x" * 32)
+    words = ["-m", "gateway_agent.cli", "station", "run", "--station", "desk", "--site", str(tmp_path / "site.toml")]
+    silent = {**os.environ, "ALSA_CONFIG_PATH": "/dev/null"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=silent)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "The station cannot start: this machine has no sound device, and the line says sound = true.\n",
+    )
+    assert not list(tmp_path.rglob("*.sock")), "it leaves no socket behind"
 
 
 def test_without_the_library_it_says_what_to_install(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import wave
@@ -16,7 +17,7 @@ import pytest
 
 from examples.demo_processes import ROOT, ask
 from gateway_agent.station.audio_files import is_complete, read
-from gateway_agent.station.tones import TONE_HZ, power
+from gateway_agent.station.tones import power
 from tests.interop.programs import Site, network, until
 
 pytestmark = pytest.mark.interop
@@ -32,7 +33,13 @@ kind = "station"
 agent = "gw2"
 numbers = ["6002"]
 station = { play = "echo" }
+[lines.lobby]
+kind = "station"
+agent = "gw2"
+numbers = ["6003"]
+station = { answer = "by-order" }
 """
+AGENTS = {"desk": "gw1", "mirror": "gw2", "lobby": "gw2"}
 WINDOW = 800
 """Samples: a tenth of a second."""
 
@@ -44,6 +51,16 @@ def write_tone(path: Path, hertz: float, seconds: float) -> None:
         file.writeframes(samples.tobytes())
 
 
+def assert_tone(path: Path) -> None:
+    """That the tone, and nothing else, is in a recording from its beginning to its end."""
+    recording = read(path)
+    windows = [recording.samples[at : at + WINDOW] for at in range(0, len(recording.samples) - WINDOW, WINDOW)]
+    tones = [power(window, recording.rate) for window in windows]
+    silent = [index for index, tone in enumerate(tones) if tone < 0.01]
+    assert len(windows) >= 10 and len(silent) <= len(windows) // 20, (len(windows), silent)
+    assert max(power(window, recording.rate, 600) for window in windows) < max(tones) / 100
+
+
 class Stations:
     """A site with two stations."""
 
@@ -52,17 +69,15 @@ class Stations:
 
     def start(self) -> None:
         self.site.start()
-        for name in ("desk", "mirror"):
+        for name in AGENTS:
             words = ["station", "run", "--site", str(self.site.path), "--station", name]
             self.site.processes.start(name, [sys.executable, "-m", "gateway_agent.cli", *words])
-        until(lambda: all(self.see(name).get("registered") for name in ("desk", "mirror")), 20, self.words)
+        until(lambda: all(self.see(name).get("registered") for name in AGENTS), 20, self.words)
 
     def see(self, name: str) -> dict[str, Any]:
         """Its status; empty when it does not answer."""
-        agent = {"desk": "gw1", "mirror": "gw2"}[name]
-        found: dict[str, Any] = ask(
-            self.site.processes.directory / "state" / agent / f"station-{name}.sock", "status"
-        )
+        directory = self.site.processes.directory / "state" / AGENTS[name]
+        found: dict[str, Any] = ask(directory / f"station-{name}.sock", "status")
         return found
 
     def order(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -70,11 +85,13 @@ class Stations:
         command = [sys.executable, "-m", "gateway_agent.cli", *words, "--site", str(self.site.path)]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
 
-    def wait(self, state: str) -> None:
-        until(lambda: {self.see(name).get("state") for name in ("desk", "mirror")} == {state}, 10, self.words)
+    def wait(self, state: str, far_state: str = "", far: str = "mirror") -> None:
+        """Until the desk is in that state, and the far station, too, or in another one."""
+        wanted = {"desk": state, far: far_state or state}
+        until(lambda: {name: self.see(name).get("state") for name in wanted} == wanted, 10, self.words)
 
     def words(self) -> str:
-        logs = [self.site.processes.directory / f"{name}.log" for name in ("desk", "mirror")]
+        logs = [self.site.processes.directory / f"{name}.log" for name in AGENTS]
         return "\n".join(
             [self.site.words(), *(f"--- {log.stem}\n{log.read_text()[-1500:]}" for log in logs if log.exists())]
         )
@@ -110,6 +127,21 @@ def test_orders_that_make_no_sense_are_refused_with_a_sentence(stations: Station
     assert (done.returncode, done.stderr.strip()) == (1, "desk: desk has no call."), done
     done = stations.order("record", "desk", str(stations.site.path))
     assert "must end in .wav" in done.stderr, done
+
+
+def test_a_call_rings_until_it_is_answered_or_refused_by_order(stations: Stations) -> None:
+    assert stations.order("dial", "desk", "6003").returncode == 0
+    stations.wait("alerting", "ringing", "lobby")
+    assert stations.see("lobby")["number"] == "desk"
+    assert stations.order("answer", "lobby").returncode == 0
+    stations.wait("talking", far="lobby")
+    assert stations.order("hangup", "lobby").returncode == 0
+    stations.wait("idle", far="lobby")
+    assert stations.order("dial", "desk", "6003").returncode == 0
+    stations.wait("alerting", "ringing", "lobby")
+    assert stations.order("hangup", "lobby").returncode == 0
+    stations.wait("idle", far="lobby")
+    assert stations.see("desk")["last"].startswith("the call with 6003 came to 486")
 
 
 def test_what_is_said_is_heard_and_recorded(stations: Stations, tmp_path: Path) -> None:
@@ -148,11 +180,35 @@ def test_the_tone_goes_on_when_the_server_of_the_call_is_killed(stations: Statio
     until(lambda: is_complete(heard), 5, "the recording is not closed")
     assert not site.bugs()
 
-    recording = read(heard)
-    assert recording.rate == 8000
-    windows = [recording.samples[at : at + WINDOW] for at in range(0, len(recording.samples) - WINDOW, WINDOW)]
-    tones = [power(window, recording.rate, TONE_HZ) for window in windows]
-    others = [power(window, recording.rate, 600) for window in windows]
-    silent = [index for index, tone in enumerate(tones) if tone < 0.01]
-    assert len(windows) >= 10 and len(silent) <= len(windows) // 20, (len(windows), silent)
-    assert max(others) < max(tones) / 100
+    assert_tone(heard)
+
+
+def test_the_tone_goes_on_when_the_agent_of_the_call_is_killed(stations: Stations, tmp_path: Path) -> None:
+    site, heard = stations.site, tmp_path / "heard.wav"
+    serving = "m1" if site["m1"].alive else "m2"
+    assert stations.order("dial", "desk", "6002").returncode == 0
+    stations.wait("talking")
+    assert stations.order("record", "desk", str(heard)).returncode == 0
+    site["gw1"].kill()
+    site["gw1"].start()
+    until(lambda: site.obeys("gw1", serving) and site.calls("gw1") == 1, 15, stations.words)
+    assert stations.order("hangup", "desk").returncode == 0
+    stations.wait("idle")
+    until(lambda: site.idle(serving, "gw1", "gw2"), 15, stations.words)
+    until(lambda: is_complete(heard), 5, "the recording is not closed")
+    assert_tone(heard)
+
+
+def test_a_station_that_is_stopped_hangs_up_and_takes_its_registration_back(stations: Stations) -> None:
+    site, desk = stations.site, stations.site.processes.running["desk"]
+    assert stations.order("dial", "desk", "6002").returncode == 0
+    stations.wait("talking")
+    status = stations.order("station", "status", "desk")
+    assert status.returncode == 0 and "registered" in status.stdout and "with 6002" in status.stdout, status
+    desk.signal(signal.SIGTERM)
+    assert desk.process.wait(10) == 0, stations.words()
+    until(lambda: stations.see("mirror").get("state") == "idle", 5, stations.words)
+    lines = {line["name"]: line for line in site["gw1"].view("lines")["lines"]}
+    assert (lines["desk"]["kind"], lines["desk"]["registered"]) == ("station", False)
+    gone = stations.order("station", "status", "desk")
+    assert gone.returncode == 3 and "not running here" in gone.stderr, gone
