@@ -98,6 +98,9 @@ def test_it_asks_again_when_a_quorum_would_say_yes() -> None:
     assert it.retry_at == pytest.approx(11.5), "of 0, 0, 1 and 2 s"
     it.answered(answer(it, "gw2", 5, no="promised"), 10.0)
     assert it.retry_at == pytest.approx(11.5), "who says no time says nothing of when"
+    it.refused("m1", beat("m1", no="heard", wait=0.1))
+    it.answered(answer(it, "m2", 6, no="heard", wait=0.9), 10.0)
+    assert it.retry_at == pytest.approx(11.4), "of 0, 0, 0.9 and 2 s: whoever granted has granted"
 
 
 def test_a_time_that_has_passed_is_not_asked_for_at_this_instant() -> None:
@@ -135,3 +138,14 @@ def test_the_highest_promise_is_that_of_who_refuses() -> None:
     for voter, promised in (("m1", 9), ("m2", 12), ("m3", 10)):
         it.refused(voter, beat(voter, no="promised", promised_epoch=promised))
     assert it.highest_promise == 12
+
+
+def test_how_it_stands_is_said_voter_by_voter() -> None:
+    it = election()
+    it.agreed("gw1")
+    it.refused("m1", beat("m1", no="heard", leader="m3"))
+    it.refused("m2", beat("m2", no="heard"))
+    assert it.outcome == (
+        "1 of 5 for it, 3 needed; gw2: no answer yet; m1: it has heard m3; m2: it has heard a server; "
+        "m3: no answer yet"
+    )

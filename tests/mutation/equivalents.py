@@ -16,6 +16,10 @@ _ONE_LIST: Final = "a generation names one list only"
 
 _AS_LONG: Final = "the two are cut from one tuple, so they are as long as each other"
 
+_ELECTION: Final = "heartbeat/election.py"
+
+_ROUND: Final = "every election begins with a round of the pre-vote, which sets it, before anybody answers"
+
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     (
         _DETECTOR,
@@ -28,6 +32,21 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         _DETECTOR,
         "Detector.witness: len(self._witnesses) < _MOST_WITNESSES -> len(self._witnesses) <= _MOST_WITNESSES",
     ): "a bound on memory, one more of 10,000",
+    (_ELECTION, "Election.__init__: self.voters = VoterList() -> pass"): _ROUND,
+    (_ELECTION, "Election.__init__: self.quorum = 1 -> pass"): _ROUND,
+    (_ELECTION, "Election.__init__: 1 -> 2"): _ROUND,
+    (_ELECTION, "Election.__init__: 0 -> 1"): _ROUND,
+    (_ELECTION, "Election.__init__: self.retry_at = now -> pass"): _ROUND,
+    (_ELECTION, "Election.__init__: self.round_at = now -> pass"): _ROUND,
+    (
+        _ELECTION,
+        "Election.asked: len(self._asked) > _MOST_ASKED -> len(self._asked) >= _MOST_ASKED",
+    ): "a bound on memory, one question less",
+    (_ELECTION, "Election.answered: 1 -> 2 (2)"): "no question has a number below 0",
+    (
+        _ELECTION,
+        "Election.answered: 0.0 -> 1.0",
+    ): "of a question that was never asked, and whose answer does not count",
     ("b2bua/cdr.py", "Cdr.to_json: True -> False"): _AS_LONG,
     ("b2bua/cdr.py", "Cdr.to_json: True -> False (2)"): _AS_LONG,
     (
