@@ -35,7 +35,7 @@ class AbsentBrowsers:
         """Connections were lost, with the process before us or one by one: whose calls wait from now on."""
         for call in self._calls.values():
             within = call.line.settings.return_within
-            if call.line.kind == "web" and within and call.id not in self._until and _is_absent(call):
+            if call.line.web and within and call.id not in self._until and _is_absent(call):
                 self._until[call.id] = now + within
                 self._environment.stack.deadlines.set(now + within, self, "")
                 said = "%s has lost the connection of its browser in a call, which waits %g s for it"

@@ -135,8 +135,7 @@ class Call(Policy):
         self.number = number
         """The far end's number, for people."""
         self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
-        relay = environment.relay if line.settings.media == "relay" else None
-        self.description = SessionDescription(MediaAnchor(relay, id_, line.behind_nat, environment.log, now))
+        self.description = SessionDescription(_anchor_of(environment, line, id_, now))
         self.server_side = ServerSide(environment)
         self.session = DeviceSession(
             environment.stack, environment.random, self._hang_up_alone, self.description.device
@@ -355,6 +354,12 @@ class Call(Policy):
             side.respond(received, 487 if received.method == "INVITE" else 481, now)
         side.terminate()
         self.environment.settled(self, now)
+
+
+def _anchor_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> MediaAnchor:
+    """Where the media of a call on that line goes."""
+    relay = environment.relay if line.settings.media == "relay" else None
+    return MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web)
 
 
 def _refuse_offer(call: Call, leg: InviteUsage, transaction: ServerTransaction, status: int, now: float) -> None:

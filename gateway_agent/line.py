@@ -55,6 +55,11 @@ class Line:
         return self.far_side.digest
 
     @property
+    def web(self) -> bool:
+        """Whether its devices are browsers."""
+        return self.kind == "web"
+
+    @property
     def behind_nat(self) -> bool:
         """Its media is not where its descriptions say."""
         return self.settings.nat or self.settings.is_phone

@@ -48,6 +48,7 @@ class MediaAnchor:
     __slots__ = (
         "_asked",
         "_behind_nat",
+        "_browser",
         "_heard_at",
         "_limit",
         "_log",
@@ -60,9 +61,17 @@ class MediaAnchor:
     )
 
     def __init__(
-        self, relay: AgentRelay | None, owner: int, behind_nat: bool, log: RateLimitedLogger, now: float
+        self,
+        relay: AgentRelay | None,
+        owner: int,
+        behind_nat: bool,
+        log: RateLimitedLogger,
+        now: float,
+        browser: bool = False,
     ) -> None:
+        """``browser``: the device takes secured media alone (RFC 8827 section 6.5)."""
         self._relay = relay
+        self._browser = browser
         self._owner = owner
         self._behind_nat = behind_nat
         self._log = log
@@ -124,8 +133,11 @@ class MediaAnchor:
         return self._anchored(description, self._relay, _DEVICE, host, now)
 
     def from_server(self, description: bytes, now: float) -> bytes:
-        """A server's description as the device gets it."""
+        """A server's description as the device gets it. Raises `SdpError` where nothing of it is for that device."""
         if self._relay is None:
+            if self._browser and (because := _insecure(description)):
+                self._log.info(logger, now, "media is refused: %s", because)
+                raise sdp.SdpError(because)
             return description
         return self._anchored(description, self._relay, _SERVER, "", now)
 
@@ -250,3 +262,11 @@ class MediaAnchor:
         relay.owners[here] = relay.owners[there] = self._owner
         if self._limit:
             relay.ports.watch(here, self._limit)
+
+
+def _insecure(description: bytes) -> str:
+    """Why a browser can make nothing of what is described, ``""`` when it can. What is switched off asks nothing."""
+    live = [place for place in sdp.endpoints(description) if not place.rejected]
+    if not live or any(place.is_dtls for place in live):
+        return ""
+    return f"a browser takes media by DTLS alone, not {live[0].proto}; there is no media gateway between"

@@ -71,6 +71,11 @@ class MediaAddress(NamedTuple):
         """Whether its media are UDP datagrams of whatever kind (RFC 8866 section 8.2.3): RTP, UDPTL, BFCP, DTLS, …"""
         return self.proto.upper().partition("/")[0] in ("RTP", "UDP", "UDPTL")
 
+    @property
+    def is_dtls(self) -> bool:
+        """Whether its keys are agreed on by DTLS (RFC 5764, RFC 8841)."""
+        return "TLS" in self.proto.upper().split("/") or "DTLS" in self.proto.upper().split("/")
+
 
 # --- Origin ---------------------------------------------------------------------------------------------------------
 

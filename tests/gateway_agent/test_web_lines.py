@@ -16,6 +16,7 @@ WALL_OFFSET = 1_700_000_000.0
 INSTANCE = '+sip.instance="<urn:uuid:{}>";reg-id=1'
 ELSEWHERE = Flow("wss", "127.0.0.11:7443#2", ("127.0.0.42", 51001))
 THIRD = Flow("wss", "127.0.0.11:7443#3", ("127.0.0.43", 51002))
+SECURED = SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF")
 WEB = 'kind = "web"\nagent = "gw1"\n'
 
 
@@ -52,10 +53,10 @@ def shows_token(fixture: AgentFixture, flow: Flow = BROWSER, instance: str = "1"
 def calls(fixture: AgentFixture, flow: Flow = BROWSER) -> Request:
     """A call of the browser, answered: what the server got."""
     to = "<sip:+33166@paris>"
-    says(fixture, "INVITE", "sip:+33166@paris", [TYPE, bearer(fixture)], SDP, call_id="out", to=to, flow=flow)
+    says(fixture, "INVITE", "sip:+33166@paris", [TYPE, bearer(fixture)], SECURED, call_id="out", to=to, flow=flow)
     fixture.take(100, flow)
     invite: Request = fixture.m1.take("INVITE")
-    fixture.m1.reply(invite, 200, body=SDP, lines=[TYPE])
+    fixture.m1.reply(invite, 200, body=SECURED, lines=[TYPE])
     ok = fixture.take(200, flow)
     says(fixture, "ACK", "sip:127.0.0.11", [], call_id="out", to=f"{to};tag={ok.to_tag}", flow=flow)
     fixture.m1.take("ACK")
@@ -141,11 +142,11 @@ def test_all_tabs_ring_and_one_answers() -> None:
     shows_token(fixture, BROWSER, "1")
     shows_token(fixture, ELSEWHERE, "2")
     assert fixture.core.lines["alice"].far_side.contacts == 2
-    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", body=SDP, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", body=SECURED, call_id="s-1", origin="gw2;z9hG4bKo;1")
     fixture.m1.take(100)
     invite = fixture.take("INVITE", BROWSER)
     assert fixture.take("INVITE", ELSEWHERE).uri.startswith("sip:alice@df7jal23ls0d.invalid")
-    fixture.say(response_to(invite, 200, [f"Contact: {CONTACT}", TYPE], SDP, "tab"), BROWSER)
+    fixture.say(response_to(invite, 200, [f"Contact: {CONTACT}", TYPE], SECURED, "tab"), BROWSER)
     fixture.m1.take(200)
 
 
@@ -158,11 +159,11 @@ def test_a_call_goes_on_when_its_browser_connects_anew() -> None:
     shows_token(fixture, ELSEWHERE, cseq=2)
     fixture.run(60)
     assert not fixture.m1.inbox, "the far end was told of nothing"
-    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE], SDP.replace(b"4000", b"4002"), cseq=3, call_id="out",
+    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE], SECURED.replace(b"4000", b"4002"), cseq=3, call_id="out",
          to="<sip:+33166@paris>;tag=" + _own_tag(fixture), flow=ELSEWHERE)  # fmt: skip
     fixture.take(100, ELSEWHERE)
     anew = fixture.m1.take("INVITE")
-    assert (anew.call_id, anew.body) == (invite.call_id, SDP.replace(b"4000", b"4002"))
+    assert (anew.call_id, anew.body) == (invite.call_id, SECURED.replace(b"4000", b"4002"))
 
 
 def test_a_request_with_a_token_takes_its_call_along() -> None:
@@ -171,11 +172,11 @@ def test_a_request_with_a_token_takes_its_call_along() -> None:
     calls(fixture)
     loses(fixture, BROWSER)
     to = "<sip:+33166@paris>;tag=" + _own_tag(fixture)
-    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE], SDP, cseq=3, call_id="out", to=to, flow=ELSEWHERE)
+    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE], SECURED, cseq=3, call_id="out", to=to, flow=ELSEWHERE)
     fixture.take(407, ELSEWHERE)
     assert not fixture.m1.inbox
     line = bearer(fixture)
-    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE, line], SDP, cseq=4, call_id="out", to=to, flow=ELSEWHERE)
+    says(fixture, "INVITE", "sip:127.0.0.11", [TYPE, line], SECURED, cseq=4, call_id="out", to=to, flow=ELSEWHERE)
     fixture.take(100, ELSEWHERE)
     fixture.m1.take("INVITE")
     fixture.run(100)
@@ -242,6 +243,63 @@ def test_what_two_browsers_agree_on_is_not_touched() -> None:
     assert _media(offered.body) == _media(OFFER)
     fixture.m1.reply(offered, 200, body=OFFER.replace(b"actpass", b"active"), lines=[TYPE])
     assert _media(fixture.take(200, BROWSER).body) == _media(OFFER.replace(b"actpass", b"active"))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "port", "rings"),
+    [
+        (b"RTP/AVP", b"4000", False),
+        (b"RTP/SAVP", b"4000", False),
+        (b"udptl", b"4000", False),
+        (b"UDP/TLS/RTP/SAVPF", b"4000", True),
+        (b"UDP/TLS/RTP/SAVP", b"4000", True),
+        (b"UDP/DTLS/SCTP", b"4000", True),
+        (b"RTP/AVP", b"0", True),
+    ],
+)
+def test_no_browser_rings_for_media_that_it_cannot_take(protocol: bytes, port: bytes, rings: bool) -> None:
+    fixture = served()
+    shows_token(fixture)
+    body = SDP.replace(b"4000 RTP/AVP", b"%b %b" % (port, protocol))
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", body=body, call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    if rings:
+        assert _media(fixture.take("INVITE", BROWSER).body) == _media(body)
+    else:
+        fixture.m1.take(488)
+        assert fixture.silent(BROWSER) and not fixture.core.calls
+        assert not fixture.core.lines["alice"].busy
+
+
+def test_an_offer_is_left_to_the_browser_where_none_came() -> None:
+    fixture = served()
+    shows_token(fixture)
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", call_id="s-1", origin="gw2;z9hG4bKo;1")
+    fixture.m1.take(100)
+    assert not fixture.take("INVITE", BROWSER).body
+
+
+def test_a_change_to_media_without_dtls_is_refused_and_the_call_stands() -> None:
+    fixture = served()
+    shows_token(fixture)
+    invite = calls(fixture)
+    common = {"call_id": invite.call_id, "from_tag": "srvtag", "to_tag": invite.from_tag}
+    fixture.m1.request("INVITE", "sip:gw1", body=SDP, origin="gw2;z9hG4bKt;1", **common)
+    fixture.m1.take(100)
+    fixture.m1.take(488)
+    assert fixture.silent(BROWSER) and fixture.core.calls
+
+
+def test_an_answer_without_dtls_ends_the_call_with_488() -> None:
+    fixture = served()
+    shows_token(fixture)
+    to = "<sip:+33166@paris>"
+    says(fixture, "INVITE", "sip:+33166@paris", [TYPE, bearer(fixture)], SECURED, call_id="out", to=to)
+    fixture.take(100, BROWSER)
+    fixture.m1.reply(fixture.m1.take("INVITE"), 200, body=SDP, lines=[TYPE])
+    fixture.take(488, BROWSER)
+    fixture.m1.take("ACK")
+    fixture.m1.take("BYE")
 
 
 def _media(body: bytes) -> list[bytes]:
