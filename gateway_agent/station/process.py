@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 POLL: Final = 0.01
 """Seconds between two looks at the line: SIP counts in half seconds, and media waits for nobody."""
+SENT: Final = "sent.wav"
+HEARD: Final = "heard.wav"
 CLOSING: Final = 2.0
 """Seconds within which recordings are closed by the library."""
 WRONG: Final = 3
@@ -205,17 +207,27 @@ class StationProcess:
             raise Refused("seconds and mos are numbers.", 400) from None
         if not 3 <= seconds <= LONGEST_PROBE:
             raise Refused(f"A probe lasts from 3 to {LONGEST_PROBE:g} seconds.", 400)
-        self._do(self._telephone.dial(_number(params), now), now)
+        telephone, place = self._telephone, tempfile.TemporaryDirectory(prefix="holdfast-probe-")
+        try:
+            self._do(telephone.dial(_number(params), now), now)
+        except Refused:
+            place.cleanup()
+            raise
+        # Before anything else happens to the call: once it is over it has its usual source again.
+        self._sent = str(Path(place.name) / SENT)
+        self._do(telephone.play(Source("bursts"), now) + telephone.record(str(Path(place.name) / HEARD), now), now)
         self._probes += 1
-        sentence = f"{self._telephone.name} probes {self._telephone.number}."
+        sentence = f"{telephone.name} probes {telephone.number}."
         self._probe = Progress(f"probe-{self._probes}", "probe", "running", sentence, 0, 0)
-        self._probing = asyncio.create_task(self._probed(self._telephone.number, seconds, least, now))
+        self._probing = asyncio.create_task(self._probed(place, telephone.number, seconds, least, now))
         return self._probe
 
-    async def _probed(self, number: str, seconds: float, least: float, now: float) -> None:
+    async def _probed(
+        self, place: tempfile.TemporaryDirectory[str], number: str, seconds: float, least: float, now: float
+    ) -> None:
         try:
-            with tempfile.TemporaryDirectory(prefix="holdfast-probe-") as place:
-                result = await self._measure(number, seconds, least, now, Path(place))
+            with place:
+                result = await self._measure(number, seconds, least, now, Path(place.name))
         except (OSError, EOFError, audio_files.Broken) as error:
             result = ProbeResult(number, boottime(), False, f"what was recorded cannot be read: {error}")
         self._probing, self._sent, self._result = None, "", result
@@ -223,11 +235,7 @@ class StationProcess:
         self._probe = Progress(self._probe.id, "probe", state, f"{result.because}.", 1, 1)
 
     async def _measure(self, number: str, seconds: float, least: float, began_at: float, place: Path) -> ProbeResult:
-        telephone = self._telephone
-        sent, heard = place / "sent.wav", place / "heard.wav"
-        self._sent = str(sent)
-        telephone.play(Source("bursts"), began_at)
-        telephone.record(str(heard), began_at)
+        telephone, sent, heard = self._telephone, place / SENT, place / HEARD
         while telephone.state not in (TALKING, IDLE):
             await asyncio.sleep(POLL)
         if telephone.state == IDLE:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 import wave
 from array import array
+from collections import deque
 from math import log10, pi, sin
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +22,7 @@ from gateway_agent.station.line_events import (
     Confirmed,
     Ended,
     Heard,
+    LineError,
     MediaAgreed,
     Offered,
     Registered,
@@ -27,9 +30,11 @@ from gateway_agent.station.line_events import (
 )
 from gateway_agent.station.telephone import Do, Source, Telephone
 from gateway_agent.station.views import StationStatus
+from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.client import Client
 from heartbeat.console.metrics import text_of
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.view import Refused
+from heartbeat.console.view import Progress, Refused
 from heartbeat.site.lines import StationSettings
 from heartbeat.site.load import parse
 
@@ -290,6 +295,55 @@ def test_the_metrics_of_a_station_are_those_of_its_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "stations.md").read_text("utf-8")
     assert names == set(re.findall(r"`(holdfast_(?:station|probe)_\w+)`", page))
     assert 'holdfast_probe_good{agent="gw1",site="paris",station="desk"} 1.0' in text
+
+
+class DeadLine:
+    """A telephone that registers, and cannot dial."""
+
+    call = None
+
+    def __init__(self) -> None:
+        self.heard: deque[Heard] = deque([Registered(200, "OK", 300)])
+
+    def poll(self) -> None: ...
+
+    def dial(self, number: str) -> None:
+        raise LineError("no such network")
+
+    def let_go(self) -> None: ...
+
+    def levels(self) -> tuple[int, int]:
+        return 0, 0
+
+    def close(self) -> None: ...
+
+
+def test_a_probe_that_cannot_dial_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    site = parse(SITE % "127.0.0.11", tmp_path / "site.toml", {"KEY": "x" * 32})
+    line = site.lines["desk"]
+    client = Client("desk", process.api_of(site.agents["gw1"], "desk"))
+
+    def probed() -> tuple[StationStatus, Progress]:
+        while not client.see(StationStatus, "status")[1].registered:
+            pass
+        order = client.command("probe", {"number": "6002"})
+        while order.state == "running":
+            order = client.see(Progress, "progress", id=order.id)[1]
+        return client.see(StationStatus, "status")[1], order
+
+    async def work() -> tuple[StationStatus, Progress]:
+        station = process.StationProcess(site, line, cast(Any, DeadLine()))
+        running = asyncio.create_task(station.run(ApiSocket(client.api, None)))
+        try:
+            return await asyncio.to_thread(probed)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    status, order = asyncio.run(work())
+    assert (order.state, order.sentence) == ("failed", "the call with 6002 came to 500 no such network.")
+    assert (status.state, status.plays, status.records) == ("idle", "silence", "")
+    assert status.probe is not None and not status.probe.good
 
 
 # -- without the library ---------------------------------------------------------------------------------------------
