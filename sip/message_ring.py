@@ -1,7 +1,9 @@
 """The last SIP messages of a process, whole and as they were on the wire, and longer those of calls that failed.
 
-To note a message costs less than a microsecond: the bytes are there anyway and are neither copied nor read. What
-belongs to which call is found out when somebody asks. Memory is bounded in bytes, whatever the network sends.
+To note a message costs less than a microsecond: its bytes are copied and not read. What belongs to which call is
+found out when somebody asks. Memory is bounded in bytes, whatever the network sends, and is taken once: messages that
+were kept as they are, each for some minutes among what comes and goes, would leave gaps in the heap that cost as much
+again.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from sip.actions import Flow
 
 LONGEST: Final = 16 * 1024
 """Bytes that are noted of one message; a list of dialogs may be sixty times as long."""
-OVERHEAD: Final = 130
+OVERHEAD: Final = 100
 """Bytes that an entry takes besides those of its message."""
+_ENTRIES: Final = 4
+"""One part in so many of a segment is for the entries, the rest for the messages themselves."""
 MOST_FAILED: Final = 1000
 """Failed calls whose messages are kept longer."""
 SHARE: Final = 4
@@ -61,22 +65,52 @@ class _Failed:
         self.size = 0
 
 
+class _Segment:
+    """Some messages, in the order in which they were noted."""
+
+    __slots__ = ("_view", "entries", "used")
+
+    def __init__(self, size: int) -> None:
+        self._view = memoryview(bytearray(size))
+        self.entries: list[Any] = []
+        """Of each message four items: when it was noted, its flow, where it ends, and whether it was sent. In a flat
+        list, since the garbage collector would look at each of as many tuples."""
+        self.used = 0
+
+    def __iter__(self) -> Iterator[Recorded]:
+        begins_at = 0
+        items = iter(self.entries[:])
+        for now, flow, ends_at, sent in zip(items, items, items, items, strict=True):
+            yield Recorded(now, flow, bytes(self._view[begins_at:ends_at]), sent)
+            begins_at = ends_at
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that its messages take."""
+        return self.used + len(self.entries) // 4 * OVERHEAD
+
+    def add(self, data: bytes, ends_at: int, flow: Flow, now: float, sent: bool) -> None:
+        self._view[self.used : ends_at] = data
+        self.entries += (now, flow, ends_at, sent)
+        self.used = ends_at
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self.used = 0
+
+
 class MessageRing:
     """See the module."""
 
     __slots__ = (
-        "_failed", "_failed_at", "_former", "_former_size", "_kept", "_kept_size", "_left", "_most_former",
-        "_most_kept", "_segment", "_segment_size", "told",
+        "_failed", "_failed_at", "_former", "_kept", "_kept_size", "_most_entries", "_most_kept", "_room", "_segment",
+        "told",
     )  # fmt: skip
 
     def __init__(self, most_bytes: int = 0) -> None:
         """``most_bytes`` of memory in all, a quarter of it for failed calls; 0: nothing is kept."""
-        # Four items an entry: a list of them has no tuples, of which the garbage collector would look at each.
-        self._segment: list[Any] = []
-        self._left = 0
-        """Bytes that this segment may still take."""
-        self._former: deque[tuple[list[Any], int]] = deque()
-        """Those before it, with their sizes."""
+        self._former: deque[_Segment] = deque()
+        """Those before the present one."""
         self._kept: deque[_Failed] = deque()
         self._kept_size = 0
         self._failed: dict[bytes, _Failed] = {}
@@ -88,12 +122,12 @@ class MessageRing:
     def resize(self, most_bytes: int) -> None:
         """Take as much memory from now on. What is there is forgotten."""
         self._most_kept = most_bytes // SHARE
-        self._segment_size = (most_bytes - self._most_kept) // SEGMENTS
-        self._most_former = most_bytes - self._most_kept - self._segment_size
-        self._left = self._segment_size
-        self._segment = []
+        of_a_segment = (most_bytes - self._most_kept) // SEGMENTS
+        self._most_entries = of_a_segment // _ENTRIES // OVERHEAD * 4
+        self._room = of_a_segment - of_a_segment // _ENTRIES
+        """Bytes of messages in a segment."""
+        self._segment = _Segment(self._room)
         self._former.clear()
-        self._former_size = 0
         self._kept.clear()
         self._kept_size = 0
         self._failed.clear()
@@ -101,13 +135,13 @@ class MessageRing:
     @property
     def size(self) -> int:
         """Bytes of memory that all of it takes."""
-        return sum(message.size for message in self)
+        return self._kept_size + self._segment.size + sum(segment.size for segment in self._former)
 
     @property
     def oldest_at(self) -> float | None:
         """Since when all messages are there; None while there is none."""
-        entries = self._former[0][0] if self._former else self._segment
-        return entries[0] if entries else None
+        oldest = self._former[0] if self._former else self._segment
+        return oldest.entries[0] if oldest.entries else None
 
     def note(self, data: bytes, flow: Flow, now: float, sent: bool) -> None:
         """A message came, or leaves; one that came may be a heartbeat, which is not noted."""
@@ -115,13 +149,17 @@ class MessageRing:
             return
         if self.told is not None:
             self.told(data, flow, now, sent)
-        size = len(data)
-        if size > LONGEST:
-            data, size = data[:LONGEST], LONGEST
-        self._segment += (now, flow, data, sent)
-        self._left -= size + OVERHEAD
-        if self._left < 0:
+        room, segment = self._room, self._segment
+        if (size := len(data)) > LONGEST or size > room:
+            if not room:
+                return
+            data = data[: min(LONGEST, room)]
+            size = len(data)
+        end = segment.used + size
+        if end > room or len(segment.entries) >= self._most_entries:
             self._turn()
+            segment, end = self._segment, size
+        segment.add(data, end, flow, now, sent)
 
     def keep(self, call_ids: Iterable[str], now: float) -> None:
         """A call with these Call-IDs, of all its legs, has failed: its messages stay when others go."""
@@ -136,8 +174,8 @@ class MessageRing:
         """All messages, those of failed calls that have left the ring first, else in the order of time."""
         for failed in list(self._kept):
             yield from failed.messages
-        for segment in [*(each for each, _ in self._former), self._segment[:]]:
-            yield from _entries(segment)
+        for segment in [*self._former, self._segment]:
+            yield from segment
 
     def of(self, call_ids: Collection[str], marks: Collection[bytes] = ()) -> list[Recorded]:
         """The messages with one of these Call-IDs, or with one of the ``marks`` in its head, in the order of time."""
@@ -147,28 +185,26 @@ class MessageRing:
             return call_id_in(data) in wanted or any(mark in data for mark in marks)
 
         found = [message for failed in self._kept for message in failed.messages if is_wanted(message.data)]
-        for segment in [*(each for each, _ in self._former), self._segment]:
-            for at in range(0, len(segment), 4):
-                if is_wanted(segment[at + 2]):
-                    found.append(Recorded(*segment[at : at + 4]))
+        for segment in [*self._former, self._segment]:
+            found += [message for message in segment if is_wanted(message.data)]
         found.sort(key=lambda message: message.at)
         return found
 
     def _turn(self) -> None:
-        """The segment is full: the oldest one goes, but for the messages of failed calls."""
-        size = self._segment_size - self._left
-        self._former.append((self._segment, size))
-        self._former_size += size
-        self._segment = []
-        self._left = self._segment_size
-        while self._former_size > self._most_former:
-            segment, size = self._former.popleft()
-            self._former_size -= size
-            self._keep_of(segment)
+        """The segment is full: the oldest one goes, but for the messages of failed calls, and its memory is used
+        again."""
+        former = self._former
+        former.append(self._segment)
+        if len(former) < SEGMENTS:
+            self._segment = _Segment(self._room)
+        else:
+            oldest = self._segment = former.popleft()
+            self._keep_of(oldest)
+            oldest.clear()
 
-    def _keep_of(self, gone: list[Any]) -> None:
-        if self._failed and gone[0] <= self._failed_at:
-            for message in _entries(gone):
+    def _keep_of(self, gone: _Segment) -> None:
+        if self._failed and gone.entries and gone.entries[0] <= self._failed_at:
+            for message in gone:
                 if (failed := self._failed.get(call_id_in(message.data))) is not None:
                     failed.messages.append(message)
                     failed.size += message.size
@@ -184,11 +220,6 @@ class MessageRing:
             for call_id in failed.call_ids:
                 if self._failed.get(call_id) is failed:
                     del self._failed[call_id]
-
-
-def _entries(segment: list[Any]) -> Iterator[Recorded]:
-    items = iter(segment)
-    return map(Recorded, items, items, items, items)
 
 
 def call_id_in(data: bytes) -> bytes:
