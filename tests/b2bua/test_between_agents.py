@@ -91,7 +91,7 @@ def test_nobody_answers_at_a_phone_that_forwards_then() -> None:
     b.answer(b.asked[-1], 200)
     b.accept(487, b"")
     fixture.gw1.called.accept()
-    assert a.statuses == [100, 180, 200]
+    assert a.statuses == [100, 180, 181, 200]
     assert str(fixture.gw1.called.take("INVITE").get("call-origin")).endswith(";2")
 
 
@@ -105,7 +105,7 @@ def test_nobody_answers_at_a_phone_that_forwards_then() -> None:
     ],
 )
 def test_a_redirect_of_a_phone_is_followed_by_the_server(contacts: tuple[str, ...]) -> None:
-    """To the number in its Contact (RFC 3261 section 8.1.3.4); the caller hears nothing of it."""
+    """To the number in its Contact (RFC 3261 section 8.1.3.4); the caller hears that it is forwarded, once."""
     fixture = ServerFixture()
     a = fixture.gw1.call("1002")
     b = fixture.gw2.called
@@ -115,7 +115,7 @@ def test_a_redirect_of_a_phone_is_followed_by_the_server(contacts: tuple[str, ..
     assert invite.uri.endswith(";line=carol") and str(invite.get("call-origin")).endswith(";2")
     fixture.gw2.called.accept()
     a.ack()
-    assert a.statuses == [100, 200]
+    assert a.statuses == [100, 181, 200]
     [call] = fixture.bench.core.calls.values()
     assert call.state.attempt == 2
 
@@ -173,7 +173,7 @@ def test_all_contacts_of_a_redirect_are_followed_the_higher_q_first(
         rang.append(agent.called.take("INVITE").uri.rpartition("=")[2])
         agent.called.accept(480, b"")
         agent.called.asked.clear()
-    assert rang == order and a.statuses == [100, 480]
+    assert rang == order and a.statuses == [100, 181, 480]
     assert [cdr.attempts for cdr in fixture.bench.cdrs] == [len(order) + 1]
 
 
