@@ -31,6 +31,7 @@ HEAD = "INVITE sip:b@x SIP/2.0\r\nCall-ID: c1\r\n"
         ('Authentication-Info: nextnonce="abc", rspauth="d"', 'Authentication-Info: nextnonce="***", rspauth="*"'),
         ("Call-State: 1.4.c0ffee.cGF5.bWFj", "Call-State: 1.4.c0ffee.*********"),
         ("Line-State: 1.3.7.cGF5.bWFj", "Line-State: 1.3.7.*********"),
+        ('Line-State: 2.3.7.["in call",7].bWFj', "Line-State: 2.3.7." + "*" * 18),
         ("Line-State: what", "Line-State: ****"),
         (
             "Heartbeat: site=p; node=m1; epoch=7; nonce=aa; mac=9f",
