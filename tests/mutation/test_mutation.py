@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,12 +87,13 @@ def test_a_mutant_is_noticed_and_is_not_tried_again(tmp_path: Path, monkeypatch:
     ]
 
 
-def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_path: Path) -> None:
+def tried() -> dict[str, tuple[Trial, str]]:
+    """Changes of each kind, by name, and what is to come of each."""
     module = LEASE.modules[0]
     source = (ROOT / module).read_text(encoding="utf-8")
     mutant = next(one for one in mutants_of(source) if not one.at_import)
     nothing = ast.Module([ast.copy_location(ast.Return(), ast.parse("1").body[0])], [])
-    tried = {
+    found = {
         "nothing changed": (mutant._replace(make=lambda: ast.parse(source)), LIVES),
         "no test comes by": (mutant._replace(statement=1), LIVES),
         "changed": (mutant, NOTICED),
@@ -99,10 +102,25 @@ def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_pat
         "nothing changed, loaded anew": (mutant._replace(make=lambda: ast.parse(source), at_import=True), LIVES),
         "no program, loaded anew": (mutant._replace(make=lambda: nothing, at_import=True), BROKEN),
     }
-    trials = [Trial(module, each._replace(text=name)) for name, (each, _) in tried.items()]
-    mutation._in_child("lease", (module,), LEASE.tests, trials, tmp_path / "found.jsonl")
-    found = {one.name: one.verdict for one in mutation._kept(tmp_path / "found.jsonl")}
-    assert found == {f"{mutant.function}: {name}": verdict for name, (_, verdict) in tried.items()}
+    return {
+        f"{mutant.function}: {name}": (Trial(module, each._replace(text=name)), verdict)
+        for name, (each, verdict) in found.items()
+    }
+
+
+def try_all(kept: Path) -> None:
+    """For a process of its own: tests of other modules, loaded before, hold on to what is to be loaded anew."""
+    mutation._in_child("lease", LEASE.modules, LEASE.tests, [trial for trial, _ in tried().values()], kept)
+
+
+def test_what_changes_nothing_lives_and_what_is_no_program_is_told_apart(tmp_path: Path) -> None:
+    kept = tmp_path / "found.jsonl"
+    program = (
+        f"from pathlib import Path; from tests.mutation import test_mutation as t; t.try_all(Path({str(kept)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    found = {one.name: one.verdict for one in mutation._kept(kept)}
+    assert found == {name: verdict for name, (_, verdict) in tried().items()}
 
 
 def test_a_change_that_never_ends_is_told_apart() -> None:

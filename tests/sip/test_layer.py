@@ -244,7 +244,7 @@ def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
     "method, more, missing",
     [
         ("OPTIONS", "Require: foo, timer\r\nRequire: bar\r\n", "foo, bar"),
-        ("REGISTER", "Require: path\r\n", "path"),
+        ("REGISTER", "Require: path, gruu\r\n", "gruu"),
         ("BYE", "Require: foo\r\n", "foo"),
         ("INVITE", "Require: precondition\r\n", "precondition"),
     ],
