@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from b2bua.cdr import Cdr, merge
+from heartbeat.console.journal import json_line
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,6 @@ _ROWS: Final = 50
 """Rows in one statement: for each statement the interpreter changes hands with the loop's thread."""
 
 
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
-
 class Entry(NamedTuple):
     """A record and its line of JSON, encoded once for all targets."""
 
@@ -82,7 +80,7 @@ class RecordSink(Protocol):
 
 def encode(record: Cdr) -> str:
     """A record as its line of JSON."""
-    return _encode(record.to_json())
+    return json_line(record.to_json())
 
 
 class LineFile:

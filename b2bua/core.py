@@ -128,7 +128,7 @@ class Core:
         self.leadership.serves = self.trunks.lead
         self.stack.receiver.expected = self.trunks.expected
         self.stack.admission.name_of = self.trunks.owner
-        ban_by(self.stack, site.bans, self.trunks.owner)
+        ban_by(self.stack, site.bans, self.trunks.is_peer)
         shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
         self.services = passage.services = CallServices(*shared, site, self.router, self.key, now)
         passage.authority = self.leadership
@@ -213,7 +213,7 @@ class Core:
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
         self.trunks.load(site, now)
-        ban_by(self.stack, site.bans, self.trunks.owner)
+        ban_by(self.stack, site.bans, self.trunks.is_peer)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def _read_site(self) -> None:

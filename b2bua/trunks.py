@@ -196,6 +196,10 @@ class Trunks:
         line = self._sources.line(host, 0, stream=True)
         return line.name if line is not None else host
 
+    def is_peer(self, host: str) -> bool:
+        """Whether a host is a trunk's."""
+        return self.owner(host) != host
+
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
         another peer of the same trunk, or the agent itself on another connection."""

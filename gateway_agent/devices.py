@@ -28,6 +28,7 @@ from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.next_hop import named_hosts
+from sip.peers import network_of
 from sip.receiver import InDialog
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
@@ -83,7 +84,7 @@ class Devices:
         self._sources = SourceTable(line.settings for line in lines if line.kind == "trunk")
         self._phones.reload(lines)
         self._authentication.digest.hosts = self._access.own_hosts()
-        ban_by(self._environment.stack, bans, self.owner)
+        ban_by(self._environment.stack, bans, self._is_peer)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream to a device was opened or lost, or a place cannot be reached."""
@@ -129,6 +130,11 @@ class Devices:
         """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
         line = self._sources.line(host, 0, stream=True)
         return line.name if line is not None else host
+
+    def _is_peer(self, host: str) -> bool:
+        """Whether a host is a trunk's, or that of a phone that is registered."""
+        network = network_of(host)
+        return self.owner(host) != host or any(network_of(flow.remote[0]) == network for flow in self._registered)
 
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
         """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,

@@ -157,16 +157,18 @@ class Receiver:
 
     def _answer_fault(self, fault: Fault, flow: Flow) -> None:
         """Where a stream cannot be read on: 400, 413 or 513 to the request at fault (RFC 3261 18.3, 20.14)."""
-        if not fault.head or flow in self._unauthenticated_flows:
-            return
+        message: Message | None = None
         try:
-            message: Message | None = parse(fault.head)
+            if fault.head and flow not in self._unauthenticated_flows:
+                message = parse(fault.head)
         except FaultyRequest as error:
             message = error.request
         except Malformed:
-            return
+            pass
         if isinstance(message, Request):
             self._responder.refuse(message, flow, fault.status, fault.reason)
+        else:
+            self._bans.offend(flow, "unreadable", self._responder.now)
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
         """One whole message came (also: is replayed from an agent's record)."""

@@ -23,6 +23,10 @@ MOST_WAITING: Final = 10_000
 logger = logging.getLogger(__name__)
 
 
+json_line: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""A value as a line of JSON."""
+
+
 class Written(Protocol):
     """A file that is written now and then, by whoever may block."""
 
@@ -30,9 +34,6 @@ class Written(Protocol):
     def waits(self) -> bool: ...
 
     def write(self) -> None: ...
-
-
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Journal:
@@ -47,7 +48,7 @@ class Journal:
 
     def add(self, value: Any) -> None:
         """One more line, soon."""
-        self._waiting.append(_encode(value))
+        self._waiting.append(json_line(value))
 
     @property
     def waits(self) -> bool:

@@ -11,20 +11,22 @@ from heartbeat.site.model import Bans as BanSettings
 from heartbeat.site.values import Network
 from sip.layer import Stack
 from sip.overload.bans import Ban, BanPolicy
+from sip.peers import network_of
 
 logger = logging.getLogger(__name__)
 
 
-def ban_by(stack: Stack, settings: BanSettings, owner: Callable[[str], str]) -> None:
-    """From now on; ``owner`` says whose a host is: the line's, or its own."""
+def ban_by(stack: Stack, settings: BanSettings, is_peer: Callable[[str], bool]) -> None:
+    """From now on; ``is_peer`` says whether a host is at an address of a line, or a phone's that is registered."""
     bans = stack.bans
-    bans.exempt = partial(_is_exempt, owner, [source.network for source in settings.never])
+    bans.exempt = partial(_is_exempt, stack, is_peer, [source.network for source in settings.never])
     bans.told = partial(_say, stack)
     bans.live_by(BanPolicy(settings.after, settings.within, settings.time))
 
 
-def _is_exempt(owner: Callable[[str], str], never: list[Network], host: str) -> bool:
-    if owner(host) != host:
+def _is_exempt(stack: Stack, is_peer: Callable[[str], bool], never: list[Network], host: str) -> bool:
+    network = network_of(host)
+    if is_peer(host) or any(network_of(leg.flow.remote[0]) == network for leg in stack.legs.values()):
         return True
     try:
         address = ip_address(host)

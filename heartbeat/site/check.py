@@ -42,6 +42,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
             (f"timing: {fault}" for fault in faults(site.timing)),
             _voters(site, written),
             _trace(site, written),
+            _bans(site),
             _servers(site, written),
             _agents(site),
             _listeners(site),
@@ -59,6 +60,12 @@ def _names(written: Mapping[str, frozenset[str]]) -> Iterator[str]:
     for one, other in (("servers", "agents"), ("lines", "groups")):
         for name in sorted(written[one] & written[other]):
             yield f"{other}.{name}: has a name that is taken: {one}.{name} is there too"
+
+
+def _bans(site: Site) -> Iterator[str]:
+    for source in site.bans.never:
+        if source.port is not None:
+            yield f"bans.never: {source} has a port, and a host is banned as a whole: name the address alone"
 
 
 def _reference(place: str, name: str, *kinds: tuple[str, Iterable[str]]) -> Iterator[str]:

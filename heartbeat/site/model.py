@@ -69,8 +69,9 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Bans:
-    """``[bans]``: hosts that are not listened to for a while, for what came from them. Peers of lines and hosts where
-    a device has proved itself within the hour are never banned."""
+    """``[bans]``: hosts that are not listened to for a while, for what came from them. Never banned are peers of
+    lines, parties of calls, phones that are registered, and hosts where a device has proved itself within the
+    hour."""
 
     after: Annotated[float, Within(0, 1_000_000)] = 200.0
     """Requests of one host at once that were refused or could not be read; a wrong password counts as five, a

@@ -4,9 +4,9 @@ Scanners send thousands of requests, and each costs its reading and an answer. F
 or could not be read, than comes from any device, he is banned: what he sends is dropped unread, and his connections
 are closed.
 
-By UDP an address can be forged, so nobody is banned whom we know: no peer of a line, and no host where a device has
-proved itself within the last hour. Who forges the address of somebody we do not know yet keeps him out for the length
-of a ban.
+By UDP an address can be forged, so nobody is banned whom we know: no peer of a line, no party of a call, no phone
+that is registered, and no host where a device has proved itself within the last hour. Who forges the address of
+somebody we do not know yet keeps him out for the length of a ban.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ WEIGHTS: Final[Mapping[Offence, float]] = MappingProxyType(
 """A challenge is no offence in itself: each phone of an office gets one when the power is back."""
 KNOWN_FOR: Final = 3600.0
 """Seconds for which a host is known after a proof."""
+EXEMPT_FOR: Final = 60.0
+"""Seconds until it is asked again whether a host is exempt: that may cost a look at all calls."""
 MOST: Final = 4096
 """Hosts counted, known and banned, each; who offended, was proved or banned longest ago is forgotten first."""
 
@@ -82,7 +84,7 @@ class Bans:
         """
         self.policy = BanPolicy()
         self.exempt: Callable[[str], bool] = _nobody
-        """Whether a host is a peer of ours, whatever comes from there."""
+        """Whether a host is here in earnest, whatever else comes in its name."""
         self.told: Callable[[Ban, float], None] = _nothing
         """Told of each ban as it begins."""
         self.banned: OrderedDict[str, Ban] = OrderedDict()
@@ -119,7 +121,11 @@ class Bans:
             if record.bucket.is_full(now):
                 record.offences.clear()
         record.offences[offence] += 1
-        if not record.bucket.take(now, WEIGHTS[offence]) and not self._knows(network, host, now):
+        if record.bucket.take(now, WEIGHTS[offence]) or self._known.get(network, 0.0) > now:
+            return
+        if self.exempt(host):
+            self._note(network, now + EXEMPT_FOR)
+        else:
             self._ban(network, Ban(host, now, now + policy.time, record.offences), now)
 
     def stops(self, flow: Flow, now: float) -> bool:
@@ -137,10 +143,7 @@ class Bans:
     def know(self, host: str, now: float) -> None:
         """A device there has proved who it is."""
         network = network_of(host)
-        self._known[network] = now + KNOWN_FOR
-        self._known.move_to_end(network)
-        if len(self._known) > MOST:
-            self._known.popitem(last=False)
+        self._note(network, now + KNOWN_FOR)
         self._records.pop(network, None)
         self.banned.pop(network, None)
 
@@ -154,8 +157,11 @@ class Bans:
         """The bans that are not over, the oldest first."""
         return [ban for ban in self.banned.values() if ban.until > now]
 
-    def _knows(self, network: str, host: str, now: float) -> bool:
-        return self._known.get(network, 0.0) > now or self.exempt(host)
+    def _note(self, network: str, until: float) -> None:
+        self._known[network] = until
+        self._known.move_to_end(network)
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
 
     def _ban(self, network: str, ban: Ban, now: float) -> None:
         del self._records[network]

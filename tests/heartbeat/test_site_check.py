@@ -413,6 +413,10 @@ APPENDED = [
         TRUNK + 'agent = "a"\nfrom = ["10.0.0.0/8", "127.0.0.0/24"]',
         "lines.u.from: 127.0.0.0/24 overlaps 127.0.0.21 of lines.t",
     ),
+    (
+        '[bans]\nnever = ["10.0.0.0/8", "127.0.0.7:5060"]',
+        "bans.never: 127.0.0.7:5060 has a port, and a host is banned as a whole: name the address alone",
+    ),
     (PHONE + 'numbers = "1001"', "lines.q.numbers: 1001 is a number of lines.p already"),
     (PHONE + 'user = "p"', "lines.q.user: p is the user of lines.p already"),
     (

@@ -6,7 +6,7 @@ import pytest
 
 from sip.actions import Close, Flow, Send
 from sip.layer import Stack
-from sip.overload.bans import KNOWN_FOR, MOST, WEIGHTS, Ban, BanPolicy, Bans, Offence
+from sip.overload.bans import EXEMPT_FOR, KNOWN_FOR, MOST, WEIGHTS, Ban, BanPolicy, Bans, Offence
 from sip.transaction import ServerTransaction
 from sip.wire.message import Message, parse
 from tests.sip.two_stacks import End
@@ -66,6 +66,11 @@ def test_peers_and_who_has_proved_himself_are_never_banned() -> None:
     for host in ("192.0.2.1", "192.0.2.2"):
         offend(bans, host, times=10_000)
     assert not bans.banned
+    bans.exempt = lambda host: False
+    offend(bans, "192.0.2.1", times=10_000, now=EXEMPT_FOR - 1)
+    assert not bans.banned
+    offend(bans, "192.0.2.1", times=10_000, now=EXEMPT_FOR + 1)
+    assert bans.lift("192.0.2.1")
     offend(bans, "192.0.2.2", times=10_000, now=KNOWN_FOR + 1)
     assert list(bans.banned) == ["192.0.2.2"]
     bans.know("192.0.2.2", KNOWN_FOR + 2)
