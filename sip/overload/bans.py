@@ -145,7 +145,6 @@ class Bans:
         network = network_of(host)
         self._note(network, now + KNOWN_FOR)
         self._records.pop(network, None)
-        self.banned.pop(network, None)
 
     def lift(self, host: str) -> bool:
         """Listen to ``host`` again; whether it was banned."""
