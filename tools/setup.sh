@@ -4,7 +4,7 @@
 #   tools/setup.sh python [PROGRAM]   a virtual environment in .venv with this project and its tools
 #   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
 #   tools/setup.sh peers              what some tests want besides and say when it is missing: promtool; as root also nft,
-#                                     and Asterisk 22 in a chroot in the user's cache directory
+#                                     tshark, and Asterisk 22 in a chroot in the user's cache directory
 #   tools/setup.sh promtool           Prometheus' checker of rules, out of Debian's package, into the user's cache directory
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
@@ -78,10 +78,10 @@ set_up_programs() {
 set_up_peers() {
     set_up_promtool
     if [ "$(id -u)" -ne 0 ]; then
-        say "not root: tests that drop packets or need Asterisk will be skipped"
+        say "not root: tests that drop packets, read captures or need Asterisk will be skipped"
         return
     fi
-    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux; do
+    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark; do
         command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
     done
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"

@@ -286,7 +286,7 @@ def test_a_capture_has_whole_packets_with_right_checksums() -> None:
 
 def test_a_capture_is_read_by_tshark(tmp_path: Path) -> None:
     if not shutil.which("tshark"):
-        pytest.skip("tshark is not installed")
+        pytest.skip("tshark is not installed: run 'apt-get install tshark' as root")
     file = tmp_path / "x.pcap"
     file.write_bytes(capture(CASES))
     fields = ["-T", "fields", "-e", "ip.src", "-e", "ipv6.src", "-e", "sip.Method", "-e", "sip.Status-Code"]

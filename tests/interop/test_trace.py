@@ -134,12 +134,19 @@ def test_it_is_drawn_in_eighty_columns_and_written_as_a_capture(site: Site, tmp_
     data = file.read_bytes()
     magic, *_, link = struct.unpack("<IHHiIII", data[:24])
     assert (magic, link) == (0xA1B2C3D4, 101)
-    if shutil.which("tshark"):
-        fields = ["-T", "fields", "-e", "ip.src", "-e", "ip.dst", "-e", "sip.Method", "-e", "sip.Status-Code"]
-        read = subprocess.run(["tshark", "-r", str(file), *fields], capture_output=True, timeout=60, check=True)
-        rows = read.stdout.decode().splitlines()
-        assert f"{site.net}31\t{site.net}11\tINVITE\t" in rows and f"{site.net}41\t{site.net}12\t\t200" in rows
-        assert all(row.split("\t", 2)[2].strip() for row in rows), "each packet is read as SIP"
+
+
+def test_the_capture_of_a_call_is_read_by_tshark(site: Site, tmp_path: Path) -> None:
+    if not shutil.which("tshark"):
+        pytest.skip("tshark is not installed: run 'apt-get install tshark' as root")
+    file = tmp_path / "call.pcap"
+    done = site.command("trace", _record(site, "answered")["call_id"], "--pcap", str(file))
+    assert done.returncode == 0, done.stderr.decode()
+    fields = ["-T", "fields", "-e", "ip.src", "-e", "ip.dst", "-e", "sip.Method", "-e", "sip.Status-Code"]
+    read = subprocess.run(["tshark", "-r", str(file), *fields], capture_output=True, timeout=60, check=True)
+    rows = read.stdout.decode().splitlines()
+    assert f"{site.net}31\t{site.net}11\tINVITE\t" in rows and f"{site.net}41\t{site.net}12\t\t200" in rows
+    assert all(row.split("\t", 2)[2].strip() for row in rows), "each packet is read as SIP"
 
 
 def test_a_collector_gets_all_hops_of_a_call_under_one_id(site: Site, collector: socket.socket) -> None:
