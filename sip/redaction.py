@@ -11,18 +11,20 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-_FOLDED: Final = r"(?:[^\r\n]|\r\n[ \t])*"
+_FOLDED: Final = r"(?:[^\r\n]++|\r\n[ \t])*+"
 _HEADERS: Final = re.compile(
     r"(?im)^((?:Proxy-)?Authorization|(?:WWW|Proxy)-Authenticate|(?:Proxy-)?Authentication-Info|Line-State|Call-State|"
     rf"Heartbeat|Death)([ \t]*:[ \t]*)({_FOLDED})"
 )
+_SCHEME: Final = re.compile(r"([^\s,=\"]+)\s+(?=\S)")
 _PROOFS: Final = re.compile(
     r'(?i)\b(response|c?nonce|nextnonce|rspauth|opaque|auts)([ \t]*=[ \t]*)("(?:[^"\\]|\\.)*+"?|[^\s,;]+)'
 )
 _SIGNED: Final = re.compile(r"(?i)\b(mac|nonce|echo|proof|grants?|secret)(=)([^;\s]+)")
 _STATE: Final = re.compile(r"((?:[^.\s]*\.){3})(.*)", re.DOTALL)
 _KEYS: Final = re.compile(r"(?im)^(a=crypto:[^\r\n]*?\binline:|a=ice-pwd:|a=key-mgmt:|k=)([^\r\n]+)")
-_PASSWORD: Final = re.compile(r"(?i)(\bsips?:[^@:;?<>\s\"]{1,200}:)([^@<>\s\"]{1,200})(?=@)")
+_USERINFO: Final = re.compile(r"(?i)\b(sips?:)([^@<>\s\"]++)(@?)")
+"""Takes whatever may be one, with an ``@`` behind it or not, so that nothing is read twice, whoever wrote it."""
 _DIGITS: Final = re.compile(r"(?im)^(Signal[ \t]*=[ \t]*)([^\r\n]+)")
 _RECORDS: Final = re.compile(r"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*application/line-dialog")
 _DTMF: Final = re.compile(r"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*application/dtmf(?!-relay)")
@@ -32,14 +34,30 @@ _MARK: Final = "*"
 def redacted(text: str) -> str:
     """The same message, a character a byte, with its secrets blanked."""
     head, end, body = text.partition("\r\n\r\n")
-    head = _PASSWORD.sub(_second, _HEADERS.sub(_header, head))
+    if not end:  # one that was cut, or is none: what would be its body is not known
+        return _with_body(head)
+    head = _with_headers(head)
     if not body:
         return head + end
     if _RECORDS.search(head) or _DTMF.search(head):
         return head + end + _MARK * len(body)
-    # a body may have a message in it (message/sipfrag, multipart)
-    body = _PASSWORD.sub(_second, _HEADERS.sub(_header, body))
-    return head + end + _DIGITS.sub(_second, _KEYS.sub(_second, body))
+    return head + end + _with_body(body)
+
+
+def _with_headers(text: str) -> str:
+    return _USERINFO.sub(_userinfo, _HEADERS.sub(_header, text))
+
+
+def _with_body(text: str) -> str:
+    """A body may have a message in it, too (message/sipfrag, multipart)."""
+    return _DIGITS.sub(_second, _KEYS.sub(_second, _with_headers(text)))
+
+
+def _userinfo(found: re.Match[str]) -> str:
+    if not found[3]:
+        return found[0]
+    user, colon, password = found[2].partition(":")
+    return found[1] + user + colon + _MARK * len(password) + "@"
 
 
 def _second(found: re.Match[str]) -> str:
@@ -57,11 +75,12 @@ def _header(found: re.Match[str]) -> str:
 
 
 def _credentials(value: str) -> str:
-    """Of a scheme that is not known all is blanked."""
-    scheme, space, rest = value.partition(" ")
-    if scheme.lower() == "digest":
-        return scheme + space + _PROOFS.sub(_third, rest)
-    return scheme + space + _MARK * len(rest)
+    """Of a scheme that is not known all is blanked; what has none may be a token whose scheme was forgotten."""
+    found = _SCHEME.match(value)
+    if found is None:
+        return _MARK * len(value)
+    scheme, rest = found[0], value[found.end() :]
+    return scheme + (_PROOFS.sub(_third, rest) if found[1].lower() == "digest" else _MARK * len(rest))
 
 
 def _info(value: str) -> str:

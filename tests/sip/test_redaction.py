@@ -23,7 +23,11 @@ HEAD = "INVITE sip:b@x SIP/2.0\r\nCall-ID: c1\r\n"
             'proxy-authorization : digest response=****,\r\n nonce="********"',
         ),
         ("Authorization: Bearer eyJh.b.c", "Authorization: Bearer ********"),
-        ("Authorization: secret", "Authorization: secret"),  # a scheme alone
+        ("Authorization: secret", "Authorization: ******"),  # a token whose scheme was forgotten
+        ("Authorization: Bearer\tsecret", "Authorization: Bearer\t******"),
+        ("Authorization: Bearer\r\n secret", "Authorization: Bearer\r\n ******"),
+        ('Authorization: Digest\tresponse="abcd",nc=1', 'Authorization: Digest\tresponse="****",nc=1'),
+        ('Authorization: response="abcd", nc=1', "Authorization: *********************"),
         (
             'WWW-Authenticate: Digest realm="r", nonce="abc", opaque="o"',
             'WWW-Authenticate: Digest realm="r", nonce="***", opaque="*"',
@@ -39,6 +43,8 @@ HEAD = "INVITE sip:b@x SIP/2.0\r\nCall-ID: c1\r\n"
         ),
         ("Death: site=p; node=m1; secret=00ff; by=signal-9", "Death: site=p; node=m1; secret=****; by=signal-9"),
         ("Contact: <sip:a:pass@h:5060>", "Contact: <sip:a:****@h:5060>"),
+        ("Contact: <sip:1;ext=2:pass@h>", "Contact: <sip:1;ext=2:****@h>"),
+        (f"Contact: <sips:a:{'pw:' * 100}@h>", f"Contact: <sips:a:{'*' * 300}@h>"),
         ("Contact: <sip:a@h:5060;ob>, <sip:h:5060>", "Contact: <sip:a@h:5060;ob>, <sip:h:5060>"),
         ("Subject: response=1", "Subject: response=1"),
     ],
@@ -72,6 +78,12 @@ def test_bodies(kind: str, body: str, shown: str | None) -> None:
     assert len(found) == len(body)
     expected = shown or f"{SDP}k=********\r\na=ice-ufrag:u\r\na=ice-pwd:*\r\n"
     assert found == expected
+
+
+def test_one_whose_head_has_no_end_is_read_as_a_body_too() -> None:
+    text = "INVITE sip:b@x SIP/2.0\nCall-ID: c1\n\nv=0\na=ice-pwd:secret\nk=clear:secret\nSignal=5\n"
+    shown = "INVITE sip:b@x SIP/2.0\nCall-ID: c1\n\nv=0\na=ice-pwd:******\nk=************\nSignal=*\n"
+    assert redacted(text) == shown
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Proxy-Authorization", "Authentication-Info", "Call-State"])
