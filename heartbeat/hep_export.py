@@ -13,8 +13,9 @@ from typing import Final
 
 from heartbeat.site.values import split_host_port
 from sip.actions import Address, Flow
+from sip.call_ids import LONGEST
 from sip.endpoint import is_numeric
-from sip.hep import encode
+from sip.hep import MOST, encode
 from sip.message_ring import call_id_in
 from sip.redaction import redacted
 
@@ -22,7 +23,11 @@ WAIT: Final = 0.5
 """Seconds for which a message waits: what call it is of may be said by the next one."""
 AT_ONCE: Final = 50
 """Messages that are made ready at a time, some 40 microseconds each."""
+BYTES_AT_ONCE: Final = 64 * 1024
+"""As many, where messages are long: who sends such shall not hold up calls by it."""
 MOST_WAITING: Final = 10_000
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of messages that wait."""
 MOST_NAMES: Final = 20_000
 """Call-IDs of which the call is remembered."""
 
@@ -45,18 +50,23 @@ class HepExport:
         self._lines = frozenset(lines)
         self._lines_of = lines_of
         self._waiting: deque[tuple[bytes, Flow, float, bool]] = deque()
+        self._bytes = 0
+        """Of those that wait."""
         self._names: OrderedDict[str, str] = OrderedDict()
 
     def note(self, data: bytes, flow: Flow, now: float, sent: bool) -> None:
         """A message passes."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES:
             self.dropped += 1
-        else:
-            self._waiting.append((data, flow, now, sent))
+            return
+        if len(data) > MOST:
+            data = data[:MOST]
+        self._bytes += len(data)
+        self._waiting.append((data, flow, now, sent))
 
     def join(self, call: str, call_id: str) -> None:
         """A call has the dialog with that Call-ID, too."""
-        if call != call_id:
+        if call != call_id and len(call_id) <= LONGEST:
             self._names[call_id] = call
             if len(self._names) > MOST_NAMES:
                 self._names.popitem(last=False)
@@ -64,9 +74,10 @@ class HepExport:
     def take(self, wall_offset: float, now: float) -> list[bytes]:
         """The datagrams that are due; ``wall_offset`` makes the wall clock of ``now``."""
         ready: list[tuple[bytes, Flow, float, bool]] = []
-        waiting = self._waiting
-        while waiting and len(ready) < AT_ONCE and waiting[0][2] <= now - WAIT:
+        waiting, least = self._waiting, self._bytes - BYTES_AT_ONCE
+        while waiting and len(ready) < AT_ONCE and self._bytes > least and waiting[0][2] <= now - WAIT:
             ready.append(waiting.popleft())
+            self._bytes -= len(ready[-1][0])
         for data, *_ in ready:
             if (found := _TOKEN.search(data)) is not None:
                 self.join(found[1].decode(), call_id_in(data).decode("latin-1"))

@@ -11,6 +11,8 @@ MOST: Final = 4096
 MOST_FAILED: Final = 100
 MOST_LEGS: Final = 32
 """Of one call."""
+LONGEST: Final = 256
+"""Characters of a Call-ID; devices may write thousands, and those are not remembered."""
 
 
 class Leg(NamedTuple):
@@ -40,6 +42,8 @@ class CallIds:
 
     def join(self, call: str, call_id: str, towards: str, line: str) -> None:
         """A call, by the name that it has here, has that dialog, too."""
+        if len(call_id) > LONGEST:
+            return
         if self.joined is not None:
             self.joined(call, call_id)
         legs = self._legs.get(call)

@@ -13,6 +13,8 @@ SIP: Final = 1
 """The protocol type of what is carried."""
 MOST: Final = 60_000
 """Bytes of a message; more fits into no datagram with its chunks."""
+MOST_NAME: Final = 1000
+"""Of what the messages of a call have in common: a device may write a Call-ID that is longer than a datagram."""
 _UDP: Final = 17
 _TCP: Final = 6
 _IPV4: Final = 2
@@ -58,7 +60,7 @@ def encode(
         _chunk(KIND, bytes([SIP])),
         _chunk(AGENT_ID, struct.pack("!I", 0)),
         _chunk(NODE_NAME, name.encode()),
-        _chunk(CORRELATION_ID, call.encode("latin-1", "replace")),
+        _chunk(CORRELATION_ID, call.encode("latin-1", "replace")[:MOST_NAME]),
         _chunk(PAYLOAD, payload[:MOST]),
     ]
     body = b"".join(chunks)

@@ -31,16 +31,21 @@ class Collector:
 
     def _look(self) -> None:
         export = self._tracing.export
+        self._loop.call_later(OFTEN if export is not None else SELDOM, self._look)
         if export is not None:
             self._send(export)
-        self._loop.call_later(OFTEN if export is not None else SELDOM, self._look)
 
     def _send(self, export: HepExport) -> None:
         now = boottime()
         datagrams = export.take(time.time() - now, now)
         if not datagrams:
             return
-        with socket.socket(family_of(export.to[0]), socket.SOCK_DGRAM) as sock:
+        try:
+            sock = socket.socket(family_of(export.to[0]), socket.SOCK_DGRAM)
+        except OSError:  # no file descriptor is left
+            export.dropped += len(datagrams)
+            return
+        with sock:
             sock.setblocking(False)
             for datagram in datagrams:
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from dataclasses import replace
 
@@ -51,6 +52,10 @@ def test_messages_go_to_the_collector_also_where_none_is_remembered() -> None:
     asyncio.run(run())
 
 
+def _no_descriptor(*_: object) -> socket.socket:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_what_cannot_be_sent_is_counted_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         loop, end, pump = asyncio.get_running_loop(), End("a", 5061), Pump()
@@ -62,6 +67,10 @@ def test_what_cannot_be_sent_is_counted_and_stops_nothing(monkeypatch: pytest.Mo
         while tracing.collected()["dropped"] < 3:
             await asyncio.sleep(0.01)
         assert tracing.collected() == {"sent": 0, "dropped": 3}
+        monkeypatch.setattr("heartbeat.console.collector.socket.socket", _no_descriptor)
+        pump.note(b"A\r\nCall-ID: s1\r\n\r\n", FLOW, boottime() - 10.0, True)
+        while tracing.collected()["dropped"] < 4:
+            await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(run(), 60))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Collection
 
 import pytest
 
-from heartbeat.hep_export import AT_ONCE, MOST_NAMES, MOST_WAITING, WAIT, HepExport
+from heartbeat.hep_export import AT_ONCE, BYTES_AT_ONCE, MOST_BYTES, MOST_NAMES, MOST_WAITING, WAIT, HepExport
 from sip.actions import Flow
+from sip.hep import MOST, MOST_NAME
 from tests.sip.test_hep import chunks
 
 DEVICE = Flow("udp", "127.0.0.1:5060", ("127.0.0.7", 5099))
@@ -64,6 +66,28 @@ def test_what_is_too_much_is_dropped_and_counted_and_memory_is_bounded() -> None
     while found := hep.take(0.0, 9.0):
         last = found[-1]
     assert chunks(last)[17] in (b"a", b"b")
+
+
+def test_long_messages_of_a_stranger_take_neither_memory_nor_time_nor_the_way_of_others() -> None:
+    hep, long = export(), message("y" * 40_000, f"X: {'z' * 25_000}\r\n")
+    tracemalloc.start()
+    try:
+        for number in range(2 * MOST_BYTES // MOST):
+            hep.note(long + b"%d" % number, DEVICE, 1.0, False)  # each a value of its own
+        assert hep.dropped > 0 and tracemalloc.get_traced_memory()[0] < 1.1 * MOST_BYTES
+        found = hep.take(0.0, 9.0)
+        assert 0 < sum(map(len, found)) <= BYTES_AT_ONCE + MOST + 2 * MOST_NAME
+        assert len(chunks(found[0])[17]) == MOST_NAME and len(chunks(found[0])[15]) == MOST
+        for number in range(1000):
+            hep.join(f"s{number}", f"{number:060000}")
+        while hep.take(0.0, 9.0):
+            pass
+        assert tracemalloc.get_traced_memory()[0] < MOST_BYTES // 10
+    finally:
+        tracemalloc.stop()
+    dropped = hep.dropped
+    hep.note(message("c"), DEVICE, 1.0, False)
+    assert len(hep.take(0.0, 9.0)) == 1 and hep.dropped == dropped
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sip.call_ids import MOST, MOST_FAILED, MOST_LEGS, CallIds, Leg
+from sip.call_ids import LONGEST, MOST, MOST_FAILED, MOST_LEGS, CallIds, Leg
 
 
 def test_the_dialogs_of_a_call_are_found_by_its_name() -> None:
@@ -25,6 +25,9 @@ def test_memory_is_bounded() -> None:
         ids.failed(f"call {number}", 1.0)
     assert len(list(ids)) == MOST and ids.of("call 9") == ()
     assert len(ids.of("call 5000")) == MOST_LEGS
+    ids.join("long", "x" * LONGEST, "gw1", "left/1")
+    ids.join("long", "x" * (LONGEST + 1), "gw1", "left/1")
+    assert len(ids.of("long")) == 1, "a device may write a Call-ID as long as a message"
     assert len(ids.last_failed) == MOST_FAILED and ids.last_failed[-1] == f"call {MOST_FAILED + 9}"
 
 
