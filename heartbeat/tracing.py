@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -18,6 +19,10 @@ from sip.wire.headers import bracketed
 MEGABYTE: Final = 1024 * 1024
 MOST_MESSAGES: Final = 2000
 """Of one answer, the last ones."""
+MOST_BYTES: Final = MEGABYTE
+"""Of one answer, besides: the process does nothing else while it makes one."""
+_TOKENS: Final = re.compile(rb'all-[Ss]tate(?:: ?|":")1\.[0-9]{1,9}\.([0-9a-z]{1,64})\.')
+"""A state token names its call, in a header and in a record (docs/wire.md)."""
 
 
 class Noting(Protocol):
@@ -78,9 +83,7 @@ class Tracing:
         ids = ids_of(params)
         if not ids:
             raise Refused("no id is given of what is to be shown", 400)
-        # a state token names its call (docs/wire.md)
-        marks = tuple(f".{one}.".encode("latin-1", "replace") for one in ids if one.isalnum())
-        found = self.ring.of(ids, marks)[-MOST_MESSAGES:]
+        found = _last(self.ring.of(ids, _TOKENS))
         return Trace(
             self._name,
             self._settings.memory * MEGABYTE,
@@ -100,6 +103,16 @@ class Tracing:
             call_id=call_id_in(message.data).decode("latin-1"),
             text=redacted(message.data.decode("latin-1")),
         )
+
+
+def _last(found: list[Recorded]) -> list[Recorded]:
+    """As many as one answer has."""
+    taken, left = found[-MOST_MESSAGES:], MOST_BYTES
+    for number, message in enumerate(reversed(taken)):
+        left -= len(message.data)
+        if left < 0:
+            return taken[len(taken) - number :]
+    return taken
 
 
 def ids_of(params: Mapping[str, str]) -> tuple[str, ...]:

@@ -177,12 +177,15 @@ class MessageRing:
         for segment in [*self._former, self._segment]:
             yield from segment
 
-    def of(self, call_ids: Collection[str], marks: Collection[bytes] = ()) -> list[Recorded]:
-        """The messages with one of these Call-IDs, or with one of the ``marks`` in its head, in the order of time."""
-        wanted = {call_id.encode("latin-1", "replace") for call_id in call_ids}
+    def of(self, ids: Collection[str], names: re.Pattern[bytes] | None = None) -> list[Recorded]:
+        """The messages with one of these Call-IDs, or in which ``names`` finds one of the ids, in the order of time.
+
+        Each is searched once, for however many ids.
+        """
+        wanted = {one.encode("latin-1", "replace") for one in ids}
 
         def is_wanted(data: bytes) -> bool:
-            return call_id_in(data) in wanted or any(mark in data for mark in marks)
+            return call_id_in(data) in wanted or (names is not None and not wanted.isdisjoint(names.findall(data)))
 
         found = [message for failed in self._kept for message in failed.messages if is_wanted(message.data)]
         for segment in [*self._former, self._segment]:

@@ -8,7 +8,7 @@ import pytest
 
 from heartbeat.console.view import Refused
 from heartbeat.site.model import Trace
-from heartbeat.tracing import MEGABYTE, Tracing, local_of
+from heartbeat.tracing import MEGABYTE, MOST_BYTES, MOST_MESSAGES, Tracing, local_of
 from sip.actions import Flow
 from sip.message_ring import Note
 from tests.heartbeat.test_site_load import site
@@ -56,13 +56,15 @@ def test_messages_are_shown_by_call_id_or_by_the_call_that_their_token_names() -
         [
             (DEVICE, "INVITE sip:b SIP/2.0\r\nCall-ID: d1\r\nAuthorization: Digest response=abcd\r\n\r\n"),
             (AGENT, "INVITE sip:b SIP/2.0\r\nCall-ID: s1\r\nCall-State: 1.2.c0ffee.payload.mac\r\n\r\n"),
-            (AGENT, "INVITE sip:b SIP/2.0\r\nCall-ID: s2\r\n\r\n"),
+            (AGENT, "INVITE sip:b SIP/2.0\r\nCall-ID: s2\r\nVia: SIP/2.0/UDP 1.1.nobody.x\r\n\r\n"),
+            (AGENT, 'NOTIFY sip:b SIP/2.0\r\nCall-ID: n1\r\n\r\n{"call-state":"1.3.c0ffee.payload.mac"}'),
         ]
     ):
         pump.note(text.encode(), flow, float(at), True)
     trace = tracing.view({"id": "d1,c0ffee,nobody"})
     assert (trace.node, trace.memory, trace.oldest_at) == ("m1", 16 * MEGABYTE, 0.0)
-    device, agent = trace.messages
+    device, agent, record = trace.messages
+    assert record.call_id == "n1"
     assert (device.call_id, device.peer, device.local, device.remote) == (
         "d1",
         "",
@@ -74,6 +76,20 @@ def test_messages_are_shown_by_call_id_or_by_the_call_that_their_token_names() -
     assert "1.2.c0ffee.***********" in agent.text
     with pytest.raises(Refused, match="no id is given"):
         tracing.view({"id": ","})
+
+
+def test_an_answer_has_the_last_messages_up_to_its_size() -> None:
+    end, pump = End("a", 5061), Pump()
+    tracing = tracing_of(end, pump)
+    assert pump.note is not None
+    for at in range(300):
+        pump.note(f"A\r\nCall-ID: d1\r\n\r\n{'x' * 10_000}".encode(), DEVICE, float(at), True)
+    found = tracing.view({"id": "d1"}).messages
+    assert 0.9 * MOST_BYTES < sum(len(each.text) for each in found) <= MOST_BYTES
+    assert found[-1].at == 299.0 and found[0].at == 300.0 - len(found)
+    for at in range(MOST_MESSAGES + 7):
+        pump.note(b"A\r\nCall-ID: d2\r\n\r\n", DEVICE, float(at), True)
+    assert tracing.view({"id": "d2"}).messages[0].at == 7.0
 
 
 def test_a_failed_call_is_kept() -> None:
