@@ -18,6 +18,7 @@ from heartbeat.decision import What
 from heartbeat.election import Election, Grant
 from heartbeat.header import AS_IF_RELEASED, FIRST, GRANT, PREVOTE, READY, Beat
 from heartbeat.participant import Participant
+from heartbeat.persistent_state import Leadership
 from heartbeat.state_machine import StateMachine
 
 SLOW_DISK: Final = 2.0
@@ -58,6 +59,8 @@ class Candidate:
         self._phase: StateMachine[Callable[[Candidate, Election, float], None]]
         self._phase = StateMachine(f"{node.name}'s election", self.TABLE, IDLE)
         self._started_at = now
+        self._leadership = Leadership()
+        """By which we lived when the voters were asked last."""
         self._told = ""
         """The outcome that people were last told of while the election lasts, and when the next one may be told."""
         self._tell_at = now
@@ -141,6 +144,7 @@ class Candidate:
 
     def _ask_voters(self, election: Election, now: float) -> None:
         node, voters = self._node, self._node.voter.state.voters
+        self._leadership = node.voter.state.leadership
         retry_at = now + node.membership.timing.interval * (1 + 0.1 * self._rng.random())
         election.prevote(self._cluster.next_epoch(node.voter.state), voters, node.quorum, retry_at, now)
         own = self._poll(election, PREVOTE, now)
@@ -170,6 +174,10 @@ class Candidate:
         self._request(election, now)
 
     def _request(self, election: Election, now: float) -> None:
+        if self._node.voter.state.leadership != self._leadership:
+            # our list went with it: the old one beside the new epoch would pass for the new leader's
+            self.step(ElectionEvent.REFUSED, now)
+            return
         own = self._poll(election, GRANT, now)
         if own is not None:
             self._request_own_vote(election, own, now)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.decision import Tell, What
-from heartbeat.header import STANDBY
+from heartbeat.header import STANDBY, Beat
 from heartbeat.persistent_state import Leadership
-from tests.heartbeat.ballot_world import World, membership, running
+from tests.heartbeat.ballot_world import Host, World, membership, running
 from tests.heartbeat.test_voter import UP, beat, claim, proof, voter
 
 
@@ -123,3 +123,29 @@ def test_a_server_asks_again_for_the_disk_when_its_victory_is_not_written() -> N
     core.not_persisted(persist.state, "the disk is full", host.clock(w.now))
     w._write = written  # type: ignore[method-assign]
     w.run_until(lambda: w.holders() == ["m1"], limit=3.0)
+
+
+def test_no_vote_is_requested_on_a_list_that_went_with_another_leadership() -> None:
+    """Its number beside the epoch of the leader that was adopted meanwhile would say that it is that leader's."""
+    w = running()
+    w.crash("m1")
+    w.run_until(lambda: w.member("m2").candidate.phase == "requesting", limit=10.0)
+    w.isolate("m2")  # no grant comes
+    node = w.member("m2").participant
+    before = node.voter.state.voters
+    later = before.next(1, before.names, before.filed)
+    assert later is not None
+    elected = proof(2, "m1", 9, by=before.names, voters=later)
+    assert w.act("m2", lambda member, now: member.participant.offer(elected, now)) == ""
+    w.run_until(lambda: node.outbox.leadership.epoch == 2, limit=1.0)
+    asked: list[Beat] = []
+    send = w._send
+
+    def note(host: Host, tell: Tell) -> None:
+        asked.extend([tell.beat] if isinstance(tell.beat, Beat) and tell.beat.kind == "grant" else [])
+        send(host, tell)
+
+    w._send = note  # type: ignore[method-assign]
+    w.run(6.0)
+    assert not [one for one in asked if one.epoch == 2 and one.list == before.text]
+    assert (node.voter.state.voters, node.voter.state.leadership.epoch) == (later, 2)
