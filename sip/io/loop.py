@@ -7,6 +7,8 @@ import resource
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from sip.io.huge_pages import HugePages
+
 T = TypeVar("T")
 
 
@@ -20,9 +22,16 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a program's main coroutine on such a loop, with as many descriptors as the system allows."""
+    """Run a program's main coroutine on such a loop, with as many descriptors as the system allows, and in huge pages
+    where it allows them.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(main)
+    pages = HugePages()
+    pages.start()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(main)
+    finally:
+        pages.stop()

@@ -114,7 +114,6 @@ class Pump:
         self._stopped = asyncio.Event()
         self._not_before = 0.0
         self._ticker = Ticker(loop, clock, self._look)
-        self._seen_inputs = 0
         self._logged_at = 0.0
         self._garbage = Garbage()
 
@@ -276,8 +275,7 @@ class Pump:
             at = self._serve_deadlines(now)
         except Exception as error:
             self._failed("handle_timer", None, error)
-        self._garbage.collect(self.inputs == self._seen_inputs, now)
-        self._seen_inputs = self.inputs
+        self._garbage.collect(self.inputs, now)
         return at
 
     def _serve_deadlines(self, now: float) -> float | None:
