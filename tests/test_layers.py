@@ -50,6 +50,10 @@ SHELLS = (
     "gateway_agent.station.audio_files",
     "gateway_agent.station.process",
     "gateway_agent.station.softphone",
+    "gateway_agent.webrtc.codecs",
+    "gateway_agent.webrtc.endpoint",
+    "gateway_agent.webrtc.process",
+    "gateway_agent.webrtc.session",
 )
 """The modules that touch the world; every other one is a core."""
 
@@ -98,6 +102,10 @@ HOMES = {
     "prometheus_client": ("heartbeat.console.metrics",),
     "pydantic": ("heartbeat.site.load",),
     "pjsua2": ("gateway_agent.station.softphone",),
+    "aiortc": ("gateway_agent.webrtc.codecs", "gateway_agent.webrtc.endpoint"),
+    "aioice": ("gateway_agent.webrtc.endpoint",),
+    "pylibsrtp": ("gateway_agent.webrtc.endpoint",),
+    "av": ("gateway_agent.webrtc.codecs",),
     "aiohttp": ("heartbeat.console.*",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),

@@ -36,8 +36,11 @@ class Hello(NamedTuple):
 class Door:
     """See the module."""
 
-    def __init__(self, listener: socket.socket, epoll: select.epoll, held: HeldSockets) -> None:
+    def __init__(
+        self, listener: socket.socket, epoll: select.epoll, held: HeldSockets, kind: type[RelaySettings]
+    ) -> None:
         self._held = held
+        self._kind = kind
         self._listener = listener
         self._epoll = epoll
         self._waiting: dict[int, tuple[socket.socket, bytes]] = {}
@@ -93,7 +96,7 @@ class Door:
                 settings = said["settings"]
                 hello = Hello(
                     sock,
-                    None if settings is None else RelaySettings.from_json(json.dumps(settings)),
+                    None if settings is None else self._kind.from_json(json.dumps(settings)),
                     float(said["grace_s"]),
                     rest,
                 )

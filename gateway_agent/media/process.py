@@ -1,4 +1,5 @@
-"""The relay's process as the agent's shell sees it: started, spoken to, started again."""
+"""A media process, the relay's or the WebRTC gateway's, as the agent's shell sees it: started, spoken to, started
+again."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from gateway_agent.media import held
-from gateway_agent.media.ports import Notice, Ready, RelayPorts, RelaySettings
+from gateway_agent.media.ports import Notice, Ready, RelaySettings
 from sip.io.unix_path import short_path
 
 logger = logging.getLogger(__name__)
@@ -29,23 +30,42 @@ AGAIN_MAX_S = 10.0
 
 
 class RelayError(Exception):
-    """The relay does not start; the text says why."""
+    """The process does not start; the text says why."""
+
+
+class Ports(Protocol):
+    """The core's side of it: `gateway_agent.media.ports.RelayPorts`, `gateway_agent.webrtc.legs.WebrtcLegs`."""
+
+    @property
+    def in_use(self) -> int: ...
+
+    def receive(self, line: bytes) -> Notice | None: ...
+
+    def to_send(self) -> list[str]: ...
+
+    def lost(self) -> None: ...
+
+    def in_stock(self, address: str) -> int: ...
+
+    def complaint(self, address: str) -> str: ...
 
 
 class RelayProcess:
     """Finds the relay of the agent, or starts one, and keeps it running for ``ports``. What it says goes to
     ``ports``, and what of that the core should know to ``notice``. Call `flush` after the core was given an input: it
-    sends what `RelayPorts.to_send` holds.
+    sends what `Ports.to_send` holds. ``module`` is run, and called ``name`` to people.
     """
 
     def __init__(
         self,
         settings: RelaySettings | None,
-        ports: RelayPorts,
+        ports: Ports,
         notice: Callable[[Notice], None],
         path: Path,
         start: int,
         grace_s: float,
+        module: str = "gateway_agent.media.relay",
+        name: str = "the relay",
     ) -> None:
         """``settings``: None when no media is relayed; the process then keeps sockets alone. ``path``: the socket of
         the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
@@ -56,6 +76,8 @@ class RelayProcess:
         self._path = path
         self._start = start
         self._grace_s = grace_s
+        self._module = module
+        self._name = name
         self._lines: _Lines | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._held: dict[str, socket.socket] = {}
@@ -72,7 +94,7 @@ class RelayProcess:
                 await self._stocked()
         except TimeoutError:
             await self.close()
-            raise RelayError(f"the relay's process said nothing useful for {START_S:g} s") from None
+            raise RelayError(f"{self._name}'s process said nothing useful for {START_S:g} s") from None
         except RelayError:
             await self.close()
             raise
@@ -121,7 +143,7 @@ class RelayProcess:
 
     async def _connect(self) -> None:
         """The relay that is there, or one that we start. Raises `RelayError`."""
-        lines = _Lines(self._line)
+        lines = _Lines(self._line, self._name)
         launched = False
         while True:
             try:
@@ -143,12 +165,12 @@ class RelayProcess:
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway_agent.media.relay", str(self._path), "detach"),
+            *(sys.executable, "-m", self._module, str(self._path), "detach"),
             stdin=asyncio.subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
         )
         if await process.wait():  # it goes on in a process of its own
-            raise RelayError("the relay's process ended while it started; standard error says why")
+            raise RelayError(f"{self._name}'s process ended while it started; standard error says why")
 
     async def _stocked(self) -> None:
         """Until the stock of every address is full, or as full as it gets. Raises `RelayError` for an empty one."""
@@ -183,7 +205,7 @@ class RelayProcess:
             await self._lines.ended
             self._ports.lost()
             wait = AGAIN_S if loop.time() - started_at > AGAIN_MAX_S else min(2 * wait, AGAIN_MAX_S)
-            logger.warning("the relay's process ended, media stops; it is started again in %.1f s", wait)
+            logger.warning("%s's process ended, media stops; it is started again in %.1f s", self._name, wait)
             await asyncio.sleep(wait)
             try:
                 async with asyncio.timeout(START_S):
@@ -191,14 +213,15 @@ class RelayProcess:
                     if self._held:
                         await self._hand()
             except (OSError, RelayError, TimeoutError) as error:
-                logger.error("the relay's process cannot be started: %s", error)
+                logger.error("%s's process cannot be started: %s", self._name, error)
 
 
 class _Lines(asyncio.Protocol):
     """Lines over a stream socket."""
 
-    def __init__(self, line: Callable[[bytes], None]) -> None:
+    def __init__(self, line: Callable[[bytes], None], name: str) -> None:
         self._line = line
+        self._name = name
         self._rest = b""
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
@@ -208,7 +231,7 @@ class _Lines(asyncio.Protocol):
     def check(self) -> None:
         """Raises `RelayError` when it has ended."""
         if self.ended.done():
-            raise RelayError("the relay's process ended while it started; standard error says why")
+            raise RelayError(f"{self._name}'s process ended while it started; standard error says why")
 
     async def progress(self) -> None:
         await asyncio.shield(self._progress)

@@ -18,13 +18,13 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway_agent.media.door import MAX_LINE, Door, Hello, listen
+from gateway_agent.media.control import Control
+from gateway_agent.media.door import Hello, listen
 from gateway_agent.media.held import HeldSockets
-from gateway_agent.media.ports import NOWHERE, Pair, Remote
+from gateway_agent.media.ports import NOWHERE, Pair, RelaySettings, Remote
 from gateway_agent.media.sockets import (
     BoundPair,
     Port,
@@ -35,8 +35,6 @@ from gateway_agent.media.sockets import (
 )
 from gateway_agent.media.stocks import COMMANDS_AT_ONCE, Stocks
 
-MAX_UNSENT = 1 << 20
-"""Bytes not read by the agent, beyond which only what it needs for calls is said."""
 IDLE_S = 5.0
 """Without an agent and without a session it ends after so long, unless it was told to stay."""
 
@@ -49,11 +47,9 @@ class Relay:
     def __init__(self, listener: socket.socket, clock: Callable[[], float], stay: bool = False) -> None:
         self._clock = clock
         self._stay = stay
-        self._control: socket.socket | None = None
         self._grace_s = IDLE_S
         """Seconds that sessions outlive the agent."""
         self._alone_since = clock()
-        self._stocks = Stocks(self._say)
         self._unclaimed: set[Pair] = set()
         """In use since before the agent connected, and not asked for by it."""
         self._used: dict[Pair, BoundPair] = {}
@@ -61,12 +57,12 @@ class Relay:
         self._by_fd: dict[int, Port] = {}
         self._released = [0, 0, 0]
         """Packets, octets, dropped of pairs that are not in use any more."""
-        self._commands: deque[bytes] = deque()
-        self._heard = b""
-        self._unsent = bytearray()
         self._epoll = select.epoll()
         self._held = HeldSockets()
-        self._door = Door(listener, self._epoll, self._held)
+        self._control = Control(listener, self._epoll, self._held, RelaySettings, self._lose, ("pairs", "ready"))
+        self._say = self._control.say
+        self._commands = self._control.commands
+        self._stocks = Stocks(self._say)
         self._open = True
 
     def run(self) -> None:
@@ -85,9 +81,7 @@ class Relay:
                 port = ports.get(fd)
                 if port is not None:
                     forward(port, now, buffer, view)
-                elif self._control is not None and fd == self._control.fileno():
-                    self._attend(what)
-                elif (hello := self._door.ready(fd)) is not None:
+                elif (hello := self._control.ready(fd, what)) is not None:
                     self._obey_start(hello)
             for _ in range(min(COMMANDS_AT_ONCE, len(self._commands))):
                 self._obey(self._commands.popleft(), now)
@@ -101,79 +95,26 @@ class Relay:
         for ports in [*self._used.values(), *self._stocks.free()]:
             ports.rtp.sock.close()
             ports.rtcp.sock.close()
-        self._door.close()
+        self._control.close()
         self._held.close()
         self._epoll.close()
-        if self._control is not None:
-            self._control.close()
 
     # The agent
 
     def _obey_start(self, hello: Hello) -> None:
         """A start of the agent is here."""
-        self._lose()
-        self._control, self._grace_s, self._heard = hello.sock, hello.grace_s, hello.rest
+        self._grace_s = hello.grace_s
         self._unclaimed = set(self._used)
         if hello.settings is not None:
             self._stocks.configure(hello.settings)
         self._say({"is": "ready", "pid": os.getpid()})
         self._stocks.tell()
-        self._split(b"")
 
     def _lose(self) -> None:
         """The agent is gone; what it said is done still, and media goes on."""
         while self._commands:
             self._obey(self._commands.popleft(), self._clock())
-        if self._control is not None:
-            self._epoll.unregister(self._control.fileno())
-            self._control.close()
-            self._control = None
         self._alone_since = self._clock()
-        self._unsent.clear()
-        self._heard = b""
-
-    def _attend(self, what: int) -> None:
-        assert self._control is not None
-        if what & select.EPOLLOUT:
-            self._flush()
-        if not what & ~select.EPOLLOUT:
-            return
-        try:
-            data = self._control.recv(65_536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data or len(self._heard) > MAX_LINE:
-            self._lose()
-            return
-        self._split(data)
-
-    def _split(self, data: bytes) -> None:
-        *lines, self._heard = (self._heard + data).split(b"\n")
-        self._commands.extend(lines)
-
-    def _say(self, notice: dict[str, object]) -> None:
-        if self._control is None:
-            return
-        if len(self._unsent) > MAX_UNSENT and notice["is"] not in ("pairs", "ready"):
-            return
-        self._unsent += json.dumps(notice, separators=(",", ":")).encode() + b"\n"
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._control is None:
-            return
-        try:
-            sent = self._control.send(self._unsent)
-            del self._unsent[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._lose()
-            return
-        events = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
-        self._epoll.modify(self._control.fileno(), events)
 
     def _obey(self, line: bytes, now: float) -> None:
         try:
@@ -285,7 +226,7 @@ class Relay:
     # Time
 
     def _tick(self, now: float) -> None:
-        if self._control is None:
+        if not self._control.connected:
             alone = now - self._alone_since
             self._held.alone(alone)
             over = alone >= self._grace_s or (not self._used and alone >= IDLE_S)

@@ -230,6 +230,12 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
     return result if keep_ice else _ICE.sub(b"", result)
 
 
+def lines(body: bytes) -> list[list[str]]:
+    """The lines of the session's part and of each ``m=`` section, without their ends. Raises `SdpError`."""
+    head, sections = _split(body)
+    return [part.decode("utf-8", "replace").splitlines() for part in (head, *sections)]
+
+
 def refused(body: bytes) -> bytes:
     """``body`` with all of its media refused and no address of it left; empty when it cannot be read."""
     try:

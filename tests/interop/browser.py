@@ -24,6 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from sip.wire.message import Message, Request, Response, parse
+from tests.rtp_phone import loudness
 from tests.tokens import token
 
 PAGE = "https://phone.example"
@@ -51,16 +52,6 @@ class Tone(MediaStreamTrack):
         frame.sample_rate, frame.pts, frame.time_base = RATE, self._sent, fractions.Fraction(1, RATE)
         self._sent += SAMPLES
         return frame
-
-
-def loudness(samples: Sequence[int], hertz: float) -> float:
-    """The amplitude of one frequency (Goertzel)."""
-    turn = 2 * math.pi * hertz / RATE
-    before = last = 0.0
-    for sample in samples:
-        before, last = last, sample + 2 * math.cos(turn) * last - before
-    power = before * before + last * last - 2 * math.cos(turn) * before * last
-    return 2 * math.sqrt(max(power, 0.0)) / len(samples)
 
 
 class Browser:
@@ -169,11 +160,11 @@ class Browser:
                 frame = await source.recv()
             except MediaStreamError:
                 return
-            assert isinstance(frame, AudioFrame) and frame.sample_rate == RATE
+            assert isinstance(frame, AudioFrame)
             samples.frombytes(bytes(frame.planes[0])[: 2 * frame.samples * len(frame.layout.channels)])
-            if len(samples) >= 10 * SAMPLES * len(frame.layout.channels):
+            if len(samples) >= frame.sample_rate // 5 * len(frame.layout.channels):
                 one = samples[:: len(frame.layout.channels)]
-                levels = {tone: loudness(one, tone) for tone in tones}
+                levels = {tone: loudness(one, tone, frame.sample_rate) for tone in tones}
                 loudest = max(levels, key=lambda tone: levels[tone])
                 if levels[loudest] > 2000 and levels[loudest] > 10 * min(levels.values()):
                     self.heard[loudest] = self.heard.get(loudest, 0) + 1

@@ -1,0 +1,193 @@
+"""The media of one call that is led through the WebRTC gateway: where one side is a browser, and the other is not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway_agent.media.ports import remote_of
+from gateway_agent.webrtc import description
+from gateway_agent.webrtc.description import Described, described
+from gateway_agent.webrtc.legs import Browser, Leg, Session, WebrtcLegs
+from sip.offer_answer import OfferAnswer
+from sip.wire import sdp
+from sip.wire.sdp import SdpError
+
+_OURS = {"active": "passive", "passive": "active"}
+"""RFC 8842 section 5.3: what answers ``a=setup``; ``active`` where we may choose."""
+
+
+class Gatewayed(NamedTuple):
+    """What survives an agent."""
+
+    leg: Leg
+    ice: Leg
+    session: Session | None
+
+
+class WebrtcAnchor:
+    """One for each call. An offer of the servers decides whether the gateway is needed: what is called says what it
+    takes, and who called has offered what it has. What the device offers goes the way that the call has taken.
+    """
+
+    __slots__ = ("_behind_nat", "_browser", "_ice", "_leg", "_legs", "_next", "_session", "active")
+
+    def __init__(self, legs: WebrtcLegs | None, browser: bool, behind_nat: bool) -> None:
+        """``legs``: None where the agent has no gateway. ``browser``: the device is one."""
+        self._legs = legs
+        self._browser = browser
+        self._behind_nat = behind_nat
+        self._leg: Leg | None = None
+        """Whose ports the plain side has."""
+        self._ice: Leg | None = None
+        """Whose ICE agent the browser has."""
+        self._next: Leg | None = None
+        """Another one, which it is offered."""
+        self._session: Session | None = None
+        self.active = False
+
+    def decide(self, said: bytes) -> None:
+        """An offer of the servers: whether the two sides understand each other without us. Raises `SdpError`."""
+        audio = next((one for one in sdp.endpoints(said) if one.media == "audio" and not one.rejected), None)
+        if audio is not None and self._legs is not None:
+            needed = audio.is_dtls != self._browser
+            if self.active and not needed:
+                self._give_back()
+            self.active = needed
+
+    def from_device(self, said: bytes, host: str, device: OfferAnswer, server: OfferAnswer, offers: bool) -> bytes:
+        """A device's description, which came from ``host``, as the servers get it. Raises `SdpError`."""
+        if offers:
+            return self._offered(said, self._browser, server)
+        return self._answered(said, self._browser, server.last_remote, host)
+
+    def from_server(self, said: bytes, host: str, device: OfferAnswer, server: OfferAnswer, offers: bool) -> bytes:
+        """A server's description as the device, last heard from ``host``, gets it. Raises `SdpError`."""
+        if offers:
+            return self._offered(said, not self._browser, device)
+        return self._answered(said, not self._browser, device.last_remote, host)
+
+    def moved(self, host: str) -> None:
+        """The device proved itself at another host: its media may come from there."""
+        if self._session is not None and self._legs is not None and not self._browser:
+            self._session = self._session._replace(phone=self._session.phone._replace(via=host))
+            self._legs.set(self._session)
+
+    def export(self) -> Gatewayed | None:
+        """The frozen value from which the same can be made elsewhere; ``None`` without the gateway."""
+        if not self.active or self._leg is None or self._ice is None:
+            return None
+        return Gatewayed(self._leg, self._ice, self._session)
+
+    def resume(self, known: Gatewayed) -> None:
+        """Go on with the legs that a process before us had."""
+        self.active = True
+        self._leg, self._ice, self._session = known
+        if self._legs is not None:
+            self._legs.adopt(known.leg.id, known.session)
+            if known.ice != known.leg:
+                self._legs.adopt(known.ice.id, None)
+
+    def release(self) -> None:
+        """The call is over: give its legs back."""
+        self._give_back()
+        self._legs = None
+
+    def _give_back(self) -> None:
+        for leg in {self._leg, self._ice, self._next}:
+            if leg is not None and self._legs is not None:
+                self._legs.release(leg.id)
+        self._leg = self._ice = self._next = self._session = None
+
+    def _offered(self, said: bytes, by_browser: bool, to: OfferAnswer) -> bytes:
+        """What the other side is offered for it."""
+        offer = described(said, by_browser)
+        if offer.led < 0:
+            raise SdpError("the WebRTC gateway carries audio alone, and none is offered that it could")
+        leg, ice = self._taken()
+        sections, at = _told(to, not by_browser), self._shown
+        index = sections.led if sections.led >= 0 else len(sections.sections)
+        formats = description.offered(offer.formats, not by_browser)
+        if by_browser:
+            return description.plain(sections.sections, index, formats, offer, leg, at or leg.address)
+        if self._legs is not None and not self._legs.is_present(ice.id):  # died with the gateway
+            ice = self._next = self._next or self._fresh()
+        return description.for_browser(sections.sections, index, formats, offer, ice, at, "actpass")
+
+    def _answered(self, said: bytes, by_browser: bool, offer_body: bytes, host: str) -> bytes:
+        """What the side that has offered is answered; the session is as both want it from now on."""
+        answer, offer = described(said, by_browser), described(offer_body, not by_browser)
+        leg, ice = self._taken()
+        if answer.led < 0 or offer.led < 0:
+            return description.refused(offer.sections, leg, self._shown or leg.address)
+        to_answerer, to_offerer, formats = description.agreed(answer.formats, offer.formats)
+        browser, phone = (answer, offer) if by_browser else (offer, answer)
+        assert browser.browser is not None
+        ice, client = self._transport(ice, browser, by_browser)
+        via = "" if self._browser else host
+        session = Session(
+            leg.id,
+            leg.address,
+            leg.port,
+            ice.id,
+            by_browser,
+            client,
+            browser.browser,
+            remote_of(phone.audio, via, eager=self._browser or not self._behind_nat),
+            to_answerer if by_browser else to_offerer,
+            to_offerer if by_browser else to_answerer,
+        )
+        former, self._ice, self._next, self._session = self._ice, ice, None, session
+        if self._legs is not None:
+            self._legs.set(session)
+            if former is not None and former not in (ice, leg):
+                self._legs.release(former.id)
+        at = self._shown
+        if by_browser:
+            return description.plain(offer.sections, offer.led, formats, answer, leg, at or leg.address)
+        setup = "active" if client else "passive"
+        return description.for_browser(offer.sections, offer.led, formats, answer, ice, at, setup)
+
+    def _transport(self, ice: Leg, said: Described, answers: bool) -> tuple[Leg, bool]:
+        """The leg whose ICE agent that browser gets, and whether we begin DTLS with it."""
+        assert said.browser is not None
+        session = self._session
+        if answers and self._next is not None:
+            ice = self._next
+        elif not answers and session is not None and self._must_restart(session.browser, said.browser, ice):
+            ice = self._fresh()
+        same = session is not None and session.ice == ice.id
+        same = same or (session is not None and session.browser.fingerprints == said.browser.fingerprints)
+        if session is not None and same and self._legs is not None and self._legs.is_present(session.ice):
+            return ice, session.client
+        if answers:
+            return ice, said.setup == "passive"
+        return ice, _OURS.get(said.setup, "active") == "active"
+
+    def _must_restart(self, before: Browser, now: Browser, ice: Leg) -> bool:
+        """Whether a browser's offer needs another ICE agent (RFC 8839 section 4.4.1.1)."""
+        changed = (before.ufrag, before.pwd) != (now.ufrag, now.pwd)
+        return changed or (self._legs is not None and not self._legs.is_present(ice.id))
+
+    def _taken(self) -> tuple[Leg, Leg]:
+        """The legs of the plain side and of the browser. Raises `SdpError` where there is none to be had."""
+        if self._leg is None or self._ice is None:
+            self._leg = self._ice = self._fresh()
+        return self._leg, self._ice
+
+    def _fresh(self) -> Leg:
+        leg = self._legs.take() if self._legs is not None else None
+        if leg is None:
+            raise SdpError(self._legs.shortage() if self._legs is not None else "the call is over")
+        return leg
+
+    @property
+    def _shown(self) -> str:
+        return self._legs.advertised if self._legs is not None else ""
+
+
+def _told(machine: OfferAnswer, browser: bool) -> Described:
+    """The sections that stand in a dialog, whose number never shrinks (RFC 3264 section 8)."""
+    for body in (machine.last_local, machine.last_remote):
+        if body:
+            return described(body, browser)
+    return Described((), -1)

@@ -1,0 +1,221 @@
+"""The browser's end of a session: ICE by aioice, DTLS-SRTP by aiortc. No other module imports them.
+
+RTP is taken and given whole, packet by packet: so a codec passes without being decoded. aiortc has no public name
+for that; `_Dtls` uses three private ones, and `_Path` is what its DTLS transport asks of an ICE transport. Beneath
+them an ICE agent can be exchanged while DTLS goes on (RFC 8842 section 5.5), which aiortc's own ICE transport cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import aioice
+from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
+from pylibsrtp import Error as SrtpError
+
+from gateway_agent.webrtc.legs import MOST_CANDIDATES, Browser, GatewaySettings
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S: Final = 30.0
+"""Seconds within which ICE finds a way, and DTLS agrees."""
+MOST_UNREAD: Final = 64
+"""Datagrams of one browser that wait for DTLS, and of one phone that wait to be sent; further ones are dropped."""
+
+Certificate = RTCCertificate
+Received = Callable[[bytes, bool], None]
+"""Takes a packet that the browser sent, and whether it is RTCP."""
+
+
+def certificate() -> Certificate:
+    """A new key pair with a certificate of its own. Its fingerprint is what counts (RFC 8122), not its dates."""
+    return RTCCertificate.generateCertificate()
+
+
+def fingerprint_of(certificate: Certificate) -> str:
+    """As in ``a=fingerprint``."""
+    found = next(one for one in certificate.getFingerprints() if one.algorithm == "sha-256")
+    return f"{found.algorithm} {found.value}"
+
+
+class IceAgent(aioice.Connection):
+    """ICE at our addresses alone."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        super().__init__(
+            ice_controlling=False,
+            stun_server=_host_port(settings.stun),
+            turn_server=_host_port(settings.turn),
+            turn_username=settings.turn_user or None,
+            turn_password=settings.turn_password or None,
+            turn_transport=settings.turn_transport,
+        )
+        self._at = list(settings.addresses)
+        self.sink: Callable[[bytes], None] | None = None
+        """Takes what is no STUN. Nobody reads it before a session does, whoever sends it."""
+
+    async def get_component_candidates(
+        self, component: int, addresses: list[str], timeout: int = 5
+    ) -> list[aioice.Candidate]:
+        return await super().get_component_candidates(component, self._at, timeout)
+
+    def data_received(self, data: bytes, component: int) -> None:
+        if self.sink is not None:
+            self.sink(data)
+
+
+class _Path:
+    """The ICE agent of the moment, as DTLS sees it."""
+
+    def __init__(self, client: bool) -> None:
+        self.role = "controlled" if client else "controlling"
+        """By which the DTLS transport chooses its own: a client, or a server."""
+        self.ice: IceAgent | None = None
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_UNREAD)
+
+    def put(self, data: bytes) -> None:
+        if data and not self._inbox.full():
+            self._inbox.put_nowait(data)
+
+    def end(self) -> None:
+        if self._inbox.full():
+            self._inbox.get_nowait()
+        self._inbox.put_nowait(None)
+
+    async def _recv(self) -> bytes:
+        data = await self._inbox.get()
+        if data is None:
+            raise ConnectionError("the session has ended")
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        if self.ice is not None:
+            with contextlib.suppress(ConnectionError):  # the page is to restart ICE
+                await self.ice.send(data)
+
+
+class _Dtls(RTCDtlsTransport):
+    def __init__(self, path: _Path, certificate: Certificate, received: Received) -> None:
+        super().__init__(cast(RTCIceTransport, path), [certificate])
+        self._received = received
+
+    async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
+        self._received(data, False)
+
+    async def _handle_rtcp_data(self, data: bytes) -> None:
+        self._received(data, True)
+
+    async def send(self, data: bytes) -> None:
+        """Raises `ConnectionError`, `pylibsrtp.Error`."""
+        await self._send_rtp(data)
+
+
+class BrowserEnd:
+    """One browser's transport, through ICE restarts and new DTLS associations; ``received`` takes its packets."""
+
+    def __init__(self, name: str, certificate: Certificate, received: Received) -> None:
+        self._name = name
+        self._certificate = certificate
+        self._received = received
+        self._ice: IceAgent | None = None
+        """The newest one."""
+        self._path = _Path(False)
+        self._dtls: _Dtls | None = None
+        self._by: tuple[tuple[str, ...], bool] | None = None
+        """Fingerprints and role of that association."""
+        self._unsent: asyncio.Queue[bytes] = asyncio.Queue(MOST_UNREAD)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begin(self._send_on())
+
+    @property
+    def connected(self) -> bool:
+        """Whether media can pass."""
+        return self._dtls is not None and self._dtls.state == "connected"
+
+    def connect(self, ice: IceAgent, browser: Browser, controlling: bool, client: bool) -> None:
+        """Speak with that browser by this ICE agent, which has gathered; the one before goes on until it can."""
+        if ice is self._ice:  # one ICE agent has one counterpart: of several tabs, the first that described itself
+            return
+        if self._ice is not None and self._ice is not self._path.ice:  # it has found no way yet
+            self._begin(self._ice.close())
+        self._ice = ice
+        ice.sink = self._path.put
+        self._begin(self._connected(ice, browser, controlling, client))
+
+    def send(self, data: bytes) -> None:
+        """RTP or RTCP to the browser; dropped as long as it cannot be reached."""
+        if not self._unsent.full():
+            self._unsent.put_nowait(data)
+
+    async def close(self) -> None:
+        self._path.end()
+        dtls, former, newest = self._dtls, self._path.ice, self._ice
+        self._dtls = None
+        if dtls is not None:
+            await dtls.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for ice in {former, newest} - {None}:
+            assert ice is not None
+            await ice.close()
+
+    async def _connected(self, ice: IceAgent, browser: Browser, controlling: bool, client: bool) -> None:
+        ice.ice_controlling = controlling
+        ice.remote_username, ice.remote_password = browser.ufrag, browser.pwd
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                for text in browser.candidates[:MOST_CANDIDATES]:
+                    with contextlib.suppress(ValueError):
+                        await ice.add_remote_candidate(aioice.Candidate.from_sdp(text))
+                await ice.connect()
+        except (ConnectionError, TimeoutError):
+            logger.info("%s: ICE found no way to the browser", self._name)
+            return
+        former, self._path.ice = self._path.ice, ice
+        if former is not None:
+            await former.close()
+        by = browser.fingerprints, client
+        if self._dtls is None or by != self._by or self._dtls.state in ("closed", "failed"):
+            await self._secure(ice, *by)
+
+    async def _secure(self, ice: IceAgent, fingerprints: Sequence[str], client: bool) -> None:
+        """A new association (RFC 5764)."""
+        if self._dtls is not None:
+            self._path.end()
+            await self._dtls.stop()
+        if self._path.role != ("controlled" if client else "controlling") or self._dtls is not None:
+            self._path = _Path(client)
+            self._path.ice = ice
+            ice.sink = self._path.put
+        self._by = tuple(fingerprints), client
+        self._dtls = _Dtls(self._path, self._certificate, self._received)
+        known = [RTCDtlsFingerprint(*one.split(" ", 1)) for one in fingerprints if " " in one]
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._dtls.start(RTCDtlsParameters(known))
+        except TimeoutError:
+            pass
+        if not self.connected:
+            logger.info("%s: no DTLS with the browser: %s", self._name, self._dtls.state)
+
+    async def _send_on(self) -> None:
+        while True:
+            data = await self._unsent.get()
+            if self._dtls is not None and self._dtls.state == "connected":
+                with contextlib.suppress(ConnectionError, SrtpError):  # it has just ended, or what came is no RTP
+                    await self._dtls.send(data)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _host_port(text: str) -> tuple[str, int] | None:
+    host, _, port = text.rpartition(":")
+    return (host.strip("[]"), int(port)) if text else None

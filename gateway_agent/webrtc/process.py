@@ -1,0 +1,281 @@
+"""The WebRTC gateway: a process beside its agent, with what neither agents nor servers load (``holdfast[web]``).
+
+Started by `gateway_agent.media.process` as ``python -m gateway_agent.webrtc.process SOCKET detach``. Like the relay
+it outlives its agent: at SOCKET it waits for the next start of it, and media goes on meanwhile. What it is told and
+tells is in `gateway_agent.webrtc.legs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import secrets
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from gateway_agent.media.control import Control
+from gateway_agent.media.door import Hello, listen
+from gateway_agent.media.held import HeldSockets
+from gateway_agent.media.ports import Pair
+from gateway_agent.media.sockets import BoundPair
+from gateway_agent.media.stocks import Stocks
+from gateway_agent.webrtc.legs import GatewaySettings, Leg, session_of
+from sip.io.clock import boottime
+from sip.io.loop import loop_factory
+
+IDLE_S: Final = 5.0
+"""Without an agent and without a session it ends after so long."""
+STALE_S: Final = 20.0
+"""What STUN and TURN servers said holds as long as a NAT keeps an idle mapping (RFC 4787 has 30 s in practice)."""
+LIMIT: Final = "limit"
+"""What is short where it is no address."""
+NEEDED: Final = frozenset({"legs", "ready", "unknown", "expired"})
+"""Notices that are said however much is unread."""
+
+
+class _Prepared(NamedTuple):
+    leg: Leg
+    ice: Any
+    pair: BoundPair
+    at: float
+
+
+class Gateway:
+    """All sessions of one agent."""
+
+    def __init__(self, listener: socket.socket, clock: Callable[[], float]) -> None:
+        from gateway_agent.webrtc import endpoint, session
+
+        self._endpoint, self._session = endpoint, session
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._held = HeldSockets()
+        self._control = Control(listener, self._epoll, self._held, GatewaySettings, self._lose, NEEDED)
+        self._stocks = Stocks(self._short)
+        self._settings: GatewaySettings | None = None
+        self._certificate = endpoint.certificate()
+        self._fingerprint = endpoint.fingerprint_of(self._certificate)
+        self._prefix = secrets.token_hex(4)
+        self._numbers = 0
+        self._free: dict[str, _Prepared] = {}
+        self._taken: dict[str, _Prepared] = {}
+        """In use."""
+        self._sessions: dict[str, Any] = {}
+        self._given: set[str] = set()
+        """Legs whose ICE agents a session was given."""
+        self._unclaimed: set[str] = set()
+        self._grace_s = IDLE_S
+        self._alone_since = clock()
+        self._open = asyncio.Event()
+        self._lacking = asyncio.Event()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until there is nothing more to do."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._epoll.fileno(), self._ready)
+        filler = asyncio.create_task(self._fill())
+        try:
+            while not self._open.is_set():
+                await asyncio.sleep(1.0)
+                self._tick(self._clock())
+        finally:
+            filler.cancel()
+            loop.remove_reader(self._epoll.fileno())
+            for leg in [*self._sessions, *self._taken, *self._free]:
+                self._end(leg)
+            await asyncio.gather(*self._ending, return_exceptions=True)
+            self._control.close()
+            self._epoll.close()
+
+    # The agent
+
+    def _ready(self) -> None:
+        for fd, what in self._epoll.poll(0):
+            hello = self._control.ready(fd, what)
+            if hello is not None:
+                self._obey_start(hello)
+        self._obey_all()
+
+    def _obey_start(self, hello: Hello) -> None:
+        self._grace_s = hello.grace_s
+        self._unclaimed = {*self._sessions, *self._taken}
+        if isinstance(hello.settings, GatewaySettings) and hello.settings != self._settings:
+            for leg in list(self._free):
+                self._end(leg)
+            self._settings = hello.settings
+            self._stocks.configure(hello.settings)
+        self._control.say({"is": "ready", "pid": os.getpid()})
+        self._control.say({"is": "legs", "legs": [one.leg for one in self._free.values()]})
+        self._lacking.set()
+
+    def _lose(self) -> None:
+        self._obey_all()
+        self._alone_since = self._clock()
+
+    def _short(self, notice: dict[str, object]) -> None:
+        if notice["is"] == "short":
+            self._control.say(notice)
+
+    def _obey_all(self) -> None:
+        commands = self._control.commands
+        while commands:
+            line = commands.popleft()
+            try:
+                command = json.loads(line)
+                getattr(self, "_do_" + command.pop("do"))(**command)
+            except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+                why = f"the WebRTC gateway could not obey {line[:60].decode(errors='replace')}: {error}"
+                self._control.say({"is": "refused", "why": why})
+
+    # What it can ask
+
+    def _do_take(self, leg: str) -> None:
+        self._unclaimed.discard(leg)
+        if leg in self._free:
+            self._taken[leg] = self._free.pop(leg)
+            self._lacking.set()
+        elif leg not in self._taken and leg not in self._sessions:
+            self._control.say({"is": "unknown", "leg": leg})
+
+    def _do_session(self, session: list[Any]) -> None:
+        wanted = session_of(session)
+        self._unclaimed -= {wanted.leg, wanted.ice}
+        if wanted.leg not in self._sessions:
+            prepared = self._taken.get(wanted.leg)
+            pair = prepared.pair if prepared is not None else self._stocks.bound(Pair(wanted.address, wanted.port))
+            self._sessions[wanted.leg] = self._session.GatewaySession(wanted.leg, pair, self._certificate)
+            assert self._settings is not None
+            self._sessions[wanted.leg].tick(self._settings.packets_per_s)
+        by = self._taken.get(wanted.ice)
+        if by is None:
+            self._control.say({"is": "unknown", "leg": wanted.ice})
+        else:
+            self._given.add(wanted.ice)
+        self._sessions[wanted.leg].set(wanted, None if by is None else by.ice)
+
+    def _do_release(self, leg: str) -> None:
+        self._end(leg)
+
+    def _do_audit(self) -> None:
+        unclaimed, self._unclaimed = self._unclaimed, set()
+        for leg in unclaimed:
+            self._end(leg)
+
+    def _do_end(self) -> None:
+        self._open.set()
+
+    # Legs
+
+    def _end(self, leg: str) -> None:
+        """Close what there is of a leg. An ICE agent that a session was given is closed with that."""
+        prepared = self._free.pop(leg, None) or self._taken.pop(leg, None)
+        session = self._sessions.pop(leg, None)
+        if session is not None:
+            self._later(session.close())
+        elif prepared is not None:
+            prepared.pair.rtp.sock.close()
+            prepared.pair.rtcp.sock.close()
+        if prepared is not None and leg not in self._given:
+            self._later(prepared.ice.close())
+        self._given.discard(leg)
+        for stock in self._stocks.by_address.values():
+            stock.retry_at = 0.0
+        self._lacking.set()
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _fill(self) -> None:
+        """Prepare legs until there are as many as are wanted ahead."""
+        while True:
+            await self._lacking.wait()
+            self._lacking.clear()
+            while (settings := self._settings) is not None and len(self._free) < settings.ahead:
+                used = len(self._sessions) + len(self._taken)
+                if used >= settings.sessions:
+                    why = (
+                        f"the WebRTC gateway has its limit of {settings.sessions} sessions; raise it or add an agent"
+                    )
+                    self._control.say({"is": "short", "address": LIMIT, "why": why})
+                    break
+                if not await self._prepare(settings, used):
+                    break
+            else:
+                self._control.say({"is": "short", "address": LIMIT, "why": ""})
+
+    async def _prepare(self, settings: GatewaySettings, used: int) -> bool:
+        """One more leg; False when there is none to be had at this moment."""
+        address = settings.addresses[0]
+        stock = self._stocks.by_address[address]
+        now = self._clock()
+        if not stock.free and now >= stock.retry_at:
+            self._stocks.fill(stock, 2 * used, now)
+        if not stock.free:
+            return False
+        ice = self._endpoint.IceAgent(settings)
+        await ice.gather_candidates()
+        candidates = tuple(one.to_sdp() for one in ice.local_candidates)
+        if not candidates or not stock.free:
+            self._control.say(
+                {"is": "short", "address": address, "why": f"the WebRTC gateway cannot bind {address} for ICE"}
+            )
+            await ice.close()
+            return False
+        pair, bound = stock.free.popitem()
+        self._numbers += 1
+        id_ = f"{self._prefix}-{self._numbers}"
+        leg = Leg(id_, *pair, ice.local_username, ice.local_password, self._fingerprint, candidates)
+        self._free[id_] = _Prepared(leg, ice, bound, now)
+        self._control.say({"is": "legs", "legs": [leg]})
+        return True
+
+    # Time
+
+    def _tick(self, now: float) -> None:
+        if not self._control.connected:
+            alone = now - self._alone_since
+            self._held.alone(alone)
+            if (alone >= self._grace_s or (not self._sessions and alone >= IDLE_S)) and not self._held:
+                self._open.set()
+        if self._settings is None:
+            return
+        for session in self._sessions.values():
+            session.tick(self._settings.packets_per_s)
+        if self._settings.stun or self._settings.turn:
+            for leg in [id_ for id_, one in self._free.items() if now - one.at > STALE_S]:
+                self._control.say({"is": "expired", "leg": leg})
+                self._end(leg)
+        self._lacking.set()
+
+
+def main(argv: list[str]) -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # for the agent, which may have calls to end first
+        signal.signal(ignored, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    listener = listen(argv[1])
+    if listener is None:
+        return  # another one is there already
+    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+
+    async def work() -> None:
+        await Gateway(listener, boottime).run()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(work())
+
+
+if __name__ == "__main__":
+    main(sys.argv)

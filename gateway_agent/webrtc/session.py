@@ -1,0 +1,139 @@
+"""One session of the WebRTC gateway: a browser on one side, plain RTP on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Final
+
+from gateway_agent.media.ports import NOWHERE, Remote
+from gateway_agent.media.sockets import BoundPair, Port, canonical, drain, form_of
+from gateway_agent.webrtc.codecs import Transcoder
+from gateway_agent.webrtc.endpoint import BrowserEnd, Certificate, IceAgent
+from gateway_agent.webrtc.legs import Session, Stream
+
+AT_ONCE: Final = 32
+"""Datagrams of one socket that are read before the others have their turn."""
+
+
+class GatewaySession:
+    """``pair``: where the plain side sends; it is closed with the session. Both directions keep sequence numbers,
+    timestamps and SSRC where nothing is transcoded, so that RTCP passes as well; else it ends here."""
+
+    def __init__(self, name: str, pair: BoundPair, certificate: Certificate) -> None:
+        self._pair = pair
+        self._browser = BrowserEnd(name, certificate, self._from_browser)
+        self.session: Session | None = None
+        self._described: tuple[Remote, float | None] | None = None
+        self._to_phone: dict[int, int] = {}
+        """Payload types: what the browser sends, and what the phone gets for it."""
+        self._to_browser: dict[int, int] = {}
+        self._decoded: tuple[Transcoder, Transcoder] | None = None
+        """What the browser hears, what the phone hears."""
+        self._buffer = bytearray(2048)
+        self._view = memoryview(self._buffer)
+        loop = self._loop = asyncio.get_running_loop()
+        for port in (pair.rtp, pair.rtcp):
+            drain(port)
+            loop.add_reader(port.sock.fileno(), self._from_phone, port)
+
+    def set(self, session: Session, ice: IceAgent | None) -> None:
+        """What is wanted from now on; ``ice`` is None when the process that prepared it is dead. Raises `OSError` for
+        an address of another family, `ValueError`."""
+        remote, before = session.phone, self.session
+        if before is None or remote != before.phone:
+            self._point(remote, None if before is None else self._loop.time())
+        if before is None or (session.to_browser, session.to_phone) != (before.to_browser, before.to_phone):
+            self._translate(session)
+        self.session = session
+        if ice is not None:
+            self._browser.connect(ice, session.browser, session.controlling, session.client)
+
+    def tick(self, rate: int) -> None:
+        """A second has passed: so many packets are taken in the next."""
+        self._pair.rtp.budget = self._pair.rtcp.budget = rate
+
+    async def close(self) -> None:
+        for port in (self._pair.rtp, self._pair.rtcp):
+            self._loop.remove_reader(port.sock.fileno())
+            port.sock.close()
+        await self._browser.close()
+
+    def _point(self, remote: Remote, described_at: float | None) -> None:
+        family = self._pair.rtp.sock.family
+        address = remote.address if remote.address in NOWHERE else canonical(remote.address, family)
+        try:
+            via = remote.via and canonical(remote.via, family)
+        except OSError:  # it speaks by the other family than it listens at
+            via = ""
+        self._pair.rtp.point((address, remote.rtp), via, remote.eager, described_at)
+        self._pair.rtcp.point((address, remote.rtcp), via, remote.eager, described_at)
+        self._pair.rtp.form = form_of(remote.kind, remote.types)
+
+    def _translate(self, session: Session) -> None:
+        here, there = session.to_browser, session.to_phone
+        if session.transcodes:
+            ssrcs = random.SystemRandom()
+            self._decoded = (
+                Transcoder(there, here, ssrcs.getrandbits(32)),
+                Transcoder(here, there, ssrcs.getrandbits(32)),
+            )
+            return
+        self._decoded = None
+        self._to_browser, self._to_phone = _payload_types(there, here), _payload_types(here, there)
+
+    def _from_browser(self, packet: bytes, is_rtcp: bool) -> None:
+        port = self._pair.rtcp if is_rtcp else self._pair.rtp
+        if port.target is None:
+            return
+        if is_rtcp:
+            out = [packet] if self._decoded is None else []
+        else:
+            out = self._passed(packet, self._to_phone, None if self._decoded is None else self._decoded[1])
+        for one in out:
+            try:
+                port.send(one, port.target)
+            except OSError:  # no route, or no room: the network would have lost it as well
+                port.dropped += 1
+
+    def _from_phone(self, port: Port) -> None:
+        """Take what has come to one socket."""
+        now = self._loop.time()
+        for _ in range(AT_ONCE):
+            try:
+                size, source = port.receive(self._buffer)
+            except OSError:  # nothing more, or the word of an unreachable target
+                return
+            packet = self._view[:size]
+            port.budget -= 1
+            if port.budget < 0 or (source != port.source and not port.latch(source, now, packet)):
+                port.dropped += 1
+                continue
+            port.packets += 1
+            port.octets += size
+            port.last_at = now
+            if port is self._pair.rtp:
+                for one in self._passed(
+                    bytes(packet), self._to_browser, None if self._decoded is None else self._decoded[0]
+                ):
+                    self._browser.send(one)
+            elif self._decoded is None and port.form(packet):
+                self._browser.send(bytes(packet))
+
+    def _passed(self, packet: bytes, payload_types: Mapping[int, int], transcoder: Transcoder | None) -> list[bytes]:
+        if transcoder is not None:
+            return transcoder.take(packet)
+        if len(packet) < 12 or packet[0] >> 6 != 2:
+            return []
+        other = payload_types.get(packet[1] & 0x7F)
+        if other is None:
+            return []
+        return [b"%c%c%b" % (packet[0], packet[1] & 0x80 | other, packet[2:])]
+
+
+def _payload_types(source: Stream, target: Stream) -> dict[int, int]:
+    types = {source.payload: target.payload}
+    if source.events >= 0 and target.events >= 0:
+        types[source.events] = target.events
+    return types
