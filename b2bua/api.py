@@ -11,7 +11,7 @@ from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 
 VIEWS: Final = frozenset(
-    "status calls lines agents history explain call-ids trace report rehearsal audit route bans progress".split()
+    "status calls lines agents history explain call-ids trace report rehearsal audit route bans cdrs progress".split()
 )
 VERBS: Final = frozenset(
     "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level".split()

@@ -15,6 +15,7 @@ from b2bua.cdr import Cdr
 from b2bua.destination import Destination
 from b2bua.diversion import diverted
 from b2bua.lines import Lines
+from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
 from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg
@@ -280,6 +281,7 @@ class Call(Policy):
         "lines",
         "plan",
         "request",
+        "seen",
         "sent_at",
         "services",
         "signed",
@@ -326,6 +328,8 @@ class Call(Policy):
         """When a former server sent the present attempt, which is under way: its time to ring counts from there."""
         self.because = ""
         """The decision that routed it last, for ``explain``."""
+        self.seen: Seen = NOTHING_SEEN
+        """What the record tells besides the state."""
         self.trunk_legs = NO_TRUNKS
         """Legs with trunks of the server's own."""
         self.last_ack = b""
@@ -426,8 +430,7 @@ class Call(Policy):
         self.take_line(target.line, now)
         self.update(
             callee=target.request_number,
-            dialled=plan.called if plan.called != target.request_number else "",
-            callee_line=target.line,
+            **_dialled(plan, target),
             callee_agent=place.agent,
             callee_dialog=dialog.call_id,
             # only agents are given it to keep
@@ -450,6 +453,7 @@ class Call(Policy):
         if self.trunk_legs and (trunk := self.trunk_legs.pop(leg, None)) is not None:
             trunk.stop()
         self.give_line(self.state.callee_line)
+        self.seen = NOTHING_SEEN if response is None else refusal_of(response)
         plan = self.plan
         if plan is None:
             self.bridge.refuse(status, now, response=response, by="callee")
@@ -501,13 +505,14 @@ class Call(Policy):
         line = (response.get("line") if state.callee_agent else "") or state.callee_line
         plan = "" if self.target_of is None else state.plan  # it is not joined yet, and may have to be called again
         self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan=plan)
+        self.seen = seen_of(self.request, response)
         self.request = self.plan = None
         if longest := _longest(self.services.site, self.lines):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
         _stop_trunks(self)
-        self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because)
+        self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because, self.seen)
         if self.transfer is not None:
             self.transfer.call_ended(now)
         if self.target_of is not None:
@@ -540,9 +545,10 @@ class Call(Policy):
         if connection is not None and dialog:
             connection.fetch(dialog, now)
 
-    def record(self, now: float) -> Cdr:
-        """The call record as it would be if the call ended now."""
-        return self.services.records.of(self.state, 0, "", now + self.wall_offset, "")
+
+def record_of(call: Call, now: float) -> Cdr:
+    """The call record as it would be if the call ended now."""
+    return call.services.records.of(call.state, 0, "", now + call.wall_offset, "", call.seen)
 
 
 def _tell_forwarded(call: Call, times: int, now: float) -> None:
@@ -576,6 +582,15 @@ def wait_for(
             call.go_on(503, None, now)
 
     return connection.refused.add(_later(call, dialog, attempt), now, on_timeout)
+
+
+def _dialled(plan: Plan, target: RouteTarget) -> dict[str, str]:
+    """What a state says of a target besides its number."""
+    return {
+        "dialled": plan.called if plan.called != target.request_number else "",
+        "callee_line": target.line,
+        "forwarded_by": target.forwarded_from or (plan.line if plan.forwards else ""),
+    }
 
 
 def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:

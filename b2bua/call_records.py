@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from b2bua.cdr import FAILURES, Cdr, EndedBy, Result
+from b2bua.media_seen import NOTHING_SEEN, Seen
 from b2bua.state_token import CallState
 
 MOST_ENDED: Final = 2000
@@ -67,7 +68,9 @@ class CallRecords:
         """Age of the oldest record that is not on disk; 0: all are."""
         return 0.0 if self.unwritten_since is None else now - self.unwritten_since
 
-    def of(self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str) -> Cdr:
+    def of(
+        self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str, seen: Seen = NOTHING_SEEN
+    ) -> Cdr:
         """The call record of a call that ended at ``ended``, by the clock of its state."""
         return Cdr(
             call_id=state.part or state.call_id,
@@ -91,6 +94,11 @@ class CallRecords:
             reason=reason,
             transferred_by=state.transferred_by,
             transferred_from=state.call_id if state.part else "",
+            far_status=seen.status or (200 if state.answered else 0),
+            forwarded_by=state.forwarded_by,
+            codec=seen.codec,
+            caller_media=seen.caller,
+            callee_media=seen.callee,
         )
 
     def write(
@@ -102,6 +110,7 @@ class CallRecords:
         ended: float,
         reason: str,
         because: str = "",
+        seen: Seen = NOTHING_SEEN,
     ) -> None:
         """A call ended, at ``ended`` by our clock; ``wall_offset`` makes of it the clock of the state. What a device
         did while no server was there counts before what came of it here.
@@ -115,7 +124,9 @@ class CallRecords:
             reason = reason or end.reason
         if status < 300 and not state.answered:  # no call succeeds without an answer, whatever its end came to
             status = 487 if ended_by == "caller" else 480
-        record = self.of(state, status, ended_by, ended + wall_offset, reason)
+        if not reason and status >= 300 and status != 487 and not state.answered:
+            reason = seen.reason or because
+        record = self.of(state, status, ended_by, ended + wall_offset, reason, seen)
         self._events.append(CallEnded(record))
         if record.result in FAILURES:
             self.failed(record.call_id, ended)

@@ -7,6 +7,7 @@ whatever order and however often it comes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
@@ -64,11 +65,26 @@ class Cdr:
     """The line whose device has transferred the caller to this callee."""
     transferred_from: str = ""
     """The call id of the call that they talked in before, which has a record of its own."""
+    far_status: int = 0
+    """The final SIP status that the callee's device, or the last one tried, gave to the INVITE; 0: it gave none."""
+    forwarded_by: str = ""
+    """The line whose forwarding, or redirection, led to the callee."""
+    codec: str = ""
+    """The first codec of the answer, like ``PCMA``."""
+    caller_media: str = ""
+    """Where the caller wanted its media when the call was answered: ``192.0.2.1:4000``."""
+    callee_media: str = ""
 
     @property
     def id(self) -> str:
         """32 hex digits made of the call id, the same whoever writes it."""
         return blake2b(self.call_id.encode(), digest_size=16, person=b"holdfast-cdr").hexdigest()
+
+    @property
+    def cause(self) -> int:
+        """The cause of Q.850 that ``reason`` has (RFC 3326 section 2); 0: none."""
+        found = _Q850.search(self.reason)
+        return int(found[1]) if found is not None else 0
 
     @property
     def duration(self) -> float | None:
@@ -78,12 +94,13 @@ class Cdr:
         return max(0.0, self.ended - self.answered)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, with ``id`` first and ``duration`` after ``ended``."""
+        """All fields, with ``id`` first, ``duration`` after ``ended``, ``cause`` last."""
         lasted = self.duration
         answer: dict[str, Any] = {"id": self.id}
         answer.update(zip(_TO_ENDED, _values_to_ended(self), strict=True))
         answer["duration"] = None if lasted is None else round(lasted, 6)
         answer.update(zip(_AFTER_ENDED, _values_after_ended(self), strict=True))
+        answer["cause"] = self.cause
         return answer
 
     @classmethod
@@ -101,6 +118,7 @@ class Cdr:
         return cls(**known)
 
 
+_Q850: Final = re.compile(r"Q\.850\s*;\s*cause\s*=\s*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
 _NAMES: Final = tuple(field.name for field in fields(Cdr))
 _TO_ENDED: Final = _NAMES[: _NAMES.index("ended") + 1]
 _AFTER_ENDED: Final = _NAMES[len(_TO_ENDED) :]
@@ -108,7 +126,7 @@ _values_to_ended: Final = attrgetter(*_TO_ENDED)
 _values_after_ended: Final = attrgetter(*_AFTER_ENDED)
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(_NAMES, str),
-    **dict.fromkeys(("epoch", "attempts", "status"), int),
+    **dict.fromkeys(("epoch", "attempts", "status", "far_status"), int),
     **dict.fromkeys(("started", "ringing", "answered", "ended"), (int, float)),
 }
 
@@ -178,13 +196,19 @@ def _pair(one: Cdr, two: Cdr) -> Cdr:
         reason=end.reason,
         transferred_by=max(one.transferred_by, two.transferred_by, key=_fuller),
         transferred_from=max(one.transferred_from, two.transferred_from, key=_fuller),
+        far_status=verdict.far_status,
+        forwarded_by=max(one.forwarded_by, two.forwarded_by, key=_fuller),
+        codec=max(one.codec, two.codec, key=_fuller),
+        caller_media=max(one.caller_media, two.caller_media, key=_fuller),
+        callee_media=max(one.callee_media, two.callee_media, key=_fuller),
     )
 
 
 # Each choice is the greatest by a total order over exactly the members that it chooses, which is what makes the merge
 # independent of order and repetition.
 def _verdict(record: Cdr) -> tuple[object, ...]:
-    return record.result != "", record.result == "answered", record.result != "failed", record.result, record.status
+    said = record.result != "", record.result == "answered", record.result != "failed", record.result, record.status
+    return *said, record.far_status
 
 
 def _end(record: Cdr) -> tuple[object, ...]:

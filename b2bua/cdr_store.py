@@ -56,6 +56,13 @@ INSERT INTO cdr (id, started, ended, caller, callee, result, duration, record) V
 ON CONFLICT (id) DO UPDATE SET record = cdr_merge(cdr.record, excluded.record)
 """
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_PRUNED: Final = 1000
+_PRUNE: Final = f"""
+DELETE FROM cdr WHERE rowid IN (
+    SELECT rowid FROM cdr WHERE (started IS NULL OR started < ?) AND ended < ? LIMIT {_PRUNED})
+"""
+_PRUNE_EVERY: Final = 3600.0
+"""Seconds between two looks for what is too old."""
 _ROWS: Final = 50
 """Rows in one statement: for each statement the interpreter changes hands with the loop's thread."""
 
@@ -103,6 +110,12 @@ class LineFile:
     def close(self) -> None:
         pass
 
+    def prune(self, before: float) -> None:
+        """Remove the files of days that were over then. Raises :class:`OSError`."""
+        for path in self._directory.glob(f"{self._node}-????-??-??.jsonl"):
+            if _ends_before(path, before):
+                path.unlink(missing_ok=True)
+
     def _append(self, path: Path, data: bytes) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         try:
@@ -141,6 +154,12 @@ class Database:
         except sqlite3.Error:
             self.close()
             raise
+
+    def prune(self, before: float) -> None:
+        """Remove the rows of calls that began and ended before. Raises :class:`sqlite3.Error`."""
+        connection = self._open()
+        while connection.execute(_PRUNE, (before, before)).rowcount == _PRUNED:
+            time.sleep(0.01)  # the writer's own thread: calls have the processor meanwhile
 
     def close(self) -> None:
         if self._connection is not None:
@@ -255,7 +274,11 @@ class CdrStore:
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queues = [Queue(LineFile(directory, node), limit), Queue(Database(directory, node), limit, ROWS_PAUSE)]
+        self._places = LineFile(directory, node), Database(directory, node)
+        self._queues = [Queue(self._places[0], limit), Queue(self._places[1], limit, ROWS_PAUSE)]
+        self.keep = 0.0
+        """Seconds after which a record is removed; 0: never."""
+        self._prune_at = clock()
         self._interval = interval
         self._limit = limit
         self._clock = clock
@@ -336,6 +359,16 @@ class CdrStore:
         now = self._clock()
         for queue in self._queues:
             queue.write(now, last)
+        if self.keep and now >= self._prune_at and not last:
+            self._prune_at = now + _PRUNE_EVERY
+            self._prune(time.time() - self.keep)
+
+    def _prune(self, before: float) -> None:
+        for place in self._places:
+            try:
+                place.prune(before)
+            except (OSError, sqlite3.Error) as error:
+                logger.warning("Call records that are too old cannot be removed from %s: %s.", place.name, error)
 
 
 def read(directory: Path, since: float | None = None, until: float | None = None) -> Iterator[Cdr]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import time
 from datetime import datetime
@@ -14,10 +16,12 @@ from rich.text import Text
 from b2bua.cdr import RESULTS, Cdr, merge_by_call
 from b2bua.cdr_store import read
 from heartbeat.console import command_line, commands, render
+from heartbeat.console.client import Client
 from heartbeat.console.command_line import site_option
-from heartbeat.console.commands import Screen, format_option, limit_option
+from heartbeat.console.commands import Screen, limit_option
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import NOTHING, clock, count, grid, several, span
+from heartbeat.console.sanitize import ONE_LINE
 from heartbeat.site.model import Site
 
 
@@ -38,7 +42,9 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
 
 @click.command()
 @site_option
-@format_option
+@click.option(
+    "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", help="For people or programs."
+)
 @click.option(
     "--since", callback=_moment, metavar="WHEN", help="Calls that started at or after: 2026-01-31, 14:30, or 2h ago."
 )
@@ -68,10 +74,11 @@ def cdrs(
     limit: int,
 ) -> int:
     """Call records of both servers, merged so that a call has one."""
-    places = {directory: str(directory) for directory in directories} or _directories(
-        command_line.open_site(site_path)
-    )
-    records, missing = _read(places, since, until)
+    asked = {"since": since, "until": until, "from": caller, "to": callee}
+    params = {name: str(value) for name, value in asked.items() if value is not None}
+    site = None if directories else command_line.open_site(site_path)
+    places = _directories(site) if site is not None else {directory: str(directory) for directory in directories}
+    records, missing = _read(site, places, since, until, params, everything)
     for sentence in missing:
         click.echo(sentence, err=True)
     found = [
@@ -84,6 +91,9 @@ def cdrs(
     chosen = found if everything else found[-limit:]
     value = {"cdrs": [_as_json(record) for record in chosen], "matched": len(found)}
     code = command_line.DEGRADED if missing else command_line.HEALTHY
+    if shape == "csv":
+        click.echo(_as_csv(chosen), nl=False)
+        return code
     return commands.show(lambda: Screen(value, _screen(chosen, found), code), shape)
 
 
@@ -95,22 +105,68 @@ def _directories(site: Site) -> dict[Path, str]:
     return found
 
 
-def _read(directories: dict[Path, str], since: float | None, until: float | None) -> tuple[list[Cdr], list[str]]:
-    """The records of all directories, and a sentence for each directory that cannot be read."""
+def _read(
+    site: Site | None,
+    directories: dict[Path, str],
+    since: float | None,
+    until: float | None,
+    params: dict[str, str],
+    everything: bool,
+) -> tuple[list[Cdr], list[str]]:
+    """The records of all directories, of a server whose directory is on another machine those that its API tells,
+    and a sentence for each that cannot be read."""
     records: list[Cdr] = []
     missing: list[str] = []
     for directory, node in directories.items():
         try:
             records += read(directory, since, until)
-        except FileNotFoundError:
-            missing.append(
-                f"{node} has no call records here ({directory}): it never ran here. --dir names a copy of them."
-            )
+            continue
         except OSError as error:
-            missing.append(f"The call records of {node} in {directory} cannot be read: {error.strerror or error}.")
+            away = isinstance(error, FileNotFoundError)
+            said = f"has no call records here ({directory})" if away else f"cannot be read: {error.strerror or error}"
+        try:
+            if site is None:
+                raise ConsoleError("--dir names a directory that is here.")
+            records += _asked(commands.server_client(site, node), params, everything)
+        except ConsoleError as error:
+            missing.append(f"{node} {said}, and does not tell them: {error.sentence} --dir names a copy of them.")
     if len(missing) == len(directories):
         raise ConsoleError("\n".join(missing))
     return records, missing
+
+
+def _asked(client: Client, params: dict[str, str], everything: bool) -> list[Cdr]:
+    """The records that a server tells, the newest ones unless all are wanted. Raises :class:`ConsoleError`."""
+    records: list[Cdr] = []
+    while True:
+        found = client.view("cdrs", **params, offset=str(len(records)))
+        try:
+            page = [Cdr.from_json(each) for each in found["cdrs"]]
+            records += page
+            if not page or not everything or len(records) >= found["matched"]:
+                return records
+        except (ValueError, LookupError, TypeError):
+            raise ConsoleError(f"{client.name} is of another version: what it says are no call records.") from None
+
+
+def _as_csv(records: list[Cdr]) -> str:
+    """RFC 4180, with a head. What a spreadsheet would take for a formula is made a text by an apostrophe; numbers
+    that begin with a plus are left alone."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(_as_json(Cdr("")))
+    for record in records:
+        writer.writerow(map(_cell, _as_json(record).values()))
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return "+".join(value)
+    if isinstance(value, str):
+        text = value.translate(ONE_LINE)
+        return f"'{text}" if text[:1] in ("=", "@", "-") or (text[:1] == "+" and not text[1:].isalnum()) else text
+    return value
 
 
 def _as_json(record: Cdr) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from b2bua.call import record_of
 from b2bua.cdr import FAILURES, Cdr
 from b2bua.core import Core
 from heartbeat.console.view import CallLeg, KnownCall, KnownCalls
@@ -83,7 +84,7 @@ def _known(core: Core, name: str, now: float) -> KnownCall:
     towards = {leg.call_id: leg.towards for leg in core.stack.call_ids.of(name)}
     call, ended = core.calls.get(name), core.ended.get(name) or core.records.former.get(name)
     if call is not None:
-        state, record, wall = call.state, call.record(now), call.wall_offset
+        state, record, wall = call.state, record_of(call, now), call.wall_offset
         for call_id, agent in (
             (state.caller_dialog, state.caller_agent),
             (state.callee_dialog, state.callee_agent),

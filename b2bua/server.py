@@ -8,27 +8,29 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from b2bua import api, views
 from b2bua.call_records import CallEnded
 from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS, sentence
+from b2bua.cdr_query import page
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
 from b2bua.known_calls import peer_of
 from b2bua.takeover_file import TakeoverFile
 from heartbeat import deaths, program
 from heartbeat.console.log import LogSettings
-from heartbeat.console.view import Alert, ProcessStats, Records
+from heartbeat.console.view import Alert, Later, ProcessStats, Records
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
 
+DAY: Final = 86_400.0
 LATE_RECORDS: Final = 10.0
 """Seconds after which a call record that is not on the disk is worth a warning."""
 
@@ -67,7 +69,7 @@ class Process(program.Process[Core]):
             [one.secret for one in reversed(ended)],
         )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
-        self.drive(core, map(str, listeners), views.view, views.command, peer_of)
+        self.drive(core, map(str, listeners), _view, views.command, peer_of)
         self._reports.take_up(core.takeovers, now - time.time())
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)
@@ -130,6 +132,13 @@ class Process(program.Process[Core]):
         age = self.cdrs.unwritten_age(now)
         core.records.unwritten_since = now - age if age else None
         core.records.wall_offset = time.time() - now
+        self.cdrs.keep = core.site.records.keep * DAY
+
+
+def _view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
+    if name == "cdrs":
+        return Later(partial(page, core.server.cdr_dir, core.node, dict(params)))
+    return views.view(core, name, params, now)
 
 
 def _tell(supervised: Supervised, node: str, site: Site) -> None:

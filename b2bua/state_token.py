@@ -65,6 +65,8 @@ class CallState(NamedTuple):
     """After a transfer: the call id in the record of what the call has become by it."""
     transferred_by: str = ""
     """The line of who transferred it last, or has it made."""
+    forwarded_by: str = ""
+    """The line whose forwarding led to the present target."""
 
 
 class TokenError(ValueError):
@@ -115,8 +117,9 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
 
 def _rest(state: CallState) -> str:
     """The members that few calls have."""
-    if state.transferred_by:
-        return f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)}"
+    if state.transferred_by or state.forwarded_by:
+        forwarded = f",{_json(state.forwarded_by)}" if state.forwarded_by else ""
+        return f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)}{forwarded}"
     return f",{_json(state.dialled)}" if state.dialled else ""
 
 
@@ -133,7 +136,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
     try:
         counter, call_id, payload = rest.split(".")
         values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
-        return _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:19])
+        return _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:20])
     except (ValueError, TypeError, LookupError):
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 

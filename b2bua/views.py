@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from b2bua.alerts import alerts, why_out
-from b2bua.call import Call
+from b2bua.call import Call, record_of
 from b2bua.core import Core
 from b2bua.known_calls import known_calls, named_so
 from b2bua.leadership import answers
@@ -350,7 +350,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     ended = core.ended.get(call_id) or core.records.former.get(call_id)
     record, wall, because = ended or (None, 0.0, "")
     if call is not None:
-        record, wall, because = call.record(now), call.wall_offset, call.because
+        record, wall, because = record_of(call, now), call.wall_offset, call.because
     if record is not None:
         if record.started:
             text = f"{record.caller} called {record.dialled or record.callee} from {record.caller_line}"

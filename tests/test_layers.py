@@ -39,6 +39,7 @@ SHELLS = (
     "heartbeat.supervisor",
     "b2bua.api*",
     "b2bua.call_stories",
+    "b2bua.cdr_query",
     "b2bua.cdr_store",
     "b2bua.cli*",
     "b2bua.server",

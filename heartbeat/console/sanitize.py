@@ -10,7 +10,7 @@ HARMLESS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if co
 """For ``str.translate``: what would steer a terminal is shown as what it is; line ends stay."""
 IN_JSON: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
 """For JSON written without escapes, in which the controls below 32 are escaped already."""
-_ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
+ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
 
 
 class LineFormatter(logging.Formatter):
@@ -28,4 +28,4 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)
-        return text if text.isprintable() else text.translate(_ONE_LINE)
+        return text if text.isprintable() else text.translate(ONE_LINE)

@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import ConsoleProcess, Refused
+from heartbeat.console.view import ConsoleProcess, Later, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,8 @@ def application(
 ) -> web.Application:
     """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
 
+    reading = asyncio.Semaphore(1)
+
     async def health(request: web.Request) -> web.Response:
         found = process.view("health", {}, clock())
         return _json(as_json(found), 200 if found.healthy else 503)
@@ -107,7 +109,11 @@ def application(
     async def page(request: web.Request) -> web.Response:
         params, now = _params(dict(request.query)), clock()
         offset = time.time() - now  # before the view is made, which takes its time
-        return _json(on_wall(as_json(process.view(_name(request), params, now)), offset))
+        found = process.view(_name(request), params, now)
+        if isinstance(found, Later):
+            async with reading:
+                found = await asyncio.to_thread(found.work)
+        return _json(on_wall(as_json(found), offset))
 
     async def verb(request: web.Request) -> web.Response:
         params, now = _params(await _body(request)), clock()

@@ -15,7 +15,7 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit route bans
-progress``.
+cdrs progress``.
 Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban``.
 Agent views: ``status health lines calls call-ids trace history bans progress``.
 Agent verbs: ``drain resume stop reload log-level unban``.
@@ -24,9 +24,9 @@ Agent verbs: ``drain resume stop reload log-level unban``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 from heartbeat.console.schema import COUNTER, Column, Label, Metric, Styled
 
@@ -41,8 +41,15 @@ class Refused(Exception):
         """HTTP status: 400 a parameter is wrong, 404 no such view, call, line or agent, 409 not in this state."""
 
 
+class Later(NamedTuple):
+    """A view that is made in a thread, since it reads the disk."""
+
+    work: Callable[[], Any]
+
+
 class ConsoleProcess(Protocol):
-    """What the API asks of a process. Both methods return at once, without waiting for anything."""
+    """What the API asks of a process. Both methods return at once, without waiting for anything; what a view cannot
+    say at once it returns as :class:`Later`."""
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any: ...
 

@@ -34,13 +34,13 @@ from pydantic import (
 
 from heartbeat.site.check import complaints, missing_secrets
 from heartbeat.site.lines import Group, LineSettings, Route
-from heartbeat.site.model import Agent, Bans, Failover, Identity, Server, Site, Trace, digest
+from heartbeat.site.model import Agent, Bans, Failover, Identity, Records, Server, Site, Trace, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
 from sip.device.header_rules import PROTECTED, field_of
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {"site": Identity, "timing": Timing, "failover": Failover, "bans": Bans, "trace": Trace}
+    {"site": Identity, "timing": Timing, "failover": Failover, "bans": Bans, "trace": Trace, "records": Records}
 )
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {"servers": Server, "agents": Agent, "lines": LineSettings, "groups": Group}
@@ -184,6 +184,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             failover=single["failover"],
             trace=single["trace"],
             bans=single["bans"],
+            records=single["records"],
             servers=MappingProxyType(named["servers"]),
             agents=MappingProxyType(named["agents"]),
             lines=MappingProxyType(named["lines"]),

@@ -68,6 +68,14 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Records:
+    """``[records]``: what becomes of call records besides the files of each server."""
+
+    keep: Annotated[int, Within(0, 36_500)] = 0
+    """Days after which a server removes its own; 0: it keeps them for ever."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bans:
     """``[bans]``: hosts that are not listened to for a while, for what came from them. Never banned are peers of
     lines, parties of calls, phones that are registered, and hosts where a device has proved itself within the
@@ -289,6 +297,8 @@ class Site:
     """The table ``[bans]``."""
     trace: Trace = Trace()
     """The table ``[trace]``."""
+    records: Records = Records()
+    """The table ``[records]``."""
     path: Path = Path("site.toml")
     """Where it was read."""
 

@@ -17,6 +17,8 @@ def test_a_plain_call_crosses_both_ways_and_is_recorded() -> None:
     assert (cdr.result, cdr.status, cdr.ended_by, cdr.attempts) == ("answered", 200, "caller", 1)
     assert (cdr.caller, cdr.callee, cdr.caller_line, cdr.callee_line) == ("caller", "1001", "in", "out")
     assert cdr.answered is not None and cdr.ended is not None and round(cdr.ended - cdr.answered) == 10
+    assert (cdr.far_status, cdr.codec) == (200, "PCMU")
+    assert (cdr.caller_media, cdr.callee_media) == ("127.0.0.1:4000", "127.0.0.1:4000")
     fixture.nothing_left()
 
 
@@ -106,7 +108,7 @@ def test_a_final_status_reaches_the_caller(status: int, told: int, result: str) 
     b.take("ACK")
     [cdr] = fixture.bench.cdrs
     assert (cdr.status, cdr.result) == (503 if status == 503 else told, result)  # what became of it, whatever is told
-    assert cdr.reason == ("Q.850;cause=17" if told == status else "")
+    assert (cdr.reason, cdr.cause, cdr.far_status) == ("Q.850;cause=17", 17, status)
     assert not fixture.bench.core.calls
     fixture.nothing_left()
 

@@ -50,12 +50,28 @@ records = st.builds(
     status=st.sampled_from([0, 200, 486]),
     ended_by=st.sampled_from(["caller", "callee", "server", ""]),
     reason=words,
+    far_status=st.sampled_from([0, 200, 404]),
+    caller_media=words,
 )
 
 
 def test_the_id_comes_from_the_call_id_alone():
     assert CALL.id == replace(CALL, node="m2", epoch=8, ended=1.0).id == "3ce9d47e1f709d3267ca47a2b6f1493f"
     assert CALL.id != replace(CALL, call_id="m1-7-2").id
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("Q.850;cause=17", 17),
+        ('q.850 ; cause = 41 ;text="x"', 41),
+        ('SIP;cause=200;text="Call completed elsewhere"', 0),
+        ("Q.850;cause=1234", 0),
+        ("", 0),
+    ],
+)
+def test_the_cause_is_that_of_q850_in_the_reason(reason, cause):
+    assert replace(CALL, reason=reason).cause == replace(CALL, reason=reason).to_json()["cause"] == cause
 
 
 def test_duration_is_from_answer_to_end():
@@ -187,7 +203,9 @@ def test_calls_come_in_the_order_of_their_start():
     assert merge_by_call([Cdr("b", started=0.5), Cdr("a")]) == [Cdr("a"), Cdr("b", started=0.5)]
 
 
-@pytest.mark.parametrize("name", ["session_id", "site", "caller", "callee", "dialled", "caller_line", "callee_line"])
+@pytest.mark.parametrize(
+    "name", ["session_id", "site", "caller", "callee", "dialled", "caller_line", "callee_line", "codec"]
+)
 def test_of_two_texts_the_fuller_one_is_kept(name):
     empty, short, long = (Cdr("c", **{name: text}) for text in ("", "zz", "aaa"))
     for pair, kept in (((empty, short), "zz"), ((short, long), "aaa"), ((long, empty), "aaa")):

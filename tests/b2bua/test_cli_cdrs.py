@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from dataclasses import replace
 
@@ -43,6 +45,30 @@ def test_call_records_of_both_servers_are_one_a_call(fake_servers):
     assert fake_servers.json("cdrs", "--until", "2020-01-31")["matched"] == 0
     assert "the last 1 are shown" in fake_servers.cli("cdrs", "--limit", "1")
     assert "is no time" in fake_servers.cli("cdrs", "--since", "yesterday", code=3)
+
+
+def test_records_on_another_machine_are_asked_for(fake_servers):
+    now = time.time()
+    write_cdrs(fake_servers, "m1", Cdr("c1", node="m1", started=now - 5, ended=now, caller="1", result="failed"))
+    there = Cdr("c1", node="m2", started=now - 5, answered=now - 3, ended=now, caller="1", result="answered")
+    fake_servers.m2.pages["cdrs"] = {"cdrs": [there.to_json(), Cdr("c2", started=now).to_json()], "matched": 2}
+    found = fake_servers.json("cdrs", "--since", "1h", "--from", "1")
+    assert [(each["call_id"], each["result"], each["writers"]) for each in found["cdrs"]] == [
+        ("c1", "answered", ["m1", "m2"])
+    ]
+    name, params = fake_servers.m2.asked[-1]
+    assert name == "cdrs" and params["from"] == "1" and abs(float(params["since"]) - now + 3600) < 60
+    fake_servers.m2.refuses["cdrs"] = ("they cannot be read", 409)
+    assert "m2: they cannot be read" in fake_servers.cli("cdrs", code=1)
+
+
+def test_csv_has_a_head_and_no_formulas(fake_servers):
+    write_cdrs(fake_servers, "m1", Cdr("c1", caller='=cmd|"x"', callee="+33145", reason="a,\nb", started=1.5))
+    write_cdrs(fake_servers, "m2", Cdr("c1", node="m2"))
+    rows = list(csv.DictReader(io.StringIO(fake_servers.cli("cdrs", "--format", "csv"), newline="")))
+    assert [(row["caller"], row["callee"], row["reason"], row["started"]) for row in rows] == [
+        ('\'=cmd|"x"', "+33145", "a,\N{REPLACEMENT CHARACTER}b", "1.5")
+    ]
 
 
 def test_no_call_records_at_all(fake_servers):

@@ -87,3 +87,10 @@ def test_a_phone_that_is_busy_forwards_with_its_name_on_it() -> None:
     invite = fixture.gw2.called.take("INVITE")
     assert invite.get("diversion") == f"<sip:1002@{SITE.realm}>;reason=user-busy;counter=1"
     assert "history-info" in invite
+    state = next(iter(fixture.bench.core.calls.values())).state
+    assert (state.dialled, state.callee) == ("1002", invite.uri.partition(":")[2].partition("@")[0])
+    fixture.gw2.called.accept(404, b"")
+    [cdr] = fixture.bench.cdrs
+    assert (cdr.dialled, cdr.callee, cdr.far_status, cdr.status) == ("1002", state.callee, 404, 404)
+    assert cdr.forwarded_by == state.forwarded_by == next(x.name for x in SITE.lines.values() if "1002" in x.numbers)
+    assert "answered 404" in cdr.reason and cdr.cause == 0

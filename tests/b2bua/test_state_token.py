@@ -208,7 +208,7 @@ def test_what_was_dialled_is_in_a_token_where_it_is_another_number() -> None:
 
 def test_what_a_later_version_adds_to_a_token_is_passed_over() -> None:
 
-    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1")
+    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1", forwarded_by="vera")
     head, _, payload = sign(dialled, KEY).rpartition(".")[0].rpartition(".")
     values = [*json.loads(urlsafe_b64decode(payload)), "more", 1]
     text = f"{head}.{urlsafe_b64encode(json.dumps(values).encode()).decode()}"
