@@ -4,7 +4,7 @@ PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search mutation soak faults compiled setup clean
+.PHONY: demo test check bench search mutation soak faults compiled deb setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -45,6 +45,10 @@ mutation: .venv/installed
 # The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
 compiled: .venv/installed
 	$(PY) -m tools.compiled $(ARGS)
+
+# A package for Debian with all that it needs but Python. ARGS='station' to pack an extra besides.
+deb: .venv/installed
+	@sh tools/debian/build.sh $(ARGS)
 
 setup: .venv/installed
 
