@@ -4,7 +4,7 @@ PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search mutation soak faults compiled deb setup clean
+.PHONY: demo test check bench search mutation soak faults interop compiled deb setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -28,6 +28,12 @@ bench: .venv/installed
 faults: .venv/installed
 	@sh tools/setup.sh peers
 	@$(PY) -m tests.interop.faults $(ARGS)
+
+# All that is tried with programs of others (docs/interop.md); as root. ARGS='-k Asterisk' for a part, '--write' for the page.
+interop: .venv/installed
+	@sh tools/setup.sh programs
+	@sh tools/setup.sh peers
+	@$(PY) -m tests.interop.table $(ARGS)
 
 # An hour of strain on a healthy site: nobody may take over. ARGS='--minutes 10 --rate 50' for less.
 soak: .venv/installed

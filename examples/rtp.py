@@ -221,6 +221,11 @@ class RtpEnd:
         self._remote = (_loopback(host), port)
         self._clock.add(self)
 
+    def send(self, packet: bytes) -> None:
+        """This one besides, now: a telephone event, say (RFC 4733). Nothing is sent on hold."""
+        if self._remote is not None:
+            self._sock.sendto(packet, self._remote)
+
     def pause(self) -> None:
         """Send nothing more, as on hold, until `send_to`."""
         if self._remote is not None:

@@ -4,7 +4,8 @@
 #   tools/setup.sh python [PROGRAM]   a virtual environment in .venv with this project and its tools
 #   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
 #   tools/setup.sh peers              what some tests want besides and say when it is missing: promtool; as root also nft,
-#                                     tshark, and Asterisk 22 in a chroot in the user's cache directory
+#                                     tshark, Asterisk 22 in a chroot in the user's cache directory, and other peers
+#                                     unpacked there
 #   tools/setup.sh promtool           Prometheus' checker of rules, out of Debian's package, into the user's cache directory
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
@@ -85,6 +86,11 @@ set_up_peers() {
         command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
     done
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"
+    for packages in "kamailio kamailio kamailio-tls-modules" "baresip baresip-core" "nsd nsd" "sipsak sipsak" \
+        "sipvicious sipvicious"; do
+        # shellcheck disable=SC2086 # words
+        tests/peers/unpack.sh $packages >/dev/null || say "no ${packages%% *}: its tests will be skipped"
+    done
 }
 
 # Unpacked, not installed: the package would start a Prometheus.

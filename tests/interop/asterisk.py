@@ -12,7 +12,7 @@ from examples.demo_processes import ROOT
 from tests.interop.programs import until
 
 SCRIPTS = ROOT / "tests" / "peers" / "asterisk"
-_NOISE = ("modules will be loaded", "Missing default country", "CDR", "Asterisk 22")
+_NOISE = ("modules will be loaded", "No music on hold", "Missing default country", "CDR", "Asterisk 22")
 
 
 def missing() -> str:
@@ -38,13 +38,15 @@ class Asterisk:
         user: str = "",
         password: str = "",
         tls: Path | None = None,
+        transport: str = "udp",
+        endpoint: str = "",
     ) -> None:
-        """``tls``: a directory with its certificate, see up.sh."""
+        """``tls``: a directory with its certificate, ``endpoint``: more lines of its settings, see up.sh."""
         directory.mkdir(parents=True)
         self._messages = directory / "log" / "messages"
         environment = {
             "AST_ADDRESS": address, "AST_AGENT": agent, "AST_USER": user, "AST_PASSWORD": password,
-            "AST_TLS": str(tls or ""),
+            "AST_TLS": str(tls or ""), "AST_TRANSPORT": transport, "AST_ENDPOINT": endpoint,
         }  # fmt: skip
         with (directory / "screen.log").open("wb") as screen:
             self.process = subprocess.Popen(
@@ -70,6 +72,22 @@ class Asterisk:
         """Its legs of calls at present."""
         words = self.cli("core show channels count").split()
         return int(words[words.index("active") - 1]) if "active" in words else -1
+
+    def channel(self, number: str) -> list[str]:
+        """Its leg of a call from or to that number, as the words of ``core show channels concise``; empty: none."""
+        for line in self.cli("core show channels concise").splitlines():
+            words = line.split("!")
+            if len(words) > 7 and number in (words[2], words[7]):
+                return words
+        return []
+
+    def redirect(self, number: str, to: str) -> None:
+        """Have it do something else with a call: what it does with calls to ``to``."""
+        name = until(lambda: self.channel(number), 10, f"Asterisk has no call of {number}")[0]
+        self.cli(f"channel redirect {name} in,{to},1")
+
+    def hang_up(self, number: str) -> None:
+        self.cli(f"channel request hangup {self.channel(number)[0]}")
 
     def complaints(self) -> list[str]:
         """Warnings and errors in its log that are about calls."""

@@ -12,6 +12,12 @@ from tests.interop.phones import ended, talking
 from tests.interop.programs import until
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--wide", action="store_true", help="also what takes long, as python -m tests.interop.table does"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if shutil.which("sipp") is None:
         skip = pytest.mark.skip(reason="SIPp is not installed: apt-get install sip-tester")

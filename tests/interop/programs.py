@@ -158,14 +158,24 @@ class Site:
         """The main serves and all is well."""
         for program in self.programs.values():
             assert program.alive, f"{program.name}: {program.words()}"
-        page = self["m1"].view()
-        if page.get("state") != "active" or page["warnings"] or self["m2"].view().get("state") != "standby":
-            return False
-        return all(self.obeys(agent, "m1") for agent in ("gw1", "gw2"))
+        return self.active == "m1" and self.whole()
 
     def ready_but_for_standby(self) -> bool:
         """The main serves, and both agents obey it; the stand-by is somebody else's."""
         return self["m1"].view().get("state") == "active" and all(self.obeys(a, "m1") for a in ("gw1", "gw2"))
+
+    @property
+    def active(self) -> str:
+        """The server that serves; ``""``: none."""
+        return next((name for name in ("m1", "m2") if self[name].view().get("state") == "active"), "")
+
+    def whole(self) -> bool:
+        """One server serves, whom both agents obey, the other one stands by, and nobody warns."""
+        active = self.active
+        other = {"m1": "m2", "m2": "m1"}.get(active)
+        if other is None or self[other].view().get("state") != "standby" or self[active].view()["warnings"]:
+            return False
+        return all(self.obeys(agent, active) for agent in ("gw1", "gw2"))
 
     def obeys(self, agent: str, server: str) -> bool:
         return bool(self[agent].view().get("obeys") == server)

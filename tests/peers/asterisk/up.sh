@@ -8,9 +8,14 @@
 #   AST_TLS         a directory with cert.pem, key.pem and ca.pem: it speaks TLS at AST_ADDRESS and AST_AGENT, shows its
 #                   certificate, and wants one of the agent
 #   AST_RTP         first-last port of its media; left out: 10000-10999
+#   AST_TRANSPORT   udp or tcp; left out: udp
+#   AST_ENDPOINT    more lines for the endpoint of the agent
 #
 # What it does with a call: 2600 echoes; 2601 sends early media first, answers after a second, echoes; 2602 rings, echoes
-# and hangs up after AST_HANGUP seconds (8); 2603 rings for ever.
+# and hangs up after AST_HANGUP seconds (8); 2603 rings for ever; 2604 echoes as early media, and never answers; 2605 is
+# busy, 2606 has no circuit; 2607 waits for the digit 5, then echoes, and hangs up at any other; 2609 sends the digit 5, then
+# echoes. 2450xxx has the caller transferred to 50xxx by REFER; 2850xxx calls 50xxx by way of the agent, and who was called may
+# transfer the call by digits: ## blindly, *2 after a talk.
 set -eu
 . "$(dirname "$0")/common.sh"
 role=$1
@@ -21,7 +26,9 @@ rtp=${AST_RTP:-10000-10999}
 case $role in pbx | carrier) ;; *) fail "say pbx or carrier, not $role" ;; esac
 loopback "$host"
 prepare "$dir" 3 notice,warning,error
-load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout
+load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout \
+    res_pjsip_refer app_read app_senddtmf app_transfer bridge_builtin_features bridge_softmix res_musiconhold \
+    format_gsm codec_gsm
 media "${rtp%-*}" "${rtp#*-}"
 cat >pjsip.conf <<E2
 [global]
@@ -46,7 +53,8 @@ require_client_cert=yes
 E2
 else
     by=
-    echo protocol=udp >>pjsip.conf
+    echo "protocol=${AST_TRANSPORT:-udp}" >>pjsip.conf
+    [ "${AST_TRANSPORT:-udp}" = udp ] || by='\;transport=tcp'
 fi
 cat >>pjsip.conf <<E2
 [agent]
@@ -61,6 +69,7 @@ allow=ulaw
 direct_media=no
 media_address=$host
 bind_rtp_to_media_address=yes
+${AST_ENDPOINT:-}
 E2
 if [ "$role" = carrier ]; then
     # A REGISTER names the account in its To, which here is the name of an address of record.
@@ -84,8 +93,11 @@ aors=agent
 [agent]
 type=aor
 contact=sip:$AST_AGENT$by
+qualify_frequency=1
+qualify_timeout=1
 E2
 fi
+printf '[general]\ntransferdigittimeout=20\nfeaturedigittimeout=5000\n[featuremap]\nblindxfer=##\natxfer=*2\n' >features.conf
 cat >extensions.conf <<E2
 [in]
 exten => 2600,1,Answer()
@@ -101,5 +113,21 @@ exten => 2602,1,Ringing()
  same => n,Echo()
 exten => 2603,1,Ringing()
  same => n,Wait(120)
+exten => 2604,1,Progress()
+ same => n,Echo()
+exten => 2605,1,Busy(1)
+exten => 2606,1,Congestion(1)
+exten => 2607,1,Answer()
+ same => n,Read(digit,,1,,1,120)
+ same => n,GotoIf(\$["\${digit}" = "5"]?2600,1)
+exten => 2609,1,Answer()
+ same => n,SendDTMF(5)
+ same => n,Goto(2600,1)
+exten => _2450XXX,1,Transfer(PJSIP/sip:\${EXTEN:2}@$agent)
+exten => _2850XXX,1,Dial(PJSIP/\${EXTEN:2}@agent,60,t)
+exten => _50XXX,1,Dial(PJSIP/\${EXTEN}@agent,60)
+[out]
+exten => _X.,1,Answer()
+ same => n,Echo()
 E2
 run "$dir"
