@@ -556,9 +556,9 @@ def _tell_forwarded(call: Call, times: int, now: float) -> None:
     target before has said, so that its agent passes it on once, whatever server sends it again.
     """
     origin, state = call.bridge.origin, call.state
-    invite = origin.server_invite.pending if origin is not None else None
-    trunk = call.trunk_legs.get(origin) if origin is not None else None
-    if times <= 0 or invite is None or (trunk is not None and trunk.eager):
+    if times <= 0 or origin is None or (invite := origin.server_invite.pending) is None:
+        return
+    if (trunk := call.trunk_legs.get(origin)) is not None and trunk.eager:
         return
     place = f"Call-Origin: {state.origin};{state.attempt};n={LAST_PLACE}"
     passed = Passed((place,) if state.caller_agent else (), b"")

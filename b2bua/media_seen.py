@@ -12,7 +12,9 @@ from sip.offer_answer import description_in
 from sip.wire.errors import SipError
 from sip.wire.message import Message, Request, Response
 
-_WORD: Final = re.compile(rb"[0-9A-Za-z.:_+-]{1,64}")
+_SECTION: Final = re.compile(rb"\nm=[^ \r\n]+ ([0-9]{1,5})[/0-9]* [^ \r\n]+ ([0-9A-Za-z*_+-]{1,64})")
+_ADDRESS: Final = re.compile(rb"\nc=IN IP[46] ([0-9A-Za-z.:_-]{1,64})")
+_CODEC: Final = re.compile(rb"[0-9A-Za-z.:_+-]{1,64}")
 STATIC: Final = {b"0": "PCMU", b"3": "GSM", b"4": "G723", b"8": "PCMA", b"9": "G722", b"18": "G729"}
 """Payload types that need no description (RFC 3551 section 6)."""
 
@@ -54,36 +56,26 @@ def _described(message: Message | None) -> bytes:
 
 def _place(body: bytes) -> str:
     """Where the first section of a description wants its media."""
-    media = body.find(b"\nm=")
-    if media < 0:
+    section = _SECTION.search(body)
+    if section is None:
         return ""
     # a section's own address goes before that of the session (RFC 8866 section 5.7)
-    end = body.find(b"\nm=", media + 3)
-    at = body.find(b"\nc=", media, end if end >= 0 else len(body))
-    if at < 0:
-        at = body.find(b"\nc=", 0, media)
-    section, address = _words(body, media), _words(body, at)
-    if at < 0 or len(section) < 2 or len(address) < 3:
+    end = body.find(b"\nm=", section.end())
+    found = _ADDRESS.search(body, section.end(), end if end >= 0 else len(body)) or _ADDRESS.search(
+        body, 0, section.start() + 1
+    )
+    if found is None:
         return ""
-    host, port = address[2].partition(b"/")[0], section[1].partition(b"/")[0]
-    if not (_WORD.fullmatch(host) and _WORD.fullmatch(port)):
-        return ""
-    return (f"[{host.decode()}]:" if b":" in host else f"{host.decode()}:") + port.decode()
+    host = found[1].decode()
+    return f"[{host}]:{section[1].decode()}" if ":" in host else f"{host}:{section[1].decode()}"
 
 
 def _codec(body: bytes) -> str:
-    section = _words(body, body.find(b"\nm="))
-    if len(section) < 4:
+    section = _SECTION.search(body)
+    if section is None:
         return ""
-    first = section[3]
-    if first in STATIC:
+    if (first := section[2]) in STATIC:
         return STATIC[first]
-    described = _words(body, body.find(b"\na=rtpmap:%b " % first))
-    name = described[1].partition(b"/")[0] if len(described) > 1 else b""
-    return name.decode() if _WORD.fullmatch(name) else ""
-
-
-def _words(body: bytes, at: int) -> list[bytes]:
-    """The words of the line behind the line end at ``at``; none where it is not there."""
-    end = body.find(b"\n", at + 1)
-    return body[at + 1 : end if end >= 0 else len(body)].split(None, 8) if at >= 0 else []
+    _, _, described = body.partition(b"\na=rtpmap:%b " % first)
+    found = _CODEC.match(described)
+    return found[0].decode() if found is not None else ""

@@ -85,6 +85,7 @@ _TAGGED: Final = (
 _PLAIN_ADDRESS: Final = re.compile(rf"{_NAME}{_TAGGED}[ \t]*+\Z")
 PLAIN_ADDRESS: Final = re.compile(rf"{_TAGGED}\Z")
 """A From, To or Contact value of the usual shape: without its tag, and the tag."""
+_PLAIN_CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,9}}) ([A-Z]++)\Z")
 _CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,40}})[ \t]++({TOKEN}++)[ \t]*+\Z")
 
 
@@ -141,8 +142,12 @@ class Message:
         """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
         branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
         requests apart (RFC 4475 section 3.2.1)."""
-        self.call_id = self.get("call-id") or ""
-        self.cseq, self.cseq_method = _cseq_of(first.get("cseq", ""))
+        value = first.get("call-id", "").partition(":")[2].strip(" \t\r\n")
+        self.call_id = _unfolded_value(value) if "\r\n" in value else value
+        found = _PLAIN_CSEQ.match(first.get("cseq", ""))
+        self.cseq, self.cseq_method = (
+            (int(found[1]), found[2]) if found is not None else _cseq_of(first.get("cseq", ""))
+        )
         """0 and ``""`` when the CSeq header cannot be read."""
         sender, recipient = first.get("from", ""), first.get("to", "")
         plain_from = (found := _PLAIN_ADDRESS.match(sender)) is not None
@@ -270,8 +275,8 @@ def parse(data: bytes) -> Request | Response:
     message = _started(start, names, lines, body)
     if fault:
         raise refusal(message, fault, status)
-    length = message.get("content-length")
-    if length is not None and length != str(len(message.body)):
+    line = message.first.get("content-length")
+    if line is not None and line != f"Content-Length: {len(body)}" and (length := value_of(line)) != str(len(body)):
         _cut_body(message, length)
     if not message.cseq_method:
         raise refusal(message, "the CSeq header has no number below 2**32, or no method")
