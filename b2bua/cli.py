@@ -28,7 +28,8 @@ from heartbeat.supervised import become_supervisor, is_supervised
 
 @click.group(
     cls=Program,
-    epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable.",
+    epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, "
+    "4 a bad site file.",
 )
 @version_option
 def main() -> None:

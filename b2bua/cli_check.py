@@ -35,14 +35,14 @@ _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stop
 def check(site_path: str | None, node: str | None, shape: str, file: str | None) -> int:
     """What a site file means, and what the site survives.
 
-    A file with errors gives one sentence for each, and exit code 3.
+    A file with errors gives one sentence for each, and exit code 4.
     """
     site = command_line.open_site(file or site_path)
     if node is not None:
         try:
             load(site.path, node)
         except SiteError as error:
-            raise ConsoleError(str(error)) from None
+            raise ConsoleError(str(error), command_line.BAD_SITE) from None
     complaints, notes = _certificates(site, node)
     if complaints:
         raise ConsoleError("\n".join(complaints))
@@ -98,7 +98,7 @@ def init(site_path: str | None, node: str | None) -> int:
         store.write(FILE, encode(PersistentState(incarnation, first=True, non_voting=False, voters=voters)))
         lock.end()
     except StoreError as error:
-        raise ConsoleError(str(error)) from None
+        raise ConsoleError(str(error), command_line.BAD_SITE) from None
     click.echo(f"The site {site.name} may start for the first time, at {chosen} ({store.path}).")
     if voters.names:
         click.echo(f"Its voters will be {listed(voters.names)}: have them running at that start.")

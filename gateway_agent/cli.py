@@ -17,7 +17,8 @@ from heartbeat.console.log import LogSettings, log_options
         ),
         **dict.fromkeys("station dial answer hangup say record probe".split(), "gateway_agent.cli_station"),
     },
-    epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable.",
+    epilog="Exit codes: 0 healthy, 1 degraded or not done, 2 obeys no server, 3 wrong usage or unreachable, "
+    "4 a bad site file.",
 )
 @version_option
 def main() -> None:

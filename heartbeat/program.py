@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from heartbeat import service
 from heartbeat.console import bans, log
 from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.collector import collecting
@@ -58,6 +59,8 @@ BANS: Final = "bans"
 UNBAN: Final = "unban"
 WRONG: Final = 3
 """Exit code of a program that could not start."""
+BAD_SITE: Final = 4
+"""The same, and no new start helps before the site file is another one."""
 
 logger = logging.getLogger(__name__)
 Serve = Callable[[Viewed, ApiSocket, Callable[[], float]], Awaitable[Any]]
@@ -294,6 +297,7 @@ class Process(Generic[C]):
 
     def stop(self) -> None:
         """A signal asked for the end; a second one ends the process at once."""
+        service.tell(service.STOPPING)
         self.end()
 
     def end(self) -> None:
@@ -361,6 +365,11 @@ class Process(Generic[C]):
         self._reloads.settle(True, [f"{self.name} lives by the site file {site.digest}: {new}", *sentences])
 
 
+def _stay_alive(loop: asyncio.AbstractEventLoop) -> None:
+    service.alive()
+    loop.call_later(TICK, _stay_alive, loop)
+
+
 def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:
     return log.set_level(params.get("package", ""), params.get("level", ""))
 
@@ -421,15 +430,18 @@ def start(
         processes = [make(site, name, loop) for site, name in sites]
         with pumps.obey_signals(loop, [process.pump for process in processes]):
             async with asyncio.TaskGroup() as running:
-                for process in processes:
-                    running.create_task(process.run(serve))
+                tasks = [running.create_task(process.run(serve)) for process in processes]
+                await asyncio.sleep(0)
+                if not any(task.done() for task in tasks):  # all have opened their listeners, none has failed to
+                    service.tell(service.READY)
+                    _stay_alive(loop)
 
     wrong = (SiteError, StoreError, TransportError, ApiError, CertificateError, StartError)
     try:
         run_loop(work())
     except wrong as error:
         print(error, file=sys.stderr)
-        return WRONG
+        return BAD_SITE if isinstance(error, SiteError) else WRONG
     except BaseExceptionGroup as group:
         why, bugs = group.split(wrong)
         if bugs is not None:

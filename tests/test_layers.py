@@ -30,6 +30,7 @@ SHELLS = (
     "heartbeat.cli*",
     "heartbeat.console.*",
     "heartbeat.program",
+    "heartbeat.service",
     "heartbeat.site.certificates",  # reads certificates and keys
     "heartbeat.site.doc",  # writes a page of docs/
     "heartbeat.site.load",  # reads the site file and the keys that it names

@@ -82,7 +82,8 @@ set_up_peers() {
         say "not root: tests that drop packets, read captures or need Asterisk will be skipped"
         return
     fi
-    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark; do
+    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark \
+        systemd-analyze:systemd; do
         command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
     done
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"

@@ -1,8 +1,9 @@
 """The command line of a program: its commands, loaded when they are asked for, and its exit codes.
 
-Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, 130 interrupted.
-No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an error of ours. What draws screens is not
-imported from here: a program that runs has no use for it, and a restart is to take no longer than it must.
+Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, 4 a bad site file,
+130 interrupted. No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an error of ours. What draws
+screens is not imported from here: a program that runs has no use for it, and a restart is to take no longer than it
+must.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ HEALTHY: Final = 0
 DEGRADED: Final = 1
 NO_ACTIVE: Final = 2
 UNREACHABLE: Final = 3
+BAD_SITE: Final = 4
 INTERRUPTED: Final = 130
 
 _UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
@@ -127,7 +129,7 @@ def open_site(path: str | None) -> Site:
         return load(chosen)
     except SiteError as error:
         where = "" if error.complaints[0].startswith(str(chosen)) else f"The site file {chosen} is not right:\n"
-        raise ConsoleError(where + str(error)) from None
+        raise ConsoleError(where + str(error), BAD_SITE) from None
     except OSError as error:
         raise ConsoleError(f"The site file {chosen} cannot be read: {error.strerror or error}.") from None
 

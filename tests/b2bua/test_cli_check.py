@@ -16,7 +16,7 @@ def test_check_says_what_the_site_survives(fake_servers, monkeypatch):
     assert "What the site survives" in output
     assert "m1 and one of gw1, gw2" in output
     assert fake_servers.json("check")["failures"]
-    assert "PARIS_KEY" in fake_servers.cli("check", "--node", "m1", code=3)
+    assert "PARIS_KEY" in fake_servers.cli("check", "--node", "m1", code=4)
 
 
 def test_a_site_is_begun_once(fake_servers):
@@ -58,7 +58,7 @@ def test_a_file_with_errors_gives_a_sentence_for_each(fake_servers):
     fake_servers.path.write_text(
         SITE.replace('role = "main"', 'role = "boss"').replace("channels = 30", "channels = -1")
     )
-    output = fake_servers.cli("check", code=3)
+    output = fake_servers.cli("check", code=4)
     assert output.startswith(f"The site file {fake_servers.path} is not right:\nservers.m1.role")
     assert "lines.carrier.channels" in output
     assert "Traceback" not in output

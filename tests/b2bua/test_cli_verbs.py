@@ -140,7 +140,7 @@ def test_reload_shows_what_each_server_took_or_refused(fake_servers):
 
 def test_a_file_that_is_wrong_is_not_even_sent(fake_servers):
     fake_servers.path.write_text(fake_servers.path.read_text().replace('to = ["carrier"]', 'to = ["nobody"]'))
-    assert "nobody" in fake_servers.cli("reload", code=3) and not fake_servers.m1.asked
+    assert "nobody" in fake_servers.cli("reload", code=4) and not fake_servers.m1.asked
 
 
 def test_pause_and_resume_at_both(fake_servers):

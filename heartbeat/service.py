@@ -1,0 +1,28 @@
+"""What systemd is told by a process that it runs with ``Type=notify`` (sd_notify(3)); nobody, without it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+_ALIVE = "WATCHDOG=1"
+
+
+def tell(words: str) -> None:
+    """Send a notification. It never blocks and never raises: the process does without a service manager."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            sender.sendto(words.encode(), path.replace("@", "\0", 1) if path[0] == "@" else path)
+    except OSError:
+        pass
+
+
+def alive() -> None:
+    """Tell the watchdog of the unit (``WatchdogSec=``), where it has one, that the loop goes round."""
+    if os.environ.get("WATCHDOG_PID") == str(os.getpid()):
+        tell(_ALIVE)
