@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -378,6 +381,15 @@ def whole_sites() -> Iterator[tuple[str, str]]:
                 yield f"{page.name} {number}", block
     for file in sorted((ROOT / "examples").rglob("*.toml")):
         yield file.name, file.read_text("utf-8")
+
+
+def test_the_firewall_of_the_guide_is_taken_by_nftables(tmp_path: Path):
+    if os.geteuid() != 0 or shutil.which("nft") is None:
+        pytest.skip("nft is tried as root: run 'sh tools/setup.sh peers'")
+    (rules,) = re.findall(r"^```nft\n(.*?)^```$", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "rules").write_text(rules)
+    done = subprocess.run(["unshare", "--net", "nft", "-f", tmp_path / "rules"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*site, id=site[0]) for site in whole_sites()])
