@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from heartbeat.console import server
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import ConsoleProcess, ServerStatus
+from heartbeat.console.web_page import read_files
 
 VIEWS: Final = frozenset(
-    "status calls lines agents history explain call-ids trace report rehearsal audit route bans cdrs progress".split()
+    "status calls lines agents history explain call-ids trace report rehearsal audit route bans cdrs trend ladder "
+    "progress".split()
 )
 VERBS: Final = frozenset(
     "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level".split()
@@ -20,7 +23,8 @@ VERBS: Final = frozenset(
 
 async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:
     """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told."""
-    return await server.serve(process, VIEWS, VERBS, at, clock, metrics)
+    files = read_files(Path(__file__).parent / "page")
+    return await server.serve(process, VIEWS, VERBS, at, clock, metrics, files)
 
 
 def metrics(status: ServerStatus) -> str:

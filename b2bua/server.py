@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
 from b2bua.known_calls import peer_of
 from b2bua.takeover_file import TakeoverFile
+from b2bua.trend import Trend
 from heartbeat import deaths, program
 from heartbeat.console.log import LogSettings
 from heartbeat.console.view import Alert, Later, ProcessStats, Records
@@ -57,6 +58,7 @@ class Process(program.Process[Core]):
         self._stories = CallStories(server.state_dir / "calls.jsonl")
         chance = random.Random(secrets.randbits(128))
         now = boottime()
+        self._trend = Trend()
         core = Core(
             site,
             node,
@@ -69,7 +71,7 @@ class Process(program.Process[Core]):
             [one.secret for one in reversed(ended)],
         )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
-        self.drive(core, map(str, listeners), _view, views.command, peer_of)
+        self.drive(core, map(str, listeners), partial(_view, self._trend), views.command, peer_of)
         self._reports.take_up(core.takeovers, now - time.time())
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)
@@ -112,22 +114,13 @@ class Process(program.Process[Core]):
         if self._supervised is None:
             said = f"{self.name} runs without a supervisor: that it has died is known by its silence only"
             found.append(Alert("no-supervisor", said))
-        waiting, lost = self.cdrs.waiting, self.cdrs.lost
-        if trouble := self.cdrs.trouble:
-            found.append(Alert("records", f"{self.name} cannot write call records ({waiting:,} wait): {trouble}"))
-        elif (since := self.core.records.unwritten_since) is not None and boottime() - since > LATE_RECORDS:
-            late = f"{boottime() - since:.0f} s"
-            said = f"{waiting:,} call records of {self.name} wait for the disk, the first for {late}"
-            found.append(Alert("records", said))
-        if lost:
-            said = f"{self.name} has lost {lost:,} call records for want of room on the disk since it started"
-            found.append(Alert("records-lost", said))
-        return found
+        return [*found, *_record_alerts(self.name, self.cdrs, self.core.records.unwritten_since)]
 
     def tick(self, cpu: float, now: float) -> None:
         core = self.core
         # so that it is an average over the last seconds, however seldom somebody asks
-        core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
+        rates = core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
+        self._trend.note(now, len(core.calls), rates.calls_per_s, cpu, self._sampler.stall)
         self._reports.follow(core.takeovers, time.time() - now, now)
         age = self.cdrs.unwritten_age(now)
         core.records.unwritten_since = now - age if age else None
@@ -135,10 +128,33 @@ class Process(program.Process[Core]):
         self.cdrs.keep = core.site.records.keep * DAY
 
 
-def _view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
+def _view(trend: Trend, core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
     if name == "cdrs":
         return Later(partial(page, core.server.cdr_dir, core.node, dict(params)))
+    if name == "ladder":
+        return Later(partial(_ladder, core.site, dict(params)))
+    if name == "trend":
+        return {"trend": trend.view(time.time() - now)}
     return views.view(core, name, params, now)
+
+
+def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[Alert]:
+    """What is wrong with call records; ``since`` when the oldest was made that is not on disk."""
+    waiting, lost = cdrs.waiting, cdrs.lost
+    if trouble := cdrs.trouble:
+        yield Alert("records", f"{node} cannot write call records ({waiting:,} wait): {trouble}")
+    elif since is not None and boottime() - since > LATE_RECORDS:
+        late = f"{boottime() - since:.0f} s"
+        yield Alert("records", f"{waiting:,} call records of {node} wait for the disk, the first for {late}")
+    if lost:
+        said = f"{node} has lost {lost:,} call records for want of room on the disk since it started"
+        yield Alert("records-lost", said)
+
+
+def _ladder(site: Site, params: Mapping[str, str]) -> Any:
+    from b2bua.page_views import ladder  # asks like a command, so it needs what commands do
+
+    return ladder(site, params)
 
 
 def _tell(supervised: Supervised, node: str, site: Site) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat import service
 from heartbeat.console import bans, log
-from heartbeat.console.api_socket import ApiError, ApiSocket
+from heartbeat.console.api_socket import Access, ApiError, ApiSocket
 from heartbeat.console.collector import collecting
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
@@ -36,7 +36,6 @@ from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
-from heartbeat.site.values import Secret
 from sip.actions import Flow
 from sip.io import pump as pumps
 from sip.io.clock import boottime
@@ -127,19 +126,19 @@ class Api:
     """Answers to an operator. It is loaded when somebody asks first: calls do not wait for it at a start."""
 
     def __init__(
-        self, process: Viewed, serve: Serve, at: Address, token: Secret | None, loop: asyncio.AbstractEventLoop
+        self, process: Viewed, serve: Serve, at: Address, access: Access, loop: asyncio.AbstractEventLoop
     ) -> None:
         """From now on who asks is heard. Raises `ApiError`."""
         self._process = process
         self._serve = serve
         self._loop = loop
-        self._socket = ApiSocket(at, token.reveal() if token is not None else None)
+        self._socket = ApiSocket(at, access)
         self._serving: asyncio.Task[Any] | None = None
         loop.add_reader(self._socket.sock, self._asked)
 
-    def take(self, token: Secret | None) -> None:
-        """Have who asks by TCP say this token from now on."""
-        self._socket.token = token.reveal() if token is not None else None
+    def take(self, access: Access) -> None:
+        """Let these in from now on."""
+        self._socket.access = access
 
     def _asked(self) -> None:
         self._loop.remove_reader(self._socket.sock)
@@ -229,7 +228,7 @@ class Process(Generic[C]):
 
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
-        api = self._api = Api(self, serve, self.settings.api_address, self.settings.api_token, self.loop)
+        api = self._api = Api(self, serve, self.settings.api_address, _access(self.settings), self.loop)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
             await self.pump.run()
@@ -360,7 +359,7 @@ class Process(Generic[C]):
         self.tracing.live_by(site)
         self.pump.ask(self.core.reload, site)
         if self._api is not None:
-            self._api.take((site.servers.get(self.name) or site.agents[self.name]).api_token)
+            self._api.take(_access(site.servers.get(self.name) or site.agents[self.name]))
         self.lives_by(site)
         self._reloads.settle(True, [f"{self.name} lives by the site file {site.digest}: {new}", *sentences])
 
@@ -368,6 +367,15 @@ class Process(Generic[C]):
 def _stay_alive(loop: asyncio.AbstractEventLoop) -> None:
     service.alive()
     loop.call_later(TICK, _stay_alive, loop)
+
+
+def _access(settings: Server | Agent) -> Access:
+    """Whom the site file lets in at the API."""
+    token = settings.api_token.reveal() if settings.api_token is not None else None
+    if isinstance(settings, Agent):
+        return Access(token)
+    viewing = settings.api_view_token.reveal() if settings.api_view_token is not None else None
+    return Access(token, viewing, settings.api_user_header, frozenset(settings.api_operators))
 
 
 def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:

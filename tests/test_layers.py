@@ -43,6 +43,7 @@ SHELLS = (
     "b2bua.cdr_query",
     "b2bua.cdr_store",
     "b2bua.cli*",
+    "b2bua.page_views",
     "b2bua.server",
     "b2bua.takeover_file",
     "gateway_agent.api*",

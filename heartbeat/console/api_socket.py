@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from heartbeat.site.values import Api
 from sip.io.unix_path import short_path
 
 _BACKLOG: Final = 100
+
+
+VIEWER: Final = "viewer"
+OPERATOR: Final = "operator"
+
+
+class Access(NamedTuple):
+    """Whom the site file lets in."""
+
+    token: bytes | None = None
+    """Of operators."""
+    view_token: bytes | None = None
+    """Of those who may look and change nothing."""
+    user_header: str = ""
+    """The field in which a reverse proxy says who asks."""
+    operators: frozenset[str] = frozenset()
+    """Users named by the proxy who may change something."""
+
+    def role_of(self, given: bytes) -> str:
+        """The role of who says this token, ``""`` for none."""
+        for token, role in ((self.token, OPERATOR), (self.view_token, VIEWER)):
+            if token and hmac.compare_digest(given, token):
+                return role
+        return ""
 
 
 class ApiError(Exception):
@@ -22,15 +47,15 @@ class ApiError(Exception):
 class ApiSocket:
     """It listens as soon as it is made: who asks before somebody answers waits."""
 
-    def __init__(self, api: Api, token: bytes | None) -> None:
+    def __init__(self, api: Api, access: Access | None = None) -> None:
         """Raises :class:`ApiError` when the address is taken, cannot be bound, or is TCP without a token."""
-        if not api.path and not token:
+        if not api.path and not (access and access.token):
             raise ApiError(
                 f"The API at {api} needs an api_token in the site file: TCP is open to anyone who reaches it."
             )
         self.api = api
-        self.token = token
-        """What who asks by TCP has to say; to be set anew when it has changed."""
+        self.access = access or Access()
+        """Whom it lets in; to be set anew when that has changed."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
             self.sock.listen(_BACKLOG)

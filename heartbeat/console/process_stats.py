@@ -22,6 +22,11 @@ class StatsSampler:
         self._stalls: deque[tuple[float, float]] = deque()
         self._longest = 0.0
 
+    @property
+    def stall(self) -> float:
+        """The longest of the last minute."""
+        return max((stall for _, stall in self._stalls), default=0.0)
+
     def sample(self, stall: float, cpu: float, messages: int, now: float) -> ProcessStats:
         """``stall``: seconds that the loop stood still at most since the last sample; ``cpu``: processor seconds and
         ``messages``: SIP messages received, both since the start."""
@@ -42,7 +47,7 @@ class StatsSampler:
         return ProcessStats(
             cpu=round((cpu - cpu_then) / span, 4),
             messages_per_s=round((messages - messages_then) / span, 2),
-            stall_last_minute=round(max(stall for _, stall in self._stalls), 4),
+            stall_last_minute=round(self.stall, 4),
             stall_since_start=round(self._longest, 4),
             messages=messages,
         )

@@ -8,20 +8,22 @@ an OPTIONS does. A page is made inside the loop in one go, so pages are bounded 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from heartbeat.console.access import Gate
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.schema import as_json
 from heartbeat.console.view import ConsoleProcess, Later, Refused
+from heartbeat.console.web_page import OPEN, add_page
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ MOST_BYTES: Final = 64 * 1024
 MOST_CONNECTIONS: Final = 64
 LONGEST_CONNECTION: Final = 30.0
 """Seconds after which a connection is closed, whatever it does; commands need one request a connection."""
+
+CALLS_SHOWN: Final = MappingProxyType({"limit": "30"})
+"""On the page, unless others are searched for."""
 
 Metrics = Callable[[Any], str]
 
@@ -60,10 +65,11 @@ async def serve(
     at: ApiSocket,
     clock: Callable[[], float],
     metrics: Metrics,
+    files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
 ) -> Served:
     """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
-    text."""
-    runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics), access_log=None)
+    text; ``files`` are those of its page."""
+    runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics, files), access_log=None)
     await runner.setup()
     loop = asyncio.get_running_loop()
     web_server = runner.server
@@ -93,6 +99,7 @@ def application(
     at: ApiSocket,
     clock: Callable[[], float],
     metrics: Metrics,
+    files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
 ) -> web.Application:
     """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
 
@@ -117,16 +124,26 @@ def application(
 
     async def verb(request: web.Request) -> web.Response:
         params, now = _params(await _body(request)), clock()
+        logger.info("%s asks for %s %s", gate.admit(request).user, _name(request), dict(params))
         offset = time.time() - now
         return _json(on_wall(as_json(process.command(_name(request), params, now)), offset))
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")
 
+    def snapshot() -> Any:
+        now = clock()
+        offset = time.time() - now
+        shown = {"status": process.view("status", {}, now), "calls": process.view("calls", CALLS_SHOWN, now)}
+        return {**on_wall(as_json(shown), offset), "trend": process.view("trend", {}, now)["trend"]}
+
+    gate = Gate(lambda: at.access, bool(at.api.path))
     known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(sorted(verbs))}."
-    app = web.Application(middlewares=[_answering(known), _guarding(at)], client_max_size=MOST_BYTES)
+    app = web.Application(middlewares=[_answering(known), _guarding(gate)], client_max_size=MOST_BYTES)
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", measured, allow_head=False)
+    if files:
+        add_page(app, files, gate, snapshot)
     for name in pages:
         app.router.add_get(f"/v1/{name}", page, allow_head=False)
     for name in verbs:
@@ -154,16 +171,13 @@ def _answering(known: str) -> Middleware:
     return answer
 
 
-def _guarding(at: ApiSocket) -> Middleware:
-    """By TCP all but ``/health`` wants the token."""
+def _guarding(gate: Gate) -> Middleware:
+    """All but ``/health``, the files of the page and the login want a proof; which one, `Gate` says."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not at.api.path and request.path != "/health":
-            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            given_bytes, token = given.strip().encode("utf-8", "surrogateescape"), at.token or b""
-            if not token or not hmac.compare_digest(given_bytes, token) or scheme.lower() != "bearer":
-                raise Refused("This API wants its bearer token.", 401)
+        if request.path not in OPEN:
+            gate.admit(request)
         return await handler(request)
 
     return guard

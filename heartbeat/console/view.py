@@ -15,7 +15,7 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit route bans
-cdrs progress``.
+cdrs trend ladder progress``.
 Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban``.
 Agent views: ``status health lines calls call-ids trace history bans progress``.
 Agent verbs: ``drain resume stop reload log-level unban``.

@@ -537,7 +537,10 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
     """The secrets that ``node`` needs, with their places."""
     owner = "" if node in site.servers else node
     found = list(zip(SITE_KEYS, (site.identity.key, site.identity.previous_key), strict=True))
-    found += [(f"servers.{n}.api_token", s.api_token) for n, s in site.servers.items() if node in (None, n)]
+    for n, server in site.servers.items():
+        if node in (None, n):
+            found.append((f"servers.{n}.api_token", server.api_token))
+            found.append((f"servers.{n}.api_view_token", server.api_view_token))
     for n, agent in site.agents.items():
         if node in (None, n):
             found += [(f"agents.{n}.token_key", agent.token_key), (f"agents.{n}.api_token", agent.api_token)]

@@ -21,6 +21,7 @@ from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.values import (
     Api,
     Endpoint,
+    Field,
     Host,
     NameOf,
     Origin,
@@ -161,6 +162,12 @@ class Server:
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None
     """Bearer token of the API; needed for TCP."""
+    api_view_token: Secret | None = None
+    """Another token of the API, with which one may look and change nothing."""
+    api_user_header: Field = ""
+    """Header field in which a reverse proxy before the API says which user asks, like ``X-Remote-User``."""
+    api_operators: tuple[str, ...] = ()
+    """Users whom the proxy names and who may change something; the others may look."""
     state: Path = Path("state")
     """Directory for epochs, grants and boot counters; each program has a subdirectory of its own name in it."""
     cdr: Path | None = None

@@ -17,10 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from b2bua import api
 from heartbeat.console import server
-from heartbeat.console.api_socket import ApiError, ApiSocket
+from heartbeat.console.api_socket import Access, ApiError, ApiSocket
 from heartbeat.console.schema import of_json
 from heartbeat.console.server import on_wall
 from heartbeat.console.view import Disk, Health, ProcessStats, Records, Refused, ServerStatus, Trunk
+from heartbeat.console.web_page import MOST_LISTENERS
 from heartbeat.site.values import Api
 from tests.b2bua.fake_servers import Server
 
@@ -57,6 +58,8 @@ class Process:
             raise Refused("There is no such call.", 404)
         if name == "report":
             raise RuntimeError("a bug")
+        if name == "trend":
+            return {"trend": []}
         if name == "history":
             return {"decisions": [{"at": now - 10, "what": "x"}], "total": 1}
         return STATUS
@@ -108,6 +111,38 @@ def test_pages_are_json_with_wall_clock_instants(tmp_path):
         assert status == 200
         assert process.asked == [("history", {"limit": "5"}, 1000.0)]
         assert abs(json.loads(body)["decisions"][0]["at"] - (time.time() - 10)) < 5
+
+    over_unix(tmp_path, talk)
+
+
+def test_the_page_is_open_its_events_are_not_and_listeners_are_bounded(tmp_path):
+    opened = []
+
+    async def listen(path):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        opened.append(writer)
+        writer.write(get("/page/events").encode())
+        return await reader.readuntil(b"\r\n\r\n"), reader
+
+    async def talk(path, process):
+        foreign = "Sec-Fetch-Mode: navigate"
+        for name in ("", "page.css", "page.js"):
+            assert (await http(path, get(f"/page/{name}", foreign)))[0] == 200
+        assert process.asked == []
+        for name in ("/page/events", "/page/session", "/v1/status", "/metrics"):
+            assert (await http(path, get(name, foreign)))[0] == 401
+        listeners = [await listen(path) for _ in range(MOST_LISTENERS)]
+        assert all(b"200 OK" in head and b"Content-Security-Policy" in head for head, _ in listeners)
+        assert (await http(path, get("/page/events")))[0] == 503
+        told = await listeners[0][1].readuntil(b"}\n\n")
+        shown = json.loads(told.partition(b"data: ")[2])
+        assert shown["status"]["site"] == "paris" and shown["trend"] == []
+        opened.pop().close()
+        while b"503" in (await listen(path))[0]:  # that one is gone is seen when it is written to
+            opened.pop().close()
+        for writer in opened:
+            writer.close()
+            await writer.wait_closed()
 
     over_unix(tmp_path, talk)
 
@@ -299,7 +334,7 @@ def test_tcp_wants_a_token():
 
     async def run():
         process = Process()
-        at = ApiSocket(Api(host="127.0.0.1", port=0), b"secret")
+        at = ApiSocket(Api(host="127.0.0.1", port=0), Access(b"secret"))
         served = await api.serve(process, at, time.monotonic)
         port = at.port
         wrong = ([], ["Authorization: Bearer wrong"], ["Authorization: Basic secret"], ["Authorization: Bearer \xff"])
@@ -310,9 +345,9 @@ def test_tcp_wants_a_token():
         assert (await http(port, get("/v1/status", "Authorization: Bearer secret")))[0] == 200
         assert (await http(port, get("/health")))[0] == 200
         with pytest.raises(ApiError, match="cannot listen at tcp:127"):
-            await api.serve(process, ApiSocket(Api(host="127.0.0.1", port=port), b"secret"), time.monotonic)
+            await api.serve(process, ApiSocket(Api(host="127.0.0.1", port=port), Access(b"secret")), time.monotonic)
         for token, status in ((b"another", 401), (None, 401), (b"", 401), (b"secret", 200)):
-            at.token = token  # as a reload does it
+            at.access = Access(token)  # as a reload does it
             assert (await http(port, get("/v1/status", "Authorization: Bearer secret")))[0] == status
             assert (await http(port, get("/v1/status", "Authorization: Bearer ")))[0] == 401
         await served.close()

@@ -1,0 +1,142 @@
+"""Who may ask the API, and for what: the owner of its socket, a bearer token, a user whom a reverse proxy names, and
+browsers that have logged in.
+
+A browser sends what it keeps to whatever page makes it ask, so it is believed less than a program: it needs a session
+or the word of the proxy, and what it posts needs the page's own token besides (CSRF) and must come from the API's own
+origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from heartbeat.console.api_socket import OPERATOR, VIEWER, Access
+from heartbeat.console.view import Refused
+
+COOKIE: Final = "holdfast"
+CSRF: Final = "X-CSRF-Token"
+MOST_SESSIONS: Final = 64
+"""Beyond, the oldest one ends."""
+SESSION_S: Final = 12 * 3600.0
+MOST_GUESSES: Final = 10
+"""Wrong tokens of logins within a minute; beyond, nobody logs in for the rest of it."""
+BROWSERS: Final = ("Sec-Fetch-Mode", "Origin", "Cookie", "Forwarded", "X-Forwarded-For")
+"""Any of these: a browser asks, or somebody whom a proxy lets in."""
+
+
+class Who(NamedTuple):
+    """Somebody who may ask."""
+
+    user: str
+    role: str
+    csrf: str = ""
+    """What the page of a browser is to say with all that it posts."""
+    ends: bool = False
+    """Whether it has a session, which can be ended."""
+
+
+class _Session(NamedTuple):
+    role: str
+    csrf: str
+    until: float
+    token: bytes
+
+
+class Gate:
+    """See the module. ``access`` is read anew for each request; ``by_socket``: who reaches it is its owner."""
+
+    def __init__(
+        self, access: Callable[[], Access], by_socket: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._access = access
+        self._by_socket = by_socket
+        self._clock = clock
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._csrf_of_users: OrderedDict[str, str] = OrderedDict()
+        self._guesses: deque[float] = deque(maxlen=MOST_GUESSES)
+
+    def admit(self, request: web.Request) -> Who:
+        """Who asks. Raises :class:`Refused` for one who may not."""
+        who = self._known(request)
+        if who is None:
+            raise Refused("This API wants its bearer token.", 401)
+        if request.method in ("GET", "HEAD"):
+            return who
+        if not _is_own(request):
+            raise Refused("This was asked by a page of another origin.", 403)
+        if who.csrf and not hmac.compare_digest(request.headers.get(CSRF, "").encode(), who.csrf.encode()):
+            raise Refused("What a browser posts needs the token of its page: load it again.", 403)
+        if who.role != OPERATOR and request.path.startswith("/v1/"):
+            raise Refused(f"{who.user} may look, and change nothing: that needs the role operator.", 403)
+        return who
+
+    def login(self, token: str) -> tuple[str, Who]:
+        """A session for a browser: what its cookie is to be, and who that is. Raises :class:`Refused`."""
+        now = self._clock()
+        if len(self._guesses) == MOST_GUESSES and now - self._guesses[0] < 60.0:
+            raise Refused("Too many wrong tokens: wait a minute.", 429)
+        access, given = self._access(), token.encode("utf-8", "surrogateescape")
+        if access.token is None and access.view_token is None:
+            raise Refused("This server has no api_token in the site file, so nobody can log in.", 403)
+        role = access.role_of(given)
+        if not role:
+            self._guesses.append(now)
+            raise Refused("That is not the token of this server's API.", 401)
+        name, session = secrets.token_urlsafe(32), _Session(role, secrets.token_urlsafe(32), now + SESSION_S, given)
+        self._sessions[name] = session
+        while len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        return name, Who(f"{role} by token", role, session.csrf, True)
+
+    def logout(self, request: web.Request) -> None:
+        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+
+    def _known(self, request: web.Request) -> Who | None:
+        access, headers = self._access(), request.headers
+        scheme, _, given = headers.get("Authorization", "").partition(" ")
+        role = ""
+        if scheme.lower() == "bearer":
+            role = access.role_of(given.strip().encode("utf-8", "surrogateescape"))
+        elif self._by_socket:
+            role = OPERATOR
+        if role and access.user_header and (user := headers.get(access.user_header, "")):
+            return self._by_proxy(user[:64], role, access)
+        if (session := self._session(request)) is not None:
+            return Who(f"{session.role} by token", session.role, session.csrf, True)
+        if self._by_socket and scheme.lower() != "bearer" and any(name in headers for name in BROWSERS):
+            return None
+        return Who(f"{role} by {'socket' if self._by_socket else 'token'}", role) if role else None
+
+    def _by_proxy(self, user: str, most: str, access: Access) -> Who:
+        role = OPERATOR if user in access.operators and most == OPERATOR else VIEWER
+        csrf = self._csrf_of_users.setdefault(user, secrets.token_urlsafe(32))
+        while len(self._csrf_of_users) > MOST_SESSIONS:
+            self._csrf_of_users.popitem(last=False)
+        return Who(user, role, csrf)
+
+    def _session(self, request: web.Request) -> _Session | None:
+        name = request.cookies.get(COOKIE, "")
+        session = self._sessions.get(name)
+        # a token that was changed ends what it began
+        if session is not None and (
+            session.until < self._clock() or self._access().role_of(session.token) != session.role
+        ):
+            del self._sessions[name]
+            return None
+        return session
+
+
+def _is_own(request: web.Request) -> bool:
+    """Whether the page that asks is of the API's own origin, as far as a browser says (Fetch Metadata, RFC 6454)."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("X-Forwarded-Host", request.host)

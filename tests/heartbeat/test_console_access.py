@@ -1,0 +1,114 @@
+"""Who is let in at an API, as operator or to look, and what a browser may not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from heartbeat.console.access import COOKIE, CSRF, MOST_GUESSES, MOST_SESSIONS, SESSION_S, Gate
+from heartbeat.console.api_socket import OPERATOR, VIEWER, Access
+from heartbeat.console.view import Refused
+
+ACCESS = Access(b"secret", b"look", "X-Remote-User", frozenset({"olga"}))
+BROWSER = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Host": "sbc.example"}
+
+
+class Door:
+    def __init__(self, by_socket: bool, access: Access = ACCESS) -> None:
+        self.access, self.now = access, 0.0
+        self.gate = Gate(lambda: self.access, by_socket, lambda: self.now)
+
+    def asks(self, method: str = "GET", path: str = "/v1/status", **headers: str) -> Any:
+        named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+        try:
+            return self.gate.admit(make_mocked_request(method, path, headers=named))
+        except Refused as refusal:
+            return refusal.status
+
+    def fails(self, token: str) -> int:
+        with pytest.raises(Refused) as refusal:
+            self.gate.login(token)
+        return refusal.value.status
+
+
+def test_the_owner_of_the_socket_is_the_operator_and_a_browser_there_is_nobody() -> None:
+    door = Door(by_socket=True)
+    assert door.asks().role == door.asks("POST", "/v1/pause").role == OPERATOR
+    for header in ("Sec-Fetch-Mode", "Origin", "Cookie", "X-Forwarded-For", "Forwarded"):
+        assert door.asks(**{header: "x"}) == door.asks("POST", **{header: "x"}) == 401
+    assert door.asks(Authorization="Bearer wrong") == 401
+
+
+@pytest.mark.parametrize(
+    ("authorization", "role"),
+    [("Bearer secret", OPERATOR), ("bearer look", VIEWER), ("Bearer ", 401), ("Basic secret", 401), ("", 401)],
+)
+def test_by_tcp_the_token_says_the_role(authorization: str, role: object) -> None:
+    who = Door(by_socket=False).asks(Authorization=authorization)
+    assert (who if isinstance(who, int) else who.role) == role
+
+
+def test_without_tokens_nobody_comes_in_by_tcp() -> None:
+    door = Door(by_socket=False, access=Access())
+    assert door.asks() == door.asks(Authorization="Bearer ") == door.asks(Authorization="Bearer None") == 401
+    assert door.fails("") == 403
+
+
+def test_a_viewer_changes_nothing() -> None:
+    door = Door(by_socket=False)
+    assert door.asks("POST", "/v1/pause", Authorization="Bearer look") == 403
+    assert door.asks("POST", "/v1/pause", Authorization="Bearer secret").role == OPERATOR
+
+
+def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() -> None:
+    door = Door(by_socket=True)
+    name, who = door.gate.login("secret")
+    cookie = {**BROWSER, "Cookie": f"{COOKIE}={name}"}
+    assert door.asks(**cookie) == who and who.role == OPERATOR and who.csrf
+    assert door.asks("POST", **cookie) == door.asks("POST", **cookie, **{CSRF: "guess"}) == 403
+    good = {**cookie, CSRF: who.csrf}
+    assert door.asks("POST", **good) == who
+    assert door.asks("POST", **{**good, "Sec-Fetch-Site": "cross-site"}) == 403
+    assert door.asks("POST", **good, Origin="https://evil.example") == 403
+    assert door.asks("POST", **good, Origin="https://sbc.example") == who
+    assert door.asks("POST", **good, Origin="https://noc.example", X_Forwarded_Host="noc.example") == who
+
+
+def test_a_session_ends_by_time_by_logout_and_when_its_token_is_changed() -> None:
+    door = Door(by_socket=False)
+    cookies = [{"Cookie": f"{COOKIE}={door.gate.login('look')[0]}"} for _ in range(3)]
+    door.gate.logout(make_mocked_request("POST", "/page/logout", headers=CIMultiDict(cookies[0])))
+    assert door.asks(**cookies[0]) == 401 and door.asks(**cookies[1]).role == VIEWER
+    door.access = ACCESS._replace(view_token=b"another")
+    assert door.asks(**cookies[1]) == 401
+    door.access = ACCESS
+    assert door.asks(**cookies[1]) == 401, "for good"
+    door.now = SESSION_S + 1.0
+    assert door.asks(**cookies[2]) == 401
+
+
+def test_the_user_of_a_proxy_has_the_role_that_the_file_says_and_no_more_than_the_proxy() -> None:
+    by_socket, by_tcp = Door(by_socket=True), Door(by_socket=False)
+    olga, victor = by_socket.asks(X_Remote_User="olga", **BROWSER), by_socket.asks(X_Remote_User="victor", **BROWSER)
+    assert (olga.user, olga.role, victor.role) == ("olga", OPERATOR, VIEWER)
+    assert by_socket.asks("POST", X_Remote_User="olga", **BROWSER) == 403
+    assert by_socket.asks("POST", X_Remote_User="olga", **BROWSER, **{CSRF: olga.csrf}) == olga
+    assert by_socket.asks("POST", X_Remote_User="victor", **BROWSER, **{CSRF: victor.csrf}) == 403
+    assert by_tcp.asks(X_Remote_User="olga") == 401, "who is not the proxy says nothing"
+    assert by_tcp.asks(X_Remote_User="olga", Authorization="Bearer look").role == VIEWER
+    unnamed = Door(by_socket=True, access=ACCESS._replace(user_header=""))
+    assert unnamed.asks(X_Remote_User="olga", **BROWSER) == 401
+
+
+def test_guesses_and_sessions_are_bounded() -> None:
+    door = Door(by_socket=False)
+    names = [door.gate.login("secret")[0] for _ in range(MOST_SESSIONS + 1)]
+    assert door.asks(Cookie=f"{COOKIE}={names[0]}") == 401
+    assert door.asks(Cookie=f"{COOKIE}={names[1]}").role == OPERATOR
+    assert [door.fails("guess") for _ in range(MOST_GUESSES + 1)] == [401] * MOST_GUESSES + [429]
+    assert door.fails("secret") == 429
+    door.now = 61.0
+    assert door.gate.login("secret")[1].role == OPERATOR
