@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from b2bua import api, views
+from b2bua.call_metrics import CallMetrics
 from b2bua.call_records import CallEnded
 from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS, sentence
@@ -76,6 +77,7 @@ class Process(program.Process[Core]):
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)
         self._results: Counter[str] = Counter()
+        self._call_metrics = CallMetrics()
 
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
@@ -91,6 +93,7 @@ class Process(program.Process[Core]):
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
             self._results[event.record.result] += 1
+            self._call_metrics.add(event.record, self.core.site.lines)
             self.cdrs.write(event.record)
             if self._calls.isEnabledFor(logging.INFO):
                 about = {"call": event.record.call_id, "line": event.record.caller_line}
@@ -105,9 +108,9 @@ class Process(program.Process[Core]):
 
     def stats(self, now: float) -> ProcessStats:
         records = Records(self.cdrs.waiting, self.cdrs.lost)
-        return replace(
-            super().stats(now), records=records, results={result: self._results[result] for result in RESULTS}
-        )
+        results: dict[str, int] = {result: self._results[result] for result in RESULTS}
+        found = super().stats(now)
+        return replace(found, records=records, results=results, line_calls=self._call_metrics.view())
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         found = super().alerts(stats)

@@ -117,7 +117,8 @@ def _trunks(core: Core) -> Iterator[v.Trunk]:
         if line.kind == "trunk":
             load = core.lines.loads.get(line.name)
             busy = load.busy if load is not None else 0
-            yield v.Trunk(line.name, load is None or load.in_service, line.channels, busy)
+            registered = core.trunks.registered(line.name) if line.at_servers else None
+            yield v.Trunk(line.name, load is None or load.in_service, line.channels, busy, registered)
 
 
 def line_counts(core: Core) -> v.LineCounts:
@@ -128,7 +129,9 @@ def line_counts(core: Core) -> v.LineCounts:
         if load is None or load.in_service:
             inside += line.channels
             busy += load.busy if load is not None else 0
-    return v.LineCounts(total=total, in_service=inside, out_of_service=total - inside, busy=busy)
+    told = [each for connection in core.agents.connections.values() for each in connection.lines.values()]
+    registered = sum(1 for each in told if each.contacts)
+    return v.LineCounts(total, inside, total - inside, busy, registered)
 
 
 def _servers(core: Core, now: float) -> list[v.Peer]:

@@ -128,14 +128,18 @@ def _status(core: Core, now: float) -> AgentStatus:
         calls=_counts(core),
         held_attempts=0 if core.connected else sum(len(call.sent) for call in core.calls.values()),
         lines=LineCounts(
-            total=total, in_service=total - dead, out_of_service=dead, busy=sum(line.busy for line in lines)
+            total=total,
+            in_service=total - dead,
+            out_of_service=dead,
+            busy=sum(line.busy for line in lines),
+            registered=sum(line.kind != "trunk" and line.far_side.contacts > 0 for line in lines),
         ),
         relay=_relay(core, now),
         passwords=_passwords(core),
         warnings=tuple(alert.text for alert in alerts),
         alerts=tuple(alerts),
         trunks=tuple(
-            Trunk(line.name, line.in_service, line.settings.channels, line.busy)
+            Trunk(line.name, line.in_service, line.settings.channels, line.busy, line.far_side.registered)
             for line in lines
             if line.kind == "trunk"
         ),

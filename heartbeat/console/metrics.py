@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from heartbeat.console.schema import COUNTER, figures_of
+from heartbeat.console.schema import COUNTER, GAUGE, HISTOGRAM, figures_of
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 PREFIX: Final = "holdfast"
+
+
+_FAMILIES: Final = {GAUGE: GaugeMetricFamily, COUNTER: CounterMetricFamily, HISTOGRAM: HistogramMetricFamily}
 
 
 class ViewCollector(Collector):
@@ -23,13 +26,18 @@ class ViewCollector(Collector):
         self._common = common
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily] = {}
         for metric, own, value in figures_of(self._view):
             labels = {**self._common, **own}
             if metric.name not in families:
-                family = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
-                families[metric.name] = family(f"{PREFIX}_{metric.name}", metric.meaning, labels=[*labels])
-            families[metric.name].add_metric([*labels.values()], value)
+                families[metric.name] = _FAMILIES[metric.kind](
+                    f"{PREFIX}_{metric.name}", metric.meaning, labels=[*labels]
+                )
+            family = families[metric.name]
+            if isinstance(family, HistogramMetricFamily):
+                family.add_metric([*labels.values()], value.cumulative, value.total)
+            else:
+                family.add_metric([*labels.values()], value)
         yield from families.values()
 
 

@@ -20,6 +20,10 @@ COUNTER: Final = "counter"
 """A metric that only grows while the process lives; where it is read its name ends in ``_total``."""
 
 
+HISTOGRAM: Final = "histogram"
+"""How often a time was within each bucket; its value is a view with ``cumulative`` and ``total``."""
+
+
 class Styled(NamedTuple):
     """Words and how they look, in the terms of rich: ``bold red``."""
 
@@ -101,7 +105,8 @@ class Figure(NamedTuple):
 
     metric: Metric
     labels: Mapping[str, str]
-    value: float
+    value: Any
+    """A number; of a histogram the view."""
 
 
 def figures_of(view: Any) -> Iterator[Figure]:
@@ -117,7 +122,8 @@ def figures_of(view: Any) -> Iterator[Figure]:
                     yield Figure(metric, {**labels, **metric.labels, metric.label: key}, float(number))
             elif value is not None or metric.of is not None:
                 number = metric.of(value) if metric.of is not None else value
-                yield Figure(metric, {**labels, **metric.labels}, float(number))
+                found = number if metric.kind == HISTOGRAM else float(number)
+                yield Figure(metric, {**labels, **metric.labels}, found)
         for inner in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(inner):
                 yield from (figure._replace(labels={**labels, **figure.labels}) for figure in figures_of(inner))

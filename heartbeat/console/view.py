@@ -26,9 +26,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
-from heartbeat.console.schema import COUNTER, Column, Label, Metric, Styled
+from heartbeat.console.schema import COUNTER, HISTOGRAM, Column, Label, Metric, Styled
 
 
 class Refused(Exception):
@@ -88,6 +89,8 @@ class LineCounts:
     out_of_service: Annotated[int, Metric("lines_out_of_service", "Lines out of service")]
     busy: Annotated[int, Metric("lines_busy", "Lines in service with a call on them")]
     """Lines in service with a call on them."""
+    registered: Annotated[int, Metric("phones_registered", "Phones that are registered")] = 0
+    """Phones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class Trunk:
     in_service: Annotated[bool, Metric("line_in_service", "1 while the trunk is in service")]
     channels: Annotated[int, Metric("line_channels", "Calls at once that the trunk carries")]
     busy: Annotated[int, Metric("line_busy", "Calls on the trunk")]
+    registered: Annotated[
+        bool | None, Metric("line_registered", "1 while the trunk is registered at its carrier")
+    ] = None
+    """None where it does not register, or it is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,43 @@ class Records:
 
     waiting: Annotated[int, Metric("cdr_waiting", "Call records that wait for the disk")]
     lost: Annotated[int, Metric("cdr_lost", "Call records lost for want of room on the disk", COUNTER)]
+
+
+BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0)
+"""Upper ends of the buckets of a set-up, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often a time was within each of `BUCKETS`."""
+
+    counts: tuple[int, ...]
+    """One for each bucket, and one for what is above all."""
+    total: float
+    """The sum of all times, in seconds."""
+
+    @property
+    def cumulative(self) -> list[tuple[str, float]]:
+        """As Prometheus counts: each bucket with all below it."""
+        ends = [*map(str, BUCKETS), "+Inf"]
+        return [(end, float(count)) for end, count in zip(ends, accumulate(self.counts), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class LineCalls:
+    """Calls to a line that ended, since the start."""
+
+    line: Annotated[str, Label("line")]
+    """A trunk; else ``phone``, ``web``, ``station``; ``none``: they came to no line."""
+    results: Annotated[
+        Mapping[str, int],
+        Metric("line_calls_ended", "Calls that ended, by the line they went to and result", COUNTER, label="result"),
+    ]
+    post_dial: Annotated[
+        Histogram | None,
+        Metric("post_dial_seconds", "From the INVITE to the first ringing, or the answer", HISTOGRAM),
+    ]
+    set_up: Annotated[Histogram | None, Metric("set_up_seconds", "From the INVITE to the answer", HISTOGRAM)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +223,8 @@ class ProcessStats:
         Metric("calls_ended", "Calls that ended since the start, by result", COUNTER, label="result"),
     ] = field(default_factory=dict)
     """Servers only: number of call records written since the start, by result."""
+    line_calls: tuple[LineCalls, ...] = ()
+    """Servers only."""
     collected: Annotated[
         Mapping[str, int],
         Metric("collector_messages", "SIP messages for the collector since it was set", COUNTER, label="result"),
@@ -251,10 +297,10 @@ class TakeoverSummary:
     new: str
     epoch: int
     because: str
-    took: float
+    took: Annotated[float, Metric("takeover_seconds", "How long the last takeover took")]
     """Seconds from the decision until every reached agent's list was complete."""
-    kept: int
-    lost: int
+    kept: Annotated[int, Metric("takeover_calls_kept", "Calls that the last takeover kept")]
+    lost: Annotated[int, Metric("takeover_calls_lost", "Calls that the last takeover lost")]
     """Calls released by the takeover's verdicts."""
 
 
