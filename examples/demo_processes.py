@@ -219,9 +219,9 @@ class Processes:
             for pipe in (each.process.stdin, each.process.stdout):
                 if pipe is not None:
                     pipe.close()
-        for path in self.directory.rglob("relay.sock"):
+        for path in (*self.directory.rglob("relay.sock"), *self.directory.rglob("webrtc.sock")):
             if path.parent.name in self._agents:
-                _end_relay(path)
+                _end_media(path)
         self.running.clear()
         self._ending.clear()
         self._agents.clear()
@@ -242,8 +242,9 @@ class Processes:
         return value
 
 
-def _end_relay(path: Path) -> None:
-    """Tell a relay, as a last start of its agent, that there is none after it; returns when its ports are free."""
+def _end_media(path: Path) -> None:
+    """Tell a relay or WebRTC gateway, as a last start of its agent, that there is none after it; returns when its
+    ports are free."""
     hello = {"do": "hello", "start": _LAST_START, "grace_s": 0.0, "settings": None}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as relay, contextlib.suppress(OSError):  # it has ended
         relay.settimeout(2.0)

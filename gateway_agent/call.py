@@ -21,6 +21,7 @@ from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.session_id import learned, line_of
 from gateway_agent.terminated_call import TerminatedCall
+from gateway_agent.webrtc.anchor import WebrtcAnchor
 from sip.b2b.bridge import ROUTING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
@@ -135,7 +136,8 @@ class Call(Policy):
         self.number = number
         """The far end's number, for people."""
         self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
-        self.description = SessionDescription(_anchor_of(environment, line, id_, now))
+        gateway = WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat)
+        self.description = SessionDescription(_anchor_of(environment, line, id_, now), gateway)
         self.server_side = ServerSide(environment)
         self.session = DeviceSession(
             environment.stack, environment.random, self._hang_up_alone, self.description.device
@@ -321,7 +323,7 @@ class Call(Policy):
         self.end = CallEnd(now, who, reason or self.why, status)
         self.line.channels.give(self.channel)
         self.session.stop()
-        self.description.anchor.release()
+        self.description.release()
         side.ended = True
         if self.answered_at is None:
             failed = self.server is not None and self.server.ended

@@ -11,6 +11,7 @@ from gateway_agent.deduplication import Deduplication
 from gateway_agent.derivation import Derivation
 from gateway_agent.line_state import SentInvite
 from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.webrtc.legs import WebrtcLegs
 from sip.actions import Flow
 from sip.b2b.discarded import Discarded
 from sip.layer import Stack
@@ -57,6 +58,7 @@ class CallEnvironment:
         "server_flow",
         "settled",
         "stack",
+        "webrtc",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class CallEnvironment:
         discarded: Discarded,
         derivation: Derivation,
         line_states: LineStateSource,
+        webrtc: WebrtcLegs | None = None,
     ) -> None:
         """``living`` counts the calls that the agent has, ``epoch`` is the one that is obeyed, ``settled`` is told of
         each call that has nothing under way any more, ``is_repeat`` says whether a request of a server came before,
@@ -95,6 +98,8 @@ class CallEnvironment:
         self.discarded = discarded
         self.derivation = derivation
         self.line_states = line_states
+        self.webrtc = webrtc
+        """Legs of the WebRTC gateway; None where the site has no browsers."""
         self.server_flow = NOWHERE
         """The connection to the server that has adopted this agent."""
         self.server = ""

@@ -114,6 +114,8 @@ class CallRestoration:
         call.session.offers = call.description.device
         if state.relay is not None:
             call.description.anchor.resume(state.relay, said_at)
+        if state.gateway is not None:
+            call.description.gateway.resume(state.gateway)
         if state.timer is not None:
             call.session.timer = SessionTimer.restored(state.timer, said_at, now + REFRESH_AFTER)
         return call

@@ -14,7 +14,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import age, count, several, span, table
 from heartbeat.console.schema import Column
-from heartbeat.console.view import AgentCall, AgentCalls, AgentStatus, Passwords, Peer, Relay
+from heartbeat.console.view import AgentCall, AgentCalls, AgentStatus, Passwords, Peer, Relay, WebrtcGateway
 
 
 def warnings_of(status: AgentStatus | ConsoleError) -> list[str]:
@@ -106,11 +106,18 @@ def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
     yield "Lines", f"{in_service}, {count(lines.out_of_service)} out of service"
     if status.relay is not None:
         yield "Relay", _relay(status.relay)
+    if status.webrtc is not None:
+        yield "WebRTC", _webrtc(status.webrtc)
     if status.passwords.wrong:
         yield "Passwords", _passwords(status.passwords)
     yield "Process", screens.process_stats(status.process)
     vote = f"voter, has promised epoch {status.promised}" if status.voter else "no voter"
     yield "Itself", f"boot {render.boot(status.boot)}, {vote}, up {age(status.started_at)}"
+
+
+def _webrtc(gateway: WebrtcGateway) -> Text:
+    text = Text(f"{several(gateway.calls, 'call')} between browsers and other lines")
+    return text.append(f", no more: {gateway.why}", "yellow") if gateway.why else text
 
 
 def _relay(relay: Relay) -> Text:

@@ -43,6 +43,7 @@ from gateway_agent.server_connections import ConnectionServices, Ear, ServerConn
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
 from gateway_agent.silence import Silence
+from gateway_agent.webrtc.legs import WebrtcLegs
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
@@ -98,10 +99,12 @@ class Core:
         random: Random,
         now: float,
         relay: AgentRelay | None = None,
+        webrtc: WebrtcLegs | None = None,
     ) -> None:
         self.site = site
         self.agent = site.agents[agent]
         self.relay = relay
+        self.webrtc = webrtc
         self.started_at = self.now = now
         timing = site.timing
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
@@ -150,6 +153,7 @@ class Core:
             Discarded(DevicePassage()),
             self.derivation,
             self.line_states,
+            webrtc,
         )
         self.environment.server = site.main.name
         voter = self.connections.voter

@@ -60,6 +60,11 @@ class Line:
         return self.kind == "web"
 
     @property
+    def secured(self) -> bool:
+        """Whether its devices take media as browsers do (ICE, DTLS-SRTP)."""
+        return self.web or self.settings.webrtc
+
+    @property
     def behind_nat(self) -> bool:
         """Its media is not where its descriptions say."""
         return self.settings.nat or self.settings.is_phone

@@ -121,6 +121,7 @@ def snapshot(call: Call, now: float, sent: SentInvite | None = None) -> LineStat
         timer.export(now) if timer is not None else None,
         description.anchor.export(now),
         device.reliable.export()[0] if device is not None and device.reliable is not None else (),
+        description.gateway.export(),
     )
 
 

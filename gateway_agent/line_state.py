@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from gateway_agent.media.ports import Pair
 from gateway_agent.seal import LineStateError, opened, sealed
+from gateway_agent.webrtc.anchor import Gatewayed
+from gateway_agent.webrtc.legs import leg_of, session_of
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
 from sip.dialog import UAC, UAS, DialogState
@@ -102,6 +104,8 @@ class LineState(NamedTuple):
     relay: Anchored | None = None
     said: tuple[ReliableState, ...] = ()
     """What the device got as reliable provisional responses."""
+    gateway: Gatewayed | None = None
+    """Its media where one side is a browser."""
 
 
 def encode(state: LineState, incarnation: int, counter: int, bound: str, key: bytes) -> str:
@@ -163,6 +167,7 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
         timer,
         relay,
         said,
+        gateway,
     ) = state
     found = {b"": -1}
     place = found.setdefault
@@ -183,11 +188,13 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
         f"{standing_at},{_quote(host)},{'null' if timer is None else _json(_timer_values(timer))},"
         f"{'null' if relay is None else _json(relay)}"
     )
-    reliable = bool(said)
+    further = bool(said) or gateway is not None
     for each in dialogs:
-        reliable = reliable or bool(each.heard)
+        further = further or bool(each.heard)
     # of few calls, and unknown to earlier versions, which read no further
-    rest = "," + _json([said, [each.heard for each in dialogs]]) if reliable else ""
+    rest = "," + _json([said, [each.heard for each in dialogs]]) if further else ""
+    if gateway is not None:
+        rest += "," + _json(gateway)
     return front, found.keys(), rest
 
 
@@ -244,7 +251,12 @@ def _unpacked(packed: bytes) -> LineState:
         SessionTimerState(*timer) if timer is not None else None,
         _anchored(*relay) if relay is not None else None,
         _reliable(said),
+        _gatewayed(*values[24]) if len(values) > 24 else None,
     )
+
+
+def _gatewayed(leg: list[Any], ice: list[Any], session: list[Any] | None) -> Gatewayed:
+    return Gatewayed(leg_of(leg), leg_of(ice), None if session is None else session_of(session))
 
 
 def _reliable(values: Sequence[list[Any]]) -> tuple[ReliableState, ...]:

@@ -19,6 +19,7 @@ from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.device.identity import line_parameter
 from sip.transaction import ServerTransaction
+from sip.wire.grammar import quote
 from sip.wire.message import Request
 
 logger = logging.getLogger(__name__)
@@ -80,22 +81,32 @@ class ServerRequests:
             return
         setup = Outgoing(targets, partial(self._host_towards, line.settings))
         call = Call(self._environment, setup, self._calls.next_id(), line, channel, _caller(request), now)
-        if fault := call.description.anchor.reserve():
+        if fault := call.description.reserve(request, now):
             line.channels.give(channel)
-            self._refuse(transaction, request, 503, fault, now)
+            call.description.release()
+            self._environment.log.info(logger, now, "%s is not called: %s", call.label, fault.because)
+            self._refuse(transaction, request, fault.status, fault.because, now, told=True)
             return
         setup.begin(call, transaction, request, now)
         self._calls.enter(call)
 
     def _refuse(
-        self, transaction: ServerTransaction, request: Request, status: int, because: str, now: float
+        self,
+        transaction: ServerTransaction,
+        request: Request,
+        status: int,
+        because: str,
+        now: float,
+        told: bool = False,
     ) -> None:
-        """Refuse an INVITE of a server; a repeat is refused alike."""
+        """Refuse an INVITE of a server; a repeat is refused alike. ``told``: the reason is of use to who calls."""
         logger.debug("%s: %s", status, because)
         received = ServerRequest(key_of(request), transaction, "INVITE", None)
         stack, deduplication = self._environment.stack, self._environment.deduplication
         deduplication.add(received, now)
-        lines = ("Retry-After: 5",) if status == 503 else ()
+        lines: tuple[str, ...] = ("Retry-After: 5",) if status == 503 else ()
+        if told:
+            lines += (f"Reason: SIP;cause={status};text={quote(because)}",)
         answer = received.answer(status, "", lines, b"", stack.token())
         deduplication.answered(received, now)
         stack.reply(transaction, status, now, lines=answer.lines, tag=answer.tag)

@@ -9,21 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from gateway_agent.media_anchor import MediaAnchor
-from sip.offer_answer import LOCAL_CHANGE, REMOTE_CHANGE, OfferAnswer, OfferAnswerState, description_in
+from gateway_agent.webrtc.anchor import NoLeg, WebrtcAnchor
+from sip.offer_answer import (
+    LOCAL_CHANGE,
+    LOCAL_OFFER,
+    REMOTE_CHANGE,
+    OfferAnswer,
+    OfferAnswerState,
+    description_in,
+)
 from sip.wire import sdp
 from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
 
 
+class Fault(NamedTuple):
+    """Why the media of a call cannot be carried."""
+
+    status: int
+    because: str
+
+
 class SessionDescription:
     """What was described to whom. ``device`` and ``server`` are the machines of the two dialogs."""
 
-    __slots__ = ("_standing", "anchor", "device", "host", "server")
+    __slots__ = ("_standing", "anchor", "device", "gateway", "host", "server")
 
-    def __init__(self, anchor: MediaAnchor) -> None:
+    def __init__(self, anchor: MediaAnchor, gateway: WebrtcAnchor) -> None:
+        """``anchor`` where the two sides speak the same kind of media, ``gateway`` where one of them is a browser."""
         self.anchor = anchor
+        self.gateway = gateway
         self.device = OfferAnswer()
         self.server = OfferAnswer()
         self._standing = b""
@@ -42,7 +60,7 @@ class SessionDescription:
         if where is None:
             return message.body
         said = message.body[where]
-        passed = self._led(message, said, lambda: self.anchor.from_device(said, host, now))
+        passed = self._led(message, said, lambda: self._from_device(said, host, now))
         self.host = host
         self.device.receive(said)
         self.server.send(passed)
@@ -54,15 +72,36 @@ class SessionDescription:
         if where is None:
             return message.body
         said = message.body[where]
-        led = self._led(message, said, lambda: self.anchor.from_server(said, now))
+        led = self._led(message, said, lambda: self._from_server(said, now))
         self.server.receive(said)
         passed = self.device.continued(led)
         self.device.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
+    def reserve(self, invite: Request, now: float) -> Fault | None:
+        """Take what the offer of a server needs, before anything rings; why it cannot be had."""
+        if because := self.anchor.reserve():
+            return Fault(503, because)
+        where = description_in(invite) if invite.body else None
+        try:
+            if where is not None:
+                self.gateway.decide(invite.body[where])
+            if where is not None and self.gateway.active:
+                self.gateway.from_server(invite.body[where], "", self.device, self.server, True)
+        except sdp.SdpError as error:
+            return Fault(503 if isinstance(error, NoLeg) else 488, str(error)) if self.gateway.active else None
+        return None
+
+    def release(self) -> None:
+        """The call is over: no media is led any more."""
+        self.anchor.release()
+        self.gateway.release()
+
     def device_moved(self, host: str, now: float) -> None:
         """The device proved itself at another host: its media may come from there, and no more from where it was."""
         said = self.device.last_remote
+        if host != self.host:
+            self.gateway.moved(host)
         if host != self.host and said and self.anchor.is_relayed:
             self.host = host
             with suppress(sdp.SdpError):
@@ -88,6 +127,21 @@ class SessionDescription:
                 self.anchor.from_device(self.device.remote, self.host, now)
             with suppress(sdp.SdpError):
                 self.anchor.from_server(self.server.remote, now)
+
+    def _from_device(self, said: bytes, host: str, now: float) -> bytes:
+        if not self.gateway.active:
+            return self.anchor.from_device(said, host, now)
+        offers = self.device.state not in (LOCAL_OFFER, LOCAL_CHANGE)
+        led = self.gateway.from_device(said, host, self.device, self.server, offers)
+        return self.server.continued(led)  # the servers' side may have been told of another session before
+
+    def _from_server(self, said: bytes, now: float) -> bytes:
+        offers = self.server.state not in (LOCAL_OFFER, LOCAL_CHANGE)
+        if offers:
+            self.gateway.decide(said)
+        if not self.gateway.active:
+            return self.anchor.from_server(said, now)
+        return self.gateway.from_server(said, self.host, self.device, self.server, offers)
 
     def _led(self, message: Message, said: bytes, anchored: Callable[[], bytes]) -> bytes:
         """A description whose media is led through the relay. Where it cannot be, an offer and the answer that would
@@ -149,7 +203,7 @@ class SessionDescription:
             said = response.body[where]
             self.server.receive(said)
             with suppress(sdp.SdpError):
-                self.anchor.from_server(said, now)
+                self._from_server(said, now)
         self.server.accept()
 
     def answer_server_alone(self, response: Message) -> bytes:

@@ -31,6 +31,7 @@ from heartbeat.console.view import (
     Refused,
     Relay,
     Trunk,
+    WebrtcGateway,
 )
 
 DEFAULT_LIMIT: Final = 200
@@ -108,6 +109,8 @@ def _status(core: Core, now: float) -> AgentStatus:
         alerts.append(Alert("agent-disobeys", said))
     if core.silence.because:
         alerts.append(Alert("agent-superseded", core.silence.because))
+    if core.webrtc is not None and (because := core.webrtc.state):
+        alerts.append(Alert("no-webrtc", f"Browsers cannot be connected with other lines here: {because}"))
     if voter.participant.trouble:
         alerts.append(Alert("epochs-not-kept", voter.participant.trouble))
     return AgentStatus(
@@ -143,7 +146,13 @@ def _status(core: Core, now: float) -> AgentStatus:
             for line in lines
             if line.kind == "trunk"
         ),
+        webrtc=_webrtc(core),
     )
+
+
+def _webrtc(core: Core) -> WebrtcGateway | None:
+    legs = core.webrtc
+    return None if legs is None else WebrtcGateway(legs.sessions, legs.ready, legs.state)
 
 
 def _relay(core: Core, now: float) -> Relay | None:
@@ -273,7 +282,7 @@ def _call(core: Core, call: Call, now: float) -> AgentCall:
         server=core.obedience.adopted[0] if core.connected else "",
         epochs=call.server_side.epochs,
         kept_requests=len(call.sent),
-        media=call.line.settings.media,
+        media="webrtc" if call.description.gateway.active else call.line.settings.media,
         silent_s=media_timeout.silent_for(call, now),
         session_id=call.session_id,
     )

@@ -53,6 +53,7 @@ SHELLS = (
     "gateway_agent.station.audio_files",
     "gateway_agent.station.process",
     "gateway_agent.station.softphone",
+    "gateway_agent.web_pages",
     "gateway_agent.webrtc.codecs",
     "gateway_agent.webrtc.endpoint",
     "gateway_agent.webrtc.process",

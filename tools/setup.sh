@@ -6,6 +6,8 @@
 #   tools/setup.sh peers              what some tests want besides and say when it is missing: promtool; as root also nft,
 #                                     tshark, Asterisk 22 in a chroot in the user's cache directory, and other peers
 #                                     unpacked there
+#   tools/setup.sh browser            headless Chromium, and JsSIP and SIP.js (npm) in one file each, for the tests of calls
+#                                     from pages and for examples/webphone
 #   tools/setup.sh promtool           Prometheus' checker of rules, out of Debian's package, into the user's cache directory
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
@@ -92,6 +94,29 @@ set_up_peers() {
         # shellcheck disable=SC2086 # words
         tests/peers/unpack.sh $packages >/dev/null || say "no ${packages%% *}: its tests will be skipped"
     done
+    (set_up_browser) || say "no browser: its tests will be skipped"
+}
+
+# Pages load each library as one file; npm has them as many.
+set_up_browser() {
+    command -v chromium >/dev/null || apt_install chromium && command -v chromium >/dev/null ||
+        fail "there is no Chromium: run 'apt-get install chromium' as root"
+    into=${HOLDFAST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast}/webphone
+    if [ -s "$into/jssip.js" ] && [ -s "$into/sip.js" ]; then return; fi
+    command -v npm >/dev/null || apt_install npm && command -v npm >/dev/null ||
+        fail "there is no npm: run 'apt-get install npm' as root"
+    half=$into.part
+    rm -rf "$half" && mkdir -p "$half"
+    if (cd "$half" && echo '{"private": true}' >package.json &&
+        npm install --no-audit --no-fund jssip@3 sip.js@0.21 esbuild@0.25 &&
+        npx esbuild node_modules/jssip/lib/JsSIP.js --bundle --minify --global-name=JsSIP --outfile=jssip.js &&
+        echo 'export * from "sip.js"' |
+        npx esbuild --bundle --minify --global-name=SIP --outfile=sip.js) >"$into.log" 2>&1; then
+        mkdir -p "$into" && mv "$half"/jssip.js "$half"/sip.js "$into" && rm -rf "$half"
+    else
+        rm -rf "$half"
+        fail "no JsSIP and SIP.js: npm's words are in $into.log"
+    fi
 }
 
 # Unpacked, not installed: the package would start a Prometheus.
@@ -114,6 +139,7 @@ case ${1:-} in
     python) set_up_python "${2:-}" ;;
     programs) set_up_programs ;;
     peers) set_up_peers ;;
+    browser) set_up_browser ;;
     promtool) set_up_promtool ;;
-    *) fail "say 'tools/setup.sh python', 'programs', 'peers' or 'promtool'" ;;
+    *) fail "say 'tools/setup.sh python', 'programs', 'peers', 'browser' or 'promtool'" ;;
 esac

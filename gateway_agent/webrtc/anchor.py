@@ -16,6 +16,10 @@ _OURS = {"active": "passive", "passive": "active"}
 """RFC 8842 section 5.3: what answers ``a=setup``; ``active`` where we may choose."""
 
 
+class NoLeg(SdpError):
+    """The gateway has none at this moment."""
+
+
 class Gatewayed(NamedTuple):
     """What survives an agent."""
 
@@ -103,20 +107,20 @@ class WebrtcAnchor:
         offer = described(said, by_browser)
         if offer.led < 0:
             raise SdpError("the WebRTC gateway carries audio alone, and none is offered that it could")
-        leg, ice = self._taken()
+        leg, ice = self._taken(not by_browser)
         sections, at = _told(to, not by_browser), self._shown
         index = sections.led if sections.led >= 0 else len(sections.sections)
         formats = description.offered(offer.formats, not by_browser)
         if by_browser:
             return description.plain(sections.sections, index, formats, offer, leg, at or leg.address)
         if self._legs is not None and not self._legs.is_present(ice.id):  # died with the gateway
-            ice = self._next = self._next or self._fresh()
+            ice = self._next = self._next or self._fresh(True)
         return description.for_browser(sections.sections, index, formats, offer, ice, at, "actpass")
 
     def _answered(self, said: bytes, by_browser: bool, offer_body: bytes, host: str) -> bytes:
         """What the side that has offered is answered; the session is as both want it from now on."""
         answer, offer = described(said, by_browser), described(offer_body, not by_browser)
-        leg, ice = self._taken()
+        leg, ice = self._taken(by_browser)
         if answer.led < 0 or offer.led < 0:
             return description.refused(offer.sections, leg, self._shown or leg.address)
         to_answerer, to_offerer, formats = description.agreed(answer.formats, offer.formats)
@@ -154,7 +158,7 @@ class WebrtcAnchor:
         if answers and self._next is not None:
             ice = self._next
         elif not answers and session is not None and self._must_restart(session.browser, said.browser, ice):
-            ice = self._fresh()
+            ice = self._fresh(False)
         same = session is not None and session.ice == ice.id
         same = same or (session is not None and session.browser.fingerprints == said.browser.fingerprints)
         if session is not None and same and self._legs is not None and self._legs.is_present(session.ice):
@@ -168,16 +172,18 @@ class WebrtcAnchor:
         changed = (before.ufrag, before.pwd) != (now.ufrag, now.pwd)
         return changed or (self._legs is not None and not self._legs.is_present(ice.id))
 
-    def _taken(self) -> tuple[Leg, Leg]:
+    def _taken(self, controlling: bool) -> tuple[Leg, Leg]:
         """The legs of the plain side and of the browser. Raises `SdpError` where there is none to be had."""
         if self._leg is None or self._ice is None:
-            self._leg = self._ice = self._fresh()
+            self._leg = self._ice = self._fresh(controlling)
         return self._leg, self._ice
 
-    def _fresh(self) -> Leg:
-        leg = self._legs.take() if self._legs is not None else None
+    def _fresh(self, controlling: bool) -> Leg:
+        leg = self._legs.take(controlling) if self._legs is not None else None
         if leg is None:
-            raise SdpError(self._legs.shortage() if self._legs is not None else "the call is over")
+            absent = self._legs is None or self._legs.absent
+            because = self._legs.shortage() if self._legs is not None else "the call is over"
+            raise SdpError(because) if absent else NoLeg(because)
         return leg
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
@@ -18,8 +17,6 @@ from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtl
 from pylibsrtp import Error as SrtpError
 
 from gateway_agent.webrtc.legs import MOST_CANDIDATES, Browser, GatewaySettings
-
-logger = logging.getLogger(__name__)
 
 CONNECT_S: Final = 30.0
 """Seconds within which ICE finds a way, and DTLS agrees."""
@@ -117,10 +114,11 @@ class _Dtls(RTCDtlsTransport):
 class BrowserEnd:
     """One browser's transport, through ICE restarts and new DTLS associations; ``received`` takes its packets."""
 
-    def __init__(self, name: str, certificate: Certificate, received: Received) -> None:
-        self._name = name
+    def __init__(self, certificate: Certificate, received: Received, failed: Callable[[str], None]) -> None:
+        """``failed`` is told why media cannot pass, the end of a sentence."""
         self._certificate = certificate
         self._received = received
+        self._failed = failed
         self._ice: IceAgent | None = None
         """The newest one."""
         self._path = _Path(False)
@@ -174,7 +172,8 @@ class BrowserEnd:
                         await ice.add_remote_candidate(aioice.Candidate.from_sdp(text))
                 await ice.connect()
         except (ConnectionError, TimeoutError):
-            logger.info("%s: ICE found no way to the browser", self._name)
+            if ice is self._ice:
+                self._failed("ICE found no way to the browser")
             return
         former, self._path.ice = self._path.ice, ice
         if former is not None:
@@ -200,8 +199,8 @@ class BrowserEnd:
                 await self._dtls.start(RTCDtlsParameters(known))
         except TimeoutError:
             pass
-        if not self.connected:
-            logger.info("%s: no DTLS with the browser: %s", self._name, self._dtls.state)
+        if self._dtls.state in ("failed", "connecting"):
+            self._failed(f"DTLS with the browser has {self._dtls.state}")
 
     async def _send_on(self) -> None:
         while True:

@@ -6,7 +6,7 @@ once. What the core wants of a session is one value, `Session`, told whole each 
 
     to the gateway                                              from the gateway
     {"do": "hello", "start": N, ...}     the first line         {"is": "ready", "pid": N}
-    {"do": "take", "leg": L}             in use from now on     {"is": "superseded"}
+    {"do": "take", "leg": L, ...}        in use from now on     {"is": "superseded"}
     {"do": "session", "session": S}                             {"is": "legs", "legs": [LEG, ...]}
     {"do": "release", "leg": L}                                 {"is": "expired", "leg": L}
     {"do": "audit"}                      what was not asked     {"is": "unknown", "leg": L}
@@ -132,14 +132,15 @@ class WebrtcLegs:
         self._present: set[str] = set()
         """Legs that the process which is there has prepared, or has said nothing against."""
 
-    def take(self) -> Leg | None:
-        """A leg, in use until `release`; None when there is none ready (see `shortage`)."""
+    def take(self, controlling: bool) -> Leg | None:
+        """A leg, in use until `release`; None when there is none ready (see `shortage`). ``controlling``: we are
+        about to make the offer (RFC 8445 section 6.1.1); a browser may send checks before it has answered."""
         if not self._stock:
             return None
         leg = self._stock.popleft()
         self._uses[leg.id] = None
         self._present.add(leg.id)
-        self._say({"do": "take", "leg": leg.id})
+        self._say({"do": "take", "leg": leg.id, "controlling": controlling})
         return leg
 
     def adopt(self, leg: str, session: Session | None) -> None:
@@ -184,6 +185,16 @@ class WebrtcLegs:
     def state(self) -> str:
         """For people: why no browser can be connected with what is none, ``""`` when one can."""
         return "" if self._stock else self.shortage()
+
+    @property
+    def sessions(self) -> int:
+        """Calls through it."""
+        return sum(session is not None for session in self._uses.values())
+
+    @property
+    def ready(self) -> int:
+        """Legs in stock."""
+        return len(self._stock)
 
     # What runs the process asks for.
 

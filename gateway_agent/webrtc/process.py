@@ -70,6 +70,7 @@ class Gateway:
         self._given: set[str] = set()
         """Legs whose ICE agents a session was given."""
         self._unclaimed: set[str] = set()
+        self._complained_at = 0.0
         self._grace_s = IDLE_S
         self._alone_since = clock()
         self._open = asyncio.Event()
@@ -136,10 +137,11 @@ class Gateway:
 
     # What it can ask
 
-    def _do_take(self, leg: str) -> None:
+    def _do_take(self, leg: str, controlling: bool = False) -> None:
         self._unclaimed.discard(leg)
         if leg in self._free:
             self._taken[leg] = self._free.pop(leg)
+            self._taken[leg].ice.ice_controlling = controlling
             self._lacking.set()
         elif leg not in self._taken and leg not in self._sessions:
             self._control.say({"is": "unknown", "leg": leg})
@@ -149,8 +151,8 @@ class Gateway:
         self._unclaimed -= {wanted.leg, wanted.ice}
         if wanted.leg not in self._sessions:
             prepared = self._taken.get(wanted.leg)
-            pair = prepared.pair if prepared is not None else self._stocks.bound(Pair(wanted.address, wanted.port))
-            self._sessions[wanted.leg] = self._session.GatewaySession(wanted.leg, pair, self._certificate)
+            pair = prepared.pair if prepared is not None else self._bound(Pair(wanted.address, wanted.port))
+            self._sessions[wanted.leg] = self._session.GatewaySession(pair, self._certificate, self._failed)
             assert self._settings is not None
             self._sessions[wanted.leg].tick(self._settings.packets_per_s)
         by = self._taken.get(wanted.ice)
@@ -159,6 +161,12 @@ class Gateway:
         else:
             self._given.add(wanted.ice)
         self._sessions[wanted.leg].set(wanted, None if by is None else by.ice)
+
+    def _bound(self, pair: Pair) -> BoundPair:
+        """The ports that a process before us had; the stock may have bound them by chance. Raises `OSError`."""
+        stock = self._stocks.by_address.get(pair.address)
+        ahead = stock.free.pop(pair, None) if stock is not None else None
+        return ahead or self._stocks.bound(pair)
 
     def _do_release(self, leg: str) -> None:
         self._end(leg)
@@ -170,6 +178,13 @@ class Gateway:
 
     def _do_end(self) -> None:
         self._open.set()
+
+    def _failed(self, why: str) -> None:
+        """A session has no media, mostly for want of its browser: said once a second at most."""
+        now = self._clock()
+        if now - self._complained_at > 1.0:
+            self._complained_at = now
+            self._control.say({"is": "refused", "why": f"a call has no media: {why}"})
 
     # Legs
 

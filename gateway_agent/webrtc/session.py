@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway_agent.media.ports import NOWHERE, Remote
@@ -21,11 +21,10 @@ class GatewaySession:
     """``pair``: where the plain side sends; it is closed with the session. Both directions keep sequence numbers,
     timestamps and SSRC where nothing is transcoded, so that RTCP passes as well; else it ends here."""
 
-    def __init__(self, name: str, pair: BoundPair, certificate: Certificate) -> None:
+    def __init__(self, pair: BoundPair, certificate: Certificate, failed: Callable[[str], None]) -> None:
         self._pair = pair
-        self._browser = BrowserEnd(name, certificate, self._from_browser)
+        self._browser = BrowserEnd(certificate, self._from_browser, failed)
         self.session: Session | None = None
-        self._described: tuple[Remote, float | None] | None = None
         self._to_phone: dict[int, int] = {}
         """Payload types: what the browser sends, and what the phone gets for it."""
         self._to_browser: dict[int, int] = {}

@@ -873,6 +873,18 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
+class WebrtcGateway:
+    """The agent's gateway for calls between browsers and what is none."""
+
+    calls: Annotated[int, Metric("webrtc_calls", "Calls through the WebRTC gateway")]
+    """At present."""
+    ready: Annotated[int, Metric("webrtc_ready", "Calls for which the WebRTC gateway is prepared")]
+    """Calls that could begin at once."""
+    why: str
+    """Why none could, one sentence; ``""`` when one can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Passwords:
     """Wrong passwords of phones and of strangers since the agent started."""
 
@@ -923,6 +935,8 @@ class AgentStatus:
     alerts: Annotated[tuple[Alert, ...], _ALERTS] = ()
     """The same, each with its code."""
     trunks: tuple[Trunk, ...] = ()
+    webrtc: WebrtcGateway | None = None
+    """None where the site has no browsers, or nothing else."""
     process: ProcessStats | None = None
     """What the program adds; a core alone has none."""
 
@@ -957,7 +971,7 @@ class AgentCall:
     kept_requests: Annotated[int, Column("~>Kept")]
     """Requests sent to a server without a final answer yet."""
     media: Annotated[str, Column("~Media", of=_media)]
-    """``direct`` or ``relay``."""
+    """``direct``, ``relay`` or ``webrtc``."""
     silent_s: float | None
     """Seconds for which the relay has seen no RTP of an answered call; None: on hold, or not relayed."""
     session_id: str

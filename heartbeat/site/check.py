@@ -145,6 +145,8 @@ def _agents(site: Site) -> Iterator[str]:
         if browsers and not agent.origins:
             pages = 'like "https://phone.example.com"'
             yield f"{place}.origins: is missing: say whose web pages may use {browsers[0]}, {pages}"
+        if agent.page is not None and not browsers:
+            yield f"{place}.page: is for browsers, and {place}.sip has no wss: or ws: listener"
         first, last = agent.rtp.ports
         if last - first < 1:
             yield f"{place}.rtp.ports: must be a range of two ports at least, is {first} to {last}"
@@ -299,7 +301,7 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
     for key in TRUNK_ONLY:
         if getattr(line, key):
             yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"
-    for key, plain in (("from_user", "caller"), ("called_from", "request-uri")):
+    for key, plain in (("from_user", "caller"), ("called_from", "request-uri"), ("webrtc", False)):
         if getattr(line, key) != plain:
             yield f"{place}.{key}: is only for trunks"
     if not line.agent:

@@ -196,6 +196,9 @@ class LineSettings:
     media_timeout: Annotated[float, Within(0, 86400)] = 0.0
     """With ``media = "relay"``: an answered call is ended after so many seconds without RTP either way, unless it is
     on hold or has changed to fax; 5 at least. 0: it is shown only."""
+    webrtc: bool = False
+    """Trunk: its peer takes media as browsers do (ICE, DTLS-SRTP), as Asterisk does with ``webrtc = yes``: what
+    browsers send goes to it as it is. Left out: their media ends at the agent, and its peer gets plain RTP."""
     recovery: Literal["hot", "cold"] = "hot"
     """At a takeover: ``hot`` keeps its calls, ``cold`` drops them and resets the line to ``reset_state``."""
     reset_state: Literal["idle", "out-of-service"] = "idle"

@@ -24,6 +24,7 @@ from heartbeat.site.values import (
     Field,
     Host,
     NameOf,
+    Number,
     Origin,
     Seconds,
     Secret,
@@ -201,7 +202,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Rtp:
-    """``rtp`` of an agent: where its RTP relay receives."""
+    """``rtp`` of an agent: where its RTP relay, and its WebRTC gateway, receive."""
 
     address: Host = ""
     """Numeric address to receive media at; left out: that of the first ``sip`` of the agent. Media of the other
@@ -210,6 +211,28 @@ class Rtp:
     """First and last port."""
     advertise: Host = ""
     """Address to write into SDP, when it is another one (NAT); left out: that of the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webrtc:
+    """``webrtc`` of an agent: its gateway for calls between browsers and what is none, at the addresses and ports of
+    ``rtp``; it needs ``holdfast[web]``."""
+
+    sessions: Annotated[int, Within(1, 10_000)] = 200
+    """Most calls at a time."""
+    ahead: Annotated[int, Within(1, 256)] = 8
+    """Calls for which ports and ICE candidates are prepared before they come: as many can begin at once."""
+    stun: Host = ""
+    """STUN server (port 3478 where none is said), where browsers reach the agent at another address than those of
+    ``rtp``."""
+    turn: Host = ""
+    """TURN server (port 3478 where none is said), where they reach it only by one."""
+    turn_transport: Literal["udp", "tcp"] = "udp"
+    """How the agent speaks to it."""
+    turn_user: Number = ""
+    """User name for it."""
+    turn_password: Secret | None = None
+    """Password for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +254,8 @@ class Agent:
     ``ws:`` and ``wss:``."""
     token_key: Secret | None = None
     """Key by which a web application signs tokens (JWT, HS256) for the users of ``web`` lines; 32 bytes at least."""
+    page: Path | None = None
+    """Directory with web pages (``index.html``) that browsers get at its ``wss:`` and ``ws:`` listeners."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None
@@ -238,7 +263,9 @@ class Agent:
     state: Path = Path("state")
     """Directory for epochs and grants; each program has a subdirectory of its own name in it."""
     rtp: Rtp = Rtp()
-    """For lines with ``media = "relay"``."""
+    """For lines with ``media = "relay"``, and for calls between browsers and what is none."""
+    webrtc: Webrtc = Webrtc()
+    """For calls between browsers and what is none."""
 
     def __post_init__(self) -> None:
         address = self.rtp.address or (self.sip[0].host if self.sip else "")

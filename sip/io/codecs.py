@@ -11,7 +11,7 @@ from sip.io.codec import Codec, CodecError, Layered
 from sip.io.tls import Credentials
 
 if TYPE_CHECKING:
-    from sip.io.websocket import WebSocketPolicy
+    from sip.io.websocket import Pages, WebSocketPolicy
 
 
 class StreamCodecs:
@@ -25,6 +25,8 @@ class StreamCodecs:
         """For streams to come: those that are there keep what they began with."""
         self._clock = clock
         self._web_sockets: WebSocketPolicy | None = None
+        self.pages: Pages | None = None
+        """What browsers get that ask for a page where WebSockets are listened for, from the next `allow` on."""
         self.allow(origins)
 
     def allow(self, origins: Sequence[str]) -> None:
@@ -33,7 +35,7 @@ class StreamCodecs:
             return
         from sip.io.websocket import WebSocketPolicy  # some megabytes that most programs need not have
 
-        self._web_sockets = WebSocketPolicy(origins, self._clock)
+        self._web_sockets = WebSocketPolicy(origins, self._clock, self.pages)
 
     def missing(self, transport: str) -> str:
         if transport in SECURE and not self.credentials.certificates:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
@@ -33,18 +34,32 @@ _QUIET: Final = logging.getLogger("websockets")
 _QUIET.setLevel(logging.WARNING)  # else a line for each connection
 
 
+class Page(NamedTuple):
+    """What a browser gets that asks for a page."""
+
+    kind: str
+    """Content-Type."""
+    body: bytes
+
+
+Pages = Callable[[str], Page | None]
+"""The page at a path like ``/phone.js``; None where there is none."""
+
+
 class WebSocketPolicy:
     """What is the same for all WebSocket streams of a program."""
 
-    __slots__ = ("clock", "half_read", "origins")
+    __slots__ = ("clock", "half_read", "origins", "pages")
 
-    def __init__(self, origins: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(self, origins: Sequence[str], clock: Callable[[], float], pages: Pages | None = None) -> None:
         """``origins`` of the pages whose browsers may connect, like ``https://phone.example``; ``*``: all. Who is no
         browser says none, and is taken: the check keeps pages of others from using a visitor's browser (RFC 6455
         section 10.2).
         """
         self.origins = None if "*" in origins else [*map(Origin, origins), None]
         self.clock = clock
+        self.pages = pages
+        """For who asks for no WebSocket; left out, he is refused."""
         self.half_read = 0
         """Bytes of what is not whole yet."""
 
@@ -93,6 +108,9 @@ class WebSocketCodec:
         return messages
 
     def _answer(self, request: Request) -> None:
+        if self._policy.pages is not None and "Upgrade" not in request.headers:
+            self._protocol.send_response(_page(self._policy.pages, request.path))
+            return
         response = self._protocol.accept(request)
         self._protocol.send_response(response)
         self.ready = response.status_code == 101
@@ -150,6 +168,24 @@ class WebSocketCodec:
     def end(self) -> None:
         self._policy.half_read -= self._waiting
         self._waiting = 0
+
+
+def _page(pages: Pages, path: str) -> Response:
+    """The page runs what came from us, talks with us and with WebSockets, and is shown in no page of others."""
+    found = pages(path.partition("?")[0])
+    kind, body = found or Page("text/plain; charset=utf-8", b"There is no such page.\n")
+    headers = Headers(
+        {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-cache",
+            "Connection": "close",
+            "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+    )
+    return Response(200, "OK", headers, body) if found is not None else Response(404, "Not Found", headers, body)
 
 
 def _is_text(data: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway_agent.core import Core
 from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.webrtc.legs import WebrtcLegs
 from heartbeat import carriage
 from heartbeat.handshake import Responder
 from heartbeat.header import ACTIVE, OPEN, Beat
@@ -282,6 +283,7 @@ class AgentFixture:
         adopted: bool = True,
         keeps: bool = False,
         incarnation: int = 1,
+        webrtc: WebrtcLegs | None = None,
     ) -> None:
         """``keeps``: its servers keep line states."""
         self.now = 100.0
@@ -293,6 +295,7 @@ class AgentFixture:
             Random(1),
             self.now,
             relay,
+            webrtc,
         )
         self.m1 = Server(self, "m1")
         self.m2 = Server(self, "m2")

@@ -18,8 +18,10 @@ from gateway_agent.line_state import (
     decode,
     encode,
 )
-from gateway_agent.media.ports import Pair
+from gateway_agent.media.ports import Pair, Remote
 from gateway_agent.seal import LONGEST, LONGEST_PLAIN, LineStateError
+from gateway_agent.webrtc.anchor import Gatewayed
+from gateway_agent.webrtc.legs import Browser, Leg, Session, Stream
 from heartbeat.mac import mac_of
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
@@ -56,6 +58,16 @@ dialogs = st.builds(
     texts,
     st.none() | st.builds(PendingInvite, texts, numbers, flags, st.lists(texts, max_size=2).map(tuple)),
 )
+legs = st.builds(Leg, texts, texts, ports, texts, texts, texts, st.lists(texts, max_size=2).map(tuple))
+streams = st.builds(Stream, texts, numbers, ports, ports, numbers)
+sessions = st.builds(
+    Session,
+    *(texts, texts, ports, texts, flags, flags),
+    st.builds(Browser, texts, texts, st.lists(texts, max_size=2).map(tuple), st.lists(texts, max_size=2).map(tuple)),
+    st.builds(Remote, texts, ports, ports, texts, flags, texts, st.lists(ports, max_size=2).map(tuple)),
+    streams,
+    streams,
+)
 states = st.builds(
     LineState,
     st.sampled_from(["in", "out"]),
@@ -88,6 +100,7 @@ states = st.builds(
         spans,
         spans,
     ),
+    gateway=st.none() | st.builds(Gatewayed, legs, legs, st.none() | sessions),
 )
 
 

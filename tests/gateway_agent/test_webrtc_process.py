@@ -244,10 +244,10 @@ def test_its_sessions_are_limited(tmp_path: Path) -> None:
             taken = []
             while len(taken) < SETTINGS.sessions:
                 await until(lambda: bool(legs.in_stock(HOST)))
-                taken.append(legs.take())
+                taken.append(legs.take(False))
                 process.flush()
             while legs.in_stock(HOST):
-                assert legs.take()
+                assert legs.take(False)
                 process.flush()
             await until(lambda: "limit of 3 sessions" in legs.shortage(), legs.shortage)
 

@@ -199,6 +199,17 @@ class Browser:
         target = (invite.get("contact") or "").partition("<")[2].partition(">")[0]
         self.dialog = target, f"{invite.get('to')};tag={self.user}", invite.get("from") or "", invite.call_id
 
+    async def restarts(self) -> None:
+        """A re-INVITE with a new ICE agent; aiortc knows no restart, so it comes with a new DTLS association."""
+        assert self.dialog is not None and self.media is not None
+        await self.media.close()
+        media = self._peer()
+        await media.setLocalDescription(await media.createOffer())
+        await self.says("INVITE", self.dialog[0], [*self._in_dialog(), self._contact()], media.localDescription.sdp)
+        cseq, ok = self._cseq, await self.hears(200, 30)
+        await self.says("ACK", self.dialog[0], self._in_dialog(), cseq=cseq)
+        await media.setRemoteDescription(RTCSessionDescription(ok.body.decode(), "answer"))
+
     def _in_dialog(self) -> list[str]:
         assert self.dialog is not None
         _, own, theirs, call_id = self.dialog
@@ -213,7 +224,8 @@ class Browser:
         if self.media is not None:
             await self.media.close()
         for task in self._listeners:
-            await task
+            task.cancel()  # aiortc does not always end a track whose connection was closed
+        await asyncio.gather(*self._listeners, return_exceptions=True)
         if self._socket is not None and self._reader is not None:
             self._reader.cancel()
             await self._socket.close()

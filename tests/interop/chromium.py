@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,14 @@ _NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*"
 
 
 class Chromium:
-    """One page of it."""
+    """One page of it; ``flags``: more of its command line."""
 
-    def __init__(self, directory: Path, seconds: float = 60.0) -> None:
+    def __init__(self, directory: Path, seconds: float = 60.0, flags: Sequence[str] = ()) -> None:
         assert PROGRAM is not None
         self._stack = ExitStack()
         with (directory / "chromium.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, *_QUIET, _NO_NAMES, f"--user-data-dir={directory / 'profile'}", "about:blank"],
+                [PROGRAM, *_QUIET, _NO_NAMES, *flags, f"--user-data-dir={directory / 'profile'}", "about:blank"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

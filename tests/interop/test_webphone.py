@@ -1,0 +1,230 @@
+"""examples/webphone in headless Chromium: pages that call what is no browser, and each other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from examples.demo_processes import ROOT
+from tests.certificates import Authority
+from tests.interop.chromium import Chromium
+from tests.interop.microphone import LIBRARIES, missing, speaking
+from tests.interop.programs import HEAD, PASSWORDS, Site, network, until
+from tests.interop.test_browsers import main_dies
+from tests.interop.test_webrtc import MIRROR, Mirror, pages_agent_dies, ready, sessions
+
+pytestmark = pytest.mark.interop
+
+LINES = """
+[lines.alice]
+kind = "web"
+agent = "gw1"
+numbers = ["5001"]
+password = { file = "alice.secret" }
+digest = ["MD5"]
+transfer = "serve"
+[lines.bob]
+kind = "web"
+agent = "gw1"
+numbers = ["5002"]
+password = { file = "bob.secret" }
+digest = ["MD5"]
+"""
+HEARS = """
+(() => {
+  const connection = %s;
+  if (!connection?.getReceivers().length) return 0;
+  if (!window.ears || window.ears.connection !== connection) {
+    const track = connection.getReceivers()[0].track;
+    const context = new AudioContext(), analyser = context.createAnalyser(), stream = new MediaStream([track]);
+    analyser.fftSize = 8192;
+    const player = new Audio();  // Chromium decodes what is played alone
+    player.srcObject = stream;
+    player.muted = true;
+    player.play();
+    context.createMediaStreamSource(stream).connect(analyser);
+    window.ears = { connection, analyser, rate: context.sampleRate };
+  }
+  const { analyser, rate } = window.ears, levels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(levels);
+  const loudest = levels.indexOf(Math.max(...levels));
+  return levels[loudest] > -60 ? loudest * rate / analyser.fftSize : 0;
+})()
+"""
+"""The loudest frequency that a page hears, in hertz; 0 in silence."""
+
+
+def head(directory: Path, net: str) -> str:
+    """Agent gw1 serves the page by HTTPS, and browsers with it."""
+    files = Authority(directory).issue("gw1", addresses=[f"{net}11"])
+    own = '"tcp:{net}11:5060"]'
+    assert own in HEAD
+    web = (
+        f'origins = "https://{net}11:7443"\npage = "{directory}/page"\n'
+        f'tls = {{{{ certificate = "{files.certificate}", key = "{files.key}" }}}}'
+    )
+    text = HEAD.replace("[agents.gw1]\n", f"[agents.gw1]\n{web}\n")
+    return text.replace('sip = ["udp:{net}11:5060", ' + own, 'sip = ["udp:{net}11:5060", "wss:{net}11:7443"]')
+
+
+class Scene:
+    def __init__(self, directory: Path) -> None:
+        net = self.net = network()
+        self.directory = directory
+        shutil.copytree(ROOT / "examples" / "webphone", directory / "page")
+        shutil.copy(LIBRARIES / "jssip.js", directory / "page")
+        shutil.copy(LIBRARIES / "sip.js", directory / "page")
+        self.site = Site(directory / "site", net, LINES + MIRROR, passwords=PASSWORDS, head=head(directory, net))
+        (directory / "page" / "bob.html").write_text('<!doctype html><script src="sip.js"></script>')
+        self.tabs: list[Chromium] = []
+
+    def start(self) -> None:
+        self.site.start()
+        until(lambda: all(ready(self.site, agent) for agent in ("gw1", "gw2")), 30, self.site.words)
+        self.mirror = Mirror(self.site)
+
+    def tab(self, user: str, hertz: float) -> Chromium:
+        """A page in which that user has logged in."""
+        tab = speaking(self.directory / user, hertz)
+        self.tabs.append(tab)
+        tab.open(f"https://{self.net}11:7443/")
+        tab.until("typeof logIn === 'function'")
+        tab.value(f"logIn('{user}', 'interop.test', '{PASSWORDS[user]}'), $('realm').value = 'interop.test'")
+        tab.until("$('state').dataset.state === 'ready'")
+        return tab
+
+    def stop(self) -> None:
+        for tab in self.tabs:
+            tab.close()
+        self.site.stop()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    if because := missing():
+        pytest.skip(because)
+    scene = Scene(tmp_path / "scene")
+    try:
+        scene.start()
+        yield scene
+        assert not scene.site.bugs()
+    finally:
+        scene.stop()
+
+
+def hears(tab: Chromium, hertz: float, scene: Scene, connection: str = "session.connection") -> None:
+    until(
+        lambda: abs(tab.value(HEARS % connection) - hertz) < 20,
+        30,
+        lambda: f"{tab.value(HEARS % connection)} {tab.value('document.body.innerText')}\n{scene.site.words()}",
+    )
+
+
+def test_a_page_calls_a_telephone_and_goes_on_when_the_main_dies(scene: Scene) -> None:
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '6002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    alice.until("$('theirs').value > 0.05 && $('own').value > 0.05")
+    alice.until("$('serving').textContent === 'gw1, served by m1'")
+    alice.picture(scene.directory / "talking.png")
+    main_dies(scene.site)
+    hears(alice, 440.0, scene)
+    alice.until("$('serving').textContent === 'gw1, served by m2'")
+    alice.value("$('hangup').click()")
+    alice.until("!session")
+    until(lambda: scene.site.idle("gw1", "gw2") and sessions(scene.site, "gw2") == 0, 10, scene.site.words)
+
+
+def test_a_telephone_calls_a_page_that_holds_and_comes_back_when_the_agent_and_its_gateway_die(scene: Scene) -> None:
+    """What died with the agent is the WebSocket: the page connects anew by itself. When the gateway dies the page
+    restarts ICE by itself, too."""
+    alice = scene.tab("alice", 440.0)
+    scene.mirror.dials("5001")
+    alice.until("$('call').textContent === 'Answer'")
+    alice.value("$('call').click()")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    assert sessions(scene.site, "gw1") == 1
+    alice.value("$('hold').click()")
+    alice.until("session.isOnHold().local")
+    hears(alice, 0.0, scene)
+    alice.value("$('hold').click()")
+    hears(alice, 440.0, scene)
+
+    pages_agent_dies(scene.site)
+    hears(alice, 440.0, scene)
+    alice.until("ua.isRegistered()")
+    hears(alice, 440.0, scene)
+
+    gateway_dies(scene)
+    hears(alice, 440.0, scene)
+    alice.value("$('hangup').click()")
+    alice.until("!session")
+    until(lambda: scene.site.idle("gw1", "gw2") and sessions(scene.site, "gw1") == 0, 10, scene.site.words)
+
+
+def test_pages_with_jssip_and_sip_js_talk_end_to_end_when_the_main_dies(scene: Scene) -> None:
+    bob = speaking(scene.directory / "bob", 1000.0)
+    scene.tabs.append(bob)
+    bob.open(f"https://{scene.net}11:7443/bob.html")
+    bob.until("typeof SIP === 'object'")
+    bob.value(BOB % {"net": scene.net, "password": PASSWORDS["bob"]})
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '5002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    theirs = "invitation.sessionDescriptionHandler.peerConnection"
+    for _ in range(2):
+        hears(alice, 1000.0, scene)
+        hears(bob, 440.0, scene, theirs)
+        assert sessions(scene.site, "gw1") == 0, "browsers need no gateway"
+        if scene.site["m2"].view().get("state") != "active":
+            main_dies(scene.site)
+    bob.value("void invitation.bye()")
+    alice.until("!session")
+
+
+def test_a_page_presses_keys(scene: Scene) -> None:
+    """RFC 4733: what the telephone sends back are the page's own events, which come as audio no more."""
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '6002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    assert alice.value("session.connection.getSenders()[0].dtmf.canInsertDTMF")
+    alice.value("[...$('keys').children].find((key) => key.textContent.startsWith('5')).click()")
+    alice.until("session.connection.getSenders()[0].dtmf.toneBuffer === ''")
+    hears(alice, 440.0, scene)
+
+
+BOB = """
+(async () => {
+  window.ua = new SIP.UserAgent({
+    uri: SIP.UserAgent.makeURI('sip:bob@interop.test'),
+    transportOptions: { server: 'wss://%(net)s11:7443' },
+    authorizationUsername: 'bob', authorizationPassword: '%(password)s',
+    delegate: { onInvite: (found) => { window.invitation = found; found.accept(); } },
+  });
+  await ua.start();
+  const registerer = new SIP.Registerer(ua);
+  await new Promise((resolve, reject) => {
+    registerer.stateChange.addListener((state) => { if (state === SIP.RegistererState.Registered) resolve(); });
+    setTimeout(() => reject(new Error('SIP.js does not register')), 20000);
+    registerer.register();
+  });
+})()
+"""
+
+
+def gateway_dies(scene: Scene) -> None:
+    """The one of gw1, by its id: the program that was started with this socket."""
+    path = str(scene.site.processes.directory / "state" / "gw1" / "webrtc.sock")
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path in one.read_text().split("\0"):
+                os.kill(int(one.parent.name), signal.SIGKILL)
