@@ -40,6 +40,8 @@ class Transcoder:
             assert isinstance(self._encoder, OpusEncoder)
             self._encoder.codec.bit_rate = OPUS_BIT_RATE
         self._number = 0
+        self._from: int | None = None
+        """The SSRC of what came last."""
         self._newest: int | None = None
         """The highest sequence number that came."""
         self._expected: int | None = None
@@ -55,7 +57,9 @@ class Transcoder:
         parts = _taken_apart(packet)
         if parts is None:
             return []
-        marker, payload_type, number, stamp, payload = parts
+        marker, payload_type, number, stamp, source, payload = parts
+        if source != self._from:  # another device, or the same one anew: its numbers say nothing of those before
+            self._from, self._newest, self._expected = source, None, None
         if self._newest is not None and not 0 < (number - self._newest) & 0xFFFF < 0x8000:
             return []  # it comes too late, or again
         self._newest = number
@@ -104,11 +108,12 @@ class Transcoder:
         return struct.pack("!BBHII", 0x80, second, self._number, stamp, self._ssrc) + payload
 
 
-def _taken_apart(packet: bytes) -> tuple[bool, int, int, int, bytes] | None:
-    """Marker, payload type, sequence number, timestamp and payload (RFC 3550 section 5.1); None when it is no RTP."""
+def _taken_apart(packet: bytes) -> tuple[bool, int, int, int, int, bytes] | None:
+    """Marker, payload type, sequence number, timestamp, SSRC and payload (RFC 3550 section 5.1); None when it is no
+    RTP."""
     if len(packet) < 12 or packet[0] >> 6 != 2:
         return None
-    first, second, number, stamp = struct.unpack_from("!BBHI", packet)
+    first, second, number, stamp, source = struct.unpack_from("!BBHII", packet)
     start, end = 12 + 4 * (first & 0x0F), len(packet)
     if first & 0x10:
         if len(packet) < start + 4:
@@ -118,4 +123,4 @@ def _taken_apart(packet: bytes) -> tuple[bool, int, int, int, bytes] | None:
         end -= packet[-1]
     if start > end:
         return None
-    return bool(second & 0x80), second & 0x7F, number, stamp, packet[start:end]
+    return bool(second & 0x80), second & 0x7F, number, stamp, source, packet[start:end]
