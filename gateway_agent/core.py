@@ -84,11 +84,8 @@ def _answered_by_call(invite: ServerTransaction, cancel: ServerTransaction, now:
 
 
 class Core:
-    """See the module.
-
-    ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16 unguessable bytes,
-    other ones at each start.
-    """
+    """See the module. ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16
+    unguessable bytes, other ones at each start."""
 
     def __init__(
         self,
@@ -104,7 +101,6 @@ class Core:
         self.site = site
         self.agent = site.agents[agent]
         self.relay = relay
-        self.webrtc = webrtc
         self.started_at = self.now = now
         timing = site.timing
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))

@@ -109,7 +109,7 @@ def _status(core: Core, now: float) -> AgentStatus:
         alerts.append(Alert("agent-disobeys", said))
     if core.silence.because:
         alerts.append(Alert("agent-superseded", core.silence.because))
-    if core.webrtc is not None and (because := core.webrtc.state):
+    if (legs := core.environment.webrtc) is not None and (because := legs.state):
         alerts.append(Alert("no-webrtc", f"Browsers cannot be connected with other lines here: {because}"))
     if voter.participant.trouble:
         alerts.append(Alert("epochs-not-kept", voter.participant.trouble))
@@ -151,7 +151,7 @@ def _status(core: Core, now: float) -> AgentStatus:
 
 
 def _webrtc(core: Core) -> WebrtcGateway | None:
-    legs = core.webrtc
+    legs = core.environment.webrtc
     return None if legs is None else WebrtcGateway(legs.sessions, legs.ready, legs.state)
 
 

@@ -55,6 +55,7 @@ SHELLS = (
     "gateway_agent.station.softphone",
     "gateway_agent.web_pages",
     "gateway_agent.webrtc.codecs",
+    "gateway_agent.webrtc.companion",
     "gateway_agent.webrtc.endpoint",
     "gateway_agent.webrtc.process",
     "gateway_agent.webrtc.session",
