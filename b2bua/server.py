@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,17 @@ from b2bua.known_calls import peer_of
 from b2bua.takeover_file import TakeoverFile
 from b2bua.trend import Trend
 from heartbeat import deaths, program
+from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
 from heartbeat.console.view import Alert, Later, ProcessStats, Records
+from heartbeat.decision import What
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
 
 DAY: Final = 86_400.0
+LOOKS: Final = 3
+"""Ticks between two looks for warnings that hooks are told of."""
 LATE_RECORDS: Final = 10.0
 """Seconds after which a call record that is not on the disk is worth a warning."""
 
@@ -78,6 +82,7 @@ class Process(program.Process[Core]):
         self.written += (self._reports, self._stories)
         self._results: Counter[str] = Counter()
         self._call_metrics = CallMetrics()
+        self.hooks = Hooks(site, node)
 
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
@@ -87,6 +92,7 @@ class Process(program.Process[Core]):
             await super().run(serve)
         finally:
             self.cdrs.close()
+            self.hooks.close()
             if self._supervised is not None:
                 self._supervised.end()
 
@@ -102,6 +108,8 @@ class Process(program.Process[Core]):
                 self._stories.note(ended)
         else:
             super().event(event)
+            if event.code == What.BECAME_ACTIVE.value and self.core.epoch > 1:
+                self.hooks.tell(TAKEOVER, TAKEOVER, event.because)
 
     def directories(self) -> dict[str, Path]:
         return {**super().directories(), "cdr": self._cdr_dir}
@@ -128,7 +136,16 @@ class Process(program.Process[Core]):
         age = self.cdrs.unwritten_age(now)
         core.records.unwritten_since = now - age if age else None
         core.records.wall_offset = time.time() - now
+        if self._ticks % LOOKS == 0:
+            _tell_hooks(self.hooks, core.site, partial(self.view, "status", {}, now))
         self.cdrs.keep = core.site.records.keep * DAY
+
+
+def _tell_hooks(hooks: Hooks, site: Site, status: Callable[[], Any]) -> None:
+    """Tell of the warnings of status, which is made only where somebody is told."""
+    hooks.settings = site.hooks
+    if hooks.wanted:
+        hooks.look(status().alerts)
 
 
 def _view(trend: Trend, core: Core, name: str, params: Mapping[str, str], now: float) -> Any:

@@ -640,6 +640,7 @@ def test_wheel_and_sdist_hold_the_product_alone_and_install(tmp_path: Path):
         held = packed.namelist()
     assert {name.partition("/")[0] for name in held if ".dist-info/" not in name} == packages
     ours = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
+    ours |= {f"b2bua/page/{path.name}" for path in (ROOT / "b2bua" / "page").iterdir()}
     assert ours | {f"{package}/py.typed" for package in packages} <= set(held)
     with tarfile.open(sdist) as packed_source:
         assert any(name.endswith("/LICENSE") for name in packed_source.getnames())

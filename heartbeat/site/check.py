@@ -543,6 +543,8 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
         if node in (None, n):
             found.append((f"servers.{n}.api_token", server.api_token))
             found.append((f"servers.{n}.api_view_token", server.api_view_token))
+    if node is None or node in site.servers:
+        found.append(("hooks.key", site.hooks.key))
     for n, agent in site.agents.items():
         if node in (None, n):
             found += [(f"agents.{n}.token_key", agent.token_key), (f"agents.{n}.api_token", agent.api_token)]

@@ -39,6 +39,7 @@ SAID: Mapping[Any, str] = {
 }
 LIMITED = {
     "host": "host",
+    "URL": "http or https address",
     "origin": "origin of web pages",
     "name": "name",
     "number": "number or user name",

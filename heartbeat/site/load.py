@@ -34,13 +34,21 @@ from pydantic import (
 
 from heartbeat.site.check import complaints, missing_secrets
 from heartbeat.site.lines import Group, LineSettings, Route
-from heartbeat.site.model import Agent, Bans, Failover, Identity, Records, Server, Site, Trace, digest
+from heartbeat.site.model import Agent, Bans, Failover, HookSettings, Identity, Records, Server, Site, Trace, digest
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
 from sip.device.header_rules import PROTECTED, field_of
 
 SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType(
-    {"site": Identity, "timing": Timing, "failover": Failover, "bans": Bans, "trace": Trace, "records": Records}
+    {
+        "site": Identity,
+        "timing": Timing,
+        "failover": Failover,
+        "bans": Bans,
+        "trace": Trace,
+        "records": Records,
+        "hooks": HookSettings,
+    }
 )
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {"servers": Server, "agents": Agent, "lines": LineSettings, "groups": Group}
@@ -49,6 +57,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
 FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
 ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+URL: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?:/[!-~]*)?")
 NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
 A_SECRET: Final = 'must be {secret = "NAME"}, {env = "NAME"} or {file = "PATH"}'
 SECRETS: Final = "secrets"
@@ -185,6 +194,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             trace=single["trace"],
             bans=single["bans"],
             records=single["records"],
+            hooks=single["hooks"],
             servers=MappingProxyType(named["servers"]),
             agents=MappingProxyType(named["agents"]),
             lines=MappingProxyType(named["lines"]),
@@ -388,6 +398,12 @@ def _origin(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    if text and not URL.fullmatch(text):
+        raise ValueError(f"must be like https://noc.example.com/holdfast, is {_shown(text)}")
+    return text
+
+
 def _field(text: str) -> str:
     if text and not FIELD.fullmatch(text):
         raise ValueError(f"must be the name of a header field, is {text!r}")
@@ -426,6 +442,7 @@ TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "number": _number,
         "host": _host,
         "origin": _origin,
+        "URL": _url,
         "field": _field,
         "header line": _header_line,
         "regular expression": _regex,

@@ -29,6 +29,7 @@ from heartbeat.site.values import (
     Seconds,
     Secret,
     Source,
+    Url,
     Within,
     split_host_port,
 )
@@ -75,6 +76,20 @@ class Records:
 
     keep: Annotated[int, Within(0, 36_500)] = 0
     """Days after which a server removes its own; 0: it keeps them for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """``[hooks]``: who is told of takeovers, and of warnings that appear and go, by each server."""
+
+    command: tuple[str, ...] = ()
+    """A program and its arguments, run for each event, which it reads as JSON; no shell is between."""
+    url: Url = ""
+    """Where each event is posted to as JSON."""
+    key: Secret | None = None
+    """Signs what is posted (HMAC-SHA256)."""
+    codes: tuple[str, ...] = ()
+    """Only events with these codes, like ``takeover``, ``trunk-out``, ``no-lease``, ``disk``; left out: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +348,8 @@ class Site:
     """The table ``[trace]``."""
     records: Records = Records()
     """The table ``[records]``."""
+    hooks: HookSettings = HookSettings()
+    """The table ``[hooks]``."""
     path: Path = Path("site.toml")
     """Where it was read."""
 

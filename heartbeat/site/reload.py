@@ -63,7 +63,7 @@ def changes(old: Site, new: Site) -> list[str]:
         found += [
             f"{kind} {name} changed" for name in others if name in ones and not is_same(ones[name], others[name])
         ]
-    for table in ("timing", "failover", "bans", "trace", "records"):
+    for table in ("timing", "failover", "bans", "trace", "records", "hooks"):
         if getattr(old, table) != getattr(new, table):
             found.append(f"{table} changed")
     if old.identity.key.value != new.identity.key.value:

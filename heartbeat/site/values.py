@@ -29,6 +29,8 @@ def figure(number: float) -> str:
 Seconds = Annotated[float, Within(0, 86400)]
 Host = Annotated[str, "host"]
 """A host, with or without a port."""
+Url = Annotated[str, "URL"]
+"""An HTTP address (RFC 9110)."""
 Origin = Annotated[str, "origin"]
 """The origin of web pages (RFC 6454), or ``*``."""
 NameOf = Annotated[str, "name"]
