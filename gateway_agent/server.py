@@ -19,7 +19,7 @@ from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings,
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.web_pages import PagesError, WebPages
-from gateway_agent.webrtc.companion import Companion, joins_browsers, other_family
+from gateway_agent.webrtc.companion import Companion, other_family
 from heartbeat import program
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
@@ -142,7 +142,7 @@ class Process(program.Process[Core]):
             yield "the first line with media = relay needs a restart of the agent"
         if site.agents[self.name].page != self.core.agent.page:
             yield "other web pages need a restart of the agent"
-        if self._gateway.legs is None and joins_browsers(site, self.name):
+        if self._gateway.legs is None and site.joins_browsers(self.name):
             yield "the first browser of the site needs a restart of the agent"
 
 

@@ -32,7 +32,7 @@ class Companion:
         """None where no call can need it."""
         self._process: RelayProcess | None = None
         self._starting: asyncio.Task[None] | None = None
-        if joins_browsers(site, agent.name):
+        if site.joins_browsers(agent.name):
             # it is not loaded here: only its process does
             self.legs = WebrtcLegs("" if find_spec("aiortc") is not None else MISSING, agent.rtp.advertise)
         if self.legs is not None and not self.legs.absent:
@@ -66,12 +66,6 @@ class Companion:
             else:
                 started(process)
                 return
-
-
-def joins_browsers(site: Site, agent: str) -> bool:
-    """Whether calls of its lines may be between a browser and what is none."""
-    kinds = {line.kind == "web" or line.webrtc for line in site.lines.values()}
-    return len(kinds) == 2 and bool(site.lines_of(agent))
 
 
 def other_family(agent: Agent) -> str:

@@ -8,6 +8,7 @@ tells is in `gateway_agent.webrtc.legs`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from gateway_agent.media.sockets import BoundPair
 from gateway_agent.media.stocks import Stocks
 from gateway_agent.webrtc.legs import GatewaySettings, Leg, session_of
 from sip.io.clock import boottime
-from sip.io.loop import loop_factory
+from sip.io.loop import loop_class
 
 IDLE_S: Final = 5.0
 """Without an agent and without a session it ends after so long."""
@@ -44,6 +45,31 @@ class _Prepared(NamedTuple):
     ice: Any
     pair: BoundPair
     at: float
+
+
+class PortRange:
+    """Of a loop: where a library leaves the port of a UDP socket to the system, it gets one of ours, so that a
+    firewall can know them."""
+
+    low = high = 0
+    """Not before the agent has said them."""
+
+    async def create_datagram_endpoint(
+        self, protocol_factory: Any, local_addr: Any = None, remote_addr: Any = None, **more: Any
+    ) -> Any:
+        create = super().create_datagram_endpoint  # type: ignore[misc]
+        if local_addr is None or local_addr[1] or remote_addr is not None or not self.high:
+            return await create(protocol_factory, local_addr=local_addr, remote_addr=remote_addr, **more)
+        span = self.high - self.low + 1
+        begin = secrets.randbelow(span)
+        for number in range(span):
+            port = self.low + (begin + number) % span
+            try:
+                return await create(protocol_factory, local_addr=(local_addr[0], port), **more)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise OSError(errno.EADDRINUSE, f"all ports from {self.low} to {self.high} are in use")
 
 
 class Gateway:
@@ -111,6 +137,9 @@ class Gateway:
             for leg in list(self._free):
                 self._end(leg)
             self._settings = hello.settings
+            loop = asyncio.get_running_loop()
+            if isinstance(loop, PortRange):
+                loop.low, loop.high = hello.settings.low, hello.settings.high
             self._stocks.configure(hello.settings)
         self._control.say({"is": "ready", "pid": os.getpid()})
         self._control.say({"is": "legs", "legs": [one.leg for one in self._free.values()]})
@@ -288,7 +317,8 @@ def main(argv: list[str]) -> None:
     async def work() -> None:
         await Gateway(listener, boottime).run()
 
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    ranged = type("RangedLoop", (PortRange, loop_class()), {})
+    with asyncio.Runner(loop_factory=ranged) as runner:
         runner.run(work())
 
 

@@ -150,7 +150,7 @@ def _agents(site: Site) -> Iterator[str]:
         first, last = agent.rtp.ports
         if last - first < 1:
             yield f"{place}.rtp.ports: must be a range of two ports at least, is {first} to {last}"
-        if any(line.media == "relay" for line in lines):
+        if any(line.media == "relay" for line in lines) or site.joins_browsers(agent.name):
             for other, address, low, high in relays:
                 if address == agent.rtp.address and low <= last and first <= high:
                     yield f"{place}.rtp.ports: overlap those of agents.{other} at {address}"

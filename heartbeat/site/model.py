@@ -419,6 +419,11 @@ class Site:
         program: Server | Agent | None = self.servers.get(node) or self.agents.get(node)
         return program.tls if program is not None else None
 
+    def joins_browsers(self, agent: str) -> bool:
+        """Whether calls of an agent's lines may be between a browser and what is none."""
+        kinds = {line.kind == "web" or line.webrtc for line in self.lines.values()}
+        return len(kinds) == 2 and bool(self.lines_of(agent))
+
     def lines_of(self, owner: str) -> list[LineSettings]:
         """The lines of an agent; ``""`` gives those that the servers own."""
         return [line for line in self.lines.values() if line.agent == owner]

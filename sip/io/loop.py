@@ -21,6 +21,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new_event_loop
 
 
+def loop_class() -> type[asyncio.AbstractEventLoop]:
+    """What it makes, for who needs a loop with a difference."""
+    try:
+        from uvloop import Loop
+    except ImportError:
+        return asyncio.SelectorEventLoop
+    return Loop
+
+
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a program's main coroutine on such a loop, with as many descriptors as the system allows, and in huge pages
     where it allows them.

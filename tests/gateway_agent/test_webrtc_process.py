@@ -137,7 +137,11 @@ def test_a_browser_and_a_phone_hear_each_other(tmp_path: Path, only: str) -> Non
             legs: WebrtcLegs = process.legs  # type: ignore[attr-defined]
             call = Call(legs, process.flush)
             await call.begins(only)
-            session = call.anchor._session
+            session, leg = call.anchor._session, call.anchor._leg
+            assert leg is not None
+            for candidate in leg.candidates:
+                _, _, _, _, host, port, *_ = candidate.split()
+                assert host == HOST and SETTINGS.low <= int(port) <= SETTINGS.high
             assert session is not None and session.transcodes == (only == "opus")
             await call.hear_each_other()
             await call.closes()

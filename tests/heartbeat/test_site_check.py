@@ -627,11 +627,23 @@ PASSWORD = 'password = { env = "KEY" }\n'
         ),
         (WSS, f'{PASSWORD}user = "p"', ["lines.w.user: p is the user of lines.p already"]),
         (WSS, f"{PASSWORD}nat = true", ["lines.w.nat: is only for trunks"]),
+        (WSS, f"{PASSWORD}webrtc = true", ["lines.w.webrtc: is only for trunks"]),
+        (f'{WSS}\npage = "web"\nwebrtc = {{ stun = "127.0.0.9", sessions = 3 }}', PASSWORD, []),
+        (
+            f"{WSS}\nwebrtc = {{ sessions = 0 }}",
+            PASSWORD,
+            ["agents.a.webrtc.sessions: must be at least 1, is 0"],
+        ),
     ],
 )
 def test_lines_of_browsers(agent: str, line: str, found: list[str]) -> None:
     text = GOOD.replace('sip = "udp:127.0.0.11:5060"', agent, 1).replace("[groups.g]", f"{WEB}{line}\n[groups.g]")
     assert errors(text) == found
+
+
+def test_a_page_is_for_browsers() -> None:
+    text = GOOD.replace('sip = "udp:127.0.0.11:5060"', 'sip = "udp:127.0.0.11:5060"\npage = "web"', 1)
+    assert errors(text) == ["agents.a.page: is for browsers, and agents.a.sip has no wss: or ws: listener"]
 
 
 def test_only_a_browser_is_waited_for() -> None:
