@@ -52,6 +52,7 @@ function logIn(user, realm, password) {
     $('phone').hidden = false;
     if (wasLost) restart();
     wasLost = false;
+    if (!session && sessionStorage.talking) takeUp(JSON.parse(sessionStorage.talking));
     refresh();
   });
   ua.on('registrationFailed', ({ cause }) => say(`Not logged in: ${cause}`));
@@ -82,6 +83,7 @@ function take(call) {
   call.on('progress', refresh);
   call.on('confirmed', () => {
     answeredAt ||= Date.now();
+    remember(call);
     say('');
     refresh();
   });
@@ -91,8 +93,24 @@ function take(call) {
   refresh();
 }
 
+// A page that is reloaded forgets its calls, and the tab does not: it calls once more, in the place of its former self
+// (RFC 3891). The line has to allow that: transfer = "serve".
+function remember(call) {
+  const { call_id, local_tag, remote_tag } = call._dialog.id; // JsSIP has no public name for it
+  const number = call.remote_identity.uri.user;
+  sessionStorage.talking = JSON.stringify({ call_id, local_tag, remote_tag, number, answeredAt });
+}
+
+function takeUp({ call_id, local_tag, remote_tag, number, answeredAt: since }) {
+  delete sessionStorage.talking;
+  say('The call is taken up again.');
+  dial(number, [`Replaces: ${call_id};to-tag=${remote_tag};from-tag=${local_tag}`]);
+  answeredAt = since;
+}
+
 function over(cause) {
   session = null;
+  delete sessionStorage.talking;
   meters = [];
   say(cause === 'Terminated' ? 'The call is over.' : `The call is over: ${cause}.`);
   refresh();
@@ -120,16 +138,16 @@ function restart() {
   }, RESTART_AFTER_MS);
 }
 
-function dial() {
-  const number = $('number').value.replace(/[^\d+*#A-Za-z._-]/g, '');
+function dial(number, extraHeaders = []) {
   if (!number || !ua) return;
-  say('');
-  ua.call(`sip:${number}@${$('realm').value}`, { mediaConstraints: { audio: true, video: false } });
+  const mediaConstraints = { audio: true, video: false };
+  ua.call(`sip:${number}@${$('realm').value}`, { mediaConstraints, extraHeaders });
 }
 
 $('call').addEventListener('click', () => {
   sound ??= new AudioContext();
-  if (!session) dial();
+  say('');
+  if (!session) dial($('number').value.replace(/[^\d+*#A-Za-z._-]/g, ''));
   else if (session.direction === 'incoming' && !session.isEstablished()) {
     session.answer({ mediaConstraints: { audio: true, video: false } });
   }

@@ -66,10 +66,11 @@ class RelayProcess:
         grace_s: float,
         module: str = "gateway_agent.media.relay",
         name: str = "the relay",
+        within_s: float = START_S,
     ) -> None:
         """``settings``: None when no media is relayed; the process then keeps sockets alone. ``path``: the socket of
         the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
-        ``grace_s``: seconds for which sessions go on without an agent."""
+        ``grace_s``: seconds for which sessions go on without an agent. ``within_s``: those in which it must start."""
         self._settings = settings
         self._ports = ports
         self._notice = notice
@@ -78,6 +79,7 @@ class RelayProcess:
         self._grace_s = grace_s
         self._module = module
         self._name = name
+        self._within_s = within_s
         self._lines: _Lines | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._held: dict[str, socket.socket] = {}
@@ -89,12 +91,12 @@ class RelayProcess:
     async def start(self) -> None:
         """Returns when the pairs bound ahead are at hand on every address. Raises `RelayError`."""
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(self._within_s):
                 await self._connect()
                 await self._stocked()
         except TimeoutError:
             await self.close()
-            raise RelayError(f"{self._name}'s process said nothing useful for {START_S:g} s") from None
+            raise RelayError(f"{self._name}'s process said nothing useful for {self._within_s:g} s") from None
         except RelayError:
             await self.close()
             raise
@@ -208,7 +210,7 @@ class RelayProcess:
             logger.warning("%s's process ended, media stops; it is started again in %.1f s", self._name, wait)
             await asyncio.sleep(wait)
             try:
-                async with asyncio.timeout(START_S):
+                async with asyncio.timeout(self._within_s):
                     await self._connect()
                     if self._held:
                         await self._hand()

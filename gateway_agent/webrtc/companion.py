@@ -17,6 +17,8 @@ from sip.wire.headers import bracketed
 
 logger = logging.getLogger("gateway_agent")
 
+START_S: Final = 30.0
+"""Seconds in which it must start: it loads some thirty megabytes."""
 AGAIN_S: Final = 10.0
 """Seconds until a gateway that did not start is tried again."""
 STUN_PORT: Final = 3478
@@ -40,6 +42,7 @@ class Companion:
                 *(_settings(agent), self.legs, _said, agent.state_dir / "webrtc.sock", start, grace_s),
                 module="gateway_agent.webrtc.process",
                 name="the WebRTC gateway",
+                within_s=START_S,
             )
 
     def begin(self, started: Callable[[RelayProcess], None]) -> None:

@@ -136,6 +136,7 @@ async def measure(there: Stream, calls: int, seconds: float) -> dict[str, Any]:
             *(settings, legs, lambda notice: None, Path(directory) / "webrtc.sock", 1, 5.0),
             module="gateway_agent.webrtc.process",
             name="the WebRTC gateway",
+            within_s=60.0,
         )
         await process.start()
         assert process.pid is not None

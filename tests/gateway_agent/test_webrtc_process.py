@@ -110,6 +110,7 @@ async def gateway(path: Path, start: int = 1, legs: WebrtcLegs | None = None) ->
         *(SETTINGS, legs, notices.append, path, start, 30.0),
         module="gateway_agent.webrtc.process",
         name="the WebRTC gateway",
+        within_s=60.0,
     )
     await process.start()
     process.legs = legs  # type: ignore[attr-defined]

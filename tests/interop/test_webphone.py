@@ -26,6 +26,7 @@ LINES = """
 kind = "web"
 agent = "gw1"
 numbers = ["5001"]
+channels = 2
 password = { file = "alice.secret" }
 digest = ["MD5"]
 transfer = "serve"
@@ -93,11 +94,14 @@ class Scene:
         """A page in which that user has logged in."""
         tab = speaking(self.directory / user, hertz)
         self.tabs.append(tab)
+        self.logs_in(tab, user)
+        return tab
+
+    def logs_in(self, tab: Chromium, user: str) -> None:
         tab.open(f"https://{self.net}11:7443/")
         tab.until("typeof logIn === 'function'")
         tab.value(f"logIn('{user}', 'interop.test', '{PASSWORDS[user]}'), $('realm').value = 'interop.test'")
-        tab.until("$('state').dataset.state === 'ready'")
-        return tab
+        tab.until("ua.isRegistered()")
 
     def stop(self) -> None:
         for tab in self.tabs:
@@ -228,3 +232,19 @@ def gateway_dies(scene: Scene) -> None:
         with suppress(OSError):
             if path in one.read_text().split("\0"):
                 os.kill(int(one.parent.name), signal.SIGKILL)
+
+
+def test_a_page_that_is_reloaded_takes_its_call_up_again(scene: Scene) -> None:
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '6002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    alice.open("about:blank")
+    scene.logs_in(alice, "alice")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    until(lambda: scene.site.calls("gw1") == scene.site.calls("gw2") == 1, 10, scene.site.words)
+    assert sessions(scene.site, "gw2") == 1
+    alice.value("$('hangup').click()")
+    alice.until("!session")
+    until(lambda: scene.site.idle("gw1", "gw2") and sessions(scene.site, "gw2") == 0, 10, scene.site.words)
