@@ -145,8 +145,9 @@ async function lines() {
     rows($("lines"), ["Line", "Kind", "Agent", "State", "Busy", "Why", ""], shown.map((line) => [
       line.name, line.kind, line.agent || "servers", [line.in_service ? line.state : "out of service", line.in_service ? "" : "bad"],
       line.busy + "/" + line.channels, line.why,
-      role === "operator" ? button("busy out", () => order("busyout", { line: line.name },
-        "No new calls on " + line.name + " until busyout ends?")) : ""]));
+      role !== "operator" ? "" : status.alerts.some((alert) => alert.code === "line-busied-out" && alert.text.split(/[\s,:;]+/).includes(line.name))
+        ? button("end busyout", () => order("busyout", { line: line.name, end: "yes" }))
+        : button("busy out", () => order("busyout", { line: line.name }, "No new calls on " + line.name + " until busyout ends?"))]));
   } catch (error) { said(error); }
 }
 async function takeover() {

@@ -78,8 +78,10 @@ class Gate:
             raise Refused(f"{who.user} may look, and change nothing: that needs the role operator.", 403)
         return who
 
-    def login(self, token: str) -> tuple[str, Who]:
+    def login(self, request: web.Request, token: str) -> tuple[str, Who]:
         """A session for a browser: what its cookie is to be, and who that is. Raises :class:`Refused`."""
+        if not _is_own(request):
+            raise Refused("This was asked by a page of another origin.", 403)
         now = self._clock()
         if len(self._guesses) == MOST_GUESSES and now - self._guesses[0] < 60.0:
             raise Refused("Too many wrong tokens: wait a minute.", 429)

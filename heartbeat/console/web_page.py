@@ -115,7 +115,7 @@ def add_page(
             token = str(value["token"])
         except (ValueError, LookupError, TypeError, RecursionError):
             raise Refused('A login is {"token": "..."}.', 400) from None
-        name, who = gate.login(token)
+        name, who = gate.login(request, token)
         response = _told(who)
         secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
         response.set_cookie(

@@ -28,9 +28,13 @@ class Door:
         except Refused as refusal:
             return refusal.status
 
-    def fails(self, token: str) -> int:
+    def login(self, token: str, **headers: str) -> Any:
+        named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+        return self.gate.login(make_mocked_request("POST", "/page/login", headers=named), token)
+
+    def fails(self, token: str, **headers: str) -> int:
         with pytest.raises(Refused) as refusal:
-            self.gate.login(token)
+            self.login(token, **headers)
         return refusal.value.status
 
 
@@ -65,7 +69,7 @@ def test_a_viewer_changes_nothing() -> None:
 
 def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() -> None:
     door = Door(by_socket=True)
-    name, who = door.gate.login("secret")
+    name, who = door.login("secret")
     cookie = {**BROWSER, "Cookie": f"{COOKIE}={name}"}
     assert door.asks(**cookie) == who and who.role == OPERATOR and who.csrf
     assert door.asks("POST", **cookie) == door.asks("POST", **cookie, **{CSRF: "guess"}) == 403
@@ -79,7 +83,7 @@ def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() ->
 
 def test_a_session_ends_by_time_by_logout_and_when_its_token_is_changed() -> None:
     door = Door(by_socket=False)
-    cookies = [{"Cookie": f"{COOKIE}={door.gate.login('look')[0]}"} for _ in range(3)]
+    cookies = [{"Cookie": f"{COOKIE}={door.login('look')[0]}"} for _ in range(3)]
     door.gate.logout(make_mocked_request("POST", "/page/logout", headers=CIMultiDict(cookies[0])))
     assert door.asks(**cookies[0]) == 401 and door.asks(**cookies[1]).role == VIEWER
     door.access = ACCESS._replace(view_token=b"another")
@@ -103,12 +107,19 @@ def test_the_user_of_a_proxy_has_the_role_that_the_file_says_and_no_more_than_th
     assert unnamed.asks(X_Remote_User="olga", **BROWSER) == 401
 
 
+def test_another_page_cannot_log_somebody_in() -> None:
+    door = Door(by_socket=True)
+    assert door.fails("secret", Sec_Fetch_Site="cross-site") == 403
+    assert door.fails("secret", Host="sbc.example", Origin="https://evil.example") == 403
+    assert door.login("secret", Host="sbc.example", Origin="https://sbc.example")[1].role == OPERATOR
+
+
 def test_guesses_and_sessions_are_bounded() -> None:
     door = Door(by_socket=False)
-    names = [door.gate.login("secret")[0] for _ in range(MOST_SESSIONS + 1)]
+    names = [door.login("secret")[0] for _ in range(MOST_SESSIONS + 1)]
     assert door.asks(Cookie=f"{COOKIE}={names[0]}") == 401
     assert door.asks(Cookie=f"{COOKIE}={names[1]}").role == OPERATOR
     assert [door.fails("guess") for _ in range(MOST_GUESSES + 1)] == [401] * MOST_GUESSES + [429]
     assert door.fails("secret") == 429
     door.now = 61.0
-    assert door.gate.login("secret")[1].role == OPERATOR
+    assert door.login("secret")[1].role == OPERATOR

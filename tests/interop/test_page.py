@@ -175,6 +175,13 @@ def test_an_operator_sees_the_site_and_ends_a_call(site: Site, talking: None, br
     assert "INVITE sip:1000@" in browser.text("call-message")
     browser.value("document.getElementById('call').close()")
 
+    for word, out in (("busy out", True), ("end busyout", False)):
+        browser.until(f"document.querySelector('#lines td:nth-child(7) button').innerText == '{word}'")
+        browser.value("document.querySelector('#lines td:nth-child(7) button').click()")
+        browser.value(
+            "if (document.getElementById('sure').open) document.querySelector('#sure button.grave').click()"
+        )
+        until(lambda out=out: ("line-busied-out" in str(site["m1"].view()["alerts"])) is out, 30, word)
     browser.value("document.getElementById('rehearse').click()")
     browser.until("document.getElementById('done').textContent.includes('calls kept, 0 lost')")
     browser.value("document.querySelector('#calls td:nth-child(7) button').click()")
