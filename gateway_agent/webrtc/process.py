@@ -1,8 +1,8 @@
 """The WebRTC gateway: a process beside its agent, with what neither agents nor servers load (``holdfast[web]``).
 
-Started by `gateway_agent.media.process` as ``python -m gateway_agent.webrtc.process SOCKET detach``. Like the relay
-it outlives its agent: at SOCKET it waits for the next start of it, and media goes on meanwhile. What it is told and
-tells is in `gateway_agent.webrtc.legs`.
+Started by `gateway_agent.media.process` as ``python -m gateway_agent.webrtc.process SOCKET detach``, or by a unit of
+its own as ``… SOCKET stay``. Like the relay it outlives its agent: at SOCKET it waits for the next start of it, and
+media goes on meanwhile. What it is told and tells is in `gateway_agent.webrtc.legs`.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ class PortRange:
 
 
 class Gateway:
-    """All sessions of one agent."""
+    """All sessions of one agent; with ``stay`` it waits for that without end."""
 
-    def __init__(self, listener: socket.socket, clock: Callable[[], float]) -> None:
+    def __init__(self, listener: socket.socket, clock: Callable[[], float], stay: bool = False) -> None:
         from gateway_agent.webrtc import endpoint, session
 
         self._endpoint, self._session = endpoint, session
         self._clock = clock
+        self._stay = stay
         self._epoll = select.epoll()
         self._held = HeldSockets()
         self._control = Control(listener, self._epoll, self._held, GatewaySettings, self._lose, NEEDED)
@@ -288,7 +289,8 @@ class Gateway:
         if not self._control.connected:
             alone = now - self._alone_since
             self._held.alone(alone)
-            if (alone >= self._grace_s or (not self._sessions and alone >= IDLE_S)) and not self._held:
+            over = alone >= self._grace_s or (not self._sessions and alone >= IDLE_S)
+            if over and not self._held and not self._stay:
                 self._open.set()
         if self._settings is None:
             return
@@ -302,7 +304,9 @@ class Gateway:
 
 
 def main(argv: list[str]) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # for the agent, which may have calls to end first
+    stay = "stay" in argv[2:]
+    # for the agent, which may have calls to end first; not where we have a unit of our own
+    for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
         signal.signal(ignored, signal.SIG_IGN)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -315,7 +319,7 @@ def main(argv: list[str]) -> None:
         os.setsid()
 
     async def work() -> None:
-        await Gateway(listener, boottime).run()
+        await Gateway(listener, boottime, stay).run()
 
     ranged = type("RangedLoop", (PortRange, loop_class()), {})
     with asyncio.Runner(loop_factory=ranged) as runner:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -238,6 +239,27 @@ def test_keys_pass_both_ways(tmp_path: Path, only: str) -> None:
             assert call.phone.events[-1] == struct.pack("!BBH", 5, 0x8A, 800)
             assert heard[-1] == struct.pack("!BBH", 7, 0x8A, 800 * ratio)
             await call.closes()
+
+    asyncio.run(story())
+
+
+def test_one_of_a_unit_of_its_own_is_found_and_ends_by_the_units_signal(tmp_path: Path) -> None:
+    socket_path = tmp_path / "webrtc.sock"
+    command = [sys.executable, "-m", "gateway_agent.webrtc.process", str(socket_path), "stay"]
+
+    async def story() -> None:
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            await until(socket_path.exists)
+            async with gateway(socket_path) as found:
+                assert found.pid == process.pid
+                await found.close()
+                process.terminate()
+                assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGTERM
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
     asyncio.run(story())
 
