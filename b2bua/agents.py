@@ -18,6 +18,7 @@ from heartbeat.header import SUPERSEDED, BeatError
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from sip.actions import Flow
+from sip.dialog import dialog_key
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.packages.line_dialog import (
@@ -31,6 +32,7 @@ from sip.packages.line_dialog import (
     LineRecord,
     ListRequest,
 )
+from sip.subscription import lasts_of
 from sip.transaction import ServerTransaction
 from sip.wire.message import Message, Request, Response
 
@@ -372,7 +374,7 @@ class AgentConnection:
             if line.line_state and known:
                 self.line_states.note_line(line.line, line.line_state, now)
         for state in part.states:
-            self.line_states.note(state.call_id, state.line_state, now)
+            self.line_states.note(state.call_id, state.line_state, now, state.lasts)
         if part.head.covered:
             self.line_states.complete = True
         self.dialogs += len(part.dialogs)
@@ -586,8 +588,19 @@ class Agents:
     def overheard(self, message: Message, flow: Flow, now: float) -> None:
         """A message of an agent has the line state of its dialog: keep it."""
         connection = self.by_flow.get(flow)
-        if connection is not None:
-            connection.line_states.note(message.call_id, message.get("line-state") or "", now)
+        if connection is None:
+            return
+        text = message.get("line-state") or ""
+        if message.cseq_method in ("SUBSCRIBE", "NOTIFY"):
+            tag = message.from_tag if isinstance(message, Request) else message.to_tag
+            connection.line_states.note(dialog_key(message.call_id, tag), text, now, lasts_of(message))
+        else:
+            connection.line_states.note(message.call_id, text, now)
+
+    def subscription_ended(self, call_id: str) -> None:
+        """A subscription of a device is over: nothing of it is kept."""
+        for connection in self.connections.values():
+            connection.line_states.subscription_ended(call_id)
 
     def strange(self, request: Request | None, flow: Flow) -> None:
         """Something else on a connection that has not proved itself."""

@@ -18,6 +18,7 @@ from b2bua.lines import Lines
 from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
 from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
+from b2bua.subscription import Subscription
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -78,6 +79,8 @@ class AgentDirectory(Protocol):
 
     @property
     def by_flow(self) -> Mapping[Flow, CallAgent]: ...
+
+    def subscription_ended(self, call_id: str) -> None: ...
 
     @property
     def begun_at(self) -> float: ...
@@ -210,7 +213,7 @@ class CallServices:
         clients = [
             one
             for one in self.stack.clients.values()
-            if one.flow == former and one.method != "SUBSCRIBE" and not one.answered
+            if one.flow == former and not isinstance(one.user, Subscription) and not one.answered
         ]
         for leg in dict.fromkeys(one.user for one in clients if isinstance(one.user, InviteUsage)):
             # an ACK has no answer, and may be lost with the former connection: what follows is not to overtake it

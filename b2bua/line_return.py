@@ -31,6 +31,7 @@ from sip.packages.line_dialog import (
     ReceivedRequest,
     ReturnRecord,
     SentRequest,
+    SubscriptionRecord,
     body_of,
 )
 from sip.requests import ResponseSpec
@@ -189,6 +190,8 @@ class LineReturn:
         agent may have died."""
         for line, state in self._kept.lines.items():
             yield Item(LineStateRecord(line, state.text, now - state.at).encode())
+        for key, state in self._kept.subscriptions(now):
+            yield Item(SubscriptionRecord(key, state.text, now - state.at).encode())
         self._crossed = {
             parse(transaction.last).call_id
             for transaction in self._stack.servers.values()

@@ -35,11 +35,13 @@ class KeptState(NamedTuple):
 class LineStates:
     """Those of one agent. ``living`` gives the Call-IDs of its dialogs: others are forgotten, now and then."""
 
-    __slots__ = ("_deaths", "_kept", "_living", "_sweep_at", "complete", "lines")
+    __slots__ = ("_deaths", "_kept", "_living", "_subscriptions", "_sweep_at", "complete", "lines")
 
     def __init__(self, living: Callable[[], Iterable[str]]) -> None:
         self._living = living
         self._kept: dict[str, KeptState] = {}
+        self._subscriptions: dict[str, float] = {}
+        """When those of subscriptions of devices end, which no leg here tells."""
         self._sweep_at = LEAST_SWEPT
         self._deaths: Counter[str] = Counter()
         """Of which calls the agent may have died, by Call-ID."""
@@ -85,15 +87,18 @@ class LineStates:
         kept = self._kept.get(call_id)
         return kept if kept is not None and kept.usable and self._deaths[call_id] < MOST_DEATHS else None
 
-    def note(self, call_id: str, text: str, now: float) -> None:
-        """The agent said it of the dialog with that Call-ID."""
+    def note(self, call_id: str, text: str, now: float, lasts: float = 0.0) -> None:
+        """The agent said it of the dialog with that Call-ID; of a subscription with its key, and for how long it
+        ``lasts``."""
         known = self._kept.get(call_id)
         found = _read(text, now)
         if found is None or (known is not None and known.order >= found.order):
             return
         self._kept[call_id] = found
+        if lasts:
+            self._subscriptions[call_id] = now + lasts
         if len(self._kept) > self._sweep_at:
-            self._sweep()
+            self._sweep(now)
 
     def note_line(self, line: str, text: str, now: float) -> None:
         """The same of a line."""
@@ -105,6 +110,7 @@ class LineStates:
     def clear(self) -> None:
         """Another server rules: it is told anew."""
         self._kept.clear()
+        self._subscriptions.clear()
         self._deaths.clear()
         self.lines.clear()
         self._sweep_at = LEAST_SWEPT
@@ -115,9 +121,22 @@ class LineStates:
         found = list(call_ids)
         return len(set(self._living()).intersection(found)) if found else 0
 
-    def _sweep(self) -> None:
+    def subscriptions(self, now: float) -> list[tuple[str, KeptState]]:
+        """Those of subscriptions that last."""
+        lasting = [key for key, until in self._subscriptions.items() if until > now]
+        return [(key, kept) for key in lasting if (kept := self.to_give(key)) is not None]
+
+    def subscription_ended(self, call_id: str) -> None:
+        """A subscription whose dialogs have that Call-ID is over."""
+        for key in [key for key in self._subscriptions if key.partition(" ")[0] == call_id]:
+            del self._subscriptions[key]
+            self._kept.pop(key, None)
+
+    def _sweep(self, now: float) -> None:
         kept = self._kept
-        self._kept = {call_id: kept[call_id] for call_id in self._living() if call_id in kept}
+        self._subscriptions = {key: until for key, until in self._subscriptions.items() if until > now}
+        living = [*self._living(), *self._subscriptions]
+        self._kept = {call_id: kept[call_id] for call_id in living if call_id in kept}
         self._sweep_at = max(LEAST_SWEPT, 2 * len(self._kept))
 
 

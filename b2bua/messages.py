@@ -1,7 +1,10 @@
-"""MESSAGE outside calls (RFC 3428): from line to line by the routes, each passed on first and answered after.
+"""MESSAGE outside calls (RFC 3428) and subscriptions of devices (RFC 6665): from line to line, each passed on first
+and answered after.
 
-A server keeps nothing of it but the transactions. Its agent sends it again to the server that leads next, under the
-same branch, and the agent where it goes recognises its origin key: so it comes once, whatever server dies meanwhile.
+What opens something goes by the routes; what is inside a subscription to the agent and line that its Request-URI
+names, for the dialog is one between two agents. A server keeps nothing of it but the transactions. Its agent sends it
+again to the server that leads next, under the same branch, and the agent where it goes recognises its origin key: so
+it comes once, whatever server dies meanwhile.
 """
 
 from __future__ import annotations
@@ -10,21 +13,25 @@ from functools import partial
 from typing import Final, Protocol
 
 from b2bua.call import LONGEST_WAIT, CallServices
-from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal
+from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
 from b2bua.state_token import origin_of
-from heartbeat.site.lines import LineSettings
 from sip.actions import Flow
 from sip.b2b.policy import LATER
 from sip.dialog import bare_uri
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, refused_outside_dialogs
+from sip.packages.message_summary import is_of_messages
+from sip.subscription import FATAL, is_last
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response
-from sip.wire.uri import user_of
+from sip.wire.uri import Uri, user_of
 
 MOST: Final = 2000
 """Messages under way at once; beyond, 503 with Retry-After."""
+LONGEST_AWAY: Final = 8.0
+"""Seconds for which an agent that starts anew is waited for with what is inside a subscription."""
+PASSED: Final = frozenset({"MESSAGE", "SUBSCRIBE", "NOTIFY"})
 LOOK_S: Final = 0.1
 
 
@@ -48,7 +55,7 @@ class Passing:
         self.origin = origin
         self.plan = plan
         self.attempt = 0
-        self.until = now + LONGEST_WAIT
+        self.until = now
         """How long an agent that is away is waited for."""
         self.generation = 0
 
@@ -72,12 +79,12 @@ class Messages:
         self.under_way: set[Passing] = set()
 
     def requested(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """A MESSAGE of an agent's device."""
-        services = self._services
+        """One of these of an agent's device."""
+        services, method = self._services, request.method
         stack, line = services.stack, (request.get("line") or "").partition("/")[0]
         known = services.site.lines.get(line)
-        if not agent or not _passes(known) or (known is not None and known.agent != agent):
-            stack.respond_stateless(transaction, *refused_outside_dialogs("MESSAGE"))
+        if not agent or known is None or not known.passes(method) or known.agent != agent:
+            stack.respond_stateless(transaction, *refused_outside_dialogs(method))
             return
         if len(self.under_way) >= MOST:
             stack.respond_stateless(transaction, 503, LATER.lines)
@@ -87,13 +94,33 @@ class Messages:
         except SipError:
             stack.respond_stateless(transaction, 404)
             return
-        plan = services.router.plan(CallRequest(line, called, caller), self._load(), now)
-        if isinstance(plan, Refusal):
-            stack.respond_stateless(transaction, plan.status)
+        plan = self._plan(request, CallRequest(line, called, caller), now)
+        if isinstance(plan, int):
+            stack.respond_stateless(transaction, plan)
             return
         one = Passing(self, transaction, request, origin_of(agent, request.branch), plan, now)
         self.under_way.add(one)
         self._next(one, now)
+
+    def _plan(self, request: Request, asked: CallRequest, now: float) -> Plan | int:
+        """Which lines it may go to, or the status with which it is refused."""
+        lines = self._services.site.lines
+        if request.to_tag:  # the other end of a subscription, as it named itself in Contact
+            line = lines.get(asked.called)
+            if line is None or line.agent != Uri.parse(request.uri).host:
+                return 481
+            return _to(line.name, asked, "it has the other end of the subscription")
+        of_mailbox = request.method == "SUBSCRIBE" and is_of_messages(request)
+        own = lines.get(asked.line or "")
+        if of_mailbox and own is not None and own.mailbox and asked.called in (*own.numbers, own.aor_user):
+            return _to(own.mailbox, asked, f"it keeps the messages of {own.name}")
+        plan = self._services.router.plan(asked, self._load(), now)
+        if isinstance(plan, Refusal):
+            return plan.status
+        first = lines.get(plan.target.line)
+        if of_mailbox and first is not None and first.is_phone:
+            return _to(first.mailbox, asked, f"it keeps the messages of {first.name}") if first.mailbox else 404
+        return plan
 
     def _load(self) -> Load:
         """Whoever talks can be written to."""
@@ -102,7 +129,7 @@ class Messages:
 
     def _next(self, one: Passing, now: float) -> None:
         one.attempt += 1
-        one.until = now + LONGEST_WAIT
+        one.until = now + (LONGEST_AWAY if one.request.to_tag else LONGEST_WAIT)
         self.pass_on(one, now)
 
     def pass_on(self, one: Passing, now: float) -> None:
@@ -112,7 +139,7 @@ class Messages:
         if not one.asked.open:
             self.under_way.discard(one)
             return
-        if line is None or line.at_servers or not _passes(line):
+        if line is None or line.at_servers or not line.passes(one.request.method):
             self.failed(one, 405, None, now)
             return
         places = services.destinations(target, now)
@@ -123,20 +150,26 @@ class Messages:
                 self.failed(one, 503, None, now)
             return
         stack, place, request = services.stack, places[0], one.request
-        branch, tag = stack.branch(), stack.token()
+        branch, method = stack.branch(), request.method
         lines = [
             stack.via(place.flow, branch),
-            f"From: {request.from_untagged};tag={tag}",
-            f"To: {request.to_untagged}",
-            f"Call-ID: {stack.token()}{stack.token()}",
-            "CSeq: 1 MESSAGE",
+            *(_same_dialog(request) if method in _OF_DIALOGS else self._own_head(request)),
             f"Max-Forwards: {max_forwards_left(request)}",
             *crossing(request, DEVICE_HOP),
             f"Call-Origin: {one.origin};{one.attempt}",
             *services.site_headers,
         ]
-        data = request_bytes("MESSAGE", place.uri, lines, request.body)
-        stack.request("MESSAGE", data, branch, place.flow, one, now)
+        uri = request.uri if request.to_tag else place.uri
+        stack.request(method, request_bytes(method, uri, lines, request.body), branch, place.flow, one, now)
+
+    def _own_head(self, request: Request) -> tuple[str, ...]:
+        stack = self._services.stack
+        return (
+            f"From: {request.from_untagged};tag={stack.token()}",
+            f"To: {request.to_untagged}",
+            f"Call-ID: {stack.token()}{stack.token()}",
+            f"CSeq: 1 {request.method}",
+        )
 
     def answered(self, one: Passing, flow: Flow, response: Response, now: float) -> None:
         """The agent's answer: that of its device, or a refusal by its fence, after which it is sent again."""
@@ -157,6 +190,9 @@ class Messages:
     def failed(self, one: Passing, status: int, response: Response | None, now: float) -> None:
         """To the next target, or the answer."""
         services = self._services
+        if one.request.to_tag:
+            self._answer(one, status, response, now)
+            return
         rest = services.router.after(one.plan, status, self._load(), now)
         if isinstance(rest, Refusal):
             self._answer(one, rest.status, response if rest.status == status else None, now)
@@ -166,11 +202,15 @@ class Messages:
 
     def _answer(self, one: Passing, status: int, response: Response | None, now: float) -> None:
         self.under_way.discard(one)
-        stack = self._services.stack
+        stack, request = self._services.stack, one.request
+        if request.to_tag and (status in FATAL or is_last(request)):
+            self._services.agents.subscription_ended(request.call_id)
         if response is None:
-            stack.reply(one.asked, status, now, tag=stack.token())
+            lines = list(LATER.lines) if status == 503 else []
+            stack.reply(one.asked, status, now, lines=lines, tag=stack.token())
         else:
-            lines = crossing(response, DEVICE_HOP)
+            contact = [response.line("contact")] if "contact" in response else []
+            lines = [*(contact if request.method in _OF_DIALOGS else ()), *crossing(response, DEVICE_HOP)]
             stack.reply(one.asked, status, now, response.reason, lines, response.body, response.to_tag)
 
     def drop(self) -> None:
@@ -181,5 +221,16 @@ class Messages:
         self.under_way.clear()
 
 
-def _passes(line: LineSettings | None) -> bool:
-    return line is not None and line.messages == "pass"
+def _to(line: str, asked: CallRequest, because: str) -> Plan:
+    """There and nowhere else."""
+    return Plan(
+        (RouteTarget(line, asked.called, LONGEST_WAIT, because),), asked.line or "", asked.called, asked.caller
+    )
+
+
+def _same_dialog(request: Request) -> list[str]:
+    """Its dialog is one between two agents: they know it by the same names (docs/wire.md)."""
+    return [request.line(name) for name in ("from", "to", "call-id", "cseq", "contact") if name in request]
+
+
+_OF_DIALOGS: Final = frozenset({"SUBSCRIBE", "NOTIFY"})

@@ -76,7 +76,9 @@ class Event(NamedTuple):
     """incoming, ringing, progress, pracked, answered, acknowledged, update, updated (ours was answered), agreed (our
     PRACK was), prack (with a description), changed, unchanged (a re-INVITE failed), info, refused (by us), failed,
     cancelled, ended, refer, notify (how a transfer goes), concluded (how it went), registered, unregistered,
-    message (came), sent (ours was answered)."""
+    message (came), sent (ours was answered), announced (a NOTIFY came outside subscriptions); of subscriptions:
+    subscribed (ours was answered), notified and subscription (what a NOTIFY said, and of its state), watched (another
+    one's came), refreshed, told (a NOTIFY of ours was answered)."""
     line: Line
     call: Call | None
     detail: str

@@ -13,6 +13,7 @@ from typing import Any
 
 from examples.softphone_call import Call, Entry, Event, Line, Policy, mark_of, word_of
 from examples.softphone_calls import ALLOW, Calls
+from examples.softphone_subscriptions import Subscribed, Subscriptions, Wanted
 from sip.actions import Action, Address, Flow, Open
 from sip.dialog import DialogState
 from sip.digest import DigestClient
@@ -138,6 +139,9 @@ class Softphone(Calls):
         """By user; ``*`` takes the calls for all others."""
         self.logs = logs
         self._owners: dict[str, Line] = {}
+        self.subscriptions = Subscriptions(
+            self.stack, lambda kind, line, detail, now: self.tell(kind, line, None, detail, now)
+        )
         self._streams: dict[Address, Flow] = {}
 
     # -- the verbs of sip.actions -----------------------------------------------------------------------------------
@@ -258,6 +262,30 @@ class Softphone(Calls):
         ask = OutgoingRequest("MESSAGE", f"sip:{number}@{host}", lines, text.encode())
         self.ask(line, ask, _Messaging(self, line), now)
 
+    def subscribe(self, line: Line, number: str, event: str, now: float, expires: int = 3600) -> Subscribed:
+        """SUBSCRIBE to a number (RFC 6665); ``subscribed`` tells of the answer, ``notified`` of each NOTIFY."""
+        one = self.subscriptions.subscribe(line, self._flow(line), Wanted(number, event, expires), now)
+        assert one.usage is not None
+        self._owners[one.usage.dialog.call_id] = line
+        return one
+
+    def announce(self, line: Line, number: str, text: str, now: float) -> None:
+        """NOTIFY of waiting messages outside any subscription (RFC 3842); ``sent`` tells of the final answer."""
+        call_id, host = self.stack.token(), line.aor.rpartition("@")[2]
+        self._owners[call_id] = line
+        lines = (
+            f"From: <{line.aor}>;tag={self.stack.token()}",
+            f"To: <sip:{number}@{host}>",
+            f"Call-ID: {call_id}",
+            "CSeq: 1 NOTIFY",
+            self.stack.contact(line.flow),
+            "Event: message-summary",
+            "Subscription-State: active",
+            "Content-Type: application/simple-message-summary",
+        )
+        ask = OutgoingRequest("NOTIFY", f"sip:{number}@{host}", lines, text.encode())
+        self.ask(line, ask, _Messaging(self, line), now)
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def ask(self, line: Line, ask: OutgoingRequest, user: ClientUser, now: float) -> None:
@@ -321,6 +349,11 @@ class Softphone(Calls):
         elif request.method == "MESSAGE" and line is not None:
             self.stack.reply(transaction, 200, now, tag=self.stack.token())
             self.tell("message", line, None, request.body.decode("utf-8", "replace"), now)
+        elif request.method == "SUBSCRIBE" and line is not None:
+            self.subscriptions.requested(transaction, request, line, now)
+        elif request.method == "NOTIFY" and line is not None:
+            self.stack.reply(transaction, 200, now, tag=self.stack.token())
+            self.tell("announced", line, None, request.body.decode("utf-8", "replace"), now)
         elif request.method != "INVITE":
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
         elif line is None:

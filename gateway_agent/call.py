@@ -180,10 +180,10 @@ class Call(Policy):
         self.device = self.session.leg = device
         self.answered_at = now
         self.early = {}
-        settings = self.line.settings
-        if settings.longest_call:
-            self.bridge.limit(now + settings.longest_call)
-        self.description.anchor.watch(settings.media_timeout)
+        self.environment.watched(self.line, now)
+        if longest := self.line.settings.longest_call:
+            self.bridge.limit(now + longest)
+        self.description.anchor.watch(self.line.settings.media_timeout)
 
     # What legs say.
 
@@ -322,6 +322,7 @@ class Call(Policy):
         side, who = self.server_side, _ENDED_BY[self.direction][by]
         self.end = CallEnd(now, who, reason or self.why, status)
         self.line.channels.give(self.channel)
+        self.environment.watched(self.line, now)
         self.session.stop()
         self.description.release()
         side.ended = True

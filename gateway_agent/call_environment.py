@@ -59,6 +59,7 @@ class CallEnvironment:
         "settled",
         "stack",
         "webrtc",
+        "watched",
     )
 
     def __init__(
@@ -100,6 +101,8 @@ class CallEnvironment:
         self.line_states = line_states
         self.webrtc = webrtc
         """Legs of the WebRTC gateway; None where the site has no browsers."""
+        self.watched: Callable[[Any, float], None] = _nobody
+        """Told of the line on which a call began, rang, was answered or ended."""
         self.server_flow = NOWHERE
         """The connection to the server that has adopted this agent."""
         self.server = ""
@@ -113,3 +116,7 @@ class CallEnvironment:
     def may_hold(self) -> bool:
         """Whether one more request may wait while no server is there."""
         return self.connected or self.living() < MOST_HELD
+
+
+def _nobody(line: Any, now: float) -> None:
+    pass

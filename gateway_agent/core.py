@@ -44,6 +44,7 @@ from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
 from gateway_agent.silence import Silence
 from gateway_agent.webrtc.legs import WebrtcLegs
+from gateway_agent.subscriptions import Subscriptions
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
@@ -163,29 +164,16 @@ class Core:
         self._events: deque[Decided] = deque(maxlen=MOST_HISTORY)
         self._source = NOWHERE
         self.lines: dict[str, Line] = {}
-        self.server_requests = ServerRequests(
-            self.environment, self.table, self.lines, self.access.host_towards, lambda: self.draining.active
-        )
-        self.devices = Devices(
-            self.environment,
-            self.table,
-            self.lines,
-            self.phones,
-            self.access,
-            self.directory,
-            self.authentication,
-            Front(lambda: self.site.realm, lambda: self.draining.active, self.qualification.answer),
-        )
-        self.obedience.moved = self.devices.messages.moved
-        line_environment = LineEnvironment(
-            self.stack,
-            random,
-            self.access,
-            self.authentication,
-            self.phones,
-            lambda: self.site.realm,
-            lambda: self.now,
-        )
+        shared = self.environment, self.table, self.lines
+        towards, drains = self.access.host_towards, lambda: self.draining.active
+        self.subscriptions = Subscriptions(*shared, self.line_states, towards, self._realm)
+        self.server_requests = ServerRequests(*shared, towards, drains, self.subscriptions)
+        front = Front(self._realm, drains, self.qualification.answer)
+        identified = self.directory, self.authentication
+        self.devices = Devices(*shared, self.phones, self.access, *identified, front, self.subscriptions)
+        self.obedience.moved = self.devices.servers_moved
+        shown = self.access, self.authentication, self.phones
+        line_environment = LineEnvironment(self.stack, random, *shown, self._realm, lambda: self.now)
         self.returning = Return(
             site.name,
             endpoint,
@@ -195,6 +183,7 @@ class Core:
             self.table,
             self.decided,
             self.lines,
+            self.subscriptions,
             (lambda now: self.handover.returned(now), self.devices.absent.look),
         )
         self.stack.receiver.calls_return = lambda: not self.returning.complete
@@ -211,6 +200,7 @@ class Core:
                 self.line_states.text,
                 self.line_states.record,
                 self.returning.patience.release,
+                self.subscriptions.records,
             ),
             counters=self.counters,
             offer=self.connections.offer,
@@ -220,6 +210,7 @@ class Core:
             reset=lambda wanted, server, now: self.line_table.reset(wanted, server, now),
         )
         self.line_states.tell = self.handover.call_changed
+        self.subscriptions.tell = self.handover.subscriptions_changed
         self.line_table = LineTable(
             line_environment, self.calls, self.decided, self.handover.line_changed, self.lines
         )
@@ -297,14 +288,14 @@ class Core:
             self.devices.requested(transaction, request, source, now)
         elif request.method == "OPTIONS":
             self.qualification.answer(transaction, now)
-        elif request.method == "SUBSCRIBE" and not request.to_tag:
+        elif request.method == "SUBSCRIBE" and not request.to_tag and "call-origin" not in request:
             connection = self.connections.connection_of(transaction.flow)
             self.handover.subscribe(transaction, request, connection.name if connection is not None else "", now)
         elif self.repeats.is_repeat(transaction, request, now):
             pass
         elif request.to_tag:
             self.stack.reply(transaction, 481, now)
-        elif request.method in ("INVITE", "MESSAGE"):
+        elif request.method in ("INVITE", "MESSAGE", "SUBSCRIBE", "NOTIFY"):
             self.server_requests.requested(transaction, request, now)
         else:
             self.stack.reply(transaction, 405, now, lines=(ALLOW,), tag=self.stack.token())
@@ -333,6 +324,9 @@ class Core:
     @property
     def epoch(self) -> int:
         return self.connections.voter.leadership.epoch
+
+    def _realm(self) -> str:
+        return self.site.realm
 
     @property
     def connected(self) -> bool:

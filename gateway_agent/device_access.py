@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Final
 
 from heartbeat.site.devices import host_of, policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings as Settings
@@ -17,9 +18,12 @@ from sip.device.trunk import TrunkDevice
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.next_hop import DialogPath, Reach
+from sip.subscription_usage import SubscriptionUsage
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
+Leg = InviteUsage | SubscriptionUsage
+LEGS: Final = (InviteUsage, SubscriptionUsage)
 Proves = Callable[[ServerTransaction, Request, float], bool]
 
 
@@ -36,7 +40,7 @@ class DeviceAccess:
             stack, agent, map(str, own.sip), own.advertise, site_addresses(site), own.advertise_by
         )
         self.names = NameLookups(stack)
-        self.moved: Callable[[InviteUsage, float], None] = _nobody
+        self.moved: Callable[[Leg, float], None] = _nobody
         """Told of a device's leg that has moved to another flow, where its device proved itself."""
 
     def reload(self, site: Site) -> None:
@@ -59,13 +63,13 @@ class DeviceAccess:
     def move(self, reach: Reach, old: Flow, new: Flow, now: float) -> None:
         """A device registered anew from another flow: its dialogs go there (RFC 5626 section 5.3)."""
         for leg in list(self._stack.legs.values()):
-            if isinstance(leg, InviteUsage) and leg.path.reach is reach and leg.path.flow == old:
+            if isinstance(leg, LEGS) and leg.path.reach is reach and leg.path.flow == old:
                 leg.path.move(new)
                 self.moved(leg, now)
 
     def _tell_moved(self, path: DialogPath, now: float) -> None:
         for leg in list(self._stack.legs.values()):  # they are many, and phones move seldom
-            if isinstance(leg, InviteUsage) and leg.path is path:
+            if isinstance(leg, LEGS) and leg.path is path:
                 self.moved(leg, now)
 
     def advertise(self, settings: Settings, flow: Flow) -> None:
@@ -90,5 +94,5 @@ class DeviceAccess:
         return frozenset(host_of(place).lower() for place in places if place)
 
 
-def _nobody(leg: InviteUsage, now: float) -> None:
+def _nobody(leg: Leg, now: float) -> None:
     pass

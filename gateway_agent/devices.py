@@ -11,12 +11,13 @@ from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
 from gateway_agent.channels import Busy
-from gateway_agent.device_access import DeviceAccess
+from gateway_agent.device_access import DeviceAccess, Leg
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
-from gateway_agent.messages import DeviceMessages
+from gateway_agent.messages import DeviceMessages, is_unsolicited
 from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
+from gateway_agent.subscriptions import Subscription, Subscriptions
 from heartbeat.site.ban_rules import ban_by
 from heartbeat.site.model import Bans
 from heartbeat.site.sources import SourceTable
@@ -30,6 +31,7 @@ from sip.invite import InviteUsage
 from sip.next_hop import named_hosts
 from sip.peers import network_of
 from sip.receiver import InDialog
+from sip.subscription_usage import SubscriptionUsage
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.headers import NameAddr
@@ -61,6 +63,7 @@ class Devices:
         phones: PhoneDirectory,
         authentication: PhoneAuthentication,
         front: Front,
+        subscriptions: Subscriptions,
     ) -> None:
         """``registered`` has the names of the phones that registered by each flow."""
         self._environment = environment
@@ -72,6 +75,7 @@ class Devices:
         self._authentication = authentication
         self.absent = AbsentBrowsers(environment, calls.living)
         self._front = front
+        self._subscriptions = subscriptions
         self.messages = DeviceMessages(environment, front.realm)
         self._sources = SourceTable(())
         access.moved = self.moved
@@ -85,6 +89,12 @@ class Devices:
         self._phones.reload(lines)
         self._authentication.digest.hosts = self._access.own_hosts()
         ban_by(self._environment.stack, bans, self._is_peer)
+        self._subscriptions.reload()
+
+    def servers_moved(self, now: float) -> None:
+        """A server has adopted this agent: what stands in no record goes there."""
+        self.messages.moved(now)
+        self._subscriptions.moved(now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
         """A stream to a device was opened or lost, or a place cannot be reached."""
@@ -101,8 +111,11 @@ class Devices:
                 self.absent.look(now)
         stack.transactions.transport_failed(flow, now)
 
-    def moved(self, leg: InviteUsage, now: float) -> None:
+    def moved(self, leg: Leg, now: float) -> None:
         """A device's leg has moved to another flow, where its device proved itself."""
+        if isinstance(leg, SubscriptionUsage):
+            self._subscriptions.tell(now)
+            return
         call = leg.owner
         if isinstance(call, Call) and leg is call.device:
             call.description.device_moved(leg.flow.remote[0], now)
@@ -115,9 +128,11 @@ class Devices:
             self._invited(transaction, request, source, now)
         elif method == "REGISTER":
             self._register(transaction, request, source, now)
-        elif method == "MESSAGE" and not request.to_tag:
+        elif not request.to_tag and (method in ("MESSAGE", "SUBSCRIBE") or is_unsolicited(request)):
             line = self._line_of(transaction, request, source, now)
-            if line is not None:
+            if line is not None and method == "SUBSCRIBE":
+                self._subscriptions.subscribe(transaction, request, line, now)
+            elif line is not None:
                 self.messages.send(transaction, request, line, now)
         elif method == "OPTIONS":
             self._front.answer_options(transaction, now)
@@ -142,11 +157,12 @@ class Devices:
         site_flows = self._environment.stack.site_flows
         if flow in site_flows:
             return True
-        if not isinstance(leg, InviteUsage) or leg.flow in site_flows or not isinstance(leg.owner, Call):
+        if not isinstance(leg, (InviteUsage, SubscriptionUsage)) or leg.flow in site_flows:
             return False
-        line = leg.owner.line
-        if leg is leg.owner.server:
+        owner = leg.owner
+        if not isinstance(owner, (Call, Subscription)) or leg is owner.server:
             return False
+        line = owner.line
         if line is self._trunk_of(flow) or line.name in self._registered.get(flow, ()):
             return True
         return flow.remote[0] in named_hosts(leg.dialog) if line.kind == "trunk" else method != "ACK"
@@ -212,6 +228,7 @@ class Devices:
         self._access.advertise(line.settings, transaction.flow)
         setup.begin(call, transaction, request, told, now)
         self._calls.enter(call)
+        environment.watched(line, now)
         stack.counters["calls"] += 1
 
     def _line_of(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> Line | None:

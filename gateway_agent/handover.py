@@ -219,10 +219,16 @@ class Handover:
                 if at_once:
                     subscription.tell_gathered(now)
 
+    def subscriptions_changed(self, now: float) -> None:
+        """Something of devices' subscriptions has changed at the devices alone."""
+        for subscription in self.subscriptions:
+            subscription.subscriptions_changed(now)
+
     def key_changed(self, calls: Iterable[Call], lines: Iterable[Line], now: float) -> None:
         """What servers keep is signed with a key that will be no more: it is told anew."""
         for call in list(calls):
             self.call_changed(call, now, at_once=False)
+        self.subscriptions_changed(now)
         for line in list(lines):
             self.line_changed(line, now)
 

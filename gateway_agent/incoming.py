@@ -109,6 +109,7 @@ class Incoming(Setup):
             return None
         if call.ringing_at is None and response.status in (180, 183):
             call.ringing_at = now
+            call.environment.watched(call.line, now)
         passed = call.passed(leg, response, now)
         if self.eager or "rseq" in response.names:
             passed = self._reliably(call, response, passed, tag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from gateway_agent import registration_state
+from gateway_agent import registration_state, subscription_state
 from gateway_agent.call import Call
 from gateway_agent.line import Line
 from gateway_agent.line_state import (
@@ -17,6 +17,7 @@ from gateway_agent.line_state import (
     encode,
 )
 from gateway_agent.records import of_line
+from gateway_agent.subscription_state import SubscriptionState
 from sip.dialog import UAC
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import LineRecord
@@ -67,6 +68,12 @@ class LineStates:
         tag = dialog.local_tag if dialog.direction == UAC else dialog.remote_tag
         bound = bound_to(self._site, self._agent, dialog.call_id, tag)
         return encode(snapshot(call, now, sent), self._incarnation, side.told, bound, self._key())
+
+    def subscription(self, state: SubscriptionState, dialog: str, told: int) -> str:
+        """The value of that header for a subscription, by the key of its dialog with the servers; ``told``: how often
+        it was said."""
+        bound = subscription_state.bound_to(self._site, self._agent, dialog)
+        return subscription_state.encode(state, self._incarnation, told, bound, self._key())
 
     def record(self, line: Line, now: float) -> LineRecord:
         """The record of a line, with what servers are to keep of it."""

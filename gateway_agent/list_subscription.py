@@ -50,6 +50,8 @@ class Publication:
     """The record of a line."""
     heard: Callable[[float], None]
     """Told when a server has heard the list: what it has asked before its answer is here."""
+    subscriptions: Callable[[float], Iterator[tuple[str, str, float]]]
+    """Of each subscription of a device its key, what servers keep of it, and the seconds that it lasts."""
 
 
 class _Gathered:
@@ -100,6 +102,8 @@ class ListSubscription:
         self._items: Iterator[Item | None] | None = None
         self._states: Iterator[str] | None = None
         """The Call-IDs of calls whose line states are told behind the list."""
+        self._subscriptions: Iterator[tuple[str, str, float]] | None = None
+        """Those of devices, told last."""
         self._carried: tuple[Item, ...] = ()
         """What did not fit into the part before."""
         self._urgent = False
@@ -119,11 +123,14 @@ class ListSubscription:
             self._items = self._publication.contents.items(self.wanted)
             if self.keeps and self.wanted.purpose == TAKEOVER:
                 self._states = iter(self._publication.contents.call_ids())
+                self._subscriptions = self._publication.subscriptions(now)
         while self.unanswered < MOST_UNANSWERED and self.notifier.state is not TERMINATED and not self._urgent:
             if self._items is not None:
                 self._next_part(now)
             elif self._states is not None:
                 self._tell_states(self._states, now)
+            elif self._subscriptions is not None:
+                self._tell_subscriptions(self._subscriptions, now)
             elif self._ripe and self._dirty:
                 self._tell_states(iter(tuple(self._dirty)), now)
             elif self._changed:
@@ -188,6 +195,12 @@ class ListSubscription:
                 self._stack.deadlines.set(now + GATHERED, _Gathered(self), DUE)
             self._dirty[call_id] = None
 
+    def subscriptions_changed(self, now: float) -> None:
+        """Something of the devices' subscriptions has changed: all are told again, for that is seldom."""
+        if self.keeps and self._begun and self.wanted.purpose == TAKEOVER and self.notifier.state is ACTIVE:
+            self._subscriptions = self._publication.subscriptions(now)
+            self.go_on(now)
+
     def _tell_states(self, call_ids: Iterator[str], now: float) -> None:
         """Line states, as many as fit; those of all calls of the list are told in its wake."""
         behind = self._states is not None
@@ -212,6 +225,22 @@ class ListSubscription:
         self.version += 1
         self.part = 0
         self._send(texts, [], True, now, covered)
+
+    def _tell_subscriptions(self, subscriptions: Iterator[tuple[str, str, float]], now: float) -> None:
+        """Those of devices, as many as fit."""
+        texts: list[str] = []
+        size = 200
+        for key, text, lasts in subscriptions:
+            texts.append(StateRecord(text, key, lasts).encode())
+            size += len(texts[-1]) + 2
+            if size > MOST_PART:
+                break
+        else:
+            self._subscriptions = None
+        if texts:
+            self.version += 1
+            self.part = 0
+            self._send(texts, [], True, now)
 
     def _line_record(self, line: Line, now: float) -> LineRecord:
         """With what is to be kept, for the server that rules alone."""

@@ -1,4 +1,5 @@
-"""MESSAGE outside calls (RFC 3428), from a device to the servers and from a server to a device.
+"""MESSAGE outside calls (RFC 3428), from a device to the servers and from a server to a device; and NOTIFY of waiting
+messages that nobody subscribed to (RFC 3842).
 
 What a device sends waits for its answer here, and goes again to whichever server adopts the agent next, under the
 same branch: there is no dialog in whose record it could stand. What a server sends again is recognised by its
@@ -23,6 +24,7 @@ from sip.device.header_rules import ruled
 from sip.device.identity import from_device, line_parameter, to_device
 from sip.digest import Refusal
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, refused_outside_dialogs
+from sip.packages.message_summary import is_of_messages
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
@@ -33,6 +35,11 @@ MOST: Final = 1000
 MOST_OF_LINE: Final = 20
 """Of one line."""
 OVER: Final = "hold_attempt"
+
+
+def is_unsolicited(request: Request) -> bool:
+    """Whether it is a NOTIFY of waiting messages outside any subscription, as voice mail systems send it."""
+    return request.method == "NOTIFY" and not request.to_tag and is_of_messages(request)
 
 
 class Waiting:
@@ -67,11 +74,11 @@ class DeviceMessages:
         self.waiting: list[Waiting] = []
 
     def send(self, transaction: ServerTransaction, request: Request, line: Line, now: float) -> None:
-        """A MESSAGE of a device of that line, which has proved itself."""
-        environment = self._environment
+        """A MESSAGE or NOTIFY of a device of that line, which has proved itself."""
+        environment, method = self._environment, request.method
         stack = environment.stack
-        if line.settings.messages == "refuse":
-            stack.respond_stateless(transaction, *refused_outside_dialogs("MESSAGE", "REGISTER"))
+        if not line.settings.passes(method):
+            stack.respond_stateless(transaction, *refused_outside_dialogs(method, "REGISTER"))
             return
         theirs = sum(one.line == line.name for one in self.waiting)
         if len(self.waiting) >= MOST or theirs >= MOST_OF_LINE:
@@ -93,13 +100,14 @@ class DeviceMessages:
             f"From: {told.sender};tag={stack.token()}",
             f"To: {told.recipient}",
             f"Call-ID: {call_id}",
-            "CSeq: 1 MESSAGE",
+            f"CSeq: 1 {method}",
             f"Max-Forwards: {max_forwards_left(request)}",
+            *((stack.contact(environment.server_flow),) if method == "NOTIFY" else ()),
         )
         lines = [*head, *lines, f"Line: {line.name}"]
-        data = request_bytes("MESSAGE", told.uri(environment.server), lines, request.body)
+        data = request_bytes(method, told.uri(environment.server), lines, request.body)
         self.waiting.append(one)
-        one.client = stack.request("MESSAGE", data, branch, environment.server_flow, one, now, None, True)
+        one.client = stack.request(method, data, branch, environment.server_flow, one, now, None, True)
         stack.deadlines.set(now + environment.hold_attempt, one, OVER)
 
     def moved(self, now: float) -> None:
@@ -170,11 +178,11 @@ class ServerMessages:
         self._host_towards = host_towards
 
     def deliver(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A MESSAGE of a server for a line: to all devices of a phone, to one place of a trunk after the other."""
-        received = ServerRequest(key_of(request), transaction, "MESSAGE", None)
+        """A MESSAGE or NOTIFY of a server for a line: to all devices of a phone, to the places of a trunk in turn."""
+        received = ServerRequest(key_of(request), transaction, request.method, None)
         self._environment.deduplication.add(received, now)
         line = self._lines.get(line_parameter(request.uri))
-        if line is None or line.settings.messages == "refuse":
+        if line is None or not line.settings.passes(request.method):
             self._answer(received, 404 if line is None else 405, None, now)
             return
         one = Delivery(self, received, request, line)
@@ -213,16 +221,17 @@ class ServerMessages:
             f"From: {told.sender};tag={tag}",
             f"To: {told.recipient}",
             f"Call-ID: {call_id}",
-            "CSeq: 1 MESSAGE",
+            f"CSeq: 1 {request.method}",
             f"Max-Forwards: {max_forwards_left(request)}",
+            *((stack.contact(flow),) if request.method == "NOTIFY" else ()),
             *(f"Route: {route}" for route in target.route),
         )
         uri = told.uri(target.uri) if target.fill else target.uri
-        data = request_bytes("MESSAGE", uri, (*head, *lines), request.body)
+        data = request_bytes(request.method, uri, (*head, *lines), request.body)
         one.open += 1
         if line.digest is not None:
             one.challengeable[branch] = data
-        stack.request("MESSAGE", data, branch, flow, one, now)
+        stack.request(request.method, data, branch, flow, one, now)
 
     def answered(self, one: Delivery, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status in (401, 407) and self._prove(one, transaction, response, now):
@@ -248,15 +257,15 @@ class ServerMessages:
         asked = parse(data) if data else None
         if digest is None or not isinstance(asked, Request):
             return False
-        proof = digest.answer(response, "MESSAGE", asked.uri)
+        proof = digest.answer(response, asked.method, asked.uri)
         if isinstance(proof, Refusal):
             return False
         stack, branch = self._environment.stack, self._environment.stack.branch()
         kept = [line for name, line in zip(asked.names, asked.lines, strict=True) if name not in _ANEW]
-        head = (stack.via(transaction.flow, branch), f"CSeq: {asked.cseq + 1} MESSAGE")
+        head = (stack.via(transaction.flow, branch), f"CSeq: {asked.cseq + 1} {asked.method}")
         lines = (*head, *kept, *(each.line for each in proof))
-        data = request_bytes("MESSAGE", asked.uri, lines, asked.body)
-        stack.request("MESSAGE", data, branch, transaction.flow, one, now)
+        data = request_bytes(asked.method, asked.uri, lines, asked.body)
+        stack.request(asked.method, data, branch, transaction.flow, one, now)
         return True
 
     def _answer(self, received: ServerRequest, status: int, response: Response | None, now: float) -> None:

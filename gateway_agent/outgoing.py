@@ -90,6 +90,7 @@ class Outgoing(Setup):
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
         if call.ringing_at is None and response.status in (180, 183):
             call.ringing_at = now
+            call.environment.watched(call.line, now)
         tag = passable_tag(response.to_tag)
         if tag not in self._tags:
             if len(self._tags) >= MAX_EARLY:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gateway_agent import registration_state
+from gateway_agent import registration_state, subscription_state
 from gateway_agent.call import Call
 from gateway_agent.call_restoration import CallRestoration, NotRestorable
 from gateway_agent.call_table import CallTable
@@ -19,6 +19,7 @@ from gateway_agent.line_snapshot import LineStates
 from gateway_agent.line_state import LineState, bound_to, decode
 from gateway_agent.seal import LineStateError
 from gateway_agent.server_connections import ConnectionServices
+from gateway_agent.subscriptions import Subscriptions
 from sip.actions import Flow
 from sip.dialog import UAC, Dialog, DialogState, dialog_key
 from sip.layer import Stack
@@ -158,6 +159,7 @@ class Return:
         table: CallTable,
         decided: Callable[[str, str, float], None],
         lines: Mapping[str, Line],
+        subscriptions: Subscriptions,
         done: Sequence[Callable[[float], None]],
     ) -> None:
         self.complete = False
@@ -173,6 +175,7 @@ class Return:
         self._counters = services.counters
         self._decided = decided
         self._lines = lines
+        self._subscriptions = subscriptions
         self._done = done
         self._server = ""
         self._flow: Flow | None = None
@@ -312,6 +315,9 @@ class Return:
             members = members_of(piece)
             if "call-id" in members:
                 self._restore(ReturnRecord.of(members), now)
+            elif "subscription" in members:
+                age = seconds_of(members.get("line-state-age")) or 0.0
+                self._subscribe_again(text_of(members["subscription"]), text_of(members.get("line-state")), age, now)
             elif "line" in members:
                 age = seconds_of(members.get("line-state-age")) or 0.0
                 self._register(text_of(members["line"]), text_of(members.get("line-state")), age, now)
@@ -326,6 +332,11 @@ class Return:
         if line is not None:
             bound = registration_state.bound_to(self._site, self._agent, name)
             line.far_side.resume(registration_state.decode(text, bound, self._keys()), age, now)
+
+    def _subscribe_again(self, dialog: str, text: str, age: float, now: float) -> None:
+        """A subscription of a device."""
+        bound = subscription_state.bound_to(self._site, self._agent, dialog)
+        self._subscriptions.resume(subscription_state.decode(text, bound, self._keys()), age, now)
 
     def _restore(self, told: ReturnRecord, now: float) -> None:
         dialog = told.record.dialog
@@ -363,7 +374,9 @@ class Return:
 
 
 def may_wait(request: Request) -> bool:
-    """Whether a request may be about a call that is to come back."""
+    """Whether a request may be about a call or a subscription that is to come back."""
     if request.method == "NOTIFY":
-        return is_of_transfer(request)
-    return request.method not in ("REGISTER", "OPTIONS", "SUBSCRIBE")
+        return is_of_transfer(request) or request.to_tag != "" or "call-origin" in request
+    if request.method == "SUBSCRIBE":  # a server's own asks for the list, which is told when all is back
+        return request.to_tag != "" or "call-origin" in request
+    return request.method not in ("REGISTER", "OPTIONS")

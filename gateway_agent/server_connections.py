@@ -277,7 +277,8 @@ class ServerConnections:
                 self._asked_by(connection, message, flow, now)
                 return False
             return True
-        if method == "SUBSCRIBE" and not (message.to_tag and not self.ear.knows(message)):
+        of_device = "call-origin" in message.names
+        if method == "SUBSCRIBE" and not of_device and (not message.to_tag or self.ear.knows(message)):
             return True
         return self._admits_request(connection, message, flow, now)
 

@@ -1,4 +1,4 @@
-"""New calls that servers have for the lines of an agent."""
+"""New calls, messages and subscriptions that servers have for the lines of an agent."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway_agent.line import Line
 from gateway_agent.messages import ServerMessages
 from gateway_agent.outgoing import Outgoing
 from gateway_agent.server_side import ServerRequest
+from gateway_agent.subscriptions import Subscriptions
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow
 from sip.device.identity import line_parameter
@@ -35,6 +36,7 @@ class ServerRequests:
         lines: Mapping[str, Line],
         host_towards: Callable[[Settings, Flow], str],
         draining: Callable[[], bool],
+        subscriptions: Subscriptions,
     ) -> None:
         """``host_towards`` is our host as the other end of a flow is to see it, for a line."""
         self._environment = environment
@@ -42,11 +44,14 @@ class ServerRequests:
         self._lines = lines
         self._host_towards = host_towards
         self._draining = draining
+        self._subscriptions = subscriptions
         self._messages = ServerMessages(environment, lines, host_towards)
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """An INVITE or MESSAGE of a server."""
-        if request.method == "MESSAGE":
+        """A request of a server outside dialogs."""
+        if request.method == "SUBSCRIBE":
+            self._subscriptions.subscribed(transaction, request, now)
+        elif request.method != "INVITE":
             self._messages.deliver(transaction, request, now)
         else:
             self.invited(transaction, request, now)
@@ -89,6 +94,7 @@ class ServerRequests:
             return
         setup.begin(call, transaction, request, now)
         self._calls.enter(call)
+        self._environment.watched(line, now)
 
     def _refuse(
         self,

@@ -16,7 +16,7 @@ from sip.requests import OutgoingRequest, ResponseSpec
 from sip.wire.errors import Malformed
 from sip.wire.grammar import number
 from sip.wire.headers import Event
-from sip.wire.message import Request, Response
+from sip.wire.message import Message, Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,25 @@ def judge(request: Request, packages: Mapping[str, Package]) -> Granted | Respon
     if 0 < seconds < package.min_expires and seconds < 3600:  # RFC 6665 section 4.2.1.1
         return ResponseSpec(423, f"{seconds} s is too brief", (f"Min-Expires: {package.min_expires}",))
     return Granted(event, min(seconds, package.max_expires))
+
+
+def package_of(message: Message) -> str:
+    """The event package that a SUBSCRIBE or NOTIFY is of, in lower case."""
+    return (message.get("event") or "").partition(";")[0].strip().lower()
+
+
+def is_last(notify: Request) -> bool:
+    """Whether a NOTIFY ends its subscription (section 4.1.3)."""
+    return (notify.get("subscription-state") or "").strip().lower().startswith("terminated")
+
+
+def lasts_of(message: Message) -> int:
+    """Seconds for which its subscription lasts from now on, as a SUBSCRIBE, NOTIFY or answer says; 0: not said."""
+    value = message.get("expires") or ""
+    if message.cseq_method == "NOTIFY":
+        state = (message.get("subscription-state") or "").lower().replace(" ", "")
+        value = state.partition(";expires=")[2].partition(";")[0]
+    return number(value) or 0
 
 
 class Notifier:

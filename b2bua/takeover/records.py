@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.state_token import named
 from sip.dialog import dialog_key
-from sip.packages.json_values import text_of
+from sip.packages.json_values import seconds_of, text_of
 from sip.packages.line_dialog import (
     CONFIRMED,
     TERMINATED,
@@ -267,7 +267,8 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
             faults += 1
             continue
         if "line-state" in members and "call-id" in members:
-            part.states.append(StateRecord(text_of(members["line-state"]), text_of(members["call-id"])))
+            lasts = seconds_of(members.get("lasts")) or 0.0
+            part.states.append(StateRecord(text_of(members["line-state"]), text_of(members["call-id"]), lasts))
         elif "call-id" in members:
             told = _decoded(agent, piece, members, now)
             if told is not None:

@@ -232,6 +232,8 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield from _station(site, line)
         elif line.station != StationSettings():
             yield f"{place}.station: is only for stations"
+        if line.mailbox:
+            yield from _mailbox(site, place, line, written)
         if line.media_timeout and line.media != "relay":
             yield f'{place}.media_timeout: is only for media = "relay"'
         elif 0 < line.media_timeout < LEAST_SILENCE:
@@ -240,6 +242,18 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.reset_state: is only for recovery = "cold"'
         if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:
             yield f"{place}.session_timer.expires: must be at least min_se, {line.session_timer.min_se}"
+
+
+def _mailbox(site: Site, place: str, line: LineSettings, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    yield from _reference(f"{place}.mailbox", line.mailbox, ("line", written["lines"]))
+    keeper = site.lines.get(line.mailbox)
+    if not line.is_phone:
+        yield f"{place}.mailbox: is only for phones"
+    elif keeper is not None and (keeper.is_phone or keeper.at_servers or keeper.subscriptions != "pass"):
+        what = 'a trunk of an agent with subscriptions = "pass"'
+        yield f"{place}.mailbox: names {line.mailbox}, and messages are kept behind {what}"
+    if line.subscriptions != "pass":
+        yield f'{place}.mailbox: is only for subscriptions = "pass"'
 
 
 def _secured(site: Site, place: str, line: LineSettings) -> Iterator[str]:
@@ -448,6 +462,8 @@ def _unpassed_transfers(site: Site) -> Iterator[str]:
     for line in site.lines.values():
         if line.at_servers and line.transfer == "pass":
             yield f'lines.{line.name}.transfer: a trunk of the servers passes none on, and refuses them: say "serve"'
+        if line.at_servers and line.subscriptions == "pass":
+            yield f"lines.{line.name}.subscriptions: a trunk of the servers has none: name an agent for it"
 
 
 def _one_machine(site: Site) -> Iterator[str]:

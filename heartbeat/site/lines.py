@@ -232,6 +232,13 @@ class LineSettings:
     messages: Literal["pass", "refuse"] = "refuse"
     """Messages outside calls (MESSAGE, RFC 3428) by its devices and to them: ``pass``ed on by the routes, as calls,
     between lines with agents that both pass them; or refused (405)."""
+    subscriptions: Literal["pass", "refuse"] = "refuse"
+    """Subscriptions (SUBSCRIBE, RFC 6665) of its devices, and to it: busy lamps (``dialog``, RFC 4235) and waiting
+    messages (``message-summary``, RFC 3842); ``pass``ed by the routes, as calls, between lines with agents that both
+    pass them. For a phone that is watched its agent notifies. Or refused (405)."""
+    mailbox: NameOf = ""
+    """Phone: the trunk that keeps its messages: it is asked for what waits under the phone's number. Left out: a
+    device subscribes to a number that leads there."""
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""
@@ -282,6 +289,10 @@ class LineSettings:
     def is_phone(self) -> bool:
         """Whether its devices register with its agent: a phone, a browser or a station."""
         return self.kind != "trunk"
+
+    def passes(self, method: str) -> bool:
+        """Whether requests outside calls cross to and from its devices."""
+        return (self.messages if method == "MESSAGE" else self.subscriptions) == "pass"
 
     @property
     def at_servers(self) -> bool:

@@ -444,10 +444,28 @@ class StateRecord(NamedTuple):
 
     line_state: str
     call_id: str
+    """Of a subscription of a device the Call-ID and, behind a space, the agent's tag."""
+    lasts: float = 0.0
+    """Seconds until a subscription ends; 0 for a call."""
 
     def encode(self) -> str:
         """The JSON object."""
-        return f'{{"line-state":{_quote(self.line_state)},"call-id":{_quote(self.call_id)}}}'
+        lasts = f',"lasts":{self.lasts:.3f}' if self.lasts else ""
+        return f'{{"line-state":{_quote(self.line_state)},"call-id":{_quote(self.call_id)}{lasts}}}'
+
+
+class SubscriptionRecord(NamedTuple):
+    """What a server has kept of a subscription of a device."""
+
+    dialog: str
+    """Call-ID and, behind a space, the agent's tag."""
+    line_state: str
+    age: float
+
+    def encode(self) -> str:
+        """The JSON object."""
+        state = f'"line-state":{_quote(self.line_state)},"line-state-age":{self.age:.3f}'
+        return f'{{"subscription":{_quote(self.dialog)},{state}}}'
 
 
 def body_of(texts: Iterable[str]) -> bytes:

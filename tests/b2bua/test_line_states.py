@@ -128,3 +128,22 @@ def test_what_is_missing_and_what_is_of_no_use() -> None:
     assert not states.missing
     states.clear()
     assert not states.complete and not states.unusable
+
+
+def test_those_of_subscriptions_are_kept_as_long_as_they_last() -> None:
+    states = kept()
+    states.note("s1 tag", "1.5.1.aa.mac", 1.0, 60.0)
+    states.note("s1 other", "1.5.1.bb.mac", 1.0, 60.0)
+    states.note("s2 tag", "1.5.1.-.mac", 1.0, 60.0)  # too long to be given back
+    for n in range(LEAST_SWEPT + 1):
+        states.note(f"gone{n}", "1.5.1.aa.mac", 2.0)
+    assert [key for key, _ in states.subscriptions(3.0)] == ["s1 tag", "s1 other"]
+    states.note("s1 tag", "1.5.2.cc.mac", 30.0)  # on an answer that does not say how long
+    assert {key: one.text for key, one in states.subscriptions(60.0)}["s1 tag"] == "1.5.2.cc.mac"
+    assert states.subscriptions(61.5) == []
+    states.note("s1 tag", "1.5.3.cc.mac", 62.0, 60.0)
+    states.subscription_ended("s1")
+    assert states.subscriptions(63.0) == [] and states.get("s1 tag") is None
+    states.note("s3 tag", "1.5.3.cc.mac", 62.0, 60.0)
+    states.clear()
+    assert states.subscriptions(63.0) == []

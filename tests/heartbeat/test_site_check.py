@@ -658,6 +658,11 @@ def test_a_key_of_tokens_is_as_long_as_their_hash() -> None:
     assert missing_secrets(site, "b") == []
 
 
+def test_subscriptions_of_a_trunk_of_the_servers_are_warned_of() -> None:
+    site = parse(f'{GOOD}{TRUNK}subscriptions = "pass"\n', Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})
+    assert "lines.u.subscriptions: a trunk of the servers has none" in "".join(warnings(site))
+
+
 def test_transfers_that_a_trunk_of_the_servers_cannot_pass_on_are_warned_of():
     known = {"KEY": "0123456789abcdef"}
     for transfer, number in (("pass", 1), ("serve", 0), ("refuse", 0)):
@@ -667,3 +672,30 @@ def test_transfers_that_a_trunk_of_the_servers_cannot_pass_on_are_warned_of():
     assert found == [] and "lines.u.transfer: a trunk of the servers passes none on" in "".join(
         warnings(parse(f'{GOOD}{TRUNK}transfer = "pass"\n', Path("/etc/site.toml"), known))
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('subscriptions = "pass"\nmailbox = "x"\n', "lines.q.mailbox: names x, and there is no such line"),
+        (
+            'subscriptions = "pass"\nmailbox = "p"\n',
+            "lines.q.mailbox: names p, and messages are kept behind a trunk of an",
+        ),
+        (
+            'subscriptions = "pass"\nmailbox = "u"\n',
+            "lines.q.mailbox: names u, and messages are kept behind a trunk of an",
+        ),
+        ('mailbox = "v"\n', 'lines.q.mailbox: is only for subscriptions = "pass"'),
+        ('subscriptions = "pass"\nmailbox = "v"\n', ""),
+    ],
+)
+def test_a_mailbox_is_a_trunk_that_passes_subscriptions(more: str, said: str) -> None:
+    keeper = TRUNK.replace("[lines.u]", "[lines.v]").replace(".22", ".23") + 'agent = "b"\nsubscriptions = "pass"\n'
+    found = errors(f"{GOOD}{TRUNK}{keeper}{PHONE}{more}")
+    assert said in "".join(found) if said else found == []
+
+
+def test_a_trunk_has_no_mailbox() -> None:
+    found = errors(f'{GOOD}{TRUNK}agent = "b"\nsubscriptions = "pass"\nmailbox = "t"\n')
+    assert "lines.u.mailbox: is only for phones" in found

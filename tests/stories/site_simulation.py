@@ -215,6 +215,35 @@ to = ["vera"]
 """
 """A device whose transfers the server makes."""
 
+WATCHERS: Final = """
+[lines.voice]
+kind = "trunk"
+agent = "gw2"
+peer = "sip:127.0.0.28:5060"
+channels = 1000
+subscriptions = "pass"
+
+[lines.wanda]
+kind = "phone"
+agent = "gw1"
+numbers = ["1006"]
+password = { env = "PASSWORD" }
+subscriptions = "pass"
+mailbox = "voice"
+
+[lines.xaver]
+kind = "phone"
+agent = "gw2"
+numbers = ["1007"]
+password = { env = "PASSWORD" }
+subscriptions = "pass"
+
+[[routes]]
+match = "66*"
+to = ["voice"]
+"""
+"""Telephones that watch each other and a voice mail system."""
+
 LATER: Final = """
 [[routes]]
 match = "9*"
@@ -241,6 +270,9 @@ PHONES: Final = {
     "relayed": ("127.0.0.25", "gw2", "*"),
     "member": ("127.0.0.26", "gw1", "*"),
     "vera": ("127.0.0.27", "gw1", "*"),
+    "voice": ("127.0.0.28", "gw2", "*"),
+    "wanda": ("127.0.0.37", "gw1", "wanda"),
+    "xaver": ("127.0.0.38", "gw2", "xaver"),
 }
 """Address, agent and user of each device."""
 
