@@ -97,7 +97,13 @@ class TrunkDirectory(Protocol):
 
     def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers: ...
 
+    def headers(self, line: str, request: Request, told: Numbers) -> list[str]: ...
+
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg: ...
+
+    def line_of(self, flow: Flow) -> str: ...
+
+    def believed(self, line: str, request: Request) -> Request: ...
 
 
 class TransferOf(Protocol):
@@ -424,7 +430,7 @@ class Call(Policy):
                 self.go_on(503, None, now)
             return
         place = self.destination = self.destinations.pop(0)
-        onward, uri, told = _onward(services, plan, target, place, request)
+        onward, uri, told = onward_of(services, plan, target, place, request)
         ring_for = target.ring_for
         if ring_for and dialog is not None and self.sent_at is not None:
             # an answer that is there already comes within a round trip
@@ -615,7 +621,7 @@ def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
     return dialog
 
 
-def _onward(
+def onward_of(
     services: CallServices, plan: Plan, target: RouteTarget, place: Destination, request: Request
 ) -> tuple[Request, str, Numbers | None]:
     """The caller's request as the target is to have it, and its Request-URI; for a trunk of the server's own, what

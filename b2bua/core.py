@@ -141,7 +141,7 @@ class Core:
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
-        self.messages = Messages(self.services, self.leadership)
+        self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         self.rehearsals = Rehearsals(
             self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
@@ -253,7 +253,7 @@ class Core:
             transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
-        elif method in PASSED and "line" in request:
+        elif (method in PASSED and "line" in request) if agent else (method == "MESSAGE" and not request.to_tag):
             self.messages.requested(transaction, request, agent, now)
         elif request.to_tag:
             if not agent or not self.recovery.replay.unknown_dialog(agent, transaction, request, now):

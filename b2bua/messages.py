@@ -12,11 +12,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, Protocol
 
-from b2bua.call import LONGEST_WAIT, CallServices
+from b2bua.call import LONGEST_WAIT, CallServices, onward_of
+from b2bua.destination import Destination
 from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
 from b2bua.state_token import origin_of
-from sip.actions import Flow
+from sip.actions import UNREACHABLE
 from sip.b2b.policy import LATER
+from sip.device.sending import send_with_proof
 from sip.dialog import bare_uri
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, refused_outside_dialogs
 from sip.packages.message_summary import is_of_messages
@@ -29,6 +31,8 @@ from sip.wire.uri import Uri, user_of
 
 MOST: Final = 2000
 """Messages under way at once; beyond, 503 with Retry-After."""
+MOST_OF_TRUNK: Final = 20
+"""Of one trunk of ours; agents count those of theirs."""
 LONGEST_AWAY: Final = 8.0
 """Seconds for which an agent that starts anew is waited for with what is inside a subscription."""
 PASSED: Final = frozenset({"MESSAGE", "SUBSCRIBE", "NOTIFY"})
@@ -44,7 +48,19 @@ class Authority(Protocol):
 class Passing:
     """One message on its way."""
 
-    __slots__ = ("asked", "attempt", "generation", "messages", "origin", "plan", "request", "until")
+    __slots__ = (
+        "asked",
+        "attempt",
+        "generation",
+        "line",
+        "messages",
+        "origin",
+        "places",
+        "plan",
+        "provable",
+        "request",
+        "until",
+    )
 
     def __init__(
         self, messages: Messages, asked: ServerTransaction, request: Request, origin: str, plan: Plan, now: float
@@ -58,13 +74,19 @@ class Passing:
         self.until = now
         """How long an agent that is away is waited for."""
         self.generation = 0
+        self.line = plan.line
+        """That it came from."""
+        self.places: list[Destination] = []
+        """Of a trunk of ours, those that are left to try."""
+        self.provable = b""
+        """What went there without credentials."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status >= 200:
-            self.messages.answered(self, transaction.flow, response, now)
+            self.messages.answered(self, transaction, response, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        self.messages.failed(self, 408, None, now)
+        self.messages.failed(self, transaction.failure, None, now)
 
     def due(self, cause: str, now: float) -> None:
         self.messages.pass_on(self, now)
@@ -73,23 +95,27 @@ class Passing:
 class Messages:
     """One for the life of a server."""
 
-    def __init__(self, services: CallServices, authority: Authority) -> None:
+    def __init__(self, services: CallServices, authority: Authority, node: str) -> None:
         self._services = services
         self._authority = authority
+        self._node = node
         self.under_way: set[Passing] = set()
 
     def requested(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """One of these of an agent's device."""
+        """One of these of an agent's device; a MESSAGE of a trunk of ours, too."""
         services, method = self._services, request.method
-        stack, line = services.stack, (request.get("line") or "").partition("/")[0]
+        stack, trunks = services.stack, services.trunks
+        line = (request.get("line") or "").partition("/")[0] if agent else trunks.line_of(transaction.flow)
         known = services.site.lines.get(line)
-        if not agent or known is None or not known.passes(method) or known.agent != agent:
+        if known is None or not known.passes(method) or known.agent != agent:
             stack.respond_stateless(transaction, *refused_outside_dialogs(method))
             return
-        if len(self.under_way) >= MOST:
+        theirs = 0 if agent else sum(one.line == line for one in self.under_way)
+        if len(self.under_way) >= MOST or theirs >= MOST_OF_TRUNK:
             stack.respond_stateless(transaction, 503, LATER.lines)
             return
         try:
+            request = request if agent else trunks.believed(line, request)
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
         except SipError:
             stack.respond_stateless(transaction, 404)
@@ -98,7 +124,7 @@ class Messages:
         if isinstance(plan, int):
             stack.respond_stateless(transaction, plan)
             return
-        one = Passing(self, transaction, request, origin_of(agent, request.branch), plan, now)
+        one = Passing(self, transaction, request, origin_of(agent or self._node, request.branch), plan, now)
         self.under_way.add(one)
         self._next(one, now)
 
@@ -130,6 +156,7 @@ class Messages:
     def _next(self, one: Passing, now: float) -> None:
         one.attempt += 1
         one.until = now + (LONGEST_AWAY if one.request.to_tag else LONGEST_WAIT)
+        one.places = []
         self.pass_on(one, now)
 
     def pass_on(self, one: Passing, now: float) -> None:
@@ -139,8 +166,13 @@ class Messages:
         if not one.asked.open:
             self.under_way.discard(one)
             return
-        if line is None or line.at_servers or not line.passes(one.request.method):
+        passed = one.request.method
+        if line is None or not line.passes(passed) or (line.at_servers and passed != "MESSAGE"):
             self.failed(one, 405, None, now)
+            return
+        if line.at_servers:
+            if one.places or services.ready(target, lambda then: self.pass_on(one, then)):
+                self._to_trunk(one, now)
             return
         places = services.destinations(target, now)
         if not places:
@@ -162,6 +194,39 @@ class Messages:
         uri = request.uri if request.to_tag else place.uri
         stack.request(method, request_bytes(method, uri, lines, request.body), branch, place.flow, one, now)
 
+    def _to_trunk(self, one: Passing, now: float) -> None:
+        """Send it to the next place of a trunk of ours."""
+        services, plan = self._services, one.plan
+        target = plan.target
+        places = one.places or services.destinations(target, now)
+        if not places:
+            self.failed(one, 503, None, now)
+            return
+        place, *one.places = places
+        stack, flow = services.stack, place.flow
+        try:
+            onward, uri, told = onward_of(services, plan, target, place, one.request)
+        except SipError:
+            self.failed(one, 404, None, now)
+            return
+        assert told is not None
+        branch = stack.branch()
+        lines = [
+            stack.via(flow, branch),
+            f"From: {told.sender};tag={stack.token()}",
+            f"To: {told.recipient}",
+            f"Call-ID: {stack.token()}{stack.token()}",
+            "CSeq: 1 MESSAGE",
+            f"Max-Forwards: {max_forwards_left(onward)}",
+            *(f"Route: {route}" for route in place.route),
+            *services.trunks.headers(target.line, onward, told),
+        ]
+        one.provable = request_bytes("MESSAGE", uri, lines, onward.body)
+        if flow is UNREACHABLE:
+            self.failed(one, 503, None, now)
+        else:
+            stack.request("MESSAGE", one.provable, branch, flow, one, now, place)
+
     def _own_head(self, request: Request) -> tuple[str, ...]:
         stack = self._services.stack
         return (
@@ -171,9 +236,15 @@ class Messages:
             f"CSeq: 1 {request.method}",
         )
 
-    def answered(self, one: Passing, flow: Flow, response: Response, now: float) -> None:
-        """The agent's answer: that of its device, or a refusal by its fence, after which it is sent again."""
-        agents = self._services.agents
+    def answered(self, one: Passing, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """The agent's answer: that of its device, or a refusal by its fence, after which it is sent again; or that of
+        a trunk of ours."""
+        agents, flow, place = self._services.agents, transaction.flow, transaction.context
+        data, one.provable = one.provable, b""
+        if response.status in (401, 407) and isinstance(place, Destination) and place.trunk is not None and data:
+            digest, stack = place.trunk.digest, self._services.stack
+            if digest is not None and send_with_proof(stack, data, digest, transaction, response, one, now):
+                return
         connection = agents.by_flow.get(flow)
         if (
             response.status == 403
@@ -190,6 +261,9 @@ class Messages:
     def failed(self, one: Passing, status: int, response: Response | None, now: float) -> None:
         """To the next target, or the answer."""
         services = self._services
+        if one.places and status in (408, 503):
+            self.pass_on(one, now)
+            return
         if one.request.to_tag:
             self._answer(one, status, response, now)
             return
@@ -203,6 +277,7 @@ class Messages:
     def _answer(self, one: Passing, status: int, response: Response | None, now: float) -> None:
         self.under_way.discard(one)
         stack, request = self._services.stack, one.request
+        status = 403 if status in (401, 407) else status
         if request.to_tag and (status in FATAL or is_last(request)):
             self._services.agents.subscription_ended(request.call_id)
         if response is None:

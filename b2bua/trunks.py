@@ -15,10 +15,12 @@ from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.b2b.bridge import Bridge
 from sip.device.flows import DeviceFlows
+from sip.device.header_rules import ruled
 from sip.device.identity import IdentityPolicy, Numbers, from_device, to_device, told_by
 from sip.device.names import NameLookups
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
+from sip.header_policy import DEVICE_HOP, crossing
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
@@ -154,6 +156,11 @@ class Trunks:
         """Who calls whom by the INVITE of the site's form, with that Request-URI, as the trunk is told there."""
         own = self.lines[line].advertise or self._stack.address(to.flow)
         return to_device(self._identities[line], request, host_of(own), Uri.parse(to.uri).host, wanted)
+
+    def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
+        """The header lines of a request of the site's form outside calls, as the trunk gets them."""
+        lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
+        return ruled(self._identities[line].to_device_headers, lines)
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """A name was looked up, or could not be."""

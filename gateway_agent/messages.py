@@ -22,13 +22,13 @@ from sip.actions import UNREACHABLE, Flow
 from sip.b2b.policy import LATER
 from sip.device.header_rules import ruled
 from sip.device.identity import from_device, line_parameter, to_device
-from sip.digest import Refusal
+from sip.device.sending import send_with_proof
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, refused_outside_dialogs
 from sip.packages.message_summary import is_of_messages
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
-from sip.wire.message import Request, Response, parse
+from sip.wire.message import Request, Response
 
 MOST: Final = 1000
 """Messages of devices that wait for an answer, of all lines; beyond, 503 with Retry-After."""
@@ -254,19 +254,9 @@ class ServerMessages:
     def _prove(self, one: Delivery, transaction: ClientTransaction, response: Response, now: float) -> bool:
         """Send it once more with what a challenge asks for (RFC 3261 section 22.2)."""
         digest, data = one.line.digest, one.challengeable.pop(transaction.branch, b"")
-        asked = parse(data) if data else None
-        if digest is None or not isinstance(asked, Request):
+        if digest is None or not data:
             return False
-        proof = digest.answer(response, asked.method, asked.uri)
-        if isinstance(proof, Refusal):
-            return False
-        stack, branch = self._environment.stack, self._environment.stack.branch()
-        kept = [line for name, line in zip(asked.names, asked.lines, strict=True) if name not in _ANEW]
-        head = (stack.via(transaction.flow, branch), f"CSeq: {asked.cseq + 1} {asked.method}")
-        lines = (*head, *kept, *(each.line for each in proof))
-        data = request_bytes(asked.method, asked.uri, lines, asked.body)
-        stack.request(asked.method, data, branch, transaction.flow, one, now)
-        return True
+        return send_with_proof(self._environment.stack, data, digest, transaction, response, one, now)
 
     def _answer(self, received: ServerRequest, status: int, response: Response | None, now: float) -> None:
         stack = self._environment.stack
@@ -278,6 +268,3 @@ class ServerMessages:
         answer = received.answer(status, reason, lines, body, tag)
         self._environment.deduplication.answered(received, now)
         stack.reply(received.transaction, status, now, reason, answer.lines, body, tag)
-
-
-_ANEW: Final = frozenset({"via", "cseq", "content-length"})

@@ -231,7 +231,7 @@ class LineSettings:
     agents; or refused. So is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
     messages: Literal["pass", "refuse"] = "refuse"
     """Messages outside calls (MESSAGE, RFC 3428) by its devices and to them: ``pass``ed on by the routes, as calls,
-    between lines with agents that both pass them; or refused (405)."""
+    between lines that both pass them; or refused (405)."""
     subscriptions: Literal["pass", "refuse"] = "refuse"
     """Subscriptions (SUBSCRIBE, RFC 6665) of its devices, and to it: busy lamps (``dialog``, RFC 4235) and waiting
     messages (``message-summary``, RFC 3842); ``pass``ed by the routes, as calls, between lines with agents that both
