@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from random import Random
 from typing import Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.replacement import Joiner, Replacement
+from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.actions import Flow
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
+from sip.priority import priority_of
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.message import Request
@@ -44,12 +47,15 @@ class FormerCalls(Protocol):
 class Admission:
     """One for the life of a server."""
 
-    def __init__(self, services: CallServices, node: str, trunks: OwnTrunks, replay: FormerCalls) -> None:
+    def __init__(
+        self, services: CallServices, node: str, trunks: OwnTrunks, replay: FormerCalls, chance: Random
+    ) -> None:
         self.services = services
         self.node = node
         self.calls_seen = 0
         self._trunks = trunks
         self._replay = replay
+        self._chance = chance
 
     def invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
         """The first INVITE of a call, from that agent or from a trunk of the server's own."""
@@ -98,6 +104,13 @@ class Admission:
             else:
                 stack.reply(transaction, 603, now, tag=stack.token())  # a trunk of ours transfers nothing
             return
+        if stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
+            attempt = CallRequest(known.name, called, caller, priority_of(believed))
+            if not services.router.priority(attempt) and stack.congestion.refuses(now):
+                stack.counters["congested"] += 1
+                later = f"Retry-After: {self._chance.randint(2, 10)}"
+                stack.reply(transaction, 503, now, lines=(later,), tag=stack.token())
+                return
         records = services.records
         call = services.calls[call_id] = Call(
             services,

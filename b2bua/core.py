@@ -140,7 +140,7 @@ class Core:
             self.services, self.agents, self.keys, may_act=may_act, cancelled=cancelled, served=self._served
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
-        self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations)
+        self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations, chance)
         self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         self.rehearsals = Rehearsals(
@@ -333,6 +333,7 @@ class Core:
             if decision.epoch > 1:
                 kind = kind_of(decision.because, former, self.node, self.site.main.name)
                 self.takeovers.began(decision, former, kind)
+            self.stack.congestion.pause(now)
             self.services.drop_calls()  # of an epoch before that of another server, if any are left
             self.recovery.begin(now)
         self.agents.begin(decision.proof, now, decision.again)

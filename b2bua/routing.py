@@ -198,7 +198,7 @@ class Router:
             return Refusal(404, "Not Found", f"the number called has 0 or over {LONGEST_NUMBER} characters")
         caller = "" if _too_long(attempt.caller) else attempt.caller
         choice = self._choose(called, line.name)
-        priority = max(line.priority, choice.priority if choice else 0, line.trust_priority and attempt.priority)
+        priority = _priority(line, choice, attempt)
         limit = self._capacity if priority else self._ordinary
         if load.calls >= limit:
             kept = "" if priority else f", {self._capacity - limit} more being kept for priority"
@@ -206,6 +206,11 @@ class Router:
         if choice is None:
             return Refusal(404, "Not Found", f"no route leads from {line.name} to {called}")
         return self._hunt(line.name, called, caller, priority, choice, load, now)
+
+    def priority(self, attempt: CallRequest) -> int:
+        """That of a call: of its line, its route, or what it asks for where that is believed."""
+        line = self._lines.get(attempt.line or "")
+        return _priority(line, self._choose(attempt.called, line.name), attempt) if line is not None else 0
 
     def after(
         self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[Redirect] = ()
@@ -308,6 +313,11 @@ class _Choice(NamedTuple):
     prefix: str = ""
     priority: int = 0
     refuse: int = 0
+
+
+def _priority(line: LineSettings, choice: _Choice | None, attempt: CallRequest) -> int:
+    asked = attempt.priority if line.trust_priority else 0
+    return max(line.priority, choice.priority if choice else 0, asked)
 
 
 def _own(line: LineSettings) -> _Choice:

@@ -168,7 +168,7 @@ class Core:
         towards, drains = self.access.host_towards, lambda: self.draining.active
         self.subscriptions = Subscriptions(*shared, self.line_states, towards, self._realm)
         self.server_requests = ServerRequests(*shared, towards, drains, self.subscriptions)
-        front = Front(self._realm, drains, self.qualification.answer)
+        front = Front(self._realm, drains, self.qualification.answer, lambda *call: self.site.is_urgent(*call))
         identified = self.directory, self.authentication
         self.devices = Devices(*shared, self.phones, self.access, *identified, front, self.subscriptions)
         self.obedience.moved = self.devices.servers_moved

@@ -19,6 +19,7 @@ from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.subscriptions import Subscription, Subscriptions
 from heartbeat.site.ban_rules import ban_by
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Bans
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
@@ -30,6 +31,7 @@ from sip.header_policy import refused_outside_dialogs
 from sip.invite import InviteUsage
 from sip.next_hop import named_hosts
 from sip.peers import network_of
+from sip.priority import priority_of
 from sip.receiver import InDialog
 from sip.subscription_usage import SubscriptionUsage
 from sip.transaction import ServerTransaction
@@ -48,6 +50,8 @@ class Front(NamedTuple):
     draining: Callable[[], bool]
     answer_options: Callable[[ServerTransaction, float], None]
     """Say whether a new call would be taken."""
+    urgent: Callable[[LineSettings, str, int], bool]
+    """Whether a call from a line to a number goes before others, by what it asks for."""
 
 
 class Devices:
@@ -208,6 +212,14 @@ class Devices:
         except SipError as error:
             stack.respond_stateless(transaction, 484 if line.settings.is_phone else 404)
             environment.log.info(logger, now, "a call of %s is refused: %s", line.name, error)
+            return
+        if (
+            stack.congestion.share_at(now)
+            and not self._front.urgent(line.settings, told.called, priority_of(request))
+            and stack.congestion.refuses(now)
+        ):
+            environment.counters["congested"] += 1
+            stack.respond_stateless(transaction, 503, (f"Retry-After: {environment.random.randint(2, 10)}",))
             return
         channel = line.take(now)
         if isinstance(channel, Busy):

@@ -24,7 +24,7 @@ from heartbeat.console.api_socket import Access, ApiError, ApiSocket
 from heartbeat.console.collector import collecting
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.journal import DecisionJournal, Written
-from heartbeat.console.process_stats import StatsSampler
+from heartbeat.console.process_stats import StatsSampler, overload_alerts, with_congestion
 from heartbeat.console.reload_orders import RELOAD, ReloadOrders
 from heartbeat.console.view import Alert, ProcessStats, Progress
 from heartbeat.console.view import ConsoleProcess as Viewed
@@ -222,6 +222,7 @@ class Process(Generic[C]):
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
+        self.pump.waited = core.stack.congestion.waited
         self.tracing = collecting(self.loop, self.name, core.stack, self.pump, partial(peer_of, core), core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
@@ -267,12 +268,13 @@ class Process(Generic[C]):
         found, at, made = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
         shown, banned = self.certificates.ages(at), bans.counts(self.core.stack.bans, now)
         found = replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
-        return replace(found, collected=self.tracing.collected())
+        return with_congestion(replace(found, collected=self.tracing.collected()), self.core.stack.congestion, now)
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         """What of the process an operator should know."""
         found = [Alert("disk", sentence) for sentence in self.disk_space.warnings(self.name)]
         found += [Alert("certificate", sentence) for sentence in self.certificates.warnings(time.time())]
+        found += overload_alerts(self.name, stats)
         found += _weak_files(self.core.site, self.name)
         interval, took = self.core.site.timing.interval, self.votes.took
         if took > interval / 2:

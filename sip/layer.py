@@ -16,6 +16,7 @@ from sip.certificate_names import speaks_for
 from sip.endpoint import SECURE
 from sip.identifiers import Identifiers
 from sip.overload.bans import Bans
+from sip.overload.congestion import Congestion
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.receiver import InDialog, Listener, Receiver
 from sip.responder import Responder
@@ -66,6 +67,8 @@ class Stack:
         self.bans = Bans(self.site_flows, self.unauthenticated_flows)
         self.responder = Responder(self.identifiers, self._out, self.counters, self.bans)
         self.admission = self.responder.admission
+        self.congestion = Congestion()
+        """Says whether new calls are refused for want of time."""
         self.receiver = Receiver(
             listener,
             self.transactions,

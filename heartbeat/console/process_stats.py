@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
-from heartbeat.console.view import ProcessStats
+from heartbeat.console.view import Alert, ProcessStats
+from sip.overload.congestion import Congestion
 
 MINUTE: Final = 60.0
 AVERAGE: Final = 10.0
@@ -51,3 +53,17 @@ class StatsSampler:
             stall_since_start=round(self._longest, 4),
             messages=messages,
         )
+
+
+def with_congestion(stats: ProcessStats, congestion: Congestion, now: float) -> ProcessStats:
+    """The same, with how long what comes waits, and what is refused because of that."""
+    share = round(congestion.share_at(now), 2)
+    return replace(stats, wait=round(congestion.wait, 4), refused_share=share, refused=congestion.refused)
+
+
+def overload_alerts(name: str, stats: ProcessStats) -> list[Alert]:
+    """What an operator should know of that."""
+    if not stats.refused_share:
+        return []
+    said = f"{name} refuses {stats.refused_share:.0%} of new calls, for what comes waits too long until it is read"
+    return [Alert("overload", f"{said}: its machine is too busy, or too many calls come")]

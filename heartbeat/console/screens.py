@@ -105,8 +105,10 @@ def process_stats(stats: ProcessStats | None) -> RenderableType:
     if stats is None:
         return Text("it does not say", "dim")
     stall = stats.stall_last_minute
+    refusing = [Text(f"refuses {stats.refused_share:.0%} of new calls", "bold red")] if stats.refused_share else []
     return render.line(
         f"CPU {stats.cpu:.0%}",
+        *refusing,
         f"{stats.messages_per_s:,.0f} messages/s in",
         Text.assemble(
             "longest stall ",

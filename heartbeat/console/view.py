@@ -205,6 +205,14 @@ class ProcessStats:
     ]
     messages: Annotated[int, Metric("messages", "SIP messages received", COUNTER)] = 0
     """SIP messages received since the start."""
+    wait: Annotated[
+        float, Metric("queue_wait_seconds", "Least wait of what comes until it is read, in the last half second")
+    ] = 0.0
+    refused_share: Annotated[
+        float, Metric("refused_share", "Share of new calls that is refused now for want of time")
+    ] = 0.0
+    refused: Annotated[int, Metric("refused_calls", "New calls refused for want of time", COUNTER)] = 0
+    """Since the start."""
     bans: BanCounts | None = None
     clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
     """The machine's wall clock, epoch seconds."""

@@ -424,6 +424,19 @@ class Site:
         kinds = {line.kind == "web" or line.webrtc for line in self.lines.values()}
         return len(kinds) == 2 and bool(self.lines_of(agent))
 
+    def is_urgent(self, line: LineSettings, called: str, asked: int) -> bool:
+        """Whether a call from a line to a number goes before others: by the line, by a route for the number, or by
+        what it ``asked`` for where that is believed."""
+        if line.priority or (line.trust_priority and asked):
+            return True
+        return any(
+            route.priority and route.match.matches(called) and (not route.source or line.name in self._of(route))
+            for route in self.routes
+        )
+
+    def _of(self, route: Route) -> set[str]:
+        return {member for name in route.source for member in self.members(name)}
+
     def lines_of(self, owner: str) -> list[LineSettings]:
         """The lines of an agent; ``""`` gives those that the servers own."""
         return [line for line in self.lines.values() if line.agent == owner]

@@ -100,6 +100,8 @@ class Pump:
         """Datagrams, stream pieces and timers handed to the core."""
         self.note: Note | None = None
         """Told of each message that leaves, but for urgent ones."""
+        self.waited: Callable[[str, float, float], None] = _unheard
+        """Told of a source, how long something of it has waited, and when."""
         self._loop = loop
         self._names = names
         self._store = store
@@ -113,7 +115,7 @@ class Pump:
         self._stopping = False
         self._stopped = asyncio.Event()
         self._not_before = 0.0
-        self._ticker = Ticker(loop, clock, self._look)
+        self._ticker = Ticker(loop, clock, self._look, lambda wait, now: self.waited("loop", wait, now))
         self._logged_at = 0.0
         self._garbage = Garbage()
 
@@ -324,6 +326,10 @@ class Pump:
         what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         logger.error("%s failed%s: %s at %s; %d failures so far", verb, about, what, place, self.failures)
         logger.debug("the failure in full", exc_info=error)
+
+
+def _unheard(source: str, wait: float, now: float) -> None:
+    pass
 
 
 @contextmanager

@@ -23,12 +23,15 @@ class Ticker:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         serve: Callable[[float], float | None],
+        waited: Callable[[float, float], None],
     ) -> None:
+        """``waited`` is told how long one round of the loop took, and when: what is ready waits so long."""
         self.longest_stall_s = 0.0
         """Seconds that the loop stood still at most (a SIGSTOP counts)."""
         self._loop = loop
         self._clock = clock
         self._serve = serve
+        self._waited = waited
         self._ticking: asyncio.TimerHandle | None = None
         self._tick_at = 0.0
 
@@ -63,7 +66,12 @@ class Ticker:
         at = self._serve(now)
         done_at = self._clock()
         self.longest_stall_s = max(self.longest_stall_s, done_at - now)  # what is done here holds up the loop, too
+        self._loop.call_soon(self._round, done_at)
         self._tick_after(IDLE if at is None else min(IDLE, max(TICK, at - done_at)), done_at)
+
+    def _round(self, asked_at: float) -> None:
+        now = self._clock()
+        self._waited(now - asked_at, now)
 
     def _tick_after(self, pause: float, now: float) -> None:
         self._tick_at = now + pause

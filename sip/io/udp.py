@@ -14,6 +14,7 @@ import logging
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -25,6 +26,10 @@ from sip.overload.token_bucket import TokenBucket
 logger = logging.getLogger(__name__)
 
 _KNOWN_FLOWS: Final = 16_384
+_SO_TIMESTAMPNS: Final = 35  # Linux: when the kernel got a datagram, beside it; seconds and nanoseconds
+_TIMESPEC: Final = struct.Struct("=qq")
+_SAMPLED: Final = 0.02
+"""Seconds between two looks at how long a datagram has waited."""
 _MOST_AT_ONCE: Final = 32  # datagrams of one wake-up, before answers go out and other sockets get their turn
 _AT_ONCE_AGAIN: Final = 0.0002
 """Seconds: woken again so soon, there is probably more than one datagram. To find nothing costs an exception."""
@@ -59,6 +64,9 @@ class NetworkListener(Protocol):
 
     def flush(self) -> None:
         """The batch ends here: now is the time to answer."""
+
+    def waited(self, source: str, wait: float, now: float) -> None:
+        """Something was read ``wait`` seconds after it had come to ``source``."""
 
 
 class Counters:
@@ -115,8 +123,8 @@ class UdpListener:
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
         self._reports = TokenBucket(_MOST_REPORTS, _MOST_REPORTS, clock())
-        self._read_at = 0.0
-        """When the last wake-up was over."""
+        self._read_at = self._sampled_at = 0.0
+        """When the last wake-up was over, and when a wait was looked at."""
         self.sock = sock
         self.address: Address = sock.getsockname()[:2]
         """Where it listens: host and the port that was bound."""
@@ -156,9 +164,15 @@ class UdpListener:
     def _readable(self) -> None:
         """Read what is there and answer it; what is left wakes us again."""
         receive_from, receive, flows, clock = self.sock.recvfrom, self._receiver.receive, self._flows, self._clock
-        for _ in range(1 if clock() - self._read_at > _AT_ONCE_AGAIN else _MOST_AT_ONCE):
+        now = clock()
+        sampled = now - self._sampled_at < _SAMPLED
+        for _ in range(1 if now - self._read_at > _AT_ONCE_AGAIN else _MOST_AT_ONCE):
             try:
-                data, source = receive_from(65_535)
+                if sampled:
+                    data, source = receive_from(65_535)
+                else:
+                    sampled = True
+                    data, source = self._sample(now)
             except BlockingIOError:
                 break
             except OSError as error:  # of a datagram sent before
@@ -174,6 +188,16 @@ class UdpListener:
             receive(data, flow, clock())
         self._receiver.flush()
         self._read_at = clock()
+
+    def _sample(self, now: float) -> tuple[bytes, Address]:
+        """Read one datagram, and tell how long it has waited here. A wall clock that steps spoils one sample."""
+        data, ancillary, _, source = self.sock.recvmsg(65_535, 64)
+        self._sampled_at = now
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(value) >= _TIMESPEC.size:
+                seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+                self._receiver.waited(self._local, max(0.0, time.time() - seconds - nanoseconds * 1e-9), now)
+        return data, source
 
     def _send(self, data: bytes, remote: Address) -> None:
         """Write now. Raises `BlockingIOError` when there is no room."""
@@ -260,6 +284,8 @@ def bound(address: Address) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         _enlarge(sock)
         sock.bind(address)
     except OSError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sip.overload.congestion import GRACE
 from sip.wire.message import Request, Response
-from tests.b2bua.fake import TYPE, Peer, Side
-from tests.b2bua.trunk_fixture import TrunkFixture
+from tests.b2bua.fake import TYPE, Bench, Peer, Side, site_of
+from tests.b2bua.trunk_fixture import OWN, TrunkFixture
 
 
 def test_required_extensions_that_no_call_can_keep_get_420() -> None:
@@ -164,3 +165,42 @@ def test_the_request_uri_keeps_what_the_number_needs() -> None:
     invite = fixture.right.called.take("INVITE")
     assert invite.uri == "sip:+33@127.0.0.1:5080"
     assert isinstance(a.sent, Request) and TYPE in a.sent.lines
+
+
+def congested(bench: Bench) -> None:
+    """Nothing was read at once for a while."""
+    congestion = bench.core.stack.congestion
+    bench.after(GRACE)
+    for n in range(500):
+        congestion.waited("loop", 1.0, bench.now + n * 0.02)
+    bench.after(10.0)
+    assert congestion.share_at(bench.now) > 0.9
+
+
+def test_when_what_comes_waits_too_long_new_calls_get_503_and_urgent_ones_do_not() -> None:
+    fixture = TrunkFixture()
+    congested(fixture.bench)
+    calls = [fixture.left.call("1001", call_id=f"c{n}") for n in range(3)]
+    refused = [call.heard[-1] for call in calls if call.heard[-1].get("retry-after")]
+    assert len(refused) >= 2 and all(2 <= int(answer.get("retry-after") or 0) <= 10 for answer in refused)
+    assert sum(call.statuses == [503] for call in calls) == len(refused)
+    assert fixture.bench.core.stack.congestion.refused >= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (("channels = 100", "channels = 100\npriority = 1"), ()),
+        (("ring = 60", "ring = 60\npriority = 9"), ()),
+        (("channels = 100", "channels = 100\ntrust_priority = true"), ("Resource-Priority: esnet.0",)),
+    ],
+)
+def test_what_goes_before_others_is_never_refused_for_want_of_time(
+    change: tuple[str, str], lines: tuple[str, ...]
+) -> None:
+    bench = Bench(site_of(OWN.replace(*change, 1))).serve()
+    left, right = Peer(bench, "left", port=5090), Peer(bench, "right", port=5080)
+    congested(bench)
+    for n in range(3):
+        assert left.call("1001", lines=lines, call_id=f"c{n}").statuses == [100]
+    assert len(right.sides) == 3

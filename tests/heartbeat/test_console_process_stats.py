@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heartbeat.console.process_stats import StatsSampler
+from heartbeat.console.process_stats import StatsSampler, overload_alerts, with_congestion
+from sip.overload.congestion import Congestion
 
 
 def test_shares_and_rates_are_averages_over_ten_seconds() -> None:
@@ -36,3 +37,17 @@ def test_a_stall_is_told_for_a_minute_and_the_longest_for_ever() -> None:
         assert page.stall_last_minute == (0.3 if second <= 61 else 0.01)
         assert page.stall_since_start == 0.3
     assert sampler.sample(2.0, 0.0, 0, 99.1).stall_last_minute == 2.0
+
+
+def test_what_is_refused_for_want_of_time_is_shown_and_warned_of() -> None:
+    congestion = Congestion()
+    stats = StatsSampler(0.0, 0, 0.0).sample(0.0, 0.0, 0, 1.0)
+    calm = with_congestion(stats, congestion, 1.0)
+    assert (calm.refused_share, calm.refused) == (0.0, 0) and overload_alerts("m1", calm) == []
+    for n in range(100):
+        congestion.waited("loop", 0.3, 2.0 + n * 0.02)
+    assert sum(congestion.refuses(4.0) for _ in range(10)) > 0
+    busy = with_congestion(stats, congestion, 4.0)
+    assert busy.wait == 0.3 and busy.refused_share > 0 and busy.refused == congestion.refused
+    [alert] = overload_alerts("m1", busy)
+    assert alert.code == "overload" and f"refuses {busy.refused_share:.0%} of new calls" in alert.text

@@ -37,6 +37,7 @@ class Recorder:
         self.changes: list[tuple[Flow, str]] = []
         self.names: dict[Flow, tuple[str, ...]] = {}
         self.flushes = 0
+        self.waits: list[tuple[str, float]] = []
         self.on_receive: Callable[[bytes, Flow], None] = lambda data, flow: None
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -50,6 +51,9 @@ class Recorder:
 
     def flush(self) -> None:
         self.flushes += 1
+
+    def waited(self, source: str, wait: float, now: float) -> None:
+        self.waits.append((source, wait))
 
     def bytes_of(self, flow: Flow) -> bytes:
         return b"".join(data for data, source in self.received if source == flow)

@@ -22,6 +22,10 @@ class Loop:
     def __init__(self) -> None:
         self.now = 100.0
         self.handles: list[Handle] = []
+        self.soon: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def call_soon(self, act: Callable[..., None], *args: Any) -> None:
+        self.soon.append((act, args))
 
     def call_later(self, delay: float, act: Callable[[], None]) -> Handle:
         self.handles.append(Handle(self.now + delay, act))
@@ -44,7 +48,7 @@ def ticker(loop: Any, served: list[float], deadline: float | None = None) -> Tic
         served.append(now)
         return deadline
 
-    made = Ticker(loop, lambda: loop.now, serve)
+    made = Ticker(loop, lambda: loop.now, serve, lambda wait, now: None)
     made.start()
     return made
 
@@ -83,7 +87,19 @@ def test_a_stall_is_how_late_a_tick_comes_or_how_long_it_takes() -> None:
     def slow(now: float) -> None:
         loop.now += 0.3
 
-    made = Ticker(loop, lambda: loop.now, slow)  # type: ignore[arg-type]
+    made = Ticker(loop, lambda: loop.now, slow, lambda wait, now: None)  # type: ignore[arg-type]
     made.start()
     loop.run()
     assert abs(made.take_longest_stall() - 0.3) < 1e-9
+
+
+def test_how_long_a_round_of_the_loop_takes_is_told_at_each_tick() -> None:
+    loop, waits = Loop(), list[tuple[float, float]]()
+    made: Any = Ticker(loop, lambda: loop.now, lambda now: None, lambda *told: waits.append(told))  # type: ignore[arg-type]
+    made.start()
+    loop.run()
+    [(act, args)] = loop.soon
+    loop.now += 0.25
+    act(*args)
+    [(wait, at)] = waits
+    assert abs(wait - 0.25) < 1e-9 and at == loop.now

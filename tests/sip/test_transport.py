@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,22 @@ def test_datagrams_both_ways(factory: Factory, host: str) -> None:
             assert side.seen.flushes < 100  # several datagrams in one batch
             side.transport.send(Send(flow, b"answer"))
             assert await loop.sock_recv(peer, 100) == b"answer"
+
+    run(factory, main())
+
+
+def test_how_long_a_datagram_has_waited_is_told_by_the_kernel_s_clock(factory: Factory) -> None:
+    async def main() -> None:
+        with Side(UDP) as side, plain() as peer:
+            sent_at = time.time()
+            for _ in range(40):
+                peer.sendto(b"hello", side.transport.address(UDP))
+            while time.time() < sent_at + 0.2:  # the loop stands still
+                pass
+            await until(lambda: len(side.seen.received) == 40)
+            source, wait = side.seen.waits[0]
+            assert source == UDP[4:] and wait >= 0.19
+            assert len(side.seen.waits) < 40  # a few are looked at
 
     run(factory, main())
 
