@@ -59,6 +59,7 @@ class CallEnvironment:
         "settled",
         "stack",
         "webrtc",
+        "stir",
         "watched",
     )
 
@@ -101,6 +102,8 @@ class CallEnvironment:
         self.line_states = line_states
         self.webrtc = webrtc
         """Legs of the WebRTC gateway; None where the site has no browsers."""
+        self.stir: Any = None
+        """Signs and verifies who calls; None where no line asks for that."""
         self.watched: Callable[[Any, float], None] = _nobody
         """Told of the line on which a call began, rang, was answered or ended."""
         self.server_flow = NOWHERE

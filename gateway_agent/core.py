@@ -49,7 +49,7 @@ from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
-from sip.actions import Action, Certified, Flow, Resolve, Send, Store
+from sip.actions import Action, Certified, Fetch, Flow, Resolve, Send, Store
 from sip.b2b.discarded import Discarded
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
@@ -256,6 +256,8 @@ class Core:
             self.access.names.resolved(request.uri, result, now)
         elif isinstance(request, Certified):
             self.stack.certified[request.flow] = result
+        elif isinstance(request, Fetch) and self.environment.stir is not None:
+            self.environment.stir.fetched(request.url, result, now)
         elif isinstance(request, Store) and request.name == VOTES:
             self.connections.stored(request.value, result, now)
 

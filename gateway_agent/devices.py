@@ -24,7 +24,7 @@ from heartbeat.site.model import Bans
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.bearer import WEB
-from sip.device.identity import from_device
+from sip.device.identity import Numbers, from_device
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
@@ -94,6 +94,8 @@ class Devices:
         self._authentication.digest.hosts = self._access.own_hosts()
         ban_by(self._environment.stack, bans, self._is_peer)
         self._subscriptions.reload()
+        if self._environment.stir is not None:
+            self._environment.stir.load(line.settings for line in lines)
 
     def servers_moved(self, now: float) -> None:
         """A server has adopted this agent: what stands in no record goes there."""
@@ -221,6 +223,26 @@ class Devices:
             environment.counters["congested"] += 1
             stack.respond_stateless(transaction, 503, (f"Retry-After: {environment.random.randint(2, 10)}",))
             return
+        if environment.stir is None or line.settings.stir_verify is None:
+            self._admit(transaction, line, told, now)
+            return
+
+        def verified(told: Numbers, status: int, then: float) -> None:
+            if not transaction.open:  # cancelled meanwhile
+                return
+            if status:
+                stack.reply(transaction, status, then, tag=stack.token())
+            else:
+                self._admit(transaction, line, told, then)
+
+        environment.stir.verify(line, request, told, verified, now)
+        if transaction.open and not transaction.last:  # it waits for a certificate
+            stack.reply(transaction, 100, now)
+
+    def _admit(self, transaction: ServerTransaction, line: Line, told: Numbers, now: float) -> None:
+        """A call of a device whose caller is known: take a channel, and send it to the servers."""
+        environment, stack, request = self._environment, self._environment.stack, transaction.request
+        assert request is not None
         channel = line.take(now)
         if isinstance(channel, Busy):
             environment.counters["no channel"] += 1

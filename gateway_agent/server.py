@@ -20,13 +20,16 @@ from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.web_pages import PagesError, WebPages
 from gateway_agent.webrtc.companion import Companion, other_family
+from gateway_agent.stir import Crypto, Stir, faults
 from heartbeat import program
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
 from heartbeat.console.view import ConsoleProcess, Progress
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Agent, Site
-from sip.actions import Flow
+from sip.actions import Fetch, Flow
 from sip.io.clock import boottime
+from sip.io.fetch import Fetcher
 from sip.io.pump import Pump
 
 AUDIT_AFTER: Final = 30
@@ -77,6 +80,16 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.persistent, secret, chance, boottime(), self._relay, legs)
         self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         _serve_pages(self, settings)
+        self._fetcher = Fetcher()
+        done, fetcher = core.done, self._fetcher
+        self.pump.others[Fetch] = lambda ask: fetcher.fetch(ask.url, lambda found: self.pump.ask(done, ask, found))
+        self._crypto: Crypto | None = None
+        if signed := _signed(site, agent):
+            self._crypto = _crypto()
+            if found := faults(signed, self._crypto):
+                raise program.StartError("\n".join(found))
+            stir = core.environment.stir = Stir(core.stack, site.name, lambda: core.wall_offset, self._crypto)
+            stir.load(signed)
         self._leaving = self._for_good = False
         self._relay_ticks = self._ticks_since_return = 0
 
@@ -99,6 +112,7 @@ class Process(program.Process[Core]):
         finally:
             await relay.close(self._for_good)
             await self._gateway.close(self._for_good)
+            await self._fetcher.close()
 
     def _relay_said(self, notice: Notice) -> None:
         if isinstance(notice, Trouble):
@@ -144,6 +158,26 @@ class Process(program.Process[Core]):
             yield "other web pages need a restart of the agent"
         if self._gateway.legs is None and site.joins_browsers(self.name):
             yield "the first browser of the site needs a restart of the agent"
+        if (signed := _signed(site, self.name)) and self._crypto is None:
+            yield "the first line with stir_sign or stir_verify needs a restart of the agent"
+        elif self._crypto is not None:
+            yield from faults(signed, self._crypto)
+
+
+def _signed(site: Site, agent: str) -> list[LineSettings]:
+    """The lines of an agent whose callers are signed or verified."""
+    lines = site.lines_of(agent)
+    return [line for line in lines if line.stir_sign is not None or line.stir_verify is not None]
+
+
+def _crypto() -> Crypto:
+    """What signatures need, an extra; raises `StartError` where it is not installed."""
+    try:
+        es256 = import_module("sip.stir.es256")
+    except ImportError:
+        missing = "stir_sign and stir_verify need cryptography, which is not installed here"
+        raise program.StartError(f"{missing}: pip install 'holdfast[stir]'") from None
+    return Crypto(es256.Signer, es256.Authorities, Path.read_bytes)
 
 
 def _relays(site: Site, agent: str) -> bool:

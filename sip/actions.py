@@ -86,6 +86,12 @@ class Resolve(NamedTuple):
     uri: str
 
 
+class Fetch(NamedTuple):
+    """Get a file of a public web server; answered by ``done(request, bytes | sentence, now)``."""
+
+    url: str
+
+
 class Store(NamedTuple):
     """Write ``value`` durably under ``name``; answered by ``done(request, None | error sentence, now)``."""
 
@@ -93,4 +99,4 @@ class Store(NamedTuple):
     value: str
 
 
-Action = Send | Open | Close | Flush | Resolve | Store
+Action = Send | Open | Close | Flush | Resolve | Store | Fetch

@@ -111,7 +111,8 @@ HOMES = {
     "aioice": ("gateway_agent.webrtc.endpoint",),
     "pylibsrtp": ("gateway_agent.webrtc.endpoint",),
     "av": ("gateway_agent.webrtc.codecs",),
-    "aiohttp": ("heartbeat.console.*",),
+    "aiohttp": ("heartbeat.console.*", "sip.io.fetch"),
+    "cryptography": ("sip.stir.es256",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
 }

@@ -295,6 +295,9 @@ def _trunk(place: str, line: LineSettings) -> Iterator[str]:
             yield f"{place}.{key}: is said in register already"
     if line.password is not None and not line.user:
         yield f"{place}.user: is missing: say whose the password is"
+    for key in ("stir_sign", "stir_verify"):
+        if getattr(line, key) is not None and line.at_servers:
+            yield f"{place}.{key}: is only for a trunk of an agent"
     if line.from_user == "account" and not (line.user or line.register is not None):
         yield f"{place}.from_user: there is no account: say its user, or register"
     if line.digest != DIGESTS:
@@ -317,6 +320,9 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
             yield f"{place}.{'from' if key == 'source' else key}: is only for trunks"
     for key, plain in (("from_user", "caller"), ("called_from", "request-uri"), ("webrtc", False)):
         if getattr(line, key) != plain:
+            yield f"{place}.{key}: is only for trunks"
+    for key in ("stir_sign", "stir_verify"):
+        if getattr(line, key) is not None:
             yield f"{place}.{key}: is only for trunks"
     if not line.agent:
         yield f"{place}.agent: is missing: phones register with an agent"
@@ -567,5 +573,6 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
     for line in site.lines.values():
         if node is None or line.agent == owner:
             found.append((f"lines.{line.name}.password", line.password))
+            found.append((f"lines.{line.name}.stir_sign.key", line.stir_sign.key if line.stir_sign else None))
             found.append((f"lines.{line.name}.register.password", line.register.password if line.register else None))
     return [(at, secret) for at, secret in found if secret is not None]

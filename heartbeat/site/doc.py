@@ -43,6 +43,7 @@ LIMITED = {
     "origin": "origin of web pages",
     "name": "name",
     "number": "number or user name",
+    "https URL": "URL",
     "field": "name of a header field",
     "header line": "header line",
     "regular expression": "regular expression",

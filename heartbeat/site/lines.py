@@ -13,6 +13,7 @@ from heartbeat.site.values import (
     HeaderLine,
     HeaderText,
     Host,
+    Https,
     NameOf,
     Number,
     Pattern,
@@ -114,6 +115,32 @@ class SessionTimerSettings:
     """Session-Expires asked for."""
     min_se: Annotated[int, Within(90, 86400)] = 90
     """Least Session-Expires accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StirSigning:
+    """``stir_sign`` of a trunk: calls to it say who calls by a signed Identity (RFC 8224, RFC 8588)."""
+
+    key: Secret
+    """The private key, in PEM, for ES256."""
+    url: Https
+    """Where those who verify find its certificate."""
+    attest: Literal["A", "B", "C"] = "C"
+    """How sure we are of callers: ``A`` full, ``B`` partial, ``C`` gateway."""
+    full: tuple[Pattern, ...] = ()
+    """Callers of whom we are sure (``A``) whatever ``attest`` says: the numbers that are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StirVerification:
+    """``stir_verify`` of a trunk: the Identity of calls from it is verified; what was found is their ``verstat``."""
+
+    ca: Path
+    """PEM file of the authorities whose certificates are believed."""
+    required: bool = False
+    """Refuse calls without an Identity that holds (428, 436, 437, 438, or 403 for a stale one)."""
+    hosts: tuple[Host, ...] = ()
+    """From which certificates are fetched; left out: all public ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +266,10 @@ class LineSettings:
     mailbox: NameOf = ""
     """Phone: the trunk that keeps its messages: it is asked for what waits under the phone's number. Left out: a
     device subscribes to a number that leads there."""
+    stir_sign: StirSigning | None = None
+    """Trunk: sign who calls (STIR/SHAKEN)."""
+    stir_verify: StirVerification | None = None
+    """Trunk: verify who calls (STIR/SHAKEN)."""
     reliable: Literal["no", "supported", "required"] = "supported"
     """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
     where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""

@@ -58,6 +58,7 @@ NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the f
 FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
 ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 URL: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?:/[!-~]*)?")
+HTTPS: Final = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/?=&-]{1,500}")
 NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
 A_SECRET: Final = 'must be {secret = "NAME"}, {env = "NAME"} or {file = "PATH"}'
 SECRETS: Final = "secrets"
@@ -404,6 +405,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _https(text: str) -> str:
+    if text and not HTTPS.fullmatch(text):
+        raise ValueError(f"must be like https://example.com/certificate.pem, is {text!r}")
+    return text
+
+
 def _field(text: str) -> str:
     if text and not FIELD.fullmatch(text):
         raise ValueError(f"must be the name of a header field, is {text!r}")
@@ -443,6 +450,7 @@ TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "host": _host,
         "origin": _origin,
         "URL": _url,
+        "https URL": _https,
         "field": _field,
         "header line": _header_line,
         "regular expression": _regex,

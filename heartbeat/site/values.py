@@ -38,6 +38,8 @@ NameOf = Annotated[str, "name"]
 Number = Annotated[str, "number"]
 """A telephone number or user name, as in the user part of a SIP URI."""
 
+Https = Annotated[str, "https URL"]
+"""A URL of a file on a web server."""
 Field = Annotated[str, "field"]
 """The name of a header field."""
 HeaderLine = Annotated[str, "header line"]

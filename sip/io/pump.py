@@ -108,7 +108,8 @@ class Pump:
         self._on_event = on_event
         self._on_reload = on_reload
         self._on_stop = on_stop
-        self._others = dict(others or {})
+        self.others = dict(others or {})
+        """Who does actions of further types."""
         self._writer: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -220,8 +221,8 @@ class Pump:
                 more |= self._resolve(action)
             elif kind is Store:
                 self._write(action)
-            elif kind in self._others:
-                self._guarded("action", action, self._others[kind], action)
+            elif kind in self.others:
+                self._guarded("action", action, self.others[kind], action)
                 more = True
             else:
                 logger.error("nobody does %s", kind.__name__)

@@ -8,6 +8,7 @@ from b2bua.agents import URGENT
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
 from tests.b2bua.fake_agent import ServerFixture, kept, record
+from tests.b2bua.trunk_fixture import TrunkFixture
 
 
 def nothing_under_way(fixture: ServerFixture) -> None:
@@ -285,3 +286,12 @@ def test_an_agent_that_answers_no_beats_is_not_there_either() -> None:
     assert not a.asked and len(fixture.bench.core.calls) == 1
     fixture.bench.after(8)
     assert a.take("BYE")
+
+
+def test_an_identity_crosses_a_server_byte_for_byte() -> None:
+    fixture = TrunkFixture()
+    line = "Identity:  eyJ.x.y ; info=<https://a.example/b>;alg=ES256;ppt=shaken"
+    a = fixture.left.call("1001", lines=(line, "Date: Thu, 25 Sep 2025 19:12:25 GMT"))
+    invite = fixture.right.called.take("INVITE")
+    assert a.statuses == [100]
+    assert invite.line("identity") == line and invite.line("date") == "Date: Thu, 25 Sep 2025 19:12:25 GMT"

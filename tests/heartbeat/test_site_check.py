@@ -699,3 +699,22 @@ def test_a_mailbox_is_a_trunk_that_passes_subscriptions(more: str, said: str) ->
 def test_a_trunk_has_no_mailbox() -> None:
     found = errors(f'{GOOD}{TRUNK}agent = "b"\nsubscriptions = "pass"\nmailbox = "t"\n')
     assert "lines.u.mailbox: is only for phones" in found
+
+
+STIR = (
+    ('stir_sign = { key = { env = "KEY" }, url = "https://a.example/b.pem" }', "stir_sign"),
+    ('stir_verify = { ca = "/ca.pem" }', "stir_verify"),
+)
+
+
+@pytest.mark.parametrize(("line", "key"), STIR)
+def test_callers_are_signed_and_verified_at_trunks_of_agents(line: str, key: str) -> None:
+    assert errors(f'{GOOD}{TRUNK}agent = "b"\n{line}\n') == []
+    assert errors(f"{GOOD}{TRUNK}{line}\n") == [f"lines.u.{key}: is only for a trunk of an agent"]
+    assert errors(f"{GOOD}{PHONE}{line}\n") == [f"lines.q.{key}: is only for trunks"]
+
+
+@pytest.mark.parametrize("url", ["http://a.example/b", "https://a.example", "https://a b/c", "x"])
+def test_a_certificate_is_on_a_web_server_with_tls(url: str) -> None:
+    found = errors(f'{GOOD}{TRUNK}agent = "b"\nstir_sign = {{ key = {{ env = "KEY" }}, url = "{url}" }}\n')
+    assert f"lines.u.stir_sign.url: must be like https://example.com/certificate.pem, is '{url}'" in found

@@ -1,0 +1,159 @@
+"""Signed callers at an agent (RFC 8224): calls of a line's devices are verified, those to them signed, as it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from gateway_agent.line import Line
+from heartbeat.site.lines import LineSettings
+from sip.actions import Fetch
+from sip.device.identity import Numbers
+from sip.layer import Stack
+from sip.stir.passport import Attest, Passport, canonical, date_line, date_of, header_line, origid_of, to_be_signed
+from sip.stir.verification import NONE, Call, Certificates, Trust, Verdict, Verifier, Waiting
+from sip.wire.errors import SipError
+from sip.wire.headers import NameAddr
+from sip.wire.message import Request
+from sip.wire.uri import Uri
+
+ASSERTED = "p-asserted-identity"
+DUE = "certificate"
+
+
+class Signs(Protocol):
+    """One private key."""
+
+    def sign(self, data: bytes) -> bytes: ...
+
+
+class Crypto(NamedTuple):
+    """What signatures are made and believed with (``sip.stir.es256``); each raises :class:`ValueError`."""
+
+    signer: Callable[[bytes], Signs]
+    authorities: Callable[[bytes], Trust]
+    read: Callable[[Path], bytes]
+    """The text of a file; raises :class:`OSError`."""
+
+
+def faults(lines: Iterable[LineSettings], crypto: Crypto) -> list[str]:
+    """What of their keys and authorities cannot be used, a sentence each."""
+    found = []
+    for line in lines:
+        place = f"lines.{line.name}"
+        if line.stir_sign is not None and line.stir_sign.key.value is not None:
+            try:
+                crypto.signer(line.stir_sign.key.value)
+            except ValueError as error:
+                found.append(f"{place}.stir_sign.key: {error}")
+        if line.stir_verify is not None:
+            path = line.stir_verify.ca
+            try:
+                crypto.authorities(crypto.read(path))
+            except OSError as error:
+                found.append(f"{place}.stir_verify.ca: {path} cannot be read: {error.strerror or error}")
+            except ValueError as error:
+                found.append(f"{place}.stir_verify.ca: {path} {error}")
+    return found
+
+
+class Stir:
+    """One for each agent that has such a line."""
+
+    def __init__(self, stack: Stack, site: str, wall: Callable[[], float | None], crypto: Crypto) -> None:
+        """``wall`` says what makes a wall clock of ``now``, None where that is not known yet."""
+        self._site = site
+        self._wall = wall
+        self._crypto = crypto
+        self._certificates = Certificates(lambda url: stack.do(Fetch(url)), lambda at, call: _wake(stack, at, call))
+        self._signers: dict[str, Signs] = {}
+        self._verifiers: dict[str, Verifier] = {}
+        self.counters = stack.counters
+
+    def load(self, lines: Iterable[LineSettings]) -> None:
+        """Live by these; `faults` found nothing against them."""
+        self._signers, self._verifiers = {}, {}
+        for line in lines:
+            if line.stir_sign is not None:
+                self._signers[line.name] = self._crypto.signer(line.stir_sign.key.reveal())
+            if line.stir_verify is not None:
+                trust = self._crypto.authorities(self._crypto.read(line.stir_verify.ca))
+                self._verifiers[line.name] = Verifier(trust, line.stir_verify.hosts, self._certificates)
+
+    def fetched(self, url: str, result: bytes | str, now: float) -> None:
+        """A certificate is here, or a sentence says why not."""
+        self._certificates.fetched(url, result, now)
+
+    def verify(
+        self, line: Line, request: Request, told: Numbers, then: Callable[[Numbers, int, float], None], now: float
+    ) -> None:
+        """Go on with who calls whom by a call of ``line``, with what was found of that, and the status with which it
+        is refused, 0 for none; at once, or when the certificate is here."""
+        verifier, settings = self._verifiers.get(line.name), line.settings.stir_verify
+        if verifier is None or settings is None:
+            then(told, 0, now)
+            return
+
+        def judged(verdict: Verdict, now: float) -> None:
+            self.counters[f"verstat {verdict.verstat}"] += 1
+            status = verdict.status if settings.required else 0
+            then(_with_verstat(told, verdict.verstat), status, now)
+
+        verifier.verify(_claimed(request), self._wall(), judged, now)
+
+    def signed(self, line: Line, request: Request, told: Numbers, now: float) -> list[str]:
+        """The header lines by which a call to ``line`` says who calls; none where it says so already."""
+        signer, settings, wall = self._signers.get(line.name), line.settings.stir_sign, self._wall()
+        if signer is None or settings is None or wall is None or "identity" in request.names:
+            return []
+        caller, called = canonical(told.caller), canonical(told.called)
+        if not caller or not called:
+            return []
+        at, lines = now + wall, []
+        try:
+            date = date_of(request)
+        except SipError:
+            return []
+        if date is None:
+            lines.append(date_line(at))
+        attest: Attest = "A" if any(pattern.matches(told.caller) for pattern in settings.full) else settings.attest
+        origid = origid_of(f"{self._site}/{line.name}")
+        passport = Passport(caller, (called,), int(at), attest, origid, "shaken", settings.url)
+        data = to_be_signed(passport)
+        return [*lines, header_line(passport, data, signer.sign(data))]
+
+
+def _wake(stack: Stack, at: float, call: Waiting) -> None:
+    stack.deadlines.set(at, call, DUE)
+
+
+def _claimed(request: Request) -> Call:
+    """Who calls whom, as the device wrote it: the asserted identity goes before From (RFC 8224 section 5.1)."""
+    caller = _number(request.get(ASSERTED) or request.from_untagged)
+    try:
+        called = Uri.parse(request.uri).dialled
+    except SipError:
+        called = ""
+    return Call(request, caller, called)
+
+
+def _number(value: str) -> str:
+    try:
+        return Uri.parse(NameAddr.parse(value).uri).dialled
+    except SipError:
+        return ""
+
+
+def _with_verstat(told: Numbers, verstat: str) -> Numbers:
+    """With what was found, in the first asserted identity and nowhere else; nobody else's word for it crosses."""
+    asserted = [line for line in told.more if line.partition(":")[0].strip().lower() == ASSERTED]
+    number = _number(asserted[0].partition(":")[2]) if asserted else told.caller
+    others = tuple(line for line in told.more if line not in asserted)
+    told = told._replace(dropped=told.dropped | {ASSERTED}, more=others)
+    digits = number.removeprefix("+")
+    if not digits.isdigit() or (verstat == NONE and not asserted):  # there is nothing to be said of it
+        return told
+    host = told.sender.rpartition("@")[2].partition(">")[0].partition(";")[0]
+    line = f"P-Asserted-Identity: <sip:{number};verstat={verstat}@{host};user=phone>"
+    return told._replace(more=(*others, line))

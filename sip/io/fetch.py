@@ -1,0 +1,124 @@
+"""Files of public web servers that strangers name: certificates of STIR.
+
+A stranger who names a URL must not have us speak to what he cannot reach himself: only https, no redirects, and only
+addresses that are public, looked at when the connection is made and not before (so that a name cannot change in
+between). What comes is bounded in size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+LARGEST: Final = 65_536
+"""Bytes of a file."""
+LONGEST: Final = 5.0
+"""Seconds for all of it."""
+MOST_AT_ONCE: Final = 16
+
+
+def is_public(host: str) -> bool:
+    """Whether a numeric address is one that everybody can reach."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_global and not address.is_multicast
+
+
+class _PublicOnly(AbstractResolver):
+    """Leaves of a name's addresses those that may be connected to; those written as numbers come by here as well."""
+
+    def __init__(self, allowed: Callable[[str], bool]) -> None:
+        self._allowed = allowed
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        allowed = [one for one in found if self._allowed(one["host"])]
+        if not allowed:
+            raise OSError(None, f"{host} has no public address")
+        return allowed
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class Fetcher:
+    """One for each process; it is opened by its first use."""
+
+    def __init__(self, allowed: Callable[[str], bool] = is_public, context: ssl.SSLContext | None = None) -> None:
+        self._allowed = allowed
+        self._context = context
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fetch(self, url: str, then: Callable[[bytes | str], Any]) -> None:
+        """Fetch it; ``then`` is given the bytes, or a sentence that says why there are none."""
+        task = asyncio.get_running_loop().create_task(self._go(url, then))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _go(self, url: str, then: Callable[[bytes | str], Any]) -> None:
+        try:
+            async with asyncio.timeout(LONGEST):
+                found: bytes | str = await self._get(url)
+        except TimeoutError:
+            found = f"{url} did not answer in {LONGEST:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            found = f"{url}: {str(error)[:200] or type(error).__name__}"
+        then(found)
+
+    async def _get(self, url: str) -> bytes | str:
+        session = self._opened()
+        host = ipaddress_of(url)
+        if host is not None and not self._allowed(host):  # no name, so no resolver is asked
+            return f"{url} is at an address that is not public"
+        async with session.get(url, allow_redirects=False) as answer:
+            if answer.status != 200:
+                return f"{url} answered {answer.status}"
+            data = await answer.content.read(LARGEST + 1)
+            while len(data) <= LARGEST and not answer.content.at_eof():
+                data += await answer.content.read(LARGEST + 1 - len(data))
+            return data if len(data) <= LARGEST else f"{url} has more than {LARGEST} bytes"
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = self._context or ssl.create_default_context()
+            connector = aiohttp.TCPConnector(
+                limit=MOST_AT_ONCE, ssl=context, resolver=_PublicOnly(self._allowed), use_dns_cache=False
+            )
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+def ipaddress_of(url: str) -> str | None:
+    """The host of a URL where it is a number in any of its spellings, as the system would read it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))  # 127.1, 0x7f000001
+    except (OSError, ValueError):
+        return None
