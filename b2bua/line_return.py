@@ -195,7 +195,10 @@ class LineReturn:
         self._crossed = {
             parse(transaction.last).call_id
             for transaction in self._stack.servers.values()
-            if transaction.flow == self._former and transaction.state == ACCEPTED and self._is_cancelled(transaction)
+            if transaction.flow == self._former
+            and transaction.state == ACCEPTED
+            and transaction.last  # else its ACK has come, and nothing of it is kept
+            and self._is_cancelled(transaction)
         }
         asked: defaultdict[InviteUsage, list[ClientTransaction]] = defaultdict(list)
         for client in self._stack.clients.values():

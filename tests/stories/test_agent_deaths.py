@@ -285,3 +285,16 @@ def test_a_call_that_was_cancelled_and_answered_while_its_agent_stood_still_is_e
     killed = Crash("gw1", 2, PARTLY, lambda _: paused.happened_at is not None, KILL, 1.2)
     _, faults = pairs.crashed(flow, paused, killed, kinds=kinds)
     assert killed.happened_at is not None and faults == ()
+
+
+@pytest.mark.parametrize("lasts", [0.5, 3.0])
+def test_what_crossed_a_cancel_and_was_acknowledged_does_not_stand_in_the_way_of_the_others(lasts: float) -> None:
+    """The server keeps nothing of a 2xx whose ACK came: there is nothing in it by which to know its dialog."""
+    flow = next(each for each in matrix.FLOWS if each.name == "CANCEL crossing the answer")
+    kind = next(each for each in matrix.ELSEWHERE if each.name == "gw1, restart at other messages")
+
+    def crashes() -> tuple[Crash, ...]:
+        return (Crash("gw1", 2, UNSENT, matrix.counts_of(kind), KILL, lasts),)
+
+    _, faults = pairs.crashed(flow, *crashes(), kinds=(kind,), again=crashes)
+    assert not faults, "; ".join(faults)
