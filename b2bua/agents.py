@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
@@ -45,6 +46,8 @@ MOST_LIST: Final = 256 * 1024 * 1024
 URGENT: Final = 1.0
 """Seconds after this server began to lead in which what somebody waits for goes before the rest of the lists."""
 FETCH: Final = "fetch"
+MOST_FORMERS: Final = 8
+"""Starts of an agent in which devices may not have heard the end of their calls."""
 MOST_UNKNOWN: Final = 100
 """Lines of one agent that are kept though the site file has none of the name: the agent may have read it first."""
 MOST_FETCHED: Final = 500
@@ -169,6 +172,8 @@ class AgentConnection:
         self.boot = 0
         self.incarnation = 0
         """The highest start of it that has proved itself here."""
+        self.formers: deque[Flow] = deque(maxlen=MOST_FORMERS)
+        """The connections of its former starts."""
         self.unmoved: tuple[Flow | None] | None = None
         """The connection of the start before this one, until this one has back what that one had: what is under way
         there waits."""
@@ -563,6 +568,8 @@ class Agents:
                 self.by_flow.pop(old, None)
                 stack.close(old)
         former = old or connection.former
+        if anew and former is not None:
+            connection.formers.append(former)
         if anew or connection.unmoved is not None:
             connection.unmoved = connection.unmoved or (former,)
         connection.flow = flow

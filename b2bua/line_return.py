@@ -66,15 +66,18 @@ class LineReturn:
         agent: str,
         kept: LineStates,
         former: Flow | None,
+        formers: Iterable[Flow],
         may_act: Callable[[float], bool],
         complete: Callable[[float], None],
     ) -> None:
-        """``former``: the agent's connection before this one; ``complete`` is told when the agent has all of it."""
+        """``former``: the agent's connection before this one, ``formers`` those of all its starts, since it may have
+        died before its device heard of what it was given back; ``complete`` is told when the agent has all of it."""
         self._services = services
         self._stack = services.stack
         self._agent = agent
         self._kept = kept
         self._former = former
+        self._formers = frozenset(formers)
         self._may_act = may_act
         self._complete = complete
         self._items: Iterator[Item] | None = None
@@ -195,7 +198,7 @@ class LineReturn:
         self._crossed = {
             parse(transaction.last).call_id
             for transaction in self._stack.servers.values()
-            if transaction.flow == self._former
+            if transaction.flow in self._formers
             and transaction.state == ACCEPTED
             and transaction.last  # else its ACK has come, and nothing of it is kept
             and self._is_cancelled(transaction)
@@ -220,7 +223,7 @@ class LineReturn:
                 record = self._record(call, leg, asked.get(leg, ()), kept, now)
                 yield Item(record.encode(), leg.dialog.call_id)
         for transaction in list(self._stack.servers.values()):
-            if transaction.flow == self._former:
+            if transaction.flow in self._formers:
                 if transaction.key.endswith(" BYE"):
                     yield from map(Item, self._parted(transaction, now))
                 elif transaction.state in (REFUSED, REFUSED_AND_ACKED) and transaction.last.startswith(b"SIP/2.0 "):
@@ -324,7 +327,9 @@ def give_back(
 
     def begin(now: float) -> None:
         former = connection.unmoved[0] if connection.unmoved is not None else None
-        one = LineReturn(services, connection.name, connection.line_states, former, may_act, connection.settle)
+        formers = [*connection.formers, *([former] if former is not None else ())]
+        kept, settle = connection.line_states, connection.settle
+        one = LineReturn(services, connection.name, kept, former, formers, may_act, settle)
         connection.broken = one.broken
         one.begin(transaction, request, granted, now)
 

@@ -298,3 +298,16 @@ def test_what_crossed_a_cancel_and_was_acknowledged_does_not_stand_in_the_way_of
 
     _, faults = pairs.crashed(flow, *crashes(), kinds=(kind,), again=crashes)
     assert not faults, "; ".join(faults)
+
+
+def test_an_agent_that_dies_again_before_its_device_heard_of_it_still_has_a_call_that_has_ended() -> None:
+    """What ended by way of the connection of its first start is given back to the third."""
+    flow = matrix.flow_of("CANCEL crossing the answer")
+    kind = next(one for one in matrix.ELSEWHERE if one.name == f"gw1, restart at {matrix.CALLS}")
+
+    def crashes() -> tuple[Crash, ...]:
+        first = Crash("gw1", 5, AFTER, matrix.of_calls, KILL, 1.56)
+        return first, Crash("gw1", 7, PARTLY, lambda _: first.happened_at is not None, KILL, 0.8)
+
+    sim, faults = pairs.crashed(flow, *crashes(), kinds=(kind, kind), again=crashes)
+    assert not faults, "; ".join(faults) + sim.world.ladder(60, True)
