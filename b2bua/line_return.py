@@ -200,7 +200,7 @@ class LineReturn:
             for transaction in self._stack.servers.values()
             if transaction.flow in self._formers
             and transaction.state == ACCEPTED
-            and transaction.last  # else its ACK has come, and nothing of it is kept
+            and transaction.last
             and self._is_cancelled(transaction)
         }
         asked: defaultdict[InviteUsage, list[ClientTransaction]] = defaultdict(list)

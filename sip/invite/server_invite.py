@@ -114,8 +114,10 @@ class ServerInvite:
         """An ACK came for the INVITE with that number; whether it is the first one for this 2xx."""
         first = bool(self._success) and self.success_cseq in (0, cseq)
         if first:
-            if self._answered is not None:
-                self._answered.last = b""  # who acknowledges it has it
+            answered = self._answered
+            # who acknowledges it has it; where a CANCEL crossed it and he dies before his BYE, he asks for it again
+            if answered is not None and f"{answered.key.removesuffix('INVITE')}CANCEL" not in self._stack.servers:
+                answered.last = b""
             self.stop()
         return first
 

@@ -177,6 +177,7 @@ def test_every_code_is_documented() -> None:
         "b2bua/server.py",
         "b2bua/cli_site.py",
         "heartbeat/console/screens.py",
+        "heartbeat/console/process_stats.py",
         "heartbeat/program.py",
         "gateway_agent/views.py",
     )
