@@ -178,8 +178,7 @@ class Call(Policy):
     def picked_up(self, device: InviteUsage, now: float) -> None:
         """The call is answered; ``device`` is the leg that it is on."""
         self.device = self.session.leg = device
-        self.answered_at = now
-        self.early = {}
+        self.answered_at, self.early = now, {}
         self.environment.watched(self.line, now)
         if longest := self.line.settings.longest_call:
             self.bridge.limit(now + longest)

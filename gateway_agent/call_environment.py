@@ -58,9 +58,9 @@ class CallEnvironment:
         "server_flow",
         "settled",
         "stack",
-        "webrtc",
         "stir",
         "watched",
+        "webrtc",
     )
 
     def __init__(

@@ -43,8 +43,8 @@ from gateway_agent.server_connections import ConnectionServices, Ear, ServerConn
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
 from gateway_agent.silence import Silence
-from gateway_agent.webrtc.legs import WebrtcLegs
 from gateway_agent.subscriptions import Subscriptions
+from gateway_agent.webrtc.legs import WebrtcLegs
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
 from heartbeat.persistent_state import PersistentState

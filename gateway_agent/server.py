@@ -18,9 +18,9 @@ from gateway_agent.core import Core
 from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.stir import Crypto, Stir, faults
 from gateway_agent.web_pages import PagesError, WebPages
 from gateway_agent.webrtc.companion import Companion, other_family
-from gateway_agent.stir import Crypto, Stir, faults
 from heartbeat import program
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
@@ -80,16 +80,7 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.persistent, secret, chance, boottime(), self._relay, legs)
         self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         _serve_pages(self, settings)
-        self._fetcher = Fetcher()
-        done, fetcher = core.done, self._fetcher
-        self.pump.others[Fetch] = lambda ask: fetcher.fetch(ask.url, lambda found: self.pump.ask(done, ask, found))
-        self._crypto: Crypto | None = None
-        if signed := _signed(site, agent):
-            self._crypto = _crypto()
-            if found := faults(signed, self._crypto):
-                raise program.StartError("\n".join(found))
-            stir = core.environment.stir = Stir(core.stack, site.name, lambda: core.wall_offset, self._crypto)
-            stir.load(signed)
+        self._fetcher, self._crypto = _fetching(self.pump, core), _take_up_stir(core, site, agent)
         self._leaving = self._for_good = False
         self._relay_ticks = self._ticks_since_return = 0
 
@@ -168,6 +159,26 @@ def _signed(site: Site, agent: str) -> list[LineSettings]:
     """The lines of an agent whose callers are signed or verified."""
     lines = site.lines_of(agent)
     return [line for line in lines if line.stir_sign is not None or line.stir_verify is not None]
+
+
+def _fetching(pump: Pump, core: Core) -> Fetcher:
+    """Gets what the core wants of web servers."""
+    fetcher = Fetcher()
+    pump.others[Fetch] = lambda ask: fetcher.fetch(ask.url, lambda found: pump.ask(core.done, ask, found))
+    return fetcher
+
+
+def _take_up_stir(core: Core, site: Site, agent: str) -> Crypto | None:
+    """What signatures need, where a line asks for them; raises `StartError` where its keys are of no use."""
+    signed = _signed(site, agent)
+    if not signed:
+        return None
+    crypto = _crypto()
+    if found := faults(signed, crypto):
+        raise program.StartError("\n".join(found))
+    stir = core.environment.stir = Stir(core.stack, site.name, lambda: core.wall_offset, crypto)
+    stir.load(signed)
+    return crypto
 
 
 def _crypto() -> Crypto:

@@ -274,12 +274,11 @@ class Process(Generic[C]):
         """What of the process an operator should know."""
         found = [Alert("disk", sentence) for sentence in self.disk_space.warnings(self.name)]
         found += [Alert("certificate", sentence) for sentence in self.certificates.warnings(time.time())]
-        found += [*overload_alerts(self.name, stats), *_weak_files(self.core.site, self.name)]
         interval, took = self.core.site.timing.interval, self.votes.took
         if took > interval / 2:
             slow = f"keeping an epoch took {took:.2f} s, more than half an interval ({interval:g} s)"
             found.append(Alert("disk-slow", f"the disk of {self.name} is slow: {slow}; a takeover waits for it"))
-        return found
+        return [*found, *overload_alerts(self.name, stats), *_weak_files(self.core.site, self.name)]
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:
         return self._sampler.sample(
