@@ -282,6 +282,9 @@ class Transfer:
     # What its calls say (``b2bua.call.TransferOf``).
 
     def hangs_up(self, leg: InviteUsage, transaction: ServerTransaction, bye: Request, now: float) -> bool:
+        if leg is self.call.bridge.leaving and self.state is OVER:  # what it had others talk of has ended meanwhile
+            leg.reply(transaction, 200, now)
+            return True
         if leg is not self.referrer or self.state is OVER:
             return False
         if self.state is FAILED:

@@ -121,7 +121,7 @@ class Scene(ABC):
         until(lambda: not self.phone.core.calls, PATIENCE, lambda: f"left over at phones: {self.phone.core.calls}")
         until(lambda: not self.left_over(), PATIENCE, lambda: f"left over at the peer: {self.left_over()}")
         idle = (self.site.active, "gw1", "gw2")
-        until(lambda: self.site.idle(*idle), PATIENCE, lambda: f"a call is left over\n{self.site.words()}")
+        until(lambda: self.site.idle(*idle), PATIENCE, lambda: f"left over at the site: {self.site.left_over(*idle)}")
         for name in ("m1", "m2"):
             if not self.site[name].alive:
                 self.site[name].start()

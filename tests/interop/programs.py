@@ -188,6 +188,10 @@ class Site:
     def idle(self, *names: str) -> bool:
         return all(self.calls(name) == 0 for name in names)
 
+    def left_over(self, *names: str) -> str:
+        """The calls that programs know, for people."""
+        return "; ".join(f"{name}: {self[name].view('calls')}" for name in names if self.calls(name))
+
     def command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         """``b2bua`` with these words."""
         program = [sys.executable, "-m", "b2bua.cli", words[0], "--site", str(self.path), *words[1:]]

@@ -290,3 +290,37 @@ def test_the_target_hangs_up_as_soon_as_it_has_answered(after_ms: int) -> None:
         serve(town, first, other, ("vera", "east"))
     else:
         assert not any(town.calls_of(node) for node in ("m1", "gw1", "gw2"))
+
+
+@pytest.mark.parametrize("ends", ["carl", "east"])
+@pytest.mark.parametrize("after_ms", [0, 1, 2, 5])
+def test_the_referrer_hangs_up_as_the_new_call_ends(ends: str, after_ms: int) -> None:
+    """Its BYE is answered, and its agent is left with nothing."""
+    town = site()
+    heard = Heard(town, *WHO)
+    town.policy("carl", Policy(answer_after=0.2))
+    first, other = town.talk("vera", "200", "east")
+    refer(town, first, "<sip:1003@127.0.0.11>")
+    run(town)
+    target = next(iter(town.line("carl").calls.values()))
+    town.do(ends, "bye", target if ends == "carl" else other)
+    run(town, after_ms / 1000)
+    town.do("vera", "bye", first)
+    run(town, 3.0)
+    assert list(heard.of("vera", "SIP/2.0 200 "))[-1].count(b" BYE\r\n") == 1
+    assert [each.state for each in (first, other, target)] == [ENDED] * 3
+    assert not town.calls_of("m1") and not town.calls_of("gw1") and not town.calls_of("gw2")
+
+
+@pytest.mark.parametrize("ends", ["carl", "east"])
+def test_a_referrer_that_stays_on_the_line_is_hung_up_when_the_new_call_ends(ends: str) -> None:
+    town = site()
+    town.policy("carl", Policy(answer_after=0.2))
+    first, other = town.talk("vera", "200", "east")
+    refer(town, first, "<sip:1003@127.0.0.11>")
+    run(town)
+    target = next(iter(town.line("carl").calls.values()))
+    town.do(ends, "bye", target if ends == "carl" else other)
+    run(town, 8.0)
+    assert [each.state for each in (first, other, target)] == [ENDED] * 3
+    assert not town.calls_of("m1") and not town.calls_of("gw1") and not town.calls_of("gw2")
