@@ -138,6 +138,8 @@ class Processes:
         self.running: dict[str, Running] = {}
         self._ending: list[Running] = []
         """Were killed; their supervisors end by themselves."""
+        self.before_agents: tuple[str, ...] = ()
+        """Words in front of the command of an agent, which end in its execution."""
         self._agents: set[str] = set()
         """All that were ever started: the relay of each outlives it, with the ports at which it listened."""
 
@@ -184,7 +186,7 @@ class Processes:
     def agent(self, site: Path, name: str) -> Running:
         command = [sys.executable, "-m", "gateway_agent.cli", "run", "--site", str(site), "--agent", name]
         self._agents.add(name)
-        return self.start(name, command)
+        return self.start(name, [*self.before_agents, *command])
 
     def stop(self, name: str, patience: float = 10.0) -> None:
         """SIGTERM to one, SIGKILL when that does not end it."""

@@ -156,7 +156,9 @@ def requests_in_the_call(stage: FarStage) -> Iterator[None]:
     stage.answered(there)
     yield
     stage.does("info", here, "5")
-    until(lambda: [e for e in list(stage.scene.far.events) if e.kind == "info" and e.call is there], PATIENCE, "no INFO")
+    until(
+        lambda: [e for e in list(stage.scene.far.events) if e.kind == "info" and e.call is there], PATIENCE, "no INFO"
+    )
     stage.there("info", there, "6")
     until(lambda: stage.told("info", here), PATIENCE, "no INFO comes")
     stage.there("update", there, False)

@@ -40,7 +40,10 @@ class Kamailio:
         config.write_text(text)
         self._inside = inside
         self.log = directory / "kamailio.log"
-        environment = {**found.environment, "LD_LIBRARY_PATH": f"{modules.parent}:{found.environment['LD_LIBRARY_PATH']}"}
+        environment = {
+            **found.environment,
+            "LD_LIBRARY_PATH": f"{modules.parent}:{found.environment['LD_LIBRARY_PATH']}",
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [found.program("kamailio"), "-f", str(config), "-DD", "-E", "-Y", str(directory), "-m", "64", "-M", "8"],

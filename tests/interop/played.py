@@ -217,7 +217,7 @@ class Stage:
                     self.does("hang_up", call)
 
     def ended(self, *calls: Call) -> None:
-        until(lambda: all(ended(call) for call in calls), PATIENCE, f"not ended: {calls}")
+        until(lambda: all(ended(call) for call in calls), PATIENCE, lambda: f"not ended: {calls}")
 
     def holds(self, call: Call, held: bool = True) -> None:
         """Hold, or go on, and have it agreed."""

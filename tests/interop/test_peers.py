@@ -10,12 +10,13 @@ import pytest
 
 from tests.interop import captured
 from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene
+from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
 from tests.interop.played import AFTERWARDS, CAPTURED, Blow, Feature, Scene, play
 
 pytestmark = pytest.mark.interop
 
-SCENES: tuple[type[Scene], ...] = (AsteriskScene, CarrierScene, ProxiesScene, ProxiesByTcpScene)
+SCENES: tuple[type[Scene], ...] = (AsteriskScene, CarrierScene, ProxiesScene, ProxiesByTcpScene, DnsScene)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
