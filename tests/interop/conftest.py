@@ -18,7 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--wide", False):
+        items[:] = [item for item in items if item.get_closest_marker("wide") is None]
     if shutil.which("sipp") is None:
         skip = pytest.mark.skip(reason="SIPp is not installed: apt-get install sip-tester")
         for item in items:

@@ -270,4 +270,5 @@ to = ["carrier"]
 class ProxiesByTcpScene(ProxiesScene):
     peer = "Kamailio, two proxies, by TCP"
     by = far_by = "tcp"
+    wide = True
     features = (FAR[0], FAR[1], FAR[5], FAR[7], FAR[8])

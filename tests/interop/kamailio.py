@@ -46,7 +46,7 @@ class Kamailio:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [found.program("kamailio"), "-f", str(config), "-DD", "-E", "-Y", str(directory), "-m", "64", "-M", "8"],
+                [found.program("kamailio"), "-f", str(config), "-DD", "-E", "-Y", str(directory), "-m", "64"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             )  # fmt: skip
         until(self._is_up, 20, lambda: f"Kamailio does not start: {self.words()}")

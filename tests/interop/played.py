@@ -23,7 +23,7 @@ from tests.interop.programs import Site, network, until
 
 PATIENCE = 20.0
 """Seconds for anything of a call: many are under way at once, on a machine that others may use, too."""
-WORDS = {"phone": "a word for every phone", "carrier": "a word for the carrier"}
+WORDS = {"phone": "a-word-for-every-phone", "carrier": "a word for the carrier"}
 _ANSWERS = Policy(answer_after=0.2)
 
 
@@ -55,8 +55,6 @@ class Feature:
     """In the words of the table."""
     script: Callable[[Any], Iterator[None]]
     """Given a `Stage`."""
-    wide: bool = False
-    """Only where all is tried: it takes long."""
 
 
 class Scene(ABC):
@@ -64,6 +62,8 @@ class Scene(ABC):
 
     peer = ""
     features: tuple[Feature, ...] = ()
+    wide = False
+    """Only where all is tried: it is much like another one."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -103,10 +103,14 @@ def check_records(found: Run) -> None:
     assert (results.count("answered"), results.count("cancelled")) == (CALLS - CANCELLED, CANCELLED)
 
 
+@pytest.mark.row("SIPp", "200 calls at once: early media, hold, CANCEL, INFO; the devices hear the same", "calm")
 def test_calls_without_a_crash(quiet: Run) -> None:
     check(quiet, quiet)
 
 
+@pytest.mark.row(
+    "SIPp", "200 calls at once: early media, hold, CANCEL, INFO; the devices hear the same", "server killed"
+)
 def test_main_is_killed(net: str, quiet: Run, tmp_path: Path) -> None:
     check(run(net, tmp_path, lambda site: site["m1"].kill(), nothing, "m2"), quiet)
 

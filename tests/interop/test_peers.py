@@ -10,26 +10,33 @@ import pytest
 
 from tests.interop import captured
 from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene
+from tests.interop.baresip_scenes import BaresipByTcpScene, BaresipScene
 from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
 from tests.interop.played import AFTERWARDS, CAPTURED, Blow, Feature, Scene, play
 
 pytestmark = pytest.mark.interop
 
-SCENES: tuple[type[Scene], ...] = (AsteriskScene, CarrierScene, ProxiesScene, ProxiesByTcpScene, DnsScene)
+SCENES: tuple[type[Scene], ...] = (
+    AsteriskScene,
+    CarrierScene,
+    ProxiesScene,
+    ProxiesByTcpScene,
+    BaresipScene,
+    BaresipByTcpScene,
+    DnsScene,
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    wide = metafunc.config.getoption("--wide", False)
     rows = [
         pytest.param(
             scene, blow, feature, id=f"{scene.__name__}-{blow.name.lower()}-{feature.what}",
-            marks=pytest.mark.row(scene.peer, feature.what, blow.value),
+            marks=[pytest.mark.row(scene.peer, feature.what, blow.value), *[pytest.mark.wide] * scene.wide],
         )
         for scene in SCENES
         for blow in Blow
         for feature in (*scene.features, AFTERWARDS, CAPTURED)
-        if wide or not feature.wide
     ]  # fmt: skip
     metafunc.parametrize(("kind", "blow", "feature"), rows)
 

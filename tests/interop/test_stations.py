@@ -144,6 +144,7 @@ def test_a_call_rings_until_it_is_answered_or_refused_by_order(stations: Station
     assert stations.see("desk")["last"].startswith("the call with 6003 came to 486")
 
 
+@pytest.mark.row("pjsua2 as phone", "a call between two; the tone goes on", "calm")
 def test_what_is_said_is_heard_and_recorded(stations: Stations, tmp_path: Path) -> None:
     words, heard = tmp_path / "words.wav", tmp_path / "heard.wav"
     write_tone(words, 600, 1.0)
@@ -164,6 +165,7 @@ def test_what_is_said_is_heard_and_recorded(stations: Stations, tmp_path: Path) 
     assert all(power(window, recording.rate) < 0.01 for window in said[1:-1]), "echo goes on beside what is said"
 
 
+@pytest.mark.row("pjsua2 as phone", "a call between two; the tone goes on", "server killed")
 def test_the_tone_goes_on_when_the_server_of_the_call_is_killed(stations: Stations, tmp_path: Path) -> None:
     site, heard = stations.site, tmp_path / "heard.wav"
     assert stations.order("dial", "desk", "6002").returncode == 0
@@ -183,6 +185,7 @@ def test_the_tone_goes_on_when_the_server_of_the_call_is_killed(stations: Statio
     assert_tone(heard)
 
 
+@pytest.mark.row("pjsua2 as phone", "a call between two; the tone goes on", "agent killed")
 def test_the_tone_goes_on_when_the_agent_of_the_call_is_killed(stations: Stations, tmp_path: Path) -> None:
     site, heard = stations.site, tmp_path / "heard.wav"
     serving = "m1" if site["m1"].alive else "m2"
