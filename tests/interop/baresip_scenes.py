@@ -210,4 +210,4 @@ class BaresipByTcpScene(BaresipScene):
     peer = "baresip as phone, by TCP"
     by = "tcp"
     wide = True
-    features = BaresipScene.features[:3]
+    features = BaresipScene.features[1:3]

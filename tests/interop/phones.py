@@ -86,8 +86,9 @@ class Phone:
         return self.socket.reports
 
     def heard(self) -> Counter[str]:
-        """What it has received, see ``heard``, but for answers to registrations, whose time is their own."""
-        return multiset(each for each in self.log if not each.header("CSeq").endswith("REGISTER"))
+        """What it has received, see ``heard``, but for answers to registrations, and OPTIONS that keep a NAT open,
+        whose time is their own."""
+        return multiset(each for each in self.log if not each.header("CSeq").endswith(("REGISTER", "OPTIONS")))
 
     def close(self) -> None:
         self.run(self.socket.close)
