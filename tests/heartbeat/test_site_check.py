@@ -397,7 +397,7 @@ certificate = "Y.example"
     # Shapes
     ("[agents.b]", "[agentz.b]", "agentz: is not known: did you mean agents?"),
     ("[[routes]]", "[routes]", "is not TOML"),
-    ("[site]", "[zzz]\n[site]", "zzz: is not known: here can stand agents, bans, failover, groups, lines"),
+    ("[site]", "[zzz]\n[site]", "zzz: is not known: here can stand agents, bans, failover, groups, hooks, lines"),
 ]
 
 
