@@ -84,7 +84,8 @@ function show(value) {
   for (const alert of status.alerts) put(alerts, "li", alert.text);
   nodes();
   if (!found) calls(value.calls, "");
-  trends(value.trend);
+  const own = status.process || {};  // the present ends each curve, between two points of the server's
+  trends([...value.trend, [0, status.calls.total, status.rates.calls_per_s, 100 * (own.cpu || 0), 1000 * (own.stall_last_minute || 0)]]);
   if (status.epoch !== epochShown) { epochShown = status.epoch; takeover(); lines(); }
 }
 function nodes() {
