@@ -12,7 +12,7 @@ from typing import Final
 
 TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
 IDLE: Final = 0.1  # the same while nothing happens
-_EARLY: Final = TICK / 2  # so much before its time a tick is taken along when the loop is awake anyway
+_EARLY: Final = TICK / 5  # so much before its time a tick is taken along when the loop is awake anyway
 
 
 class Ticker:

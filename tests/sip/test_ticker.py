@@ -68,7 +68,7 @@ def test_who_is_awake_takes_a_tick_along_that_is_nearly_due_and_moves_one_that_i
     loop.now += TICK * 0.4
     made.awake()
     assert served == []
-    loop.now += TICK * 0.3
+    loop.now += TICK * 0.45
     made.awake()
     assert len(served) == 1 and abs(loop.next_at - loop.now - IDLE) < 1e-9
     made.awake()
