@@ -39,12 +39,21 @@ class Blow(Enum):
             site[dead].kill()
             until(lambda: site.active == heir, PATIENCE, lambda: f"{heir} does not serve\n{site.words()}")
         elif self is Blow.AGENT:
+            serves = site.active
+            before = _in_service(site, serves)
             site["gw2"].kill()
             site["gw2"].start()
-            serves = site.active
             until(
-                lambda: site.obeys("gw2", serves), PATIENCE, lambda: f"gw2 does not come back\n{site['gw2'].words()}"
+                lambda: site.obeys("gw2", serves) and before <= _in_service(site, serves),  # registered anew, too
+                PATIENCE,
+                lambda: f"gw2 does not come back\n{site['gw2'].words()}",
             )
+
+
+def _in_service(site: Site, server: str) -> set[str]:
+    return {
+        line["name"] for line in site[server].view("lines")["lines"] if line["in_service"] and line["kind"] == "trunk"
+    }
 
 
 @dataclass(frozen=True)
