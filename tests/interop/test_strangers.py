@@ -190,7 +190,7 @@ def test_a_flood_from_strangers_is_refused_and_leaves_no_memory(scene: Scene) ->
     scene.all_is_well()
     time.sleep(7)
     before = scene.rss()
-    flood(scene, 2000)
+    flood(scene, 1000)
     scene.all_is_well()
     time.sleep(7)
     after = scene.rss()
