@@ -33,7 +33,7 @@ class Loaded:
         everything = gc.get_objects()
         self._functions: defaultdict[tuple[str, str], list[FunctionType]] = defaultdict(list)
         for each in everything:
-            if isinstance(each, FunctionType) and each.__code__.co_filename in paths:
+            if type(each) is FunctionType and each.__code__.co_filename in paths:
                 self._functions[each.__code__.co_filename, each.__code__.co_qualname].append(each)
         self._caches = [each for each in everything if isinstance(each, _lru_cache_wrapper)]
 
