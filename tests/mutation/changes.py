@@ -35,7 +35,7 @@ class Loaded:
         for each in everything:
             if type(each) is FunctionType and each.__code__.co_filename in paths:
                 self._functions[each.__code__.co_filename, each.__code__.co_qualname].append(each)
-        self._caches = [each for each in everything if isinstance(each, _lru_cache_wrapper)]
+        self._caches = [each for each in everything if type(each) is _lru_cache_wrapper]
 
     def has(self, module: str, mutant: Mutant) -> bool:
         """Whether anybody has the function that is to be changed."""
