@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Final
 
-READY = "READY=1"
-STOPPING = "STOPPING=1"
-_ALIVE = "WATCHDOG=1"
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+_ALIVE: Final = "WATCHDOG=1"
 
 
 def tell(words: str) -> None:

@@ -5,17 +5,40 @@ lines of JSON, answered in the same way. The relay and the WebRTC gateway share 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import select
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Collection
 
-from gateway_agent.media.door import MAX_LINE, Door, Hello
+from gateway_agent.media.door import MAX_LINE, Door, Hello, listen
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import RelaySettings
 
 MAX_UNSENT = 1 << 20
 """Bytes not read by the agent, beyond which only what it needs for calls is said."""
+
+
+def begin(argv: list[str]) -> tuple[socket.socket, bool] | None:
+    """Be the media process that ``PROGRAM SOCKET [stay] [detach]`` asks for: where the agent connects, and whether
+    this process stays without one. None where another one is there already."""
+    stay = "stay" in argv[2:]
+    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first;
+    # not where we have a unit of our own.
+    for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
+        signal.signal(ignored, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    listener = listen(argv[1])
+    if listener is None:
+        return None
+    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    return listener, stay
 
 
 class Control:

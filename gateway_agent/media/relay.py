@@ -12,17 +12,15 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import select
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway_agent.media.control import Control
-from gateway_agent.media.door import Hello, listen
+from gateway_agent.media.control import Control, begin
+from gateway_agent.media.door import Hello
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import NOWHERE, Pair, RelaySettings, Remote
 from gateway_agent.media.sockets import (
@@ -258,29 +256,15 @@ def _add(total: list[int], ports: BoundPair) -> None:
         total[index] += count
 
 
-def _raise_file_limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def main(argv: list[str]) -> None:
-    stay = "stay" in argv[2:]
-    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first;
-    # not where we have a unit of our own.
-    for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
-        signal.signal(ignored, signal.SIG_IGN)
-    _raise_file_limit()
-    listener = listen(argv[1])
-    if listener is None:
-        return  # another one is there already
-    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
-        if os.fork():
-            os._exit(0)
-        os.setsid()
+    begun = begin(argv)
+    if begun is None:
+        return
+    listener, stay = begun
     relay = Relay(listener, _boottime, stay=stay)
     gc.freeze()
     gc.disable()  # nothing below makes cycles that matter, and a collection would be heard

@@ -11,17 +11,15 @@ import asyncio
 import errno
 import json
 import os
-import resource
 import secrets
 import select
-import signal
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from gateway_agent.media.control import Control
-from gateway_agent.media.door import Hello, listen
+from gateway_agent.media.control import Control, begin
+from gateway_agent.media.door import Hello
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import Pair
 from gateway_agent.media.sockets import BoundPair
@@ -304,19 +302,10 @@ class Gateway:
 
 
 def main(argv: list[str]) -> None:
-    stay = "stay" in argv[2:]
-    # for the agent, which may have calls to end first; not where we have a unit of our own
-    for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
-        signal.signal(ignored, signal.SIG_IGN)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    listener = listen(argv[1])
-    if listener is None:
-        return  # another one is there already
-    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
-        if os.fork():
-            os._exit(0)
-        os.setsid()
+    begun = begin(argv)
+    if begun is None:
+        return
+    listener, stay = begun
 
     async def work() -> None:
         await Gateway(listener, boottime, stay).run()

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from gateway_agent.media.door import listen
 from gateway_agent.media.ports import Pair, RelayPorts, RelaySettings, Remote, Total
-from gateway_agent.media.relay import Relay, listen
+from gateway_agent.media.relay import Relay
 
 HOST = "127.0.55.1"
 PHONE, OTHER, STRANGER = "127.0.55.2", "127.0.55.3", "127.0.55.4"
