@@ -32,6 +32,7 @@ channels = 30
 _WORLD = """
 world=$1
 mount -t tmpfs none "$1"
+umask 022
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay none -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mount -t proc proc "$1/root/proc"
