@@ -3,7 +3,7 @@
 What a call costs here and at peers, measured in the same run, interleaved; how soon 1,000 and 10,000 calls are served
 after the death of their server; and what the servers say to each other meanwhile. docs/bench.md explains each figure.
 
-    make bench                            all of it, half an hour
+    make bench                            all of it, three quarters of an hour
     make bench ARGS=--quick               less of each, under two minutes
     make bench ARGS='--format json'       one JSON object and nothing else on standard output
 """
@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from examples.demo_processes import Failed, Processes, environment_note, free_net
 from heartbeat.console import render
@@ -39,6 +40,9 @@ from tests.bench.plain import (
 from tests.bench.takeover import Served, measure
 from tests.bench.targets import Ours, Target, peers
 
+MEASURE: Final = "kamailio"
+"""The peer that CPU is held against: what the messages cost a proxy in C."""
+
 _BEGAN_AT = time.monotonic()
 
 
@@ -55,6 +59,8 @@ class Compared:
     """Of a plain call by target, ours first."""
     latency_ms: dict[str, dict[str, Times]] = field(default_factory=dict)
     """Added by a target, by rate and target."""
+    cpu_ratios: tuple[float, ...] = ()
+    """CPU a call of ours to that of `MEASURE`, of each pair of runs, sorted."""
     chain: float | None = None
     """Microseconds of CPU a call of agent, server and agent."""
     rss_mb_after: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -74,15 +80,19 @@ def compare(effort: Effort, directory: Path) -> Compared:
         chain = Chain(processes, host)
         steps = (measure_both,) if effort.one_run else (measure_cpu, measure_memory, measure_rate)
         for step in steps:
-            for repeat in range(effort.repeats):
-                say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {effort.repeats}")
+            repeats = effort.pairs if step is measure_cpu else effort.repeats
+            for repeat in range(repeats):
+                say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {repeats}")
                 for target in targets:
-                    step(target, load, effort, found[target.name], say)
+                    if repeat < effort.repeats or target.name in ("ours", MEASURE):
+                        step(target, load, effort, found[target.name], say)
         latency = measure_latency(targets, load, host, effort, say)
         for _ in range(effort.repeats):
             chain.measure(load, effort, say)
         chain.grow(load, effort, say)
-    return Compared(found, latency, middle(chain.cpu_us), chain.rss_mb_after, chain.longest_stall_ms)
+    pairs = zip(found["ours"].cpu_us, found[MEASURE].cpu_us if MEASURE in found else (), strict=False)
+    ratios = tuple(sorted(ours / theirs for ours, theirs in pairs))
+    return Compared(found, latency, ratios, middle(chain.cpu_us), chain.rss_mb_after, chain.longest_stall_ms)
 
 
 def as_json(compared: Compared, sites: list[Served]) -> dict[str, Any]:
@@ -95,6 +105,7 @@ def as_json(compared: Compared, sites: list[Served]) -> dict[str, Any]:
     return {
         **figures["ours"].as_dict(),
         "peers": {name: each.as_dict() for name, each in figures.items() if name != "ours"},
+        "cpu_ratio": {MEASURE: [round(ratio, 3) for ratio in compared.cpu_ratios]},
         "latency_ms": compared.latency_ms,
         "chain": compared.chain,
         "rss_mb_after": {calls: round(sum(each.values()), 1) for calls, each in compared.rss_mb_after.items()},
@@ -141,6 +152,8 @@ def table(result: dict[str, Any]) -> None:
     more = [
         ["CPU a call of agent, server, agent", f"{result['chain']:,.0f} us" if result["chain"] else render.NOTHING]
     ]
+    if ratios := result["cpu_ratio"][MEASURE]:
+        more.insert(0, [f"CPU a plain call to {MEASURE}'s, {len(ratios)} pairs of runs", _spread(ratios)])
     for calls, size in result["rss_mb_after"].items():
         more.append([f"resident memory of these after {int(calls):,} calls", f"{size:,.1f} MB"])
     if result["longest_stall_ms"] is not None:
@@ -154,6 +167,10 @@ def table(result: dict[str, Any]) -> None:
         size = result["server_bytes_per_s"][calls]
         more.append([f"between the servers, {int(calls):,} calls", f"{rate:.2f} messages/s, {size:,.0f} bytes/s"])
     console.put(render.stack("", render.grid(("The whole site", ""), more), "", environment_note()))
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})"
 
 
 def _ms(value: float | None) -> str:

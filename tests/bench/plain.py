@@ -24,6 +24,8 @@ class Effort:
     """How much is done for a figure."""
 
     repeats: int
+    pairs: int
+    """Runs for CPU of ours and of the measure beside it, in turns: their ratio moves with the machine."""
     cpu_rate: float
     cpu_calls: int
     standing: int
@@ -44,9 +46,9 @@ class Effort:
 
 
 FULL: Final = Effort(
-    3, 100.0, 2000, 2000, 100.0, 8.0, 12, False, (10.0, 100.0, 400.0), 20.0, (20_000, 100_000), 200.0
+    3, 10, 100.0, 2000, 2000, 100.0, 8.0, 12, False, (10.0, 100.0, 400.0), 20.0, (20_000, 100_000), 200.0
 )
-QUICK: Final = Effort(1, 100.0, 350, 250, 100.0, 1.5, 2, True, (100.0,), 4.0, (), 100.0)
+QUICK: Final = Effort(1, 1, 100.0, 350, 250, 100.0, 1.5, 2, True, (100.0,), 4.0, (), 100.0)
 
 
 @dataclass(slots=True)
