@@ -531,8 +531,12 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     callee = _is_callee(call, told)
     taken = bridge.target if callee else bridge.origin
     spare = _is_spare(call, told)
-    if not spare and taken is not None and not taken.ended:
-        return
+    if not spare and taken is not None:
+        if taken.dialog.key == told.key:  # told by two lists; it may have hung up since the first of them
+            machine.index.remove(told)
+            return
+        if not taken.ended:
+            return
     leg = InviteUsage(machine.services.stack, bridge, connection.flow, record.dialog, established=True)
     machine.services.stack.call_ids.join(call.id, told.call_id, told.agent, record.line)
     if ack.state == ACK_AWAITED:

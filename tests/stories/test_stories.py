@@ -9,6 +9,7 @@ import pytest
 
 from b2bua import views
 from examples.softphone_call import CALLING, ENDED, TALKING, Call, Policy
+from gateway_agent import list_subscription
 from tests.stories.rules import Rules
 from tests.stories.site_simulation import SiteSimulation, site_of
 
@@ -141,6 +142,35 @@ def test_many_calls_in_every_state_survive() -> None:
     sim.world.run(sim.world.now + 3.0)
     assert all(call.status == 487 for call in ringing)
     at_an_end(sim, ["answered"] * 10 + ["cancelled"] * 3)
+
+
+@pytest.mark.parametrize("who", PLAIN)
+@pytest.mark.parametrize("part", [600, 3000])
+@pytest.mark.parametrize("delay", [0.1, 0.5, 0.7])
+def test_who_hangs_up_while_long_lists_come_is_heard_by_the_other_side(
+    who: str, part: int, delay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dialog is then told twice: by the fetch for its BYE and in its turn."""
+    monkeypatch.setattr(list_subscription, "MOST_PART", part)
+    sim = begun()
+    pairs = [sim.talk() for _ in range(32)]
+    sim.world.kill("m1")
+    assert sim.world.run_until(lambda: sim.active == ["s1"], 10.0)
+    sim.world.wires.weather.delay = delay  # of each message: many parts take many seconds
+    hung_up = pairs[:-4]
+    for index, pair in enumerate(hung_up):
+        sim.world.later(0.2 * index, sim.do, who, "bye", pair[PLAIN.index(who)])
+    sim.world.run(sim.world.now + 0.2 * len(hung_up) + 10 * delay)
+    assert all(over(call) and over(other) for call, other in hung_up)
+    assert not [line for line in sim.said if "Reason" in line or "released" in line], sim.said
+    sim.world.run(sim.world.now + 20 * delay)
+    sim.world.wires.weather.delay = 0.0
+    sim.world.run(sim.world.now + 2.0)  # what is under way still
+    for call, other in pairs[-4:]:
+        serve(sim, call, other)
+        sim.do("west", "bye", call)
+    sim.world.run(sim.world.now + 2.0)
+    at_an_end(sim, ["answered"] * len(pairs))
 
 
 def test_a_call_that_begins_in_the_gap_is_held_and_goes_through() -> None:
