@@ -142,7 +142,10 @@ class Recovery:
     def _is_served(self, connection: AgentConnection, told: ToldDialog) -> bool:
         """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
         call_id = told.call or call_id_of(connection.name, told.call_id)
-        if call_id in self._services.records.ended and not told.live:
+        records = self._services.records
+        ended = records.ended.get(call_id)
+        # one that was written under an epoch before this one may have a BYE still to be passed on
+        if ended is not None and not told.live and (ended.record.epoch == records.epoch or not told.talks):
             return True
         call = self._services.calls.get(call_id)
         if call is None or not call.bridge.complete or call_id in self.restorations.waiting:

@@ -173,6 +173,27 @@ def test_who_hangs_up_while_long_lists_come_is_heard_by_the_other_side(
     at_an_end(sim, ["answered"] * len(pairs))
 
 
+def test_what_a_former_server_has_written_down_and_could_not_pass_on_goes_on_when_it_rules_again() -> None:
+    """It slept, and wrote the end of a call before it heard that it rules no more."""
+    sim = begun()
+    call, other = sim.talk()
+    sim.world.pause("m1")
+    sim.do("west", "info", call, "1")
+    sim.do("west", "bye", call)
+    assert sim.world.run_until(lambda: sim.active == ["s1"], 10.0)
+    sim.world.kill("s1")
+    sim.world.run(sim.world.now + 1.0)
+    sim.world.resume("m1")
+    sim.world.run(sim.world.now + 1.0)
+    assert [record.result for record in sim.records] == ["answered"]
+    sim.world.start("s1")
+    taken_over(sim, "m1")
+    assert over(other)
+    assert {"INFO", "BYE"} <= {word.split()[0] for word in sim.heard("east")}
+    assert not [line for line in sim.said if "Reason" in line or "released" in line], sim.said
+    at_an_end(sim, ["answered"])
+
+
 def test_a_call_that_begins_in_the_gap_is_held_and_goes_through() -> None:
     sim = begun()
     sim.policy("east", Policy(answer_after=0.5))
