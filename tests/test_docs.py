@@ -350,6 +350,13 @@ def test_links_lead_somewhere(page: Path):
         assert not anchor or anchor in anchors(found), f"{page.name}: {target}"
 
 
+@every_page
+def test_tests_that_are_named_exist(page: Path):
+    for path, name in re.findall(r"`(tests/[a-z0-9_/]+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+        assert not name or f"def {name}(" in (ROOT / path).read_text("utf-8"), f"{page.name}: {path}::{name}"
+
+
 GROUPS: dict[str, click.Group] = {
     "b2bua": b2bua_cli.main,
     "gateway-agent": agent_cli.main,
