@@ -256,7 +256,7 @@ class CallServices:
         self.lines.loads.clear()
 
     def ready(self, target: RouteTarget, then: Callable[[float], None]) -> bool:
-        """Whether the names that a target needs are known; False: ``then`` is called when they are, or cannot be."""
+        """Whether a target can say where its calls go; False: ``then`` is called when it can."""
         line = self.site.lines.get(target.line)
         return line is None or not line.at_servers or self.trunks.ready(line.name, then)
 

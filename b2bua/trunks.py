@@ -167,9 +167,10 @@ class Trunks:
         self.names.resolved(uri, result, now)
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool:
-        """Whether the names of a trunk's peers were answered for; False: ``then`` is called when they are."""
+        """Whether a trunk can say where its calls go; False: ``then`` is called when it can (its names are looked up, its
+        registrar is asked)."""
         device = self._devices.get(line)
-        if device is None or device.known:
+        if device is None or device.ready:
             return True
         device.wait(then)
         return False

@@ -104,7 +104,8 @@ class FarSide(Protocol):
         """A channel of the line, for people."""
 
     def ready(self, then: Callable[[float], None], now: float) -> bool:
-        """Whether :meth:`targets` has its names; False: ``then`` is called when it has."""
+        """Whether :meth:`targets` has its names, and its registrar's first answer; False: ``then`` is called when it
+        has."""
 
     def targets(self, now: float) -> list[Target] | Busy:
         """Where a call to the device goes, in order of preference; to be asked when it is :meth:`ready`."""

@@ -66,7 +66,7 @@ class ServerRequests:
             self._refuse(transaction, request, 503, "the agent drains", now)
             return
         call = partial(self._call, transaction, line)
-        if not line.far_side.ready(call, now):  # the names of its peers are still looked up
+        if not line.far_side.ready(call, now):  # names are still looked up, a registrar is asked
             self._environment.stack.reply(transaction, 100, now)
             return
         self._call(transaction, line, now)

@@ -65,7 +65,7 @@ class Trunk:
             self._device.start(now)
 
     def ready(self, then: Callable[[float], None], now: float) -> bool:
-        if not self._device.known:
+        if not self._device.ready:
             self._device.wait(then)
             return False
         return True

@@ -10,12 +10,14 @@ from sip.device.places import PeerPlace, PeerPlaces, Shunning
 from sip.device.sending import send_request
 from sip.layer import Stack
 from sip.location import Place
-from sip.registration import Registration
+from sip.registration import RETURNING, TRYING, Registration
 from sip.requests import OutgoingRequest
 from sip.transaction import ClientTransaction
 from sip.wire.message import Response
 
 DUE: Final = "registration"
+FIRST_ANSWER: Final = 4.0
+"""Seconds that new calls wait for the registrar's first answer after a start."""
 SILENT: Final = "registrar is silent"
 
 
@@ -56,9 +58,28 @@ class Registering:
         self._now_at: PeerPlace | None = None
         self._sent: ClientTransaction | None = None
         self._silent_at: float | None = None
+        self._decided_at: float | None = None
+        """When it has waited long enough for a first answer; None when it does not wait."""
+        self._waiting: list[Callable[[float], None]] = []
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it has just begun, so that nobody can say yet if the registrar takes us."""
+        return self._decided_at is not None
+
+    @property
+    def why(self) -> str:
+        """Why we are not registered, a sentence; ``""`` while we are, or are :attr:`undecided`."""
+        return "" if self.undecided or self.machine.registered else self.machine.because
+
+    def wait(self, then: Callable[[float], None]) -> None:
+        """Call ``then`` as soon as it is no more :attr:`undecided`."""
+        self._waiting.append(then)
 
     def start(self, now: float) -> None:
         self.machine.start(now)
+        if self.machine.state in (TRYING, RETURNING):
+            self._decided_at = now + FIRST_ANSWER
         self._go_on(now)
 
     def stop(self, now: float) -> None:
@@ -67,6 +88,9 @@ class Registering:
         self._go_on(now)
 
     def due(self, cause: str, now: float) -> None:
+        if self._decided_at is not None and now >= self._decided_at:
+            self._decided_at = None
+            self._changed(self.machine.because, now)
         if self._silent_at is not None and now >= self._silent_at and self._sent is not None:
             self._next("no answer", now)
         else:
@@ -108,11 +132,16 @@ class Registering:
             else:
                 self._places.wait(self._walk_and_go_on)
         while (event := self.machine.next_event()) is not None:
+            self._decided_at = None
             self._changed(event.because, now)
         self.generation += 1
-        times = [at for at in (self.machine.get_timer(), self._silent_at) if at is not None]
+        times = [at for at in (self.machine.get_timer(), self._silent_at, self._decided_at) if at is not None]
         if times:
             self._stack.deadlines.set(min(times), self, DUE)
+        if not self.undecided and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for then in waiting:
+                then(now)
 
     def _walk_and_go_on(self, now: float) -> None:
         if self._request is not None and self._sent is None:

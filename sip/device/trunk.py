@@ -102,12 +102,11 @@ class TrunkDevice:
 
     @property
     def why(self) -> str:
-        """Why it is out of service, a sentence; ``""`` in service."""
+        """Why it is out of service, a sentence; ``""`` in service. One that has just begun to register is in service:
+        its calls wait (:attr:`ready`)."""
         if self._probing is not None and not self._probing.in_service:
             return self._probing.because
-        if self._registering is not None and not self._registering.machine.registered:
-            return self._registering.machine.because
-        return ""
+        return self._registering.why if self._registering is not None else ""
 
     @property
     def registered(self) -> bool | None:
@@ -115,9 +114,11 @@ class TrunkDevice:
         return self._registering.machine.registered if self._registering is not None else None
 
     @property
-    def known(self) -> bool:
-        """Whether the names of its peers were answered for, so that :meth:`places` says all that there is to say."""
-        return self._places.known and (self._service is None or self._service.known)
+    def ready(self) -> bool:
+        """Whether the names of its peers were answered for, and by its registrar the first REGISTER after a start, so
+        that :attr:`why` and :meth:`places` say all that there is to say."""
+        undecided = self._registering is not None and self._registering.undecided
+        return not undecided and self._places.known and (self._service is None or self._service.known)
 
     def start(self, now: float, register: bool = True) -> None:
         """Begin whatever keeps it in service."""
@@ -146,8 +147,20 @@ class TrunkDevice:
             self._service.stop()
 
     def wait(self, then: Callable[[float], None]) -> None:
-        """Call ``then`` as soon as its places are :attr:`known`."""
-        (self._places if self._service is None or self._service.known else self._service).wait(then)
+        """Call ``then`` as soon as it is :attr:`ready`: some seconds later at most."""
+
+        def look(now: float) -> None:
+            if self.ready:
+                then(now)
+            else:
+                self.wait(then)
+
+        if self._registering is not None and self._registering.undecided:
+            self._registering.wait(look)
+        elif not self._places.known or self._service is None:
+            self._places.wait(look)
+        else:
+            self._service.wait(look)
 
     @property
     def route(self) -> tuple[str, ...]:

@@ -273,16 +273,29 @@ def test_only_the_server_that_leads_is_registered() -> None:
     b.serve()
     [request] = {one.cseq: one for one in registrar.others if isinstance(one, Request)}.values()
     assert request.method == "REGISTER" and request.get("contact") == "<sip:u@127.0.0.1:5060>"
-    left = Peer(b, "left", port=5090)
-    assert left.call("2").heard[-1].status == 503
+    left, probed = Peer(b, "left", port=5090), Peer(b, "peer", port=5085)
+    first = left.call("2")
+    assert first.statuses == [100] and not probed.sides  # it waits for the registrar's first answer
     registrar.send(
         f"SIP/2.0 200 OK\nVia: {request.get('via')}\nFrom: {request.get('from')}\nTo: {request.get('to')};tag=x\n"
         f"Call-ID: {request.call_id}\nCSeq: {request.get('cseq')}\nContact: {request.get('contact')};expires=600\n"
         "Content-Length: 0\n\n"
     )
-    probed = Peer(b, "peer", port=5085)
-    left.call("2")
-    assert probed.called.asked
+    probed.called.accept()
+    assert first.statuses == [200]
+
+
+def test_a_call_waits_four_seconds_for_a_registrar_that_is_silent() -> None:
+    account = 'register = { registrar = "sip:127.0.0.1:5088", user = "u", password = { env = "KEY" } }'
+    b = Bench(site_of(TEXT.replace("options = { interval = 10, misses = 2 }", account))).serve()
+    left = Peer(b, "left", port=5090)
+    call = left.call("2")
+    b.after(3.9)
+    assert call.statuses == [100]
+    b.after(0.2)
+    assert call.statuses == [500]  # a 503 would speak of ours (RFC 3261 section 16.7)
+    assert any("probed is out of service" in each and "has not answered yet" in each for each in b.decisions)
+    assert left.call("2").statuses[-1] == 503
 
 
 def test_a_carrier_s_challenge_is_answered_here() -> None:

@@ -150,7 +150,7 @@ def test_a_trunk_registers_and_proves_itself() -> None:
     fixture = AgentFixture(REGISTER)
     request = fixture.take("REGISTER")
     assert request.uri == "sip:127.0.0.21:5060"
-    assert not fixture.core.lines["trunk1"].in_service
+    assert not fixture.core.lines["trunk1"].far_side.registered
     digest = DigestServer("carrier", b"x" * 16, {"ours": "secret"}.get)
     fixture.reply(request, 401, digest.challenge(fixture.now))
     request = fixture.take("REGISTER")
@@ -176,6 +176,45 @@ def test_a_trunk_registers_and_proves_itself() -> None:
     assert digest.check(again, fixture.now).accepted
     fixture.reply(again, 200)
     fixture.m1.take(200)
+    assert not fixture.core.calls
+
+
+def test_a_call_waits_for_the_first_answer_of_the_registrar() -> None:
+    fixture = AgentFixture(REGISTER)
+    request = fixture.take("REGISTER")
+    assert fixture.core.lines["trunk1"].in_service  # for all that servers know
+    fixture.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
+    branch = fixture.m1.request("INVITE", OUT, body=SDP, origin="o;2;1", call_id="c2")
+    fixture.m1.take(100)
+    fixture.m1.take(100)
+    fixture.m1.request("CANCEL", OUT, branch=branch, call_id="c2")
+    fixture.m1.take(200)
+    fixture.m1.take(487)
+    assert fixture.silent()
+    fixture.reply(request, 200, [f"Contact: {request.get('contact')};expires=600"])
+    fixture.take("INVITE")
+    assert fixture.silent() and len(fixture.core.calls) == 1
+
+
+@pytest.mark.parametrize("status", [403, 503, None])
+def test_a_call_that_waits_for_a_registrar_in_vain_is_refused(status: int | None) -> None:
+    fixture = AgentFixture(REGISTER)
+    request = fixture.take("REGISTER")
+    told = len(fixture.m1.heads)
+    fixture.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
+    fixture.m1.take(100)
+    if status is None:
+        fixture.run(3.8)
+        assert not fixture.m1.inbox
+        fixture.run(0.4)
+    else:
+        fixture.reply(request, status)
+    line = fixture.core.lines["trunk1"]
+    assert (f"answered {status}" if status else "has not answered yet") in line.why
+    assert len(fixture.m1.heads) > told  # servers look for other lines from now on
+    fixture.m1.take(503)
+    fixture.m1.request("INVITE", OUT, body=SDP, origin="o;2;1", call_id="c2")
+    fixture.m1.take(503)
     assert not fixture.core.calls
 
 

@@ -44,7 +44,7 @@ class Blow(Enum):
             site["gw2"].kill()
             site["gw2"].start()
             until(
-                lambda: site.obeys("gw2", serves) and before <= _in_service(site, serves),  # registered anew, too
+                lambda: site.obeys("gw2", serves) and before <= _in_service(site, serves),
                 PATIENCE,
                 lambda: f"gw2 does not come back\n{site['gw2'].words()}",
             )
