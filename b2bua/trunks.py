@@ -167,8 +167,8 @@ class Trunks:
         self.names.resolved(uri, result, now)
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool:
-        """Whether a trunk can say where its calls go; False: ``then`` is called when it can (its names are looked up, its
-        registrar is asked)."""
+        """Whether a trunk can say where its calls go; False: ``then`` is called when it can, as its names are looked
+        up or its registrar is asked."""
         device = self._devices.get(line)
         if device is None or device.ready:
             return True

@@ -65,17 +65,25 @@ class ServerRequests:
         if self._draining():
             self._refuse(transaction, request, 503, "the agent drains", now)
             return
-        call = partial(self._call, transaction, line)
-        if not line.far_side.ready(call, now):  # names are still looked up, a registrar is asked
+        waiting = ServerRequest(key_of(request), transaction, "INVITE", None)
+        if line.far_side.ready(partial(self._waited, waiting, line), now):
+            self._call(transaction, line, now)
+        else:  # names are still looked up, a registrar is asked
+            self._environment.deduplication.add(waiting, now)
             self._environment.stack.reply(transaction, 100, now)
-            return
-        self._call(transaction, line, now)
+
+    def _waited(self, waiting: ServerRequest, line: Line, now: float) -> None:
+        """The line can say now where its calls go; a server that came meanwhile may have sent the INVITE again."""
+        if waiting.transaction.open:
+            self._call(waiting.transaction, line, now)
+        else:  # it was cancelled
+            waiting.answer(487, "", (), b"", self._environment.stack.token())
+            self._environment.deduplication.answered(waiting, now)
 
     def _call(self, transaction: ServerTransaction, line: Line, now: float) -> None:
         """Send the INVITE of a server to the device of its line."""
         request = transaction.request
-        if request is None or not transaction.open:  # cancelled meanwhile
-            return
+        assert request is not None
         targets = line.targets(now)
         if isinstance(targets, Busy):
             self._refuse(transaction, request, targets.status, targets.because, now)

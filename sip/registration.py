@@ -251,11 +251,9 @@ class Registration:
     def _authorized(self) -> list[Authorization]:
         return self._digest.authorize("REGISTER", self.registrar) if self._digest is not None else []
 
-    def _begin(self, now: float) -> None:
-        self.because = f"{self.registrar} has not answered yet"
-        self._attempt(now)
-
     def _attempt(self, now: float) -> None:
+        if not self._cseq:
+            self.because = f"{self.registrar} has not answered yet"
         self.tries = 0
         self._sent = self._authorized()
         self._send(now)
@@ -308,7 +306,7 @@ class Registration:
         self._events.append(RegistrationChanged(False, because, now))
 
     TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Registration, float], None]]]] = {
-        (IDLE, START): (TRYING, _begin),
+        (IDLE, START): (TRYING, _attempt),
         (TRYING, ACCEPTED): (REGISTERED, _keep),
         (TRYING, AGAIN): (TRYING, _send),
         (TRYING, FAILED): (WAITING, _back_off),

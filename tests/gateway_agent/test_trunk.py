@@ -196,6 +196,30 @@ def test_a_call_waits_for_the_first_answer_of_the_registrar() -> None:
     assert fixture.silent() and len(fixture.core.calls) == 1
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_call_that_waits_and_comes_again_from_a_new_server_is_one_call(cancelled: bool) -> None:
+    fixture = AgentFixture(REGISTER)
+    request = fixture.take("REGISTER")
+    fixture.m1.request("INVITE", OUT, body=SDP, origin="o;1;1")
+    branch = fixture.m1.request("INVITE", OUT, body=SDP, origin="o;1;1", call_id="under-another-id")
+    if cancelled:
+        fixture.m1.request("CANCEL", OUT, branch=branch, call_id="under-another-id")
+    fixture.reply(request, 200, [f"Contact: {request.get('contact')};expires=600"])
+    if cancelled:
+        assert fixture.silent() and not fixture.core.calls
+        fixture.m1.inbox.clear()
+        fixture.m1.request("INVITE", OUT, body=SDP, origin="o;1;1", call_id="under-a-third-id")
+        fixture.m1.take(487)
+        fixture.run(fixture.core.deduplication.lifetime + 2)
+        assert not len(fixture.core.deduplication)
+        return
+    invite = fixture.take("INVITE")
+    assert fixture.silent() and len(fixture.core.calls) == 1
+    fixture.m1.inbox.clear()
+    fixture.reply(invite, 200, ["Content-Type: application/sdp"], SDP)
+    assert fixture.m1.take(200).call_id == "under-another-id"
+
+
 @pytest.mark.parametrize("status", [403, 503, None])
 def test_a_call_that_waits_for_a_registrar_in_vain_is_refused(status: int | None) -> None:
     fixture = AgentFixture(REGISTER)
