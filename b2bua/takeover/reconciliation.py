@@ -50,6 +50,8 @@ class Reconciliation:
         nobody has their call records but the agents, and not for long."""
         self._untold: set[str] = set()
         """Those of them of which another agent has still to be heard."""
+        self._ringing: set[str] = set()
+        """Attempts whose callers are not told, and may be still."""
         self._working = False
 
     def begin(self, now: float) -> None:
@@ -62,6 +64,7 @@ class Reconciliation:
         self._backlog.clear()
         self._over.clear()
         self._untold.clear()
+        self._ringing.clear()
         self._working = False
 
     def due(self, cause: str, now: float) -> None:
@@ -88,6 +91,8 @@ class Reconciliation:
         self._untold.clear()
         self._backlog.extend(living)
         self._backlog.extend(self._restorations.half)
+        self._backlog.extend(self._ringing)
+        self._ringing.clear()
         self._work_on(now)
 
     def _work_on(self, now: float) -> None:
@@ -147,8 +152,12 @@ class Reconciliation:
             self._conclude(call_id, now)
             return
         state = self._restorations.state_of(records)
-        if state is not None and all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
+        if state is None:
+            return
+        if all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
             self._restorations.step(Restoration(call_id), CALLER_GONE, Told(state, records), now)
+        else:
+            self._ringing.add(call_id)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
         """Write down a call that is over as far as is known; when more may be heard of it, that is waited for."""

@@ -380,6 +380,23 @@ def test_an_agent_that_died_together_with_its_server_has_no_calls_and_the_other_
     sim.world.run(sim.world.now + 40.0)
 
 
+def test_a_callee_stops_to_ring_as_soon_as_its_caller_s_agent_is_back_without_the_call() -> None:
+    sim = begun()
+    sim.policy("east", Policy())
+    sim.call("west", "200")
+    sim.world.run(sim.world.now + 1.0)
+    [other] = sim.line("east").calls.values()
+    sim.world.kill("gw1")
+    sim.world.kill("m1")
+    assert sim.world.run_until(lambda: sim.active == ["s1"] and sim.is_told("s1"), 10.0)
+    sim.world.run(sim.world.now + 2.0)
+    assert not over(other), "its caller may be told still"
+    sim.world.start("gw1")
+    assert sim.world.run_until(lambda: sim.is_told("s1") and over(other), 5.0), "\n".join(sim.said)
+    sim.world.run(sim.world.now + 1.0)
+    at_an_end(sim, ["cancelled"])
+
+
 @pytest.mark.parametrize("near, far", [("gw1", "m1"), ("gw2", "m1")])
 def test_a_connection_that_breaks_is_made_anew_and_nothing_is_lost(near: str, far: str) -> None:
     sim = begun()
