@@ -35,7 +35,7 @@ from tests.stories.site_simulation import SiteSimulation
 from tools import diagrams
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGE = ROOT / "docs" / "line-dialog.md"
 WIRE = ROOT / "docs" / "wire.md"
 KEY = b"an example key, for no real site"
