@@ -17,6 +17,8 @@ from sip.packages.line_dialog import BUSIED_BY, RESET_BY
 
 SLOW_LIST: Final = 2.0
 """Seconds after which a list that an agent was asked for is late."""
+SLOW_PART: Final = 10.0
+"""Seconds after which a node that has not taken what was provisioned is worth a warning."""
 MOST_CLOCK_DIFFERENCE: Final = 1.0
 """Seconds between the wall clocks of two nodes that are worth a warning."""
 MOST_NAMED: Final = 10
@@ -28,7 +30,7 @@ def alerts(core: Core, now: float) -> list[Alert]:
     found = [*_leadership(core), *_agents(core, now)]
     if core.serving:
         found += [*_lists(core, now), *_routes(core), *_lines(core)]
-    found += [*_nodes(core), *_others(core, now)]
+    found += [*_nodes(core, now), *_others(core, now)]
     if not core.serving and core.member.cluster.leader:
         found += _cannot_take_over(core, now)
     if core.member.paused:
@@ -118,8 +120,8 @@ def _routes(core: Core) -> Iterator[Alert]:
         return
     site = core.site
     found = [
-        (f"routes[{index}] ({route.match})", route)
-        for index, route in enumerate(site.routes, 1)
+        (f"{site.route_place(index)} ({route.match})", route)
+        for index, route in enumerate(site.routes)
         if route.to and all(line in out for name in route.to for line in site.members(name))
     ]
     for place, route in found[:MOST_NAMED]:
@@ -159,10 +161,16 @@ def _named(code: str, sentences: list[str], more: str) -> Iterable[Alert]:
         yield Alert(code, f"{len(sentences) - MOST_NAMED:,} more {more}: see `b2bua lines`")
 
 
-def _nodes(core: Core) -> Iterator[Alert]:
+def _nodes(core: Core, now: float) -> Iterator[Alert]:
     cluster, digest = core.member.cluster, core.site.digest
+    behind, version = core.leadership.part_exchange.behind, core.site.provisioned.version
+    for name, since in sorted(behind.items()):
+        if now - since > SLOW_PART:
+            yield Alert(
+                "provisioned", f"{name} has not taken version {version} of what is provisioned: its log says why"
+            )
     for name, config in cluster.configs.items():
-        if config != digest:
+        if config != digest and name not in behind:
             copy = f"({config}, ours is {digest}): reload or copy it"
             yield Alert("drift", f"{name} runs from another site file {copy}")
     for name in sorted(cluster.without_disk):

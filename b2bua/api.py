@@ -13,11 +13,12 @@ from heartbeat.console.view import ConsoleProcess, ServerStatus
 from heartbeat.console.web_page import read_files
 
 VIEWS: Final = frozenset(
-    "status calls lines agents history explain call-ids trace report rehearsal audit route bans cdrs trend ladder "
-    "progress".split()
+    "status calls lines agents history explain call-ids trace report rehearsal audit audit-log route bans cdrs "
+    "trend ladder provisioned progress".split()
 )
 VERBS: Final = frozenset(
-    "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level".split()
+    "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level "
+    "provision".split()
 )
 
 

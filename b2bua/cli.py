@@ -11,6 +11,7 @@ from b2bua import cli_screens
 from b2bua.cli_cdrs import cdrs
 from b2bua.cli_check import check, init
 from b2bua.cli_looks import audit, rehearse, route
+from b2bua.cli_provision import audit_log, provision
 from b2bua.cli_site import Found, active_client, find
 from b2bua.cli_trace import explain, trace
 from b2bua.cli_verbs import bans, busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover, unban
@@ -194,8 +195,8 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
     return Screen({"decisions": rows}, cli_screens.history_screen(of_json(DecisionRow, row) for row in rows))
 
 
-_looks = (explain, trace, check, init, cdrs, rehearse, audit, route)
-_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level)
+_looks = (explain, trace, check, init, cdrs, rehearse, audit, route, audit_log)
+_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level, provision)
 for command in (*_looks, *_verbs):
     main.add_command(command)
 

@@ -8,19 +8,21 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from hashlib import blake2s
+from typing import Any
 
 from b2bua.beat_paths import BeatPaths
 from heartbeat import carriage
 from heartbeat.carrier import Carrier
 from heartbeat.death import DEATH, Death
 from heartbeat.decision import Decision, Tell, What
-from heartbeat.header import ACTIVE, HOLDING, OPEN, PING, Beat, BeatError
+from heartbeat.header import ACTIVE, FETCH, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.member import Member
+from heartbeat.part_exchange import PartExchange
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from heartbeat.timing import Timing
-from sip.actions import Action, Flow, Send
+from sip.actions import Flow, Send
 from sip.layer import Stack
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
@@ -59,8 +61,9 @@ class Leadership:
         """This leadership began by taking over from another server: cold lines are reset."""
         self.site_headers: tuple[str, ...] = ()
         """The lines that every request to an agent carries: who sends it, under which epoch."""
-        self.actions: list[Action] = []
-        """Beats and what is to be stored: they go first."""
+        self.actions: list[Any] = []
+        """Beats, what is to be stored, and what is to be taken as provisioned: they go first."""
+        self.part_exchange = PartExchange(self.member.participant, self._ask, self._do, site)
         self.agent_flow: Callable[[str], Flow | None] = _no_flow
         """The connection to an agent."""
         self.serves: Callable[[bool, float], None] = _nothing
@@ -103,6 +106,7 @@ class Leadership:
         self._site = site
         self._keys = keys
         self.member.reload(site.membership(self.node))
+        self.part_exchange.live_by(site)
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The member's word is on disk, or why not."""
@@ -174,6 +178,10 @@ class Leadership:
                 request, self.member.participant.stamp(beat.node, kind=PING, re=(beat.incarnation, beat.seq)), flow
             )
             return
+        if beat.kind == FETCH:
+            self.answer(request, self.part_exchange.answer(beat), flow)
+            return
+        self.part_exchange.learn(beat, now)
         self._carrier.receive(request, beat, sender or beat.node, flow, now)
         self.pump(now)
 
@@ -192,7 +200,10 @@ class Leadership:
     def heard(self, response: Response, sender: str, now: float) -> None:
         """The answer to one."""
         beat = self._read(response, None)
-        if beat is not None:
+        if beat is not None and beat.kind == FETCH:
+            self.part_exchange.answered(beat, now)
+        elif beat is not None:
+            self.part_exchange.learn(beat, now)
             self.member.receive(beat, sender or beat.node, now)
             self.pump(now)
 
@@ -223,7 +234,7 @@ class Leadership:
             self._former = leader
         self._carrier.pump(now)
 
-    def _do(self, action: Action) -> None:
+    def _do(self, action: Any) -> None:
         self.actions.append(action)
 
     def _ask(self, tell: Tell) -> None:

@@ -362,7 +362,7 @@ class _Routes:
 def _ready(site: Site, index: int, route: Route) -> _Choice:
     steps = tuple(site.groups.get(name) or site.lines[name] for name in route.to)
     sources = frozenset(line for name in route.source for line in site.members(name)) if route.source else None
-    because = f"routes[{index + 1}] ({route.match})"
+    because = f"{site.route_place(index)} ({route.match})"
     return _Choice(steps, because, route.ring, sources, route.strip, route.prefix, route.priority, route.refuse)
 
 

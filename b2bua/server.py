@@ -28,7 +28,8 @@ from b2bua.trend import Trend
 from heartbeat import deaths, program
 from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
-from heartbeat.console.view import Alert, Later, ProcessStats, Records
+from heartbeat.console.reload_orders import PROVISION
+from heartbeat.console.view import Alert, Later, ProcessStats, Progress, Records, Refused
 from heartbeat.decision import What
 from heartbeat.site.model import Site
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
@@ -96,6 +97,13 @@ class Process(program.Process[Core]):
             if self._supervised is not None:
                 self._supervised.end()
 
+    def command(self, name: str, params: Mapping[str, str], now: float) -> Progress:
+        if name != PROVISION:
+            return super().command(name, params, now)
+        if refusal := _may_not_provision(self.core, now):
+            raise Refused(refusal)
+        return self.reloading.provision(params.get("change", ""), self.core.epoch)
+
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
             self._results[event.record.result] += 1
@@ -153,9 +161,25 @@ def _view(trend: Trend, core: Core, name: str, params: Mapping[str, str], now: f
         return Later(partial(page, core.server.cdr_dir, core.node, dict(params)))
     if name == "ladder":
         return Later(partial(_ladder, core.site, dict(params)))
+    if name == "provisioned":
+        part = core.site.provisioned
+        routes_are = core.site.identity.provisioned
+        return {"version": str(part.version), "routes_are": routes_are, "lines": part.lines, "routes": part.routes}
     if name == "trend":
         return {"trend": trend.view(time.time() - now)}
     return views.view(core, name, params, now)
+
+
+def _may_not_provision(core: Core, now: float) -> str:
+    """Why this server makes no version of what is provisioned: its epoch is to be the only one, and known to be."""
+    if not core.serving:
+        return f"{core.node} is not active; send the change to {core.member.cluster.leader or 'the active server'}"
+    if not core.member.may_act(now):
+        return f"{core.node} has no lease: nothing is provisioned until a quorum answers"
+    newest, own = core.leadership.part_exchange.newest, core.site.provisioned.version
+    if newest > own:
+        return f"another node has version {newest} of what is provisioned, this one {own}: it is being fetched"
+    return ""
 
 
 def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[Alert]:

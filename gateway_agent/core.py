@@ -112,7 +112,7 @@ class Core:
         """What makes a wall clock of ``now``, told by the shell."""
         self.keys = site.membership().keys
         endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys, lambda: self.site)
-        self.connections = ServerConnections(endpoint, site.membership(), site.servers.values(), persistent, now)
+        self.connections = ServerConnections(endpoint, site, persistent, now)
         self.access = DeviceAccess(self.stack, random, site, agent)
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
         nonces = self.derivation.secret("nonces")
@@ -342,7 +342,7 @@ class Core:
         self.access.reload(site)
         self.obedience.reload(site.main.name, max(LEAST_HOLD, site.timing.hold_attempt))
         signed_by, self.keys = self.keys[:1], site.membership().keys
-        self.connections.voter.reload(site.membership())
+        self.connections.reload(site)
         self._load_lines(now)
         if self.keys[:1] != signed_by:
             self.handover.key_changed(self.calls.values(), self.lines.values(), now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
@@ -17,8 +17,8 @@ from heartbeat.agent_voter import AgentVoter
 from heartbeat.carrier import Carrier
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator, Superseded
-from heartbeat.header import Beat, BeatError
-from heartbeat.membership import Membership
+from heartbeat.header import FETCH, Beat, BeatError
+from heartbeat.part_exchange import PartExchange
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
 from heartbeat.site.model import Server, Site
@@ -133,12 +133,15 @@ class ServerConnection:
         self._initiator = Initiator(self.name, f"{self.endpoint.random.getrandbits(128):032x}")
         self._call_id = stack.token() + stack.token()
         self._cseq = 0
-        self._say(self._initiator.hello(self.connections.voter.participant.stamp(self.name)))
+        self.say(self._initiator.hello(self.connections.voter.participant.stamp(self.name)))
         stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
         """An answer to a word of the opening."""
         endpoint, voter = self.endpoint, self.connections.voter
+        if self.state == PROVED:
+            self._told(response, now)
+            return
         if self._initiator is None or self.state != HANDSHAKE:
             return
         try:
@@ -152,7 +155,7 @@ class ServerConnection:
             return
         if more is not None:
             voter.participant.opened(answer)
-            self._say(more)
+            self.say(more)
             return
         self._step(PROVED)
         self._failures = 0
@@ -162,7 +165,18 @@ class ServerConnection:
         endpoint.stack.site_flows.add(self.flow)
         self.connections.proved(self, answer, now)
 
-    def _say(self, beat: Beat) -> None:
+    def _told(self, response: Response, now: float) -> None:
+        """A piece of what is provisioned came; an agent asks for nothing else."""
+        try:
+            beat = carriage.beat_in(response, self.endpoint.keys())
+        except BeatError:
+            self.endpoint.counters["bad beats"] += 1
+            return
+        if beat.kind == FETCH and beat.node == self.name:
+            self.connections.part_exchange.answered(beat, now)
+
+    def say(self, beat: Beat) -> None:
+        """Ask the server something, on a connection that is open."""
         stack, flow = self.endpoint.stack, self.flow
         assert flow is not None
         self._cseq += 1
@@ -220,15 +234,15 @@ class ServerConnections:
     def __init__(
         self,
         endpoint: ConnectionServices,
-        membership: Membership,
-        servers: Iterable[Server],
+        site: Site,
         persistent: PersistentState,
         now: float,
     ) -> None:
         self.endpoint = endpoint
-        self.voter = AgentVoter(endpoint.agent, membership, persistent, now)
+        self.voter = AgentVoter(endpoint.agent, site.membership(), persistent, now)
         self.opened = 0
-        self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in servers}
+        self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in site.servers.values()}
+        self.part_exchange = PartExchange(self.voter.participant, self._ask, endpoint.stack.do, site)
         self._carrier = Carrier(self.voter, endpoint.stack.do, self._ask, self._live_by)
         self._ear: Ear | None = None
 
@@ -236,6 +250,11 @@ class ServerConnections:
     def ear(self) -> Ear:
         assert self._ear is not None, "started"
         return self._ear
+
+    def reload(self, site: Site) -> None:
+        """Live by a changed site file."""
+        self.voter.reload(site.membership())
+        self.part_exchange.live_by(site)
 
     def start(self, ear: Ear, now: float) -> None:
         """Connect to all servers; ``ear`` is told of what they say."""
@@ -333,6 +352,10 @@ class ServerConnections:
             self.endpoint.counters["bad beats"] += 1
             logger.debug("a beat of %s is ignored: %s", connection.name, error)
             return
+        if beat.kind == FETCH:
+            self._carrier.answer(request, self.part_exchange.answer(beat), flow)
+            return
+        self.part_exchange.learn(beat, now)
         before = self.voter.silent_for(now)
         self.voter.participant.figures(*self.ear.figures(now))
         self._carrier.receive(request, beat, connection.name, flow, now)
@@ -346,7 +369,10 @@ class ServerConnections:
         self._carrier.pump(now)
 
     def _ask(self, tell: Tell) -> None:
-        """An agent asks nobody."""
+        """An agent asks for what is provisioned, and nothing else."""
+        connection = self.by_name.get(tell.to)
+        if connection is not None and connection.state == PROVED and connection.flow is not None:
+            connection.say(tell.beat)
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The disk answered."""

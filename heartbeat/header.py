@@ -37,7 +37,9 @@ VOTERS: Final = "voters"
 OPEN: Final = "open"
 PING: Final = "ping"
 """An operator's question (`heartbeat ping --site`): answered with how the node is, and changing nothing."""
-KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING))
+FETCH: Final = "fetch"
+"""A piece of the provisioned part of the site is wanted (`heartbeat.part_exchange`)."""
+KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING, FETCH))
 
 ACTIVE: Final = "active"
 STANDBY: Final = "standby"
@@ -157,6 +159,12 @@ class Beat:
     """The wall clock of this node, in Unix seconds, so that a difference is seen; nothing is reckoned with it."""
     unwritten: float | None = None
     """Server: age in seconds of the oldest call record that is not on its disk; 0: all are."""
+    given: str = ""
+    """The version of the provisioned part of the site that this node lives by; empty: none."""
+    fetch: str = ""
+    """``fetch``: the version wanted, and from which byte on."""
+    piece: str = ""
+    """Answer to it: version, byte, size of the whole, and a piece in base64."""
 
     @property
     def start(self) -> Start:
@@ -211,7 +219,9 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; reach={b.reach}"
     if b.commitment:
         text += f"; commit={b.commitment}"
-    if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo:
+    if b.given:
+        text += f"; given={b.given}"
+    if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo or b.kind == FETCH:
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
 
@@ -220,7 +230,7 @@ def _rare(beat: Beat) -> str:
     text = f"; flags={'+'.join(beat.flags)}" if beat.flags else ""
     if beat.deaths:
         text += f"; died={'+'.join(beat.deaths)}"
-    for name in ("grant", "proof", "list", "nonce", "echo"):
+    for name in ("grant", "proof", "list", "nonce", "echo", "fetch", "piece"):
         value = getattr(beat, name)
         if value:
             text += f"; {name}={value}"
@@ -376,6 +386,9 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "commit": _name,
     "died": _flags,
     "interval": _seconds,
+    "given": _word,
+    "fetch": _word,
+    "piece": _word,
 }
 _FIELDS: Final = {
     "boot": "incarnation",

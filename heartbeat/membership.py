@@ -51,6 +51,8 @@ class Membership:
     takeover_without_quorum: bool = False
     config: str = ""
     """Short hash of the site file (hexadecimal); shown as drift where it differs."""
+    given: str = ""
+    """The version of the provisioned part of the site; empty: none."""
     capacity: int = 0
     """Calls that a server of this site takes; 0: not said."""
     keys: tuple[bytes, ...] = field(default=(), repr=False)

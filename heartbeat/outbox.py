@@ -89,6 +89,7 @@ class Outbox:
             capacity=self._membership.capacity,
             load=self._load,
             config=self._membership.config,
+            given=self._membership.given,
             voters=disk.voters.generation,
             commitment=self._commitment,
             clock=self._clock,

@@ -19,22 +19,25 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from heartbeat import service
-from heartbeat.console import bans, log
-from heartbeat.console.api_socket import Access, ApiError, ApiSocket
+from heartbeat.console import audit_log, bans, log
+from heartbeat.console.api_socket import Access, ApiError, ApiSocket, Audit
+from heartbeat.console.audit_log import AuditLog
 from heartbeat.console.collector import collecting
 from heartbeat.console.disk_space import DiskSpace
+from heartbeat.console.in_thread import InThread
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler, overload_alerts, with_congestion
-from heartbeat.console.reload_orders import RELOAD, ReloadOrders
+from heartbeat.console.reload_orders import RELOAD
+from heartbeat.console.reloading import Reloaded, Reloading
 from heartbeat.console.view import Alert, ProcessStats, Progress
 from heartbeat.console.view import ConsoleProcess as Viewed
 from heartbeat.decision import Decided
+from heartbeat.part_exchange import TakePart
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.certificates import CertificateError, OwnCertificates, Read
-from heartbeat.site.check import missing_secrets, secrets_of, warnings
+from heartbeat.site.check import secrets_of, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
-from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 from heartbeat.site.values import Api as Address
 from sip.actions import Flow
 from sip.io import pump as pumps
@@ -91,48 +94,27 @@ class ProgramCore(pumps.PumpedCore, Protocol):
 
 
 C = TypeVar("C", bound=ProgramCore)
-T = TypeVar("T")
-
-
-class InThread(Generic[T]):
-    """Something that a thread does, once at a time: reading a large site file takes seconds, in which the loop must
-    not stand still."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], T], then: Callable[[T], None]) -> None:
-        self._loop = loop
-        self._work = work
-        self._then = then
-        self._busy = False
-        self._again = False
-
-    def ask(self) -> None:
-        """Do it; what is asked for meanwhile is done once more afterwards."""
-        if self._busy:
-            self._again = True
-            return
-        self._busy = True
-        self._loop.run_in_executor(None, self._work).add_done_callback(self._done)
-
-    def _done(self, done: asyncio.Future[T]) -> None:
-        self._busy = False
-        if self._again:
-            self._again = False
-            self.ask()
-        else:
-            self._then(done.result())
 
 
 class Api:
     """Answers to an operator. It is loaded when somebody asks first: calls do not wait for it at a start."""
 
     def __init__(
-        self, process: Viewed, serve: Serve, at: Address, access: Access, loop: asyncio.AbstractEventLoop
+        self,
+        process: Viewed,
+        serve: Serve,
+        at: Address,
+        access: Access,
+        loop: asyncio.AbstractEventLoop,
+        audit: Audit | None = None,
     ) -> None:
-        """From now on who asks is heard. Raises `ApiError`."""
+        """From now on who asks is heard; ``audit`` is told what is done. Raises `ApiError`."""
         self._process = process
         self._serve = serve
         self._loop = loop
         self._socket = ApiSocket(at, access)
+        if audit is not None:
+            self._socket.audit = audit
         self._serving: asyncio.Task[Any] | None = None
         loop.add_reader(self._socket.sock, self._asked)
 
@@ -170,7 +152,6 @@ class Process(Generic[C]):
     def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
         """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`,
         `CertificateError`."""
-        self.site_path = site.path
         self.name = name
         self.settings = settings
         self.loop = loop
@@ -179,10 +160,10 @@ class Process(Generic[C]):
         self.votes = VoteStore(settings.state_dir, name)
         self.persistent = self.votes.start()
         self._history = DecisionJournal(settings.state_dir / "history.jsonl")
-        self.written: list[Written] = [self._history]
+        self._audit = AuditLog(settings.state_dir, name, lambda: self._journals.ask())
+        self.written: list[Written] = [self._history, self._audit]
         """What is to be known again after a restart."""
         self.disk_space = DiskSpace(self.directories())
-        self._reloads = ReloadOrders()
         self._api: Api | None = None
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
@@ -207,7 +188,8 @@ class Process(Generic[C]):
     ) -> None:
         """Put ``core`` on a pump, with what it shows and does; ``peer_of`` a flow is a name. Raises `BadEndpoint`."""
         self.core = core
-        self._reading = InThread(self.loop, self._read, self._was_read)
+        lives = Reloaded(self.name, self.settings.state_dir, lambda: core.site, self.misses, self._live_by)
+        self.reloading = Reloading(lives, self.certificates, self.loop, lambda: self.logger)
         self._history.take_up(core.history, boottime() - time.time())
         self._view = view
         self._command = partial(command, core)
@@ -218,10 +200,11 @@ class Process(Generic[C]):
             names=self.names,
             store=self.votes.write,
             on_event=self.event,
-            on_reload=self._reading.ask,
+            on_reload=partial(_signalled, self._audit, self.reloading),
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
+        self.pump.others[TakePart] = lambda part: self.reloading.hand_over(part.packed)
         self.pump.waited = core.stack.congestion.waited
         self.tracing = collecting(self.loop, self.name, core.stack, self.pump, partial(peer_of, core), core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)
@@ -229,7 +212,8 @@ class Process(Generic[C]):
 
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
-        api = self._api = Api(self, serve, self.settings.api_address, _access(self.settings), self.loop)
+        access, at = _access(self.settings), self.settings.api_address
+        api = self._api = Api(self, serve, at, access, self.loop, self._audit.note)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
             await self.pump.run()
@@ -241,8 +225,10 @@ class Process(Generic[C]):
             self._lock.end()
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
-        if name == "progress" and (reload := self._reloads.progress(params.get("id", ""))) is not None:
-            return reload
+        if name == "progress" and (order := self.reloading.orders.progress(params.get("id", ""))) is not None:
+            return order
+        if name == audit_log.VIEW:
+            return self._audit.view(params)
         if name == BANS:
             return bans.look(self.core.stack.bans, now, time.time() - boottime())
         found: Any = self.tracing.view(params) if name == "trace" else self._view(self.core, name, params, now)
@@ -254,9 +240,7 @@ class Process(Generic[C]):
 
     def command(self, name: str, params: Mapping[str, str], now: float) -> Progress:
         if name == RELOAD:
-            order = self._reloads.begin()
-            self._reading.ask()
-            return order
+            return self.reloading.order()
         if (act := _AT_ONCE.get(name)) is not None:
             said = act(self, params)
             self.pump.ask(self.core.decided, name, f"{said}, by an operator")
@@ -278,6 +262,7 @@ class Process(Generic[C]):
         if took > interval / 2:
             slow = f"keeping an epoch took {took:.2f} s, more than half an interval ({interval:g} s)"
             found.append(Alert("disk-slow", f"the disk of {self.name} is slow: {slow}; a takeover waits for it"))
+        found += [Alert("provisioned", sentence) for sentence in self.reloading.trouble]
         return [*found, *overload_alerts(self.name, stats), *_weak_files(self.core.site, self.name)]
 
     def _cpu_and_stalls(self, now: float) -> ProcessStats:
@@ -331,37 +316,19 @@ class Process(Generic[C]):
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 
-    def _read(self) -> tuple[Site | None, list[str], Read | None]:
-        """The site file, and why it cannot be taken; or warnings, where it can, and the certificates as they are."""
-        old = self.core.site
-        try:
-            site, late = without_late_lines(old, load(self.site_path), self.name)
-        except SiteError as error:
-            return None, list(error.complaints), None
-        complaints = [*missing_secrets(site, self.name), *reload_complaints(old, site, self.name), *self.misses(site)]
-        read = self.certificates.read(site)
-        if complaints or read.complaints:
-            return None, [*complaints, *read.complaints], None
-        return site, [*late, *warnings(site), *read.expired, *read.warnings], read
-
-    def _was_read(self, found: tuple[Site | None, list[str], Read | None]) -> None:
-        site, sentences, read = found
-        if site is None or read is None:
-            said = [f"the site file is not taken: {sentence}" for sentence in sentences]
-            for sentence in said:
-                self.logger.error("%s", sentence)
-            self._reloads.settle(False, said)
-            return
-        for sentence in sentences:
-            self.logger.warning("the site file: %s", sentence)
-        new = "; ".join(changes(self.core.site, site)) or "nothing is new in it"
+    def _live_by(self, site: Site, read: Read) -> None:
         self.certificates.take(site, read)
         self.tracing.live_by(site)
         self.pump.ask(self.core.reload, site)
         if self._api is not None:
             self._api.take(_access(site.servers.get(self.name) or site.agents[self.name]))
         self.lives_by(site)
-        self._reloads.settle(True, [f"{self.name} lives by the site file {site.digest}: {new}", *sentences])
+
+
+def _signalled(log: AuditLog, reloading: Reloading) -> None:
+    """SIGHUP came: whoever may send it may read the file again."""
+    log.note("a signal", "", RELOAD, {}, "running", "the site file is being read")
+    reloading.ask()
 
 
 def _stay_alive(loop: asyncio.AbstractEventLoop) -> None:
@@ -375,7 +342,8 @@ def _access(settings: Server | Agent) -> Access:
     if isinstance(settings, Agent):
         return Access(token)
     viewing = settings.api_view_token.reveal() if settings.api_view_token is not None else None
-    return Access(token, viewing, settings.api_user_header, frozenset(settings.api_operators))
+    provisioning = settings.api_provision_token.reveal() if settings.api_provision_token is not None else None
+    return Access(token, viewing, provisioning, settings.api_user_header, frozenset(settings.api_operators))
 
 
 def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:

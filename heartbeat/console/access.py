@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import socket
+import struct
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -18,11 +20,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from heartbeat.console.api_socket import OPERATOR, VIEWER, Access
+from heartbeat.console.api_socket import OPERATOR, PROVISIONER, REFUSED, VIEWER, Access, Audit, unaudited
 from heartbeat.console.view import Refused
 
 COOKIE: Final = "holdfast"
 CSRF: Final = "X-CSRF-Token"
+PROVISIONED: Final = "/v1/provisioned"
+"""What begins so, who has the role for it may change."""
 MOST_SESSIONS: Final = 64
 """Beyond, the oldest one ends."""
 SESSION_S: Final = 12 * 3600.0
@@ -51,11 +55,17 @@ class _Session(NamedTuple):
 
 
 class Gate:
-    """See the module. ``access`` is read anew for each request; ``by_socket``: who reaches it is its owner."""
+    """See the module. ``access`` is read anew for each request; ``by_socket``: who reaches it is its owner; ``audit``
+    is told of logins, and of who wanted what he may not."""
 
     def __init__(
-        self, access: Callable[[], Access], by_socket: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        access: Callable[[], Access],
+        by_socket: bool,
+        audit: Audit = unaudited,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._audit = audit
         self._access = access
         self._by_socket = by_socket
         self._clock = clock
@@ -75,7 +85,12 @@ class Gate:
         if who.csrf and not hmac.compare_digest(request.headers.get(CSRF, "").encode(), who.csrf.encode()):
             raise Refused("What a browser posts needs the token of its page: load it again.", 403)
         if who.role != OPERATOR and request.path.startswith("/v1/"):
-            raise Refused(f"{who.user} may look, and change nothing: that needs the role operator.", 403)
+            may_provision = who.role == PROVISIONER
+            if not (may_provision and request.path.startswith(PROVISIONED)):
+                what = "change nothing but what is provisioned" if may_provision else "change nothing"
+                said = f"{who.user} may look, and {what}: that needs the role operator."
+                self._audit(who.user, request.remote or "", request.path[4:44], {}, REFUSED, said)
+                raise Refused(said, 403)
         return who
 
     def login(self, request: web.Request, token: str) -> tuple[str, Who]:
@@ -91,15 +106,19 @@ class Gate:
         role = access.role_of(given)
         if not role:
             self._guesses.append(now)
+            self._audit("somebody", request.remote or "", "login", {}, REFUSED, "That is no token of this API.")
             raise Refused("That is not the token of this server's API.", 401)
         name, session = secrets.token_urlsafe(32), _Session(role, secrets.token_urlsafe(32), now + SESSION_S, given)
         self._sessions[name] = session
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
-        return name, Who(f"{role} by token", role, session.csrf, True)
+        who = Who(f"{role} by token", role, session.csrf, True)
+        self._audit(who.user, request.remote or "", "login", {}, "done", "")
+        return name, who
 
     def logout(self, request: web.Request) -> None:
-        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+        if (session := self._sessions.pop(request.cookies.get(COOKIE, ""), None)) is not None:
+            self._audit(f"{session.role} by token", request.remote or "", "logout", {}, "done", "")
 
     def _known(self, request: web.Request) -> Who | None:
         access, headers = self._access(), request.headers
@@ -115,7 +134,10 @@ class Gate:
             return Who(f"{session.role} by token", session.role, session.csrf, True)
         if self._by_socket and scheme.lower() != "bearer" and any(name in headers for name in BROWSERS):
             return None
-        return Who(f"{role} by {'socket' if self._by_socket else 'token'}", role) if role else None
+        if not role:
+            return None
+        by_owner = self._by_socket and scheme.lower() != "bearer"
+        return Who(f"{_owner(request)} by socket" if by_owner else f"{role} by token", role)
 
     def _by_proxy(self, user: str, most: str, access: Access) -> Who:
         role = OPERATOR if user in access.operators and most == OPERATOR else VIEWER
@@ -134,6 +156,15 @@ class Gate:
             del self._sessions[name]
             return None
         return session
+
+
+def _owner(request: web.Request) -> str:
+    """Which user of this machine is at the other end of a UNIX socket (SO_PEERCRED, unix(7))."""
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if sock is None:
+        return OPERATOR
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return "root" if uid == 0 else f"uid {uid}"
 
 
 def _is_own(request: web.Request) -> bool:

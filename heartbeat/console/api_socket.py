@@ -7,6 +7,7 @@ import hmac
 import os
 import socket
 import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +18,10 @@ _BACKLOG: Final = 100
 
 
 VIEWER: Final = "viewer"
+PROVISIONER: Final = "provisioner"
 OPERATOR: Final = "operator"
+REFUSED: Final = "refused"
+"""A result in the audit log."""
 
 
 class Access(NamedTuple):
@@ -27,6 +31,8 @@ class Access(NamedTuple):
     """Of operators."""
     view_token: bytes | None = None
     """Of those who may look and change nothing."""
+    provision_token: bytes | None = None
+    """Of those who may look, and change what is provisioned."""
     user_header: str = ""
     """The field in which a reverse proxy says who asks."""
     operators: frozenset[str] = frozenset()
@@ -34,10 +40,19 @@ class Access(NamedTuple):
 
     def role_of(self, given: bytes) -> str:
         """The role of who says this token, ``""`` for none."""
-        for token, role in ((self.token, OPERATOR), (self.view_token, VIEWER)):
+        known = ((self.token, OPERATOR), (self.provision_token, PROVISIONER), (self.view_token, VIEWER))
+        for token, role in known:
             if token and hmac.compare_digest(given, token):
                 return role
         return ""
+
+
+Audit = Callable[[str, str, str, Mapping[str, str], str, str], None]
+"""Notes who (user, host) did what, with which parameters, with which result, and what was answered."""
+
+
+def unaudited(user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
+    """Note nothing."""
 
 
 class ApiError(Exception):
@@ -56,6 +71,8 @@ class ApiSocket:
         self.api = api
         self.access = access or Access()
         """Whom it lets in; to be set anew when that has changed."""
+        self.audit: Audit = unaudited
+        """Told of what is done here."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
             self.sock.listen(_BACKLOG)

@@ -57,6 +57,10 @@ class Client:
         """What the process answers to the verb. Raises the same."""
         return self.read(Progress, self._ask("POST", f"/v1/{quote(verb)}", json.dumps(dict(params)).encode()))
 
+    def provision(self, change: bytes) -> Any:
+        """What the process answers to a change of what is provisioned, as JSON. Raises the same."""
+        return self._ask("POST", "/v1/provisioned", change)
+
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         connection = _Connection(self.api, self.timeout)
         try:

@@ -19,8 +19,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from heartbeat.console.access import Gate
-from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.api_socket import REFUSED, ApiSocket
 from heartbeat.console.metrics import CONTENT_TYPE
+from heartbeat.console.provision_api import MOST_CHANGE, add_provisioning
+from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.schema import as_json
 from heartbeat.console.view import ConsoleProcess, Later, Refused
 from heartbeat.console.web_page import OPEN, add_page
@@ -31,6 +33,8 @@ MOST_ROWS: Final = 2000
 """Rows that one page may ask for."""
 MOST_BYTES: Final = 64 * 1024
 """Longest body of a command."""
+LOOKS: Final = frozenset({"rehearse", "audit"})
+"""Verbs that change nothing."""
 MOST_CONNECTIONS: Final = 64
 LONGEST_CONNECTION: Final = 30.0
 """Seconds after which a connection is closed, whatever it does; commands need one request a connection."""
@@ -124,9 +128,18 @@ def application(
 
     async def verb(request: web.Request) -> web.Response:
         params, now = _params(await _body(request)), clock()
-        logger.info("%s asks for %s %s", gate.admit(request).user, _name(request), dict(params))
+        who, name = gate.admit(request), _name(request)
+        logger.info("%s asks for %s %s", who.user, name, dict(params))
         offset = time.time() - now
-        return _json(on_wall(as_json(process.command(_name(request), params, now)), offset))
+        host = request.remote or ""
+        try:
+            answer = process.command(name, params, now)
+        except Refused as refusal:
+            at.audit(who.user, host, name, params, REFUSED, refusal.sentence)
+            raise
+        if name not in LOOKS:
+            at.audit(who.user, host, name, params, getattr(answer, "state", "done"), getattr(answer, "sentence", ""))
+        return _json(on_wall(as_json(answer), offset))
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")
@@ -137,17 +150,20 @@ def application(
         shown = {"status": process.view("status", {}, now), "calls": process.view("calls", CALLS_SHOWN, now)}
         return {**on_wall(as_json(shown), offset), "trend": process.view("trend", {}, now)["trend"]}
 
-    gate = Gate(lambda: at.access, bool(at.api.path))
-    known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(sorted(verbs))}."
-    app = web.Application(middlewares=[_answering(known), _guarding(gate)], client_max_size=MOST_BYTES)
+    gate = Gate(lambda: at.access, bool(at.api.path), at.audit)
+    orders = sorted(verbs - {PROVISION})
+    known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(orders)}."
+    app = web.Application(middlewares=[_answering(known), _guarding(gate)], client_max_size=MOST_CHANGE)
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", measured, allow_head=False)
     if files:
         add_page(app, files, gate, snapshot)
     for name in pages:
         app.router.add_get(f"/v1/{name}", page, allow_head=False)
-    for name in verbs:
+    for name in orders:
         app.router.add_post(f"/v1/{name}", verb)
+    if PROVISION in verbs:
+        add_provisioning(app, process, gate, at.audit, clock)
     return app
 
 
@@ -159,11 +175,11 @@ def _answering(known: str) -> Middleware:
         try:
             return await handler(request)
         except Refused as refusal:
-            return _json({"error": refusal.sentence}, refusal.status)
+            return _json(refusal.answer, refusal.status)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _json({"error": f"There is no {request.method} {request.path} here. {known}"}, 404)
         except web.HTTPRequestEntityTooLarge:
-            return _json({"error": f"A command has at most {MOST_BYTES} bytes."}, 413)
+            return _json({"error": f"A command has at most {MOST_BYTES:,} bytes, a change {MOST_CHANGE:,}."}, 413)
         except Exception:
             logger.exception("The API failed to answer %s %s.", request.method, request.path)
             return _json({"error": "The process failed to answer; its log says why."}, 500)
@@ -204,7 +220,8 @@ def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 async def _body(request: web.Request) -> dict[str, str]:
-    text = await request.read()
+    if (request.content_length or 0) > MOST_BYTES or len(text := await request.read()) > MOST_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length or MOST_BYTES)
     try:
         value = json.loads(text or b"{}")
     except (ValueError, RecursionError):

@@ -14,17 +14,18 @@ Each view is described here once: its members as JSON, the columns of its table,
 * Members with a default are younger than the others: a process of an older version does not say them.
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
-Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit route bans
-cdrs trend ladder progress``.
-Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban``.
-Agent views: ``status health lines calls call-ids trace history bans progress``.
+Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit audit-log route
+bans cdrs trend ladder provisioned progress``.
+Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban
+provision``.
+Agent views: ``status health lines calls call-ids trace history bans audit-log progress``.
 Agent verbs: ``drain resume stop reload log-level unban``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
@@ -40,6 +41,23 @@ class Refused(Exception):
         self.sentence = sentence
         self.status = status
         """HTTP status: 400 a parameter is wrong, 404 no such view, call, line or agent, 409 not in this state."""
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """As the API says it."""
+        return {"error": self.sentence}
+
+
+class RefusedChange(Refused):
+    """What was to be provisioned is wrong: all that is, a sentence each."""
+
+    def __init__(self, complaints: Sequence[str]) -> None:
+        super().__init__("\n".join(complaints), 422)
+        self._complaints = tuple(complaints)
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return {"error": self.sentence, "errors": list(self._complaints)}
 
 
 class Later(NamedTuple):

@@ -30,11 +30,11 @@ ASTERISK_PATTERN = re.compile(r"_(?=.*[XZN.!])[0-9XZN+*#.!\[\]\-]+")
 WILD = ("0.0.0.0", "::")
 
 
-def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> list[str]:
+def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[str, ...]) -> list[str]:
     """Every error across the tables of ``site``, in the order of the file.
 
     ``written`` holds the names that the file gives to each kind of table, those with errors of their own too: a
-    reference to such a one does not dangle. ``places`` says which routes of the file those of ``site`` are.
+    reference to such a one does not dangle. ``places`` says how the routes of ``site`` are called.
     """
     return list(
         itertools.chain(
@@ -412,10 +412,9 @@ def _groups(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.weights: are only for hunt = "weight"'
 
 
-def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int, ...]) -> Iterator[str]:
-    whole: dict[str, int] = {}
-    for index, route in zip(places, site.routes, strict=True):
-        place = f"routes[{index}]"
+def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[str, ...]) -> Iterator[str]:
+    whole: dict[str, str] = {}
+    for place, route in zip(places, site.routes, strict=True):
         for key, names in (("to", route.to), ("from", route.source)):
             for name in names:
                 kinds = (("line", written["lines"]), ("group", written["groups"]))
@@ -425,9 +424,9 @@ def _routes(site: Site, written: Mapping[str, frozenset[str]], places: tuple[int
         if route.refuse and route.refuse < 400:
             yield f"{place}.refuse: must be from 400 to 699, is {route.refuse}"
         if route.match.text in whole:
-            yield f"{place}.match: is never used: routes[{whole[route.match.text]}] takes {route.match} already"
+            yield f"{place}.match: is never used: {whole[route.match.text]} takes {route.match} already"
         elif not route.source:
-            whole[route.match.text] = index
+            whole[route.match.text] = place
 
 
 def warnings(site: Site) -> list[str]:
@@ -442,7 +441,7 @@ def warnings(site: Site) -> list[str]:
 
 def _patterns(site: Site) -> Iterator[str]:
     """Patterns in the spelling of other programs: as numbers they match themselves."""
-    patterns = [(f"routes[{index}].match", route.match) for index, route in enumerate(site.routes, 1)]
+    patterns = [(f"{site.route_place(index)}.match", route.match) for index, route in enumerate(site.routes)]
     for line in site.lines.values():
         for way, numbering in (("to_device", line.to_device), ("from_device", line.from_device)):
             for whose, rules in (("called", numbering.called), ("caller", numbering.caller)):
@@ -535,9 +534,9 @@ def _shadowed_routes(site: Site) -> Iterator[str]:
             callers = admitted[index] - (targets if len(targets) == 1 else frozenset())
             before = [i for i in before if admitted[i] & callers]
             if callers and callers.issubset(itertools.chain.from_iterable(admitted[i] for i in before)):
-                names = " and ".join(f"routes[{i + 1}]" for i in before)
+                names = " and ".join(map(site.route_place, before))
                 take = "takes" if len(before) == 1 else "take"
-                yield f"routes[{index + 1}]: is never used: {names} {take} its calls; put it before"
+                yield f"{site.route_place(index)}: is never used: {names} {take} its calls; put it before"
         by_beginning.setdefault("?" if route.match.prefix is None else route.match.prefix, []).append(index)
 
 
@@ -565,6 +564,7 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
         if node in (None, n):
             found.append((f"servers.{n}.api_token", server.api_token))
             found.append((f"servers.{n}.api_view_token", server.api_view_token))
+            found.append((f"servers.{n}.api_provision_token", server.api_provision_token))
     if node is None or node in site.servers:
         found.append(("hooks.key", site.hooks.key))
     for n, agent in site.agents.items():

@@ -300,7 +300,7 @@ def _groups(site: Site) -> Table:
 def _routes(site: Site) -> Table:
     rows = tuple(
         (
-            str(index),
+            route.name or str(index),
             str(route.match),
             ", ".join(route.source) or "all",
             f"refused with {route.refuse}" if route.refuse else ", ".join(route.to),

@@ -391,3 +391,5 @@ class Route:
     """How long a target may ring before the next one is tried."""
     refuse: Annotated[int, Within(0, 699)] = 0
     """Instead of ``to``: refuse these calls with this status, 400 to 699."""
+    name: NameOf = ""
+    """By which sentences call it; left out: its place in the file. Provisioned routes have one."""

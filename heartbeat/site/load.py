@@ -35,6 +35,7 @@ from pydantic import (
 from heartbeat.site.check import complaints, missing_secrets
 from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Bans, Failover, HookSettings, Identity, Records, Server, Site, Trace, digest
+from heartbeat.site.provisioned import NOTHING, Provisioned, ProvisionError
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing
 from sip.device.header_rules import PROTECTED, field_of
@@ -66,6 +67,8 @@ SECRETS: Final = "secrets"
 A_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 """The variable in which systemd says where the credentials of a unit are."""
+PROVISIONED: Final = "provisioned.json"
+"""The file in a program's state directory that has what was put by API."""
 STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
 SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -108,29 +111,42 @@ class SiteSource(NamedTuple):
         return Path(os.path.normpath(self.path.absolute().parent / text))
 
 
-def load(path: str | Path, node: str | None = None) -> Site:
-    """Read a site file for ``node``, a server or an agent of it.
+def load(path: str | Path, node: str | None = None, needs_secrets: bool = True) -> Site:
+    """Read a site file for ``node``, a server or an agent of it, with the provisioned part as that node has it, or,
+    without a node, the newest that can be read here.
 
-    The secrets that the node needs must be there; without a node (``b2bua check``) none must. Raises
+    The secrets that the node needs must be there, where it ``needs_secrets``; without a node (``b2bua check``) none
+    must. Raises
     :class:`SiteError` with every error that was found, one sentence each.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SiteError([f"{path}: cannot be read: {_reason(error)}"]) from None
-    site = parse(text, path)
+    site = parse(read_text(path), path, node=node)
     if node is not None:
         if node not in site.servers and node not in site.agents:
             names = ", ".join([*site.servers, *site.agents])
             raise SiteError([f"{path}: has no server or agent {node}: it has {names}"])
-        if missing := missing_secrets(site, node):
+        if needs_secrets and (missing := missing_secrets(site, node)):
             raise SiteError(missing)
     return site
 
 
-def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Site:
-    """The site that ``text`` says, as if read from ``path``. Raises :class:`SiteError`."""
+def read_text(path: Path) -> str:
+    """A site file as text. Raises :class:`SiteError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError([f"{path}: cannot be read: {_reason(error)}"]) from None
+
+
+def parse(
+    text: str,
+    path: Path,
+    environment: Mapping[str, str] = os.environ,
+    node: str | None = None,
+    provisioned: Provisioned | None = None,
+) -> Site:
+    """The site that ``text`` says, as if read from ``path``; with ``provisioned``, else with what is kept of it (see
+    `load`), where the text wants such a part at all. Raises :class:`SiteError`."""
     if text.startswith("\ufeff"):
         raise SiteError([f"{path}: begins with a byte order mark (BOM): save it as UTF-8 without one"])
     try:
@@ -149,7 +165,31 @@ def parse(text: str, path: Path, environment: Mapping[str, str] = os.environ) ->
             return Secret("", os.fsencode(value))
         return Secret("", None, f"the environment variable {name} is not set")
 
-    return build(tables, SiteSource(path, secret))
+    source = SiteSource(path, secret)
+    if _table(tables.get("site")).get("provisioned", "no") == "no":
+        provisioned = NOTHING
+    return build(tables, source, _kept(tables, source, node) if provisioned is None else provisioned)
+
+
+def _kept(tables: Mapping[str, Any], source: SiteSource, node: str | None) -> Provisioned:
+    """The provisioned part that ``node`` has, or the newest of all nodes' that can be read."""
+    programs = {**_table(tables.get("servers")), **_table(tables.get("agents"))}
+    newest = NOTHING
+    for name, program in programs.items():
+        state = _table(program).get("state", "state")
+        if node in (None, name) and isinstance(state, str) and "\0" not in state:
+            path = source.absolute(state) / name / PROVISIONED
+            try:
+                found = Provisioned.decode(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError, ProvisionError) as error:
+                if node is None:
+                    continue
+                mend = "move it away, and it comes anew from the other nodes"
+                raise SiteError([f"{path}: cannot be read: {_reason(error)}: {mend}"]) from None
+            newest = max(newest, found, key=lambda one: one.version)
+    return newest
 
 
 def _kept_in_file(path: Path) -> Secret:
@@ -175,12 +215,15 @@ def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
-    """The site that the tables of a file say. Raises :class:`SiteError` with every error that is found."""
+def build(tables: Mapping[str, Any], source: SiteSource, provisioned: Provisioned = NOTHING) -> Site:
+    """The site that the tables of a file say, and the provisioned part. Raises :class:`SiteError` with every error
+    that is found."""
     reader = _Reader(source)
+    tables = reader.with_provisioned(tables, provisioned)
     single: dict[str, Any] = {key: reader.table(kind, tables.get(key, {}), key) for key, kind in SINGLE.items()}
     named = {key: reader.named(kind, tables.get(key, {}), key) for key, kind in NAMED.items()}
-    routes = reader.routes(tables.get("routes", []))
+    first = _table(tables.get("site")).get("provisioned") == "first"
+    routes = reader.routes(tables.get("routes", []), provisioned, first)
     known = [*SINGLE, *NAMED, "routes"]
     found = [f"{key}: {_unknown(key, known)}" for key in tables if key not in known] + reader.complaints
     for name, line in _table(tables.get("lines")).items():
@@ -203,6 +246,7 @@ def build(tables: Mapping[str, Any], source: SiteSource) -> Site:
             routes=tuple(routes.values()),
             digest="",
             path=source.path.absolute(),
+            provisioned=provisioned,
         )
         written = {key: frozenset(_table(tables.get(key))) for key in NAMED}
         found += complaints(site, written, tuple(routes))
@@ -239,13 +283,36 @@ class _Reader:
                 found[name] = read
         return found
 
-    def routes(self, value: object) -> dict[int, Route]:
-        """The routes by their place in the file, counted from 1; those with errors are left out."""
+    def with_provisioned(self, tables: Mapping[str, Any], provisioned: Provisioned) -> Mapping[str, Any]:
+        """The tables with the provisioned lines. A line that is in both is a mistake of whoever was second: neither
+        way may change what the other one wrote."""
+        self.complaints += provisioned.faults()
+        lines = tables.get("lines", {})
+        if not provisioned.lines or not isinstance(lines, Mapping):
+            return tables
+        for name in lines.keys() & provisioned.lines.keys():
+            self.complaints.append(f"lines.{name}: is provisioned, and in {self._source.path.name} too: delete one")
+        return {**tables, "lines": {**provisioned.lines, **lines}}
+
+    def routes(self, value: object, provisioned: Provisioned, first: bool) -> dict[str, Route]:
+        """The routes by how they are called, in their order, the provisioned ones ``first`` or last; those with
+        errors are left out."""
         if not isinstance(value, list):
             self.complaints.append("routes: must be written as [[routes]]")
             return {}
-        read = {index: self.table(Route, item, f"routes[{index}]") for index, item in enumerate(value, 1)}
-        return {index: route for index, route in read.items() if route is not None}
+        written: dict[str, Any] = {}
+        for index, item in enumerate(value, 1):
+            name = _table(item).get("name")
+            place = f"routes.{name}" if name and isinstance(name, str) else f"routes[{index}]"
+            if place in written or (isinstance(name, str) and name in provisioned.routes):
+                self.complaints.append(f"routes[{index}].name: another route is called {name}, too")
+            written[place] = item
+        named = {f"routes.{name}": {**table, "name": name} for name, table in provisioned.routes.items()}
+        read = {}
+        for place, item in ({**named, **written} if first else {**written, **named}).items():
+            if (route := self.table(Route, item, place)) is not None:
+                read[place] = route
+        return read
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, LineSettings, Route
+from heartbeat.site.provisioned import NOTHING, Provisioned
 from heartbeat.site.values import (
     Api,
     Endpoint,
@@ -180,6 +181,8 @@ class Server:
     """Bearer token of the API; needed for TCP."""
     api_view_token: Secret | None = None
     """Another token of the API, with which one may look and change nothing."""
+    api_provision_token: Secret | None = None
+    """Another one, with which one may look, and put and delete what is provisioned."""
     api_user_header: Field = ""
     """Header field in which a reverse proxy before the API says which user asks, like ``X-Remote-User``."""
     api_operators: tuple[str, ...] = ()
@@ -313,6 +316,9 @@ class Identity:
     ca: Path | None = None
     """PEM file: the authorities by which servers are believed by agents and each other, where that is TLS: their
     certificates are for the address that is connected to, or for the server's name. Left out: those of devices."""
+    provisioned: Literal["no", "first", "last"] = "no"
+    """Lines and routes that are put by API or command (``b2bua provision``) are part of the site; their routes are
+    looked at before those of this file (``first``) or after them (``last``)."""
 
     @property
     def authority(self) -> str:
@@ -352,6 +358,8 @@ class Site:
     """The table ``[hooks]``."""
     path: Path = Path("site.toml")
     """Where it was read."""
+    provisioned: Provisioned = NOTHING
+    """The part of ``lines`` and ``routes`` that was put by API."""
 
     @property
     def name(self) -> str:
@@ -410,6 +418,7 @@ class Site:
             on_lost_quorum=failover.on_lost_quorum,
             takeover_without_quorum=failover.takeover_without_quorum,
             config=self.digest,
+            given=str(self.provisioned.version) if self.provisioned.version.serial else "",
             capacity=server.capacity if server is not None else 0,
             keys=tuple(key.value for key in keys if key is not None and key.value is not None),
         )
@@ -445,6 +454,13 @@ class Site:
         """Highest priority among the agent's lines: agents are taken over in this order, highest first."""
         return max((line.priority for line in self.lines_of(agent)), default=0)
 
+    def route_place(self, index: int) -> str:
+        """How the route of that index is called in sentences: by its name, else by its place in the file."""
+        name, before = self.routes[index].name, len(self.provisioned.routes)
+        if name:
+            return f"routes.{name}"
+        return f"routes[{index + 1 - (before if self.identity.provisioned == 'first' else 0)}]"
+
     def members(self, name: str) -> tuple[str, ...]:
         """The lines that ``name`` of a route's list stands for: a group's lines, or the line itself."""
         group = self.groups.get(name)
@@ -462,7 +478,7 @@ def digest(site: Site) -> str:
     Directories and sockets are each machine's own affair and do not count.
     """
     meaning = _settings(site)
-    for name in ("digest", "path"):
+    for name in ("digest", "path", "provisioned"):
         meaning.pop(name, None)
     meaning["agents in order"] = list(site.agents)  # who votes, and how heartbeats count agents, depends on it
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))

@@ -71,6 +71,8 @@ def changes(old: Site, new: Site) -> list[str]:
     was, now = (one.identity.previous_key for one in (old, new))
     if (was.value if was is not None else None) != (now.value if now is not None else None):
         found.append(f"previous_key is {'new' if was is None else 'gone' if now is None else 'another one'}")
+    if old.provisioned.version != new.provisioned.version:
+        found.append(f"provisioned version {new.provisioned.version}, {old.provisioned.version} before")
     if old.identity.ca != new.identity.ca:
         found.append("site.ca changed")
     return found

@@ -189,7 +189,7 @@ def test_refusals_are_sentences(tmp_path, caplog):
     async def talk(path, process):
         assert await http(path, get("/v1/explain?id=x")) == (404, '{"error": "There is no such call."}')
         status, body = await http(path, get("/v1/nothing"))
-        assert status == 404 and "agents, audit, bans, call-ids, calls" in json.loads(body)["error"]
+        assert status == 404 and "agents, audit, audit-log, bans, call-ids, calls" in json.loads(body)["error"]
         for limit in ("0", "2001", "-1", "many", "9" * 5000):
             assert (await http(path, get(f"/v1/calls?limit={limit}")))[0] == 400
         status, body = await http(path, get("/v1/report"))

@@ -9,17 +9,18 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from heartbeat.console.access import COOKIE, CSRF, MOST_GUESSES, MOST_SESSIONS, SESSION_S, Gate
-from heartbeat.console.api_socket import OPERATOR, VIEWER, Access
+from heartbeat.console.api_socket import OPERATOR, PROVISIONER, VIEWER, Access
 from heartbeat.console.view import Refused
 
-ACCESS = Access(b"secret", b"look", "X-Remote-User", frozenset({"olga"}))
+ACCESS = Access(b"secret", b"look", b"provision", "X-Remote-User", frozenset({"olga"}))
 BROWSER = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Host": "sbc.example"}
 
 
 class Door:
     def __init__(self, by_socket: bool, access: Access = ACCESS) -> None:
         self.access, self.now = access, 0.0
-        self.gate = Gate(lambda: self.access, by_socket, lambda: self.now)
+        self.audited: list[tuple[Any, ...]] = []
+        self.gate = Gate(lambda: self.access, by_socket, lambda *done: self.audited.append(done), lambda: self.now)
 
     def asks(self, method: str = "GET", path: str = "/v1/status", **headers: str) -> Any:
         named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
@@ -65,6 +66,32 @@ def test_a_viewer_changes_nothing() -> None:
     door = Door(by_socket=False)
     assert door.asks("POST", "/v1/pause", Authorization="Bearer look") == 403
     assert door.asks("POST", "/v1/pause", Authorization="Bearer secret").role == OPERATOR
+
+
+def test_who_provisions_changes_nothing_else() -> None:
+    door = Door(by_socket=False)
+    token = "Bearer provision"
+    assert door.asks(Authorization=token).role == PROVISIONER
+    for method, path in (("POST", ""), ("PUT", "/lines/x"), ("DELETE", "/routes/y")):
+        assert door.asks(method, f"/v1/provisioned{path}", Authorization=token).role == PROVISIONER
+        assert door.asks(method, f"/v1/provisioned{path}", Authorization="Bearer look") == 403
+        assert door.asks(method, f"/v1/provisioned{path}", Authorization="Bearer secret").role == OPERATOR
+    assert door.audited.pop()[:4] == ("viewer by token", "", "provisioned/routes/y", {})
+    assert door.asks("POST", "/v1/hangup", Authorization=token) == 403
+    assert door.audited.pop()[0::2] == ("provisioner by token", "hangup", "refused")
+
+
+def test_logins_are_audited_and_their_tokens_are_not() -> None:
+    door = Door(by_socket=False)
+    door.fails("guess")
+    name, _ = door.login("secret")
+    door.gate.logout(make_mocked_request("POST", "/page/logout", headers=CIMultiDict({"Cookie": f"{COOKIE}={name}"})))
+    assert [(user, what, result) for user, _, what, _, result, _ in door.audited] == [
+        ("somebody", "login", "refused"),
+        ("operator by token", "login", "done"),
+        ("operator by token", "logout", "done"),
+    ]
+    assert "guess" not in repr(door.audited) and "secret" not in repr(door.audited)
 
 
 def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() -> None:

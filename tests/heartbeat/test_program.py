@@ -11,7 +11,8 @@ import pytest
 from examples.demo_processes import Processes, free_net
 from heartbeat.console.client import Client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
-from heartbeat.program import Api, InThread, clashes
+from heartbeat.console.in_thread import InThread
+from heartbeat.program import Api, clashes
 from heartbeat.site.load import load
 from heartbeat.site.model import Site
 from heartbeat.site.values import Api as Address

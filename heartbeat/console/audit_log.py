@@ -1,0 +1,104 @@
+"""The audit log: who ordered, provisioned, or tried to log in, when, from where, and what was answered.
+
+JSON lines, appended as they come to ``audit.jsonl`` in the state directory. The file has two generations
+(`heartbeat.console.journal`), each of some 20,000 entries; what is refused is noted at a bounded rate, so that nobody
+who may do nothing can push out what was done. No secret is ever in it: of what is provisioned the names alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from heartbeat.console.api_socket import REFUSED
+from heartbeat.console.journal import Journal
+from heartbeat.console.schema import Column, Styled, as_json, of_json
+from heartbeat.console.view import Later
+from sip.overload.token_bucket import TokenBucket
+
+FILE: Final = "audit.jsonl"
+VIEW: Final = "audit-log"
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of one generation."""
+MOST_REFUSED: Final = 20
+REFUSED_A_SECOND: Final = 1 / 60
+MOST_TEXT: Final = 300
+"""Characters of a text that is noted."""
+MOST_WITH: Final = 8
+DEFAULT_LIMIT: Final = 50
+
+
+def _result(row: Entry) -> Styled:
+    return Styled(row.result, {"done": "green", "running": "yellow"}.get(row.result, "red"))
+
+
+def _with(row: Entry) -> str:
+    return ", ".join(f"{key}={value}" for key, value in row.params.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that somebody did, or tried to do."""
+
+    time: Annotated[float, Column("At", "instant")]
+    """Epoch seconds."""
+    node: Annotated[str, Column("At node")]
+    user: Annotated[str, Column("Who")]
+    """As the gate of the API knows him: ``root by socket``, ``operator by token``, a user whom the proxy names."""
+    host: Annotated[str, Column("~From")]
+    """The address that the request came from; empty by the UNIX socket."""
+    what: Annotated[str, Column("What")]
+    """A verb of the API, ``provision``, ``login``, ``logout``, ``reload``."""
+    params: Annotated[Mapping[str, str], Column("With", of=_with)]
+    result: Annotated[str, Column("Result", of=_result)]
+    """``done``, ``running`` (it takes its time), ``failed``, ``refused``."""
+    said: Annotated[str, Column("Answer", "sentence")]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """``audit-log``: parameter ``limit`` (default 50). Newest first."""
+
+    entries: tuple[Entry, ...]
+
+
+class AuditLog(Journal):
+    """Of one process. `note` never blocks."""
+
+    def __init__(
+        self, directory: Path, node: str, soon: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``soon`` has it written, by whoever may block."""
+        super().__init__(directory / FILE, MOST_BYTES)
+        self._node = node
+        self._soon = soon
+        self._clock = clock
+        self._refusals = TokenBucket(REFUSED_A_SECOND, MOST_REFUSED, clock())
+
+    def note(self, user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
+        """One more."""
+        if result == REFUSED and not self._refusals.take(self._clock()):
+            return
+        few = {key[:40]: value[:MOST_TEXT] for key, value in list(params.items())[:MOST_WITH]}
+        at = round(time.time(), 3)
+        self.add(as_json(Entry(at, self._node, user, host, what, few, result, said[:MOST_TEXT])))
+        self._soon()
+
+    def view(self, params: Mapping[str, str]) -> Later:
+        """``audit-log``, read by a thread."""
+        limit = int(params.get("limit", DEFAULT_LIMIT))
+        return Later(lambda: Entries(tuple(reversed(entries(self.read())))[:limit]))
+
+
+def entries(values: Iterable[Any]) -> list[Entry]:
+    """What is in the lines of a file; those of another version are passed over."""
+    found = []
+    for value in values:
+        try:
+            found.append(of_json(Entry, value))
+        except (KeyError, TypeError, AttributeError):
+            continue
+    return found

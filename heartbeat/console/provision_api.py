@@ -1,0 +1,81 @@
+"""Lines and routes put and deleted over the API, each request one change that is taken whole or not at all.
+
+``PUT /v1/provisioned/lines/NAME`` and ``/routes/NAME`` with the keys of the site file as a JSON object, ``DELETE`` of
+the same, and ``POST /v1/provisioned`` with many of both. Each answers when the server lives by the change, or with
+all that is wrong (422, ``errors``), and then nothing has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from heartbeat.console.access import PROVISIONED, Gate
+from heartbeat.console.api_socket import REFUSED, Audit
+from heartbeat.console.reload_orders import PROVISION
+from heartbeat.console.view import ConsoleProcess, Refused, RefusedChange
+from heartbeat.site.provisioned import KINDS, Change, ProvisionError
+
+MOST_CHANGE: Final = 1024 * 1024
+"""Bytes of one change."""
+POLL: Final = 0.03
+"""Seconds between two looks whether a change has been taken."""
+
+
+def add_provisioning(
+    app: web.Application, process: ConsoleProcess, gate: Gate, audit: Audit, clock: Callable[[], float]
+) -> None:
+    """Offer it."""
+
+    async def many(request: web.Request) -> web.Response:
+        return await take(request, await _body(request))
+
+    async def put(request: web.Request) -> web.Response:
+        table = await _body(request)
+        if not isinstance(table, dict):
+            raise RefusedChange(["the body must be a JSON object with keys of the site file"])
+        return await take(request, {request.match_info["kind"]: {request.match_info["name"]: table}})
+
+    async def delete(request: web.Request) -> web.Response:
+        return await take(request, {request.match_info["kind"]: {request.match_info["name"]: None}})
+
+    async def take(request: web.Request, value: Any) -> web.Response:
+        who, host = gate.admit(request), request.remote or ""
+        words = "what was sent is no change"
+        try:
+            change = Change.of(value)
+            words = change.words
+            text = await asyncio.to_thread(json.dumps, value)
+            order = process.command(PROVISION, {"change": text}, clock())
+            while order.state == "running":
+                await asyncio.sleep(POLL)
+                order = process.view("progress", {"id": order.id}, clock())
+            if order.state == "failed":
+                raise RefusedChange(order.sentence.splitlines())
+        except ProvisionError as error:
+            audit(who.user, host, PROVISION, {"change": words}, REFUSED, str(error))
+            raise RefusedChange(error.complaints) from None
+        except Refused as refusal:
+            audit(who.user, host, PROVISION, {"change": words}, REFUSED, refusal.sentence)
+            raise
+        said, *warned = order.sentence.splitlines()
+        audit(who.user, host, PROVISION, {"change": words}, "done", said)
+        version = process.view("provisioned", {}, clock())["version"]
+        answer = {"version": version, "sentence": said, "warnings": warned}
+        return web.json_response(answer, headers={"Cache-Control": "no-store", "Connection": "close"})
+
+    one = f"{PROVISIONED}/{{kind:{'|'.join(KINDS)}}}/{{name}}"
+    app.router.add_post(PROVISIONED, many)
+    app.router.add_put(one, put)
+    app.router.add_delete(one, delete)
+
+
+async def _body(request: web.Request) -> Any:
+    try:
+        return await asyncio.to_thread(json.loads, await request.read())
+    except (ValueError, RecursionError):
+        raise RefusedChange(["the body is no JSON"]) from None

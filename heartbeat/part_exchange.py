@@ -1,0 +1,136 @@
+"""The provisioned part of a site, handed from node to node beside the heartbeats. A core.
+
+Each heartbeat, and each answer to one, says which version its sender lives by (``given``). Who hears of a newer one
+asks for it, piece by piece (``kind=fetch``), on the way by which it heard, and what it asks for and gets is signed as
+heartbeats are. So every node has it soon that is reached by any other that has it, whoever leads meanwhile.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from heartbeat.decision import Tell
+from heartbeat.header import FETCH, Beat
+from heartbeat.participant import Participant
+from heartbeat.site.model import Site
+from heartbeat.site.provisioned import MOST_BYTES, NEVER, Version
+
+PIECE: Final = 900
+"""Bytes of one piece: with its header it fits into a datagram."""
+PATIENCE: Final = 1.0
+"""Seconds after which a piece that did not come is asked for again, of whoever is heard next."""
+AGAIN: Final = 30.0
+"""Seconds after which a version that this node could not live by is fetched once more."""
+
+
+class TakePart(NamedTuple):
+    """An action for the shell: live by this provisioned part of the site, if it is right."""
+
+    packed: bytes
+
+
+class _Fetching(NamedTuple):
+    version: Version
+    node: str
+    data: bytes
+    asked_at: float
+
+
+class PartExchange:
+    """Of one node; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has
+    to do: an action of a type that the SIP stack does not know."""
+
+    def __init__(
+        self, participant: Participant, ask: Callable[[Tell], None], do: Callable[[Any], None], site: Site
+    ) -> None:
+        self.behind: dict[str, float] = {}
+        """Nodes that live by an older version than this one, and since when that was seen."""
+        self.newest = NEVER
+        """The highest version that was heard of."""
+        self._participant = participant
+        self._ask = ask
+        self._do = do
+        self._fetching: _Fetching | None = None
+        self._had: tuple[Version, float]
+        self.live_by(site)
+
+    def live_by(self, site: Site) -> None:
+        """The site is that from now on."""
+        self._part = site.provisioned
+        self._wanted = site.identity.provisioned != "no"
+        self._given = site.membership().given
+        self._had = (NEVER, 0.0)
+        self.behind.clear()
+
+    def learn(self, beat: Beat, now: float) -> None:
+        """Any statement of another node."""
+        if beat.given == self._given:
+            self.behind.pop(beat.node, None)
+            return
+        version = _version(beat.given)
+        self.newest = max(self.newest, version)
+        if version < self._part.version:
+            self.behind.setdefault(beat.node, now)
+        elif self._wanted and self._may_fetch(version, now):
+            self._fetch(_Fetching(version, beat.node, b"", now))
+
+    def _may_fetch(self, version: Version, now: float) -> bool:
+        had, at = self._had
+        if version == had and now - at < AGAIN:
+            return False
+        under_way = self._fetching
+        return under_way is None or under_way.version < version or now - under_way.asked_at > PATIENCE
+
+    def _fetch(self, fetching: _Fetching) -> None:
+        self._fetching = fetching
+        wanted = f"{fetching.version}/{len(fetching.data)}"
+        self._ask(Tell(fetching.node, self._participant.stamp(fetching.node, kind=FETCH, fetch=wanted)))
+
+    def answer(self, asked: Beat) -> Beat:
+        """The answer to a question for a piece; without one, when this node lives by another version."""
+        version, offset = _wanted(asked.fetch)
+        piece = ""
+        if version == self._part.version and offset < len(self._part.packed):
+            data = self._part.packed[offset : offset + PIECE]
+            piece = f"{version}/{offset}/{len(self._part.packed)}/{urlsafe_b64encode(data).rstrip(b'=').decode()}"
+        re = (asked.incarnation, asked.seq)
+        return self._participant.stamp(asked.node, kind=FETCH, re=re, piece=piece)
+
+    def answered(self, answer: Beat, now: float) -> None:
+        """An answer of another node: ask for the next piece, or take the whole."""
+        under_way = self._fetching
+        if under_way is None or answer.node != under_way.node:
+            return
+        version, offset, size, data = _piece(answer.piece)
+        if version != under_way.version or offset != len(under_way.data) or not data or size > MOST_BYTES:
+            return
+        have = under_way.data + data
+        if len(have) < size:
+            self._fetch(under_way._replace(data=have, asked_at=now))
+            return
+        self._fetching, self._had = None, (version, now)
+        self._do(TakePart(have))
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version.parse(text)
+    except ValueError:
+        return NEVER
+
+
+def _wanted(text: str) -> tuple[Version, int]:
+    version, _, offset = text.partition("/")
+    return _version(version), int(offset) if offset.isdecimal() and len(offset) < 9 else 0
+
+
+def _piece(text: str) -> tuple[Version, int, int, bytes]:
+    version, _, rest = text.partition("/")
+    offset, _, rest = rest.partition("/")
+    size, _, data = rest.partition("/")
+    try:
+        return _version(version), int(offset[:9]), int(size[:9]), urlsafe_b64decode(data + "=" * (-len(data) % 4))
+    except ValueError:
+        return NEVER, 0, 0, b""
