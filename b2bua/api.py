@@ -14,11 +14,11 @@ from heartbeat.console.web_page import read_files
 
 VIEWS: Final = frozenset(
     "status calls lines agents history explain call-ids trace report rehearsal audit audit-log route bans cdrs "
-    "trend ladder provisioned progress".split()
+    "trend ladder provisioned test progress".split()
 )
 VERBS: Final = frozenset(
     "switchover reset hangup busyout pause resume readmit init rehearse audit reload unban log-level "
-    "provision".split()
+    "provision test".split()
 )
 
 

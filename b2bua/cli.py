@@ -14,7 +14,20 @@ from b2bua.cli_looks import audit, rehearse, route
 from b2bua.cli_provision import audit_log, provision
 from b2bua.cli_site import Found, active_client, find
 from b2bua.cli_trace import explain, trace
-from b2bua.cli_verbs import bans, busyout, hangup, log_level, pause, readmit, reload, reset, resume, switchover, unban
+from b2bua.cli_verbs import (
+    bans,
+    busyout,
+    hangup,
+    log_level,
+    pause,
+    readmit,
+    reload,
+    reset,
+    resume,
+    switchover,
+    test_line,
+    unban,
+)
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.command_line import Program, site_option, version_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option, sites_option, watch_option
@@ -195,7 +208,7 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
     return Screen({"decisions": rows}, cli_screens.history_screen(of_json(DecisionRow, row) for row in rows))
 
 
-_looks = (explain, trace, check, init, cdrs, rehearse, audit, route, audit_log)
+_looks = (explain, trace, check, init, cdrs, rehearse, audit, route, test_line, audit_log)
 _verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level, provision)
 for command in (*_looks, *_verbs):
     main.add_command(command)

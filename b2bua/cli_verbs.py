@@ -20,6 +20,7 @@ from heartbeat.console.client import Client
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import format_option, node_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
+from heartbeat.console.line_test_command import test_options, tested
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, listed, several
 from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
@@ -242,6 +243,25 @@ def busyout(site_path: str | None, node: str | None, line: str, end: bool, timeo
     client = active_client(site, node)
     _await(client, client.command("busyout", params), timeout)
     return command_line.HEALTHY
+
+
+@click.command("test")
+@site_option
+@test_options
+@format_option
+def test_line(
+    site_path: str | None, line: str, number: str | None, caller: str | None, ring: float, shape: str
+) -> int:
+    """Try what of a line works: names, OPTIONS, registration, with --call a call. Exit code 1: something does not.
+
+    Its agent tries it (a trunk of the servers' own: the active server), from where its calls would go. A phone's
+    devices are asked by OPTIONS. A call rings for a while and is hung up as soon as it is answered: it may cost.
+    """
+    site = command_line.open_site(site_path)
+    commands.known_line(site, line)
+    settings = site.lines[line.partition("/")[0]]
+    client = active_client(site, None) if settings.at_servers else commands.agent_client(site, settings.agent)
+    return commands.show(lambda: tested(client, settings.name, number, caller, ring), shape)
 
 
 @click.command()

@@ -20,6 +20,7 @@ from b2bua.call import Call, CallServices
 from b2bua.call_records import CallEnded, CallRecords
 from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
+from b2bua.line_tests import TrunkTester
 from b2bua.lines import Lines
 from b2bua.messages import PASSED, Messages
 from b2bua.passage import ServerPassage
@@ -32,6 +33,7 @@ from b2bua.transfer import Transfers
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunks import Trunks
 from heartbeat.decision import Decided, Decision, What
+from heartbeat.line_tests import LineTests
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.ban_rules import ban_by
@@ -126,6 +128,7 @@ class Core:
         self.stack.receiver.overheard = self.agents.overheard
         self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
         self.leadership.serves = self.trunks.lead
+        self.line_tests = LineTests(TrunkTester(self.stack, self.trunks, site.realm).begin)
         self.stack.receiver.expected = self.trunks.expected
         self.stack.admission.name_of = self.trunks.owner
         ban_by(self.stack, site.bans, self.trunks.is_peer)

@@ -177,11 +177,19 @@ class Trunks:
 
     def destinations(self, line: str, now: float) -> list[Destination]:
         """Where a call to a trunk goes, in the order to try."""
+        return [] if self.why(line) else self.reachable(line, now)
+
+    def reachable(self, line: str, now: float) -> list[Destination]:
+        """The same, be it in service or not."""
         device = self._devices.get(line)
-        if device is None or self.why(line):
+        if device is None:
             return []
         domain = device.policy.domain and f"sip:{bracketed(device.policy.domain)}"
         return [Destination(domain or one.peer, trunk=device, place=one.place) for one in device.places(now)]
+
+    def device(self, line: str) -> TrunkDevice | None:
+        """The far side of a trunk."""
+        return self._devices.get(line)
 
     def _changed(self, name: str, because: str, now: float) -> None:
         load = self._loads.load_of(name)

@@ -16,6 +16,7 @@ from heartbeat import version
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
 from heartbeat.header import ACTIVE, HOLDING
+from heartbeat.line_tests import TEST
 from heartbeat.site.lines import LineSettings
 from sip.b2b.bridge import CANCELLING, DIALING, ENDING, RINGING, ROUTING, TALKING
 from sip.packages.line_dialog import LineRecord
@@ -33,6 +34,8 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
 
 def command(core: Core, name: str, params: Mapping[str, str], now: float) -> v.Progress:
     """A verb; raises :class:`Refused`."""
+    if name == TEST:
+        return core.line_tests.order(params, now)
     return core.admin_commands.command(name, params, now)
 
 
@@ -416,4 +419,5 @@ VIEWS: dict[str, Callable[[Core, Mapping[str, str], float], Any]] = {
     "audit": audit,
     "route": route,
     "progress": progress,
+    "test": lambda core, params, now: core.line_tests.view(params),
 }

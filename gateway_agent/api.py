@@ -10,8 +10,8 @@ from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import AgentStatus, ConsoleProcess
 
-VIEWS: Final = frozenset("status calls lines call-ids trace history bans audit-log progress".split())
-VERBS: Final = frozenset("drain stop resume reload unban log-level".split())
+VIEWS: Final = frozenset("status calls lines call-ids trace history bans audit-log test progress".split())
+VERBS: Final = frozenset("drain stop resume reload unban log-level test".split())
 
 
 async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:

@@ -12,7 +12,7 @@ from heartbeat.console.log import LogSettings, log_options
     cls=Program,
     later={
         **dict.fromkeys(
-            "status lines calls trace bans drain stop resume reload unban log-level".split(),
+            "status lines calls test trace bans drain stop resume reload unban log-level".split(),
             "gateway_agent.cli_verbs",
         ),
         **dict.fromkeys("station dial answer hangup say record probe".split(), "gateway_agent.cli_station"),

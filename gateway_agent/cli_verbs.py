@@ -11,6 +11,7 @@ from heartbeat.console.client import Client, ask_all
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, Unreachable
+from heartbeat.console.line_test_command import test_options, tested
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, several
 from heartbeat.console.trace_command import trace as traced
@@ -148,6 +149,21 @@ def trace(
     names = [agent] if agent is not None else list(site.agents)
     clients, asked = [commands.agent_client(site, name) for name in names], (about, failed, pcap, messages, limit)
     return commands.show(lambda: traced(clients, list(site.lines), *asked), shape)
+
+
+@click.command("test")
+@site_option
+@test_options
+@format_option
+def test(site_path: str | None, line: str, number: str | None, caller: str | None, ring: float, shape: str) -> int:
+    """Try what of a line works: names, OPTIONS, registration, with --call a call. Exit code 1: something does not."""
+    site = command_line.open_site(site_path)
+    commands.known_line(site, line)
+    settings = site.lines[line.partition("/")[0]]
+    if settings.at_servers:
+        raise ConsoleError(f"{settings.name} has no agent: the servers test it, by b2bua test.")
+    client = commands.agent_client(site, settings.agent)
+    return commands.show(lambda: tested(client, settings.name, number, caller, ring), shape)
 
 
 @click.command()

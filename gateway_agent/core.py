@@ -28,6 +28,7 @@ from gateway_agent.handover import Handover
 from gateway_agent.line import Line
 from gateway_agent.line_snapshot import LineStates
 from gateway_agent.line_table import LineTable
+from gateway_agent.line_tests import LineTester
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import AgentRelay
@@ -47,6 +48,7 @@ from gateway_agent.subscriptions import Subscriptions
 from gateway_agent.webrtc.legs import WebrtcLegs
 from heartbeat.carrier import VOTES
 from heartbeat.decision import Decided
+from heartbeat.line_tests import LineTests
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Certified, Fetch, Flow, Resolve, Send, Store
@@ -215,6 +217,7 @@ class Core:
             line_environment, self.calls, self.decided, self.handover.line_changed, self.lines
         )
         self._load_lines(now)
+        self.line_tests = LineTests(LineTester(self.stack, self.access, self.lines, self._realm).begin)
         self.connections.start(
             Ear(
                 self.decided,

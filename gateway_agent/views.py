@@ -33,6 +33,7 @@ from heartbeat.console.view import (
     Trunk,
     WebrtcGateway,
 )
+from heartbeat.line_tests import TEST
 
 DEFAULT_LIMIT: Final = 200
 MOST_LISTED: Final = 100_000
@@ -55,6 +56,8 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
         limit = _limit(params, 50)
         rows = [DecisionRow(one.at, core.agent.name, one.code, one.because, one.code) for one in core.history]
         return History(decisions=tuple(rows[::-1][:limit]), total=len(rows))
+    if name == TEST:
+        return core.line_tests.view(params)
     if name == "progress":
         if params.get("id") != DRAIN:
             raise Refused("No such order is known here.", 404)
@@ -76,6 +79,8 @@ def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Pro
             raise Refused(f"{core.agent.name} does not drain.")
         core.draining.end(now)
         return Progress(id=DRAIN, verb="resume", state="done", sentence="It takes new calls again.", done=0, total=0)
+    if name == TEST:
+        return core.line_tests.order(params, now)
     raise Refused(f"An agent has no verb {name}.", 404)
 
 

@@ -73,8 +73,13 @@ class Trunk:
     def targets(self, now: float) -> list[Target] | Busy:
         if self.why:
             return Busy(self.out_status, self.why)
+        because = f"the peer of {self.settings.name} has no address that can be reached from here"
+        return self.reachable(now) or Busy(self.out_status, because)
+
+    def reachable(self, now: float) -> list[Target]:
+        """The same, be it in service or not."""
         domain = self._device.policy.domain
-        found = [
+        return [
             Target(
                 domain or one.peer.partition(":")[2],
                 domain or Uri.parse(one.peer).host,
@@ -85,8 +90,6 @@ class Trunk:
             )
             for one in self._device.places(now)
         ]
-        because = f"the peer of {self.settings.name} has no address that can be reached from here"
-        return found or Busy(self.out_status, because)
 
     def failed(self, target: Target, response: Response | None, now: float) -> None:
         if target.place is not None:

@@ -15,11 +15,12 @@ Each view is described here once: its members as JSON, the columns of its table,
 * A process refuses by raising ``Refused`` with one sentence; an unknown name of a view or verb is one of those.
 
 Server views: ``status health calls lines agents history explain call-ids trace report rehearsal audit audit-log route
-bans cdrs trend ladder provisioned progress``.
+bans cdrs trend ladder provisioned test progress``.
 Server verbs: ``switchover reset hangup busyout pause resume readmit init rehearse audit reload log-level unban
-provision``.
-Agent views: ``status health lines calls call-ids trace history bans audit-log progress``.
-Agent verbs: ``drain resume stop reload log-level unban``.
+provision test``.
+Agent views: ``status health lines calls call-ids trace history bans audit-log test
+progress``.
+Agent verbs: ``drain resume stop reload log-level unban test``.
 """
 
 from __future__ import annotations
@@ -880,6 +881,31 @@ class Progress:
     done: int
     total: int
     """For a bar: agents moved of agents to move, calls left...; 0 of 0 when there is nothing to count."""
+
+
+def _good(step: TrialStep) -> Styled:
+    return Styled("yes", "green") if step.good else Styled("no", "bold red")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStep:
+    """Something of a line that was tried."""
+
+    name: Annotated[str, Column("Step")]
+    """``names``, ``options``, ``registration``, ``call``, ``end``."""
+    good: Annotated[bool, Column("Works", of=_good)]
+    said: Annotated[str, Column("What came of it", "sentence")]
+    took: Annotated[float, Column(">Took", "span")]
+
+
+@dataclass(frozen=True, slots=True)
+class LineTrial:
+    """``test``: parameter ``id``, what the verb answered. How far a test of a line is."""
+
+    line: str
+    state: str
+    """``running``, ``done``, or ``failed``: something of it does not work."""
+    steps: tuple[TrialStep, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,3 +332,27 @@ def test_a_trunk_that_is_busied_out_refuses_calls_both_ways_and_keeps_what_it_ha
     fixture.bench.core.trunks.busy_out("out", True, fixture.bench.now)
     assert fixture.left.call("1003").statuses[-1] == 503
     fixture.hang_up(a, b)
+
+
+def test_a_trunk_of_the_servers_own_is_tested_with_a_call() -> None:
+    site = TrunkFixture()
+    core, now = site.bench.core, site.bench.now
+    order = core.line_tests.order({"line": "out", "call": "1001"}, now)
+    site.bench.pump()
+    asked = site.right.others.pop()
+    assert isinstance(asked, Request) and (asked.method, asked.uri) == ("OPTIONS", "sip:127.0.0.1:5080")
+    site.right.send(
+        f"SIP/2.0 200 OK\nVia: {asked.get('via')}\nFrom: {asked.get('from')}\nTo: {asked.get('to')};tag=x\n"
+        f"Call-ID: {asked.call_id}\nCSeq: {asked.get('cseq')}\nContent-Length: 0\n\n"
+    )
+    called = site.right.called
+    invite = called.invite
+    assert invite is not None and invite.uri == "sip:1001@127.0.0.1:5080" and b"m=audio 9" in invite.body
+    called.ring()
+    called.accept()
+    called.take("INVITE")
+    called.take("ACK")
+    called.answer(called.take("BYE"), 200)
+    trial = core.line_tests.view({"id": order.id})
+    assert (trial.state, [step.name for step in trial.steps]) == ("done", ["names", "options", "call", "end"])
+    assert not core.calls and not core.records.ended

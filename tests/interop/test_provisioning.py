@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from examples.demo_processes import ROOT
+from sip.wire.build import response_bytes
+from sip.wire.message import Request, parse
+from sip.wire.reasons import REASONS
 from tests.interop.programs import HEAD, PASSWORDS, Site, network, phone_line, until
 
 pytestmark = pytest.mark.interop
@@ -126,6 +130,52 @@ to = ["third"]
     assert bad.returncode == 1 and "routes.away.to: names third, and there is no such line" in bad.stderr, bad
     gone = command(site, "provision", "delete", "--line", "third", "--route", "away")
     assert gone.returncode == 0 and "line gone: third" in gone.stdout, gone
+
+
+class Carrier:
+    """Answers OPTIONS with 200, rings and takes calls, and notes how they end."""
+
+    def __init__(self, host: str) -> None:
+        self.heard: list[str] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((host, 0))
+        self.uri = f"sip:{host}:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._socket.sendto(b"end", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _answer(self) -> None:
+        while (came := self._socket.recvfrom(65_536))[0] != b"end":
+            request = parse(came[0])
+            assert isinstance(request, Request)
+            self.heard.append(request.method)
+            for status in {"INVITE": (180, 200), "ACK": ()}.get(request.method, (200,)):
+                kept = ("Via", "From", "Call-ID", "CSeq")
+                lines = [f"{name}: {value}" for name in kept for value in request.all(name.lower())]
+                to = (request.get("to") or "") + ("" if request.to_tag else ";tag=carrier")
+                lines += [f"To: {to}", f"Contact: <{self.uri}>"]
+                self._socket.sendto(response_bytes(status, REASONS[status], lines), came[1])
+
+
+def test_a_line_that_was_put_is_tested_with_a_call_that_is_hung_up(site: Site) -> None:
+    carrier = Carrier(f"{site.net}21")
+    try:
+        assert ask(site, "m1", "PUT", "/v1/provisioned/lines/tried", CHANNEL | {"peer": carrier.uri})[0] == 200
+        until(lambda: "tried" in lines(site, "gw1"), 10.0, "gw1 does not have it")
+        done = command(site, "test", "tried", "--call", "+331")
+        assert done.returncode == 0 and "works, as far as it was tried" in done.stdout, done
+        assert "180 Ringing after" in done.stdout and "hung up at once: 200 OK" in done.stdout
+        assert [one for one in carrier.heard if one != "OPTIONS"] == ["INVITE", "ACK", "BYE"]
+    finally:
+        carrier.close()
+    found = json.loads(command(site, "test", "tried", "--format", "json").stdout)
+    assert (found["state"], found["steps"][-1]["good"]) == ("failed", False), found
+    assert command(site, "test", "nobody").returncode == 3
+    assert ask(site, "m1", "DELETE", "/v1/provisioned/lines/tried")[0] == 200
 
 
 def test_it_survives_the_death_of_who_took_it(site: Site) -> None:

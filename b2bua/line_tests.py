@@ -1,0 +1,68 @@
+"""Tests of trunks that this server owns (``sip.device.line_test``): what they need of a trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from b2bua.destination import Destination
+from b2bua.trunks import Trunks
+from heartbeat.console.view import Refused
+from heartbeat.site.devices import identity_of
+from sip.device.line_test import Asked, LineTest, Opening, Tested, invite_of, shown
+from sip.dialog import DialogState
+from sip.layer import Stack
+from sip.wire.errors import SipError
+
+
+class TrunkTester:
+    """Of one server."""
+
+    def __init__(self, stack: Stack, trunks: Trunks, realm: str) -> None:
+        self._stack = stack
+        self._trunks = trunks
+        self._realm = realm
+
+    def begin(self, name: str, number: str, caller: str, ring: float, now: float) -> LineTest:
+        """Test that trunk; call ``number`` by it, unless it is empty, as ``caller`` (empty: its account). Raises
+        `Refused`."""
+        stack, trunks, realm = self._stack, self._trunks, self._realm
+        settings, device = trunks.lines.get(name), trunks.device(name)
+        if settings is None or device is None:
+            raise Refused(f"{name or '(no line given)'} is no trunk of this server's own: its agent tests it", 404)
+        account = settings.register.user if settings.register is not None else settings.user
+        scheme = identity_of(settings).scheme
+
+        def places(now: float) -> Sequence[Asked]:
+            return [_asked(one, scheme) for one in trunks.reachable(name, now)]
+
+        def opening(number: str, now: float) -> Opening | str:
+            found = trunks.reachable(name, now)
+            if not found:
+                return "there is nobody to call"
+            request = invite_of(caller or account or name, number, realm)
+            try:
+                told = trunks.told(name, found[0], request, "")
+            except SipError as error:
+                return str(error)
+            lines = trunks.headers(name, request, told)
+            call_id, tag = stack.token() + stack.token(), stack.token()
+            state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=found[0].route)
+            return Opening(told.uri(found[0].uri.partition(":")[2]), found[0].flow, state, tuple(lines))
+
+        tested = Tested(
+            stack,
+            tuple(peer.uri for peer in settings.peer),
+            lambda then, now: trunks.ready(name, then),
+            places,
+            lambda: (device.registered, device.why),
+            device.digest,
+            device.reach,
+            opening,
+        )
+        return LineTest(tested, number, ring, now)
+
+
+def _asked(to: Destination, scheme: str) -> Asked:
+    flow = to.flow
+    host, port = (to.place.host, to.place.port) if to.place is not None else flow.remote
+    return Asked(shown(host, port, flow), f"{scheme}:{to.uri.partition(':')[2]}", flow, to.route)
