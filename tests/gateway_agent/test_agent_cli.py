@@ -226,7 +226,7 @@ def test_every_order_of_the_core_can_be_given():
     for verb in sorted(
         api.VERBS - {RELOAD, LOG_LEVEL, UNBAN}
     ):  # these are the program's; a drain comes before its end
-        views.command(core, verb, {}, 0.0)
+        views.command(core, verb, {"line": "trunk1"}, 0.0)
     with pytest.raises(Refused, match="no verb"):
         views.command(core, "nothing", {}, 0.0)
 
