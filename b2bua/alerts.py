@@ -204,8 +204,9 @@ def _unheard(core: Core, name: str, now: float) -> Alert:
         )
     bad = core.stack.counters["bad beats"]
     strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
+    off = "it is off, and the site has no stand-by" if core.serving else "it is off"
     return Alert(
-        "server-silent", f"{name} is not heard: it is off, or the way between the `beat` addresses is cut{strange}"
+        "server-silent", f"{name} is not heard: {off}, or the way between the `beat` addresses is cut{strange}"
     )
 
 

@@ -170,8 +170,79 @@ def test_no_voters_and_no_active_server() -> None:
     assert found["no-voters"] == said and "no-active" not in found
 
 
-def test_every_code_is_documented() -> None:
-    """And nothing else is."""
+def test_a_stand_by_that_is_not_there_is_said() -> None:
+    (found,) = views.status(ServerFixture().bench.core, {}, 0.0).alerts
+    cut = "the way between the `beat` addresses is cut"
+    assert found.code == "server-silent"
+    assert found.text == f"m2 is not heard: it is off, and the site has no stand-by, or {cut}"
+
+
+def test_a_server_without_its_lease_and_tokens_of_strangers() -> None:
+    fixture = ServerFixture()
+    for agent in (fixture.gw1, fixture.gw2):
+        agent.disconnect()
+    fixture.bench.after(8.0)
+    found = alerts(fixture.bench)
+    assert found["no-lease"] == "m1 has no lease: it serves who obeys it and ends nothing until a quorum answers"
+    assert found["agent-away"] == "gw2 is not connected to m1"
+    fixture.bench.core.stack.counters["bad token"] = 3
+    assert alerts(fixture.bench)["bad-tokens"] == "3 state tokens were not signed with the site key"
+
+
+def test_a_clock_that_is_off_and_a_disk_that_takes_nothing_elsewhere() -> None:
+    fixture = ServerFixture()
+    cluster = fixture.bench.core.member.cluster
+    cluster.clock_differences["gw1"] = -7.25
+    assert alerts(fixture.bench) == {"clock": "the clock of gw1 is 7.2 s behind that of m1: set both by NTP"}
+    cluster.clock_differences["gw1"] = 0.9
+    cluster.without_disk.add("gw2")
+    assert alerts(fixture.bench) == {"epochs-not-kept": "gw2 cannot keep its epochs: its disk takes nothing"}
+
+
+def test_pauses_and_takeovers_that_would_not_fit() -> None:
+    fixture = ServerFixture()
+    fixture.bench.core.member.pause(fixture.bench.now)
+    assert alerts(fixture.bench) == {"paused": "automatic takeovers are paused: `b2bua resume` ends it"}
+
+
+def test_a_voter_without_its_file() -> None:
+    fixture = ServerFixture()
+    cluster = fixture.bench.core.member.cluster
+    cluster.non_voting.add("gw1")
+    found = alerts(fixture.bench)
+    assert list(found) == ["no-vote"] and found["no-vote"].endswith("`b2bua readmit gw1`")
+
+
+PROVOKED_ELSEWHERE = {
+    "agent-list-late": "b2bua/test_agents.py::test_a_list_in_parts",
+    "agent-not-covered": "stories/test_agent_deaths.py"
+    "::test_nobody_is_to_hand_over_before_an_agent_has_its_calls_back",
+    "agent-superseded": "gateway_agent/test_silence.py::test_devices_hear_nothing_more_of_it",
+    "beats-cut": "stories/test_stories.py"
+    "::test_with_the_way_between_the_servers_cut_status_says_no_more_than_is_known",
+    "calls-too-long": "stories/test_agent_deaths.py"
+    "::test_a_call_of_which_too_much_is_to_be_known_is_said_not_to_come_back",
+    "calls-withheld": "b2bua/test_line_return.py::test_a_dialog_that_kills_its_agent_comes_last_then_not_at_all",
+    "not-reached": "b2bua/test_cli.py::test_drift_pause_and_agents_that_are_not_reached_are_warnings",
+    "standby-dead": "b2bua/test_views.py::test_a_death_that_a_supervisor_tells_is_shown",
+}
+"""Codes that no test names, and the test that provokes them and asks for their sentence."""
+
+
+def test_every_code_is_provoked_by_a_test() -> None:
+    texts = {
+        path.relative_to(ROOT / "tests"): path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    for code in codes():
+        place, _, name = PROVOKED_ELSEWHERE.get(code, "").partition("::")
+        if place:
+            assert f"def {name}(" in texts[Path(place)], code
+        else:
+            assert any(f'"{code}"' in text for text in texts.values()), f"no test provokes {code}"
+
+
+def codes() -> set[str]:
+    """All that may be warned of."""
     files = (
         "b2bua/alerts.py",
         "b2bua/server.py",
@@ -182,11 +253,15 @@ def test_every_code_is_documented() -> None:
         "gateway_agent/views.py",
     )
     text = "".join((ROOT / name).read_text() for name in files)
-    codes = set(re.findall(r'(?:Alert\(|say\(|_named\()\s*"([a-z-]+)"', text))
-    codes.add("other")
+    return set(re.findall(r'(?:Alert\(|say\(|_named\()\s*"([a-z-]+)"', text))
+
+
+def test_every_code_is_documented() -> None:
+    """And nothing else is."""
+    known = codes() | {"other"}
     page = (ROOT / "docs/cli.md").read_text()
     table = page.partition("### What it warns of")[2].partition("\n## ")[0].partition("\n### ")[0]
-    assert len(codes) > 20 and set(re.findall(r"^\| `([a-z-]+)`", table, re.M)) == codes
+    assert len(known) > 20 and set(re.findall(r"^\| `([a-z-]+)`", table, re.M)) == known
 
 
 CARRIER = """

@@ -18,7 +18,7 @@ from tests.b2bua.fake import HOLD, SDP, Bench
 from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import seen
 
-OFF = "m2 is not heard: it is off, or the way between the `beat` addresses is cut"
+OFF = "m2 is not heard: it is off, and the site has no stand-by, or the way between the `beat` addresses is cut"
 
 
 def page(bench: Bench, name: str, **params: str) -> Any:

@@ -25,6 +25,9 @@ def test_devices_hear_nothing_more_of_it() -> None:
     ]
     status = views.view(fixture.core, "status", {}, fixture.now)
     assert fixture.core.silence.because in status.warnings
+    assert [alert.code for alert in status.alerts if alert.text == fixture.core.silence.because] == [
+        "agent-superseded"
+    ]
 
 
 def test_nothing_but_what_is_on_the_way_to_a_server_goes_out() -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from gateway_agent import views
 from gateway_agent.line_snapshot import snapshot
 from gateway_agent.line_state import decode, encode
 from gateway_agent.webrtc.anchor import WebrtcAnchor
@@ -360,6 +361,14 @@ def test_what_cannot_be_connected_is_refused_with_a_reason_before_any_tab_rings(
     assert fixture.silent(BROWSER)
     assert legs.in_use == 0
     assert fixture.core.lines["alice"].busy == 0
+
+
+def test_that_browsers_cannot_be_connected_is_a_warning_with_its_reason() -> None:
+    gateway = Gateway()
+    gateway.legs = WebrtcLegs("aiortc is not installed")
+    found = views.view(served(gateway).core, "status", {}, 0.0).alerts
+    said = "Browsers cannot be connected with other lines here: aiortc is not installed"
+    assert [alert.text for alert in found if alert.code == "no-webrtc"] == [said]
 
 
 def test_what_the_servers_keep_brings_a_session_back() -> None:

@@ -573,7 +573,7 @@ def test_with_the_way_between_the_servers_cut_status_says_no_more_than_is_known(
         for name in ("m1", "s1")
     }
     cut = "the way between the `beat` addresses is cut"
-    assert said["m1"] == [f"s1 is not heard: it is off, or {cut}"]
+    assert said["m1"] == [f"s1 is not heard: it is off, and the site has no stand-by, or {cut}"]
     assert said["s1"] == [f"m1 is not heard here, but agents hear it: {cut}"]
     sim.world.kill("m1")
     assert sim.world.run_until(lambda: sim.active == ["s1"], 10.0)
