@@ -1,7 +1,8 @@
-"""Calls that ended, counted for Prometheus: by line and result, and how long their set-up took. Pure.
+"""Calls that ended, counted for Prometheus: by line and result, how long their set-up took, and how their media came.
+Pure.
 
-A line is a trunk by its name; phones, stations and browsers are too many to be told one by one: they count as their
-kind.
+A route is its pattern, as the site file has it. A line is a trunk by its name; phones, stations and browsers are too
+many to be told one by one: they count as their kind.
 """
 
 from __future__ import annotations
@@ -9,54 +10,112 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any, Final
 
 from b2bua.cdr import Cdr
-from heartbeat.console.view import BUCKETS, Histogram, LineCalls
+from heartbeat.console.view import BUCKETS, JITTERS, SCORES, Histogram, LineCalls, LineMedia
 from heartbeat.site.lines import LineSettings
 
+MOST_WAYS: Final = 500
+"""Lines, each with each of its routes, that are told apart; what comes to be besides counts as `OTHER`."""
+OTHER: Final = "other"
+NO_ROUTE: Final = "none"
 
-class _Times:
+
+class _Figures:
     """What a histogram is made of."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "ends", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+    def __init__(self, ends: tuple[float, ...]) -> None:
+        self.ends = ends
+        self.counts = [0] * (len(ends) + 1)
         self.total = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
+    def add(self, figure: float) -> None:
+        self.counts[bisect_left(self.ends, figure)] += 1
+        self.total += figure
+
+    def view(self) -> Histogram | None:
+        """None where nothing was added."""
+        return Histogram(tuple(self.counts), round(self.total, 3), self.ends) if any(self.counts) else None
+
+
+class _Calls:
+    """To one line."""
+
+    def __init__(self) -> None:
+        self.results: Counter[str] = Counter()
+        self.post_dial = _Figures(BUCKETS)
+        self.set_up = _Figures(BUCKETS)
+
+
+class _Media:
+    """From one line."""
+
+    def __init__(self) -> None:
+        self.packets = self.lost = 0
+        self.jitter = _Figures(JITTERS)
+        self.mos = _Figures(SCORES)
+
+    def add(self, packets: int, lost: int, jitter_ms: float | None, mos: float | None) -> None:
+        self.packets += packets
+        self.lost += lost
+        if packets and jitter_ms is not None:
+            self.jitter.add(jitter_ms / 1000)
+        if mos is not None:
+            self.mos.add(mos)
 
 
 class CallMetrics:
     """Since the start of a server."""
 
     def __init__(self) -> None:
-        self._results: dict[str, Counter[str]] = {}
-        self._post_dial: dict[str, _Times] = {}
-        self._set_up: dict[str, _Times] = {}
+        self._calls: dict[tuple[str, str], _Calls] = {}
+        """By line and route."""
+        self._media: dict[str, _Media] = {}
 
-    def add(self, record: Cdr, lines: Mapping[str, LineSettings]) -> None:
-        """A call ended."""
-        line = lines.get(record.callee_line.partition("/")[0])
-        name = "none" if line is None else line.name if line.kind == "trunk" else line.kind
-        self._results.setdefault(name, Counter())[record.result] += 1
+    def add(self, record: Cdr, lines: Mapping[str, LineSettings], route: str) -> None:
+        """A call ended, which ``route`` led there; ``""`` where none did."""
+        name = _name(record.callee_line, lines)
+        way = name, route or NO_ROUTE
+        if way not in self._calls and len(self._calls) >= MOST_WAYS:
+            way = name, OTHER
+        calls = self._calls.setdefault(way, _Calls())
+        calls.results[record.result] += 1
+        if record.caller_packets is not None:
+            heard = record.caller_packets, record.caller_lost or 0, record.caller_jitter_ms, record.caller_mos
+            self._media.setdefault(_name(record.caller_line, lines), _Media()).add(*heard)
+        if record.callee_packets is not None:
+            heard = record.callee_packets, record.callee_lost or 0, record.callee_jitter_ms, record.callee_mos
+            self._media.setdefault(name, _Media()).add(*heard)
         if record.started is None:
             return
-        heard = record.ringing or record.answered
-        if heard is not None:
-            self._post_dial.setdefault(name, _Times()).add(max(0.0, heard - record.started))
+        rang = record.ringing or record.answered
+        if rang is not None:
+            calls.post_dial.add(max(0.0, rang - record.started))
         if record.answered is not None:
-            self._set_up.setdefault(name, _Times()).add(max(0.0, record.answered - record.started))
+            calls.set_up.add(max(0.0, record.answered - record.started))
+
+    def views(self) -> dict[str, Any]:
+        """The members of ``process`` that they are."""
+        return {"line_calls": self.view(), "line_media": self.media()}
 
     def view(self) -> tuple[LineCalls, ...]:
-        """By line."""
+        """By the line that was called, and the route that led there."""
         return tuple(
-            LineCalls(name, {**results}, _histogram(self._post_dial.get(name)), _histogram(self._set_up.get(name)))
-            for name, results in self._results.items()
+            LineCalls(name, {**calls.results}, calls.post_dial.view(), calls.set_up.view(), route)
+            for (name, route), calls in self._calls.items()
+        )
+
+    def media(self) -> tuple[LineMedia, ...]:
+        """By the line that spoke."""
+        return tuple(
+            LineMedia(name, media.packets, media.lost, media.jitter.view(), media.mos.view())
+            for name, media in self._media.items()
         )
 
 
-def _histogram(times: _Times | None) -> Histogram | None:
-    return Histogram(tuple(times.counts), round(times.total, 3)) if times is not None else None
+def _name(line: str, lines: Mapping[str, LineSettings]) -> str:
+    settings = lines.get(line.partition("/")[0])
+    return "none" if settings is None else settings.name if settings.kind == "trunk" else settings.kind

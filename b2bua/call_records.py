@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from b2bua.call_quality import CallQuality
 from b2bua.cdr import FAILURES, Cdr, EndedBy, Result
 from b2bua.media_seen import NOTHING_SEEN, Seen
 from b2bua.state_token import CallState
+from sip.layer import Stack
 
 MOST_ENDED: Final = 2000
 
@@ -62,6 +64,8 @@ class CallRecords:
         """By call id, when a device ended it while no server was there: what its record is to tell of it."""
         self.failed: Callable[[str, float], None] = _nothing
         """Told of each call that failed, and when."""
+        self.quality: CallQuality | None = None
+        """How the media of calls came; records may wait for that."""
         self._events = events
 
     def unwritten(self, now: float) -> float:
@@ -115,7 +119,7 @@ class CallRecords:
         """A call ended, at ``ended`` by our clock; ``wall_offset`` makes of it the clock of the state. What a device
         did while no server was there counts before what came of it here.
         """
-        end = self.ends.pop(state.call_id, None)
+        end, now = self.ends.pop(state.call_id, None), ended
         if end is not None:
             if not state.answered:
                 status = end.status
@@ -127,12 +131,31 @@ class CallRecords:
         if not reason and status >= 300 and status != 487 and not state.answered:
             reason = seen.reason or because
         record = self.of(state, status, ended_by, ended + wall_offset, reason, seen)
-        self._events.append(CallEnded(record))
+        quality = self.quality
+        whole: Cdr | None = record
+        if quality is not None and quality.relayed:
+            whole = quality.complete(record, state, now)
+        if whole is not None:
+            record = whole
+            self._events.append(CallEnded(record))
         if record.result in FAILURES:
             self.failed(record.call_id, ended)
         self.ended[record.call_id] = EndedCall(record, wall_offset, because)
         if len(self.ended) > MOST_ENDED:
             self.ended.popitem(last=False)
+
+    def measured(self, record: Cdr) -> None:
+        """A record that had to wait for how the media came."""
+        self._events.append(CallEnded(record))
+        if (known := self.ended.get(record.call_id)) is not None:
+            self.ended[record.call_id] = known._replace(record=record)
+
+
+def measuring(records: CallRecords, stack: Stack) -> CallQuality:
+    """Have records tell how the media of their calls came, as the messages of agents in that stack say."""
+    records.quality = quality = CallQuality(stack.deadlines, records.measured)
+    stack.receiver.measured = quality.heard
+    return quality
 
 
 def _nothing(call_id: str, at: float) -> None:

@@ -8,7 +8,7 @@ whatever order and however often it comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from operator import attrgetter
@@ -74,6 +74,20 @@ class Cdr:
     caller_media: str = ""
     """Where the caller wanted its media when the call was answered: ``192.0.2.1:4000``."""
     callee_media: str = ""
+    caller_packets: int | None = None
+    """RTP packets of the caller that came to the last relay of the site on their way; None: none was on it, or it did
+    not say."""
+    caller_lost: int | None = None
+    """Those that should have come besides (RFC 3550 appendix A.3)."""
+    caller_jitter_ms: float | None = None
+    """The mean of their interarrival jitter (RFC 3550 section 6.4.1)."""
+    caller_mos: float | None = None
+    """How the caller was heard: the mean opinion score that the E-model (ITU-T G.107) estimates of that."""
+    callee_packets: int | None = None
+    """The same of the callee's."""
+    callee_lost: int | None = None
+    callee_jitter_ms: float | None = None
+    callee_mos: float | None = None
 
     @property
     def id(self) -> str:
@@ -128,6 +142,8 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(_NAMES, str),
     **dict.fromkeys(("epoch", "attempts", "status", "far_status"), int),
     **dict.fromkeys(("started", "ringing", "answered", "ended"), (int, float)),
+    **dict.fromkeys(("caller_packets", "caller_lost", "callee_packets", "callee_lost"), int),
+    **dict.fromkeys(("caller_jitter_ms", "caller_mos", "callee_jitter_ms", "callee_mos"), (int, float)),
 }
 
 
@@ -174,6 +190,9 @@ def _pair(one: Cdr, two: Cdr) -> Cdr:
         raise ValueError(f"records of different calls: {one.call_id} and {two.call_id}")
     verdict = max(one, two, key=_verdict)
     end = max(one, two, key=_end)
+    caller, callee = (
+        max(quality(one), quality(two), key=_measured) for quality in (_caller_quality, _callee_quality)
+    )
     return Cdr(
         call_id=one.call_id,
         session_id=max(one.session_id, two.session_id, key=_fuller),
@@ -201,7 +220,28 @@ def _pair(one: Cdr, two: Cdr) -> Cdr:
         codec=max(one.codec, two.codec, key=_fuller),
         caller_media=max(one.caller_media, two.caller_media, key=_fuller),
         callee_media=max(one.callee_media, two.callee_media, key=_fuller),
+        caller_packets=caller[0],
+        caller_lost=caller[1],
+        caller_jitter_ms=caller[2],
+        caller_mos=caller[3],
+        callee_packets=callee[0],
+        callee_lost=callee[1],
+        callee_jitter_ms=callee[2],
+        callee_mos=callee[3],
     )
+
+
+_Quality = tuple[int | None, int | None, float | None, float | None]
+_caller_quality: Callable[[Cdr], _Quality] = attrgetter(
+    "caller_packets", "caller_lost", "caller_jitter_ms", "caller_mos"
+)
+_callee_quality: Callable[[Cdr], _Quality] = attrgetter(
+    "callee_packets", "callee_lost", "callee_jitter_ms", "callee_mos"
+)
+
+
+def _measured(quality: _Quality) -> tuple[float, ...]:
+    return tuple(-1.0 if each is None else float(each) for each in quality)
 
 
 # Each choice is the greatest by a total order over exactly the members that it chooses, which is what makes the merge

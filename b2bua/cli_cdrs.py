@@ -8,6 +8,7 @@ import re
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import RenderableType
@@ -23,6 +24,9 @@ from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import NOTHING, clock, count, grid, several, span
 from heartbeat.console.sanitize import ONE_LINE
 from heartbeat.site.model import Site
+
+LEAST_MOS: Final = 3.6
+"""Under it many are dissatisfied (ITU-T G.107 annex B)."""
 
 
 def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -174,7 +178,7 @@ def _as_json(record: Cdr) -> dict[str, object]:
 
 
 def _screen(chosen: list[Cdr], found: list[Cdr]) -> RenderableType:
-    columns = (">Started", "From", "To", "Result", ">Talked", "~Ended by", "~Lines", "~Written by", "~Id")
+    columns = (">Started", "From", "To", "Result", ">Talked", "~Ended by", "~MOS", "~Lines", "~Written by", "~Id")
     both = sum("+" in record.node for record in found)
     answered = sum(record.result == "answered" for record in found)
     foot = [f"{several(len(found), 'call')}, {count(answered)} answered, {count(both)} written by both servers"]
@@ -192,7 +196,22 @@ def _row(record: Cdr) -> list[str | Text]:
         Text.assemble(render.coloured(record.result), status),
         span(record.duration),
         record.ended_by or NOTHING,
+        _scores(record),
         f"{record.caller_line or '?'} → {record.callee_line or '?'}",
         Text(record.node.replace("+", " and "), "cyan" if "+" in record.node else ""),
         record.id[:12],
     ]
+
+
+def _scores(record: Cdr) -> str | Text:
+    """How the caller was heard, and the callee; of who was not heard at all a nought."""
+    if record.caller_packets is None and record.callee_packets is None:
+        return NOTHING
+    ways = (record.caller_packets, record.caller_mos), (record.callee_packets, record.callee_mos)
+    shown = ("?" if packets is None else "0" if mos is None else f"{mos:.1f}" for packets, mos in ways)
+    return Text(" ".join(shown), "yellow" if any(map(_is_bad, ways)) else "")
+
+
+def _is_bad(way: tuple[int | None, float | None]) -> bool:
+    packets, mos = way
+    return packets is not None and (mos or 0.0) < LEAST_MOS

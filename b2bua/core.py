@@ -17,7 +17,8 @@ from b2bua.agents import Agents
 from b2bua.audit import Audits
 from b2bua.beat_paths import BeatPaths
 from b2bua.call import Call, CallServices
-from b2bua.call_records import CallEnded, CallRecords
+from b2bua.call_quality import relayed
+from b2bua.call_records import CallEnded, CallRecords, measuring
 from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
 from b2bua.line_tests import TrunkTester
@@ -89,7 +90,6 @@ class Core:
         self.rates = RateMeter(now)
         self._events: deque[Event] = deque()
         self.records = CallRecords(site.name, node, wall_offset, self._events)
-        self.ended = self.records.ended
         timing = site.timing
         at = self.server.listen[0] if self.server.listen else self.server.sip[0]
         advertised = self.server.advertise or at.host
@@ -97,6 +97,7 @@ class Core:
             self, secret, f"{bracketed(advertised)}:{at.port}", Timers(timing.t1, timing.t2, timing.t4)
         )
         self.records.failed = self.stack.call_ids.failed
+        self.quality = measuring(self.records, self.stack)
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beats = BeatPaths(self.stack, site, node, chance, lambda *came: self.leadership.came(*came), now)
         self._read_site()
@@ -221,6 +222,7 @@ class Core:
 
     def _read_site(self) -> None:
         site = self.site
+        self.quality.relayed = relayed(site)
         self.router = Router(site, self.chance, self.server.capacity, self.server.reserve)
         self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
         self.key = self.keys[0] if self.keys else self._secret

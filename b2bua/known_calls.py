@@ -52,7 +52,7 @@ def named_so(core: Core, ids: Collection[str]) -> Iterator[str]:
 def _names(core: Core) -> Iterator[str]:
     """All of them, the last call first; some twice."""
     yield from reversed(core.calls)
-    yield from reversed(core.ended)
+    yield from reversed(core.records.ended)
     yield from core.stack.call_ids
     yield from reversed(core.records.former)
     yield from core.recovery.verdicts.details
@@ -69,20 +69,20 @@ def _chosen(core: Core, line: str, failed: bool) -> Iterator[str]:
         for name, call in reversed(core.calls.items()):
             if on_line((call.state.caller_line, call.state.callee_line)):
                 yield name
-    for name, ended in (*reversed(core.ended.items()), *reversed(core.records.former.items())):
+    for name, ended in (*reversed(core.records.ended.items()), *reversed(core.records.former.items())):
         record = ended.record
         if record.result in FAILURES if failed else on_line((record.caller_line, record.callee_line)):
             yield name
 
 
 def _ended(core: Core, name: str) -> Cdr | None:
-    ended = core.ended.get(name) or core.records.former.get(name)
+    ended = core.records.ended.get(name) or core.records.former.get(name)
     return ended.record if ended is not None else None
 
 
 def _known(core: Core, name: str, now: float) -> KnownCall:
     towards = {leg.call_id: leg.towards for leg in core.stack.call_ids.of(name)}
-    call, ended = core.calls.get(name), core.ended.get(name) or core.records.former.get(name)
+    call, ended = core.calls.get(name), core.records.ended.get(name) or core.records.former.get(name)
     if call is not None:
         state, record, wall = call.state, record_of(call, now), call.wall_offset
         for call_id, agent in (

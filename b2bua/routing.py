@@ -32,6 +32,8 @@ RING: Final = 180.0
 """Seconds that a line may ring which was reached by one of its own ``numbers``."""
 UNRESERVED: Final = "+*#!"
 
+OWN: Final = "numbers"
+"""In place of a route: the number called is one of a line's own."""
 OUT: Final = "out of service"
 BUSY: Final = "busy"
 PACED: Final = "at its limit of calls a second"
@@ -212,6 +214,12 @@ class Router:
         line = self._lines.get(attempt.line or "")
         return _priority(line, self._choose(attempt.called, line.name), attempt) if line is not None else 0
 
+    def route_of(self, called: str, line: str) -> str:
+        """The pattern of the route that a call from this line to that number takes, as the site file has it; `OWN`
+        for a line's own number, ``""`` where no route leads."""
+        choice = self._choose(called, line)
+        return choice.route if choice is not None else ""
+
     def after(
         self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[Redirect] = ()
     ) -> Plan | Refusal:
@@ -313,6 +321,7 @@ class _Choice(NamedTuple):
     prefix: str = ""
     priority: int = 0
     refuse: int = 0
+    route: str = OWN
 
 
 def _priority(line: LineSettings, choice: _Choice | None, attempt: CallRequest) -> int:
@@ -363,7 +372,8 @@ def _ready(site: Site, index: int, route: Route) -> _Choice:
     steps = tuple(site.groups.get(name) or site.lines[name] for name in route.to)
     sources = frozenset(line for name in route.source for line in site.members(name)) if route.source else None
     because = f"{site.route_place(index)} ({route.match})"
-    return _Choice(steps, because, route.ring, sources, route.strip, route.prefix, route.priority, route.refuse)
+    rewriting = route.strip, route.prefix, route.priority, route.refuse
+    return _Choice(steps, because, route.ring, sources, *rewriting, str(route.match))
 
 
 class _Hunt:

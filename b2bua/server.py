@@ -18,7 +18,7 @@ from b2bua import api, views
 from b2bua.call_metrics import CallMetrics
 from b2bua.call_records import CallEnded
 from b2bua.call_stories import CallStories
-from b2bua.cdr import RESULTS, sentence
+from b2bua.cdr import RESULTS, Cdr, sentence
 from b2bua.cdr_query import page
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
@@ -107,12 +107,12 @@ class Process(program.Process[Core]):
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
             self._results[event.record.result] += 1
-            self._call_metrics.add(event.record, self.core.site.lines)
+            self._call_metrics.add(event.record, self.core.site.lines, _route(self.core, event.record))
             self.cdrs.write(event.record)
             if self._calls.isEnabledFor(logging.INFO):
                 about = {"call": event.record.call_id, "line": event.record.caller_line}
                 self._calls.info("call %s: %s", event.record.call_id, sentence(event.record), extra=about)
-            if (ended := self.core.ended.get(event.record.call_id)) is not None:
+            if (ended := self.core.records.ended.get(event.record.call_id)) is not None:
                 self._stories.note(ended)
         else:
             super().event(event)
@@ -126,7 +126,7 @@ class Process(program.Process[Core]):
         records = Records(self.cdrs.waiting, self.cdrs.lost)
         results: dict[str, int] = {result: self._results[result] for result in RESULTS}
         found = super().stats(now)
-        return replace(found, records=records, results=results, line_calls=self._call_metrics.view())
+        return replace(found, records=records, results=results, **self._call_metrics.views())
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         found = super().alerts(stats)
@@ -180,6 +180,11 @@ def _may_not_provision(core: Core, now: float) -> str:
     if newest > own:
         return f"another node has version {newest} of what is provisioned, this one {own}: it is being fetched"
     return ""
+
+
+def _route(core: Core, record: Cdr) -> str:
+    """The route that the call took, by the site file of now."""
+    return core.router.route_of(record.dialled or record.callee, record.caller_line.partition("/")[0])
 
 
 def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[Alert]:

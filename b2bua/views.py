@@ -353,7 +353,7 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
 def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     found: list[v.Sentence] = []
     call = core.calls.get(call_id)
-    ended = core.ended.get(call_id) or core.records.former.get(call_id)
+    ended = core.records.ended.get(call_id) or core.records.former.get(call_id)
     record, wall, because = ended or (None, 0.0, "")
     if call is not None:
         record, wall, because = record_of(call, now), call.wall_offset, call.because

@@ -8,12 +8,13 @@ answered after. How a call is set up in each direction is in ``incoming`` and ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from gateway_agent.call_end import AGENT, DEVICE, SERVER, CallEnd, EndedBy
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.held_answers import HeldAnswers
+from gateway_agent.last_figures import measured, told
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
@@ -92,6 +93,7 @@ class Call(Policy):
         "early",
         "end",
         "environment",
+        "figures",
         "generation",
         "gone",
         "held_answers",
@@ -138,6 +140,8 @@ class Call(Policy):
         self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
         gateway = WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat)
         self.description = SessionDescription(_anchor_of(environment, line, id_, now), gateway)
+        self.figures = measured(self.description, environment.stack.deadlines)
+        """What the relay has measured; None where it has none of the media."""
         self.server_side = ServerSide(environment)
         self.session = DeviceSession(
             environment.stack, environment.random, self._hang_up_alone, self.description.device
@@ -209,6 +213,8 @@ class Call(Policy):
             if (status := offers.clash(request)) and self.end is None:
                 _refuse_offer(self, leg, transaction, status, now)
                 return
+        if method == "BYE" and _ends_later(self, lambda then: _hung_up(self, leg, transaction, request, then), now):
+            return
         self.bridge.requested(leg, transaction, request, now)
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
@@ -299,7 +305,7 @@ class Call(Policy):
 
     def hang_up(self, by: EndedBy, reason: str, status: int, now: float) -> None:
         """End the call on both sides, in whatever state it is."""
-        if self.end is None:
+        if self.end is None and not _ends_later(self, lambda then: self.hang_up(by, reason, status, then), now):
             self.bridge.release(reason, now, _PARTY[self.direction][by], status)
 
     def _changed_alone(self, now: float, at_once: bool) -> None:
@@ -325,22 +331,7 @@ class Call(Policy):
         self.session.stop()
         self.description.release()
         side.ended = True
-        if self.answered_at is None:
-            failed = self.server is not None and self.server.ended
-            for sent in list(self.sent):
-                if sent.client.method == "INVITE":  # that opens the call, unless it was answered
-                    if not sent.client.answered:
-                        sent.cancelled = sent.reached
-                        if not sent.reached:
-                            side.withdraw(sent, now)
-                elif failed:  # it came in an early dialog, which is gone
-                    side.conclude(sent, 481, now)
-        for received in list(self.received):
-            invite = received.method == "INVITE"
-            if received.transaction is self.opening:
-                continue  # the bridge answers it
-            if who is DEVICE or (who is SERVER and invite):  # RFC 3261 section 15.1.2
-                side.respond(received, 487 if invite else 481, now)
+        _give_up(self, who, now)
 
     @property
     def opening(self) -> ServerTransaction | None:
@@ -358,10 +349,45 @@ class Call(Policy):
         self.environment.settled(self, now)
 
 
+def _give_up(call: Call, who: EndedBy, now: float) -> None:
+    """What of a call that has ended nobody waits for any more."""
+    side = call.server_side
+    if call.answered_at is None:
+        failed = call.server is not None and call.server.ended
+        for sent in list(call.sent):
+            if sent.client.method == "INVITE":  # that opens the call, unless it was answered
+                if not sent.client.answered:
+                    sent.cancelled = sent.reached
+                    if not sent.reached:
+                        side.withdraw(sent, now)
+            elif failed:  # it came in an early dialog, which is gone
+                side.conclude(sent, 481, now)
+    for received in list(call.received):
+        invite = received.method == "INVITE"
+        if received.transaction is call.opening:
+            continue  # the bridge answers it
+        if who is DEVICE or (who is SERVER and invite):  # RFC 3261 section 15.1.2
+            lines = told(call.figures) if received.method == "BYE" else ()
+            side.respond(received, 487 if invite else 481, now, lines=lines)
+
+
 def _anchor_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> MediaAnchor:
     """Where the media of a call on that line goes."""
     relay = environment.relay if line.settings.media == "relay" else None
     return MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web)
+
+
+def _ends_later(call: Call, end: Callable[[float], None], now: float) -> bool:
+    """Whether that end waits for what the relay has to say of the call."""
+    figures = call.figures
+    return figures is not None and call.answered_at is not None and call.end is None and figures.first(end, now)
+
+
+def _hung_up(call: Call, leg: InviteUsage, bye: ServerTransaction, request: Request, now: float) -> None:
+    """A BYE that has waited; the call may have ended meanwhile, and its leg be another's."""
+    if bye.open:
+        owner = call.bridge if leg.owner is call else leg.owner
+        owner.requested(leg, bye, request, now)
 
 
 def _refuse_offer(call: Call, leg: InviteUsage, transaction: ServerTransaction, status: int, now: float) -> None:

@@ -126,6 +126,8 @@ def _relay(relay: Relay) -> Text:
     )
     if relay.dropped:
         text.append(f", {several(relay.dropped, 'packet')} dropped")
+    if relay.lost:
+        text.append(f", {several(relay.lost, 'packet')} lost on the way here")
     if relay.silent:
         text.append(f", {several(relay.silent, 'call')} without media", "yellow")
     return text

@@ -173,6 +173,13 @@ class MediaAnchor:
             self._heard_at = max(now - min(spans), self._heard_at or 0.0)
         return all(pair in silent for pairs in self._pairs for pair in pairs)
 
+    def measure(self) -> tuple[Pair, Pair] | None:
+        """Have the relay say how the media of the first section came until now: from the device at the first of these
+        pairs, from the far side at the second. None where nobody says that."""
+        if self._relay is not None and self._pairs and self._relay.ports.measure(self._pairs[0]):
+            return self._pairs[0]
+        return None
+
     def go_on(self) -> None:
         """The suspicion was wrong: watch from now on."""
         if self._asked:
@@ -226,6 +233,8 @@ class MediaAnchor:
         self._told[1 - side] = True
         here, there = pairs[side], pairs[1 - side]
         relay.ports.set_remote(here, remote, again=True)
+        for pair in pairs:  # which side speaks by which types is left to them
+            relay.ports.add_clocks(pair, place.clocks)
         relay.ports.expect(here, relay.ports.types(there))
         relay.ports.expect(there, remote.types)
         return there.port

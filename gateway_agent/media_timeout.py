@@ -1,4 +1,5 @@
-"""Calls whose media has stopped: shown to people, and ended where the line says so (``media_timeout``).
+"""What the relay says of calls; of those whose media has stopped, which are shown to people, and ended where the line
+says so (``media_timeout``).
 
 The relay says when it saw nothing for so long (`Silent`). That is a suspicion: the call may be on hold, its
 description may have changed meanwhile, another of its streams may be alive. So the relay is asked for the counts of
@@ -8,13 +9,13 @@ all its pairs, and they decide.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from gateway_agent.call import Call
 from gateway_agent.call_end import AGENT
 from gateway_agent.call_environment import CallEnvironment
-from gateway_agent.media.ports import Count, Notice, Pair, Silent
+from gateway_agent.media.ports import Count, Measured, Notice, Pair, Silent
 from gateway_agent.media.ports import Counts as Counted
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,11 @@ def notice(calls: Mapping[int, Call], environment: CallEnvironment, said: Notice
             call.description.anchor.ask()
     elif isinstance(said, Counted):
         _counted(calls, environment, said.counts, now)
+    elif isinstance(said, Measured):
+        figures = {one.pair: one for one in said.figures}
+        for call in _calls(calls, environment, figures):
+            if call.figures is not None:
+                call.figures.said(figures, now)
 
 
 def silent_for(call: Call, now: float) -> float | None:
@@ -62,9 +68,7 @@ def _counted(calls: Mapping[int, Call], environment: CallEnvironment, counts: tu
             call.hang_up(AGENT, f'SIP;cause=408;text="No media for {limit:g} s"', 408, now)
 
 
-def _calls(
-    calls: Mapping[int, Call], environment: CallEnvironment, pairs: dict[Pair, float | None] | tuple[Pair, ...]
-) -> list[Call]:
+def _calls(calls: Mapping[int, Call], environment: CallEnvironment, pairs: Collection[Pair]) -> list[Call]:
     owners = environment.relay.owners if environment.relay is not None else {}
     found = {owners.get(pair) for pair in pairs}
     return [call for id_ in found if id_ is not None and (call := calls.get(id_)) is not None]

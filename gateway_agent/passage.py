@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway_agent.call import ALONE, Call
+from gateway_agent.last_figures import told
 from gateway_agent.line_state import SentInvite
 from gateway_agent.reinvite_rollback import ROLLBACK
 from gateway_agent.transfer import notified, referred
@@ -81,8 +82,10 @@ class DevicePassage(Passage):
             if method == "INVITE":
                 sent = SentInvite(branch, leg.dialog.local_cseq + 1, bool(body)) if branch else None
                 lines = (*lines, *call.environment.line_states.lines(call, now, sent))
-        elif method == "BYE" and call.end is not None and call.end.reason and not _has_reason(passed):
-            lines = (*lines, f"Reason: {call.end.reason}")
+        elif method == "BYE":
+            if call.end is not None and call.end.reason and not _has_reason(passed):
+                lines = (*lines, f"Reason: {call.end.reason}")
+            lines = (*lines, *told(call.figures))
         call.server_side.send(method, lines, body, asked, max_forwards, now, branch)
 
     def reply(
@@ -117,6 +120,8 @@ class DevicePassage(Passage):
         if received is None:
             leg.reply(asked, status, now, reason, lines, body, tag)
             return
+        if received.method == "BYE":
+            lines = (*lines, *told(call.figures))
         call.server_side.respond(received, status, now, reason, lines, body, tag)
         if received.method == "INVITE" and 200 <= status < 300:
             # no device is to end the call for want of an ACK because the path is cut (docs/decisions.md)

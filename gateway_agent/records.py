@@ -63,7 +63,7 @@ class Recorder:
             call.description.held if ours or theirs else "none",
             ours,
             theirs,
-            None if ended is None else Ended(now - ended.at, ended.by, ended.reason, ended.status),
+            None if ended is None else Ended(now - ended.at, ended.by, ended.reason, ended.status, _measured(call)),
         )
 
     def terminated(self, call: Call, seen_under: int) -> TerminatedCall:
@@ -79,7 +79,7 @@ class Recorder:
             line.priority,
             line.recovery,
             call.server_side.origin,
-            ended=Ended(0.0, ended.by, ended.reason, ended.status),
+            ended=Ended(0.0, ended.by, ended.reason, ended.status, _measured(call)),
         )
         return TerminatedCall(call.line.name, record, _instants(call), ended.at, seen_under)
 
@@ -139,6 +139,10 @@ class Recorder:
         if acked_at is not None and now - acked_at <= self._stack.timers.lifetime:
             return Ack("", server.ack.message(), server.ack.cseq)
         return NO_ACK
+
+
+def _measured(call: Call) -> str:
+    return call.figures.text if call.figures is not None else ""
 
 
 def of_terminated(call: TerminatedCall, now: float) -> DialogRecord:

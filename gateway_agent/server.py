@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway_agent.core import Core
-from gateway_agent.media.ports import Counts, Notice, RelayPorts, RelaySettings, Silent, Trouble
+from gateway_agent.media.ports import Counts, Measured, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.stir import Crypto, Stir, faults
@@ -108,7 +108,7 @@ class Process(program.Process[Core]):
     def _relay_said(self, notice: Notice) -> None:
         if isinstance(notice, Trouble):
             self.logger.warning("relay: %s", notice.sentence)
-        elif isinstance(notice, Counts | Silent):
+        elif isinstance(notice, Counts | Silent | Measured):
             self.pump.ask(self.core.relay_said, notice)
 
     def tick(self, cpu: float, now: float) -> None:

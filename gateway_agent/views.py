@@ -164,9 +164,9 @@ def _relay(core: Core, now: float) -> Relay | None:
     if core.relay is None:
         return None
     ports = core.relay.ports
-    packets, size, dropped = ports.total
+    packets, size, dropped, lost = ports.total
     silent = media_timeout.notable(core.calls, now)
-    return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent)
+    return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent, lost=lost)
 
 
 def _passwords(core: Core) -> Passwords:

@@ -15,7 +15,7 @@ from typing import Final
 
 from sip.wire.message import Message, Request
 
-SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state"})
+SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state", "media-quality"})
 """Fields of the site (docs/wire.md): they never reach a device, and are not believed when one sends them."""
 
 HOP: Final = SITE | frozenset(

@@ -16,6 +16,7 @@ from sip.dialog import bare_uri, contact_uri, dialog_key
 from sip.endpoint import SECURE, WHOLE
 from sip.header_policy import unsupported
 from sip.identifiers import Identifiers
+from sip.media_quality import NAME
 from sip.message_ring import Note
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.requests import ResponseSpec
@@ -88,6 +89,8 @@ class Receiver:
         """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
         self.overheard: Callable[[Message, Flow, float], None] | None = None
         """Told of each message between agent and server that has a Line-State (docs/wire.md)."""
+        self.measured: Callable[[Message, float], None] | None = None
+        """The same of those that have a Media-Quality."""
         self.calls_return: Callable[[], bool] = _never
         """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
         again."""
@@ -177,6 +180,8 @@ class Receiver:
             message = parse(data)
             if self.overheard is not None and "line-state" in message.names and flow in self._site_flows:
                 self.overheard(message, flow, now)
+            if self.measured is not None and NAME in message.names and flow in self._site_flows:
+                self.measured(message, now)
             if isinstance(message, Response):
                 self._respond(message, flow, now)
             else:

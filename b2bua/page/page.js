@@ -213,6 +213,12 @@ function ladder(value) {
     group.addEventListener("keydown", (event) => { if (event.key === "Enter") read(); });
   });
 }
+// the scores of the caller and the callee, where a relay measured them
+function heard(record) {
+  const scores = ["caller", "callee"].filter((side) => record[side + "_packets"] !== null)
+    .map((side) => side + " " + (record[side + "_mos"] === null ? "not heard" : "MOS " + record[side + "_mos"].toFixed(1)));
+  return scores.length ? ", " + scores.join(", ") : "";
+}
 $("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const wanted = $("wanted").value.trim();
@@ -229,7 +235,7 @@ $("search").addEventListener("submit", async (event) => {
       for (const text of [record.caller, record.callee, record.result + " " + record.status,
         (record.caller_line || "?") + " → " + (record.callee_line || "?"), clock(record.started)]) put(row, "td", text);
       put(row, "td").appendChild(button(record.call_id.slice(0, 12), () => open(record.call_id)));
-      put(row, "td", "ended", "faint");
+      put(row, "td", "ended" + heard(record), "faint");
     }
   } catch (error) { said(error); }
 });

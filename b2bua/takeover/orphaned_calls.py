@@ -35,7 +35,15 @@ def write(records: CallRecords, state: CallState, wall_offset: float, ended: lis
     else:
         status = caller.ended.status or 487
     reason = next((each.ended.reason for each in sides if each.ended.reason), "")
+    for each in ended:
+        note_quality(records, each)
     records.write(state, wall_offset, status, by_of(sides[0]), min(each.ended_at for each in sides), reason)
+
+
+def note_quality(records: CallRecords, told: ToldDialog) -> None:
+    """What the agent of a dialog that has ended says of its media."""
+    if records.quality is not None and told.ended.media:
+        records.quality.note(told.call_id, told.ended.media, told.told_at)
 
 
 def never_served(records: CallRecords, told: ToldDialog) -> CallState:

@@ -90,6 +90,8 @@ class Recovery:
     def leave(self, now: float) -> None:
         """This process is about to end."""
         self._reconciliation.hasten(now)
+        if (quality := self._services.records.quality) is not None:
+            quality.hasten()
 
     # What agents tell.
 

@@ -168,6 +168,7 @@ class Replay:
         records = self._records
         if told.live or call_id in records.ended:
             return
+        orphaned_calls.note_quality(records, told)
         end, known = orphaned_calls.end_of(told), records.ends.get(call_id)
         if known is None or end.at < known.at:
             records.ends[call_id] = end

@@ -12,12 +12,16 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "connect", "pair": P, "to": P}                       {"is": "silent", "pairs": [P, P], "seconds": 12.0}
     {"do": "watch", "pair": P, "seconds": 30 | null}            {"is": "counts", "counts": [C, ...]}
     {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
+    {"do": "figures", "pairs": [P, ...]}                        {"is": "figures", "figures": [F, ...]}
+    {"do": "clocks", "pair": P, "clocks": [[111, 48000], ...]}
     {"do": "release", "pair": P}                                {"is": "refused", "why": "..."}
     {"do": "audit"}                      what was not asked for since hello is released
     {"do": "end"}                        the relay ends
 
-with P = [address, RTP port], R = the fields of `Remote`, C = the fields of `Count`. A ``remote`` may have
-``"again": true``: the device was described anew, and may have moved.
+with P = [address, RTP port], R = the fields of `Remote`, C = those of `Count`, F = those of `Figures`. A ``remote``
+may have ``"again": true``: the device was described anew, and may have moved. A relay outlives its agent, so one of
+another version may be there: what only some understand is asked of those that say so when they are ready
+(``"figures"``).
 """
 
 from __future__ import annotations
@@ -97,15 +101,34 @@ class Counts(NamedTuple):
     counts: tuple[Count, ...]
 
 
+class Figures(NamedTuple):
+    """What came to one pair by the numbers and times in its RTP (`gateway_agent.media.reception`)."""
+
+    pair: Pair
+    packets: int
+    lost: int
+    jitter_ms: float
+    type: int
+    """The payload type of the present stream; -1 where none came."""
+
+
+class Measured(NamedTuple):
+    """The answer to `RelayPorts.measure`; pairs that are not in use are left out."""
+
+    figures: tuple[Figures, ...]
+
+
 class Total(NamedTuple):
     """What came to all pairs since the agent started, those released included; said with all counts."""
 
     packets: int = 0
     octets: int = 0
     dropped: int = 0
+    lost: int = 0
+    """Packets of RTP that should have come (`Figures.lost`)."""
 
     def plus(self, other: Total) -> Total:
-        return Total(self.packets + other.packets, self.octets + other.octets, self.dropped + other.dropped)
+        return Total(*map(sum, zip(self, other, strict=True)))
 
 
 class Trouble(NamedTuple):
@@ -114,7 +137,7 @@ class Trouble(NamedTuple):
     sentence: str
 
 
-Notice = Ready | Silent | Counts | Trouble
+Notice = Ready | Silent | Counts | Measured | Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +212,7 @@ class _Use:
     remote: Remote | None = None
     to: Pair | None = None
     watched_s: float | None = None
+    clocks: tuple[tuple[int, int], ...] = ()
 
 
 class RelayPorts:
@@ -199,6 +223,8 @@ class RelayPorts:
         self._uses: dict[Pair, _Use] = {}
         self._out: list[str] = []
         self._running = False
+        self._measures = False
+        """Whether the relay that runs knows of figures."""
         self._short: dict[str, str] = {}
         self._former = Total()
         """Of relay processes that are gone."""
@@ -255,6 +281,14 @@ class RelayPorts:
         remote = self._uses[pair].remote
         return remote.types if remote is not None else ()
 
+    def add_clocks(self, pair: Pair, clocks: tuple[tuple[int, int], ...]) -> None:
+        """Payload types that may come to ``pair`` whose clock is not that of telephony, and their Hz."""
+        use = self._uses[pair]
+        if not set(use.clocks).issuperset(clocks):
+            use.clocks = tuple(({**dict(use.clocks), **dict(clocks)}).items())
+            if self._measures:
+                self._say({"do": "clocks", "pair": pair, "clocks": use.clocks})
+
     def connect(self, pair: Pair, to: Pair) -> None:
         """Make a session of two pairs; media flows once both remotes are known."""
         if self._uses[pair].to != to:
@@ -278,6 +312,12 @@ class RelayPorts:
         """Ask for `Counts` of these pairs, or of all in use."""
         self._say({"do": "count", "pairs": None if pairs is None else list(pairs)})
 
+    def measure(self, pairs: Iterable[Pair]) -> bool:
+        """Ask what came to these pairs; whether there will be a `Measured`."""
+        if self._running and self._measures:
+            self._say({"do": "figures", "pairs": list(pairs)})
+        return self._running and self._measures
+
     def release(self, pair: Pair) -> None:
         """Give a pair back; its session ends. A pair that is not in use is passed over."""
         if pair not in self._uses:
@@ -300,14 +340,16 @@ class RelayPorts:
             case "pairs":
                 self.offer(Pair(*pair) for pair in said["pairs"])
             case "ready":
-                return self._tell_again()
+                return self._tell_again(said.get("figures") is True)
             case "silent":
                 here, there = said["pairs"]
                 return Silent((Pair(*here), Pair(*there)), said["seconds"])
             case "counts":
                 return Counts(tuple(Count(Pair(*pair), *rest) for pair, *rest in said["counts"]))
             case "total":
-                self._present = Total(said["packets"], said["octets"], said["dropped"])
+                self._present = Total(said["packets"], said["octets"], said["dropped"], said.get("lost", 0))
+            case "figures":
+                return Measured(tuple(Figures(Pair(*pair), *rest) for pair, *rest in said["figures"]))
             case "short":
                 self._short[said["address"]] = said["why"]
                 return Trouble(said["why"]) if said["why"] else None
@@ -346,9 +388,9 @@ class RelayPorts:
         if self._running:
             self._out.append(json.dumps(command, separators=(",", ":")))
 
-    def _tell_again(self) -> Ready:
+    def _tell_again(self, measures: bool) -> Ready:
         self.lost()
-        self._running = True
+        self._running, self._measures = True, measures
         for pair, use in self._uses.items():
             self._say({"do": "bind", "pair": pair})
             if use.remote:
@@ -358,4 +400,6 @@ class RelayPorts:
                 self._say({"do": "connect", "pair": pair, "to": use.to})
             if use.watched_s:
                 self._say({"do": "watch", "pair": pair, "seconds": use.watched_s})
+            if use.clocks and measures:
+                self._say({"do": "clocks", "pair": pair, "clocks": use.clocks})
         return Ready(sum(use.to is not None for use in self._uses.values()) // 2)

@@ -17,12 +17,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gateway_agent.media.control import Control, begin
 from gateway_agent.media.door import Hello
 from gateway_agent.media.held import HeldSockets
-from gateway_agent.media.ports import NOWHERE, Pair, RelaySettings, Remote
+from gateway_agent.media.ports import NOWHERE, RTP, Pair, RelaySettings, Remote
 from gateway_agent.media.sockets import (
     BoundPair,
     Port,
@@ -53,15 +54,19 @@ class Relay:
         self._used: dict[Pair, BoundPair] = {}
         self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
-        self._released = [0, 0, 0]
-        """Packets, octets, dropped of pairs that are not in use any more."""
+        self._released = [0, 0, 0, 0]
+        """Packets, octets, dropped, lost of pairs that are not in use any more."""
         self._epoll = select.epoll()
         self._held = HeldSockets()
-        self._control = Control(listener, self._epoll, self._held, RelaySettings, self._lose, ("pairs", "ready"))
+        self._control = Control(
+            listener, self._epoll, self._held, RelaySettings, self._lose, ("pairs", "ready", "figures")
+        )
         self._say = self._control.say
         self._commands = self._control.commands
         self._stocks = Stocks(self._say)
         self._open = True
+        self._restock = True
+        """Whether pairs that are bound ahead may be lacking."""
 
     def run(self) -> None:
         """Relay until there is nothing more to relay for."""
@@ -71,7 +76,8 @@ class Relay:
         tick_at = clock() + 1.0
         while self._open:
             now = clock()
-            lacking = self._stocks.lacking(now)
+            lacking = self._stocks.lacking(now) if self._restock else []
+            self._restock = bool(lacking)
             wait = 0.0 if lacking or self._commands else max(0.0, tick_at - now)
             ready = poll(wait, 256)
             now = clock()
@@ -101,11 +107,12 @@ class Relay:
 
     def _obey_start(self, hello: Hello) -> None:
         """A start of the agent is here."""
+        self._restock = True
         self._grace_s = hello.grace_s
         self._unclaimed = set(self._used)
         if hello.settings is not None:
             self._stocks.configure(hello.settings)
-        self._say({"is": "ready", "pid": os.getpid()})
+        self._say({"is": "ready", "pid": os.getpid(), "figures": True})
         self._stocks.tell()
 
     def _lose(self) -> None:
@@ -115,6 +122,7 @@ class Relay:
         self._alone_since = self._clock()
 
     def _obey(self, line: bytes, now: float) -> None:
+        self._restock = True
         try:
             command = json.loads(line)
             getattr(self, "_do_" + command.pop("do"))(now, **command)
@@ -158,6 +166,7 @@ class Relay:
         ports.rtp.point((address, there.rtp), via, there.eager, described_at)
         ports.rtcp.point((address, there.rtcp), via, there.eager, described_at)
         ports.rtp.form = form_of(there.kind, there.types)
+        ports.rtp.note = ports.rtp.reception.note if there.kind == RTP else None
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
         here, there = self._used[Pair(*pair)], self._used[Pair(*to)]
@@ -192,12 +201,19 @@ class Relay:
             counts = [_count(ports, now) for ports in wanted[start : start + 200]]
             self._say({"is": "counts", "counts": counts})
 
+    def _do_clocks(self, now: float, pair: list[Any], clocks: list[list[int]]) -> None:
+        self._used[Pair(*pair)].rtp.reception.clocks = {kind: hz for kind, hz in clocks if hz > 0}
+
+    def _do_figures(self, now: float, pairs: list[list[Any]]) -> None:
+        wanted = [ports for pair in pairs if (ports := self._used.get(Pair(*pair))) is not None]
+        self._say({"is": "figures", "figures": [_figures(ports) for ports in wanted]})
+
     def _tell_total(self) -> None:
         total = list(self._released)
         for ports in self._used.values():
             _add(total, ports)
-        packets, octets, dropped = total
-        self._say({"is": "total", "packets": packets, "octets": octets, "dropped": dropped})
+        packets, octets, dropped, lost = total
+        self._say({"is": "total", "packets": packets, "octets": octets, "dropped": dropped, "lost": lost})
 
     def _do_release(self, now: float, pair: list[Any]) -> None:
         ports = self._used.pop(Pair(*pair))
@@ -224,6 +240,7 @@ class Relay:
     # Time
 
     def _tick(self, now: float) -> None:
+        self._restock = True
         if not self._control.connected:
             alone = now - self._alone_since
             self._held.alone(alone)
@@ -234,7 +251,7 @@ class Relay:
             return
         rate = self._stocks.settings.packets_per_s
         for port in self._by_fd.values():
-            port.budget = rate
+            port.allowed = port.packets + rate
         for ports in self._watched.values():
             silent = now - ports.last_at()
             if ports.watched_s is None or silent < ports.watched_s:
@@ -250,14 +267,15 @@ def _count(ports: BoundPair, now: float) -> list[object]:
     return [ports.pair, port.packets, port.octets, port.dropped, silent]
 
 
+def _figures(ports: BoundPair) -> list[object]:
+    reception = ports.rtp.reception
+    return [ports.pair, reception.packets, reception.lost, round(reception.jitter_ms, 3), reception.type]
+
+
 def _add(total: list[int], ports: BoundPair) -> None:
     port = ports.rtp
-    for index, count in enumerate((port.packets, port.octets, port.dropped)):
+    for index, count in enumerate((port.packets, port.octets, port.dropped, port.reception.lost)):
         total[index] += count
-
-
-def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def main(argv: list[str]) -> None:
@@ -265,7 +283,7 @@ def main(argv: list[str]) -> None:
     if begun is None:
         return
     listener, stay = begun
-    relay = Relay(listener, _boottime, stay=stay)
+    relay = Relay(listener, partial(time.clock_gettime, time.CLOCK_BOOTTIME), stay=stay)
     gc.freeze()
     gc.disable()  # nothing below makes cycles that matter, and a collection would be heard
     try:

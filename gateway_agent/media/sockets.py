@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway_agent.media.ports import NOWHERE, RTP, UDPTL, Pair
+from gateway_agent.media.reception import LEAST, Reception
 
 Address = tuple[Any, ...]
 Form = Callable[[memoryview], bool]
@@ -36,18 +37,20 @@ class Port:
     """One bound port. What comes in leaves from ``peer`` towards its ``target``."""
 
     __slots__ = (
+        "allowed",
         "announced",
-        "budget",
         "described_until",
         "dropped",
         "eager",
         "form",
         "last_at",
         "moves_at",
+        "note",
         "octets",
         "packets",
         "peer",
         "receive",
+        "reception",
         "send",
         "sends",
         "silent_s",
@@ -76,9 +79,13 @@ class Port:
         self.source: Address | None = None
         """Latched; None until the first packet."""
         self.target: Address | None = None
-        self.budget = budget
+        self.allowed = budget
+        """How many packets may have come until the next second begins."""
         self.packets = self.octets = self.dropped = 0
         self.last_at: float | None = None
+        self.reception = Reception()
+        self.note: Callable[[bytearray, float], None] | None = None
+        """Told of each packet that is taken, where they are RTP."""
 
     def reset(self) -> None:
         """Nothing is known of the other end any more."""
@@ -160,13 +167,14 @@ def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None
     port.packets += 1
     port.octets += size
     port.last_at = now
+    if port.note is not None and size >= LEAST:
+        port.note(buffer, now)
     peer = port.peer
-    port.budget -= 1
-    if peer is None or peer.target is None or port.budget < 0:
+    if peer is None or (target := peer.target) is None or port.packets > port.allowed:
         port.dropped += 1
         return
     try:
-        peer.send(view[:size], peer.target)
+        peer.send(view[:size], target)
     except OSError:  # no route, or no room: the network would have lost it as well
         port.dropped += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from gateway_agent.station.e_model import opinion, rating
+from gateway_agent.e_model import opinion, rating
 from gateway_agent.station.line_events import Statistics
 from gateway_agent.station.tones import Echo
 from heartbeat.console.schema import Metric

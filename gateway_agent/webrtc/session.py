@@ -51,7 +51,8 @@ class GatewaySession:
 
     def tick(self, rate: int) -> None:
         """A second has passed: so many packets are taken in the next."""
-        self._pair.rtp.budget = self._pair.rtcp.budget = rate
+        for port in (self._pair.rtp, self._pair.rtcp):
+            port.allowed = port.packets + rate
 
     async def close(self) -> None:
         for port in (self._pair.rtp, self._pair.rtcp):
@@ -105,8 +106,7 @@ class GatewaySession:
             except OSError:  # nothing more, or the word of an unreachable target
                 return
             packet = self._view[:size]
-            port.budget -= 1
-            if port.budget < 0 or (source != port.source and not port.latch(source, now, packet)):
+            if port.packets >= port.allowed or (source != port.source and not port.latch(source, now, packet)):
                 port.dropped += 1
                 continue
             port.packets += 1

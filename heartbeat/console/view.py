@@ -166,21 +166,27 @@ class Records:
 
 BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0)
 """Upper ends of the buckets of a set-up, in seconds."""
+SCORES: Final = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4)
+"""The same of a mean opinion score."""
+JITTERS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+"""The same of jitter, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How often a time was within each of `BUCKETS`."""
+    """How often a figure was within each of its buckets."""
 
     counts: tuple[int, ...]
     """One for each bucket, and one for what is above all."""
     total: float
-    """The sum of all times, in seconds."""
+    """The sum of all figures; of times in seconds."""
+    ends: tuple[float, ...] = BUCKETS
+    """The upper ends of the buckets."""
 
     @property
     def cumulative(self) -> list[tuple[str, float]]:
         """As Prometheus counts: each bucket with all below it."""
-        ends = [*map(str, BUCKETS), "+Inf"]
+        ends = [*map(str, self.ends), "+Inf"]
         return [(end, float(count)) for end, count in zip(ends, accumulate(self.counts), strict=True)]
 
 
@@ -192,13 +198,32 @@ class LineCalls:
     """A trunk; else ``phone``, ``web``, ``station``; ``none``: they came to no line."""
     results: Annotated[
         Mapping[str, int],
-        Metric("line_calls_ended", "Calls that ended, by the line they went to and result", COUNTER, label="result"),
+        Metric("line_calls_ended", "Calls that ended, by line, route and result", COUNTER, label="result"),
     ]
     post_dial: Annotated[
         Histogram | None,
         Metric("post_dial_seconds", "From the INVITE to the first ringing, or the answer", HISTOGRAM),
     ]
     set_up: Annotated[Histogram | None, Metric("set_up_seconds", "From the INVITE to the answer", HISTOGRAM)]
+    route: Annotated[str, Label("route")] = ""
+    """The pattern of the route that led there; ``numbers``: it was called by its own, ``none``: no route led."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineMedia:
+    """What came from a line's devices in calls that ended, by the agents' relays, since the start."""
+
+    line: Annotated[str, Label("line")]
+    """A trunk; else ``phone``, ``station``."""
+    packets: Annotated[
+        int, Metric("media_packets", "RTP packets that came from the line in calls that ended", COUNTER)
+    ]
+    lost: Annotated[int, Metric("media_lost", "Those that should have come besides, by their numbers", COUNTER)]
+    jitter: Annotated[Histogram | None, Metric("media_jitter_seconds", "Mean interarrival jitter a call", HISTOGRAM)]
+    mos: Annotated[
+        Histogram | None,
+        Metric("media_mos", "Mean opinion score a call, estimated by the E-model (G.107)", HISTOGRAM),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +276,7 @@ class ProcessStats:
     ] = field(default_factory=dict)
     """Servers only: number of call records written since the start, by result."""
     line_calls: tuple[LineCalls, ...] = ()
+    line_media: tuple[LineMedia, ...] = ()
     """Servers only."""
     collected: Annotated[
         Mapping[str, int],
@@ -922,6 +948,10 @@ class Relay:
     """Packets not relayed: from a foreign source, beyond the rate, or while nobody was there to take them."""
     silent: Annotated[int, Metric("calls_without_media", "Answered calls without RTP for 30 s")]
     """Answered calls, not on hold, for which no RTP has come either way for 30 s."""
+    lost: Annotated[
+        int, Metric("relay_lost", "RTP packets that should have come to the relay, by their numbers", COUNTER)
+    ] = 0
+    """RTP packets that should have come, by the gaps in their numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,8 @@ class Ended(NamedTuple):
     reason: str = ""
     """A Reason header value, ``""`` without one."""
     status: int = 0
+    media: str = ""
+    """What was measured of its media, as Media-Quality has it; ``""`` where nothing was."""
 
 
 NO_AGES: Final = Ages()
@@ -355,8 +357,9 @@ class DialogRecord(NamedTuple):
         if self.sdp_sent or self.sdp_received:
             text += f',"sdp":{{"sent":{_message(self.sdp_sent)},"received":{_message(self.sdp_received)}}}'
         if self.ended is not None:
-            ago, by, reason, status = self.ended
-            text += f',"ended":{{"ago":{ago:.3f},"by":"{by}","reason":{_quote(reason)},"status":{status}}}'
+            ago, by, reason, status, media = self.ended
+            measured = f',"media":{_quote(media)}' if media else ""
+            text += f',"ended":{{"ago":{ago:.3f},"by":"{by}","reason":{_quote(reason)},"status":{status}{measured}}}'
         return text + "}"
 
     @classmethod
@@ -577,4 +580,4 @@ def _decoded_ack(value: dict[str, Any]) -> Ack:
 def _decoded_ended(value: Any) -> Ended:
     fact = members_in(value)
     by, reason, status = text_of(fact.get("by")), text_of(fact.get("reason")), number_of(fact.get("status"))
-    return Ended(seconds_of(fact.get("ago")) or 0.0, by, reason, status)
+    return Ended(seconds_of(fact.get("ago")) or 0.0, by, reason, status, text_of(fact.get("media")))

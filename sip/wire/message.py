@@ -30,7 +30,8 @@ _KNOWN: Final = (
     "Referred-By Replaces RSeq RAck Identity P-Asserted-Identity P-Preferred-Identity Privacy Diversion "
     "History-Info Session-ID Content-Disposition Content-Encoding MIME-Version Timestamp Min-Expires Path "
     "Service-Route Organization Priority Resource-Priority Alert-Info Call-Info Error-Info In-Reply-To Reply-To "
-    "Heartbeat Call-State Call-Origin Line Line-State P-Early-Media P-Charging-Vector Accept-Contact Reject-Contact"
+    "Heartbeat Call-State Call-Origin Line Line-State Media-Quality P-Early-Media P-Charging-Vector Accept-Contact "
+    "Reject-Contact"
 ).split()
 
 # RFC 3261 section 7.3.3 and the registry of compact forms.

@@ -60,6 +60,8 @@ class MediaAddress(NamedTuple):
     """Pairs of ports asked for."""
     formats: tuple[str, ...] = ()
     """What stands behind the protocol in ``m=``: for RTP the payload types."""
+    clocks: tuple[tuple[int, int], ...] = ()
+    """Payload types whose clock is not that of telephony, 8000 Hz, and theirs."""
 
     @property
     def is_rtp(self) -> bool:
@@ -195,6 +197,7 @@ def _first_section(body: bytes) -> int:
 # --- Endpoints ------------------------------------------------------------------------------------------------------
 
 _RTCP = re.compile(rb"^a=rtcp:(\d{1,5})( IN IP[46] [^ \r\n]{1,255})?(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_RTPMAP = re.compile(rb"^a=rtpmap:([0-9]{1,3}) [^/\s]{1,64}/([0-9]{1,7})", re.MULTILINE)
 _ICE = re.compile(
     rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-|source-filter:)[^\n]*(?:\n|\Z)", re.MULTILINE
 )
@@ -265,11 +268,15 @@ def _endpoint(section: bytes, inherited: str | None) -> MediaAddress:
     rtcp = _RTCP.search(section)
     rtcp_port = int(rtcp[1]) if rtcp else port + 1
     endpoint = MediaAddress(
-        address or "", port, min(rtcp_port, 65_535), proto, kind, False, int(media[3] or 1), formats
+        address or "", port, min(rtcp_port, 65_535), proto, kind, False, int(media[3] or 1), formats, _clocks(section)
     )
     if rtcp_port > 65_535 and endpoint.is_rtp:
         raise SdpError("the port for RTCP is above 65535")
     return endpoint
+
+
+def _clocks(section: bytes) -> tuple[tuple[int, int], ...]:
+    return tuple((int(kind), int(hz)) for kind, hz in _RTPMAP.findall(section) if hz != b"8000")
 
 
 def _moved(

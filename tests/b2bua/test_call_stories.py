@@ -43,7 +43,7 @@ def test_the_story_of_an_ended_call_survives_a_restart(tmp_path: Path) -> None:
         (51.0, "east answered"),
         (59.0, "it ended with 200 (answered), by the caller"),
     ]
-    assert "0001beef" not in core.ended, "whether its record is on disk is another question"
+    assert "0001beef" not in core.records.ended, "whether its record is on disk is another question"
     with pytest.raises(Refused):
         seen(core, "explain", {"id": "0002"}, 60.0)
 

@@ -89,7 +89,7 @@ class Fixture:
         self.told: dict[str, Any] = {}
         self.verdicts = Verdicts()
         self.ends: dict[str, End] = {}
-        self.records = SimpleNamespace(ended={}, ends=self.ends)
+        self.records = SimpleNamespace(ended={}, ends=self.ends, quality=None)
         self.connection = SimpleNamespace(name="gw1", flow=GW1, complete=False, fetch=self._fetch)
         self.stack = SimpleNamespace(
             legs={},

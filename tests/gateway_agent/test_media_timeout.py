@@ -17,9 +17,9 @@ VIDEO = SDP + b"m=video 4002 RTP/AVP 31\r\na=sendrecv\r\n"
 class Relayed:
     """An answered call through a relay that is played by hand."""
 
-    def __init__(self, timeout: int = 30, body: bytes = SDP) -> None:
+    def __init__(self, timeout: int = 30, body: bytes = SDP, ready: str = '{"is":"ready"}') -> None:
         self.ports = RelayPorts()
-        self.ports.receive('{"is":"ready"}')
+        self.ports.receive(ready)
         self.ports.offer(Pair(HOST, port) for port in range(20000, 20040, 2))
         more = f'media = "relay"\nmedia_timeout = {timeout}\n%s'
         self.fixture = AgentFixture(text=SITE.replace("%s", more), relay=AgentRelay(self.ports, HOST))

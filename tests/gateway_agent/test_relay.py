@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -631,3 +632,41 @@ def test_an_agent_that_does_not_read_loses_reports_and_not_ports(start: Start) -
     bench.take()
     assert bench.ports.in_use == 2
     assert a.port % 2 == 0
+
+
+def test_it_measures_what_comes_by_its_numbers_and_times(start: Start) -> None:
+    relay = start(settings())
+    a, b = relay.take(), relay.take()
+    phone, other = relay.end(), relay.end(OTHER)
+    relay.ports.set_remote(a, Remote(*phone.getsockname(), 9, types=(0, 111)))
+    relay.ports.set_remote(b, Remote(*other.getsockname(), 9, types=(0, 111)))
+    relay.ports.connect(a, b)
+    relay.ports.add_clocks(a, ((111, 48_000),))
+    relay.obeyed()
+    for number in (1, 2, 4, 5):
+        relay.now += 0.02
+        phone.sendto(struct.pack(">BBHII", 0x80, 111, number, 960 * number, 7) + b"x", tuple(a))
+        other.recv(100)
+    assert relay.ports.measure([a, b, Pair(HOST, 2)])
+    relay.flush()
+    measured = relay.hear("figures")["figures"]
+    assert measured == [[list(a), 4, 1, pytest.approx(20 / 3, abs=0.01), 111], [list(b), 0, 0, 0.0, -1]]
+    relay.obeyed()
+    assert relay.ports.total.lost == 1
+    relay.ports.release(a)
+    relay.ports.count()
+    relay.flush()
+    relay.hear("total")
+    assert relay.ports.total.lost == 1
+
+
+def test_what_is_no_rtp_is_not_measured(start: Start) -> None:
+    relay = start(settings())
+    a, _ = relay.session(Remote(PHONE, 4000, 4001, kind="udptl"), None)
+    phone = relay.end(port=4000)
+    phone.sendto(struct.pack(">BBHII", 0x80, 0, 5, 800, 7), tuple(a))
+    while relay.count(a)[0] == 0:
+        pass
+    assert relay.ports.measure([a])
+    relay.flush()
+    assert relay.hear("figures")["figures"] == [[list(a), 0, 0, 0.0, -1]]

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import pytest
 
-from gateway_agent.station import audio_files, e_model, probe, process, telephone, tones
+from gateway_agent import e_model
+from gateway_agent.station import audio_files, probe, process, telephone, tones
 from gateway_agent.station.line_events import (
     Alerted,
     Confirmed,

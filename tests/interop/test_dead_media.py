@@ -54,6 +54,12 @@ def test_a_call_whose_audio_has_died_is_ended(tmp_path: Path) -> None:
         until(lambda: site["gw1"].view()["relay"]["packets"] > 40, 12, "the relay's sums are gone")
         (record,) = site.records()
         assert (record["result"], record["reason"]) == ("answered", 'SIP;cause=408;text="No media for 5 s"')
+        # alice's agent relays both ways: what it has measured is in the record that a server wrote
+        for side in ("caller", "callee"):
+            packets, lost, jitter, mos = (
+                record[f"{side}_{name}"] for name in ("packets", "lost", "jitter_ms", "mos")
+            )
+            assert packets > 20 and lost == 0 and 0 <= jitter < 500 and 1 <= mos < 4.5, (packets, lost, jitter, mos)
         assert not site.bugs()
     finally:
         for phone in (alices, bobs):

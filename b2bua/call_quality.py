@@ -1,0 +1,121 @@
+"""How the media of calls came, as the agents that relay them say when a call ends (docs/wire.md, ``Media-Quality``).
+
+Agents say it with the BYE or with the answer to it, so of the side that is hung up it comes after the end: a record
+waits for that a second at the most.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from b2bua.cdr import Cdr
+from b2bua.state_token import CallState
+from heartbeat.site.model import Site
+from sip.media_quality import NAME, NOT_MEASURED, MediaQuality, decode
+from sip.timers import Deadlines
+from sip.wire.message import Message
+
+WITHIN: Final = 1.0
+MOST_TOLD: Final = 4096
+"""Dialogs of which is kept what was said; the oldest go first."""
+MOST_WAITING: Final = 20_000
+
+
+class _Waiting(NamedTuple):
+    record: Cdr
+    sides: tuple[str, str]
+    """Call-IDs of the server dialogs with the caller's agent and the callee's."""
+
+
+class CallQuality:
+    """One for each server."""
+
+    generation = 0
+
+    def __init__(self, deadlines: Deadlines, measured: Callable[[Cdr], None]) -> None:
+        """``measured`` is given each record that had to wait."""
+        self.relayed: frozenset[str] = frozenset()
+        """The lines whose agents lead their media."""
+        self._deadlines = deadlines
+        self._measured = measured
+        self._told: OrderedDict[str, MediaQuality] = OrderedDict()
+        self._waiting: dict[str, _Waiting] = {}
+        """By call id of the record."""
+        self._awaited: dict[str, str] = {}
+        """By Call-ID of a dialog the call id of the record that waits for its agent's word."""
+
+    def heard(self, message: Message, now: float) -> None:
+        """A message of an agent has the header."""
+        self.note(message.call_id, message.get(NAME) or "", now)
+
+    def note(self, dialog: str, text: str, now: float) -> None:
+        """An agent says how the media of the call came that has this server dialog with it."""
+        told = self._told
+        if not text or dialog in told:
+            return
+        told[dialog] = decode(text)
+        if len(told) > MOST_TOLD:
+            told.popitem(last=False)
+        call_id = self._awaited.pop(dialog, "")
+        if call_id and call_id not in self._awaited.values():
+            self._go_on(call_id)
+
+    def complete(self, record: Cdr, state: CallState, now: float) -> Cdr | None:
+        """The record with what is known; None when it waits for more."""
+        sides = state.caller_dialog, state.callee_dialog
+        if record.answered is None:
+            return record
+        lines = record.caller_line, record.callee_line
+        missing = [
+            dialog
+            for dialog, line in zip(sides, lines, strict=True)
+            if dialog and dialog not in self._told and line.partition("/")[0] in self.relayed
+        ]
+        if not missing or len(self._waiting) >= MOST_WAITING:
+            return self._told_of(record, sides)
+        self._waiting[record.call_id] = _Waiting(record, sides)
+        self._awaited.update(dict.fromkeys(missing, record.call_id))
+        self._deadlines.set(now + WITHIN, self, record.call_id)
+        return None
+
+    def due(self, cause: str, now: float) -> None:
+        """Nobody has said it in time."""
+        self._go_on(cause)
+
+    def hasten(self) -> None:
+        """This process is about to end: no record waits any longer."""
+        for call_id in list(self._waiting):
+            self._go_on(call_id)
+
+    def _go_on(self, call_id: str) -> None:
+        waiting = self._waiting.pop(call_id, None)
+        if waiting is not None:
+            for dialog in waiting.sides:
+                if self._awaited.get(dialog) == call_id:
+                    del self._awaited[dialog]
+            self._measured(self._told_of(*waiting))
+
+    def _told_of(self, record: Cdr, sides: tuple[str, str]) -> Cdr:
+        if not self._told:
+            return record
+        caller, callee = (self._told.get(dialog, NOT_MEASURED) for dialog in sides)
+        return with_quality(record, caller, callee)
+
+
+def relayed(site: Site) -> frozenset[str]:
+    """The lines whose agents lead their media."""
+    return frozenset(one.name for one in site.lines.values() if one.media == "relay" and not one.at_servers)
+
+
+def with_quality(record: Cdr, caller: MediaQuality, callee: MediaQuality) -> Cdr:
+    """The record with what the agents of both sides measured. Of a stream the last relay on its way counts: what was
+    lost before is lost there too."""
+    of_caller, of_callee = callee.far or caller.device, caller.far or callee.device
+    for side, stream in (("caller", of_caller), ("callee", of_callee)):
+        if stream is not None:
+            named = {f"{side}_{name}": value for name, value in stream._asdict().items()}
+            record = replace(record, **named)
+    return record

@@ -1,0 +1,112 @@
+"""What the relay has measured of a call until its end: the end waits for its word, so that servers can be told.
+
+The relay is another process, which answers within a millisecond or so; one that does not is not waited for longer
+than a twentieth of a second. The end that waits is a BYE of either side, or the agent's own; who said BYE says it
+again should this process die meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from gateway_agent.e_model import Codec, opinion, rating
+from gateway_agent.media.ports import Figures, Pair
+from gateway_agent.media_anchor import MediaAnchor
+from gateway_agent.session_description import SessionDescription
+from sip.media_quality import FIELD, MediaQuality, StreamQuality
+from sip.timers import Deadlines
+
+WITHIN: Final = 0.05
+DELAY_MS: Final = 100.0
+"""From mouth to ear, which a relay cannot see: what calls on land take at the most (ITU-T G.114)."""
+_LATE: Final = "no word of the relay"
+_G711: Final = Codec()
+_BY_NAME: Final[Mapping[bytes, Codec]] = MappingProxyType(
+    {b"G729": Codec(11, 19.0), b"G723": Codec(15, 16.1), b"GSM": Codec(20, 10.0), b"GSM-EFR": Codec(5, 10.0)}
+)
+"""G.113 appendix I; of GSM full rate it has no robustness, so that of the enhanced one stands for it."""
+_BY_TYPE: Final[Mapping[int, bytes]] = MappingProxyType({3: b"GSM", 4: b"G723", 18: b"G729"})
+"""RFC 3551 section 6."""
+
+
+class LastFigures:
+    """One for each call whose media is relayed."""
+
+    __slots__ = ("_anchor", "_asked", "_deadlines", "_described", "_pairs", "_waiting", "generation", "text")
+
+    def __init__(self, anchor: MediaAnchor, described: Callable[[], bytes], deadlines: Deadlines) -> None:
+        """``described``: the description of the call that says what its payload types are."""
+        self._anchor = anchor
+        self._described = described
+        self._deadlines = deadlines
+        self._waiting: list[Callable[[float], None]] = []
+        self._asked = False
+        self._pairs: tuple[Pair, Pair] | None = None
+        self.generation = 0
+        self.text = ""
+        """The value of Media-Quality; ``""`` where nothing was measured."""
+
+    def first(self, end: Callable[[float], None], now: float) -> bool:
+        """Whether that end of the call waits; it is gone on with when the relay has said its word."""
+        if not self._asked:
+            self._asked = True
+            self._pairs = self._anchor.measure()
+            if self._pairs is not None:
+                self._waiting.append(end)
+                self._deadlines.set(now + WITHIN, self, _LATE)
+                return True
+        elif self._waiting:
+            self._waiting.append(end)
+            return True
+        return False
+
+    def said(self, figures: Mapping[Pair, Figures], now: float) -> None:
+        """The relay says what came to these pairs."""
+        if self._pairs is not None:
+            described = self._described()
+            ways = (
+                _stream(one, described) if (one := figures.get(pair)) is not None else None for pair in self._pairs
+            )
+            self.text = MediaQuality(*ways).encode()
+            self._go_on(now)
+
+    def due(self, cause: str, now: float) -> None:
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        self.generation += 1
+        waiting, self._waiting = self._waiting, []
+        for end in waiting:
+            end(now)
+
+
+def measured(description: SessionDescription, deadlines: Deadlines) -> LastFigures | None:
+    """Those of a call that is so described; None where no relay has its media."""
+    if not description.anchor.is_relayed:
+        return None
+    return LastFigures(description.anchor, lambda: description.server.local, deadlines)
+
+
+def told(figures: LastFigures | None) -> tuple[str, ...]:
+    """The header line that tells a server of it, with the end of the call."""
+    return (f"{FIELD}: {figures.text}",) if figures is not None and figures.text else ()
+
+
+def _stream(figures: Figures, described: bytes) -> StreamQuality:
+    score = None
+    if figures.packets:
+        share = figures.lost / (figures.packets + figures.lost)
+        # a jitter buffer holds back some two times what comes unevenly
+        delay = DELAY_MS + 2 * figures.jitter_ms
+        score = opinion(rating(delay, share, codec_of(figures.type, described)))
+    return StreamQuality(figures.packets, figures.lost, figures.jitter_ms, score)
+
+
+def codec_of(payload_type: int, described: bytes) -> Codec:
+    """What the codec does to speech; one of which nothing is known is taken for G.711."""
+    found = re.search(rb"(?m)^a=rtpmap:%d ([^/\s]{1,32})/" % payload_type, described) if payload_type >= 0 else None
+    name = found[1].upper() if found is not None else _BY_TYPE.get(payload_type, b"")
+    return _BY_NAME.get(name, _G711)
