@@ -4,7 +4,7 @@ PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search mutation soak faults interop compiled deb setup clean
+.PHONY: demo test check bench search mutation soak faults interop compiled deb images setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -55,6 +55,12 @@ compiled: .venv/installed
 # A package for Debian with all that it needs but Python. ARGS='station' to pack an extra besides.
 deb: .venv/installed
 	@sh tools/debian/build.sh $(ARGS)
+
+# The images of docker/ built with buildah, then the site of the compose file run from them (docs/containers.md); as root.
+images: .venv/installed
+	@sh tools/setup.sh images
+	@tools/images.sh
+	@$(PY) -m tests.interop.images
 
 setup: .venv/installed
 

@@ -8,6 +8,7 @@
 #                                     unpacked there
 #   tools/setup.sh browser            headless Chromium, and JsSIP and SIP.js (npm) in one file each, for the tests of calls
 #                                     from pages and for examples/webphone
+#   tools/setup.sh images             what builds images without Docker (tools/images.sh): buildah, debootstrap
 #   tools/setup.sh promtool           Prometheus' checker of rules, out of Debian's package, into the user's cache directory
 #
 # Progress goes to standard error, so that `make demo ARGS='--format json'` prints JSON only.
@@ -119,6 +120,13 @@ set_up_browser() {
     fi
 }
 
+set_up_images() {
+    for program in buildah debootstrap; do
+        command -v "$program" >/dev/null || apt_install "$program" && command -v "$program" >/dev/null ||
+            fail "there is no $program: run 'apt-get install $program' as root"
+    done
+}
+
 # Unpacked, not installed: the package would start a Prometheus.
 set_up_promtool() {
     into=${HOLDFAST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast}/prometheus
@@ -140,6 +148,7 @@ case ${1:-} in
     programs) set_up_programs ;;
     peers) set_up_peers ;;
     browser) set_up_browser ;;
+    images) set_up_images ;;
     promtool) set_up_promtool ;;
-    *) fail "say 'tools/setup.sh python', 'programs', 'peers', 'browser' or 'promtool'" ;;
+    *) fail "say 'tools/setup.sh python', 'programs', 'peers', 'browser', 'images' or 'promtool'" ;;
 esac
