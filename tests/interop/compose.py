@@ -156,6 +156,14 @@ class ComposeSite:
     def asterisk(self, name: str, order: str) -> str:
         return self.run(name, "asterisk", "-rx", order).stdout
 
+    def until_qualified(self, name: str) -> None:
+        """Asterisk asks its agent every ten seconds, and calls none that did not answer last."""
+
+        def available() -> bool:
+            return "Avail" in self.asterisk(name, "pjsip show contacts").replace("Unavail", "")
+
+        until(available, PATIENCE, self.engine.words, every=0.5)
+
     def packets(self, name: str) -> int:
         """RTP packets that came to an Asterisk on its only call; 0 while it has none."""
         rows = [line.split() for line in self.asterisk(name, "pjsip show channelstats").splitlines()]
@@ -173,6 +181,7 @@ class ComposeSite:
             self.start(name)
         self.until_healthy("carrier", "pbx")
 
+        self.until_qualified("carrier")
         self.asterisk("carrier", "channel originate PJSIP/2000@holdfast application Milliwatt")
         self.until_talking(1)
         self.hears_on("carrier")
@@ -194,6 +203,7 @@ class ComposeSite:
         assert self.talking() == 1
         self.hears_on("carrier")
 
+        self.until_qualified("pbx")
         self.asterisk("pbx", "channel originate PJSIP/0140506071@holdfast application Echo")
         self.until_talking(2)
         self.asterisk("carrier", "channel request hangup all")
