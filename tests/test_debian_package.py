@@ -133,3 +133,58 @@ SITE
         "/var/lib/holdfast:",
         "records",
     ]
+
+
+_PLAY = """
+cd /play
+run() { ANSIBLE_LOCALHOST_WARNING=0 ansible-playbook -i hosts examples/ansible/site.yml -e @vars.yml "$@"; }
+run -e holdfast_init=true
+runuser -u holdfast -- b2bua check --site /etc/holdfast/site.toml --node m1 >/dev/null; echo checked $?
+stat -c '%n %a %U %G' /etc/holdfast/site.toml /etc/holdfast/site.key /etc/holdfast/secrets/carrier
+cat /etc/holdfast/secrets/carrier; test -s /var/lib/holdfast/m1/epochs.json; test -s site.key
+echo again; run | tail -2
+sed -i 's/role = "main"/role = "mian"/' site.toml
+echo wrong; run 2>&1 | grep -o 'servers.m1.role: must be main or standby' | head -1
+grep -c mian /etc/holdfast/site.toml || true
+sed -i 's/mian/main/; s/channels = 30/channels = 31/' site.toml
+echo file; run --tags file | tail -2; grep channels /etc/holdfast/site.toml
+cd examples/ansible; ansible-playbook -i inventory.ini site.yml upgrade.yml --syntax-check
+"""
+
+
+def test_the_playbook_sets_a_machine_up_and_changes_nothing_at_the_second_time(package: Path, tmp_path: Path) -> None:
+    ansible = shutil.which("ansible-playbook", path=f"{ROOT}/.venv/bin:{os.environ['PATH']}")
+    if ansible is None:
+        pytest.skip("there is no ansible-playbook: run 'make setup', or 'apt-get install ansible-core'")
+    play = tmp_path / "play"
+    shutil.copytree(ROOT / "examples" / "ansible", play / "examples" / "ansible")
+    (play / "site.toml").write_text(_SITE + 'user = "331"\npassword = { secret = "carrier" }\n')
+    (play / "hosts").write_text(
+        "[holdfast]\nhere ansible_connection=local ansible_python_interpreter=/usr/bin/python3 ansible_become=false\n"
+        "[holdfast_main]\nhere\n"
+    )
+    secret = "a word that no log has"
+    (play / "vars.yml").write_text(
+        f"holdfast_package: /holdfast.deb\nholdfast_site_file: /play/site.toml\nholdfast_key_file: /play/site.key\n"
+        f"holdfast_secrets: {{ carrier: '{secret}' }}\nholdfast_servers: [m1]\nholdfast_agents: [gw1]\n"
+        "holdfast_start: false\n"
+    )
+    program = Path(ansible).parent
+    said = in_overlay(
+        package,
+        tmp_path,
+        f"cp -r {play} /play; export HOME=/root PATH={program}:$PATH LC_ALL=C.UTF-8; {_PLAY}",
+    )
+    text = "\n".join(said)
+    assert "checked 0" in said, text
+    assert [line for line in said if line.startswith("/etc/holdfast/")] == [
+        "/etc/holdfast/site.toml 640 root holdfast",
+        "/etc/holdfast/site.key 640 root holdfast",
+        "/etc/holdfast/secrets/carrier 640 root holdfast",
+    ]
+    assert text.count(secret) == 1, "it is shown by the test's own cat alone"
+    again = said[said.index("again") + 1 : said.index("wrong")]
+    assert any("changed=0" in line and "failed=0" in line for line in again), again
+    assert said[said.index("wrong") + 1 : said.index("file")] == ["servers.m1.role: must be main or standby", "0"]
+    assert any("changed=1" in line and "failed=0" in line for line in said[said.index("file") :]), text
+    assert "channels = 31" in said

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from b2bua import cli as b2bua_cli
 from b2bua.core import Core as Server
@@ -379,6 +380,18 @@ def test_commands_exist_with_their_options(page: Path):
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", re.split(r" [#|]", rest)[0]):
             assert option in known | {"--help"}, f"{page.name}: {program} {verb} {option}"
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_names_it():
+    rules = [
+        rule
+        for group in yaml.safe_load((ROOT / "docs" / "alerts.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    sections = re.findall(
+        r"^## (Holdfast\w+)\n\n\*(Critical|Warning)", (ROOT / "docs" / "runbook.md").read_text(), re.M
+    )
+    assert sections == [(rule["alert"], rule["labels"]["severity"].capitalize()) for rule in rules]
 
 
 def whole_sites() -> Iterator[tuple[str, str]]:

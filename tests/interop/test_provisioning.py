@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -189,6 +190,29 @@ def test_it_survives_the_death_of_who_took_it(site: Site) -> None:
     site["m1"].start()
     until(lambda: version(site, "m1") == version(site, "m2"), 15.0, "m1 does not get what it missed")
     until(site.whole, 15.0, lambda: f"a warning stays: {site['m2'].view()['warnings']}")
+
+
+def runbook() -> list[str]:
+    """The commands of these pages that change nothing but what they say, at the line and agent of this site."""
+    found = []
+    for page in ("runbook.md", "rollout.md"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
+            lines = [line.partition("#")[0].strip() for line in block.splitlines()]
+            found += [each.strip() for line in lines for each in line.split("&&") if each.strip()]
+    harmful = ("--force", "switchover", "readmit", "make ", "cd ", "ansible", "tar ", "sqlite3 ")
+    return sorted({one.replace("carrier", "alice") for one in found if not any(word in one for word in harmful)})
+
+
+def test_the_commands_of_the_runbook_say_something(site: Site) -> None:
+    commands = runbook()
+    assert len(commands) >= 8
+    for text in commands:
+        program, *words = text.split()
+        module = {"b2bua": "b2bua.cli", "gateway-agent": "gateway_agent.cli"}[program]
+        whole = [sys.executable, "-m", module, *words, "--site", str(site.path)]
+        done = subprocess.run(whole, capture_output=True, text=True, cwd=ROOT, timeout=40, check=False)
+        assert done.returncode in (0, 1) and done.stdout and "Traceback" not in done.stderr, (text, done)
 
 
 def test_the_audit_log_says_who_did_what_and_no_secret(site: Site) -> None:
