@@ -23,6 +23,7 @@ from b2bua.cdr_query import page
 from b2bua.cdr_store import CdrStore
 from b2bua.core import Core, Event
 from b2bua.known_calls import peer_of
+from b2bua.record_sinks import RecordSinks
 from b2bua.takeover_file import TakeoverFile
 from b2bua.trend import Trend
 from heartbeat import deaths, program
@@ -60,6 +61,7 @@ class Process(program.Process[Core]):
         except OSError as error:
             self.logger.error("call records wait in memory: %s: %s", server.cdr_dir, error.strerror)
         self.cdrs = CdrStore(server.cdr_dir, node)
+        self._sinks = RecordSinks(server.cdr_dir, server.state_dir, node)
         self._reports = TakeoverFile(server.state_dir / "takeovers.json")
         self._stories = CallStories(server.state_dir / "calls.jsonl")
         chance = random.Random(secrets.randbits(128))
@@ -93,6 +95,7 @@ class Process(program.Process[Core]):
             await super().run(serve)
         finally:
             self.cdrs.close()
+            self._sinks.close()
             self.hooks.close()
             if self._supervised is not None:
                 self._supervised.end()
@@ -126,14 +129,17 @@ class Process(program.Process[Core]):
         records = Records(self.cdrs.waiting, self.cdrs.lost)
         results: dict[str, int] = {result: self._results[result] for result in RESULTS}
         found = super().stats(now)
-        return replace(found, records=records, results=results, **self._call_metrics.views())
+        return replace(
+            found, records=records, results=results, sinks=self._sinks.views(), **self._call_metrics.views()
+        )
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
         found = super().alerts(stats)
         if self._supervised is None:
             said = f"{self.name} runs without a supervisor: that it has died is known by its silence only"
             found.append(Alert("no-supervisor", said))
-        return [*found, *_record_alerts(self.name, self.cdrs, self.core.records.unwritten_since)]
+        late = _record_alerts(self.name, self.cdrs, self.core.records.unwritten_since)
+        return [*found, *late, *self._sinks.alerts()]
 
     def tick(self, cpu: float, now: float) -> None:
         core = self.core
@@ -147,6 +153,7 @@ class Process(program.Process[Core]):
         if self._ticks % LOOKS == 0:
             _tell_hooks(self.hooks, core.site, partial(self.view, "status", {}, now))
         self.cdrs.keep = core.site.records.keep * DAY
+        self._sinks.follow(core.site.records)
 
 
 def _tell_hooks(hooks: Hooks, site: Site, status: Callable[[], Any]) -> None:

@@ -44,6 +44,9 @@ SHELLS = (
     "b2bua.cdr_store",
     "b2bua.cli*",
     "b2bua.page_views",
+    "b2bua.postgres",
+    "b2bua.record_sinks",
+    "b2bua.record_tail",
     "b2bua.server",
     "b2bua.takeover_file",
     "gateway_agent.api*",
@@ -68,6 +71,7 @@ BESIDE = (
     "heartbeat.console.schema",
     "heartbeat.console.view",
     "gateway_agent.media.ports",
+    "gateway_agent.media.reception",
 )
 """Cores in spite of their names."""
 
@@ -113,6 +117,7 @@ HOMES = {
     "av": ("gateway_agent.webrtc.codecs",),
     "aiohttp": ("heartbeat.console.*", "sip.io.fetch"),
     "cryptography": ("sip.stir.es256",),
+    "psycopg": ("b2bua.postgres",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
 }

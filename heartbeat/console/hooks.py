@@ -129,7 +129,7 @@ def deliver(settings: HookSettings, event: Mapping[str, Any]) -> None:
     if settings.command:
         _run_command(settings.command, body)
     if settings.url:
-        _post(settings, body)
+        post(settings.url, settings.key.reveal() if settings.key is not None else None, body)
 
 
 def _run_command(command: tuple[str, ...], body: bytes) -> None:
@@ -142,11 +142,12 @@ def _run_command(command: tuple[str, ...], body: bytes) -> None:
         raise HookError(f"{command[0]} ended with {done.returncode}: {said}")
 
 
-def _post(settings: HookSettings, body: bytes) -> None:
-    url, at = urlsplit(settings.url), str(int(time.time()))
+def post(to: str, key: bytes | None, body: bytes) -> None:
+    """Post JSON to a URL, signed where there is a key. Raises :class:`HookError`. It blocks."""
+    url, at = urlsplit(to), str(int(time.time()))
     headers = {"Content-Type": "application/json", "X-Holdfast-Time": at}
-    if settings.key is not None:
-        headers["X-Holdfast-Signature"] = signature(settings.key.reveal(), at, body)
+    if key is not None:
+        headers["X-Holdfast-Signature"] = signature(key, at, body)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
         connection = kind(url.hostname or "", url.port, timeout=PATIENCE)

@@ -115,6 +115,10 @@ def process_stats(stats: ProcessStats | None) -> RenderableType:
             (_short(stall), "bold red" if stall > 1 else "yellow" if stall > 0.2 else ""),
             f" this minute, {_short(stats.stall_since_start)} ever",
         ),
+        *(
+            Text(f"{sink.name} {sink.sent:,} records, {sink.waiting:,} wait", "yellow" if sink.trouble else "")
+            for sink in stats.sinks
+        ),
     )
 
 

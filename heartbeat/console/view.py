@@ -164,6 +164,22 @@ class Records:
     lost: Annotated[int, Metric("cdr_lost", "Call records lost for want of room on the disk", COUNTER)]
 
 
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where call records go besides the files."""
+
+    name: Annotated[str, Label("sink")]
+    waiting: Annotated[int, Metric("sink_waiting", "Call records on the disk that are not there yet")]
+    sent: Annotated[int, Metric("sink_sent", "Call records that it took", COUNTER)]
+    refused: Annotated[int, Metric("sink_refused", "Call records that it will never take", COUNTER)]
+    lost: Annotated[int, Metric("sink_lost", "Call records that were removed before they were there", COUNTER)]
+    trouble: str = ""
+    """Why nothing goes there at present, half a sentence."""
+    trouble_s: Annotated[
+        float, Metric("sink_trouble_seconds", "For how long nothing has gone there; 0: all is well")
+    ] = 0.0
+
+
 BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0)
 """Upper ends of the buckets of a set-up, in seconds."""
 SCORES: Final = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4)
@@ -277,6 +293,7 @@ class ProcessStats:
     """Servers only: number of call records written since the start, by result."""
     line_calls: tuple[LineCalls, ...] = ()
     line_media: tuple[LineMedia, ...] = ()
+    sinks: tuple[Sink, ...] = ()
     """Servers only."""
     collected: Annotated[
         Mapping[str, int],

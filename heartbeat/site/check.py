@@ -6,6 +6,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from heartbeat.membership import MOST_VOTING_AGENTS, majority
 from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, RETURN_WITHIN, LineSettings, StationSettings
@@ -43,6 +44,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
             _voters(site, written),
             _trace(site, written),
             _bans(site),
+            _records(site),
             _servers(site, written),
             _agents(site),
             _listeners(site),
@@ -54,6 +56,19 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
             _routes(site, written, places),
         )
     )
+
+
+_WORDS: Final = re.compile(r"\s*(?:[a-z_]+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[^\s'=]+)\s*)+")
+
+
+def _records(site: Site) -> Iterator[str]:
+    postgres = site.records.postgres
+    if postgres is None:
+        return
+    if not _WORDS.fullmatch(postgres.connect):
+        yield "records.postgres.connect: must be like host=db.example.com dbname=calls user=holdfast"
+    elif re.search(r"(^|\s)password\s*=", postgres.connect):
+        yield "records.postgres.connect: must have no password: it belongs into records.postgres.password"
 
 
 def _names(written: Mapping[str, frozenset[str]]) -> Iterator[str]:
@@ -567,6 +582,9 @@ def secrets_of(site: Site, node: str | None = None) -> list[tuple[str, Secret]]:
             found.append((f"servers.{n}.api_provision_token", server.api_provision_token))
     if node is None or node in site.servers:
         found.append(("hooks.key", site.hooks.key))
+        postgres, webhook = site.records.postgres, site.records.webhook
+        found.append(("records.postgres.password", postgres.password if postgres is not None else None))
+        found.append(("records.webhook.key", webhook.key if webhook is not None else None))
     for n, agent in site.agents.items():
         if node in (None, n):
             found += [(f"agents.{n}.token_key", agent.token_key), (f"agents.{n}.api_token", agent.api_token)]

@@ -72,11 +72,35 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresSettings:
+    """``postgres`` of ``[records]``: a database in which each call has a row."""
+
+    connect: str
+    """Where it is, in libpq's words: ``host=db.example.com dbname=calls user=holdfast sslmode=verify-full``."""
+    password: Secret | None = None
+    """For the database, where it asks for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """``webhook`` of ``[records]``: a URL that call records are posted to."""
+
+    url: Url
+    """Where, as ``{"records": [...]}``."""
+    key: Secret | None = None
+    """Signs what is posted (HMAC-SHA256), as of ``[hooks]``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
     """``[records]``: what becomes of call records besides the files of each server."""
 
     keep: Annotated[int, Within(0, 36_500)] = 0
     """Days after which a server removes its own; 0: it keeps them for ever."""
+    postgres: PostgresSettings | None = None
+    """A PostgreSQL database that gets them too (needs the extra ``postgres``)."""
+    webhook: WebhookSettings | None = None
+    """A URL that gets them too."""
 
 
 @dataclass(frozen=True, slots=True)

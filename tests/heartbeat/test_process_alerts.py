@@ -105,6 +105,7 @@ def test_a_server_without_its_supervisor(tmp_path: Path, monkeypatch: pytest.Mon
     store = SimpleNamespace(waiting=0, lost=0, trouble="")
     fake: Any = server.Process.__new__(server.Process)
     fake.name, fake.cdrs, fake.core = "m1", store, SimpleNamespace(records=SimpleNamespace(unwritten_since=None))
+    fake._sinks = SimpleNamespace(alerts=lambda: [])
     for supervised, codes in ((None, ["no-supervisor"]), (object(), [])):
         fake._supervised = supervised
         assert [alert.code for alert in server.Process.alerts(fake, STATS)] == codes
