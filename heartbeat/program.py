@@ -47,6 +47,7 @@ from sip.io.loop import run as run_loop
 from sip.io.pump import Pump
 from sip.io.transport import TransportError
 from sip.layer import Stack
+from sip.overload.bans import Bans
 
 TICK: Final = 1.0
 """Seconds between two samples of the process."""
@@ -117,6 +118,11 @@ class Api:
             self._socket.audit = audit
         self._serving: asyncio.Task[Any] | None = None
         loop.add_reader(self._socket.sock, self._asked)
+
+    @property
+    def guessers(self) -> Bans:
+        """Who has guessed tokens."""
+        return self._socket.guessers
 
     def take(self, access: Access) -> None:
         """Let these in from now on."""
@@ -230,7 +236,7 @@ class Process(Generic[C]):
         if name == audit_log.VIEW:
             return self._audit.view(params)
         if name == BANS:
-            return bans.look(self.core.stack.bans, now, time.time() - boottime())
+            return bans.look(_bans(self.core, self._api), now, time.time() - boottime())
         found: Any = self.tracing.view(params) if name == "trace" else self._view(self.core, name, params, now)
         if name != "status":
             return found
@@ -250,7 +256,7 @@ class Process(Generic[C]):
     def stats(self, now: float) -> ProcessStats:
         """How the process does."""
         found, at, made = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
-        shown, banned = self.certificates.ages(at), bans.counts(self.core.stack.bans, now)
+        shown, banned = self.certificates.ages(at), bans.counts(_bans(self.core, self._api), now)
         found = replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
         return with_congestion(replace(found, collected=self.tracing.collected()), self.core.stack.congestion, now)
 
@@ -350,8 +356,13 @@ def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:
     return log.set_level(params.get("package", ""), params.get("level", ""))
 
 
+def _bans(core: ProgramCore, api: Api | None) -> Sequence[Bans]:
+    """Who is not listened to, at the ports for SIP and at the API."""
+    return (core.stack.bans, *([api.guessers] if api is not None else []))
+
+
 def _lift_ban(process: Process[Any], params: Mapping[str, str]) -> str:
-    return bans.lift(process.core.stack.bans, params.get("host", ""))
+    return bans.lift(_bans(process.core, process._api), params.get("host", ""))
 
 
 _AT_ONCE: Final[Mapping[str, Callable[[Process[Any], Mapping[str, str]], str]]] = MappingProxyType(

@@ -9,11 +9,12 @@ origin.
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import socket
 import struct
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +23,10 @@ from aiohttp import web
 
 from heartbeat.console.api_socket import OPERATOR, PROVISIONER, REFUSED, VIEWER, Access, Audit, unaudited
 from heartbeat.console.view import Refused
+from sip.actions import Flow
+from sip.overload.bans import Ban, Bans
+
+logger = logging.getLogger(__name__)
 
 COOKIE: Final = "holdfast"
 CSRF: Final = "X-CSRF-Token"
@@ -29,9 +34,9 @@ PROVISIONED: Final = "/v1/provisioned"
 """What begins so, who has the role for it may change."""
 MOST_SESSIONS: Final = 64
 """Beyond, the oldest one ends."""
+MOST_HOST: Final = 45
+"""Characters of an address (RFC 5952, with an IPv4 address inside)."""
 SESSION_S: Final = 12 * 3600.0
-MOST_GUESSES: Final = 10
-"""Wrong tokens of logins within a minute; beyond, nobody logs in for the rest of it."""
 BROWSERS: Final = ("Sec-Fetch-Mode", "Origin", "Cookie", "Forwarded", "X-Forwarded-For")
 """Any of these: a browser asks, or somebody whom a proxy lets in."""
 
@@ -56,12 +61,14 @@ class _Session(NamedTuple):
 
 class Gate:
     """See the module. ``access`` is read anew for each request; ``by_socket``: who reaches it is its owner; ``audit``
-    is told of logins, and of who wanted what he may not."""
+    is told of logins, and of who wanted what he may not; ``guessers`` are whose tokens are not looked at, by the same
+    ``clock``."""
 
     def __init__(
         self,
         access: Callable[[], Access],
         by_socket: bool,
+        guessers: Bans,
         audit: Audit = unaudited,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,7 +78,8 @@ class Gate:
         self._clock = clock
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._csrf_of_users: OrderedDict[str, str] = OrderedDict()
-        self._guesses: deque[float] = deque(maxlen=MOST_GUESSES)
+        self._guessers = guessers
+        guessers.told = self._banned
 
     def admit(self, request: web.Request) -> Who:
         """Who asks. Raises :class:`Refused` for one who may not."""
@@ -98,14 +106,11 @@ class Gate:
         if not _is_own(request):
             raise Refused("This was asked by a page of another origin.", 403)
         now = self._clock()
-        if len(self._guesses) == MOST_GUESSES and now - self._guesses[0] < 60.0:
-            raise Refused("Too many wrong tokens: wait a minute.", 429)
         access, given = self._access(), token.encode("utf-8", "surrogateescape")
         if access.token is None and access.view_token is None:
             raise Refused("This server has no api_token in the site file, so nobody can log in.", 403)
-        role = access.role_of(given)
+        role = self._role_of(request, given)
         if not role:
-            self._guesses.append(now)
             self._audit("somebody", request.remote or "", "login", {}, REFUSED, "That is no token of this API.")
             raise Refused("That is not the token of this server's API.", 401)
         name, session = secrets.token_urlsafe(32), _Session(role, secrets.token_urlsafe(32), now + SESSION_S, given)
@@ -125,7 +130,7 @@ class Gate:
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         role = ""
         if scheme.lower() == "bearer":
-            role = access.role_of(given.strip().encode("utf-8", "surrogateescape"))
+            role = self._role_of(request, given.strip().encode("utf-8", "surrogateescape"))
         elif self._by_socket:
             role = OPERATOR
         if role and access.user_header and (user := headers.get(access.user_header, "")):
@@ -138,6 +143,27 @@ class Gate:
             return None
         by_owner = self._by_socket and scheme.lower() != "bearer"
         return Who(f"{_owner(request)} by socket" if by_owner else f"{role} by token", role)
+
+    def _role_of(self, request: web.Request, token: bytes) -> str:
+        """The role of who says this token, ``""`` for none. Raises :class:`Refused` for who has guessed too often,
+        whose token is not looked at. Sessions go on, and so does whoever asks from elsewhere."""
+        now, source = self._clock(), self._source(request)
+        if self._guessers.banned and self._guessers.stops(source, now):
+            raise Refused("Too many wrong tokens came from your address: wait some minutes.", 429)
+        role = self._access().role_of(token)
+        if not role and token:
+            self._guessers.offend(source, "wrong token", now)
+        return role
+
+    def _source(self, request: web.Request) -> Flow:
+        """Where a request comes from. Only who reaches a UNIX socket is believed to be a proxy, whose own word is the
+        last of the field."""
+        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() if self._by_socket else ""
+        return Flow("tcp", "api", (forwarded[:MOST_HOST] or request.remote or "socket", 0))
+
+    def _banned(self, ban: Ban, now: float) -> None:
+        logger.warning("banned %s for %.0f s: %s", ban.host, ban.until - ban.at, ban.because)
+        self._audit("somebody", ban.host, "token", {}, REFUSED, f"banned for {ban.because}")
 
     def _by_proxy(self, user: str, most: str, access: Access) -> Who:
         role = OPERATOR if user in access.operators and most == OPERATOR else VIEWER

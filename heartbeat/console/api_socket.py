@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from heartbeat.site.values import Api
 from sip.io.unix_path import short_path
+from sip.overload.bans import BanPolicy, Bans
 
 _BACKLOG: Final = 100
 
@@ -51,6 +52,20 @@ Audit = Callable[[str, str, str, Mapping[str, str], str, str], None]
 """Notes who (user, host) did what, with which parameters, with which result, and what was answered."""
 
 
+MOST_GUESSES: Final = 10
+"""Wrong tokens of one host at once; as many are forgiven in a minute."""
+GUESSERS_BANNED: Final = 300.0
+"""Seconds."""
+
+
+def guessers() -> Bans:
+    """Of an API: hosts (IPv6: networks of 64 bits) are banned for wrong tokens, apart from those that are banned for
+    what they send to SIP."""
+    found = Bans()
+    found.live_by(BanPolicy(MOST_GUESSES, 60.0, GUESSERS_BANNED))
+    return found
+
+
 def unaudited(user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
     """Note nothing."""
 
@@ -73,6 +88,8 @@ class ApiSocket:
         """Whom it lets in; to be set anew when that has changed."""
         self.audit: Audit = unaudited
         """Told of what is done here."""
+        self.guessers = guessers()
+        """Whose tokens are not looked at."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
             self.sock.listen(_BACKLOG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from heartbeat.console.render import several
@@ -11,28 +12,28 @@ from sip.overload.bans import Bans
 ALL: Final = "all"
 
 
-def look(bans: Bans, now: float, wall_offset: float) -> BanList:
+def look(each: Sequence[Bans], now: float, wall_offset: float) -> BanList:
     """Whom these do not listen to; ``wall_offset`` makes the wall clock of ``now``."""
     banned = [
         BannedHost(ban.host, ban.at + wall_offset, ban.until - now, ban.dropped, ban.because)
-        for ban in bans.lasting(now)
+        for ban in sorted((ban for bans in each for ban in bans.lasting(now)), key=lambda ban: ban.at)
     ]
-    return BanList(tuple(banned), bans.total)
+    return BanList(tuple(banned), sum(bans.total for bans in each))
 
 
-def counts(bans: Bans, now: float) -> BanCounts:
+def counts(each: Sequence[Bans], now: float) -> BanCounts:
     """For status."""
-    return BanCounts(len(bans.lasting(now)), bans.total)
+    return BanCounts(sum(len(bans.lasting(now)) for bans in each), sum(bans.total for bans in each))
 
 
-def lift(bans: Bans, host: str) -> str:
+def lift(each: Sequence[Bans], host: str) -> str:
     """Listen to a host again, or to all; what was done, as a sentence. Raises :class:`Refused` for one that is not
     banned."""
     if host != ALL:
-        if not bans.lift(host):
+        if not any([bans.lift(host) for bans in each]):
             raise Refused(f"{host or 'nobody'} is not banned here")
         return f"{host} is heard again"
-    hosts = [ban.host for ban in bans.banned.values()]
+    hosts = {ban.host for bans in each for ban in bans.banned.values()}
     for one in hosts:
-        bans.lift(one)
+        lift(each, one)
     return f"{several(len(hosts), 'host')} heard again"

@@ -21,10 +21,17 @@ from sip.actions import Flow
 from sip.overload.token_bucket import TokenBucket
 from sip.peers import network_of
 
-Offence = Literal["unreadable", "unknown dialog", "refused", "challenged", "wrong password"]
+Offence = Literal["unreadable", "unknown dialog", "refused", "challenged", "wrong password", "wrong token"]
 
 WEIGHTS: Final[Mapping[Offence, float]] = MappingProxyType(
-    {"unreadable": 1.0, "unknown dialog": 1.0, "refused": 1.0, "challenged": 0.2, "wrong password": 5.0}
+    {
+        "unreadable": 1.0,
+        "unknown dialog": 1.0,
+        "refused": 1.0,
+        "challenged": 0.2,
+        "wrong password": 5.0,
+        "wrong token": 1.0,
+    }
 )
 """A challenge is no offence in itself: each phone of an office gets one when the power is back."""
 KNOWN_FOR: Final = 3600.0

@@ -8,8 +8,16 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from heartbeat.console.access import COOKIE, CSRF, MOST_GUESSES, MOST_SESSIONS, SESSION_S, Gate
-from heartbeat.console.api_socket import OPERATOR, PROVISIONER, VIEWER, Access
+from heartbeat.console.access import COOKIE, CSRF, MOST_SESSIONS, SESSION_S, Gate
+from heartbeat.console.api_socket import (
+    GUESSERS_BANNED,
+    MOST_GUESSES,
+    OPERATOR,
+    PROVISIONER,
+    VIEWER,
+    Access,
+    guessers,
+)
 from heartbeat.console.view import Refused
 
 ACCESS = Access(b"secret", b"look", b"provision", "X-Remote-User", frozenset({"olga"}))
@@ -20,18 +28,23 @@ class Door:
     def __init__(self, by_socket: bool, access: Access = ACCESS) -> None:
         self.access, self.now = access, 0.0
         self.audited: list[tuple[Any, ...]] = []
-        self.gate = Gate(lambda: self.access, by_socket, lambda *done: self.audited.append(done), lambda: self.now)
+        self.guessers = guessers()
+        audit = lambda *done: self.audited.append(done)  # noqa: E731
+        self.gate = Gate(lambda: self.access, by_socket, self.guessers, audit, lambda: self.now)
+        self.remote = "192.0.2.1"
 
     def asks(self, method: str = "GET", path: str = "/v1/status", **headers: str) -> Any:
-        named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         try:
-            return self.gate.admit(make_mocked_request(method, path, headers=named))
+            return self.gate.admit(self._request(method, path, headers))
         except Refused as refusal:
             return refusal.status
 
     def login(self, token: str, **headers: str) -> Any:
+        return self.gate.login(self._request("POST", "/page/login", headers), token)
+
+    def _request(self, method: str, path: str, headers: dict[str, str]) -> Any:
         named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.gate.login(make_mocked_request("POST", "/page/login", headers=named), token)
+        return make_mocked_request(method, path, headers=named).clone(remote=self.remote)
 
     def fails(self, token: str, **headers: str) -> int:
         with pytest.raises(Refused) as refusal:
@@ -76,7 +89,7 @@ def test_who_provisions_changes_nothing_else() -> None:
         assert door.asks(method, f"/v1/provisioned{path}", Authorization=token).role == PROVISIONER
         assert door.asks(method, f"/v1/provisioned{path}", Authorization="Bearer look") == 403
         assert door.asks(method, f"/v1/provisioned{path}", Authorization="Bearer secret").role == OPERATOR
-    assert door.audited.pop()[:4] == ("viewer by token", "", "provisioned/routes/y", {})
+    assert door.audited.pop()[:4] == ("viewer by token", "192.0.2.1", "provisioned/routes/y", {})
     assert door.asks("POST", "/v1/hangup", Authorization=token) == 403
     assert door.audited.pop()[0::2] == ("provisioner by token", "hangup", "refused")
 
@@ -141,12 +154,64 @@ def test_another_page_cannot_log_somebody_in() -> None:
     assert door.login("secret", Host="sbc.example", Origin="https://sbc.example")[1].role == OPERATOR
 
 
-def test_guesses_and_sessions_are_bounded() -> None:
+def test_sessions_are_bounded() -> None:
     door = Door(by_socket=False)
     names = [door.login("secret")[0] for _ in range(MOST_SESSIONS + 1)]
     assert door.asks(Cookie=f"{COOKIE}={names[0]}") == 401
     assert door.asks(Cookie=f"{COOKIE}={names[1]}").role == OPERATOR
-    assert [door.fails("guess") for _ in range(MOST_GUESSES + 1)] == [401] * MOST_GUESSES + [429]
-    assert door.fails("secret") == 429
-    door.now = 61.0
-    assert door.login("secret")[1].role == OPERATOR
+
+
+@pytest.mark.parametrize("by", ["login", "bearer", "both"])
+def test_who_guesses_tokens_is_banned_for_a_while_and_nobody_else_is(
+    by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(by_socket=False)
+
+    def guess(number: int, token: str = "guess") -> Any:
+        if by == "login" or (by == "both" and number % 2):
+            return door.fails(token)
+        return door.asks(Authorization=f"Bearer {token}")
+
+    session = {"Cookie": f"{COOKIE}={door.login('secret')[0]}"}
+    assert [guess(number) for number in range(MOST_GUESSES + 1)] == [401] * (MOST_GUESSES + 1)
+    assert door.fails("secret") == door.asks(Authorization="Bearer secret") == 429, "it is not looked at"
+    assert door.asks(**session).role == OPERATOR, "an operator behind the same NAT works on"
+    assert f"banned 192.0.2.1 for {GUESSERS_BANNED:.0f} s: 11 wrong token" in caplog.text
+    assert ("somebody", "192.0.2.1", "token", {}, "refused", "banned for 11 wrong token") in door.audited
+    door.remote = "192.0.2.2"
+    assert door.login("secret")[1].role == door.asks(Authorization="Bearer secret").role == OPERATOR
+    door.remote, door.now = "192.0.2.1", GUESSERS_BANNED + 1.0
+    assert door.login("secret")[1].role == door.asks(Authorization="Bearer secret").role == OPERATOR
+
+
+def test_a_program_that_asks_without_a_token_or_seldom_with_a_wrong_one_is_not_banned() -> None:
+    door = Door(by_socket=False)
+    assert {door.asks() for _ in range(100)} == {401} and {door.asks(Authorization="Bearer ") for _ in range(9)} == {
+        401
+    }
+    for _ in range(100):
+        door.now += 15.0
+        assert door.asks(Authorization="Bearer old") == 401
+    assert door.asks(Authorization="Bearer secret").role == OPERATOR
+
+
+def test_guesses_count_by_the_word_of_a_proxy_at_the_socket_and_of_nobody_else() -> None:
+    by_socket, by_tcp = Door(by_socket=True), Door(by_socket=False)
+    for number in range(MOST_GUESSES + 2):
+        forged = f"198.51.100.{number}"
+        by_socket.asks(Authorization="Bearer guess", X_Forwarded_For=f"{forged}, 203.0.113.7")
+        by_tcp.asks(Authorization="Bearer guess", X_Forwarded_For=forged)
+    assert by_socket.fails("secret", X_Forwarded_For="203.0.113.7") == by_tcp.fails("secret") == 429
+    assert by_socket.login("secret", X_Forwarded_For="203.0.113.8")[1].role == OPERATOR
+    assert by_socket.asks().role == OPERATOR, "the owner of the socket needs no token"
+    assert [one.host for one in by_socket.guessers.banned.values()] == ["203.0.113.7"]
+
+
+def test_a_network_of_ipv6_is_one_who_guesses() -> None:
+    door = Door(by_socket=False)
+    for number in range(MOST_GUESSES + 1):
+        door.remote = f"2001:db8::{number:x}"
+        assert door.asks(Authorization="Bearer guess") == 401
+    assert door.asks(Authorization="Bearer secret") == 429
+    door.remote = "2001:db8:0:1::1"
+    assert door.asks(Authorization="Bearer secret").role == OPERATOR
