@@ -28,6 +28,8 @@ class _Waiting(NamedTuple):
     record: Cdr
     sides: tuple[str, str]
     """Call-IDs of the server dialogs with the caller's agent and the callee's."""
+    missing: set[str]
+    """Those whose agents have still to say something."""
 
 
 class CallQuality:
@@ -60,8 +62,11 @@ class CallQuality:
         if len(told) > MOST_TOLD:
             told.popitem(last=False)
         call_id = self._awaited.pop(dialog, "")
-        if call_id and call_id not in self._awaited.values():
-            self._go_on(call_id)
+        waiting = self._waiting.get(call_id)
+        if waiting is not None:
+            waiting.missing.discard(dialog)
+            if not waiting.missing:
+                self._go_on(call_id)
 
     def complete(self, record: Cdr, state: CallState, now: float) -> Cdr | None:
         """The record with what is known; None when it waits for more."""
@@ -69,14 +74,14 @@ class CallQuality:
         if record.answered is None:
             return record
         lines = record.caller_line, record.callee_line
-        missing = [
+        missing = {
             dialog
             for dialog, line in zip(sides, lines, strict=True)
             if dialog and dialog not in self._told and line.partition("/")[0] in self.relayed
-        ]
+        }
         if not missing or len(self._waiting) >= MOST_WAITING:
             return self._told_of(record, sides)
-        self._waiting[record.call_id] = _Waiting(record, sides)
+        self._waiting[record.call_id] = _Waiting(record, sides, missing)
         self._awaited.update(dict.fromkeys(missing, record.call_id))
         self._deadlines.set(now + WITHIN, self, record.call_id)
         return None
@@ -93,10 +98,10 @@ class CallQuality:
     def _go_on(self, call_id: str) -> None:
         waiting = self._waiting.pop(call_id, None)
         if waiting is not None:
-            for dialog in waiting.sides:
+            for dialog in waiting.missing:
                 if self._awaited.get(dialog) == call_id:
                     del self._awaited[dialog]
-            self._measured(self._told_of(*waiting))
+            self._measured(self._told_of(waiting.record, waiting.sides))
 
     def _told_of(self, record: Cdr, sides: tuple[str, str]) -> Cdr:
         if not self._told:

@@ -8,7 +8,7 @@ whatever order and however often it comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from operator import attrgetter
@@ -157,6 +157,20 @@ def sentence(record: Cdr) -> str:
     to = f"{record.dialled}, then {record.callee}" if record.dialled else record.callee
     lines = f"({record.caller_line or '?'}) to {to or '?'} ({record.callee_line or 'no line'})"
     return f"{record.caller or '?'} {lines}: {result}{for_so_long}, {record.status}{by}{why}"
+
+
+def heard(record: Cdr) -> Iterator[str]:
+    """How each party came to the other, a sentence each; none where it was not measured."""
+    for who, (packets, lost, jitter_ms, mos) in (
+        ("caller", _caller_quality(record)),
+        ("callee", _callee_quality(record)),
+    ):
+        if packets == 0:
+            yield f"nothing was heard of the {who}: no RTP came"
+        elif packets is not None:
+            score = f" with a score (MOS) of {mos:.1f}" if mos is not None else ""
+            share = (lost or 0) / (packets + (lost or 0))
+            yield f"the {who} was heard{score}: {share:.1%} of the RTP was lost, jitter {jitter_ms or 0:.1f} ms"
 
 
 def merge(records: Iterable[Cdr]) -> Cdr:

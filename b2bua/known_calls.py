@@ -95,6 +95,8 @@ def _known(core: Core, name: str, now: float) -> KnownCall:
         record, wall = ended.record, ended.wall_offset
     else:
         record, wall = Cdr(name), 0.0
+    if not towards and record.transferred_from:  # its messages are those of the call that it was made of
+        towards = {leg.call_id: leg.towards for leg in core.stack.call_ids.of(record.transferred_from)}
     session = _session(record.session_id)
     return KnownCall(
         id=name,

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from b2bua.alerts import alerts, why_out
 from b2bua.call import Call, record_of
+from b2bua.cdr import heard
 from b2bua.core import Core
 from b2bua.known_calls import known_calls, named_so
 from b2bua.leadership import answers
@@ -369,6 +370,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
             by = record.ended_by or "nobody known"
             text = f"it ended with {record.status} ({record.result}), by the {by} {record.reason}".rstrip()
             found.append(v.Sentence(at=record.ended - wall, text=text))
+            found += [v.Sentence(at=record.ended - wall, text=text) for text in heard(record)]
     verdict = core.recovery.verdicts.details.get(call_id)
     if verdict is not None:
         text = f"at the last takeover it was {verdict[0]}: {verdict[1]}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2bua.cdr import RESULTS, Cdr, merge, merge_by_call, sentence
+from b2bua.cdr import RESULTS, Cdr, heard, merge, merge_by_call, sentence
 
 CALL = Cdr(
     call_id="m1-7-1",
@@ -238,3 +238,22 @@ def test_the_whole_call_in_one_line() -> None:
     failed = Cdr("c2", caller="+331", dialled="1001", callee="1002", result="failed", status=404, reason="no route")
     assert sentence(failed) == "+331 (?) to 1001, then 1002 (no line): failed, 404, no route"
     assert sentence(Cdr("c3")) == "? (?) to ? (no line): its result is not known, 0"
+
+
+def test_the_figures_of_a_stream_stay_together():
+    one = replace(CALL, caller_packets=100, caller_lost=5, caller_jitter_ms=9.0, caller_mos=3.9)
+    two = replace(CALL, node="m2", caller_packets=90, caller_lost=50, callee_packets=7, callee_lost=0)
+    for pair in ((one, two), (two, one)):
+        merged = merge(pair)
+        assert (merged.caller_packets, merged.caller_lost, merged.caller_mos) == (100, 5, 3.9)
+        assert (merged.callee_packets, merged.callee_mos) == (7, None)
+    assert Cdr.from_json(one.to_json()) == one
+
+
+def test_how_it_sounded_is_a_sentence():
+    assert list(heard(CALL)) == []
+    one = replace(CALL, caller_packets=95, caller_lost=5, caller_jitter_ms=9.0, caller_mos=3.94, callee_packets=0)
+    assert list(heard(one)) == [
+        "the caller was heard with a score (MOS) of 3.9: 5.0% of the RTP was lost, jitter 9.0 ms",
+        "nothing was heard of the callee: no RTP came",
+    ]

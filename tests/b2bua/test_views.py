@@ -313,3 +313,17 @@ def test_it_is_known_who_has_the_other_end_of_a_flow() -> None:
     flow = core.agents.flow_of("gw1")
     assert flow is not None
     assert peer_of(core, flow) == "gw1" and peer_of(core, Flow("udp", "x", ("127.0.0.99", 5060))) == ""
+
+
+def test_what_a_transfer_has_made_has_the_messages_of_the_call_that_it_was_made_of() -> None:
+    fixture = ServerFixture()
+    a, b = fixture.talk()
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    bench, records = fixture.bench, fixture.bench.core.records
+    [(call_id, ended)] = records.ended.items()
+    made = replace(ended.record, call_id="made", transferred_from=call_id)
+    records.ended["made"] = ended._replace(record=made)
+    [found] = page(bench, "call-ids", id="made")["calls"]
+    [before] = page(bench, "call-ids", id=call_id)["calls"]
+    assert found["id"] == "made" and found["legs"] == before["legs"] != []

@@ -103,3 +103,9 @@ def test_an_older_relay_is_asked_nothing() -> None:
 )
 def test_the_codec_is_known_by_its_payload_type(payload_type: int, described: bytes, impairment: float) -> None:
     assert codec_of(payload_type, described).impairment == impairment
+
+
+def test_a_device_cannot_say_it_for_its_agent() -> None:
+    call = Relayed()
+    call.fixture.request("BYE", to_tag="srvtag", cseq=2, lines=["Media-Quality: device;packets=1;lost=0;jitter=0"])
+    assert call.fixture.m1.take("BYE").get("media-quality") is None
