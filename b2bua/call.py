@@ -19,7 +19,8 @@ from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
 from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription
-from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg
+from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, state_of
+from b2bua.trunk_state import TrunkState
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
@@ -99,7 +100,13 @@ class TrunkDirectory(Protocol):
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]: ...
 
-    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg: ...
+    def leg(
+        self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False
+    ) -> TrunkLeg: ...
+
+    def way_back(self, line: str, state: TrunkState, now: float) -> Flow | str: ...
+
+    def refresh(self, trunk: TrunkLeg, shown: str, now: float) -> None: ...
 
     def line_of(self, flow: Flow) -> str: ...
 
@@ -210,6 +217,8 @@ class CallServices:
         """The header line that gives an agent the state to keep; a state is signed once."""
         if not agent:
             return ()
+        if call.trunk_legs:
+            trunk_moved(call)
         if call.signed is None or call.signed[0] is not call.state:
             call.signed = (call.state, (f"Call-State: {sign(call.state, self.key)}",))
         return call.signed[1]
@@ -516,7 +525,7 @@ class Call(Policy):
         self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan=plan)
         self.seen = seen_of(self.request, response)
         self.request = self.plan = None
-        if longest := _longest(self.services.site, self.lines):
+        if longest := longest_of(self.services.site, self.lines):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
@@ -553,6 +562,19 @@ class Call(Policy):
         connection = self.services.agents.connections.get(agent)
         if connection is not None and dialog:
             connection.fetch(dialog, now)
+
+
+def trunk_moved(call: Call) -> bool:
+    """Take what a new server would need of a leg with a trunk of ours into the state; whether that is new."""
+    state, bridge = call.state, call.bridge
+    for leg, agent in ((bridge.origin, state.caller_agent), (bridge.target, state.callee_agent)):
+        if leg is None or agent or (trunk := call.trunk_legs.get(leg)) is None:
+            continue
+        found = state_of(trunk, call.services.stack)
+        if found is not None and found.moved_from(state.trunk):
+            call.update(trunk=found)
+            return True
+    return False
 
 
 def record_of(call: Call, now: float) -> Cdr:
@@ -671,7 +693,7 @@ def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[fl
     return again
 
 
-def _longest(site: Site, names: list[str]) -> float:
+def longest_of(site: Site, names: list[str]) -> float:
     """How long a call on these lines may last: agents see to theirs, the server to its trunks; 0: without limit."""
     lines = [site.lines.get(name) for name in names]
     return min((line.longest_call for line in lines if line and line.at_servers and line.longest_call), default=0.0)

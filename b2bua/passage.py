@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from b2bua.call import Call, CallServices, wait_for
+from b2bua.call import Call, CallServices, trunk_moved, wait_for
 from b2bua.call_state import held_after
 from b2bua.replacement import joined
 from b2bua.transfer import Ask
@@ -95,10 +95,11 @@ class ServerPassage(Passage):
             joining = call.bridge.joining
             if joining is not None and other is joining.leg and 200 <= message.status < 300:
                 lines += joined(call, joining)
+            _note_trunk(call, other, lines)
         elif event is ACKNOWLEDGED:
             if agent := call.agent_of(other):
                 lines += self.services.site_headers
-                if other is not call.bridge.origin:
+                if other is not call.bridge.origin or (call.trunk_legs and trunk_moved(call)):
                     lines += self.services.token_lines(call, agent)
                     call.signed = None  # both agents have it
         elif event is FAILED:
@@ -107,6 +108,7 @@ class ServerPassage(Passage):
         elif call.agent_of(other):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
+            _note_trunk(call, other, lines)
         return Passed(lines, body)
 
     def send(
@@ -285,6 +287,12 @@ def _note_reliable(call: Call, response: Response, lines: list[str], other: Invi
     """A provisional response that was reliable where it came from: an agent decides what its device gets."""
     if call.agent_of(other):
         lines += marks(response)
+
+
+def _note_trunk(call: Call, other: InviteUsage | None, lines: list[str]) -> None:
+    """The peer of a trunk of the server's own is to be reached elsewhere from now on: the agent keeps that."""
+    if call.trunk_legs and (agent := call.agent_of(other)) and trunk_moved(call):
+        lines += call.services.token_lines(call, agent)
 
 
 def _note_response(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
+from b2bua.target_refresh import TargetRefresh
+from b2bua.trunk_state import Timer, TrunkState, described, origin_of, place_of
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Passed
@@ -13,13 +15,14 @@ from sip.device.header_rules import ruled
 from sip.device.identity import IdentityPolicy, Numbers
 from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, asking, is_reliable
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
+from sip.device.session_timer import SessionTimer, allows_update
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
 from sip.invite import InviteUsage
 from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
-from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, description_in
+from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, OfferAnswer, description_in
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Message, Request, Response
 
@@ -38,6 +41,7 @@ class TrunkLeg:
         "identity",
         "leg",
         "session",
+        "takes_update",
     )
 
     def __init__(
@@ -51,15 +55,18 @@ class TrunkLeg:
         reliable: Reliability,
         flow: Flow,
         state: DialogState,
+        established: bool = False,
     ) -> None:
-        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses."""
+        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses; ``established``
+        as of `InviteUsage`."""
         self.bridge = bridge
         self.identity = identity
         """What is believed of the trunk, and what it is told, of who calls whom."""
         self._timer = timer
         self._reliable: Reliability = reliable
-        self.leg = InviteUsage(stack, self, flow, state, reach=device.reach, digest=device.digest)
-        self.session = DeviceSession(stack, random, self._hang_up)
+        reach, digest = device.reach, device.digest
+        self.leg = InviteUsage(stack, self, flow, state, established=established, reach=reach, digest=digest)
+        self.session = DeviceSession(stack, random, self.hang_up)
         self._again: tuple[str, Sequence[str], bytes, int, float] | None = None
         """Its first INVITE, as long as it may have to be sent once more."""
         self._offered = False
@@ -68,12 +75,15 @@ class TrunkLeg:
         """What comes plainly may have to go on reliably."""
         self.described: dict[str, Passed] = {}
         """Answers that came reliably and were told the trunk plainly, by early dialog: its 2xx has to have them."""
+        self.takes_update = False
+        """The trunk has said that it takes UPDATE."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The trunk calls."""
         self.session.leg = self.leg
         self.session.calls(self._timer, request, now)
         self.session.heard(request)
+        self.takes_update = allows_update(request, False)
         self.eager = "require" in request.names or self._reliable == "required"
         self.bridge.offer(self.leg, transaction)
 
@@ -206,7 +216,10 @@ class TrunkLeg:
             return
         if status < 300:
             self.session.learn(response, now)
-        if asked is REFRESH:
+            self.takes_update = allows_update(response, self.takes_update)
+        if isinstance(asked, TargetRefresh):
+            asked.answered(transaction, response, now)
+        elif asked is REFRESH:
             self.session.refreshed(leg, response, now)
         elif status >= 300:
             if status == 422 and self.session.raised(leg, response) and self._once_more(asked, now):
@@ -224,6 +237,9 @@ class TrunkLeg:
 
     def _updated(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         """The trunk has answered an UPDATE, ours or one that was passed on."""
+        if isinstance(asked := transaction.context, TargetRefresh):
+            asked.answered(transaction, response, now)
+            return
         if transaction.context is REFRESH:
             self.session.refreshed(leg, response, now)
             return
@@ -249,6 +265,9 @@ class TrunkLeg:
         return True
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        if isinstance(asked := transaction.context, TargetRefresh):
+            asked.timed_out(transaction, now)
+            return
         change = (transaction.method == "INVITE" or transaction.context is REFRESH) and leg.established
         # a transport error ends no dialog
         gone = change and transaction.failure == 408 and not leg.client_invite.cancelling
@@ -272,8 +291,39 @@ class TrunkLeg:
             return True
         return False
 
-    def _hang_up(self, reason: str, status: int, now: float) -> None:
+    def hang_up(self, reason: str, status: int, now: float) -> None:
+        """End the call on both sides, with that Reason."""
         self.bridge.release(reason, now, "server", status)
+
+
+def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
+    """What a new server needs to go on with that leg; None as long as it is not answered, or where it is over."""
+    leg, timer = trunk.leg, trunk.session.timer
+    if not leg.established or leg.ended:
+        return None
+    flow = leg.path.flow
+    return TrunkState(
+        leg.dialog.export(),
+        *place_of(flow),
+        stack.address(flow),
+        leg.ack.cseq,
+        trunk.takes_update,
+        origin_of(trunk.session.offers.export().newest),
+        None if timer is None else Timer(timer.interval, timer.min_se, timer.ours),
+    )
+
+
+def resume(trunk: TrunkLeg, state: TrunkState, local: bytes, remote: bytes, now: float) -> None:
+    """Go on where a former server stopped, by what `state_of` told; ``local`` and ``remote`` are the descriptions
+    that the other side gave that server last, and got."""
+    session = trunk.session
+    session.leg = trunk.leg
+    session.offers = OfferAnswer(described(state, local, remote))
+    trunk.takes_update = state.by_update
+    if (told := state.timer) is not None:
+        session.timer = SessionTimer(told.interval, told.min_se, now)
+        session.timer.ours, session.timer.by_update = told.ours, state.by_update
+        session.arm(now)
 
 
 def _updates(asked: ServerTransaction) -> bool:

@@ -7,7 +7,9 @@ from random import Random
 
 from b2bua.destination import Destination
 from b2bua.lines import Lines
+from b2bua.target_refresh import TargetRefresh
 from b2bua.trunk_leg import TrunkLeg
+from b2bua.trunk_state import TrunkState
 from heartbeat.site.devices import host_of, identity_of, policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
@@ -128,8 +130,8 @@ class Trunks:
         for device in self._devices.values():
             device.stop(now)
 
-    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState) -> TrunkLeg:
-        """A leg of a call with that trunk."""
+    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> TrunkLeg:
+        """A leg of a call with that trunk; ``established`` as of `InviteUsage`."""
         identity, settings = self._identities[line], self.lines[line]
         return TrunkLeg(
             self._stack,
@@ -141,7 +143,35 @@ class Trunks:
             settings.reliable,
             flow,
             state,
+            established,
         )
+
+    def way_back(self, line: str, state: TrunkState, now: float) -> Flow | str:
+        """By which flow a leg of a former server is reached from here; or a sentence, why it is not."""
+        device = self._devices.get(line)
+        if device is None:
+            return f"{line} is no trunk of the servers any more"
+        if self.lines[line].recovery == "cold":
+            return f"{line} is cold: its calls are dropped"
+        transport, host, port = state.transport, state.host, state.port
+        known = next((each.place for each in device.places(now) if each.place[:3] == (transport, host, port)), None)
+        if known is None and transport == "udp":
+            known = Place("udp", host, port)
+        flow = device.flow_to(known) if known is not None else None
+        if device.policy.nat and (flow is None or self._stack.address(flow) != state.shown):
+            return f"the peer of {line} is behind NAT, which lets nothing through from here"
+        if flow is None and transport == "udp":
+            return f"no listener of {self._node} leads to the peer of {line}"
+        # a stream that it had opened to the former server: the next request opens one to its Contact
+        return flow or Flow(transport, "", (host, port))
+
+    def refresh(self, trunk: TrunkLeg, shown: str, now: float) -> None:
+        """Have the peer of a leg that came from a former server find us, unless it does by what that one has
+        ``shown``; a session timer of ours goes on by the same request."""
+        leg, session = trunk.leg, trunk.session
+        ours = session.timer is not None and session.timer.ours
+        if ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != shown:
+            TargetRefresh(self._stack.deadlines, self._random, leg, session, trunk.takes_update, trunk.hang_up, now)
 
     def believed(self, line: str, request: Request) -> Request:
         """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises

@@ -135,6 +135,8 @@ class Softphone(Calls):
         super().__init__(random, place or (lambda line: ("127.0.0.1", 4000)))
         self.listen = listen
         self.stack = Stack(_Front(self), secret, listen, timers)
+        # by RFC 3261 section 12.2.2 a dialog is found by its tags, from whatever host its requests come
+        self.stack.receiver.expected = lambda leg, flow, method: True
         self.lines: dict[str, Line] = {}
         """By user; ``*`` takes the calls for all others."""
         self.logs = logs

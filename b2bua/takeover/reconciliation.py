@@ -13,6 +13,7 @@ from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations, Told
+from b2bua.takeover.trunk_recovery import FORMER
 from sip.dialog import Dialog, dialog_key
 
 WORK: Final = "restore some"
@@ -100,6 +101,11 @@ class Reconciliation:
             self._working = True
             self._services.stack.deadlines.set(now + PAUSE, self, WORK)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was told has been looked at."""
+        return not (self._backlog or self._over)
+
     def _portion(self, queue: deque[str], now: float) -> None:
         done, index, half = 0, self._index.by_call, self._restorations.half
         for _ in range(min(LOOKED_AT, len(queue))):
@@ -136,6 +142,9 @@ class Reconciliation:
         ):
             missing = call.state.callee_agent if call.bridge.target is None else call.state.caller_agent
             why = self.gone(missing, now)
+            one = self._restorations.half.get(call_id)
+            if not missing and one is not None:
+                why = one.why or why
             if why:
                 ended = [told for told in self._index.of_call(call_id) if not told.live]
                 for told in ended:
@@ -188,7 +197,7 @@ class Reconciliation:
     def gone(self, agent: str, now: float) -> str:
         """Why the leg at that agent is surely gone, or ``""``."""
         if not agent:
-            return "its other side was a trunk of the former server"
+            return FORMER
         connection = self._agents.connections.get(agent)
         if connection is None:
             return f"{agent} is no agent of this site any more"

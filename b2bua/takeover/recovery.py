@@ -52,8 +52,10 @@ class Recovery:
         self.index = Index(self._unreadable)
         self.verdicts = Verdicts()
         self.restorations = Restorations(services, agents, self.index, self.verdicts, keys)
-        self.replay = Replay(self.restorations, cancelled)
         self._reconciliation = Reconciliation(self.restorations, may_act, self._passed_over)
+        self.replay = Replay(
+            self.restorations, cancelled, lambda: not (agents.all_complete and self._reconciliation.idle)
+        )
         self._services = services
         self._agents = agents
         self._may_act = may_act

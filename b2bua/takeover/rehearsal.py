@@ -101,8 +101,10 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     missing = state.callee_agent if callers else state.caller_agent
     if any(each.over and each.by_server is bool(callers) for each in seen):
         return None  # the end of one side is on its way to the other
+    if not missing and state.trunk is not None:
+        return KEPT, "one leg is handed over, that with a trunk of the servers is in its token"
     if not missing:
-        return RELEASED, "its other side is a trunk of the servers' own"
+        return RELEASED, "its other side is a trunk of the servers' own, of which its token does not tell"
     if missing not in heard.known:
         return RELEASED, f"{missing} is no agent of this site any more"
     if missing in heard.complete:

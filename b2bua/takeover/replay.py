@@ -26,15 +26,24 @@ MOST_WAITING: Final = 10_000
 MOST_OF_ONE: Final = 16
 """Requests that wait for one dialog."""
 PROGRESSED: Final = "the set-up of a call went on"
+LOOK: Final = "look whether all is restored"
+LOOK_EVERY: Final = 0.1
+"""Seconds."""
+TRUNK: Final = "a trunk of the servers' own"
+"""Stands in the transactions of one, in place of an agent."""
 
 
 class Replay:
     """One for the life of a server."""
 
     def __init__(
-        self, restorations: Restorations, cancelled: Callable[[ServerTransaction, Request, float], None]
+        self,
+        restorations: Restorations,
+        cancelled: Callable[[ServerTransaction, Request, float], None],
+        unrestored: Callable[[], bool],
     ) -> None:
-        """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now."""
+        """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now; ``unrestored``: whether
+        there are calls of which agents may tell, or have told, and which are not restored."""
         self._restorations = restorations
         self._index = restorations.index
         self._services = restorations.services
@@ -42,12 +51,17 @@ class Replay:
         self._records = restorations.services.records
         self._connections = restorations.agents.connections
         self._cancelled = cancelled
+        self._unrestored = unrestored
+        self._looks = False
+        restorations.trunk_made = self.trunk_made
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         """By the dialog that they wait for; the agent stands in their transactions."""
         self.generation = 0
 
     def clear(self) -> None:
         """Another server has the calls."""
+        self.generation += 1
+        self._looks = False
         for key in list(self._waiting):
             self._abandon(key)
 
@@ -75,8 +89,33 @@ class Replay:
             connection.fetch(request.call_id, now)
         return True
 
+    def unknown_trunk_dialog(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """The same of a trunk of the servers' own: its dialogs are made again with the other legs of their calls.
+
+        Nothing is known of it before, so it waits until all is restored that agents have told.
+        """
+        key = dialog_key(request.call_id, request.to_tag)
+        if not self._unrestored():
+            return False
+        if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
+            self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))
+            return True
+        if not self._looks:
+            self._looks = True
+            self._stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
+        transaction.context = TRUNK
+        self._waiting.setdefault(key, []).append((transaction, request))
+        return True
+
+    def trunk_made(self, leg: InviteUsage, now: float) -> None:
+        """A leg with a trunk is there again; what waited for it goes on once its call is whole."""
+        if leg.dialog.key in self._waiting:
+            self._stack.deadlines.set(now, self, PROGRESSED)
+
     def _may_come(self, agent: str, key: str, request: Request) -> bool:
         """Whether a dialog that is not here may be told still, or be an early one of a call that is being set up."""
+        if agent is TRUNK:
+            return self._unrestored()
         connection = self._connections.get(agent)
         if connection is None or not connection.complete:
             return connection is not None
@@ -91,6 +130,12 @@ class Replay:
         self._stack.deadlines.set(now, self, PROGRESSED)
 
     def due(self, cause: str, now: float) -> None:
+        if cause is LOOK:
+            self._looks = any(waiting[0][0].context is TRUNK for waiting in self._waiting.values())
+            if self._looks and self._unrestored():
+                self._stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
+                return
+            self._looks = False
         for key, waiting in list(self._waiting.items()):
             leg = self._stack.legs.get(key)
             if isinstance(leg, InviteUsage):

@@ -17,7 +17,7 @@ from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, read
-from b2bua.takeover import orphaned_calls
+from b2bua.takeover import orphaned_calls, trunk_recovery
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
@@ -60,7 +60,7 @@ LAST: Final = "behind what was under way"
 class Restoration:
     """A call under restoration."""
 
-    __slots__ = ("awaited", "call", "call_id", "changing", "last_ack", "state", "until")
+    __slots__ = ("awaited", "call", "call_id", "changing", "last_ack", "state", "until", "why")
 
     def __init__(self, call_id: str, call: Call | None = None, state: str = UNKNOWN) -> None:
         self.call_id = call_id
@@ -74,6 +74,8 @@ class Restoration:
         """The ACK that an agent had sent last, should the other one not have it."""
         self.until = 0.0
         """How long its first INVITE waits."""
+        self.why = ""
+        """Why its leg with a trunk of the servers' own is lost."""
 
 
 class Told(NamedTuple):
@@ -111,6 +113,8 @@ class Restorations:
         """Calls of which one leg is known."""
         self.waiting: dict[str, Restoration] = {}
         """Calls whose first INVITE waits."""
+        self.trunk_made: Callable[[InviteUsage, float], None] = _nobody
+        """Told of each leg that was made again with a trunk of the servers' own."""
 
     def clear(self) -> None:
         """Another server has the calls."""
@@ -296,6 +300,10 @@ class Restorations:
         _write_parts(self, call)
 
 
+def _nobody(leg: InviteUsage, now: float) -> None:
+    """Nothing waits for it."""
+
+
 class LateAck:
     """Pays an ACK sent so long ago that no agent has it any more, behind what the record just read has under way:
     who awaits it has acknowledged its device alone (docs/decisions.md).
@@ -339,6 +347,7 @@ def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float
     for each in told.records:
         if each.talks:
             _attach(machine, one, call, each, now)
+            _attach_trunk(machine, one, call, each, now)
     if call.bridge.origin is not None and call.bridge.target is not None:
         machine.step(one, BOTH_KNOWN, None, now)
 
@@ -363,7 +372,10 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
     """Pay an ACK that was under way, and let what waited go on."""
     call, services = one.call, machine.services
     assert call is not None
-    machine.verdicts.note(call.id, KEPT, "both of its legs were handed over")
+    both = "both of its legs were handed over"
+    if call.trunk_legs:
+        both = f"one leg was handed over, that with {', '.join(_trunks_of(call))} was in its token"
+    machine.verdicts.note(call.id, KEPT, both)
     bridge, awaited = call.bridge, one.awaited
     if awaited and is_paid_by_transfer(call.state, awaited):
         bridge.carried_out = branch_of(awaited)
@@ -374,7 +386,10 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
         # else that ACK is of an earlier INVITE than the 2xx
         ack = parse(one.last_ack)
         for leg in bridge.legs:
-            if leg.ack.pending:
+            if leg.ack.pending and (trunk := call.trunk_legs.get(leg)) is not None:
+                assert isinstance(ack, Request)
+                trunk_recovery.acknowledge(trunk, ack, now)
+            elif leg.ack.pending:
                 lines = [*crossing(ack), *services.site_headers]
                 if leg is bridge.target:
                     lines += services.token_lines(call, call.agent_of(leg))
@@ -560,6 +575,29 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
     if ack is not NO_ACK:
         one.last_ack = told.last_ack or one.last_ack
         one.awaited = ack.origin if ack.state == ACK_AWAITED else one.awaited
+
+
+def _attach_trunk(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
+    """Make the leg with a trunk of the servers' own, beside the one of that record."""
+    bridge = call.bridge
+    if (bridge.origin is None) is (bridge.target is None) or not call.state.answered or call.trunk_legs:
+        return
+    if not trunk_recovery.line_of(call):
+        return
+    made = trunk_recovery.recover(call, told, now)
+    if isinstance(made, str):
+        one.why = made
+    else:
+        machine.trunk_made(made.leg, now)
+
+
+def _trunks_of(call: Call) -> list[str]:
+    """The trunks of its legs."""
+    lines = []
+    for leg in call.trunk_legs:
+        line = call.state.caller_line if leg is call.bridge.origin else call.state.callee_line
+        lines.append(line.partition("/")[0])
+    return lines
 
 
 def _is_spare(call: Call, told: ToldDialog) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from b2bua.state_token import call_id_of, read
 from tests.b2bua.fake import WALL, Bench, Peer
-from tests.b2bua.fake_agent import kept, record
+from tests.b2bua.fake_agent import AGENTS, kept, record
 from tests.b2bua.takeover_fixture import SITE_KEY, TakeoverFixture, ended
 
 # -- ended calls ------------------------------------------------------------------------------------------------
@@ -122,8 +122,10 @@ def test_a_callee_that_picks_up_for_a_caller_who_is_gone_is_hung_up() -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_a_call_with_a_trunk_of_the_former_server_is_released(back: bool) -> None:
-    fixture = TakeoverFixture()
+def test_a_call_with_a_cold_trunk_of_the_former_server_is_released(back: bool) -> None:
+    fixture = TakeoverFixture(
+        AGENTS.replace('peer = "sip:127.0.0.1:5080"', 'peer = "sip:127.0.0.1:5080"\nrecovery = "cold"')
+    )
     trunk = Peer(fixture.bench, "trunk", port=5080)
     if back:
         a = trunk.call("1002")
@@ -138,7 +140,7 @@ def test_a_call_with_a_trunk_of_the_former_server_is_released(back: bool) -> Non
     fixture.die()
     bench = fixture.succeed()
     bye = mine.take("BYE")
-    assert "trunk of the former server" in str(bye.get("reason"))
+    assert "trunk of the former server: own is cold" in str(bye.get("reason"))
     mine.answer(bye, 200)
     assert len(bench.cdrs) == 1
     fixture.gone()

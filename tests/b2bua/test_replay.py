@@ -99,6 +99,8 @@ class Fixture:
         )
         self.calls: dict[str, Any] = {}
         """By id, with their states: as far as they are made again."""
+        self.unrestored = True
+        """Calls may be told still, or restored."""
         self.restorations: Any = SimpleNamespace(
             index=SimpleNamespace(get=self.told.get, by_key=self.told),
             services=SimpleNamespace(stack=self.stack, records=self.records, calls=self.calls, progressed=None),
@@ -108,7 +110,9 @@ class Fixture:
             cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
         )
         self.replay = Replay(
-            self.restorations, lambda transaction, cancel, now: self.asked.append((transaction, cancel.method))
+            self.restorations,
+            lambda transaction, cancel, now: self.asked.append((transaction, cancel.method)),
+            lambda: self.unrestored,
         )
 
     def _fetch(self, call_id: str, now: float) -> None:

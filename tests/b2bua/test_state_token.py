@@ -13,6 +13,7 @@ from b2bua.call_state import changed
 from b2bua.state_token import (
     LONGEST,
     LONGEST_BRANCH,
+    LONGEST_WITH_TRUNK,
     MOST_EPOCHS,
     CallState,
     TokenError,
@@ -22,9 +23,32 @@ from b2bua.state_token import (
     read,
     sign,
 )
+from b2bua.trunk_state import Timer, TrunkState
 from heartbeat.mac import mac_of
+from sip.dialog import UAC, DialogState
 
 KEY = b"k" * 16
+
+
+def trunk(host: str = "192.0.2.77", routes: int = 0) -> TrunkState:
+    """The leg of a trunk, as a carrier has it."""
+    route = f"<sip:{'proxy-' * 12}{host};transport=udp;lr>"
+    dialog = DialogState(
+        "f3a1c2d4e5b60718293a4b5c6d7e8f90",
+        "9f547972c70d9b1b",
+        "as6f1b2c3d",
+        f"<sip:+331405060{70}@{host}>",
+        f"<sip:+14085551234@{host};user=phone>",
+        2,
+        17,
+        f"sip:+14085551234@{host}:5080;transport=udp",
+        (route,) * routes,
+        UAC,
+    )
+    origin = f"- 1545994562 1545994563 IN IP4 {host}"
+    return TrunkState(dialog, "udp", host, 5060, "198.51.100.9:5060", 2, True, origin, Timer(1800, 90, True))
+
+
 STATE = CallState(
     call_id_of("gw1", "c1@gw1"),
     7,
@@ -208,8 +232,36 @@ def test_what_was_dialled_is_in_a_token_where_it_is_another_number() -> None:
 
 def test_what_a_later_version_adds_to_a_token_is_passed_over() -> None:
 
-    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1", forwarded_by="vera")
+    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1", forwarded_by="vera", trunk=trunk())
     head, _, payload = sign(dialled, KEY).rpartition(".")[0].rpartition(".")
     values = [*json.loads(urlsafe_b64decode(payload)), "more", 1]
     text = f"{head}.{urlsafe_b64encode(json.dumps(values).encode()).decode()}"
     assert read(f"{text}.{mac_of(text, KEY)}", [KEY]) == dialled
+
+
+def test_the_leg_of_a_trunk_is_in_the_token_and_costs_what_wire_md_says() -> None:
+    answered = STATE._replace(plan="")
+    assert len(sign(answered._replace(trunk=trunk()), KEY)) - len(sign(answered, KEY)) < 560
+    for routes in (0, 1, 4):
+        token = sign(answered._replace(trunk=trunk(routes=routes)), KEY)
+        assert len(token) <= LONGEST_WITH_TRUNK and read(token, [KEY]).trunk == trunk(routes=routes)
+
+
+def test_the_leg_of_a_trunk_that_is_too_long_is_left_out() -> None:
+    long = sign(STATE._replace(trunk=trunk(routes=30)), KEY)
+    assert len(long) <= LONGEST and read(long, [KEY]) == STATE
+
+
+def test_a_token_of_any_length_beyond_is_not_believed() -> None:
+    with pytest.raises(TokenError, match="longer than any"):
+        read("1" * (LONGEST_WITH_TRUNK + 1), [KEY])
+
+
+@pytest.mark.parametrize("said", ["more", None, [1, 2], ["a"] * 18, {}])
+def test_of_a_leg_that_cannot_be_read_the_rest_of_the_token_is_believed(said: object) -> None:
+    plain = STATE._replace(forwarded_by="vera")
+    head, _, payload = sign(plain, KEY).rpartition(".")[0].rpartition(".")
+    text = (
+        f"{head}.{urlsafe_b64encode(json.dumps([*json.loads(urlsafe_b64decode(payload)), said]).encode()).decode()}"
+    )
+    assert read(f"{text}.{mac_of(text, KEY)}", [KEY]) == plain

@@ -413,7 +413,9 @@ class SiteSimulation:
         secret, chance = self._chance(name)
         made = Registrar if name == "member" else Softphone
         phone = made(f"{host}:5060", secret, chance, place=lambda line: (host, 4000), logs=True)
-        at = self.site.agents[agent].sip[0]
+        settings = self.site.lines.get(name)
+        owned = settings is not None and settings.at_servers
+        at = (self.site.main if owned else self.site.agents[agent]).sip[0]
         password = "secret" if user != "*" else None
         line = phone.add_line(user, (at.host, at.port), domain=self.site.realm, password=password)
         listeners = [f"udp:{host}:5060", f"tcp:{host}:5060"]

@@ -10,16 +10,19 @@ from examples.softphone_call import ENDED, TALKING, Policy
 from heartbeat.site import load as sites
 from tests.stories.rules import Rules
 from tests.stories.site_simulation import KEYS, SERVED, SiteSimulation, text_of
-from tests.stories.test_stories import at_an_end, over, part, serve, taken_over
+from tests.stories.test_stories import part, serve, taken_over
 
 
-def town_with_own_trunk(who: tuple[str, ...] = ("west", "east"), more: str = "") -> SiteSimulation:
+def town_with_own_trunk(
+    who: tuple[str, ...] = ("west", "east"), more: str = "", timer: bool = True
+) -> SiteSimulation:
     """East is a trunk of the servers, with a session timer of 90 s; west is a line of gw1."""
     text = text_of(more=more)
     for number in (1, 2):
         listen = f'listen = "tcp:127.0.0.{number}:5161"'
         text = text.replace(listen, f'{listen}\nsip = ["udp:127.0.0.{number}:5060"]')
-    owned = 'kind = "trunk"\nsession_timer = { expires = 90 }\npeer = "sip:127.0.0.22'
+    expires = "session_timer = { expires = 90 }\n" if timer else ""
+    owned = f'kind = "trunk"\n{expires}peer = "sip:127.0.0.22'
     text = text.replace('kind = "trunk"\nagent = "gw2"\npeer = "sip:127.0.0.22', owned)
     sim = SiteSimulation(who=who, site=sites.parse(text, Path("town.toml"), KEYS))
     Rules(sim)
@@ -40,20 +43,21 @@ def test_a_call_over_a_trunk_of_the_servers_is_kept_alive_on_its_hop_and_changes
     part(sim, "east", other, call, ["answered"])
 
 
-def test_a_call_over_a_trunk_of_the_servers_ends_with_its_server_and_is_recorded() -> None:
-    sim = town_with_own_trunk()
-    call, other = sim.talk()
+@pytest.mark.parametrize("timer", [True, False])
+@pytest.mark.parametrize("caller", ["west", "east"])
+def test_a_call_over_a_trunk_of_the_servers_outlives_its_server(caller: str, timer: bool) -> None:
+    sim = town_with_own_trunk(timer=timer)
+    call, other = sim.talk() if caller == "west" else sim.talk("east", "300", "west")
+    west, east = sim.heard("west"), sim.heard("east")
     sim.world.kill("m1")
     taken_over(sim)
-    assert sim.world.run_until(lambda: over(call), 20.0), sim.world.ladder(80)
-    assert other.state is TALKING  # nobody speaks for the dead server; its own timer will tell
-    sim.do("east", "bye", other)
-    sim.world.run(sim.world.now + 40.0)
-    assert other.state is ENDED
-    at_an_end(sim, ["answered"])
-    again, callee = sim.talk()
-    serve(sim, again, callee)
-    part(sim, "west", again, callee, ["answered", "answered"])
+    sim.world.run(sim.world.now + 2.0)
+    assert sim.heard("west") == west, "a takeover sends nothing to a device of an agent"
+    assert list((sim.heard("east") - east).elements()) == ["UPDATE"], "and to a trunk where its calls are now"
+    serve(sim, call, other, (caller, "east" if caller == "west" else "west"))
+    sim.world.run(sim.world.now + 200.0)
+    assert (call.state, other.state) == (TALKING, TALKING)
+    part(sim, "east", other if caller == "west" else call, call if caller == "west" else other, ["answered"])
 
 
 @pytest.mark.parametrize(("first", "second"), [("200", "1003"), ("1003", "200")])

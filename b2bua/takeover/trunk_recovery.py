@@ -1,0 +1,65 @@
+"""Legs with trunks of the servers' own, made again of what the token of the other leg tells (``b2bua.trunk_state``).
+
+Nothing is asked of the peer before the leg is there; then it is told where its calls are now
+(``b2bua.target_refresh``), unless it finds that by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from b2bua.call import Call, longest_of
+from b2bua.takeover.records import ToldDialog
+from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, resume
+from b2bua.trunk_state import resumed
+from sip.header_policy import DEVICE_HOP, crossing
+from sip.packages.line_dialog import ACK_PENDING
+from sip.wire.message import Request, parse
+
+FORMER: Final = "its other side was a trunk of the former server"
+
+
+def line_of(call: Call) -> str:
+    """The trunk that its absent leg is with; ``""`` where it is an agent's."""
+    state, bridge = call.state, call.bridge
+    if bridge.origin is None and not state.caller_agent:
+        return state.caller_line.partition("/")[0]
+    if bridge.target is None and not state.callee_agent:
+        return state.callee_line.partition("/")[0]
+    return ""
+
+
+def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
+    """Make the leg with a trunk that a call lacks, by the token and by what was ``told`` of its other leg; or a
+    sentence, why it is lost."""
+    services, bridge, record, trunk = call.services, call.bridge, told.record, call.state.trunk
+    as_origin = bridge.origin is None
+    dialog = call.state.caller_dialog if as_origin else call.state.callee_dialog
+    if trunk is None or dialog not in ("", trunk.dialog.call_id):
+        return FORMER
+    line = line_of(call)
+    flow = services.trunks.way_back(line, trunk, now)
+    if isinstance(flow, str):
+        return f"{FORMER}: {flow}"
+    lasted = now - (call.state.answered - call.wall_offset)
+    made = services.trunks.leg(line, bridge, flow, resumed(trunk.dialog, lasted), True)
+    resume(made, trunk, record.sdp_sent, record.sdp_received, now)
+    services.stack.call_ids.join(call.id, dialog, line, line)
+    if trunk.acknowledged:
+        ack = parse(told.last_ack) if told.last_ack else None
+        if lasted < services.stack.timers.lifetime and (ack is not None or record.ack.state == ACK_PENDING):
+            made.leg.ack.expect(trunk.acknowledged)
+        else:
+            made.leg.ack.prepare(trunk.acknowledged, (), b"")
+    bridge.attach(made.leg, as_origin)
+    call.trunk_legs = {made.leg: made} if call.trunk_legs is NO_TRUNKS else {**call.trunk_legs, made.leg: made}
+    if longest := longest_of(services.site, call.lines):
+        bridge.limit(now - lasted + longest)
+    services.trunks.refresh(made, trunk.shown, now)
+    return made
+
+
+def acknowledge(trunk: TrunkLeg, ack: Request, now: float) -> None:
+    """Send the ACK of an agent on, which a former server may not have done."""
+    body = trunk.told(ack)
+    trunk.leg.acknowledge(crossing(ack, DEVICE_HOP), body, now)

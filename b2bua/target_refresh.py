@@ -1,0 +1,95 @@
+"""Tells the peer of a trunk of the server's own that its calls are at another server (RFC 3261 section 12.2): by an
+UPDATE, where the peer takes that, else by a re-INVITE that changes nothing, with our Contact in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from sip.device.session import SDP, DeviceSession
+from sip.header_policy import ALLOW
+from sip.invite import InviteUsage
+from sip.offer_answer import AGREED
+from sip.timers import Deadlines
+from sip.transaction import ClientTransaction
+from sip.wire.message import Response
+
+DUE: Final = "target refresh"
+SPREAD: Final = 1.0
+"""Seconds over which the refreshes of a takeover begin."""
+AGAIN: Final = (2.1, 4.0)
+"""Seconds until one that was refused for the moment, or has to wait, is tried again (RFC 3261 section 14.1)."""
+_NOW_AND_THEN: Final = (491, 500, 503)
+
+
+class TargetRefresh:
+    """That of one leg; it is the context of its requests."""
+
+    __slots__ = ("_by_update", "_deadlines", "_hang_up", "_leg", "_random", "_session", "_until", "generation")
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        random: Random,
+        leg: InviteUsage,
+        session: DeviceSession,
+        by_update: bool,
+        hang_up: Callable[[str, int, float], None],
+        now: float,
+    ) -> None:
+        """``hang_up`` ends the call, with a Reason and as of that status: when the peer does not know it, or is not
+        heard for as long as a request lasts."""
+        self.generation = 0
+        self._deadlines = deadlines
+        self._random = random
+        self._leg = leg
+        self._session = session
+        self._by_update = by_update
+        self._hang_up = hang_up
+        self._until = now + leg.stack.timers.lifetime
+        deadlines.set(now + random.uniform(0.0, SPREAD), self, DUE)
+
+    def due(self, cause: str, now: float) -> None:
+        leg, offers = self._leg, self._session.offers
+        if leg.ended:
+            return
+        busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None
+        if busy or now < leg.ack.free_at or leg.server_invite.awaits_ack or offers.state is not AGREED:
+            self._later(now)
+            return
+        timer = self._session.timer
+        asking = timer.asking() if timer is not None else []
+        if self._by_update or not offers.local:
+            leg.send("UPDATE", [ALLOW, *asking], b"", now, self)
+        else:
+            leg.send("INVITE", [SDP, ALLOW, *asking], offers.local, now, self)
+
+    def answered(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """The peer said something to it."""
+        status, leg = response.status, self._leg
+        if status < 200:
+            return
+        if status < 300:
+            if transaction.method == "INVITE":
+                leg.acknowledge((), b"", now)
+            else:
+                self._session.learn(response, now)
+        elif status in (405, 501) and transaction.method == "UPDATE" and self._session.offers.local:
+            self._by_update = False
+            self.due(DUE, now)
+        elif status in (408, 481):
+            self._hang_up('SIP;cause=481;text="The device does not know the call"', 481, now)
+        elif status in _NOW_AND_THEN and now < self._until:
+            self._later(now)
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        """Nothing was heard, or nothing could be sent."""
+        if transaction.failure == 408 or now >= self._until:
+            self._hang_up('SIP;cause=408;text="The device is gone"', 408, now)
+        else:
+            self._later(now)
+
+    def _later(self, now: float) -> None:
+        self._deadlines.set(now + self._random.uniform(*AGAIN), self, DUE)

@@ -1,0 +1,138 @@
+"""What survives of a call's leg with a trunk of the server's own: it goes into the state token that the agent of the
+other leg keeps (docs/wire.md). What was described there is not in it: that agent has it, but for the origin line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from sip.actions import Flow
+from sip.dialog import UAC, UAS, DialogState
+from sip.offer_answer import AGREED, OfferAnswerState
+from sip.wire import sdp
+
+JUMP: Final = 1000
+"""Numbers left out after a takeover, of CSeq and of versions of a description: a former server used some of which no
+token tells. One more for each second that the call has lasted, as no server asks anything there more often."""
+
+
+class Timer(NamedTuple):
+    """The session timer there (RFC 4028), as far as it was agreed; seconds."""
+
+    interval: int
+    min_se: int
+    ours: bool
+    """We refresh."""
+
+
+class TrunkState(NamedTuple):
+    """See the module."""
+
+    dialog: DialogState
+    transport: str
+    host: str
+    """With ``port`` the other end of the flow that the dialog is at home on."""
+    port: int
+    shown: str
+    """``host:port`` of ours in the Contact by which the peer reaches this dialog."""
+    acknowledged: int = 0
+    """CSeq of our last INVITE that was accepted; 0 without one."""
+    by_update: bool = False
+    """The peer takes UPDATE."""
+    origin: str = ""
+    """The newest origin line that was described there, without ``o=``; ``""`` where nothing was."""
+    timer: Timer | None = None
+
+    def moved_from(self, former: TrunkState | None) -> bool:
+        """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
+        do."""
+        if former is None:
+            return True
+        here, there = self.dialog, former.dialog
+        return (here.call_id, here.remote_tag, here.target, here.route_set, self.host, self.port, self.transport) != (
+            there.call_id,
+            there.remote_tag,
+            there.target,
+            there.route_set,
+            former.host,
+            former.port,
+            former.transport,
+        )
+
+
+def encode(state: TrunkState) -> str:
+    """The text in a token."""
+    dialog = state.dialog
+    return _json(
+        [
+            dialog.call_id,
+            dialog.local_tag,
+            dialog.remote_tag,
+            dialog.local,
+            dialog.remote,
+            dialog.local_cseq,
+            dialog.remote_cseq,
+            dialog.target,
+            dialog.route_set,
+            int(dialog.direction == UAC),
+            state.transport,
+            state.host,
+            state.port,
+            state.shown,
+            state.acknowledged,
+            int(state.by_update),
+            state.origin,
+            state.timer,
+        ]
+    )
+
+
+def decode(values: Sequence[Any]) -> TrunkState:
+    """Of the list that a token has. Raises ValueError, TypeError or LookupError."""
+    dialog = _dialog(*values[:8], tuple(map(str, values[8])), UAC if values[9] else UAS)
+    timer = values[17]
+    return TrunkState(
+        dialog,
+        str(values[10]),
+        str(values[11]),
+        int(values[12]),
+        str(values[13]),
+        int(values[14]),
+        bool(values[15]),
+        str(values[16]),
+        None if timer is None else Timer(int(timer[0]), int(timer[1]), bool(timer[2])),
+    )
+
+
+def resumed(dialog: DialogState, lasted: float) -> DialogState:
+    """The dialog of a token as a new server goes on with it; ``lasted``: seconds since the answer."""
+    return dialog._replace(local_cseq=dialog.local_cseq + JUMP + max(0, int(lasted)))
+
+
+def described(state: TrunkState, local: bytes, remote: bytes) -> OfferAnswerState:
+    """The session there, by what the agent of the other leg gave the former server last (``local``), and got."""
+    try:
+        origin = sdp.parse_origin(state.origin.encode("latin-1")) if state.origin else sdp.origin_of(local)
+        told = sdp.with_origin(local, origin._replace(version=origin.version + JUMP))
+    except sdp.SdpError:
+        return OfferAnswerState(AGREED, local, remote, newest=local)
+    return OfferAnswerState(AGREED, told, remote, newest=told)
+
+
+def origin_of(description: bytes) -> str:
+    """The origin line of a description; ``""`` where it has none that can be read."""
+    try:
+        return bytes(sdp.origin_of(description)).decode("latin-1") if description else ""
+    except sdp.SdpError:
+        return ""
+
+
+def place_of(flow: Flow) -> tuple[str, str, int]:
+    """Transport, host and port at the other end of a flow."""
+    return flow.transport, flow.remote[0], flow.remote[1]
+
+
+_dialog: Final[Callable[..., DialogState]] = DialogState
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode
