@@ -316,6 +316,8 @@ class Calls:
         if call is None:
             leg.reply(transaction, 481, now)
             return
+        if transaction.flow.transport != "udp":
+            leg.dialogs.move(transaction.flow)  # the stream that the other side has now
         self._retarget(leg)
         if request.method == "INVITE":
             if request.body:

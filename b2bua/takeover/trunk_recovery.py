@@ -19,6 +19,11 @@ from sip.wire.message import Request, parse
 FORMER: Final = "its other side was a trunk of the former server"
 
 
+ACK_AGAIN: Final = 5.0
+"""Seconds after an answer in which its ACK is sent once more: the server may have died with it. Longer ago it did not
+in any takeover that a lease allows."""
+
+
 def line_of(call: Call) -> str:
     """The trunk that its absent leg is with; ``""`` where it is an agent's."""
     state, bridge = call.state, call.bridge
@@ -44,10 +49,10 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
     lasted = now - (call.state.answered - call.wall_offset)
     made = services.trunks.leg(line, bridge, flow, resumed(trunk.dialog, lasted), True)
     resume(made, trunk, record.sdp_sent, record.sdp_received, now)
-    services.stack.call_ids.join(call.id, dialog, line, line)
+    services.stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
     if trunk.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None
-        if lasted < services.stack.timers.lifetime and (ack is not None or record.ack.state == ACK_PENDING):
+        if lasted < ACK_AGAIN and (ack is not None or record.ack.state == ACK_PENDING):
             made.leg.ack.expect(trunk.acknowledged)
         else:
             made.leg.ack.prepare(trunk.acknowledged, (), b"")

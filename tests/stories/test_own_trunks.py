@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from examples.softphone_call import ENDED, TALKING, Policy
-from heartbeat.site import load as sites
-from tests.stories.rules import Rules
-from tests.stories.site_simulation import KEYS, SERVED, SiteSimulation, text_of
-from tests.stories.test_stories import part, serve, taken_over
-
-
-def town_with_own_trunk(
-    who: tuple[str, ...] = ("west", "east"), more: str = "", timer: bool = True
-) -> SiteSimulation:
-    """East is a trunk of the servers, with a session timer of 90 s; west is a line of gw1."""
-    text = text_of(more=more)
-    for number in (1, 2):
-        listen = f'listen = "tcp:127.0.0.{number}:5161"'
-        text = text.replace(listen, f'{listen}\nsip = ["udp:127.0.0.{number}:5060"]')
-    expires = "session_timer = { expires = 90 }\n" if timer else ""
-    owned = f'kind = "trunk"\n{expires}peer = "sip:127.0.0.22'
-    text = text.replace('kind = "trunk"\nagent = "gw2"\npeer = "sip:127.0.0.22', owned)
-    sim = SiteSimulation(who=who, site=sites.parse(text, Path("town.toml"), KEYS))
-    Rules(sim)
-    assert sim.active == ["m1"]
-    return sim
+from tests.stories.own_trunks import play, town_with_own_trunk
+from tests.stories.site_simulation import SERVED
+from tests.stories.test_stories import at_an_end, over, part, serve, taken_over
 
 
 def test_a_call_over_a_trunk_of_the_servers_is_kept_alive_on_its_hop_and_changes() -> None:
@@ -58,6 +38,74 @@ def test_a_call_over_a_trunk_of_the_servers_outlives_its_server(caller: str, tim
     sim.world.run(sim.world.now + 200.0)
     assert (call.state, other.state) == (TALKING, TALKING)
     part(sim, "east", other if caller == "west" else call, call if caller == "west" else other, ["answered"])
+
+
+@pytest.mark.parametrize("by", ["west", "east"])
+def test_who_hangs_up_while_there_is_no_server_ends_the_call_for_both(by: str) -> None:
+    sim = town_with_own_trunk()
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    sim.do(by, "bye", call if by == "west" else other)
+    taken_over(sim)
+    sim.world.run(sim.world.now + 40.0)
+    assert (call.state, other.state) == (ENDED, ENDED)
+    at_an_end(sim, ["answered"])
+
+
+def test_the_calls_of_a_cold_trunk_of_the_servers_end_with_their_server() -> None:
+    sim = town_with_own_trunk(settings='recovery = "cold"\n')
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    taken_over(sim)
+    assert sim.world.run_until(lambda: over(call), 20.0), sim.world.ladder(80)
+    assert other.state is TALKING  # nobody speaks for the dead server; its own timer will tell
+    sim.do("east", "bye", other)
+    sim.world.run(sim.world.now + 40.0)
+    at_an_end(sim, ["answered"])
+
+
+def test_the_peer_of_a_stream_gets_a_new_one() -> None:
+    sim = town_with_own_trunk(timer=False, transport="tcp")
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    taken_over(sim)
+    sim.world.run(sim.world.now + 2.0)
+    serve(sim, call, other)
+    part(sim, "east", other, call, ["answered"])
+
+
+def test_a_call_outlives_a_switchover_and_two_deaths() -> None:
+    sim = town_with_own_trunk()
+    call, other = sim.talk()
+    sim.switchover("m1")
+    taken_over(sim)
+    serve(sim, call, other)
+    sim.world.kill("s1")
+    taken_over(sim, "m1", 40.0)
+    sim.world.run(sim.world.now + 2.0)
+    serve(sim, call, other)
+    part(sim, "east", other, call, ["answered"])
+
+
+@pytest.mark.parametrize("moment", ["before", "partly"])
+@pytest.mark.parametrize("caller", ["west", "east"])
+def test_at_whatever_message_a_server_dies_no_call_is_left_half(caller: str, moment: str) -> None:
+    index = 0
+    while (played := play(caller, index, moment)).died_at is not None:
+        sim, states = played.sim, {call.state for call in played.calls}
+        where = f"message {index}\n{sim.world.ladder(60, True)}"
+        known = 0.0 < played.known_at <= played.died_at
+        if known:
+            assert len(states) == 1 and states <= {TALKING, ENDED}, where
+        for name in sim.who:
+            for call in sim.phone(name).calls:
+                sim.do(name, "hang_up", call)
+        sim.world.run(sim.world.now + 35.0)
+        assert not [call for name in sim.who for call in sim.phone(name).calls if call.state is not ENDED], where
+        assert not any(sim.calls_of(name) for name in ("s1", "gw1", "gw2")), where
+        assert len(sim.cdrs) == 1 if known else len(sim.cdrs) < 2, where
+        index += 1
+    assert index > 12
 
 
 @pytest.mark.parametrize(("first", "second"), [("200", "1003"), ("1003", "200")])

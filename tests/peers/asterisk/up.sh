@@ -4,6 +4,7 @@
 #
 #   AST_ADDRESS     host:port to listen at; loopback
 #   AST_AGENT       host:port of the gateway agent: its calls are taken, and calls to it go there (pbx)
+#   AST_ALSO        hosts whose calls are taken as those of AST_AGENT, with commas between
 #   AST_USER, AST_PASSWORD   carrier: the account with which the agent registers, calls, and where it is called
 #   AST_TLS         a directory with cert.pem, key.pem and ca.pem: it speaks TLS at AST_ADDRESS and AST_AGENT, shows its
 #                   certificate, and wants one of the agent
@@ -60,7 +61,7 @@ cat >>pjsip.conf <<E2
 [agent]
 type=identify
 endpoint=agent
-match=$agent
+match=$agent${AST_ALSO:+,$AST_ALSO}
 [agent]
 type=endpoint
 context=in
