@@ -42,7 +42,8 @@ class Asterisk:
         endpoint: str = "",
         also: str = "",
     ) -> None:
-        """``also``: further hosts that it takes for the agent. ``tls``: a directory with its certificate, ``endpoint``: more lines of its settings, see up.sh."""
+        """``also``: further hosts that it takes for the agent. ``tls``: a directory with its certificate,
+        ``endpoint``: more lines of its settings, see up.sh."""
         directory.mkdir(parents=True)
         self._messages = directory / "log" / "messages"
         environment = {
