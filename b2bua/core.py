@@ -261,13 +261,7 @@ class Core:
         elif (method in PASSED and "line" in request) if agent else (method == "MESSAGE" and not request.to_tag):
             self.messages.requested(transaction, request, agent, now)
         elif request.to_tag:
-            replay = self.recovery.replay
-            if agent:
-                waits = replay.unknown_dialog(agent, transaction, request, now)
-            else:
-                trunk = self.trunks.line_of(transaction.flow)
-                waits = trunk != "" and replay.unknown_trunk_dialog(transaction, request, now)
-            if not waits:
+            if not self.recovery.replay.unknown_dialog(agent, transaction, request, now):
                 self.stack.respond_stateless(transaction, 481)
         elif method == "INVITE":
             self.admission.invited(transaction, request, agent, now)

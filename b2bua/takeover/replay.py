@@ -70,7 +70,10 @@ class Replay:
         return key in self._waiting
 
     def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """A request in a dialog that is not here (yet); False when it is to be answered 481."""
+        """A request in a dialog that is not here (yet), of an agent, or, where none is named, of a trunk of the
+        servers' own; False when it is to be answered 481."""
+        if not agent:
+            return self._services.trunks.line_of(transaction.flow) != "" and self._of_trunk(transaction, request, now)
         key = dialog_key(request.call_id, request.to_tag)
         told = self._index.get(key)
         if told is not None and (leg := self._leg_of(told, now)) is not None:
@@ -89,11 +92,9 @@ class Replay:
             connection.fetch(request.call_id, now)
         return True
 
-    def unknown_trunk_dialog(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """The same of a trunk of the servers' own: its dialogs are made again with the other legs of their calls.
-
-        Nothing is known of it before, so it waits until all is restored that agents have told.
-        """
+    def _of_trunk(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """Dialogs with trunks are made again with the other legs of their calls. Nothing is known of them before, so
+        their requests wait until all is restored that agents have told."""
         key = dialog_key(request.call_id, request.to_tag)
         if not self._unrestored():
             return False
