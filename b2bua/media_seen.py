@@ -41,6 +41,17 @@ def seen_of(request: Request | None, response: Response) -> Seen:
     return Seen(response.status, _codec(answer), _place(_described(request)), _place(answer))
 
 
+def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
+    """What an agent tells of its side of a call that was answered under another server: the last description that it
+    gave; ``callee``: that side was called.
+    """
+    if not description:
+        return seen
+    if callee:
+        return seen._replace(status=200, codec=_codec(description), callee=_place(description))
+    return seen._replace(status=200, caller=_place(description))
+
+
 def refusal_of(response: Response) -> Seen:
     """What a final response other than a 2xx says."""
     return Seen(response.status, reason=response.get("reason") or "")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
+from b2bua.media_seen import seen_told
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover import orphaned_calls, trunk_recovery
@@ -568,6 +569,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         machine.services.discarded.hang_up(leg, reason, now)
         return
     bridge.attach(leg, as_origin=not callee)
+    call.seen = seen_told(call.seen, callee, record.sdp_sent)
     if record.held != "none":
         call.held = "".join(sorted({*call.held, *_held_by(record.held, callee)}))
     if record.sent:

@@ -200,6 +200,18 @@ def test_calls_that_nobody_served_have_a_record_once_a_server_is_back(away: floa
     assert not sim.agent("gw1").gone and not sim.agent("gw2").gone
 
 
+def test_what_was_agreed_on_is_told_by_the_server_that_takes_over() -> None:
+    busy = Busy(6)
+    world = busy.sim.world
+    busy.dial("talks")
+    world.run(world.now + 1.0)
+    world.kill("m1")
+    busy.finish()
+    [cdr] = busy.sim.cdrs
+    assert (cdr.node, cdr.codec, cdr.far_status) == ("s1", "PCMU", 200)
+    assert cdr.caller_media and cdr.callee_media and cdr.caller_media != cdr.callee_media
+
+
 def test_an_attempt_given_up_while_the_cable_was_cut_is_written_down_by_the_server_that_never_died() -> None:
     busy = Busy(4)
     sim, world = busy.sim, busy.sim.world
