@@ -18,6 +18,7 @@ from gateway_agent.last_figures import measured, told
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
+from gateway_agent.sdes import DeviceKeys
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.session_id import learned, line_of
@@ -374,7 +375,10 @@ def _give_up(call: Call, who: EndedBy, now: float) -> None:
 def _anchor_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> MediaAnchor:
     """Where the media of a call on that line goes."""
     relay = environment.relay if line.settings.media == "relay" else None
-    return MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web)
+    keys = None
+    if line.settings.srtp == "sdes":
+        keys = DeviceKeys(environment.derivation.secret, f"{environment.random.getrandbits(64):x}")
+    return MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web, keys)
 
 
 def _ends_later(call: Call, end: Callable[[float], None], now: float) -> bool:

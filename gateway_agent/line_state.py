@@ -64,6 +64,9 @@ class Anchored(NamedTuple):
     limit: float
     changed: float
     """Seconds since media was described last."""
+    keys: str = ""
+    """The name by which the keys of SRTP with the device are made; without it nothing stands for it, which agents of
+    former versions can read."""
 
 
 class LineState(NamedTuple):
@@ -186,7 +189,7 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
         f"[{_quote(device[0])},{here[0]},{here[1]},{here[2]},{here[3]},{here[4]}],"
         f"[{_quote(server[0])},{there[0]},{there[1]},{there[2]},{there[3]},{there[4]}],"
         f"{standing_at},{_quote(host)},{'null' if timer is None else _json(_timer_values(timer))},"
-        f"{'null' if relay is None else _json(relay)}"
+        f"{'null' if relay is None else _json(relay if relay.keys else relay[:-1])}"
     )
     further = bool(said) or gateway is not None
     for each in dialogs:
@@ -274,7 +277,12 @@ def _dialog(values: list[Any], heard: Sequence[list[Any]]) -> DeviceDialog:
 
 
 def _anchored(
-    pairs: list[list[list[Any]]], six: list[bool], told: list[bool], limit: float, changed: float
+    pairs: list[list[list[Any]]],
+    six: list[bool],
+    told: list[bool],
+    limit: float,
+    changed: float,
+    keys: str = "",
 ) -> Anchored:
     return Anchored(
         tuple((Pair(*here), Pair(*there)) for here, there in pairs),
@@ -282,6 +290,7 @@ def _anchored(
         (told[0], told[1]),
         limit,
         changed,
+        keys,
     )
 
 

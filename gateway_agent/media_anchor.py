@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway_agent.line_state import Anchored
-from gateway_agent.media.ports import NOWHERE, Pair, RelayPorts, remote_of
+from gateway_agent.media.ports import NOWHERE, Keys, Pair, RelayPorts, remote_of
+from gateway_agent.sdes import DeviceKeys, check_plain
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdp
 
@@ -50,6 +51,7 @@ class MediaAnchor:
         "_behind_nat",
         "_browser",
         "_heard_at",
+        "_keys",
         "_limit",
         "_log",
         "_owner",
@@ -68,9 +70,12 @@ class MediaAnchor:
         log: RateLimitedLogger,
         now: float,
         browser: bool = False,
+        keys: DeviceKeys | None = None,
     ) -> None:
-        """``browser``: the device takes secured media alone (RFC 8827 section 6.5)."""
+        """``browser``: the device takes secured media alone (RFC 8827 section 6.5); ``keys``: it is secured by SDES
+        on the device's side."""
         self._relay = relay
+        self._keys = keys
         self._browser = browser
         self._owner = owner
         self._behind_nat = behind_nat
@@ -91,6 +96,11 @@ class MediaAnchor:
     def is_relayed(self) -> bool:
         return self._relay is not None
 
+    @property
+    def is_secured(self) -> bool:
+        """Whether the device gets SRTP from the relay."""
+        return self._keys is not None
+
     def export(self, now: float) -> Anchored | None:
         """The frozen value from which the same can be made elsewhere; ``None`` without a relay."""
         if self._relay is None:
@@ -98,13 +108,16 @@ class MediaAnchor:
         here, there = self._six
         told_here, told_there = self._told
         changed = round(now - self.changed_at, 3)
-        return Anchored(tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed)
+        name = self._keys.name if self._keys is not None else ""
+        return Anchored(tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed, name)
 
     def resume(self, known: Anchored, said_at: float) -> None:
         """Go on with the ports that a process before us had; where the relay has lost them, they are bound anew."""
         if self._relay is None:
             return
         self._six, self._told = list(known.six), list(known.told)
+        if self._keys is not None and known.keys:
+            self._keys.name = known.keys
         self.changed_at = said_at - known.changed
         for here, there in known.pairs:
             self._relay.ports.adopt(here)
@@ -130,16 +143,23 @@ class MediaAnchor:
         """A device's description, which came from ``host``, as the servers get it."""
         if self._relay is None:
             return description
-        return self._anchored(description, self._relay, _DEVICE, host, now)
+        if self._keys is None:
+            return self._anchored(description, self._relay, _DEVICE, host, now)
+        opened, keys = self._keys.opened(description)
+        return self._anchored(opened, self._relay, _DEVICE, host, now, keys)
 
-    def from_server(self, description: bytes, now: float) -> bytes:
-        """A server's description as the device gets it. Raises `SdpError` where nothing of it is for that device."""
+    def from_server(self, description: bytes, now: float, answered: bytes = b"") -> bytes:
+        """A server's description as the device gets it; it answers the offer ``answered`` of that device. Raises
+        `SdpError` where nothing of it is for that device."""
         if self._relay is None:
             if self._browser and (because := _insecure(description)):
                 self._log.info(logger, now, "media is refused: %s", because)
                 raise sdp.SdpError(because)
             return description
-        return self._anchored(description, self._relay, _SERVER, "", now)
+        if self._keys is None:
+            return self._anchored(description, self._relay, _SERVER, "", now)
+        check_plain(description)
+        return self._keys.closed(self._anchored(description, self._relay, _SERVER, "", now), answered)
 
     def release(self) -> None:
         """Give the relay's ports back."""
@@ -191,7 +211,15 @@ class MediaAnchor:
         the description at most."""
         return now - max(since, self.changed_at, self._heard_at or 0.0)
 
-    def _anchored(self, description: bytes, relay: AgentRelay, side: int, via: str, now: float) -> bytes:
+    def _anchored(
+        self,
+        description: bytes,
+        relay: AgentRelay,
+        side: int,
+        via: str,
+        now: float,
+        keys: Sequence[Keys | None] = (),
+    ) -> bytes:
         """``description`` with its media wanted at the relay; a section that it cannot carry is refused, for none
         may pass with the address of who cannot be reached. Raises `SdpError` where nothing is left."""
         self.changed_at = now
@@ -203,7 +231,7 @@ class MediaAnchor:
                 wanted.append(None)
                 continue
             try:
-                port = self._lead(index, place, relay, side, via)
+                port = self._lead(index, place, relay, side, via, keys[index] if keys else None)
                 wanted.append((relay.place(self._six[1 - side])[1], port))
             except sdp.SdpError as error:
                 because = str(error)
@@ -214,7 +242,9 @@ class MediaAnchor:
                 raise sdp.SdpError(because)
         return sdp.with_endpoints(description, wanted)
 
-    def _lead(self, index: int, place: sdp.MediaAddress, relay: AgentRelay, side: int, via: str) -> int:
+    def _lead(
+        self, index: int, place: sdp.MediaAddress, relay: AgentRelay, side: int, via: str, keys: Keys | None
+    ) -> int:
         """Lead one section through the relay: the port that the other side is told. Raises `SdpError`."""
         if not place.is_datagrams:
             raise sdp.SdpError(f"{place.proto} cannot be relayed")
@@ -232,7 +262,7 @@ class MediaAnchor:
             raise sdp.SdpError(relay.ports.shortage(relay.address))
         self._told[1 - side] = True
         here, there = pairs[side], pairs[1 - side]
-        relay.ports.set_remote(here, remote, again=True)
+        relay.ports.set_remote(here, remote, again=True, keys=keys)
         for pair in pairs:  # which side speaks by which types is left to them
             relay.ports.add_clocks(pair, place.clocks)
         relay.ports.expect(here, relay.ports.types(there))

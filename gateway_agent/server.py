@@ -8,9 +8,10 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,8 @@ class Process(program.Process[Core]):
         self._relay: AgentRelay | None = None
         rtp, ports = settings.rtp, RelayPorts()
         wanted: RelaySettings | None = None
+        if because := _needs_srtp(site, agent):
+            raise program.StartError(because)
         if _relays(site, agent):
             second = other_family(settings)
             self._relay = AgentRelay(ports, rtp.address, rtp.advertise, second)
@@ -149,10 +152,17 @@ class Process(program.Process[Core]):
             yield "other web pages need a restart of the agent"
         if self._gateway.legs is None and site.joins_browsers(self.name):
             yield "the first browser of the site needs a restart of the agent"
-        if (signed := _signed(site, self.name)) and self._crypto is None:
-            yield "the first line with stir_sign or stir_verify needs a restart of the agent"
-        elif self._crypto is not None:
-            yield from faults(signed, self._crypto)
+        yield from _unmet(site, self.name, self._crypto)
+
+
+def _unmet(site: Site, agent: str, crypto: Crypto | None) -> Iterator[str]:
+    """What its lines need of libraries, and have not."""
+    if because := _needs_srtp(site, agent):
+        yield because
+    if (signed := _signed(site, agent)) and crypto is None:
+        yield "the first line with stir_sign or stir_verify needs a restart of the agent"
+    elif crypto is not None:
+        yield from faults(signed, crypto)
 
 
 def _signed(site: Site, agent: str) -> list[LineSettings]:
@@ -189,6 +199,14 @@ def _crypto() -> Crypto:
         missing = "stir_sign and stir_verify need cryptography, which is not installed here"
         raise program.StartError(f"{missing}: pip install 'holdfast[stir]'") from None
     return Crypto(es256.Signer, es256.Authorities, Path.read_bytes)
+
+
+def _needs_srtp(site: Site, agent: str) -> str:
+    """Why a line of the agent cannot have the SRTP that it asks for, a sentence; ``""`` where it can."""
+    wanted = next((line.name for line in site.lines_of(agent) if line.srtp == "sdes"), None)
+    if wanted is None or find_spec("pylibsrtp") is not None:
+        return ""
+    return f"lines.{wanted}.srtp needs pylibsrtp, which is not installed here: pip install 'holdfast[srtp]'"
 
 
 def _relays(site: Site, agent: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.webrtc.anchor import NoLeg, WebrtcAnchor
@@ -24,6 +24,8 @@ from sip.offer_answer import (
 from sip.wire import sdp
 from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
+
+UNJOINED: Final = 'a browser cannot call a line with srtp = "sdes"'
 
 
 class Fault(NamedTuple):
@@ -86,6 +88,8 @@ class SessionDescription:
         try:
             if where is not None:
                 self.gateway.decide(invite.body[where])
+            if self.gateway.active and self.anchor.is_secured:
+                return Fault(488, UNJOINED)
             if where is not None and self.gateway.active:
                 self.gateway.from_server(invite.body[where], "", self.device, self.server, True)
         except sdp.SdpError as error:
@@ -140,7 +144,9 @@ class SessionDescription:
         if offers:
             self.gateway.decide(said)
         if not self.gateway.active:
-            return self.anchor.from_server(said, now)
+            return self.anchor.from_server(said, now, b"" if offers else self.device.last_remote)
+        if self.anchor.is_secured:
+            raise sdp.SdpError(UNJOINED)
         return self.gateway.from_server(said, self.host, self.device, self.server, offers)
 
     def _led(self, message: Message, said: bytes, anchored: Callable[[], bytes]) -> bytes:

@@ -113,7 +113,7 @@ HOMES = {
     "pjsua2": ("gateway_agent.station.softphone",),
     "aiortc": ("gateway_agent.webrtc.codecs", "gateway_agent.webrtc.endpoint"),
     "aioice": ("gateway_agent.webrtc.endpoint",),
-    "pylibsrtp": ("gateway_agent.webrtc.endpoint",),
+    "pylibsrtp": ("gateway_agent.media.srtp", "gateway_agent.webrtc.endpoint"),
     "av": ("gateway_agent.webrtc.codecs",),
     "aiohttp": ("heartbeat.console.*", "sip.io.fetch"),
     "cryptography": ("sip.stir.es256",),

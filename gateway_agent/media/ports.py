@@ -8,7 +8,8 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "hello", "start": N, ...}     the first line         {"is": "ready"}
     {"do": "take", "pair": P}            in use from now on     {"is": "superseded"}
     {"do": "bind", "pair": P}            in use before          {"is": "pairs", "pairs": [P, ...]}
-    {"do": "remote", "pair": P, "remote": R | null}             {"is": "short", "address": A, "why": "..." | ""}
+    {"do": "secure", "pair": P, "keys": K}                      {"is": "short", "address": A, "why": "..." | ""}
+    {"do": "remote", "pair": P, "remote": R | null}
     {"do": "connect", "pair": P, "to": P}                       {"is": "silent", "pairs": [P, P], "seconds": 12.0}
     {"do": "watch", "pair": P, "seconds": 30 | null}            {"is": "counts", "counts": [C, ...]}
     {"do": "count", "pairs": [P, ...] | null}                   {"is": "total", "packets": N, "octets": N, ...}
@@ -18,10 +19,10 @@ shell. A session is two connected pairs: what arrives at one leaves from the oth
     {"do": "audit"}                      what was not asked for since hello is released
     {"do": "end"}                        the relay ends
 
-with P = [address, RTP port], R = the fields of `Remote`, C = those of `Count`, F = those of `Figures`. A ``remote``
-may have ``"again": true``: the device was described anew, and may have moved. A relay outlives its agent, so one of
-another version may be there: what only some understand is asked of those that say so when they are ready
-(``"figures"``).
+with P = [address, RTP port], R = the fields of `Remote`, K = those of `Keys`, C = those of `Count`, F = those of
+`Figures`. A ``remote`` may have ``"again": true``: the device was described anew, and may have moved. An agent may
+find a relay of another version, since that outlives it: what only some understand is asked of those that say so when
+they are ready (``"figures"``, ``"srtp"``).
 """
 
 from __future__ import annotations
@@ -68,6 +69,19 @@ class Remote(NamedTuple):
     """``rtp``, ``udptl``, or ``""`` for datagrams of another kind: by what its packets are known when it moves."""
     types: tuple[int, ...] = ()
     """The payload types of RTP that were described on either side."""
+
+
+class Keys(NamedTuple):
+    """The keys of SRTP with the other end of a pair (RFC 4568). They are shown nowhere."""
+
+    suite: str
+    ours: str
+    """By which is sealed what is sent there, in base64: master key and salt."""
+    theirs: str
+    """By which is sealed what comes from there."""
+
+    def __repr__(self) -> str:
+        return f"Keys({self.suite})"
 
 
 class Ready(NamedTuple):
@@ -210,6 +224,7 @@ class _Use:
     """What was said of a pair in use, to be said again to the next process."""
 
     remote: Remote | None = None
+    keys: Keys | None = None
     to: Pair | None = None
     watched_s: float | None = None
     clocks: tuple[tuple[int, int], ...] = ()
@@ -225,6 +240,8 @@ class RelayPorts:
         self._running = False
         self._measures = False
         """Whether the relay that runs knows of figures."""
+        self._seals = False
+        """Whether it has SRTP."""
         self._short: dict[str, str] = {}
         self._former = Total()
         """Of relay processes that are gone."""
@@ -261,10 +278,16 @@ class RelayPorts:
         """Why the relay cannot bind more on ``address``, a sentence; empty while it can."""
         return self._short.get(address, "")
 
-    def set_remote(self, pair: Pair, remote: Remote | None, again: bool = False) -> None:
+    def set_remote(self, pair: Pair, remote: Remote | None, again: bool = False, keys: Keys | None = None) -> None:
         """Where the media of ``pair`` goes and comes from. The same remote again changes nothing, nor costs, but with
-        ``again``: it was described anew, so its source may be another one from now on."""
+        ``again``: it was described anew, so its source may be another one from now on. With ``keys`` it is SRTP from
+        now on; raises `SdpError` where the relay has none."""
         use = self._uses[pair]
+        if keys is not None and use.keys != keys:
+            if self._running and not self._seals:
+                raise SdpError("the relay's process has no SRTP: it is of an older version, or lacks holdfast[srtp]")
+            use.keys = keys
+            self._say({"do": "secure", "pair": pair, "keys": keys})
         if use.remote != remote or (again and remote is not None):
             use.remote = remote
             more = {"again": True} if again else {}
@@ -340,7 +363,7 @@ class RelayPorts:
             case "pairs":
                 self.offer(Pair(*pair) for pair in said["pairs"])
             case "ready":
-                return self._tell_again(said.get("figures") is True)
+                return self._tell_again(said.get("figures") is True, said.get("srtp") is True)
             case "silent":
                 here, there = said["pairs"]
                 return Silent((Pair(*here), Pair(*there)), said["seconds"])
@@ -388,11 +411,13 @@ class RelayPorts:
         if self._running:
             self._out.append(json.dumps(command, separators=(",", ":")))
 
-    def _tell_again(self, measures: bool) -> Ready:
+    def _tell_again(self, measures: bool, seals: bool) -> Ready:
         self.lost()
-        self._running, self._measures = True, measures
+        self._running, self._measures, self._seals = True, measures, seals
         for pair, use in self._uses.items():
             self._say({"do": "bind", "pair": pair})
+            if use.keys:
+                self._say({"do": "secure", "pair": pair, "keys": use.keys})
             if use.remote:
                 self._say({"do": "remote", "pair": pair, "remote": use.remote})
         for pair, use in self._uses.items():

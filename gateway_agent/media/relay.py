@@ -18,22 +18,23 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from gateway_agent.media.control import Control, begin
 from gateway_agent.media.door import Hello
 from gateway_agent.media.held import HeldSockets
-from gateway_agent.media.ports import NOWHERE, RTP, Pair, RelaySettings, Remote
+from gateway_agent.media.ports import NOWHERE, RTP, Keys, Pair, RelaySettings, Remote
 from gateway_agent.media.sockets import (
     BoundPair,
     Port,
     canonical,
     drain,
     form_of,
-    forward,
 )
 from gateway_agent.media.stocks import COMMANDS_AT_ONCE, Stocks
 
+_HAS_SRTP = find_spec("pylibsrtp") is not None
 IDLE_S = 5.0
 """Without an agent and without a session it ends after so long, unless it was told to stay."""
 
@@ -84,7 +85,7 @@ class Relay:
             for fd, what in ready:
                 port = ports.get(fd)
                 if port is not None:
-                    forward(port, now, buffer, view)
+                    port.forward(port, now, buffer, view)
                 elif (hello := self._control.ready(fd, what)) is not None:
                     self._obey_start(hello)
             for _ in range(min(COMMANDS_AT_ONCE, len(self._commands))):
@@ -112,7 +113,7 @@ class Relay:
         self._unclaimed = set(self._used)
         if hello.settings is not None:
             self._stocks.configure(hello.settings)
-        self._say({"is": "ready", "pid": os.getpid(), "figures": True})
+        self._say({"is": "ready", "pid": os.getpid(), "figures": True, "srtp": _HAS_SRTP})
         self._stocks.tell()
 
     def _lose(self) -> None:
@@ -126,8 +127,9 @@ class Relay:
         try:
             command = json.loads(line)
             getattr(self, "_do_" + command.pop("do"))(now, **command)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            why = f"the relay could not obey {line[:200].decode(errors='replace')}: {error}"
+        except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as error:
+            said = "an order with keys" if b'"keys"' in line else line[:200].decode(errors="replace")
+            why = f"the relay could not obey {said}: {error}"
             self._say({"is": "refused", "why": why})
 
     # What it can ask
@@ -167,6 +169,11 @@ class Relay:
         ports.rtcp.point((address, there.rtcp), via, there.eager, described_at)
         ports.rtp.form = form_of(there.kind, there.types)
         ports.rtp.note = ports.rtp.reception.note if there.kind == RTP else None
+
+    def _do_secure(self, now: float, pair: list[Any], keys: list[str]) -> None:
+        ports = self._used[Pair(*pair)]
+        ports.shut()  # rather nothing than what is not secured
+        ports.secure(Keys(*keys))
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
         here, there = self._used[Pair(*pair)], self._used[Pair(*to)]

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway_agent.media.ports import NOWHERE, RTP, UDPTL, Pair
+from gateway_agent.media.ports import NOWHERE, RTP, UDPTL, Keys, Pair
 from gateway_agent.media.reception import LEAST, Reception
+
+if TYPE_CHECKING:
+    from gateway_agent.media.srtp import Srtp
 
 Address = tuple[Any, ...]
 Form = Callable[[memoryview], bool]
 """Whether a packet looks like the media that was described."""
+Forward = Callable[["Port", float, bytearray, memoryview], None]
 
 SILENT_S = 2.0
 """Seconds without a packet after which a source may have moved."""
@@ -43,6 +47,7 @@ class Port:
         "dropped",
         "eager",
         "form",
+        "forward",
         "last_at",
         "moves_at",
         "note",
@@ -56,6 +61,7 @@ class Port:
         "silent_s",
         "sock",
         "source",
+        "srtp",
         "target",
         "via",
     )
@@ -65,6 +71,10 @@ class Port:
         self.receive = sock.recvfrom_into
         self.send = sock.sendto
         self.peer: Port | None = None
+        self.forward: Forward = forward
+        """How a packet that is there is sent on."""
+        self.srtp: Srtp | None = None
+        """What opens what comes in, and seals what leaves."""
         self.announced: tuple[str, int] | None = None
         self.via = ""
         self.eager = False
@@ -106,9 +116,13 @@ class Port:
         self.eager = eager or via in ("", remote[0])
         self.target = self.source or (remote if self.eager else None)
 
+    def is_foreign(self, source: Address) -> bool:
+        """Whether nothing is due from that host."""
+        return self.announced is None or (source[0] != self.announced[0] and source[0] != self.via)
+
     def latch(self, source: Address, now: float, packet: memoryview) -> bool:
         """Whether to take a packet from ``source``, which is not the one latched."""
-        if self.announced is None or (source[0] != self.announced[0] and source[0] != self.via):
+        if self.is_foreign(source):
             return False
         if self.source is not None:
             silent = now - (self.last_at or 0.0)
@@ -179,6 +193,50 @@ def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None
         port.dropped += 1
 
 
+def forward_secured(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
+    """The same where one of the two sides, or both, have SRTP. What does not prove itself changes nothing."""
+    try:
+        size, source = port.receive(buffer)
+    except OSError:
+        return
+    packet = bytes(view[:size])
+    if port.srtp is not None:
+        if port.is_foreign(source) or port.packets >= port.allowed:  # what follows costs something
+            port.dropped += 1
+            return
+        packet = port.srtp.open(packet)
+    if not packet or (source != port.source and not port.latch(source, now, memoryview(packet))):
+        port.dropped += 1
+        return
+    port.packets += 1
+    port.octets += size
+    port.last_at = now
+    if port.note is not None and size >= LEAST:
+        port.note(buffer, now)  # the head of a packet is not encrypted
+    peer = port.peer
+    if peer is None or (target := peer.target) is None or port.packets > port.allowed:
+        port.dropped += 1
+        return
+    if peer.srtp is not None:
+        packet = peer.srtp.seal(packet)
+    try:
+        if packet:
+            peer.send(packet, target)
+            return
+    except OSError:
+        pass
+    port.dropped += 1
+
+
+def drop(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
+    """Take one packet, for nobody."""
+    try:
+        port.receive(buffer)
+    except OSError:
+        return
+    port.dropped += 1
+
+
 class BoundPair:
     """The two ports of a pair, and what is watched of it."""
 
@@ -198,11 +256,35 @@ class BoundPair:
         there = self.other.rtp.last_at if self.other else None
         return max(self.watched_from, self.rtp.last_at or 0.0, there or 0.0)
 
+    def secure(self, keys: Keys) -> None:
+        """What goes to the device here and comes from it is SRTP. Raises `ValueError` or `KeyError` for keys that are
+        none."""
+        if self.rtp.srtp is None:
+            from gateway_agent.media.srtp import Srtp  # for who has such a line
+
+            self.rtp.srtp = self.rtcp.srtp = Srtp(keys)
+        else:
+            self.rtp.srtp.rekey(keys)
+        self._choose()
+
+    def shut(self) -> None:
+        """Nothing passes between the two, until it is secured, or they are connected anew."""
+        for pair in (self, self.other):
+            if pair is not None:
+                pair.rtp.forward = pair.rtcp.forward = drop
+
+    def _choose(self) -> None:
+        for pair in (self, self.other):
+            if pair is not None:
+                secured = any(one is not None and one.rtp.srtp is not None for one in (pair, pair.other))
+                pair.rtp.forward = pair.rtcp.forward = forward_secured if secured else forward
+
     def connect(self, other: BoundPair) -> None:
         self.disconnect()
         other.disconnect()
         for one, two in ((self, other), (other, self)):
             one.other, one.rtp.peer, one.rtcp.peer = two, two.rtp, two.rtcp
+        self._choose()
 
     def disconnect(self) -> None:
         other, self.other = self.other, None

@@ -249,6 +249,10 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f"{place}.station: is only for stations"
         if line.mailbox:
             yield from _mailbox(site, place, line, written)
+        if line.srtp != "no" and line.media != "relay":
+            yield f'{place}.srtp: is only for media = "relay", for SRTP ends there'
+        elif line.srtp != "no" and line.kind == "station":
+            yield f"{place}.srtp: is not for stations, which speak plain RTP to the agent beside them"
         if line.media_timeout and line.media != "relay":
             yield f'{place}.media_timeout: is only for media = "relay"'
         elif 0 < line.media_timeout < LEAST_SILENCE:

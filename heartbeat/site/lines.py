@@ -223,6 +223,9 @@ class LineSettings:
     media_timeout: Annotated[float, Within(0, 86400)] = 0.0
     """With ``media = "relay"``: an answered call is ended after so many seconds without RTP either way, unless it is
     on hold or has changed to fax; 5 at least. 0: it is shown only."""
+    srtp: Literal["no", "sdes"] = "no"
+    """With ``media = "relay"``: ``sdes``: its devices have SRTP with keys in their descriptions (RFC 4568), and never
+    plain RTP. It ends at the agent's relay; the other side gets plain RTP. Needs ``holdfast[srtp]`` at the agent."""
     webrtc: bool = False
     """Trunk: its peer takes media as browsers do (ICE, DTLS-SRTP), as Asterisk does with ``webrtc = yes``: what
     browsers send goes to it as it is. Left out: their media ends at the agent, and its peer gets plain RTP."""

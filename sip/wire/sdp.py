@@ -206,9 +206,9 @@ _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 
 def endpoints(body: bytes) -> list[MediaAddress]:
     """The place of each ``m=`` section's media, in order. Raises `SdpError`."""
-    head, sections = _split(body)
+    head, parts = sections(body)
     inherited = _address(head)
-    return [_endpoint(section, inherited) for section in sections]
+    return [_endpoint(part, inherited) for part in parts]
 
 
 def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, keep_ice: bool = False) -> bytes:
@@ -220,35 +220,35 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
     but ``m=`` and its name. Sections with None stay as they are, rejected ones but for the address. An address of all
     zeros stays one, since it is a hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
     """
-    head, sections = _split(body)
-    if len(places) != len(sections):
-        raise ValueError(f"{len(places)} places for {len(sections)} m= sections")
+    head, parts = sections(body)
+    if len(places) != len(parts):
+        raise ValueError(f"{len(places)} places for {len(parts)} m= sections")
     inherited = shared = _address(head)
     first = next((place[0] for place in places if place), None)
     if inherited is not None and first is not None:
         shared = _zeros_or(first, inherited)
         head = _CONNECTION.sub(_connection(shared), head)
-    moved = [_moved(part, place, inherited, shared, first) for part, place in zip(sections, places, strict=True)]
+    moved = [_moved(part, place, inherited, shared, first) for part, place in zip(parts, places, strict=True)]
     result = head + b"".join(moved)
     return result if keep_ice else _ICE.sub(b"", result)
 
 
 def lines(body: bytes) -> list[list[str]]:
     """The lines of the session's part and of each ``m=`` section, without their ends. Raises `SdpError`."""
-    head, sections = _split(body)
-    return [part.decode("utf-8", "replace").splitlines() for part in (head, *sections)]
+    head, parts = sections(body)
+    return [part.decode("utf-8", "replace").splitlines() for part in (head, *parts)]
 
 
 def refused(body: bytes) -> bytes:
     """``body`` with all of its media refused and no address of it left; empty when it cannot be read."""
     try:
-        return with_endpoints(body, [("0.0.0.0", 0)] * len(_split(body)[1]))
+        return with_endpoints(body, [("0.0.0.0", 0)] * len(sections(body)[1]))
     except SdpError:
         return b""
 
 
-def _split(body: bytes) -> tuple[bytes, list[bytes]]:
-    """The session's part and the ``m=`` sections; joined they are the body."""
+def sections(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The session's part and the ``m=`` sections; joined they are the body. Raises `SdpError`."""
     first = _first_section(body)
     parts = body[first:].split(b"\nm=", MAX_SECTIONS)
     if len(parts) > MAX_SECTIONS:

@@ -220,6 +220,7 @@ certificate = "Y.example"
     ("channels = 3", "channels = 3\nkeep_alive = 10", "lines.t.keep_alive: is only for phones"),
     ('numbers = "1001"', "nat = true", "lines.p.nat: is only for trunks"),
     ('numbers = "1001"', "answer_within = 33", "lines.p.answer_within: must be at most 32, is 33"),
+    ('numbers = "1001"', 'srtp = "sdes"', 'lines.p.srtp: is only for media = "relay", for SRTP ends there'),
     ('numbers = "1001"', "media_timeout = 30", 'lines.p.media_timeout: is only for media = "relay"'),
     (
         'numbers = "1001"',

@@ -378,6 +378,7 @@ class AsteriskScene(Scene):
     role = "pbx"
     transport = "udp"
     endpoint = "moh_passthrough=yes"
+    secured = ""
     features = (*BASIC, *MORE, Feature("qualify (OPTIONS by it)", is_qualified))
 
     def __init__(self, directory: Path) -> None:
@@ -411,6 +412,7 @@ agent = "gw2"
 peer = "sip:{net}22:5060{by}"
 channels = 200
 media = "relay"
+{self.secured}
 transfer = "serve"
 options = {{ interval = 1 }}
 {register if self.role == "carrier" else ""}
@@ -450,3 +452,12 @@ class CarrierScene(AsteriskScene):
     role = "carrier"
     endpoint = "100rel=required\nmoh_passthrough=yes"
     features = (*BASIC, *MORE[4:6], Feature("registration", is_registered))
+
+
+class SecuredScene(AsteriskScene):
+    """All its media is SRTP, which ends at our relay. Asterisk refuses what is not."""
+
+    peer = "Asterisk as PBX, SRTP by SDES"
+    endpoint = "media_encryption=sdes\nmoh_passthrough=yes"
+    secured = 'srtp = "sdes"'
+    features = (*BASIC[:2], *BASIC[3:5], BASIC[8], *MORE[5:9], MORE[11])

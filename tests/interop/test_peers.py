@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.interop import captured
-from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene
+from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene, SecuredScene
 from tests.interop.baresip_scenes import BaresipByTcpScene, BaresipScene
 from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.interop
 SCENES: tuple[type[Scene], ...] = (
     AsteriskScene,
     CarrierScene,
+    SecuredScene,
     ProxiesScene,
     ProxiesByTcpScene,
     BaresipScene,

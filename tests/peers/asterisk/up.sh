@@ -29,7 +29,7 @@ loopback "$host"
 prepare "$dir" 3 notice,warning,error
 load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout \
     res_pjsip_refer app_read app_senddtmf app_transfer bridge_builtin_features bridge_softmix res_musiconhold \
-    format_gsm codec_gsm
+    format_gsm codec_gsm res_srtp
 media "${rtp%-*}" "${rtp#*-}"
 cat >pjsip.conf <<E2
 [global]
