@@ -33,6 +33,7 @@ from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.view import Alert, Later, ProcessStats, Progress, Records, Refused
 from heartbeat.decision import What
 from heartbeat.site.model import Site
+from heartbeat.site.provisioned import NEVER
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
 
@@ -169,12 +170,24 @@ def _view(trend: Trend, core: Core, name: str, params: Mapping[str, str], now: f
     if name == "ladder":
         return Later(partial(_ladder, core.site, dict(params)))
     if name == "provisioned":
-        part = core.site.provisioned
-        routes_are = core.site.identity.provisioned
-        return {"version": str(part.version), "routes_are": routes_are, "lines": part.lines, "routes": part.routes}
+        return _provisioned(core)
     if name == "trend":
         return {"trend": trend.view(time.time() - now)}
     return views.view(core, name, params, now)
+
+
+def _provisioned(core: Core) -> dict[str, Any]:
+    """What is provisioned, and which other nodes live by that very version, of those that can be reached."""
+    part, exchange = core.site.provisioned, core.leadership.part_exchange
+    reached = [name for name, agent in core.agents.connections.items() if agent.flow is not None]
+    reached += [name for name, peer in core.member.cluster.peers.items() if peer.beat is not None]
+    return {
+        "version": str(part.version),
+        "routes_are": core.site.identity.provisioned,
+        "lines": part.lines,
+        "routes": part.routes,
+        "nodes": {name: exchange.versions.get(name, NEVER) == part.version for name in reached},
+    }
 
 
 def _may_not_provision(core: Core, now: float) -> str:

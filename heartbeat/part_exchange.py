@@ -49,6 +49,8 @@ class PartExchange:
         """Nodes that live by an older version than this one, and since when that was seen."""
         self.newest = NEVER
         """The highest version that was heard of."""
+        self.versions: dict[str, Version] = {}
+        """By which version each other node said last that it lives."""
         self._participant = participant
         self._ask = ask
         self._do = do
@@ -67,9 +69,10 @@ class PartExchange:
     def learn(self, beat: Beat, now: float) -> None:
         """Any statement of another node."""
         if beat.given == self._given:
+            self.versions[beat.node] = self._part.version
             self.behind.pop(beat.node, None)
             return
-        version = _version(beat.given)
+        version = self.versions[beat.node] = _version(beat.given)
         self.newest = max(self.newest, version)
         if version < self._part.version:
             self.behind.setdefault(beat.node, now)

@@ -19,6 +19,11 @@ class InThread(Generic[T]):
         self._busy = False
         self._again = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is being done."""
+        return self._busy
+
     def ask(self) -> None:
         """Do it; what is asked for meanwhile is done once more afterwards."""
         if self._busy:

@@ -22,6 +22,8 @@ from heartbeat.site.provisioned import KINDS, Change, ProvisionError
 
 MOST_CHANGE: Final = 1024 * 1024
 """Bytes of one change."""
+SPREAD: Final = 3.0
+"""Seconds that an answer waits for another node to have the change."""
 POLL: Final = 0.03
 """Seconds between two looks whether a change has been taken."""
 
@@ -64,9 +66,20 @@ def add_provisioning(
             raise
         said, *warned = order.sentence.splitlines()
         audit(who.user, host, PROVISION, {"change": words}, "done", said)
-        version = process.view("provisioned", {}, clock())["version"]
-        answer = {"version": version, "sentence": said, "warnings": warned}
+        nodes = await spread()
+        have = sorted(name for name, has in nodes["nodes"].items() if has)
+        kept = f"{', '.join(have)} {'have' if len(have) > 1 else 'has'} it" if have else "no other node has it yet"
+        answer = {"version": nodes["version"], "sentence": f"{said}; {kept}", "nodes": have, "warnings": warned}
         return web.json_response(answer, headers={"Cache-Control": "no-store", "Connection": "close"})
+
+    async def spread() -> Any:
+        """Wait until another node has it, where there is one to be reached: then no single death takes it along."""
+        until = clock() + SPREAD
+        while True:
+            found = process.view("provisioned", {}, clock())
+            if not found["nodes"] or any(found["nodes"].values()) or clock() > until:
+                return found
+            await asyncio.sleep(POLL)
 
     one = f"{PROVISIONED}/{{kind:{'|'.join(KINDS)}}}/{{name}}"
     app.router.add_post(PROVISIONED, many)

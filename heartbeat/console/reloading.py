@@ -43,6 +43,19 @@ class Reloaded(NamedTuple):
     """Live by a site, with the certificates as they are."""
 
 
+class _Found(NamedTuple):
+    """What was read."""
+
+    site: Site | None
+    """None: it cannot be taken."""
+    sentences: list[str]
+    """Why not; else warnings."""
+    read: Read | None = None
+    """The certificates as they are."""
+    new: str = ""
+    """What is new in it."""
+
+
 class Reloading:
     """Of one process. Its methods return at once; orders say what came of them."""
 
@@ -99,8 +112,9 @@ class Reloading:
     def _changed(self, change: str, epoch: int) -> Provisioned:
         return self._node.site().provisioned.changed(Change.of(json.loads(change)), epoch)
 
-    def _prepare(self, make: Callable[[], Provisioned]) -> tuple[Provisioned, list[str]]:
-        """In a thread: the new part, checked whole and written; the part of before, and what is to be warned of."""
+    def _prepare(self, make: Callable[[], Provisioned]) -> tuple[Site, list[str], _Found]:
+        """In a thread: the new part, checked whole and written; the site of before, what is to be warned of, and the
+        site as it is then."""
         old, node = self._node.site(), self._node
         part = make()
         site = parse(read_text(old.path), old.path, node=node.name, provisioned=part)
@@ -109,15 +123,19 @@ class Reloading:
         complaints, read = self._complaints(old, site)
         if complaints:
             raise SiteError(complaints)
-        known = {*warnings(old), *read.warnings, *read.expired}
+        known, found = {*warnings(old)}, self._taken(old, site, [], read)
         write(node.state_dir, part)
-        return old.provisioned, [sentence for sentence in warnings(site) if sentence not in known]
+        return old, [sentence for sentence in found.sentences if sentence not in known], found
 
-    def _prepared(self, ordered: bool, done: asyncio.Future[tuple[Provisioned, list[str]]]) -> None:
+    def _prepared(self, ordered: bool, done: asyncio.Future[tuple[Site, list[str], _Found]]) -> None:
         error = done.exception()
         if error is None:
-            self._written = (*done.result(), ordered)
-            self._reading.ask()
+            before, warned, found = done.result()
+            self._written = (before.provisioned, warned, ordered)
+            if self._reading.busy or self._node.site() is not before:  # the site file may be another one since
+                self._reading.ask()
+            else:
+                self._was_read(found)
             return
         self._changing = False
         said = list(error.complaints) if isinstance(error, SiteError | ProvisionError) else [str(error)]
@@ -138,21 +156,22 @@ class Reloading:
         found = [*missing_secrets(site, name), *reload_complaints(old, site, name), *self._node.misses(site)]
         return [*found, *read.complaints], read
 
-    def _read(self) -> tuple[Site | None, list[str], Read | None]:
-        """In a thread: the site file, and why it cannot be taken; or warnings, where it can, and the certificates as
-        they are."""
+    def _taken(self, old: Site, site: Site, late: list[str], read: Read) -> _Found:
+        said = [*late, *warnings(site), *read.expired, *read.warnings]
+        return _Found(site, said, read, "; ".join(changes(old, site)) or "nothing is new in it")
+
+    def _read(self) -> _Found:
+        """In a thread: the site file."""
         old = self._node.site()
         try:
             site, late = without_late_lines(old, load(old.path, self._node.name, False), self._node.name)
         except SiteError as error:
-            return None, list(error.complaints), None
+            return _Found(None, list(error.complaints))
         complaints, read = self._complaints(old, site)
-        if complaints:
-            return None, complaints, None
-        return site, [*late, *warnings(site), *read.expired, *read.warnings], read
+        return _Found(None, complaints) if complaints else self._taken(old, site, late, read)
 
-    def _was_read(self, found: tuple[Site | None, list[str], Read | None]) -> None:
-        site, sentences, read = found
+    def _was_read(self, found: _Found) -> None:
+        site, sentences, read, new = found
         written, self._written = self._written, None
         self._changing = self._changing and written is None
         if site is None or read is None:
@@ -166,7 +185,6 @@ class Reloading:
             return
         for sentence in sentences:
             self._logger().warning("the site file: %s", sentence)
-        new = "; ".join(changes(self._node.site(), site)) or "nothing is new in it"
         self._node.live_by(site, read)
         lives = f"{self._node.name} lives by the site file {site.digest}: {new}"
         self.orders.settle(True, [lives, *sentences])

@@ -194,6 +194,8 @@ def _guarding(gate: Gate) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in OPEN:
             gate.admit(request)
+        elif request.body_exists and not 0 <= (request.content_length or -1) <= MOST_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length or 0)
         return await handler(request)
 
     return guard

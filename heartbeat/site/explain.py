@@ -65,6 +65,10 @@ def explain(site: Site) -> SiteExplanation:
         f"Site {site.name}: {_count(servers, 'server')}, {_count(agents, 'agent')}, "
         f"{_count(len(site.lines), 'line')}, {_count(len(site.routes), 'route')}; file {site.digest}."
     )
+    part = site.provisioned
+    if part.version.serial:
+        put = f"{_count(len(part.lines), 'line')} and {_count(len(part.routes), 'route')}"
+        summary += f" Of these {put} by API, version {part.version}."
     seconds = site.decision_time
     return SiteExplanation(
         summary,

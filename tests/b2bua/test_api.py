@@ -252,7 +252,9 @@ def test_metrics(tmp_path):
 def test_a_command_has_a_bound(tmp_path):
     async def talk(path, process):
         body = json.dumps({"to": "m" * 70_000})
-        assert (await http(path, post("/v1/switchover", body)))[0] == 413
+        for where in ("/v1/switchover", "/page/login"):
+            assert (await http(path, post(where, body)))[0] == 413
+        assert (await http(path, post("/v1/provisioned", " " * 1_100_000)))[0] == 413
         assert process.asked == []
 
     over_unix(tmp_path, talk)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from heartbeat.site.check import warnings
+from heartbeat.site.explain import explain
 from heartbeat.site.load import PROVISIONED, SiteError, load, parse
 from heartbeat.site.model import Site
 from heartbeat.site.provisioned import NOTHING, Change, Provisioned, ProvisionError, Version
@@ -127,6 +128,7 @@ def test_its_lines_and_routes_are_part_of_the_site() -> None:
     assert [last.route_place(i) for i in range(2)] == ["routes[1]", "routes.out"]
     assert [first.route_place(i) for i in range(2)] == ["routes.out", "routes[1]"]
     assert last.digest != first.digest != site(NOTHING, TEXT.replace('"last"', '"first"')).digest
+    assert explain(last).summary.endswith(" Of these 1 line and 1 route by API, version 1.1.")
     assert last.membership().given == "1.1" and site(NOTHING).membership().given == ""
 
 

@@ -82,7 +82,7 @@ def lines(site: Site, node: str) -> set[str]:
 def test_a_line_is_put_by_http_and_every_node_has_it(site: Site) -> None:
     status, said = ask(site, "m1", "PUT", "/v1/provisioned/lines/second", CHANNEL, "provisioner")
     assert (status, said["version"]) == (200, "1.1"), said
-    assert "line new: second" in said["sentence"]
+    assert "line new: second" in said["sentence"] and said["nodes"] and f"{said['nodes'][-1]} ha" in said["sentence"]
     assert "second" in lines(site, "m1")
     until(lambda: version(site, "m2") == "1.1" and "second" in lines(site, "gw1"), 10.0, "not everybody has it")
     until(site.whole, 10.0, lambda: f"a warning stays: {site['m1'].view()['warnings']}")
