@@ -243,16 +243,8 @@ def test_every_code_is_provoked_by_a_test() -> None:
 
 def codes() -> set[str]:
     """All that may be warned of."""
-    files = (
-        "b2bua/alerts.py",
-        "b2bua/server.py",
-        "b2bua/cli_site.py",
-        "heartbeat/console/screens.py",
-        "heartbeat/console/process_stats.py",
-        "heartbeat/program.py",
-        "gateway_agent/views.py",
-    )
-    text = "".join((ROOT / name).read_text() for name in files)
+    files = [path for package in ("b2bua", "gateway_agent", "heartbeat") for path in (ROOT / package).rglob("*.py")]
+    text = "".join(path.read_text("utf-8") for path in files)
     return set(re.findall(r'(?:Alert\(|say\(|_named\()\s*"([a-z-]+)"', text))
 
 
