@@ -58,6 +58,7 @@ def complaints(site: Site, written: Mapping[str, frozenset[str]], places: tuple[
     )
 
 
+_HERE: Final = re.compile(r"(127\.|localhost\b|\[?::1\b)")
 _WORDS: Final = re.compile(r"\s*(?:[a-z_]+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[^\s'=]+)\s*)+")
 
 
@@ -455,6 +456,7 @@ def warnings(site: Site) -> list[str]:
     found += _unpassed_transfers(site)
     found += _one_machine(site)
     found += _unasked_certificates(site)
+    found += _readable_records(site)
     return found + [f"{at}: {secret.warning}" for at, secret in secrets_of(site) if secret.warning]
 
 
@@ -488,6 +490,24 @@ def _unpassed_transfers(site: Site) -> Iterator[str]:
             yield f'lines.{line.name}.transfer: a trunk of the servers passes none on, and refuses them: say "serve"'
         if line.at_servers and line.subscriptions == "pass":
             yield f"lines.{line.name}.subscriptions: a trunk of the servers has none: name an agent for it"
+
+
+def _readable_records(site: Site) -> Iterator[str]:
+    """Call records say who talks to whom."""
+    webhook, postgres = site.records.webhook, site.records.postgres
+    if webhook is not None:
+        if webhook.url.startswith("http://") and not _HERE.match(webhook.url.partition("//")[2]):
+            yield "records.webhook.url: is http, so everybody on the way may read who talks to whom: say https"
+        if webhook.key is None:
+            yield "records.webhook: has no key, so whoever receives records cannot tell that they come from here"
+    if postgres is not None:
+        host = re.search(r"\bhost(?:addr)?\s*=\s*'?([^\s']+)", postgres.connect)
+        here = host is None or host[1].startswith("/") or _HERE.match(host[1])
+        if not here and not re.search(r"\bsslmode\s*=\s*'?verify-", postgres.connect):
+            yield (
+                "records.postgres.connect: does not say sslmode=verify-full, so who stands on the way may be taken"
+                " for the database"
+            )
 
 
 def _one_machine(site: Site) -> Iterator[str]:

@@ -7,8 +7,12 @@ import io
 import time
 from dataclasses import replace
 
+import pytest
+
 from b2bua.cdr import Cdr
 from b2bua.cdr_store import CdrStore
+from b2bua.cli_cdrs import _scores
+from heartbeat.console.render import NOTHING
 
 
 def write_cdrs(fake_servers, node, *records):
@@ -73,3 +77,19 @@ def test_csv_has_a_head_and_no_formulas(fake_servers):
 
 def test_no_call_records_at_all(fake_servers):
     assert fake_servers.cli("cdrs", code=3).count("has no call records here") == 2
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown", "is_bad"),
+    [
+        ({}, "–", False),
+        ({"caller_packets": 9, "caller_mos": 4.41, "callee_packets": 9, "callee_mos": 4.02}, "4.4 4.0", False),
+        ({"caller_packets": 9, "caller_mos": 3.2}, "3.2 ?", True),
+        ({"caller_packets": 9, "caller_mos": 4.2, "callee_packets": 0}, "4.2 0", True),
+    ],
+)
+def test_both_scores_are_shown_and_bad_ones_stand_out(measured, shown, is_bad):
+    found = _scores(replace(Cdr("c"), **measured))
+    text = found if isinstance(found, str) else found.plain
+    assert text == (NOTHING if not measured else shown)
+    assert bool(getattr(found, "style", "")) is is_bad

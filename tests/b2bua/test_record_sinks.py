@@ -18,6 +18,7 @@ from b2bua.sink_error import Refused, SinkError
 from heartbeat.console.hooks import signature
 from heartbeat.console.screens import process_stats
 from heartbeat.console.view import ProcessStats, Sink
+from heartbeat.site.check import warnings
 from heartbeat.site.load import SiteError, parse
 from heartbeat.site.model import PostgresSettings, Records, WebhookSettings
 from heartbeat.site.values import Secret
@@ -142,6 +143,29 @@ def test_what_cannot_be_meant_is_refused(lines: str, sentence: str) -> None:
     with pytest.raises(SiteError) as refused:
         parse(f"{SITE}\n{lines}\n", Path("site.toml"))
     assert any(sentence in one for one in refused.value.complaints), refused.value.complaints
+
+
+@pytest.mark.parametrize(
+    "lines, places",
+    [
+        (
+            '[records.webhook]\nurl = "http://billing.example.com/"\nkey = { env = "K" }',
+            ["records.webhook.url: is http"],
+        ),
+        ('[records.webhook]\nurl = "https://billing.example.com/"', ["records.webhook: has no key"]),
+        ('[records.webhook]\nurl = "http://127.0.0.1:9/"\nkey = { env = "K" }', []),
+        (
+            '[records.postgres]\nconnect = "host=db.example.com sslmode=require"',
+            ["records.postgres.connect: does not"],
+        ),
+        ('[records.postgres]\nconnect = "host=db.example.com sslmode=verify-full"', []),
+        ('[records.postgres]\nconnect = "host=/run/postgresql dbname=calls"', []),
+        ('[records.postgres]\nconnect = "dbname=calls"', []),
+    ],
+)
+def test_what_others_could_read_is_warned_of(lines: str, places: list[str]) -> None:
+    found = [one for one in warnings(parse(f"{SITE}\n{lines}\n", Path("site.toml"))) if one.startswith("records.")]
+    assert len(found) == len(places) and all(map(str.startswith, found, places)), found
 
 
 def test_a_database_is_described_in_the_words_of_its_library() -> None:
