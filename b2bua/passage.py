@@ -25,15 +25,17 @@ from sip.b2b.bridge import (
     SETUP,
 )
 from sip.b2b.policy import LATER, NOTHING, Passage, Passed
-from sip.device.header_rules import ruled
-from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device, with_fields
+from sip.device.header_rules import ruled, without
+from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device, rewritten, with_fields
 from sip.device.reliability import marks
 from sip.device.session import for_device
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.redirection import contact_lines
+from sip.references import EVENT, ReferTo, is_of_transfer
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.wire.message import Message, Response, parse
+from sip.wire.message import Message, Request, Response, parse
+from sip.wire.uri import as_user
 
 
 class Authority(Protocol):
@@ -75,6 +77,8 @@ class ServerPassage(Passage):
     ) -> Passed | None:
         if call.trunk_legs:
             lines, body = _crossed(call, event, leg, other, message)
+            if event is REQUESTED and other is not None and message.method in ("REFER", "NOTIFY"):
+                lines = _of_transfer(self, call, leg, other, message, lines)
         else:
             lines, body = crossing(message, DEVICE_HOP), message.body
         if event is PROVISIONAL or event is ANSWERED:
@@ -266,6 +270,25 @@ def _crossed(
     elif event is ANSWERED and not body and there.described:
         lines, body = there.answer_of(message, lines)
     return lines, body
+
+
+def _of_transfer(
+    passage: ServerPassage, call: Call, leg: InviteUsage, other: InviteUsage, request: Request, lines: list[str]
+) -> list[str]:
+    """The lines of a REFER that a trunk of the server's own has sent or gets, or of a NOTIFY of how it goes: the
+    number in the form of that side, at the address of who sends it; the ``id`` of Event is a CSeq of one hop.
+    """
+    if request.method == "NOTIFY":
+        return [*without(lines, "event"), f"Event: {EVENT}"] if is_of_transfer(request) else lines
+    refer, here, there = ReferTo.of(request), call.trunk_legs.get(leg), call.trunk_legs.get(other)
+    number = refer.uri.dialled
+    if here is not None:
+        number = rewritten(here.identity.from_device_called, number)
+    called = f"sip:{as_user(number)}@{passage.node}"
+    if there is not None:
+        told = as_user(rewritten(there.identity.to_device_called, number))
+        called = passage.services.stack.contact_uri(other.flow, told)
+    return [*without(lines, "refer-to"), refer.line(called, lambda dialog: dialog)]
 
 
 def _reason_in(data: bytes) -> str:

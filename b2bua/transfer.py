@@ -129,10 +129,10 @@ class Transfers:
                 leg.reply(transaction, 491, now)
             return True
         if not self._serves(call, leg):
-            passed_on = call.trunk_legs == NO_TRUNKS
-            if not passed_on:  # of trunks of the server's own, or to one
-                leg.reply(transaction, 603, now)
-            return not passed_on
+            status = self._refusal(call, leg, request)
+            if status:
+                leg.reply(transaction, status, now)
+            return status != 0
         if not leg.established or call.target_of is not None or call.bridge.joining is not None:
             leg.reply(transaction, 491 if leg.established else 403, now)
             return True
@@ -168,6 +168,22 @@ class Transfers:
         for transaction, request in asked:
             if request.method != "BYE" or not begun.hangs_up(leg, transaction, request, now):
                 leg.reply(transaction, 481, now)
+
+    def _refusal(self, call: Call, leg: InviteUsage, request: Request) -> int:
+        """The status that refuses to pass a REFER on, of a trunk of the server's own or to one; 0: it is passed. What
+        agents have, they refuse themselves.
+        """
+        if call.trunk_legs == NO_TRUNKS:
+            return 0
+        lines = self.services.site.lines
+        names = [_line_of(call, each).partition("/")[0] for each in call.trunk_legs]
+        if any((line := lines.get(name)) is None or line.transfer != "pass" for name in names):
+            return 603
+        try:
+            attended = ReferTo.of(request).replaces is not None
+        except Malformed as error:
+            return error.status
+        return 603 if attended else 0  # whose dialog that is, no agent could tell who is to call
 
     def _serves(self, call: Call, leg: InviteUsage) -> bool:
         """Whether its line wants that, or would pass it on to one that has it served."""

@@ -6,13 +6,12 @@ agent, names it likewise when it calls (docs/wire.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from gateway_agent.call import Call
 from sip.b2b.policy import Passed
-from sip.device.header_rules import field_of
+from sip.device.header_rules import without
 from sip.device.identity import rewritten
 from sip.dialog import dialog_key
 from sip.invite import InviteUsage
@@ -40,7 +39,7 @@ def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request,
     else:
         number = rewritten(identity.from_device_called, refer.uri.dialled)
         called = f"sip:{as_user(number)}@{call.environment.server}"
-    return Passed([*_without(lines, "refer-to"), refer.line(called, partial(named_to_servers, stack))], body)
+    return Passed([*without(lines, "refer-to"), refer.line(called, partial(named_to_servers, stack))], body)
 
 
 def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Passed:
@@ -49,7 +48,7 @@ def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Pass
     if not is_of_transfer(request):
         raise Malformed("no such subscription", 489)
     lines, body = call.passed(leg, request, now)
-    return Passed([*_without(lines, "event"), f"Event: {EVENT}"], body)
+    return Passed([*without(lines, "event"), f"Event: {EVENT}"], body)
 
 
 def naming_lines_to_servers(call: Call, invite: Request) -> list[str]:
@@ -96,7 +95,3 @@ def named_to_device(stack: Stack, dialog: DialogId) -> DialogId:
         return dialog
     across = call.device.dialog
     return DialogId(across.call_id, across.remote_tag, across.local_tag, dialog.early_only)
-
-
-def _without(lines: Sequence[str], field: str) -> list[str]:
-    return [line for line in lines if field_of(line) != field]

@@ -55,6 +55,11 @@ def field_of(line: str) -> str:
     return canonical(line.partition(":")[0])
 
 
+def without(lines: Iterable[str], field: str) -> list[str]:
+    """All lines but those of that field."""
+    return [line for line in lines if field_of(line) != field]
+
+
 def _replaced(line: str, pattern: re.Pattern[str], by: str) -> str:
     value, changes = pattern.subn(by, value_of(line))
     return f"{line.partition(':')[0]}: {value}" if changes else line

@@ -33,8 +33,8 @@ SITE = site_of(OWN)
 class TrunkFixture:
     """A caller's device, a callee's device and the server between them."""
 
-    def __init__(self) -> None:
-        self.bench = Bench(SITE).serve()
+    def __init__(self, text: str = OWN) -> None:
+        self.bench = Bench(SITE if text == OWN else site_of(text)).serve()
         self.left = Peer(self.bench, "left", port=5090)
         self.right = Peer(self.bench, "right", port=5080)
 

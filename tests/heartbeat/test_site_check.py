@@ -670,7 +670,7 @@ def test_transfers_that_a_trunk_of_the_servers_cannot_pass_on_are_warned_of():
         text = f'{GOOD}{TRUNK}transfer = "{transfer}"\n'
         found = [each for each in warnings(parse(text, Path("/etc/site.toml"), known)) if "transfer" in each]
         assert len(found) == number
-    assert found == [] and "lines.u.transfer: a trunk of the servers passes none on" in "".join(
+    assert found == [] and "lines.u.transfer: a trunk of the servers passes blind transfers on" in "".join(
         warnings(parse(f'{GOOD}{TRUNK}transfer = "pass"\n', Path("/etc/site.toml"), known))
     )
 

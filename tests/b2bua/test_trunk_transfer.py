@@ -1,0 +1,102 @@
+"""REFER of a trunk of the server's own, or to one: ``transfer = "pass"`` on both lines (docs/wire.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.b2bua.fake import SDP, Peer, Side
+from tests.b2bua.fake_agent import AGENTS, FakeAgent, ServerFixture
+from tests.b2bua.trunk_fixture import OWN, TrunkFixture
+
+RULES = """
+from_device.called = [{ match = "0*", strip = 1, prefix = "+33" }]
+to_device.called = [{ match = "+33*", strip = 3, prefix = "0" }]
+"""
+PASS = 'channels = 100\ntransfer = "pass"\n' + RULES
+BOTH = OWN.replace("channels = 100\n", PASS)
+OWN_PEER = 'peer = "sip:127.0.0.1:5080"\n'
+MIXED = AGENTS.replace(f"{OWN_PEER}channels = 2000\n", OWN_PEER + PASS)
+TALKS_ON = b"SIP/2.0 200 OK\r\n"
+SIPFRAG = ("Event: refer;id=7", "Subscription-State: terminated;reason=noresource", "Content-Type: message/sipfrag")
+
+
+def referred(by: Side, to: Side, number: str = "0166") -> str:
+    """The Refer-To with which that REFER comes to the other side, which takes it and tells how it went."""
+    by.say("REFER", (f"Refer-To: <sip:{number}@127.0.0.1>", "Referred-By: <sip:+33100@127.0.0.1>"))
+    refer = to.take("REFER")
+    to.answer(refer, 202)
+    assert by.statuses == [202]
+    to.say("NOTIFY", SIPFRAG, TALKS_ON)
+    notify = by.take("NOTIFY")
+    assert notify.get("event") == "refer" and notify.body == TALKS_ON
+    by.answer(notify, 200)
+    heard = to.peer.notified[-1:] if isinstance(to.peer, FakeAgent) else to.statuses
+    assert heard == [200]
+    return refer.get("refer-to") or ""
+
+
+def test_between_two_trunks_of_the_server_a_blind_transfer_crosses() -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    assert referred(a, b) == "<sip:0166@127.0.0.1:5060>"
+    assert referred(b, a, "166") == "<sip:166@127.0.0.1:5060>"
+    fixture.hang_up(a, b)
+
+
+@pytest.mark.parametrize("line", ["in", "out"])
+@pytest.mark.parametrize("other", ["refuse", "none"])
+def test_where_one_trunk_does_not_pass_it_is_refused(line: str, other: str) -> None:
+    head, _, tail = BOTH.partition(f"[lines.{line}]")
+    changed = tail.replace('transfer = "pass"\n', "" if other == "none" else 'transfer = "refuse"\n', 1)
+    fixture = TrunkFixture(f"{head}[lines.{line}]{changed}")
+    a, b = fixture.talk()
+    a.say("REFER", ("Refer-To: <sip:0166@127.0.0.1>",))
+    assert a.statuses == [603] and not b.asked
+
+
+@pytest.mark.parametrize(
+    ("refer_to", "status"),
+    [
+        ("<sip:0166@127.0.0.1?Replaces=x%3Bto-tag%3D1%3Bfrom-tag%3D2>", 603),
+        ("<sip:0166@127.0.0.1;method=BYE>", 403),
+        ("nonsense", 400),
+    ],
+)
+def test_an_attended_one_or_none_is_refused(refer_to: str, status: int) -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    a.say("REFER", (f"Refer-To: {refer_to}",))
+    assert a.statuses == [status] and not b.asked
+    fixture.hang_up(b, a)
+
+
+def test_between_a_trunk_of_the_server_and_an_agent_the_number_has_the_form_of_each_side() -> None:
+    fixture = ServerFixture(MIXED)
+    own = Peer(fixture.bench, "own", port=5080)
+    a = own.call("1002")
+    b = fixture.gw2.called
+    b.ring()
+    b.accept()
+    a.ack()
+    b.asked.clear()
+    a.heard.clear()
+    assert referred(a, b) == "<sip:+33166@m1>"
+    assert referred(b, a, "+33177") == "<sip:0177@127.0.0.1:5060>"
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    assert a.statuses == [200]
+
+
+def test_what_is_offered_meanwhile_crosses_as_ever() -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    a.say("REFER", ("Refer-To: <sip:0166@127.0.0.1>",))
+    refer = b.take("REFER")
+    a.say("INVITE", body=SDP)
+    b.answer(refer, 202)
+    assert b.take("INVITE").body
+    b.accept()
+    a.ack()
+    assert a.statuses[-1] == 200
+    b.take("ACK")
+    fixture.hang_up(b, a)
