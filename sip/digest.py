@@ -43,7 +43,7 @@ class Authorization(NamedTuple):
     line: str
     realm: str
     first: bool
-    """Whether it is the first use of its nonce."""
+    """Whether it answers a challenge, instead of using one again that was answered before."""
     renewed: bool = False
     """Whether it answers a challenge by which only the nonce of the one before was stale."""
 
@@ -104,14 +104,18 @@ class DigestClient:
             if tried is not None and (tried.renewed if stale else tried.first):
                 return Refusal(f"user {self.username} or its password is refused in the realm {session.realm!r}")
         for session, _ in challenges.values():
-            self._sessions.pop((name, session.realm), None)
+            former = self._sessions.pop((name, session.realm), None)
+            if former is not None and former.nonce == session.nonce:
+                session.count = former.count  # one that is counted anew would be a replay (RFC 7616 section 3.4.5)
             self._sessions[name, session.realm] = session
             if len(self._sessions) > _MAX_REALMS:
                 del self._sessions[next(iter(self._sessions))]
         again = [self._sessions[key] for key in before if key in self._sessions and key[1] not in challenges]
         return (
             *(
-                self._signed(session, method, uri)._replace(renewed=stale and (name, session.realm) in before)
+                self._signed(session, method, uri)._replace(
+                    first=True, renewed=stale and (name, session.realm) in before
+                )
                 for session, stale in challenges.values()
             ),
             *(self._signed(session, method, uri) for session in again),
@@ -152,7 +156,7 @@ class DigestClient:
             parts.append(f"opaque={quote(session.opaque)}")
         spelled = "Proxy-Authorization" if session.name == "proxy-authorization" else "Authorization"
         line = f"{spelled}: Digest {', '.join(parts)}"
-        return Authorization(session.name, line, session.realm, session.count == 1)
+        return Authorization(session.name, line, session.realm, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,10 +384,10 @@ def _read_challenge(given: AuthParams, name: str) -> tuple[_Session, bool] | Non
         return None
     if ALGORITHMS[algorithm] not in hashlib.algorithms_available:
         return None
-    if qop is not None and "auth" not in (part.strip().lower() for part in qop.split(",")):
+    if qop and "auth" not in (part.strip().lower() for part in qop.split(",")):
         return None
     stale = (given.get("stale") or "").lower() == "true"
-    found = _Session(name, realm, nonce, algorithm, bool(dash), qop is not None, given.get("opaque"))
+    found = _Session(name, realm, nonce, algorithm, bool(dash), bool(qop), given.get("opaque"))
     return found, stale
 
 

@@ -75,6 +75,13 @@ def naming_lines(message: Message, renamed: Callable[[DialogId], DialogId]) -> l
     return found
 
 
+def _escaped(uri: str) -> str:
+    """The URI with its headers as section 25.1 of RFC 3261 has them: an ``@`` in a Call-ID is to be escaped there, and
+    there are telephones that do not."""
+    address, mark, headers = uri.partition("?")
+    return f"{address}?{headers.replace('@', '%40')}" if mark and "@" in address else uri
+
+
 class ReferTo(NamedTuple):
     """Who is to be called."""
 
@@ -89,7 +96,7 @@ class ReferTo(NamedTuple):
         values = message.all("refer-to")
         if len(values) != 1 or len(values[0]) > LONGEST:
             raise Malformed("a REFER has one Refer-To")
-        uri = Uri.parse(NameAddr.parse(values[0]).uri)
+        uri = Uri.parse(_escaped(NameAddr.parse(values[0]).uri))
         if (uri.get("method") or "INVITE").upper() != "INVITE" or not uri.dialled:
             raise Malformed("only calls are made for others", 403)
         value = next((value for name, value in uri.headers if name.lower() == "replaces"), None)

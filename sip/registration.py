@@ -224,6 +224,10 @@ class Registration:
                 return False
             self._sent = list(answer)
             return True
+        if response.status == 403 and self._sent and not any(one.first for one in self._sent):
+            # There are registrars that say so of a nonce that they do not take a second time.
+            self._sent = []
+            return True
         least = number(response.get("min-expires") or "") if response.status == 423 else None
         if least is not None and self._expires < least <= MAX_EXPIRES:  # RFC 3261 section 10.2.8
             self._expires = least
@@ -234,19 +238,23 @@ class Registration:
     def _granted(self, response: Response) -> int:
         """The seconds that a 200 gives to our own Contact (RFC 3261 section 10.2.4); 0 when it is not there."""
         general = number(response.get("expires") or "")
+        otherwise = self._expires if general is None else general
         found = elements(response, "contact")
+        perhaps: list[int] = []
         for value in found:
             try:
                 contact = NameAddr.parse(value)
-                if contact.uri != self._contact.uri and not Uri.parse(contact.uri).matches(self._ours):
-                    continue
+                uri = Uri.parse(contact.uri)
             except Malformed:
                 continue
             seconds = contact.number("expires")
-            return next((given for given in (seconds, general) if given is not None), self._expires)
-        # A registrar that lists nothing, or only an address that a NAT helper on the way rewrote.
-        seconds = next((given for given in map(_expires_of, found) if given), None) if len(found) == 1 else None
-        return seconds or general or (0 if found else self._expires)
+            granted = otherwise if seconds is None else seconds
+            if contact.uri == self._contact.uri or uri.matches(self._ours):
+                return granted
+            if uri.user == self._ours.user or len(found) == 1:
+                perhaps.append(granted)
+        # A registrar that lists nothing, or an address that somebody on the way rewrote: of several the first to end.
+        return min(filter(None, perhaps), default=general or (0 if found else self._expires))
 
     def _authorized(self) -> list[Authorization]:
         return self._digest.authorize("REGISTER", self.registrar) if self._digest is not None else []
@@ -336,10 +344,3 @@ class Registration:
         (RETURNING, LEAVE): (LEAVING, _go_on),
         (RETURNING, REST): (LEAVING, _go_on),
     }
-
-
-def _expires_of(contact: str) -> int | None:
-    try:
-        return NameAddr.parse(contact).number("expires")
-    except Malformed:
-        return None

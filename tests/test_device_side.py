@@ -10,8 +10,8 @@ from sip.actions import Flow
 from sip.location import Place
 from sip.wire.sdp import origin_of
 from tests.cycles import nothing_for_the_collector
-from tests.device_rigs import ACCOUNT, TYPE, AgentRig, ServerRig, sent
-from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP
+from tests.device_rigs import ACCOUNT, PEER, TYPE, AgentRig, ServerRig, sent
+from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, response_to
 
 TIMER = "session_timer = { expires = 100, min_se = 90 }"
 HOLD = SDP.replace(b"sendrecv", b"sendonly").replace(b"- 1 1", b"- 1 2")
@@ -673,6 +673,23 @@ def test_single_headers_are_added_taken_away_and_changed(make: Any) -> None:
     rig.inbox[CARRIER].clear()
     second = rig.far_takes("INVITE")
     assert second.get("x-account") == "8" and "subject" not in second
+
+
+@owners
+@pytest.mark.parametrize("known", [True, False])
+def test_a_trunk_of_several_addresses_answers_from_another_one(make: Any, known: bool) -> None:
+    elsewhere = Flow("udp", LISTEN, ("127.0.0.22" if known else "127.0.0.66", 5060))
+    rig = make("", f'{PEER}\nfrom = ["127.0.0.21", "127.0.0.22"]')
+    rig.far_calls()
+    rig.far_takes(100)
+    invite = rig.take("INVITE")
+    rig.say(response_to(invite, 200, ["Contact: <sip:127.0.0.21:5060>", TYPE], SDP, "devtag"), elsewhere)
+    if not known:
+        assert rig.far_hears_nothing()
+        return
+    rig.far_takes(200)
+    rig.far_asks("ACK")
+    rig.take("ACK")
 
 
 # -- nothing is left -----------------------------------------------------------------------------------------------

@@ -380,7 +380,7 @@ class AuthParams:
 
     @classmethod
     def parse(cls, value: str) -> AuthParams:
-        scheme, _, rest = value.strip(" \t\r\n").partition(" ")
+        scheme, rest = (*value.split(None, 1), "", "")[:2]
         if not grammar.is_token(scheme):
             raise Malformed("an authentication header cannot be read")
         params = []

@@ -90,8 +90,8 @@ def origin_of(body: bytes) -> Origin:
 
 def parse_origin(value: bytes) -> Origin:
     """Read what ``bytes(origin)`` wrote. Raises `SdpError`."""
-    # From the right: the user names of some devices have spaces in them.
-    fields = value.rsplit(b" ", 5)
+    # From the right: the user names of some devices have spaces in them, and there may be one at the end.
+    fields = value.rstrip(b" \t").rsplit(b" ", 5)
     if len(fields) != 6 or not (fields[1] and fields[3] and fields[4] and fields[5]):
         raise SdpError("the o= line has not its six fields")
     user, session, version, net, kind, address = fields

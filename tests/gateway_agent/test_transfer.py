@@ -35,6 +35,22 @@ def test_a_dialog_is_named_by_call_id_and_both_tags(text: str, early: bool) -> N
     assert DialogId.parse(str(DialogId.parse(text))) == DialogId.parse(text)
 
 
+@pytest.mark.parametrize(
+    "to",
+    [
+        "<sip:1@h?Replaces=a%40b%3Bto-tag%3D1%2b2%3Bfrom-tag%3D2>",
+        "<sip:1@h?Replaces=a@b%3Bto-tag%3D1+2%3Bfrom-tag%3D2>",
+        '"Bob" <sip:1@h;user=phone?Require=replaces&replaces=a@b;to-tag=1+2;from-tag=2>',
+        "sip:1@h?Replaces=a@b%3bto-tag%3d1%2B2%3bfrom-tag%3d2",
+    ],
+)
+def test_a_dialog_in_a_refer_to_is_read_however_it_is_escaped(to: str) -> None:
+    found = ReferTo.of(refer(to))
+    assert found.replaces == DialogId("a@b", "1+2", "2") and found.uri.dialled == "1"
+    line = found.line("sip:2@there", lambda dialog: dialog)
+    assert "Replaces=a%40b%3Bto-tag%3D1%2B2%3Bfrom-tag%3D2" in line and line.count("@") == 1
+
+
 @pytest.mark.parametrize("text", ["", "a", "a;to-tag=1", "a;to-tag=1;from-tag=2;to-tag=3", "a;to-tag=;from-tag=2"])
 def test_a_dialog_that_is_not_named_whole_is_none(text: str) -> None:
     with pytest.raises(Malformed):

@@ -100,6 +100,31 @@ def test_a_challenge_without_qop_or_algorithm() -> None:
     assert client.authorize("REGISTER", URI) == []
 
 
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Digest realm="ours",nonce="n",qop=""',
+        'Digest realm="ours", nonce="n", qop',
+        'Digest\trealm="ours",nonce="n"',
+        'digest  realm="ours" , nonce="n", algorithm="", qop="", stale=FALSE,',
+    ],
+)
+def test_a_challenge_that_is_oddly_written_is_answered_without_qop(challenge: str) -> None:
+    client = DigestClient("alice", "wonderland", Random(1))
+    line = answered(client, challenged([f"WWW-Authenticate: {challenge}"])).line
+    plain = answered(client, challenged(['WWW-Authenticate: Digest realm="ours", nonce="n"'])).line
+    assert line == plain and "qop" not in line
+
+
+def test_a_nonce_that_is_given_again_is_counted_on() -> None:
+    client = DigestClient("alice", "wonderland", Random(1))
+    again = challenged(['WWW-Authenticate: Digest realm="ours", nonce="n", qop="auth"'])
+    lines = [answered(client, again).line, client.authorize("REGISTER", URI)[0].line, answered(client, again).line]
+    assert [line.partition("nc=")[2][:8] for line in lines] == ["00000001", "00000002", "00000003"]
+    third = answered(client, again)
+    assert third.first and isinstance(client.answer(again, "REGISTER", URI, [third]), Refusal)
+
+
 def test_only_auth_int_cannot_be_answered() -> None:
     lines = ['WWW-Authenticate: Digest realm="r", nonce="n", qop="auth-int"', "WWW-Authenticate: ,,,"]
     found = DigestClient("alice", "x", Random(1)).answer(challenged(lines), "REGISTER", URI)

@@ -244,6 +244,19 @@ def test_a_response_is_believed_from_where_we_sent_to(sent: Flow, came: Flow, be
     assert fixture.take() == (["200"] if believed else []) and fixture.counters["foreign"] == (not believed)
 
 
+def test_a_trunk_may_answer_from_any_of_its_addresses() -> None:
+    fixture = Fixture()
+    trunk = {UDP.remote[0]: "trunk1", ELSEWHERE.remote[0]: "trunk1", "127.0.0.67": "trunk2"}
+    fixture.responder.admission.name_of = lambda host: trunk.get(host, host)
+    fixture.client(UDP)
+    fixture.hear(answer(), Flow("udp", UDP.local, ("127.0.0.67", 5099)))
+    assert fixture.take() == [] and fixture.counters["foreign"] == 1
+    fixture.hear(answer(), ELSEWHERE)
+    assert fixture.take() == ["200"]
+    fixture.hear(message("INVITE"))
+    assert fixture.hear(message("CANCEL"), ELSEWHERE) == [200] and fixture.take() == ["INVITE", "CANCEL"]
+
+
 # -- strangers ----------------------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,22 @@ def test_challenges_are_answered_and_a_wrong_password_is_not_sent_twice() -> Non
     assert timer(r) >= 300.0
 
 
+def test_a_nonce_that_is_not_taken_twice_is_asked_for_anew() -> None:
+    challenge = 'WWW-Authenticate: Digest realm="r", nonce="n{}", qop="auth"'
+    r = registration(password="secret")
+    r.start(0.0)
+    r.answered(answer(only(r), 401, challenge.format(1)), 0.0)
+    r.answered(ok(only(r), 60), 0.0)
+    r.handle_timer(timer(r))
+    assert 'nonce="n1"' in header(ask := only(r), "Authorization")
+    r.answered(answer(ask, 403), 30.0)
+    plain = only(r)
+    assert not any(line.startswith("Authorization") for line in plain.lines) and r.registered
+    r.answered(answer(plain, 401, challenge.format(2)), 30.0)
+    r.answered(answer(only(r), 403), 30.0)  # that one is about the user
+    assert r.state == "waiting" and not r.registered and not r.to_do()
+
+
 def test_endless_stale_nonces_come_to_an_end() -> None:
     server = DigestServer("ours", b"k" * 32, {"alice": "wonderland"}.get)
     r = registration(password="wonderland")
@@ -237,6 +253,10 @@ def test_stopping_while_waiting() -> None:
         (("Contact: <sip:alice@203.0.113.1:33>;expires=90",), 90),
         ((), 3600),
         (("Contact: <sip:x@203.0.113.1>;expires=90, <sip:y@203.0.113.1>;expires=90",), None),
+        (("Contact: <sip:bob@192.0.2.8>;expires=9, <sip:alice@203.0.113.1:33>;expires=90",), 90),
+        (("Contact: <sip:alice@203.0.113.1:33>;expires=90", "Contact: <sip:alice@203.0.113.2>;expires=60"), 60),
+        (("Contact: <sip:alice@192.0.2.9:5070;transport=udp>, <sip:bob@192.0.2.8>;expires=9", "Expires: 90"), 90),
+        (('Contact: <sip:alice@192.0.2.9:5070>;expires="90"',), 90),
         (("Contact: <<<;expires=90",), None),
     ],
 )

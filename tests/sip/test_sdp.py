@@ -55,6 +55,7 @@ def test_the_origin_is_read_and_written_as_it_was() -> None:
     assert origin == Origin(b"alice", b"2890844526", 2890844527, b"IN IP4", b"192.0.2.1")
     assert sdp.parse_origin(bytes(origin)) == origin
     assert sdp.with_origin(PHONE, origin) == PHONE
+    assert sdp.origin_of(PHONE.replace(b"IN IP4 192.0.2.1\r\ns=", b"IN IP4 192.0.2.1 \t\r\ns=", 1)) == origin
 
 
 def test_only_the_origin_line_changes() -> None:
