@@ -263,5 +263,5 @@ class Trunks:
             self.flows.opened(flow, now)
             return
         if state == "lost":
-            self.flows.lost(flow)
+            self.flows.lost(flow, now)
         self._stack.transactions.transport_failed(flow, now)

@@ -110,7 +110,7 @@ class Devices:
             return
         if state == "lost":
             stack.flow_lost(flow)
-            self._access.flows.lost(flow)
+            self._access.flows.lost(flow, now)
             for name in list(self._registered.get(flow, ())):
                 self._lines[name].far_side.flow_lost(flow, now)
             if flow.transport in WEB:

@@ -42,6 +42,8 @@ ANSWER_LIMIT: Final = 40.0
 """Seconds after which a REGISTER without any answer has failed: more than 64*T1, so it hardly ever decides."""
 MAX_TRIES: Final = 4
 """REGISTERs in one attempt: the first, one for a challenge, one for a stale nonce, one for a 423."""
+SOON: Final = (0.5, 2.0)
+"""Seconds until the registration is renewed whose connection broke, by chance: a registrar that died had many."""
 REFUSED_WAIT: Final = 300.0
 """Seconds to wait at least when the registrar refuses the user: trying on soon gets accounts locked."""
 NEXT_WAIT: Final = 0.5
@@ -94,7 +96,7 @@ class Registration:
     """One account. ``call_id`` and ``tag`` are fresh for each process (RFC 3261 section 10.2)."""
 
     __slots__ = (
-        "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures", "_index", "_lines", "_ours",
+        "_accepted_at", "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures", "_index", "_lines", "_ours",
         "_out", "_random", "_retry_after", "_sent", "account", "because", "expires_at", "service_route",
         "state", "tries",
     )  # fmt: skip
@@ -121,6 +123,7 @@ class Registration:
         self.tries = 0
         """REGISTERs of the present attempt: further ones answer a challenge or a 423, and go where it came from."""
         self._sent: list[Authorization] = []
+        self._accepted_at = 0.0
         self._due_at: float | None = None
         self._out: list[OutgoingRequest] = []
         self._events: deque[RegistrationChanged] = deque()
@@ -147,6 +150,15 @@ class Registration:
     def stop(self, now: float) -> None:
         """Take the binding back, then rest; :meth:`start` begins anew."""
         self._step(LEAVE if self.registered else REST, now)
+
+    def renew(self, now: float) -> None:
+        """The connection by which the registrar has us broke: calls may come by no other (RFC 5626 section 4.5).
+
+        A registrar that closes each connection has a REGISTER of us every ``base_wait`` seconds, and no more.
+        """
+        if self.state == REGISTERED and self._due_at is not None:
+            soon = max(now + self._random.uniform(*SOON), self._accepted_at + self.account.base_wait)
+            self._due_at = min(self._due_at, soon)
 
     def answered(self, response: Response, now: float) -> None:
         """A response to the last REGISTER; provisional ones and those to earlier ones change nothing."""
@@ -209,6 +221,7 @@ class Registration:
             self.because = f"{self.registrar} answered {response.status} without a binding of ours"
             return FAILED
         self.service_route = tuple(elements(response, "service-route"))
+        self._accepted_at = now
         self._due_at = now + refresh_after(granted, self._random)
         self.because = f"registered with {self.registrar} for {granted} s"
         if not self.registered:

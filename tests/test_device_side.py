@@ -521,6 +521,35 @@ def test_the_contact_of_calls_is_the_registered_one_and_from_has_the_domain(make
     assert invite.get("contact") == register.get("contact") and "@carrier.example>" in invite.get("from")
 
 
+@owners
+def test_a_registration_by_a_stream_that_broke_is_renewed_at_once(make: Any) -> None:
+    rig = make(ACCOUNT.replace("21:5060", "21:5060;transport=tcp"))
+
+    def stream() -> Flow:
+        return next(flow for flow in reversed(rig.opened) if flow.remote == CARRIER.remote)
+
+    def register() -> None:
+        rig.core.flow_changed(stream(), "open", rig.now)
+        rig.pump()
+        asked = rig.take("REGISTER", stream())
+        rig.reply(asked, 200, [f"Contact: {asked.get('contact')};expires=3600"], flow=stream())
+
+    register()
+    rig.run(40)
+    first = stream()
+    rig.core.flow_changed(first, "lost", rig.now)
+    rig.pump()
+    rig.run(2.1)
+    assert stream() != first
+    register()
+    rig.run(29)
+    rig.core.flow_changed(stream(), "lost", rig.now)
+    rig.pump()
+    assert len(sent(rig, "REGISTER", stream())) == 0
+    rig.run(2.1)
+    register()
+
+
 # -- what carriers ask for -----------------------------------------------------------------------------------------
 
 PROXY = Flow("udp", LISTEN, ("127.0.0.23", 5080))

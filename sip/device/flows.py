@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -85,6 +85,8 @@ class DeviceFlows:
         """Streams of others that may be used towards these places."""
         self._streams: dict[Flow, bool] = {}
         """Whether it is open already; those that are about to be stand here as well."""
+        self._told: dict[Flow, dict[object, Callable[[float], None]]] = {}
+        """Who is to hear when a stream breaks."""
         self._streamless: dict[Address, float] = {}
         self._opened = 0
         self._ours = 0
@@ -172,7 +174,7 @@ class DeviceFlows:
         """A stream that is still not open is not waited for any more."""
         if not self._streams.get(flow, True):
             self._stack.do(Close(flow))
-            self.lost(flow)
+            self.lost(flow, now)
             self._stack.transactions.transport_failed(flow, now)
 
     def is_open(self, flow: Flow) -> bool:
@@ -238,7 +240,14 @@ class DeviceFlows:
         if local in sent_by:
             sent_by[flow.local] = sent_by[local]
 
-    def lost(self, flow: Flow) -> None:
+    def when_lost(self, flow: Flow, who: object, then: Callable[[float], None] | None) -> None:
+        """Call ``then`` of ``who`` once, when that stream breaks; None: not any more."""
+        if then is not None:
+            self._told.setdefault(flow, {})[who] = then
+        elif flow in self._told:
+            self._told[flow].pop(who, None)
+
+    def lost(self, flow: Flow, now: float) -> None:
         """A stream broke, or could not be opened. Its requests are told of by ``Stack.transport_failed``."""
         self._streams.pop(flow, None)
         if (kept := self._kept.pop(flow, None)) is not None:
@@ -252,6 +261,8 @@ class DeviceFlows:
             self._ours -= 1
         for place in [place for place, alias in self._aliases.items() if alias == flow]:
             del self._aliases[place]
+        for then in self._told.pop(flow, {}).values():
+            then(now)
 
     def _silent(self, flow: Flow) -> None:
         self._stack.do(Close(flow, True))
@@ -288,6 +299,10 @@ class LineFlows:
     def keep(self, flow: Flow, response: Response, now: float) -> None:
         """See :meth:`DeviceFlows.keep`."""
         self._flows.keep(flow, response, now)
+
+    def when_lost(self, flow: Flow, who: object, then: Callable[[float], None] | None) -> None:
+        """See :meth:`DeviceFlows.when_lost`."""
+        self._flows.when_lost(flow, who, then)
 
 
 def _wanted(place: Place, policy: LinePolicy | None) -> tuple[tuple[str, ...], str, str]:

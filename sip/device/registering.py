@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sip.actions import Flow
 from sip.device.flows import LineFlows
 from sip.device.places import PeerPlace, PeerPlaces, Shunning
 from sip.device.sending import send_request
@@ -57,6 +58,8 @@ class Registering:
         self._rest: list[PeerPlace] = []
         self._now_at: PeerPlace | None = None
         self._sent: ClientTransaction | None = None
+        self._by: Flow | None = None
+        """The stream by which the registrar has us."""
         self._silent_at: float | None = None
         self._decided_at: float | None = None
         """When it has waited long enough for a first answer; None when it does not wait."""
@@ -112,7 +115,21 @@ class Registering:
             self.machine.answered(response, now)
             if response.status // 100 == 2:
                 self._flows.keep(transaction.flow, response, now)
+                self._watch(transaction.flow if self.machine.registered else None)
                 self._renewed(now)
+        self._go_on(now)
+
+    def _watch(self, flow: Flow | None) -> None:
+        """That is the way by which the registrar reaches us."""
+        if flow != self._by and self._by is not None:
+            self._flows.when_lost(self._by, self, None)
+        self._by = flow if flow is not None and flow.transport != "udp" else None
+        if self._by is not None:
+            self._flows.when_lost(self._by, self, self._broke)
+
+    def _broke(self, now: float) -> None:
+        self._by = None
+        self.machine.renew(now)
         self._go_on(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:

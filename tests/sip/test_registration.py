@@ -124,6 +124,22 @@ def test_a_nonce_that_is_not_taken_twice_is_asked_for_anew() -> None:
     assert r.state == "waiting" and not r.registered and not r.to_do()
 
 
+def test_a_registration_whose_connection_broke_is_renewed_soon_but_not_all_the_time() -> None:
+    r = registration()
+    r.start(0.0)
+    r.renew(0.0)  # it is under way
+    r.answered(ok(only(r)), 0.0)
+    r.renew(100.0)
+    assert 100.5 <= timer(r) <= 102.0 and r.registered
+    r.handle_timer(102.0)
+    r.answered(ok(only(r)), 102.0)
+    r.renew(102.1)
+    assert timer(r) == 102.0 + r.account.base_wait
+    r.stop(103.0)
+    r.renew(103.0)
+    assert header(only(r), "Expires") == "0"
+
+
 def test_endless_stale_nonces_come_to_an_end() -> None:
     server = DigestServer("ours", b"k" * 32, {"alice": "wonderland"}.get)
     r = registration(password="wonderland")
