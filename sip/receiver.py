@@ -363,8 +363,8 @@ class Receiver:
         return invite if invite is not None and branch and invite.key.startswith(f"{branch} ") else None
 
     def _is_there(self, flow: Flow, known: Flow) -> bool:
-        """Whether who speaks on ``flow`` may be who is known by the other one: agents and servers may reconnect, and a
-        trunk of several addresses may answer from another one than it was asked at."""
+        """Whether who speaks on ``flow`` may be who is known by the other one: agents and servers may reconnect, and
+        a trunk of several addresses may answer from another one than it was asked at."""
         host, other = flow.remote[0], known.remote[0]
         if same_address(host, other) or flow in self._site_flows:
             return True

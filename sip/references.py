@@ -76,8 +76,8 @@ def naming_lines(message: Message, renamed: Callable[[DialogId], DialogId]) -> l
 
 
 def _escaped(uri: str) -> str:
-    """The URI with its headers as section 25.1 of RFC 3261 has them: an ``@`` in a Call-ID is to be escaped there, and
-    there are telephones that do not."""
+    """The URI with its headers as section 25.1 of RFC 3261 has them: an ``@`` in a Call-ID is to be escaped there,
+    and there are telephones that do not."""
     address, mark, headers = uri.partition("?")
     return f"{address}?{headers.replace('@', '%40')}" if mark and "@" in address else uri
 

@@ -96,9 +96,9 @@ class Registration:
     """One account. ``call_id`` and ``tag`` are fresh for each process (RFC 3261 section 10.2)."""
 
     __slots__ = (
-        "_accepted_at", "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures", "_index", "_lines", "_ours",
-        "_out", "_random", "_retry_after", "_sent", "account", "because", "expires_at", "service_route",
-        "state", "tries",
+        "_accepted_at", "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures",
+        "_index", "_lines", "_ours", "_out", "_random", "_retry_after", "_sent", "account", "because",
+        "expires_at", "service_route", "state", "tries",
     )  # fmt: skip
 
     def __init__(self, account: Account, digest: DigestClient | None, random: Random, call_id: str, tag: str) -> None:

@@ -115,7 +115,8 @@ def test_a_nonce_that_is_not_taken_twice_is_asked_for_anew() -> None:
     r.answered(answer(only(r), 401, challenge.format(1)), 0.0)
     r.answered(ok(only(r), 60), 0.0)
     r.handle_timer(timer(r))
-    assert 'nonce="n1"' in header(ask := only(r), "Authorization")
+    ask = only(r)
+    assert 'nonce="n1"' in header(ask, "Authorization")
     r.answered(answer(ask, 403), 30.0)
     plain = only(r)
     assert not any(line.startswith("Authorization") for line in plain.lines) and r.registered
