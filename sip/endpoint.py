@@ -34,6 +34,12 @@ def is_numeric(host: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def is_private(host: str) -> bool:
+    """Whether a numeric host cannot be reached from everywhere (RFC 1918, RFC 4193, RFC 6598 and their like)."""
+    return not ipaddress.ip_address(host.partition("%")[0]).is_global
+
+
+@lru_cache(maxsize=4096)
 def plain_host(host: str) -> str:
     """The one way to write a numeric host; IPv4 in IPv6 is IPv4."""
     address = ipaddress.ip_address(host)

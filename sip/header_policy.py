@@ -14,6 +14,7 @@ from hashlib import blake2s
 from typing import Final
 
 from sip.wire.message import Message, Request
+from sip.wire.sdp import TYPE, is_untold
 
 SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state", "media-quality"})
 """Fields of the site (docs/wire.md): they never reach a device, and are not believed when one sends them."""
@@ -55,6 +56,7 @@ _OF_REGISTRAR: Final = _HARMLESS | {"path"}
 _OF_HOP: Final = frozenset(("timer", "100rel", "replaces", "norefersub"))
 """Option tags that this hop keeps by itself; whether it does so for a line is the line's affair."""
 
+_DESCRIPTION: Final = f"Content-Type: {TYPE}"
 _FILTERED: Final = frozenset({"supported", "allow", "require"})
 _CACHED: Final = 256
 """Longer lines than this are not kept in the cache, which devices can fill."""
@@ -64,9 +66,10 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}\Z")
 def crossing(message: Message, drop: frozenset[str] = HOP) -> list[str]:
     """The header lines of ``message`` that the message on the other leg is to carry, in order, as they came."""
     names = message.names
-    if _FILTERED.isdisjoint(names):
+    untold = message.body and "content-type" not in message.first and is_untold(message.body)
+    kept = [_DESCRIPTION] if untold else []
+    if not kept and _FILTERED.isdisjoint(names):
         return [line for name, line in zip(names, message.lines, strict=True) if name not in drop]
-    kept = []
     for name, line in zip(names, message.lines, strict=True):
         if name in drop:
             continue

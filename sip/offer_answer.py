@@ -183,5 +183,7 @@ def description_in(message: Message) -> slice | None:
     method = message.method if isinstance(message, Request) else message.cseq_method
     if method not in CARRIERS:
         return None
-    kind = message.get("content-type") or ""
-    return slice(0, len(body)) if kind == sdp.TYPE else sdp.find_sdp(kind, body)
+    kind = message.get("content-type")
+    if kind == sdp.TYPE or (kind is None and sdp.is_untold(body)):
+        return slice(0, len(body))
+    return sdp.find_sdp(kind or "", body)

@@ -26,7 +26,7 @@ from sip.transaction import ACK, InviteServer, NonInviteServer, ServerTransactio
 from sip.transaction_table import TransactionTable
 from sip.wire.errors import Malformed, SipError, Unanswerable
 from sip.wire.framing import PING, PONG, Fault
-from sip.wire.headers import keep_answered, same_address, stamp_received
+from sip.wire.headers import keep_answered, stamp_received
 from sip.wire.message import MAGIC, FaultyRequest, Message, Request, Response, head_of, parse
 from sip.wire.validation import validate
 
@@ -363,13 +363,8 @@ class Receiver:
         return invite if invite is not None and branch and invite.key.startswith(f"{branch} ") else None
 
     def _is_there(self, flow: Flow, known: Flow) -> bool:
-        """Whether who speaks on ``flow`` may be who is known by the other one: agents and servers may reconnect, and
-        a trunk of several addresses may answer from another one than it was asked at."""
-        host, other = flow.remote[0], known.remote[0]
-        if same_address(host, other) or flow in self._site_flows:
-            return True
-        name_of = self._responder.admission.name_of
-        return name_of(host) == name_of(other)
+        """Whether who speaks on ``flow`` may be who is known by the other one; agents and servers may reconnect."""
+        return flow in self._site_flows or self._responder.admission.is_one(flow.remote[0], known.remote[0])
 
 
 def _server_key(request: Request, branch: str, method: str) -> str:

@@ -97,7 +97,7 @@ class Registration:
 
     __slots__ = (
         "_accepted_at", "_contact", "_cseq", "_digest", "_due_at", "_events", "_expires", "_failures",
-        "_index", "_lines", "_ours", "_out", "_random", "_retry_after", "_sent", "account", "because",
+        "_index", "_lines", "_out", "_random", "_retry_after", "_sent", "account", "because",
         "expires_at", "service_route", "state", "tries",
     )  # fmt: skip
 
@@ -111,7 +111,6 @@ class Registration:
         self.service_route: tuple[str, ...] = ()
         """Routes for our requests by way of this registrar (RFC 3608)."""
         self._contact = NameAddr.parse(account.contact)
-        self._ours = Uri.parse(self._contact.uri)
         self._digest = digest
         self._random = random
         self._lines = (f"From: <{account.aor}>;tag={tag}", f"To: <{account.aor}>", f"Call-ID: {call_id}")
@@ -136,7 +135,6 @@ class Registration:
     def use_contact(self, value: str) -> None:
         """Register this Contact value from now on: it depends on where the REGISTER goes."""
         self._contact = NameAddr.parse(value)
-        self._ours = Uri.parse(self._contact.uri)
 
     @property
     def registrar(self) -> str:
@@ -216,7 +214,7 @@ class Registration:
         if self.state in (LEAVING, RETURNING):
             self.because = f"the binding at {self.registrar} is taken back"
             return ACCEPTED
-        granted = min(self._granted(response), MAX_EXPIRES)
+        granted = min(_granted(response, self._contact, self._expires), MAX_EXPIRES)
         if not granted:
             self.because = f"{self.registrar} answered {response.status} without a binding of ours"
             return FAILED
@@ -247,27 +245,6 @@ class Registration:
             self._sent = self._authorized()
             return True
         return False
-
-    def _granted(self, response: Response) -> int:
-        """The seconds that a 200 gives to our own Contact (RFC 3261 section 10.2.4); 0 when it is not there."""
-        general = number(response.get("expires") or "")
-        otherwise = self._expires if general is None else general
-        found = elements(response, "contact")
-        perhaps: list[int] = []
-        for value in found:
-            try:
-                contact = NameAddr.parse(value)
-                uri = Uri.parse(contact.uri)
-            except Malformed:
-                continue
-            seconds = contact.number("expires")
-            granted = otherwise if seconds is None else seconds
-            if contact.uri == self._contact.uri or uri.matches(self._ours):
-                return granted
-            if uri.user == self._ours.user or len(found) == 1:
-                perhaps.append(granted)
-        # A registrar that lists nothing, or an address that somebody on the way rewrote: of several the first to end.
-        return min(filter(None, perhaps), default=general or (0 if found else self._expires))
 
     def _authorized(self) -> list[Authorization]:
         return self._digest.authorize("REGISTER", self.registrar) if self._digest is not None else []
@@ -357,3 +334,27 @@ class Registration:
         (RETURNING, LEAVE): (LEAVING, _go_on),
         (RETURNING, REST): (LEAVING, _go_on),
     }
+
+
+def _granted(response: Response, ours: NameAddr, asked: int) -> int:
+    """The seconds that a 200 gives to our own Contact (RFC 3261 section 10.2.4), for which we asked for so many; 0
+    when it is not there."""
+    general = number(response.get("expires") or "")
+    otherwise = asked if general is None else general
+    own = Uri.parse(ours.uri)
+    found = elements(response, "contact")
+    perhaps: list[int] = []
+    for value in found:
+        try:
+            contact = NameAddr.parse(value)
+            uri = Uri.parse(contact.uri)
+        except Malformed:
+            continue
+        seconds = contact.number("expires")
+        granted = otherwise if seconds is None else seconds
+        if contact.uri == ours.uri or uri.matches(own):
+            return granted
+        if uri.user == own.user or len(found) == 1:
+            perhaps.append(granted)
+    # A registrar that lists nothing, or an address that somebody on the way rewrote: of several the first to end.
+    return min(filter(None, perhaps), default=general or (0 if found else asked))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sip.actions import Action, Flow, Send
+from sip.endpoint import is_numeric, is_private
 from sip.identifiers import Identifiers
 from sip.overload.address_limit import AddressLimit
 from sip.overload.admission import AdmissionControl
@@ -144,6 +145,8 @@ def answer_flow(request: Request, flow: Flow) -> Flow:
     # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
     # anybody, and pass for him.
     via = Via.parse(value)
+    if is_numeric(via.host) and is_private(via.host) and not is_private(flow.remote[0]):
+        return flow  # from behind a NAT, by a port that it alone knows of; who needs RFC 3581 and lacks it
     address = flow.remote[0], via.rport or via.port or 5060
     return flow if address == flow.remote else Flow("udp", flow.local, address)
 

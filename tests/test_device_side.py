@@ -11,7 +11,7 @@ from sip.location import Place
 from sip.wire.sdp import origin_of
 from tests.cycles import nothing_for_the_collector
 from tests.device_rigs import ACCOUNT, PEER, TYPE, AgentRig, ServerRig, sent
-from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, response_to
+from tests.gateway_agent.agent_fixture import CARRIER, LISTEN, SDP, dialog_lines, message, response_to
 
 TIMER = "session_timer = { expires = 100, min_se = 90 }"
 HOLD = SDP.replace(b"sendrecv", b"sendonly").replace(b"- 1 1", b"- 1 2")
@@ -719,6 +719,18 @@ def test_a_trunk_of_several_addresses_answers_from_another_one(make: Any, known:
     rig.far_takes(200)
     rig.far_asks("ACK")
     rig.take("ACK")
+
+
+@owners
+@pytest.mark.parametrize("body", [SDP, b"hello"])
+def test_a_description_that_nothing_is_said_of_is_one(make: Any, body: bytes) -> None:
+    rig = make("")
+    head = ("INVITE sip:+33166@127.0.0.11 SIP/2.0", "Via: SIP/2.0/UDP 127.0.0.21:5060;branch=z9hG4bKuntold")
+    who = dialog_lines("<sip:+33155@127.0.0.21>", "dev", "<sip:+33166@127.0.0.11>", "")
+    rig.say(message([*head, *who, "Call-ID: u", "CSeq: 1 INVITE", "Contact: <sip:127.0.0.21:5060>"], body))
+    rig.take(100)
+    asked = rig.far_takes("INVITE")
+    assert asked.body == body and asked.get("content-type") == ("application/sdp" if body == SDP else None)
 
 
 # -- nothing is left -----------------------------------------------------------------------------------------------

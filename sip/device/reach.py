@@ -12,7 +12,7 @@ from sip.actions import UNREACHABLE, Flow
 from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
 from sip.device.policy import LinePolicy
-from sip.endpoint import DEFAULT_PORT, SECURE, is_numeric, plain_host
+from sip.endpoint import DEFAULT_PORT, SECURE, is_numeric, is_private, plain_host
 from sip.location import Place
 from sip.next_hop import DialogPath, NextHop
 from sip.transaction import ServerTransaction
@@ -103,7 +103,7 @@ class TrunkReach:
             transport = transport or own.transport
         transport = transport or "udp"
         port = uri.port or DEFAULT_PORT.get(transport, 5060)
-        if not there and _is_private(host) and not _is_private(own.remote[0]):
+        if not there and is_private(host) and not is_private(own.remote[0]):
             return own if self._flows.is_open(own) else UNREACHABLE
         return self._to(Place(transport, host, port), own)
 
@@ -185,12 +185,6 @@ class PhoneReach:
         path.move(transaction.flow)
         self._moved(path, now)
         return True
-
-
-@lru_cache(maxsize=4096)
-def _is_private(host: str) -> bool:
-    """Whether it cannot be reached from everywhere (RFC 1918, RFC 4193, RFC 6598 and their like)."""
-    return not ip_address(host.partition("%")[0]).is_global
 
 
 @lru_cache(maxsize=4096)

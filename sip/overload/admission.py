@@ -14,6 +14,7 @@ from typing import Final
 
 from sip.actions import Flow
 from sip.transaction import ServerTransaction
+from sip.wire.headers import same_address
 
 CENSUS: Final = 5.0
 """Seconds between two counts; in between what comes is added, and nothing taken away."""
@@ -39,6 +40,10 @@ class AdmissionControl:
         """Who a host belongs to: who has a whole network's addresses (to forge) is one sender all the same."""
         self._counts: Counter[str] = Counter()
         self._counted_at = float("-inf")
+
+    def is_one(self, host: str, other: str) -> bool:
+        """Whether two hosts are one sender: a trunk of several addresses may answer from any of them."""
+        return same_address(host, other) or self.name_of(host) == self.name_of(other)
 
     def refuses(
         self,

@@ -379,6 +379,11 @@ def find_sdp(content_type: str, body: bytes) -> slice | None:
     return _find(content_type, body, 0, len(body), MAX_NESTING)
 
 
+def is_untold(body: bytes) -> bool:
+    """Whether a body of which nothing is said must be a description: some devices leave Content-Type out."""
+    return body.startswith(b"v=0")
+
+
 def replace(body: bytes, where: slice, sdp: bytes) -> bytes:
     """``body`` with ``sdp`` at ``where``, as `find_sdp` gave it, and every other byte as it was."""
     return body[: where.start] + sdp + body[where.stop :]

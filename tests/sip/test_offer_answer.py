@@ -168,6 +168,13 @@ def test_which_bodies_are_offers_and_answers(start: str, method: str, kind: str,
     assert (description_in(message) is not None) == carries
 
 
+def test_a_body_that_nothing_is_said_of_is_a_description_when_it_looks_like_one() -> None:
+    untold = parse((MESSAGE % ("INVITE sip:a@b SIP/2.0", "INVITE", "?")).replace("Content-Type: ?\r\n", "").encode())
+    assert "content-type" not in untold and description_in(untold) == slice(0, len(untold.body))
+    untold.body = b"hello"
+    assert description_in(untold) is None
+
+
 def test_an_offer_that_was_refused_before_anything_was_agreed_used_its_version() -> None:
     machine = OfferAnswer()
     machine.send(machine.continued(OURS))

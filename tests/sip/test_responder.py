@@ -13,6 +13,7 @@ from sip.responder import Responder, answer_flow
 from sip.timers import Deadlines, Timers
 from sip.transaction import NonInviteServer
 from sip.transaction_table import TransactionTable
+from sip.wire.headers import stamp_received
 from sip.wire.message import Request, Response, parse
 
 UDP = Flow("udp", "127.0.0.1:5060", ("127.0.0.7", 5099))
@@ -199,3 +200,20 @@ def test_a_stateless_answer_leaves_nothing() -> None:
 def test_where_an_answer_goes(via: str, port: int) -> None:
     assert answer_flow(request(via=via), UDP) == Flow("udp", UDP.local, ("127.0.0.7", port))
     assert answer_flow(request(via=via), TCP) == TCP
+
+
+@pytest.mark.parametrize(
+    ("via", "source", "port"),
+    [
+        ("192.168.1.5:5062", "192.0.33.8", 40000),  # a NAT is between, and opened this port alone
+        ("192.168.1.5", "10.0.0.5", 5060),  # it has another address than it says: as RFC 3261 section 18.2.2 has it
+        ("192.0.33.9:5062", "192.0.33.8", 5062),
+        ("phone.example", "192.0.33.8", 5060),
+        ("10.0.0.5:5062;rport", "192.0.33.8", 40000),
+    ],
+)
+def test_an_answer_goes_through_the_nat_that_the_request_came_through(via: str, source: str, port: int) -> None:
+    flow = Flow("udp", UDP.local, (source, 40000))
+    asked = request(via=f"SIP/2.0/UDP {via};branch=z9hG4bK1")
+    asked.set("via", stamp_received(asked.line("via"), flow.remote))
+    assert answer_flow(asked, flow).remote == (source, port)
