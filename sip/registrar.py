@@ -337,10 +337,11 @@ def _refused(status: int, because: str) -> Outcome:
 
 
 def _same(one: NameAddr, other: NameAddr) -> bool:
-    """Whether two Contacts are one binding: by instance and reg-id (RFC 5626 section 6), else by URI."""
-    instance, reg_id = one.get("+sip.instance"), one.get("reg-id")
-    if instance and reg_id and other.get("+sip.instance"):
-        return instance == other.get("+sip.instance") and reg_id == other.get("reg-id")
+    """Whether two Contacts are one binding: by instance and reg-id (RFC 5626 section 6), else by URI. Two instances
+    with one URI are devices behind two NATs, with one private address."""
+    instance, reg_id, another = one.get("+sip.instance"), one.get("reg-id"), other.get("+sip.instance")
+    if instance and another and (reg_id or instance != another):
+        return instance == another and reg_id == other.get("reg-id")
     return one.uri == other.uri or Uri.parse(one.uri).matches(Uri.parse(other.uri))
 
 

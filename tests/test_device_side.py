@@ -165,6 +165,34 @@ def test_the_timer_is_a_matter_of_one_hop(make: Any) -> None:
     assert "session-expires" not in invite and "min-se" not in invite and "timer" not in invite.all("supported")
 
 
+@owners
+def test_the_refresher_may_change_in_a_call(make: Any) -> None:
+    rig = make(TIMER)
+    invite = rig.calls_out(["Session-Expires: 100;refresher=uac"])
+    for cseq, refresher in ((2, "uac"), (3, "uas")):
+        rig.asks(invite, "INVITE", cseq, ["Supported: timer", f"Session-Expires: 100;refresher={refresher}"], SDP)
+        assert rig.take(200).get("session-expires") == f"100;refresher={refresher}"
+        rig.asks(invite, "ACK", cseq)
+    rig.run(50.2)
+    assert rig.take("INVITE").get("session-expires") == "100;refresher=uac"
+
+
+@owners
+def test_a_device_that_hangs_up_before_it_refuses_a_refresh_has_hung_up(make: Any) -> None:
+    rig = make(TIMER)
+    invite = rig.calls_out()
+    rig.run(50.2)
+    refresh = rig.take("INVITE")
+    rig.asks(invite, "BYE", 2)
+    assert rig.take(200).cseq_method == "BYE"
+    rig.reply(refresh, 481)
+    rig.take("ACK")
+    rig.far_takes("BYE")
+    rig.far_replies(200)
+    rig.run(40)
+    assert rig.silent() and rig.far_hears_nothing() and not rig.core.calls
+
+
 # -- offers and answers (RFC 3264) ---------------------------------------------------------------------------------
 
 
@@ -731,6 +759,71 @@ def test_a_description_that_nothing_is_said_of_is_one(make: Any, body: bytes) ->
     rig.take(100)
     asked = rig.far_takes("INVITE")
     assert asked.body == body and asked.get("content-type") == ("application/sdp" if body == SDP else None)
+
+
+@owners
+def test_a_device_that_answers_a_cancel_and_nothing_else_holds_nobody(make: Any) -> None:
+    rig = make("")
+    rig.far_calls()
+    rig.far_takes(100)
+    invite = rig.take("INVITE")
+    rig.reply(invite, 180)
+    rig.far_takes(180)
+    rig.far_asks("CANCEL")
+    rig.reply(rig.take("CANCEL"), 200)
+    rig.run(70)
+    assert 487 in rig.far_forgets() and not rig.core.calls
+
+
+@owners
+def test_a_reinvite_behind_an_info_that_is_not_answered_crosses(make: Any) -> None:
+    rig = make("")
+    invite = rig.calls_out()
+    rig.asks(invite, "INFO", 2, body=b"Signal=1")
+    rig.asks(invite, "INVITE", 3, body=HOLD)
+    rig.take(100)
+    rig.far_takes("INFO")
+    info = rig.far_taken
+    rig.far_takes("INVITE")
+    change = rig.far_taken
+    rig.far_retakes(info)
+    rig.far_replies(200)
+    assert rig.take(200).cseq_method == "INFO"
+    rig.far_retakes(change)
+    rig.far_replies(200, [TYPE], SDP)
+    assert rig.take(200).cseq_method == "INVITE"
+
+
+@owners
+def test_an_offer_is_asked_for_by_an_empty_body_whatever_its_type(make: Any) -> None:
+    rig = make("")
+    invite = rig.calls_out()
+    rig.asks(invite, "INVITE", 2, [TYPE])
+    rig.take(100)
+    assert not rig.far_takes("INVITE").body
+    rig.far_replies(200, [TYPE], SDP)
+    assert rig.take(200).body
+
+
+@owners
+@pytest.mark.parametrize(
+    ("sender", "told"),
+    [
+        ("<tel:+33155>", "sip:+33155"),
+        ("sip:+33155@h;user=phone", "sip:+33155"),
+        ('"A, B \\"C\\"" <sip:+33155@[2001:db8::1]:5060;user=phone>;x=y', "sip:+33155"),
+    ],
+)
+def test_a_caller_is_read_however_he_is_written(make: Any, sender: str, told: str) -> None:
+    rig = make("")
+    asserted = 'P-Asserted-Identity: "Dr who" <sip:+33155@h>, <tel:+33155>'
+    contact = 'Contact: <sip:k@127.0.0.21;gr=urn:uuid:3>;+org.linphone.specs="ephemeral/1.1,groupchat/1.1,lime"'
+    rig.request("INVITE", lines=[asserted, contact], body=SDP, sender=sender, recipient="<tel:+33166>")
+    rig.take(100)
+    asked = rig.far_takes("INVITE")
+    assert f"<{told}" in asked.from_untagged and "<sip:+33166@" in asked.to_untagged
+    [value] = asked.all("p-asserted-identity")
+    assert value.startswith('"Dr who" <sip:+33155@') and value.endswith(", <tel:+33155>")
 
 
 # -- nothing is left -----------------------------------------------------------------------------------------------

@@ -133,6 +133,25 @@ def test_a_section_that_was_refused_stays_so_and_the_other_side_s_types_are_know
     assert media(anchored.anchor.from_server(refused.encode(), 0.0).decode())[1] == "m=audio 0 RTP/AVP 0 96"
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r\n\r\n", "\n", "a=sendrecv", "a=sendrecv "])
+def test_lines_may_end_in_white_space_and_the_description_in_empty_lines(end: str) -> None:
+    anchored = Anchored()
+    said = HEAD.replace("10.0.0.1", "10.0.0.1 ") + AUDIO.replace("101", "101 ") + end
+    assert media(anchored.device_says(said)) == ["c=IN IP4 198.51.100.1 ", "m=audio 20002 RTP/AVP 0 101 "]
+    assert anchored.remotes()[0][:2] == ["10.0.0.1", 4000]
+
+
+def test_an_answer_may_lack_a_section_or_take_one_that_was_not_offered() -> None:
+    anchored = Anchored()
+    anchored.device_says(HEAD + AUDIO + "m=video 4010 RTP/AVP 99\r\nm=image 0 udptl t38\r\n")
+    answer = HEAD.replace("10.0.0.1", "192.0.2.9") + "m=audio 5000 RTP/AVP 0\r\n"
+    told = anchored.anchor.from_server(answer.encode(), 0.0).decode()
+    assert media(told) == ["c=IN IP4 198.51.100.1", "m=audio 20000 RTP/AVP 0"]
+    more = "m=video 5010 RTP/AVP 99\r\nm=image 5020 udptl t38\r\n"
+    told = anchored.anchor.from_server((answer + more).encode(), 0.0).decode()
+    assert "192.0.2.9" not in told.partition("s=-")[2] and len(media(told)) == 4
+
+
 def test_a_hold_by_zeros_stays_one() -> None:
     anchored = Anchored()
     anchored.device_says(HEAD + AUDIO)

@@ -162,6 +162,27 @@ def test_a_423_is_obeyed_and_remembered() -> None:
     assert r.state == "waiting"
 
 
+def test_a_423_behind_a_challenge_with_a_nonce_of_its_own_is_met() -> None:
+    challenge = 'WWW-Authenticate: Digest realm="r", nonce="n{}", qop="auth"'
+    r = registration(password="secret")
+    r.start(0.0)
+    r.answered(answer(only(r), 401, challenge.format(1)), 0.0)
+    r.answered(answer(only(r), 423, "Min-Expires: 7200"), 0.0)
+    r.answered(answer(only(r), 401, challenge.format(2)), 0.0)
+    ask = only(r)
+    assert header(ask, "Expires") == "7200" and 'nonce="n2"' in header(ask, "Authorization")
+
+
+def test_what_is_asked_for_does_not_shrink_with_what_is_granted() -> None:
+    r = registration()
+    r.start(0.0)
+    for _ in range(3):
+        ask = only(r)
+        assert header(ask, "Expires") == "3600"
+        r.answered(ok(ask, 60), 0.0)
+        r.handle_timer(timer(r))
+
+
 def test_failures_back_off_and_retry_after_is_honoured() -> None:
     r = registration()
     r.start(0.0)
@@ -333,6 +354,13 @@ def test_a_binding_that_ran_out_unnoticed_is_told_with_the_next_register() -> No
     assert kinds(r.register(register(CONTACT, call_id="c2"), FLOW, 100.0)) == ["expired", "added"]
 
 
+def test_a_contact_is_told_as_it_came_and_for_as_long_as_was_asked() -> None:
+    r, contact = registrar(), '"A, B" <sip:alice@192.0.2.9:5070;transport=TCP;ob>;+sip.ice;+x="a,b"'
+    for cseq in (1, 2, 3):
+        outcome = r.register(register(f"{contact};expires=180", cseq=cseq), FLOW, 100.0 * cseq)
+        assert outcome.reply is not None and outcome.reply.lines == (f"Contact: {contact};expires=180",)
+
+
 def test_several_contacts_come_by_q_and_then_by_age() -> None:
     r = registrar()
     r.register(register("<sip:a@h>;q=0.5, <sip:b@h>", "<sip:c@h>;q=7"), FLOW, 0.0)
@@ -410,6 +438,22 @@ def test_an_instance_with_a_reg_id_is_one_binding_whatever_its_address() -> None
     assert kinds(r.register(register("<sip:a@10.0.0.1:2222>" + instance, call_id="c2"), OTHER, 1.0)) == ["refreshed"]
     (binding,) = r.bindings("alice", 1.0)
     assert binding.flow == OTHER and binding.contact.get("reg-id") == "1"
+
+
+def test_two_instances_with_one_private_address_are_two_devices() -> None:
+    r, there = registrar(), "<sip:alice@192.168.1.2:5060>"
+    for cseq, number in enumerate((1, 2, 1), 1):
+        flow = Flow("udp", FLOW.local, (f"198.51.100.{number}", 40000))
+        contact = f'{there};+sip.instance="<urn:uuid:{number}>"'
+        r.register(register(contact, call_id=f"c{number}", cseq=cseq), flow, 0.0)
+    assert {one.flow.remote[0] for one in r.bindings("alice", 1.0)} == {"198.51.100.1", "198.51.100.2"}
+
+
+def test_a_device_that_starts_again_counts_anew_under_another_call_id() -> None:
+    r = registrar()
+    r.register(register(CONTACT, cseq=900), FLOW, 0.0)
+    again = r.register(register(CONTACT, cseq=2, call_id="c2"), FLOW, 1.0)
+    assert again.reply is not None and again.reply.status == 200 and len(r.bindings("alice", 2.0)) == 1
 
 
 def test_a_lost_connection_takes_its_bindings_along() -> None:
