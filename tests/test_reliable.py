@@ -86,6 +86,21 @@ def test_a_response_that_comes_again_is_neither_acknowledged_nor_told_twice(make
 
 
 @owners
+def test_several_in_a_row_are_each_acknowledged_and_a_plain_one_behind_them_is_not(make: Any) -> None:
+    rig = make()
+    rig.far_calls()
+    invite = rig.take("INVITE")
+    for number, status in ((11, 181), (12, 180), (13, 183)):
+        lines, body = ([TYPE], SDP) if status == 183 else ([], b"")
+        rig.reply(invite, status, ["Require: 100rel", f"RSeq: {number}", *lines], body)
+        prack = rig.take("PRACK")
+        assert prack.get("rack") == f"{number} {invite.cseq} INVITE"
+        rig.reply(prack, 200)
+    rig.reply(invite, 180)
+    assert rig.silent() and [one for one in rig.far_forgets() if one > 100] == [181, 180, 183, 180]
+
+
+@owners
 def test_each_fork_counts_for_itself(make: Any) -> None:
     rig = make()
     invite = ring(rig, REL)
@@ -310,6 +325,40 @@ def test_offers_that_cross_are_refused(make: Any) -> None:
     rig.far_takes("UPDATE")
     rig.request("UPDATE", body=OTHER, to_tag=ok.to_tag, cseq=3)
     assert rig.take(500).get("retry-after")
+
+
+@owners
+def test_a_reinvite_that_meets_an_offer_in_an_update_is_refused(make: Any) -> None:
+    rig = make()
+    invite = rig.calls_out()
+    rig.far_asks("UPDATE", HOLD)
+    update = rig.take("UPDATE")
+    rig.asks(invite, "INVITE", 2, body=OTHER)
+    assert rig.take(491).cseq_method == "INVITE" and rig.far_hears_nothing()
+    rig.asks(invite, "ACK", 2)
+    rig.reply(update, 200, [TYPE], SDP)
+    rig.far_takes(200)
+    rig.asks(invite, "INVITE", 3, body=OTHER)  # once more
+    rig.take(100)
+    assert b"4002" in rig.far_takes("INVITE").body
+    rig.far_replies(200, [TYPE], SDP)
+    rig.take(200)
+
+
+@owners
+def test_so_is_one_from_across(make: Any) -> None:
+    rig = make("session_timer = { expires = 100, min_se = 90 }")
+    ok = rig.calls_in()
+    rig.request("UPDATE", body=HOLD, to_tag=ok.to_tag, cseq=2)
+    rig.far_takes("UPDATE")
+    update = rig.far_taken
+    rig.far_asks("INVITE", OTHER)
+    assert 491 in rig.far_forgets() and rig.silent()
+    rig.far_retakes(update)
+    rig.far_replies(200, [TYPE], SDP)
+    answer = rig.take(200)
+    rig.run(50.2)
+    assert rig.take("INVITE").body == answer.body  # what a refresh offers is what was agreed
 
 
 @owners

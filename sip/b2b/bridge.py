@@ -766,8 +766,8 @@ def _behind_ack(leg: InviteUsage, other: InviteUsage) -> float:
 
 
 def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Request) -> bool:
-    """Whether a re-INVITE meets another one (RFC 3261 section 14.2)."""
-    if other.client_invite.pending is not None or not other.established:
+    """Whether a re-INVITE meets another one (RFC 3261 section 14.2) or an offer in an UPDATE (RFC 6337 section 4)."""
+    if other.client_invite.pending is not None or other.server_invite.offering or not other.established:
         return True
     return other.server_invite.pending is not None and request.branch != bridge.carried_out
 

@@ -12,7 +12,16 @@ from sip.wire.message import Response
 class ClientInvite:
     """The last INVITE of ours in one usage. A CANCEL goes out when a provisional response allows it."""
 
-    __slots__ = ("_answer_within", "_cancel_lines", "_cancel_sent", "_stack", "cancelling", "latest", "offered")
+    __slots__ = (
+        "_answer_within",
+        "_cancel_lines",
+        "_cancel_sent",
+        "_stack",
+        "cancelling",
+        "latest",
+        "offered",
+        "update",
+    )
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -22,6 +31,8 @@ class ClientInvite:
         """It is given up."""
         self.offered = False
         """It has a description of the session in it."""
+        self.update: ClientTransaction | None = None
+        """Our last UPDATE with an offer."""
         self._cancel_lines: tuple[str, ...] = ()
         self._cancel_sent = False
         self._answer_within = 0.0
@@ -34,6 +45,12 @@ class ClientInvite:
         latest = self.latest
         return None if latest is None or latest.answered else latest
 
+    @property
+    def offering(self) -> ClientTransaction | None:
+        """What of ours asks for a change and is not finally answered: an INVITE, or an UPDATE with an offer."""
+        update = self.update
+        return self.pending if update is None or update.answered else update
+
     def opened(self, invite: ClientTransaction, answer_within: float, now: float) -> None:
         """The first INVITE of the usage was sent; its place is given up when nothing comes from it within so many
         seconds (0: timer B decides).
@@ -43,9 +60,12 @@ class ClientInvite:
         if answer_within:
             self._stack.deadlines.set(now + answer_within, invite, SILENT)
 
-    def changing(self, invite: ClientTransaction) -> None:
-        """A further INVITE was sent in the dialog."""
-        self.latest = invite
+    def changing(self, request: ClientTransaction, offers: bool) -> None:
+        """A further INVITE, or an UPDATE, was sent in the dialog, with an offer or without one."""
+        if request.method == "UPDATE":
+            self.update = request if offers else None
+            return
+        self.latest, self.offered = request, offers
         self.cancelling = self._cancel_sent = False
 
     def went_on(self, invite: ClientTransaction, early: bool, now: float) -> None:
@@ -85,9 +105,10 @@ class ClientInvite:
             self.send_cancel(hop_lines, now)
 
     def settle(self) -> None:
-        """Let go of it when it is answered: nobody will be told of that any more."""
+        """The usage ends. Let go of what is answered: nobody will be told of that any more."""
         if self.latest is not None and self.latest.answered:
             self.latest = None
+        self.update = None
 
 
 class Unheard:

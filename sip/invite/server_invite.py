@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from sip.actions import Flow
+from sip.invite.client_invite import ClientInvite
 from sip.layer import Stack
-from sip.transaction import ClientTransaction, ServerTransaction
+from sip.offer_answer import description_in
+from sip.transaction import ServerTransaction
 from sip.wire.message import Request, parse
 
 SUCCESS_AGAIN: Final = "2xx again"
@@ -39,12 +41,15 @@ class ServerInvite:
         "generation",
         "latest",
         "success_cseq",
+        "update",
     )
 
     def __init__(self, stack: Stack, flow: Flow) -> None:
         self._stack = stack
         self.latest: ServerTransaction | None = None
         """Its transaction; None when it is answered, or there never was one."""
+        self.update: ServerTransaction | None = None
+        """That of their last UPDATE with an offer."""
         self._flow = flow
         self._success = b""
         self._interval = 0.0
@@ -62,11 +67,20 @@ class ServerInvite:
         latest = self.latest
         return latest if latest is not None and latest.open else None
 
-    def take(self, invite: ServerTransaction, request: Request, ours: ClientTransaction | None, now: float) -> bool:
-        """A further INVITE came; ``ours`` is what we have sent and they have not answered. False: it crosses another
-        one, and was answered (section 14.2).
+    @property
+    def offering(self) -> bool:
+        """Whether we have to answer an offer in an UPDATE."""
+        return self.update is not None and self.update.open
+
+    def take(self, invite: ServerTransaction, request: Request, ours: ClientInvite, now: float) -> bool:
+        """A further INVITE came, or an UPDATE. False: it is an INVITE that crosses another one, or an offer of ours
+        in an UPDATE (RFC 6337 section 4), and was answered (section 14.2).
         """
-        if ours is not None:
+        if request.method == "UPDATE":
+            self.update = invite if description_in(request) is not None else self.update
+            return True
+        # on site flows what meets an UPDATE is held up at the device that has to answer both
+        if (ours.pending if invite.on_site_flow else ours.offering) is not None:
             self._stack.reply(invite, 491, now)
         elif self.pending is not None:
             self._stack.reply(invite, 500, now, lines=(f"Retry-After: {1 + request.cseq % 10}",))

@@ -21,6 +21,7 @@ from sip.next_hop import DialogPath, Reach
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
 
+_CHANGING: Final = ("INVITE", "UPDATE")
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
 _WITH_CONTACT: Final = ("UPDATE", "REFER", "NOTIFY")
 """Methods whose 2xx names our address, beside INVITE."""
@@ -167,9 +168,8 @@ class InviteUsage:
         if method == "PRACK" and self.reliable is not None:
             lines = (*self.reliable.rack(tag), *lines)
         sent = self.requests.send(self, method, lines, body, now, context, max_forwards, no_timeout, tag, branch)
-        if method == "INVITE":
-            self.client_invite.changing(sent)
-            self.client_invite.offered = bool(body)
+        if method in _CHANGING:
+            self.client_invite.changing(sent, bool(body))
         elif method == "BYE":
             self._close()  # findable until it is answered: a BYE from there may cross ours
         return sent
@@ -241,10 +241,11 @@ class InviteUsage:
         self.dialogs.local_tags.keep("")
 
     def _close(self) -> None:
-        if self.client_invite.latest is not None:
+        if self.client_invite.latest is not None or self.client_invite.update is not None:
             self.client_invite.settle()
         if not self.ended:
             self.ended = True
+            self.server_invite.update = None
             self.server_invite.stop()
             if self.reliable is not None:
                 self.reliable.stop()
@@ -278,7 +279,7 @@ class InviteUsage:
             # Only the caller may end an early dialog so (section 15); what becomes of the call its INVITE will tell.
             self.stack.reply(transaction, 200, now)
             return
-        if method == "INVITE" and not self.server_invite.take(transaction, request, self.client_invite.pending, now):
+        if method in _CHANGING and not self.server_invite.take(transaction, request, self.client_invite, now):
             return
         if method in _REFRESHING:
             dialog.target = contact_uri(request) or dialog.target
@@ -400,6 +401,8 @@ def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response |
         sent = requests.send_proved(leg, asked, response, early, now)
     if sent is not None and pending:
         invite.went_on(sent, early, now)
+    elif sent is not None and asked is invite.update:
+        invite.update = sent
     return sent is not None
 
 

@@ -75,8 +75,8 @@ def test_a_further_one_is_not_given_up_with_the_one_before() -> None:
     ours = ClientInvite(stack)
     ours.opened(sent(stack), 0.0, 0.0)
     ours.give_up((), 0.0)
-    ours.changing(sent(stack, 2))
-    assert not ours.cancelling and not ours.owes_cancel
+    ours.changing(sent(stack, 2), True)
+    assert not ours.cancelling and not ours.owes_cancel and ours.offered
 
 
 class Told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Flow, Send
+from sip.invite.client_invite import ClientInvite
 from sip.invite.server_invite import ServerInvite
 from sip.wire.message import Request, Response, parse
 from tests.sip.two_stacks import SDP, TwoStacks
@@ -49,8 +50,8 @@ def test_a_further_invite_crosses_none(ours: bool, theirs: bool, answer: list[in
     if theirs:
         invite.latest = stacks.b.asked
     other = asked().b.asked if theirs else stacks.b.asked
-    pending = stacks.a.leg.client_invite.pending if ours else None
-    assert invite.take(other, request, pending, 0.0) == (not answer)
+    sent = stacks.a.leg.client_invite if ours else ClientInvite(stacks.b.stack)
+    assert invite.take(other, request, sent, 0.0) == (not answer)
     assert (invite.pending is other) == (not answer)
 
 
