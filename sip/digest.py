@@ -246,7 +246,8 @@ class DigestServer:
             return self._check_token(self.tokens, request, flow, now)
         if given is None:
             return Verdict(False, "", f"no credentials for the realm {self.realm}")
-        username = given.get("username") or ""
+        written = given.get("username") or ""
+        username = self._bare(written)
         user = username.encode("latin-1").decode("utf-8", "replace")
         algorithm = (given.get("algorithm") or "MD5").lower()
         if algorithm not in (offered.lower() for offered in self._offered(user)):
@@ -264,7 +265,7 @@ class DigestServer:
             return Verdict(False, username, f"too many wrong passwords: not looked at for {wait:.0f} s", False, wait)
         password = self.password_of(user)
         # The digest of a user that is nobody is made all the same: time tells nothing about who exists.
-        secret = _secret_hash(algorithm, username.encode("latin-1"), self.realm, password or "")
+        secret = _secret_hash(algorithm, written.encode("latin-1"), self.realm, password or "")
         middle = f"{nc}:{cnonce}" if qop is not None else ""
         expected = _digest(algorithm, secret, nonce, middle, request.method, uri, qop or "auth")
         good = hmac.compare_digest(expected.encode("latin-1"), response.encode("latin-1"))
@@ -315,6 +316,11 @@ class DigestServer:
             return Uri.parse(one).names_what(Uri.parse(other), self.hosts)
         except Malformed:
             return False
+
+    def _bare(self, username: str) -> str:
+        """The user of a user name that names the realm, or one of our hosts, too, as some devices write it."""
+        user, at, host = username.rpartition("@")
+        return user if at and host.lower() in (self.realm.lower(), *self.hosts) else username
 
     def _note_algorithm(self, user: str, flow: Flow, algorithm: str) -> None:
         key = user, flow

@@ -406,6 +406,16 @@ def test_credentials_in_one_line_with_those_for_others() -> None:
     assert ours.check(register(f'Authorization: Digest realm="other", nonce="1", {mine}'), 0.0).accepted
 
 
+@pytest.mark.parametrize(
+    ("written", "user"), [("alice@OURS", "alice"), ("alice@192.0.2.1", "alice"), ("alice@rome", ""), ("@ours", "")]
+)
+def test_a_user_name_may_name_the_realm(written: str, user: str) -> None:
+    ours = server(hosts=frozenset({"192.0.2.1"}))
+    line = answered(DigestClient(written, "wonderland", Random(1)), challenged(ours.challenge(0.0))).line
+    verdict = ours.check(register(line), 0.0)
+    assert (verdict.accepted, verdict.username) == (bool(user), user or verdict.username)
+
+
 def test_no_two_nonces_are_alike() -> None:
     ours = server()
     nonces = {ours.challenge(5.0)[0].partition('nonce="')[2].partition('"')[0] for _ in range(1000)}
