@@ -249,6 +249,20 @@ def test_a_broken_connection_ends_the_registrations_made_by_it() -> None:
     assert not fixture.core.phones
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_device_that_comes_back_another_way_leaves_nothing_of_the_former_one(transport: str) -> None:
+    fixture = AgentFixture()
+    contact = f'<sip:alice@127.0.0.31:5060;transport={transport}>;+sip.instance="<urn:uuid:1>";reg-id=1'
+    flows = [Flow(transport, f"{LISTEN}#{port}", ("127.0.0.31", port)) for port in (41001, 41002, 41003)]
+    fixture.opened += flows
+    for flow in flows:
+        fixture.core.flow_changed(flow, "open", fixture.now)
+        assert register(fixture, flow, contact=contact) == 200
+    assert fixture.core.phones == {flows[-1]: {"alice"}}
+    fixture.core.flow_changed(flows[0], "lost", fixture.now)
+    assert fixture.core.lines["alice"].far_side.contacts == 1
+
+
 def test_a_stranger_cannot_register_and_learns_nothing() -> None:
     fixture = AgentFixture()
     fixture.request("REGISTER", "sip:paris", flow=ALICE, sender="<sip:eve@paris>", recipient="<sip:eve@paris>")
