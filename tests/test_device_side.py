@@ -557,8 +557,6 @@ def test_a_registration_by_a_stream_that_broke_is_renewed_at_once(make: Any) -> 
         return next(flow for flow in reversed(rig.opened) if flow.remote == CARRIER.remote)
 
     def register() -> None:
-        rig.core.flow_changed(stream(), "open", rig.now)
-        rig.pump()
         asked = rig.take("REGISTER", stream())
         rig.reply(asked, 200, [f"Contact: {asked.get('contact')};expires=3600"], flow=stream())
 
