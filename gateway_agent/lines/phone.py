@@ -195,10 +195,11 @@ class Phone:
             if change.kind in (ADDED, REFRESHED):
                 phones.setdefault(flow, set()).add(self.name)
                 self._follow(change)
-                if change.former is not None:
-                    self._leave(change.former.flow)
-            else:
-                self._leave(flow)
+            left = flow if change.former is None else change.former.flow
+            if left in phones and self.name not in self._registrar.users(left):
+                phones[left].discard(self.name)
+                if not phones[left]:
+                    del phones[left]
         self._keep_alive.changed(now)
         at = self._registrar.get_timer()
         if at is not None and (self._due_at <= now or at < self._due_at):  # a later one is set when this one fires
@@ -209,14 +210,6 @@ class Phone:
             self._tell(changes[-1].because, now, True)
         elif any(self._lags(change.binding, now) for change in changes):
             self._tell("", now, True)
-
-    def _leave(self, flow: Flow) -> None:
-        """Nobody is reached by that flow any more, unless another device of this phone is."""
-        phones = self.environment.registered
-        if flow in phones and self.name not in self._registrar.users(flow):
-            phones[flow].discard(self.name)
-            if not phones[flow]:
-                del phones[flow]
 
     def _lags(self, binding: Binding, now: float) -> bool:
         """Whether what servers know of a binding ends before half of its time is over."""
