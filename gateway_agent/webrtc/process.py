@@ -32,6 +32,10 @@ IDLE_S: Final = 5.0
 """Without an agent and without a session it ends after so long."""
 STALE_S: Final = 20.0
 """What STUN and TURN servers said holds as long as a NAT keeps an idle mapping (RFC 4787 has 30 s in practice)."""
+RENEW_S: Final = 12.0
+"""A leg of that age is replaced before it is too old: a server that is away is waited for, five seconds long."""
+TOGETHER: Final = 8
+"""Legs prepared at once, since each of them may have to wait so."""
 LIMIT: Final = "limit"
 """What is short where it is no address."""
 NEEDED: Final = frozenset({"legs", "ready", "unknown", "expired"})
@@ -242,7 +246,7 @@ class Gateway:
         while True:
             await self._lacking.wait()
             self._lacking.clear()
-            while (settings := self._settings) is not None and len(self._free) < settings.ahead:
+            while (settings := self._settings) is not None and (wanted := settings.ahead - self._fresh(settings)) > 0:
                 used = len(self._sessions) + len(self._taken)
                 if used >= settings.sessions:
                     why = (
@@ -250,10 +254,18 @@ class Gateway:
                     )
                     self._control.say({"is": "short", "address": LIMIT, "why": why})
                     break
-                if not await self._prepare(settings, used):
+                prepared = (self._prepare(settings, used) for _ in range(min(wanted, TOGETHER)))
+                if not all(await asyncio.gather(*prepared)):
                     break
             else:
                 self._control.say({"is": "short", "address": LIMIT, "why": ""})
+
+    def _fresh(self, settings: GatewaySettings) -> int:
+        """Legs at hand that will be so for a while."""
+        if not (settings.stun or settings.turn):
+            return len(self._free)
+        now = self._clock()
+        return sum(now - one.at < RENEW_S for one in self._free.values())
 
     async def _prepare(self, settings: GatewaySettings, used: int) -> bool:
         """One more leg; False when there is none to be had at this moment."""
@@ -264,16 +276,17 @@ class Gateway:
             self._stocks.fill(stock, 2 * used, now)
         if not stock.free:
             return False
+        pair, bound = stock.free.popitem()
         ice = self._endpoint.IceAgent(settings)
         await ice.gather_candidates()
         candidates = tuple(one.to_sdp() for one in ice.local_candidates)
-        if not candidates or not stock.free:
+        if not candidates:
+            stock.free[pair] = bound
             self._control.say(
                 {"is": "short", "address": address, "why": f"the WebRTC gateway cannot bind {address} for ICE"}
             )
             await ice.close()
             return False
-        pair, bound = stock.free.popitem()
         self._numbers += 1
         id_ = f"{self._prefix}-{self._numbers}"
         leg = Leg(id_, *pair, ice.local_username, ice.local_password, self._fingerprint, candidates)

@@ -45,8 +45,15 @@ async def until(holds: Callable[[], bool], what: Callable[[], object] = lambda: 
 class Call:
     """A browser that calls a phone: what its agent does with their descriptions, and the two ends."""
 
-    def __init__(self, legs: WebrtcLegs, flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        legs: WebrtcLegs,
+        flush: Callable[[], None],
+        seen: Callable[[str], str] = lambda description: description,
+    ) -> None:
+        """``seen``: what comes of a description on its way to the other one."""
         self.legs = legs
+        self.seen = seen
         self.flush = flush
         self.anchor = WebrtcAnchor(legs, False, False)
         self.device, self.server = OfferAnswer(), OfferAnswer()
@@ -70,7 +77,7 @@ class Call:
         # aiortc knows no telephone-event, which browsers do; the wires of the test carry it all the same
         events = "a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\n"
         offer = re.sub(r"(m=audio [^\r]*)", r"\1 110 126", page.localDescription.sdp) + events
-        said = offer.encode()
+        said = self.seen(offer).encode()
         self.anchor.decide(said)
         assert self.anchor.active
         plain = self.anchor.from_server(said, "", self.device, self.server, True)
@@ -85,7 +92,7 @@ class Call:
         self.flush()
         media = next(line for line in plain.decode().splitlines() if line.startswith("m=audio"))
         self.phone.to = HOST, int(media.split()[1])
-        await page.setRemoteDescription(RTCSessionDescription(secure.decode(), "answer"))
+        await page.setRemoteDescription(RTCSessionDescription(self.seen(secure.decode()), "answer"))
 
     async def hear_each_other(self) -> None:
         """A second more of the other's tone, and nothing else."""
@@ -104,11 +111,13 @@ class Call:
 
 
 @asynccontextmanager
-async def gateway(path: Path, start: int = 1, legs: WebrtcLegs | None = None) -> AsyncIterator[RelayProcess]:
+async def gateway(
+    path: Path, start: int = 1, legs: WebrtcLegs | None = None, settings: GatewaySettings = SETTINGS
+) -> AsyncIterator[RelayProcess]:
     legs = legs or WebrtcLegs()
     notices: list[Notice] = []
     process = RelayProcess(
-        *(SETTINGS, legs, notices.append, path, start, 30.0),
+        *(settings, legs, notices.append, path, start, 30.0),
         module="gateway_agent.webrtc.process",
         name="the WebRTC gateway",
         within_s=60.0,

@@ -15,6 +15,7 @@ import pytest
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
+    RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -70,6 +71,8 @@ class Browser:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._listeners: set[asyncio.Task[None]] = set()
         self._cseq = 0
+        self.servers: list[RTCIceServer] = []
+        """STUN and TURN servers that it knows."""
         self.media: RTCPeerConnection | None = None
         self.dialog: tuple[str, str, str, str] | None = None
         """Remote target, own From or To, theirs, Call-ID."""
@@ -142,7 +145,7 @@ class Browser:
                 return found
 
     def _peer(self) -> RTCPeerConnection:
-        media = self.media = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        media = self.media = RTCPeerConnection(RTCConfiguration(iceServers=self.servers))
         media.addTrack(Tone(self.hertz))
 
         @media.on("track")
