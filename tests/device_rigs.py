@@ -16,6 +16,7 @@ from b2bua.core import Core as ServerCore
 from gateway_agent.core import Core as AgentCore
 from heartbeat.site.load import parse as parse_site
 from sip.actions import Flow
+from sip.wire.framing import PING
 from sip.wire.message import Message, Request, Response, parse
 from tests.b2bua.fake import WALL, fresh
 from tests.gateway_agent.agent_fixture import CARRIER, KEY, LISTEN, SDP, SITE, AgentFixture, response_to, taken
@@ -229,7 +230,7 @@ class ServerRig(_Device):
         self.resolving = []
         self.disk = None
         self.refusing, self.dead = set(), set()
-        self.opened, self.all_opened, self.closed = [], [], []
+        self.opened, self.all_opened, self.closed, self.pings = [], [], [], []
         self.reached = {}
         self._serial = 0
         self._cseq = 0
@@ -241,7 +242,9 @@ class ServerRig(_Device):
             self.run(0.1)
 
     def _carry(self, action: Any) -> None:
-        if action.flow.transport == "udp" or action.flow in self.opened:
+        if action.data == PING:
+            self.pings.append(action.flow)
+        elif action.flow.transport == "udp" or action.flow in self.opened:
             box = self.inbox.setdefault(action.flow, deque())
             box.append(parse(action.data))
 

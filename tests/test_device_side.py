@@ -576,6 +576,27 @@ def test_a_registration_by_a_stream_that_broke_is_renewed_at_once(make: Any) -> 
     register()
 
 
+@owners
+@pytest.mark.parametrize(
+    ("seen", "kept"),
+    [(";rport=41000;received=192.0.2.9", True), (";rport=5060;received=127.0.0.11", False), (";rport", False)],
+)
+def test_the_nat_before_us_is_kept_open_while_we_are_registered(make: Any, seen: str, kept: bool) -> None:
+    rig = make(ACCOUNT)
+    register = rig.take("REGISTER")
+    register.set("via", register.line("via").replace(";rport", seen))
+    rig.reply(register, 200, [f"Contact: {register.get('contact')};expires=600"])
+    rig.run(100)
+    assert 3 <= len(rig.pings) <= 5 if kept else not rig.pings
+    assert set(rig.pings) <= {CARRIER}
+    while not sent(rig, "REGISTER"):
+        rig.run(10)
+    rig.reply(rig.take("REGISTER"), 403)
+    rig.pings.clear()
+    rig.run(100)
+    assert not rig.pings
+
+
 # -- what carriers ask for -----------------------------------------------------------------------------------------
 
 PROXY = Flow("udp", LISTEN, ("127.0.0.23", 5080))

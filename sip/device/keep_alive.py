@@ -1,8 +1,9 @@
-"""Keeping the NATs in front of devices open that registered over UDP, and those before us on streams of ours.
+"""Keeping the NATs in front of devices open that registered over UDP, and those before us.
 
 A NAT forgets a UDP flow after 30 s or more of silence, and many refresh it only by what comes from inside; so the
 device is asked something that it answers, whatever it says (RFC 5626 section 4.4 leaves it to the device, and many
-do not). On streams devices ping by themselves (section 4.4.1), and are answered; on those that we opened we do.
+do not). On streams devices ping by themselves (section 4.4.1), and are answered; on those that we opened we do, and
+by UDP where a registrar sees us elsewhere than we are.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from random import Random
 from typing import Final
 
 from sip.actions import Flow
+from sip.endpoint import DEFAULT_PORT
 from sip.layer import Stack
 from sip.wire.build import request_bytes
+from sip.wire.errors import Malformed
 from sip.wire.framing import PING
+from sip.wire.headers import Via, same_address
+from sip.wire.message import Response
 
 DUE: Final = "keep-alive"
 OVERDUE: Final = "pong"
 QUIET: Final = 120.0
 """Seconds for which a stream of ours is quiet at most (RFC 5626 section 4.4.1), where its peer wants no less."""
+NAT_OPEN: Final = 30.0
+"""Seconds, at most, between two datagrams that keep a NAT open."""
 PONG_WITHIN: Final = 10.0
 """Seconds to the answer to a ping."""
 _SOONEST: Final = 0.75
@@ -73,6 +80,46 @@ class StreamKeepAlive:
         self.generation += 1
         chance = int(self._stack.token()[:4], 16) / 0xFFFF  # streams that were opened together ping apart
         self._stack.deadlines.set(now + self.quiet * (0.8 + 0.2 * chance) - PONG_WITHIN, self, DUE)
+
+
+def behind_nat(response: Response) -> bool:
+    """Whether the topmost Via of an answer to us says that our request came from elsewhere (RFC 3581)."""
+    try:
+        via = Via.parse(response.get("via") or "")
+    except Malformed:
+        return False
+    port = via.port or DEFAULT_PORT["udp"]
+    return not same_address(via.received or via.host, via.host) or (via.rport or port) != port
+
+
+class NatKeepAlive:
+    """The NAT before us is kept open for who is registered with: a datagram without a message (RFC 3261 section 7.5),
+    which nobody answers. Firewalls and NATs forget a flow after 30 s or more, and a registration lasts longer."""
+
+    __slots__ = ("_flow", "_random", "_stack", "generation")
+
+    def __init__(self, stack: Stack, random: Random) -> None:
+        self._stack = stack
+        self._random = random
+        self._flow: Flow | None = None
+        self.generation = 0
+
+    def keep(self, flow: Flow | None, now: float) -> None:
+        """From now on that flow; None: none any more."""
+        if flow != self._flow:
+            self._flow = flow
+            self.generation += 1
+            self._wait(now)
+
+    def due(self, cause: str, now: float) -> None:
+        if self._flow is not None:
+            self._stack.send(self._flow, PING)
+            self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        if self._flow is not None:
+            wait = NAT_OPEN * self._random.uniform(_SOONEST, 1.0)
+            self._stack.deadlines.set(now + wait, self, DUE)
 
 
 class KeepAlive:

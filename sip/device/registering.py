@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Final
 
 from sip.actions import Flow
 from sip.device.flows import LineFlows
+from sip.device.keep_alive import NatKeepAlive, behind_nat
 from sip.device.places import PeerPlace, PeerPlaces, Shunning
 from sip.device.sending import send_request
 from sip.layer import Stack
@@ -37,6 +39,7 @@ class Registering:
         answer_within: float,
         changed: Callable[[str, float], None],
         renewed: Callable[[float], None],
+        random: Random,
     ) -> None:
         """``places`` are the registrar's, or those of the first of the ``route``; ``user`` stands in Contact;
         ``changed`` is told when we are registered or not any more, ``renewed`` of each 2xx.
@@ -60,6 +63,7 @@ class Registering:
         self._sent: ClientTransaction | None = None
         self._by: Flow | None = None
         """The stream by which the registrar has us."""
+        self._nat = NatKeepAlive(stack, random)
         self._silent_at: float | None = None
         self._decided_at: float | None = None
         """When it has waited long enough for a first answer; None when it does not wait."""
@@ -116,6 +120,7 @@ class Registering:
             if response.status // 100 == 2:
                 self._flows.keep(transaction.flow, response, now)
                 self._watch(transaction.flow if self.machine.registered else None)
+                self._nat.keep(transaction.flow if self._by is None and behind_nat(response) else None, now)
                 self._renewed(now)
         self._go_on(now)
 
@@ -148,6 +153,8 @@ class Registering:
                 self._walk(now)
             else:
                 self._places.wait(self._walk_and_go_on)
+        if not self.machine.registered:
+            self._nat.keep(None, now)
         while (event := self.machine.next_event()) is not None:
             self._decided_at = None
             self._changed(event.because, now)

@@ -93,6 +93,7 @@ class TrunkDevice:
                 policy.answer_within,
                 changed,
                 self._follow_service_route,
+                random,
             )
         if policy.probe is not None and policy.peers:
             self._probing = Probing(

@@ -21,6 +21,7 @@ from heartbeat.site.load import parse
 from heartbeat.site.model import Site
 from sip.actions import Close, Flow, Open, Resolve, Send, Store
 from sip.packages.line_dialog import LINE_STATE_TAG, LIST_TYPE, Head, body_of
+from sip.wire.framing import PING
 from sip.wire.message import Message, Request, Response
 from sip.wire.message import parse as parse_message
 from tests.tokens import KEY as TOKEN_KEY
@@ -310,6 +311,8 @@ class AgentFixture:
         """Addresses at which nobody listens."""
         self.dead: set[tuple[str, int]] = set()
         """Addresses from which no answer to a connect comes."""
+        self.pings: list[Flow] = []
+        """Where something without a message went."""
         self.opened: list[Flow] = []
         self.all_opened: list[Open] = []
         """Whatever came of it."""
@@ -353,6 +356,9 @@ class AgentFixture:
                     self.resolving.append(action)
 
     def _carry(self, action: Send) -> None:
+        if action.data == PING:
+            self.pings.append(action.flow)
+            return
         for server in (self.m1, self.m2):
             if server.flow == action.flow:
                 if server.up:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from sip.actions import Flow, Send
-from sip.device.keep_alive import KeepAlive
-from sip.wire.message import Request, parse
+from sip.device.keep_alive import KeepAlive, NatKeepAlive, behind_nat
+from sip.wire.framing import PING
+from sip.wire.message import Request, Response, parse
 from tests.sip.two_stacks import End
 
 UDP = Flow("udp", "127.0.0.1:5060", ("127.0.0.7", 40000))
@@ -62,3 +65,40 @@ def test_it_rests_while_nobody_is_there_to_be_asked() -> None:
     contacts.append(("sip:a@10.0.0.7", UDP))
     keeper.changed(100.0)
     assert end.stack.get_timer() is None
+
+
+@pytest.mark.parametrize(
+    ("via", "behind"),
+    [
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport", False),
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport=5060;received=10.0.0.1", False),
+        ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport=5060", False),
+        ("SIP/2.0/UDP [2001:db8::1];branch=z9hG4bK1;received=2001:DB8:0::1", False),
+        ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;received=192.0.2.1", True),
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport=41000", True),
+        ("", False),
+    ],
+)
+def test_an_answer_says_whether_a_nat_is_before_us(via: str, behind: bool) -> None:
+    lines = [f"Via: {via}"] if via else []
+    assert behind_nat(Response(200, "OK", ["via"] * len(lines), lines)) == behind
+
+
+def test_a_nat_is_kept_open_until_it_need_not_be() -> None:
+    end = End("x", 1)
+    keeper = NatKeepAlive(end.stack, Random(1))
+    keeper.keep(None, 0.0)
+    assert end.stack.get_timer() is None
+    keeper.keep(UDP, 0.0)
+    keeper.keep(UDP, 1.0)
+    at = 0.0
+    for _ in range(3):
+        due = end.stack.get_timer()
+        assert due is not None and 22.5 <= due - at <= 30.0
+        at = due
+        end.stack.handle_timer(at)
+        assert end.stack.to_do() == [Send(UDP, PING)]
+    keeper.keep(OTHER, at)
+    keeper.keep(None, at)
+    end.stack.handle_timer(at + 60.0)
+    assert not end.stack.to_do() and end.stack.get_timer() is None
