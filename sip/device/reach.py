@@ -121,7 +121,11 @@ class TrunkReach:
         return flow
 
     def _found(self, path: DialogPath, places: list[Place], own: Flow, now: float) -> None:
-        """A name is known: the dialog stays where it is when that is one of its places (RFC 3263 section 4.3)."""
+        """A name is known: the dialog stays where it is when that is one of its places (RFC 3263 section 4.3), and
+        where nobody knows it: it may be one of the peer's own network, or that of a browser behind the peer."""
+        if not places:
+            path.found(own if self._flows.is_open(own) else UNREACHABLE, now)
+            return
         flows = [self._to(place, own) for place in places]
         if own in flows:
             flows.remove(own)
