@@ -140,6 +140,6 @@ class Admission:
 def _caller(request: Request) -> str:
     """The number or name of From; ``""`` where its scheme is none of ours, which refuses no call (RFC 4475 3.3.4)."""
     try:
-        return user_of(bare_uri(request.get("from") or ""))
+        return user_of(bare_uri(request.from_untagged))
     except SipError:
         return ""

@@ -37,7 +37,7 @@ from sip.redirection import redirects_of
 from sip.transaction import ServerTransaction
 from sip.wire.headers import bracketed
 from sip.wire.message import Request, Response
-from sip.wire.uri import NumberParams, Uri, as_user, with_params
+from sip.wire.uri import NumberParams, Uri, as_user, plain_number, with_params
 
 LAST_PLACE: Final = 999_999
 """Of what a server says by itself of an attempt: behind all that its target said."""
@@ -96,7 +96,9 @@ class TrunkDirectory(Protocol):
 
     def destinations(self, line: str, now: float) -> list[Destination]: ...
 
-    def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers: ...
+    def told(
+        self, line: str, to: Destination, flow: Flow, request: Request, wanted: tuple[str, NumberParams] | None
+    ) -> Numbers: ...
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]: ...
 
@@ -251,8 +253,9 @@ class CallServices:
 
     def remove(self, call: Call, now: float) -> None:
         """A call is over."""
-        if self.calls.get(call.id) is call:
-            del self.calls[call.id]
+        call_id = call.state.call_id
+        if self.calls.get(call_id) is call:
+            del self.calls[call_id]
         if self.progressed is not None:
             self.progressed(now)
 
@@ -405,9 +408,8 @@ class Call(Policy):
         services, state, request = self.services, self.state, self.request
         assert request is not None
         priority = 0 if FIELDS.isdisjoint(request.names) else priority_of(request)
-        line, load = state.caller_line.partition("/")[0], services.load
-        if state.call_id in services.calls:  # it does not count against itself
-            load = Load(load.calls - 1, load.lines)
+        line = state.caller_line.partition("/")[0]
+        load = Load(len(services.calls) - (state.call_id in services.calls), services.lines.loads)  # without itself
         self._route(services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
 
     def _route(self, plan: Plan | Refusal, now: float) -> None:
@@ -439,7 +441,8 @@ class Call(Policy):
                 self.go_on(503, None, now)
             return
         place = self.destination = self.destinations.pop(0)
-        onward, uri, told = onward_of(services, plan, target, place, request)
+        flow = place.flow
+        onward, uri, told = onward_of(services, plan, target, place, flow, request)
         ring_for = target.ring_for
         if ring_for and dialog is not None and self.sent_at is not None:
             # an answer that is there already comes within a round trip
@@ -456,14 +459,14 @@ class Call(Policy):
             attempt=attempt or former.attempt,
         )
         if told is not None:
-            trunk = _with_trunk(self, target.line, place.flow, dialog)
+            trunk = _with_trunk(self, target.line, flow, dialog)
             lines = trunk.lines_of(onward, told)
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, SITE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
         lines += services.site_headers if onward.body else (*across(onward), *services.site_headers)
         lines += services.token_lines(self, place.agent)
-        leg = InviteUsage(services.stack, self.bridge, place.flow, dialog)
+        leg = InviteUsage(services.stack, self.bridge, flow, dialog)
         self.bridge.invite(leg, uri, lines, onward.body, max_forwards_left(onward), ring_for, now)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
@@ -506,8 +509,8 @@ class Call(Policy):
         """The present target said something; whether its agents are to keep a new state."""
         state = self.state
         changes: dict[str, Any] = {}
-        line = response.get("line")
-        if line and state.callee_agent and line != state.callee_line:
+        line = response.get("line") if state.callee_agent else ""
+        if line and line != state.callee_line:
             changes["callee_line"] = line[:MOST_CHARACTERS]
         if not state.ringing and rings(response.status):
             changes["ringing"] = now + self.wall_offset
@@ -639,15 +642,15 @@ def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, at
 def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
     """The call has that dialog, which people may ask for, with an agent or with a trunk of its target."""
     line = call.plan.target.line if call.plan is not None else call.state.caller_line
-    call.services.stack.call_ids.join(call.id, dialog.call_id, agent or line, line)
+    call.services.stack.call_ids.join(call.state.call_id, dialog.call_id, agent or line, line)
     return dialog
 
 
 def onward_of(
-    services: CallServices, plan: Plan, target: RouteTarget, place: Destination, request: Request
+    services: CallServices, plan: Plan, target: RouteTarget, place: Destination, flow: Flow, request: Request
 ) -> tuple[Request, str, Numbers | None]:
-    """The caller's request as the target is to have it, and its Request-URI; for a trunk of the server's own, what
-    that is told of who calls whom.
+    """The caller's request as the target is to have it by that flow, and its Request-URI; for a trunk of the server's
+    own, what that is told of who calls whom.
     """
     # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
     if plan.forwards or target.forwarded_from:
@@ -657,8 +660,8 @@ def onward_of(
     onward = diverted(services.site, plan, target, request)
     if place.trunk is None:
         return onward, with_params(place.uri, carried), None
-    wanted = with_params(f"sip:{as_user(target.request_number)}@{bracketed(services.site.realm)}", carried)
-    told = services.trunks.told(target.line, place, onward, wanted)
+    wanted = plain_number(target.request_number), carried
+    told = services.trunks.told(target.line, place, flow, onward, wanted)
     return onward, told.uri(place.uri.partition(":")[2]), told
 
 
@@ -695,5 +698,9 @@ def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[fl
 
 def longest_of(site: Site, names: list[str]) -> float:
     """How long a call on these lines may last: agents see to theirs, the server to its trunks; 0: without limit."""
-    lines = [site.lines.get(name) for name in names]
-    return min((line.longest_call for line in lines if line and line.at_servers and line.longest_call), default=0.0)
+    longest = 0.0
+    for name in names:
+        line = site.lines.get(name)
+        if line is not None and line.longest_call and line.at_servers:
+            longest = min(longest or line.longest_call, line.longest_call)
+    return longest

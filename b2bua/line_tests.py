@@ -41,7 +41,7 @@ class TrunkTester:
                 return "there is nobody to call"
             request = invite_of(caller or account or name, number, realm)
             try:
-                told = trunks.told(name, found[0], request, "")
+                told = trunks.told(name, found[0], found[0].flow, request)
             except SipError as error:
                 return str(error)
             lines = trunks.headers(name, request, told)

@@ -27,7 +27,7 @@ class Lines:
     def is_full(self, line: LineSettings, now: float) -> bool:
         """Whether a trunk of the server's own has no channel left, or its calls come faster than its ``cps``."""
         load = self.loads.get(line.name)
-        return load is not None and (load.busy >= line.channels or load.paced(line.cps, now))
+        return load is not None and (load.busy >= line.channels or (line.cps > 0 and load.paced(line.cps, now)))
 
     def take(self, line: str, now: float) -> str:
         """Count a call on a line; the name by which :meth:`give` counts it no more, ``""`` for a line unknown."""
@@ -36,12 +36,13 @@ class Lines:
         if known is None:
             return ""
         load = self.loads.get(name) or self.load_of(name)
-        load.take(known.cps if known.at_servers else 0.0, now)
+        load.take(known.cps if known.cps and known.at_servers else 0.0, now)
         return name
 
     def give(self, name: str) -> None:
         """Count it no more."""
-        self.load_of(name).give()
+        load = self.loads.get(name) or self.load_of(name)
+        load.give()
 
     def told(self, agent: str, line: LineRecord) -> None:
         """An agent told how a line is."""

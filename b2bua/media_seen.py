@@ -37,8 +37,8 @@ NOTHING_SEEN: Final = Seen()
 
 def seen_of(request: Request | None, response: Response) -> Seen:
     """What the INVITE and its 2xx say; where the offer is in the 2xx, the caller's part is not known."""
-    answer = _described(response)
-    return Seen(response.status, _codec(answer), _place(_described(request)), _place(answer))
+    codec, callee = _media(response)
+    return Seen(response.status, codec, _media(request)[1], callee)
 
 
 def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
@@ -47,9 +47,8 @@ def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
     """
     if not description:
         return seen
-    if callee:
-        return seen._replace(status=200, codec=_codec(description), callee=_place(description))
-    return seen._replace(status=200, caller=_place(description))
+    codec, place = _first_of(description)
+    return seen._replace(status=200, codec=codec, callee=place) if callee else seen._replace(status=200, caller=place)
 
 
 def refusal_of(response: Response) -> Seen:
@@ -57,19 +56,23 @@ def refusal_of(response: Response) -> Seen:
     return Seen(response.status, reason=response.get("reason") or "")
 
 
-def _described(message: Message | None) -> bytes:
+def _media(message: Message | None) -> tuple[str, str]:
+    """Codec and place of the first section of what a message describes."""
     try:
         where = description_in(message) if message is not None else None
     except SipError:
-        return b""
-    return message.body[where] if message is not None and where is not None else b""
+        where = None
+    return ("", "") if message is None or where is None else _first_of(message.body[where])
 
 
-def _place(body: bytes) -> str:
-    """Where the first section of a description wants its media."""
+def _first_of(body: bytes) -> tuple[str, str]:
+    """The same of a description."""
     section = _SECTION.search(body)
-    if section is None:
-        return ""
+    return ("", "") if section is None else (_codec(body, section[2]), _place(body, section))
+
+
+def _place(body: bytes, section: re.Match[bytes]) -> str:
+    """Where a section wants its media."""
     # a section's own address goes before that of the session (RFC 8866 section 5.7)
     end = body.find(b"\nm=", section.end())
     found = _ADDRESS.search(body, section.end(), end if end >= 0 else len(body)) or _ADDRESS.search(
@@ -81,11 +84,9 @@ def _place(body: bytes) -> str:
     return f"[{host}]:{section[1].decode()}" if ":" in host else f"{host}:{section[1].decode()}"
 
 
-def _codec(body: bytes) -> str:
-    section = _SECTION.search(body)
-    if section is None:
-        return ""
-    if (first := section[2]) in STATIC:
+def _codec(body: bytes, first: bytes) -> str:
+    """The name of a payload type."""
+    if first in STATIC:
         return STATIC[first]
     _, _, described = body.partition(b"\na=rtpmap:%b " % first)
     found = _CODEC.match(described)

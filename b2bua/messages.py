@@ -205,7 +205,7 @@ class Messages:
         place, *one.places = places
         stack, flow = services.stack, place.flow
         try:
-            onward, uri, told = onward_of(services, plan, target, place, one.request)
+            onward, uri, told = onward_of(services, plan, target, place, flow, one.request)
         except SipError:
             self.failed(one, 404, None, now)
             return

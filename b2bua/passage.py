@@ -89,7 +89,8 @@ class ServerPassage(Passage):
                 told = True
             else:
                 told = call.rang(message, now) or first
-            _note_answer(call, message, lines, told)
+            if call.state.caller_agent:
+                _note_answer(call, message, lines, told)
             if "rseq" in message.names:
                 _note_reliable(call, message, lines, other)
             if self.services.progressed is not None:
@@ -154,7 +155,8 @@ class ServerPassage(Passage):
                 lines, body = passed or NOTHING
                 status, lines = trunk.answer(asked.request, status, lines, now)
                 passed = Passed(lines, body)
-        super().reply(call, asked, status, now, reason, passed, tag)
+        lines, body = passed or NOTHING
+        asked.context.reply(asked, status, now, reason, lines, body, tag)
 
     def own(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
@@ -297,13 +299,12 @@ def _reason_in(data: bytes) -> str:
 
 
 def _note_answer(call: Call, response: Response, lines: list[str], told: bool) -> None:
-    """An answer to the caller's first INVITE, for an agent; ``told``: with the state to keep."""
+    """An answer to the first INVITE of an agent's caller; ``told``: with the state to keep."""
     state = call.state
-    if state.caller_agent:
-        if state.callee_agent and (origin := response.get("call-origin")) is not None:
-            lines.append(f"Call-Origin: {origin}")
-        if told:
-            lines += call.services.token_lines(call, state.caller_agent)
+    if state.callee_agent and (origin := response.get("call-origin")) is not None:
+        lines.append(f"Call-Origin: {origin}")
+    if told:
+        lines += call.services.token_lines(call, state.caller_agent)
 
 
 def _note_reliable(call: Call, response: Response, lines: list[str], other: InviteUsage | None) -> None:

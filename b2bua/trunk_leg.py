@@ -82,7 +82,8 @@ class TrunkLeg:
         """The trunk calls."""
         self.session.leg = self.leg
         self.session.calls(self._timer, request, now)
-        self.session.heard(request)
+        if request.body:
+            self.session.heard(request)
         self.takes_update = allows_update(request, False)
         self.eager = "require" in request.names or self._reliable == "required"
         self.bridge.offer(self.leg, transaction)
@@ -116,6 +117,8 @@ class TrunkLeg:
 
     def heard(self, message: Message) -> None:
         """A message of the trunk crosses: what it describes counts, an answer in an ACK at once."""
+        if not message.body:
+            return
         self.session.heard(message)
         offers = self.session.offers
         if isinstance(message, Response):
@@ -123,12 +126,12 @@ class TrunkLeg:
         else:
             method = message.method if isinstance(message, Request) else ""
             answers = method == "ACK" or (method == "PRACK" and offers.state in (LOCAL_OFFER, LOCAL_CHANGE))
-        if answers and message.body:
+        if answers:
             offers.accept()
 
     def told(self, message: Message) -> bytes:
         """The body of a message as the trunk gets it."""
-        body = self.session.told(message)
+        body = self.session.told(message) if message.body else b""
         if isinstance(message, Request):
             if message.method == "INVITE":
                 self._offered = bool(body)

@@ -18,7 +18,7 @@ from sip.actions import Flow
 from sip.b2b.bridge import Bridge
 from sip.device.flows import DeviceFlows
 from sip.device.header_rules import ruled
-from sip.device.identity import IdentityPolicy, Numbers, from_device, to_device, told_by
+from sip.device.identity import NOTHING, IdentityPolicy, Numbers, from_device, to_device, told_by
 from sip.device.names import NameLookups
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
@@ -32,7 +32,7 @@ from sip.priority import FIELDS
 from sip.receiver import InDialog
 from sip.wire.headers import bracketed
 from sip.wire.message import Request
-from sip.wire.uri import Uri
+from sip.wire.uri import NumberParams, host_port
 
 
 class Trunks:
@@ -177,15 +177,23 @@ class Trunks:
         """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises
         :class:`~sip.wire.errors.SipError`."""
         realm = self._site.realm
-        told = from_device(self._identities[line], request, realm)
-        if not self.lines[line].trust_priority:
-            told = told._replace(dropped=told.dropped | FIELDS)
-        return told_by(request, told, realm, self._identities[line].from_device_headers)
+        identity = self._identities[line]
+        told = from_device(identity, request, realm)
+        dropped = NOTHING if self.lines[line].trust_priority else FIELDS
+        return told_by(request, told, realm, identity.from_device_headers, dropped)
 
-    def told(self, line: str, to: Destination, request: Request, wanted: str) -> Numbers:
-        """Who calls whom by the INVITE of the site's form, with that Request-URI, as the trunk is told there."""
-        own = self.lines[line].advertise or self._stack.address(to.flow)
-        return to_device(self._identities[line], request, host_of(own), Uri.parse(to.uri).host, wanted)
+    def told(
+        self,
+        line: str,
+        to: Destination,
+        flow: Flow,
+        request: Request,
+        wanted: tuple[str, NumberParams] | None = None,
+    ) -> Numbers:
+        """Who calls whom by the INVITE of the site's form, as the trunk is told there, by that flow; ``wanted``: see
+        `sip.device.identity.to_device`."""
+        own = self.lines[line].advertise or self._stack.address(flow)
+        return to_device(self._identities[line], request, host_of(own), host_port(to.uri)[0], wanted)
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
         """The header lines of a request of the site's form outside calls, as the trunk gets them."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sip.wire.errors import Malformed
-from sip.wire.message import Message, Request, Response, elements, split_commas
+from sip.wire.message import Message, Request, Response, elements, split_commas, value_of
 from sip.wire.uri import Uri
 
 UAC: Final = "initiator"
@@ -144,13 +144,16 @@ def contact_uri(message: Message) -> str:
     section 8.1.1.8). A ``sips`` URI is one in a message only whose topmost Via is of TLS: it is not to be used in
     clear (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
     """
-    if message.names.count("contact") != 1:
+    line = message.first.get("contact")
+    if line is None or message.names.count("contact") != 1:
         return ""
-    value = message.get("contact") or ""
-    return (_contact_cached(value) if len(value) <= _CACHED else _contact(value)) or _secure_contact(message, value)
+    if len(line) <= _CACHED:
+        return _contact_cached(line) or _secure_contact(message, line)
+    return _contact(value_of(line)) or _secure_contact(message, line)
 
 
-def _secure_contact(message: Message, value: str) -> str:
+def _secure_contact(message: Message, line: str) -> str:
+    value = value_of(line)
     if bare_uri(value)[:5].lower() != "sips:" or not _BY_TLS.match(message.get("via") or ""):
         return ""
     return _contact(value, "sips")
@@ -169,7 +172,9 @@ def _contact(value: str, scheme: str = "sip") -> str:
     return str(replace(uri, headers=())) if uri.headers else text
 
 
-_contact_cached: Final = lru_cache(maxsize=4096)(_contact)
+@lru_cache(maxsize=4096)
+def _contact_cached(line: str) -> str:
+    return _contact(value_of(line))
 
 
 def _is_loose(route: str) -> bool:

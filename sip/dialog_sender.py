@@ -56,18 +56,17 @@ class DialogSender:
                 return self._send_later(
                     branch, method, cseq, tuple(lines), body, max_forwards, user, now, context, no_timeout
                 )
-        data, flow = self._fitted(
-            branch, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now
-        )
+        data = self.request(method, cseq, branch, flow, lines, body, max_forwards)
+        if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
+            data, flow = self._fitted(branch, flow, data, now)
         return stack.request(method, data, branch, flow, user, now, context, no_timeout)
 
     def _fitted(self, branch: str, flow: Flow, data: bytes, now: float) -> tuple[bytes, Flow]:
         """A request that is too large for a datagram goes by a stream where it may."""
-        if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
-            stack, stream = self.stack, self._stream(flow, now)
-            if stream is not None:
-                return readdressed(data, stack.via(stream, branch), stack.contact(stream, self.path.user)), stream
-        return data, flow
+        stack, stream = self.stack, self._stream(flow, now)
+        if stream is None:
+            return data, flow
+        return readdressed(data, stack.via(stream, branch), stack.contact(stream, self.path.user)), stream
 
     def _send_later(
         self,
@@ -87,9 +86,9 @@ class DialogSender:
         transaction = stack.prepare(method, branch, self.path.flow, user, context, no_timeout)
 
         def go(flow: Flow, now: float) -> None:
-            data, flow = self._fitted(
-                branch, flow, self.request(method, cseq, branch, flow, lines, body, max_forwards), now
-            )
+            data = self.request(method, cseq, branch, flow, lines, body, max_forwards)
+            if len(data) > LARGEST_DATAGRAM and flow.transport == "udp":
+                data, flow = self._fitted(branch, flow, data, now)
             stack.begin(transaction, flow, data, now)
 
         self.path.wait(go, now)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2s
 from typing import Final
 
-from sip.wire.message import Message, Request
+from sip.wire.message import Message, Request, value_of
 from sip.wire.sdp import TYPE, is_untold
 
 SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state", "media-quality"})
@@ -120,7 +120,13 @@ def passable_tag(tag: str) -> str:
 
 def max_forwards_left(request: Request) -> int:
     """Max-Forwards of the request on the other leg, one less (RFC 3261 section 16.6); validated where it came."""
-    value = request.get("max-forwards")
+    line = request.first.get("max-forwards")
+    return 69 if line is None else _one_less(line)
+
+
+@lru_cache(maxsize=_CACHED)
+def _one_less(max_forwards: str) -> int:
+    value = value_of(max_forwards)
     return min(int(value), 256) - 1 if value else 69
 
 

@@ -169,18 +169,26 @@ class Stack:
         no_timeout: bool = False,
     ) -> ClientTransaction:
         """Start a client transaction for a request that was built with :meth:`via` and ``branch``."""
-        transaction = self.prepare(method, branch, flow, user, context, no_timeout)
-        self.begin(transaction, flow, data, now)
+        transaction = self.prepare(method, branch, flow, user, context, no_timeout, data)
+        self.clients[transaction.key] = transaction
+        transaction.start(now)
         return transaction
 
     def prepare(
-        self, method: str, branch: str, flow: Flow, user: ClientUser, context: Any = None, no_timeout: bool = False
+        self,
+        method: str,
+        branch: str,
+        flow: Flow,
+        user: ClientUser,
+        context: Any = None,
+        no_timeout: bool = False,
+        data: bytes = b"",
     ) -> ClientTransaction:
         """A client transaction whose request is not sent yet: its place is still looked up; see :meth:`begin`."""
         kind = InviteClient if method == "INVITE" else NonInviteClient
         key = branch + "C" if method == "CANCEL" else branch
         return kind(
-            self.transactions, key, flow, method, branch, b"", user, context, flow in self.site_flows, no_timeout
+            self.transactions, key, flow, method, branch, data, user, context, flow in self.site_flows, no_timeout
         )
 
     def begin(self, transaction: ClientTransaction, flow: Flow, data: bytes, now: float) -> None:

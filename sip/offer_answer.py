@@ -29,6 +29,7 @@ RECEIVED: Final = "they describe"
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
 
+_USUAL_TYPE: Final = f"Content-Type: {sdp.TYPE}"
 CARRIERS: Final = frozenset(("INVITE", "ACK", "PRACK", "UPDATE"))
 """Methods whose requests and responses carry offers and answers (RFC 6337 section 2); a description in another one,
 as INFO and MESSAGE, is the users' own business."""
@@ -144,7 +145,7 @@ class OfferAnswer:
 
     def _commit(self, _: bytes) -> None:
         """An answer that never came leaves the former one (RFC 3261 section 13.2.1 wants one; some forget it)."""
-        self.local, self.remote = self.last_local, self.last_remote
+        self.local, self.remote = self._next_local or self.local, self._next_remote or self.remote
         self._next_local = self._next_remote = b""
 
     def _roll_back(self, _: bytes) -> None:
@@ -183,6 +184,8 @@ def description_in(message: Message) -> slice | None:
     method = message.method if isinstance(message, Request) else message.cseq_method
     if method not in CARRIERS:
         return None
+    if message.line("content-type") == _USUAL_TYPE:
+        return slice(0, len(body))
     kind = message.get("content-type")
     if kind == sdp.TYPE or (kind is None and sdp.is_untold(body)):
         return slice(0, len(body))

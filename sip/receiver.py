@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from sip.actions import Action, Flow, Send
 from sip.dialog import bare_uri, contact_uri, dialog_key
 from sip.endpoint import SECURE, WHOLE
-from sip.header_policy import unsupported
+from sip.header_policy import max_forwards_left, unsupported
 from sip.identifiers import Identifiers
 from sip.media_quality import NAME
 from sip.message_ring import Note
@@ -275,7 +275,7 @@ class Receiver:
         if method == "INVITE" and leg is None and not on_site_flow:
             transaction.request_id = _request_id(request)
             self._transactions.invites[transaction.request_id] = transaction
-        if leg is None and method == "INVITE" and request.get("max-forwards") == "0":
+        if leg is None and method == "INVITE" and max_forwards_left(request) < 0:
             # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
             self._responder.reply(transaction, 483, now, tag=self._identifiers.token())
         elif method == "CANCEL":

@@ -139,12 +139,11 @@ def answer_flow(request: Request, flow: Flow) -> Flow:
     """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
     if flow.transport != "udp":
         return flow
-    value = request.get("via") or ""
-    if ";rport=" in value or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
+    if ";rport=" in request.line("via") or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
         return flow
     # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
     # anybody, and pass for him.
-    via = Via.parse(value)
+    via = Via.parse(request.get("via") or "")
     if is_numeric(via.host) and is_private(via.host) and not is_private(flow.remote[0]):
         return flow  # from behind a NAT, by a port that it alone knows of; who needs RFC 3581 and lacks it
     address = flow.remote[0], via.rport or via.port or 5060

@@ -84,11 +84,6 @@ class Transaction:
         self.generation = 0
         self._interval = 0.0
 
-    @property
-    def resends(self) -> bool:
-        """Whether this hop loses messages (RFC 3261 section 17.1.1.1: only unreliable transports retransmit)."""
-        return self.flow.transport == "udp"
-
     def step(self, cause: str, subject: Any, now: float) -> None:
         """The only place where the state changes, as long as the transaction is not terminated from outside."""
         entry = self.TABLE.get((self.state, cause))
@@ -115,7 +110,7 @@ class Transaction:
 
     def _linger(self, unreliable: float, now: float) -> None:
         """Timers D, I, J, K: zero on streams, so the end comes at once."""
-        if self.resends or self.on_site_flow:
+        if self.on_site_flow or self.flow.transport == "udp":
             self.layer.deadlines.set_about(now + unreliable, self, ABSORBED)
         else:
             self.step(ABSORBED, None, now)
@@ -163,12 +158,12 @@ class ClientTransaction(Transaction):
         if self.flow is UNREACHABLE:
             self._wake(0.0, TRANSPORT, now)
             return
-        timers = self.layer.timers
-        if self.resends:  # what is answered in time, and most is, needs no timer B or F
-            self._wake(timers.t1, RESEND, now)
+        layer = self.layer
+        if self.flow.transport == "udp":  # what is answered in time, and most is, needs no timer B or F
+            layer.deadlines.set(now + layer.timers.t1, self, RESEND)
         elif not self.no_timeout:
-            self._wake(timers.lifetime, TIMEOUT, now)
-        self.layer.send(self.flow, self.request)
+            layer.deadlines.set(now + layer.timers.lifetime, self, TIMEOUT)
+        layer.send(self.flow, self.request)
 
     def _begin_timeout(self, now: float) -> None:
         """At the first firing of timer A or E: set timer B or F, as from the start."""
@@ -367,7 +362,7 @@ class InviteServer(ServerTransaction):
         self._send(data, now)
         self.request = None
         timers = self.layer.timers
-        if self.resends:
+        if self.flow.transport == "udp":
             self._interval = timers.t1
             self._wake(timers.t1, RESEND, now)
         self._wake(timers.lifetime, TIMEOUT, now)

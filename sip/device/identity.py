@@ -28,6 +28,7 @@ IDENTITIES: Final = frozenset(
     "p-asserted-identity p-preferred-identity remote-party-id diversion history-info referred-by".split()
 )
 """Header fields with addresses of who calls, or called before."""
+_TOLD_ANEW: Final = frozenset({"from", "to"})
 _CLAIMS: Final = IDENTITIES - {"referred-by"}
 _NETWORK: Final = frozenset(
     "p-charging-vector p-charging-function-addresses p-access-network-info p-visited-network-id p-called-party-id "
@@ -122,7 +123,7 @@ class Party(NamedTuple):
 def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers:
     """An INVITE of a device, as the servers get it. Raises :class:`Malformed`."""
     uri = _called(policy, request)
-    called = rewritten(policy.from_device_called, uri.dialled)
+    called = as_user(rewritten(policy.from_device_called, uri.dialled))
     if not called:
         raise Malformed("a Request-URI without a number")
     party = _who(request.from_untagged)
@@ -132,9 +133,9 @@ def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers
     elif not policy.trusted:
         party, more = _claimed(policy, request, party, realm)
     elif party.host != ANONYMOUS and not party.whole:
-        party = party._replace(number=rewritten(policy.from_device_caller, party.number), host=realm)
-    sender, recipient = _from(party), _address(called, realm)
-    return Numbers(as_user(called), party.number, sender, recipient, uri.number_params, dropped, more)
+        party = Party(party.display, rewritten(policy.from_device_caller, party.number), realm, party.carried)
+    recipient = f"<sip:{called}@{bracketed(realm)}>"
+    return Numbers(called, party.number, _from(party), recipient, uri.number_params, dropped, more)
 
 
 def _called(policy: IdentityPolicy, request: Request) -> Uri:
@@ -175,27 +176,36 @@ def _claimed(policy: IdentityPolicy, request: Request, party: Party, realm: str)
     return Party(party.display, number, realm, carried), ()
 
 
-def to_device(policy: IdentityPolicy, request: Request, own_host: str, peer_host: str, wanted: str = "") -> Numbers:
-    """An INVITE of a server, as the device gets it; ``wanted``: the Request-URI where it is another one. Raises
-    :class:`Malformed`.
+def to_device(
+    policy: IdentityPolicy,
+    request: Request,
+    own_host: str,
+    peer_host: str,
+    wanted: tuple[str, NumberParams] | None = None,
+) -> Numbers:
+    """An INVITE of a server, as the device gets it; ``wanted``: the number called, and what else is said of it, where
+    the Request-URI names another one. Raises :class:`Malformed`.
     """
-    uri = Uri.parse(wanted or request.uri)
-    called = rewritten(policy.to_device_called, uri.dialled)
+    if wanted is None:
+        uri = Uri.parse(request.uri)
+        wanted = uri.dialled, uri.number_params
+    called = as_user(rewritten(policy.to_device_called, wanted[0]))
     party = _who(request.from_untagged)
     host = policy.domain or own_host
     if not policy.trusted and _withholds(request, party):
         sender, number = _NOBODY, ""
     else:
         if party.host != ANONYMOUS:
-            party = party._replace(number=rewritten(policy.to_device_caller, party.number), host=host)
+            number = rewritten(policy.to_device_caller, party.number)
+            party = Party(party.display, number, host, party.carried, party.whole)
         sender, number = _from(party), party.number
     dropped, more = asserted_to_device(policy, request, host)
     if policy.account and party.host != ANONYMOUS:
         sender = _from(Party(party.display, policy.account, host, NO_PARAMS))
         if policy.trusted and number and "p-asserted-identity" not in request.names:
             more = (*more, f"P-Asserted-Identity: {_address(number, host)}")
-    recipient = _address(called, peer_host)
-    return Numbers(as_user(called), number, sender, recipient, uri.number_params, dropped, more, policy.scheme)
+    recipient = f"<sip:{called}@{bracketed(peer_host)}>" if called else f"<sip:{bracketed(peer_host)}>"
+    return Numbers(called, number, sender, recipient, wanted[1], dropped, more, policy.scheme)
 
 
 def asserted_by_device(policy: IdentityPolicy, message: Message, realm: str) -> Asserted:
@@ -221,10 +231,16 @@ def asserted_to_device(policy: IdentityPolicy, message: Message, host: str) -> A
     return IDENTITIES, _each(message, policy.to_device_caller, host, policy.untold)
 
 
-def told_by(request: Request, told: Numbers, realm: str, rules: Sequence[HeaderRule] = ()) -> Request:
-    """The INVITE of a device as if an agent had passed it on."""
+def told_by(
+    request: Request,
+    told: Numbers,
+    realm: str,
+    rules: Sequence[HeaderRule] = (),
+    dropped: frozenset[str] = NOTHING,
+) -> Request:
+    """The INVITE of a device as if an agent had passed it on, without the fields ``dropped`` besides."""
     head = (f"From: {told.sender};tag={request.from_tag}", f"To: {told.recipient}")
-    names, lines = _with_fields(request, told.dropped | {"from", "to"}, (*head, *told.more))
+    names, lines = _with_fields(request, told.dropped | dropped | _TOLD_ANEW, (*head, *told.more))
     if rules:
         lines = ruled(rules, lines)
         names = [field_of(line) for line in lines]
@@ -285,9 +301,11 @@ def _withholds(message: Message, party: Party | None) -> bool:
             return True
         if "none" in wanted:
             return False
-    if party is None and (isinstance(message, Response) or UNTRUSTED.isdisjoint(names)):
-        return False
-    if (party or _who(message.from_untagged)).host == ANONYMOUS:
+    if party is None:
+        if not isinstance(message, Request) or UNTRUSTED.isdisjoint(names):
+            return False
+        party = _who(message.from_untagged)
+    if party.host == ANONYMOUS:
         return True
     return "remote-party-id" in names and any("privacy=full" in one.lower() for one in message.all("remote-party-id"))
 

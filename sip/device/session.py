@@ -86,13 +86,13 @@ class DeviceSession:
 
     def heard(self, message: Message) -> None:
         """The device describes the session."""
-        where = description_in(message) if message.body else None
+        where = description_in(message)
         if where is not None:
             self.offers.receive(message.body[where])
 
     def told(self, message: Message) -> bytes:
         """The body of a message of the far side, as the device gets it: under one origin line, whatever is behind."""
-        where = description_in(message) if message.body else None
+        where = description_in(message)
         if where is None:
             return message.body
         said = message.body[where]

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sip.wire.errors import Malformed
 from sip.wire.headers import SessionExpires, retry_after, tokens
-from sip.wire.message import Message, Request, Response
+from sip.wire.message import Message, Request, Response, value_of
 
 LEAST: Final = 90
 """RFC 4028 section 5: no Min-SE below this."""
@@ -145,11 +145,11 @@ class SessionTimer:
 
 def asked_by(message: Message) -> SessionExpires | None:
     """The Session-Expires of a message; one that cannot be read is none."""
-    value = message.get("session-expires")
-    if value is None:
+    line = message.first.get("session-expires")
+    if line is None:
         return None
     try:
-        return SessionExpires.parse(value)
+        return SessionExpires.parse(value_of(line))
     except Malformed:
         return None
 

@@ -83,9 +83,8 @@ _TAGGED: Final = (
     r'((?:"[^"\\]*+" ?|[A-Za-z0-9 .\-]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t\r\n<>"]++>)'
     rf"(?:;tag=({_WORD}++))?+"
 )
-_PLAIN_ADDRESS: Final = re.compile(rf"{_NAME}{_TAGGED}[ \t]*+\Z")
-PLAIN_ADDRESS: Final = re.compile(rf"{_TAGGED}\Z")
-"""A From, To or Contact value of the usual shape: without its tag, and the tag."""
+PLAIN_ADDRESS: Final = re.compile(rf"{_NAME}{_TAGGED}[ \t]*+\Z")
+"""A From, To or Contact line of the usual shape: its value without the tag, and the tag."""
 _PLAIN_CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,9}}) ([A-Z]++)\Z")
 _CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,40}})[ \t]++({TOKEN}++)[ \t]*+\Z")
 
@@ -109,8 +108,6 @@ class Message:
         "cseq",
         "cseq_method",
         "first",
-        "from_tag",
-        "from_untagged",
         "lines",
         "names",
         "plain",
@@ -134,12 +131,12 @@ class Message:
         self.lines = lines
         self.first = first = dict(zip(reversed(names), reversed(lines), strict=True))
         line = first.get("via", "")
-        plain_via = (found := _PLAIN_VIA.match(line)) is not None
+        found = _PLAIN_VIA.match(line)
         if found is not None and (branch := found[2].partition(";branch=")[2].partition(";")[0]):
-            self.sent_by, self.branch = found[1].lower(), "" if branch == MAGIC else branch
+            self.sent_by, self.branch, plain = found[1].lower(), "" if branch == MAGIC else branch, True
         else:
-            plain_via = False
             self.sent_by, self.branch = _via_of(line)
+            plain = False
         """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
         branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
         requests apart (RFC 4475 section 3.2.1)."""
@@ -150,14 +147,11 @@ class Message:
             (int(found[1]), found[2]) if found is not None else _cseq_of(first.get("cseq", ""))
         )
         """0 and ``""`` when the CSeq header cannot be read."""
-        sender, recipient = first.get("from", ""), first.get("to", "")
-        plain_from = (found := _PLAIN_ADDRESS.match(sender)) is not None
-        self.from_untagged, self.from_tag = found.groups("") if found is not None else _address_of(sender)
-        """The value of From without its tag; the tag, ``""`` without one (RFC 2543)."""
-        plain_to = (found := _PLAIN_ADDRESS.match(recipient)) is not None
+        found = PLAIN_ADDRESS.match(recipient := first.get("to", ""))
         self.to_untagged, self.to_tag = found.groups("") if found is not None else _address_of(recipient)
-        self.plain = plain_via and plain_from and plain_to
-        """Whether Via, From and To are of the usual shapes, and so were read for certain."""
+        """The value of To without its tag; the tag, ``""`` without one (RFC 2543)."""
+        self.plain = plain and found is not None
+        """Whether these are of the usual shapes, and so were read for certain."""
 
     def get(self, name: str) -> str | None:
         """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
@@ -194,12 +188,16 @@ class Message:
 class Request(Message):
     """A request: ``method``, ``uri`` (the Request-URI, untouched) and headers."""
 
-    __slots__ = ("method", "uri")
+    __slots__ = ("from_tag", "from_untagged", "method", "uri")
 
     def __init__(self, method: str, uri: str, names: list[str], lines: list[str], body: bytes = b"") -> None:
         super().__init__(names, lines, body)
         self.method = method
         self.uri = uri
+        found = PLAIN_ADDRESS.match(sender := self.first.get("from", ""))
+        self.from_untagged, self.from_tag = found.groups("") if found is not None else _address_of(sender)
+        """The value of From without its tag; the tag, ``""`` without one (RFC 2543)."""
+        self.plain = self.plain and found is not None
 
     @property
     def start(self) -> str:
@@ -223,6 +221,16 @@ class Response(Message):
         super().__init__(names, lines, body)
         self.status = status
         self.reason = reason
+
+    @property
+    def from_untagged(self) -> str:
+        """The value of From without its tag; read when it is asked for, which is seldom."""
+        return _address_of(self.line("from"))[0]
+
+    @property
+    def from_tag(self) -> str:
+        """The tag of From, ``""`` without one."""
+        return _address_of(self.line("from"))[1]
 
     @property
     def start(self) -> str:

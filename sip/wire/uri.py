@@ -97,9 +97,7 @@ class Uri:
 
         Escaped controls stay as they are: a number goes into header lines, logs and on screens.
         """
-        user = _PERCENT.sub(_resolved, self.user)
-        digits = _digits(user)
-        return digits or user
+        return plain_number(_PERCENT.sub(_resolved, self.user) if "%" in self.user else self.user)
 
     @property
     def number_params(self) -> NumberParams:
@@ -151,6 +149,11 @@ class Uri:
         if "ext" in folded:
             folded["ext"] = folded["ext"].translate(_SEPARATORS)
         return self.user.translate(_SEPARATORS).lower(), folded
+
+
+def plain_number(user: str) -> str:
+    """An unescaped user part, without separators and parameters when it is a number."""
+    return _digits(user) or user
 
 
 def _digits(user: str) -> str:

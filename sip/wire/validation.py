@@ -7,7 +7,7 @@ from typing import Final
 
 from sip.wire.errors import Malformed
 from sip.wire.grammar import HOST, QUOTED, TOKEN, WS
-from sip.wire.message import MAGIC, PLAIN_ADDRESS, FaultyRequest, Request, refusal
+from sip.wire.message import MAGIC, PLAIN_ADDRESS, FaultyRequest, Request, refusal, value_of
 from sip.wire.uri import Uri
 
 # RFC 3261 section 7.3.1 and 20: at most one of each of these in a message.
@@ -28,6 +28,8 @@ _VIAS_PART: Final = (
     rf"{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}*+/{WS}*+{TOKEN}++{WS}++{HOST}{WS}*+(?::{WS}*+[0-9]{{1,5}})?{_PARAMS}"
 )
 _VIAS: Final = re.compile(rf"{_VIAS_PART}(?:,{WS}*+{_VIAS_PART})*+\Z", re.DOTALL)
+_NUMBER: Final = re.compile(r"[0-9]{1,5}\Z")
+_MAX_FORWARDS: Final = re.compile(r"[^:]++:[ \t]*+[0-9]{1,5}[ \t]*+\Z")
 _READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS))
 
 
@@ -48,13 +50,13 @@ def validate(request: Request) -> None:
         raise refusal(request, "the method of CSeq is not that of the request")
     if not request.call_id or (not request.from_tag and request.branch.startswith(MAGIC)):
         raise refusal(request, "an empty Call-ID, or a From without a tag")
-    max_forwards = request.get("max-forwards")
-    if max_forwards is not None and not (max_forwards.isascii() and max_forwards.isdigit() and len(max_forwards) < 6):
+    line = request.first.get("max-forwards")
+    if line is not None and _MAX_FORWARDS.match(line) is None and _NUMBER.match(value_of(line)) is None:
         raise refusal(request, "Max-Forwards is no number")
     if not request.plain:
         _read_oddly(request)
-    contact = request.get("contact")
-    if contact is not None and PLAIN_ADDRESS.match(contact) is None and _ADDRESSES.match(contact) is None:
+    line = request.first.get("contact")
+    if line is not None and PLAIN_ADDRESS.match(line) is None and _ADDRESSES.match(value_of(line)) is None:
         raise refusal(request, "the contact header cannot be read")
     try:
         uri = Uri.parse(request.uri)
