@@ -65,3 +65,31 @@ def test_a_call_whose_audio_has_died_is_ended(tmp_path: Path) -> None:
         for phone in (alices, bobs):
             phone.close()
         site.stop()
+
+
+def test_what_was_measured_outlives_the_agent(tmp_path: Path) -> None:
+    net = network()
+    lines = LINES.replace("media_timeout = 5\n", "").format(net=net)
+    site = Site(tmp_path / "site", net, lines, passwords=PASSWORDS)
+    alices, bobs = Phone(f"{net}51:5060"), Phone(f"{net}52:5060")
+    try:
+        site.start()
+        alice = alices.line("alice", f"{net}11:5060", PASSWORDS["alice"])
+        bobs.line("bob", f"{net}12:5060", PASSWORDS["bob"], Policy(ring_after=0, answer_after=0.05))
+        call = alices.call(alice, "5002")
+        until(lambda: talking(call), 8, "the call is not answered")
+        until(lambda: alices.heard_audio(call) > 50, 10, "no audio")
+        site["gw1"].kill()
+        site["gw1"].start()
+        until(lambda: site.whole() and site["gw1"].view()["calls"], 30, lambda: f"no return\n{site.words()}")
+        before = alices.heard_audio(call)
+        alices.ask(alices.core.bye, call)
+        until(lambda: ended(call), 10, lambda: f"no end\n{site.words()}")
+        until(lambda: site.idle("m1", "gw1", "gw2"), 5, "a call is left over")
+        (record,) = until(site.records, 5, "no record")
+        assert record["callee_packets"] >= before and record["caller_packets"] > 50, record
+        assert not site.bugs()
+    finally:
+        for phone in (alices, bobs):
+            phone.close()
+        site.stop()
