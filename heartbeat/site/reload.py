@@ -64,7 +64,7 @@ def changes(old: Site, new: Site) -> list[str]:
             f"{kind} {name} changed" for name in others if name in ones and not is_same(ones[name], others[name])
         ]
     for table in ("timing", "failover", "bans", "trace", "records", "hooks"):
-        if getattr(old, table) != getattr(new, table):
+        if not is_same(getattr(old, table), getattr(new, table)):
             found.append(f"{table} changed")
     if old.identity.key.value != new.identity.key.value:
         found.append("the site key is another one")
@@ -79,15 +79,15 @@ def changes(old: Site, new: Site) -> list[str]:
 
 
 def is_same(old: object, new: object) -> bool:
-    """Whether two lines, groups or programs are alike in all; a password or token may be another one although the
-    place where it is kept is the same."""
+    """Whether two lines, groups, programs or tables are alike in all; a password, token or key may be another one
+    although the place where it is kept is the same."""
     return old == new and [one.value for one in _secrets(old)] == [one.value for one in _secrets(new)]
 
 
 def _secrets(of: object) -> list[Secret]:
-    register = getattr(of, "register", None)
-    found = (getattr(of, "password", None), getattr(register, "password", None), getattr(of, "api_token", None))
-    return [one for one in found if one is not None]
+    inner = (getattr(of, name, None) for name in ("register", "postgres", "webhook"))
+    found = (getattr(one, name, None) for one in (of, *inner) for name in ("password", "api_token", "key"))
+    return [one for one in found if isinstance(one, Secret)]
 
 
 def _identity(old: Site, new: Site) -> Iterator[str]:

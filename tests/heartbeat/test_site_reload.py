@@ -187,3 +187,17 @@ def test_a_new_token_of_the_api_is_said() -> None:
         for token in ("one", "another")
     )
     assert changes(old, old) == [] and changes(old, new) == ["server m1 changed"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "table"),
+    [
+        ('[hooks]\nurl = "https://x/"\nkey = { env = "WORD" }\n', "hooks"),
+        ('[records.webhook]\nurl = "https://x/"\nkey = { env = "WORD" }\n', "records"),
+        ('[records.postgres]\nconnect = "host=db"\npassword = { env = "WORD" }\n', "records"),
+    ],
+)
+def test_another_secret_in_the_same_place_is_taken_and_said(lines: str, table: str) -> None:
+    words = {"OLD": "the old key, long"}
+    old, new = (parse(TEXT + lines, Path("/etc/site.toml"), {**words, "WORD": word}) for word in ("one", "another"))
+    assert changes(old, old) == [] and changes(old, new) == [f"{table} changed"]
