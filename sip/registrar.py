@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sip.actions import Flow
+from sip.actions import Address, Flow
 from sip.digest import DigestServer, Verdict
-from sip.endpoint import SECURE
+from sip.endpoint import DEFAULT_PORT, SECURE
 from sip.requests import ResponseSpec
 from sip.wire.errors import Malformed
 from sip.wire.grammar import Params, number
-from sip.wire.headers import NameAddr, bracketed
+from sip.wire.headers import NameAddr, bracketed, same_address
 from sip.wire.message import Request, elements
 from sip.wire.uri import Uri
 
@@ -150,10 +150,13 @@ class Registrar:
         return self._by_flow.get(flow, frozenset())
 
     def flow_lost(self, flow: Flow) -> list[BindingChange]:
-        """A stream broke: nobody can be reached by it any more (RFC 5626 section 5.3)."""
+        """A stream broke: nobody can be reached by it any more (RFC 5626 section 5.3); who :func:`listens_at` another
+        place stays registered."""
         changes: list[BindingChange] = []
         for name in sorted(self.users(flow)):
-            changes += self._drop(name, lambda binding: binding.flow == flow, "the connection was lost")
+            changes += self._drop(
+                name, lambda binding: binding.flow == flow and listens_at(binding) is None, "the connection was lost"
+            )
         return changes
 
     def remove(self, name: str, because: str) -> list[BindingChange]:
@@ -308,6 +311,18 @@ class Registrar:
             self._deadlines = [(one.expires_at, one.name) for bindings in live for one in bindings]
             heapq.heapify(self._deadlines)
             self._sweep_at = 64 + 4 * len(self._deadlines)
+
+
+def listens_at(binding: Binding) -> Address | None:
+    """Where a device that registered by TCP takes connections, as its Contact says; None for who is reached by the
+    connection that it opened, and by no other: who says so (RFC 5626), is behind a NAT or a proxy, or by TLS."""
+    flow = binding.flow
+    if flow.transport != "tcp" or binding.path or binding.contact.get("reg-id") is not None:
+        return None
+    uri = Uri.parse(binding.contact.uri)
+    place = uri.host, uri.port or DEFAULT_PORT["tcp"]
+    here = uri.transport == "tcp" and same_address(uri.host, flow.remote[0]) and place[1] != flow.remote[1]
+    return place if here else None
 
 
 def connected_anew(lost: Binding, other: Binding) -> bool:

@@ -15,8 +15,10 @@ from heartbeat.site.devices import host_of
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import Flow, Flush
 from sip.bearer import WEB
+from sip.device.flows import DeviceFlows
 from sip.device.keep_alive import KeepAlive
 from sip.digest import DigestClient
+from sip.location import Place
 from sip.next_hop import Reach
 from sip.registrar import (
     ADDED,
@@ -26,6 +28,7 @@ from sip.registrar import (
     Registrar,
     RegistrarLimits,
     connected_anew,
+    listens_at,
     same_device,
 )
 from sip.transaction import ServerTransaction
@@ -125,7 +128,8 @@ class Phone:
         if not bindings:
             return Busy(self.out_status, f"no device is registered as {self.name}")
         realm = self.environment.realm()
-        return [Target(one.contact.uri, realm, False, one.flow, path=one.path) for one in bindings]
+        flows = self.environment.access.flows
+        return [Target(one.contact.uri, realm, False, _way_to(one, flows), path=one.path) for one in bindings]
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         before = bool(self.contacts)
@@ -163,12 +167,12 @@ class Phone:
 
     def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
         """Devices that were registered, as they were known ``age`` seconds ago. Streams are gone with the process
-        that had them: their devices come again, and their dialogs with them."""
+        that had them: devices that do not listen come again, and their dialogs with them."""
         before = bool(self.contacts)
         changes: list[BindingChange] = []
         for device in devices:
             binding = device.binding(self.name, now - age)
-            if binding.flow.transport == "udp":
+            if binding.flow.transport == "udp" or listens_at(binding) is not None:
                 changes += self._registrar.resume(binding, now)
             else:
                 self._lost.append(binding)
@@ -215,6 +219,14 @@ class Phone:
         """Whether what servers know of a binding ends before half of its time is over."""
         told = self._told.get(binding.contact.uri, 0.0)
         return told - now < (binding.expires_at - now) / 2
+
+
+def _way_to(binding: Binding, flows: DeviceFlows) -> Flow:
+    """The flow of a registration; where its connection broke and the device listens, one that is opened now."""
+    place = listens_at(binding)
+    if place is None or flows.is_open(binding.flow) or flows.is_site(*place):
+        return binding.flow
+    return flows.flow_to(Place("tcp", *place)) or binding.flow
 
 
 def _limits(settings: Settings) -> RegistrarLimits:

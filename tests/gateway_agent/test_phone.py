@@ -249,6 +249,39 @@ def test_a_broken_connection_ends_the_registrations_made_by_it() -> None:
     assert not fixture.core.phones
 
 
+@pytest.mark.parametrize(
+    ("contact", "listens"),
+    [
+        ("<sip:alice@127.0.0.31:5062;transport=TCP>", True),
+        ("<sip:alice@127.0.0.31;transport=tcp>;expires=600", True),
+        ("<sip:alice@127.0.0.31:5062>", False),
+        ("<sip:alice@127.0.0.31:40001;transport=tcp>", False),  # the port that it came from
+        ("<sip:alice@127.0.0.32:5062;transport=tcp>", False),  # a NAT is between, or it would have us call another
+        ('<sip:alice@127.0.0.31:5062;transport=tcp>;+sip.instance="<urn:uuid:1>";reg-id=1', False),
+        ("<sip:alice@127.0.0.1:5161;transport=tcp>", False),
+    ],
+)
+def test_a_telephone_that_listens_is_called_though_its_connection_broke(contact: str, listens: bool) -> None:
+    fixture = AgentFixture()
+    flow = Flow("tcp", f"{LISTEN}#1", ("127.0.0.31", 40001))
+    fixture.opened.append(flow)
+    fixture.core.flow_changed(flow, "open", fixture.now)
+    assert register(fixture, flow, contact=contact) == 200
+    fixture.core.flow_changed(flow, "lost", fixture.now)
+    fixture.opened.remove(flow)
+    fixture.pump()
+    fixture.m1.request("INVITE", "sip:1001@gw1;line=alice", body=SDP, origin="gw2;z9hG4bKo;1")
+    if not listens:
+        fixture.m1.take(480)
+        return
+    fixture.m1.take(100)
+    opened = fixture.opened[-1]
+    assert opened.remote == ("127.0.0.31", 5062 if ":5062" in contact else 5060)
+    invite = fixture.take("INVITE", opened)
+    fixture.reply(invite, 200, ["Content-Type: application/sdp"], SDP, flow=opened)
+    fixture.m1.take(200)
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_device_that_comes_back_another_way_leaves_nothing_of_the_former_one(transport: str) -> None:
     fixture = AgentFixture()
