@@ -6,7 +6,7 @@ umask 077
 cd "$(dirname "$0")"
 [ "$(id -u)" -eq 0 ] || { echo "secrets.sh: run it as root, it gives the files to the containers' user 10001" >&2; exit 1; }
 mkdir -p secrets
-for name in site_key api_token alice_password; do
+for name in site_key api_token alice_password records_password; do
     [ -s "secrets/$name" ] || head -c 32 /dev/urandom | base64 | tr -d '\n' >"secrets/$name"
 done
 chown -R 10001:10001 secrets

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psycopg
 import pytest
 import yaml
 
@@ -42,6 +43,7 @@ from tests.interop.compose import (
     command_of,
     target_of,
 )
+from tests.interop.postgres import Postgres
 from tests.interop.programs import network, until
 
 ROOT = Path(__file__).parents[1]
@@ -130,7 +132,7 @@ def test_a_service_may_do_nothing_that_it_need_not(name: str):
         assert (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKER / "Dockerfile")
         assert service["image"] == f"holdfast-{service['build']['target']}"
     else:
-        assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", service["image"])
+        assert re.fullmatch(r"\S+:v?\d+\.\d+(?:\.\d+)?", service["image"])
     assert all(one.startswith("127.0.0.1:") for one in service.get("ports", ()))
 
 
@@ -141,7 +143,8 @@ def test_what_a_service_mounts_is_there(name: str):
         if source.startswith("."):
             assert (DOCKER / source).exists() and mode == ["ro"], volume
         else:
-            assert source in COMPOSE["volumes"] and target == "/var/lib/holdfast" and source == name.split("-")[0]
+            where = "/var/lib/holdfast" if "build" in SERVICES[name] else "/var/lib/postgresql/data"
+            assert source in COMPOSE["volumes"] and target == where and source == name.split("-")[0]
     for secret in SERVICES[name].get("secrets", ()):
         assert COMPOSE["secrets"][secret]["file"] == f"./secrets/{secret}"
 
@@ -495,11 +498,46 @@ def test_the_commands_of_the_images_make_a_site_that_survives_a_kill(here: Here,
     until(lambda: site.status()["servers"]["m1"].get("state") == "standby", 60, here.words, every=0.5)
 
 
+class Database:
+    """The one of the compose file, by Debian's PostgreSQL, at the address of its service."""
+
+    def __init__(self, host: str) -> None:
+        self._server = Postgres()
+        if self._server.because:
+            pytest.skip(self._server.because)
+        self._server.start(host)
+        with psycopg.connect(self._server.connect, autocommit=True) as asked:
+            asked.execute("CREATE DATABASE calls")
+        self._calls = self._server.connect.replace("dbname=postgres", "dbname=calls")
+
+    def callees(self) -> list[str]:
+        """Of all calls, once there are two."""
+
+        def rows() -> list[str]:
+            with psycopg.connect(self._calls) as asked:
+                found = asked.execute("SELECT callee FROM holdfast_calls").fetchall()
+            return [str(one) for (one,) in found]
+
+        found: list[str] = until(lambda: rows() if len(rows()) > 1 else None, 60, "no records come", every=0.5)
+        return found
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture
+def database(here: Here) -> Iterator[Database]:
+    found = Database(address("records").replace(NET, here.net))
+    yield found
+    found.close()
+
+
 @pytest.mark.interop
-def test_the_story_of_the_page(site: ComposeSite):
+def test_the_story_of_the_page(database: Database, site: ComposeSite):
     if why := asterisk.missing():
         pytest.skip(why)
     site.tell_the_story()
+    assert sorted(database.callees()) == ["0140506071", "2000"]
     if find_spec("pjsua2") is None:
         pytest.skip("the last step needs pjsua2: pip install '.[test]', where it has wheels")
     found = site.probe()

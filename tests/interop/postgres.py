@@ -46,12 +46,12 @@ class Postgres:
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def start(self) -> None:
-        """Returns when it answers."""
+    def start(self, host: str = "") -> None:
+        """Returns when it answers; at that loopback address, too, where one is said."""
         log = self.directory / "log"
         started = self._run(
             "pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(log),
-            "-o", f"-k {self.directory} -c listen_addresses='' -c fsync=off -c shared_buffers=8MB",
+            "-o", f"-k {self.directory} -c listen_addresses='{host}' -c fsync=off -c shared_buffers=8MB",
         )  # fmt: skip
         assert started.returncode == 0, log.read_text() if log.exists() else started.stderr
 
