@@ -6,6 +6,7 @@ const LETTERS = ['', 'ABC', 'DEF', 'GHI', 'JKL', 'MNO', 'PQRS', 'TUV', 'WXYZ', '
 const KEYS = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '0', '#'];
 const ASK_EVERY_MS = 3000;
 const RESTART_AFTER_MS = 300;
+const SOON_MS = 200; // and up to twice that, since many pages lose their connection at once
 
 let ua = null;
 let session = null;
@@ -56,7 +57,9 @@ function logIn(user, realm, password) {
     refresh();
   });
   ua.on('registrationFailed', ({ cause }) => say(`Not logged in: ${cause}`));
-  ua.on('disconnected', () => {
+  ua.on('disconnected', ({ error }) => {
+    // An agent that has died starts again, and whoever connects meanwhile waits at its door: no need for JsSIP's patience.
+    if (error && !wasLost) setTimeout(() => ua.transport.connect(), SOON_MS * (1 + Math.random()));
     wasLost = true;
     show('lost', 'connection lost');
     if (session) say('The call waits until the connection is back.');
