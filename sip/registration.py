@@ -44,6 +44,8 @@ MAX_TRIES: Final = 4
 """REGISTERs in one attempt: the first, one for a challenge, one for a stale nonce, one for a 423."""
 SOON: Final = (0.5, 2.0)
 """Seconds until the registration is renewed whose connection broke, by chance: a registrar that died had many."""
+BROKEN_WAIT: Final = 30.0
+"""Seconds between two such renewals, or a registrar that closes each connection would be asked without end."""
 REFUSED_WAIT: Final = 300.0
 """Seconds to wait at least when the registrar refuses the user: trying on soon gets accounts locked."""
 NEXT_WAIT: Final = 0.5
@@ -152,10 +154,10 @@ class Registration:
     def renew(self, now: float) -> None:
         """The connection by which the registrar has us broke: calls may come by no other (RFC 5626 section 4.5).
 
-        A registrar that closes each connection has a REGISTER of us every ``base_wait`` seconds, and no more.
+        A registrar that closes each connection has a REGISTER of us every ``BROKEN_WAIT`` seconds, and no more.
         """
         if self.state == REGISTERED and self._due_at is not None:
-            soon = max(now + self._random.uniform(*SOON), self._accepted_at + self.account.base_wait)
+            soon = max(now + self._random.uniform(*SOON), self._accepted_at + BROKEN_WAIT)
             self._due_at = min(self._due_at, soon)
 
     def answered(self, response: Response, now: float) -> None:

@@ -352,6 +352,8 @@ def test_so_is_one_from_across(make: Any) -> None:
     rig.request("UPDATE", body=HOLD, to_tag=ok.to_tag, cseq=2)
     rig.far_takes("UPDATE")
     update = rig.far_taken
+    rig.request("UPDATE", body=OTHER, to_tag=ok.to_tag, cseq=3)  # one too many: the first is under way all the same
+    rig.take(500)
     rig.far_asks("INVITE", OTHER)
     assert 491 in rig.far_forgets() and rig.silent()
     rig.far_retakes(update)

@@ -77,7 +77,8 @@ class ServerInvite:
         in an UPDATE (RFC 6337 section 4), and was answered (section 14.2).
         """
         if request.method == "UPDATE":
-            self.update = invite if description_in(request) is not None else self.update
+            if not self.offering and description_in(request) is not None:  # one that meets another is refused
+                self.update = invite
             return True
         # on site flows what meets an UPDATE is held up at the device that has to answer both
         if (ours.pending if invite.on_site_flow else ours.offering) is not None:
