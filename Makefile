@@ -4,7 +4,7 @@ PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search mutation soak faults interop compiled deb images setup clean
+.PHONY: demo test check bench search mutation fuzz soak faults interop compiled deb images setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -47,6 +47,11 @@ search: .venv/installed
 # Safety modules changed at one place after the other: do their tests notice? ARGS='--target lease' for one of them.
 mutation: .venv/installed
 	@$(PY) -m tests.mutation $(ARGS)
+
+# What strangers and peers may send, found by coverage (atheris). ARGS='message --seconds 600' for one target.
+fuzz: .venv/installed
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[fuzz]'
+	@$(PY) -m tests.fuzz $(ARGS)
 
 # The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
 compiled: .venv/installed

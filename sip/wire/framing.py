@@ -88,7 +88,8 @@ class Framer:
             self._scanned = max(0, len(buffer) - 3)
             return len(buffer) > self._max_head
         if end:
-            length = self._body_length(bytes(buffer[:end]), 0, end)
+            at = 2 if buffer.startswith(b"\r\n") else 0  # RFC 3261 7.5: no part of a message
+            length = self._body_length(bytes(buffer[:end]), at, end)
             if isinstance(length, int) and len(buffer) < end + 4 + length:
                 self._need = end + 4 + length
                 return False

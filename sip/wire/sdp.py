@@ -91,7 +91,7 @@ def origin_of(body: bytes) -> Origin:
 def parse_origin(value: bytes) -> Origin:
     """Read what ``bytes(origin)`` wrote. Raises `SdpError`."""
     # From the right: the user names of some devices have spaces in them, and there may be one at the end.
-    fields = value.rstrip(b" \t").rsplit(b" ", 5)
+    fields = value.rstrip(b" \t\r").rsplit(b" ", 5)
     if len(fields) != 6 or not (fields[1] and fields[3] and fields[4] and fields[5]):
         raise SdpError("the o= line has not its six fields")
     user, session, version, net, kind, address = fields
@@ -201,6 +201,8 @@ _RTPMAP = re.compile(rb"^a=rtpmap:([0-9]{1,3}) [^/\s]{1,64}/([0-9]{1,7})", re.MU
 _ICE = re.compile(
     rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-|source-filter:)[^\n]*(?:\n|\Z)", re.MULTILINE
 )
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+"""A line with its end, which is a line feed, whatever else some take for one (RFC 8866 section 9)."""
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 
 
@@ -236,7 +238,9 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
 def lines(body: bytes) -> list[list[str]]:
     """The lines of the session's part and of each ``m=`` section, without their ends. Raises `SdpError`."""
     head, parts = sections(body)
-    return [part.decode("utf-8", "replace").splitlines() for part in (head, *parts)]
+    return [
+        [line.decode("utf-8", "replace").rstrip("\r\n") for line in _LINE.findall(part)] for part in (head, *parts)
+    ]
 
 
 def refused(body: bytes) -> bytes:
@@ -311,7 +315,7 @@ def _moved(
 
 def _refused(section: bytes, media: re.Match[bytes]) -> bytes:
     section = b"%b0%b" % (section[: media.start(2)], section[media.end(3 if media[3] is not None else 2) :])
-    return b"".join(line for line in section.splitlines(keepends=True) if line.startswith(_KEPT_WHEN_REFUSED))
+    return b"".join(line for line in _LINE.findall(section) if line.startswith(_KEPT_WHEN_REFUSED))
 
 
 def _media(section: bytes) -> re.Match[bytes]:

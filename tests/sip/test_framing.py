@@ -29,6 +29,16 @@ def test_a_whole_message_is_handed_on_uncopied() -> None:
     assert framer.waiting == 0
 
 
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_an_empty_line_ahead_is_none_of_the_message_wherever_it_is_cut(cut: int) -> None:
+    stream = b"\r\nContent-Length: 100\r\nSubject: its first line is no header\r\n\r\n"
+    framer = Framer()
+    assert feed_all(framer, [stream[:cut], stream[cut:]]) == []
+    assert framer.fault is not None and framer.fault.status == 400
+    well = b"\r\n" + message(b"hello")
+    assert feed_all(Framer(), [well[:cut], well[cut:]]) == [well[2:]]
+
+
 def test_several_messages_in_one_piece() -> None:
     several = [message(b"one"), message(), message(b"\r\n\r\nContent-Length: 999\r\n\r\n")]
     assert Framer().feed(b"".join(several)) == several

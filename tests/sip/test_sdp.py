@@ -389,6 +389,18 @@ def test_garbage_raises_nothing_but_sdp_errors(body: bytes) -> None:
         pass
 
 
+def test_a_line_ends_at_a_line_feed_alone_so_nothing_unrefused_comes_out_of_another() -> None:
+    odd = PHONE + b"\rm=audio 400 RTP/AVP 0\r\n"
+    assert len(sdp.endpoints(odd)) == 1
+    assert [one.rejected for one in sdp.endpoints(sdp.refused(odd))] == [True]
+    assert "a=x\x0bm=audio 4 RTP/AVP 0" in sdp.lines(PHONE + b"a=x\x0bm=audio 4 RTP/AVP 0\r\n")[1]
+
+
+def test_what_stands_behind_the_address_of_an_origin_is_none_of_it() -> None:
+    odd = PHONE.replace(b"192.0.2.1\r\ns=", b"192.0.2.1\r \r\ns=", 1)
+    assert sdp.origin_of(odd) == sdp.origin_of(PHONE) == sdp.origin_of(sdp.with_origin(odd, sdp.origin_of(odd)))
+
+
 @given(BODIES)
 def test_nothing_changes_but_what_is_asked(body: bytes) -> None:
     try:
