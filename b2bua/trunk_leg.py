@@ -84,7 +84,8 @@ class TrunkLeg:
         self.session.calls(self._timer, request, now)
         if request.body:
             self.session.heard(request)
-        self.takes_update = allows_update(request, False)
+        if "allow" in request.names:
+            self.takes_update = allows_update(request, False)
         self.eager = "require" in request.names or self._reliable == "required"
         self.bridge.offer(self.leg, transaction)
 
@@ -219,7 +220,8 @@ class TrunkLeg:
             return
         if status < 300:
             self.session.learn(response, now)
-            self.takes_update = allows_update(response, self.takes_update)
+            if "allow" in response.names:
+                self.takes_update = allows_update(response, False)
         if isinstance(asked, TargetRefresh):
             asked.answered(transaction, response, now)
         elif asked is REFRESH:

@@ -29,6 +29,7 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.cdr import Cdr
 from b2bua.core import CallEnded
+from heartbeat.site import load as sites
 from sip.actions import Action, Close, Flow, Open, Resolve, Send, Store
 from tests.stories import matrix
 from tests.stories.flows import FLOWS
@@ -184,18 +185,25 @@ class MixedSimulation(SiteSimulation):
     """A site in which the nodes of ``old`` run the former version, each from its next start on."""
 
     def __init__(
-        self, former: Former, old: Iterable[str], who: tuple[str, ...] = ("west", "east"), start: float = 4.0
+        self,
+        former: Former,
+        old: Iterable[str],
+        who: tuple[str, ...] = ("west", "east"),
+        start: float = 4.0,
+        text: str = "",
     ) -> None:
+        """``text`` is another site file than that of the town."""
         former.ask("clear")  # one simulation at a time
         self.former = former
         self.old = set(old)
-        super().__init__(1, who, site_of(), start)
+        self.text = text or text_of()
+        super().__init__(1, who, sites.parse(text, Path("town.toml"), KEYS) if text else site_of(), start)
 
     def make(self, name: str, disk: Disk, now: float) -> Any:
         if name not in self.old:
             return super().make(name, disk, now)
         # what the former version does not know
-        text = text_of().replace('transfer = "pass"\n', "").replace('messages = "pass"\n', "")
+        text = self.text.replace('transfer = "pass"\n', "").replace('messages = "pass"\n', "")
         return FormerCore(self.former, name, text, disk, self.seed_of(name), now, self.wall_offset(now))
 
     def _look(self, name: str, what: str) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from examples.softphone_call import Call, Policy
 from heartbeat.site import load as sites
+from heartbeat.site.model import Site
 from tests.stories.matrix import of_calls
 from tests.stories.rules import Rules
 from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
@@ -16,15 +18,9 @@ LIMIT_S: Final = 45.0
 """Longer than a device that has lost its call waits for an ACK, or for an answer to its BYE."""
 
 
-def town_with_own_trunk(
-    who: tuple[str, ...] = ("west", "east"),
-    more: str = "",
-    timer: bool = True,
-    settings: str = "",
-    transport: str = "udp",
-) -> SiteSimulation:
-    """East is a trunk of the servers, with a session timer of 90 s; west is a line of gw1. ``settings`` are further
-    ones of east, ``transport`` is that by which it is called."""
+def text_with_own_trunk(more: str = "", timer: bool = True, settings: str = "", transport: str = "udp") -> str:
+    """The site file of the town in which east is a trunk of the servers, with a session timer of 90 s. ``settings``
+    are further ones of east, ``transport`` is that by which it is called."""
     text = text_of(more=more)
     for number in (1, 2):
         listen = f'listen = "tcp:127.0.0.{number}:5161"'
@@ -33,8 +29,18 @@ def town_with_own_trunk(
     expires = "session_timer = { expires = 90 }\n" if timer else ""
     owned = f'kind = "trunk"\n{expires}{settings}peer = "sip:127.0.0.22'
     text = text.replace('kind = "trunk"\nagent = "gw2"\npeer = "sip:127.0.0.22', owned)
-    text = text.replace("127.0.0.22:5060", f"127.0.0.22:5060;transport={transport}")
-    sim = SiteSimulation(1, who, sites.parse(text, Path("town.toml"), KEYS))
+    return text.replace("127.0.0.22:5060", f"127.0.0.22:5060;transport={transport}")
+
+
+@cache
+def site_with_own_trunk(**settings: Any) -> Site:
+    """The same, read."""
+    return sites.parse(text_with_own_trunk(**settings), Path("town.toml"), KEYS)
+
+
+def town_with_own_trunk(who: tuple[str, ...] = ("west", "east"), **site: Any) -> SiteSimulation:
+    """A town of :func:`site_with_own_trunk`; west is a line of gw1."""
+    sim = SiteSimulation(1, who, site_with_own_trunk(**site))
     Rules(sim)
     assert sim.active == ["m1"]
     return sim

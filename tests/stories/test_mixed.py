@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from examples.softphone_call import ENDED
 from tests.stories import former, matrix
 from tests.stories.former import MIXES, Former, MixedSimulation
+from tests.stories.own_trunks import text_with_own_trunk
 from tests.stories.rules import Rules
 from tests.stories.test_stories import heard, part, serve, taken_over
 from tests.world import MOMENTS
@@ -33,6 +35,30 @@ def test_calls_survive_the_way_from_one_version_to_the_other(mix: former.Mix, ol
         at = MIXES.index(mix) * 3 + number
         faults = former.crashed(old_version, mix, flow, at % places, MOMENTS[at % len(MOMENTS)])
         assert not faults, (flow.name, at % places, MOMENTS[at % len(MOMENTS)])
+
+
+@pytest.mark.parametrize(
+    ("old", "kept"),
+    [({"gw1", "gw2"}, True), ({"s1"}, False), ({"m1"}, False)],
+    ids=["agents old", "to an old server", "from an old server"],
+)
+def test_a_call_over_a_trunk_of_the_servers_is_kept_between_new_ones_and_ends_with_an_old_one(
+    old: set[str], kept: bool, old_version: Former
+) -> None:
+    sim = MixedSimulation(old_version, old, text=text_with_own_trunk())
+    Rules(sim)
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    taken_over(sim)
+    sim.world.run(sim.world.now + 2.0)
+    if kept:
+        serve(sim, call, other)
+        part(sim, "west", call, other, ["answered"])
+    else:
+        assert sim.world.run_until(lambda: call.state is ENDED, 20.0), sim.world.ladder(60)
+        sim.world.run(sim.world.now + 1.0)
+        assert [record.result for record in sim.cdrs] == ["answered"]
+        assert not any(sim.calls_of(name) for name in ("s1", "gw1", "gw2"))
 
 
 def replaced(sim: MixedSimulation, name: str, old: bool) -> None:
