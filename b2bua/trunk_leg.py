@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 from b2bua.target_refresh import TargetRefresh
-from b2bua.trunk_state import Timer, TrunkState, described, origin_of, place_of
+from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Passed
@@ -302,10 +302,16 @@ class TrunkLeg:
 
 
 def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
-    """What a new server needs to go on with that leg; None as long as it is not answered, or where it is over."""
-    leg, timer = trunk.leg, trunk.session.timer
-    if not leg.established or leg.ended:
+    """What a new server needs to go on with that leg; None where we call and it is not answered, or where it is
+    over."""
+    leg, timer, asked = trunk.leg, trunk.session.timer, ""
+    if leg.ended:
         return None
+    if not leg.established:
+        invite = leg.server_invite.pending
+        if invite is None or invite.request is None:
+            return None
+        asked = head_of(invite.request)
     flow = leg.path.flow
     return TrunkState(
         leg.dialog.export(),
@@ -315,6 +321,7 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
         trunk.takes_update,
         origin_of(trunk.session.offers.export().newest),
         None if timer is None else Timer(timer.interval, timer.min_se, timer.ours),
+        asked,
     )
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sip.actions import Flow
+from sip.device.session_timer import supports
 from sip.dialog import UAC, UAS, DialogState
 from sip.offer_answer import AGREED, OfferAnswerState
 from sip.wire import sdp
+from sip.wire.message import Request
 
 JUMP: Final = 1000
 """Numbers left out after a takeover, of CSeq and of versions of a description: a former server used some of which no
@@ -44,11 +46,13 @@ class TrunkState(NamedTuple):
     origin: str = ""
     """The newest origin line that was described there, without ``o=``; ``""`` where nothing was."""
     timer: Timer | None = None
+    asked: str = ""
+    """The head of its first INVITE as long as that waits for its final answer, as far as an answer needs it."""
 
     def moved_from(self, former: TrunkState | None) -> bool:
         """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
         do."""
-        if former is None:
+        if former is None or bool(self.asked) != bool(former.asked):
             return True
         here, there = self.dialog, former.dialog
         return (here.call_id, here.remote_tag, here.target, here.route_set, self.host, self.port, self.transport) != (
@@ -85,6 +89,7 @@ def encode(state: TrunkState) -> str:
             int(state.by_update),
             state.origin,
             state.timer,
+            state.asked,
         ]
     )
 
@@ -103,7 +108,17 @@ def decode(values: Sequence[Any]) -> TrunkState:
         bool(values[15]),
         str(values[16]),
         None if timer is None else Timer(int(timer[0]), int(timer[1]), bool(timer[2])),
+        str(values[18]),
     )
+
+
+def head_of(invite: Request) -> str:
+    """What an answer to an INVITE needs of it. That its sender knows reliable provisional responses is not told: what
+    one said by them, and with which numbers, nobody knows who goes on."""
+    lines = [line for name, line in zip(invite.names, invite.lines, strict=True) if name in _ANSWERED_BY]
+    if supports(invite):
+        lines.append("Supported: timer")
+    return "\r\n".join([f"INVITE {invite.uri} SIP/2.0", *lines])
 
 
 def resumed(dialog: DialogState, lasted: float) -> DialogState:
@@ -134,5 +149,8 @@ def place_of(flow: Flow) -> tuple[str, str, int]:
     return flow.transport, flow.remote[0], flow.remote[1]
 
 
+_ANSWERED_BY: Final = frozenset(
+    ("via", "from", "to", "call-id", "cseq", "record-route", "contact", "session-expires", "min-se", "timestamp")
+)
 _dialog: Final[Callable[..., DialogState]] = DialogState
 _json: Final = json.JSONEncoder(separators=(",", ":")).encode

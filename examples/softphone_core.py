@@ -135,8 +135,10 @@ class Softphone(Calls):
         super().__init__(random, place or (lambda line: ("127.0.0.1", 4000)))
         self.listen = listen
         self.stack = Stack(_Front(self), secret, listen, timers)
-        # by RFC 3261 section 12.2.2 a dialog is found by its tags, from whatever host its requests come
+        # a dialog is found by its tags (RFC 3261 section 12.2.2), a transaction by its branch (section 17.1.3), from
+        # whatever host of a site with several what belongs to it comes
         self.stack.receiver.expected = lambda leg, flow, method: True
+        self.stack.admission.name_of = lambda host: "the other side"
         self.lines: dict[str, Line] = {}
         """By user; ``*`` takes the calls for all others."""
         self.logs = logs

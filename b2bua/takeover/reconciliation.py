@@ -161,7 +161,7 @@ class Reconciliation:
             self._conclude(call_id, now)
             return
         state = self._restorations.state_of(records)
-        if state is None:
+        if state is None or self._restorations.ring_on(state, records, now):
             return
         if all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
             self._restorations.step(Restoration(call_id), CALLER_GONE, Told(state, records), now)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from b2bua.agents import Agents
@@ -21,7 +22,7 @@ from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover import orphaned_calls, trunk_recovery
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
-from b2bua.takeover.verdicts import KEPT, RELEASED, Verdicts
+from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
 from b2bua.transfer import is_paid_by_transfer
 from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, REPLACED, ROUTING, phase_of, seat
 from sip.header_policy import crossing
@@ -263,6 +264,23 @@ class Restorations:
         state = self.state_of(self.index.of_call(one.call_id))
         connection = self.agents.connections.get(state.callee_agent) if state is not None else None
         return connection is None or connection.complete
+
+    def ring_on(self, state: CallState, records: list[ToldDialog], now: float) -> bool:
+        """Go on with a call of a trunk of the servers' own that rings; False where its INVITE is not known, or a
+        former server had cancelled the attempt: the caller may have given up, and nobody else tells."""
+        services = self.services
+        attempt = [each for each in records if each.live and each.record.attempt == state.attempt]
+        call = Call(services, state, wall_offset_of(state, records, services.records.wall_offset))
+        if call.id in services.calls or not attempt or not trunk_recovery.rings_for(call, now):
+            return False
+        if orphaned_calls.is_given_up(attempt[-1]):
+            return False
+        services.calls[call.id] = call
+        trunk_recovery.offer_again(call, attempt[-1], now)
+        call.take_line(state.caller_line, now)
+        self.verdicts.note(call.id, REPLAYED, "it rings on: the INVITE of its trunk was in its token")
+        self.resume(call, now)
+        return True
 
     def due(self, cause: str, now: float) -> None:
         for one in [each for each in self.waiting.values() if each.until <= now]:
@@ -580,8 +598,12 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
 
 
 def _attach_trunk(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
-    """Make the leg with a trunk of the servers' own, beside the one of that record."""
+    """Make the leg with a trunk of the servers' own, beside the one of that record; or take its INVITE up again, the
+    answer to which is on its way."""
     bridge = call.bridge
+    if bridge.target is not None and trunk_recovery.rings_for(call, now):
+        machine.adopt(call, partial(trunk_recovery.offer_again, call, told), now)
+        return
     if (bridge.origin is None) is (bridge.target is None) or not call.state.answered or call.trunk_legs:
         return
     if not trunk_recovery.line_of(call):

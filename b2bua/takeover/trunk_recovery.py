@@ -12,8 +12,9 @@ from b2bua.call import Call, longest_of
 from b2bua.takeover.records import ToldDialog
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, resume
 from b2bua.trunk_state import resumed
+from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
-from sip.packages.line_dialog import ACK_PENDING
+from sip.packages.line_dialog import ACK_PENDING, request_of
 from sip.wire.message import Request, parse
 
 FORMER: Final = "its other side was a trunk of the former server"
@@ -40,7 +41,7 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
     services, bridge, record, trunk = call.services, call.bridge, told.record, call.state.trunk
     as_origin = bridge.origin is None
     dialog = call.state.caller_dialog if as_origin else call.state.callee_dialog
-    if trunk is None or dialog not in ("", trunk.dialog.call_id):
+    if trunk is None or trunk.asked or dialog not in ("", trunk.dialog.call_id):
         return FORMER
     line = line_of(call)
     flow = services.trunks.way_back(line, trunk, now)
@@ -62,6 +63,45 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
         bridge.limit(now - lasted + longest)
     services.trunks.refresh(made, trunk.shown, now)
     return made
+
+
+def offer_again(call: Call, told: ToldDialog, now: float) -> None:
+    """Take the first INVITE of a trunk as a former server has left it, from the token; ``told`` is the leg of who is
+    being called."""
+    services, trunk = call.services, call.state.trunk
+    assert trunk is not None
+    line, opening = line_of(call), _opening(told)
+    body = told.record.sdp_received
+    head = trunk.asked + "\r\nContent-Type: application/sdp" if body else trunk.asked
+    request = parse(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
+    assert isinstance(request, Request)
+    flow = services.trunks.way_back(line, trunk, now)
+    assert isinstance(flow, Flow)
+    stack = services.stack
+    made = services.trunks.leg(line, call.bridge, flow, trunk.dialog)
+    transaction = stack.receiver.resume(request, flow)
+    transaction.last = stack.response(request, 100, "Trying", (), b"", "")
+    call.trunk_legs = {made.leg: made}
+    made.offer(transaction, request, now)
+    call.request = opening or services.trunks.believed(line, request)
+    stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
+
+
+def rings_for(call: Call, now: float) -> bool:
+    """Whether its caller is a trunk whose INVITE can be taken up again."""
+    trunk, line = call.state.trunk, line_of(call)
+    if call.state.answered or call.bridge.origin is not None or trunk is None or not trunk.asked or not line:
+        return False
+    return not isinstance(call.services.trunks.way_back(line, trunk, now), str)
+
+
+def _opening(told: ToldDialog) -> Request | None:
+    """The INVITE with which a former server called."""
+    for received in told.record.received:
+        request = request_of(received.data)
+        if request is not None and request.method == "INVITE" and not request.to_tag:
+            return request
+    return None
 
 
 def acknowledge(trunk: TrunkLeg, ack: Request, now: float) -> None:

@@ -245,3 +245,101 @@ def test_the_longest_call_of_a_trunk_goes_on_from_the_answer() -> None:
     assert not scene.mine.asked
     scene.bench.after(40)
     assert "Longest call" in str(scene.mine.take("BYE").get("reason"))
+
+
+# -- a call of the trunk that rings -----------------------------------------------------------------------------
+
+
+def ringing(
+    text: str = AGENTS, lines: tuple[str, ...] = (), answered: bool = False, cancelled: bool = False
+) -> Scene:
+    """The trunk calls, and the agent's phone rings, or has ``answered`` by now, when the server dies; or that had
+    ``cancelled`` the attempt."""
+    fixture = TakeoverFixture(text)
+    trunk = Peer(fixture.bench, "trunk", port=5080)
+    theirs = trunk.call("1002", lines=lines)
+    mine = fixture.gw2.called
+    mine.ring()
+    invite = mine.asked[0]
+    if answered:
+        origin = str(invite.get("call-origin"))
+        mine.accept()
+        mine.asked.clear()
+        fixture.gw2.records = [
+            record(mine, ack="awaited", ack_cseq=invite.cseq, ack_origin=origin, origin=origin, **WITH_SDP)
+        ]
+    else:
+        found = {**fixture.attempt(mine), **WITH_SDP}
+        found["received"][0]["cancelled"] = cancelled
+        fixture.gw2.records = [found]
+    theirs.heard.clear()
+    fixture.die()
+    fixture.gw1.silent = fixture.gw2.silent = True
+    bench = fixture.succeed()
+    peer = Peer(bench, "trunk", port=5080)
+    peer.by_call_id, peer.sides, theirs.peer = {theirs.call_id: theirs}, [theirs], peer
+    for agent in (fixture.gw1, fixture.gw2):
+        agent.silent = False
+        agent.notify()
+    bench.after(0.1)
+    return Scene(fixture, mine, peer, theirs)
+
+
+def test_a_call_of_the_trunk_rings_on_and_is_answered_by_the_new_server() -> None:
+    scene = ringing(lines=("Record-Route: <sip:127.0.0.1:5080;lr>", "Supported: 100rel, timer"))
+    assert scene.theirs.statuses == [180], "the agent has recognised its INVITE"
+    assert scene.mine.invite is not None and scene.mine.invite.body == SDP
+    assert "it rings on" in str(list(scene.bench.core.recovery.verdicts.details.values()))
+    scene.mine.accept()
+    assert scene.theirs.statuses == [200]
+    scene.theirs.ack()
+    assert scene.mine.take("ACK")
+    scene.mine.say("BYE")
+    bye = scene.theirs.take("BYE")
+    assert bye.get("route") == "<sip:127.0.0.1:5080;lr>"
+    scene.theirs.answer(bye, 200)
+    assert [cdr.result for cdr in scene.bench.cdrs] == ["answered"]
+    scene.fixture.gone()
+
+
+def test_a_repeat_of_the_invite_and_its_cancel_are_heard_by_the_new_server() -> None:
+    scene = ringing()
+    invite = scene.theirs.sent
+    assert invite is not None
+    scene.theirs.heard.clear()
+    scene.theirs.target = invite.uri
+    scene.peer.send(invite.to_bytes())
+    assert scene.theirs.statuses == [180]
+    scene.theirs.cancel()
+    assert scene.mine.take("CANCEL")
+    scene.mine.accept(487, b"")
+    assert sorted(scene.theirs.statuses) == [200, 487]
+    assert [cdr.result for cdr in scene.bench.cdrs] == ["cancelled"]
+    scene.fixture.gone()
+
+
+def test_who_is_busy_after_the_takeover_is_hunted_on_from() -> None:
+    scene = ringing()
+    scene.mine.accept(486, b"")
+    forwarded = scene.fixture.gw2.called
+    assert forwarded is not scene.mine and forwarded.asked[0].uri.startswith("sip:1003@")
+    forwarded.accept()
+    assert scene.theirs.statuses[-1] == 200
+
+
+def test_an_answer_that_the_trunk_may_not_have_heard_is_given_again() -> None:
+    scene = ringing(answered=True)
+    assert scene.theirs.statuses[-1] == 200
+    scene.theirs.ack()
+    assert scene.mine.take("ACK")
+
+
+def test_nobody_is_rung_for_a_trunk_that_may_have_given_up() -> None:
+    scene = ringing(cancelled=True)
+    assert scene.mine.take("CANCEL") and not scene.theirs.heard
+
+
+@pytest.mark.parametrize("setting", ['recovery = "cold"', "nat = true"])
+def test_a_ringing_call_of_a_trunk_that_is_not_reached_from_here_is_cancelled(setting: str) -> None:
+    scene = ringing(AGENTS.replace('peer = "sip:127.0.0.1:5080"', f'peer = "sip:127.0.0.1:5080"\n{setting}'))
+    assert scene.mine.take("CANCEL") and not scene.theirs.heard

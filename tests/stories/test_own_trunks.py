@@ -74,6 +74,22 @@ def test_the_peer_of_a_stream_gets_a_new_one() -> None:
     part(sim, "east", other, call, ["answered"])
 
 
+def test_a_call_of_the_peer_rings_on_and_is_answered_through_the_new_server() -> None:
+    sim = town_with_own_trunk()
+    sim.policy("west", Policy(answer_after=6.0))
+    call = sim.call("east", "300")
+    sim.world.run(sim.world.now + 1.0)
+    west = sim.heard("west")
+    sim.world.kill("m1")
+    taken_over(sim)
+    assert sim.heard("west") == west, "the phone rings on"
+    sim.world.run(sim.world.now + 6.0)
+    (other,) = sim.line("west").calls.values()
+    assert (call.state, other.state) == (TALKING, TALKING)
+    serve(sim, call, other, ("east", "west"))
+    part(sim, "west", other, call, ["answered"])
+
+
 def test_a_call_outlives_a_switchover_and_two_deaths() -> None:
     sim = town_with_own_trunk()
     call, other = sim.talk()
@@ -111,7 +127,7 @@ def test_at_whatever_message_a_server_dies_no_call_is_left_half(caller: str, mom
 @pytest.mark.parametrize(("first", "second"), [("200", "1003"), ("1003", "200")])
 @pytest.mark.parametrize("attended", [False, True])
 def test_a_party_or_target_of_a_transfer_is_a_trunk_of_the_servers(first: str, second: str, attended: bool) -> None:
-    sim = town_with_own_trunk(("vera", "east", "carl"), SERVED)
+    sim = town_with_own_trunk(("vera", "east", "carl"), more=SERVED)
     names = {"200": "east", "1003": "carl"}
     call, other = sim.talk("vera", first, names[first])
     instead = sim.talk("vera", second, names[second])[0] if attended else None
@@ -129,7 +145,7 @@ def test_a_party_or_target_of_a_transfer_is_a_trunk_of_the_servers(first: str, s
 @pytest.mark.parametrize("attended", [False, True])
 def test_a_trunk_of_the_servers_has_calls_transferred(attended: bool) -> None:
     more = SERVED.replace('agent = "gw1"\n', "")
-    sim = town_with_own_trunk(("west", "vera", "carl"), more)
+    sim = town_with_own_trunk(("west", "vera", "carl"), more=more)
     other, call = sim.talk("west", "6500", "vera")
     target, instead = sim.talk("carl", "6501", "vera") if attended else (None, None)
     sim.policy("carl", Policy(answer_after=0.2))
@@ -144,10 +160,12 @@ def test_a_trunk_of_the_servers_has_calls_transferred(attended: bool) -> None:
     part(sim, "carl", target, other, ["answered"] * (3 if attended else 2))
 
 
-def test_what_a_trunk_of_the_servers_does_not_have_served_is_refused() -> None:
+def test_an_attended_transfer_that_nobody_serves_is_not_passed_to_a_trunk_of_the_servers() -> None:
     sim = town_with_own_trunk()
     call, other = sim.talk()
-    sim.do("west", "transfer", call, "1003", None)  # that line passes transfers on, to none of a server's
+    instead, third = sim.talk()
+    sim.do("west", "transfer", call, "200", instead)
     sim.world.run(sim.world.now + 0.5)
     assert sim.heard("west")["603 REFER"] == 1
     serve(sim, call, other)
+    serve(sim, instead, third)
