@@ -33,14 +33,16 @@ to = ["pbx"]
 """
 
 
+ANSWERS = Policy(ring_after=0, answer_after=0.05)
+
+
 @contextmanager
-def calling(directory: Path, net: str) -> Iterator[tuple[Site, Phone, Line]]:
+def calling(directory: Path, net: str, policy: Policy = ANSWERS) -> Iterator[tuple[Site, Phone, Line]]:
     """A site with alice at an agent, and a trunk of the servers whose peer is at ``.61``."""
     site = Site(directory / "site", net, LINES.format(net=net), passwords=PASSWORDS)
     phone = Phone(f"{net}51:5060")
     try:
         site.start()
-        policy = Policy(ring_after=0, answer_after=0.05)
         yield site, phone, phone.line("alice", f"{net}11:5060", PASSWORDS["alice"], policy)
         until(lambda: site.idle("m2", "gw1"), 8, lambda: f"a call is left over\n{site.words()}")
         assert not site.bugs()
@@ -105,6 +107,30 @@ def test_asterisk_goes_on_with_the_new_server(tmp_path: Path) -> None:
             phone.ask(phone.core.bye, last)
             until(lambda: pbx.channels == 0, 8, lambda: f"it has a call left\n{pbx.cli('core show channels')}")
             assert len(site.records()) == 3 and {each["result"] for each in site.records()} == {"answered"}
+            assert not pbx.complaints()
+    finally:
+        pbx.stop()
+
+
+@pytest.mark.row("Asterisk at a trunk of the servers", "a call by it rings, and is answered after", "server killed")
+def test_a_call_of_asterisk_rings_on(tmp_path: Path) -> None:
+    if why := asterisk.missing():
+        pytest.skip(why)
+    net = network()
+    pbx = asterisk.Asterisk("pbx", tmp_path / "asterisk", f"{net}61:5060", f"{net}1:5060", also=f"{net}2")
+    try:
+        with calling(tmp_path, net, Policy(ring_after=0)) as (site, phone, _):
+            pbx.cli("channel originate PJSIP/5001@agent application Echo")
+            call: Call = until(lambda: next(iter(phone.core.calls), None), 10, "the phone does not ring")
+            before = len(phone.log)
+            takes_over(site)
+            until(lambda: site.calls("m2") == 1, 5, lambda: f"the call is lost\n{site.words()}")
+            assert len(phone.log) == before, "the phone has noticed"
+            phone.ask(phone.core.answer, call)
+            until(lambda: phone.heard_audio(call) > 20, 8, lambda: f"no audio\n{site.words()}")
+            pbx.cli("channel request hangup all")
+            until(lambda: ended(call), 8, lambda: f"its BYE came to nothing\n{site.words()}")
+            assert [each["result"] for each in site.records()] == ["answered"]
             assert not pbx.complaints()
     finally:
         pbx.stop()
