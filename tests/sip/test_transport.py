@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import struct
 import time
@@ -185,6 +187,30 @@ def test_connections_are_limited(factory: Factory) -> None:
             await until(lambda: server.transport.streams == 0)
             with socket.create_connection(at):  # there is room again
                 await until(lambda: server.transport.streams == 1)
+
+    run(factory, main())
+
+
+def test_without_descriptors_none_is_taken_for_a_second_and_the_loop_does_not_spin(factory: Factory) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with Side(TCP) as server, plain(socket.SOCK_STREAM) as early, plain(socket.SOCK_STREAM) as late:
+            counters = server.transport.counters
+            await loop.sock_connect(early, server.transport.address(TCP))
+            await until(lambda: len(server.seen.changes) == 1)
+            os.close(free := os.dup(0))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                await loop.sock_connect(late, server.transport.address(TCP))
+                await until(lambda: counters.connections_refused == 1)
+                await loop.sock_sendall(early, b"who is there goes on")
+                await until(lambda: len(server.seen.received) == 1)
+                assert counters.connections_refused == 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await loop.sock_sendall(late, b"who waits is heard")
+            await until(lambda: len(server.seen.received) == 2)
 
     run(factory, main())
 
