@@ -69,16 +69,18 @@ class NameCache:
 
     def fail(self, question: Question, now: float, because: str = "") -> None:
         """DNS did not answer: what was known is kept, an unknown name is none for a while; asked again later."""
-        old = self._entries.get(question)
-        if old is None or (not old.answer and now >= old.expires_at):
-            retry_s = min(_LAST_RETRY, old.retry_s * 2) if old else _FIRST_RETRY
-            used_at = old.used_at if old else now
-            self._keep(question, _Entry((), now + retry_s, now + retry_s, now + retry_s, used_at, retry_s, because))
-            return
-        old.because = because
-        old.good_until = old.expires_at + (STALE if old.answer else GRACE)
-        old.refresh_at = now + old.retry_s
-        old.retry_s = min(_LAST_RETRY, old.retry_s * 2)
+        entry = self._entries.get(question)
+        if entry is None:
+            entry = _Entry((), now, now, now, now)
+            self._keep(question, entry)
+        if now >= entry.expires_at + STALE:
+            entry.answer = ()
+        entry.because = because
+        entry.refresh_at = now + entry.retry_s
+        entry.retry_s = min(_LAST_RETRY, entry.retry_s * 2)
+        # What DNS never tells, such as a kind that a router does not know, holds nobody up while it is asked again.
+        end = entry.expires_at + (STALE if entry.answer else GRACE)
+        entry.good_until = max(end, entry.refresh_at + GRACE)
 
     def due(self, now: float) -> list[Question]:
         """Names in use that are to be asked for again now; each is named once, until `put` or `fail`."""

@@ -31,6 +31,8 @@ class DnsServer:
         self.zone: dict[tuple[str, str], list[str]] = {}
         self.ttl = 100
         self.mode = "answer"
+        self.mute: set[str] = set()
+        """Kinds of questions that are not answered: there are routers that know A and nothing else."""
         self.asked: list[tuple[str, str]] = []
         for line in lines:
             name, kind, value = line.split(" ", 2)
@@ -45,7 +47,7 @@ class DnsServer:
         question = query.question[0]
         name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind))
-        if self.mode == "silent":
+        if self.mode == "silent" or kind in self.mute:
             return
         response = dns.message.make_response(query)
         alias = self.zone.get((name, "CNAME"))
@@ -199,6 +201,27 @@ def test_dns_that_is_down_costs_nothing_known(factory: Factory, mode: str) -> No
             s.dns.mode = "answer"
             s.now += 60.0
             assert len(await s.resolver.resolve("sip:a.test:5060")) == 2
+
+    run(factory, main())
+
+
+def test_kinds_that_dns_never_answers_delay_nothing_that_is_known(factory: Factory) -> None:
+    async def main() -> None:
+        with Setting(*ZONE, families=("A",), timeout_s=0.1) as s:
+            s.dns.mute = {"NAPTR", "SRV"}
+            known = await s.resolver.resolve("sip:b.test")
+            assert known == [Place("udp", "127.0.0.3", 5060)]
+            for _ in range(180):
+                s.now += 1.0
+                s.resolver.refresh(s.now)
+                assert s.look("sip:b.test") == known
+                await until(lambda: not s.resolver._asking)
+            s.dns.mute.clear()
+            s.dns.zone["_sip._udp.b.test", "SRV"] = ["1 10 5071 a.test."]
+            s.now += 60.0
+            s.resolver.refresh(s.now)
+            await until(lambda: not s.resolver._asking)
+            assert await s.resolver.resolve("sip:b.test") == [Place("udp", "127.0.0.2", 5071)]
 
     run(factory, main())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sip.dns_cache import GRACE, IN_USE, LONGEST_NEGATIVE, STALE, NameCache
-from sip.location import Host, Question
+from sip.location import Answer, Host, Question
 
 A = Question("a.test", "A")
 B = Question("b.test", "A")
@@ -55,16 +57,31 @@ def test_negative_answers_are_kept_for_less() -> None:
     assert cache.get(A, LONGEST_NEGATIVE + GRACE) is None
 
 
+@pytest.mark.parametrize("known", [(), OLD, None])
+def test_what_dns_never_tells_again_holds_nobody_up(known: Answer | None) -> None:
+    cache = NameCache()
+    if known is not None:
+        cache.put(A, known, 300.0, 0.0)
+    else:
+        cache.fail(A, 0.0)
+    for now in range(1, int(STALE) + 2000):
+        if cache.due(float(now)):
+            assert cache.get(A, now + 4.0) is not None
+            cache.fail(A, now + 4.0)
+        assert cache.get(A, float(now)) is not None
+
+
 def test_a_failure_on_an_unknown_name_is_remembered_shortly() -> None:
     cache = NameCache()
     cache.fail(A, 0.0)
-    assert cache.get(A, 4.9) == ()
-    assert cache.get(A, 5.0) is None
-    cache.fail(A, 5.0)
-    assert cache.get(A, 14.9) == ()
-    assert cache.due(15.0) == [A]
-    cache.put(A, OLD, 100.0, 16.0)
-    assert cache.get(A, 17.0) == OLD
+    assert cache.due(4.9) == [] and cache.due(5.0) == [A]
+    assert cache.get(A, 4.9 + GRACE) == ()  # the question is under way
+    assert cache.get(A, 5.0 + GRACE) is None
+    cache.fail(A, 9.0)
+    assert cache.due(18.9) == [] and cache.due(19.0) == [A]
+    assert cache.get(A, 18.9 + GRACE) == ()
+    cache.put(A, OLD, 100.0, 20.0)
+    assert cache.get(A, 21.0) == OLD
 
 
 def test_times_are_within_limits() -> None:
