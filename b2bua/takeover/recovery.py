@@ -53,14 +53,20 @@ class Recovery:
         self.verdicts = Verdicts()
         self.restorations = Restorations(services, agents, self.index, self.verdicts, keys)
         self._reconciliation = Reconciliation(self.restorations, may_act, self._passed_over)
-        self.replay = Replay(
-            self.restorations, cancelled, lambda: not (agents.all_complete and self._reconciliation.idle)
-        )
+        self.replay = Replay(self.restorations, cancelled, self._unrestored)
         self._services = services
         self._agents = agents
         self._may_act = may_act
         self._served = served
         self.generation = 0
+
+    def _unrestored(self, now: float) -> bool:
+        """Whether there are calls of which agents may tell, or have told, and which are not restored. An agent that
+        has not come back is waited for as long as a device waits for an answer, and some less."""
+        if not (self._agents.all_complete and self._reconciliation.idle):
+            return True
+        away = any(not each.complete and not each.hung for each in self._agents.connections.values())
+        return away and now - self._agents.begun_at < self._services.stack.timers.lifetime / 2
 
     def begin(self, now: float) -> None:
         """A new epoch of ours: nothing is known."""

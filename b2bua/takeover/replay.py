@@ -40,7 +40,7 @@ class Replay:
         self,
         restorations: Restorations,
         cancelled: Callable[[ServerTransaction, Request, float], None],
-        unrestored: Callable[[], bool],
+        unrestored: Callable[[float], bool],
     ) -> None:
         """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now; ``unrestored``: whether
         there are calls of which agents may tell, or have told, and which are not restored."""
@@ -96,7 +96,7 @@ class Replay:
         """Dialogs with trunks are made again with the other legs of their calls. Nothing is known of them before, so
         their requests wait until all is restored that agents have told."""
         key = dialog_key(request.call_id, request.to_tag)
-        if not self._unrestored():
+        if not self._unrestored(now):
             return False
         if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
             self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))
@@ -115,8 +115,6 @@ class Replay:
 
     def _may_come(self, agent: str, key: str, request: Request) -> bool:
         """Whether a dialog that is not here may be told still, or be an early one of a call that is being set up."""
-        if agent is TRUNK:
-            return self._unrestored()
         connection = self._connections.get(agent)
         if connection is None or not connection.complete:
             return connection is not None
@@ -133,7 +131,7 @@ class Replay:
     def due(self, cause: str, now: float) -> None:
         if cause is LOOK:
             self._looks = any(waiting[0][0].context is TRUNK for waiting in self._waiting.values())
-            if self._looks and self._unrestored():
+            if self._looks and self._unrestored(now):
                 self._stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
                 return
             self._looks = False
@@ -141,6 +139,9 @@ class Replay:
             leg = self._stack.legs.get(key)
             if isinstance(leg, InviteUsage):
                 self._deliver(key, leg, now)
+            elif waiting[0][0].context is TRUNK:
+                if not self._unrestored(now):
+                    self._deliver(key, None, now)
             elif not self._may_come(waiting[0][0].context, key, waiting[0][1]):
                 self._deliver(key, None, now)
 

@@ -112,7 +112,7 @@ class Fixture:
         self.replay = Replay(
             self.restorations,
             lambda transaction, cancel, now: self.asked.append((transaction, cancel.method)),
-            lambda: self.unrestored,
+            lambda now: self.unrestored,
         )
 
     def _fetch(self, call_id: str, now: float) -> None:

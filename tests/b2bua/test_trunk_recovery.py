@@ -207,6 +207,38 @@ def test_a_request_in_a_dialog_that_nobody_tells_is_answered_481_once_all_is_tol
     assert side.statuses == [481]
 
 
+def test_a_request_of_the_peer_waits_for_an_agent_that_is_away_for_a_moment() -> None:
+    fixture = TakeoverFixture()
+    theirs, mine = _called(fixture, Peer(fixture.bench, "trunk", port=5080), UPDATES)
+    mine.asked.clear()
+    fixture.gw1.records = [record(mine, **WITH_SDP)]
+    fixture.die()
+    bench = fixture.succeed("gw1")
+    theirs.peer = peer = Peer(bench, "trunk", port=5080)
+    peer.by_call_id, peer.sides = {theirs.call_id: theirs}, [theirs]
+    theirs.heard.clear()
+    theirs.say("BYE")
+    bench.after(3)
+    assert not theirs.heard
+    fixture.gw1.connect()
+    bench.after(1)
+    mine.answer(mine.take("BYE"), 200)
+    assert theirs.statuses == [200]
+
+
+def test_a_request_waits_for_no_agent_that_stays_away() -> None:
+    fixture = TakeoverFixture()
+    theirs, _ = _called(fixture, Peer(fixture.bench, "trunk", port=5080), UPDATES)
+    fixture.die()
+    bench = fixture.succeed("gw1")
+    theirs.peer = peer = Peer(bench, "trunk", port=5080)
+    peer.by_call_id, peer.sides = {theirs.call_id: theirs}, [theirs]
+    theirs.heard.clear()
+    theirs.say("BYE")
+    bench.after(20)
+    assert theirs.statuses == [481]
+
+
 def test_an_ack_that_was_under_way_is_paid_once_more() -> None:
     scene = died(ack="owed", ack_cseq=1)
     assert not scene.theirs.asked
