@@ -65,10 +65,14 @@ class ServerRequests:
         if self._draining():
             self._refuse(transaction, request, 503, "the agent drains", now)
             return
-        waiting = ServerRequest(key_of(request), transaction, "INVITE", None)
-        if line.far_side.ready(partial(self._waited, waiting, line), now):
+
+        def go_on(now: float) -> None:
+            self._waited(waiting, line, now)
+
+        if line.far_side.ready(go_on, now):
             self._call(transaction, line, now)
         else:  # names are still looked up, a registrar is asked
+            waiting = ServerRequest(key_of(request), transaction, "INVITE", None)
             self._environment.deduplication.add(waiting, now)
             self._environment.stack.reply(transaction, 100, now)
 
