@@ -21,6 +21,7 @@ from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
+from heartbeat.site.model import Site
 from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
 
@@ -59,6 +60,8 @@ class Seen(NamedTuple):
     counter: int
     state: CallState | None
     """What its token says; ``None`` where it is not believed."""
+    cold_trunk: str = ""
+    """The trunk of the servers' own on its other side, where that is cold."""
 
 
 class Heard(NamedTuple):
@@ -101,6 +104,8 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     missing = state.callee_agent if callers else state.caller_agent
     if any(each.over and each.by_server is bool(callers) for each in seen):
         return None  # the end of one side is on its way to the other
+    if not missing and (trunk := legs[0].cold_trunk):
+        return RELEASED, f"{trunk} is cold: its calls are dropped"
     if not missing and state.trunk is not None:
         return KEPT, "one leg is handed over, that with a trunk of the servers is in its token"
     if not missing:
@@ -110,6 +115,15 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     if missing in heard.complete:
         return RELEASED, f"{missing} has no such dialog"
     return WAITING, f"its other side is at {missing}, which has not told what it has"
+
+
+def _cold_trunk(state: CallState, site: Site) -> str:
+    """The trunk of the servers' own that has a side of a call, where its calls are dropped; else ``""``."""
+    for agent, channel in ((state.caller_agent, state.caller_line), (state.callee_agent, state.callee_line)):
+        line = None if agent else site.lines.get(channel.partition("/")[0])
+        if line is not None and line.recovery == "cold":
+            return line.name
+    return ""
 
 
 def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int, now: float) -> list[str]:
@@ -221,6 +235,7 @@ class Rehearsals:
             told.has_sent,
             told.counter,
             state,
+            "" if state is None else _cold_trunk(state, self._services.site),
         )
 
     def _heard_all(self, now: float) -> None:

@@ -48,6 +48,11 @@ RINGS_B = leg(True, RINGING, talks=False)
             ("released", "its other side is a trunk of the servers' own, of which its token does not tell"),
         ),
         (
+            [leg(state=STATE._replace(callee_agent="", trunk=TRUNK), cold_trunk="old")],
+            BOTH,
+            ("released", "old is cold: its calls are dropped"),
+        ),
+        (
             [leg(state=STATE._replace(callee_agent="", trunk=TRUNK))],
             BOTH,
             ("kept", "one leg is handed over, that with a trunk of the servers is in its token"),

@@ -7,6 +7,7 @@ import pytest
 from examples.softphone_call import ENDED, TALKING, Policy
 from tests.stories.own_trunks import play, town_with_own_trunk
 from tests.stories.site_simulation import SERVED
+from tests.stories.test_rehearsal import rehearsed
 from tests.stories.test_stories import at_an_end, over, part, serve, taken_over
 
 
@@ -29,6 +30,8 @@ def test_a_call_over_a_trunk_of_the_servers_outlives_its_server(caller: str, tim
     sim = town_with_own_trunk(timer=timer)
     call, other = sim.talk() if caller == "west" else sim.talk("east", "300", "west")
     west, east = sim.heard("west"), sim.heard("east")
+    found = rehearsed(sim)
+    assert (found["kept"], found["lost"]) == (1, 0)
     sim.world.kill("m1")
     taken_over(sim)
     sim.world.run(sim.world.now + 2.0)
@@ -55,6 +58,7 @@ def test_who_hangs_up_while_there_is_no_server_ends_the_call_for_both(by: str) -
 def test_the_calls_of_a_cold_trunk_of_the_servers_end_with_their_server() -> None:
     sim = town_with_own_trunk(settings='recovery = "cold"\n')
     call, other = sim.talk()
+    assert rehearsed(sim)["lost"] == 1
     sim.world.kill("m1")
     taken_over(sim)
     assert sim.world.run_until(lambda: over(call), 20.0), sim.world.ladder(80)
