@@ -165,7 +165,7 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
     cluster, digest = core.member.cluster, core.site.digest
     behind, version = core.leadership.part_exchange.behind, core.site.provisioned.version
     for name, since in sorted(behind.items()):
-        if now - since > SLOW_PART:
+        if now - since > SLOW_PART and _is_there(core, name, now):
             yield Alert(
                 "provisioned", f"{name} has not taken version {version} of what is provisioned: its log says why"
             )
@@ -182,6 +182,14 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
             yield Alert("clock", f"the clock of {name} is {apart}: set both by NTP")
     for name in cluster.without_vote(core.member.participant.voter.state.voters.names):
         yield Alert("no-vote", why_non_voting(name, name in cluster.voting))
+
+
+def _is_there(core: Core, name: str, now: float) -> bool:
+    """Whether a node is reached: of one that is not, something else is said."""
+    connection, peer = core.agents.connections.get(name), core.member.cluster.peers.get(name)
+    if connection is not None:
+        return connection.flow is not None
+    return peer is not None and now - peer.heard_at <= 3 * core.site.timing.slow_interval
 
 
 def _others(core: Core, now: float) -> Iterator[Alert]:

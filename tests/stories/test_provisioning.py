@@ -88,6 +88,11 @@ def test_what_a_node_cannot_live_by_is_offered_again_but_seldom_and_is_told(sim:
     found = alerts(sim.server("m1"), sim.world.nodes["m1"].clock(sim.world.now))
     said = [alert.text for alert in found if alert.code in ("provisioned", "drift")]
     assert said == ["gw2 has not taken version 1.1 of what is provisioned: its log says why"]
+    sim.world.kill("gw2")
+    sim.world.run(sim.world.now + 1.0)
+    found = alerts(sim.server("m1"), sim.world.nodes["m1"].clock(sim.world.now))
+    assert "provisioned" not in {alert.code for alert in found}, "who is not there is not asked for it"
+    sim.world.start("gw2")
     sim.refuses.clear()
     sim.world.run(sim.world.now + 15.0)
     assert sim.took.count("gw2") == 2 and sim.part("gw2") == sim.part("m1")
