@@ -198,7 +198,8 @@ def _notes(site: Site) -> Iterator[str]:
     if owned:
         yield (
             f"{_some(owned)} {'has' if len(owned) == 1 else 'have'} no agent: when the server dies, "
-            f"the calls there have nobody who remembers them."
+            f"calls there go on with lines of agents, where the peer takes requests from either server, and end with "
+            f"each other (docs/trunks.md)."
         )
     cold = [line.name for line in site.lines.values() if line.recovery == "cold"]
     if cold:
