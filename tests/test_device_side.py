@@ -464,6 +464,62 @@ def test_challenges_are_answered_in_every_request(make: Any) -> None:
     assert 'nonce="m"' in rig.take("BYE").get("proxy-authorization")
 
 
+@owners
+def test_a_change_that_is_challenged_goes_again_as_it_was(make: Any) -> None:
+    rig = make(ACCOUNT)
+    register = rig.take("REGISTER")
+    rig.reply(register, 200, [f"Contact: {register.get('contact')};expires=600"])
+    rig.calls_out()
+    rig.far_asks("INVITE", HOLD)
+    change = rig.take("INVITE")
+    rig.reply(change, 407, [f"Proxy-Authenticate: {NONCE}"])
+    rig.take("ACK")
+    again = rig.take("INVITE")
+    assert (again.body, again.to_tag, again.cseq) == (change.body, "devtag", change.cseq + 1)
+    rig.reply(again, 200, [TYPE], SDP)
+    rig.far_takes(100)
+    rig.far_takes(200)
+    rig.far_asks("ACK")
+    assert not rig.take("ACK").body
+
+
+@owners
+def test_a_200_that_comes_again_behind_a_change_is_acknowledged_again(make: Any) -> None:
+    rig = make()
+    invite = rig.calls_out()
+    rig.far_asks("INVITE", HOLD)
+    change = rig.take("INVITE")
+    rig.reply(invite, 200, [TYPE], SDP)
+    assert rig.take("ACK").cseq == invite.cseq
+    rig.reply(change, 200, [TYPE], SDP)
+    rig.far_takes(100)
+    rig.far_takes(200)
+    rig.far_asks("ACK")
+    assert rig.take("ACK").cseq == change.cseq
+
+
+@owners
+@pytest.mark.parametrize("later", [0.0, 3.0])
+def test_a_change_that_is_accepted_behind_our_bye_is_acknowledged(make: Any, later: float) -> None:
+    rig = make()
+    rig.calls_out()
+    rig.far_asks("INVITE", HOLD)
+    change = rig.take("INVITE")
+    rig.reply(change, 100)
+    rig.far_asks("BYE")
+    bye = rig.take("BYE")
+    if later:
+        rig.reply(bye, 200)
+        rig.run(later)
+    for _ in range(2):
+        rig.reply(change, 200, [TYPE], SDP)
+        assert rig.take("ACK").cseq == change.cseq
+    if not later:
+        rig.reply(bye, 200)
+    rig.run(1.0)
+    assert rig.silent()
+
+
 # -- who calls -----------------------------------------------------------------------------------------------------
 
 FORMS = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sip.wire.message import Request, Response
-from tests.device_rigs import TYPE, AgentRig, ServerRig
+from tests.device_rigs import ACCOUNT, TYPE, AgentRig, ServerRig
 from tests.gateway_agent.agent_fixture import SDP
 
 OTHER = SDP.replace(b"- 1 1", b"- 1 2").replace(b"4000", b"4002")
@@ -98,6 +98,23 @@ def test_several_in_a_row_are_each_acknowledged_and_a_plain_one_behind_them_is_n
         rig.reply(prack, 200)
     rig.reply(invite, 180)
     assert rig.silent() and [one for one in rig.far_forgets() if one > 100] == [181, 180, 183, 180]
+
+
+@owners
+def test_a_prack_that_is_challenged_goes_again_into_its_early_dialog(make: Any) -> None:
+    rig = make(ACCOUNT)
+    register = rig.take("REGISTER")
+    rig.reply(register, 200, [f"Contact: {register.get('contact')};expires=600"])
+    rig.far_calls()
+    invite = rig.take("INVITE")
+    rig.reply(invite, 183, ["Require: 100rel", "RSeq: 7", TYPE], SDP)
+    prack = rig.take("PRACK")
+    rig.reply(prack, 407, ['Proxy-Authenticate: Digest realm="c", nonce="n", qop="auth"'])
+    again = rig.take("PRACK")
+    assert (again.to_tag, again.get("rack"), again.cseq) == ("devtag", prack.get("rack"), prack.cseq + 1)
+    assert 'username="u"' in again.get("proxy-authorization")
+    rig.reply(again, 200)
+    assert rig.silent()
 
 
 @owners

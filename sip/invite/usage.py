@@ -347,7 +347,7 @@ class InviteUsage:
         elif pending:
             invite.latest = None  # another 2xx is a repetition, or of a fork
             if status < 300:
-                _accepted(self, response)
+                _accepted(self, response, now)
             elif not self.established:
                 self.end()
         elif status < 300:
@@ -406,8 +406,11 @@ def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response |
     return sent is not None
 
 
-def _accepted(leg: InviteUsage, response: Response) -> None:
-    """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
+def _accepted(leg: InviteUsage, response: Response, now: float) -> None:
+    """A 2xx to our INVITE: it makes the dialog, or refreshes its target. One that a BYE crossed is acknowledged here
+    (RFC 5407 section 3.1.3): no ACK comes from across.
+    """
+    crossed = leg.ended and leg.established and not leg.requests.on_site
     if leg.established:
         leg.dialog.target = contact_uri(response) or leg.dialog.target
     else:
@@ -417,6 +420,8 @@ def _accepted(leg: InviteUsage, response: Response) -> None:
             leg.requests.count_on(first)
         leg.established = True
     leg.ack.expect(response.cseq)
+    if crossed:
+        leg.acknowledge(leg.owner.hop_headers(leg, "ACK", now), b"", now)
 
 
 def _hears(leg: InviteUsage, response: Response) -> bool:
