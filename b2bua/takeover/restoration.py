@@ -275,8 +275,8 @@ class Restorations:
             return False
         if orphaned_calls.is_given_up(attempt[-1]):
             return False
-        services.calls[call.id] = call
         trunk_recovery.offer_again(call, attempt[-1], now)
+        services.calls[call.id] = call
         call.take_line(state.caller_line, now)
         self.verdicts.note(call.id, REPLAYED, "it rings on: the INVITE of its trunk was in its token")
         self.resume(call, now)

@@ -18,8 +18,6 @@ from sip.packages.line_dialog import ACK_PENDING, request_of
 from sip.wire.message import Request, parse
 
 FORMER: Final = "its other side was a trunk of the former server"
-
-
 ACK_AGAIN: Final = 5.0
 """Seconds after an answer in which its ACK is sent once more: the server may have died with it. Longer ago it did not
 in any takeover that a lease allows."""
@@ -53,7 +51,8 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
     services.stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
     if trunk.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None
-        if lasted < ACK_AGAIN and (ack is not None or record.ack.state == ACK_PENDING):
+        paid = ack is not None or record.ack.state == ACK_PENDING
+        if lasted < ACK_AGAIN and paid and not told.changing:  # else it has gone on since
             made.leg.ack.expect(trunk.acknowledged)
         else:
             made.leg.ack.prepare(trunk.acknowledged, (), b"")

@@ -91,6 +91,17 @@ def test_the_leg_is_made_of_the_token_and_its_peer_told_where_it_is(back: bool) 
     scene.fixture.gone()
 
 
+def test_a_server_that_is_overruled_tells_the_peer_nothing_more() -> None:
+    scene = died(silent=True)
+    scene.fixture.gw1.silent = False
+    scene.fixture.gw1.notify()
+    scene.bench.after(0.01)
+    assert scene.bench.core.calls and not scene.theirs.asked, "it is told within a second, and not at once"
+    scene.bench.core.step_down(scene.bench.now)
+    scene.bench.after(40)
+    assert not scene.theirs.asked and not scene.mine.asked
+
+
 def test_who_takes_no_update_gets_the_agreed_session_under_a_version_of_its_own() -> None:
     scene = died(updates=False)
     invite = asked(scene, "INVITE")
