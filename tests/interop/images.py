@@ -164,7 +164,10 @@ class Images:
         return f"the site is not up\n{self.processes.last_words()}"
 
     def close(self) -> None:
-        self.processes.end()
+        # Whoever has become another user does not end with who started it (prctl(2), PR_SET_PDEATHSIG).
+        for name in list(self._pids):
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(name)
         for image in self._images.values():
             with contextlib.suppress(AssertionError):  # what was seen matters more than what is left
                 image.remove()

@@ -25,7 +25,7 @@ class Unpacked(NamedTuple):
     @property
     def environment(self) -> dict[str, str]:
         """In which its programs find their libraries."""
-        libraries = [*(self.root / "usr" / "lib").glob("*-linux-gnu")]
+        libraries = [*(self.root / "usr" / "lib").glob("*-linux-gnu"), *(self.root / "lib").glob("*-linux-gnu")]
         inner = [*libraries, *(each for lib in libraries for each in lib.iterdir() if each.is_dir())]
         return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, inner))}
 
