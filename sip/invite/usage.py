@@ -312,6 +312,7 @@ class InviteUsage:
         if self.reliable is not None and method == "INVITE" and not (final or self.requests.on_site):  # told with it
             self.reliable.prack(self, response, self.client_invite.offered, now)
         self.owner.answered(self, transaction, response, now)
+        _acknowledge_crossed(self, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
         if transaction.failure == 503 and _send_again(self, transaction, None, now):
@@ -347,7 +348,7 @@ class InviteUsage:
         elif pending:
             invite.latest = None  # another 2xx is a repetition, or of a fork
             if status < 300:
-                _accepted(self, response, now)
+                _accepted(self, response)
             elif not self.established:
                 self.end()
         elif status < 300:
@@ -406,11 +407,8 @@ def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response |
     return sent is not None
 
 
-def _accepted(leg: InviteUsage, response: Response, now: float) -> None:
-    """A 2xx to our INVITE: it makes the dialog, or refreshes its target. One that a BYE crossed is acknowledged here
-    (RFC 5407 section 3.1.3): no ACK comes from across.
-    """
-    crossed = leg.ended and leg.established and not leg.requests.on_site
+def _accepted(leg: InviteUsage, response: Response) -> None:
+    """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
     if leg.established:
         leg.dialog.target = contact_uri(response) or leg.dialog.target
     else:
@@ -420,7 +418,11 @@ def _accepted(leg: InviteUsage, response: Response, now: float) -> None:
             leg.requests.count_on(first)
         leg.established = True
     leg.ack.expect(response.cseq)
-    if crossed:
+
+
+def _acknowledge_crossed(leg: InviteUsage, now: float) -> None:
+    """A 2xx that a BYE crossed is acknowledged all the same (RFC 5407 section 3.1.3); no ACK comes from across."""
+    if leg.ack.pending and leg.ended and not leg.requests.on_site:
         leg.acknowledge(leg.owner.hop_headers(leg, "ACK", now), b"", now)
 
 
