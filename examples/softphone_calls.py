@@ -320,6 +320,10 @@ class Calls:
             leg.dialogs.move(transaction.flow)  # the stream that the other side has now
         self._retarget(leg)
         if request.method == "INVITE":
+            if request.body and b"m=audio " not in request.body:
+                leg.reply(transaction, 488, now)  # a fax machine's, for one: all stays as it was
+                self.tell("refused", call.line, call, "488", now)
+                return
             if request.body:
                 call.received_sdp = request.body
                 self._answer_offer(call)

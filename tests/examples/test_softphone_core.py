@@ -152,6 +152,17 @@ def test_holding_each_other_at_once_ends_in_both_holding() -> None:
     assert call.held and other.held and (call.media_direction, other.media_direction) == ("inactive", "inactive")
 
 
+def test_a_change_to_what_is_no_audio_is_refused_and_the_call_goes_on() -> None:
+    desk = Desk(Policy(answer_after=0.0))
+    call, there = desk.dial()
+    desk.turn(0.5)
+    fax = call.sent_sdp.partition(b"m=audio")[0] + b"m=image 5000 udptl t38\r\n"
+    call.leg.send("INVITE", ("Content-Type: application/sdp",), fax, desk.now, False)
+    desk.turn(1.0)
+    assert (call.state, there.state) == (TALKING, TALKING) and ("bob", "refused") in desk.told
+    assert b"m=audio" in there.received_sdp and ("alice", "unchanged") in desk.told
+
+
 def test_refused_cancelled_and_rejected() -> None:
     desk = Desk(Policy(refuse=486))
     call, _ = desk.dial()

@@ -1,17 +1,14 @@
-"""What is tried with baresip of Debian: one telephone for each feature, registered with the agent gw2."""
+"""baresip of Debian as telephone."""
 
 from __future__ import annotations
 
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-from examples.softphone_call import Call
-from sip.wire.sdp import direction
-from tests.interop.played import PATIENCE, WORDS, Feature, Scene, Stage
-from tests.interop.programs import until
+from tests.interop.played import WORDS
+from tests.interop.telephones import Telephone, TelephoneScene, TelephoneStage
 from tests.interop.unpacked import Unpacked, unpacked
 
 _CONTROL = 4444
@@ -41,7 +38,7 @@ def package() -> Unpacked:
 
 
 class Baresip:
-    """One, with one account. It plays back what it hears, and answers at once."""
+    """See :class:`~tests.interop.telephones.Telephone`."""
 
     def __init__(self, directory: Path, host: str, account: str) -> None:
         found = package()
@@ -57,10 +54,29 @@ class Baresip:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=found.environment,
             )  # fmt: skip
 
+    @property
+    def registered(self) -> bool:
+        return "200 OK" in self.words()
+
     def words(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def order(self, command: str, params: str = "") -> None:
+    def dials(self, number: str) -> None:
+        self._order("dial", f"sip:{number}@interop.test")
+
+    def hangs_up(self) -> None:
+        self._order("hangup")
+
+    def holds(self) -> None:
+        self._order("hold")
+
+    def resumes(self) -> None:
+        self._order("resume")
+
+    def transfers(self, number: str) -> None:
+        self._order("transfer", number)
+
+    def _order(self, command: str, params: str = "") -> None:
         """A command of its menu."""
         text = json.dumps({"command": command, "params": params, "token": "t"})
         with socket.create_connection((self._host, _CONTROL), 5, (self._host, 0)) as control:
@@ -80,106 +96,10 @@ class Baresip:
             self.process.wait()
 
 
-class BaresipStage(Stage):
-    scene: BaresipScene
-
-    def __init__(self, scene: BaresipScene, number: int) -> None:
-        super().__init__(scene, number)
-        self.far_number = f"20{number:02}"
-        self.host = f"{scene.net}{100 + number}"
-        self.far: Baresip | None = None
-
-    def lines(self) -> str:
-        return super().lines() + (
-            f'[lines.{self.far_number}]\nkind = "phone"\nagent = "gw2"\nchannels = 4\n'
-            f'numbers = ["{self.far_number}"]\n'
-            f'password = {{ file = "phone.secret" }}\ntransfer = "serve"\ndigest = "MD5"\n'
-        )
-
-    def telephone(self) -> Baresip:
-        """Registered."""
-        if self.far is None:
-            by = self.scene.by
-            account = (
-                f"<sip:{self.far_number}@interop.test;transport={by}>;auth_pass={WORDS['phone']};answermode=auto"
-                f';outbound="sip:{self.scene.net}12:5060;transport={by}";regint=60\n'
-            )
-            self.far = Baresip(self.scene.directory / self.far_number, self.host, account)
-        until(lambda: "200 OK" in self.far.words(), PATIENCE, lambda: f"it does not register: {self.far.words()}")
-        return self.far
-
-    def audio(self, call: Call) -> int:
-        """It need not keep to our packets: all that come count."""
-        end = self.phone.socket.end_of(call)
-        return end.watch.received + end.watch.foreign + end.watch.corrupted if end is not None else 0
-
-    def is_called_by_it(self) -> Call:
-        far, comes = self.telephone(), self.waits()
-        far.order("dial", f"sip:{self.numbers['p']}@interop.test")
-        call = comes()
-        self.answered(call)
-        return call
-
-
-def is_registered(stage: BaresipStage) -> Iterator[None]:
-    stage.telephone()
-    yield
-    stage.hangs_up(stage.talks(stage.far_number))
-
-
-def calls_it(stage: BaresipStage) -> Iterator[None]:
-    stage.telephone()
-    call = stage.talks(stage.far_number)
-    stage.hears(call)
-    yield
-    stage.hears(call)
-    stage.hangs_up(call)
-
-
-def is_called(stage: BaresipStage) -> Iterator[None]:
-    call = stage.is_called_by_it()
-    stage.hears(call)
-    yield
-    stage.hears(call)
-    stage.telephone().order("hangup")
-    stage.ended(call)
-
-
-def holds(stage: BaresipStage) -> Iterator[None]:
-    call = stage.is_called_by_it()
-    stage.telephone().order("hold")
-    until(lambda: call.held_there, PATIENCE, "its hold does not come")
-    yield
-    stage.telephone().order("resume")
-    until(lambda: not call.held_there, PATIENCE, "the end of its hold does not come")
-    stage.holds(call)
-    stage.holds(call, False)
-    # Its source of audio does not begin again after so many changes: what it says of it is looked at.
-    assert direction(call.received_sdp) == "sendrecv"
-    stage.hangs_up(call)
-
-
-def transfers(stage: BaresipStage) -> Iterator[None]:
-    call, comes = stage.is_called_by_it(), stage.waits("q")
-    yield
-    stage.telephone().order("transfer", stage.numbers["q"])
-    other = comes()
-    stage.answered(other)
-    stage.hears(call, other)
-    stage.hangs_up(call)
-    stage.ended(other)
-
-
-class BaresipScene(Scene):
+class BaresipScene(TelephoneScene):
     peer = "baresip as phone"
     by = "udp"
-    features = (
-        Feature("registration, with a password", is_registered),
-        Feature("a call to it; media both ways", calls_it),
-        Feature("a call by it; media both ways", is_called),
-        Feature("hold and resumption by either side", holds),
-        Feature("blind transfer by it (REFER)", transfers),
-    )
+    settings = 'digest = "MD5"\n'
 
     @classmethod
     def missing(cls) -> str:
@@ -191,19 +111,12 @@ class BaresipScene(Scene):
         said = subprocess.run([found.program("baresip"), "-h"], env=found.environment, capture_output=True, text=True)
         return (said.stdout + said.stderr).split()[1].removeprefix("v")
 
-    def stage(self, number: int) -> Stage:
-        return BaresipStage(self, number)
-
-    def lines(self) -> str:
-        return ""
-
-    def begin(self) -> None:
-        """They are started when their agent is there."""
-
-    def end(self) -> None:
-        for stage in self.stages.values():
-            if isinstance(stage, BaresipStage) and stage.far is not None:
-                stage.far.stop()
+    def telephone(self, stage: TelephoneStage) -> Telephone:
+        account = (
+            f"<sip:{stage.far_number}@interop.test;transport={self.by}>;auth_pass={WORDS['phone']};answermode=auto"
+            f';outbound="sip:{self.net}12:5060;transport={self.by}";regint=60\n'
+        )
+        return Baresip(self.directory / stage.far_number, stage.host, account)
 
 
 class BaresipByTcpScene(BaresipScene):

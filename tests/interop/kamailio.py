@@ -30,7 +30,7 @@ class Kamailio:
     def __init__(self, directory: Path, script: str, inside: str, **values: str) -> None:
         """It answers OPTIONS at ``inside``."""
         found = package()
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         modules = found.libraries / "kamailio" / "modules"
         text = (SCRIPTS / script).read_text()
         for name, value in {"modules": str(modules), "directory": str(directory), "inside": inside, **values}.items():

@@ -78,7 +78,7 @@ class Scene(ABC):
         self.directory = directory
         self.net = network()
         self.phone = Phone(f"{self.net}51:5060")
-        self.site = Site(directory / "site", self.net, "", passwords=WORDS)
+        self.site = Site(directory / "site", self.net, "", passwords=WORDS, head=self.head())
         self.stages = {feature.what: self.stage(number) for number, feature in enumerate(self.features)}
         with self.site.path.open("a") as file:
             file.write("".join(stage.lines() for stage in self.stages.values()) + self.lines())
@@ -92,6 +92,10 @@ class Scene(ABC):
     @abstractmethod
     def version(self) -> str:
         """Its name and version, as it says them."""
+
+    def head(self) -> str:
+        """The site file up to the lines, where it is not the usual one."""
+        return ""
 
     @abstractmethod
     def lines(self) -> str:

@@ -194,7 +194,14 @@ class Site:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         """``b2bua`` with these words."""
-        program = [sys.executable, "-m", "b2bua.cli", words[0], "--site", str(self.path), *words[1:]]
+        return self._run("b2bua.cli", *words)
+
+    def agent_command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """``gateway-agent`` with these words."""
+        return self._run("gateway_agent.cli", *words)
+
+    def _run(self, module: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        program = [sys.executable, "-m", module, words[0], "--site", str(self.path), *words[1:]]
         return subprocess.run(program, capture_output=True, cwd=ROOT, timeout=30, check=False)
 
     def records(self) -> list[dict[str, Any]]:
@@ -250,3 +257,11 @@ api = "unix:{dir}/gw2.sock"
 state = "{dir}/state"
 rtp = {{ address = "{net}12", ports = [20000, 20999] }}
 """
+
+
+def secure_head() -> str:
+    """The same, where gw2 speaks TLS, too, and wants certificates; `gw2.pem`, `gw2.key`, `ca.pem` are beside it."""
+    files = 'certificate = "{dir}/gw2.pem", key = "{dir}/gw2.key", ca = "{dir}/ca.pem"'
+    own = '"udp:{net}12:5060", "tcp:{net}12:5060"'
+    text = HEAD.replace(own, f'{own}, "tls:{{net}}12:5061"')
+    return text.replace("[agents.gw2]\n", f'[agents.gw2]\ntls = {{{{ {files}, clients = "required" }}}}\n')

@@ -17,7 +17,8 @@ _LATE = 15.0
 class Sipp:
     """A SIPp process. ``listen`` is the device's own ``host:port``; it calls at ``remote``, or is called without one.
 
-    ``calls`` is how many it places or takes before it ends; ``seconds`` after which it gives up.
+    ``calls`` is how many it places or takes before it ends; ``seconds`` after which it gives up. A message that
+    its scenario does not expect is a failure where it is ``strict``, else it is passed over.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Sipp:
         number: str = "1000",
         seconds: float = 60.0,
         transport: str = "u1",
+        strict: bool = True,
     ) -> None:
         self.scenario = scenario
         self.directory = directory
@@ -48,6 +50,8 @@ class Sipp:
             "-trace_msg", "-message_file", str(self.messages), "-trace_stat", "-stf", str(self._stats), "-fd", "1",
             "-trace_err", "-error_file", str(self._errors), "-timeout", str(int(seconds)), "-timeout_error",
         ]  # fmt: skip
+        if not strict:
+            arguments += ["-default_behaviors", "all,-abortunexp"]
         if remote:
             arguments += ["-r", f"{rate:g}", "-rp", "1000", "-l", str(calls), remote]
         with (directory / "screen.log").open("wb") as screen:

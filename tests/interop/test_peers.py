@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from tests.interop import captured
+from tests.interop.asterisk_kinds import AsteriskByTlsScene, FaxScene, SessionTimerScene
 from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene, SecuredScene
 from tests.interop.baresip_scenes import BaresipByTcpScene, BaresipScene
+from tests.interop.dispatcher_scene import DispatcherScene
 from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
+from tests.interop.linphone_scenes import LinphoneScene
+from tests.interop.pjsua2_scene import Pjsua2Scene
 from tests.interop.played import AFTERWARDS, CAPTURED, Blow, Feature, Scene, play
+from tests.interop.sipp_scene import SippScene
 
 pytestmark = pytest.mark.interop
 
@@ -21,10 +26,17 @@ SCENES: tuple[type[Scene], ...] = (
     AsteriskScene,
     CarrierScene,
     SecuredScene,
+    AsteriskByTlsScene,
+    SessionTimerScene,
+    FaxScene,
     ProxiesScene,
     ProxiesByTcpScene,
+    DispatcherScene,
     BaresipScene,
     BaresipByTcpScene,
+    LinphoneScene,
+    Pjsua2Scene,
+    SippScene,
     DnsScene,
 )
 

@@ -234,7 +234,6 @@ def call_a_browser(scene: Scene, web: WebPhone) -> None:
     assert web.socket.recv(timeout=5) == "\r\n"
 
 
-@pytest.mark.row("Asterisk as PBX, by mutual TLS", "calls to it and by it; media both ways", "server killed")
 def test_a_pbx_with_mutual_tls_and_calls_that_outlive_the_main(tmp_path: Path) -> None:
     if because := asterisk.missing():
         pytest.skip(because)

@@ -53,8 +53,11 @@ load() {
     done
 }
 
-# media FIRST LAST: the ports of its RTP.
-media() { printf '[general]\nrtpstart=%s\nrtpend=%s\nstrictrtp=no\nicesupport=no\n' "$1" "$2" >rtp.conf; }
+# media FIRST LAST: the ports of its RTP; those of its T.38 follow.
+media() {
+    printf '[general]\nudptlstart=%s\nudptlend=%s\n' "$(($2 + 1))" "$(($2 + 200))" >udptl.conf
+    printf '[general]\nrtpstart=%s\nrtpend=%s\nstrictrtp=no\nicesupport=no\n' "$1" "$2" >rtp.conf
+}
 
 # run DIRECTORY: becomes that Asterisk, in a mount namespace of its own, which ends with the process: /proc and /dev, and
 # DIRECTORY as /mnt.

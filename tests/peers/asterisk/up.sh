@@ -14,9 +14,10 @@
 #
 # What it does with a call: 2600 echoes; 2601 sends early media first, answers after a second, echoes; 2602 rings, echoes
 # and hangs up after AST_HANGUP seconds (8); 2603 rings for ever; 2604 echoes as early media, and never answers; 2605 is
-# busy, 2606 has no circuit; 2607 waits for the digit 5, then echoes, and hangs up at any other; 2609 sends the digit 5, then
-# echoes. 2450xxx has the caller transferred to 50xxx by REFER; 2850xxx calls 50xxx by way of the agent, and who was called may
-# transfer the call by digits: ## blindly, *2 after a talk.
+# busy, 2606 has no circuit; 2607 waits for the digit 5, then echoes, and hangs up at any other; 2608 takes a fax into
+# spool/taken.tif, by T.38 where the other side does; 2609 sends the digit 5, then echoes. 2450xxx has the caller transferred to
+# 50xxx by REFER; 2850xxx calls 50xxx by way of the agent, and who was called may transfer the call by digits: ## blindly, *2
+# after a talk.
 set -eu
 . "$(dirname "$0")/common.sh"
 role=$1
@@ -29,7 +30,7 @@ loopback "$host"
 prepare "$dir" 3 notice,warning,error
 load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout \
     res_pjsip_refer app_read app_senddtmf app_transfer bridge_builtin_features bridge_softmix res_musiconhold \
-    format_gsm codec_gsm res_srtp
+    format_gsm codec_gsm res_srtp res_pjsip_history res_fax res_fax_spandsp res_pjsip_t38 codec_alaw
 media "${rtp%-*}" "${rtp#*-}"
 cat >pjsip.conf <<E2
 [global]
@@ -124,6 +125,8 @@ exten => 2607,1,Answer()
 exten => 2609,1,Answer()
  same => n,SendDTMF(5)
  same => n,Goto(2600,1)
+exten => 2608,1,Answer()
+ same => n,ReceiveFAX(/mnt/spool/taken.tif,f)
 exten => _2450XXX,1,Transfer(PJSIP/sip:\${EXTEN:2}@$agent)
 exten => _2850XXX,1,Dial(PJSIP/\${EXTEN:2}@agent,60,t)
 exten => _50XXX,1,Dial(PJSIP/\${EXTEN}@agent,60)
