@@ -53,7 +53,7 @@ fuzz: .venv/installed
 	@$(PY) -m pip install -q --disable-pip-version-check -e '.[fuzz]'
 	@$(PY) -m tests.fuzz $(ARGS)
 
-# The hot modules compiled with mypyc (a C compiler is needed), and tests/sip on them.
+# The product with its hot modules compiled (docs/performance.md), in build/compiled, and tests of them run there.
 compiled: .venv/installed
 	$(PY) -m tools.compiled $(ARGS)
 

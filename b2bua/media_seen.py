@@ -62,7 +62,7 @@ def _media(message: Message | None) -> tuple[str, str]:
         where = description_in(message) if message is not None else None
     except SipError:
         where = None
-    return ("", "") if message is None or where is None else _first_of(message.body[where])
+    return ("", "") if message is None or where is None else _first_of(message.body[where.start : where.stop])
 
 
 def _first_of(body: bytes) -> tuple[str, str]:

@@ -80,6 +80,8 @@ class Subscription:
 
     __slots__ = ("_call_id", "_owner", "_parties", "_stack", "_tag", "flow", "generation", "purpose", "state")
 
+    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Subscription, float, float], None]]]]
+
     def __init__(self, stack: Stack, owner: SubscriptionOwner, parties: Parties, purpose: str, flow: Flow) -> None:
         self._stack = stack
         self._owner = owner
@@ -193,19 +195,20 @@ class Subscription:
         self._end(after, now)
         self._owner.renew(now)
 
-    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Subscription, float, float], None]]]] = {
-        (ASKED, GRANTED): (ACTIVE, _wake),
-        (ASKED, FETCH_GRANTED): (NOTIFY_WAIT, _wake),
-        (ASKED, REFUSED): (WAITING, _back_off),
-        (ASKED, FETCH_REFUSED): (TERMINATED, _end),
-        (ASKED, LAST_NOTIFY): (TERMINATED, _end),
-        (ASKED, DROPPED): (TERMINATED, _end),
-        (ACTIVE, DUE): (TERMINATED, _ask_anew),
-        (ACTIVE, LAST_NOTIFY): (WAITING, _back_off),
-        (ACTIVE, DROPPED): (TERMINATED, _end),
-        (NOTIFY_WAIT, LAST_NOTIFY): (TERMINATED, _end),
-        (NOTIFY_WAIT, DUE): (TERMINATED, _end),
-        (NOTIFY_WAIT, DROPPED): (TERMINATED, _end),
-        (WAITING, DUE): (TERMINATED, _ask_anew),
-        (WAITING, DROPPED): (TERMINATED, _end),
-    }
+
+Subscription.TABLE = {
+    (ASKED, GRANTED): (ACTIVE, Subscription._wake),
+    (ASKED, FETCH_GRANTED): (NOTIFY_WAIT, Subscription._wake),
+    (ASKED, REFUSED): (WAITING, Subscription._back_off),
+    (ASKED, FETCH_REFUSED): (TERMINATED, Subscription._end),
+    (ASKED, LAST_NOTIFY): (TERMINATED, Subscription._end),
+    (ASKED, DROPPED): (TERMINATED, Subscription._end),
+    (ACTIVE, DUE): (TERMINATED, Subscription._ask_anew),
+    (ACTIVE, LAST_NOTIFY): (WAITING, Subscription._back_off),
+    (ACTIVE, DROPPED): (TERMINATED, Subscription._end),
+    (NOTIFY_WAIT, LAST_NOTIFY): (TERMINATED, Subscription._end),
+    (NOTIFY_WAIT, DUE): (TERMINATED, Subscription._end),
+    (NOTIFY_WAIT, DROPPED): (TERMINATED, Subscription._end),
+    (WAITING, DUE): (TERMINATED, Subscription._ask_anew),
+    (WAITING, DROPPED): (TERMINATED, Subscription._end),
+}

@@ -25,8 +25,8 @@ ROLLBACK: Final = "re-INVITE of ours"
 """The context of the re-INVITE that asks the other side back."""
 MOST_TRIES: Final = 10
 """Times that the other side is asked back to what the device stands by."""
-OURS: Final = (2.1, 4.0)
-THEIRS: Final = (0.0, 2.0)
+OURS: Final[tuple[float, ...]] = (2.1, 4.0)
+THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
 """Seconds to wait after 491, by whose Call-ID it is (RFC 3261 section 14.1)."""
 _BUSY_S: Final = 0.5
 _HOLD: Final = "hold_attempt"
@@ -43,7 +43,7 @@ class ReinviteRollback:
         environment: CallEnvironment,
         side: ServerSide,
         description: SessionDescription,
-        waits: tuple[float, float],
+        waits: tuple[float, ...],
         label: str,
     ) -> None:
         """``waits``: seconds to wait after 491, `OURS` where the server dialog has our Call-ID."""

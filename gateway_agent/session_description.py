@@ -61,7 +61,7 @@ class SessionDescription:
         where = description_in(message) if message.body else None
         if where is None:
             return message.body
-        said = message.body[where]
+        said = message.body[where.start : where.stop]
         passed = self._led(message, said, lambda: self._from_device(said, host, now))
         self.host = host
         self.device.receive(said)
@@ -73,7 +73,7 @@ class SessionDescription:
         where = description_in(message) if message.body else None
         if where is None:
             return message.body
-        said = message.body[where]
+        said = message.body[where.start : where.stop]
         led = self._led(message, said, lambda: self._from_server(said, now))
         self.server.receive(said)
         passed = self.device.continued(led)
@@ -87,11 +87,11 @@ class SessionDescription:
         where = description_in(invite) if invite.body else None
         try:
             if where is not None:
-                self.gateway.decide(invite.body[where])
+                self.gateway.decide(invite.body[where.start : where.stop])
             if self.gateway.active and self.anchor.is_secured:
                 return Fault(488, UNJOINED)
             if where is not None and self.gateway.active:
-                self.gateway.from_server(invite.body[where], "", self.device, self.server, True)
+                self.gateway.from_server(invite.body[where.start : where.stop], "", self.device, self.server, True)
         except sdp.SdpError as error:
             return Fault(503 if isinstance(error, NoLeg) else 488, str(error)) if self.gateway.active else None
         return None
@@ -177,7 +177,7 @@ class SessionDescription:
     def refreshes(self, message: Message) -> bool:
         """Whether the device describes exactly what is agreed."""
         where = description_in(message)
-        return where is not None and self.device.refreshes(message.body[where])
+        return where is not None and self.device.refreshes(message.body[where.start : where.stop])
 
     # What the agent says to one side alone.
 
@@ -193,7 +193,7 @@ class SessionDescription:
         """The servers' side accepted an offer that the device was told is refused."""
         where = description_in(response)
         if where is not None:
-            self.server.receive(response.body[where])
+            self.server.receive(response.body[where.start : where.stop])
         self.server.accept()
 
     def restore(self) -> bytes:
@@ -206,7 +206,7 @@ class SessionDescription:
         """The servers' side answered it: that describes what the device knows already."""
         where = description_in(response)
         if where is not None:
-            said = response.body[where]
+            said = response.body[where.start : where.stop]
             self.server.receive(said)
             with suppress(sdp.SdpError):
                 self._from_server(said, now)
@@ -216,7 +216,7 @@ class SessionDescription:
         """The answer to an offer in a 2xx for which the device waits no more (RFC 3261 section 13.2.2.4)."""
         where = description_in(response)
         if where is not None:
-            self.server.receive(response.body[where])
+            self.server.receive(response.body[where.start : where.stop])
         answer = self.server.continued(self._standing)
         self.server.send(answer)
         self.server.accept()

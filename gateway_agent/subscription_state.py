@@ -65,5 +65,6 @@ def bound_to(site: str, agent: str, dialog: str) -> str:
 
 
 def _dialog(values: list[Any]) -> DialogState:
-    state = DialogState(*values)
-    return state._replace(route_set=tuple(state.route_set), direction=UAC if state.direction == UAC else UAS)
+    *others, route_set, direction = values
+    known: list[Any] = [*others, tuple(route_set), UAC if direction == UAC else UAS]
+    return DialogState(*known)

@@ -5,6 +5,17 @@ first words on a connection), ``voter``, ``agent_voter`` (an agent) and ``member
 from ``standby``, ``candidate``, ``leader`` and their neighbours (docs/heartbeat.md). ``persistence`` touches files.
 """
 
+from typing import Literal
+
+Form = Literal["python", "compiled"]
+
+
+def form() -> Form:
+    """Whether the modules that handle messages run as machine code, as they were installed (docs/performance.md)."""
+    from sip import transaction  # not before it is asked for: a supervisor does without it
+
+    return "python" if transaction.__file__.endswith(".py") else "compiled"
+
 
 def version() -> str:
     """The version of the product, as installed; ``0`` where it is not."""

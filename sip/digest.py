@@ -320,7 +320,7 @@ class DigestServer:
     def _bare(self, username: str) -> str:
         """The user of a user name that names the realm, or one of our hosts, too, as some devices write it."""
         user, at, host = username.rpartition("@")
-        return user if at and host.lower() in (self.realm.lower(), *self.hosts) else username
+        return user if at and host.lower() in {self.realm.lower(), *self.hosts} else username
 
     def _note_algorithm(self, user: str, flow: Flow, algorithm: str) -> None:
         key = user, flow

@@ -69,6 +69,8 @@ class Probe:
         "because", "plan", "state", "uri",
     )  # fmt: skip
 
+    TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Probe, float], None]]]]
+
     def __init__(self, uri: str, local: str, call_id: str, tag: str, plan: ProbePlan | None = None) -> None:
         """``uri`` is asked, ``local`` is our own URI for From."""
         self.uri = uri
@@ -179,17 +181,18 @@ class Probe:
         self._misses = 0
         self._events.append(PeerChanged(True, self.because, now))
 
-    TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Probe, float], None]]]] = {
-        (UNKNOWN, ALIVE): (UP, _welcome),
-        (UNKNOWN, MISS): (UNKNOWN, _doubt),
-        (UNKNOWN, GONE): (DOWN, _give_up),
-        (UP, ALIVE): (UP, _forgive),
-        (UP, MISS): (DOUBTFUL, _doubt),
-        (UP, GONE): (DOWN, _give_up),
-        (DOUBTFUL, ALIVE): (UP, _forgive),
-        (DOUBTFUL, MISS): (DOUBTFUL, _doubt),
-        (DOUBTFUL, GONE): (DOWN, _give_up),
-        (DOWN, ALIVE): (UP, _welcome),
-        (DOWN, MISS): (DOWN, _doubt),
-        (DOWN, GONE): (DOWN, _doubt),
-    }
+
+Probe.TRANSITIONS = {
+    (UNKNOWN, ALIVE): (UP, Probe._welcome),
+    (UNKNOWN, MISS): (UNKNOWN, Probe._doubt),
+    (UNKNOWN, GONE): (DOWN, Probe._give_up),
+    (UP, ALIVE): (UP, Probe._forgive),
+    (UP, MISS): (DOUBTFUL, Probe._doubt),
+    (UP, GONE): (DOWN, Probe._give_up),
+    (DOUBTFUL, ALIVE): (UP, Probe._forgive),
+    (DOUBTFUL, MISS): (DOUBTFUL, Probe._doubt),
+    (DOUBTFUL, GONE): (DOWN, Probe._give_up),
+    (DOWN, ALIVE): (UP, Probe._welcome),
+    (DOWN, MISS): (DOWN, Probe._doubt),
+    (DOWN, GONE): (DOWN, Probe._doubt),
+}

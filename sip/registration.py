@@ -42,7 +42,7 @@ ANSWER_LIMIT: Final = 40.0
 """Seconds after which a REGISTER without any answer has failed: more than 64*T1, so it hardly ever decides."""
 MAX_TRIES: Final = 4
 """REGISTERs in one attempt: the first, one for a challenge, one for a stale nonce, one for a 423."""
-SOON: Final = (0.5, 2.0)
+SOON: Final[tuple[float, ...]] = (0.5, 2.0)
 """Seconds until the registration is renewed whose connection broke, by chance: a registrar that died had many."""
 BROKEN_WAIT: Final = 30.0
 """Seconds between two such renewals, or a registrar that closes each connection would be asked without end."""
@@ -102,6 +102,8 @@ class Registration:
         "_index", "_lines", "_out", "_random", "_retry_after", "_sent", "account", "because",
         "expires_at", "service_route", "state", "tries",
     )  # fmt: skip
+
+    TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Registration, float], None]]]]
 
     def __init__(self, account: Account, digest: DigestClient | None, random: Random, call_id: str, tag: str) -> None:
         self.account = account
@@ -305,37 +307,38 @@ class Registration:
         self.because = because
         self._events.append(RegistrationChanged(False, because, now))
 
-    TRANSITIONS: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Registration, float], None]]]] = {
-        (IDLE, START): (TRYING, _attempt),
-        (TRYING, ACCEPTED): (REGISTERED, _keep),
-        (TRYING, AGAIN): (TRYING, _send),
-        (TRYING, FAILED): (WAITING, _back_off),
-        (TRYING, LEAVE): (CLOSING, _go_on),
-        (TRYING, REST): (CLOSING, _go_on),
-        (REGISTERED, DUE): (REFRESHING, _attempt),
-        (REGISTERED, LEAVE): (LEAVING, _attempt),
-        (REFRESHING, ACCEPTED): (REGISTERED, _keep),
-        (REFRESHING, AGAIN): (REFRESHING, _send),
-        (REFRESHING, FAILED): (WAITING, _back_off),
-        (REFRESHING, LEAVE): (CLOSING, _go_on),
-        (REFRESHING, REST): (CLOSING, _go_on),
-        (WAITING, DUE): (TRYING, _attempt),
-        (WAITING, LEAVE): (LEAVING, _attempt),
-        (WAITING, REST): (IDLE, _rest),
-        (CLOSING, START): (TRYING, _go_on),
-        (CLOSING, ACCEPTED): (LEAVING, _attempt),
-        (CLOSING, AGAIN): (LEAVING, _send),
-        (CLOSING, FAILED): (IDLE, _rest),
-        (LEAVING, ACCEPTED): (IDLE, _rest),
-        (LEAVING, AGAIN): (LEAVING, _send),
-        (LEAVING, FAILED): (IDLE, _rest),
-        (LEAVING, START): (RETURNING, _go_on),
-        (RETURNING, ACCEPTED): (TRYING, _attempt),
-        (RETURNING, AGAIN): (RETURNING, _send),
-        (RETURNING, FAILED): (TRYING, _attempt),
-        (RETURNING, LEAVE): (LEAVING, _go_on),
-        (RETURNING, REST): (LEAVING, _go_on),
-    }
+
+Registration.TRANSITIONS = {
+    (IDLE, START): (TRYING, Registration._attempt),
+    (TRYING, ACCEPTED): (REGISTERED, Registration._keep),
+    (TRYING, AGAIN): (TRYING, Registration._send),
+    (TRYING, FAILED): (WAITING, Registration._back_off),
+    (TRYING, LEAVE): (CLOSING, Registration._go_on),
+    (TRYING, REST): (CLOSING, Registration._go_on),
+    (REGISTERED, DUE): (REFRESHING, Registration._attempt),
+    (REGISTERED, LEAVE): (LEAVING, Registration._attempt),
+    (REFRESHING, ACCEPTED): (REGISTERED, Registration._keep),
+    (REFRESHING, AGAIN): (REFRESHING, Registration._send),
+    (REFRESHING, FAILED): (WAITING, Registration._back_off),
+    (REFRESHING, LEAVE): (CLOSING, Registration._go_on),
+    (REFRESHING, REST): (CLOSING, Registration._go_on),
+    (WAITING, DUE): (TRYING, Registration._attempt),
+    (WAITING, LEAVE): (LEAVING, Registration._attempt),
+    (WAITING, REST): (IDLE, Registration._rest),
+    (CLOSING, START): (TRYING, Registration._go_on),
+    (CLOSING, ACCEPTED): (LEAVING, Registration._attempt),
+    (CLOSING, AGAIN): (LEAVING, Registration._send),
+    (CLOSING, FAILED): (IDLE, Registration._rest),
+    (LEAVING, ACCEPTED): (IDLE, Registration._rest),
+    (LEAVING, AGAIN): (LEAVING, Registration._send),
+    (LEAVING, FAILED): (IDLE, Registration._rest),
+    (LEAVING, START): (RETURNING, Registration._go_on),
+    (RETURNING, ACCEPTED): (TRYING, Registration._attempt),
+    (RETURNING, AGAIN): (RETURNING, Registration._send),
+    (RETURNING, FAILED): (TRYING, Registration._attempt),
+    (RETURNING, LEAVE): (LEAVING, Registration._go_on),
+    (RETURNING, REST): (LEAVING, Registration._go_on),
+}
 
 
 def _granted(response: Response, ours: NameAddr, asked: int) -> int:

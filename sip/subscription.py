@@ -103,6 +103,8 @@ class Notifier:
 
     __slots__ = ("_out", "event", "expires_at", "owed", "packages", "state")
 
+    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Notifier, float], None]]]]
+
     def __init__(self, granted: Granted, packages: Mapping[str, Package], now: float) -> None:
         self.event = granted.event
         self.packages = packages
@@ -184,11 +186,12 @@ class Notifier:
     def _rest(self, now: float) -> None:
         """It is over, and the subscriber knows."""
 
-    TABLE: ClassVar[dict[tuple[str, str], tuple[str, Callable[[Notifier, float], None]]]] = {
-        (ACTIVE, REFRESHED): (ACTIVE, _owe),
-        (ACTIVE, ENDED): (CLOSING, _owe),
-        (ACTIVE, RAN_OUT): (CLOSING, _tell_end),
-        (ACTIVE, FAILED): (TERMINATED, _abandon),
-        (CLOSING, LAST_TOLD): (TERMINATED, _rest),
-        (CLOSING, FAILED): (TERMINATED, _abandon),
-    }
+
+Notifier.TABLE = {
+    (ACTIVE, REFRESHED): (ACTIVE, Notifier._owe),
+    (ACTIVE, ENDED): (CLOSING, Notifier._owe),
+    (ACTIVE, RAN_OUT): (CLOSING, Notifier._tell_end),
+    (ACTIVE, FAILED): (TERMINATED, Notifier._abandon),
+    (CLOSING, LAST_TOLD): (TERMINATED, Notifier._rest),
+    (CLOSING, FAILED): (TERMINATED, Notifier._abandon),
+}

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from heartbeat import version
+from heartbeat import form, version
 from heartbeat.console.errors import ConsoleError
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Site
@@ -143,7 +143,7 @@ def agent_of(site: Site, name: str) -> Agent:
 
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        click.echo(f"{ctx.find_root().info_name} of holdfast {version()}")
+        click.echo(f"{ctx.find_root().info_name} of holdfast {version()} ({form()})")
         ctx.exit()
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
+from heartbeat import form
 from heartbeat.console.view import Alert, ProcessStats
 from sip.overload.congestion import Congestion
 
@@ -52,6 +53,7 @@ class StatsSampler:
             stall_last_minute=round(self.stall, 4),
             stall_since_start=round(self._longest, 4),
             messages=messages,
+            form=form(),
         )
 
 

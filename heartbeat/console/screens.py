@@ -107,7 +107,7 @@ def process_stats(stats: ProcessStats | None) -> RenderableType:
     stall = stats.stall_last_minute
     refusing = [Text(f"refuses {stats.refused_share:.0%} of new calls", "bold red")] if stats.refused_share else []
     return render.line(
-        f"CPU {stats.cpu:.0%}",
+        f"CPU {stats.cpu:.0%}{' compiled' if stats.form == 'compiled' else ''}",
         *refusing,
         f"{stats.messages_per_s:,.0f} messages/s in",
         Text.assemble(

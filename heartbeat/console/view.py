@@ -274,6 +274,11 @@ class ProcessStats:
     refused: Annotated[int, Metric("refused_calls", "New calls refused for want of time", COUNTER)] = 0
     """Since the start."""
     bans: BanCounts | None = None
+    form: Annotated[
+        Literal["", "python", "compiled"],
+        Metric("compiled", "1 where the modules that handle messages run as machine code", of="compiled".__eq__),
+    ] = ""
+    """How these modules run; a process of an older version does not say it."""
     clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
     """The machine's wall clock, epoch seconds."""
     disks: tuple[Disk, ...] = ()

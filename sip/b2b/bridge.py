@@ -885,7 +885,7 @@ def _answer_withdrawn(bridge: Bridge, leg: InviteUsage, invite: ServerTransactio
     _reply(bridge, invite, 487, now)
 
 
-def _go_no_further(bridge: Bridge, leg: InviteUsage, _: Any, __: Any, now: float) -> None:
+def _go_no_further(bridge: Bridge, leg: InviteUsage | None, _: Any, __: Any, now: float) -> None:
     pass
 
 

@@ -88,14 +88,14 @@ class DeviceSession:
         """The device describes the session."""
         where = description_in(message)
         if where is not None:
-            self.offers.receive(message.body[where])
+            self.offers.receive(message.body[where.start : where.stop])
 
     def told(self, message: Message) -> bytes:
         """The body of a message of the far side, as the device gets it: under one origin line, whatever is behind."""
         where = description_in(message)
         if where is None:
             return message.body
-        said = message.body[where]
+        said = message.body[where.start : where.stop]
         passed = self.offers.continued(said)
         self.offers.send(passed)
         return message.body if passed is said else sdp.replace(message.body, where, passed)
@@ -137,7 +137,7 @@ class DeviceSession:
             leg.reply(transaction, 422, now, lines=too_little)
             return True
         where = description_in(request)
-        if where is None or not self.offers.refreshes(request.body[where]):
+        if where is None or not self.offers.refreshes(request.body[where.start : where.stop]):
             return False
         lines = [*self.agree(request, now), ALLOW, SDP]
         leg.reply(transaction, 200, now, lines=lines, body=self.offers.local)

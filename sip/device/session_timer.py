@@ -15,8 +15,8 @@ LONGEST: Final = 86400
 """Seconds that a device may have us raise an interval to."""
 MOST_RAISES: Final = 4
 """422s of a device that are obeyed in a call."""
-_GLARE_OURS: Final = (2.1, 4.0)
-_GLARE_THEIRS: Final = (0.0, 2.0)
+_GLARE_OURS: Final[tuple[float, ...]] = (2.1, 4.0)
+_GLARE_THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
 """Seconds to wait after 491, by whose Call-ID it is (RFC 3261 section 14.1)."""
 _SOONEST: Final = 2.0
 """Seconds between two refreshes of which the first was refused."""

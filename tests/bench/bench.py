@@ -38,7 +38,7 @@ from tests.bench.plain import (
     middle,
 )
 from tests.bench.takeover import Served, measure
-from tests.bench.targets import Ours, Target, peers
+from tests.bench.targets import Ours, OursCompiled, Target, peers
 
 MEASURE: Final = "kamailio"
 """The peer that CPU is held against: what the messages cost a proxy in C."""
@@ -67,14 +67,17 @@ class Compared:
     longest_stall_ms: float | None = None
 
 
-def compare(effort: Effort, directory: Path) -> Compared:
-    """Plain calls here and at peers, then calls through agent, server and agent."""
+def compare(effort: Effort, directory: Path, compiled: bool) -> Compared:
+    """Plain calls here, in the compiled form too where that is asked for, and at peers; then calls through agent,
+    server and agent."""
     directory.mkdir()
     host = f"{free_net()}1"
     kinds = peers(say)
     with Processes(directory) as processes:
         load = Load(processes, host)
         targets: list[Target] = [Ours(processes, host)]
+        if compiled:
+            targets.append(OursCompiled(processes, host))
         targets += [kind(processes, host) for kind in kinds]
         found = {target.name: Figures() for target in targets}
         chain = Chain(processes, host)
@@ -84,7 +87,7 @@ def compare(effort: Effort, directory: Path) -> Compared:
             for repeat in range(repeats):
                 say(f"{step.__name__.replace('_', ' ')}, {repeat + 1} of {repeats}")
                 for target in targets:
-                    if repeat < effort.repeats or target.name in ("ours", MEASURE):
+                    if repeat < effort.repeats or target.name in ("ours", OursCompiled.name, MEASURE):
                         step(target, load, effort, found[target.name], say)
         latency = measure_latency(targets, load, host, effort, say)
         for _ in range(effort.repeats):
@@ -184,6 +187,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of each, under two minutes")
     parser.add_argument("--keep", action="store_true", help="keep the directory with site files and logs")
     parser.add_argument("--only", choices=("calls", "sites"), help="only the plain calls, or only the whole sites")
+    parser.add_argument("--compiled", action="store_true", help="ours in its compiled form, too, as a peer")
     parser.add_argument(
         "--calls", type=int, nargs="*", default=[], metavar="N", help="take over sites of so many calls, too"
     )
@@ -196,7 +200,7 @@ def main() -> int:
     say(environment_note())
     try:
         if options.only != "sites":
-            compared = compare(effort, directory / "calls")
+            compared = compare(effort, directory / "calls", options.compiled)
         for calls in sizes if options.only != "calls" else ():
             where = directory / f"site{calls}"
             where.mkdir()

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from examples.demo_processes import ROOT, Failed, Processes, Running, ask
 from tests.bench.load import CALLEE
+from tools.compiled import NotCompiled, built
 
 SIPPY: Final = ROOT / "build" / "bench" / "sippy"
 KAMAILIO: Final = ROOT / "build" / "bench" / "kamailio"
@@ -69,9 +70,11 @@ class _Process:
             self.processes.stop(self._running.name)
             self._running = None
 
-    def _up(self, command: list[str], listens: Callable[[], bool], seconds: float = 40.0) -> None:
+    def _up(
+        self, command: list[str], listens: Callable[[], bool], seconds: float = 40.0, directory: Path = ROOT
+    ) -> None:
         self.stop()
-        self._running = self.processes.start(self.name, command)
+        self._running = self.processes.start(self.name, command, directory=directory)
         self.processes.until(listens, seconds, f"{self.name} comes up")
         time.sleep(1.0)
 
@@ -88,6 +91,8 @@ class Ours(_Process):
     name = "ours"
     port = 5060
     first_rate = 400.0
+    product = ROOT
+    """Where its packages are."""
 
     def written(self, site: Path) -> None:
         """The site file is there; the server is about to start."""
@@ -102,7 +107,20 @@ class Ours(_Process):
         shutil.copy(examples / "bench.key", self.directory)
         socket = self.directory / "m1" / "m1.sock"
         command = [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", "m1"]
-        self._up(command, lambda: ask(socket, "status").get("state") == "active")
+        self._up(command, lambda: ask(socket, "status").get("state") == "active", directory=self.product)
+
+
+class OursCompiled(Ours):
+    """The same with its hot modules compiled. Raises :class:`Failed` when they cannot be."""
+
+    name = "ours-compiled"
+
+    def __init__(self, processes: Processes, host: str) -> None:
+        super().__init__(processes, host)
+        try:
+            self.product = built()
+        except NotCompiled as failure:
+            raise Failed(f"the compiled form cannot be had: {failure}") from None
 
 
 class Sippy(_Process):

@@ -247,7 +247,7 @@ def test_the_devices_of_a_line_are_told_and_that_there_are_none_any_more() -> No
     assert register(0, 3) == []
     line = fixture.core.lines["alice"]
     assert fixture.core.line_states.record(line, fixture.now).line_state, "servers keep something of it"
-    line.closed = True
+    line.closed = "by an order"
     assert fixture.core.line_states.record(line, fixture.now).line_state == ""
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from rich.console import Console
+
 from heartbeat.console.process_stats import StatsSampler, overload_alerts, with_congestion
+from heartbeat.console.screens import process_stats
 from sip.overload.congestion import Congestion
 
 
@@ -22,6 +27,16 @@ def test_many_questions_do_not_shorten_the_average() -> None:
     for tenth in range(1, 301):
         page = sampler.sample(0.0, tenth * 0.02, tenth, tenth / 10)
     assert (page.cpu, page.messages_per_s) == (0.2, 10.0)
+
+
+def test_the_form_in_which_it_runs_is_told() -> None:
+    stats = StatsSampler(0.0, 0, 0.0).sample(0.0, 0.05, 1, 0.001)
+    console = Console(width=200)
+    with console.capture() as shown:
+        for form in (stats.form, "compiled"):
+            console.print(process_stats(replace(stats, form=form)))
+    plain, compiled = shown.get().splitlines()
+    assert stats.form == "python" and "compiled" not in plain and compiled.startswith("CPU 10% compiled")
 
 
 def test_a_question_right_after_the_start_finds_no_absurd_figures() -> None:
