@@ -37,6 +37,10 @@ def alerts(core: Core, now: float) -> list[Alert]:
         found.append(Alert("paused", "automatic takeovers are paused: `b2bua resume` ends it"))
     if bad := core.stack.counters["bad token"]:
         found.append(Alert("bad-tokens", f"{bad} state tokens were not signed with the site key"))
+    if (former := len(core.services.former_tokens)) and core.serving:
+        calls = "1 call has" if former == 1 else f"{former:,} calls have"
+        wait = "keep it as previous_key until they have ended, or something was said in them"
+        found.append(Alert("former-key", f"{calls} state tokens that the former key has signed: {wait}"))
     return found
 
 

@@ -163,6 +163,7 @@ class CallServices:
         "agents",
         "calls",
         "discarded",
+        "former_tokens",
         "key",
         "lines",
         "node",
@@ -203,6 +204,9 @@ class CallServices:
         self.router = router
         self.key = key
         """Signs tokens."""
+        self.former_tokens: dict[str, set[str]] = {}
+        """By call id the Call-IDs of its dialogs with agents whose tokens the key before this one has signed: that is
+        to be accepted as long as there are any."""
         self.started_at = started_at
         self.calls: dict[str, Call] = {}
         """All calls by their id."""
@@ -214,6 +218,29 @@ class CallServices:
     @property
     def load(self) -> Load:
         return Load(len(self.calls), self.lines.loads)
+
+    def sign_with(self, key: bytes) -> None:
+        """Tokens are signed with another key from now on: agents get theirs anew with what is said to them next."""
+        if key == self.key:
+            return
+        self.key = key
+        for call in self.calls.values():
+            call.signed = None
+            state = call.state
+            sides = ((state.caller_agent, state.caller_dialog), (state.callee_agent, state.callee_dialog))
+            if dialogs := {dialog for agent, dialog in sides if agent and dialog}:
+                self.former_tokens[call.id] = dialogs
+
+    def renew(self, call: Call, leg: InviteUsage | None, lines: list[str]) -> None:
+        """The state to keep once more with what is said on a leg, where its agent has it signed by the key before."""
+        dialogs = self.former_tokens.get(call.id)
+        if dialogs is None or leg is None or leg.dialog.call_id not in dialogs:
+            return
+        dialogs.remove(leg.dialog.call_id)
+        if not dialogs:
+            del self.former_tokens[call.id]
+        if not any(line.startswith("Call-State:") for line in lines):
+            lines += self.token_lines(call, call.agent_of(leg))
 
     def token_lines(self, call: Call, agent: str) -> tuple[str, ...]:
         """The header line that gives an agent the state to keep; a state is signed once."""
@@ -256,6 +283,7 @@ class CallServices:
         call_id = call.state.call_id
         if self.calls.get(call_id) is call:
             del self.calls[call_id]
+            self.former_tokens.pop(call_id, None)
         if self.progressed is not None:
             self.progressed(now)
 
@@ -264,6 +292,7 @@ class CallServices:
         for call in list(self.calls.values()):
             call.bridge.drop()
         self.calls.clear()
+        self.former_tokens.clear()
         self.discarded.drop()
         self.lines.loads.clear()
 

@@ -207,12 +207,12 @@ class Core:
 
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file (``heartbeat.site.reload`` found nothing against it); calls stay."""
-        self.site = site
-        self.server = site.servers[self.node]
+        self.site, self.server = site, site.servers[self.node]
         self._read_site()
         services = self.services
         services.site = self.lines.site = site
-        services.router, services.key = self.router, self.key
+        services.router = self.router
+        services.sign_with(self.key)
         self.recovery.restorations.keys = self.keys
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)

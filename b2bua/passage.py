@@ -114,6 +114,8 @@ class ServerPassage(Passage):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
             _note_trunk(call, other, lines)
+        if self.services.former_tokens:
+            self.services.renew(call, other, lines)
         return Passed(lines, body)
 
     def send(

@@ -159,6 +159,12 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
 
+def is_signed(token: str, key: bytes) -> bool:
+    """Whether a token is signed with that key."""
+    text, _, mac = token.rpartition(".")
+    return is_mac_of(mac, text, (key,))
+
+
 def _trunk(values: list[Any]) -> TrunkState | None:
     """The leg of a trunk; one that cannot be read is lost, and not its call."""
     try:

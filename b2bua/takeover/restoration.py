@@ -18,7 +18,7 @@ from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
 from b2bua.media_seen import seen_told
 from b2bua.routing import Plan
-from b2bua.state_token import CallState, TokenError, call_id_of, read
+from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
 from b2bua.takeover import orphaned_calls, trunk_recovery
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
@@ -180,6 +180,9 @@ class Restorations:
             try:
                 return read(token, self.keys)
             except (TokenError, ValueError) as error:
+                if told.is_over:  # of a call that ended before the key was changed, and was written down then
+                    self.index.part(told)
+                    continue
                 self.services.stack.counters["bad token"] += 1
                 logger.warning("a dialog of %s: %s; it is kept alone", told.agent, error)
                 self.index.part(told)
@@ -577,6 +580,8 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         leg.ack.expect(ack.cseq)
     elif ack.state == ACK_PENDING:
         leg.server_invite.expect_ack()
+    if len(machine.keys) > 1 and record.token and not is_signed(record.token, machine.keys[0]):
+        machine.services.former_tokens.setdefault(call.id, set()).add(told.call_id)
     machine.index.remove(told)
     former = machine.state_of([told]) if spare and call.state.part else None
     if former is not None and former.part != call.state.part:
