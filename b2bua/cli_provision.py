@@ -16,7 +16,7 @@ from rich.text import Text
 from b2bua.cli_site import active_client
 from heartbeat.console import command_line, commands, render
 from heartbeat.console.audit_log import Entries, Entry
-from heartbeat.console.client import Client, ask_all
+from heartbeat.console.client import Client, ask_all, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, limit_option, watch_option
 from heartbeat.console.errors import ConsoleError, Unreachable
@@ -117,18 +117,20 @@ def _in_words(table: dict[str, Any]) -> str:
 def audit_log(site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int) -> int:
     """Who ordered, provisioned, or tried to log in, at servers and agents, in the order of time.
 
-    Exit code 1 where one cannot be asked from here; each keeps its own, in audit.jsonl in its state directory.
+    Each keeps its own, in audit.jsonl in its state directory; those of other machines whose API is a socket there are
+    not asked, and named. Exit code 1 where another one does not answer.
     """
     site = command_line.open_site(site_path)
     names = [node] if node else [*site.servers, *site.agents]
-    clients = [
+    clients = near(
         commands.server_client(site, name) if name in site.servers else commands.agent_client(site, name)
         for name in names
-    ]
-    return commands.show(lambda: _audited(clients, limit), shape, watch)
+    )
+    elsewhere = [name for name in names if name not in {client.name for client in clients}]
+    return commands.show(lambda: _audited(clients, elsewhere, limit), shape, watch)
 
 
-def _audited(clients: list[Client], limit: int) -> Screen:
+def _audited(clients: list[Client], elsewhere: list[str], limit: int) -> Screen:
     rows, silent = list[Entry](), list[str]()
     for client, answer in zip(clients, ask_all(clients, "audit-log", limit=str(limit)).values(), strict=True):
         if isinstance(answer, ConsoleError):
@@ -139,7 +141,9 @@ def _audited(clients: list[Client], limit: int) -> Screen:
         raise Unreachable("\n".join(silent))
     rows = sorted(rows, key=lambda row: row.time)[-limit:]
     shown = render.stack(
-        render.table(Entry, rows, empty="Nobody has ordered anything."), render.warnings(silent) if silent else None
+        render.table(Entry, rows, empty="Nobody has ordered anything."),
+        render.warnings(silent) if silent else None,
+        render.elsewhere(elsewhere),
     )
-    value = {"entries": as_json(rows), "silent": silent}
+    value = {"entries": as_json(rows), "silent": silent, "elsewhere": elsewhere}
     return Screen(value, shown, command_line.DEGRADED if silent else command_line.HEALTHY)

@@ -16,7 +16,7 @@ from b2bua.cli_screens import last_takeover, servers_table
 from b2bua.cli_site import Found, active_client, find
 from heartbeat.console import command_line, commands, render, screens
 from heartbeat.console.ban_screens import bans_screen, lift
-from heartbeat.console.client import Client
+from heartbeat.console.client import Client, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import format_option, node_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
@@ -335,7 +335,7 @@ def unban(site_path: str | None, node: str | None, host: str) -> int:
 
 
 def _both_or(site: Site, node: str | None) -> list[Client]:
-    return [commands.server_client(site, name) for name in ([node] if node else site.servers)]
+    return near(commands.server_client(site, name) for name in ([node] if node else site.servers))
 
 
 @click.command("log-level")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -52,12 +52,13 @@ class AgentRow:
     out_of_service: Annotated[Text | None, Column("~>Out")] = None
 
 
-def agents_screen(agents: Mapping[str, AgentStatus | ConsoleError]) -> RenderableType:
-    """``gateway-agent status``: all agents of the site."""
+def agents_screen(agents: Mapping[str, AgentStatus | ConsoleError], elsewhere: Sequence[str]) -> RenderableType:
+    """``gateway-agent status``: the agents that were asked, and the names of those that cannot be from here."""
     warnings = [sentence for status in agents.values() for sentence in warnings_of(status)]
     return render.stack(
         table(AgentRow, [_agent_row(name, status) for name, status in agents.items()]),
         render.warnings(warnings) if warnings else None,
+        render.elsewhere(elsewhere),
     )
 
 

@@ -7,7 +7,7 @@ import click
 from gateway_agent import cli_screens
 from heartbeat.console import command_line, commands, screens
 from heartbeat.console.ban_screens import bans_screen, lift
-from heartbeat.console.client import Client, ask_all
+from heartbeat.console.client import Client, ask_all, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, watch_option, yes_option
 from heartbeat.console.errors import ConsoleError, Unreachable
@@ -20,14 +20,15 @@ from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
 from heartbeat.site.model import Site
 
 agent_option = click.option(
-    "--agent", metavar="AGENT", help="Which agent; may be left out where a site has only one."
+    "--agent", metavar="AGENT", help="Which agent; may be left out where a site, or this machine, has only one."
 )
 
 
 def _one(site: Site, agent: str | None) -> Client:
-    if agent is None and len(site.agents) != 1:
+    clients = _all_or(site, agent)
+    if len(clients) != 1:
         raise ConsoleError(f"Which agent? Say --agent; the site {site.name} has {', '.join(site.agents) or 'none'}.")
-    return commands.agent_client(site, agent or next(iter(site.agents)))
+    return clients[0]
 
 
 @click.command()
@@ -36,7 +37,7 @@ def _one(site: Site, agent: str | None) -> Client:
 @format_option
 @watch_option
 def status(site_path: str | None, agent: str | None, shape: str, watch: float | None) -> int:
-    """All agents of the site, or one of them in full."""
+    """All agents of the site that can be asked from here, or one of them in full."""
     site = command_line.open_site(site_path)
 
     def look() -> Screen:
@@ -49,7 +50,7 @@ def status(site_path: str | None, agent: str | None, shape: str, watch: float | 
 
 
 def _all_agents(site: Site) -> Screen:
-    clients = [commands.agent_client(site, name) for name in site.agents]
+    clients = _all_or(site, None)
     answers = ask_all(clients, "status")
     silent = [answer.sentence for answer in answers.values() if isinstance(answer, ConsoleError)]
     if len(silent) == len(clients):
@@ -61,7 +62,9 @@ def _all_agents(site: Site) -> Screen:
         value[client.name] = {"error": answer.sentence} if failed else answer
         found[client.name] = answer if failed else client.read(AgentStatus, answer)
     code = max(map(cli_screens.code_of, found.values()))
-    return Screen({"site": site.name, "agents": value}, cli_screens.agents_screen(found), code)
+    elsewhere = [name for name in site.agents if name not in value]
+    shown = {"site": site.name, "agents": value, "elsewhere": elsewhere}
+    return Screen(shown, cli_screens.agents_screen(found, elsewhere), code)
 
 
 @click.command()
@@ -231,7 +234,10 @@ def unban(site_path: str | None, agent: str | None, host: str) -> int:
 
 
 def _all_or(site: Site, agent: str | None) -> list[Client]:
-    return [commands.agent_client(site, name) for name in ([agent] if agent is not None else site.agents)]
+    """That agent, or all that can be asked from here."""
+    if agent is not None:
+        return [commands.agent_client(site, agent)]
+    return near(commands.agent_client(site, name) for name in site.agents)
 
 
 @click.command("log-level")

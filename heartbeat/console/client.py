@@ -36,6 +36,15 @@ class Client:
     token: Secret | None = None
     timeout: float = TIMEOUT
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it can be asked on its own machine alone, and that is not this one: its API is a UNIX socket in a
+        directory that is not here. A process that was started here has made its own."""
+        try:
+            return bool(self.api.path) and not Path(self.api.path).parent.exists()
+        except OSError:  # who may not look is told so when he asks
+            return False
+
     def view(self, page: str, **params: str) -> Any:
         """The page, as JSON. Raises :class:`Unreachable` or :class:`RefusedByProcess`."""
         query = "?" + urlencode(params) if params else ""
@@ -90,6 +99,12 @@ class Client:
         except LookupError as error:
             raise ConsoleError(str(error).strip("\"'")) from None
         return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
+
+def near(clients: Iterable[Client]) -> list[Client]:
+    """Those that may be asked on this machine; all, so that each says why, where there is none."""
+    clients = list(clients)
+    return [client for client in clients if not client.is_elsewhere] or clients
 
 
 def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from heartbeat.console.client import Client
+from heartbeat.console.client import Client, near
 from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, UNREACHABLE, agent_of, open_site
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, console, stack
@@ -159,6 +159,7 @@ def reload_all(clients: Sequence[Client], timeout: float) -> int:
     """The same of several, one after the other; what keeps one from it keeps no other from it, and is said. The exit
     code. Raises :class:`ConsoleError` where it was so with all."""
     code, failed = HEALTHY, list[ConsoleError]()
+    clients = near(clients)
     for client in clients:
         try:
             code = code if reload(client, timeout) else DEGRADED

@@ -312,6 +312,13 @@ def warnings(sentences: Iterable[str]) -> RenderableType:
     return Group(*(Text.assemble(("! ", "bold yellow"), (sentence, "yellow")) for sentence in sentences))
 
 
+def elsewhere(names: Sequence[str]) -> Text | None:
+    """Who was not asked: their APIs are sockets of machines that this one is not."""
+    if not names:
+        return None
+    return Text(f"Never started on this machine, and with an `api` for their own alone: {', '.join(names)}", "dim")
+
+
 def stack(*parts: RenderableType | None) -> RenderableType:
     """Parts below each other with an empty line between; those that are None are left out."""
     shown = [part for part in parts if part is not None]

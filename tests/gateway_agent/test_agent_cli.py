@@ -137,6 +137,20 @@ def test_all_agents_at_one_glance(agents):
     assert "No agent of the site paris answers." in agents.cli("status", code=3)
 
 
+def test_an_agent_of_another_machine_is_not_asked(agents):
+    """Its API is a socket that only its own machine has."""
+    text = agents.path.read_text().replace(
+        "[agents.gw2]", '[agents.gw2]\napi = "unix:/var/lib/elsewhere/gw2/gw2.sock"'
+    )
+    agents.path.write_text(text)
+    output = agents.cli("status")
+    assert output.count("● serving") == 1 and "! " not in output
+    assert "Never started on this machine, and with an `api` for their own alone: gw2" in output
+    assert agents.json("status")["elsewhere"] == ["gw2"]
+    assert "carrier/7" in agents.cli("calls"), "there is no doubt which agent is meant"
+    assert "cannot be reached" in agents.cli("calls", "--agent", "gw2", code=3)
+
+
 def test_one_agent_in_full(agents):
     output = agents.cli("status", "--agent", "gw1")
     for words in (
