@@ -57,12 +57,19 @@ class Phone:
     def core(self) -> Any:
         return self.socket.core
 
-    def line(self, user: str, agent: str, password: str | None = None, policy: Policy | None = None) -> Line:
+    def line(
+        self,
+        user: str,
+        agent: str,
+        password: str | None = None,
+        policy: Policy | None = None,
+        domain: str = "interop.test",
+    ) -> Line:
         """A line behind the agent at that ``host:port``; with a password it is registered when this returns."""
         host, _, port = agent.rpartition(":")
         line: Line = self.run(
             lambda: self.core.add_line(
-                user, (host.strip("[]"), int(port)), domain="interop.test", policy=policy, password=password
+                user, (host.strip("[]"), int(port)), domain=domain, policy=policy, password=password
             )
         )
         if password is not None:

@@ -1,0 +1,438 @@
+"""python -m tests.interop.guide
+
+The guide, followed by one who has nothing yet: the commands of docs/deploy.md on four machines without anything of
+ours (`empty_machines`), with the site file of the page, the Asterisk of the page, a carrier that wants to be
+registered with, a telephone in a call all the while, and a Prometheus whose alert is to fire and to clear. Each block
+of shell commands of the page is run, or the guide fails. Root; packages are fetched as a reader would fetch them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from examples.demo_processes import ROOT
+from examples.softphone_call import Policy
+from tests.interop.asterisk import SCRIPTS
+from tests.interop.empty_machines import Failure, Machine, Root, wire
+from tests.interop.phones import Phone, ended, talking
+from tests.interop.programs import until
+from tests.interop.watched import Prometheus
+
+MACHINES: Final = {"m1": "192.0.2.1", "m2": "192.0.2.2", "gw1": "198.51.100.10", "gw2": "192.0.2.12"}
+CARRIER: Final = "203.0.113.5"
+TELEPHONE: Final = "192.0.2.51"
+MONITORING: Final = "192.0.2.61"
+UNIT: Final = {
+    "m1": "holdfast-server@m1",
+    "m2": "holdfast-server@m2",
+    "gw1": "holdfast-agent@gw1",
+    "gw2": "holdfast-agent@gw2",
+}
+PATIENCE: Final = 60.0
+ELSEWHERE: Final = ("b2bua run --site paris.toml --site lyon.toml",)
+"""Blocks that another test tries: of several sites in one process `test_sites`."""
+_SITE: Final = "/etc/holdfast/site.toml"
+_BEGAN_AT: Final = time.monotonic()
+_CARRIER_PJSIP: Final = """
+[own]
+type=transport
+bind={carrier}:5060
+protocol=udp
+[agent]
+type=identify
+endpoint=agent
+match={agent}
+[agent]
+type=endpoint
+context=in
+disallow=all
+allow=ulaw,alaw
+direct_media=no
+aors=33140506070
+auth=agent
+[agent]
+type=auth
+auth_type=userpass
+username=33140506070
+password=a word of the carrier
+[33140506070]
+type=aor
+max_contacts=1
+remove_existing=yes
+"""
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - _BEGAN_AT:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+class Page:
+    """A page of the documentation, and which of its blocks were run."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        text = path.read_text("utf-8")
+        self._blocks = [(kind, body) for kind, body in re.findall(r"^```(\S+)\n(.*?)^```", text, re.M | re.S)]
+        self._run: set[str] = set()
+
+    def block(self, has: str, kind: str = "sh") -> str:
+        """The one block of that kind in which these words stand."""
+        found = [body for each, body in self._blocks if each == kind and has in body]
+        if len(found) != 1:
+            raise Failure(f"{self.name}: {len(found)} blocks have {has!r}")
+        self._run.add(found[0])
+        return found[0]
+
+    def not_run(self) -> list[str]:
+        """The shell commands that nobody has tried."""
+        return [body for kind, body in self._blocks if kind == "sh" and body not in self._run]
+
+
+# -- 1. packages: with the network of the machine that this one is ---------------------------------------------------
+
+
+def install(page: Page, roots: dict[str, Root]) -> None:
+    """By the package on three machines, without it on m2."""
+    made = roots["m1"]
+    copy = made.path / "usr" / "src" / "clone"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    block = page.block("make deb")
+    say("the package is made and installed")
+    made.run(f"cd /usr/src/clone\n{block}", DEB_COMPRESSION="gzip")
+    [package] = (copy / "build").glob("*.deb")
+    for name in ("gw1", "gw2"):
+        shutil.copy(package, roots[name].path / "root" / package.name)
+        roots[name].run(f"apt-get install ./{package.name}")
+    say("m2 is installed without the package")
+    repository = roots["m2"].path / "srv" / "repository"
+    repository.mkdir()
+    subprocess.run(["git", "clone", "-q", "--bare", ROOT, repository], check=True)
+    roots["m2"].run(page.block("useradd --system").replace("HOLDFAST_REPOSITORY", "/srv/repository"))
+    roots["m2"].run("/opt/holdfast/bin/pip wheel -q --no-deps -w /srv/wheels /usr/src/holdfast")  # for the upgrade
+
+
+# -- 2. the site: in networks of its own -----------------------------------------------------------------------------
+
+
+class Site:
+    """The four machines, and what stands around them."""
+
+    def __init__(self, page: Page, directory: Path, stack: ExitStack) -> None:
+        self.page, self.directory, self.stack = page, directory, stack
+        wire(CARRIER, TELEPHONE, MONITORING)
+        hosts = f"{CARRIER} sip.carrier.example\n"
+        self.machines = {name: Machine(Root(directory, name), address, hosts) for name, address in MACHINES.items()}
+        for machine in self.machines.values():
+            stack.callback(machine.stop)
+
+    def __getitem__(self, name: str) -> Machine:
+        return self.machines[name]
+
+    def b2bua(self, words: str, name: str = "m2", status: int = 0, asked: str = "") -> str:
+        return self[name].run(f"b2bua {words}", status, asked, HOLDFAST_SITE=_SITE)
+
+    def healthy(self, what: str, name: str = "m2") -> None:
+        """Whoever reads the status is told that all is well, some time soon."""
+
+        def well() -> bool:
+            try:
+                self.b2bua("status", name)
+            except Failure:
+                return False
+            return True
+
+        until(well, PATIENCE, lambda: f"{what}: {self.look(name)}", 0.3)
+
+    def look(self, name: str = "m2") -> str:
+        return self[name].run("b2bua status || true", HOLDFAST_SITE=_SITE)
+
+    def spread(self, text: str) -> None:
+        """The site file goes to all machines."""
+        for machine in self.machines.values():
+            machine.run(
+                "cat > site.new\ninstall -m 640 -o root -g holdfast site.new /etc/holdfast/site.toml", asked=text
+            )
+
+    def reload(self) -> None:
+        for name, machine in self.machines.items():
+            machine.run("b2bua reload" if name in ("m1", "m2") else "gateway-agent reload", HOLDFAST_SITE=_SITE)
+
+
+def keys(site: Site) -> None:
+    """The key, the passwords, the site file: made on one machine, copied to the others."""
+    page, first = site.page, site["m1"]
+    first.run(page.block("head -c 32 /dev/urandom"))
+    made = first.run("base64 -w0 /etc/holdfast/site.key")
+    for name in ("m2", "gw1", "gw2"):
+        site[name].run(
+            "install -d -m 750 -o root -g holdfast /etc/holdfast/secrets\n"
+            f"echo {made} | base64 -d | install -m 640 -o root -g holdfast /dev/stdin /etc/holdfast/site.key"
+        )
+    put = page.block("secrets/alice\n")
+    for name, secret in (("gw1", "carrier"), ("gw2", "alice"), ("m1", "api"), ("m2", "api")):
+        site[name].run(
+            put.replace("secrets/alice", f"secrets/{secret}").replace("a long word", f"a word of the {secret}")
+        )
+    text = page.block('[site]\nname = "paris"', "toml")
+    for name in ("m1", "m2"):  # "Give each server an API that the other machine can reach"
+        key = f'listen = "tcp:{MACHINES[name]}:5161"'
+        text = text.replace(key, f'{key}\napi = "tcp:{MACHINES[name]}:8080"\napi_token = {{ secret = "api" }}', 1)
+    site.spread(text.replace('name = "paris"\n', 'name = "paris"\nprovisioned = "last"\n', 1))
+    export = page.block("export HOLDFAST_SITE")
+    for name in ("m1", "m2"):
+        told = site[name].run(f"{export}b2bua check --node {name}")
+        if "survives" not in told:
+            raise Failure(f"check says nothing of what the site survives:\n{told}")
+
+
+def first_start(site: Site) -> None:
+    page = site.page
+    site["m1"].run(page.block("b2bua init"), HOLDFAST_SITE=_SITE)
+    agent, server, status = page.block("systemctl enable").splitlines()
+    for name in ("gw1", "gw2"):
+        site[name].run(agent.replace("gw1", name))
+    for name in ("m1", "m2"):
+        site[name].run(server.replace("m1", name))
+    asterisk(
+        site,
+        "pbx",
+        "gw2",
+        page.block("[transport-udp]", "ini"),
+        "[from-holdfast]\nexten => _X.,1,Answer()\n same => n,Echo()\n",
+    )
+    asterisk(
+        site, "carrier", "", _CARRIER_PJSIP.format(carrier=CARRIER, agent=MACHINES["gw1"]),
+        "[in]\nexten => _0X.,1,Answer()\n same => n,Echo()\n",
+    )  # fmt: skip
+    site.healthy("the first start", "m1")
+    site["m1"].run(status, HOLDFAST_SITE=_SITE)
+
+
+def asterisk(site: Site, name: str, machine: str, pjsip: str, extensions: str) -> None:
+    place = site.directory / name
+    place.mkdir()
+    (place / "pjsip").write_text(pjsip)
+    (place / "extensions").write_text(extensions)
+    where = ["ip", "netns", "exec", machine] if machine else []
+    with (place / "screen").open("wb") as screen:
+        process = subprocess.Popen(
+            [*where, SCRIPTS / "conf.sh", place, place / "pjsip", place / "extensions"],
+            stdin=subprocess.DEVNULL, stdout=screen, stderr=screen,
+        )  # fmt: skip
+    site.stack.callback(process.wait)
+    site.stack.callback(process.terminate)
+
+
+class Telephone:
+    """Alice's. It calls the carrier, and then the Asterisk, where she hears herself."""
+
+    def __init__(self, site: Site) -> None:
+        self._phone = Phone(f"{TELEPHONE}:5060")
+        site.stack.callback(self._phone.close)
+        agent = f"{MACHINES['gw2']}:5060"
+        self._line = self._phone.line("alice", agent, "a word of the alice", Policy(), domain="paris")
+        self._called("+33140506099")
+        self.hangs_up()
+        self._called("2600")
+        self.goes_on("at first")
+
+    def _called(self, number: str) -> None:
+        call = self._call = self._phone.call(self._line, number)
+        until(lambda: talking(call), PATIENCE, lambda: f"{number} does not answer: {self._phone.events}")
+
+    def goes_on(self, what: str) -> None:
+        """It talks, and audio comes."""
+        before = self._phone.heard_audio(self._call)
+        until(lambda: self._phone.heard_audio(self._call) > before + 25, PATIENCE, f"{what}: alice hears nothing")
+        if not talking(self._call):
+            raise Failure(f"{what}: the call of alice has ended")
+
+    def changes(self) -> None:
+        """Hold and resume: messages by which servers tell of the call anew."""
+        for verb, direction in ((self._phone.core.hold, "sendonly"), (self._phone.core.resume, "sendrecv")):
+            self._phone.ask(verb, self._call)
+            until(
+                lambda wanted=direction: self._call.media_direction == wanted,
+                PATIENCE,
+                f"the call is not {direction}",
+            )  # type: ignore[misc]
+
+    def hangs_up(self) -> None:
+        self._phone.ask(self._phone.core.bye, self._call)
+        until(lambda: ended(self._call), PATIENCE, "the call does not end")
+
+
+def watched(site: Site, talk: Telephone) -> None:
+    """Monitoring as the page says; the active server is killed, an alert fires, and clears."""
+    token = "a word of the api"
+    block = site.page.block("b2bua status --format json")
+    site["m1"].run(block.replace("192.0.2.1:8080", f"{MACHINES['m1']}:8080"), HOLDFAST_SITE=_SITE, API_TOKEN=token)
+    targets = {name: f"http://{MACHINES[name]}:8080" for name in ("m1", "m2")}
+    prometheus = Prometheus(site.directory, MONITORING, targets, token)
+    site.stack.callback(prometheus.close)
+    until(lambda: prometheus.ask("sum(up)").get("") == 2.0, PATIENCE, "the servers are not scraped")
+    fires = 'ALERTS{alertname="HoldfastTakeover", alertstate="firing"}'
+    assert not prometheus.ask(fires)
+    say("m1 is killed, its supervisor too")
+    site["m1"].run("pkill -9 -f '[b]2bua run'")
+    until(lambda: prometheus.ask(fires), PATIENCE, "no alert fires")
+    talk.goes_on("after the death of m1")
+    site.healthy("m1 is started again by its unit")
+    said = site.b2bua("explain takeover --calls")
+    if "both of its legs were handed over" not in said:
+        raise Failure(f"the takeover is not explained:\n{said}")
+    critical = 'ALERTS{alertstate="firing", severity="critical"}'
+    until(lambda: not prometheus.ask(critical), PATIENCE, lambda: f"still: {prometheus.ask(critical)}")
+
+
+def switched(site: Site, talk: Telephone) -> None:
+    """The other server leads, because an operator says so."""
+    site.b2bua("switchover", asked="y\n")
+    talk.goes_on("a switchover")
+    site.healthy("a switchover")
+
+
+def reloaded(site: Site, talk: Telephone) -> None:
+    """A phone is added, and the key is changed, while alice talks."""
+    text = site["m1"].run(f"cat {_SITE}")
+    put = site.page.block("secrets/alice\n").replace("secrets/alice", "secrets/bob")
+    site["gw2"].run(put)
+    text += '\n[lines.bob]\nkind = "phone"\nagent = "gw2"\nnumbers = ["1002"]\npassword = { secret = "bob" }\n'
+    site.spread(text)
+    site.reload()
+    site.healthy("a phone was added")
+    if "bob" not in site.b2bua("lines", status=1):  # nobody has registered it yet
+        raise Failure("the line of bob is not there")
+    new = site["m1"].run("head -c 32 /dev/urandom | base64")
+    for machine in site.machines.values():
+        machine.run("cat > new\ninstall -m 640 -o root -g holdfast new /etc/holdfast/new.key", asked=new)
+    for step in ("# 1. all nodes", "# 2. all nodes", "# 3. the old one"):
+        keys = site.page.block(step, "toml")
+        text = re.sub(r"^(previous_)?key = .*\n", "", text, flags=re.M)
+        site.spread(text.replace('name = "paris"\n', f'name = "paris"\n{keys}', 1))
+        site.reload()
+        talk.goes_on(f"the key, {step}")
+        talk.changes()  # after step 2 the status wants that something is said in the call
+        site.healthy(f"the key, {step}")
+
+
+def provisioned(site: Site, talk: Telephone) -> None:
+    """A phone that is put by command, and handed to all nodes by the active server."""
+    word, put, *asked = site.page.block("b2bua provision put -").splitlines()
+    site["gw2"].run(word)
+    for line in (put, *asked):
+        site["m1"].run(line, HOLDFAST_SITE=_SITE)
+    until(
+        lambda: "carol" in site["gw2"].run("gateway-agent lines || true", HOLDFAST_SITE=_SITE),
+        PATIENCE,
+        "gw2 has no line of carol",
+    )
+    talk.goes_on("a phone was provisioned")
+
+
+def upgraded(site: Site, talk: Telephone) -> None:
+    """The same version once more, node by node."""
+    site["m2"].run("/opt/holdfast/bin/pip install --no-index --no-deps --force-reinstall /srv/wheels/*.whl")
+    site["m2"].run(f"systemctl restart {UNIT['m2']}")
+    site.healthy("m2 was restarted")
+    switched(site, talk)
+    site["m1"].run("dpkg -i /usr/src/clone/build/*.deb")
+    site["m1"].run(f"systemctl restart {UNIT['m1']}")
+    site.healthy("m1 was restarted")
+    for name in ("gw1", "gw2"):
+        site[name].run("dpkg -i /root/*.deb")
+        site[name].run(f"systemctl restart {UNIT[name]}")
+        site.healthy(f"{name} was restarted")
+        talk.goes_on(f"{name} was restarted")
+
+
+def replaced(site: Site, talk: Telephone) -> None:
+    """A node that lost its disk has no vote until somebody gives it one."""
+    gw1 = site["gw1"]
+    gw1.run(f"systemctl stop {UNIT['gw1']}\nrm -r /var/lib/holdfast/gw1/epochs.json\nsystemctl start {UNIT['gw1']}")
+    until(
+        lambda: "gw1 has no vote any more" in site.look(), PATIENCE, lambda: f"nobody misses its vote:\n{site.look()}"
+    )
+    site.b2bua("readmit gw1", asked="y\n")
+    site.healthy("gw1 was readmitted")
+    talk.goes_on("gw1 was readmitted")
+
+
+def accounted(site: Site) -> None:
+    page, m2 = site.page, site["m2"]
+    made = site["m1"].run("tar -C /var/lib/holdfast/m1 -c cdr | base64 -w0")
+    m2.run("mkdir -p /backup/m1\nbase64 -d | tar -C /backup/m1 -x", asked=made)
+    m2.run("mkdir -p /backup/m2\ncp -r /var/lib/holdfast/m2/cdr /backup/m2/cdr")
+    told = m2.run(page.block("b2bua cdrs --since"), HOLDFAST_SITE=_SITE)
+    if "2600" not in m2.run("b2bua cdrs --all", HOLDFAST_SITE=_SITE) or not told:
+        raise Failure(f"the call of alice is not in the records:\n{told}")
+
+
+def play(directory: Path) -> None:
+    page = Page(ROOT / "docs" / "deploy.md")
+    for has in ("make deb", "useradd --system", *ELSEWHERE):  # the first two were run before
+        page.block(has)
+    with ExitStack() as stack:
+        site = Site(page, directory, stack)
+        try:
+            say("the key, the passwords, the site file")
+            keys(site)
+            say("the first start")
+            first_start(site)
+            say("alice calls the carrier, and the Asterisk")
+            talk = Telephone(site)
+            for what, act in (
+                ("an alert", watched), ("a planned switchover", switched), ("a reload", reloaded),
+                ("a phone by command", provisioned), ("an upgrade", upgraded), ("a lost disk", replaced),
+            ):  # fmt: skip
+                say(what)
+                act(site, talk)
+            talk.hangs_up()
+            say("call records")
+            accounted(site)
+            if rest := page.not_run():
+                raise Failure("nobody has tried these commands:\n" + "\n".join(rest))
+        except (Failure, AssertionError):
+            for machine in site.machines.values():
+                print(machine.journal(), file=sys.stderr)
+            print(site.look("m1"), file=sys.stderr)
+            raise
+    say("all of it works")
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["packages", where]:
+            directory = Path(where)
+            roots = {name: Root(directory, name) for name in MACHINES}
+            for root in roots.values():
+                root.make()
+            install(Page(ROOT / "docs" / "deploy.md"), roots)
+            os.execvp("unshare", ["unshare", "-n", sys.executable, "-m", "tests.interop.guide", "site", where])
+        case ["site", where]:
+            play(Path(where))
+            return 0
+        case _:
+            with tempfile.TemporaryDirectory(prefix="holdfast-guide-") as where:
+                command = [sys.executable, "-m", "tests.interop.guide", "packages", where]
+                return subprocess.run(
+                    ["unshare", "-m", "--propagation", "private", *command], cwd=ROOT, check=False
+                ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
