@@ -1,9 +1,10 @@
 """python -m tests.interop.guide
 
-The guide, followed by one who has nothing yet: the commands of docs/deploy.md on four machines without anything of
-ours (`empty_machines`), with the site file of the page, the Asterisk of the page, a carrier that wants to be
-registered with, a telephone in a call all the while, and a Prometheus whose alert is to fire and to clear. Each block
-of shell commands of the page is run, or the guide fails. Root; packages are fetched as a reader would fetch them.
+The guides, followed by one who has nothing yet: the commands of the README on one machine without anything of ours
+(`empty_machines`), and those of docs/deploy.md on four more, with the site file of the page, the Asterisk of the
+page, a carrier that wants to be registered with, a telephone in a call all the while, and a Prometheus whose alert is
+to fire and to clear. Each block of shell commands of the pages is run, or the guide fails. Root; packages are fetched
+as a reader would fetch them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tests.interop.phones import Phone, ended, talking
 from tests.interop.programs import until
 from tests.interop.watched import Prometheus
 
+PAGES: Final = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
+HOME: Final = "home"
 MACHINES: Final = {"m1": "192.0.2.1", "m2": "192.0.2.2", "gw1": "198.51.100.10", "gw2": "192.0.2.12"}
 CARRIER: Final = "203.0.113.5"
 TELEPHONE: Final = "192.0.2.51"
@@ -100,15 +103,24 @@ class Page:
 # -- 1. packages: with the network of the machine that this one is ---------------------------------------------------
 
 
-def install(page: Page, roots: dict[str, Root]) -> None:
-    """By the package on three machines, without it on m2."""
-    made = roots["m1"]
-    copy = made.path / "usr" / "src" / "clone"
+def clone(root: Root) -> Path:
+    """The sources, where a reader has them."""
+    copy = root.path / "usr" / "src" / "clone"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def install(readme: Page, page: Page, roots: dict[str, Root]) -> None:
+    """By the package on three machines, without it on m2, and as the README says at home."""
+    say("the README's installation")
+    clone(roots[HOME])
+    roots[HOME].run(f"cd /usr/src/clone\n{readme.block('python3 -m venv')}")
+    made = roots["m1"]
+    copy = clone(made)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     block = page.block("make deb")
     say("the package is made and installed")
@@ -382,12 +394,51 @@ def accounted(site: Site) -> None:
         raise Failure(f"the call of alice is not in the records:\n{told}")
 
 
+def at_home(readme: Page, root: Root) -> None:
+    """One machine with a whole site: a call lives through the death of its server."""
+    home = Machine(root, "192.0.2.99")
+    there = "cd /usr/src/clone\nexport PATH=/opt/holdfast/bin:$PATH\n"
+    try:
+        home.run(f"{there}cat > site.toml", asked=readme.block('name = "paris"', "toml"))
+        *begin, status = readme.block("b2bua init --node m1").splitlines()
+        home.run(f"{there}exec > site.log 2>&1\n" + "\n".join(begin))
+        until(lambda: _says(home, f"{there}{status}", "healthy"), PATIENCE, "the site does not come up", 0.5)
+        call = (
+            readme.block("examples.softphone")
+            .replace("--seconds 30", "--seconds 8")
+            .replace("--seconds 60", "--seconds 20")
+        )
+        phones = subprocess.Popen(
+            home.command("sh", "-euc", f"{there}{call}"),
+            env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        until(lambda: _says(home, f"{there}b2bua status", "1 talking"), PATIENCE, "alice does not talk to bob", 0.3)
+        home.run("pkill -9 -f '[b]2bua run --node m1'")
+        until(lambda: _says(home, f"{there}b2bua status", "m2 active"), PATIENCE, "m2 does not take over", 0.3)
+        said, _ = phones.communicate(timeout=PATIENCE)
+        if phones.returncode or "0 lost" not in said:
+            raise Failure(f"the telephones ended with {phones.returncode}:\n{said}")
+    except (Failure, AssertionError):
+        print(home.run("cat /usr/src/clone/site.log"), file=sys.stderr)
+        raise
+    finally:
+        home.stop()
+
+
+def _says(machine: Machine, script: str, words: str) -> bool:
+    return words in machine.run(f"{script.partition('#')[0]} || true")
+
+
 def play(directory: Path) -> None:
-    page = Page(ROOT / "docs" / "deploy.md")
+    readme, page = map(Page, PAGES)
+    readme.block("python3 -m venv")
     for has in ("make deb", "useradd --system", *ELSEWHERE):  # the first two were run before
         page.block(has)
     with ExitStack() as stack:
         site = Site(page, directory, stack)
+        say("the README's site")
+        at_home(readme, Root(directory, HOME))
         try:
             say("the key, the passwords, the site file")
             keys(site)
@@ -404,7 +455,7 @@ def play(directory: Path) -> None:
             talk.hangs_up()
             say("call records")
             accounted(site)
-            if rest := page.not_run():
+            if rest := [*readme.not_run(), *page.not_run()]:
                 raise Failure("nobody has tried these commands:\n" + "\n".join(rest))
         except (Failure, AssertionError):
             for machine in site.machines.values():
@@ -418,10 +469,10 @@ def main() -> int:
     match sys.argv[1:]:
         case ["packages", where]:
             directory = Path(where)
-            roots = {name: Root(directory, name) for name in MACHINES}
+            roots = {name: Root(directory, name) for name in (HOME, *MACHINES)}
             for root in roots.values():
                 root.make()
-            install(Page(ROOT / "docs" / "deploy.md"), roots)
+            install(*map(Page, PAGES), roots)
             os.execvp("unshare", ["unshare", "-n", sys.executable, "-m", "tests.interop.guide", "site", where])
         case ["site", where]:
             play(Path(where))
