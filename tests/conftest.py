@@ -3,8 +3,7 @@ beside what, when several processes share the tests (pytest-xdist)."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,26 +13,32 @@ settings.register_profile("long", settings.get_profile("untimed"), max_examples=
 settings.load_profile("untimed")
 
 PROGRAMS: Final = (
-    "interop/",
-    "examples/",
-    "heartbeat/test_program.py",
-    "heartbeat/test_service.py",
-    "heartbeat/test_supervisor.py",
-    "gateway_agent/test_relay_process.py",
-    "gateway_agent/test_station.py",
-    "gateway_agent/test_webrtc_process.py",
-    "test_containers.py",
-    "test_debian_package.py",
-    "test_docs.py",
+    "tests/interop/",
+    "tests/examples/",
+    "tests/heartbeat/test_program.py",
+    "tests/heartbeat/test_service.py",
+    "tests/heartbeat/test_supervisor.py",
+    "tests/gateway_agent/test_relay_process.py",
+    "tests/gateway_agent/test_station.py",
+    "tests/gateway_agent/test_webrtc_process.py",
+    "tests/test_docs.py",
 )
 """Tests that start programs, which keep real time: one after the other, in one process. What has a clock of its own
 runs beside them."""
+MACHINES: Final = ("tests/interop/test_guide.py", "tests/test_debian_package.py", "tests/test_containers.py")
+"""The same on machines of their own, and for the most part waiting for installations: beside the others, too."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    here = Path(__file__).parent
-    for item in items:
-        name = item.path.relative_to(here).as_posix()
-        item.add_marker(pytest.mark.xdist_group("programs" if name.startswith(PROGRAMS) else name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deals tests out by file, those that start programs all to one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByKind(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            if path in MACHINES:
+                return "machines"
+            return "programs" if path.startswith(PROGRAMS) else path
+
+    return ByKind(config, log)

@@ -160,10 +160,10 @@ def test_audio_never_leaves_the_machine() -> None:
     async def story() -> None:
         clock = RtpClock()
         with pytest.raises(ValueError, match="not a loopback address"):
-            RtpEnd(clock, 1, host="192.0.2.1")
+            RtpEnd(clock, 1, host="10.0.0.1")
         end = RtpEnd(clock, 1, host=HOST)
         with pytest.raises(ValueError, match="not a loopback address"):
-            end.send_to("192.0.2.1", 4000)
+            end.send_to("10.0.0.1", 4000)
         end.close()
 
     run(asyncio.new_event_loop, story())

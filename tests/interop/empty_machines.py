@@ -61,6 +61,7 @@ class Root:
         here = self.path / ROOT.relative_to("/")  # what packages are made with
         here.mkdir(parents=True, exist_ok=True)
         run("mount", "--bind", ROOT, here)
+        run("mount", "-o", "remount,bind,ro", here)
         (self.path / "etc" / "hostname").write_text(f"{self.name}\n")
         stand_in = self.path / "usr" / "local" / "bin" / "systemctl"
         shutil.copy(ROOT / "tests" / "interop" / "systemctl.py", stand_in)
