@@ -86,7 +86,7 @@ set_up_peers() {
         return
     fi
     for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark chromium:chromium \
-        systemd-analyze:systemd; do
+        systemd-analyze:systemd jq:jq curl:curl; do
         command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
     done
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"
