@@ -115,4 +115,5 @@ def test_calls_and_a_takeover_on_ipv6_alone(scene: Scene) -> None:
         scene.bobs.ask(scene.bobs.core.bye, scene.bobs.core.calls[0])
     until(lambda: ended(standing) and ended(after), 8, lambda: f"the calls do not end\n{site.words()}")
     until(lambda: site.idle("m2", "gw1", "gw2"), 8, lambda: f"a call is left over\n{site.words()}")
-    assert len(site.records()) == 4 and not site.bugs()
+    until(lambda: len(site.records()) == 4, 8, lambda: f"not four records: {site.records()}")  # they wait for figures
+    assert not site.bugs()

@@ -195,6 +195,9 @@ def test_the_tone_goes_on_when_the_agent_of_the_call_is_killed(stations: Station
     site["gw1"].kill()
     site["gw1"].start()
     until(lambda: site.obeys("gw1", serving) and site.calls("gw1") == 1, 15, stations.words)
+    until(
+        lambda: heard.stat().st_size > 2 * 20 * WINDOW, 15, "two seconds are not recorded"
+    )  # of two octets a sample
     assert stations.order("hangup", "desk").returncode == 0
     stations.wait("idle")
     until(lambda: site.idle(serving, "gw1", "gw2"), 15, stations.words)
