@@ -151,7 +151,9 @@ class AdminCommands:
             if line is None:
                 raise Refused(f"{name} is no line of this site", 404)
             channel = name.partition("/")[2]
-            if "/" in name and not (channel.isdigit() and 1 <= int(channel[:9]) <= line.channels):
+            if "/" in name and not (
+                channel.isascii() and channel.isdigit() and 1 <= int(channel[:9]) <= line.channels
+            ):
                 raise Refused(f"{name} is no channel of {line.name}, which has {line.channels}", 404)
             if line.agent:
                 by_agent.setdefault(line.agent, []).append(name)

@@ -213,7 +213,9 @@ def remote_of(endpoint: MediaAddress, via: str = "", eager: bool = False) -> Rem
             raise SdpError(f"media is wanted at {address!r}, which is not a numeric address")
         address = via
     if endpoint.is_rtp:
-        types = tuple(sorted({int(one) for one in endpoint.formats if one.isdigit() and len(one) <= 3}))
+        # a superscript is a digit, and no number
+        numbers = (one for one in endpoint.formats if one.isascii() and one.isdigit() and len(one) <= 3)
+        types = tuple(sorted({int(one) for one in numbers}))
         return Remote(address, endpoint.port, endpoint.rtcp_port, via, eager, RTP, types)
     kind = UDPTL if "udptl" in endpoint.proto.lower() else OTHER
     return Remote(address, endpoint.port, endpoint.rtcp_port, via, eager, kind)

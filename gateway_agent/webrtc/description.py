@@ -237,7 +237,7 @@ def _formats(place: MediaAddress, lines: Sequence[str]) -> tuple[Format, ...]:
     parameters = {int(found[1]): found[2] for line in lines if (found := _FMTP.fullmatch(line))}
     formats = []
     for text in place.formats[:MOST_FORMATS]:
-        payload = int(text) if text.isdigit() and len(text) <= 3 else -1
+        payload = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else -1
         found = mapped.get(payload)
         if found is not None and payload < 128:
             formats.append(Format(payload, found[2], int(found[3]), found[4] or "", parameters.get(payload, "")))
@@ -261,7 +261,7 @@ def _candidates(lines: Sequence[str]) -> list[str]:
     found: list[str] = []
     for text in _values("a=candidate:", lines):
         fields = text.split()
-        if len(fields) < 8 or len(text) > 200 or len(found) == MOST_CANDIDATES:
+        if not text.isascii() or len(fields) < 8 or len(text) > 200 or len(found) == MOST_CANDIDATES:
             continue
         if fields[1] == "1" and fields[2].lower() == "udp" and is_numeric(fields[4]) and fields[5].isdigit():
             found.append(text)

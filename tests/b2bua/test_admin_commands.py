@@ -37,6 +37,7 @@ def test_unknown_verbs_and_orders_are_refused() -> None:
         ({"lines": "bob,nobody"}, "nobody is no line"),
         ({"lines": "bob/0"}, "bob/0 is no channel of bob"),
         ({"lines": "bob/x"}, "bob/x is no channel of bob"),
+        ({"lines": "bob/²"}, "bob/² is no channel of bob"),
     ],
 )
 def test_a_reset_that_cannot_be(params: dict[str, str], sentence: str) -> None:

@@ -164,6 +164,12 @@ def test_notices_become_values() -> None:
     assert ports.receive('{"is":"something of a later version"}') is None
 
 
+def test_a_payload_type_that_only_looks_like_a_number_is_passed_over() -> None:
+    """A superscript is a digit, and no number."""
+    place = MediaAddress("127.0.0.21", 4000, 4001, "RTP/AVP", "audio", False, 1, ("0", "\xb2", "1000", "101"))
+    assert remote_of(place).types == (0, 101)
+
+
 def test_remotes_come_from_numeric_addresses_only() -> None:
     at = MediaAddress("2001:db8::1", 4000, 4005, "RTP/AVP", "audio", False)
     assert remote_of(at, "2001:db8::2") == Remote("2001:db8::1", 4000, 4005, "2001:db8::2")

@@ -68,6 +68,15 @@ def test_a_browser_without_ice_or_a_fingerprint_is_refused(old: bytes, new: byte
         described(body.replace(old, new), True)
 
 
+def test_what_only_looks_like_a_number_is_passed_over() -> None:
+    """A superscript is a digit, and no number."""
+    assert described(PHONE.replace(b"RTP/AVP ", b"RTP/AVP \xb2 "), False).formats == described(PHONE, False).formats
+    line = next(line for line in page().splitlines(True) if line.startswith(b"a=candidate:"))
+    fields = line.split(b" ")
+    odd = b" ".join((*fields[:5], "²".encode(), *fields[6:]))
+    assert described(page().replace(line, odd + line), True).browser == described(page(), True).browser
+
+
 def test_candidates_are_bounded() -> None:
     line = b"a=candidate:1 1 udp 2113937151 127.0.0.41 51472 typ host generation 0\r\n"
     found = described(page().replace(line, line * 100), True)
