@@ -63,8 +63,8 @@ class WebhookSink:
         body = json.dumps({"records": [record.to_json() for record in records]}, separators=(",", ":")).encode()
         try:
             post(self._settings.url, key.reveal() if key is not None else None, body)
-        except HookError as error:
-            raise SinkError(str(error)) from None
+        except (HookError, LookupError) as error:
+            raise SinkError(str(error).strip("\"'")) from None
 
     def close(self) -> None:
         pass
@@ -139,6 +139,11 @@ class SinkWriter:
                 pause = BREATH if self.go() else LOOK_EVERY
             except SinkError as error:
                 self._failed(str(error))
+                pause, wait = wait, min(2 * wait, LONGEST_WAIT)
+            except Exception as error:  # a fault of ours: without this thread nobody would hear of what waits
+                if not self.trouble:
+                    logger.exception("call records cannot be told to %s", self.name)
+                self._failed(f"a fault of ours, see the log: {error!r}")
                 pause, wait = wait, min(2 * wait, LONGEST_WAIT)
             else:
                 wait = FIRST_WAIT

@@ -31,7 +31,7 @@ KEY = Secret("env KEY", b"a key of records")
 class Taker:
     """A sink that is played by hand."""
 
-    def __init__(self, *faults: SinkError | None) -> None:
+    def __init__(self, *faults: Exception | None) -> None:
         self.faults = list(faults)
         self.got: list[str] = []
         self.full, self.closed = threading.Event(), False
@@ -70,6 +70,23 @@ def test_one_that_it_never_takes_does_not_hold_up_the_others(tmp_path: Path) -> 
     one = writer(tmp_path, taker, "a", "bad", "b")
     assert one.go()
     assert taker.got == ["a", "b"] and one.view() == Sink("taker", 0, 2, 1, 0)
+
+
+def test_a_webhook_whose_key_is_gone_waits_and_says_so(tmp_path: Path) -> None:
+    gone = WebhookSettings("http://127.0.0.1:9/", Secret("the file hook.key", None))
+    with pytest.raises(SinkError, match=r"hook\.key"):
+        WebhookSink(gone).deliver([Cdr("a")])
+
+
+def test_a_fault_of_ours_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not end the thread, or nobody would hear of records that wait for ever."""
+    monkeypatch.setattr(record_sinks, "FIRST_WAIT", 0.01)
+    taker = Taker(ZeroDivisionError("of a sink"))
+    one = writer(tmp_path, taker, "a", "last")
+    one.start()
+    assert taker.full.wait(20)
+    one.close(20)
+    assert taker.got == ["a", "last"]
 
 
 def test_it_is_tried_again_until_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
