@@ -59,12 +59,11 @@ class WebhookSink:
         pass
 
     def deliver(self, records: list[Cdr]) -> None:
-        key = self._settings.key
         body = json.dumps({"records": [record.to_json() for record in records]}, separators=(",", ":")).encode()
         try:
-            post(self._settings.url, key.reveal() if key is not None else None, body)
-        except (HookError, LookupError) as error:
-            raise SinkError(str(error).strip("\"'")) from None
+            post(self._settings.url, self._settings.key, body)
+        except HookError as error:
+            raise SinkError(str(error)) from None
 
     def close(self) -> None:
         pass

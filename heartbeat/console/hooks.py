@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from heartbeat.console.view import Alert
 from heartbeat.site.model import HookSettings, Site
+from heartbeat.site.values import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def deliver(settings: HookSettings, event: Mapping[str, Any]) -> None:
     if settings.command:
         _run_command(settings.command, body)
     if settings.url:
-        post(settings.url, settings.key.reveal() if settings.key is not None else None, body)
+        post(settings.url, settings.key, body)
 
 
 def _run_command(command: tuple[str, ...], body: bytes) -> None:
@@ -142,14 +143,14 @@ def _run_command(command: tuple[str, ...], body: bytes) -> None:
         raise HookError(f"{command[0]} ended with {done.returncode}: {said}")
 
 
-def post(to: str, key: bytes | None, body: bytes) -> None:
+def post(to: str, key: Secret | None, body: bytes) -> None:
     """Post JSON to a URL, signed where there is a key. Raises :class:`HookError`. It blocks."""
     url, at = urlsplit(to), str(int(time.time()))
     headers = {"Content-Type": "application/json", "X-Holdfast-Time": at}
-    if key is not None:
-        headers["X-Holdfast-Signature"] = signature(key, at, body)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
+        if key is not None:
+            headers["X-Holdfast-Signature"] = signature(key.reveal(), at, body)
         connection = kind(url.hostname or "", url.port, timeout=PATIENCE)
         try:
             connection.request("POST", f"{url.path or '/'}{'?' + url.query if url.query else ''}", body, headers)

@@ -125,6 +125,8 @@ def test_a_command_reads_the_event_and_its_failure_is_a_sentence(tmp_path: Path)
         deliver(HookSettings(command=("/nowhere/at/all",)), EVENT)
     with pytest.raises(HookError, match=r"127\.0\.0\.1"):
         deliver(HookSettings(url="http://127.0.0.1:9/"), EVENT)
+    with pytest.raises(HookError, match=r"the file hook\.key is missing"):
+        deliver(HookSettings(url="http://127.0.0.1:9/", key=Secret("the file hook.key")), EVENT)
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "noc.example.com", "http://x y/", "http://u:p@x/"])
