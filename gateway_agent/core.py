@@ -34,7 +34,6 @@ from gateway_agent.media.ports import Notice
 from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.obedience import Obedience
 from gateway_agent.passage import DevicePassage
-from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.qualification import Qualification
 from gateway_agent.records import Recorder
@@ -53,6 +52,8 @@ from heartbeat.persistent_state import PersistentState
 from heartbeat.site.model import Site
 from sip.actions import Action, Certified, Fetch, Flow, Resolve, Send, Store
 from sip.b2b.discarded import Discarded
+from sip.device.phone import PhoneServices
+from sip.device.phone_authentication import PhoneAuthentication
 from sip.dialog import dialog_key
 from sip.digest import DigestServer
 from sip.header_policy import ALLOW
@@ -119,7 +120,7 @@ class Core:
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
         nonces = self.derivation.secret("nonces")
         self.directory = PhoneDirectory(nonces, lambda: self.keys[0] if self.keys else b"")
-        self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.algorithms_of)
+        self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.orders.of)
         self.digest.tokens = self.directory.tokens(site.realm, lambda: self.agent, lambda: self.wall_offset)
         self.authentication = PhoneAuthentication(self.stack, self.digest)
         self.deduplication: Deduplication[ServerRequest] = Deduplication(
@@ -174,8 +175,10 @@ class Core:
         identified = self.directory, self.authentication
         self.devices = Devices(*shared, self.phones, self.access, *identified, front, self.subscriptions)
         self.obedience.moved = self.devices.servers_moved
-        shown = self.access, self.authentication, self.phones
-        line_environment = LineEnvironment(self.stack, random, *shown, self._realm, lambda: self.now)
+        phones = PhoneServices(
+            self.stack, random, self.access.flows, self.access.dialogs, self.authentication, self.phones
+        )
+        line_environment = LineEnvironment(self.stack, random, self.access, phones, self._realm, lambda: self.now)
         self.returning = Return(
             site.name,
             endpoint,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final
 
 from heartbeat.site.devices import host_of, policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings as Settings
@@ -12,19 +11,10 @@ from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.device.flows import DeviceFlows
 from sip.device.names import NameLookups
+from sip.device.phone_dialogs import PhoneDialogs
 from sip.device.policy import LinePolicy
-from sip.device.reach import PhoneReach
 from sip.device.trunk import TrunkDevice
-from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.next_hop import DialogPath, Reach
-from sip.subscription_usage import SubscriptionUsage
-from sip.transaction import ServerTransaction
-from sip.wire.message import Request
-
-Leg = InviteUsage | SubscriptionUsage
-LEGS: Final = (InviteUsage, SubscriptionUsage)
-Proves = Callable[[ServerTransaction, Request, float], bool]
 
 
 class DeviceAccess:
@@ -40,8 +30,7 @@ class DeviceAccess:
             stack, agent, map(str, own.sip), own.advertise, site_addresses(site), own.advertise_by
         )
         self.names = NameLookups(stack)
-        self.moved: Callable[[Leg, float], None] = _nobody
-        """Told of a device's leg that has moved to another flow, where its device proved itself."""
+        self.dialogs = PhoneDialogs(stack, self.flows)
 
     def reload(self, site: Site) -> None:
         """Live by a changed site file."""
@@ -55,22 +44,6 @@ class DeviceAccess:
     def trunk_of(self, settings: Settings, changed: Callable[[str, float], None]) -> TrunkDevice:
         """The far side of a trunk; ``changed`` is told, with a sentence, when it goes in or out of service."""
         return TrunkDevice(self._stack, self.flows, self.names, self.policy_of(settings), self._random, changed)
-
-    def phone_reach(self, proves: Proves) -> PhoneReach:
-        """How requests in the dialogs of a phone find it; ``proves`` says who may take them along to another flow."""
-        return PhoneReach(self.flows, proves, self._tell_moved)
-
-    def move(self, reach: Reach, old: Flow, new: Flow, now: float) -> None:
-        """A device registered anew from another flow: its dialogs go there (RFC 5626 section 5.3)."""
-        for leg in list(self._stack.legs.values()):
-            if isinstance(leg, LEGS) and leg.path.reach is reach and leg.path.flow == old:
-                leg.path.move(new)
-                self.moved(leg, now)
-
-    def _tell_moved(self, path: DialogPath, now: float) -> None:
-        for leg in list(self._stack.legs.values()):  # they are many, and phones move seldom
-            if isinstance(leg, LEGS) and leg.path is path:
-                self.moved(leg, now)
 
     def advertise(self, settings: Settings, flow: Flow) -> None:
         """A trunk with an address of its own to be shown: see to it on this flow."""
@@ -92,7 +65,3 @@ class DeviceAccess:
         shown += agent.advertise_by.values()
         places = [self._site.realm, agent.advertise, *(one.host for one in agent.sip), *shown]
         return frozenset(host_of(place).lower() for place in places if place)
-
-
-def _nobody(leg: Leg, now: float) -> None:
-    pass

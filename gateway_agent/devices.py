@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gateway_agent.absent_browsers import AbsentBrowsers
@@ -11,11 +11,10 @@ from gateway_agent.call import Call
 from gateway_agent.call_environment import CallEnvironment
 from gateway_agent.call_table import CallTable
 from gateway_agent.channels import Busy
-from gateway_agent.device_access import DeviceAccess, Leg
+from gateway_agent.device_access import DeviceAccess
 from gateway_agent.incoming import Incoming
 from gateway_agent.line import Line
 from gateway_agent.messages import DeviceMessages, is_unsolicited
-from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.subscriptions import Subscription, Subscriptions
 from heartbeat.site.ban_rules import ban_by
@@ -25,6 +24,9 @@ from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.bearer import WEB
 from sip.device.identity import Numbers, from_device
+from sip.device.phone_authentication import PhoneAuthentication
+from sip.device.phone_dialogs import Leg
+from sip.device.phones import Phones
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.header_policy import refused_outside_dialogs
@@ -36,9 +38,7 @@ from sip.receiver import InDialog
 from sip.subscription_usage import SubscriptionUsage
 from sip.transaction import ServerTransaction
 from sip.wire.errors import SipError
-from sip.wire.headers import NameAddr
 from sip.wire.message import Request
-from sip.wire.uri import Uri
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Devices:
         lines: Mapping[str, Line],
         registered: Mapping[Flow, set[str]],
         access: DeviceAccess,
-        phones: PhoneDirectory,
+        directory: PhoneDirectory,
         authentication: PhoneAuthentication,
         front: Front,
         subscriptions: Subscriptions,
@@ -75,14 +75,20 @@ class Devices:
         self._lines = lines
         self._registered = registered
         self._access = access
-        self._phones = phones
+        self._directory = directory
         self._authentication = authentication
+        counters = environment.counters
+
+        def stranger() -> None:
+            counters["strangers"] += 1
+
+        self._phones = Phones(environment.stack, authentication, directory.by_user, registered, stranger)
         self.absent = AbsentBrowsers(environment, calls.living)
         self._front = front
         self._subscriptions = subscriptions
         self.messages = DeviceMessages(environment, front.realm)
         self._sources = SourceTable(())
-        access.moved = self.moved
+        access.dialogs.moved = self.moved
         environment.stack.receiver.expected = self.expected
         environment.stack.admission.name_of = self.owner
 
@@ -90,7 +96,7 @@ class Devices:
         """The lines changed, or who is banned for what."""
         lines = self._lines.values()
         self._sources = SourceTable(line.settings for line in lines if line.kind == "trunk")
-        self._phones.reload(lines)
+        self._directory.reload(lines)
         self._authentication.digest.hosts = self._access.own_hosts()
         ban_by(self._environment.stack, bans, self._is_peer)
         self._subscriptions.reload()
@@ -133,7 +139,7 @@ class Devices:
         if method == "INVITE" and not request.to_tag:
             self._invited(transaction, request, source, now)
         elif method == "REGISTER":
-            self._register(transaction, request, source, now)
+            self._phones.register(transaction, request, source, now)
         elif not request.to_tag and (method in ("MESSAGE", "SUBSCRIBE") or is_unsolicited(request)):
             line = self._line_of(transaction, request, source, now)
             if line is not None and method == "SUBSCRIBE":
@@ -172,26 +178,6 @@ class Devices:
         if line is self._trunk_of(flow) or line.name in self._registered.get(flow, ()):
             return True
         return flow.remote[0] in named_hosts(leg.dialog) if line.kind == "trunk" else method != "ACK"
-
-    def _register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
-        authentication = self._authentication
-        wrong = authentication.digest.throttle.wrong
-        try:
-            user = Uri.parse(NameAddr.parse(request.get("to") or "").uri).dialled
-        except SipError:
-            user = ""
-        phone = self._phones.by_user.get(user)
-        if phone is not None and phone.meets(source):
-            phone.register(transaction, request, source, now)
-        else:
-            # Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
-            self._environment.counters["strangers"] += 1
-            verdict = authentication.check(request, source, now)
-            if verdict.accepted:
-                self._environment.stack.respond_stateless(transaction, 403)
-            else:
-                authentication.refuse(transaction, verdict, source, user, now)
-        authentication.note(wrong, source, now)
 
     def _invited(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         environment, stack = self._environment, self._environment.stack
@@ -267,44 +253,17 @@ class Devices:
 
     def _line_of(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> Line | None:
         """The line that a call from there is on; ``None`` when it was refused."""
-        environment, authentication = self._environment, self._authentication
+        environment = self._environment
         trunk = self._trunk_of(source)
         if trunk is not None:
             return trunk
-        names = self._registered.get(source) or self._registered.get(transaction.flow) or ()
-        if not self._phones.by_user:
+        if not self._directory.by_user:
             environment.counters["strangers"] += 1
             environment.log.info(logger, now, "a call from %s:%s is refused: nobody's address", *source.remote)
             environment.stack.respond_stateless(transaction, 403)
             return None
-        # Also from a flow that nobody registered by: a phone may call before it registers anew, from behind a NAT
-        # that has mapped it anew, by another socket. A 403 would be final for it; a challenge tells nobody anything.
-        wrong = authentication.digest.throttle.wrong
-        verdict = authentication.check(request, source, now, proxy=True)
-        phone = self._phones.by_user.get(verdict.username) if verdict.accepted else None
-        if phone is None:
-            if not names:
-                environment.counters["strangers"] += 1
-            user = self._caller(request, names)
-            authentication.refuse(transaction, verdict, source, user, now, proxy=True)
-            authentication.note(wrong, source, now)
-            return None
-        if not phone.meets(source):
-            environment.stack.respond_stateless(transaction, 403)
-            return None
-        environment.stack.know(source.remote[0], now)
-        return self._lines.get(phone.name)
-
-    def _caller(self, request: Request, names: Collection[str]) -> str:
-        """Who has to prove his password: who From says, or any of the phones that registered by the flow."""
-        try:
-            user = Uri.parse(NameAddr.parse(request.get("from") or "").uri).dialled
-        except SipError:
-            user = ""
-        phone = self._phones.by_user.get(user)
-        if names and (phone is None or phone.name not in names):
-            phone = next((one for one in self._phones.by_user.values() if one.name in names), None)
-        return phone.settings.aor_user if phone is not None else user
+        phone = self._phones.sender(transaction, request, source, now)
+        return self._lines.get(phone.name) if phone is not None else None
 
     def _trunk_of(self, source: Flow) -> Line | None:
         """The trunk whose addresses a request came from, with the certificate that the line wants where it does."""

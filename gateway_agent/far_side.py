@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 
 from gateway_agent.channels import Busy
 from gateway_agent.device_access import DeviceAccess
-from gateway_agent.phone_authentication import PhoneAuthentication
 from gateway_agent.registration_state import Registered
 from heartbeat.site.lines import LineSettings as Settings
 from sip.actions import UNREACHABLE, Flow
+from sip.device.phone import PhoneServices
 from sip.device.trunk import TrunkDevice
 from sip.digest import DigestClient
 from sip.layer import Stack
@@ -57,9 +57,7 @@ class LineEnvironment(NamedTuple):
     stack: Stack
     random: Random
     access: DeviceAccess
-    authentication: PhoneAuthentication
-    registered: dict[Flow, set[str]]
-    """Names of the phones registered by each flow."""
+    phones: PhoneServices
     realm: Callable[[], str]
     now: Callable[[], float]
     """The instant of the last input."""

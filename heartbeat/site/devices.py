@@ -8,6 +8,7 @@ from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Agent, Server, Site
 from sip.actions import Address
 from sip.device.identity import IdentityPolicy
+from sip.device.phone import PhonePolicy
 from sip.device.policy import AccountPolicy, LinePolicy
 from sip.peers import ProbePlan
 from sip.wire.headers import bracketed
@@ -50,6 +51,11 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
         authority=str(line.ca) if line.ca is not None else "",
         password=own.reveal().decode("utf-8", "replace") if own is not None else "",
     )
+
+
+def phone_of(line: LineSettings) -> PhonePolicy:
+    """What a phone's line wants of its devices."""
+    return PhonePolicy(line.name, line.aor_user, line.contacts, line.expires, line.keep_alive)
 
 
 _UNTOLD: Final = {

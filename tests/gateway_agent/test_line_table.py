@@ -18,6 +18,7 @@ from gateway_agent.lines.trunk import Trunk
 from heartbeat.site.lines import LineSettings, RegistrationSettings
 from heartbeat.site.values import PeerUri, Secret
 from sip.actions import Send
+from sip.device.phone import PhoneServices
 from sip.packages.line_dialog import ListRequest
 from sip.wire.message import Request, parse
 from tests.gateway_agent.agent_fixture import AgentFixture, response_to, site
@@ -44,9 +45,9 @@ class Fixture:
         self.told: list[str] = []
         self.calls: dict[int, Any] = {}
         self.lines: dict[str, Line] = {}
-        environment = LineEnvironment(
-            core.stack, Random(1), core.access, core.authentication, {}, lambda: "paris", lambda: core.now
-        )
+        access, chance = core.access, Random(1)
+        phones = PhoneServices(core.stack, chance, access.flows, access.dialogs, core.authentication, {})
+        environment = LineEnvironment(core.stack, chance, access, phones, lambda: "paris", lambda: core.now)
         self.table = LineTable(
             environment,
             self.calls,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from gateway_agent.unanswered_challenges import UnansweredChallenges
 from sip.actions import Flow
+from sip.device.unanswered_challenges import UnansweredChallenges
 from sip.digest import DigestServer, Verdict
 from sip.layer import Stack
 from sip.requests import ResponseSpec
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class PhoneAuthentication:
-    """One for each agent."""
+    """One for each agent or server."""
 
     def __init__(self, stack: Stack, digest: DigestServer) -> None:
         self._stack = stack

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnansweredChallenges:
-    """Those of one agent. No more is kept than a word for each phone of the site file."""
+    """Those of one program. No more is kept than a word for each phone of the site file."""
 
     __slots__ = ("_armed", "_said", "_stack", "_waiting", "generation")
 
