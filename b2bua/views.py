@@ -263,7 +263,8 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
         load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
-        state: v.LineState = "out of service" if not inside else "active" if busy else "idle"
+        drains = line.agent in core.member.cluster.draining
+        state: v.LineState = "out of service" if not inside else "active" if busy else "draining" if drains else "idle"
         if params.get("state") and state != params["state"]:
             continue
         found.append(
@@ -273,7 +274,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 kind=line.kind,
                 state=state,
                 in_service=inside,
-                why=why_out(core, line.name),
+                why=why_out(core, line.name) or (f"{line.agent} drains" if drains else ""),
                 channels=line.channels,
                 busy=busy,
                 address=str(line.peer[0]) if line.peer else "",

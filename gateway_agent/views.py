@@ -235,7 +235,8 @@ def _line(core: Core, line: Line) -> AgentLine:
     forward = {
         name: number for name in ("always", "busy", "no_answer") if (number := getattr(settings.forward, name))
     }
-    state: Any = line.state
+    drains = core.draining.active
+    state: Any = "draining" if drains and line.in_service and not line.busy else line.state
     if line.busy == 1 and settings.channels == 1:
         call = next((call for call in core.calls.values() if call.line is line and call.end is None), None)
         if call is not None:
@@ -247,7 +248,7 @@ def _line(core: Core, line: Line) -> AgentLine:
         kind=settings.kind,
         state=state,
         in_service=line.in_service,
-        why=line.why,
+        why=line.why or (f"{core.agent.name} drains" if drains else ""),
         channels=settings.channels,
         busy=line.busy,
         address=line.far_side.address,

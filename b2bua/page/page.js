@@ -144,7 +144,7 @@ async function lines() {
     const shown = all.filter((line) => line.kind === "trunk" || !line.in_service || line.busy).slice(0, 200);
     $("lines-said").textContent = count(all.length) + " lines; trunks, and those that are busy or out of service, are shown";
     rows($("lines"), ["Line", "Kind", "Agent", "State", "Busy", "Why", ""], shown.map((line) => [
-      line.name, line.kind, line.agent || "servers", [line.in_service ? line.state : "out of service", line.in_service ? "" : "bad"],
+      line.name, line.kind, line.agent || "servers", [line.in_service ? line.state : "out of service", !line.in_service ? "bad" : line.state === "draining" ? "warn" : ""],
       line.busy + "/" + line.channels, line.why,
       role !== "operator" ? "" : status.alerts.some((alert) => alert.code === "line-busied-out" && alert.text.split(/[\s,:;]+/).includes(line.name))
         ? button("end busyout", () => order("busyout", { line: line.name, end: "yes" }))

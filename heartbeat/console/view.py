@@ -78,7 +78,7 @@ class ConsoleProcess(Protocol):
 
 ServerState = Literal["active", "standby", "holding"]
 CallState = Literal["dialing", "ringing", "talking", "held", "transferring", "ending"]
-LineState = Literal["idle", "dialing", "ringing", "active", "held", "transferring", "out of service"]
+LineState = Literal["idle", "dialing", "ringing", "active", "held", "transferring", "draining", "out of service"]
 Kind = Literal["takeover", "switchover", "failback", "restart", "force"]
 
 
@@ -554,7 +554,8 @@ class Line:
     """``""`` for a trunk of the server's own."""
     kind: Annotated[Literal["trunk", "phone", "station", "web"], Column("~Kind")]
     state: Annotated[LineState, Column("State", "state", of=_line_state)]
-    """A trunk is ``active`` while any channel is busy."""
+    """A trunk is ``active`` while any channel is busy; ``draining``: nobody speaks on it, and its agent refuses new
+    calls."""
     in_service: bool
     channels: int
     busy: Annotated[int, Column(">Busy", of=lambda line: f"{line.busy:,}/{line.channels:,}")]
@@ -574,7 +575,7 @@ class Line:
         Column("~Recovery", of=_recovery),
     ]
     why: Annotated[str, Column("Why", "sentence", of=_trouble)]
-    """Why it is out of service, one sentence; ``""`` in service."""
+    """Why it takes no new calls, one sentence; ``""`` when it does."""
 
     @property
     def trouble(self) -> Styled:

@@ -210,6 +210,17 @@ def test_where_a_call_would_go_says_which_agents_would_not_take_it() -> None:
     assert bob.endswith("gw2 drains and would refuse it") and "gw1 is not there" in dave
 
 
+def test_a_line_whose_agent_drains_does_not_look_idle() -> None:
+    fixture = ServerFixture()
+    fixture.gw2.voter.participant.drain(True)
+    fixture.bench.after(1.0)
+    lines = {line["name"]: line for line in page(fixture.bench, "lines")["lines"]}
+    assert (lines["bob"]["state"], lines["bob"]["why"]) == ("draining", "gw2 drains")
+    assert {line["state"] for line in lines.values() if line["agent"] == "gw1"} == {"idle"}
+    found = page(fixture.bench, "lines", state="draining")["lines"]
+    assert found and {line["agent"] for line in found} == {"gw2"}
+
+
 @pytest.mark.parametrize(
     ("params", "said"), [({"from": "nobody", "to": "1"}, "nobody is no line"), ({"from": "alice"}, "no number")]
 )

@@ -82,6 +82,8 @@ def test_an_agent_drains() -> None:
     fixture.request("BYE", to_tag=tag, cseq=2)
     fixture.m1.reply(fixture.m1.take("BYE"), 200)
     assert seen(fixture.core, "progress", {"id": "drain"}, fixture.now)["state"] == "done"
+    lines = seen(fixture.core, "lines", {}, fixture.now)["lines"]
+    assert {(line["state"], line["why"]) for line in lines if line["in_service"]} == {("draining", "gw1 drains")}
     assert seen(fixture.core, "status", {}, fixture.now)["state"] == "drained"
     ordered(fixture.core, "resume", {}, fixture.now)
     with pytest.raises(Refused):
