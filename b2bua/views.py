@@ -264,7 +264,9 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
         drains = line.agent in core.member.cluster.draining
-        state: v.LineState = "out of service" if not inside else "active" if busy else "draining" if drains else "idle"
+        state: v.LineState = (
+            "out of service" if not inside else "active" if busy else "draining" if drains else "idle"
+        )
         if params.get("state") and state != params["state"]:
             continue
         found.append(
