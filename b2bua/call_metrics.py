@@ -79,9 +79,11 @@ class CallMetrics:
         """A call ended, which ``route`` led there; ``""`` where none did."""
         name = _name(record.callee_line, lines)
         way = name, route or NO_ROUTE
-        if way not in self._calls and len(self._calls) >= MOST_WAYS:
-            way = name, OTHER
-        calls = self._calls.setdefault(way, _Calls())
+        calls = self._calls.get(way)
+        if calls is None:
+            if len(self._calls) >= MOST_WAYS:
+                way = name, OTHER
+            calls = self._calls.setdefault(way, _Calls())
         calls.results[record.result] += 1
         if record.caller_packets is not None:
             heard = record.caller_packets, record.caller_lost or 0, record.caller_jitter_ms, record.caller_mos

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from b2bua.call_quality import CallQuality
@@ -16,11 +15,12 @@ from sip.layer import Stack
 MOST_ENDED: Final = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(NamedTuple):
     """A call ended and is to be written down."""
 
     record: Cdr
+    because: str = ""
+    """The decision that routed it last."""
 
 
 class End(NamedTuple):
@@ -137,7 +137,7 @@ class CallRecords:
             whole = quality.complete(record, state, now)
         if whole is not None:
             record = whole
-            self._events.append(CallEnded(record))
+            self._events.append(CallEnded(record, because))
         if record.result in FAILURES:
             self.failed(record.call_id, ended)
         self.ended[record.call_id] = EndedCall(record, wall_offset, because)
@@ -146,8 +146,9 @@ class CallRecords:
 
     def measured(self, record: Cdr) -> None:
         """A record that had to wait for how the media came."""
-        self._events.append(CallEnded(record))
-        if (known := self.ended.get(record.call_id)) is not None:
+        known = self.ended.get(record.call_id)
+        self._events.append(CallEnded(record, known.because if known is not None else ""))
+        if known is not None:
             self.ended[record.call_id] = known._replace(record=record)
 
 

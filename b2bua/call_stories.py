@@ -5,39 +5,34 @@ They are told to people, and nothing is decided by them: a record counts as writ
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import Final
 
 from b2bua.call_records import MOST_ENDED, CallRecords, EndedCall
 from b2bua.cdr import Cdr
-from heartbeat.console.journal import Journal
+from heartbeat.console.journal import Journal, json_line
 
 MOST_BYTES: Final = 1024 * 1024
 """Of one generation: some 2,000 calls."""
 
 
 class CallStories:
-    """`note` is called in the loop, `take_up` and `write` where it may block."""
+    """`take_up` and `write` are called where it may block."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self._journal = Journal(path, most_bytes)
-        self._waiting: deque[EndedCall] = deque(maxlen=MOST_ENDED)
 
-    def note(self, ended: EndedCall) -> None:
-        """A call ended; it is encoded when it is written."""
-        self._waiting.append(ended)
+    def note(self, record: str, because: str) -> None:
+        """A call ended that ``because`` routed last; ``record`` is its call record, a JSON object."""
+        self._journal.add_line(f'{record[:-1]},"because":{json_line(because)}}}')
 
     @property
     def waits(self) -> bool:
         """Whether there is something to write."""
-        return bool(self._waiting) or self._journal.waits
+        return self._journal.waits
 
     def write(self) -> None:
         """Write what waits."""
-        while self._waiting:
-            ended = self._waiting.popleft()
-            self._journal.add({**ended.record.to_json(), "because": ended.because})
         self._journal.write()
 
     def take_up(self, records: CallRecords) -> None:

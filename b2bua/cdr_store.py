@@ -1,7 +1,9 @@
 """Where call records go: a file with a line of JSON each, and a row of SQLite, written by a thread of their own.
 
-The loop only appends to a bounded queue. A disk that is full or a database that is locked delays records and never a
-call: they stay in memory, within a limit, and are tried again. ``kill -9`` loses the last batch at the most.
+The loop only appends to a bounded queue; what else is made of each record (a line of the log, the story of the call)
+is made by that thread as well, many at a time: each alone would find the caches cold. A disk that is full or a
+database that is locked delays records and never a call: they stay in memory, within a limit, and are tried again.
+``kill -9`` loses the last batch at the most.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ class Entry(NamedTuple):
 
     record: Cdr
     text: str
+    because: str = ""
+    """The decision that routed the call last; the record does not say it."""
 
 
 class RecordSink(Protocol):
@@ -101,7 +105,7 @@ class LineFile:
     def write(self, entries: list[Entry]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         days: dict[date, list[bytes]] = {}
-        for record, text in entries:
+        for record, text, _ in entries:
             day = datetime.fromtimestamp(record.ended or 0.0, UTC).date()
             days.setdefault(day, []).append(text.encode() + b"\n")
         for day, lines in days.items():
@@ -180,11 +184,11 @@ class Database:
 
 
 def _row(entry: Entry) -> tuple[object, ...]:
-    r, text = entry
+    r, text, _ = entry
     return r.id, r.started, r.ended, r.caller, r.callee, r.result, r.duration, text
 
 
-def _entry(record: Cdr) -> Entry | None:
+def _entry(record: Cdr, because: str) -> Entry | None:
     """``None`` for a record that cannot be written, and would stand in the way of all others for ever."""
     text = encode(record)
     try:
@@ -193,7 +197,7 @@ def _entry(record: Cdr) -> Entry | None:
     except (ValueError, OverflowError, OSError) as error:
         logger.error("A call record is left out, for it cannot be written: %s.", error)
         return None
-    return Entry(record, text)
+    return Entry(record, text, because)
 
 
 def _merge_texts(old: str, new: str) -> str:
@@ -270,10 +274,12 @@ class CdrStore:
         directory: Path,
         node: str,
         *,
+        told: Callable[[Entry], None] | None = None,
         interval: float = INTERVAL,
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``told`` hears of each record, in the thread, before it is written; it must not raise."""
         self._places = LineFile(directory, node), Database(directory, node)
         self._queues = [Queue(self._places[0], limit), Queue(self._places[1], limit, ROWS_PAUSE)]
         self.keep = 0.0
@@ -282,7 +288,8 @@ class CdrStore:
         self._interval = interval
         self._limit = limit
         self._clock = clock
-        self._inbox: deque[Cdr] = deque()
+        self._told = told
+        self._inbox: deque[tuple[Cdr, str]] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._dropped = 0
@@ -292,13 +299,14 @@ class CdrStore:
         self._thread = threading.Thread(target=self._run, name="cdr", daemon=True)
         self._thread.start()
 
-    def write(self, record: Cdr) -> None:
-        """Take a record; it is on disk within the interval. Never blocks, never raises."""
+    def write(self, record: Cdr, because: str = "") -> None:
+        """Take a record, of a call that ``because`` routed; it is on disk within the interval. Never blocks, never
+        raises."""
         inbox = self._inbox
         if len(inbox) >= self._limit:
             self._dropped += 1
             return
-        inbox.append(record)
+        inbox.append((record, because))
         self._taken += 1
         if len(inbox) == BATCH:
             self._wake.set()
@@ -350,11 +358,14 @@ class CdrStore:
     def _drain(self, last: bool = False) -> None:
         while self._inbox:
             batch = [self._inbox.popleft() for _ in range(min(_SLICE, len(self._inbox)))]
-            entries = [entry for record in batch if (entry := _entry(record)) is not None]
+            entries = [entry for ended in batch if (entry := _entry(*ended)) is not None]
             self._dropped += len(batch) - len(entries)
             self._unwritable += len(batch) - len(entries)
             for queue in self._queues:
                 queue.put(entries)
+            if self._told is not None:
+                for entry in entries:
+                    self._told(entry)
             time.sleep(0)
         now = self._clock()
         for queue in self._queues:

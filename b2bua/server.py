@@ -20,7 +20,7 @@ from b2bua.call_records import CallEnded
 from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS, Cdr, sentence
 from b2bua.cdr_query import page
-from b2bua.cdr_store import CdrStore
+from b2bua.cdr_store import CdrStore, Entry
 from b2bua.core import Core, Event
 from b2bua.known_calls import peer_of
 from b2bua.record_sinks import RecordSinks
@@ -44,12 +44,14 @@ LATE_RECORDS: Final = 10.0
 """Seconds after which a call record that is not on the disk is worth a warning."""
 
 
+_calls: Final = logging.getLogger("b2bua.calls")
+"""A line for each call: a package of its own, so that it can be silenced."""
+
+
 class Process(program.Process[Core]):
     """One call server at work."""
 
     logger = logging.getLogger("b2bua")
-    _calls = logging.getLogger("b2bua.calls")
-    """A line for each call: a package of its own, so that it can be silenced."""
 
     def __init__(self, site: Site, node: str, loop: asyncio.AbstractEventLoop, supervised: Supervised | None) -> None:
         server = site.servers[node]
@@ -61,10 +63,10 @@ class Process(program.Process[Core]):
             server.cdr_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             self.logger.error("call records wait in memory: %s: %s", server.cdr_dir, error.strerror)
-        self.cdrs = CdrStore(server.cdr_dir, node)
+        self._stories = CallStories(server.state_dir / "calls.jsonl")
+        self.cdrs = CdrStore(server.cdr_dir, node, told=partial(_note_ended, self._stories))
         self._sinks = RecordSinks(server.cdr_dir, server.state_dir, node)
         self._reports = TakeoverFile(server.state_dir / "takeovers.json")
-        self._stories = CallStories(server.state_dir / "calls.jsonl")
         chance = random.Random(secrets.randbits(128))
         now = boottime()
         self._trend = Trend()
@@ -96,6 +98,7 @@ class Process(program.Process[Core]):
             await super().run(serve)
         finally:
             self.cdrs.close()
+            self._stories.write()
             self._sinks.close()
             self.hooks.close()
             if self._supervised is not None:
@@ -110,14 +113,10 @@ class Process(program.Process[Core]):
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
-            self._results[event.record.result] += 1
-            self._call_metrics.add(event.record, self.core.site.lines, _route(self.core, event.record))
-            self.cdrs.write(event.record)
-            if self._calls.isEnabledFor(logging.INFO):
-                about = {"call": event.record.call_id, "line": event.record.caller_line}
-                self._calls.info("call %s: %s", event.record.call_id, sentence(event.record), extra=about)
-            if (ended := self.core.records.ended.get(event.record.call_id)) is not None:
-                self._stories.note(ended)
+            record = event.record
+            self._results[record.result] += 1
+            self._call_metrics.add(record, self.core.site.lines, _route(self.core, record))
+            self.cdrs.write(record, event.because)
         else:
             super().event(event)
             if event.code == What.BECAME_ACTIVE.value and self.core.epoch > 1:
@@ -200,6 +199,15 @@ def _may_not_provision(core: Core, now: float) -> str:
     if newest > own:
         return f"another node has version {newest} of what is provisioned, this one {own}: it is being fetched"
     return ""
+
+
+def _note_ended(stories: CallStories, ended: Entry) -> None:
+    """In the thread that writes records: a line of the log, and the story of the call for the next start."""
+    record = ended.record
+    if _calls.isEnabledFor(logging.INFO):
+        about = {"call": record.call_id, "line": record.caller_line}
+        _calls.info("call %s: %s", record.call_id, sentence(record), extra=about)
+    stories.note(ended.text, ended.because)
 
 
 def _route(core: Core, record: Cdr) -> str:

@@ -48,7 +48,11 @@ class Journal:
 
     def add(self, value: Any) -> None:
         """One more line, soon."""
-        self._waiting.append(json_line(value))
+        self.add_line(json_line(value))
+
+    def add_line(self, line: str) -> None:
+        """The same of a value that is encoded already."""
+        self._waiting.append(line)
 
     @property
     def waits(self) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from b2bua import call_stories
-from b2bua.call_records import EndedCall
 from b2bua.call_stories import CallStories
 from b2bua.cdr import Cdr
+from b2bua.cdr_store import encode
 from heartbeat.console.view import Refused
 from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import seen
@@ -17,18 +17,19 @@ from tests.consoles import seen
 WALL = 1_700_000_000.0
 
 
-def ended(number: int, because: str = "a route says so") -> EndedCall:
+def ended(number: int, because: str = "a route says so") -> tuple[str, str]:
+    """A record in JSON, and why the call went where it did."""
     record = Cdr(
         f"{number:04d}beef", caller="1001", callee="2001", caller_line="alice", callee_line="east", started=WALL,
         answered=WALL + 1, ended=WALL + 9, result="answered", status=200, ended_by="caller",
     )  # fmt: skip
-    return EndedCall(record, WALL, because)
+    return encode(record), because
 
 
 def test_the_story_of_an_ended_call_survives_a_restart(tmp_path: Path) -> None:
     file = CallStories(tmp_path / "calls.jsonl")
     assert not file.waits
-    file.note(ended(1))
+    file.note(*ended(1))
     assert file.waits
     file.write()
     assert not file.waits and (tmp_path / "calls.jsonl").stat().st_mode & 0o077 == 0
@@ -52,7 +53,7 @@ def test_what_is_no_call_is_passed_over_and_the_last_word_of_a_call_counts(tmp_p
     path = tmp_path / "calls.jsonl"
     file = CallStories(path)
     for each in (ended(1, "first"), ended(2), ended(1, "second")):
-        file.note(each)
+        file.note(*each)
     file.write()
     path.write_text('{"call_id": 7}\n[1]\n"x"\n' + path.read_text() + '{"call_id": "torn')
     core = ServerFixture().bench.core
@@ -65,7 +66,7 @@ def test_files_and_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(call_stories, "MOST_ENDED", 20)
     file = CallStories(tmp_path / "calls.jsonl", 20_000)
     for number in range(500):
-        file.note(ended(number))
+        file.note(*ended(number))
         file.write()
     assert sum(each.stat().st_size for each in tmp_path.iterdir()) < 45_000
     core = ServerFixture().bench.core

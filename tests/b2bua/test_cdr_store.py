@@ -51,6 +51,16 @@ def test_a_record_is_a_line_and_a_row(tmp_path):
     assert merge_by_call(read(tmp_path / "cdr")) == records
 
 
+def test_who_is_told_of_records_hears_of_each_with_its_line_and_why_it_was_routed_so(tmp_path):
+    told = []
+    store = CdrStore(tmp_path, "m1", told=told.append)
+    store.write(cdr(1), "a route says so")
+    store.write(cdr(2, caller="\ud800"), "it cannot be written")
+    store.write(cdr(3))
+    store.close()
+    assert told == [Entry(cdr(1), encode(cdr(1)), "a route says so"), entry(cdr(3))]
+
+
 def test_a_full_batch_does_not_wait_for_the_interval(tmp_path):
     store = CdrStore(tmp_path, "m1", interval=3600.0)
     for n in range(BATCH + 1):
