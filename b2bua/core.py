@@ -191,7 +191,7 @@ class Core:
         self.leadership.handle_timer(now)
 
     def get_timer(self) -> float | None:
-        first, second = self.stack.get_timer(), self.member.get_timer()
+        first, second = self.stack.deadlines.next(), self.leadership.member.get_timer()
         if first is None or (second is not None and second < first):
             return second
         return first

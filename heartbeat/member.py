@@ -135,9 +135,10 @@ class Member:
     def get_timer(self) -> float:
         """When ``handle_timer`` is due; there is always a next heartbeat."""
         due = [self._heartbeats.due_at, self.candidate.retry_at, self._switchover.limit_at]
-        if self.state == ACTIVE:
+        state = self._role.state
+        if state == ACTIVE:
             due.append(self.leader.lease_until)
-        elif self.state == STANDBY:
+        elif state == STANDBY:
             due += self._standby.due(self._now)
         return min(due)
 

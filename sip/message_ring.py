@@ -68,10 +68,11 @@ class _Failed:
 class _Segment:
     """Some messages, in the order in which they were noted."""
 
-    __slots__ = ("_view", "entries", "used")
+    __slots__ = ("entries", "used", "view")
 
     def __init__(self, size: int) -> None:
-        self._view = memoryview(bytearray(size))
+        self.view = memoryview(bytearray(size))
+        """Room for the messages, one behind the other."""
         self.entries: list[Any] = []
         """Of each message four items: when it was noted, its flow, where it ends, and whether it was sent. In a flat
         list, since the garbage collector would look at each of as many tuples."""
@@ -81,18 +82,13 @@ class _Segment:
         begins_at = 0
         items = iter(self.entries[:])
         for now, flow, ends_at, sent in zip(items, items, items, items, strict=True):
-            yield Recorded(now, flow, bytes(self._view[begins_at:ends_at]), sent)
+            yield Recorded(now, flow, bytes(self.view[begins_at:ends_at]), sent)
             begins_at = ends_at
 
     @property
     def size(self) -> int:
         """Bytes of memory that its messages take."""
         return self.used + len(self.entries) // 4 * OVERHEAD
-
-    def add(self, data: bytes, ends_at: int, flow: Flow, now: float, sent: bool) -> None:
-        self._view[self.used : ends_at] = data
-        self.entries += (now, flow, ends_at, sent)
-        self.used = ends_at
 
     def clear(self) -> None:
         self.entries.clear()
@@ -159,7 +155,9 @@ class MessageRing:
         if end > room or len(segment.entries) >= self._most_entries:
             self._turn()
             segment, end = self._segment, size
-        segment.add(data, end, flow, now, sent)
+        segment.view[segment.used : end] = data
+        segment.entries += (now, flow, end, sent)
+        segment.used = end
 
     def keep(self, call_ids: Iterable[str], now: float) -> None:
         """A call with these Call-IDs, of all its legs, has failed: its messages stay when others go."""

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # (objects before a young collection, young ones before a middle one: never, middle ones before a full one: never)
 _THRESHOLDS: Final = (5_000, 2**31 - 1, 2**31 - 1)
-_INPUTS: Final = 250  # between two young collections; a message leaves some twenty objects behind
+_INPUTS: Final = 1_000  # between two young collections; a message leaves some five objects behind
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found; fewer are not worth a standstill
