@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from b2bua.cdr import Cdr
@@ -122,5 +121,5 @@ def with_quality(record: Cdr, caller: MediaQuality, callee: MediaQuality) -> Cdr
     for side, stream in (("caller", of_caller), ("callee", of_callee)):
         if stream is not None:
             named = {f"{side}_{name}": value for name, value in stream._asdict().items()}
-            record = replace(record, **named)
+            record = record._replace(**named)
     return record

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 Result = Literal["answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset", ""]
 EndedBy = Literal["caller", "callee", "server", ""]
@@ -23,8 +22,7 @@ FAILURES: Final = frozenset[Result]({"no-answer", "failed", "rejected", "reset"}
 """What is worth looking into: not as somebody wanted it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cdr:
+class Cdr(NamedTuple):
     """One call. Instants are wall-clock epoch seconds (UTC); ``None``, ``""`` and ``0`` mean unknown."""
 
     call_id: str
@@ -111,9 +109,9 @@ class Cdr:
         """All fields, with ``id`` first, ``duration`` after ``ended``, ``cause`` last."""
         lasted = self.duration
         answer: dict[str, Any] = {"id": self.id}
-        answer.update(zip(_TO_ENDED, _values_to_ended(self), strict=True))
+        answer.update(zip(_TO_ENDED, self[: len(_TO_ENDED)], strict=True))
         answer["duration"] = None if lasted is None else round(lasted, 6)
-        answer.update(zip(_AFTER_ENDED, _values_after_ended(self), strict=True))
+        answer.update(zip(_AFTER_ENDED, self[len(_TO_ENDED) :], strict=True))
         answer["cause"] = self.cause
         return answer
 
@@ -125,7 +123,7 @@ class Cdr:
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("call_id"), str):
             raise ValueError("not a call record: it has no call_id")
-        known = {name: value[name] for name in _NAMES if value.get(name) is not None}
+        known = {name: value[name] for name in cls._fields if value.get(name) is not None}
         for name, member in known.items():
             if not isinstance(member, _TYPES[name]) or isinstance(member, bool):
                 raise ValueError(f"not a call record: {name} is {member!r}")
@@ -133,13 +131,10 @@ class Cdr:
 
 
 _Q850: Final = re.compile(r"Q\.850\s*;\s*cause\s*=\s*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
-_NAMES: Final = tuple(field.name for field in fields(Cdr))
-_TO_ENDED: Final = _NAMES[: _NAMES.index("ended") + 1]
-_AFTER_ENDED: Final = _NAMES[len(_TO_ENDED) :]
-_values_to_ended: Final = attrgetter(*_TO_ENDED)
-_values_after_ended: Final = attrgetter(*_AFTER_ENDED)
+_TO_ENDED: Final = Cdr._fields[: Cdr._fields.index("ended") + 1]
+_AFTER_ENDED: Final = Cdr._fields[len(_TO_ENDED) :]
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
-    **dict.fromkeys(_NAMES, str),
+    **dict.fromkeys(Cdr._fields, str),
     **dict.fromkeys(("epoch", "attempts", "status", "far_status"), int),
     **dict.fromkeys(("started", "ringing", "answered", "ended"), (int, float)),
     **dict.fromkeys(("caller_packets", "caller_lost", "callee_packets", "callee_lost"), int),

@@ -32,7 +32,7 @@ def samples(metrics: CallMetrics) -> dict[tuple[str, ...], float]:
 
 def ended(**changes: Any) -> Cdr:
     call = Cdr("c", callee_line="carrier/7", started=100.0, ringing=100.2, answered=104.0, ended=200.0)
-    return replace(call, **{"result": "answered", **changes})
+    return call._replace(**{"result": "answered", **changes})
 
 
 def test_times_and_results_are_told_by_line() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from dataclasses import replace
 
 import pytest
 
@@ -20,7 +19,7 @@ def cdr(call: int, **changes) -> Cdr:
     value = Cdr(
         f"c{call}", node="m1", started=start, answered=start + 1, ended=start + 5, result="answered", status=200
     )
-    return replace(value, **changes)
+    return value._replace(**changes)
 
 
 def entry(record: Cdr) -> Entry:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -27,13 +26,13 @@ def test_call_records_of_both_servers_are_one_a_call(fake_servers):
     cdr = Cdr(
         "m1-7-1", node="m1", caller="+33612345678", callee="1001", started=now - 90, answered=now - 80, ended=now - 20
     )
-    cdr = replace(cdr, result="answered", status=200, ended_by="caller", caller_line="carrier/7")
+    cdr = cdr._replace(result="answered", status=200, ended_by="caller", caller_line="carrier/7")
     busy = Cdr(
         "m1-7-2", node="m1", caller="22", callee="1001", started=now - 3600 * 3, ended=now, result="busy", status=486
     )
     write_cdrs(fake_servers, "m1", cdr, busy)
     assert "m2 has no call records here" in fake_servers.cli("cdrs", code=1)
-    write_cdrs(fake_servers, "m2", replace(cdr, node="m2", epoch=8, ended=now - 19, ended_by="server"))
+    write_cdrs(fake_servers, "m2", cdr._replace(node="m2", epoch=8, ended=now - 19, ended_by="server"))
     output = fake_servers.cli("cdrs")
     assert "m1 and m2" in output
     assert "1:00" in output
@@ -89,7 +88,7 @@ def test_no_call_records_at_all(fake_servers):
     ],
 )
 def test_both_scores_are_shown_and_bad_ones_stand_out(measured, shown, is_bad):
-    found = _scores(replace(Cdr("c"), **measured))
+    found = _scores(Cdr("c")._replace(**measured))
     text = found if isinstance(found, str) else found.plain
     assert text == (NOTHING if not measured else shown)
     assert bool(getattr(found, "style", "")) is is_bad

@@ -333,7 +333,7 @@ def test_what_a_transfer_has_made_has_the_messages_of_the_call_that_it_was_made_
     b.answer(b.take("BYE"), 200)
     bench, records = fixture.bench, fixture.bench.core.records
     [(call_id, ended)] = records.ended.items()
-    made = replace(ended.record, call_id="made", transferred_from=call_id)
+    made = ended.record._replace(call_id="made", transferred_from=call_id)
     records.ended["made"] = ended._replace(record=made)
     [found] = page(bench, "call-ids", id="made")["calls"]
     [before] = page(bench, "call-ids", id=call_id)["calls"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +79,8 @@ def test_a_call_has_one_row_with_a_column_for_each_member(database: Postgres) ->
 
 def test_what_two_servers_wrote_is_merged_in_whatever_order(database: Postgres) -> None:
     one, two = sink(database), sink(database, "m2")
-    other = replace(
-        CALL, node="m2", epoch=4, answered=None, result="failed", status=503, session_id="abc", ended=None
+    other = CALL._replace(
+        node="m2", epoch=4, answered=None, result="failed", status=503, session_id="abc", ended=None
     )
     two.deliver([other, other])
     one.deliver([CALL])
@@ -89,7 +88,7 @@ def test_what_two_servers_wrote_is_merged_in_whatever_order(database: Postgres) 
     one.close(), two.close()
     [(text,)] = asked(database, "SELECT record::text FROM holdfast_calls")
     merged = Cdr.from_json(json.loads(text))
-    assert merged == replace(CALL, node="m1+m2", epoch=4, session_id="abc")
+    assert merged == CALL._replace(node="m1+m2", epoch=4, session_id="abc")
     assert asked(database, "SELECT node, result, session_id FROM holdfast_calls") == [("m1+m2", "answered", "abc")]
 
 
@@ -100,7 +99,7 @@ def test_two_servers_at_once_leave_one_row_each(database: Postgres) -> None:
     with psycopg.connect(database.connect) as connection:  # m2 is in the middle of it
         connection.execute("SELECT * FROM holdfast_calls FOR UPDATE")
         connection.execute("INSERT INTO holdfast_calls (id, call_id, record) VALUES (%s, 'c1', %s)",
-                           (CALL.id, encode(replace(CALL, node="m2"))))  # fmt: skip
+                           (CALL.id, encode(CALL._replace(node="m2"))))  # fmt: skip
         connection.commit()
         one.deliver([CALL, Cdr("first")])
     one.close(), two.close()
@@ -124,13 +123,13 @@ def test_the_schema_of_a_newer_server_is_left_alone(database: Postgres) -> None:
 
 
 def test_what_no_row_can_take_is_refused_and_the_next_goes_on(database: Postgres, tmp_path: Path) -> None:
-    for bad in (replace(CALL, caller="a\0b"), replace(CALL, started=1e300)):
+    for bad in (CALL._replace(caller="a\0b"), CALL._replace(started=1e300)):
         one = sink(database)
         with pytest.raises(Refused):
             one.deliver([bad])
         one.deliver([CALL])
         one.close()
-    bad = replace(CALL, call_id="bad", caller="a\0b")
+    bad = CALL._replace(call_id="bad", caller="a\0b")
     (tmp_path / "m1-2023-11-14.jsonl").write_text(
         "".join(encode(each) + "\n" for each in (Cdr("c5"), bad, Cdr("c6")))
     )
@@ -154,7 +153,7 @@ def test_nothing_is_lost_while_it_is_away(database: Postgres, tmp_path: Path) ->
         writer.go()
     assert "\n" not in str(away.value) and writer.tail.waiting == 350
     with file.open("a") as more:
-        more.write(encode(replace(CALL, call_id="late")) + "\n")
+        more.write(encode(CALL._replace(call_id="late")) + "\n")
     database.start()
     writer = SinkWriter("postgres", sink(database), RecordTail(tmp_path, "m1", tmp_path / "at.json"))  # another start
     while writer.go():
