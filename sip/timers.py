@@ -105,11 +105,19 @@ class Deadlines:
         return first
 
     def fire(self, now: float) -> None:
-        """Wake everybody whose time has come, in order of time."""
-        while (entry := self._take(now)) is not None:
-            _, _, generation, cause, owner = entry
-            if generation == owner.generation:
-                owner.due(cause, now)
+        """Wake everybody whose time has come, in order of time. Where one raises, the others are left for the next
+        time.
+        """
+        while due := self._take(now):
+            while due:
+                _, _, generation, cause, owner = due.pop()
+                if generation == owner.generation:
+                    try:
+                        owner.due(cause, now)
+                    except Exception:
+                        self._heap.extend(due)
+                        heapq.heapify(self._heap)
+                        raise
 
     def _sweep(self) -> None:
         """Drop what is annulled, where there may be more of it than of what counts: so it costs little an entry."""
@@ -122,17 +130,17 @@ class Deadlines:
                 if entries is self._heap:
                     heapq.heapify(self._heap)
 
-    def _take(self, now: float) -> Entry | None:
-        """The first entry of all, when it is due."""
-        least: Entry | None = None
-        chosen: deque[Entry] | None = None
+    def _take(self, now: float) -> list[Entry]:
+        """All entries that are due, the first one last."""
+        due: list[Entry] = []
         for lane in self._lanes:
-            if lane and lane[0][0] <= now and (least is None or lane[0] < least):
-                chosen, least = lane, lane[0]
+            while lane and lane[0][0] <= now:
+                due.append(lane.popleft())
         heap = self._heap
-        if heap and heap[0][0] <= now and (least is None or heap[0] < least):
-            return heapq.heappop(heap)
-        return chosen.popleft() if chosen is not None else None
+        while heap and heap[0][0] <= now:
+            due.append(heapq.heappop(heap))
+        due.sort(reverse=True)
+        return due
 
 
 Entry = tuple[float, int, int, str, Due]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from sip.timers import SWEEP, Deadlines, Timers
 
 
@@ -55,6 +57,26 @@ def test_what_is_set_while_firing_is_seen_in_the_same_turn() -> None:
     deadlines.set(1.0, chain, "first")
     deadlines.fire(2.0)
     assert chain.woken == [("first", 2.0), ("second", 2.0)]
+
+
+def test_one_that_raises_costs_no_other_its_deadline() -> None:
+    deadlines, sleeper = Deadlines(), Sleeper()
+
+    class Faulty(Sleeper):
+        def due(self, cause: str, now: float) -> None:
+            raise ValueError(cause)
+
+    deadlines.set(1.0, sleeper, "before")
+    deadlines.set(2.0, faulty := Faulty(), "fault")
+    deadlines.set(2.0, sleeper, "behind")
+    deadlines.set(1.5, sleeper, "of another lane")
+    with pytest.raises(ValueError, match="fault"):
+        deadlines.fire(3.0)
+    assert [cause for cause, _ in sleeper.woken] == ["before", "of another lane"]
+    assert faulty.woken == [] and deadlines.next() == 2.0
+    deadlines.fire(3.0)
+    assert [cause for cause, _ in sleeper.woken] == ["before", "of another lane", "behind"]
+    assert len(deadlines) == 0
 
 
 def test_ends_of_remembering_come_together_and_annulled_entries_wake_nobody() -> None:
