@@ -184,7 +184,7 @@ def description_in(message: Message) -> slice | None:
     method = message.method if isinstance(message, Request) else message.cseq_method
     if method not in CARRIERS:
         return None
-    if message.line("content-type") == _USUAL_TYPE:
+    if message.first.get("content-type") == _USUAL_TYPE:
         return slice(0, len(body))
     kind = message.get("content-type")
     if kind == sdp.TYPE or (kind is None and sdp.is_untold(body)):

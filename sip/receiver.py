@@ -245,7 +245,7 @@ class Receiver:
             validate(request)
         except Malformed as error:
             raise FaultyRequest(str(error), error.status, request) from None
-        line = request.line("via")
+        line = request.first["via"]
         stamped = stamp_received(line, flow.remote)
         if stamped is not line:
             request.set("via", stamped)

@@ -139,7 +139,7 @@ def answer_flow(request: Request, flow: Flow) -> Flow:
     """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
     if flow.transport != "udp":
         return flow
-    if ";rport=" in request.line("via") or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
+    if ";rport=" in request.first.get("via", "") or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
         return flow
     # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
     # anybody, and pass for him.

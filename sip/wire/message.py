@@ -129,7 +129,10 @@ class Message:
         self.body = body
         self.names = names
         self.lines = lines
-        self.first = first = dict(zip(reversed(names), reversed(lines), strict=True))
+        first = dict(zip(names, lines, strict=True))
+        if len(first) != len(names):
+            first = dict(zip(reversed(names), reversed(lines), strict=True))
+        self.first = first
         line = first.get("via", "")
         found = _PLAIN_VIA.match(line)
         if found is not None and (branch := found[2].partition(";branch=")[2].partition(";")[0]):
@@ -267,7 +270,7 @@ def parse(data: bytes) -> Request | Response:
         head = head.removesuffix(b"\r\n")
     lines = head.decode("latin-1").split("\r\n")
     start = lines.pop(0)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+    if len((head + b".").splitlines()) != len(lines) + 1:  # of bytes: at CR, LF and both; the last may be empty
         fault = "a bare CR or LF in the headers"
     status = 400
     if len(lines) > MAX_HEADERS and len(lines := _unfolded(lines)) > MAX_HEADERS:

@@ -171,6 +171,8 @@ def test_garbage_and_faulty_responses_are_dropped(data: bytes) -> None:
         (b"X-Odd :", b"X Odd:", 400),
         (b"spaced", b"bare\nlf", 400),
         (b"spaced", b"bare\rcr", 400),
+        (b"5\r\n\r\n", b"5\r\r\n\r\n", 400),
+        (b"5\r\n\r\n", b"5\n\r\n\r\n", 400),
         (b"Content-Length: 5", b"Content-Length: 6", 400),
         (b"Content-Length: 5", b"Content-Length: -5", 400),
         (b"Content-Length: 5", b"Content-Length: 5\r\nl: 5", 400),
