@@ -40,6 +40,8 @@ from sip.io.clock import boottime
 DAY: Final = 86_400.0
 LOOKS: Final = 3
 """Ticks between two looks for warnings that hooks are told of."""
+COUNTED: Final = 100
+"""Ended calls that are counted together, or fewer when somebody asks: each alone would find the caches cold."""
 LATE_RECORDS: Final = 10.0
 """Seconds after which a call record that is not on the disk is worth a warning."""
 
@@ -86,8 +88,10 @@ class Process(program.Process[Core]):
         self._reports.take_up(core.takeovers, now - time.time())
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)
-        self._results: Counter[str] = Counter()
-        self._call_metrics = CallMetrics()
+        self.uncounted: list[Cdr] = []
+        """Calls that ended and are in none of the two that follow."""
+        self.results: Counter[str] = Counter()
+        self.call_metrics = CallMetrics()
         self.hooks = Hooks(site, node)
 
     async def run(self, serve: program.Serve) -> None:
@@ -113,10 +117,10 @@ class Process(program.Process[Core]):
 
     def event(self, event: Event) -> None:
         if isinstance(event, CallEnded):
-            record = event.record
-            self._results[record.result] += 1
-            self._call_metrics.add(record, self.core.site.lines, _route(self.core, record))
-            self.cdrs.write(record, event.because)
+            self.cdrs.write(event.record, event.because)
+            self.uncounted.append(event.record)
+            if len(self.uncounted) >= COUNTED:
+                _count(self)
         else:
             super().event(event)
             if event.code == What.BECAME_ACTIVE.value and self.core.epoch > 1:
@@ -126,11 +130,12 @@ class Process(program.Process[Core]):
         return {**super().directories(), "cdr": self._cdr_dir}
 
     def stats(self, now: float) -> ProcessStats:
+        _count(self)
         records = Records(self.cdrs.waiting, self.cdrs.lost)
-        results: dict[str, int] = {result: self._results[result] for result in RESULTS}
+        results: dict[str, int] = {result: self.results[result] for result in RESULTS}
         found = super().stats(now)
         return replace(
-            found, records=records, results=results, sinks=self._sinks.views(), **self._call_metrics.views()
+            found, records=records, results=results, sinks=self._sinks.views(), **self.call_metrics.views()
         )
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
@@ -201,6 +206,16 @@ def _may_not_provision(core: Core, now: float) -> str:
     return ""
 
 
+def _count(process: Process) -> None:
+    """The calls that ended, by the routes of now."""
+    core = process.core
+    for record in process.uncounted:
+        process.results[record.result] += 1
+        route = core.router.route_of(record.dialled or record.callee, record.caller_line.partition("/")[0])
+        process.call_metrics.add(record, core.site.lines, route)
+    process.uncounted.clear()
+
+
 def _note_ended(stories: CallStories, ended: Entry) -> None:
     """In the thread that writes records: a line of the log, and the story of the call for the next start."""
     record = ended.record
@@ -208,11 +223,6 @@ def _note_ended(stories: CallStories, ended: Entry) -> None:
         about = {"call": record.call_id, "line": record.caller_line}
         _calls.info("call %s: %s", record.call_id, sentence(record), extra=about)
     stories.note(ended.text, ended.because)
-
-
-def _route(core: Core, record: Cdr) -> str:
-    """The route that the call took, by the site file of now."""
-    return core.router.route_of(record.dialled or record.callee, record.caller_line.partition("/")[0])
 
 
 def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[Alert]:
