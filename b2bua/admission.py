@@ -97,7 +97,7 @@ class Admission:
             stack.reply(transaction, status, now, reason, tag=stack.token())
             return
         caller = _caller(believed)
-        if "replaces" in request.names:
+        if "replaces" in request.first:
             if agent:
                 joiner = Joiner(line, agent, request.call_id, caller)
                 Replacement(services, self._replay.find, transaction, joiner, now).begin(now)

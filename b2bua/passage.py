@@ -91,7 +91,7 @@ class ServerPassage(Passage):
                 told = call.rang(message, now) or first
             if call.state.caller_agent:
                 _note_answer(call, message, lines, told)
-            if "rseq" in message.names:
+            if "rseq" in message.first:
                 _note_reliable(call, message, lines, other)
             if self.services.progressed is not None:
                 self.services.progressed(now)
@@ -269,7 +269,7 @@ def _crossed(
     if there is None:
         return lines, message.body
     body = there.told(message)
-    if event is PROVISIONAL and (there.eager or "rseq" in message.names):
+    if event is PROVISIONAL and (there.eager or "rseq" in message.first):
         lines = there.told_early(message, lines)
     elif event is ANSWERED and not body and there.described:
         lines, body = there.answer_of(message, lines)

@@ -84,9 +84,9 @@ class TrunkLeg:
         self.session.calls(self._timer, request, now)
         if request.body:
             self.session.heard(request)
-        if "allow" in request.names:
+        if "allow" in request.first:
             self.takes_update = allows_update(request, False)
-        self.eager = "require" in request.names or self._reliable == "required"
+        self.eager = "require" in request.first or self._reliable == "required"
         self.bridge.offer(self.leg, transaction)
 
     def invite(
@@ -123,7 +123,7 @@ class TrunkLeg:
         self.session.heard(message)
         offers = self.session.offers
         if isinstance(message, Response):
-            answers = "rseq" in message.names and self._offered and is_reliable(message)
+            answers = "rseq" in message.first and self._offered and is_reliable(message)
         else:
             method = message.method if isinstance(message, Request) else ""
             answers = method == "ACK" or (method == "PRACK" and offers.state in (LOCAL_OFFER, LOCAL_CHANGE))
@@ -220,7 +220,7 @@ class TrunkLeg:
             return
         if status < 300:
             self.session.learn(response, now)
-            if "allow" in response.names:
+            if "allow" in response.first:
                 self.takes_update = allows_update(response, False)
         if isinstance(asked, TargetRefresh):
             asked.answered(transaction, response, now)

@@ -132,7 +132,7 @@ def called_by(request: Request, local_tag: str) -> DialogState:
         local_cseq=0,
         remote_cseq=request.cseq,
         target=contact_uri(request),
-        route_set=tuple(elements(request, "record-route")) if "record-route" in request.names else (),
+        route_set=tuple(elements(request, "record-route")) if "record-route" in request.first else (),
         direction=UAS,
     )
 

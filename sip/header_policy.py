@@ -104,7 +104,7 @@ def lines_of_body(lines: Iterable[str]) -> list[str]:
 
 def unsupported(request: Request) -> list[str]:
     """The option tags of ``Require`` that no line could keep (RFC 3261 section 8.2.2.3): answer 420."""
-    if "require" not in request.names:
+    if "require" not in request.first:
         return []
     given = [part.strip(" \t\r\n") for value in request.all("require") for part in value.split(",")]
     known = _HARMLESS if request.method != "REGISTER" else _OF_REGISTRAR

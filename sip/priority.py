@@ -26,7 +26,7 @@ MOST_VALUES: Final = 16
 def priority_of(message: Message) -> int:
     """From 0 to 9; of several values the highest (RFC 4412 section 4.6.1: each namespace for itself)."""
     found = _PRIORITY.get((message.get("priority") or "").lower(), 0)
-    if "resource-priority" in message.names:
+    if "resource-priority" in message.first:
         values = [each for value in message.all("resource-priority") for each in value.split(",")]
         for each in values[:MOST_VALUES]:
             namespace, _, level = each.strip().lower().partition(".")

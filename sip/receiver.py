@@ -178,9 +178,9 @@ class Receiver:
         self.received += 1
         try:
             message = parse(data)
-            if self.overheard is not None and "line-state" in message.names and flow in self._site_flows:
+            if self.overheard is not None and "line-state" in message.first and flow in self._site_flows:
                 self.overheard(message, flow, now)
-            if self.measured is not None and NAME in message.names and flow in self._site_flows:
+            if self.measured is not None and NAME in message.first and flow in self._site_flows:
                 self.measured(message, now)
             if isinstance(message, Response):
                 self._respond(message, flow, now)

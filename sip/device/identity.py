@@ -170,7 +170,7 @@ def _claimed(policy: IdentityPolicy, request: Request, party: Party, realm: str)
     if _withholds(request, party):
         hidden = party if party.host == ANONYMOUS else Party(party.display, number, realm, NO_PARAMS)
         more = [f"P-Asserted-Identity: {_address(number, realm)}"] if claims else []
-        return hidden, (*more, *([] if "privacy" in request.names else ["Privacy: id"]))
+        return hidden, (*more, *([] if "privacy" in request.first else ["Privacy: id"]))
     if party.whole and not claims:
         return party, ()
     return Party(party.display, number, realm, carried), ()
@@ -202,7 +202,7 @@ def to_device(
     dropped, more = asserted_to_device(policy, request, host)
     if policy.account and party.host != ANONYMOUS:
         sender = _from(Party(party.display, policy.account, host, NO_PARAMS))
-        if policy.trusted and number and "p-asserted-identity" not in request.names:
+        if policy.trusted and number and "p-asserted-identity" not in request.first:
             more = (*more, f"P-Asserted-Identity: {_address(number, host)}")
     recipient = f"<sip:{called}@{bracketed(peer_host)}>" if called else f"<sip:{bracketed(peer_host)}>"
     return Numbers(called, number, sender, recipient, wanted[1], dropped, more, policy.scheme)
@@ -286,7 +286,7 @@ def rewritten(rules: Sequence[Any], number: str) -> str:
 
 def _privacy(message: Message) -> set[str]:
     """What its sender wants withheld."""
-    if "privacy" not in message.names:
+    if "privacy" not in message.first:
         return set()
     return {each.strip().lower() for value in message.all("privacy") for each in value.split(";")}
 

@@ -55,7 +55,7 @@ def answers_reliably(wanted: Reliability, invite: Request | None, response: Resp
 
 def is_reliable(response: Response) -> bool:
     """Whether a provisional response was reliable where it came from."""
-    return "rseq" in response.names and requires(response)
+    return "rseq" in response.first and requires(response)
 
 
 def marks(response: Response) -> tuple[str, ...]:
@@ -65,9 +65,9 @@ def marks(response: Response) -> tuple[str, ...]:
 
 def requires(message: Message) -> bool:
     """Whether a message requires reliability, or has it."""
-    return "require" in message.names and TAG in (token.lower() for token in tokens(message.all("require")))
+    return "require" in message.first and TAG in (token.lower() for token in tokens(message.all("require")))
 
 
 def supports(message: Message) -> bool:
     """Whether its sender knows it."""
-    return "supported" in message.names and TAG in (token.lower() for token in tokens(message.all("supported")))
+    return "supported" in message.first and TAG in (token.lower() for token in tokens(message.all("supported")))

@@ -339,7 +339,7 @@ class InviteUsage:
         if status < 200:
             if pending and invite.cancelling and invite.owes_cancel:
                 invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
-            if "rseq" in response.names and not _hears(self, response):
+            if "rseq" in response.first and not _hears(self, response):
                 if self.reliable is not None:  # its PRACK may have died with a process before us
                     self.reliable.prack(self, response, invite.offered, now)
                 return False

@@ -112,7 +112,7 @@ def date_of(message: Message) -> float | None:
 
 def identities(message: Message) -> list[str]:
     """The values of its Identity headers."""
-    return elements(message, "identity")[:MOST] if "identity" in message.names else []
+    return elements(message, "identity")[:MOST] if "identity" in message.first else []
 
 
 def read(value: str) -> IdentityHeader:
