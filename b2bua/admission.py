@@ -8,7 +8,8 @@ from random import Random
 from typing import Protocol
 
 from b2bua.call import Call, CallServices
-from b2bua.replacement import Joiner, Replacement
+from b2bua.pickup import Joiner
+from b2bua.replacement import Replacement
 from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.actions import Flow

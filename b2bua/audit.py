@@ -11,14 +11,14 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from b2bua.agents import Agents
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, legs_of
 from b2bua.leadership import Leadership
 from b2bua.state_token import call_id_of
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
+from b2bua.transfer_parts import call_of
 from heartbeat.console import view as v
 from heartbeat.console.view import Refused
-from sip.b2b.bridge import Bridge
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
 
@@ -105,7 +105,7 @@ class Audits:
     def _legs(self) -> dict[str, tuple[str, str, str]]:
         found: dict[str, tuple[str, str, str]] = {}
         for call in self._services.calls.values():
-            for leg in call.bridge.legs:
+            for leg in legs_of(call):
                 agent = call.agent_of(leg)
                 if agent and not leg.ended:
                     found[leg.dialog.key] = call.id, leg.dialog.call_id, agent
@@ -114,10 +114,7 @@ class Audits:
     def _call_of(self, key: str) -> Call | None:
         """The call of a dialog that is ours and has not ended."""
         leg = self._services.stack.legs.get(key)
-        if not isinstance(leg, InviteUsage) or leg.ended or not isinstance(leg.owner, Bridge):
-            return None
-        call = leg.owner.policy
-        return call if isinstance(call, Call) else None
+        return call_of(leg) if isinstance(leg, InviteUsage) and not leg.ended else None
 
     def _take(self, told: ToldDialog, now: float) -> None:
         try:

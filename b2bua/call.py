@@ -24,7 +24,7 @@ from b2bua.trunk_state import TrunkState
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
-from sip.b2b.discarded import Discarded
+from sip.b2b.discarded import Discarded, drop_leg
 from sip.b2b.policy import Party, Passed, Policy
 from sip.device.identity import Numbers
 from sip.device.reliability import across
@@ -138,6 +138,25 @@ class TransferOf(Protocol):
 
     def call_ended(self, now: float) -> None:
         """The call that is transferred has ended."""
+
+    def stop(self) -> None:
+        """All of it belongs to another server."""
+
+
+class PickupOf(Protocol):
+    """Somebody picks it up while it rings elsewhere (``b2bua.pickup``)."""
+
+    @property
+    def agent(self) -> str: ...
+
+    @property
+    def leg(self) -> InviteUsage: ...
+
+    instead: Callable[[float], None] | None
+    """What is to be done when nothing comes of it and nobody rings."""
+
+    def lost(self, now: float) -> None:
+        """The call was answered by another one, or has ended."""
 
     def stop(self) -> None:
         """All of it belongs to another server."""
@@ -271,7 +290,7 @@ class CallServices:
             if one.method == "INVITE" and one.branch not in cancels and isinstance(one.user, InviteUsage):
                 one.user.cancel_again(now)
         for call in self.calls.values():
-            for leg in call.bridge.legs:
+            for leg in legs_of(call):
                 if call.agent_of(leg) == agent:
                     leg.moved(flow)
         for leg in self.discarded.legs:
@@ -329,6 +348,7 @@ class Call(Policy):
         "held",
         "last_ack",
         "lines",
+        "pickup",
         "plan",
         "request",
         "seen",
@@ -386,6 +406,8 @@ class Call(Policy):
         """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
         self.transfer: TransferOf | None = None
         """A party of it is being transferred, or was a moment ago."""
+        self.pickup: PickupOf | None = None
+        """Somebody is about to answer it in place of who is called."""
         self.target_of: TransferOf | None = None
         """It was made to call the target of a transfer; its caller's leg is in another call."""
 
@@ -395,6 +417,8 @@ class Call(Policy):
 
     def agent_of(self, leg: InviteUsage | None) -> str:
         """The agent that a leg stands with, ``""`` for a trunk of the server's own."""
+        if self.pickup is not None and leg is self.pickup.leg:
+            return self.pickup.agent
         if (joining := self.bridge.joining) is not None and leg is joining.leg:
             return str(joining.about.agent)
         if leg is not None and leg is self.bridge.leaving and self.transfer is not None:
@@ -439,19 +463,7 @@ class Call(Policy):
         priority = 0 if FIELDS.isdisjoint(request.names) else priority_of(request)
         line = state.caller_line.partition("/")[0]
         load = Load(len(services.calls) - (state.call_id in services.calls), services.lines.loads)  # without itself
-        self._route(services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
-
-    def _route(self, plan: Plan | Refusal, now: float) -> None:
-        """Try the first target of a plan, or refuse."""
-        if isinstance(plan, Refusal):
-            self.because = plan.because
-            lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
-            self.bridge.refuse(plan.status, now, plan.reason, lines)
-            return
-        former, self.plan = self.plan, plan
-        _tell_forwarded(self, plan.forwards - (former.forwards if former is not None else 0), now)
-        self.destinations = []
-        self.dial(now, attempt=self.state.attempt + 1)
+        _route(self, services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
 
     def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
         """Send the INVITE of an attempt, the present one where no number is given, to the next place of its target.
@@ -522,7 +534,7 @@ class Call(Policy):
         services = self.services
         rest = services.router.after(self.plan, status, services.load, now, redirects_of(response))
         if not isinstance(rest, Refusal):
-            self._route(rest, now)
+            _route(self, rest, now)
             return
         self.because = rest.because
         if response is not None and rest.status == status:
@@ -557,11 +569,13 @@ class Call(Policy):
         self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan=plan)
         self.seen = seen_of(self.request, response)
         self.request = self.plan = None
+        _lose_pickup(self, now)
         if longest := longest_of(self.services.site, self.lines):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
         _stop_trunks(self)
+        _lose_pickup(self, now)
         self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because, self.seen)
         if self.transfer is not None:
             self.transfer.call_ended(now)
@@ -576,6 +590,7 @@ class Call(Policy):
         _stop_trunks(self)
         self.trunk_legs = NO_TRUNKS
         self.request = self.plan = self.target_of = None
+        _drop_pickup(self)
         if self.transfer is not None:
             self.transfer.stop()
             self.transfer = None
@@ -594,6 +609,40 @@ class Call(Policy):
         connection = self.services.agents.connections.get(agent)
         if connection is not None and dialog:
             connection.fetch(dialog, now)
+
+
+def legs_of(call: Call) -> list[InviteUsage]:
+    """All legs of a call, that of who is picking it up included."""
+    legs = call.bridge.legs
+    return legs if call.pickup is None else [*legs, call.pickup.leg]
+
+
+def _route(call: Call, plan: Plan | Refusal, now: float) -> None:
+    """Try the first target of a plan, or refuse."""
+    if isinstance(plan, Refusal):
+        call.because = plan.because
+        lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
+        call.bridge.refuse(plan.status, now, plan.reason, lines)
+        return
+    former, call.plan = call.plan, plan
+    _tell_forwarded(call, plan.forwards - (former.forwards if former is not None else 0), now)
+    call.destinations = []
+    call.dial(now, attempt=call.state.attempt + 1)
+
+
+def _lose_pickup(call: Call, now: float) -> None:
+    """Nobody can pick it up any more."""
+    if call.pickup is not None:
+        call.pickup.lost(now)
+
+
+def _drop_pickup(call: Call) -> None:
+    """Forget who is picking it up, without a word: another server has the call."""
+    if (pickup := call.pickup) is not None:
+        call.pickup = None
+        pickup.stop()
+        drop_leg(pickup.leg)
+        pickup.leg.owner = call.services.discarded
 
 
 def trunk_moved(call: Call) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from b2bua.agents import AgentConnection
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, legs_of
 from b2bua.line_states import KeptState, LineStates
+from b2bua.transfer_parts import call_of
 from sip.actions import Flow
-from sip.b2b.bridge import Bridge
 from sip.dialog import UAS, Dialog, DialogState, called_by, dialog_key
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import (
@@ -210,10 +210,10 @@ class LineReturn:
         legs = [
             (call, leg)
             for call in self._services.calls.values()
-            for leg in call.bridge.legs
+            for leg in legs_of(call)
             if call.agent_of(leg) == self._agent and not leg.ended and leg not in asked
         ]
-        urgent: list[tuple[Call | None, InviteUsage]] = [(_call_of(leg), leg) for leg in asked]
+        urgent: list[tuple[Call | None, InviteUsage]] = [(call_of(leg), leg) for leg in asked]
         urgent += [(call, leg) for call, leg in legs if leg.server_invite.pending is not None]
         others = [(call, leg) for call, leg in legs if leg.server_invite.pending is None]
         in_order = sorted((*urgent, *others), key=lambda one: self._kept.suspects(one[1].dialog.call_id))
@@ -334,9 +334,3 @@ def give_back(
         one.begin(transaction, request, granted, now)
 
     connection.when_read(begin, now)
-
-
-def _call_of(leg: InviteUsage) -> Call | None:
-    owner = leg.owner
-    policy = owner.policy if isinstance(owner, Bridge) else None
-    return policy if isinstance(policy, Call) else None

@@ -9,16 +9,17 @@ its agent, and is taken anew.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from b2bua.call import Call, CallServices
+from b2bua.pickup import Joiner, pick_up
 from b2bua.state_token import MOST_CHARACTERS
-from sip.b2b.bridge import TALKING, Bridge, Joining, replace_leg
+from sip.b2b.bridge import DIALING, RINGING, TALKING, Bridge, Joining, replace_leg
 from sip.b2b.policy import Passed
 from sip.dialog import called_by, dialog_key
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.invite import InviteUsage
-from sip.references import DialogId
+from sip.references import PICKUP, DialogId
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request
@@ -29,16 +30,6 @@ WAITS: Final = 0
 
 Find = Callable[[str, float], bool]
 """Restores the call of a dialog that was told, by its key; whether agents have told all there is."""
-
-
-class Joiner(NamedTuple):
-    """Who takes the place of a side of a call."""
-
-    line: str
-    agent: str
-    dialog: str
-    """Call-ID of the server dialog."""
-    number: str
 
 
 class Replacement:
@@ -78,7 +69,7 @@ class Replacement:
     def _take(self, request: Request, now: float) -> int:
         """The status that refuses it, 100 when it was passed on, `WAITS`."""
         values = request.all("replaces")
-        wanted = DialogId.parse(values[0] if len(values) == 1 else "")
+        wanted = _of_lamp(DialogId.parse(values[0] if len(values) == 1 else ""))
         services = self._services
         key = dialog_key(wanted.call_id, wanted.local_tag)
         legs = services.stack.legs
@@ -88,14 +79,20 @@ class Replacement:
             return WAITS if not told and now < self._until else 481
         bridge = former.owner
         call = bridge.policy if isinstance(bridge, Bridge) else None
-        if former.dialog.remote_tag != wanted.remote_tag or not isinstance(call, Call):
+        if not isinstance(call, Call) or not _is_named(former, wanted.remote_tag):
             return 481
         assert isinstance(bridge, Bridge)
+        if bridge.phase in (DIALING, RINGING):
+            if former is bridge.origin:
+                return 481  # section 3: an early dialog can be replaced only where it was asked for
+            return pick_up(call, self._joiner, called_by(request, services.stack.token()), self._invite, now)
+        if wanted.remote_tag == PICKUP:
+            return 486  # section 3: it was answered meanwhile
         replaced = call.state.caller_line if former is bridge.origin else call.state.callee_line
         if former.ended or not (_transfers(services, replaced) and _transfers(services, self._joiner.line)):
             return 603
         if bridge.phase is not TALKING or call.trunk_legs:
-            return 481  # section 3: an early dialog can be replaced only by who has called
+            return 481
         if wanted.early_only:
             return 486
         if not bridge.complete:
@@ -128,6 +125,18 @@ def joined(call: Call, joining: Joining) -> tuple[str, ...]:
     else:
         call.update(callee=number, callee_line=line, callee_agent=joiner.agent, callee_dialog=joiner.dialog)
     return call.services.token_lines(call, joiner.agent)
+
+
+def _of_lamp(wanted: DialogId) -> DialogId:
+    """The dialog that is wanted; of one that a lamp has named some telephones exchange the tags."""
+    if wanted.local_tag != PICKUP:
+        return wanted
+    return wanted._replace(local_tag=wanted.remote_tag, remote_tag=PICKUP)
+
+
+def _is_named(leg: InviteUsage, remote_tag: str) -> bool:
+    """Whether that tag is the other end's, or stands for it."""
+    return remote_tag in (PICKUP, leg.dialog.remote_tag) or leg.dialogs.has_fork(remote_tag)
 
 
 def _transfers(services: CallServices, name: str) -> bool:

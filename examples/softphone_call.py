@@ -130,6 +130,7 @@ class Call:
         "held_there",
         "leg",
         "line",
+        "lines",
         "on_behalf",
         "outgoing",
         "phone",
@@ -175,6 +176,8 @@ class Call:
         self.sent_sdp = b""
         self.received_sdp = b""
         self.subject = ""
+        self.lines: tuple[str, ...] = ()
+        """Further lines of its INVITE."""
         self.uri = ""
         """The Request-URI of the first INVITE."""
         self.heard: list[str] = []

@@ -254,7 +254,7 @@ class Calls:
         call.line.calls[call_id] = call
 
     def _invite(self, call: Call, lines: tuple[str, ...], now: float) -> None:
-        more = [*lines, ALLOW]
+        more = [*call.lines, *lines, ALLOW]
         if call.subject:
             more.append(f"Subject: {call.subject}")
         if call.sent_sdp:

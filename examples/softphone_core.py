@@ -249,7 +249,8 @@ class Softphone(Calls):
         self._keep(call)
         if not delayed:
             call.sent_sdp = self._description(call, "sendrecv")
-        self._invite(call, tuple(lines), now)
+        call.lines = tuple(lines)
+        self._invite(call, (), now)
         return call
 
     def message(self, line: Line, number: str, text: str, now: float) -> None:

@@ -13,6 +13,7 @@ from gateway_agent.subscription_state import SubscriptionState
 from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.packages.dialog_info import CONTENT_TYPE, PACKAGE, WatchedDialog, dialog_info
+from sip.references import PICKUP
 from sip.requests import ResponseSpec
 from sip.subscription import TERMINATED, Granted, Notifier, Package, judge
 from sip.subscription_usage import ALLOW, SubscriptionUsage
@@ -59,7 +60,10 @@ def _state_of(call: Call) -> WatchedDialog:
     direction = "initiator" if call.direction == "in" else "recipient"
     if state == "trying" and direction == "recipient":
         state = "early"  # it is called: to whoever watches it rings
-    return WatchedDialog(str(call.id), direction, state)  # type: ignore[arg-type]
+    if state != "early" or direction != "recipient" or call.server is None:
+        return WatchedDialog(str(call.id), direction, state)  # type: ignore[arg-type]
+    dialog = call.server.dialog  # as the servers know it, whose it is to say who may pick it up
+    return WatchedDialog(str(call.id), "recipient", "early", dialog.call_id, PICKUP, dialog.remote_tag)
 
 
 class Lamp:

@@ -19,6 +19,9 @@ from sip.wire.uri import Uri, with_params
 
 EVENT: Final = "refer"
 """The event package of transfers."""
+PICKUP: Final = "pickup"
+"""Stands for the tag of a telephone that rings where its dialog is named to who watches it: so nobody who knows that
+name can take the place of one that talks (docs/wire.md)."""
 LONGEST: Final = 1024
 """Characters of a Refer-To or Replaces that is read."""
 _NAMING: Final = frozenset({"join", "target-dialog"})

@@ -13,7 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from b2bua import transfer
+from b2bua import pickup, transfer
+from b2bua.pickup import Pickup
 from b2bua.subscription import Subscription
 from b2bua.takeover import restoration
 from b2bua.takeover.restoration import Restorations
@@ -81,6 +82,14 @@ MACHINES: Final = (
         '`transfer = "serve"`. *calling*: the target is called, in an attended transfer asked for an offer;\n'
         "*asking*: the party that stays is to answer that; *joined*: they talk, and the referrer is to hang up;\n"
         "*failed*: it is told so, and the call is as before.",
+    ),
+    Machine(
+        "A call that is picked up",
+        Pickup,
+        pickup.TABLE,
+        pickup.TAKEN,
+        "It rings elsewhere. *taken*: who picks up has its 200; *asking*: it is to answer what the caller has\n"
+        "offered; *agreed*: the call has it. When nothing comes of it the call rings on.",
     ),
     Machine(
         "The role of a call server",

@@ -52,8 +52,8 @@ def never_served(records: CallRecords, told: ToldDialog) -> CallState:
     started = told.told_at - (record.ages.invite or told.ended.ago)
     return CallState(
         told.call,
-        caller=_user(record.dialog.remote),
-        callee=_user(record.dialog.local),
+        caller=user_in(record.dialog.remote),
+        callee=user_in(record.dialog.local),
         caller_line=record.line[:MOST_CHARACTERS],
         caller_agent=told.agent,
         caller_dialog=told.call_id,
@@ -62,7 +62,8 @@ def never_served(records: CallRecords, told: ToldDialog) -> CallState:
     )
 
 
-def _user(value: str) -> str:
+def user_in(value: str) -> str:
+    """The number or name in a From or To; ``""`` without one that can be read."""
     try:
         return user_of(bare_uri(value))[:MOST_CHARACTERS]
     except SipError:
@@ -81,8 +82,8 @@ def is_given_up(told: ToldDialog) -> bool:
     return False
 
 
-def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float) -> None:
-    """End an attempt that nobody waits for: send it again under its key, then cancel it."""
+def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float, lines: tuple[str, ...] = ()) -> None:
+    """End an attempt that nobody waits for: send it again under its key, then cancel it, with these lines."""
     connection = agents.connections.get(told.agent)
     if connection is None or connection.flow is None:
         return
@@ -92,9 +93,9 @@ def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float)
             continue
         dialog = told.record.dialog._replace(remote_tag="", route_set=())
         leg = InviteUsage(services.stack, services.discarded, connection.flow, dialog)
-        lines = [*crossing(request), f"Call-Origin: {received.origin}", *services.site_headers]
-        leg.call(request.uri, lines, request.body, now, SETUP)
-        services.discarded.cancel(leg, (), now)
+        head = [*crossing(request), f"Call-Origin: {received.origin}", *services.site_headers]
+        leg.call(request.uri, head, request.body, now, SETUP)
+        services.discarded.cancel(leg, lines, now)
         return
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from b2bua.agents import AgentConnection, Agents
 from b2bua.call import CallServices
+from b2bua.pickup import picks_up
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.reconciliation import Reconciliation
@@ -160,11 +161,13 @@ class Recovery:
         call = self._services.calls.get(call_id)
         if call is None or not call.bridge.complete or call_id in self.restorations.waiting:
             return False
-        if call.bridge.phase in SETTING_UP:  # of an attempt that is repeated, or will be; no side can be replaced yet
-            return True
         state = call.state
-        # one that is neither side's is of a side that was replaced, or that has replaced one
-        return told.call_id in (state.caller_dialog, state.callee_dialog) or not (told.talks or state.part)
+        if call.bridge.phase in SETTING_UP:  # of an attempt that is repeated, or will be; but for who picks it up
+            return not (told.talks and picks_up(state, told.call_id, told.opened_by_server))
+        if told.call_id in (state.caller_dialog, state.callee_dialog):
+            return True
+        # one that is neither side's is of a side that was replaced, or that has replaced one, or rings in vain
+        return not (told.talks or state.part or (told.live and told.opened_by_server))
 
     def complete(self, connection: AgentConnection, now: float) -> None:
         """An agent's list is whole: what it lacks is gone."""

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
 from b2bua.media_seen import seen_told
+from b2bua.pickup import GONE, Joiner, Pickup, picks_up
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
 from b2bua.takeover import orphaned_calls, trunk_recovery
@@ -24,7 +25,19 @@ from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
 from b2bua.transfer import is_paid_by_transfer
-from sip.b2b.bridge import CAUGHT_UP, JOINED, OFFERED_AGAIN, REPLACED, ROUTING, phase_of, seat
+from sip.actions import Flow
+from sip.b2b.bridge import (
+    CAUGHT_UP,
+    COMPLETED_ELSEWHERE,
+    ELSEWHERE,
+    JOINED,
+    OFFERED_AGAIN,
+    REPLACED,
+    ROUTING,
+    SETTING_UP,
+    phase_of,
+    seat,
+)
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_AWAITED, ACK_PENDING, NO_ACK
@@ -160,7 +173,7 @@ class Restorations:
         if state is not None:  # without those whose token is not believed
             records = [each for each in records if each.call == call_id]
         one = self.half.get(call_id)
-        talks = any(each.talks for each in records)
+        talks = any(each.talks and not _picks_up(state, each) for each in records)
         if state is not None and (talks or one is not None):
             one = one or Restoration(call_id)
             self.step(one, LEG_TOLD, Told(state, records), now)
@@ -202,6 +215,8 @@ class Restorations:
         told = self.index.get(key)
         if told is not None:
             self.restore(told.call, now, told)
+            if told.live and not told.talks:
+                return False  # it rings: its call is made when its INVITE comes again
         return all(connection.complete for connection in self.agents.connections.values())
 
     def is_expected(self, agent: str, call_id: str) -> bool:
@@ -248,6 +263,8 @@ class Restorations:
             self.step(one, ENDED_MEANWHILE, None, now)
             return
         former, attempt = self._attempt_of(call)
+        if attempt is not None and not at_last and _was_completed_elsewhere(attempt):
+            return  # by whom will be told
         if former is not None and attempt is not None:
             self.step(one, ATTEMPT_TOLD, (former, attempt), now)
         elif at_last:  # else of a target that was given up before
@@ -273,10 +290,10 @@ class Restorations:
         former server had cancelled the attempt: the caller may have given up, and nobody else tells."""
         services = self.services
         attempt = [each for each in records if each.live and each.record.attempt == state.attempt]
+        if not attempt or orphaned_calls.is_given_up(attempt[-1]):  # unless one had picked it up
+            attempt = [each for each in records if _picks_up(state, each)]
         call = Call(services, state, wall_offset_of(state, records, services.records.wall_offset))
         if call.id in services.calls or not attempt or not trunk_recovery.rings_for(call, now):
-            return False
-        if orphaned_calls.is_given_up(attempt[-1]):
             return False
         trunk_recovery.offer_again(call, attempt[-1], now)
         services.calls[call.id] = call
@@ -312,13 +329,20 @@ class Restorations:
         return former, known[-1] if known else None
 
     def _end_spares(self, call: Call, records: list[ToldDialog], now: float) -> None:
-        if any(told.talks for told in records):
-            state = self.state_of(records)
-            if state is not None and state.counter > call.state.counter:
-                _seat_anew(self, call, state, records, now)
+        talking = [told for told in records if told.talks]
+        newest = self.state_of(records) if talking else None
+        if newest is None or newest.counter <= call.state.counter:
+            newest = call.state
+        elif not all(_picks_up(newest, told) for told in talking):
+            _seat_anew(self, call, newest, records, now)
         for told in records:
-            if told.talks and _is_spare(call, told):
+            if _picks_up(newest, told):
+                _pick_up(self, call, told, now)
+            elif told.talks and _is_spare(call, told):
                 _attach(self, None, call, told, now)
+            elif call.state.answered and _rings_in_vain(call, told):
+                self.index.remove(told)
+                orphaned_calls.cancel(self.services, self.agents, told, now, (ELSEWHERE,))
         _write_parts(self, call)
 
 
@@ -485,7 +509,13 @@ def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, T
     if call.cancelled is None and orphaned_calls.is_given_up(attempt):
         # nobody answered in time, a former server has cancelled it, and the next target is due
         orphaned_calls.cancel(machine.services, machine.agents, attempt, now)
-        call.go_on(408, None, now)
+        for told in machine.index.of_call(call.id):
+            if _picks_up(former, told):
+                _pick_up(machine, call, told, now)
+        if call.pickup is not None:
+            call.pickup.instead = partial(call.go_on, 408, None)
+        else:
+            call.go_on(408, None, now)
         return
     call.sent_at = attempt.told_at - (attempt.record.ages.invite or 0.0)
     # a first INVITE has no To-tag; the number goes on where the agent saw it last
@@ -553,6 +583,9 @@ def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: f
         records.write(state, wall_offset, 487, "caller", now, "the caller is gone")
     for each in ringing:
         orphaned_calls.cancel(machine.services, machine.agents, each, now)
+    for each in told.records:
+        if _picks_up(state, each):
+            _hang_up(machine, each, GONE, now)
 
 
 def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> None:
@@ -677,9 +710,58 @@ def _seat_anew(machine: Restorations, call: Call, state: CallState, records: lis
                 machine.services.discarded.hang_up(taken, REPLACED, now)
 
 
+def _picks_up(state: CallState | None, told: ToldDialog) -> bool:
+    """Whether a dialog is of a side that picks the call up, which rings elsewhere still."""
+    return state is not None and told.live and told.talks and picks_up(state, told.call_id, told.opened_by_server)
+
+
+def _pick_up(machine: Restorations, call: Call, told: ToldDialog, now: float) -> None:
+    """Go on with a side that a former server was about to give the call to."""
+    if call.pickup is not None or call.bridge.phase not in SETTING_UP:
+        machine.index.remove(told)
+        _hang_up(machine, told, GONE, now)
+        return
+    flow, dialog = _flow_to(machine, told), told.record.dialog
+    if flow is None:
+        return
+    machine.index.remove(told)
+    joiner = Joiner(told.record.line, told.agent, told.call_id, orphaned_calls.user_in(dialog.remote))
+    pickup = Pickup(call, joiner, dialog, flow, True)
+    if told.ack_awaited:
+        pickup.leg.ack.expect(told.record.ack.cseq)
+    pickup.go_on(now)
+
+
+def _flow_to(machine: Restorations, told: ToldDialog) -> Flow | None:
+    """Where the agent of a record is reached."""
+    connection = machine.agents.connections.get(told.agent)
+    return connection.flow if connection is not None else None
+
+
+def _hang_up(machine: Restorations, told: ToldDialog, reason: str, now: float) -> None:
+    """Say BYE in a dialog that is of no call any more."""
+    if (flow := _flow_to(machine, told)) is not None:
+        services = machine.services
+        leg = InviteUsage(services.stack, services.discarded, flow, told.record.dialog, established=True)
+        services.discarded.hang_up(leg, reason, now)
+
+
+def _was_completed_elsewhere(attempt: ToldDialog) -> bool:
+    """Whether an attempt was cancelled, perhaps since another one picked the call up."""
+    return orphaned_calls.is_given_up(attempt) and (attempt.live or attempt.ended.reason == COMPLETED_ELSEWHERE)
+
+
+def _rings_in_vain(call: Call, told: ToldDialog) -> bool:
+    """Whether a dialog is that of a target which was given up, and has not heard of it."""
+    rings = told.opened_by_server and told.live and not told.talks
+    return rings and told.call_id != call.state.callee_dialog
+
+
 def _drop_told(machine: Restorations, call: Call, attempt: ToldDialog | None) -> None:
     """What was told of the caller, of the attempt and of targets that have ended is dealt with."""
     for told in machine.index.of_call(call.id):
+        if _picks_up(call.state, told):
+            continue
         if not told.opened_by_server or told is attempt or told.is_over:
             machine.index.remove(told)
 

@@ -59,6 +59,8 @@ JOINED: Final = "absent leg found"
 
 MOST_QUEUED: Final = 16
 """Events of one call that may wait for its absent leg."""
+COMPLETED_ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'
+"""Why a leg is given up when another one has answered (RFC 3326)."""
 REPLACED: Final = 'SIP;cause=200;text="Replaced"'
 """Why a leg gets BYE whose place another one has taken."""
 SETUP: Final = "first INVITE"
@@ -905,6 +907,7 @@ ANYWHERE: Final = frozenset({*(event for event, _ in _INSIDE), RELEASED, DROPPED
 
 TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (ROUTING, INVITED): (DIALING, _expect_answer),
+    (ROUTING, ANSWERED): (TALKING, _connect),
     (ROUTING, REFUSED): (ENDING, _refuse),
     (ROUTING, CANCELLED): (CANCELLING, _cancel),
     (DIALING, INVITED): (DIALING, _expect_answer),
@@ -952,7 +955,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
 }
 """``(phase, event) -> (next, action)``; what is not in it is of no interest."""
 
-ELSEWHERE: Final = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
+ELSEWHERE: Final = f"Reason: {COMPLETED_ELSEWHERE}"
 _NO_ANSWER_REASON: Final = 'Reason: SIP;cause=408;text="No answer"'
 _NOBODY: Final = Policy()
 """The policy of calls that are over."""

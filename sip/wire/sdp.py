@@ -204,6 +204,7 @@ _ICE = re.compile(
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 """A line with its end, which is a line feed, whatever else some take for one (RFC 8866 section 9)."""
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
+_KEPT_WHEN_INACTIVE = (b"a=rtpmap:", b"a=fmtp:", b"a=mid:")
 
 
 def endpoints(body: bytes) -> list[MediaAddress]:
@@ -249,6 +250,26 @@ def refused(body: bytes) -> bytes:
         return with_endpoints(body, [("0.0.0.0", 0)] * len(sections(body)[1]))
     except SdpError:
         return b""
+
+
+def inactive(offer: bytes) -> bytes:
+    """An answer (RFC 3264 section 6) by which nothing flows yet: plain RTP is ``inactive``, with all that was offered
+    of it, and any other media is refused. Raises `SdpError`, also where nothing but those is offered."""
+    _, parts = sections(offer)
+    answered, flows = [], False
+    for part in parts:
+        media = _media(part)
+        if int(media[2]) != 0 and media[4].upper() in (b"RTP/AVP", b"RTP/AVPF"):
+            flows = True
+            kept = [line.rstrip(b"\r\n") for line in _LINE.findall(part) if line.startswith(_KEPT_WHEN_INACTIVE)]
+            named = b"m=%b 9 %b%b" % (media[1], media[4], media[5].rstrip())
+            answered += [named, *kept, b"a=inactive"]
+        else:
+            answered += _refused(part, media).splitlines()
+    if not flows:
+        raise SdpError("the description offers no plain RTP")
+    head = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+    return head + b"".join(line + b"\r\n" for line in answered)
 
 
 def sections(body: bytes) -> tuple[bytes, list[bytes]]:

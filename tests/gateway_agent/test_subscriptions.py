@@ -379,7 +379,10 @@ def test_what_is_kept_of_it_is_the_same_when_it_is_given_back() -> None:
 def test_a_document_of_calls_cannot_be_broken_by_what_is_in_it() -> None:
     body = dialog_info('sip:"<&@paris', 3, [WatchedDialog('"><x', "initiator", "early")])
     root = ElementTree.fromstring(body)
-    assert root.get("entity") == 'sip:"<&@paris' and root[0].get("id") == '"><x'
+    assert root.get("entity") == 'sip:"<&@paris' and root[0].get("id") == '"><x' and root[0].get("call-id") is None
+    body = dialog_info("sip:a@paris", 3, [WatchedDialog("1", "recipient", "early", '"><y', "<z", "t")])
+    dialog = ElementTree.fromstring(body)[0]
+    assert (dialog.get("call-id"), dialog.get("local-tag"), dialog.get("remote-tag")) == ('"><y', "<z", "t")
 
 
 @pytest.mark.parametrize(

@@ -417,3 +417,38 @@ def test_no_body_and_no_type_makes_the_search_fail(kind: str, lines: list[bytes]
     for content_type in (kind, 'multipart/mixed;boundary="b=1"', "multipart/mixed;boundary=" + kind):
         where = sdp.find_sdp(content_type, b"".join(lines))
         assert where is None or 0 <= where.start <= where.stop <= len(b"".join(lines))
+
+
+def test_an_answer_by_which_nothing_flows_yet_refuses_what_is_no_plain_rtp() -> None:
+    offer = (
+        b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=group:BUNDLE a v\r\n"
+        b"m=audio 4000 RTP/AVP 8 96\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=mid:a\r\n"
+        b"a=rtcp:4001\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\na=sendrecv\r\n"
+        b"m=video 5000 UDP/TLS/RTP/SAVPF 97\r\na=mid:v\r\na=fingerprint:sha-256 AA\r\nm=image 0 udptl t38\r\n"
+    )
+    answer = sdp.inactive(offer)
+    assert b"192.0.2.1" not in answer and sdp.direction(answer) == "inactive"
+    assert [line.decode() for line in answer.split(b"\r\n")[5:]] == [
+        "m=audio 9 RTP/AVP 8 96",
+        "a=rtpmap:96 opus/48000/2",
+        "a=fmtp:96 useinbandfec=1",
+        "a=mid:a",
+        "a=inactive",
+        "m=video 0 UDP/TLS/RTP/SAVPF 97",
+        "a=mid:v",
+        "m=image 0 udptl t38",
+        "",
+    ]
+    with pytest.raises(SdpError):
+        sdp.inactive(offer.replace(b"RTP/AVP 8", b"RTP/SAVP 8"))
+    with pytest.raises(SdpError):
+        sdp.inactive(offer.replace(b"m=audio 4000", b"m=audio 0"))
+
+
+@given(st.binary(max_size=300))
+def test_an_answer_to_anything_can_be_read(body: bytes) -> None:
+    try:
+        answer = sdp.inactive(b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nm=audio 4 RTP/AVP 0\r\n" + body)
+    except SdpError:
+        return
+    assert len(sdp.endpoints(answer)) >= 1 and sdp.direction(answer) == "inactive"

@@ -238,6 +238,13 @@ numbers = ["1007"]
 password = { env = "PASSWORD" }
 subscriptions = "pass"
 
+[lines.yvo]
+kind = "phone"
+agent = "gw2"
+numbers = ["1008"]
+password = { env = "PASSWORD" }
+subscriptions = "pass"
+
 [[routes]]
 match = "66*"
 to = ["voice"]
@@ -273,6 +280,7 @@ PHONES: Final = {
     "voice": ("127.0.0.28", "gw2", "*"),
     "wanda": ("127.0.0.37", "gw1", "wanda"),
     "xaver": ("127.0.0.38", "gw2", "xaver"),
+    "yvo": ("127.0.0.39", "gw2", "yvo"),
 }
 """Address, agent and user of each device."""
 

@@ -1,0 +1,296 @@
+"""A call that rings, picked up elsewhere: INVITE with Replaces that names an early dialog (RFC 3891 section 3).
+
+Who picks up has made an offer, and so has who calls. So the INVITE is answered by what lets nothing flow yet, and the
+new side is asked by a re-INVITE, with what the caller has offered, as the telephone that rings was asked; its answer
+is that of the call, which goes on from there as any that one of several has answered: those that ring get CANCEL.
+
+Until then the call is as before, and rings on when nothing comes of it. The new side has the token of the call: a
+server that takes over finds it with its agent, a side that came by itself into a call which nobody has answered, and
+asks it anew, under the same key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from b2bua.call import Call, CallServices
+from b2bua.routing import CallRequest, Load, Plan
+from b2bua.state_token import MOST_CHARACTERS, CallState, origin_of
+from sip.b2b.bridge import ANSWERED, COMPLETED_ELSEWHERE, DIALING, RINGING, ROUTING, Bridge
+from sip.dialog import DialogState
+from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
+from sip.invite import InviteUsage
+from sip.offer_answer import description_in
+from sip.transaction import ClientTransaction, ServerTransaction
+from sip.wire import sdp
+from sip.wire.message import Request, Response
+
+logger = logging.getLogger(__name__)
+
+# States.
+TAKEN: Final = "taken"
+"""Its INVITE is answered, and the ACK is to come."""
+ASKING: Final = "asking"
+"""It is asked for the answer to what the caller has offered."""
+AGREED: Final = "agreed"
+"""It has answered."""
+OVER: Final = "over"
+
+# Events.
+ACKNOWLEDGED: Final = "acknowledged"
+AGAIN: Final = "to be looked at again"
+ACCEPTED: Final = "accepted"
+GIVEN_UP: Final = "not to be had"
+HUNG_UP: Final = "hung up"
+
+PICKED: Final = (ROUTING, DIALING, RINGING)
+"""Phases of a call in which it may be picked up."""
+LOOK_S: Final = 0.1
+"""Seconds until what cannot be done at this moment is tried again."""
+LONGEST: Final = "it takes too long"
+NUMBER: Final = 600
+"""Stands in the origin key of what it is asked, in place of an attempt (docs/wire.md)."""
+GONE: Final = 'SIP;cause=487;text="Nothing to pick up"'
+
+
+class Joiner(NamedTuple):
+    """Who comes into a call by an INVITE of its own."""
+
+    line: str
+    agent: str
+    dialog: str
+    """Call-ID of the server dialog."""
+    number: str
+
+
+class Pickup:
+    """One of them; owns the leg of who picks up until that is the call's."""
+
+    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "state")
+
+    def __init__(self, call: Call, joiner: Joiner, dialog: DialogState, flow: Any, established: bool = False) -> None:
+        """``established``: a former server has answered its INVITE."""
+        self.call = call
+        self._joiner = joiner
+        self._answer: tuple[ClientTransaction, Response] | None = None
+        self.instead: Callable[[float], None] | None = None
+        """What is to be done when nothing comes of it and nobody rings."""
+        self.generation = 0
+        self.state = TAKEN
+        stack = call.services.stack
+        self.leg = InviteUsage(stack, self, flow, dialog, established)
+        stack.call_ids.join(call.id, joiner.dialog, joiner.agent, joiner.line)
+        call.pickup = self
+
+    @property
+    def agent(self) -> str:
+        """The agent that the leg stands with."""
+        return self._joiner.agent
+
+    @property
+    def bridge(self) -> Bridge:
+        """That of the call."""
+        return self.call.bridge
+
+    def take(self, invite: ServerTransaction, answer: bytes, now: float) -> None:
+        """Answer the INVITE: nothing flows yet."""
+        call, leg = self.call, self.leg
+        leg.server_invite.latest = invite
+        invite.context = leg
+        lines = (f"Content-Type: {sdp.TYPE}", ALLOW, *call.services.token_lines(call, self.agent))
+        leg.reply(invite, 200, now, lines=lines, body=answer)
+        self._limit(now)
+
+    def go_on(self, now: float) -> None:
+        """What a former server has begun."""
+        self._limit(now)
+        self.step(ACKNOWLEDGED, None, now)
+
+    def step(self, event: str, subject: Any, now: float) -> None:
+        """The only place where the state changes."""
+        entry = TABLE.get((self.state, event))
+        if entry is None:
+            logger.debug("pickup of %s is %s: %s is of no interest", self.call.id, self.state, event)
+            return
+        following, action = entry
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("pickup of %s: %s, %s -> %s", self.call.id, event, self.state, following)
+        self.state = following
+        action(self, subject, now)
+
+    def lost(self, now: float) -> None:
+        """The call was answered by another one, or has ended."""
+        self.step(GIVEN_UP, COMPLETED_ELSEWHERE if self.call.state.answered else GONE, now)
+
+    def stop(self) -> None:
+        """All of it belongs to another server."""
+        self.generation += 1
+        self.state = OVER
+
+    def due(self, cause: str, now: float) -> None:
+        if cause is LONGEST:
+            self.step(GIVEN_UP, GONE, now)
+        else:
+            self.step(AGAIN, None, now)
+
+    # What the leg says (``sip.invite.UsageOwner``).
+
+    def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        return False
+
+    def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Any:
+        return self.call.bridge.hop_headers(leg, method, now)
+
+    def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
+        if request.method == "BYE":
+            leg.reply(transaction, 200, now)
+            self.step(HUNG_UP, None, now)
+        else:
+            status = 491 if request.method == "INVITE" else 500
+            leg.reply(transaction, status, now, lines=() if status == 491 else ("Retry-After: 1",))
+
+    def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
+        self.step(ACKNOWLEDGED, None, now)
+
+    def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
+        self.step(GIVEN_UP, 'SIP;cause=408;text="No ACK"', now)
+        return None
+
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
+        """It was answered at once."""
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        status, bridge = response.status, self.call.bridge
+        if status < 200 or transaction.method != "INVITE":
+            return
+        if status < 300:
+            self._answer = transaction, response
+            self.step(ACCEPTED, None, now)
+        elif status == 491 or bridge.passage.intercepts(self.call, leg, transaction, response, now):
+            self._wake(now)
+        else:
+            self.step(GIVEN_UP, GONE, now)
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        """Towards agents nothing times out."""
+
+    def _wake(self, now: float) -> None:
+        self.call.services.stack.deadlines.set(now + LOOK_S, self, AGAIN)
+
+    def _limit(self, now: float) -> None:
+        stack = self.call.services.stack
+        stack.deadlines.set(now + stack.timers.lifetime, self, LONGEST)
+
+
+# Actions of the table: (pickup, subject, now).
+
+
+def _ask(pickup: Pickup, _: Any, now: float) -> None:
+    """Ask for the answer to what the caller has offered, or for an offer where that has made none."""
+    call, leg, joiner = pickup.call, pickup.leg, pickup._joiner
+    request, services = call.request, call.services
+    if request is None or call.bridge.phase not in PICKED:
+        pickup.step(GIVEN_UP, GONE, now)
+        return
+    origin = f"Call-Origin: {origin_of(joiner.agent, joiner.dialog)};{NUMBER}"
+    lines = [*crossing(request, DEVICE_HOP), origin, *services.site_headers]
+    leg.send("INVITE", lines, request.body, now, None, max_forwards_left(request), no_timeout=True)
+
+
+def _connect(pickup: Pickup, _: None, now: float) -> None:
+    """The call is answered; whoever else rings for it is given up."""
+    call, joiner = pickup.call, pickup._joiner
+    bridge, state = call.bridge, call.state
+    assert pickup._answer is not None
+    if bridge.phase not in PICKED:
+        pickup.step(GIVEN_UP, GONE, now)
+        return
+    pickup.stop()
+    transaction, response = pickup._answer
+    call.pickup, pickup.leg.owner = None, bridge
+    call.give_line(state.callee_line)
+    call.take_line(joiner.line, now)
+    call.update(
+        callee=joiner.number[:MOST_CHARACTERS],
+        callee_line=joiner.line[:MOST_CHARACTERS],
+        callee_agent=joiner.agent,
+        callee_dialog=joiner.dialog,
+        dialled=state.dialled or state.callee,
+    )
+    bridge.targets.append(pickup.leg)
+    bridge.step(ANSWERED, pickup.leg, transaction, response, now)
+
+
+def _hang_up(pickup: Pickup, reason: str, now: float) -> None:
+    """It comes to nothing; the call rings on, if it does."""
+    pickup.stop()
+    call, leg = pickup.call, pickup.leg
+    if call.pickup is pickup:
+        call.pickup = None
+    if not leg.ended:
+        call.services.discarded.hang_up(leg, reason, now)
+    if pickup.instead is not None and call.bridge.phase is ROUTING:
+        pickup.instead(now)
+
+
+def _let_go(pickup: Pickup, _: None, now: float) -> None:
+    pickup.leg.owner = pickup.call.services.discarded
+    _hang_up(pickup, "", now)
+
+
+Action = Callable[[Pickup, Any, float], None]
+
+TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
+    (TAKEN, ACKNOWLEDGED): (ASKING, _ask),
+    (TAKEN, GIVEN_UP): (OVER, _hang_up),
+    (TAKEN, HUNG_UP): (OVER, _let_go),
+    (ASKING, AGAIN): (ASKING, _ask),
+    (ASKING, ACCEPTED): (AGREED, _connect),
+    (ASKING, GIVEN_UP): (OVER, _hang_up),
+    (ASKING, HUNG_UP): (OVER, _let_go),
+    (AGREED, GIVEN_UP): (OVER, _hang_up),
+    (AGREED, HUNG_UP): (OVER, _let_go),
+}
+"""``(state, event) -> (next, action)``; what is not in it is of no interest."""
+
+
+def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTransaction, now: float) -> int:
+    """Let who sent that INVITE have the call, as soon as it agrees with its caller; the status that refuses it, or
+    100. ``dialog``: that which the INVITE opens."""
+    request = invite.request
+    if call.pickup is not None:
+        return 486  # somebody is just picking it up
+    if not may_pick_up(call.services, joiner, call.state, now):
+        return 603
+    at = description_in(request) if request is not None else None
+    if at is None or request is None:
+        return 488
+    try:
+        answer = sdp.inactive(request.body[at])
+    except sdp.SdpError:
+        return 488
+    Pickup(call, joiner, dialog, invite.flow).take(invite, answer, now)
+    return 100
+
+
+def may_pick_up(services: CallServices, joiner: Joiner, state: CallState, now: float) -> bool:
+    """Whether a line may watch the telephone that rings (docs/decisions.md): both pass subscriptions, and the routes
+    lead from the one to a number of the other."""
+    lines = services.site.lines
+    own, rung = lines.get(joiner.line.partition("/")[0]), lines.get(state.callee_line.partition("/")[0])
+    if own is None or rung is None or not rung.is_phone:
+        return False
+    if own.subscriptions != "pass" or rung.subscriptions != "pass":
+        return False
+    for number in (*rung.numbers, rung.aor_user):
+        plan = services.router.plan(CallRequest(own.name, number, joiner.number), Load(0, {}), now)
+        if isinstance(plan, Plan) and plan.target.line == rung.name:
+            return True
+    return False
+
+
+def picks_up(state: CallState, call_id: str, opened_by_server: bool) -> bool:
+    """Whether a side that talks, by what was told of its dialog, came into a call that nobody has answered."""
+    return not (state.answered or opened_by_server or call_id in (state.caller_dialog, state.callee_dialog))
