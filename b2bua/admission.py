@@ -99,11 +99,8 @@ class Admission:
             return
         caller = _caller(believed)
         if "replaces" in request.first:
-            if agent:
-                joiner = Joiner(line, agent, request.call_id, caller)
-                Replacement(services, self._replay.find, transaction, joiner, now).begin(now)
-            else:
-                stack.reply(transaction, 603, now, tag=stack.token())  # a trunk of ours transfers nothing
+            joiner = Joiner(line, agent, request.call_id, caller)
+            Replacement(services, self._replay.find, transaction, joiner, now).begin(now)
             return
         if stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
             attempt = CallRequest(known.name, called, caller, priority_of(believed))

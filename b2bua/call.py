@@ -452,7 +452,7 @@ class Call(Policy):
         if state.caller_agent:
             self.bridge.offer(InviteUsage(stack, self.bridge, transaction.flow, dialog), transaction)
         else:
-            _with_trunk(self, state.caller_line, transaction.flow, dialog).offer(transaction, request, now)
+            with_trunk(self, state.caller_line, transaction.flow, dialog).offer(transaction, request, now)
         self.request = believed
         stack.reply(transaction, 100, now, lines=services.token_lines(self, state.caller_agent))
 
@@ -500,7 +500,7 @@ class Call(Policy):
             attempt=attempt or former.attempt,
         )
         if told is not None:
-            trunk = _with_trunk(self, target.line, flow, dialog)
+            trunk = with_trunk(self, target.line, flow, dialog)
             lines = trunk.lines_of(onward, told)
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
@@ -751,11 +751,18 @@ def _new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Dest
     return DialogState(call_id, tag, "", sender, recipient, route_set=place.route)
 
 
-def _with_trunk(call: Call, line: str, flow: Flow, dialog: DialogState) -> TrunkLeg:
+def with_trunk(call: Call, line: str, flow: Flow, dialog: DialogState) -> TrunkLeg:
     """A further leg of the call, with a trunk of the server's own."""
     trunk = call.services.trunks.leg(line, call.bridge, flow, dialog)
     call.trunk_legs = {**call.trunk_legs, trunk.leg: trunk}
     return trunk
+
+
+def without_trunk(call: Call, leg: InviteUsage) -> None:
+    """The call goes on without that leg, which is with a trunk of the server's own."""
+    trunk = call.trunk_legs[leg]
+    call.trunk_legs = {each: one for each, one in call.trunk_legs.items() if each is not leg} or NO_TRUNKS
+    trunk.stop()
 
 
 def _stop_trunks(call: Call) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from b2bua.call import Call, CallServices, trunk_moved, wait_for
+from b2bua.call import Call, CallServices, trunk_moved, wait_for, without_trunk
 from b2bua.call_state import held_after
 from b2bua.replacement import joined
 from b2bua.transfer import Ask
@@ -99,7 +99,7 @@ class ServerPassage(Passage):
             _note_response(call, leg, message, lines, other)
             joining = call.bridge.joining
             if joining is not None and other is joining.leg and 200 <= message.status < 300:
-                lines += joined(call, joining)
+                lines += joined(call, joining, now)
             _note_trunk(call, other, lines)
         elif event is ACKNOWLEDGED:
             if agent := call.agent_of(other):
@@ -159,6 +159,8 @@ class ServerPassage(Passage):
                 passed = Passed(lines, body)
         lines, body = passed or NOTHING
         asked.context.reply(asked, status, now, reason, lines, body, tag)
+        if trunk is not None and trunk.leg.ended and call.bridge.joining is not None:  # it may not join the call
+            without_trunk(call, trunk.leg)
 
     def own(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float

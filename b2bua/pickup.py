@@ -262,7 +262,7 @@ def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTrans
     request = invite.request
     if call.pickup is not None:
         return 486  # somebody is just picking it up
-    if not may_pick_up(call.services, joiner, call.state, now):
+    if not joiner.agent or not may_pick_up(call.services, joiner, call.state, now):
         return 603
     at = description_in(request) if request is not None else None
     if at is None or request is None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, with_trunk, without_trunk
 from b2bua.pickup import Joiner, pick_up
 from b2bua.state_token import MOST_CHARACTERS
-from sip.b2b.bridge import DIALING, RINGING, TALKING, Bridge, Joining, replace_leg
-from sip.b2b.policy import Passed
+from b2bua.transfer_parts import call_of
+from sip.b2b.bridge import DIALING, RINGING, TALKING, Joining, replace_leg
 from sip.dialog import called_by, dialog_key
-from sip.header_policy import DEVICE_HOP, crossing
 from sip.invite import InviteUsage
 from sip.references import PICKUP, DialogId
 from sip.transaction import ServerTransaction
@@ -77,11 +76,10 @@ class Replacement:
         former = legs.get(key)
         if not isinstance(former, InviteUsage):
             return WAITS if not told and now < self._until else 481
-        bridge = former.owner
-        call = bridge.policy if isinstance(bridge, Bridge) else None
-        if not isinstance(call, Call) or not _is_named(former, wanted.remote_tag):
+        call = call_of(former)
+        if call is None or not _is_named(former, wanted.remote_tag):
             return 481
-        assert isinstance(bridge, Bridge)
+        bridge = call.bridge
         if bridge.phase in (DIALING, RINGING):
             if former is bridge.origin:
                 return 481  # section 3: an early dialog can be replaced only where it was asked for
@@ -91,7 +89,7 @@ class Replacement:
         replaced = call.state.caller_line if former is bridge.origin else call.state.callee_line
         if former.ended or not (_transfers(services, replaced) and _transfers(services, self._joiner.line)):
             return 603
-        if bridge.phase is not TALKING or call.trunk_legs:
+        if bridge.phase is not TALKING:
             return 481
         if wanted.early_only:
             return 486
@@ -103,27 +101,39 @@ class Replacement:
         under_way = other.ack.pending and request.branch != bridge.carried_out
         if under_way or bridge.joining is not None or other.client_invite.pending or other.server_invite.pending:
             return 491
-        self._pass_on(bridge, former, request, now)
+        self._pass_on(call, former, request, now)
         return 100
 
-    def _pass_on(self, bridge: Bridge, former: InviteUsage, request: Request, now: float) -> None:
+    def _pass_on(self, call: Call, former: InviteUsage, request: Request, now: float) -> None:
         services, invite, joiner = self._services, self._invite, self._joiner
-        leg = InviteUsage(services.stack, bridge, invite.flow, called_by(request, services.stack.token()))
-        services.stack.reply(invite, 100, now)
-        origin = f"Call-Origin: {joiner.agent};{request.branch};1"
-        lines = [*crossing(request, DEVICE_HOP), origin, *services.site_headers]
-        replace_leg(bridge, Joining(leg, former, joiner), invite, Passed(lines, request.body), now)
+        stack = services.stack
+        dialog = called_by(request, stack.token())
+        stack.reply(invite, 100, now)
+        if joiner.agent:
+            leg = InviteUsage(stack, call.bridge, invite.flow, dialog)
+        else:
+            trunk = with_trunk(call, joiner.line, invite.flow, dialog)
+            trunk.take(request, now)
+            leg = trunk.leg
+        replace_leg(call.bridge, Joining(leg, former, joiner), invite, now)
 
 
-def joined(call: Call, joining: Joining) -> tuple[str, ...]:
+def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
     """The other side has accepted: the call is that of who joined; the lines that its agent is to keep."""
     joiner: Joiner = joining.about
     line, number = joiner.line[:MOST_CHARACTERS], joiner.number[:MOST_CHARACTERS]
-    call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent, line)
-    if joining.instead_of is call.bridge.origin:
-        call.update(caller=number, caller_line=line, caller_agent=joiner.agent, caller_dialog=joiner.dialog)
+    dialog = joiner.dialog if joiner.agent else ""
+    call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent or line, line)
+    called = joining.instead_of is not call.bridge.origin
+    call.give_line(call.state.callee_line if called else call.state.caller_line)
+    call.take_line(line, now)
+    if called:
+        call.update(callee=number, callee_line=line, callee_agent=joiner.agent, callee_dialog=dialog)
     else:
-        call.update(callee=number, callee_line=line, callee_agent=joiner.agent, callee_dialog=joiner.dialog)
+        call.update(caller=number, caller_line=line, caller_agent=joiner.agent, caller_dialog=dialog)
+    if joining.instead_of in call.trunk_legs:
+        without_trunk(call, joining.instead_of)
+        call.update(trunk=None)
     return call.services.token_lines(call, joiner.agent)
 
 

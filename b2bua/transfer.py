@@ -180,10 +180,10 @@ class Transfers:
         if any((line := lines.get(name)) is None or line.transfer != "pass" for name in names):
             return 603
         try:
-            attended = ReferTo.of(request).replaces is not None
+            ReferTo.of(request)
         except Malformed as error:
             return error.status
-        return 603 if attended else 0  # whose dialog that is, no agent could tell who is to call
+        return 0
 
     def _serves(self, call: Call, leg: InviteUsage) -> bool:
         """Whether its line wants that, or would pass it on to one that has it served."""

@@ -17,12 +17,13 @@ from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, ask
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
 from sip.device.session_timer import SessionTimer, allows_update
 from sip.device.trunk import TrunkDevice
-from sip.dialog import DialogState
+from sip.dialog import DialogState, dialog_key
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
 from sip.invite import InviteUsage
 from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
 from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, OfferAnswer, description_in
+from sip.references import TOLD, DialogId, naming_lines
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Message, Request, Response
 
@@ -35,6 +36,7 @@ class TrunkLeg:
         "_offered",
         "_reliable",
         "_timer",
+        "_transfer",
         "bridge",
         "described",
         "eager",
@@ -53,17 +55,19 @@ class TrunkLeg:
         identity: IdentityPolicy,
         timer: TimerSettings | None,
         reliable: Reliability,
+        transfer: str,
         flow: Flow,
         state: DialogState,
         established: bool = False,
     ) -> None:
-        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses; ``established``
-        as of `InviteUsage`."""
+        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses, ``transfer`` of
+        transfers; ``established`` as of `InviteUsage`."""
         self.bridge = bridge
         self.identity = identity
         """What is believed of the trunk, and what it is told, of who calls whom."""
         self._timer = timer
         self._reliable: Reliability = reliable
+        self._transfer = transfer
         reach, digest = device.reach, device.digest
         self.leg = InviteUsage(stack, self, flow, state, established=established, reach=reach, digest=digest)
         self.session = DeviceSession(stack, random, self.hang_up)
@@ -80,14 +84,18 @@ class TrunkLeg:
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The trunk calls."""
-        self.session.leg = self.leg
-        self.session.calls(self._timer, request, now)
+        self.take(request, now)
         if request.body:
             self.session.heard(request)
+        self.bridge.offer(self.leg, transaction)
+
+    def take(self, request: Request, now: float) -> None:
+        """Learn of its INVITE what stays on its hop."""
+        self.session.leg = self.leg
+        self.session.calls(self._timer, request, now)
         if "allow" in request.first:
             self.takes_update = allows_update(request, False)
         self.eager = "require" in request.first or self._reliable == "required"
-        self.bridge.offer(self.leg, transaction)
 
     def invite(
         self, uri: str, lines: Sequence[str], request: Request, ring_for: float, within: float, now: float
@@ -110,11 +118,23 @@ class TrunkLeg:
 
     def lines_of(self, request: Request, told: Numbers) -> list[str]:
         """The header lines of the caller's INVITE as the trunk gets them."""
-        lines = ruled(self.identity.to_device_headers, [*crossing(request, DEVICE_HOP | told.dropped), *told.more])
+        lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more, *TOLD[self._transfer]]
+        if self._transfer != "refuse":
+            lines += naming_lines(request, self._named_there)
+        lines = ruled(self.identity.to_device_headers, lines)
         if self._reliable == "supported" and request.body:
             lines.append(SUPPORTED)
             return lines
         return [*lines, *asking(self._reliable, request)]
+
+    def _named_there(self, dialog: DialogId) -> DialogId:
+        """A dialog that is named as the servers know it, as the trunk does when it is one of its own."""
+        leg = self.leg.stack.legs.get(dialog_key(dialog.call_id, dialog.local_tag))
+        if not isinstance(leg, InviteUsage) or not isinstance(leg.owner, TrunkLeg):
+            return dialog
+        if leg.dialog.remote_tag != dialog.remote_tag:
+            return dialog
+        return dialog._replace(local_tag=dialog.remote_tag, remote_tag=dialog.local_tag)
 
     def heard(self, message: Message) -> None:
         """A message of the trunk crosses: what it describes counts, an answer in an ACK at once."""
@@ -173,7 +193,9 @@ class TrunkLeg:
             offers.accept()
         if method == "PRACK":
             return status, lines
-        lines = [*lines, *self.session.agree(request, now)] if status < 300 else lines
+        if status < 300:
+            told = TOLD[self._transfer] if method == "INVITE" else ()
+            lines = [*lines, *self.session.agree(request, now), *told]
         return status, lines if any(line[:6].lower() == "allow:" for line in lines) else [*lines, ALLOW]
 
     # What the leg says (``sip.invite.UsageOwner``).

@@ -141,6 +141,7 @@ class Trunks:
             identity,
             settings.session_timer,
             settings.reliable,
+            settings.transfer,
             flow,
             state,
             established,

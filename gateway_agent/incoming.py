@@ -8,7 +8,7 @@ from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
 from gateway_agent.session_id import line_of, made
-from gateway_agent.transfer import TOLD, naming_lines_to_servers
+from gateway_agent.transfer import naming_lines_to_servers
 from sip.b2b.policy import LATER, NOTHING, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
@@ -22,6 +22,7 @@ from sip.invite.reliable import RELIABLE
 from sip.offer_answer import REMOTE_OFFER, description_in
 from sip.priority import FIELDS
 from sip.redirection import contact_lines
+from sip.references import TOLD
 from sip.transaction import CALLING, ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
 from gateway_agent.session_id import made
-from gateway_agent.transfer import TOLD, naming_lines_to_device
+from gateway_agent.transfer import naming_lines_to_device
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Passed
@@ -19,6 +19,7 @@ from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
 from sip.invite.dialogs import MAX_EARLY
+from sip.references import TOLD
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.headers import tokens

@@ -7,7 +7,6 @@ agent, names it likewise when it calls (docs/wire.md).
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 from gateway_agent.call import Call
 from sip.b2b.policy import Passed
@@ -20,13 +19,6 @@ from sip.references import EVENT, DialogId, ReferTo, is_of_transfer, naming_line
 from sip.wire.errors import Malformed, SipError
 from sip.wire.message import Request
 from sip.wire.uri import as_user
-
-TOLD: Final[dict[str, tuple[str, ...]]] = {
-    "pass": ("Supported: replaces",),
-    "serve": ("Supported: replaces, norefersub", "Allow: REFER, NOTIFY"),
-    "refuse": (),
-}
-"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488), by ``transfer``."""
 
 
 def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request, now: float) -> Passed:

@@ -31,6 +31,14 @@ _TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", 
 """Headers of a Refer-To that are not passed on as they are."""
 
 
+TOLD: Final[dict[str, tuple[str, ...]]] = {
+    "pass": ("Supported: replaces",),
+    "serve": ("Supported: replaces, norefersub", "Allow: REFER, NOTIFY"),
+    "refuse": (),
+}
+"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488), by ``transfer``."""
+
+
 def is_of_transfer(notify: Request) -> bool:
     """Whether a NOTIFY tells how a transfer goes (RFC 3515 section 2.4.4): then it is one of a call."""
     return (notify.get("event") or "").partition(";")[0].strip().lower() == EVENT

@@ -54,6 +54,7 @@ class Replay:
         self._unrestored = unrestored
         self._looks = False
         restorations.trunk_made = self.trunk_made
+        restorations.unrestored = unrestored
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         """By the dialog that they wait for; the agent stands in their transactions."""
         self.generation = 0

@@ -130,6 +130,8 @@ class Restorations:
         """Calls whose first INVITE waits."""
         self.trunk_made: Callable[[InviteUsage, float], None] = _nobody
         """Told of each leg that was made again with a trunk of the servers' own."""
+        self.unrestored: Callable[[float], bool] = _none
+        """Whether there are calls of which agents may tell, or have told, and which are not restored."""
 
     def clear(self) -> None:
         """Another server has the calls."""
@@ -217,7 +219,8 @@ class Restorations:
             self.restore(told.call, now, told)
             if told.live and not told.talks:
                 return False  # it rings: its call is made when its INVITE comes again
-        return all(connection.complete for connection in self.agents.connections.values())
+        complete = all(connection.complete for connection in self.agents.connections.values())
+        return complete and not self.unrestored(now)
 
     def is_expected(self, agent: str, call_id: str) -> bool:
         """Whether a first INVITE of ``agent`` could be one that a former server has sent on already: not when the
@@ -348,6 +351,10 @@ class Restorations:
 
 def _nobody(leg: InviteUsage, now: float) -> None:
     """Nothing waits for it."""
+
+
+def _none(now: float) -> bool:
+    return False
 
 
 class LateAck:

@@ -486,11 +486,6 @@ def _slow_takeover(site: Site) -> Iterator[str]:
 
 def _unpassed_transfers(site: Site) -> Iterator[str]:
     for line in site.lines.values():
-        if line.at_servers and line.transfer == "pass":
-            yield (
-                f"lines.{line.name}.transfer: a trunk of the servers passes blind transfers on, and refuses attended "
-                'ones: say "serve" to have both made by the server'
-            )
         if line.at_servers and line.subscriptions == "pass":
             yield f"lines.{line.name}.subscriptions: a trunk of the servers has none: name an agent for it"
 

@@ -257,9 +257,8 @@ class LineSettings:
     4412: ``esnet``, ``dsn``, ``drsn``, ``q735``, ``ets``, ``wps``)."""
     transfer: Literal["pass", "serve", "refuse"] = "refuse"
     """Transfers (REFER, RFC 3515): those by its devices are made by the server (``serve``), whoever is transferred;
-    or ``pass``ed on to who is to call, which calls through us then, where its line says ``pass`` too (a trunk of the
-    servers passes blind ones alone); or refused. So is that a call takes the place of one of its dialogs (Replaces,
-    RFC 3891)."""
+    or ``pass``ed on to who is to call, which calls through us then, where its line says ``pass`` too; or refused. So
+    is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
     messages: Literal["pass", "refuse"] = "refuse"
     """Messages outside calls (MESSAGE, RFC 3428) by its devices and to them: ``pass``ed on by the routes, as calls,
     between lines that both pass them; or refused (405)."""

@@ -392,16 +392,16 @@ def acknowledge(bridge: Bridge, leg: InviteUsage, lines: Iterable[str], body: by
         bridge.deadlines.set(now, Alarm(bridge), _QUEUE)
 
 
-def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, passed: Passed, now: float) -> None:
+def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, now: float) -> None:
     """Let a new leg, whose INVITE that is, take the place of one that talks, when the leg across from it has accepted
-    what it offers; ``passed``: that INVITE as it goes there.
+    what it offers.
     """
     joining.leg.server_invite.latest = invite
     invite.context = joining.leg
     bridge.joining = joining
     other = bridge.other(joining.leg)
     assert other is not None and invite.request is not None
-    bridge.passage.send(bridge.policy, other, "INVITE", passed, invite, max_forwards_left(invite.request), now)
+    _send_on(bridge, CHANGED, joining.leg, other, invite.request, invite, now)
 
 
 def seat(bridge: Bridge, origin: InviteUsage | None, target: InviteUsage | None, leaving: InviteUsage | None) -> None:

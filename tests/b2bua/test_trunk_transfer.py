@@ -57,12 +57,12 @@ def test_where_one_trunk_does_not_pass_it_is_refused(line: str, other: str) -> N
 @pytest.mark.parametrize(
     ("refer_to", "status"),
     [
-        ("<sip:0166@127.0.0.1?Replaces=x%3Bto-tag%3D1%3Bfrom-tag%3D2>", 603),
+        ("<sip:0166@127.0.0.1?Replaces=x>", 400),
         ("<sip:0166@127.0.0.1;method=BYE>", 403),
         ("nonsense", 400),
     ],
 )
-def test_an_attended_one_or_none_is_refused(refer_to: str, status: int) -> None:
+def test_what_is_no_transfer_is_refused(refer_to: str, status: int) -> None:
     fixture = TrunkFixture(BOTH)
     a, b = fixture.talk()
     a.say("REFER", (f"Refer-To: {refer_to}",))
@@ -100,3 +100,57 @@ def test_what_is_offered_meanwhile_crosses_as_ever() -> None:
     assert a.statuses[-1] == 200
     b.take("ACK")
     fixture.hang_up(b, a)
+
+
+def test_an_attended_one_names_the_dialog_as_it_is() -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    named = "x%3Bto-tag%3D1%3Bfrom-tag%3D2"
+    a.say("REFER", (f"Refer-To: <sip:0166@127.0.0.1?Replaces={named}>",))
+    assert b.take("REFER").get("refer-to") == f"<sip:0166@127.0.0.1:5060?Replaces={named}>"
+
+
+def replaces(side: Side) -> tuple[str]:
+    """The other end of that dialog, as who has it names it to who is to take its place."""
+    return (f"Replaces: {side.call_id};to-tag={side.other_tag};from-tag={side.tag}",)
+
+
+@pytest.mark.parametrize("whose", ["caller", "callee"])
+def test_a_trunk_takes_the_place_of_another_one(whose: str) -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    former, stays = (a, b) if whose == "caller" else (b, a)
+    c = fixture.left.call("1001", SDP, replaces(former))
+    change = stays.take("INVITE")
+    assert change.body
+    stays.accept()
+    assert c.statuses[-1] == 200
+    c.ack()
+    stays.take("ACK")
+    bye = former.take("BYE")
+    assert "Replaced" in (bye.get("reason") or "")
+    former.answer(bye, 200)
+    fixture.hang_up(stays, c)
+    fixture.nothing_left()
+
+
+def test_a_trunk_whose_offer_is_refused_takes_no_place() -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    c = fixture.left.call("1001", SDP, replaces(a))
+    b.answer(b.take("INVITE"), 488)
+    b.take("ACK")
+    assert c.statuses[-1] == 488 and not a.asked
+    (call,) = fixture.bench.core.calls.values()
+    assert len(call.trunk_legs) == 2
+    fixture.hang_up(a, b)
+    fixture.nothing_left()
+
+
+@pytest.mark.parametrize("early", ["", ";early-only"])
+def test_a_trunk_picks_nothing_up(early: str) -> None:
+    fixture = TrunkFixture(BOTH)
+    _, b = fixture.ring()
+    b.take("INVITE")
+    c = fixture.left.call("1001", SDP, (replaces(b)[0] + early,))
+    assert c.statuses[-1] == 603 and not b.asked

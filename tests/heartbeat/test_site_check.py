@@ -664,17 +664,6 @@ def test_subscriptions_of_a_trunk_of_the_servers_are_warned_of() -> None:
     assert "lines.u.subscriptions: a trunk of the servers has none" in "".join(warnings(site))
 
 
-def test_transfers_that_a_trunk_of_the_servers_cannot_pass_on_are_warned_of():
-    known = {"KEY": "0123456789abcdef"}
-    for transfer, number in (("pass", 1), ("serve", 0), ("refuse", 0)):
-        text = f'{GOOD}{TRUNK}transfer = "{transfer}"\n'
-        found = [each for each in warnings(parse(text, Path("/etc/site.toml"), known)) if "transfer" in each]
-        assert len(found) == number
-    assert found == [] and "lines.u.transfer: a trunk of the servers passes blind transfers on" in "".join(
-        warnings(parse(f'{GOOD}{TRUNK}transfer = "pass"\n', Path("/etc/site.toml"), known))
-    )
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from examples.softphone_call import ENDED, TALKING, Policy
+from examples.softphone_call import ENDED, TALKING, Call, Policy
+from tests.stories.matrix import of_calls
 from tests.stories.own_trunks import play, town_with_own_trunk
-from tests.stories.site_simulation import SERVED
+from tests.stories.site_simulation import SERVED, SiteSimulation
 from tests.stories.test_rehearsal import rehearsed
 from tests.stories.test_stories import at_an_end, over, part, serve, taken_over
+from tests.world import Crash
 
 
 def test_a_call_over_a_trunk_of_the_servers_is_kept_alive_on_its_hop_and_changes() -> None:
@@ -164,12 +166,81 @@ def test_a_trunk_of_the_servers_has_calls_transferred(attended: bool) -> None:
     part(sim, "carl", target, other, ["answered"] * (3 if attended else 2))
 
 
-def test_an_attended_transfer_that_nobody_serves_is_not_passed_to_a_trunk_of_the_servers() -> None:
+TWO_CALLS = """
+[lines.yvo]
+kind = "phone"
+agent = "gw2"
+numbers = ["1008"]
+password = { env = "PASSWORD" }
+channels = 2
+transfer = "pass"
+"""
+NUMBERS = {"west": "300", "east": "200", "yvo": "1008"}
+ATTENDED = [("west", "east", "yvo"), ("west", "yvo", "east"), ("east", "west", "yvo"), ("east", "yvo", "west")]
+"""Who refers, who stays and who is the target, of two calls that stand."""
+
+
+def passed(
+    sim: SiteSimulation, who: tuple[str, str, str], crash: Crash | None = None
+) -> tuple[tuple[Call, Call], tuple[Call, Call], list[Call]]:
+    """Two calls of who refers, and what becomes of the second one as who stays calls in its place."""
+    referrer, stays, target = who
+    first = sim.talk(referrer, NUMBERS[stays], stays)
+    second = sim.talk(referrer, NUMBERS[target], target)
+    made: list[Call] = []
+    sim.then(stays, "refer", lambda call: made.append(sim.world.ask(stays, sim.phone(stays).follow, call)))
+    if crash is not None:
+        sim.world.crashes.append(crash)
+    sim.do(referrer, "transfer", first[0], NUMBERS[target], second[0])
+    return first, second, made
+
+
+@pytest.mark.parametrize("who", ATTENDED, ids=" ".join)
+def test_an_attended_transfer_crosses_a_trunk_of_the_servers(who: tuple[str, str, str]) -> None:
+    sim = town_with_own_trunk(("west", "east", "yvo"), more=TWO_CALLS)
+    first, second, made = passed(sim, who)
+    sim.world.run(sim.world.now + 2.0)
+    assert made and made[0].state is TALKING and second[1].state is TALKING, sim.world.ladder(80, True)
+    assert second[0].state is ENDED, "its place is taken"
+    sim.do(who[0], "hang_up", first[0])
+    sim.world.run(sim.world.now + 1.0)
+    serve(sim, made[0], second[1], who[1:])
+    sim.world.kill("m1")
+    taken_over(sim)
+    sim.world.run(sim.world.now + 2.0)
+    serve(sim, made[0], second[1], who[1:])
+    part(sim, who[2], second[1], made[0], ["answered", "answered"])
+
+
+@pytest.mark.parametrize("who", ATTENDED, ids=" ".join)
+def test_at_whatever_message_a_server_dies_a_transfer_leaves_no_call_half(
+    who: tuple[str, str, str],
+) -> None:
+    index, happened = 0, True
+    while happened:
+        sim = town_with_own_trunk(("west", "east", "yvo"), more=TWO_CALLS)
+        crash = Crash("m1", index, "after", of_calls)
+        passed(sim, who, crash)
+        sim.world.run(sim.world.now + 20.0)
+        happened = crash.happened_at is not None
+        where = f"message {index}\n{sim.world.ladder(80, True)}"
+        sim.world.crashes.clear()
+        for name in sim.who:
+            for call in sim.phone(name).calls:
+                sim.do(name, "hang_up", call)
+        sim.world.run(sim.world.now + 35.0)
+        assert not [call for name in sim.who for call in sim.phone(name).calls if call.state is not ENDED], where
+        assert not any(sim.calls_of(name) for name in ("s1", "gw1", "gw2")), where
+        index += 1
+    assert index > 6
+
+
+def test_an_attended_transfer_is_refused_where_a_trunk_of_the_servers_refuses_transfers() -> None:
     sim = town_with_own_trunk()
     call, other = sim.talk()
-    instead, third = sim.talk()
-    sim.do("west", "transfer", call, "200", instead)
+    sim.do("west", "transfer", call, "200", None)
+    named = f"Replaces: {other.leg.dialog.call_id};to-tag={other.leg.dialog.remote_tag};from-tag=x"
+    second = sim.call("east", "300", lines=[named])
     sim.world.run(sim.world.now + 0.5)
-    assert sim.heard("west")["603 REFER"] == 1
+    assert second.status == 481
     serve(sim, call, other)
-    serve(sim, instead, third)
