@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.pickup import Joiner
 from b2bua.replacement import Replacement
 from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from b2bua.trunk_callers import TrunkCallers
 from sip.actions import Flow
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
@@ -22,6 +23,9 @@ from sip.wire.errors import SipError
 from sip.wire.message import Request
 from sip.wire.uri import user_of
 
+VERIFIED_FIRST: Final = "who calls is verified first"
+"""The context of an INVITE that waits for a certificate."""
+
 
 class OwnTrunks(Protocol):
     """The trunks of the server itself."""
@@ -30,7 +34,8 @@ class OwnTrunks(Protocol):
 
     def is_busied_out(self, line: str) -> bool: ...
 
-    def believed(self, line: str, request: Request) -> Request: ...
+    @property
+    def callers(self) -> TrunkCallers: ...
 
 
 class FormerCalls(Protocol):
@@ -54,6 +59,8 @@ class Admission:
         self.services = services
         self.node = node
         self.calls_seen = 0
+        self._waiting: set[ServerTransaction] = set()
+        """INVITEs of trunks that wait for a certificate."""
         self._trunks = trunks
         self._replay = replay
         self._chance = chance
@@ -90,8 +97,54 @@ class Admission:
             stack.counters["no channel"] += 1
             stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
             return
+        if agent:
+            self._admit(transaction, request, request, agent, line, now)
+            return
+
+        def verified(believed: Request, status: int, now: float) -> None:
+            self._waiting.discard(transaction)
+            transaction.context = None
+            if not transaction.open:  # cancelled meanwhile, or another server's
+                return
+            if status:
+                stack.reply(transaction, status, now, tag=stack.token())
+            elif services.calls.get(call_id) is not None:  # the same request by two ways
+                stack.reply(transaction, 482, now, tag=stack.token())
+            else:
+                self._admit(transaction, request, believed, "", line, now)
+
+        self._waiting.add(transaction)
+        transaction.context = VERIFIED_FIRST
         try:
-            believed = request if agent else self._trunks.believed(known.name, request)
+            self._trunks.callers.verify(known.name, request, verified, now)
+        except SipError:
+            self._waiting.discard(transaction)
+            stack.reply(transaction, 404, now, tag=stack.token())
+            return
+        if transaction in self._waiting and transaction.open:  # for a certificate
+            stack.reply(transaction, 100, now)
+
+    def cancelled(self, invite: ServerTransaction, now: float) -> bool:
+        """Whether a CANCEL was for an INVITE that waits for a certificate; it is answered then."""
+        if invite.context is not VERIFIED_FIRST:
+            return False
+        self.services.stack.reply(invite, 487, now, tag=self.services.stack.token())
+        return True
+
+    def drop(self) -> None:
+        """What waits is another server's."""
+        for transaction in self._waiting:
+            transaction.terminate()
+        self._waiting.clear()
+
+    def _admit(
+        self, transaction: ServerTransaction, request: Request, believed: Request, agent: str, line: str, now: float
+    ) -> None:
+        """Take an INVITE of which it is known who calls; ``believed``: the same in the site's form."""
+        services, stack = self.services, self.services.stack
+        origin = agent or self.node
+        call_id = call_id_of(origin, request.call_id)
+        try:
             called = user_of(believed.uri)
         except SipError as error:
             status, reason = (400, f"Bad Request - {error}") if agent else (404, "")
@@ -103,7 +156,7 @@ class Admission:
             Replacement(services, self._replay.find, transaction, joiner, now).begin(now)
             return
         if stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
-            attempt = CallRequest(known.name, called, caller, priority_of(believed))
+            attempt = CallRequest(line.partition("/")[0], called, caller, priority_of(believed))
             if not services.router.priority(attempt) and stack.congestion.refuses(now):
                 stack.counters["congested"] += 1
                 later = f"Retry-After: {self._chance.randint(2, 10)}"

@@ -19,6 +19,7 @@ from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
 from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription
+from b2bua.trunk_callers import TrunkCallers
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, state_of
 from b2bua.trunk_state import TrunkState
 from heartbeat.site.model import Site
@@ -96,11 +97,8 @@ class TrunkDirectory(Protocol):
 
     def destinations(self, line: str, now: float) -> list[Destination]: ...
 
-    def told(
-        self, line: str, to: Destination, flow: Flow, request: Request, wanted: tuple[str, NumberParams] | None
-    ) -> Numbers: ...
-
-    def headers(self, line: str, request: Request, told: Numbers) -> list[str]: ...
+    @property
+    def callers(self) -> TrunkCallers: ...
 
     def leg(
         self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False
@@ -111,8 +109,6 @@ class TrunkDirectory(Protocol):
     def refresh(self, trunk: TrunkLeg, shown: str, now: float) -> None: ...
 
     def line_of(self, flow: Flow) -> str: ...
-
-    def believed(self, line: str, request: Request) -> Request: ...
 
 
 class TransferOf(Protocol):
@@ -501,7 +497,7 @@ class Call(Policy):
         )
         if told is not None:
             trunk = with_trunk(self, target.line, flow, dialog)
-            lines = trunk.lines_of(onward, told)
+            lines = [*trunk.lines_of(onward, told), *services.trunks.callers.signed(target.line, onward, told, now)]
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, SITE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
@@ -739,7 +735,7 @@ def onward_of(
     if place.trunk is None:
         return onward, with_params(place.uri, carried), None
     wanted = plain_number(target.request_number), carried
-    told = services.trunks.told(target.line, place, flow, onward, wanted)
+    told = services.trunks.callers.told(target.line, place, flow, onward, wanted)
     return onward, told.uri(place.uri.partition(":")[2]), told
 
 

@@ -39,7 +39,7 @@ from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
 from heartbeat.site.ban_rules import ban_by
 from heartbeat.site.model import Site
-from sip.actions import Action, Certified, Flow, Resolve, Store
+from sip.actions import Action, Certified, Fetch, Flow, Resolve, Store
 from sip.b2b.bridge import Bridge
 from sip.b2b.discarded import Discarded
 from sip.header_policy import ALLOW, refused_outside_dialogs
@@ -100,7 +100,7 @@ class Core:
         self.quality = measuring(self.records, self.stack)
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beats = BeatPaths(self.stack, site, node, chance, lambda *came: self.leadership.came(*came), now)
-        self._read_site()
+        self.router, self.keys, self.key = _read_site(self)
         passage = ServerPassage(node)
         self.discarded = Discarded(passage)
         self.leadership = Leadership(
@@ -183,6 +183,8 @@ class Core:
             self.trunks.resolved(request.uri, result, now)
         elif isinstance(request, Certified):
             self.stack.certified[request.flow] = result
+        elif isinstance(request, Fetch) and self.trunks.callers.stir is not None:
+            self.trunks.callers.stir.fetched(request.url, result, now)
         elif isinstance(request, Store):
             self.leadership.stored(request.value, None if result is None else str(result), now)
 
@@ -208,7 +210,7 @@ class Core:
     def reload(self, site: Site, now: float) -> None:
         """Live by a changed site file (``heartbeat.site.reload`` found nothing against it); calls stay."""
         self.site, self.server = site, site.servers[self.node]
-        self._read_site()
+        self.router, self.keys, self.key = _read_site(self)
         services = self.services
         services.site = self.lines.site = site
         services.router = self.router
@@ -219,13 +221,6 @@ class Core:
         self.trunks.load(site, now)
         ban_by(self.stack, site.bans, self.trunks.is_peer)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
-
-    def _read_site(self) -> None:
-        site = self.site
-        self.quality.relayed = relayed(site)
-        self.router = Router(site, self.chance, self.server.capacity, self.server.reserve)
-        self.keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
-        self.key = self.keys[0] if self.keys else self._secret
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
         """On a connection that has not proved itself only its opening is heard."""
@@ -270,6 +265,8 @@ class Core:
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
         leg = invite.context
+        if self.admission.cancelled(invite, now):
+            return
         if not isinstance(leg, InviteUsage):
             self.recovery.replay.cancelled(invite, cancel)
             return
@@ -355,10 +352,20 @@ class Core:
         """Another server leads."""
         self.services.drop_calls()
         self.messages.drop()
+        self.admission.drop()
         self.recovery.reset()
         self.agents.step_down(now)
         for flow in self.agents.by_flow:
             self.stack.transactions.remove_flow(flow)
+
+
+def _read_site(core: Core) -> tuple[Router, list[bytes], bytes]:
+    """What is made of the site file; the keys of the site, and the one that signs."""
+    site = core.site
+    core.quality.relayed = relayed(site)
+    keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
+    router = Router(site, core.chance, core.server.capacity, core.server.reserve)
+    return router, keys, keys[0] if keys else core._secret
 
 
 def _qualified(serving: bool) -> tuple[int, list[str]]:

@@ -41,10 +41,10 @@ class TrunkTester:
                 return "there is nobody to call"
             request = invite_of(caller or account or name, number, realm)
             try:
-                told = trunks.told(name, found[0], found[0].flow, request)
+                told = trunks.callers.told(name, found[0], found[0].flow, request)
             except SipError as error:
                 return str(error)
-            lines = trunks.headers(name, request, told)
+            lines = trunks.callers.headers(name, request, told)
             call_id, tag = stack.token() + stack.token(), stack.token()
             state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=found[0].route)
             return Opening(told.uri(found[0].uri.partition(":")[2]), found[0].flow, state, tuple(lines))

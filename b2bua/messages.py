@@ -115,7 +115,7 @@ class Messages:
             stack.respond_stateless(transaction, 503, LATER.lines)
             return
         try:
-            request = request if agent else trunks.believed(line, request)
+            request = request if agent else trunks.callers.believed(line, request)
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
         except SipError:
             stack.respond_stateless(transaction, 404)
@@ -219,7 +219,7 @@ class Messages:
             "CSeq: 1 MESSAGE",
             f"Max-Forwards: {max_forwards_left(onward)}",
             *(f"Route: {route}" for route in place.route),
-            *services.trunks.headers(target.line, onward, told),
+            *services.trunks.callers.headers(target.line, onward, told),
         ]
         one.provable = request_bytes("MESSAGE", uri, lines, onward.body)
         if flow is UNREACHABLE:

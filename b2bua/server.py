@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,13 @@ from b2bua.known_calls import peer_of
 from b2bua.record_sinks import RecordSinks
 from b2bua.takeover_file import TakeoverFile
 from b2bua.trend import Trend
-from heartbeat import deaths, program
+from heartbeat import deaths, program, signed_callers
 from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.view import Alert, Later, ProcessStats, Progress, Records, Refused
 from heartbeat.decision import What
+from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.provisioned import NEVER
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
@@ -92,6 +93,10 @@ class Process(program.Process[Core]):
         """Calls that ended and are in none of the two that follow."""
         self.results: Counter[str] = Counter()
         self.call_metrics = CallMetrics()
+        self._fetcher = signed_callers.fetching(self.pump, core.done)
+        taken = signed_callers.take_up(core.stack, site.name, _own_trunks(site), lambda: core.records.wall_offset)
+        core.trunks.callers.stir = taken[0] if taken is not None else None
+        self._crypto = taken[1] if taken is not None else None
         self.hooks = Hooks(site, node)
 
     async def run(self, serve: program.Serve) -> None:
@@ -105,6 +110,7 @@ class Process(program.Process[Core]):
             self._stories.write()
             self._sinks.close()
             self.hooks.close()
+            await self._fetcher.close()
             if self._supervised is not None:
                 self._supervised.end()
 
@@ -125,6 +131,9 @@ class Process(program.Process[Core]):
             super().event(event)
             if event.code == What.BECAME_ACTIVE.value and self.core.epoch > 1:
                 self.hooks.tell(TAKEOVER, TAKEOVER, event.because)
+
+    def misses(self, site: Site) -> Iterable[str]:
+        return signed_callers.unmet(_own_trunks(site), self._crypto)
 
     def directories(self) -> dict[str, Path]:
         return {**super().directories(), "cdr": self._cdr_dir}
@@ -159,6 +168,10 @@ class Process(program.Process[Core]):
             _tell_hooks(self.hooks, core.site, partial(self.view, "status", {}, now))
         self.cdrs.keep = core.site.records.keep * DAY
         self._sinks.follow(core.site.records)
+
+
+def _own_trunks(site: Site) -> list[LineSettings]:
+    return [line for line in site.lines.values() if line.at_servers]
 
 
 def _tell_hooks(hooks: Hooks, site: Site, status: Callable[[], Any]) -> None:

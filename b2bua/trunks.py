@@ -8,31 +8,26 @@ from random import Random
 from b2bua.destination import Destination
 from b2bua.lines import Lines
 from b2bua.target_refresh import TargetRefresh
+from b2bua.trunk_callers import TrunkCallers
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunk_state import TrunkState
-from heartbeat.site.devices import host_of, identity_of, policy_of, shown_to_devices, site_addresses
+from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from heartbeat.site.sources import SourceTable
 from sip.actions import Flow
 from sip.b2b.bridge import Bridge
 from sip.device.flows import DeviceFlows
-from sip.device.header_rules import ruled
-from sip.device.identity import NOTHING, IdentityPolicy, Numbers, from_device, to_device, told_by
 from sip.device.names import NameLookups
 from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState
-from sip.header_policy import DEVICE_HOP, crossing
 from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.location import Place
 from sip.next_hop import named_hosts
 from sip.packages.line_dialog import BUSIED_BY
-from sip.priority import FIELDS
 from sip.receiver import InDialog
 from sip.wire.headers import bracketed
-from sip.wire.message import Request
-from sip.wire.uri import NumberParams, host_port
 
 
 class Trunks:
@@ -64,20 +59,19 @@ class Trunks:
             stack, node, map(str, server.sip), server.advertise, site_addresses(site), server.advertise_by
         )
         self.names = NameLookups(stack)
+        self.callers = TrunkCallers(stack)
         self.lines: dict[str, LineSettings] = {}
         self._busied_out: dict[str, str] = {}
         """Trunks that take no new calls, by an operator's order, and by whose."""
         self._devices: dict[str, TrunkDevice] = {}
-        self._identities: dict[str, IdentityPolicy] = {}
         self.load(site, now)
 
     def load(self, site: Site, now: float) -> None:
         """Read the lines of the site file, at start and at a reload; what has not changed goes on."""
         server = site.servers[self._node]
         self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
-        self._site = site
+        self.callers.load(self.lines, site.realm)
         self._busied_out = {name: why for name, why in self._busied_out.items() if name in self.lines}
-        self._identities = {name: identity_of(line) for name, line in self.lines.items()}
         self._sources = SourceTable(self.lines.values())
         policies = {name: policy_of(line, shown_to_devices(line, server)) for name, line in self.lines.items()}
         for name in [name for name, device in self._devices.items() if policies.get(name) != device.policy]:
@@ -132,7 +126,7 @@ class Trunks:
 
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> TrunkLeg:
         """A leg of a call with that trunk; ``established`` as of `InviteUsage`."""
-        identity, settings = self._identities[line], self.lines[line]
+        identity, settings = self.callers.identities[line], self.lines[line]
         return TrunkLeg(
             self._stack,
             self._random,
@@ -173,33 +167,6 @@ class Trunks:
         ours = session.timer is not None and session.timer.ours
         if ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != shown:
             TargetRefresh(self._stack.deadlines, self._random, leg, session, trunk.takes_update, trunk.hang_up, now)
-
-    def believed(self, line: str, request: Request) -> Request:
-        """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises
-        :class:`~sip.wire.errors.SipError`."""
-        realm = self._site.realm
-        identity = self._identities[line]
-        told = from_device(identity, request, realm)
-        dropped = NOTHING if self.lines[line].trust_priority else FIELDS
-        return told_by(request, told, realm, identity.from_device_headers, dropped)
-
-    def told(
-        self,
-        line: str,
-        to: Destination,
-        flow: Flow,
-        request: Request,
-        wanted: tuple[str, NumberParams] | None = None,
-    ) -> Numbers:
-        """Who calls whom by the INVITE of the site's form, as the trunk is told there, by that flow; ``wanted``: see
-        `sip.device.identity.to_device`."""
-        own = self.lines[line].advertise or self._stack.address(flow)
-        return to_device(self._identities[line], request, host_of(own), host_port(to.uri)[0], wanted)
-
-    def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
-        """The header lines of a request of the site's form outside calls, as the trunk gets them."""
-        lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
-        return ruled(self._identities[line].to_device_headers, lines)
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """A name was looked up, or could not be."""

@@ -101,7 +101,7 @@ class Devices:
         ban_by(self._environment.stack, bans, self._is_peer)
         self._subscriptions.reload()
         if self._environment.stir is not None:
-            self._environment.stir.load(line.settings for line in lines)
+            self._environment.stir.load([line.settings for line in lines])
 
     def servers_moved(self, now: float) -> None:
         """A server has adopted this agent: what stands in no record goes there."""
@@ -221,7 +221,7 @@ class Devices:
             else:
                 self._admit(transaction, line, told, then)
 
-        environment.stir.verify(line, request, told, verified, now)
+        environment.stir.verify(line.settings, request, told, verified, now)
         if transaction.open and not transaction.last:  # it waits for a certificate
             stack.reply(transaction, 100, now)
 

@@ -190,7 +190,7 @@ def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
     lines += call.session.asking()
     lines += TOLD[call.line.settings.transfer]
     if (stir := call.environment.stir) is not None:
-        lines += stir.signed(call.line, request, told, now)
+        lines += stir.signed(call.line.settings, request, told, now)
     return Passed(lines, call.description.from_server(request, now))
 
 

@@ -19,18 +19,16 @@ from gateway_agent.core import Core
 from gateway_agent.media.ports import Counts, Measured, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
-from gateway_agent.stir import Crypto, Stir, faults
 from gateway_agent.web_pages import PagesError, WebPages
 from gateway_agent.webrtc.companion import Companion, other_family
-from heartbeat import program
+from heartbeat import program, signed_callers
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
 from heartbeat.console.view import ConsoleProcess, Progress
-from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Agent, Site
-from sip.actions import Fetch, Flow
+from sip.actions import Flow
+from sip.device.stir import Crypto
 from sip.io.clock import boottime
-from sip.io.fetch import Fetcher
 from sip.io.pump import Pump
 
 AUDIT_AFTER: Final = 30
@@ -83,7 +81,10 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.persistent, secret, chance, boottime(), self._relay, legs)
         self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         _serve_pages(self, settings)
-        self._fetcher, self._crypto = _fetching(self.pump, core), _take_up_stir(core, site, agent)
+        self._fetcher = signed_callers.fetching(self.pump, core.done)
+        taken = signed_callers.take_up(core.stack, site.name, site.lines_of(agent), lambda: core.wall_offset)
+        core.environment.stir = taken[0] if taken is not None else None
+        self._crypto = taken[1] if taken is not None else None
         self._leaving = self._for_good = False
         self._relay_ticks = self._ticks_since_return = 0
 
@@ -159,46 +160,7 @@ def _unmet(site: Site, agent: str, crypto: Crypto | None) -> Iterator[str]:
     """What its lines need of libraries, and have not."""
     if because := _needs_srtp(site, agent):
         yield because
-    if (signed := _signed(site, agent)) and crypto is None:
-        yield "the first line with stir_sign or stir_verify needs a restart of the agent"
-    elif crypto is not None:
-        yield from faults(signed, crypto)
-
-
-def _signed(site: Site, agent: str) -> list[LineSettings]:
-    """The lines of an agent whose callers are signed or verified."""
-    lines = site.lines_of(agent)
-    return [line for line in lines if line.stir_sign is not None or line.stir_verify is not None]
-
-
-def _fetching(pump: Pump, core: Core) -> Fetcher:
-    """Gets what the core wants of web servers."""
-    fetcher = Fetcher()
-    pump.others[Fetch] = lambda ask: fetcher.fetch(ask.url, lambda found: pump.ask(core.done, ask, found))
-    return fetcher
-
-
-def _take_up_stir(core: Core, site: Site, agent: str) -> Crypto | None:
-    """What signatures need, where a line asks for them; raises `StartError` where its keys are of no use."""
-    signed = _signed(site, agent)
-    if not signed:
-        return None
-    crypto = _crypto()
-    if found := faults(signed, crypto):
-        raise program.StartError("\n".join(found))
-    stir = core.environment.stir = Stir(core.stack, site.name, lambda: core.wall_offset, crypto)
-    stir.load(signed)
-    return crypto
-
-
-def _crypto() -> Crypto:
-    """What signatures need, an extra; raises `StartError` where it is not installed."""
-    try:
-        es256 = import_module("sip.stir.es256")
-    except ImportError:
-        missing = "stir_sign and stir_verify need cryptography, which is not installed here"
-        raise program.StartError(f"{missing}: pip install 'holdfast[stir]'") from None
-    return Crypto(es256.Signer, es256.Authorities, Path.read_bytes)
+    yield from signed_callers.unmet(site.lines_of(agent), crypto)
 
 
 def _needs_srtp(site: Site, agent: str) -> str:

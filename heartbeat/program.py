@@ -255,7 +255,7 @@ class Process(Generic[C]):
 
     def stats(self, now: float) -> ProcessStats:
         """How the process does."""
-        found, at, made = self._cpu_and_stalls(now), time.time(), dict(self._decisions)
+        found, at, made = _cpu_and_stalls(self, now), time.time(), dict(self._decisions)
         shown, banned = self.certificates.ages(at), bans.counts(_bans(self.core, self._api), now)
         found = replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
         return with_congestion(replace(found, collected=self.tracing.collected()), self.core.stack.congestion, now)
@@ -270,11 +270,6 @@ class Process(Generic[C]):
             found.append(Alert("disk-slow", f"the disk of {self.name} is slow: {slow}; a takeover waits for it"))
         found += [Alert("provisioned", sentence) for sentence in self.reloading.trouble]
         return [*found, *overload_alerts(self.name, stats), *_weak_files(self.core.site, self.name)]
-
-    def _cpu_and_stalls(self, now: float) -> ProcessStats:
-        return self._sampler.sample(
-            self.pump.take_longest_stall(), time.process_time(), self.core.stack.receiver.received, now
-        )
 
     def event(self, event: Any) -> None:
         """The core wants this known."""
@@ -312,7 +307,7 @@ class Process(Generic[C]):
 
     def _tick(self) -> None:
         now = boottime()
-        self.tick(self._cpu_and_stalls(now).cpu, now)
+        self.tick(_cpu_and_stalls(self, now).cpu, now)
         if self._ticks % DISKS == 0:
             self.disk_space.ask()
         if self._ticks % WRITES == WRITES - 1:
@@ -329,6 +324,11 @@ class Process(Generic[C]):
         if self._api is not None:
             self._api.take(_access(site.servers.get(self.name) or site.agents[self.name]))
         self.lives_by(site)
+
+
+def _cpu_and_stalls(process: Process[Any], now: float) -> ProcessStats:
+    stall, received = process.pump.take_longest_stall(), process.core.stack.receiver.received
+    return process._sampler.sample(stall, time.process_time(), received, now)
 
 
 def _signalled(log: AuditLog, reloading: Reloading) -> None:

@@ -31,6 +31,7 @@ SHELLS = (
     "heartbeat.console.*",
     "heartbeat.program",
     "heartbeat.service",
+    "heartbeat.signed_callers",
     "heartbeat.site.certificates",  # reads certificates and keys
     "heartbeat.site.doc",  # writes a page of docs/
     "heartbeat.site.load",  # reads the site file and the keys that it names

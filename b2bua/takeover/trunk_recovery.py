@@ -82,7 +82,7 @@ def offer_again(call: Call, told: ToldDialog, now: float) -> None:
     transaction.last = stack.response(request, 100, "Trying", (), b"", "")
     call.trunk_legs = {made.leg: made}
     made.offer(transaction, request, now)
-    call.request = opening or services.trunks.believed(line, request)
+    call.request = opening or services.trunks.callers.believed(line, request)
     stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
 
 

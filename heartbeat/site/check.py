@@ -315,9 +315,6 @@ def _trunk(place: str, line: LineSettings) -> Iterator[str]:
             yield f"{place}.{key}: is said in register already"
     if line.password is not None and not line.user:
         yield f"{place}.user: is missing: say whose the password is"
-    for key in ("stir_sign", "stir_verify"):
-        if getattr(line, key) is not None and line.at_servers:
-            yield f"{place}.{key}: is only for a trunk of an agent"
     if line.from_user == "account" and not (line.user or line.register is not None):
         yield f"{place}.from_user: there is no account: say its user, or register"
     if line.digest != DIGESTS:

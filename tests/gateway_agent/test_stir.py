@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.server import _crypto
-from gateway_agent.stir import Stir, faults
+from heartbeat.signed_callers import crypto as crypto_of
 from sip.actions import Fetch
+from sip.device.stir import Stir, faults
 from sip.stir.passport import Passport, date_line, header_line, read, to_be_signed
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import SDP, AgentFixture
@@ -29,7 +29,7 @@ class Fixture(AgentFixture):
         core = self.core
         core.wall_offset = time.time() - self.now
         self.fetches: list[Fetch] = []
-        crypto = _crypto()
+        crypto = crypto_of()
         lines = [line.settings for line in core.lines.values()]
         assert faults(lines, crypto) == []
         stir = core.environment.stir = Stir(core.stack, "paris", lambda: core.wall_offset, crypto)
@@ -184,7 +184,7 @@ def test_keys_and_authorities_that_cannot_be_used_are_said(tmp_path: Path) -> No
         (f'stir_verify = {{ ca = "{tmp_path}/ca" }}', "has no certificate in PEM"),
         (f'stir_verify = {{ ca = "{tmp_path}/none" }}', "cannot be read: No such file"),
     ):
-        [sentence] = faults(site_of(trunk).lines_of("gw1"), _crypto())
+        [sentence] = faults(site_of(trunk).lines_of("gw1"), crypto_of())
         assert sentence.startswith("lines.trunk1.stir_") and said in sentence
 
 

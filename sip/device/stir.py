@@ -1,13 +1,11 @@
-"""Signed callers at an agent (RFC 8224): calls of a line's devices are verified, those to them signed, as it asks."""
+"""Signed callers (RFC 8224): calls of a line's devices are verified, those to them signed, as it asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from gateway_agent.line import Line
-from heartbeat.site.lines import LineSettings
 from sip.actions import Fetch
 from sip.device.identity import Numbers
 from sip.layer import Stack
@@ -20,6 +18,68 @@ from sip.wire.uri import Uri
 
 ASSERTED = "p-asserted-identity"
 DUE = "certificate"
+Then = Callable[[Numbers, int, float], None]
+
+
+class Key(Protocol):
+    """A private key, in PEM, where it is there."""
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    def reveal(self) -> bytes: ...
+
+
+class Pattern(Protocol):
+    """Numbers of one kind."""
+
+    def matches(self, number: str) -> bool: ...
+
+
+class Signing(Protocol):
+    """How calls are signed."""
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def url(self) -> str:
+        """Of the certificate."""
+
+    @property
+    def attest(self) -> Attest: ...
+
+    @property
+    def full(self) -> Sequence[Pattern]:
+        """Callers that get ``A``."""
+
+
+class Verification(Protocol):
+    """How calls are verified."""
+
+    @property
+    def ca(self) -> Path:
+        """PEM file of the authorities."""
+
+    @property
+    def required(self) -> bool: ...
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """From which certificates are fetched; empty: all public ones."""
+
+
+class SignedLine(Protocol):
+    """What a line wants (`heartbeat.site.lines`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stir_sign(self) -> Signing | None: ...
+
+    @property
+    def stir_verify(self) -> Verification | None: ...
 
 
 class Signs(Protocol):
@@ -37,7 +97,7 @@ class Crypto(NamedTuple):
     """The text of a file; raises :class:`OSError`."""
 
 
-def faults(lines: Iterable[LineSettings], crypto: Crypto) -> list[str]:
+def faults(lines: Iterable[SignedLine], crypto: Crypto) -> list[str]:
     """What of their keys and authorities cannot be used, a sentence each."""
     found = []
     for line in lines:
@@ -59,7 +119,7 @@ def faults(lines: Iterable[LineSettings], crypto: Crypto) -> list[str]:
 
 
 class Stir:
-    """One for each agent that has such a line."""
+    """One for each program that has such a line."""
 
     def __init__(self, stack: Stack, site: str, wall: Callable[[], float | None], crypto: Crypto) -> None:
         """``wall`` says what makes a wall clock of ``now``, None where that is not known yet."""
@@ -71,7 +131,7 @@ class Stir:
         self._verifiers: dict[str, Verifier] = {}
         self.counters = stack.counters
 
-    def load(self, lines: Iterable[LineSettings]) -> None:
+    def load(self, lines: Iterable[SignedLine]) -> None:
         """Live by these; `faults` found nothing against them."""
         self._signers, self._verifiers = {}, {}
         for line in lines:
@@ -85,12 +145,10 @@ class Stir:
         """A certificate is here, or a sentence says why not."""
         self._certificates.fetched(url, result, now)
 
-    def verify(
-        self, line: Line, request: Request, told: Numbers, then: Callable[[Numbers, int, float], None], now: float
-    ) -> None:
+    def verify(self, line: SignedLine, request: Request, told: Numbers, then: Then, now: float) -> None:
         """Go on with who calls whom by a call of ``line``, with what was found of that, and the status with which it
         is refused, 0 for none; at once, or when the certificate is here."""
-        verifier, settings = self._verifiers.get(line.name), line.settings.stir_verify
+        verifier, settings = self._verifiers.get(line.name), line.stir_verify
         if verifier is None or settings is None:
             then(told, 0, now)
             return
@@ -102,9 +160,9 @@ class Stir:
 
         verifier.verify(_claimed(request), self._wall(), judged, now)
 
-    def signed(self, line: Line, request: Request, told: Numbers, now: float) -> list[str]:
+    def signed(self, line: SignedLine, request: Request, told: Numbers, now: float) -> list[str]:
         """The header lines by which a call to ``line`` says who calls; none where it says so already."""
-        signer, settings, wall = self._signers.get(line.name), line.settings.stir_sign, self._wall()
+        signer, settings, wall = self._signers.get(line.name), line.stir_sign, self._wall()
         if signer is None or settings is None or wall is None or "identity" in request.names:
             return []
         caller, called = canonical(told.caller), canonical(told.called)

@@ -1,0 +1,84 @@
+"""Who calls whom at trunks of the server's own: as they are believed and told (`sip.device.identity`), and as their
+signatures say (`sip.device.stir`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from b2bua.destination import Destination
+from heartbeat.site.devices import host_of, identity_of
+from heartbeat.site.lines import LineSettings
+from sip.actions import Flow
+from sip.device.header_rules import ruled
+from sip.device.identity import NOTHING, IdentityPolicy, Numbers, from_device, to_device, told_by
+from sip.device.stir import Stir
+from sip.header_policy import DEVICE_HOP, crossing
+from sip.layer import Stack
+from sip.priority import FIELDS
+from sip.wire.message import Request
+from sip.wire.uri import NumberParams, host_port
+
+
+class TrunkCallers:
+    """Of all trunks of this server."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.stir: Stir | None = None
+        """Verifies and signs, where a line wants that; given once it is made."""
+        self._lines: Mapping[str, LineSettings] = {}
+        self._realm = ""
+        self.identities: dict[str, IdentityPolicy] = {}
+        """What is believed of each trunk, and what it is told."""
+
+    def load(self, lines: Mapping[str, LineSettings], realm: str) -> None:
+        """Live by these settings, at start and at a reload."""
+        self._lines, self._realm = lines, realm
+        self.identities = {name: identity_of(line) for name, line in lines.items()}
+        if self.stir is not None:
+            self.stir.load(lines.values())
+
+    def believed(self, line: str, request: Request) -> Request:
+        """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises
+        :class:`~sip.wire.errors.SipError`."""
+        return self._believed(line, request, from_device(self.identities[line], request, self._realm))
+
+    def _believed(self, line: str, request: Request, told: Numbers) -> Request:
+        dropped = NOTHING if self._lines[line].trust_priority else FIELDS
+        return told_by(request, told, self._realm, self.identities[line].from_device_headers, dropped)
+
+    def verify(self, line: str, request: Request, then: Callable[[Request, int, float], None], now: float) -> None:
+        """Go on with the INVITE of a trunk in the site's form, with what is found of who calls, and with the status
+        that refuses it, 0 for none; at once, or when a certificate is here. Raises as `believed`."""
+        if self.stir is None or self._lines[line].stir_verify is None:
+            then(self.believed(line, request), 0, now)
+            return
+
+        def verified(told: Numbers, status: int, now: float) -> None:
+            if line in self._lines:  # it may be gone meanwhile
+                then(self._believed(line, request, told), status, now)
+
+        told = from_device(self.identities[line], request, self._realm)
+        self.stir.verify(self._lines[line], request, told, verified, now)
+
+    def told(
+        self,
+        line: str,
+        to: Destination,
+        flow: Flow,
+        request: Request,
+        wanted: tuple[str, NumberParams] | None = None,
+    ) -> Numbers:
+        """Who calls whom by the INVITE of the site's form, as the trunk is told there, by that flow; ``wanted``: see
+        `sip.device.identity.to_device`."""
+        own = self._lines[line].advertise or self._stack.address(flow)
+        return to_device(self.identities[line], request, host_of(own), host_port(to.uri)[0], wanted)
+
+    def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
+        """The header lines of a request of the site's form outside calls, as the trunk gets them."""
+        lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
+        return ruled(self.identities[line].to_device_headers, lines)
+
+    def signed(self, line: str, request: Request, told: Numbers, now: float) -> list[str]:
+        """The header lines by which a call to a trunk says who calls, where the line wants that."""
+        return self.stir.signed(self._lines[line], request, told, now) if self.stir is not None else []
