@@ -23,7 +23,7 @@ from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
 from b2bua.line_tests import TrunkTester
 from b2bua.lines import Lines
-from b2bua.messages import PASSED, Messages
+from b2bua.messages import PASSED, Messages, is_passed
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
 from b2bua.routing import Router
@@ -247,13 +247,13 @@ class Core:
         elif method == "SUBSCRIBE" and agent and self.serving and "line" not in request:
             connection = self.agents.connections[agent]
             give_back(self.services, connection, self.member.may_act, transaction, request, now)
-        elif method == "NOTIFY" and "line" not in request and not is_of_transfer(request):
+        elif method == "NOTIFY" and agent and "line" not in request and not is_of_transfer(request):
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
         elif not self.serving and agent and not self.leadership.stops:
             transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
-        elif (method in PASSED and "line" in request) if agent else (method == "MESSAGE" and not request.to_tag):
+        elif (method in PASSED and "line" in request) if agent else is_passed(request):
             self.messages.requested(transaction, request, agent, now)
         elif request.to_tag:
             if not self.recovery.replay.unknown_dialog(agent, transaction, request, now):

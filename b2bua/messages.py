@@ -16,17 +16,32 @@ from b2bua.call import LONGEST_WAIT, CallServices, onward_of
 from b2bua.destination import Destination
 from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
 from b2bua.state_token import origin_of
-from sip.actions import UNREACHABLE
+from b2bua.trunk_subscriptions import (
+    OF_DIALOGS,
+    SITE,
+    Far,
+    contact_for_agent,
+    contact_for_peer,
+    decode,
+    dialog_of,
+    far_after,
+    from_peer,
+    known_by,
+    number_there,
+)
+from sip.actions import UNREACHABLE, Flow
 from sip.b2b.policy import LATER
 from sip.device.sending import send_with_proof
-from sip.dialog import bare_uri
+from sip.dialog import Dialog, bare_uri
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, refused_outside_dialogs
+from sip.next_hop import DialogPath
 from sip.packages.message_summary import is_of_messages
+from sip.references import is_of_transfer
 from sip.subscription import FATAL, is_last
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import SipError
-from sip.wire.message import Request, Response
+from sip.wire.message import Request, Response, elements
 from sip.wire.uri import Uri, user_of
 
 MOST: Final = 2000
@@ -51,9 +66,11 @@ class Passing:
     __slots__ = (
         "asked",
         "attempt",
+        "dialog",
         "generation",
         "line",
         "messages",
+        "of_trunk",
         "origin",
         "places",
         "plan",
@@ -63,7 +80,14 @@ class Passing:
     )
 
     def __init__(
-        self, messages: Messages, asked: ServerTransaction, request: Request, origin: str, plan: Plan, now: float
+        self,
+        messages: Messages,
+        asked: ServerTransaction,
+        request: Request,
+        origin: str,
+        plan: Plan,
+        of_trunk: bool,
+        now: float,
     ) -> None:
         self.messages = messages
         self.asked = asked
@@ -76,6 +100,10 @@ class Passing:
         self.generation = 0
         self.line = plan.line
         """That it came from."""
+        self.of_trunk = of_trunk
+        """That is a trunk of ours."""
+        self.dialog: Dialog | None = None
+        """Of a subscription, the one with the peer of a trunk of ours to which it went."""
         self.places: list[Destination] = []
         """Of a trunk of ours, those that are left to try."""
         self.provable = b""
@@ -102,7 +130,7 @@ class Messages:
         self.under_way: set[Passing] = set()
 
     def requested(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """One of these of an agent's device; a MESSAGE of a trunk of ours, too."""
+        """One of these of an agent's device, or of a trunk of ours."""
         services, method = self._services, request.method
         stack, trunks = services.stack, services.trunks
         line = (request.get("line") or "").partition("/")[0] if agent else trunks.line_of(transaction.flow)
@@ -115,7 +143,7 @@ class Messages:
             stack.respond_stateless(transaction, 503, LATER.lines)
             return
         try:
-            request = request if agent else trunks.callers.believed(line, request)
+            request = request if agent or request.to_tag else trunks.callers.believed(line, request)
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
         except SipError:
             stack.respond_stateless(transaction, 404)
@@ -124,7 +152,9 @@ class Messages:
         if isinstance(plan, int):
             stack.respond_stateless(transaction, plan)
             return
-        one = Passing(self, transaction, request, origin_of(agent or self._node, request.branch), plan, now)
+        one = Passing(
+            self, transaction, request, origin_of(agent or self._node, request.branch), plan, not agent, now
+        )
         self.under_way.add(one)
         self._next(one, now)
 
@@ -132,8 +162,8 @@ class Messages:
         """Which lines it may go to, or the status with which it is refused."""
         lines = self._services.site.lines
         if request.to_tag:  # the other end of a subscription, as it named itself in Contact
-            line = lines.get(asked.called)
-            if line is None or line.agent != Uri.parse(request.uri).host:
+            line, from_trunk = lines.get(asked.called), lines[asked.line or ""].at_servers
+            if line is None or (line.at_servers if from_trunk else line.agent != _agent_in(request.uri)):
                 return 481
             return _to(line.name, asked, "it has the other end of the subscription")
         of_mailbox = request.method == "SUBSCRIBE" and is_of_messages(request)
@@ -167,7 +197,7 @@ class Messages:
             self.under_way.discard(one)
             return
         passed = one.request.method
-        if line is None or not line.passes(passed) or (line.at_servers and passed != "MESSAGE"):
+        if line is None or not line.passes(passed) or (line.at_servers and one.of_trunk and passed != "MESSAGE"):
             self.failed(one, 405, None, now)
             return
         if line.at_servers:
@@ -185,17 +215,25 @@ class Messages:
         branch, method = stack.branch(), request.method
         lines = [
             stack.via(place.flow, branch),
-            *(_same_dialog(request) if method in _OF_DIALOGS else self._own_head(request)),
+            *(_same_dialog(request, one) if method in OF_DIALOGS else self._own_head(request)),
             f"Max-Forwards: {max_forwards_left(request)}",
-            *crossing(request, DEVICE_HOP),
+            *(self._heard(one) if one.of_trunk and request.to_tag else crossing(request, DEVICE_HOP)),
             f"Call-Origin: {one.origin};{one.attempt}",
             *services.site_headers,
         ]
-        uri = request.uri if request.to_tag else place.uri
+        uri = place.uri
+        if request.to_tag:
+            uri = known_by(line.agent, line.name) if one.of_trunk else request.uri
         stack.request(method, request_bytes(method, uri, lines, request.body), branch, place.flow, one, now)
+
+    def _heard(self, one: Passing) -> list[str]:
+        return self._services.trunks.callers.heard(one.line, one.request)
 
     def _to_trunk(self, one: Passing, now: float) -> None:
         """Send it to the next place of a trunk of ours."""
+        if one.request.to_tag:
+            self._inside(one, now)
+            return
         services, plan = self._services, one.plan
         target = plan.target
         places = one.places or services.destinations(target, now)
@@ -210,6 +248,11 @@ class Messages:
             self.failed(one, 404, None, now)
             return
         assert told is not None
+        headers = services.trunks.callers.headers(target.line, onward, told)
+        if onward.method in OF_DIALOGS:
+            dialog = dialog_of(onward, Far(uri, place.route), told.sender, told.recipient)
+            self._send(one, dialog, None, headers, flow, place, now)
+            return
         branch = stack.branch()
         lines = [
             stack.via(flow, branch),
@@ -219,13 +262,61 @@ class Messages:
             "CSeq: 1 MESSAGE",
             f"Max-Forwards: {max_forwards_left(onward)}",
             *(f"Route: {route}" for route in place.route),
-            *services.trunks.callers.headers(target.line, onward, told),
+            *headers,
         ]
         one.provable = request_bytes("MESSAGE", uri, lines, onward.body)
         if flow is UNREACHABLE:
             self.failed(one, 503, None, now)
         else:
             stack.request("MESSAGE", one.provable, branch, flow, one, now, place)
+
+    def _inside(self, one: Passing, now: float) -> None:
+        """Send what an agent says in a subscription with the peer of a trunk to where that is."""
+        services, request, target = self._services, one.request, one.plan.target
+        far, places = decode(request.uri), services.destinations(target, now)
+        if far is None or not far.target or not places or places[0].trunk is None:
+            self.failed(one, 481 if far is None or not far.target else 503, None, now)
+            return
+        place = places[0]
+        assert place.trunk is not None
+        dialog = dialog_of(request, far, request.from_untagged, request.to_untagged)
+        headers = services.trunks.callers.said(target.line, request)
+        path = DialogPath(place.flow, place.trunk.reach)
+
+        def go(flow: Flow, now: float) -> None:
+            self._send(one, dialog, far, headers, flow, place, now)
+
+        flow = path.flow_for(far.target, far.route_set, now)
+        if flow is None:
+            path.wait(go, now)
+        else:
+            go(flow, now)
+
+    def _send(
+        self,
+        one: Passing,
+        dialog: Dialog,
+        far: Far | None,
+        headers: list[str],
+        flow: Flow,
+        place: Destination,
+        now: float,
+    ) -> None:
+        """Send a request in a subscription to the peer of a trunk; ``far``: where that is, once it has said so."""
+        stack, request = self._services.stack, one.request
+        if flow is UNREACHABLE or not one.asked.open:
+            self.failed(one, 503, None, now)
+            return
+        branch, one.dialog = stack.branch(), dialog
+        uri, head = dialog.head(request.method, number_there(request), stack.via(flow, branch))
+        lines = [
+            *head,
+            contact_for_peer(stack, flow, one.line, far),
+            f"Max-Forwards: {max_forwards_left(request)}",
+            *headers,
+        ]
+        one.provable = request_bytes(request.method, uri, lines, request.body)
+        stack.request(request.method, one.provable, branch, flow, one, now, place)
 
     def _own_head(self, request: Request) -> tuple[str, ...]:
         stack = self._services.stack
@@ -284,9 +375,27 @@ class Messages:
             lines = list(LATER.lines) if status == 503 else []
             stack.reply(one.asked, status, now, lines=lines, tag=stack.token())
         else:
-            contact = [response.line("contact")] if "contact" in response else []
-            lines = [*(contact if request.method in _OF_DIALOGS else ()), *crossing(response, DEVICE_HOP)]
+            lines = [*self._contact(one, response), *self._heard_back(one, response)]
             stack.reply(one.asked, status, now, response.reason, lines, response.body, response.to_tag)
+
+    def _contact(self, one: Passing, response: Response) -> list[str]:
+        """The Contact line with which an answer in a subscription crosses."""
+        stack, request = self._services.stack, one.request
+        if request.method not in OF_DIALOGS or "contact" not in response or response.status >= 300:
+            return []
+        if one.of_trunk:
+            known = decode(request.uri) if request.to_tag else Far("", tuple(elements(request, "record-route")))
+            return [contact_for_peer(stack, one.asked.flow, one.plan.target.line, known)]
+        if one.dialog is not None:
+            return [contact_for_agent(one.plan.target.line, far_after(request, one.dialog, response))]
+        return [response.line("contact")]
+
+    def _heard_back(self, one: Passing, response: Response) -> list[str]:
+        """The header lines of an answer, as who asked gets them."""
+        callers = self._services.trunks.callers
+        if one.of_trunk:
+            return callers.said(one.line, response)
+        return crossing(response, DEVICE_HOP) if one.dialog is None else callers.heard(one.plan.target.line, response)
 
     def drop(self) -> None:
         """They are another server's: their agents send them there."""
@@ -296,6 +405,13 @@ class Messages:
         self.under_way.clear()
 
 
+def is_passed(request: Request) -> bool:
+    """Whether that of a trunk of ours is one of these."""
+    if request.method == "MESSAGE":
+        return not request.to_tag
+    return request.method in OF_DIALOGS and not is_of_transfer(request)
+
+
 def _to(line: str, asked: CallRequest, because: str) -> Plan:
     """There and nowhere else."""
     return Plan(
@@ -303,9 +419,14 @@ def _to(line: str, asked: CallRequest, because: str) -> Plan:
     )
 
 
-def _same_dialog(request: Request) -> list[str]:
+def _agent_in(uri: str) -> str:
+    """The agent that a Contact on the hop to agents names; ``""`` for a trunk of the servers."""
+    host = Uri.parse(uri).host
+    return "" if host == SITE else host
+
+
+def _same_dialog(request: Request, one: Passing) -> list[str]:
     """Its dialog is one between two agents: they know it by the same names (docs/wire.md)."""
+    if one.of_trunk:
+        return from_peer(request, one.line)
     return [request.line(name) for name in ("from", "to", "call-id", "cseq", "contact") if name in request]
-
-
-_OF_DIALOGS: Final = frozenset({"SUBSCRIBE", "NOTIFY"})

@@ -10,12 +10,21 @@ from heartbeat.site.devices import host_of, identity_of
 from heartbeat.site.lines import LineSettings
 from sip.actions import Flow
 from sip.device.header_rules import ruled
-from sip.device.identity import NOTHING, IdentityPolicy, Numbers, from_device, to_device, told_by
+from sip.device.identity import (
+    NOTHING,
+    IdentityPolicy,
+    Numbers,
+    asserted_by_device,
+    asserted_to_device,
+    from_device,
+    to_device,
+    told_by,
+)
 from sip.device.stir import Stir
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.layer import Stack
 from sip.priority import FIELDS
-from sip.wire.message import Request
+from sip.wire.message import Message, Request
 from sip.wire.uri import NumberParams, host_port
 
 
@@ -78,6 +87,17 @@ class TrunkCallers:
         """The header lines of a request of the site's form outside calls, as the trunk gets them."""
         lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
         return ruled(self.identities[line].to_device_headers, lines)
+
+    def heard(self, line: str, message: Message) -> list[str]:
+        """The header lines of a message of a trunk, inside a dialog or an answer, as others get them."""
+        dropped, more = asserted_by_device(self.identities[line], message, "")
+        return [*crossing(message, DEVICE_HOP | dropped), *more]
+
+    def said(self, line: str, message: Message) -> list[str]:
+        """Those of a message of the site's form, as the trunk gets them."""
+        identity = self.identities[line]
+        dropped, more = asserted_to_device(identity, message, identity.domain)
+        return ruled(identity.to_device_headers, [*crossing(message, DEVICE_HOP | dropped), *more])
 
     def signed(self, line: str, request: Request, told: Numbers, now: float) -> list[str]:
         """The header lines by which a call to a trunk says who calls, where the line wants that."""

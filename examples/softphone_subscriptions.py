@@ -14,6 +14,7 @@ from sip.subscription import is_last
 from sip.subscription_usage import SubscriptionUsage
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Request, Response
+from sip.wire.uri import host_port
 
 Tell = Callable[[str, Line, str, float], None]
 """Told of: its kind, the line, what is to be said of it, when."""
@@ -59,16 +60,28 @@ class Subscribed:
 
     def _ask(self, proof: tuple[str, ...], now: float) -> None:
         assert self.usage is not None
+        self._follow()
         lines = (f"Event: {self.event}", f"Expires: {self._expires}", *proof)
         self.usage.send("SUBSCRIBE", lines, b"", self, now)
 
     def notify(self, body: str, now: float, state: str = "active") -> None:
         """Tell who subscribed."""
         assert self.usage is not None
+        self._follow()
         lines = (f"Event: {self.event}", f"Subscription-State: {state}", "Content-Type: application/x-told")
         self.usage.send("NOTIFY", lines, body.encode(), self, now)
         if state.startswith("terminated"):
             self.end()
+
+    def _follow(self) -> None:
+        """Send where the other side's Contact is, over UDP."""
+        assert self.usage is not None
+        flow, dialog = self.usage.flow, self.usage.dialog
+        if flow.transport != "udp" or not dialog.remote_tag:
+            return
+        host, port = host_port(dialog.target)
+        if host[:1].isdigit():
+            self.usage.path.move(flow._replace(remote=(host, port or 5060)))
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         usage = self.usage

@@ -269,8 +269,8 @@ def _mailbox(site: Site, place: str, line: LineSettings, written: Mapping[str, f
     keeper = site.lines.get(line.mailbox)
     if not line.is_phone:
         yield f"{place}.mailbox: is only for phones"
-    elif keeper is not None and (keeper.is_phone or keeper.at_servers or keeper.subscriptions != "pass"):
-        what = 'a trunk of an agent with subscriptions = "pass"'
+    elif keeper is not None and (keeper.is_phone or keeper.subscriptions != "pass"):
+        what = 'a trunk with subscriptions = "pass"'
         yield f"{place}.mailbox: names {line.mailbox}, and messages are kept behind {what}"
     if line.subscriptions != "pass":
         yield f'{place}.mailbox: is only for subscriptions = "pass"'
@@ -450,7 +450,6 @@ def warnings(site: Site) -> list[str]:
     """What can be run and can hardly be meant, a sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     found += _nameless_callers(site)
-    found += _unpassed_transfers(site)
     found += _one_machine(site)
     found += _unasked_certificates(site)
     found += _readable_records(site)
@@ -479,12 +478,6 @@ def _slow_takeover(site: Site) -> Iterator[str]:
             f"timing.hold_attempt: is {hold:g} s, but a takeover is decided after {seconds:g} s only: "
             f"new calls get 503 meanwhile"
         )
-
-
-def _unpassed_transfers(site: Site) -> Iterator[str]:
-    for line in site.lines.values():
-        if line.at_servers and line.subscriptions == "pass":
-            yield f"lines.{line.name}.subscriptions: a trunk of the servers has none: name an agent for it"
 
 
 def _readable_records(site: Site) -> Iterator[str]:

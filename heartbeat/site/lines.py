@@ -264,9 +264,9 @@ class LineSettings:
     between lines that both pass them; or refused (405)."""
     subscriptions: Literal["pass", "refuse"] = "refuse"
     """Subscriptions (SUBSCRIBE, RFC 6665) of its devices, and to it: busy lamps (``dialog``, RFC 4235) and waiting
-    messages (``message-summary``, RFC 3842); ``pass``ed by the routes, as calls, between lines with agents that both
-    pass them. For a phone that is watched its agent notifies; who may watch it may pick up what rings there. Or
-    refused (405)."""
+    messages (``message-summary``, RFC 3842); ``pass``ed by the routes, as calls, between lines that both pass them,
+    of which one at least has an agent. For a phone that is watched its agent notifies; who may watch it may pick up
+    what rings there. Or refused (405)."""
     mailbox: NameOf = ""
     """Phone: the trunk that keeps its messages: it is asked for what waits under the phone's number. Left out: a
     device subscribes to a number that leads there."""

@@ -69,7 +69,7 @@ def test_a_trunk_that_passes_none_says_so() -> None:
 
 
 @pytest.mark.parametrize(("method", "status"), [("SUBSCRIBE", 405), ("NOTIFY", 481)])
-def test_a_trunk_of_the_server_has_no_subscriptions(method: str, status: int) -> None:
+def test_a_trunk_that_passes_no_subscriptions_has_none(method: str, status: int) -> None:
     fixture = Fixture()
     fixture.send(method=method, more="Event: message-summary\n")
     fixture.take(fixture.left, status)

@@ -659,30 +659,27 @@ def test_a_key_of_tokens_is_as_long_as_their_hash() -> None:
     assert missing_secrets(site, "b") == []
 
 
-def test_subscriptions_of_a_trunk_of_the_servers_are_warned_of() -> None:
-    site = parse(f'{GOOD}{TRUNK}subscriptions = "pass"\n', Path("/etc/site.toml"), {"KEY": "0123456789abcdef"})
-    assert "lines.u.subscriptions: a trunk of the servers has none" in "".join(warnings(site))
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ('subscriptions = "pass"\nmailbox = "x"\n', "lines.q.mailbox: names x, and there is no such line"),
         (
             'subscriptions = "pass"\nmailbox = "p"\n',
-            "lines.q.mailbox: names p, and messages are kept behind a trunk of an",
+            "lines.q.mailbox: names p, and messages are kept behind a trunk with",
         ),
         (
             'subscriptions = "pass"\nmailbox = "u"\n',
-            "lines.q.mailbox: names u, and messages are kept behind a trunk of an",
+            "lines.q.mailbox: names u, and messages are kept behind a trunk with",
         ),
         ('mailbox = "v"\n', 'lines.q.mailbox: is only for subscriptions = "pass"'),
         ('subscriptions = "pass"\nmailbox = "v"\n', ""),
+        ('subscriptions = "pass"\nmailbox = "w"\n', ""),
     ],
 )
 def test_a_mailbox_is_a_trunk_that_passes_subscriptions(more: str, said: str) -> None:
-    keeper = TRUNK.replace("[lines.u]", "[lines.v]").replace(".22", ".23") + 'agent = "b"\nsubscriptions = "pass"\n'
-    found = errors(f"{GOOD}{TRUNK}{keeper}{PHONE}{more}")
+    keeper = TRUNK.replace("[lines.u]", "[lines.v]").replace(".22", ".23") + 'subscriptions = "pass"\n'
+    own = keeper.replace("[lines.v]", "[lines.w]").replace(".23", ".24")
+    found = errors(f'{GOOD}{TRUNK}{keeper}agent = "b"\n{own}{PHONE}{more}')
     assert said in "".join(found) if said else found == []
 
 
