@@ -11,9 +11,9 @@ from b2bua.call import Call, CallServices
 from b2bua.pickup import Joiner
 from b2bua.replacement import Replacement
 from b2bua.routing import CallRequest
+from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.trunk_callers import TrunkCallers
-from sip.actions import Flow
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
@@ -30,7 +30,8 @@ VERIFIED_FIRST: Final = "who calls is verified first"
 class OwnTrunks(Protocol):
     """The trunks of the server itself."""
 
-    def line_of(self, flow: Flow) -> str: ...
+    @property
+    def senders(self) -> Senders: ...
 
     def is_busied_out(self, line: str) -> bool: ...
 
@@ -69,7 +70,9 @@ class Admission:
         """The first INVITE of a call, from that agent or from a trunk of the server's own."""
         services = self.services
         stack = services.stack
-        line = (request.get("line") or "") if agent else self._trunks.line_of(transaction.flow)
+        line = (request.get("line") or "") if agent else self._trunks.senders.of(transaction, request, now)
+        if line is None:
+            return
         known = services.site.lines.get(line.partition("/")[0])
         if known is None or known.agent != agent:
             stack.counters["strangers"] += 1

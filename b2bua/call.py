@@ -12,16 +12,18 @@ from typing import Any, Final, Protocol
 from b2bua.call_records import CallRecords
 from b2bua.call_state import changed, rings
 from b2bua.cdr import Cdr
+from b2bua.cookies import Cookies
 from b2bua.destination import Destination
 from b2bua.diversion import diverted
+from b2bua.former_legs import FormerLegs
 from b2bua.lines import Lines
 from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
 from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
+from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription
 from b2bua.trunk_callers import TrunkCallers
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, state_of
-from b2bua.trunk_state import TrunkState
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
@@ -104,11 +106,11 @@ class TrunkDirectory(Protocol):
         self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False
     ) -> TrunkLeg: ...
 
-    def way_back(self, line: str, state: TrunkState, now: float) -> Flow | str: ...
+    @property
+    def former(self) -> FormerLegs: ...
 
-    def refresh(self, trunk: TrunkLeg, shown: str, now: float) -> None: ...
-
-    def line_of(self, flow: Flow) -> str: ...
+    @property
+    def senders(self) -> Senders: ...
 
 
 class TransferOf(Protocol):
@@ -177,6 +179,7 @@ class CallServices:
     __slots__ = (
         "agents",
         "calls",
+        "cookies",
         "discarded",
         "former_tokens",
         "key",
@@ -195,6 +198,8 @@ class CallServices:
 
     transfers: TransferDirectory
     """Given once it is made."""
+    cookies: Cookies
+    """Likewise."""
 
     def __init__(
         self,
@@ -497,6 +502,7 @@ class Call(Policy):
         )
         if told is not None:
             trunk = with_trunk(self, target.line, flow, dialog)
+            services.cookies.put(self, trunk.leg)
             lines = [*trunk.lines_of(onward, told), *services.trunks.callers.signed(target.line, onward, told, now)]
             trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
@@ -732,11 +738,11 @@ def onward_of(
     else:
         carried = Uri.parse(request.uri).number_params
     onward = diverted(services.site, plan, target, request)
-    if place.trunk is None:
+    if place.device is None:
         return onward, with_params(place.uri, carried), None
     wanted = plain_number(target.request_number), carried
     told = services.trunks.callers.told(target.line, place, flow, onward, wanted)
-    return onward, told.uri(place.uri.partition(":")[2]), told
+    return onward, told.uri(place.uri.partition(":")[2]) if place.place is not None else place.uri, told
 
 
 def _new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Destination) -> DialogState:

@@ -19,6 +19,7 @@ from b2bua.beat_paths import BeatPaths
 from b2bua.call import Call, CallServices
 from b2bua.call_quality import relayed
 from b2bua.call_records import CallEnded, CallRecords, measuring
+from b2bua.cookies import Cookies, MakeCipher
 from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
 from b2bua.line_tests import TrunkTester
@@ -26,14 +27,16 @@ from b2bua.lines import Lines
 from b2bua.messages import PASSED, Messages, is_passed
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
+from b2bua.reign import Reign
 from b2bua.routing import Router
+from b2bua.takeover.dialog_fetch import DialogFetch
 from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.rehearsal import Rehearsals
-from b2bua.takeover.report import Takeovers, kind_of
+from b2bua.takeover.report import Takeovers
 from b2bua.transfer import Transfers
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunks import Trunks
-from heartbeat.decision import Decided, Decision, What
+from heartbeat.decision import Decided
 from heartbeat.line_tests import LineTests
 from heartbeat.member import Member
 from heartbeat.persistent_state import PersistentState
@@ -64,7 +67,8 @@ class Core:
 
     ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16 unguessable bytes,
     other ones at each start; ``wall_offset`` what makes a wall clock of ``now``; ``commitment`` and ``deaths`` what
-    the supervisor of this start and those of former ones left (`heartbeat.death`).
+    the supervisor of this start and those of former ones left (`heartbeat.death`); ``cipher`` seals what our Contacts
+    carry (`b2bua.cookies`).
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Core:
         wall_offset: float = 0.0,
         commitment: str = "",
         deaths: Sequence[str] = (),
+        cipher: MakeCipher | None = None,
     ) -> None:
         self.site = site
         self.node = node
@@ -100,6 +105,7 @@ class Core:
         self.quality = measuring(self.records, self.stack)
         self._listens = {_local(endpoint) for endpoint in self.server.listen}
         self.beats = BeatPaths(self.stack, site, node, chance, lambda *came: self.leadership.came(*came), now)
+        self.cookies = Cookies(self.stack, cipher)
         self.router, self.keys, self.key = _read_site(self)
         passage = ServerPassage(node)
         self.discarded = Discarded(passage)
@@ -112,7 +118,7 @@ class Core:
             self.keys or [self.key],
             self.beats,
             chance,
-            self._live_by,
+            lambda *decided: self.reign.live_by(*decided),
             now,
             commitment,
             deaths,
@@ -127,26 +133,37 @@ class Core:
         )
         self.leadership.agent_flow = self.agents.flow_of
         self.stack.receiver.overheard = self.agents.overheard
-        self.trunks = Trunks(self.stack, site, node, chance, self.lines, self.agents.agent_of, self.decided, now)
+        self.trunks = Trunks(
+            self.stack, site, node, chance, secret, self.lines, self.agents.agent_of, self.decided, now
+        )
         self.leadership.serves = self.trunks.lead
         self.line_tests = LineTests(TrunkTester(self.stack, self.trunks, site.realm).begin)
-        self.stack.receiver.expected = self.trunks.expected
-        self.stack.admission.name_of = self.trunks.owner
-        ban_by(self.stack, site.bans, self.trunks.is_peer)
+        self.stack.receiver.expected = self.trunks.senders.expected
+        self.stack.admission.name_of = self.trunks.senders.owner
+        ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
         shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
         self.services = passage.services = CallServices(*shared, site, self.router, self.key, now)
         passage.authority = self.leadership
+        self.services.cookies = self.cookies
         self.calls = self.services.calls
         self.leadership.calls = self.calls.__len__
         self.leadership.records = lambda now: (now + self.records.wall_offset, self.records.unwritten(now))
         may_act, cancelled = self.member.may_act, self.cancelled
         self.recovery = self.agents.services.reader = Recovery(
-            self.services, self.agents, self.keys, may_act=may_act, cancelled=cancelled, served=self._served
+            self.services,
+            self.agents,
+            self.keys,
+            may_act=may_act,
+            cancelled=cancelled,
+            served=lambda now: self.reign.served(now),
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations, chance)
+        self.dialog_fetch = DialogFetch(self.stack, self.trunks, self.recovery.cookies, chance, node)
         self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
+        parts = (self.services, self.agents, self.leadership, self.recovery, self.messages, self.admission)
+        self.reign = Reign(node, site.main.name, *parts, self.takeovers, self.dialog_fetch, self.decided)
         self.rehearsals = Rehearsals(
             self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
         )
@@ -219,7 +236,7 @@ class Core:
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
         self.trunks.load(site, now)
-        ban_by(self.stack, site.bans, self.trunks.is_peer)
+        ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
@@ -244,11 +261,15 @@ class Core:
                 # no call comes to the address for beats, so who leads is nobody's business there
                 takes_calls = self.serving or transaction.flow.local in self.beats.locals
                 self.stack.respond_stateless(transaction, *_qualified(takes_calls))
+        elif method == "REGISTER" and self.trunks.senders.register(transaction, request, now):
+            pass
         elif method == "SUBSCRIBE" and agent and self.serving and "line" not in request:
             connection = self.agents.connections[agent]
             give_back(self.services, connection, self.member.may_act, transaction, request, now)
         elif method == "NOTIFY" and agent and "line" not in request and not is_of_transfer(request):
             self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
+        elif method == "NOTIFY" and not agent and self.dialog_fetch.notified(transaction, request, now):
+            pass
         elif not self.serving and agent and not self.leadership.stops:
             transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
@@ -317,53 +338,13 @@ class Core:
         self.trunks.stop(now)
         self.leadership.leave(now)
 
-    def _live_by(self, decision: Decision, former: str, now: float) -> None:
-        """Something was decided of who leads; ``former`` led before, as far as is known."""
-        self.decided(decision.what.value, decision.because, now)
-        self.takeovers.seen(decision)
-        if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
-            self._lead(decision, former, now)
-        elif decision.what is What.STEPPED_DOWN:
-            self.step_down(now)
-
-    def _lead(self, decision: Decision, former: str, now: float) -> None:
-        """The site is ours: ask every agent what it has."""
-        assert decision.proof is not None
-        self.services.site_headers = self.leadership.site_headers
-        self.records.epoch = self.epoch
-        if not decision.again:
-            if decision.epoch > 1:
-                kind = kind_of(decision.because, former, self.node, self.site.main.name)
-                self.takeovers.began(decision, former, kind)
-            self.stack.congestion.pause(now)
-            self.services.drop_calls()  # of an epoch before that of another server, if any are left
-            self.recovery.begin(now)
-        self.agents.begin(decision.proof, now, decision.again)
-        if not self.agents.reached:
-            self.takeovers.served(now)
-
-    def _served(self, now: float) -> None:
-        """The lists of all agents reached are complete."""
-        self.takeovers.served(now)
-        took = now - self.agents.begun_at
-        self.decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
-
-    def step_down(self, now: float) -> None:
-        """Another server leads."""
-        self.services.drop_calls()
-        self.messages.drop()
-        self.admission.drop()
-        self.recovery.reset()
-        self.agents.step_down(now)
-        for flow in self.agents.by_flow:
-            self.stack.transactions.remove_flow(flow)
-
 
 def _read_site(core: Core) -> tuple[Router, list[bytes], bytes]:
     """What is made of the site file; the keys of the site, and the one that signs."""
     site = core.site
     core.quality.relayed = relayed(site)
     keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
+    core.cookies.load(keys, site.standby is not None)
     router = Router(site, core.chance, core.server.capacity, core.server.reserve)
     return router, keys, keys[0] if keys else core._secret
 

@@ -117,4 +117,4 @@ def peer_of(core: Core, flow: Flow) -> str:
     """Who has the other end of a flow: an agent, a trunk of ours; ``""`` where it is not known."""
     host = flow.remote[0]
     agent = core.agents.agent_of(flow)
-    return agent or (owner if (owner := core.trunks.owner(host)) != host else "")
+    return agent or (owner if (owner := core.trunks.senders.owner(host)) != host else "")

@@ -28,7 +28,7 @@ class TrunkTester:
         stack, trunks, realm = self._stack, self._trunks, self._realm
         settings, device = trunks.lines.get(name), trunks.device(name)
         if settings is None or device is None:
-            raise Refused(f"{name or '(no line given)'} is no trunk of this server's own: its agent tests it", 404)
+            raise Refused(f"{name or '(no line given)'} is no line of this server's own: its agent tests it", 404)
         account = settings.register.user if settings.register is not None else settings.user
         scheme = identity_of(settings).scheme
 
@@ -37,6 +37,8 @@ class TrunkTester:
 
         def opening(number: str, now: float) -> Opening | str:
             found = trunks.reachable(name, now)
+            if settings.is_phone:
+                return "only trunks are called for a test: a phone would ring"
             if not found:
                 return "there is nobody to call"
             request = invite_of(caller or account or name, number, realm)
@@ -54,7 +56,7 @@ class TrunkTester:
             tuple(peer.uri for peer in settings.peer),
             lambda then, now: trunks.ready(name, then),
             places,
-            lambda: (device.registered, device.why),
+            lambda: (None if settings.is_phone else device.registered, device.why),
             device.digest,
             device.reach,
             opening,
@@ -65,4 +67,5 @@ class TrunkTester:
 def _asked(to: Destination, scheme: str) -> Asked:
     flow = to.flow
     host, port = (to.place.host, to.place.port) if to.place is not None else flow.remote
-    return Asked(shown(host, port, flow), f"{scheme}:{to.uri.partition(':')[2]}", flow, to.route)
+    uri = f"{scheme}:{to.uri.partition(':')[2]}" if to.place is not None else to.uri
+    return Asked(shown(host, port, flow), uri, flow, to.route)

@@ -133,7 +133,15 @@ class Messages:
         """One of these of an agent's device, or of a trunk of ours."""
         services, method = self._services, request.method
         stack, trunks = services.stack, services.trunks
-        line = (request.get("line") or "").partition("/")[0] if agent else trunks.line_of(transaction.flow)
+        line: str | None
+        if agent:
+            line = (request.get("line") or "").partition("/")[0]
+        elif request.to_tag:  # telephones at servers have no subscriptions
+            line = trunks.senders.line_of(transaction.flow)
+        else:
+            line = trunks.senders.of(transaction, request, now)
+        if line is None:
+            return
         known = services.site.lines.get(line)
         if known is None or not known.passes(method) or known.agent != agent:
             stack.respond_stateless(transaction, *refused_outside_dialogs(method))
@@ -274,14 +282,14 @@ class Messages:
         """Send what an agent says in a subscription with the peer of a trunk to where that is."""
         services, request, target = self._services, one.request, one.plan.target
         far, places = decode(request.uri), services.destinations(target, now)
-        if far is None or not far.target or not places or places[0].trunk is None:
+        if far is None or not far.target or not places or places[0].device is None:
             self.failed(one, 481 if far is None or not far.target else 503, None, now)
             return
         place = places[0]
-        assert place.trunk is not None
+        assert place.device is not None
         dialog = dialog_of(request, far, request.from_untagged, request.to_untagged)
         headers = services.trunks.callers.said(target.line, request)
-        path = DialogPath(place.flow, place.trunk.reach)
+        path = DialogPath(place.flow, place.device.reach)
 
         def go(flow: Flow, now: float) -> None:
             self._send(one, dialog, far, headers, flow, place, now)
@@ -332,8 +340,8 @@ class Messages:
         a trunk of ours."""
         agents, flow, place = self._services.agents, transaction.flow, transaction.context
         data, one.provable = one.provable, b""
-        if response.status in (401, 407) and isinstance(place, Destination) and place.trunk is not None and data:
-            digest, stack = place.trunk.digest, self._services.stack
+        if response.status in (401, 407) and isinstance(place, Destination) and place.device is not None and data:
+            digest, stack = place.device.digest, self._services.stack
             if digest is not None and send_with_proof(stack, data, digest, transaction, response, one, now):
                 return
         connection = agents.by_flow.get(flow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from b2bua.call import Call, CallServices, trunk_moved, wait_for, without_trunk
 from b2bua.call_state import held_after
@@ -114,6 +114,8 @@ class ServerPassage(Passage):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
             _note_trunk(call, other, lines)
+        if call.trunk_legs and event in _TOLD:
+            self.services.cookies.put(call)
         if self.services.former_tokens:
             self.services.renew(call, other, lines)
         return Passed(lines, body)
@@ -243,6 +245,10 @@ class ServerPassage(Passage):
     def behind(self, call: Call, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
         connection = self.services.agents.by_flow.get(leg.flow)
         return connection is not None and bool(connection.refused) and connection.refused.add(act, now)
+
+
+_TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})
+"""What tells the other side our Contact."""
 
 
 def _crossed(

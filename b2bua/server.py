@@ -21,6 +21,7 @@ from b2bua.call_stories import CallStories
 from b2bua.cdr import RESULTS, Cdr, sentence
 from b2bua.cdr_query import page
 from b2bua.cdr_store import CdrStore, Entry
+from b2bua.cookies import MakeCipher
 from b2bua.core import Core, Event
 from b2bua.known_calls import peer_of
 from b2bua.record_sinks import RecordSinks
@@ -83,6 +84,7 @@ class Process(program.Process[Core]):
             time.time() - now,
             self._supervised.commitment if self._supervised is not None else "",
             [one.secret for one in reversed(ended)],
+            _cipher(site),
         )
         listeners = [*server.listen, *server.sip, *([server.beat] if server.beat is not None else [])]
         self.drive(core, map(str, listeners), partial(_view, self._trend), views.command, peer_of)
@@ -172,6 +174,20 @@ class Process(program.Process[Core]):
 
 def _own_trunks(site: Site) -> list[LineSettings]:
     return [line for line in site.lines.values() if line.at_servers]
+
+
+def _cipher(site: Site) -> MakeCipher | None:
+    """What seals what Contacts carry: an extra (``holdfast[direct]``)."""
+    try:
+        from b2bua.cookie_cipher import CookieCipher
+    except ImportError:
+        if site.standby is not None and site.lines_of(""):
+            said = (
+                "a call between two lines without agents ends with its server: holdfast[direct] is not installed here"
+            )
+            logging.getLogger("b2bua").warning(said)
+        return None
+    return CookieCipher
 
 
 def _tell_hooks(hooks: Hooks, site: Site, status: Callable[[], Any]) -> None:

@@ -81,7 +81,8 @@ class TrunkCallers:
         """Who calls whom by the INVITE of the site's form, as the trunk is told there, by that flow; ``wanted``: see
         `sip.device.identity.to_device`."""
         own = self._lines[line].advertise or self._stack.address(flow)
-        return to_device(self.identities[line], request, host_of(own), host_port(to.uri)[0], wanted)
+        there = host_port(to.uri)[0] if to.place is not None else self._realm
+        return to_device(self.identities[line], request, host_of(own), there, wanted)
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
         """The header lines of a request of the site's form outside calls, as the trunk gets them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
+from b2bua.destination import OwnDevice
 from b2bua.target_refresh import TargetRefresh
 from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of
 from sip.actions import Flow
@@ -16,7 +17,6 @@ from sip.device.identity import IdentityPolicy, Numbers
 from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, asking, is_reliable
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
 from sip.device.session_timer import SessionTimer, allows_update
-from sip.device.trunk import TrunkDevice
 from sip.dialog import DialogState, dialog_key
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
 from sip.invite import InviteUsage
@@ -24,7 +24,7 @@ from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
 from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, OfferAnswer, description_in
 from sip.references import TOLD, DialogId, naming_lines
-from sip.transaction import ClientTransaction, ServerTransaction
+from sip.transaction import ClientTransaction, ServerTransaction, cancel_of
 from sip.wire.message import Message, Request, Response
 
 
@@ -39,11 +39,13 @@ class TrunkLeg:
         "_transfer",
         "bridge",
         "described",
+        "device",
         "eager",
         "identity",
         "leg",
         "session",
         "takes_update",
+        "untold",
     )
 
     def __init__(
@@ -51,7 +53,7 @@ class TrunkLeg:
         stack: Stack,
         random: Random,
         bridge: Bridge,
-        device: TrunkDevice,
+        device: OwnDevice,
         identity: IdentityPolicy,
         timer: TimerSettings | None,
         reliable: Reliability,
@@ -63,6 +65,7 @@ class TrunkLeg:
         """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses, ``transfer`` of
         transfers; ``established`` as of `InviteUsage`."""
         self.bridge = bridge
+        self.device = device
         self.identity = identity
         """What is believed of the trunk, and what it is told, of who calls whom."""
         self._timer = timer
@@ -81,6 +84,8 @@ class TrunkLeg:
         """Answers that came reliably and were told the trunk plainly, by early dialog: its 2xx has to have them."""
         self.takes_update = False
         """The trunk has said that it takes UPDATE."""
+        self.untold = False
+        """A former server had it, and the device cannot be told yet where it is now."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """The trunk calls."""
@@ -324,16 +329,19 @@ class TrunkLeg:
 
 
 def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
-    """What a new server needs to go on with that leg; None where we call and it is not answered, or where it is
-    over."""
-    leg, timer, asked = trunk.leg, trunk.session.timer, ""
+    """What a new server needs to go on with that leg, or to call it off where we call and it rings; None where it is
+    over, or nothing was heard of it."""
+    leg, timer, asked, called = trunk.leg, trunk.session.timer, "", ""
     if leg.ended:
         return None
     if not leg.established:
-        invite = leg.server_invite.pending
-        if invite is None or invite.request is None:
+        ours, theirs = leg.client_invite.pending, leg.server_invite.pending
+        if ours is not None and ours.request and leg.dialog.remote_tag:
+            called = cancel_of(ours.request).decode("latin-1")
+        elif theirs is not None and theirs.request is not None:
+            asked = head_of(theirs.request)
+        else:
             return None
-        asked = head_of(invite.request)
     flow = leg.path.flow
     return TrunkState(
         leg.dialog.export(),
@@ -344,6 +352,7 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
         origin_of(trunk.session.offers.export().newest),
         None if timer is None else Timer(timer.interval, timer.min_se, timer.ours),
         asked,
+        called,
     )
 
 

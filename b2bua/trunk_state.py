@@ -48,11 +48,13 @@ class TrunkState(NamedTuple):
     timer: Timer | None = None
     asked: str = ""
     """The head of its first INVITE as long as that waits for its final answer, as far as an answer needs it."""
+    called: str = ""
+    """The CANCEL of our first INVITE as long as that rings there."""
 
     def moved_from(self, former: TrunkState | None) -> bool:
         """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
         do."""
-        if former is None or bool(self.asked) != bool(former.asked):
+        if former is None or bool(self.asked) != bool(former.asked) or bool(self.called) != bool(former.called):
             return True
         here, there = self.dialog, former.dialog
         return (here.call_id, here.remote_tag, here.target, here.route_set, self.host, self.port, self.transport) != (
@@ -90,6 +92,7 @@ def encode(state: TrunkState) -> str:
             state.origin,
             state.timer,
             state.asked,
+            *([state.called] if state.called else []),
         ]
     )
 
@@ -109,6 +112,7 @@ def decode(values: Sequence[Any]) -> TrunkState:
         str(values[16]),
         None if timer is None else Timer(int(timer[0]), int(timer[1]), bool(timer[2])),
         str(values[18]),
+        str(values[19]) if len(values) > 19 else "",
     )
 
 

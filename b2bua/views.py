@@ -135,6 +135,7 @@ def line_counts(core: Core) -> v.LineCounts:
             busy += load.busy if load is not None else 0
     told = [each for connection in core.agents.connections.values() for each in connection.lines.values()]
     registered = sum(1 for each in told if each.contacts)
+    registered += sum(1 for line in core.site.lines_of("") if line.is_phone and core.trunks.registered(line.name))
     return v.LineCounts(total, inside, total - inside, busy, registered)
 
 
@@ -260,6 +261,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
             continue
         connection = core.agents.connections.get(line.agent)
         told = connection.lines.get(line.name) if connection is not None else None
+        contacts = core.trunks.contacts(line.name, now)
         load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
@@ -279,9 +281,9 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 why=why_out(core, line.name) or (f"{line.agent} drains" if drains else ""),
                 channels=line.channels,
                 busy=busy,
-                address=str(line.peer[0]) if line.peer else "",
+                address=str(line.peer[0]) if line.peer else next(iter(contacts), ""),
                 registered=_registered(core, line, told),
-                contacts=told.contacts if told is not None else 0,
+                contacts=told.contacts if told is not None else len(contacts),
                 forward={
                     key: value for key in ("always", "busy", "no_answer") if (value := getattr(line.forward, key))
                 },
@@ -293,8 +295,8 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
 
 
 def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool | None:
-    """Whether a phone is registered here, as its agent told; of a trunk of the server's own whether it is with its
-    carrier. None: it registers nowhere, or we do not know."""
+    """Whether a phone is registered, as its agent told; of a line of the server's own whether we are with its
+    carrier, or it is here. None: it registers nowhere, or we do not know."""
     if line.at_servers:
         return core.trunks.registered(line.name)
     return told.contacts > 0 if told is not None and line.is_phone else None

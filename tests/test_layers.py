@@ -117,7 +117,7 @@ HOMES = {
     "pylibsrtp": ("gateway_agent.media.srtp", "gateway_agent.webrtc.endpoint"),
     "av": ("gateway_agent.webrtc.codecs",),
     "aiohttp": ("heartbeat.console.*", "sip.io.fetch"),
-    "cryptography": ("sip.stir.es256",),
+    "cryptography": ("sip.stir.es256", "b2bua.cookie_cipher"),
     "psycopg": ("b2bua.postgres",),
     "click": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),
     "rich": ("heartbeat.cli*", "heartbeat.console.*", "b2bua.cli*", "gateway_agent.cli*"),

@@ -16,6 +16,7 @@ from b2bua.call import CallServices
 from b2bua.pickup import picks_up
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
+from b2bua.takeover.cookie_recovery import CookieRecovery
 from b2bua.takeover.reconciliation import Reconciliation
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.replay import Replay
@@ -54,7 +55,8 @@ class Recovery:
         self.verdicts = Verdicts()
         self.restorations = Restorations(services, agents, self.index, self.verdicts, keys)
         self._reconciliation = Reconciliation(self.restorations, may_act, self._passed_over)
-        self.replay = Replay(self.restorations, cancelled, self._unrestored)
+        self.cookies = CookieRecovery(services, self.verdicts)
+        self.replay = Replay(self.restorations, self.cookies, cancelled, self._unrestored)
         self._services = services
         self._agents = agents
         self._may_act = may_act

@@ -13,6 +13,7 @@ from typing import Final
 from b2bua.agents import AgentConnection
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
+from b2bua.takeover.cookie_recovery import CookieRecovery
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.restoration import Restorations
 from b2bua.takeover.verdicts import REPLAYED
@@ -23,6 +24,8 @@ from sip.wire.message import Request, parse
 
 MOST_WAITING: Final = 10_000
 """Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
+MOST_STRANGE: Final = 500
+"""As many may wait when others do that come from nobody known."""
 MOST_OF_ONE: Final = 16
 """Requests that wait for one dialog."""
 PROGRESSED: Final = "the set-up of a call went on"
@@ -39,12 +42,14 @@ class Replay:
     def __init__(
         self,
         restorations: Restorations,
+        cookies: CookieRecovery,
         cancelled: Callable[[ServerTransaction, Request, float], None],
         unrestored: Callable[[float], bool],
     ) -> None:
         """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now; ``unrestored``: whether
         there are calls of which agents may tell, or have told, and which are not restored."""
         self._restorations = restorations
+        self._cookies = cookies
         self._index = restorations.index
         self._services = restorations.services
         self._stack = restorations.services.stack
@@ -71,10 +76,10 @@ class Replay:
         return key in self._waiting
 
     def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """A request in a dialog that is not here (yet), of an agent, or, where none is named, of a trunk of the
+        """A request in a dialog that is not here (yet), of an agent, or, where none is named, of a line of the
         servers' own; False when it is to be answered 481."""
         if not agent:
-            return self._services.trunks.line_of(transaction.flow) != "" and self._of_trunk(transaction, request, now)
+            return self._cookies.requested(transaction, request, now) or self._of_trunk(transaction, request, now)
         key = dialog_key(request.call_id, request.to_tag)
         told = self._index.get(key)
         if told is not None and (leg := self._leg_of(told, now)) is not None:
@@ -94,10 +99,14 @@ class Replay:
         return True
 
     def _of_trunk(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Dialogs with trunks are made again with the other legs of their calls. Nothing is known of them before, so
-        their requests wait until all is restored that agents have told."""
-        key = dialog_key(request.call_id, request.to_tag)
-        if not self._unrestored(now):
+        """Dialogs with lines of our own are made again with the other legs of their calls. Nothing is known of them
+        before, so their requests wait until all is restored that agents have told; those of strangers, too, where
+        telephones may come from anywhere, but few."""
+        key, known = (
+            dialog_key(request.call_id, request.to_tag),
+            self._services.trunks.senders.has_dialogs(transaction.flow),
+        )
+        if known is False or not self._unrestored(now) or (known is None and len(self._waiting) >= MOST_STRANGE):
             return False
         if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
             self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))

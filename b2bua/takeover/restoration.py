@@ -536,6 +536,7 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
     call = one.call
     assert call is not None
     _drop_told(machine, call, None)
+    trunk_recovery.call_off(machine.services, former, now)
     plan = machine.plan_of(former)
     if call.cancelled is not None:
         cancel(call, call.cancelled, now)
@@ -550,6 +551,7 @@ def _write_record(machine: Restorations, one: Restoration, told: Told, now: floa
     state, ended = told
     for each in ended:
         machine.index.remove(each)
+    trunk_recovery.call_off(machine.services, state, now)
     if state is not None and state.part:
         last = [each for each in ended if each.call_id in (state.caller_dialog, state.callee_dialog)]
         for each in ended:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from b2bua.call import Call, longest_of
+from b2bua.call import Call, CallServices, longest_of
+from b2bua.state_token import CallState
 from b2bua.takeover.records import ToldDialog
 from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, resume
 from b2bua.trunk_state import resumed
 from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.packages.line_dialog import ACK_PENDING, request_of
-from sip.wire.message import Request, parse
+from sip.transaction import ClientTransaction
+from sip.wire.message import Request, Response, parse
 
 FORMER: Final = "its other side was a trunk of the former server"
 ACK_AGAIN: Final = 5.0
@@ -39,10 +41,10 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
     services, bridge, record, trunk = call.services, call.bridge, told.record, call.state.trunk
     as_origin = bridge.origin is None
     dialog = call.state.caller_dialog if as_origin else call.state.callee_dialog
-    if trunk is None or trunk.asked or dialog not in ("", trunk.dialog.call_id):
+    if trunk is None or trunk.asked or trunk.called or dialog not in ("", trunk.dialog.call_id):
         return FORMER
     line = line_of(call)
-    flow = services.trunks.way_back(line, trunk, now)
+    flow = services.trunks.former.way_back(line, trunk, now)
     if isinstance(flow, str):
         return f"{FORMER}: {flow}"
     lasted = now - (call.state.answered - call.wall_offset)
@@ -60,7 +62,7 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
     call.trunk_legs = {made.leg: made} if call.trunk_legs is NO_TRUNKS else {**call.trunk_legs, made.leg: made}
     if longest := longest_of(services.site, call.lines):
         bridge.limit(now - lasted + longest)
-    services.trunks.refresh(made, trunk.shown, now)
+    services.trunks.former.refresh(made, trunk, now)
     return made
 
 
@@ -74,7 +76,7 @@ def offer_again(call: Call, told: ToldDialog, now: float) -> None:
     head = trunk.asked + "\r\nContent-Type: application/sdp" if body else trunk.asked
     request = parse(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
     assert isinstance(request, Request)
-    flow = services.trunks.way_back(line, trunk, now)
+    flow = services.trunks.former.way_back(line, trunk, now)
     assert isinstance(flow, Flow)
     stack = services.stack
     made = services.trunks.leg(line, call.bridge, flow, trunk.dialog)
@@ -86,12 +88,35 @@ def offer_again(call: Call, told: ToldDialog, now: float) -> None:
     stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
 
 
+class CallOff:
+    """The CANCEL of a former server's INVITE; what comes of it goes to that one."""
+
+    def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """It rings no more, or had stopped by itself."""
+
+    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+        """Nobody is there."""
+
+
+def call_off(services: CallServices, state: CallState | None, now: float) -> None:
+    """Have a line of ours stop ringing for a former server: it is called once more, or nobody wants it any more
+    (RFC 3261 section 9.1: the CANCEL is that of the INVITE, whoever sends it)."""
+    trunk = state.trunk if state is not None else None
+    if state is None or trunk is None or not trunk.called or state.answered:
+        return
+    flow = services.trunks.former.way_back(state.callee_line.partition("/")[0], trunk, now)
+    data = trunk.called.encode("latin-1")
+    cancel = parse(data)
+    if not isinstance(flow, str) and isinstance(cancel, Request):
+        services.stack.request("CANCEL", data, cancel.branch, flow, CallOff(), now)
+
+
 def rings_for(call: Call, now: float) -> bool:
     """Whether its caller is a trunk whose INVITE can be taken up again."""
     trunk, line = call.state.trunk, line_of(call)
     if call.state.answered or call.bridge.origin is not None or trunk is None or not trunk.asked or not line:
         return False
-    return not isinstance(call.services.trunks.way_back(line, trunk, now), str)
+    return not isinstance(call.services.trunks.former.way_back(line, trunk, now), str)
 
 
 def _opening(told: ToldDialog) -> Request | None:

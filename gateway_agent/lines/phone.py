@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from typing import Final
 
 from gateway_agent.channels import Busy
 from gateway_agent.far_side import Changed, LineEnvironment, Target
 from gateway_agent.registration_state import Registered
 from heartbeat.site.devices import host_of, phone_of
 from heartbeat.site.lines import LineSettings as Settings
-from sip.actions import Flow
+from sip.actions import Flow, Flush
 from sip.bearer import WEB
 from sip.device.phone import PhoneDevice
 from sip.digest import DigestClient
@@ -18,6 +19,8 @@ from sip.next_hop import Reach
 from sip.registrar import REFRESHED, Binding, BindingChange
 from sip.transaction import ServerTransaction
 from sip.wire.message import Request, Response
+
+FLUSH: Final = Flush()
 
 
 class Phone:
@@ -37,6 +40,8 @@ class Phone:
         self.reach: Reach = self._device.reach
         self._told: dict[str, float] = {}
         """When the bindings end by what servers were told last, by the URIs of their contacts."""
+        self._present = False
+        """Servers were told that somebody is registered."""
 
     @property
     def user(self) -> str:
@@ -114,6 +119,10 @@ class Phone:
     def _changed(self, changes: Sequence[BindingChange], now: float) -> None:
         if any(change.kind != REFRESHED for change in changes):
             self._tell(changes[-1].because, now, True)
+            if self._present != bool(self._device.bindings(now)):
+                self._present = not self._present
+                # a phone that has its 200 can be called: the servers hear of it first
+                self._environment.stack.do(FLUSH)
         elif any(self._lags(change.binding, now) for change in changes):
             self._tell("", now, True)
 

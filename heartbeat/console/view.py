@@ -552,7 +552,7 @@ class Line:
     name: Annotated[str, Column("Line")]
     agent: Annotated[str, Column("~Agent", of=_agent)]
     """``""`` for a trunk of the server's own."""
-    kind: Annotated[Literal["trunk", "phone", "station", "web"], Column("~Kind")]
+    kind: Annotated[Literal["trunk", "phone", "station", "web", "direct"], Column("~Kind")]
     state: Annotated[LineState, Column("State", "state", of=_line_state)]
     """A trunk is ``active`` while any channel is busy; ``draining``: nobody speaks on it, and its agent refuses new
     calls."""

@@ -134,7 +134,7 @@ def _servers(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]
         if pair and server.beat is None:
             yield f"{place}.beat: is missing: two servers need it, like udp:192.0.2.1:5162"
         if owned and not server.sip:
-            yield f"{place}.sip: is missing: there are trunks without an agent, whose requests come in there"
+            yield f"{place}.sip: is missing: there are lines without an agent, whose requests come in there"
         for endpoint in server.listen:
             if endpoint.transport not in ("tcp", "tls"):
                 yield f"{place}.listen: must be TCP or TLS between agents and servers, is {endpoint}"
@@ -341,14 +341,26 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
     for key in ("stir_sign", "stir_verify"):
         if getattr(line, key) is not None:
             yield f"{place}.{key}: is only for trunks"
-    if not line.agent:
+    if not line.agent and line.kind != "direct":
         yield f"{place}.agent: is missing: phones register with an agent"
+    if line.kind == "direct":
+        yield from _direct(place, line)
     if not line.digest or len(set(line.digest)) < len(line.digest):
         yield f"{place}.digest: must name one way of hashing at least, and none twice"
     if line.station.file is not None and line.station.play != "silence":
         yield f"{place}.station.file: stands beside play: say one of them"
-    if line.password is None and line.kind == "phone":
+    if line.password is None and line.kind in ("phone", "direct"):
         yield f'{place}.password: is missing: say where it is kept, like {{env = "ALICE"}}'
+
+
+def _direct(place: str, line: LineSettings) -> Iterator[str]:
+    """What only an agent has for phones."""
+    if line.agent:
+        yield f'{place}.agent: is not for direct telephones, which register with the servers: say kind = "phone"'
+    if line.media != "direct":
+        yield f"{place}.media: must be direct without an agent: media never passes a server"
+    if line.subscriptions == "pass":
+        yield f"{place}.subscriptions: are not for direct telephones: no agent is there to notify for them"
 
 
 def _station(site: Site, line: LineSettings) -> Iterator[str]:

@@ -173,16 +173,18 @@ class StationSettings:
 
 @dataclass(frozen=True, slots=True)
 class LineSettings:
-    """``[lines.NAME]``: a trunk, a phone, a browser or a station, with its settings."""
+    """``[lines.NAME]``: a trunk, a phone, a browser, a station or a direct telephone, with its settings."""
 
     name: str
     """The table's name."""
-    kind: Literal["trunk", "phone", "station", "web"]
+    kind: Literal["trunk", "phone", "station", "web", "direct"]
     """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent. ``station``: a
     telephone that is a program of its own beside the agent; all that is said of phones holds for it, and it registers
-    from this machine only. ``web``: a phone for browsers, which come by WebSocket alone."""
+    from this machine only. ``web``: a phone for browsers, which come by WebSocket alone. ``direct``: a telephone
+    without an agent, that registers with the servers themselves; all that is said of phones holds for it, too."""
     agent: NameOf = ""
-    """The agent it belongs to; left out, for a trunk only: it is owned by the servers themselves."""
+    """The agent it belongs to; left out: it is owned by the servers themselves, as a trunk may be and a direct
+    telephone is."""
     peer: tuple[PeerUri, ...] = ()
     """Trunk: where its calls are sent; the next one when the first does not answer."""
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
@@ -322,7 +324,8 @@ class LineSettings:
 
     @property
     def is_phone(self) -> bool:
-        """Whether its devices register with its agent: a phone, a browser or a station."""
+        """Whether its devices register with its agent or the servers: a phone, a browser, a station, a direct
+        telephone."""
         return self.kind != "trunk"
 
     def passes(self, method: str) -> bool:
@@ -331,7 +334,7 @@ class LineSettings:
 
     @property
     def at_servers(self) -> bool:
-        """True for a trunk that the servers own, with no agent between."""
+        """True for a trunk that the servers own, with no agent between, and for a direct telephone."""
         return not self.agent
 
     @property

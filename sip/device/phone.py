@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
-from sip.actions import Flow, Flush
+from sip.actions import Flow
 from sip.device.flows import DeviceFlows
 from sip.device.keep_alive import KeepAlive
 from sip.device.phone_authentication import PhoneAuthentication
@@ -34,7 +34,6 @@ from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 from sip.wire.uri import Uri
 
-FLUSH: Final = Flush()
 MIN_EXPIRES: Final = 30
 MOST_LOST: Final = 32
 """Broken connections whose devices may register anew."""
@@ -116,7 +115,6 @@ class PhoneDevice:
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for this phone; ``source`` is where it came from."""
-        before = bool(self.bindings(now))
         outcome = self._registrar.register(request, transaction.flow, now, source)
         authentication = self._services.authentication
         if outcome.refused is not None:
@@ -129,8 +127,6 @@ class PhoneDevice:
         reply, stack = outcome.reply, self._services.stack
         stack.know(source.remote[0], now)
         self._changed(outcome.changes, now)
-        if before != bool(self.bindings(now)):
-            stack.do(FLUSH)  # a phone that has its 200 can be called: whoever calls it hears of it first
         stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
 
     def way_to(self, binding: Binding) -> Flow:
@@ -139,6 +135,15 @@ class PhoneDevice:
         if place is None or flows.is_open(binding.flow) or flows.is_site(*place):
             return binding.flow
         return flows.flow_to(Place("tcp", *place)) or binding.flow
+
+    def is_by(self, flow: Flow) -> bool:
+        """Whether one of its devices has registered by that flow."""
+        return self.policy.name in self._services.registered.get(flow, ())
+
+    def expect(self, lost: Binding) -> None:
+        """A device whose dialogs come from a process before us may register here: they go along then."""
+        if lost not in self._lost:
+            self._lost.append(lost)
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A stream to a device broke."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 PACKAGE: Final = "dialog"
 CONTENT_TYPE: Final = "application/dialog-info+xml"
 NAMESPACE: Final = "urn:ietf:params:xml:ns:dialog-info"
+
+MOST_READ: Final = 65_536
+"""Bytes of a document that is read."""
+MOST_DIALOGS: Final = 64
+"""Of one document."""
 
 State = Literal["trying", "early", "confirmed", "terminated"]
 
@@ -47,3 +53,47 @@ def _ids(one: WatchedDialog) -> str:
         return ""
     tags = f"local-tag={quoteattr(one.local_tag)} remote-tag={quoteattr(one.remote_tag)}"
     return f" call-id={quoteattr(one.call_id)} {tags}"
+
+
+class ToldDialog(NamedTuple):
+    """What a telephone tells of one of its dialogs (section 4.1); local is its side, ``""`` what it leaves out."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    state: str
+    local: str
+    """URI of its identity."""
+    remote: str
+    local_target: str
+    """URI of its Contact."""
+    remote_target: str
+    """URI of the other side's Contact."""
+
+
+def told_dialogs(body: bytes) -> list[ToldDialog]:
+    """The dialogs of a document. Raises ValueError, with a sentence, for one that cannot be read; a document that
+    declares entities is none (they could be made to grow without end)."""
+    if len(body) > MOST_READ:
+        raise ValueError(f"a dialog-info document of over {MOST_READ} bytes is not read")
+    text = body.decode("utf-8", "replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("a dialog-info document declares a type or entities")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ValueError(f"a dialog-info document cannot be read: {error}") from None
+    return [_told(element) for element in root.findall(f"{_NS}dialog")[:MOST_DIALOGS]]
+
+
+def _told(element: ElementTree.Element) -> ToldDialog:
+    names = ("call-id", "local-tag", "remote-tag")
+    call_id, local_tag, remote_tag = (element.get(name, "") for name in names)
+    state = (element.findtext(f"{_NS}state") or "").strip()
+    identities = [(element.findtext(f"{_NS}{side}/{_NS}identity") or "").strip() for side in ("local", "remote")]
+    targets = [element.find(f"{_NS}{side}/{_NS}target") for side in ("local", "remote")]
+    uris = [one.get("uri", "") if one is not None else "" for one in targets]
+    return ToldDialog(call_id, local_tag, remote_tag, state, *identities, *uris)
+
+
+_NS: Final = f"{{{NAMESPACE}}}"

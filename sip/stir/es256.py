@@ -1,4 +1,4 @@
-"""Signatures and certificates of STIR (RFC 8226, RFC 7518 section 3.4): the one home of ``cryptography``.
+"""Signatures and certificates of STIR (RFC 8226, RFC 7518 section 3.4), by ``cryptography``.
 
 It is an extra: who has no line with ``stir_sign`` or ``stir_verify`` needs none of it.
 """

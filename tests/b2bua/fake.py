@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from b2bua.cdr import Cdr
+from b2bua.cookie_cipher import CookieCipher
 from b2bua.core import CallEnded, Core
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import VoterList
@@ -68,7 +69,7 @@ class Bench:
         self.disk_fault: str | None = None
         kept = kept or fresh(site)
         secret = f"{node} {kept.incarnation} {now}".encode().ljust(32, b"s")  # other tags and Call-IDs at each start
-        self.core = Core(site, node, kept, secret, random.Random(1), now, WALL)
+        self.core = Core(site, node, kept, secret, random.Random(1), now, WALL, cipher=CookieCipher)
         self._waiting: list[tuple[Peer, bytes]] = []
         self.pump()
 

@@ -109,8 +109,10 @@ class Fixture:
             restore=self._restore,
             cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
         )
+        self.cookies: Any = SimpleNamespace(requested=lambda transaction, request, now: False)
         self.replay = Replay(
             self.restorations,
+            self.cookies,
             lambda transaction, cancel, now: self.asked.append((transaction, cancel.method)),
             lambda now: self.unrestored,
         )

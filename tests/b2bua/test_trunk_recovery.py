@@ -9,7 +9,7 @@ import pytest
 from b2bua.state_token import read
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench, Peer, Side
-from tests.b2bua.fake_agent import AGENTS, record
+from tests.b2bua.fake_agent import AGENTS, kept, record
 from tests.b2bua.takeover_fixture import SITE_KEY, TakeoverFixture
 
 UPDATES = ("Allow: INVITE, ACK, BYE, CANCEL, UPDATE",)
@@ -97,7 +97,7 @@ def test_a_server_that_is_overruled_tells_the_peer_nothing_more() -> None:
     scene.fixture.gw1.notify()
     scene.bench.after(0.01)
     assert scene.bench.core.calls and not scene.theirs.asked, "it is told within a second, and not at once"
-    scene.bench.core.step_down(scene.bench.now)
+    scene.bench.core.reign.step_down(scene.bench.now)
     scene.bench.after(40)
     assert not scene.theirs.asked and not scene.mine.asked
 
@@ -386,3 +386,44 @@ def test_nobody_is_rung_for_a_trunk_that_may_have_given_up() -> None:
 def test_a_ringing_call_of_a_trunk_that_is_not_reached_from_here_is_cancelled(setting: str) -> None:
     scene = ringing(AGENTS.replace('peer = "sip:127.0.0.1:5080"', f'peer = "sip:127.0.0.1:5080"\n{setting}'))
     assert scene.mine.take("CANCEL") and not scene.theirs.heard
+
+
+def called(ended: bool = False) -> Scene:
+    """A call to the trunk that rings there when the server dies; ``ended``: its caller gives up in the gap."""
+    fixture = TakeoverFixture()
+    trunk = Peer(fixture.bench, "trunk", port=5080)
+    mine = fixture.gw1.call("9123")
+    theirs = trunk.called
+    theirs.ring()
+    assert mine.statuses == [100, 180] and mine.sent is not None
+    asked = kept(mine.sent, ended)
+    fixture.gw1.records = [
+        record(mine, "terminated" if ended else "early", sent=[asked], **({"ended": {"ago": 0.1}} if ended else {}))
+    ]
+    theirs.asked.clear()
+    fixture.die()
+    bench = fixture.succeed()
+    peer = Peer(bench, "trunk", port=5080)
+    peer.by_call_id, peer.sides, theirs.peer = {theirs.call_id: theirs}, [theirs], peer
+    return Scene(fixture, mine, peer, theirs)
+
+
+def test_a_call_to_the_trunk_that_rings_is_called_off_before_it_is_called_once_more() -> None:
+    scene = called()
+    scene.bench.after(0.6)
+    cancel = scene.theirs.take("CANCEL")
+    assert scene.theirs.invite is not None
+    former = scene.theirs.invite
+    assert (cancel.uri, cancel.branch, cancel.cseq) == (former.uri, former.branch, former.cseq)
+    assert cancel.to_tag == "" and "127.0.0.1:5060" in (cancel.get("via") or ""), "it is that of the INVITE"
+    scene.theirs.answer(cancel, 200)
+    again = scene.peer.called
+    assert again is not scene.theirs and again.asked[0].method == "INVITE"
+    again.accept()
+    assert scene.mine.statuses[-1] == 200
+
+
+def test_a_call_to_the_trunk_that_its_caller_gave_up_in_the_gap_is_called_off() -> None:
+    scene = called(ended=True)
+    scene.bench.after(0.6)
+    assert scene.theirs.take("CANCEL") and scene.peer.called is scene.theirs, "and not called once more"

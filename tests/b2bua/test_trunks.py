@@ -196,7 +196,7 @@ def test_requests_belong_to_the_trunk_of_their_source() -> None:
         caller = Peer(b, f"x{port}", host, port)
         caller.call("2")
         assert list(b.core.calls.values())[-1].state.caller_line == line
-    assert b.core.trunks.line_of(Flow("udp", "127.0.0.1:5060", ("127.0.0.4", 1))) == ""
+    assert b.core.trunks.senders.line_of(Flow("udp", "127.0.0.1:5060", ("127.0.0.4", 1))) == ""
 
 
 def test_a_reload_asks_for_new_names_and_keeps_known_addresses() -> None:

@@ -82,7 +82,7 @@ REPLACED = [
         "lines.t.transfer: must be pass, serve or refuse, is 'server'",
     ),
     ('kind = "trunk"', "", "lines.t.kind: is missing"),
-    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone, station or web, is 7"),
+    ('kind = "trunk"', "kind = 7", "lines.t.kind: must be trunk, phone, station, web or direct, is 7"),
     ('name = "s"', "name = 7", "site.name: must be a text in quotes, is 7"),
     ('name = "s"', 'name = "a b"', "site.name: must be 1 to 32 letters, digits, underscores, dots or hyphens"),
     (
@@ -360,6 +360,27 @@ certificate = "Y.example"
         "",
         "lines.p.agent: is missing: phones register with an agent",
     ),
+    ('kind = "phone"', 'kind = "direct"', "lines.p.agent: is not for direct telephones, which register with the"),
+    (
+        'kind = "phone"\nagent = "a"\nnumbers = "1001"\npassword = { env = "KEY" }',
+        'kind = "direct"\nnumbers = "1001"',
+        'lines.p.password: is missing: say where it is kept, like {env = "ALICE"}',
+    ),
+    (
+        'kind = "phone"\nagent = "a"\n',
+        'kind = "direct"\nmedia = "relay"\n',
+        "lines.p.media: must be direct without an agent: media never passes a server",
+    ),
+    (
+        'kind = "phone"\nagent = "a"\n',
+        'kind = "direct"\nsubscriptions = "pass"\n',
+        "lines.p.subscriptions: are not for direct telephones: no agent is there to notify for them",
+    ),
+    (
+        'kind = "phone"\nagent = "a"\n',
+        'kind = "direct"\npeer = "sip:127.0.0.3"\n',
+        "lines.p.peer: is only for trunks",
+    ),
     (
         'numbers = "1001"\npassword = { env = "KEY" }',
         "",
@@ -456,7 +477,7 @@ def test_two_servers_need_an_agent_and_one_server_an_odd_number():
 def test_own_trunks_need_a_place_for_their_requests():
     text = GOOD.replace('sip = "udp:127.0.0.2:5060"\n', "") + TRUNK
     assert errors(text) == [
-        "servers.m2.sip: is missing: there are trunks without an agent, whose requests come in there"
+        "servers.m2.sip: is missing: there are lines without an agent, whose requests come in there"
     ]
 
 

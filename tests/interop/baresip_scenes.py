@@ -26,7 +26,7 @@ rtp_ports 30000-30100
 module_path {modules}
 module g711.so
 module aubridge.so
-module_tmp account.so
+{more}module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen {host}:{control}
@@ -40,11 +40,12 @@ def package() -> Unpacked:
 class Baresip:
     """See :class:`~tests.interop.telephones.Telephone`."""
 
-    def __init__(self, directory: Path, host: str, account: str) -> None:
+    def __init__(self, directory: Path, host: str, account: str, more: str = "") -> None:
+        """``more``: lines of its configuration."""
         found = package()
         directory.mkdir()
         modules = found.root / "usr" / "lib" / "baresip" / "modules"
-        (directory / "config").write_text(_CONFIG.format(host=host, modules=modules, control=_CONTROL))
+        (directory / "config").write_text(_CONFIG.format(host=host, modules=modules, control=_CONTROL, more=more))
         (directory / "accounts").write_text(account)
         self._host = host
         self._log = directory / "log"

@@ -18,14 +18,19 @@ LIMIT_S: Final = 45.0
 """Longer than a device that has lost its call waits for an ACK, or for an answer to its BYE."""
 
 
-def text_with_own_trunk(more: str = "", timer: bool = True, settings: str = "", transport: str = "udp") -> str:
-    """The site file of the town in which east is a trunk of the servers, with a session timer of 90 s. ``settings``
-    are further ones of east, ``transport`` is that by which it is called."""
-    text = text_of(more=more)
+def with_listeners(text: str) -> str:
+    """The same site file; its servers listen for devices, too."""
     for number in (1, 2):
         listen = f'listen = "tcp:127.0.0.{number}:5161"'
         own = f'sip = ["udp:127.0.0.{number}:5060", "tcp:127.0.0.{number}:5060"]'
         text = text.replace(listen, f"{listen}\n{own}")
+    return text
+
+
+def text_with_own_trunk(more: str = "", timer: bool = True, settings: str = "", transport: str = "udp") -> str:
+    """The site file of the town in which east is a trunk of the servers, with a session timer of 90 s. ``settings``
+    are further ones of east, ``transport`` is that by which it is called."""
+    text = with_listeners(text_of(more=more))
     expires = "session_timer = { expires = 90 }\n" if timer else ""
     owned = f'kind = "trunk"\n{expires}{settings}peer = "sip:127.0.0.22'
     text = text.replace('kind = "trunk"\nagent = "gw2"\npeer = "sip:127.0.0.22', owned)

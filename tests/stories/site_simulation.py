@@ -22,6 +22,7 @@ from typing import Any, Final
 from b2bua.call_records import CallEnded
 from b2bua.cdr import Cdr, merge_by_call
 from b2bua.cdr_store import INTERVAL
+from b2bua.cookie_cipher import CookieCipher
 from b2bua.core import Core as Server
 from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
@@ -251,6 +252,21 @@ to = ["voice"]
 """
 """Telephones that watch each other and a voice mail system."""
 
+DIRECT: Final = """
+[lines.yves]
+kind = "direct"
+numbers = ["1008"]
+password = { env = "PASSWORD" }
+channels = 2
+
+[lines.zoe]
+kind = "direct"
+numbers = ["1009"]
+password = { env = "PASSWORD" }
+channels = 2
+"""
+"""Telephones without an agent; the servers need listeners for them."""
+
 LATER: Final = """
 [[routes]]
 match = "9*"
@@ -281,6 +297,8 @@ PHONES: Final = {
     "wanda": ("127.0.0.37", "gw1", "wanda"),
     "xaver": ("127.0.0.38", "gw2", "xaver"),
     "yvo": ("127.0.0.39", "gw2", "yvo"),
+    "yves": ("127.0.0.41", "", "yves"),
+    "zoe": ("127.0.0.42", "", "zoe"),
 }
 """Address, agent and user of each device."""
 
@@ -377,7 +395,8 @@ class SiteSimulation:
         offset = self.wall_offset(now)
         commitment = commitment_of(self._death_secret(name)) if self.supervised else ""
         deaths = self.deaths.get(name, ())
-        return Server(self.site, name, _raised(disk, begun), secret, chance, now, offset, commitment, deaths)
+        raised = _raised(disk, begun)
+        return Server(self.site, name, raised, secret, chance, now, offset, commitment, deaths, CookieCipher)
 
     def _death_secret(self, name: str) -> str:
         """What the supervisor drew for the present life of a server."""

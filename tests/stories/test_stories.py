@@ -71,12 +71,17 @@ def requests_votes(sim: SiteSimulation) -> bool:
     return any("requests votes for epoch 2" in line for line in sim.said)
 
 
+ASKED_FOR_DIALOGS = {"yves", "zoe"}
+"""Telephones at servers, which are asked for their dialogs, and do not know that."""
+
+
 def at_an_end(sim: SiteSimulation, results: list[str]) -> None:
     assert sorted(record.result for record in sim.cdrs) == sorted(results), sim.cdrs
     for name in (*sim.site.servers, *sim.site.agents):
         assert not sim.calls_of(name), name
     for name in sim.who:
-        assert not {what for what in sim.odd(name) if "stray" not in what}, sim.odd(name)
+        asked = {"unknown"} if name in ASKED_FOR_DIALOGS else set()
+        assert not {what for what in sim.odd(name) if "stray" not in what} - asked, sim.odd(name)
 
 
 def test_a_talking_call_goes_on_through_the_new_server() -> None:

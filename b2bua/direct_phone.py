@@ -1,0 +1,260 @@
+"""Telephones with no agent between (the patent's figure 9): they register with the servers, and talk to the one that
+leads. Each server keeps its own registrations, so that a stand-by with which a telephone registers as well knows the
+way to it before it has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Final
+
+from b2bua.destination import Destination
+from b2bua.trunk_state import TrunkState
+from heartbeat.site.devices import host_of, phone_of
+from heartbeat.site.lines import DIGESTS, LineSettings
+from heartbeat.site.model import Server, Site
+from sip.actions import Flow
+from sip.device.flows import DeviceFlows
+from sip.device.phone import PhoneDevice, PhoneServices
+from sip.device.phone_authentication import PhoneAuthentication
+from sip.device.phone_dialogs import Leg, PhoneDialogs
+from sip.device.phones import DigestOrders, Phones
+from sip.device.policy import LinePolicy
+from sip.digest import DigestClient, DigestServer
+from sip.endpoint import is_numeric, plain_host
+from sip.layer import Stack
+from sip.location import Place
+from sip.next_hop import Reach
+from sip.peers import network_of
+from sip.registrar import ADDED, REFRESHED, Binding, BindingChange
+from sip.transaction import ServerTransaction
+from sip.wire.errors import SipError
+from sip.wire.headers import NameAddr, same_address
+from sip.wire.message import Request, Response
+from sip.wire.uri import Uri
+
+UNREGISTERED: Final = "no device is registered"
+
+
+class DirectPhone:
+    """One of them."""
+
+    digest: DigestClient | None = None
+    """Nobody challenges us."""
+    ready = True
+    route: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        services: PhoneServices,
+        settings: LineSettings,
+        policy: LinePolicy,
+        changed: Callable[[str, float], None],
+        came: Callable[[str, Destination, float], None],
+    ) -> None:
+        """``changed`` is told, with a sentence, of what comes and goes, ``came`` of each device that registers."""
+        self.policy = policy
+        self.settings = settings
+        self._flows = services.flows
+        self._tell = changed
+        self._came = came
+        self._device = PhoneDevice(services, phone_of(settings), self.meets, self._changed)
+        self.reach: Reach = self._device.reach
+
+    @property
+    def name(self) -> str:
+        """The line's."""
+        return self.settings.name
+
+    @property
+    def user(self) -> str:
+        """User part of its address of record, and user of its digest."""
+        return self.settings.aor_user
+
+    @property
+    def registered(self) -> bool | None:
+        """Whether any device of it is."""
+        return self._device.known
+
+    @property
+    def why(self) -> str:
+        """Why it can take no call, ``""`` when it can."""
+        return "" if self._device.known else UNREGISTERED
+
+    def contacts(self, now: float) -> list[str]:
+        """The URIs by which its devices registered."""
+        return [one.contact.uri for one in self._device.bindings(now)]
+
+    def meets(self, source: Flow) -> bool:
+        """It may be anywhere."""
+        return True
+
+    def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
+        """Answer a REGISTER for it."""
+        self._device.register(transaction, request, source, now)
+
+    def destinations(self, now: float) -> list[Destination]:
+        """Where a call to it goes: the device that it prefers, the next one when that does not answer."""
+        return [self._destination(one) for one in self._device.bindings(now)]
+
+    def _destination(self, binding: Binding) -> Destination:
+        return Destination(binding.contact.uri, "", self._device.way_to(binding), self, None, binding.path)
+
+    def way_back(self, state: TrunkState, now: float) -> Flow:
+        """By which flow the dialog of a former server goes on: that of its registration here; else where it was. Who
+        cannot be reached there is waited for: the dialog goes along when it registers (`PhoneDevice.expect`)."""
+        found = self._device.bindings(now)
+        target = _uri_of(state.dialog.target)
+        here = [one for one in found if _is_at(one, target, state)] or (found if len(found) == 1 else [])
+        if here:
+            return self._device.way_to(here[0])
+        transport, host, port = state.transport, state.host, state.port
+        flow = self._flows.flow_to(Place("udp", host, port)) if transport == "udp" else None
+        flow = flow or Flow(transport, "", (host, port))
+        if target is not None:
+            contact = NameAddr.parse(f"<{state.dialog.target}>")
+            self._device.expect(Binding(self.name, contact, flow, now, "", 0))
+        return flow
+
+    def is_reached(self, state: TrunkState, flow: Flow) -> bool:
+        """Whether something that is sent there arrives, as far as can be known: no NAT is between that has only ever
+        seen the former server."""
+        if self._device.is_by(flow):
+            return True
+        target = _uri_of(state.dialog.target)
+        return (
+            target is not None
+            and is_numeric(target.host.strip("[]"))
+            and same_address(plain_host(target.host.strip("[]")), state.host)
+            and (state.transport == "tcp" or (state.transport == "udp" and flow.local != ""))
+        )
+
+    def reload(self, settings: LineSettings, policy: LinePolicy, now: float) -> None:
+        """The site file says something else of it; what has registered stays."""
+        self.settings = settings
+        self.policy = policy
+        self._device.reload(phone_of(settings), now)
+
+    def flow_lost(self, flow: Flow, now: float) -> None:
+        """A stream to a device broke."""
+        self._device.flow_lost(flow, now)
+
+    def stop(self, now: float) -> None:
+        """A reload took the line away."""
+        self._device.stop(now)
+
+    def start(self, now: float, register: bool = True) -> None:
+        """It is in service as soon as a device registers."""
+
+    def wait(self, then: Callable[[float], None]) -> None:
+        """Nothing has to be looked up."""
+
+    def flow_to(self, place: Place) -> Flow | None:
+        """It is reached by its registration alone."""
+        return None
+
+    def failed(self, place: Place, response: Response | None, now: float) -> None:
+        """A device that does not answer stays registered."""
+
+    def _changed(self, changes: Sequence[BindingChange], now: float) -> None:
+        if any(change.kind != REFRESHED for change in changes):
+            self._tell(changes[-1].because, now)
+        for change in changes:
+            if change.kind == ADDED:
+                self._came(self.name, self._destination(change.binding), now)
+
+
+class DirectPhones:
+    """All telephones that register with this server."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        flows: DeviceFlows,
+        random: Random,
+        secret: bytes,
+        realm: str,
+        moved: Callable[[Leg, float], None],
+    ) -> None:
+        """``secret`` makes nonces; ``moved`` is told of a leg that has moved to another flow."""
+        self._stack = stack
+        self.came: Callable[[str, Destination, float], None] = _nobody
+        """Told of each device that registers, with its line and where it is called."""
+        self._by_user: dict[str, DirectPhone] = {}
+        self._orders = DigestOrders(secret, DIGESTS)
+        self._digest = DigestServer(realm, secret, self._password, self._orders.of)
+        dialogs = PhoneDialogs(stack, flows)
+        dialogs.moved = moved
+        authentication = PhoneAuthentication(stack, self._digest)
+        self._registered: dict[Flow, set[str]] = {}
+        self._services = PhoneServices(stack, random, flows, dialogs, authentication, self._registered)
+        self._phones = Phones(stack, authentication, self._by_user, self._registered, self._stranger)
+
+    def make(self, settings: LineSettings, policy: LinePolicy, changed: Callable[[str, float], None]) -> DirectPhone:
+        """The telephone of a line."""
+        return DirectPhone(self._services, settings, policy, changed, lambda *one: self.came(*one))
+
+    def reload(self, phones: Iterable[DirectPhone], server: Server, site: Site) -> None:
+        """They are these from now on."""
+        self._by_user.clear()
+        self._by_user.update((phone.user, phone) for phone in phones)
+        self._orders.by_user = {user: phone.settings.digest for user, phone in self._by_user.items()}
+        places = [site.realm, server.advertise, *server.advertise_by.values(), *(one.host for one in server.sip)]
+        places += [phone.settings.advertise for phone in self._by_user.values()]
+        self._digest.hosts = frozenset(host_of(place).lower() for place in places if place)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_user)
+
+    def is_at(self, host: str) -> bool:
+        """Whether one is registered from the network of a host."""
+        network = network_of(host)
+        return any(network_of(flow.remote[0]) == network for flow in self._registered)
+
+    def names(self, flow: Flow) -> set[str]:
+        """The telephones that registered by a flow."""
+        return self._registered.get(flow, set())
+
+    def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
+        """Answer a REGISTER."""
+        self._phones.register(transaction, request, source, now)
+
+    def sender(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> str | None:
+        """The line of who sent a request that opens something; None: it was answered."""
+        phone = self._phones.sender(transaction, request, source, now)
+        return phone.name if phone is not None else None
+
+    def flow_lost(self, flow: Flow, now: float) -> None:
+        """A stream broke."""
+        for phone in [one for one in self._by_user.values() if one.name in self.names(flow)]:
+            phone.flow_lost(flow, now)
+
+    def _password(self, user: str) -> str | None:
+        phone = self._by_user.get(user)
+        secret = phone.settings.password if phone is not None else None
+        given = secret.value if secret is not None else None
+        return given.decode("utf-8", "replace") if given is not None else None
+
+    def _stranger(self) -> None:
+        self._stack.counters["strangers"] += 1
+
+
+def _nobody(line: str, there: Destination, now: float) -> None:
+    pass
+
+
+def _is_at(binding: Binding, target: Uri | None, state: TrunkState) -> bool:
+    """Whether a binding is that of the device which has the dialog."""
+    flow = binding.flow
+    if (flow.transport, flow.remote) == (state.transport, (state.host, state.port)):
+        return True
+    contact = _uri_of(binding.contact.uri)
+    return target is not None and contact is not None and contact.matches(target)
+
+
+def _uri_of(text: str) -> Uri | None:
+    try:
+        return Uri.parse(text)
+    except SipError:
+        return None

@@ -1,0 +1,78 @@
+"""Legs of lines of the servers' own that a former server had: how they are reached from here, and told of us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+from b2bua.direct_phone import DirectPhone
+from b2bua.target_refresh import TargetRefresh
+from b2bua.trunk_leg import TrunkLeg
+from b2bua.trunk_state import TrunkState
+from sip.actions import Flow
+from sip.device.phone_dialogs import Leg
+from sip.device.trunk import TrunkDevice
+from sip.layer import Stack
+from sip.location import Place
+
+
+class FormerLegs:
+    """Those at one server."""
+
+    def __init__(
+        self, stack: Stack, random: Random, node: str, devices: Mapping[str, TrunkDevice | DirectPhone]
+    ) -> None:
+        """``devices``, by the line's name, are those of now."""
+        self._stack = stack
+        self._random = random
+        self._node = node
+        self._devices = devices
+        self.cold: frozenset[str] = frozenset()
+        """Lines whose calls are dropped at a takeover."""
+
+    def way_back(self, line: str, state: TrunkState, now: float) -> Flow | str:
+        """By which flow a leg is reached from here; or a sentence, why it is not."""
+        device = self._devices.get(line)
+        if device is None:
+            return f"{line} is no line of the servers any more"
+        if line in self.cold:
+            return f"{line} is cold: its calls are dropped"
+        if isinstance(device, DirectPhone):
+            return device.way_back(state, now)
+        transport, host, port = state.transport, state.host, state.port
+        known = next((each.place for each in device.places(now) if each.place[:3] == (transport, host, port)), None)
+        if known is None and transport == "udp":
+            known = Place("udp", host, port)
+        flow = device.flow_to(known) if known is not None else None
+        if device.policy.nat and (flow is None or self._stack.address(flow) != state.shown):
+            return f"the peer of {line} is behind NAT, which lets nothing through from here"
+        if flow is None and transport == "udp":
+            return f"no listener of {self._node} leads to the peer of {line}"
+        # a stream that it had opened to the former server: the next request opens one to its Contact
+        return flow or Flow(transport, "", (host, port))
+
+    def is_hot(self, line: str) -> bool:
+        """Whether it is a line of the servers whose calls outlive one."""
+        return line in self._devices and line not in self.cold
+
+    def refresh(self, trunk: TrunkLeg, state: TrunkState, now: float) -> None:
+        """Have the peer of a leg that a former server left in that ``state`` find us, unless it does by what that one
+        has shown; a session timer of ours goes on by the same request. A telephone that cannot be reached is told
+        once it comes here by itself."""
+        leg, session = trunk.leg, trunk.session
+        ours = session.timer is not None and session.timer.ours
+        if isinstance(trunk.device, DirectPhone) and not trunk.device.is_reached(state, leg.path.flow):
+            trunk.untold = True
+        elif ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != state.shown:
+            self._tell(trunk, now)
+
+    def moved(self, leg: Leg, now: float) -> None:
+        """A leg with a telephone is at home on another flow, by which that came."""
+        trunk = leg.owner
+        if isinstance(trunk, TrunkLeg) and trunk.untold:
+            self._tell(trunk, now)
+
+    def _tell(self, trunk: TrunkLeg, now: float) -> None:
+        trunk.untold = False
+        deadlines, update = self._stack.deadlines, trunk.takes_update
+        TargetRefresh(deadlines, self._random, trunk.leg, trunk.session, update, trunk.hang_up, now)

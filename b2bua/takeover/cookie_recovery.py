@@ -1,0 +1,157 @@
+"""Calls without any agent, made again of what their devices carry in our Contact (``b2bua.contact_cookie``): once one
+of them asks something of the new server in its dialog, or tells which dialogs it has (RFC 4235).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from b2bua.call import Call, CallServices, longest_of
+from b2bua.contact_cookie import Cookie
+from b2bua.takeover.verdicts import KEPT, Verdicts
+from b2bua.trunk_leg import TrunkLeg, resume
+from b2bua.trunk_state import TrunkState, place_of, resumed
+from sip.actions import Flow
+from sip.b2b.bridge import JOINED, phase_of
+from sip.dialog import UAC, UAS, DialogState, contact_uri
+from sip.header_policy import passable_tag
+from sip.invite import InviteUsage
+from sip.transaction import ServerTransaction
+from sip.wire.headers import bracketed
+from sip.wire.message import Request
+
+BY_COOKIE: Final = "no agent has it: it was in the Contact that its devices were given"
+
+
+class Facts(NamedTuple):
+    """What a device tells of its dialog with a former server; tags and URIs as we call them."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    local: str
+    remote: str
+    target: str
+    """Its own Contact, ``""`` where it does not tell."""
+
+
+class CookieRecovery:
+    """One for the life of a server."""
+
+    def __init__(self, services: CallServices, verdicts: Verdicts) -> None:
+        self._services = services
+        self._verdicts = verdicts
+
+    @property
+    def possible(self) -> bool:
+        """Whether devices carry anything."""
+        return self._services.cookies.on
+
+    def read(self, uri: str) -> Cookie | None:
+        """What one of our Contacts carries."""
+        return self._services.cookies.read(uri)
+
+    def carrier(self, cookie: Cookie) -> str:
+        """The line whose device carries it."""
+        return _lines(cookie)[0]
+
+    def requested(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+        """A request in a dialog that is not here, of a line of ours; False when it has no call by it."""
+        services = self._services
+        cookie = self.read(request.uri)
+        if cookie is None or not self._is_former(cookie) or cookie.own.tag != request.to_tag:
+            return False
+        line, flow = _lines(cookie)[0], transaction.flow
+        if not services.trunks.senders.is_of(line, flow):
+            proved = services.trunks.senders.of(transaction, request, now)
+            if proved != line:
+                return proved is None
+        facts = Facts(
+            request.call_id,
+            request.to_tag,
+            request.from_tag,
+            request.to_untagged,
+            request.from_untagged,
+            contact_uri(request),
+        )
+        # the answer to those tells it where its call is now
+        leg = self.restore(cookie, facts, flow, now, request.method not in ("INVITE", "UPDATE", "BYE"))
+        if leg is None:
+            return False
+        leg.receive(transaction, request, now)
+        return True
+
+    def restore(self, cookie: Cookie, facts: Facts, flow: Flow, now: float, tell: bool = True) -> InviteUsage | None:
+        """Make the call again whose device carries that, and is reached by ``flow``; its leg, or None where the call
+        is known, over, or its other side cannot be reached. ``tell`` the device where its call is now; the other one
+        is told in any case."""
+        services, state = self._services, cookie.state
+        if not self._is_former(cookie) or cookie.own.tag != facts.local_tag:
+            return None
+        own_line, other_line = _lines(cookie)
+        other = cookie.other
+        if not cookie.calls:  # it was called under the tag with which it answered (`passable_tag`)
+            other = other._replace(dialog=other.dialog._replace(local_tag=passable_tag(facts.remote_tag)))
+        there = services.trunks.former.way_back(other_line, other, now)
+        here = services.trunks.former.is_hot(own_line)
+        if isinstance(there, str) or not here:
+            return None
+        epoch, wall = services.records.epoch, services.records.wall_offset
+        # whom it called knows nothing of when that was: it is told with the INVITE
+        state = state._replace(epochs=(*state.epochs, epoch), answered=state.answered or state.started)
+        call = Call(services, state, wall, phase_of(True), restored=True)
+        lasted = max(0.0, now + wall - state.answered)
+        services.calls[call.id] = call
+        call.take_line(state.caller_line, now)
+        call.take_line(state.callee_line, now)
+        host, port = flow.remote
+        target = facts.target or f"sip:{bracketed(host)}:{port}"
+        dialog = DialogState(
+            facts.call_id,
+            facts.local_tag,
+            facts.remote_tag,
+            facts.local,
+            facts.remote,
+            cookie.own.local_cseq,
+            0,
+            target,
+            cookie.own.route_set,
+            UAS if cookie.calls else UAC,
+        )
+        own = TrunkState(dialog, *place_of(flow), "", 0, cookie.own.by_update, "", cookie.own.timer)
+        mine = self._leg(call, own_line, flow, own, cookie.calls, lasted, now)
+        theirs = self._leg(call, other_line, there, other, not cookie.calls, lasted, now)
+        call.trunk_legs = {mine.leg: mine, theirs.leg: theirs}
+        if longest := longest_of(services.site, call.lines):
+            call.bridge.limit(now - lasted + longest)
+        call.bridge.step(JOINED, None, False, None, now)
+        services.cookies.put(call)
+        if tell:
+            services.trunks.former.refresh(mine, own, now)
+        services.trunks.former.refresh(theirs, other, now)
+        self._verdicts.note(call.id, KEPT, BY_COOKIE)
+        return mine.leg
+
+    def _leg(
+        self, call: Call, line: str, flow: Flow, state: TrunkState, as_origin: bool, lasted: float, now: float
+    ) -> TrunkLeg:
+        services = self._services
+        made = services.trunks.leg(line, call.bridge, flow, resumed(state.dialog, lasted), True)
+        resume(made, state, b"", b"", now)
+        made.leg.ack.prepare(state.acknowledged, (), b"")
+        call.bridge.attach(made.leg, as_origin)
+        services.stack.call_ids.join(call.id, state.dialog.call_id, line, line)
+        return made
+
+    def _is_former(self, cookie: Cookie) -> bool:
+        """Whether it is of a call that another server had last, as far as is known."""
+        state, records = cookie.state, self._services.records
+        known = state.call_id in self._services.calls or state.call_id in records.ended
+        return not known and state.epochs[-1:] < (records.epoch,)
+
+
+def _lines(cookie: Cookie) -> tuple[str, str]:
+    """The lines of its carrier and of the other side."""
+    state = cookie.state
+    lines = state.caller_line.partition("/")[0], state.callee_line.partition("/")[0]
+    return lines if cookie.calls else (lines[1], lines[0])

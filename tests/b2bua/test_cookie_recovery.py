@@ -1,0 +1,216 @@
+"""Calls without any agent after a takeover: made again of what their devices carry in our Contact."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from b2bua.contact_cookie import FORMAT
+from sip.wire.message import Response
+from sip.wire.uri import Uri
+from tests.b2bua.direct_fixture import DIRECT, Telephone
+from tests.b2bua.fake import HOLD, SDP, Bench, Peer, Side
+from tests.b2bua.takeover_fixture import TakeoverFixture
+
+UPDATES = ("Allow: INVITE, ACK, BYE, CANCEL, UPDATE",)
+
+
+class Scene(NamedTuple):
+    """A call between two telephones, whose server has died; both have registered with the next."""
+
+    fixture: TakeoverFixture
+    caller: Side
+    callee: Side
+
+    @property
+    def bench(self) -> Bench:
+        return self.fixture.bench
+
+    def led(self, side: Side) -> Telephone:
+        """That side finds the new server, under the Contact that it was given."""
+        side.target = side.target.replace("127.0.0.1:5060", "127.0.0.2:5060")
+        assert isinstance(side.peer, Telephone)
+        return side.peer
+
+
+def talking(text: str = DIRECT, updates: bool = True) -> Scene:
+    fixture = TakeoverFixture(text)
+    desk, hall = Telephone(fixture.bench, "desk"), Telephone(fixture.bench, "hall", "127.0.0.62")
+    assert desk.register() == hall.register() == 200
+    lines = UPDATES if updates else ()
+    a = desk.dial("1062", lines=lines)
+    b = hall.called
+    b.ring()
+    fixture.bench.after(2)
+    b.accept(lines=lines)
+    a.ack()
+    assert a.statuses == [100, 180, 200]
+    a.asked.clear()
+    b.asked.clear()
+    return Scene(fixture, a, b)
+
+
+def died(text: str = DIRECT, registered: bool = True, updates: bool = True) -> Scene:
+    scene = talking(text, updates)
+    scene.bench.after(3)
+    scene.fixture.die()
+    bench = scene.fixture.succeed()
+    for side in (scene.caller, scene.callee):
+        assert isinstance(side.peer, Telephone)
+        phone = side.peer.go(bench)
+        assert not registered or phone.register() == 200
+    return scene
+
+
+def test_both_carry_the_call_and_neither_can_read_it() -> None:
+    scene = talking()
+    for side in (scene.caller, scene.callee):
+        user = Uri.parse(side.target).user
+        assert user.startswith(FORMAT) and len(user) < 500
+    assert scene.caller.target != scene.callee.target
+
+
+def test_a_server_without_a_stand_by_and_a_call_with_an_agent_put_nothing_there() -> None:
+    fixture = TakeoverFixture(DIRECT)
+    desk = Telephone(fixture.bench, "desk")
+    assert desk.register() == 200
+    a = desk.dial("1002")
+    fixture.gw2.called.accept()
+    assert FORMAT not in a.target and FORMAT not in fixture.gw2.called.target
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+@pytest.mark.parametrize("registered", [True, False])
+def test_the_first_who_asks_something_brings_the_call_back(who: str, registered: bool) -> None:
+    scene = died(registered=registered)
+    asking, other = (scene.caller, scene.callee) if who == "caller" else (scene.callee, scene.caller)
+    phone = scene.led(asking)
+    asking.cseq = max(asking.cseq, 1)
+    if registered:
+        asking.say("INVITE", body=HOLD)
+    else:
+        asking.say("INVITE", body=HOLD)
+        challenge = asking.heard.pop()
+        assert challenge.status == 407 and not scene.bench.core.calls
+        asking.say("INVITE", phone.proof(challenge, "INVITE", asking.target), HOLD)
+    other.invite = other.take("INVITE")
+    assert other.invite.body == HOLD and other.invite.cseq > 1000
+    other.accept()
+    assert asking.statuses == [100, 200]
+    asking.ack()
+    other.take("ACK")
+    scene.bench.after(5)
+    assert not asking.asked, "the answer told it where its call is"
+    update = other.asked.pop(0)
+    assert update.method == "UPDATE"
+    assert "127.0.0.2" in (update.get("contact") or "") and FORMAT in (update.get("contact") or "")
+    other.answer(update, 200, body=update.body)
+    other.asked.clear()
+    assert list(scene.bench.core.recovery.verdicts.counts.elements()) == ["kept"]
+    other.target, other.cseq = "sip:127.0.0.2:5060", max(other.cseq, 1)
+    other.say("BYE")
+    asking.answer(asking.take("BYE"), 200)
+    assert other.statuses == [200]
+    [cdr] = scene.bench.cdrs
+    assert (cdr.result, cdr.caller, cdr.callee, cdr.caller_line, cdr.callee_line) == (
+        "answered", "desk", "1062", "desk", "hall",
+    )  # fmt: skip
+    scene.fixture.gone()
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+def test_bye_of_one_reaches_the_other(who: str) -> None:
+    scene = died()
+    asking, other = (scene.caller, scene.callee) if who == "caller" else (scene.callee, scene.caller)
+    scene.led(asking)
+    asking.cseq = max(asking.cseq, 1)
+    asking.say("BYE")
+    other.answer(other.take("BYE"), 200)
+    assert asking.statuses == [200] and [cdr.result for cdr in scene.bench.cdrs] == ["answered"]
+
+
+def test_a_second_death_changes_nothing() -> None:
+    scene = died()
+    scene.led(scene.caller)
+    scene.caller.say("INFO", ["Content-Type: application/dtmf-relay"], b"Signal=1\r\n")
+    scene.callee.answer(scene.callee.take("INFO"), 200)
+    scene.bench.after(1.2)
+    told = scene.callee.take("UPDATE")
+    scene.callee.answer(told, 200)
+    carried = scene.bench.core.cookies.read((told.get("contact") or "").strip("<>"))
+    assert carried is not None and carried.state.epochs == (1, 2) and not carried.calls
+    assert carried.other.dialog.call_id == scene.caller.call_id
+
+
+def test_what_is_no_call_of_a_former_server_is_481() -> None:
+    scene = died()
+    caller = scene.caller
+    scene.led(caller)
+    caller.say("BYE")
+    scene.callee.answer(scene.callee.take("BYE"), 200)
+    scene.bench.after(40)
+    caller.cseq += 1
+    caller.heard.clear()
+    caller.say("INFO")
+    assert caller.statuses == [481], "it was ended here"
+
+
+def test_another_dialog_s_contact_and_another_telephone_bring_nothing() -> None:
+    scene = died()
+    a, b = scene.caller, scene.callee
+    scene.led(a)
+    scene.led(b)
+    theirs, a.target = a.target, b.target
+    a.say("INFO")
+    assert a.statuses == [481]
+    a.target = theirs
+    a.peer, a.peer.by_call_id[a.call_id] = b.peer, a
+    b.peer.by_call_id[a.call_id] = a
+    a.say("INFO")
+    challenge = a.heard.pop()
+    assert challenge.status == 407
+    assert isinstance(b.peer, Telephone)
+    a.say("INFO", b.peer.proof(challenge, "INFO", a.target))
+    assert a.statuses == [481] and not scene.bench.core.calls
+
+
+def test_a_stranger_is_challenged_before_anything_is_made() -> None:
+    scene = died()
+    thief = Peer(scene.bench, "thief", "127.0.0.66")
+    scene.led(scene.caller)
+    scene.caller.peer = thief
+    scene.caller.say("BYE")
+    [challenge] = thief.others
+    assert isinstance(challenge, Response) and challenge.status == 407 and not scene.bench.core.calls
+
+
+@pytest.mark.parametrize("cold", ["desk", "hall"])
+def test_a_cold_line_loses_its_calls(cold: str) -> None:
+    head, _, tail = DIRECT.partition(f"[lines.{cold}]\n")
+    scene = died(f'{head}[lines.{cold}]\nrecovery = "cold"\n{tail}')
+    scene.led(scene.caller)
+    scene.caller.say("INFO")
+    assert scene.caller.statuses == [481]
+
+
+def test_between_two_trunks_of_the_servers_the_next_request_brings_the_call_back() -> None:
+    text = DIRECT + '[lines.east]\nkind = "trunk"\npeer = "sip:127.0.0.85:5060"\nnumbers = ["2000"]\nchannels = 10\n'
+    fixture = TakeoverFixture(text)
+    own, east = Peer(fixture.bench, "own", port=5080), Peer(fixture.bench, "east", "127.0.0.85", 5060)
+    a = own.call("2000", lines=UPDATES)
+    b = east.called
+    b.accept(lines=UPDATES)
+    a.ack()
+    b.asked.clear()
+    fixture.die()
+    bench = fixture.succeed()
+    again, peer = Peer(bench, "own", port=5080), Peer(bench, "east", "127.0.0.85", 5060)
+    again.by_call_id, peer.by_call_id = {a.call_id: a}, {b.call_id: b}
+    a.peer, b.peer = again, peer
+    a.target = a.target.replace("127.0.0.1:5060", "127.0.0.2:5060")
+    a.heard.clear()
+    a.say("INVITE", body=SDP)
+    b.invite = b.take("INVITE")
+    b.accept()
+    assert a.statuses == [100, 200]
