@@ -170,7 +170,7 @@ def _lost_agents(site: Site, dead: set[str]) -> str:
 def _no_agent(site: Site, failed: str, dead: set[str]) -> Failure:
     owned = bool(site.lines_of(""))
     if owned and site.main.name not in dead and site.failover.on_lost_quorum == "hold":
-        sentence = f"No agent is left, nor are their lines: {site.main.name} serves the trunks without an agent."
+        sentence = f"No agent is left, nor are their lines: {site.main.name} serves the lines without an agent."
         return Failure(failed, False, "holds", sentence)
     return Failure(failed, False, "ends", "No agent is left, nor are their lines: there is nothing to serve.")
 
@@ -198,8 +198,8 @@ def _notes(site: Site) -> Iterator[str]:
     if owned:
         yield (
             f"{_some(owned)} {'has' if len(owned) == 1 else 'have'} no agent: when the server dies, "
-            f"calls there go on with lines of agents, where the peer takes requests from either server, and end with "
-            f"each other (docs/trunks.md)."
+            f"calls there go on with lines of agents, where their devices take requests from either server, and with "
+            f"each other once a device comes to the other server (docs/trunks.md, docs/direct.md)."
         )
     cold = [line.name for line in site.lines.values() if line.recovery == "cold"]
     if cold:
@@ -228,7 +228,7 @@ def _servers(site: Site) -> Table:
         )
         for server in site.servers.values()
     )
-    return Table("Servers", ("name", "role", "agents at", "trunks at", "heartbeats at", "capacity", "api"), rows)
+    return Table("Servers", ("name", "role", "agents at", "devices at", "heartbeats at", "capacity", "api"), rows)
 
 
 def _agents(site: Site) -> Table:
