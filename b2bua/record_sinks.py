@@ -204,7 +204,7 @@ class _Missing:
     """In place of a sink whose library is not there."""
 
     def open(self) -> None:
-        raise SinkError("psycopg is not installed: pip install 'holdfast[postgres]'")
+        raise SinkError("psycopg is not installed: it comes with the extra postgres (docs/deploy.md#extras)")
 
     def deliver(self, records: list[Cdr]) -> None:
         self.open()

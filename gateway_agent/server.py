@@ -168,7 +168,8 @@ def _needs_srtp(site: Site, agent: str) -> str:
     wanted = next((line.name for line in site.lines_of(agent) if line.srtp == "sdes"), None)
     if wanted is None or find_spec("pylibsrtp") is not None:
         return ""
-    return f"lines.{wanted}.srtp needs pylibsrtp, which is not installed here: pip install 'holdfast[srtp]'"
+    missing = f"lines.{wanted}.srtp needs pylibsrtp, which is not installed here"
+    return f"{missing}: it comes with the extra srtp (docs/deploy.md#extras)"
 
 
 def _relays(site: Site, agent: str) -> bool:

@@ -59,5 +59,5 @@ def crypto() -> Crypto:
         es256 = import_module("sip.stir.es256")
     except ImportError:
         missing = "stir_sign and stir_verify need cryptography, which is not installed here"
-        raise program.StartError(f"{missing}: pip install 'holdfast[stir]'") from None
+        raise program.StartError(f"{missing}: it comes with the extra stir (docs/deploy.md#extras)") from None
     return Crypto(es256.Signer, es256.Authorities, Path.read_bytes)

@@ -47,7 +47,8 @@ VIEWS: Final = frozenset({"status", "progress"})
 VERBS: Final = frozenset("dial answer hangup say record probe".split())
 LONGEST_PROBE: Final = 3600.0
 NO_LIBRARY: Final = (
-    "A station needs pjsua2, which is not installed here: pip install 'holdfast[station]' (PJSIP, under the GPL)."
+    "A station needs pjsua2 (PJSIP, under the GPL), which is not installed here: it comes with the extra station "
+    "(docs/deploy.md#extras)."
 )
 
 

@@ -22,7 +22,7 @@ START_S: Final = 30.0
 AGAIN_S: Final = 10.0
 """Seconds until a gateway that did not start is tried again."""
 STUN_PORT: Final = 3478
-MISSING: Final = "aiortc is not installed: pip install 'holdfast[web]'"
+MISSING: Final = "aiortc is not installed: it comes with the extra web (docs/deploy.md#extras)"
 UNJOINED: Final = "browsers cannot be connected with other lines here: %s"
 
 

@@ -342,7 +342,7 @@ def test_a_side_that_changes_to_what_the_other_understands_needs_no_gateway() ->
 @pytest.mark.parametrize(
     "why, legs, status, body",
     [
-        ("aiortc is not installed", WebrtcLegs("aiortc is not installed: pip install 'holdfast[web]'"), 488, PHONE),
+        ("aiortc is not installed", WebrtcLegs("aiortc is not installed: it comes with the extra web"), 488, PHONE),
         ("is not running", WebrtcLegs(), 503, PHONE),
         ("no leg ready", Gateway(0).legs, 503, PHONE),
         ("G729 is offered", Gateway().legs, 488, PHONE.replace(b" 8 101", b" 18") + b"a=rtpmap:18 G729/8000\r\n"),

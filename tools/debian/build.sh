@@ -63,6 +63,8 @@ install -D -m 644 LICENSE "$doc/copyright"
 install -D -m 644 -t "$doc/docs" docs/*.md docs/*.yaml
 install -D -m 644 -t "$doc/examples" examples/*.toml
 
+install -D -m 644 -t "$stage/usr/share/holdfast/webphone" examples/webphone/*
+
 for script in postinst prerm postrm; do
     install -m 755 tools/debian/$script "$stage/DEBIAN/$script"
 done
