@@ -194,13 +194,16 @@ class Softphone:
             _try(lambda: call.answer(_param(status)))
 
     def _connect(self, audio: Any, source: Source, recording: str, sent: str) -> None:
-        sound = self._endpoint.audDevManager() if self._sound else None
+        devices = self._endpoint.audDevManager()
         if source.kind != "echo":
             _end_echo(audio)
         player = audio if source.kind == "echo" else self._player_of(source)
-        ways = [(player, audio)] if player is not None else []
-        if sound is not None:
-            ways += [(sound.getCaptureDevMediaAgreed(), audio), (audio, sound.getPlaybackDevMediaAgreed())]
+        # Without a sound device what is heard goes nowhere; a port that nobody listens to has no level.
+        ways = [(audio, devices.getPlaybackDevMedia())]
+        if player is not None:
+            ways.append((player, audio))
+        if self._sound:
+            ways.append((devices.getCaptureDevMedia(), audio))
         for path, what in ((recording, audio), (sent, player)):
             if path and what is not None:
                 if path not in self._recorders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_what_is_said_is_heard_and_recorded(stations: Stations, tmp_path: Path) 
     said = [window for window in windows if power(window, recording.rate, 600) > 0.05]
     assert 7 <= len(said) <= 11, len(said)
     assert all(power(window, recording.rate) < 0.01 for window in said[1:-1]), "echo goes on beside what is said"
+
+
+def test_the_level_of_what_is_heard_is_told_when_nobody_records(stations: Stations) -> None:
+    assert stations.order("dial", "desk", "6002").returncode == 0
+    until(lambda: (stations.see("desk")["heard_dbov"] or -99) > -30, 15, stations.words)
+    assert stations.order("hangup", "desk").returncode == 0
+
+
+def test_the_verbs_of_sound_devices_are_those_of_the_library() -> None:
+    pjsua2 = pytest.importorskip("pjsua2")
+    text = (ROOT / "gateway_agent" / "station" / "softphone.py").read_text("utf-8")
+    verbs = set(re.findall(r"(?:devices|audDevManager\(\))\.(\w+)\(", text))
+    assert len(verbs) >= 4
+    assert [verb for verb in verbs if not hasattr(pjsua2.AudDevManager, verb)] == []
 
 
 @pytest.mark.row("pjsua2 as phone", "a call between two; the tone goes on", "server killed")
