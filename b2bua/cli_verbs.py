@@ -23,7 +23,7 @@ from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.line_test_command import test_options, tested
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, listed, several
-from heartbeat.console.view import Calls, Progress, Rehearsal, ServerStatus
+from heartbeat.console.view import CallCounts, Calls, Progress, Rehearsal, ServerStatus
 from heartbeat.site.model import Site
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -76,7 +76,9 @@ def switchover(
     )
     after = find(site)
     console().put(render.stack(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
-    return after.code
+    return (
+        command_line.HEALTHY
+    )  # done; how the site is says `status`, and half-way through an upgrade it has warnings
 
 
 def _within(rehearsal: Rehearsal, max_loss: int) -> None:
@@ -107,10 +109,8 @@ def _target(found: Found, to: str | None) -> str:
 
 def _plan(found: Found, source: str, target: str, force: bool) -> RenderableType:
     giving, taking = found.answers.get(source), found.answers[target]
-    calls = (giving or taking).calls
     agents = [peer for peer in taking.peers if peer.kind == "agent"]
     missing = [peer.name for peer in agents if not peer.reached]
-    states = [text.plain for text in screens.by_state(calls)]
     epoch = found.best.epoch
     warnings = list(taking.warnings)
     if force:
@@ -125,15 +125,17 @@ def _plan(found: Found, source: str, target: str, force: bool) -> RenderableType
             [
                 ("Active", render.line(source or "none", "→", Text(target, "bold green"), gap=" ")),
                 ("Epoch", f"{epoch} → {epoch + 1}"),
-                (
-                    "Calls",
-                    f"{several(calls.total, 'call')} carried over" + (f": {', '.join(states)}" if states else ""),
-                ),
+                ("Calls", _carried_over(giving.calls) if giving is not None else "those that the agents tell of"),
                 ("Agents", f"{len(agents) - len(missing)} of {several(len(agents), 'agent')} reached by {target}"),
             ]
         ),
         render.warnings(warnings) if warnings else None,
     )
+
+
+def _carried_over(calls: CallCounts) -> str:
+    states = [text.plain for text in screens.by_state(calls)]
+    return f"{several(calls.total, 'call')} carried over" + (f": {', '.join(states)}" if states else "")
 
 
 def _moved(site: Site, asked: Client, answer: Progress, target: str, old_epoch: int) -> tuple[bool, str]:
@@ -156,7 +158,8 @@ def _moved(site: Site, asked: Client, answer: Progress, target: str, old_epoch: 
     behind = [peer.name for peer in agents if peer.obeys != target]
     if behind:
         return False, f"{target} is active; {several(len(behind), 'agent')} still to come: {listed(behind[:5])}"
-    return True, f"{target} is active in epoch {status.epoch}, and {several(len(agents), 'agent')} obey it."
+    obey = f"{several(len(agents), 'agent')} {'obeys' if len(agents) == 1 else 'obey'} it"
+    return True, f"{target} is active in epoch {status.epoch}, and {obey}."
 
 
 def _before_and_after(before: Found, after: Found) -> RenderableType:

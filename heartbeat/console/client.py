@@ -125,7 +125,7 @@ def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, An
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such socket, so it is not running here"
+        return "there is no such socket, so it is not running here: ask on its machine, or give it an API over TCP"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens, so it is not running here"
     if isinstance(error, PermissionError):
