@@ -32,6 +32,7 @@ from sip.dialog import dialog_key
 from sip.packages.line_dialog import request_of, split
 from sip.wire.message import Message, Request, Response, parse
 from sip.wire.validation import validate
+from tests.interop import guide
 from tests.stories.site_simulation import SiteSimulation
 from tools import diagrams
 
@@ -356,6 +357,11 @@ def test_tests_that_are_named_exist(page: Path):
     for path, name in re.findall(r"`(tests/[a-z0-9_/]+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
         assert not name or f"def {name}(" in (ROOT / path).read_text("utf-8"), f"{page.name}: {path}::{name}"
+
+
+def test_every_page_with_commands_is_followed():
+    followed = {*guide.PAGES, "rollout.md"}
+    assert {page.name for page in PAGES if fences(page.read_text("utf-8"), "sh")} <= followed
 
 
 GROUPS: dict[str, click.Group] = {

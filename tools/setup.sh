@@ -85,7 +85,7 @@ set_up_peers() {
         say "not root: tests that drop packets, read captures or need Asterisk will be skipped"
         return
     fi
-    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark chromium:chromium \
+    for pair in nft:nftables debootstrap:debootstrap unshare:util-linux tshark:tshark chromium:chromium sqlite3:sqlite3 \
         systemd-analyze:systemd jq:jq curl:curl; do
         command -v "${pair%:*}" >/dev/null || apt_install "${pair#*:}" || say "no ${pair#*:}: some tests will be skipped"
     done

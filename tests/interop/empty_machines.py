@@ -104,7 +104,7 @@ class Machine:
         self._init = subprocess.Popen([*there, "sh", "-euc", script, "sh", root.path, name], stdin=subprocess.DEVNULL)
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
         until(lambda: self._is_up(children), 10, f"{name} does not come up")
-        self._first = children.read_text().split()[0]
+        self.first = children.read_text().split()[0]
 
     @staticmethod
     def _is_up(children: Path) -> bool:
@@ -113,7 +113,7 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """What runs a program here."""
-        return ["nsenter", "-t", self._first, "-m", "-u", "-p", "-n", "-r", "-w", *words]
+        return ["nsenter", "-t", self.first, "-m", "-u", "-p", "-n", "-r", "-w", *words]
 
     def run(self, script: str, status: int = 0, asked: str = "", **environment: str) -> str:
         """What a script of the shell says, as root. ``asked``: what is typed."""
@@ -129,7 +129,7 @@ class Machine:
 
     def journal(self) -> str:
         """What its units have said."""
-        files = sorted((Path(f"/proc/{self._first}/root/run/journal")).glob("*"))
+        files = sorted((Path(f"/proc/{self.first}/root/run/journal")).glob("*"))
         return "\n".join(f"-- {self.name} {file.name}\n{file.read_text()[-3000:]}" for file in files)
 
     def stop(self) -> None:

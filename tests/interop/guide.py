@@ -14,42 +14,59 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from examples.demo_processes import ROOT
-from examples.softphone_call import Policy
-from tests.interop.asterisk import SCRIPTS
-from tests.interop.empty_machines import Failure, Machine, Root, wire
-from tests.interop.phones import Phone, ended, talking
+from tests.certificates import Authority
+from tests.interop import guide_pages
+from tests.interop.empty_machines import Failure, Machine, Root
+from tests.interop.guided import (
+    CARRIER,
+    CLONE,
+    MACHINES,
+    MONITORING,
+    PATIENCE,
+    SITE,
+    TELEPHONE,
+    UNIT,
+    Page,
+    Site,
+    Telephone,
+    asterisk,
+    clone,
+    in_own_mounts,
+    packaged,
+    say,
+)
 from tests.interop.programs import until
 from tests.interop.watched import Prometheus
 
-PAGES: Final = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
+PAGES: Final = (
+    "README.md",
+    "deploy.md",
+    "tls.md",
+    "trunks.md",
+    "browsers.md",
+    "stations.md",
+    "runbook.md",
+    "cli.md",
+    "troubleshooting.md",
+)
 HOME: Final = "home"
-MACHINES: Final = {"m1": "192.0.2.1", "m2": "192.0.2.2", "gw1": "198.51.100.10", "gw2": "192.0.2.12"}
-CARRIER: Final = "203.0.113.5"
-TELEPHONE: Final = "192.0.2.51"
-MONITORING: Final = "192.0.2.61"
-UNIT: Final = {
-    "m1": "holdfast-server@m1",
-    "m2": "holdfast-server@m2",
-    "gw1": "holdfast-agent@gw1",
-    "gw2": "holdfast-agent@gw2",
-}
-PATIENCE: Final = 60.0
-ELSEWHERE: Final = ("b2bua run --site paris.toml --site lyon.toml",)
-"""Blocks that another test tries: of several sites in one process `test_sites`."""
-_SITE: Final = "/etc/holdfast/site.toml"
-_BEGAN_AT: Final = time.monotonic()
 _CARRIER_PJSIP: Final = """
 [own]
 type=transport
 bind={carrier}:5060
 protocol=udp
+[own-tls]
+type=transport
+bind={carrier}:5061
+protocol=tls
+method=tlsv1_2
+cert_file=/mnt/keys/sip.pem
+priv_key_file=/mnt/keys/sip.key
 [agent]
 type=identify
 endpoint=agent
@@ -72,60 +89,25 @@ type=aor
 max_contacts=1
 remove_existing=yes
 """
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - _BEGAN_AT:7.1f} s  {text}", file=sys.stderr, flush=True)
-
-
-class Page:
-    """A page of the documentation, and which of its blocks were run."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        text = path.read_text("utf-8")
-        self._blocks = [(kind, body) for kind, body in re.findall(r"^```(\S+)\n(.*?)^```", text, re.M | re.S)]
-        self._run: set[str] = set()
-
-    def block(self, has: str, kind: str = "sh") -> str:
-        """The one block of that kind in which these words stand."""
-        found = [body for each, body in self._blocks if each == kind and has in body]
-        if len(found) != 1:
-            raise Failure(f"{self.name}: {len(found)} blocks have {has!r}")
-        self._run.add(found[0])
-        return found[0]
-
-    def not_run(self) -> list[str]:
-        """The shell commands that nobody has tried."""
-        return [body for kind, body in self._blocks if kind == "sh" and body not in self._run]
+BEFORE: Final = (
+    ("README.md", "python3 -m venv"),
+    ("deploy.md", "make deb", "useradd --system", "[web,srtp]", "b2bua run --site paris.toml --site lyon.toml"),
+    ("browsers.md", "npm install"),
+)
+"""Blocks that were run with the packages; of several sites in one process by `test_sites`."""
 
 
 # -- 1. packages: with the network of the machine that this one is ---------------------------------------------------
 
 
-def clone(root: Root) -> Path:
-    """The sources, where a reader has them."""
-    copy = root.path / "usr" / "src" / "clone"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    return copy
-
-
-def install(readme: Page, page: Page, roots: dict[str, Root]) -> None:
+def install(pages: dict[str, Page], roots: dict[str, Root]) -> None:
     """By the package on three machines, without it on m2, and as the README says at home."""
+    readme, page = pages["README.md"], pages["deploy.md"]
     say("the README's installation")
     clone(roots[HOME])
     roots[HOME].run(f"cd /usr/src/clone\n{readme.block('python3 -m venv')}")
-    made = roots["m1"]
-    copy = clone(made)
-    (copy / ".venv").symlink_to(ROOT / ".venv")
-    block = page.block("make deb")
     say("the package is made and installed")
-    made.run(f"cd /usr/src/clone\n{block}", DEB_COMPRESSION="gzip")
-    [package] = (copy / "build").glob("*.deb")
+    package = packaged(roots["m1"], page.block("make deb"), "web,station")
     for name in ("gw1", "gw2"):
         shutil.copy(package, roots[name].path / "root" / package.name)
         roots[name].run(f"apt-get install ./{package.name}")
@@ -134,54 +116,12 @@ def install(readme: Page, page: Page, roots: dict[str, Root]) -> None:
     repository.mkdir()
     subprocess.run(["git", "clone", "-q", "--bare", ROOT, repository], check=True)
     roots["m2"].run(page.block("useradd --system").replace("HOLDFAST_REPOSITORY", "/srv/repository"))
+    roots["m2"].run(page.block("[web,srtp]"))
+    guide_pages.libraries(pages["browsers.md"], roots["gw2"])
     roots["m2"].run("/opt/holdfast/bin/pip wheel -q --no-deps -w /srv/wheels /usr/src/holdfast")  # for the upgrade
 
 
 # -- 2. the site: in networks of its own -----------------------------------------------------------------------------
-
-
-class Site:
-    """The four machines, and what stands around them."""
-
-    def __init__(self, page: Page, directory: Path, stack: ExitStack) -> None:
-        self.page, self.directory, self.stack = page, directory, stack
-        wire(CARRIER, TELEPHONE, MONITORING)
-        hosts = f"{CARRIER} sip.carrier.example\n"
-        self.machines = {name: Machine(Root(directory, name), address, hosts) for name, address in MACHINES.items()}
-        for machine in self.machines.values():
-            stack.callback(machine.stop)
-
-    def __getitem__(self, name: str) -> Machine:
-        return self.machines[name]
-
-    def b2bua(self, words: str, name: str = "m2", status: int = 0, asked: str = "") -> str:
-        return self[name].run(f"b2bua {words}", status, asked, HOLDFAST_SITE=_SITE)
-
-    def healthy(self, what: str, name: str = "m2") -> None:
-        """Whoever reads the status is told that all is well, some time soon."""
-
-        def well() -> bool:
-            try:
-                self.b2bua("status", name)
-            except Failure:
-                return False
-            return True
-
-        until(well, PATIENCE, lambda: f"{what}: {self.look(name)}", 0.3)
-
-    def look(self, name: str = "m2") -> str:
-        return self[name].run("b2bua status || true", HOLDFAST_SITE=_SITE)
-
-    def spread(self, text: str) -> None:
-        """The site file goes to all machines."""
-        for machine in self.machines.values():
-            machine.run(
-                "cat > site.new\ninstall -m 640 -o root -g holdfast site.new /etc/holdfast/site.toml", asked=text
-            )
-
-    def reload(self) -> None:
-        for name, machine in self.machines.items():
-            machine.run("b2bua reload" if name in ("m1", "m2") else "gateway-agent reload", HOLDFAST_SITE=_SITE)
 
 
 def keys(site: Site) -> None:
@@ -213,7 +153,9 @@ def keys(site: Site) -> None:
 
 def first_start(site: Site) -> None:
     page = site.page
-    site["m1"].run(page.block("b2bua init"), HOLDFAST_SITE=_SITE)
+    authority = Authority(site.directory, "carrier")
+    certificate = authority.issue("sip", ["sip.carrier.example"])
+    site["m1"].run(page.block("b2bua init"), HOLDFAST_SITE=SITE)
     agent, server, status = page.block("systemctl enable").splitlines()
     for name in ("gw1", "gw2"):
         site[name].run(agent.replace("gw1", name))
@@ -228,71 +170,17 @@ def first_start(site: Site) -> None:
     )
     asterisk(
         site, "carrier", "", _CARRIER_PJSIP.format(carrier=CARRIER, agent=MACHINES["gw1"]),
-        "[in]\nexten => _0X.,1,Answer()\n same => n,Echo()\n",
+        "[in]\nexten => _0X.,1,Answer()\n same => n,Echo()\n", (certificate.certificate, certificate.key),
     )  # fmt: skip
     site.healthy("the first start", "m1")
-    site["m1"].run(status, HOLDFAST_SITE=_SITE)
-
-
-def asterisk(site: Site, name: str, machine: str, pjsip: str, extensions: str) -> None:
-    place = site.directory / name
-    place.mkdir()
-    (place / "pjsip").write_text(pjsip)
-    (place / "extensions").write_text(extensions)
-    where = ["ip", "netns", "exec", machine] if machine else []
-    with (place / "screen").open("wb") as screen:
-        process = subprocess.Popen(
-            [*where, SCRIPTS / "conf.sh", place, place / "pjsip", place / "extensions"],
-            stdin=subprocess.DEVNULL, stdout=screen, stderr=screen,
-        )  # fmt: skip
-    site.stack.callback(process.wait)
-    site.stack.callback(process.terminate)
-
-
-class Telephone:
-    """Alice's. It calls the carrier, and then the Asterisk, where she hears herself."""
-
-    def __init__(self, site: Site) -> None:
-        self._phone = Phone(f"{TELEPHONE}:5060")
-        site.stack.callback(self._phone.close)
-        agent = f"{MACHINES['gw2']}:5060"
-        self._line = self._phone.line("alice", agent, "a word of the alice", Policy(), domain="paris")
-        self._called("+33140506099")
-        self.hangs_up()
-        self._called("2600")
-        self.goes_on("at first")
-
-    def _called(self, number: str) -> None:
-        call = self._call = self._phone.call(self._line, number)
-        until(lambda: talking(call), PATIENCE, lambda: f"{number} does not answer: {self._phone.events}")
-
-    def goes_on(self, what: str) -> None:
-        """It talks, and audio comes."""
-        before = self._phone.heard_audio(self._call)
-        until(lambda: self._phone.heard_audio(self._call) > before + 25, PATIENCE, f"{what}: alice hears nothing")
-        if not talking(self._call):
-            raise Failure(f"{what}: the call of alice has ended")
-
-    def changes(self) -> None:
-        """Hold and resume: messages by which servers tell of the call anew."""
-        for verb, direction in ((self._phone.core.hold, "sendonly"), (self._phone.core.resume, "sendrecv")):
-            self._phone.ask(verb, self._call)
-            until(
-                lambda wanted=direction: self._call.media_direction == wanted,
-                PATIENCE,
-                f"the call is not {direction}",
-            )  # type: ignore[misc]
-
-    def hangs_up(self) -> None:
-        self._phone.ask(self._phone.core.bye, self._call)
-        until(lambda: ended(self._call), PATIENCE, "the call does not end")
+    site["m1"].run(status, HOLDFAST_SITE=SITE)
 
 
 def watched(site: Site, talk: Telephone) -> None:
     """Monitoring as the page says; the active server is killed, an alert fires, and clears."""
     token = "a word of the api"
     block = site.page.block("b2bua status --format json")
-    site["m1"].run(block.replace("192.0.2.1:8080", f"{MACHINES['m1']}:8080"), HOLDFAST_SITE=_SITE, API_TOKEN=token)
+    site["m1"].run(block.replace("192.0.2.1:8080", f"{MACHINES['m1']}:8080"), HOLDFAST_SITE=SITE, API_TOKEN=token)
     targets = {name: f"http://{MACHINES[name]}:8080" for name in ("m1", "m2")}
     prometheus = Prometheus(site.directory, MONITORING, targets, token)
     site.stack.callback(prometheus.close)
@@ -320,7 +208,7 @@ def switched(site: Site, talk: Telephone) -> None:
 
 def reloaded(site: Site, talk: Telephone) -> None:
     """A phone is added, and the key is changed, while alice talks."""
-    text = site["m1"].run(f"cat {_SITE}")
+    text = site["m1"].run(f"cat {SITE}")
     put = site.page.block("secrets/alice\n").replace("secrets/alice", "secrets/bob")
     site["gw2"].run(put)
     text += '\n[lines.bob]\nkind = "phone"\nagent = "gw2"\nnumbers = ["1002"]\npassword = { secret = "bob" }\n'
@@ -347,9 +235,9 @@ def provisioned(site: Site, talk: Telephone) -> None:
     word, put, *asked = site.page.block("b2bua provision put -").splitlines()
     site["gw2"].run(word)
     for line in (put, *asked):
-        site["m1"].run(line, HOLDFAST_SITE=_SITE)
+        site["m1"].run(line, HOLDFAST_SITE=SITE)
     until(
-        lambda: "carol" in site["gw2"].run("gateway-agent lines || true", HOLDFAST_SITE=_SITE),
+        lambda: "carol" in site["gw2"].run("gateway-agent lines || true", HOLDFAST_SITE=SITE),
         PATIENCE,
         "gw2 has no line of carol",
     )
@@ -389,25 +277,24 @@ def accounted(site: Site) -> None:
     made = site["m1"].run("tar -C /var/lib/holdfast/m1 -c cdr | base64 -w0")
     m2.run("mkdir -p /backup/m1\nbase64 -d | tar -C /backup/m1 -x", asked=made)
     m2.run("mkdir -p /backup/m2\ncp -r /var/lib/holdfast/m2/cdr /backup/m2/cdr")
-    told = m2.run(page.block("b2bua cdrs --since"), HOLDFAST_SITE=_SITE)
-    if "2600" not in m2.run("b2bua cdrs --all", HOLDFAST_SITE=_SITE) or not told:
+    told = m2.run(page.block("b2bua cdrs --since"), HOLDFAST_SITE=SITE)
+    if "2600" not in m2.run("b2bua cdrs --all", HOLDFAST_SITE=SITE) or not told:
         raise Failure(f"the call of alice is not in the records:\n{told}")
 
 
 def at_home(readme: Page, root: Root) -> None:
     """One machine with a whole site: a call lives through the death of its server."""
     home = Machine(root, "192.0.2.99")
-    there = "cd /usr/src/clone\nexport PATH=/opt/holdfast/bin:$PATH\n"
+    there = f"cd {CLONE}\nexport PATH=/opt/holdfast/bin:$PATH\n"
     try:
         home.run(f"{there}cat > site.toml", asked=readme.block('name = "paris"', "toml"))
         *begin, status = readme.block("b2bua init --node m1").splitlines()
         home.run(f"{there}exec > site.log 2>&1\n" + "\n".join(begin))
         until(lambda: _says(home, f"{there}{status}", "healthy"), PATIENCE, "the site does not come up", 0.5)
-        call = (
-            readme.block("examples.softphone")
-            .replace("--seconds 30", "--seconds 8")
-            .replace("--seconds 60", "--seconds 20")
-        )
+        bob = readme.block("--line bob").replace("--seconds 60", "--seconds 40")
+        home.run(f"{there}exec > bob.log 2>&1\n{bob}")
+        until(lambda: _says(home, f"cat {CLONE}/bob.log", "bob registered"), PATIENCE, "bob is not registered", 0.3)
+        call = readme.block("--call 1002").replace("--seconds 30", "--seconds 15")
         phones = subprocess.Popen(
             home.command("sh", "-euc", f"{there}{call}"),
             env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL,
@@ -420,7 +307,7 @@ def at_home(readme: Page, root: Root) -> None:
         if phones.returncode or "0 lost" not in said:
             raise Failure(f"the telephones ended with {phones.returncode}:\n{said}")
     except (Failure, AssertionError):
-        print(home.run("cat /usr/src/clone/site.log"), file=sys.stderr)
+        print(home.run(f"cat {CLONE}/*.log"), file=sys.stderr)
         raise
     finally:
         home.stop()
@@ -431,31 +318,38 @@ def _says(machine: Machine, script: str, words: str) -> bool:
 
 
 def play(directory: Path) -> None:
-    readme, page = map(Page, PAGES)
-    readme.block("python3 -m venv")
-    for has in ("make deb", "useradd --system", *ELSEWHERE):  # the first two were run before
-        page.block(has)
+    pages = {name: Page(name) for name in PAGES}
+    for page, *beginnings in BEFORE:
+        for has in beginnings:
+            pages[page].block(has)
     with ExitStack() as stack:
-        site = Site(page, directory, stack)
+        site = Site(pages, directory, stack)
         say("the README's site")
-        at_home(readme, Root(directory, HOME))
+        at_home(pages["README.md"], Root(directory, HOME))
         try:
             say("the key, the passwords, the site file")
             keys(site)
             say("the first start")
             first_start(site)
             say("alice calls the carrier, and the Asterisk")
-            talk = Telephone(site)
+            there = f"{MACHINES['gw2']}:5060"
+            talk = Telephone(stack, f"{TELEPHONE}:5060", there, "alice", "a word of the alice", "paris")
+            talk.calls("+33140506099")
+            talk.hangs_up()
+            talk.calls("2600")
+            talk.goes_on("at first")
             for what, act in (
-                ("an alert", watched), ("a planned switchover", switched), ("a reload", reloaded),
-                ("a phone by command", provisioned), ("an upgrade", upgraded), ("a lost disk", replaced),
+                ("a carrier by TLS", guide_pages.secured), ("an alert", watched), ("a planned switchover", switched),
+                ("a reload", reloaded), ("a phone by command", provisioned), ("an upgrade", upgraded),
+                ("a lost disk", replaced), ("a browser", guide_pages.browsed), ("stations", guide_pages.stationed),
+                ("commands and HTTP", guide_pages.commanded), ("the runbook", guide_pages.looked_after),
             ):  # fmt: skip
                 say(what)
                 act(site, talk)
             talk.hangs_up()
             say("call records")
             accounted(site)
-            if rest := [*readme.not_run(), *page.not_run()]:
+            if rest := [block for page in pages.values() for block in page.not_run()]:
                 raise Failure("nobody has tried these commands:\n" + "\n".join(rest))
         except (Failure, AssertionError):
             for machine in site.machines.values():
@@ -472,17 +366,13 @@ def main() -> int:
             roots = {name: Root(directory, name) for name in (HOME, *MACHINES)}
             for root in roots.values():
                 root.make()
-            install(*map(Page, PAGES), roots)
+            install({name: Page(name) for name in PAGES}, roots)
             os.execvp("unshare", ["unshare", "-n", sys.executable, "-m", "tests.interop.guide", "site", where])
         case ["site", where]:
             play(Path(where))
             return 0
         case _:
-            with tempfile.TemporaryDirectory(prefix="holdfast-guide-") as where:
-                command = [sys.executable, "-m", "tests.interop.guide", "packages", where]
-                return subprocess.run(
-                    ["unshare", "-m", "--propagation", "private", *command], cwd=ROOT, check=False
-                ).returncode
+            return in_own_mounts("tests.interop.guide")
 
 
 if __name__ == "__main__":

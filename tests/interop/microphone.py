@@ -18,6 +18,28 @@ CACHE = Path(
 LIBRARIES = CACHE / "webphone"
 """Where tools/setup.sh has bundled JsSIP and SIP.js."""
 RATE = 48_000
+HEARS = """
+(() => {
+  const connection = %s;
+  if (!connection?.getReceivers().length) return 0;
+  if (!window.ears || window.ears.connection !== connection) {
+    const track = connection.getReceivers()[0].track;
+    const context = new AudioContext(), analyser = context.createAnalyser(), stream = new MediaStream([track]);
+    analyser.fftSize = 8192;
+    const player = new Audio();  // Chromium decodes what is played alone
+    player.srcObject = stream;
+    player.muted = true;
+    player.play();
+    context.createMediaStreamSource(stream).connect(analyser);
+    window.ears = { connection, analyser, rate: context.sampleRate };
+  }
+  const { analyser, rate } = window.ears, levels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(levels);
+  const loudest = levels.indexOf(Math.max(...levels));
+  return levels[loudest] > -60 ? loudest * rate / analyser.fftSize : 0;
+})()
+"""
+"""The loudest frequency that a page hears, in hertz; 0 in silence."""
 
 
 def missing() -> str:
@@ -26,8 +48,9 @@ def missing() -> str:
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
-def speaking(directory: Path, hertz: float) -> Chromium:
-    """A browser that hears a tone, trusts any certificate, and calls on loopback."""
+def speaking(directory: Path, hertz: float, trust: str = "--ignore-certificate-errors", names: str = "") -> Chromium:
+    """A browser that hears a tone and calls on loopback. ``trust``: whom it believes; left out, everybody. ``names``:
+    rules of what it resolves, as ``MAP a.example 192.0.2.1``, each with a comma behind it."""
     directory.mkdir(parents=True)
     tone = directory / "tone.wav"
     turn = 2 * math.pi * hertz / RATE
@@ -37,7 +60,8 @@ def speaking(directory: Path, hertz: float) -> Chromium:
     flags = (
         "--mute-audio",
         "--no-proxy-server",
-        "--ignore-certificate-errors",
+        trust,
+        *([f"--host-resolver-rules={names}MAP * ~NOTFOUND, EXCLUDE 127.*"] if names else ()),
         "--window-size=480,900",
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",

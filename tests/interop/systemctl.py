@@ -173,6 +173,14 @@ def main() -> int:
             codes.append(start(name))
         if verb == "reload":
             os.kill(int(Unit(name).file.read_text().split()[1]), signal.SIGHUP)
+        if verb == "enable":
+            Unit(name).file.with_suffix(".enabled").touch()
+        if verb in ("is-enabled", "show"):  # as Ansible asks
+            enabled = Unit(name).file.with_suffix(".enabled").exists()
+            codes.append(0 if enabled or verb == "show" else 1)
+            print("enabled" if enabled else "disabled") if verb == "is-enabled" else print(
+                f"Id={name}\nLoadState=loaded\nActiveState={Unit(name).state}"
+            )
         if verb == "status":
             print(name, Unit(name).state)
             codes.append(STATE[Unit(name).state])

@@ -1,4 +1,5 @@
-"""The guide is followed from nothing to a site that was upgraded, on four emulated machines: see `guide`."""
+"""The guide is followed from nothing to a site that was upgraded, on four emulated machines: see `guide`; and with
+Ansible on three: see `guide_rollout`."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ import sys
 import pytest
 
 from examples.demo_processes import ROOT
-from tests.interop import asterisk, machines
+from tests.interop import asterisk, machines, microphone
 from tests.interop.watched import PROGRAM
 
-_NEEDED = ("dpkg-deb", "make", "git", "nsenter", "jq", "curl")
+_NEEDED = ("dpkg-deb", "make", "git", "nsenter", "jq", "curl", "openssl", "npm", "tshark", "sqlite3")
 
 
 def missing() -> str:
@@ -24,20 +25,36 @@ def missing() -> str:
         return f"the guide is followed on Debian with {', '.join(lacking)}: apt-get install them"
     if PROGRAM is None:
         return "Prometheus is not here: tools/setup.sh promtool"
-    return asterisk.missing()
+    return asterisk.missing() or microphone.missing()
 
 
 @pytest.mark.namespaces
 def test_a_reader_gets_from_nothing_to_a_site_in_which_an_alert_fires_and_clears() -> None:
     if because := missing():
         pytest.skip(because)
+    follow("tests.interop.guide", 1200)
+
+
+@pytest.mark.namespaces
+@pytest.mark.wide
+@pytest.mark.row("Ansible", "a site on three machines; another version under a call, and back", "calm")
+def test_ansible_sets_a_site_up_and_upgrades_it_under_a_call_and_goes_back() -> None:
+    because = missing() or (
+        "" if (ROOT / ".venv/bin/ansible-playbook").exists() else "there is no Ansible: make setup"
+    )
+    if because:
+        pytest.skip(because)
+    follow("tests.interop.guide_rollout", 900)
+
+
+def follow(module: str, seconds: float) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.interop.guide"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         env={**os.environ, "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

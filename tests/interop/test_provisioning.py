@@ -200,8 +200,9 @@ def runbook() -> list[str]:
         for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
             lines = [line.partition("#")[0].strip() for line in block.splitlines()]
             found += [each.strip() for line in lines for each in line.split("&&") if each.strip()]
-    harmful = ("--force", "switchover", "readmit", "make ", "cd ", "ansible", "tar ", "sqlite3 ")
-    return sorted({one.replace("carrier", "alice") for one in found if not any(word in one for word in harmful)})
+    ours = [one for one in found if one.startswith(("b2bua ", "gateway-agent "))]
+    harmful = ("--force", "switchover", "readmit")
+    return sorted({one.replace("carrier", "alice") for one in ours if not any(word in one for word in harmful)})
 
 
 def test_the_commands_of_the_runbook_say_something(site: Site) -> None:

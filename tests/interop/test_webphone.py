@@ -14,7 +14,7 @@ import pytest
 from examples.demo_processes import ROOT
 from tests.certificates import Authority
 from tests.interop.chromium import Chromium
-from tests.interop.microphone import LIBRARIES, missing, speaking
+from tests.interop.microphone import HEARS, LIBRARIES, missing, speaking
 from tests.interop.programs import HEAD, PASSWORDS, Site, network, until
 from tests.interop.test_browsers import main_dies
 from tests.interop.test_webrtc import MIRROR, Mirror, pages_agent_dies, ready, sessions
@@ -37,28 +37,6 @@ numbers = ["5002"]
 password = { file = "bob.secret" }
 digest = ["MD5"]
 """
-HEARS = """
-(() => {
-  const connection = %s;
-  if (!connection?.getReceivers().length) return 0;
-  if (!window.ears || window.ears.connection !== connection) {
-    const track = connection.getReceivers()[0].track;
-    const context = new AudioContext(), analyser = context.createAnalyser(), stream = new MediaStream([track]);
-    analyser.fftSize = 8192;
-    const player = new Audio();  // Chromium decodes what is played alone
-    player.srcObject = stream;
-    player.muted = true;
-    player.play();
-    context.createMediaStreamSource(stream).connect(analyser);
-    window.ears = { connection, analyser, rate: context.sampleRate };
-  }
-  const { analyser, rate } = window.ears, levels = new Float32Array(analyser.frequencyBinCount);
-  analyser.getFloatFrequencyData(levels);
-  const loudest = levels.indexOf(Math.max(...levels));
-  return levels[loudest] > -60 ? loudest * rate / analyser.fftSize : 0;
-})()
-"""
-"""The loudest frequency that a page hears, in hertz; 0 in silence."""
 
 
 def head(directory: Path, net: str) -> str:
