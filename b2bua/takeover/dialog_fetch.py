@@ -19,9 +19,10 @@ from sip.layer import Stack
 from sip.packages.dialog_info import CONTENT_TYPE, PACKAGE, told_dialogs
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
-from sip.wire.errors import Malformed
+from sip.wire.errors import Malformed, SipError
 from sip.wire.headers import Event
 from sip.wire.message import Request, Response
+from sip.wire.uri import Uri
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +148,26 @@ class DialogFetch:
         self.forget(one)
         for dialog in told:
             cookie = self._cookies.read(dialog.remote_target) if dialog.state == "confirmed" else None
-            if cookie is not None and dialog.call_id and self._cookies.carrier(cookie) == one.line:
-                sides = f"<{dialog.remote}>", f"<{dialog.local}>"
-                facts = Facts(dialog.call_id, dialog.remote_tag, dialog.local_tag, *sides, dialog.local_target)
+            named = dialog.call_id and dialog.local_tag
+            if cookie is not None and named and self._cookies.carrier(cookie) == one.line:
+                target = dialog.local_target if _is_sip(dialog.local_target) else ""
+                sides = _side(dialog.remote), _side(dialog.local)
+                facts = Facts(dialog.call_id, dialog.remote_tag, dialog.local_tag, *sides, target)
                 self._cookies.restore(cookie, facts, transaction.flow, now)
         return True
+
+
+def _side(uri: str) -> str:
+    """What stands in From or To for who has that identity; it may be left out, and dialogs go by their tags (RFC 3261
+    section 12.2.2)."""
+    return f"<{uri}>" if uri else "<sip:anonymous@anonymous.invalid>"
+
+
+def _is_sip(uri: str) -> bool:
+    try:
+        return Uri.parse(uri).scheme == "sip"
+    except SipError:
+        return False
 
 
 ASK: Final = "ask for its dialogs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 from xml.etree import ElementTree
@@ -56,7 +57,9 @@ def _ids(one: WatchedDialog) -> str:
 
 
 class ToldDialog(NamedTuple):
-    """What a telephone tells of one of its dialogs (section 4.1); local is its side, ``""`` what it leaves out."""
+    """What a telephone tells of one of its dialogs (section 4.1); local is its side. All fit to stand in a message, a
+    character a byte; ``""``: what it leaves out, or what could not stand there.
+    """
 
     call_id: str
     local_tag: str
@@ -88,12 +91,21 @@ def told_dialogs(body: bytes) -> list[ToldDialog]:
 
 def _told(element: ElementTree.Element) -> ToldDialog:
     names = ("call-id", "local-tag", "remote-tag")
-    call_id, local_tag, remote_tag = (element.get(name, "") for name in names)
-    state = (element.findtext(f"{_NS}state") or "").strip()
-    identities = [(element.findtext(f"{_NS}{side}/{_NS}identity") or "").strip() for side in ("local", "remote")]
+    call_id, local_tag, remote_tag = (_fit(_WORD, element.get(name)) for name in names)
+    state = _fit(_WORD, element.findtext(f"{_NS}state"))
+    identities = [_fit(_URI, element.findtext(f"{_NS}{side}/{_NS}identity")) for side in ("local", "remote")]
     targets = [element.find(f"{_NS}{side}/{_NS}target") for side in ("local", "remote")]
-    uris = [one.get("uri", "") if one is not None else "" for one in targets]
+    uris = [_fit(_URI, one.get("uri")) if one is not None else "" for one in targets]
     return ToldDialog(call_id, local_tag, remote_tag, state, *identities, *uris)
 
 
+def _fit(form: re.Pattern[str], text: str | None) -> str:
+    """XML can say what no header line can: any character of Unicode, and ends of lines."""
+    found = (text or "").strip().encode().decode("latin-1")
+    return found if form.match(found) else ""
+
+
+_WORD: Final = re.compile(r"[^\x00-\x20\x7f;,]{1,256}\Z")
+"""A Call-ID or a tag, as devices make them."""
+_URI: Final = re.compile(r'[^\x00-\x20\x7f<>"]{1,1024}\Z')
 _NS: Final = f"{{{NAMESPACE}}}"

@@ -145,6 +145,33 @@ def test_what_says_nothing_changes_nothing(body: bytes) -> None:
     assert not scene.bench.core.calls
 
 
+@pytest.mark.parametrize(
+    ("was", "told_instead", "back"),
+    [
+        ('call-id="', 'call-id="\u65e5', True),
+        ('call-id="', 'call-id="x&#13;&#10;Evil: y', False),
+        ('local-tag="', 'local-tag="1;tag=\u65e5', False),
+        ("sip:desk@paris", "sip:\u65e5@paris", True),
+        ("sip:desk@paris", "sip:desk@paris&gt;;tag=1&#10;Evil: y", True),
+        ("sip:desk@127", "sip:\u65e5@127", True),
+        ("sip:desk@127", "mailto:desk@127", True),
+        ("<identity>sip:desk@paris</identity>", "", True),
+    ],
+)
+def test_nothing_that_it_tells_spoils_a_message(was: str, told_instead: str, back: bool) -> None:
+    scene = died()
+    scene.bench.after(0.1)
+    phone = phone_of(scene.caller)
+    body = document(told(scene.caller)).decode().replace(was, told_instead)
+    assert notify(phone, subscribe(phone), body.encode()) == 200
+    assert len(scene.bench.core.calls) == back
+    scene.bench.after(1.2)
+    asked = [*scene.caller.asked, *phone.others]
+    assert any(isinstance(each, Request) and each.method == "UPDATE" for each in asked) == back
+    for each in asked:
+        assert isinstance(each, Request) and "evil" not in each.names and "<>" not in (each.get("to") or "")
+
+
 def test_only_its_own_confirmed_dialogs_count_and_only_from_it() -> None:
     scene = died()
     scene.bench.after(0.1)
