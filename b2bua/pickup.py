@@ -49,9 +49,12 @@ PICKED: Final = (ROUTING, DIALING, RINGING)
 """Phases of a call in which it may be picked up."""
 LOOK_S: Final = 0.1
 """Seconds until what cannot be done at this moment is tried again."""
+GLARE_S: Final = 0.5
+"""Seconds until what has met a request of the new side is asked anew (RFC 3261 section 14.1: 0 to 2)."""
 LONGEST: Final = "it takes too long"
 NUMBER: Final = 600
-"""Stands in the origin key of what it is asked, in place of an attempt (docs/wire.md)."""
+"""Stands in the origin key of what it is asked, in place of an attempt (docs/wire.md); one more each time that its
+telephone had something under way, as its agent answers what it knows again."""
 GONE: Final = 'SIP;cause=487;text="Nothing to pick up"'
 
 
@@ -68,7 +71,7 @@ class Joiner(NamedTuple):
 class Pickup:
     """One of them; owns the leg of who picks up until that is the call's."""
 
-    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "state")
+    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "refusals", "state")
 
     def __init__(self, call: Call, joiner: Joiner, dialog: DialogState, flow: Any, established: bool = False) -> None:
         """``established``: a former server has answered its INVITE."""
@@ -78,6 +81,8 @@ class Pickup:
         self.instead: Callable[[float], None] | None = None
         """What is to be done when nothing comes of it and nobody rings."""
         self.generation = 0
+        self.refusals = 0
+        """With 491, by its telephone."""
         self.state = TAKEN
         stack = call.services.stack
         self.leg = InviteUsage(stack, self, flow, dialog, established)
@@ -168,16 +173,19 @@ class Pickup:
         if status < 300:
             self._answer = transaction, response
             self.step(ACCEPTED, None, now)
-        elif status == 491 or bridge.passage.intercepts(self.call, leg, transaction, response, now):
-            self._wake(now)
+        elif status == 491:
+            self.refusals += "call-origin" in response  # without the key it was not passed on
+            self._wake(GLARE_S, now)
+        elif bridge.passage.intercepts(self.call, leg, transaction, response, now):
+            self._wake(LOOK_S, now)
         else:
             self.step(GIVEN_UP, GONE, now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Towards agents nothing times out."""
 
-    def _wake(self, now: float) -> None:
-        self.call.services.stack.deadlines.set(now + LOOK_S, self, AGAIN)
+    def _wake(self, after: float, now: float) -> None:
+        self.call.services.stack.deadlines.set(now + after, self, AGAIN)
 
     def _limit(self, now: float) -> None:
         stack = self.call.services.stack
@@ -194,7 +202,7 @@ def _ask(pickup: Pickup, _: Any, now: float) -> None:
     if request is None or call.bridge.phase not in PICKED:
         pickup.step(GIVEN_UP, GONE, now)
         return
-    origin = f"Call-Origin: {origin_of(joiner.agent, joiner.dialog)};{NUMBER}"
+    origin = f"Call-Origin: {origin_of(joiner.agent, joiner.dialog)};{NUMBER + pickup.refusals}"
     lines = [*crossing(request, DEVICE_HOP), origin, *services.site_headers]
     leg.send("INVITE", lines, request.body, now, None, max_forwards_left(request), no_timeout=True)
 

@@ -156,6 +156,21 @@ def test_whatever_else_happens_meanwhile_two_talk_or_nobody(verb: str, after_ms:
     assert len(town.cdrs) == 1 and not any(town.calls_of(name) for name in ("m1", "gw1", "gw2")), where
 
 
+@pytest.mark.parametrize("after_ms", range(10))
+def test_a_telephone_that_changes_its_session_meanwhile_is_asked_again(after_ms: int) -> None:
+    town = watched()
+    caller, _ = rings(town)
+    second = town.call("wanda", "1007", lines=[named(town)])
+    assert town.world.run_until(lambda: second.state is TALKING, 1.0)
+    town.world.run(town.world.now + after_ms / 1000)
+    town.do("wanda", "hold", second)
+    town.world.run(town.world.now + 6.0)
+    assert (caller.state, second.state) == (TALKING, TALKING), town.world.ladder(60, True)
+    town.do("wanda", "resume", second)
+    town.world.run(town.world.now + 6.0)
+    serve(town, caller, second, ("west", "wanda"))
+
+
 def test_the_target_of_a_transfer_rings_and_is_picked_up() -> None:
     town = watched(site_of(more=WATCHERS + SERVED), ("vera", "east", "wanda", "xaver"))
     first, other = town.talk("vera", "200", "east")
