@@ -25,6 +25,8 @@ from sip.wire.uri import user_of
 
 VERIFIED_FIRST: Final = "who calls is verified first"
 """The context of an INVITE that waits for a certificate."""
+NO_ROOM: Final = ("Retry-After: 5",)
+"""The header lines of a 503 for want of a channel."""
 
 
 class OwnTrunks(Protocol):
@@ -94,38 +96,56 @@ class Admission:
         if not agent and wanted != "supported" and (refusal := refused(wanted, request)) is not None:
             stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
-        if not agent and (
-            self._trunks.is_busied_out(known.name) or services.lines.is_full(known, now)
-        ):  # nothing is kept: its address may be forged
-            stack.counters["no channel"] += 1
-            stack.respond_stateless(transaction, 503, ("Retry-After: 5",))
+        if not agent and self._has_no_room(known.name, now):  # nothing is kept: its address may be forged
+            stack.respond_stateless(transaction, 503, NO_ROOM)
             return
         if agent:
             self._admit(transaction, request, request, agent, line, now)
             return
 
+        decided = waits = False
+
         def verified(believed: Request, status: int, now: float) -> None:
-            self._waiting.discard(transaction)
-            transaction.context = None
-            if not transaction.open:  # cancelled meanwhile, or another server's
-                return
+            nonlocal decided
+            decided = True
+            if waits:
+                self._waiting.discard(transaction)
+                if not transaction.open:  # cancelled meanwhile, or another server's
+                    return
+                transaction.context = None
+                status = status or self._lost_its_turn(call_id, known.name, now)
             if status:
-                stack.reply(transaction, status, now, tag=stack.token())
-            elif services.calls.get(call_id) is not None:  # the same request by two ways
-                stack.reply(transaction, 482, now, tag=stack.token())
+                lines = NO_ROOM if status == 503 else ()
+                stack.reply(transaction, status, now, lines=lines, tag=stack.token())
             else:
                 self._admit(transaction, request, believed, "", line, now)
 
-        self._waiting.add(transaction)
-        transaction.context = VERIFIED_FIRST
         try:
             self._trunks.callers.verify(known.name, request, verified, now)
         except SipError:
-            self._waiting.discard(transaction)
+            if decided:
+                raise
             stack.reply(transaction, 404, now, tag=stack.token())
             return
-        if transaction in self._waiting and transaction.open:  # for a certificate
+        if not decided:  # for want of a certificate
+            waits = True
+            self._waiting.add(transaction)
+            transaction.context = VERIFIED_FIRST
             stack.reply(transaction, 100, now)
+
+    def _lost_its_turn(self, call_id: str, line: str, now: float) -> int:
+        """The status that refuses an INVITE which has waited, by what has come meanwhile; 0 for none."""
+        if call_id in self.services.calls:  # the same request by two ways
+            return 482
+        return 503 if self._has_no_room(line, now) else 0
+
+    def _has_no_room(self, line: str, now: float) -> bool:
+        """Whether a trunk of the server's own is to have no further call at the moment, which is counted."""
+        known = self.services.site.lines.get(line)
+        if known is None or not (self._trunks.is_busied_out(line) or self.services.lines.is_full(known, now)):
+            return False
+        self.services.stack.counters["no channel"] += 1
+        return True
 
     def cancelled(self, invite: ServerTransaction, now: float) -> bool:
         """Whether a CANCEL was for an INVITE that waits for a certificate; it is answered then."""

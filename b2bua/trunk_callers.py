@@ -64,8 +64,10 @@ class TrunkCallers:
             return
 
         def verified(told: Numbers, status: int, now: float) -> None:
-            if line in self._lines:  # it may be gone meanwhile
+            if line in self._lines:
                 then(self._believed(line, request, told), status, now)
+            else:  # gone meanwhile: it is a stranger's
+                then(request, 403, now)
 
         told = from_device(self.identities[line], request, self._realm)
         self.stir.verify(self._lines[line], request, told, verified, now)

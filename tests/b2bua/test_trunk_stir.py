@@ -25,8 +25,8 @@ SENDER = "P-Asserted-Identity: <sip:+33155@carrier.example;user=phone>"
 class Fixture(TrunkFixture):
     """Two trunks of a server with a clock, and a web server that is played by hand. ``line`` wants ``settings``."""
 
-    def __init__(self, line: str, settings: str) -> None:
-        super().__init__(OWN.replace(f"[lines.{line}]\n", f"[lines.{line}]\n{settings}\n"))
+    def __init__(self, line: str, settings: str, text: str = OWN) -> None:
+        super().__init__(text.replace(f"[lines.{line}]\n", f"[lines.{line}]\n{settings}\n"))
         core = self.bench.core
         core.records.wall_offset = time.time() - self.bench.now
         self.fetches: list[Fetch] = []
@@ -122,6 +122,25 @@ def test_what_becomes_of_a_call_that_waits(signed: Signed, how: str) -> None:
     assert len(core.calls) == (how == "twice")
     if how == "twice":
         assert 482 in fixture.left.sides[-1].statuses + a.statuses
+    elif how == "gone":
+        assert a.statuses == [403]
+    fixture.bench.after(200)
+    assert not core.stack.servers
+
+
+@pytest.mark.parametrize("limit", ["channels = 2", "channels = 100\ncps = 2", "channels = 100\nbusied out"])
+def test_calls_that_have_waited_get_no_more_channels_than_others(signed: Signed, limit: str) -> None:
+    limit, _, out = limit.partition("\nbusied")
+    settings = f'stir_verify = {{ ca = "{signed.authority.path}" }}\n{limit}'
+    fixture = Fixture("in", settings, OWN.replace("capacity = 4", "capacity = 40").replace("channels = 100\n", "", 1))
+    calls = [fixture.call(identity(signed), SENDER) for _ in range(6)]
+    assert fixture.waiting
+    core = fixture.bench.core
+    if out:
+        core.trunks.busy_out("in", True, fixture.bench.now)
+    fixture.answer(signed.chain)
+    assert core.lines.loads["in"].busy == (0 if out else 2)
+    assert [call.statuses[-1] for call in calls].count(503) == (6 if out else 4)
 
 
 def without(site: Any, name: str) -> Any:
