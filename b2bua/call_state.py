@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from b2bua.state_token import CallState
+from b2bua.state_token import MOST_CHARACTERS, CallState
 from sip.wire import sdp
 
 _AT: Final = {name: index for index, name in enumerate(CallState._fields)}
@@ -18,6 +18,17 @@ def changed(state: CallState, **changes: Any) -> CallState:
     for name, value in changes.items():
         values[_AT[name]] = value
     return CallState._make(values)
+
+
+def seat_taken(called: bool, number: str, line: str, agent: str, dialog: str) -> dict[str, str]:
+    """What the state says of who has taken that side of the call; ``dialog`` is its Call-ID with an agent."""
+    side = "callee" if called else "caller"
+    return {
+        side: number[:MOST_CHARACTERS],
+        f"{side}_line": line[:MOST_CHARACTERS],
+        f"{side}_agent": agent,
+        f"{side}_dialog": dialog if agent else "",
+    }
 
 
 def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:

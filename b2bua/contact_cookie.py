@@ -73,6 +73,8 @@ def encode(cookie: Cookie, cipher: Cipher) -> str:
         state.epochs,
         state.dialled,
         state.forwarded_by,
+        state.part,
+        state.transferred_by,
         int(cookie.calls),
         *own[:3],
         int(own.by_update),
@@ -99,8 +101,8 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
     try:
         values = json.loads(zlib.decompressobj(-12, _DICTIONARY).decompress(packed, MOST_DECODED))
         call_id, counter, origin, caller, callee, caller_line, callee_line, *rest = values
-        started, ringing, answered, session_id, epochs, dialled, forwarded_by, calls = rest[:8]
-        tag, cseq, route_set, by_update, timer, other = rest[8:]
+        started, ringing, answered, session_id, epochs, dialled, forwarded_by, part, transferred_by, calls = rest[:10]
+        tag, cseq, route_set, by_update, timer, other = rest[10:]
         state = _state(
             call_id,
             counter,
@@ -116,6 +118,8 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
             epochs=tuple(map(int, epochs)),
             dialled=dialled,
             forwarded_by=forwarded_by,
+            part=part,
+            transferred_by=transferred_by,
         )
         own = OwnLeg(
             str(tag), int(cseq), tuple(map(str, route_set)), bool(by_update), None if timer is None else Timer(*timer)
@@ -129,7 +133,7 @@ _json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _state: Final[Callable[..., Any]] = CallState
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _DICTIONARY: Final = (
-    b'INVITE sip:Via: SIP/2.0/UDP ;branch=z9hG4bK","",[1],"",0,0.0,0.0,"",[],1,[],null,[1800,90,0],["",'
+    b'INVITE sip:Via: SIP/2.0/UDP ;branch=z9hG4bK","",[1],"",0,0.0,0.0,"",[],"","","","",1,[],null,[1800,90,0],["",'
     b'"<sip:@>","\\"\\" <sip:+1@192.168.0.>",;transport=tcp>","<sip:;lr>"],;line=,"sip:@10.0.0.:5060"'
     b',"udp","tcp","192.168.0.",5060,".:5060",1,0,"- 1 1 IN IP4 192.168.0.","- 1 IN IP6 ",null,""]]'
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from b2bua.call_state import changed, seat_taken
 from b2bua.contact_cookie import FORMAT, Cipher, Cookie, OwnLeg, decode, encode
 from b2bua.state_token import CallState
 from b2bua.trunk_leg import TrunkLeg, state_of
@@ -54,16 +55,20 @@ class Cookies:
 
     def put(self, call: CookieCall, dialled: InviteUsage | None = None) -> None:
         """What the devices of a call are told from now on carries it; ``dialled`` is a leg that is about to call."""
-        state = call.state
-        if not self.on or state.caller_agent or state.callee_agent:
+        if not self.on:
             return
-        sides = call.bridge.origin, dialled or call.bridge.target
+        state, *sides = _seats(call, dialled or call.bridge.target)
+        for trunk in call.trunk_legs.values():  # what it carries may be of another target, or of who was replaced
+            carry_nothing(trunk)
         origin, target = (call.trunk_legs.get(leg) if leg is not None else None for leg in sides)
-        if origin is not None and target is not None:
-            self._carry(state, origin, target, True)
-            self._carry(state, target, origin, False)
+        if origin is not None and target is not None and not (state.caller_agent or state.callee_agent):
+            # who comes in place of another one is answered under its own tag
+            known = origin.leg.established or call.bridge.joining is not None
+            self._carry(state, origin, target, True, known)
+            self._carry(state, target, origin, False, known)
 
-    def _carry(self, state: CallState, carrier: TrunkLeg, about: TrunkLeg, calls: bool) -> None:
+    def _carry(self, state: CallState, carrier: TrunkLeg, about: TrunkLeg, calls: bool, known: bool) -> None:
+        """``known``: the caller has the tag by which it knows us."""
         path, dialog = carrier.leg.path, carrier.leg.dialog
         if path.reach is None or path.reach.contact_user:  # its peer wants to be called by that
             return
@@ -71,8 +76,12 @@ class Cookies:
         if other is None:
             return
         tag = dialog.local_tag
-        if calls and not carrier.leg.established:  # it gets the tag of who answers
-            tag = passable_tag(about.leg.dialog.remote_tag)
+        if not known:  # the caller gets the tag of who answers, "" as long as nobody does
+            shown = passable_tag((about if calls else carrier).leg.dialog.remote_tag)
+            if calls:
+                tag = shown
+            else:
+                other = other._replace(dialog=other.dialog._replace(local_tag=shown))
         timer = carrier.session.timer
         told = None if timer is None else Timer(timer.interval, timer.min_se, timer.ours)
         own = OwnLeg(tag, dialog.local_cseq, dialog.route_set, carrier.takes_update, told)
@@ -86,3 +95,21 @@ class Cookies:
             return decode(Uri.parse(uri).user, self._ciphers)
         except SipError:
             return None
+
+
+def carry_nothing(trunk: TrunkLeg) -> None:
+    """Its device is told by our next Contact that it carries nothing: who is on the other side is to change."""
+    path = trunk.leg.path
+    path.user = path.reach.contact_user if path.reach is not None else ""
+
+
+def _seats(call: CookieCall, target: InviteUsage | None) -> tuple[CallState, InviteUsage | None, InviteUsage | None]:
+    """The state, and who calls and is called: as they will be where one side is just being replaced."""
+    state, origin, joining = call.state, call.bridge.origin, call.bridge.joining
+    if joining is None:
+        return state, origin, target
+    joiner, called = joining.about, joining.instead_of is not origin
+    if not joiner.agent and joining.leg not in call.trunk_legs:  # it may not
+        return state, origin, target
+    state = changed(state, **seat_taken(called, joiner.number, joiner.line, joiner.agent, joiner.dialog))
+    return (state, origin, joining.leg) if called else (state, joining.leg, target)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from b2bua.call import Call, CallServices, with_trunk, without_trunk
+from b2bua.call_state import seat_taken
 from b2bua.pickup import Joiner, pick_up
 from b2bua.state_token import MOST_CHARACTERS
 from b2bua.transfer_parts import call_of
@@ -121,16 +122,12 @@ class Replacement:
 def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
     """The other side has accepted: the call is that of who joined; the lines that its agent is to keep."""
     joiner: Joiner = joining.about
-    line, number = joiner.line[:MOST_CHARACTERS], joiner.number[:MOST_CHARACTERS]
-    dialog = joiner.dialog if joiner.agent else ""
+    line = joiner.line[:MOST_CHARACTERS]
     call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent or line, line)
     called = joining.instead_of is not call.bridge.origin
     call.give_line(call.state.callee_line if called else call.state.caller_line)
     call.take_line(line, now)
-    if called:
-        call.update(callee=number, callee_line=line, callee_agent=joiner.agent, callee_dialog=dialog)
-    else:
-        call.update(caller=number, caller_line=line, caller_agent=joiner.agent, caller_dialog=dialog)
+    call.update(**seat_taken(called, joiner.number, line, joiner.agent, joiner.dialog))
     if joining.instead_of in call.trunk_legs:
         without_trunk(call, joining.instead_of)
         call.update(trunk=None)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.call_state import held_after
+from b2bua.cookies import carry_nothing
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
 from b2bua.trunk_leg import NO_TRUNKS
@@ -518,7 +519,10 @@ def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...]
     """A re-INVITE of ours."""
     call = call_of(leg)
     trunk = call.trunk_legs.get(leg) if call is not None else None
-    if trunk is not None:
+    if call is not None and trunk is not None:
+        call.services.cookies.put(call)
+        if what in (OFFER, STAYS):
+            carry_nothing(trunk)
         body, lines = trunk.told(_request("INVITE", lines, body)), (*lines, *trunk.session.asking())
     lines = (ALLOW, *lines, *_site_lines(transfer, leg, KEYS[what] + transfer.tries))
     leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=trunk is None)
@@ -662,6 +666,7 @@ def _join(transfer: Transfer, answer: Response, now: float) -> None:
         )
     call.give_line(transfer.line)
     seat(bridge, stays, target, referrer)
+    call.services.cookies.put(call)
     call.held = held_after("", "b", offer.body, answer.body)
     _acknowledge(transfer, call, target, call.state.callee_agent, answer, now)
     _acknowledge(transfer, call, stays, call.state.caller_agent, None, now)

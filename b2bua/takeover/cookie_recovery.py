@@ -90,7 +90,7 @@ class CookieRecovery:
             return None
         own_line, other_line = _lines(cookie)
         other = cookie.other
-        if not cookie.calls:  # it was called under the tag with which it answered (`passable_tag`)
+        if not other.dialog.local_tag:  # the caller was called by the tag of who answered (`passable_tag`)
             other = other._replace(dialog=other.dialog._replace(local_tag=passable_tag(facts.remote_tag)))
         there = services.trunks.former.way_back(other_line, other, now)
         here = services.trunks.former.is_hot(own_line)
@@ -146,7 +146,7 @@ class CookieRecovery:
     def _is_former(self, cookie: Cookie) -> bool:
         """Whether it is of a call that another server had last, as far as is known."""
         state, records = cookie.state, self._services.records
-        known = state.call_id in self._services.calls or state.call_id in records.ended
+        known = state.call_id in self._services.calls or (state.part or state.call_id) in records.ended
         return not known and state.epochs[-1:] < (records.epoch,)
 
 

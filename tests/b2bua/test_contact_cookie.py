@@ -23,6 +23,7 @@ LEG = TrunkState(
 STATE = CallState(
     "0123456789abcdef01234567", 4, "m1;z9hG4bK77", caller="desk", callee="1062", caller_line="desk",
     callee_line="hall", started=1.7e9, answered=1.7e9 + 3.25, session_id="ab" * 16, epochs=(3, 4),
+    dialled="2000", part="89abcdef", transferred_by="hall", forwarded_by="door",
 )  # fmt: skip
 COOKIE = Cookie(STATE, True, OwnLeg("tag1", 5, ("<sip:192.0.2.9;lr>",), True, Timer(90, 90, False)), LEG)
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import pytest
 
 from b2bua.contact_cookie import FORMAT
-from sip.wire.message import Response
+from sip.wire.message import Request, Response
 from sip.wire.uri import Uri
 from tests.b2bua.direct_fixture import DIRECT, Telephone
 from tests.b2bua.fake import HOLD, SDP, Bench, Peer, Side
 from tests.b2bua.takeover_fixture import TakeoverFixture
+from tests.b2bua.test_trunk_transfer import replaces
 
 UPDATES = ("Allow: INVITE, ACK, BYE, CANCEL, UPDATE",)
 
@@ -192,6 +193,91 @@ def test_a_cold_line_loses_its_calls(cold: str) -> None:
     scene.led(scene.caller)
     scene.caller.say("INFO")
     assert scene.caller.statuses == [481]
+
+
+MORE = """
+[lines.door]
+kind = "direct"
+numbers = ["1063"]
+password = { env = "KEY" }
+transfer = "HOW"
+"""
+
+
+def third(how: str) -> tuple[Scene, Telephone]:
+    """A call between two telephones that transfer calls, and a third one."""
+    text = DIRECT.replace("channels = 100", f'channels = 100\ntransfer = "{how}"') + MORE.replace("HOW", how)
+    scene = talking(text)
+    door = Telephone(scene.bench, "door", "127.0.0.63")
+    assert door.register() == 200
+    return scene, door
+
+
+def told_by(request: Request) -> str:
+    """Our Contact."""
+    return (request.get("contact") or "").strip("<>")
+
+
+@pytest.mark.parametrize("whose", ["caller", "callee"])
+@pytest.mark.parametrize("who", ["stays", "comes"])
+def test_who_has_taken_the_place_of_another_one_is_who_is_found(whose: str, who: str) -> None:
+    scene, door = third("pass")
+    left, stays = (scene.caller, scene.callee) if whose == "caller" else (scene.callee, scene.caller)
+    comes = door.dial("1001", lines=(*replaces(left), *UPDATES))
+    stays.invite = stays.take("INVITE")
+    stays.accept(lines=UPDATES)
+    stays.target = told_by(stays.invite)
+    comes.ack()
+    stays.take("ACK")
+    left.answer(left.take("BYE"), 200)
+    scene.fixture.die()
+    bench = scene.fixture.succeed()
+    for side in (stays, comes):
+        assert isinstance(side.peer, Telephone) and side.peer.go(bench).register() == 200
+    asking, other = (stays, comes) if who == "stays" else (comes, stays)
+    scene.led(asking)
+    asking.cseq = max(asking.cseq, 1)
+    asking.say("BYE")
+    other.answer(other.take("BYE"), 200)
+    assert asking.statuses[-1] == 200 and not left.asked
+    [cdr] = bench.cdrs
+    assert (cdr.caller_line, cdr.callee_line) == (("door", "hall") if whose == "caller" else ("desk", "door"))
+
+
+def test_who_refuses_that_carries_what_it_did() -> None:
+    scene, door = third("pass")
+    a, b = scene.caller, scene.callee
+    comes = door.dial("1001", lines=replaces(a))
+    b.answer(b.take("INVITE"), 488)
+    assert comes.statuses[-1] == 488
+    b.take("ACK")
+    a.say("INVITE", body=HOLD)
+    scene.bench.after(0.1)
+    b.invite = b.take("INVITE")
+    carried = scene.bench.core.cookies.read(told_by(b.invite))
+    assert carried is not None and carried.other.dialog.call_id == a.call_id and carried.state.caller_line == "desk"
+
+
+@pytest.mark.parametrize("to", ["1063", "1002"])
+def test_who_is_transferred_by_the_server_carries_nothing_until_the_other_one_is_there(to: str) -> None:
+    scene, door = third("serve")
+    bench, a, b = scene.bench, scene.caller, scene.callee
+    a.say("REFER", (f"Refer-To: <sip:{to}@127.0.0.1>",))
+    bench.after(0.1)
+    target = door.called if to == "1063" else scene.fixture.gw2.called
+    target.accept()
+    bench.after(0.1)
+    b.invite = b.take("INVITE")
+    assert FORMAT not in told_by(b.invite)
+    b.accept()
+    bench.after(0.1)
+    b.asked.clear()
+    target.say("INVITE", body=HOLD)
+    carried = bench.core.cookies.read(told_by(b.take("INVITE")))
+    if to == "1002":
+        assert carried is None, "an agent keeps that call"
+    else:
+        assert carried is not None and carried.other.dialog.remote_tag == target.tag and carried.state.part
 
 
 def test_between_two_trunks_of_the_servers_the_next_request_brings_the_call_back() -> None:
