@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.pickup import Joiner
-from b2bua.replacement import Replacement
+from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
 from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
@@ -23,8 +23,6 @@ from sip.wire.errors import SipError
 from sip.wire.message import Request
 from sip.wire.uri import user_of
 
-VERIFIED_FIRST: Final = "who calls is verified first"
-"""The context of an INVITE that waits for a certificate."""
 NO_ROOM: Final = ("Retry-After: 5",)
 """The header lines of a 503 for want of a channel."""
 
@@ -63,7 +61,7 @@ class Admission:
         self.node = node
         self.calls_seen = 0
         self._waiting: set[ServerTransaction] = set()
-        """INVITEs of trunks that wait for a certificate."""
+        """INVITEs of trunks that wait for a certificate, and any that name a dialog which may be told still."""
         self._trunks = trunks
         self._replay = replay
         self._chance = chance
@@ -130,7 +128,7 @@ class Admission:
         if not decided:  # for want of a certificate
             waits = True
             self._waiting.add(transaction)
-            transaction.context = VERIFIED_FIRST
+            transaction.context = UNDECIDED
             stack.reply(transaction, 100, now)
 
     def _lost_its_turn(self, call_id: str, line: str, now: float) -> int:
@@ -148,16 +146,20 @@ class Admission:
         return True
 
     def cancelled(self, invite: ServerTransaction, now: float) -> bool:
-        """Whether a CANCEL was for an INVITE that waits for a certificate; it is answered then."""
-        if invite.context is not VERIFIED_FIRST:
+        """Whether a CANCEL was for an INVITE of which nothing is decided; it is answered then."""
+        if invite.context is not UNDECIDED:
             return False
         self.services.stack.reply(invite, 487, now, tag=self.services.stack.token())
         return True
 
-    def drop(self) -> None:
-        """What waits is another server's."""
+    def drop(self, now: float) -> None:
+        """Another server leads: agents have kept for it what waits, and nothing of it is known to trunks."""
+        stack = self.services.stack
         for transaction in self._waiting:
-            transaction.terminate()
+            if transaction.on_site_flow:
+                transaction.terminate()
+            elif transaction.open:
+                stack.reply(transaction, 503, now, lines=("Retry-After: 2",), tag=stack.token())
         self._waiting.clear()
 
     def _admit(
@@ -176,7 +178,7 @@ class Admission:
         caller = _caller(believed)
         if "replaces" in request.first:
             joiner = Joiner(line, agent, request.call_id, caller)
-            Replacement(services, self._replay.find, transaction, joiner, now).begin(now)
+            Replacement(services, self._replay.find, transaction, joiner, self._waiting, now).begin(now)
             return
         if stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
             attempt = CallRequest(line.partition("/")[0], called, caller, priority_of(believed))

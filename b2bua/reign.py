@@ -82,7 +82,7 @@ class Reign:
         """Another server leads."""
         self._services.drop_calls()
         self._messages.drop()
-        self._admission.drop()
+        self._admission.drop(now)
         self._recovery.reset()
         self._dialog_fetch.end()
         self._agents.step_down(now)

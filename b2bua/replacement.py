@@ -26,7 +26,11 @@ from sip.wire.message import Request
 
 AGAIN_S: Final = 0.1
 """Seconds between two looks for a dialog that agents may tell of still."""
+MOST_WAITING: Final = 500
+"""INVITEs that wait at once; beyond, 503."""
 WAITS: Final = 0
+UNDECIDED: Final = "nothing is decided of it"
+"""The context of an INVITE that waits for what is still to be known, and is of no call."""
 
 Find = Callable[[str, float], bool]
 """Restores the call of a dialog that was told, by its key; whether agents have told all there is."""
@@ -35,33 +39,50 @@ Find = Callable[[str, float], bool]
 class Replacement:
     """One INVITE with Replaces."""
 
-    __slots__ = ("_find", "_invite", "_joiner", "_services", "_until", "generation")
+    __slots__ = ("_find", "_invite", "_joiner", "_services", "_until", "_waiting", "generation")
 
     def __init__(
-        self, services: CallServices, find: Find, invite: ServerTransaction, joiner: Joiner, now: float
+        self,
+        services: CallServices,
+        find: Find,
+        invite: ServerTransaction,
+        joiner: Joiner,
+        waiting: set[ServerTransaction],
+        now: float,
     ) -> None:
+        """``waiting``: those of which nothing is decided; it is in it as long."""
         self._services = services
         self._find = find
         self._invite = invite
         self._joiner = joiner
+        self._waiting = waiting
         self._until = now + services.site.timing.replay_wait
         self.generation = 0
 
     def begin(self, now: float) -> None:
         """Take it, refuse it, or wait for its dialog."""
-        request = self._invite.request
-        if request is None or not self._invite.open:
+        invite = self._invite
+        waited = invite in self._waiting
+        self._waiting.discard(invite)
+        request = invite.request
+        if request is None or not invite.open:
             return
+        invite.context = None
         stack = self._services.stack
         try:
             status = self._take(request, now)
         except Malformed as error:
             status = error.status
+        if status == WAITS and len(self._waiting) >= MOST_WAITING:
+            status = 503
         if status == WAITS:
-            stack.reply(self._invite, 100, now)
+            self._waiting.add(invite)
+            invite.context = UNDECIDED
+            if not waited:
+                stack.reply(invite, 100, now)
             stack.deadlines.set(now + AGAIN_S, self, "told by now?")
         elif status >= 300:
-            stack.reply(self._invite, status, now, tag=stack.token())
+            stack.reply(invite, status, now, tag=stack.token())
 
     def due(self, cause: str, now: float) -> None:
         self.begin(now)
@@ -69,6 +90,8 @@ class Replacement:
     def _take(self, request: Request, now: float) -> int:
         """The status that refuses it, 100 when it was passed on, `WAITS`."""
         values = request.all("replaces")
+        if "join" in request.first:  # RFC 3891 section 3: it contradicts
+            raise Malformed("an INVITE has Replaces or Join")
         wanted = _of_lamp(DialogId.parse(values[0] if len(values) == 1 else ""))
         services = self._services
         key = dialog_key(wanted.call_id, wanted.local_tag)

@@ -215,7 +215,8 @@ class Replay:
                 self._stack.receive_message(data, connection.flow, now)
             finally:
                 self._restorations.replaying = False
-            if cancelled and in_dialog:  # after it is with the other side: a former server may have sent it there
+            # after it is with the other side: a former server may have sent it there
+            if cancelled and (in_dialog or "replaces" in request.first):
                 self._stack.receive_message(cancel_of(data), connection.flow, now)
             elif cancelled:
                 self._restorations.cancel(call_id_of(connection.name, request.call_id), _cancel_for(data), now)
