@@ -336,6 +336,11 @@ class CallServices:
         number = as_user(target.request_number)
         return [Destination(f"sip:{number}@{bracketed(host)}:{port};line={line.name}", line.agent, flow)]
 
+    def left(self, target: RouteTarget, destinations: list[Destination]) -> list[Destination]:
+        """Those that are still to be tried: none where a reload took the line from the servers."""
+        line = self.site.lines.get(target.line)
+        return destinations if line is not None and line.at_servers else []
+
 
 class Call(Policy):
     """See the module."""
@@ -474,6 +479,8 @@ class Call(Policy):
         plan, request, services, former = self.plan, self.request, self.services, self.state
         assert plan is not None and request is not None
         self.because = (target := plan.target).because
+        if self.destinations:
+            self.destinations = services.left(target, self.destinations)
         if not self.destinations:
             if not services.ready(target, _later(self, dialog, attempt)):
                 return

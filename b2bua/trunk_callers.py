@@ -4,6 +4,7 @@ signatures say (`sip.device.stir`)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from b2bua.destination import Destination
 from heartbeat.site.devices import host_of, identity_of
@@ -26,6 +27,9 @@ from sip.layer import Stack
 from sip.priority import FIELDS
 from sip.wire.message import Message, Request
 from sip.wire.uri import NumberParams, host_port
+
+GONE: Final = IdentityPolicy(trusted=False)
+"""Of a line that a reload took away while a message of it was under way."""
 
 
 class TrunkCallers:
@@ -93,12 +97,12 @@ class TrunkCallers:
 
     def heard(self, line: str, message: Message) -> list[str]:
         """The header lines of a message of a trunk, inside a dialog or an answer, as others get them."""
-        dropped, more = asserted_by_device(self.identities[line], message, "")
+        dropped, more = asserted_by_device(self.identities.get(line, GONE), message, "")
         return [*crossing(message, DEVICE_HOP | dropped), *more]
 
     def said(self, line: str, message: Message) -> list[str]:
         """Those of a message of the site's form, as the trunk gets them."""
-        identity = self.identities[line]
+        identity = self.identities.get(line, GONE)
         dropped, more = asserted_to_device(identity, message, identity.domain)
         return ruled(identity.to_device_headers, [*crossing(message, DEVICE_HOP | dropped), *more])
 

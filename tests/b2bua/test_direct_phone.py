@@ -241,6 +241,35 @@ def test_a_reload_changes_its_settings_and_keeps_what_has_registered() -> None:
     assert fixture.desk.register() == 405
 
 
+def test_a_line_that_goes_while_its_next_device_is_to_ring_is_called_no_more() -> None:
+    fixture = DirectFixture(DIRECT.replace('numbers = ["1061"]', 'numbers = ["1061"]\nanswer_within = 4'))
+    assert Telephone(fixture.bench, "desk", "127.0.0.64").register() == 200
+    mine = fixture.gw1.call("1061")
+    fixture.bench.core.reload(site_of(AGENTS), fixture.bench.now)
+    fixture.bench.after(5)
+    assert mine.statuses[0] == 100 and mine.invite is None
+    fixture.bench.after(60)
+    assert not fixture.bench.core.calls
+
+
+def test_a_line_that_goes_in_a_call_keeps_it_to_its_end() -> None:
+    fixture = DirectFixture()
+    theirs, mine = fixture.talk_to()
+    mine.asked.clear()
+    fixture.bench.core.reload(site_of(AGENTS), fixture.bench.now)
+    fixture.bench.after(0.1)
+    theirs.cseq = 1
+    theirs.say("INVITE", body=HOLD)
+    mine.invite = mine.take("INVITE")
+    mine.accept()
+    theirs.ack()
+    mine.take("ACK")
+    theirs.say("BYE")
+    mine.answer(mine.take("BYE"), 200)
+    assert theirs.statuses == [100, 200, 200]
+    assert fixture.bench.core.lines.load_of("desk").busy == 0
+
+
 def test_a_stream_that_breaks_is_its_registration() -> None:
     fixture = TakeoverFixture(DIRECT)
     desk = Telephone(fixture.bench, "desk")
@@ -285,6 +314,34 @@ def test_messages_cross_to_and_from_it() -> None:
     [message] = hall.others
     assert isinstance(message, Request) and message.method == "MESSAGE"
     assert (message.uri, message.body) == ("sip:hall@127.0.0.62:5060", b"hi")
+
+
+@pytest.mark.parametrize("gone", ["desk", "hall"])
+def test_a_message_is_answered_after_its_line_has_gone(gone: str) -> None:
+    text = DIRECT.replace("channels = 100", 'channels = 100\nmessages = "pass"')
+    fixture = DirectFixture(text)
+    hall = Telephone(fixture.bench, "hall", "127.0.0.62")
+    assert hall.register() == 200
+    head = (
+        "MESSAGE sip:1062@127.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP 127.0.0.61:5060;branch=z9hG4bK-m{n}\n"
+        "From: <sip:desk@paris>;tag=m\nTo: <sip:1062@paris>\nCall-ID: msg\nCSeq: {n} MESSAGE\nMax-Forwards: 70\n"
+        "{more}Content-Length: 0\n\n"
+    )
+    fixture.desk.send(head.format(n=1, more=""))
+    challenge = fixture.desk.others.pop()
+    assert isinstance(challenge, Response)
+    [proof] = fixture.desk.proof(challenge, "MESSAGE", "sip:1062@127.0.0.1")
+    fixture.desk.send(head.format(n=2, more=f"{proof}\n"))
+    [message] = hall.others
+    assert isinstance(message, Request)
+    stays, _, _ = text.partition(f"[lines.{gone}]")
+    fixture.bench.core.reload(site_of(stays), fixture.bench.now)
+    hall.send(
+        f"SIP/2.0 200 OK\nVia: {message.get('via')}\nFrom: {message.get('from')}\nTo: {message.get('to')};tag=h\n"
+        f"Call-ID: {message.call_id}\nCSeq: 1 MESSAGE\nContent-Length: 0\n\n"
+    )
+    answer = fixture.desk.others.pop()
+    assert isinstance(answer, Response) and answer.status == 200
 
 
 def test_two_of_them_call_each_other() -> None:
