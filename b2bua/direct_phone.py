@@ -104,17 +104,16 @@ class DirectPhone:
     def way_back(self, state: TrunkState, now: float) -> Flow:
         """By which flow the dialog of a former server goes on: that of its registration here; else where it was. Who
         cannot be reached there is waited for: the dialog goes along when it registers (`PhoneDevice.expect`)."""
-        found = self._device.bindings(now)
         target = _uri_of(state.dialog.target)
-        here = [one for one in found if _is_at(one, target, state)] or (found if len(found) == 1 else [])
-        if here:
-            return self._device.way_to(here[0])
+        here = _device_of(self._device.bindings(now), target, state, self.settings.contacts == 1)
+        if here is not None:
+            return self._device.way_to(here)
         transport, host, port = state.transport, state.host, state.port
         flow = self._flows.flow_to(Place("udp", host, port)) if transport == "udp" else None
         flow = flow or Flow(transport, "", (host, port))
         if target is not None:
             contact = NameAddr.parse(f"<{state.dialog.target}>")
-            self._device.expect(Binding(self.name, contact, flow, now, "", 0))
+            self._device.expect(Binding(self.name, contact, flow, 0.0, "", 0))
         return flow
 
     def is_reached(self, state: TrunkState, flow: Flow) -> bool:
@@ -244,13 +243,29 @@ def _nobody(line: str, there: Destination, now: float) -> None:
     pass
 
 
-def _is_at(binding: Binding, target: Uri | None, state: TrunkState) -> bool:
-    """Whether a binding is that of the device which has the dialog."""
-    flow = binding.flow
+def _device_of(found: list[Binding], target: Uri | None, state: TrunkState, alone: bool) -> Binding | None:
+    """The one that has the dialog, of those that are registered; None where that is not sure, as another one's 481
+    would end the call. ``alone``: there is no other one."""
+    likeness = [_likeness(one, target, state) for one in found]
+    most = max(likeness, default=0)
+    if not most and not alone:
+        return None
+    best = [one for one, rank in zip(found, likeness, strict=True) if rank == most]
+    return best[0] if len({one.flow for one in best}) == 1 else None
+
+
+def _likeness(binding: Binding, target: Uri | None, state: TrunkState) -> int:
+    """How surely a binding is that of the device which has the dialog; 0: it may be any."""
+    flow, contact = binding.flow, _uri_of(binding.contact.uri)
     if (flow.transport, flow.remote) == (state.transport, (state.host, state.port)):
-        return True
-    contact = _uri_of(binding.contact.uri)
-    return target is not None and contact is not None and contact.matches(target)
+        return 4
+    if target is None or contact is None:
+        return 0
+    same_host = same_address(flow.remote[0], state.host)
+    if contact.matches(target):
+        return 3 if same_host else 1
+    # one that shows where the NAT has mapped it has another port at each server
+    return 2 if same_host and (contact.user, contact.host) == (target.user, target.host) else 0
 
 
 def _uri_of(text: str) -> Uri | None:

@@ -167,6 +167,37 @@ def test_who_registers_late_is_told_then() -> None:
     assert mine.take("BYE")
 
 
+@pytest.mark.parametrize(
+    ("behind", "host", "asked"),
+    [
+        ("10.9.9.9:5060", "127.0.0.64", False),  # another device
+        ("10.9.9.9:5060", "127.0.0.61", False),  # behind the same NAT
+        ("10.1.2.3:5060", "127.0.0.64", True),  # by another way
+        ("10.1.2.3:40555", "127.0.0.61", True),  # it shows where the NAT has mapped it
+    ],
+)
+def test_only_the_device_that_has_the_call_is_told(behind: str, host: str, asked: bool) -> None:
+    fixture = DirectFixture()
+    fixture.desk.behind = "10.1.2.3:5060"
+    assert fixture.desk.register() == 200
+    theirs, mine = fixture.talk_from()
+    mine.asked.clear()
+    theirs.asked.clear()
+    fixture.gw2.records = [record(mine, **WITH_SDP)]
+    fixture.die()
+    fixture.gw1.silent = fixture.gw2.silent = True
+    bench = fixture.succeed()
+    here = Telephone(bench, "desk", host, 40064)
+    here.behind = behind
+    here.by_call_id[theirs.call_id] = theirs
+    assert here.register() == 200
+    for agent in (fixture.gw1, fixture.gw2):
+        agent.silent = False
+        agent.notify()
+    bench.after(1.5)
+    assert any(each.method == "UPDATE" for each in theirs.asked) == asked and len(bench.core.calls) == 1
+
+
 def test_one_without_nat_that_registers_nowhere_else_is_told_at_its_address() -> None:
     fixture = DirectFixture()
     theirs, mine = fixture.talk_from(updates=False)
