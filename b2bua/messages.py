@@ -29,6 +29,7 @@ from b2bua.trunk_subscriptions import (
     known_by,
     number_there,
 )
+from heartbeat.site.lines import LineSettings
 from sip.actions import UNREACHABLE, Flow
 from sip.b2b.policy import LATER
 from sip.device.sending import send_with_proof
@@ -171,7 +172,7 @@ class Messages:
         lines = self._services.site.lines
         if request.to_tag:  # the other end of a subscription, as it named itself in Contact
             line, from_trunk = lines.get(asked.called), lines[asked.line or ""].at_servers
-            if line is None or (line.at_servers if from_trunk else line.agent != _agent_in(request.uri)):
+            if line is None or (line.at_servers if from_trunk else not _is_at(line, request.uri)):
                 return 481
             return _to(line.name, asked, "it has the other end of the subscription")
         of_mailbox = request.method == "SUBSCRIBE" and is_of_messages(request)
@@ -427,10 +428,9 @@ def _to(line: str, asked: CallRequest, because: str) -> Plan:
     )
 
 
-def _agent_in(uri: str) -> str:
-    """The agent that a Contact on the hop to agents names; ``""`` for a trunk of the servers."""
-    host = Uri.parse(uri).host
-    return "" if host == SITE else host
+def _is_at(line: LineSettings, uri: str) -> bool:
+    """Whether that Contact on the hop to agents names whose the line is: an agent, or the servers."""
+    return Uri.parse(uri).host == (line.agent or SITE)
 
 
 def _same_dialog(request: Request, one: Passing) -> list[str]:

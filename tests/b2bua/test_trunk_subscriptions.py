@@ -24,8 +24,8 @@ ROUTE = "Record-Route: <sip:127.0.0.1:5080;lr>\n"
 class Fixture(ServerFixture):
     """Alice subscribes to what is behind the trunk."""
 
-    def __init__(self) -> None:
-        super().__init__(SITE)
+    def __init__(self, text: str = SITE) -> None:
+        super().__init__(text)
         self.own = Peer(self.bench, "own", port=5080)
 
     def subscribe(self, number: int, uri: str = "sip:900@m1", tag: str = "") -> None:
@@ -97,6 +97,15 @@ def test_nobody_who_is_no_peer_is_answered_otherwise() -> None:
             "Event: message-summary\nMax-Forwards: 70\nContent-Length: 0\n\n"
         )
     assert not fixture.gw1.others and not fixture.bench.core.messages.under_way
+
+
+def test_an_agent_may_have_the_name_that_stands_for_the_servers() -> None:
+    erin = '[lines.erin]\nkind = "phone"\nagent = "servers"\nnumbers = ["1009"]\npassword = { env = "KEY" }\n'
+    fixture = Fixture(f'{SITE}[agents.servers]\nsip = "udp:127.0.0.13:5060"\n{erin}subscriptions = "pass"\n')
+    fixture.subscribe(1, "sip:erin@servers;transport=tcp", ";tag=b")
+    assert [each.plan.target.line for each in fixture.bench.core.messages.under_way] == ["erin"]
+    fixture.bench.after(10.0)
+    assert fixture.heard().status == 503, "it is not there"
 
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200)
