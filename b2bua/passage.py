@@ -161,8 +161,8 @@ class ServerPassage(Passage):
                 passed = Passed(lines, body)
         lines, body = passed or NOTHING
         asked.context.reply(asked, status, now, reason, lines, body, tag)
-        if trunk is not None and trunk.leg.ended and call.bridge.joining is not None:  # it may not join the call
-            without_trunk(call, trunk.leg)
+        if isinstance(call, Call) and (joining := call.bridge.joining) is not None:
+            _end_refused(call, joining.leg)
 
     def own(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
@@ -245,6 +245,14 @@ class ServerPassage(Passage):
     def behind(self, call: Call, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
         connection = self.services.agents.by_flow.get(leg.flow)
         return connection is not None and bool(connection.refused) and connection.refused.add(act, now)
+
+
+def _end_refused(call: Call, leg: InviteUsage) -> None:
+    """Who was to take the place of another one may have been refused that."""
+    if leg.ended:
+        call.bridge.joining = None
+        if leg in call.trunk_legs:
+            without_trunk(call, leg)
 
 
 _TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})

@@ -801,8 +801,8 @@ def _pass_response(
         joining = bridge.joining
         joins = joining is not None and asked.context is joining.leg and response.status >= 200
         if joins and bridge.phase != TALKING:  # who was to be replaced has hung up meanwhile: the leg across gets BYE
-            bridge.joining = None
             _reply(bridge, asked, 487, now)
+            bridge.joining = None
             return
         passed = passage.pass_on(call, RESPONDED, leg, asked.context, response, False, now)
         passage.reply(call, asked, response.status, now, response.reason, passed)
@@ -842,9 +842,9 @@ def _pass_timeout(
         status = 487
     else:
         status = bridge.passage.unanswered(bridge.policy, leg, transaction)
+    _reply(bridge, asked, status, now, passed=LATER if status == 500 else None)
     if bridge.joining is not None and asked.context is bridge.joining.leg:
         bridge.joining = None
-    _reply(bridge, asked, status, now, passed=LATER if status == 500 else None)
 
 
 def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
-from tests.b2bua.fake_agent import FakeAgent, ServerFixture, kept, record
+from tests.b2bua.fake_agent import AGENTS, FakeAgent, ServerFixture, kept, record
 
 
 class Behind(FakeAgent):
@@ -29,8 +29,8 @@ class Behind(FakeAgent):
 class Site(ServerFixture):
     """gw2 may be behind."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, text: str = AGENTS) -> None:
+        super().__init__(text)
         self.gw2.disconnect()
         self.gw2 = self.slow = Behind(self.bench, "gw2", "bob", self.gw2.voter, port=40502)
         self.slow.connect()
@@ -112,6 +112,25 @@ def test_one_that_its_device_gave_up_does_not_go_again() -> None:
     b.answer(b.take("CANCEL"), 200)
     b.answer(invite, 487)
     assert a.statuses == [487]
+
+
+def test_who_takes_a_place_meets_a_change_when_it_goes_again() -> None:
+    site = Site(AGENTS.replace("channels = 2000\n", 'channels = 2000\ntransfer = "pass"\n'))
+    a, b = site.talk()
+    named = [f"Replaces: {a.call_id};to-tag={a.other_tag};from-tag={a.tag}"]
+    site.fall_behind()
+    c = site.gw1.call("1002", SDP, named)
+    b.say("INVITE", body=HOLD)
+    change = a.take("INVITE")
+    site.adopt(record(b))
+    assert c.statuses == [100, 491]
+    a.answer(change, 200, body=SDP)
+    b.ack()
+    a.take("ACK")
+    again = site.gw1.call("1002", SDP, named)
+    b.take("INVITE")
+    b.accept()
+    assert again.statuses == [100, 200]
 
 
 def test_a_new_call_waits_for_the_agent_a_little() -> None:

@@ -147,6 +147,34 @@ def test_a_trunk_whose_offer_is_refused_takes_no_place() -> None:
     fixture.nothing_left()
 
 
+def test_nothing_is_left_of_a_trunk_whose_offer_an_agent_never_answers() -> None:
+    fixture = ServerFixture(MIXED)
+    own = Peer(fixture.bench, "own", port=5080)
+    a = own.call("1002")
+    b = fixture.gw2.called
+    b.accept()
+    a.ack()
+    b.asked.clear()
+    c = own.call("1002", SDP, replaces(a))
+    b.take("INVITE")
+    fixture.bench.after(33.0)
+    assert c.statuses == [100, 500] and not a.asked
+    (call,) = fixture.bench.core.calls.values()
+    assert len(call.trunk_legs) == 1
+
+
+def test_who_is_to_be_replaced_by_a_trunk_hangs_up_meanwhile() -> None:
+    fixture = TrunkFixture(BOTH)
+    a, b = fixture.talk()
+    c = fixture.left.call("1001", SDP, replaces(a))
+    change = b.take("INVITE")
+    a.say("BYE")
+    b.answer(b.take("BYE"), 200)
+    b.answer(change, 487)
+    assert a.statuses == [200] and c.statuses == [100, 487]
+    fixture.nothing_left()
+
+
 @pytest.mark.parametrize("early", ["", ";early-only"])
 def test_a_trunk_picks_nothing_up(early: str) -> None:
     fixture = TrunkFixture(BOTH)
