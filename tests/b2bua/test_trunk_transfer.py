@@ -175,6 +175,35 @@ def test_who_is_to_be_replaced_by_a_trunk_hangs_up_meanwhile() -> None:
     fixture.nothing_left()
 
 
+@pytest.mark.parametrize("named", ["its own", "another fork", "an agent's", "nobody's", "unreadable", "refused"])
+def test_join_and_target_dialog_name_a_dialog_of_the_trunk_as_it_knows_it(named: str) -> None:
+    fixture = ServerFixture(MIXED if named != "refused" else AGENTS)
+    own = Peer(fixture.bench, "own", port=5080)
+    a = own.call("1002")
+    b = fixture.gw2.called
+    b.accept()
+    a.ack()
+    told, heard = {  # Call-ID, tag of the server, tag of the other end; and as the trunk is told
+        "its own": ((a.call_id, a.other_tag, a.tag), (a.call_id, a.tag, a.other_tag)),
+        "another fork": ((a.call_id, a.other_tag, "x"), (a.call_id, a.other_tag, "x")),
+        "an agent's": ((b.call_id, b.other_tag, b.tag), (b.call_id, b.other_tag, b.tag)),
+        "nobody's": (("x", "1", "2"), ("x", "1", "2")),
+        "unreadable": (("x", "", "2"), None),
+        "refused": ((a.call_id, a.other_tag, a.tag), None),
+    }[named]
+    lines = [
+        "Join: {};to-tag={};from-tag={}".format(*told),
+        "Target-Dialog: {};local-tag={};remote-tag={}".format(*told),
+    ]
+    fixture.gw1.call("9001", SDP, lines)
+    invite = own.called.take("INVITE")
+    assert [invite.get("join"), invite.get("target-dialog")] == (
+        [None, None]
+        if heard is None
+        else ["{};to-tag={};from-tag={}".format(*heard), "{};local-tag={};remote-tag={}".format(*heard)]
+    )
+
+
 @pytest.mark.parametrize("early", ["", ";early-only"])
 def test_a_trunk_picks_nothing_up(early: str) -> None:
     fixture = TrunkFixture(BOTH)
