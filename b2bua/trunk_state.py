@@ -131,13 +131,25 @@ def resumed(dialog: DialogState, lasted: float) -> DialogState:
 
 
 def described(state: TrunkState, local: bytes, remote: bytes) -> OfferAnswerState:
-    """The session there, by what the agent of the other leg gave the former server last (``local``), and got."""
+    """The session there, by what the agent of the other leg gave the former server last (``local``), and got; ``b""``
+    where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8)."""
+    if not local:
+        return OfferAnswerState(AGREED, newest=_only_origin(state.origin))
     try:
         origin = sdp.parse_origin(state.origin.encode("latin-1")) if state.origin else sdp.origin_of(local)
         told = sdp.with_origin(local, origin._replace(version=origin.version + JUMP))
     except sdp.SdpError:
         return OfferAnswerState(AGREED, local, remote, newest=local)
     return OfferAnswerState(AGREED, told, remote, newest=told)
+
+
+def _only_origin(origin: str) -> bytes:
+    """As much of a description as has an origin line."""
+    try:
+        former = sdp.parse_origin(origin.encode("latin-1"))
+    except sdp.SdpError:
+        return b""
+    return b"v=0\r\no=%b\r\n" % bytes(former._replace(version=former.version + JUMP))
 
 
 def origin_of(description: bytes) -> str:

@@ -163,7 +163,7 @@ class DeviceSession:
             else:
                 self.learn(response, now)
             self._note(now)
-        elif response.status in (405, 501) and self.timer is not None and self.timer.by_update:
+        elif response.status in (405, 501) and self.timer is not None and self.timer.by_update and self.offers.local:
             self.timer.by_update = False
             self._refresh(self.timer, leg, now)
         elif response.status >= 300 and (timer := self.timer) is not None:
@@ -204,9 +204,10 @@ class DeviceSession:
             timer.refresh_at = now + _BUSY_S
             return
         timer.refresh_at = timer.expires_at
+        # a re-INVITE without an offer would ask for one, and nobody is there to answer that
         body = b"" if timer.by_update else self.offers.local
         lines = [SDP, ALLOW] if body else [ALLOW]
-        leg.send("UPDATE" if timer.by_update else "INVITE", [*lines, *timer.asking()], body, now, REFRESH)
+        leg.send("INVITE" if body else "UPDATE", [*lines, *timer.asking()], body, now, REFRESH)
         self._note(now, True)
 
     def _note(self, now: float, at_once: bool = False) -> None:

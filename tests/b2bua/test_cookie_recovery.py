@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from b2bua.contact_cookie import FORMAT
+from sip.wire import sdp
 from sip.wire.message import Request, Response
 from sip.wire.uri import Uri
 from tests.b2bua.direct_fixture import DIRECT, Telephone
@@ -96,7 +97,10 @@ def test_the_first_who_asks_something_brings_the_call_back(who: str, registered:
         assert challenge.status == 407 and not scene.bench.core.calls
         asking.say("INVITE", phone.proof(challenge, "INVITE", asking.target), HOLD)
     other.invite = other.take("INVITE")
-    assert other.invite.body == HOLD and other.invite.cseq > 1000
+    assert sdp.same_but_origin(other.invite.body, HOLD) and other.invite.cseq > 1000
+    former, origin = sdp.origin_of(SDP), sdp.origin_of(other.invite.body)
+    assert origin._replace(version=former.version) == former, "RFC 3264 section 8"
+    assert origin.version > 1000 if who == "caller" else other.invite.body == HOLD, "as far as it was known"
     other.accept()
     assert asking.statuses == [100, 200]
     asking.ack()
@@ -184,6 +188,25 @@ def test_a_stranger_is_challenged_before_anything_is_made() -> None:
     scene.caller.say("BYE")
     [challenge] = thief.others
     assert isinstance(challenge, Response) and challenge.status == 407 and not scene.bench.core.calls
+
+
+@pytest.mark.parametrize("status", [200, 405])
+def test_a_session_of_which_no_description_is_known_is_refreshed_without_one(status: int) -> None:
+    timed = DIRECT.replace("channels = 100", "channels = 100\nsession_timer = { expires = 90 }")
+    scene = died(timed, updates=False)
+    a, b = scene.caller, scene.callee
+    scene.led(a)
+    a.say("INFO", ["Content-Type: application/dtmf-relay"], b"Signal=1\r\n")
+    b.answer(b.take("INFO"), 200)
+    for _ in range(300):
+        scene.bench.after(0.5)
+        for side in (a, b):
+            for asked in side.asked:
+                assert asked.method != "INVITE" or asked.body, "nobody would answer its offer"
+                lines = [f"Session-Expires: {asked.get('session-expires')}"] if asked.method == "UPDATE" else []
+                side.answer(asked, 200 if asked.method == "BYE" else status, lines)
+            side.asked.clear()
+    assert bool(scene.bench.core.calls) == (status == 200)
 
 
 @pytest.mark.parametrize("cold", ["desk", "hall"])
