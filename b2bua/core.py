@@ -274,7 +274,7 @@ class Core:
             transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
-        elif (method in PASSED and "line" in request) if agent else is_passed(request):
+        elif (method in PASSED and "line" in request) if agent else is_passed(request, self.site.lines):
             self.messages.requested(transaction, request, agent, now)
         elif request.to_tag:
             if not self.recovery.replay.unknown_dialog(agent, transaction, request, now):

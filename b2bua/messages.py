@@ -9,6 +9,8 @@ it comes once, whatever server dies meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
@@ -172,7 +174,7 @@ class Messages:
         lines = self._services.site.lines
         if request.to_tag:  # the other end of a subscription, as it named itself in Contact
             line, from_trunk = lines.get(asked.called), lines[asked.line or ""].at_servers
-            if line is None or (line.at_servers if from_trunk else not _is_at(line, request.uri)):
+            if line is None or not (from_trunk or _is_at(line, request.uri)):
                 return 481
             return _to(line.name, asked, "it has the other end of the subscription")
         of_mailbox = request.method == "SUBSCRIBE" and is_of_messages(request)
@@ -414,11 +416,19 @@ class Messages:
         self.under_way.clear()
 
 
-def is_passed(request: Request) -> bool:
-    """Whether that of a trunk of ours is one of these."""
+def is_passed(request: Request, lines: Mapping[str, LineSettings]) -> bool:
+    """Whether that of a trunk of ours is one of these. In a dialog that is one of a subscription, not of a call, it
+    names the line of an agent."""
     if request.method == "MESSAGE":
         return not request.to_tag
-    return request.method in OF_DIALOGS and not is_of_transfer(request)
+    if request.method not in OF_DIALOGS or is_of_transfer(request):
+        return False
+    if not request.to_tag:
+        return True
+    with suppress(SipError):
+        line = lines.get(user_of(request.uri))
+        return line is not None and not line.at_servers
+    return False
 
 
 def _to(line: str, asked: CallRequest, because: str) -> Plan:

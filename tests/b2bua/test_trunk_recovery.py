@@ -183,17 +183,18 @@ def test_behind_nat_only_the_address_that_the_peer_knows_gets_through(nat: bool,
         assert not scene.mine.asked
 
 
-def test_a_request_of_the_peer_waits_until_all_is_restored() -> None:
+@pytest.mark.parametrize("method", ["INFO", "NOTIFY"])
+def test_a_request_of_the_peer_waits_until_all_is_restored(method: str) -> None:
+    """A NOTIFY is one of the call, too, where it names no line behind an agent."""
     scene = died(silent=True)
     bench, theirs = scene.bench, scene.theirs
-    theirs.say("INFO", body=b"Signal=1\r\n", lines=["Content-Type: application/dtmf-relay"])
+    theirs.say(method, body=b"Signal=1\r\n", lines=["Content-Type: application/dtmf-relay", "Event: kpml"])
     bench.after(1)
     assert not theirs.heard
     scene.fixture.gw1.silent = False
     scene.fixture.gw1.notify()
     bench.after(0.2)
-    info = scene.mine.take("INFO")
-    scene.mine.answer(info, 200)
+    scene.mine.answer(scene.mine.take(method), 200)
     assert theirs.statuses == [200]
 
 
