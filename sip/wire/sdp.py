@@ -261,15 +261,15 @@ def inactive(offer: bytes) -> bytes:
         media = _media(part)
         if int(media[2]) != 0 and media[4].upper() in (b"RTP/AVP", b"RTP/AVPF"):
             flows = True
-            kept = [line.rstrip(b"\r\n") for line in _LINE.findall(part) if line.startswith(_KEPT_WHEN_INACTIVE)]
+            kept = [line for line in _LINE.findall(part) if line.startswith(_KEPT_WHEN_INACTIVE)]
             named = b"m=%b 9 %b%b" % (media[1], media[4], media[5].rstrip())
             answered += [named, *kept, b"a=inactive"]
         else:
-            answered += _refused(part, media).splitlines()
+            answered += _LINE.findall(_refused(part, media))
     if not flows:
         raise SdpError("the description offers no plain RTP")
     head = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
-    return head + b"".join(line + b"\r\n" for line in answered)
+    return head + b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in answered)
 
 
 def sections(body: bytes) -> tuple[bytes, list[bytes]]:
