@@ -446,7 +446,8 @@ def test_an_answer_by_which_nothing_flows_yet_refuses_what_is_no_plain_rtp() -> 
 
 
 def test_a_carriage_return_in_what_is_refused_begins_no_section() -> None:
-    offer = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\nm=audio 4 RTP/AVP 0\r\nm=image 5 udptl t38\rm=video 6 x y\r\n"
+    head = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\n"
+    offer = head + b"m=audio 4 RTP/AVP 0\r\nm=image 5 udptl t38\rm=video 6 x y\r\n"
     assert len(sdp.endpoints(sdp.inactive(offer))) == len(sdp.endpoints(offer)) == 2
 
 
