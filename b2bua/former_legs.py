@@ -55,13 +55,14 @@ class FormerLegs:
         """Whether it is a line of the servers whose calls outlive one."""
         return line in self._devices and line not in self.cold
 
-    def refresh(self, trunk: TrunkLeg, state: TrunkState, now: float) -> None:
+    def refresh(self, trunk: TrunkLeg, state: TrunkState, now: float, heard: bool = False) -> None:
         """Have the peer of a leg that a former server left in that ``state`` find us, unless it does by what that one
         has shown; a session timer of ours goes on by the same request. A telephone that cannot be reached is told
-        once it comes here by itself."""
+        once it comes here by itself; ``heard``: it just has, by that flow."""
         leg, session = trunk.leg, trunk.session
         ours = session.timer is not None and session.timer.ours
-        if isinstance(trunk.device, DirectPhone) and not trunk.device.is_reached(state, leg.path.flow):
+        phone = trunk.device if isinstance(trunk.device, DirectPhone) else None
+        if phone is not None and not (heard or phone.is_reached(state, leg.path.flow)):
             trunk.untold = True
         elif ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != state.shown:
             self._tell(trunk, now)

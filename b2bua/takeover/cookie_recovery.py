@@ -127,7 +127,7 @@ class CookieRecovery:
         call.bridge.step(JOINED, None, False, None, now)
         services.cookies.put(call)
         if tell:
-            services.trunks.former.refresh(mine, own, now)
+            services.trunks.former.refresh(mine, own, now, heard=True)
         services.trunks.former.refresh(theirs, other, now)
         self._verdicts.note(call.id, KEPT, BY_COOKIE)
         return mine.leg

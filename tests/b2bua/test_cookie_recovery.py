@@ -124,6 +124,17 @@ def test_the_first_who_asks_something_brings_the_call_back(who: str, registered:
     scene.fixture.gone()
 
 
+def test_who_asks_from_behind_a_nat_without_having_registered_is_told_by_that_way() -> None:
+    scene = died(registered=False)
+    phone = scene.led(scene.caller)
+    phone.behind = "10.1.2.3:5060"
+    phone.prove(scene.caller, "INFO", ["Content-Type: application/dtmf-relay"])
+    scene.callee.answer(scene.callee.take("INFO"), 200)
+    scene.bench.after(1.2)
+    update = scene.caller.take("UPDATE")
+    assert update.uri == "sip:desk@10.1.2.3:5060" and FORMAT in (update.get("contact") or "")
+
+
 @pytest.mark.parametrize("who", ["caller", "callee"])
 def test_bye_of_one_reaches_the_other(who: str) -> None:
     scene = died()
