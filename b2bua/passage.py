@@ -131,7 +131,12 @@ class ServerPassage(Passage):
         now: float,
     ) -> None:
         lines = passed.lines
-        if method == "INVITE" and (trunk := call.trunk_legs.get(leg)) is not None:
+        trunk = call.trunk_legs.get(leg)
+        if trunk is not None and trunk.untold and isinstance(asked, ServerTransaction) and _can_wait(call, method):
+            trunk.session.offers.refuse()  # in 64*T1 it would come to 408, which ends the dialog of who asks
+            self.reply(call, asked, 500, now, passed=LATER)
+            return
+        if method == "INVITE" and trunk is not None:
             lines = [*lines, *trunk.session.asking()]
         if method == "PRACK" and isinstance(asked, ServerTransaction):
             asking = call.trunk_legs.get(asked.context)
@@ -253,6 +258,11 @@ def _end_refused(call: Call, leg: InviteUsage) -> None:
         call.bridge.joining = None
         if leg in call.trunk_legs:
             without_trunk(call, leg)
+
+
+def _can_wait(call: Call, method: str) -> bool:
+    """Whether a request may be asked again later; who hangs up, or takes another one's place, tries it in any case."""
+    return method != "BYE" and call.bridge.joining is None
 
 
 _TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})

@@ -198,6 +198,32 @@ def test_only_the_device_that_has_the_call_is_told(behind: str, host: str, asked
     assert any(each.method == "UPDATE" for each in theirs.asked) == asked and len(bench.core.calls) == 1
 
 
+def test_what_is_asked_of_one_that_is_not_there_yet_is_to_be_asked_again() -> None:
+    fixture = DirectFixture()
+    fixture.desk.behind = "10.1.2.3:5060"
+    assert fixture.desk.register() == 200
+    theirs, mine = fixture.talk_from()
+    mine.asked.clear()
+    fixture.gw2.records = [record(mine, **WITH_SDP)]
+    fixture.die()
+    bench = fixture.succeed()
+    mine.heard.clear()
+    for method, body in (("INFO", b""), ("INVITE", HOLD), ("UPDATE", HOLD)):
+        mine.say(method, body=body)
+        assert mine.heard[-1].status == 500 and "retry-after" in mine.heard[-1], method
+        bench.after(40)
+    assert bench.core.calls and not mine.asked
+    theirs.asked.clear()
+    assert fixture.desk.go(bench, port=40061).register() == 200
+    bench.after(1.2)
+    theirs.answer(theirs.take("UPDATE"), 200)
+    theirs.asked.clear()
+    mine.say("INVITE", body=HOLD)
+    theirs.invite = theirs.take("INVITE")
+    theirs.accept(body=HOLD)
+    assert mine.statuses[-1] == 200
+
+
 def test_one_without_nat_that_registers_nowhere_else_is_told_at_its_address() -> None:
     fixture = DirectFixture()
     theirs, mine = fixture.talk_from(updates=False)
