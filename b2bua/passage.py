@@ -10,6 +10,7 @@ from b2bua.call import Call, CallServices, trunk_moved, wait_for, without_trunk
 from b2bua.call_state import held_after
 from b2bua.replacement import joined
 from b2bua.transfer import Ask
+from b2bua.trunk_leg import TrunkLeg
 from sip.b2b.bridge import (
     ACKNOWLEDGED,
     ANSWERED,
@@ -130,14 +131,10 @@ class ServerPassage(Passage):
         max_forwards: int,
         now: float,
     ) -> None:
-        lines = passed.lines
         trunk = call.trunk_legs.get(leg)
-        if trunk is not None and trunk.untold and isinstance(asked, ServerTransaction) and _can_wait(call, method):
-            trunk.session.offers.refuse()  # in 64*T1 it would come to 408, which ends the dialog of who asks
-            self.reply(call, asked, 500, now, passed=LATER)
+        if trunk is not None and _waits(self, call, trunk, method, asked, now):
             return
-        if method == "INVITE" and trunk is not None:
-            lines = [*lines, *trunk.session.asking()]
+        lines = [*passed.lines, *(trunk.session.asking() if trunk is not None and method == "INVITE" else ())]
         if method == "PRACK" and isinstance(asked, ServerTransaction):
             asking = call.trunk_legs.get(asked.context)
             if asking is not None and asking.offers_anew:  # what it acknowledges was acknowledged on its own hop
@@ -260,9 +257,17 @@ def _end_refused(call: Call, leg: InviteUsage) -> None:
             without_trunk(call, leg)
 
 
-def _can_wait(call: Call, method: str) -> bool:
-    """Whether a request may be asked again later; who hangs up, or takes another one's place, tries it in any case."""
-    return method != "BYE" and call.bridge.joining is None
+def _waits(
+    passage: ServerPassage, call: Call, trunk: TrunkLeg, method: str, asked: ServerTransaction | str, now: float
+) -> bool:
+    """Whether a request waits for a telephone that is not here yet. It is to be asked again: in 64*T1 it would come
+    to 408, which ends the dialog of who asks. Who hangs up, or takes another one's place, tries it all the same.
+    """
+    if not trunk.untold or not isinstance(asked, ServerTransaction) or method == "BYE" or call.bridge.joining:
+        return False
+    trunk.session.offers.refuse()
+    passage.reply(call, asked, 500, now, passed=LATER)
+    return True
 
 
 _TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})
