@@ -97,7 +97,10 @@ def test_one_change_at_a_time_and_none_where_the_file_takes_none(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ('{"lines": {"a": {"kind": "fone"}}}', "lines.a.kind: must be trunk, phone, station, web or direct, is 'fone'"),
+        (
+            '{"lines": {"a": {"kind": "fone"}}}',
+            "lines.a.kind: must be trunk, phone, station, web or direct, is 'fone'",
+        ),
         ('{"lines": {"a": null}}', "lines.a: is not provisioned, so it cannot be deleted"),
         ("[]", 'a change is like {"lines": {NAME: {..}}, "routes": {NAME: null}}'),
     ],
