@@ -8,6 +8,7 @@ wait until it asks something itself.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from random import Random
 from typing import Final
 
@@ -32,6 +33,9 @@ LATE: Final = 600.0
 """Seconds after a takeover in which those that register are asked still."""
 WAIT: Final = 40.0
 """Seconds for which a NOTIFY is waited for."""
+MOST_OF_LINE: Final = 32
+"""Of one line that are waited for at once, as many as may be registered: one that registers without end, each time as
+another device, is not asked without end."""
 
 
 class Asked:
@@ -73,6 +77,7 @@ class DialogFetch:
         self._until = float("-inf")
         self.asked: dict[str, Asked] = {}
         """By Call-ID."""
+        self._of_line: Counter[str] = Counter()
         trunks.phones.came = self.came
 
     def begin(self, now: float) -> None:
@@ -90,6 +95,7 @@ class DialogFetch:
         for one in self.asked.values():
             one.generation += 1
         self.asked.clear()
+        self._of_line.clear()
 
     def came(self, line: str, there: Destination, now: float) -> None:
         """A device of a telephone has registered."""
@@ -97,9 +103,12 @@ class DialogFetch:
             self._add(line, there, now)
 
     def _add(self, line: str, there: Destination, at: float) -> None:
+        if self._of_line[line] >= MOST_OF_LINE:
+            return
         stack = self._stack
         one = Asked(self, line, there, stack.token() + stack.token(), stack.token())
         self.asked[one.call_id] = one
+        self._of_line[line] += 1
         stack.deadlines.set(at, one, ASK)
 
     def ask(self, one: Asked, now: float) -> None:
@@ -130,7 +139,11 @@ class DialogFetch:
     def forget(self, one: Asked) -> None:
         """It tells nothing."""
         one.generation += 1
-        self.asked.pop(one.call_id, None)
+        if self.asked.pop(one.call_id, None) is None:
+            return
+        self._of_line[one.line] -= 1
+        if not self._of_line[one.line]:
+            del self._of_line[one.line]
 
     def notified(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Take the NOTIFY of one that was asked; False for any other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from b2bua.takeover.dialog_fetch import MOST_OF_LINE
 from sip.wire.message import Request, Response
 from tests.b2bua.direct_fixture import Telephone
 from tests.b2bua.fake import Side
@@ -206,3 +207,17 @@ def test_a_server_that_is_overruled_asks_nobody_any_more() -> None:
     scene.bench.core.reign.step_down(scene.bench.now)
     scene.bench.after(5)
     assert not phone_of(scene.caller).others and not scene.bench.core.dialog_fetch.asked
+
+
+def test_one_that_registers_without_end_is_not_asked_without_end() -> None:
+    scene = died()
+    desk, fetch = phone_of(scene.caller), scene.bench.core.dialog_fetch
+    for port in range(41_000, 41_100):
+        desk.behind = f"10.1.2.3:{port}"
+        assert desk.register() == 200 and desk.register(expires=0) == 200
+    assert sum(one.line == "desk" for one in fetch.asked.values()) == MOST_OF_LINE
+    scene.bench.after(80)
+    assert not fetch.asked
+    desk.behind = "10.1.2.3:42000"
+    assert desk.register() == 200
+    assert [one.line for one in fetch.asked.values()] == ["desk"], "those that told nothing are forgotten"
