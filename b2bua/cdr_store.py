@@ -35,7 +35,7 @@ ROWS_PAUSE: Final = 2.0
 LIMIT: Final = 100_000
 """Records kept in memory for each of file and database while it cannot be written; beyond, the oldest are lost."""
 _MOST_SAMPLES: Final = 4096
-_SLICE: Final = 25
+_SLICE: Final = 5
 """Records encoded in one go; between two goes the loop gets the interpreter."""
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
