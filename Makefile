@@ -4,7 +4,7 @@ PYTHON ?=
 ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: demo test check bench search mutation fuzz soak faults interop compiled deb images setup clean
+.PHONY: demo test check bench search mutation fuzz soak faults interop compiled deb images audit setup clean
 
 demo: .venv/installed
 	@$(PY) -m examples.demo $(ARGS)
@@ -66,6 +66,10 @@ images: .venv/installed
 	@sh tools/setup.sh images
 	@tools/images.sh
 	@$(PY) -m tests.interop.images
+
+# What the product is made of: licences, known weaknesses, a bill of materials (docs/dependencies.md).
+audit: .venv/installed
+	@tools/audit.sh
 
 setup: .venv/installed
 
