@@ -42,6 +42,10 @@ class OwnLeg(NamedTuple):
     route_set: tuple[str, ...] = ()
     by_update: bool = False
     timer: Timer | None = None
+    origin: str = ""
+    """The origin line that was described there, where that is not the other device's own."""
+    sections: str = ""
+    """As of `TrunkState`, where the other device does not know all of them."""
 
 
 class Cookie(NamedTuple):
@@ -80,7 +84,9 @@ def encode(cookie: Cookie, cipher: Cipher) -> str:
         int(own.by_update),
         own.timer,
     ]
-    whole = f"{_json(values)[:-1]},{trunk_state.encode(cookie.other)}]".encode()
+    # of few calls, and told to no earlier version
+    rest = f",{_json([own.origin, own.sections])[1:-1]}" if own.origin or own.sections else ""
+    whole = f"{_json(values)[:-1]},{trunk_state.encode(cookie.other)}{rest}]".encode()
     packer = _PACKER.copy()
     sealed = cipher.seal(packer.compress(whole) + packer.flush())
     text = FORMAT + b2a_base64(sealed, newline=False).translate(_URL_SAFE).decode().rstrip("=")
@@ -102,7 +108,8 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
         values = json.loads(zlib.decompressobj(-12, _DICTIONARY).decompress(packed, MOST_DECODED))
         call_id, counter, origin, caller, callee, caller_line, callee_line, *rest = values
         started, ringing, answered, session_id, epochs, dialled, forwarded_by, part, transferred_by, calls = rest[:10]
-        tag, cseq, route_set, by_update, timer, other = rest[10:]
+        tag, cseq, route_set, by_update, timer, other, *described = rest[10:]
+        own_origin, sections = map(str, described or ("", ""))
         state = _state(
             call_id,
             counter,
@@ -122,7 +129,13 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
             transferred_by=transferred_by,
         )
         own = OwnLeg(
-            str(tag), int(cseq), tuple(map(str, route_set)), bool(by_update), None if timer is None else Timer(*timer)
+            str(tag),
+            int(cseq),
+            tuple(map(str, route_set)),
+            bool(by_update),
+            None if timer is None else Timer(*timer),
+            own_origin,
+            sections,
         )
         return Cookie(state, bool(calls), own, trunk_state.decode(other))
     except (ValueError, TypeError, LookupError, zlib.error):

@@ -9,7 +9,7 @@ from b2bua.call_state import changed, seat_taken
 from b2bua.contact_cookie import FORMAT, Cipher, Cookie, OwnLeg, decode, encode
 from b2bua.state_token import CallState
 from b2bua.trunk_leg import TrunkLeg, state_of
-from b2bua.trunk_state import Timer
+from b2bua.trunk_state import Timer, is_continued, origin_of, sections_of
 from sip.b2b.bridge import Bridge
 from sip.header_policy import passable_tag
 from sip.invite import InviteUsage
@@ -84,7 +84,11 @@ class Cookies:
                 other = other._replace(dialog=other.dialog._replace(local_tag=shown))
         timer = carrier.session.timer
         told = None if timer is None else Timer(timer.interval, timer.min_se, timer.ours)
-        own = OwnLeg(tag, dialog.local_cseq, dialog.route_set, carrier.takes_update, told)
+        offers, origin, sections = carrier.session.offers, "", ""
+        described = offers.last_local or offers.export().newest
+        if described and not is_continued(described, about.session.offers.last_remote):
+            origin, sections = origin_of(described), sections_of(described)
+        own = OwnLeg(tag, dialog.local_cseq, dialog.route_set, carrier.takes_update, told, origin, sections)
         path.user = encode(Cookie(state, calls, own, other._replace(asked="")), self._ciphers[0])
 
     def read(self, uri: str) -> Cookie | None:

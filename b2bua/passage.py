@@ -173,7 +173,7 @@ class ServerPassage(Passage):
         if not isinstance(asked, Ask) or (response is not None and response.status < 200):
             return
         if isinstance(call, Call) and response is not None and (trunk := call.trunk_legs.get(leg)) is not None:
-            trunk.heard(response)
+            response.body = trunk.heard(response)
         asked.transfer.heard(asked.what, response, now)
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
@@ -296,7 +296,7 @@ def _crossed(
     if event is FAILED:
         return lines, message.body
     if here is not None:
-        here.heard(message)
+        message.body = here.heard(message)
     if there is None:
         return lines, message.body
     body = there.told(message)

@@ -8,7 +8,7 @@ from typing import Final
 
 from b2bua.destination import OwnDevice
 from b2bua.target_refresh import TargetRefresh
-from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of
+from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of, sections_of
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Passed
@@ -141,11 +141,12 @@ class TrunkLeg:
             return dialog
         return dialog._replace(local_tag=dialog.remote_tag, remote_tag=dialog.local_tag)
 
-    def heard(self, message: Message) -> None:
-        """A message of the trunk crosses: what it describes counts, an answer in an ACK at once."""
+    def heard(self, message: Message) -> bytes:
+        """A message of the trunk crosses: what it describes counts, an answer in an ACK at once. Its body, as the far
+        side gets it."""
         if not message.body:
-            return
-        self.session.heard(message)
+            return b""
+        body = self.session.heard(message)
         offers = self.session.offers
         if isinstance(message, Response):
             answers = "rseq" in message.first and self._offered and is_reliable(message)
@@ -154,6 +155,7 @@ class TrunkLeg:
             answers = method == "ACK" or (method == "PRACK" and offers.state in (LOCAL_OFFER, LOCAL_CHANGE))
         if answers:
             offers.accept()
+        return body
 
     def told(self, message: Message) -> bytes:
         """The body of a message as the trunk gets it."""
@@ -342,17 +344,19 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
             asked = head_of(theirs.request)
         else:
             return None
-    flow = leg.path.flow
+    flow, offers = leg.path.flow, trunk.session.offers
+    newest = offers.export().newest
     return TrunkState(
         leg.dialog.export(),
         *place_of(flow),
         stack.address(flow),
         leg.ack.cseq,
         trunk.takes_update,
-        origin_of(trunk.session.offers.export().newest),
+        origin_of(newest),
         None if timer is None else Timer(timer.interval, timer.min_se, timer.ours),
         asked,
         called,
+        sections_of(offers.last_local or newest),
     )
 
 

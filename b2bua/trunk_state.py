@@ -19,6 +19,9 @@ JUMP: Final = 1000
 """Numbers left out after a takeover, of CSeq and of versions of a description: a former server used some of which no
 token tells. One more for each second that the call has lasted, as no server asks anything there more often."""
 
+LONGEST_SECTIONS: Final = 200
+"""Characters of the ``m=`` lines of a session; longer ones are left out, as a token has an end."""
+
 
 class Timer(NamedTuple):
     """The session timer there (RFC 4028), as far as it was agreed; seconds."""
@@ -50,11 +53,15 @@ class TrunkState(NamedTuple):
     """The head of its first INVITE as long as that waits for its final answer, as far as an answer needs it."""
     called: str = ""
     """The CANCEL of our first INVITE as long as that rings there."""
+    sections: str = ""
+    """The ``m=`` lines that the peer knows, refused, where there are several: the other side may know fewer."""
 
     def moved_from(self, former: TrunkState | None) -> bool:
         """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
         do."""
         if former is None or bool(self.asked) != bool(former.asked) or bool(self.called) != bool(former.called):
+            return True
+        if self.sections.count("m=") > former.sections.count("m="):
             return True
         here, there = self.dialog, former.dialog
         return (here.call_id, here.remote_tag, here.target, here.route_set, self.host, self.port, self.transport) != (
@@ -92,7 +99,8 @@ def encode(state: TrunkState) -> str:
             state.origin,
             state.timer,
             state.asked,
-            *([state.called] if state.called else []),
+            # of few calls, and unknown to earlier versions
+            *([state.called, state.sections] if state.sections else [state.called] if state.called else []),
         ]
     )
 
@@ -113,6 +121,7 @@ def decode(values: Sequence[Any]) -> TrunkState:
         None if timer is None else Timer(int(timer[0]), int(timer[1]), bool(timer[2])),
         str(values[18]),
         str(values[19]) if len(values) > 19 else "",
+        str(values[20]) if len(values) > 20 else "",
     )
 
 
@@ -133,23 +142,37 @@ def resumed(dialog: DialogState, lasted: float) -> DialogState:
 def described(state: TrunkState, local: bytes, remote: bytes) -> OfferAnswerState:
     """The session there, by what the agent of the other leg gave the former server last (``local``), and got; ``b""``
     where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8)."""
+    known = state.sections.encode("latin-1")
     if not local:
-        return OfferAnswerState(AGREED, newest=_only_origin(state.origin))
+        return OfferAnswerState(AGREED, newest=_outlined(state.origin, known))
     try:
         origin = sdp.parse_origin(state.origin.encode("latin-1")) if state.origin else sdp.origin_of(local)
         told = sdp.with_origin(local, origin._replace(version=origin.version + JUMP))
+        if known.count(b"m=") > sdp.count(told):
+            told = sdp.padded(told, b"\n" + known)
     except sdp.SdpError:
         return OfferAnswerState(AGREED, local, remote, newest=local)
     return OfferAnswerState(AGREED, told, remote, newest=told)
 
 
-def _only_origin(origin: str) -> bytes:
-    """As much of a description as has an origin line."""
+def _outlined(origin: str, sections: bytes) -> bytes:
+    """As much of a description as has an origin line, and the ``m=`` lines of the session."""
     try:
         former = sdp.parse_origin(origin.encode("latin-1"))
     except sdp.SdpError:
         return b""
-    return b"v=0\r\no=%b\r\n" % bytes(former._replace(version=former.version + JUMP))
+    return b"v=0\r\no=%b\r\n%b" % (bytes(former._replace(version=former.version + JUMP)), sections)
+
+
+def sections_of(description: bytes) -> str:
+    """The ``m=`` lines of a description that has several; ``""`` where one says it all, or there are too many."""
+    if sdp.count(description) < 2:
+        return ""
+    try:
+        known = sdp.outline(description)
+    except sdp.SdpError:
+        return ""
+    return known.decode("latin-1") if len(known) <= LONGEST_SECTIONS else ""
 
 
 def origin_of(description: bytes) -> str:
@@ -158,6 +181,15 @@ def origin_of(description: bytes) -> str:
         return bytes(sdp.origin_of(description)).decode("latin-1") if description else ""
     except sdp.SdpError:
         return ""
+
+
+def is_continued(told: bytes, said: bytes) -> bool:
+    """Whether what one device was told is the description of the other one itself, in whatever version."""
+    try:
+        ours, theirs = sdp.origin_of(told), sdp.origin_of(said)
+    except sdp.SdpError:
+        return False
+    return ours._replace(version=0) == theirs._replace(version=0) and sdp.count(told) <= sdp.count(said)
 
 
 def place_of(flow: Flow) -> tuple[str, str, int]:

@@ -63,6 +63,8 @@ class Policy:
     """200; without it the line rings for ever."""
     refuse: int = 0
     """Answer with this status at once, instead."""
+    video: bool = False
+    """It has a camera: its offers have a section for video, too."""
     moved_to: str = ""
     """Where a refusal with 3xx sends the caller: a URI."""
     hang_up_after: float | None = None

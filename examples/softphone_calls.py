@@ -37,10 +37,11 @@ from sip.references import DialogId, ReferTo
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.errors import SipError
 from sip.wire.message import Request, Response
-from sip.wire.sdp import Direction, continued, direction
+from sip.wire.sdp import Direction, MediaAddress, continued, count, direction, endpoints
 from sip.wire.uri import host_port
 
 SDP_TYPE: Final = "Content-Type: application/sdp"
+CAMERA: Final = MediaAddress("", 0, 0, "RTP/AVP", "video", True, formats=("96",))
 ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, INFO, OPTIONS, PRACK, UPDATE"
 
 
@@ -261,14 +262,17 @@ class Calls:
             more.append(SDP_TYPE)
         call.leg.call(call.uri, more, call.sent_sdp, now, lines)
 
-    def _description(self, call: Call, wanted: Direction) -> bytes:
-        """Our side, in the direction given; its version grows when it says something new (RFC 3264 section 8)."""
+    def _description(self, call: Call, wanted: Direction, answers: bool = False) -> bytes:
+        """Our side, in the direction given, as an offer or as an answer; its version grows when it says something new
+        (RFC 3264 section 8)."""
         host, port = call.place
         family = "IP6" if ":" in host else "IP4"
         body = (
-            f"v=0\r\no={call.line.user} 1 1 IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
+            f"v=0\r\no={call.line.user} {int(call.began_at * 1000)} 1 IN {family} {host}\r\n"
+            f"s=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
             f"m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\na={wanted}\r\n"
         ).encode()
+        body += _further(call, call.received_sdp if answers else b"", wanted)
         return continued(call.sent_sdp, body) if call.sent_sdp else body
 
     def _answer_offer(self, call: Call) -> None:
@@ -283,7 +287,7 @@ class Calls:
                 self.counters["unreadable SDP"] += 1
         if call.held:
             wanted = "sendonly" if wanted in ("sendrecv", "sendonly") else "inactive"
-        call.sent_sdp = self._description(call, wanted)
+        call.sent_sdp = self._description(call, wanted, bool(call.received_sdp))
 
     def _ring_up(self, line: Line, transaction: ServerTransaction, request: Request, now: float) -> None:
         leg = InviteUsage(self.stack, self, transaction.flow, called_by(request, self.stack.token()))
@@ -485,3 +489,21 @@ class Calls:
             call.state = ENDED
             call.generation += 1
             self.stack.deadlines.set(now + self.stack.timers.lifetime + 8.0, call, FORGET)
+
+
+def _further(call: Call, offered: bytes, wanted: Direction) -> bytes:
+    """The sections behind the audio: of an answer those that are offered, of an offer all that the session has."""
+    places: list[MediaAddress] = []
+    known = offered or max(call.received_sdp, call.sent_sdp, key=count)
+    if count(known) > 1:
+        places = endpoints(known)[1:]
+    if not offered and call.policy.video and all(place.media != "video" for place in places):
+        places.append(CAMERA)
+    lines = []
+    for place in places:
+        taken = call.policy.video and place.media == "video" and not (offered and place.rejected)
+        port = call.place[1] + 2 if taken else 0
+        lines.append(f"m={place.media} {port} {place.proto} {' '.join(place.formats)}\r\n")
+        if taken:
+            lines.append(f"a=rtpmap:96 H264/90000\r\na={wanted}\r\n")
+    return "".join(lines).encode()

@@ -62,7 +62,9 @@ class SessionDescription:
         if where is None:
             return message.body
         said = message.body[where.start : where.stop]
-        passed = self._led(message, said, lambda: self._from_device(said, host, now))
+        # the gateway describes anew, with the sections that each side knows
+        crossing = self.server.fitted(said) if self.device.local and not self.gateway.active else said
+        passed = self._led(message, crossing, lambda: self._from_device(crossing, host, now))
         self.host = host
         self.device.receive(said)
         self.server.send(passed)

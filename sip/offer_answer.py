@@ -29,6 +29,9 @@ RECEIVED: Final = "they describe"
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
 
+_FIRST: Final = (NOTHING, LOCAL_OFFER, REMOTE_OFFER)
+"""Nothing is agreed yet."""
+
 _USUAL_TYPE: Final = f"Content-Type: {sdp.TYPE}"
 CARRIERS: Final = frozenset(("INVITE", "ACK", "PRACK", "UPDATE"))
 """Methods whose requests and responses carry offers and answers (RFC 6337 section 2); a description in another one,
@@ -99,13 +102,15 @@ class OfferAnswer:
         self._step(REFUSED, b"")
 
     def continued(self, description: bytes) -> bytes:
-        """``description`` with the origin line that this dialog began with (RFC 3264 section 8).
+        """``description`` with the origin line and the sections of this dialog (RFC 3264 section 8).
 
         What they have been told already keeps its version; anything else gets one that was never used, by a refused
         offer neither. A description that cannot be read stays as it is.
         """
         if not self._newest:
             return description
+        if self.state not in _FIRST:
+            description = self.fitted(description)
         for known in (self._next_local, self.local):
             if known and sdp.same_but_origin(known, description):
                 return known
@@ -117,6 +122,29 @@ class OfferAnswer:
             logger.debug("passed on unchanged: %s", error)
             return description
         return self._newest
+
+    def fitted(self, description: bytes) -> bytes:
+        """What we are about to describe in a session that stands, with as many ``m=`` sections as they expect: an
+        answer has those of their offer (RFC 3264 section 6), an offer no fewer than the session (section 8), whoever
+        is behind us now. What is missing is refused (port 0). A description that cannot be read stays as it is.
+        """
+        answers = self.state in (REMOTE_OFFER, REMOTE_CHANGE)
+        known = self._next_remote if answers else self._known
+        expected, given = sdp.count(known), sdp.count(description)
+        if given == expected or not expected or (given > expected and not answers):
+            return description
+        try:
+            return sdp.padded(description, known) if given < expected else sdp.shortened(description, expected)
+        except sdp.SdpError as error:
+            logger.debug("sections left as they are: %s", error)
+            return description
+
+    @property
+    def _known(self) -> bytes:
+        """The description with all sections of the session; of one that a process before us had, an outline."""
+        if sdp.count(self.remote) > sdp.count(self.local):  # they did not get all that they offered answered
+            return self.remote
+        return self.local or self._newest
 
     def refreshes(self, description: bytes) -> bool:
         """Whether they describe exactly what is agreed, so that nothing changes (RFC 4028 section 7.4)."""

@@ -248,6 +248,47 @@ def test_descriptions_have_one_origin_line_whose_version_rises(make: Any) -> Non
 
 
 @owners
+def test_a_device_is_offered_all_sections_that_it_knows_and_the_far_side_answered_its_own(make: Any) -> None:
+    rig = make()
+    rig.calls_out()
+    video = b"m=video 4002 RTP/AVP 96\r\n"
+    for body, told, passed in (
+        (SDP + video, SDP + video, SDP + video),
+        (SDP.replace(b"- 1 1", b"- 99 1"), SDP + video.replace(b"4002", b"0"), SDP),
+        (SDP.replace(b"- 1 1", b"- 99 2") + video, SDP + video, SDP + video),
+    ):
+        rig.far_asks("INVITE", body)
+        change = rig.take("INVITE")
+        assert change.body.partition(b"\r\ns=")[2] == told.partition(b"\r\ns=")[2]
+        rig.reply(change, 200, [TYPE], SDP + video)
+        rig.far_takes(100)
+        assert rig.far_takes(200).body.partition(b"\r\ns=")[2] == passed.partition(b"\r\ns=")[2]
+        rig.far_asks("ACK")
+        rig.take("ACK")
+        rig.run(0.02)
+
+
+@owners
+def test_a_device_s_answer_to_what_it_was_asked_for_is_not_cut(make: Any) -> None:
+    """An offer of the far side, one of the device itself, and a refresh."""
+    rig = make(TIMER)
+    invite = rig.calls_out(["Session-Expires: 100;refresher=uas"])
+    video = b"m=video 4002 RTP/AVP 96\r\n"
+    for cseq, body in enumerate((HOLD + video, SDP + video), 2):
+        rig.asks(invite, "INVITE", cseq, ["Supported: timer"], body)
+        rig.take(100)
+        assert rig.far_takes("INVITE").body.endswith(body.partition(b"\r\ns=")[2])
+        rig.far_replies(200, [TYPE], SDP)  # it forgets the other one
+        answer = rig.take(200).body
+        assert answer.count(b"\nm=") == 2 and answer.endswith(b"m=video 0 RTP/AVP 96\r\n")
+        rig.asks(invite, "ACK", cseq)
+        rig.run(0.02)
+        rig.far_forgets()
+    rig.asks(invite, "INVITE", 4, ["Supported: timer"], SDP + video)
+    assert rig.take(200).body == answer and rig.far_hears_nothing(), "a refresh"
+
+
+@owners
 def test_an_invite_does_not_overtake_the_ack_before_it(make: Any) -> None:
     rig = make()
     rig.far_calls()

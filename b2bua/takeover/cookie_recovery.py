@@ -118,7 +118,16 @@ class CookieRecovery:
             cookie.own.route_set,
             UAS if cookie.calls else UAC,
         )
-        own = TrunkState(dialog, *place_of(flow), "", 0, cookie.own.by_update, "", cookie.own.timer)
+        told = cookie.own
+        own = TrunkState(
+            dialog,
+            *place_of(flow),
+            "",
+            by_update=told.by_update,
+            origin=told.origin,
+            timer=told.timer,
+            sections=told.sections,
+        )
         mine = self._leg(call, own_line, flow, own, cookie.calls, lasted, now)
         theirs = self._leg(call, other_line, there, other, not cookie.calls, lasted, now)
         call.trunk_legs = {mine.leg: mine, theirs.leg: theirs}

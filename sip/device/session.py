@@ -7,6 +7,7 @@ never leaves the hop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from sip.dialog import UAC
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.layer import Stack
-from sip.offer_answer import OfferAnswer, description_in
+from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, OfferAnswer, description_in
 from sip.transaction import ServerTransaction
 from sip.wire import sdp
 from sip.wire.message import Message, Request, Response
@@ -49,7 +50,18 @@ HangUp = Callable[[str, int, float], None]
 class DeviceSession:
     """See the module."""
 
-    __slots__ = ("_hang_up", "_looks_at", "_random", "_stack", "changed", "generation", "leg", "offers", "timer")
+    __slots__ = (
+        "_asked",
+        "_hang_up",
+        "_looks_at",
+        "_random",
+        "_stack",
+        "changed",
+        "generation",
+        "leg",
+        "offers",
+        "timer",
+    )
 
     def __init__(self, stack: Stack, random: Random, hang_up: HangUp, offers: OfferAnswer | None = None) -> None:
         """``offers`` are those of the dialog where somebody else describes what crosses, as with a relay."""
@@ -59,6 +71,8 @@ class DeviceSession:
         self.changed: Callable[[float, bool], None] | None = None
         """Told of what the hop does by itself; whether it is about to leave, so that it is to be known before."""
         self._looks_at = 0.0
+        self._asked = 0
+        """How many sections the far side has offered, where the device was offered more: it knows of others."""
         self.generation = 0
         self.leg: InviteUsage | None = None
         """The dialog, once it is known which one it is."""
@@ -84,11 +98,19 @@ class DeviceSession:
 
     # What crosses.
 
-    def heard(self, message: Message) -> None:
-        """The device describes the session."""
+    def heard(self, message: Message) -> bytes:
+        """The device describes the session; the body as the far side gets it, which is answered no more than it has
+        offered (RFC 3264 section 6)."""
         where = description_in(message)
-        if where is not None:
-            self.offers.receive(message.body[where.start : where.stop])
+        if where is None:
+            return message.body
+        said, offers = message.body[where.start : where.stop], self.offers
+        offers.receive(said)
+        if not self._asked or offers.state not in (LOCAL_OFFER, LOCAL_CHANGE) or sdp.count(said) <= self._asked:
+            return message.body
+        with suppress(sdp.SdpError):
+            return sdp.replace(message.body, where, sdp.shortened(said, self._asked))
+        return message.body
 
     def told(self, message: Message) -> bytes:
         """The body of a message of the far side, as the device gets it: under one origin line, whatever is behind."""
@@ -98,6 +120,9 @@ class DeviceSession:
         said = message.body[where.start : where.stop]
         passed = self.offers.continued(said)
         self.offers.send(passed)
+        if passed is not said:
+            asked = sdp.count(said)
+            self._asked = asked if sdp.count(passed) > asked else 0
         return message.body if passed is said else sdp.replace(message.body, where, passed)
 
     def asking(self) -> list[str]:

@@ -203,6 +203,8 @@ _ICE = re.compile(
 )
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 """A line with its end, which is a line feed, whatever else some take for one (RFC 8866 section 9)."""
+_MID = re.compile(rb"^a=mid:([^\s]+)[ \t]*\r?$", re.MULTILINE)
+_GROUP = re.compile(rb"^(a=group:[^ \r\n]+)((?: +[^ \r\n]+)*)", re.MULTILINE)
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 _KEPT_WHEN_INACTIVE = (b"a=rtpmap:", b"a=fmtp:", b"a=mid:")
 
@@ -270,6 +272,55 @@ def inactive(offer: bytes) -> bytes:
         raise SdpError("the description offers no plain RTP")
     head = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
     return head + b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in answered)
+
+
+def count(body: bytes) -> int:
+    """How many ``m=`` sections a description has."""
+    return body.count(b"\nm=")
+
+
+def padded(body: bytes, known: bytes) -> bytes:
+    """``body`` with the ``m=`` sections that ``known`` has beyond its own: refused (port 0), of their media and in
+    their order (RFC 3264 section 8.2). Each keeps its name, unless ``body`` has that or one of its groups does, for a
+    refused section is in none (RFC 9143 section 7.3.3). Raises `SdpError`.
+    """
+    head, parts = sections(body)
+    named = set(_MID.findall(body))
+    for _, names in _GROUP.findall(head):
+        named.update(names.split())
+    shared = _address(head)
+    added: list[bytes] = []
+    for part in sections(known)[1][len(parts) :]:
+        line, *mids = [each.rstrip(b"\r\n") for each in _LINE.findall(_refused(part, _media(part)))]
+        added.append(line)
+        if shared is None:  # RFC 8866 section 5.7: there, or in each section
+            added.append(_connection(_address(parts[0]) or "0.0.0.0"))
+        added += [mid for mid in mids if mid[6:] not in named]
+    return b"".join([body, *([] if body.endswith(b"\n") else [b"\r\n"]), *(line + b"\r\n" for line in added)])
+
+
+def shortened(body: bytes, number: int) -> bytes:
+    """``body`` with its first ``number`` of ``m=`` sections; no group names another one. Raises `SdpError`."""
+    head, parts = sections(body)
+    gone = {name for part in parts[number:] for name in _MID.findall(part)}
+    if gone:
+        head = _GROUP.sub(lambda found: found[1] + b"".join(_named(found[2], gone)), head)
+    return head + b"".join(parts[:number])
+
+
+def _named(names: bytes, gone: set[bytes]) -> list[bytes]:
+    """The names of a group that are not gone, each with the space before it."""
+    return [b" " + name for name in names.split() if name not in gone]
+
+
+def outline(body: bytes) -> bytes:
+    """The ``m=`` lines alone, each refused and with one format: what has to be known of a session so that an offer
+    can have all of its sections. Raises `SdpError`."""
+    lines = []
+    for part in sections(body)[1]:
+        media = _media(part)
+        lines.append(b"m=%b 0 %b %b\n" % (media[1], media[4], (media[5].split() or [b"0"])[0]))
+    return b"".join(lines)
 
 
 def sections(body: bytes) -> tuple[bytes, list[bytes]]:

@@ -35,6 +35,15 @@ def test_it_is_read_as_it_was_written_and_is_a_user_part_of_fair_length() -> Non
     assert "desk" not in text and text == encode(COOKIE, CIPHER) != encode(COOKIE, OTHER)
 
 
+def test_what_a_device_was_told_of_another_one_is_told_where_it_differs() -> None:
+    plain = encode(COOKIE, CIPHER)
+    sections = "m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n"
+    own = COOKIE.own._replace(origin="- 4711 3 IN IP4 192.0.2.99", sections=sections)
+    cookie = COOKIE._replace(own=own, other=LEG._replace(sections=sections))
+    text = encode(cookie, CIPHER)
+    assert decode(text, [CIPHER]) == cookie and len(text) < len(plain) + 120
+
+
 def test_one_that_would_be_too_long_is_left_out() -> None:
     names = "".join(f"{n * 7919 % 99991:05d}" for n in range(200))
     assert encode(COOKIE._replace(state=STATE._replace(caller=names)), CIPHER) == ""

@@ -23,7 +23,7 @@ from b2bua.state_token import (
     read,
     sign,
 )
-from b2bua.trunk_state import Timer, TrunkState
+from b2bua.trunk_state import Timer, TrunkState, sections_of
 from heartbeat.mac import mac_of
 from sip.dialog import UAC, DialogState
 
@@ -245,6 +245,31 @@ def test_the_leg_of_a_trunk_is_in_the_token_and_costs_what_wire_md_says() -> Non
     for routes in (0, 1, 4):
         token = sign(answered._replace(trunk=trunk(routes=routes)), KEY)
         assert len(token) <= LONGEST_WITH_TRUNK and read(token, [KEY]).trunk == trunk(routes=routes)
+
+
+@pytest.mark.parametrize("called", ["", "CANCEL sip:x SIP/2.0"])
+def test_the_sections_that_a_trunk_knows_are_in_the_token_where_there_are_several(called: str) -> None:
+    known = trunk()._replace(called=called, sections="m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n")
+    assert read(sign(STATE._replace(trunk=known), KEY), [KEY]).trunk == known
+    assert known.moved_from(trunk()._replace(called=called))
+    assert not trunk()._replace(called=called).moved_from(known)
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        (b"", ""),
+        (b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n", ""),
+        (
+            b"v=0\r\nm=audio 4000 RTP/AVP 0 8\r\nm=video 0 RTP/AVP 96\r\na=mid:1\r\n",
+            "m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n",
+        ),
+        (b"v=0\r\nm=audio 4000 RTP/AVP 0\r\nm=x\r\n", ""),
+        (b"v=0\r\n" + b"m=audio 4000 RTP/AVP 0\r\n" * 30, ""),
+    ],
+)
+def test_one_section_says_it_all(description: bytes, told: str) -> None:
+    assert sections_of(description) == told
 
 
 def test_the_leg_of_a_trunk_that_is_too_long_is_left_out() -> None:

@@ -12,10 +12,11 @@ from sip.offer_answer import (
     REMOTE_CHANGE,
     REMOTE_OFFER,
     OfferAnswer,
+    OfferAnswerState,
     description_in,
 )
 from sip.wire.message import parse
-from sip.wire.sdp import origin_of
+from sip.wire.sdp import endpoints, origin_of
 
 
 def description(port: int, version: int = 1, session: int = 7) -> bytes:
@@ -187,3 +188,94 @@ def test_what_was_restored_from_text_knows_a_refresh() -> None:
     state = agreed().export()
     found = OfferAnswer(state._replace(state="".join(list(state.state))))
     assert found.refreshes(THEIRS) and not found.refreshes(OURS)
+
+
+def sections(*ports: int, version: int = 1, session: int = 7) -> bytes:
+    """An audio section, and of video as many as there are further ports."""
+    more = "".join(f"m=video {port} RTP/AVP 96\r\n" for port in ports[1:])
+    return description(ports[0], version, session) + more.encode()
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "offered", "told"),
+    [
+        # what they know of us, what of themselves, what is to be offered, and with which ports it is
+        ((4000, 4002), (5000, 5002), (4444,), (4444, 0)),
+        ((4000, 4002), (5000, 0), (4444,), (4444, 0)),
+        ((4000, 0), (5000, 0), (4444,), (4444, 0)),
+        ((4000, 4002, 4004), (5000, 5002, 0), (4444,), (4444, 0, 0)),
+        ((4000, 4002), (5000, 5002), (4444, 4446), (4444, 4446)),
+        ((4000, 4002), (5000, 5002), (4444, 4446, 4448), (4444, 4446, 4448)),
+        ((4000,), (5000,), (4444,), (4444,)),
+        ((4000,), (5000,), (4444, 4446), (4444, 4446)),
+        # one that was answered less than it had offered knows what it had
+        ((4000,), (5000, 5002), (4444,), (4444, 0)),
+    ],
+)
+def test_an_offer_has_all_sections_of_the_session(
+    local: tuple[int, ...], remote: tuple[int, ...], offered: tuple[int, ...], told: tuple[int, ...]
+) -> None:
+    machine = OfferAnswer()
+    machine.send(machine.continued(sections(*local)))
+    machine.receive(sections(*remote, session=9))
+    machine.accept()
+    offer = machine.continued(sections(*offered, version=5, session=99))
+    assert [one.port for one in endpoints(offer)] == list(told)
+    assert origin_of(offer) == origin_of(OURS)._replace(version=2)
+    machine.send(offer)
+    assert machine.continued(sections(*offered, version=6, session=99)) == offer, "the same again is the same"
+    machine.receive(sections(*[5000] * len(told), session=9))
+    machine.accept()
+    again = machine.continued(sections(4500, session=99))
+    assert len(endpoints(again)) == len(told) and origin_of(again).version == 3
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered", "told"),
+    [
+        ((5000, 5002), (4444,), (4444, 0)),
+        ((5000,), (4444, 4446), (4444,)),
+        ((5000, 5002), (4444, 4446), (4444, 4446)),
+        ((5000, 0, 5004), (4444,), (4444, 0, 0)),
+    ],
+)
+def test_an_answer_has_the_sections_of_its_offer(
+    offered: tuple[int, ...], answered: tuple[int, ...], told: tuple[int, ...]
+) -> None:
+    machine = agreed()
+    machine.receive(sections(*offered, session=9))
+    answer = machine.continued(sections(*answered, session=99))
+    assert [one.port for one in endpoints(answer)] == list(told)
+    machine.send(answer)
+    machine.accept()
+    assert machine.local == answer
+
+
+def test_an_offer_that_was_refused_adds_no_section() -> None:
+    machine = agreed()
+    machine.send(machine.continued(sections(4000, 4002)))
+    machine.refuse()
+    assert machine.continued(description(4000)) == OURS
+    first = OfferAnswer()
+    first.send(first.continued(sections(4000, 4002)))
+    first.refuse()
+    assert len(endpoints(first.continued(description(4002)))) == 1
+
+
+def test_nothing_is_added_to_what_opens_a_session_or_cannot_be_read() -> None:
+    machine = OfferAnswer()
+    machine.receive(sections(5000, 5002))
+    for body in (description(4000), description(4002)):  # 183 and 200
+        told = machine.continued(body)
+        assert len(endpoints(told)) == 1
+        machine.send(told)
+    broken = b"v=0\r\n"
+    assert agreed().fitted(broken) == broken
+
+
+def test_a_session_of_which_only_the_outline_is_known_has_its_sections() -> None:
+    newest = b"v=0\r\no=- 7 1001 IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n"
+    machine = OfferAnswer(OfferAnswerState(AGREED, newest=newest))
+    offer = machine.continued(description(4444, session=99))
+    assert [(one.media, one.port) for one in endpoints(offer)] == [("audio", 4444), ("video", 0)]
+    assert (origin_of(offer).session_id, origin_of(offer).version) == (b"7", 1002)

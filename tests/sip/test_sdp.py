@@ -458,3 +458,81 @@ def test_an_answer_to_anything_can_be_read(body: bytes) -> None:
     except SdpError:
         return
     assert len(sdp.endpoints(answer)) >= 1 and sdp.direction(answer) == "inactive"
+
+
+# --- Sections -------------------------------------------------------------------------------------------------------
+
+HEAD = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+AUDIO = b"m=audio 4000 RTP/AVP 0\r\na=mid:0\r\n"
+CAMERA = b"m=video 4002 RTP/AVP 96 97\r\na=rtpmap:96 H264/90000\r\na=mid:1\r\na=sendonly\r\n"
+FAX = b"m=image 4004/1 udptl t38\r\nc=IN IP4 192.0.2.9\r\na=T38FaxVersion:0\r\n"
+OWN = AUDIO.replace(b"a=", b"c=IN IP4 192.0.2.7\r\na=")
+"""With an address of its own."""
+
+
+@pytest.mark.parametrize(
+    ("body", "known", "added"),
+    [
+        (HEAD + AUDIO, HEAD + AUDIO, b""),
+        (HEAD + AUDIO + CAMERA, HEAD + AUDIO, b""),
+        (HEAD + AUDIO, HEAD + AUDIO + CAMERA, b"m=video 0 RTP/AVP 96 97\r\na=mid:1\r\n"),
+        (HEAD + AUDIO, HEAD + CAMERA + FAX, b"m=image 0 udptl t38\r\n"),
+        (HEAD + AUDIO, HEAD + FAX + AUDIO + CAMERA, b"m=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 96 97\r\na=mid:1\r\n"),
+        # a name that is taken, by a section or by a group, is not given twice
+        (HEAD + AUDIO.replace(b":0", b":1"), HEAD + AUDIO + CAMERA, b"m=video 0 RTP/AVP 96 97\r\n"),
+        (HEAD + b"a=group:BUNDLE 0 1\r\n" + AUDIO, HEAD + AUDIO + CAMERA, b"m=video 0 RTP/AVP 96 97\r\n"),
+        # each section has an address where the session has none (RFC 8866 section 5.7)
+        (HEAD.replace(b"c=", b"b=") + OWN, HEAD + OWN + FAX, b"m=image 0 udptl t38\r\nc=IN IP4 192.0.2.7\r\n"),
+        # an outline is as good
+        (HEAD + AUDIO, b"\nm=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n", b"m=video 0 RTP/AVP 96\r\n"),
+        ((HEAD + AUDIO).rstrip(), HEAD + AUDIO + CAMERA, b"\r\nm=video 0 RTP/AVP 96 97\r\na=mid:1\r\n"),
+    ],
+)  # fmt: skip
+def test_the_sections_of_a_session_are_offered_refused(body: bytes, known: bytes, added: bytes) -> None:
+    assert sdp.padded(body, known) == body + added
+
+
+@pytest.mark.parametrize(
+    ("group", "number", "kept"),
+    [
+        (b"", 3, b""),
+        (b"a=group:BUNDLE 0 1\r\n", 3, b"a=group:BUNDLE 0 1\r\n"),
+        (b"a=group:BUNDLE 0 1\r\n", 1, b"a=group:BUNDLE 0\r\n"),
+        (b"a=group:LS 1 0\r\na=group:BUNDLE 10 1 0\r\n", 1, b"a=group:LS 0\r\na=group:BUNDLE 10 0\r\n"),
+        (b"a=group:BUNDLE 1\r\na=group:LS 1\r\n", 1, b"a=group:BUNDLE\r\na=group:LS\r\n"),
+    ],
+)
+def test_an_answer_is_cut_to_the_sections_of_its_offer(group: bytes, number: int, kept: bytes) -> None:
+    parts = [AUDIO, CAMERA, FAX]
+    assert sdp.shortened(HEAD + group + b"".join(parts), number) == HEAD + kept + b"".join(parts[:number])
+
+
+def test_an_outline_has_what_is_needed_of_each_section() -> None:
+    assert sdp.outline(HEAD + AUDIO + CAMERA + FAX) == (
+        b"m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\nm=image 0 udptl t38\n"
+    )
+    with pytest.raises(SdpError):
+        sdp.outline(HEAD)
+
+
+@pytest.mark.parametrize("known", [b"", HEAD, HEAD + AUDIO * 65, HEAD + AUDIO + b"m=video x\r\n"])
+def test_sections_that_cannot_be_read_are_none(known: bytes) -> None:
+    with pytest.raises(SdpError):
+        sdp.padded(HEAD + AUDIO, known)
+
+
+SOMETHING = st.lists(
+    st.sampled_from([AUDIO, CAMERA, FAX, OWN, b"m=application 9 TCP/BFCP *\n"]), min_size=1, max_size=5
+)
+
+
+@given(SOMETHING, SOMETHING)
+def test_whatever_was_known_the_sections_can_be_read(body: list[bytes], known: list[bytes]) -> None:
+    said, told = HEAD + b"".join(body), HEAD + b"".join(known)
+    found = sdp.endpoints(sdp.padded(said, told))
+    assert len(found) == sdp.count(sdp.padded(said, told)) == max(len(body), len(known))
+    assert found[: len(body)] == sdp.endpoints(said)
+    assert [one.media for one in found[len(body) :]] == [one.media for one in sdp.endpoints(told)[len(body) :]]
+    assert all(one.rejected for one in found[len(body) :])
+    assert sdp.shortened(sdp.padded(said, told), len(body)) == said
+    assert sdp.padded(said, b"\n" + sdp.outline(told)).count(b"\nm=") == len(found)

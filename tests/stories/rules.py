@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.stories.sessions import Sessions
 from tests.stories.site_simulation import SiteSimulation
 
 
@@ -11,6 +12,7 @@ class Rules:
     def __init__(self, sim: SiteSimulation) -> None:
         self.sim = sim
         self.seen = 0
+        self.sessions = Sessions(sim)
         self._obeyed: dict[str, int] = {}
         sim.world.watchers.append(self.check)
 

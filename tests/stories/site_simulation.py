@@ -576,9 +576,11 @@ class SiteSimulation:
         """What should never happen at a device."""
         return Counter(self.phone(name).counters)
 
-    def talk(self, caller: str = "west", number: str = "200", callee: str = "east") -> tuple[Call, Call]:
-        """A call that is answered at once; both ends of it."""
-        self.policy(callee, Policy(answer_after=0.0))
+    def talk(
+        self, caller: str = "west", number: str = "200", callee: str = "east", video: bool = False
+    ) -> tuple[Call, Call]:
+        """A call that is answered at once, by a video telephone or a plain one; both ends of it."""
+        self.policy(callee, Policy(answer_after=0.0, video=video))
         call = self.call(caller, number)
         assert self.world.run_until(lambda: call.answered_at > 0 or call.status > 0, 10.0), self.world.ladder(80)
         self.world.run(self.world.now + 0.1)
