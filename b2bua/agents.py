@@ -15,7 +15,7 @@ from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
 from b2bua.takeover.records import ToldDialog, read_part
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Responder
-from heartbeat.header import SUPERSEDED, BeatError
+from heartbeat.header import SUPERSEDED, Beat, BeatError
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -245,6 +245,7 @@ class AgentConnection:
         services, epoch = self._services, self._services.leadership.epoch
         if self.flow is None:
             return
+        shown = services.leadership.words.shown(proof.text, self.name)
         self.relisted = self.complete
         self.asked_at, self.complete_at = now, None
         self.parts = self.size = self.dialogs = 0
@@ -252,13 +253,13 @@ class AgentConnection:
         self._forget_fetches()
         if not self.relisted and services.leadership.resets_cold:
             for state, lines in services.lines.cold(self.name).items():
-                self._ask(RESET, ListRequest(epoch, proof.text, tuple(lines), state=state), now)
+                self._ask(RESET, ListRequest(epoch, shown, tuple(lines), state=state), now)
         if busied := [name for name, line in self.lines.items() if line.why.startswith(BUSIED_BY)]:
             # before the list: a start of it that has not known it yet takes no call meanwhile
-            self._ask(RESET, ListRequest(epoch, proof.text, tuple(busied), state=BUSIED_OUT), now)
+            self._ask(RESET, ListRequest(epoch, shown, tuple(busied), state=BUSIED_OUT), now)
         if self._subscription is not None:
             self._subscription.drop(now)
-        self._subscription = self._ask(TAKEOVER, ListRequest(epoch, proof.text), now)
+        self._subscription = self._ask(TAKEOVER, ListRequest(epoch, shown), now)
 
     def due(self, cause: str, now: float) -> None:
         """It was away for ``agent_grace``, or dialogs are to be fetched."""
@@ -299,9 +300,10 @@ class AgentConnection:
 
     def reset(self, lines: list[str], state: str, now: float) -> None:
         """An operator's order: drop what is on these lines; or no new calls there (``BUSIED_OUT``, and ``BACK``)."""
-        proof, epoch = self._services.leadership.proof, self._services.leadership.epoch
+        leadership, proof = self._services.leadership, self._services.leadership.proof
         if proof is not None:
-            self._ask(RESET, ListRequest(epoch, proof.text, tuple(lines), state=state), now)
+            shown = leadership.words.shown(proof.text, self.name)
+            self._ask(RESET, ListRequest(leadership.epoch, shown, tuple(lines), state=state), now)
 
     def _ask(self, purpose: str, asked: ListRequest, now: float) -> Subscription | None:
         services, leadership = self._services, self._services.leadership
@@ -447,7 +449,8 @@ class Agents:
         self.by_flow: dict[Flow, AgentConnection] = {}
         self.begun_at = 0.0
         """When this server began to lead."""
-        self._responders: dict[Flow, Responder] = {}
+        self._responders: dict[Flow, tuple[Responder, bytes]] = {}
+        """With the key by which the opening was begun."""
         self._strange: dict[Flow, int] = {}
         self.reload(site)
 
@@ -460,6 +463,14 @@ class Agents:
         for name in site.agents:
             if name not in self.connections:
                 self.connections[name] = AgentConnection(self.services, name, site.agent_priority(name))
+
+    def keys_changed(self, now: float) -> None:
+        """Connections are worth as much as the keys that proved them: close those whose key is none any more."""
+        for name in self._leadership.keyring.void():
+            for flow in [flow for flow, connection in self.by_flow.items() if connection.name == name]:
+                logger.warning("the connection of %s is closed: its key is no key of this site any more", name)
+                self._stack.close(flow)
+                self.lost(flow, now)
 
     @property
     def all_complete(self) -> bool:
@@ -528,8 +539,10 @@ class Agents:
         stack, leadership = self._stack, self._leadership
         participant = leadership.member.participant
         try:
-            beat = leadership.beat_in(request)
-            responder = self._responders.setdefault(flow, Responder(leadership.nonce()))
+            beat, key = leadership.keyring.said_first(request)
+            responder, begun_with = self._responders.setdefault(flow, (Responder(leadership.nonce()), key))
+            if key != begun_with:
+                raise BeatError(f"{beat.node} changes its key within an opening")
             answer = responder.asked(beat, participant.stamp(beat.node))
             known = self.connections.get(responder.peer)
             if known is not None and beat.incarnation < known.incarnation:
@@ -540,24 +553,26 @@ class Agents:
             stack.refuse(request, flow, 403)
             stack.close(flow)
             return
-        leadership.answer(request, answer, flow)
+        leadership.answer(request, answer, flow, key)
         if responder.peer:
             del self._responders[flow]
             if responder.peer in self.connections:
                 participant.opened(beat)
-                self._proved(responder.peer, flow, beat.incarnation, now)
+                self._proved(beat, flow, key, now)
             else:
                 logger.warning("%s is no agent of this site; its connection is closed", responder.peer)
                 stack.close(flow)
 
-    def _proved(self, name: str, flow: Flow, incarnation: int, now: float) -> None:
+    def _proved(self, beat: Beat, flow: Flow, key: bytes, now: float) -> None:
         stack, leadership = self._stack, self._leadership
+        name, incarnation = beat.node, beat.incarnation
         connection = self.connections[name]
         if incarnation < connection.incarnation:
             stack.counters["superseded"] += 1
             logger.warning("start %d of %s is not heard any more: %d runs", incarnation, name, connection.incarnation)
             stack.close(flow)
             return
+        leadership.keyring.proved(name, key)
         anew = 0 < connection.incarnation < incarnation
         connection.incarnation = incarnation
         old = connection.flow

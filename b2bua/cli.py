@@ -10,6 +10,7 @@ import click
 from b2bua import cli_screens
 from b2bua.cli_cdrs import cdrs
 from b2bua.cli_check import check, init
+from b2bua.cli_keys import agent_key
 from b2bua.cli_looks import audit, rehearse, route
 from b2bua.cli_provision import audit_log, provision
 from b2bua.cli_site import Found, active_client, find
@@ -209,7 +210,21 @@ def _history(site: Any, node: str | None, limit: int) -> Screen:
 
 
 _looks = (explain, trace, check, init, cdrs, rehearse, audit, route, test_line, audit_log)
-_verbs = (switchover, reset, hangup, busyout, pause, resume, readmit, bans, unban, reload, log_level, provision)
+_verbs = (
+    switchover,
+    reset,
+    hangup,
+    busyout,
+    pause,
+    resume,
+    readmit,
+    bans,
+    unban,
+    reload,
+    log_level,
+    provision,
+    agent_key,
+)
 for command in (*_looks, *_verbs):
     main.add_command(command)
 

@@ -14,6 +14,7 @@ from heartbeat.console import render, screens
 from heartbeat.console.render import NOTHING, age, clock, count, grid, several, span, table
 from heartbeat.console.schema import Column, Styled
 from heartbeat.console.view import Call, Calls, DecisionRow, Peer, ServerStatus, TakeoverSummary
+from heartbeat.keyring import OWN, SITE
 
 
 def site_screen(found: Found) -> RenderableType:
@@ -34,6 +35,7 @@ def site_screen(found: Found) -> RenderableType:
         render.warnings(warnings) if warnings else None,
         servers_table(found),
         agents_table(found),
+        _site_keys(found),
         _load(found),
         last_takeover(best.last_takeover),
     )
@@ -114,6 +116,16 @@ def _server_row(found: Found, node: str) -> ServerRow:
         _config(peer.config, peer.drift),
         peer.calls if reached else None,
     )
+
+
+def _site_keys(found: Found) -> RenderableType | None:
+    """Which agents have the site key still, where others have keys of their own: a note, since it is no fault."""
+    sorts = {name: {peer.key for peer in found.agent(name).values()} for name in found.site.agents}
+    names = [name for name, sort in sorts.items() if SITE in sort]
+    if not names or not any(OWN in sort for sort in sorts.values()):
+        return None
+    named = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return Text(f"Still with the site key: {named}", "dim")
 
 
 def _config(digest: str, drift: bool) -> Styled:

@@ -235,6 +235,7 @@ class Core:
         self.recovery.restorations.keys = self.keys
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
+        self.agents.keys_changed(now)
         self.trunks.load(site, now)
         ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
@@ -254,9 +255,11 @@ class Core:
         agent = self.agents.agent_of(transaction.flow)
         method = request.method
         if method == "OPTIONS":
-            if "heartbeat" in request and (agent or self.leadership.is_ping(request)):
+            if "heartbeat" in request and agent:
                 self.stack.transactions.remove(transaction)
                 self.leadership.asked_by(request, transaction.flow, agent, now)
+            elif "heartbeat" in request and self.leadership.pinged(request, transaction.flow):
+                self.stack.transactions.remove(transaction)
             else:
                 # no call comes to the address for beats, so who leads is nobody's business there
                 takes_calls = self.serving or transaction.flow.local in self.beats.locals

@@ -12,10 +12,12 @@ from typing import Any
 
 from b2bua.beat_paths import BeatPaths
 from heartbeat import carriage
+from heartbeat.agent_words import AgentWords
 from heartbeat.carrier import Carrier
 from heartbeat.death import DEATH, Death
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.header import ACTIVE, FETCH, HOLDING, OPEN, PING, Beat, BeatError
+from heartbeat.keyring import Keyring
 from heartbeat.member import Member
 from heartbeat.part_exchange import PartExchange
 from heartbeat.persistent_state import PersistentState
@@ -74,10 +76,13 @@ class Leadership:
         """The wall clock, and the age of the oldest call record that is not on disk."""
         self._stack = stack
         self._site = site
-        self._keys = keys
+        self.keyring = Keyring(site.name, site.agents, keys)
+        """By which keys agents are believed and spoken to."""
+        self.words = AgentWords(self.keyring, self.member.participant, self.member.cluster)
+        """What agents say and are shown, by the keys that they have."""
         self._beats = beats
         self._live_by = live_by
-        self._carrier = Carrier(self.member, self._do, self._ask, self._decided)
+        self._carrier = Carrier(self.member, self._do, self._ask, self._decided, self.keyring.towards)
         self._former = ""
         """Which server led before us, as far as we know."""
         self._secret = secret
@@ -104,7 +109,7 @@ class Leadership:
     def reload(self, site: Site, keys: Sequence[bytes]) -> None:
         """Live by a changed site file."""
         self._site = site
-        self._keys = keys
+        self.keyring.load(site.agents, keys)
         self.member.reload(site.membership(self.node))
         self.part_exchange.live_by(site)
 
@@ -134,13 +139,9 @@ class Leadership:
         self._nonces += 1
         return blake2s(b"nonce%d" % self._nonces, key=self._secret[:32], digest_size=16).hexdigest()
 
-    def beat_in(self, message: Request | Response) -> Beat:
-        """The signed statement in a message; raises :class:`~heartbeat.header.BeatError`."""
-        return carriage.beat_in(message, self._keys)
-
-    def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
-        """Answer an OPTIONS of the site."""
-        self._carrier.answer(request, beat, flow)
+    def answer(self, request: Request, beat: Beat, flow: Flow, key: bytes) -> None:
+        """Answer an OPTIONS of the site, with the key by which it was asked."""
+        self._do(Send(flow, carriage.answer(request, beat, key), True))
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
         """A message at the address for beats of the other server: only signed ones are looked at, and deaths."""
@@ -155,7 +156,8 @@ class Leadership:
             if isinstance(message, Request) and message.method == "OPTIONS":
                 self._stack.receive_message(data, flow, now)
         elif isinstance(message, Request):
-            self.asked_by(message, flow, "", now)
+            if not self.pinged(message, flow):
+                self.asked_by(message, flow, "", now)
         else:
             self.heard(message, "", now)
 
@@ -170,18 +172,13 @@ class Leadership:
 
     def asked_by(self, request: Request, flow: Flow, sender: str, now: float) -> None:
         """A signed OPTIONS; ``sender`` is whose connection it came on, ``""`` where beats come by datagram."""
-        beat = self._read(request, flow)
+        beat = self._read(request, flow, sender, now)
         if beat is None or beat.kind == OPEN:
             return
-        if beat.kind == PING:
-            self.answer(
-                request, self.member.participant.stamp(beat.node, kind=PING, re=(beat.incarnation, beat.seq)), flow
-            )
-            return
         if beat.kind == FETCH:
-            self.answer(request, self.part_exchange.answer(beat), flow)
+            self._carrier.answer(request, self.part_exchange.answer(beat), flow)
             return
-        self.part_exchange.learn(beat, now)
+        self._learn_part(beat, now)
         self._carrier.receive(request, beat, sender or beat.node, flow, now)
         self.pump(now)
 
@@ -190,20 +187,27 @@ class Leadership:
         """Without a lease, and the site's policy is to answer 503 to all."""
         return self.member.state == HOLDING and self._site.failover.on_lost_quorum == "stop"
 
-    def is_ping(self, request: Request) -> bool:
-        """Whether an operator who knows the site key asks how the site is."""
+    def pinged(self, request: Request, flow: Flow) -> bool:
+        """Answer who knows the site key, or an agent's, and asks how this server is. False: it is none."""
+        if f"kind={PING}" not in (request.get("heartbeat") or ""):
+            return False  # beats are not verified twice
         try:
-            return self.beat_in(request).kind == PING
+            beat, key = self.keyring.said_first(request)
         except BeatError:
             return False
+        if beat.kind != PING:
+            return False
+        stamp = self.member.participant.stamp(beat.node, kind=PING, re=(beat.incarnation, beat.seq))
+        self.answer(request, stamp, flow, key)
+        return True
 
     def heard(self, response: Response, sender: str, now: float) -> None:
         """The answer to one."""
-        beat = self._read(response, None)
+        beat = self._read(response, None, sender, now)
         if beat is not None and beat.kind == FETCH:
             self.part_exchange.answered(beat, now)
         elif beat is not None:
-            self.part_exchange.learn(beat, now)
+            self._learn_part(beat, now)
             self.member.receive(beat, sender or beat.node, now)
             self.pump(now)
 
@@ -214,13 +218,20 @@ class Leadership:
         self.heard(response, agent, now)
         return True
 
-    def _read(self, message: Request | Response, flow: Flow | None) -> Beat | None:
+    def _read(self, message: Request | Response, flow: Flow | None, sender: str, now: float) -> Beat | None:
+        """What an agent says on its connection; without a ``sender``, what another server does."""
         try:
-            return self.beat_in(message)
+            if sender:
+                return self.words.heard(self.keyring.said_on(message, sender), now)
+            return carriage.beat_in(message, self.keyring.keys)
         except BeatError as error:
             self._stack.counters["bad beats"] += 1
             logger.debug("a beat%s is ignored: %s", f" from {flow.remote}" if flow else "", error)
             return None
+
+    def _learn_part(self, beat: Beat, now: float) -> None:
+        """An agent with a key of its own may fall behind with what is provisioned; it gives servers none."""
+        self.part_exchange.learn(beat, now, gives=not self.keyring.has_own(beat.node))
 
     def agents_changed(self, reached: list[str], now: float) -> None:
         """An agent came or went."""
@@ -244,7 +255,8 @@ class Leadership:
         self._beat_cseq += 1
         via = self._stack.via(flow, self._stack.branch())
         call_id = self._call_ids[tell.to]
-        data = carriage.request(tell.beat, self._keys[0], via, flow.remote, call_id, self._beat_cseq)
+        beat = self.words.told(tell.to, tell.beat) if tell.to in self._site.agents else tell.beat
+        data = carriage.request(beat, self.keyring.towards(tell.to), via, flow.remote, call_id, self._beat_cseq)
         self.actions.append(Send(flow, data, True))
 
     def _flow_to(self, node: str) -> Flow | None:

@@ -203,6 +203,7 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
                 calls=busy[name],
                 capacity=sum(line.channels for line in core.site.lines_of(name)),
                 address=f"{connection.flow.remote[0]}:{connection.flow.remote[1]}" if connection.flow else "",
+                key=core.leadership.keyring.sort_of(name),
             )
         )
     return v.Agents(tuple(found))

@@ -348,7 +348,7 @@ class Core:
         self.access.reload(site)
         self.obedience.reload(site.main.name, max(LEAST_HOLD, site.timing.hold_attempt))
         signed_by, self.keys = self.keys[:1], site.membership().keys
-        self.connections.reload(site)
+        self.connections.reload(site, now)
         self._load_lines(now)
         if self.keys[:1] != signed_by:
             self.handover.key_changed(self.calls.values(), self.lines.values(), now)

@@ -100,6 +100,8 @@ class ServerConnection:
         """When the server last said anything with its signature."""
         self.last: Beat | None = None
         """What it said then."""
+        self.key = b""
+        """That which signed it."""
         self.admitted = ""
         """The Heartbeat line of the last request of a call that was let in: the next ones are the same."""
         self._initiator: Initiator | None = None
@@ -145,7 +147,7 @@ class ServerConnection:
         if self._initiator is None or self.state != HANDSHAKE:
             return
         try:
-            answer = carriage.beat_in(response, endpoint.keys())
+            answer = self.said(response)
             more = self._initiator.answered(answer, voter.participant.stamp(self.name))
         except BeatError as error:
             if isinstance(error, Superseded):
@@ -168,12 +170,17 @@ class ServerConnection:
     def _told(self, response: Response, now: float) -> None:
         """A piece of what is provisioned came; an agent asks for nothing else."""
         try:
-            beat = carriage.beat_in(response, self.endpoint.keys())
+            beat = self.said(response)
         except BeatError:
             self.endpoint.counters["bad beats"] += 1
             return
         if beat.kind == FETCH and beat.node == self.name:
             self.connections.part_exchange.answered(beat, now)
+
+    def said(self, message: Request | Response) -> Beat:
+        """The signed statement in a message. Raises `BeatError`."""
+        beat, self.key = carriage.signed_in(message, self.endpoint.keys())
+        return beat
 
     def say(self, beat: Beat) -> None:
         """Ask the server something, on a connection that is open."""
@@ -243,7 +250,9 @@ class ServerConnections:
         self.opened = 0
         self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in site.servers.values()}
         self.part_exchange = PartExchange(self.voter.participant, self._ask, endpoint.stack.do, site)
-        self._carrier = Carrier(self.voter, endpoint.stack.do, self._ask, self._live_by)
+        self._carrier = Carrier(
+            self.voter, endpoint.stack.do, self._ask, self._live_by, lambda node: endpoint.keys()[0]
+        )
         self._ear: Ear | None = None
 
     @property
@@ -251,10 +260,15 @@ class ServerConnections:
         assert self._ear is not None, "started"
         return self._ear
 
-    def reload(self, site: Site) -> None:
-        """Live by a changed site file."""
+    def reload(self, site: Site, now: float) -> None:
+        """Live by a changed site file. A server that speaks by a key that is none any more has not heard the new one
+        yet: it hears it in the opening of a new connection."""
         self.voter.reload(site.membership())
         self.part_exchange.live_by(site)
+        keys = self.endpoint.keys()
+        for connection in self.by_name.values():
+            if connection.state == PROVED and connection.key not in keys:
+                connection.drop("it speaks by a key that was taken away", now)
 
     def start(self, ear: Ear, now: float) -> None:
         """Connect to all servers; ``ear`` is told of what they say."""
@@ -347,7 +361,7 @@ class ServerConnections:
 
     def _asked_by(self, connection: ServerConnection, request: Request, flow: Flow, now: float) -> None:
         try:
-            beat = carriage.beat_in(request, self.endpoint.keys())
+            beat = connection.said(request)
         except BeatError as error:
             self.endpoint.counters["bad beats"] += 1
             logger.debug("a beat of %s is ignored: %s", connection.name, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat.header import Beat, BeatError, parse, serialize
+from heartbeat.header import Beat, BeatError, parse_signed, serialize
 from sip.actions import Address
 from sip.wire.build import request_bytes, response_bytes
 from sip.wire.message import Request, Response
@@ -18,6 +18,11 @@ METHOD = "OPTIONS"
 
 def beat_in(message: Request | Response, keys: Sequence[bytes]) -> Beat:
     """The signed statement that a message carries. Raises :class:`BeatError` for whatever is wrong with it."""
+    return signed_in(message, keys)[0]
+
+
+def signed_in(message: Request | Response, keys: Sequence[bytes]) -> tuple[Beat, bytes]:
+    """The same, with the key that signed it. Raises :class:`BeatError`."""
     value = message.get("heartbeat")
     if value is None and isinstance(message, Response):
         raise BeatError(
@@ -26,7 +31,7 @@ def beat_in(message: Request | Response, keys: Sequence[bytes]) -> Beat:
         )
     if value is None:
         raise BeatError("the message has no Heartbeat header")
-    return parse(value, keys, message.cseq_method, message.call_id, message.cseq)
+    return parse_signed(value, keys, message.cseq_method, message.call_id, message.cseq)
 
 
 def header(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:

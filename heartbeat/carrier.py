@@ -25,7 +25,7 @@ _MOST_ASKED: Final = 1024
 
 class Carrier:
     """Pumps one core. ``do`` takes actions for the shell, ``ask`` sends a question of the core, ``live_by`` is told
-    each decision.
+    each decision, ``key_for`` gives the key that signs what is said to a node.
     """
 
     def __init__(
@@ -34,11 +34,13 @@ class Carrier:
         do: Callable[[Action], None],
         ask: Callable[[Tell], None],
         live_by: Callable[[Decision, float], None],
+        key_for: Callable[[str], bytes],
     ) -> None:
         self._core = core
         self._do = do
         self._ask = ask
         self._live_by = live_by
+        self._key_for = key_for
         self._asked: OrderedDict[tuple[Start, int], tuple[Request, Flow]] = OrderedDict()
         self._storing: dict[str, PersistentState] = {}
 
@@ -51,8 +53,7 @@ class Carrier:
 
     def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
         """Answer an OPTIONS of the site."""
-        key = self._core.participant.membership.keys[0]
-        self._do(Send(flow, carriage.answer(request, beat, key), True))
+        self._do(Send(flow, carriage.answer(request, beat, self._key_for(beat.to)), True))
 
     def pump(self, now: float) -> None:
         """Do what the core wants, and live by what it decided, until it wants nothing more."""

@@ -248,6 +248,11 @@ def parse(value: str, keys: Sequence[bytes], method: str, call_id: str, cseq: in
     Raises:
         BeatError: for whatever is wrong; nothing else is ever raised.
     """
+    return parse_signed(value, keys, method, call_id, cseq)[0]
+
+
+def parse_signed(value: str, keys: Sequence[bytes], method: str, call_id: str, cseq: int) -> tuple[Beat, bytes]:
+    """The same, with the key that signed it. Raises `BeatError`."""
     if len(value) > MOST_LENGTH:
         raise BeatError(f"the Heartbeat header has {len(value)} characters; {MOST_LENGTH} are allowed")
     text, mark, signature = value.rpartition("mac=")
@@ -256,11 +261,12 @@ def parse(value: str, keys: Sequence[bytes], method: str, call_id: str, cseq: in
         raise BeatError("the Heartbeat header has no mac at its end")
     given = signature.strip().encode()
     try:
-        if not any(hmac.compare_digest(mac(text, key, method, call_id, cseq).encode(), given) for key in keys):
-            raise BeatError("the mac of the Heartbeat header is not that of this site's key")
+        for key in keys:
+            if hmac.compare_digest(mac(text, key, method, call_id, cseq).encode(), given):
+                return read(text), key
     except UnicodeEncodeError:
         raise BeatError("the Call-ID beside the Heartbeat header is not text") from None
-    return read(text)
+    raise BeatError("the mac of the Heartbeat header is not that of this site's key")
 
 
 def read(text: str) -> Beat:

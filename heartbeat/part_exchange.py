@@ -66,17 +66,20 @@ class PartExchange:
         self._had = (NEVER, 0.0)
         self.behind.clear()
 
-    def learn(self, beat: Beat, now: float) -> None:
-        """Any statement of another node."""
+    def learn(self, beat: Beat, now: float, gives: bool = True) -> None:
+        """Any statement of another node; ``gives``: what it has is taken from it."""
         if beat.given == self._given:
             self.versions[beat.node] = self._part.version
             self.behind.pop(beat.node, None)
             return
         version = self.versions[beat.node] = _version(beat.given)
-        self.newest = max(self.newest, version)
         if version < self._part.version:
             self.behind.setdefault(beat.node, now)
-        elif self._wanted and self._may_fetch(version, now):
+            return
+        if not gives:
+            return
+        self.newest = max(self.newest, version)
+        if self._wanted and self._may_fetch(version, now):
             self._fetch(_Fetching(version, beat.node, b"", now))
 
     def _may_fetch(self, version: Version, now: float) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from heartbeat.header import MOST_NAME, BeatError
@@ -147,10 +147,20 @@ class Proof:
             return f"the proof has {len(good)} good grants of {len(self.voters.names)} voters, no quorum"
         return ""
 
+    def signed_for(self, keys: Sequence[bytes], site: str, key: bytes) -> Proof:
+        """The same, its grants signed with ``key``, without those that ``keys`` did not sign."""
+        good = [voter for voter, mark in self.grants if self._is_signed(keys, site, voter, mark)]
+        again = ((voter, sign_grant(key, site, voter, *self._led, self.voters)) for voter in good)
+        return replace(self, grants=tuple(again))
+
+    @property
+    def _led(self) -> tuple[int, str, int]:
+        return self.epoch, self.node, self.incarnation
+
     def _is_signed(self, keys: Sequence[bytes], site: str, voter: str, mark: str) -> bool:
         return any(
             hmac.compare_digest(
-                sign_grant(key, site, voter, self.epoch, self.node, self.incarnation, self.voters).encode(),
+                sign_grant(key, site, voter, *self._led, self.voters).encode(),
                 mark.encode(),
             )
             for key in keys

@@ -19,6 +19,7 @@ from gateway_agent.station.telephone import IDLE, TALKING, Do, Source, Telephone
 from gateway_agent.station.tones import dbov, echo_of, onsets
 from gateway_agent.station.views import StationStatus
 from heartbeat import version
+from heartbeat.agent_key import signer_of
 from heartbeat.console import log, server
 from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.metrics import text_of
@@ -61,7 +62,7 @@ def account_of(site: Site, line: LineSettings) -> Account:
     """How a station meets its agent. Raises `LookupError` without a password."""
     at = next(one for one in site.agents[line.agent].sip if one.transport == "udp")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)
-    password = password_of(line, site.identity.key.reveal())
+    password = password_of(line, signer_of(site.identity.key.reveal())[0])
     if password is None:
         raise LookupError(f"The password of {line.name} is missing.")
     return Account(line.aor_user, password, site.realm, f"{bracketed(host)}:{at.port}", host)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from heartbeat.agent_key import signer_of
 from heartbeat.carriage import METHOD, header
 from heartbeat.header import PING, Beat, BeatError, read
 from sip.endpoint import DEFAULT_PORT
@@ -60,11 +61,13 @@ Signer = Callable[[str, int], str]
 """Makes the Heartbeat line for an OPTIONS with that Call-ID and CSeq number."""
 
 
-def signer(site: str, key: bytes) -> Signer:
-    """Asks the nodes of a site how it is: they answer only those who know the site key."""
+def signer(site: str, value: bytes) -> Signer:
+    """Asks the nodes of a site how it is. ``value`` is what the key file here has: they answer only those who know
+    the site key, or an agent's own, which speaks in the name of that agent."""
+    key, agent = signer_of(value)
 
     def sign(call_id: str, cseq: int) -> str:
-        beat = Beat(site=site, node="ping", incarnation=0, epoch=0, state="agent", seq=cseq, kind=PING)
+        beat = Beat(site=site, node=agent or "ping", incarnation=0, epoch=0, state="agent", seq=cseq, kind=PING)
         return header(beat, key, METHOD, call_id, cseq)
 
     return sign

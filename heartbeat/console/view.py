@@ -347,6 +347,8 @@ class Peer:
     calls: Annotated[int, Column(">Calls", "count")]
     capacity: int
     address: Annotated[str, Column("~At")]
+    key: Annotated[str, Column("~Key")] = ""
+    """Agents: by which key it proved itself here, ``own`` or ``site``; ``""`` when it did not, and for servers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from heartbeat.agent_key import fault_of
 from heartbeat.membership import MOST_VOTING_AGENTS, majority
 from heartbeat.site.lines import DIGESTS, KEEP_ALIVE, RETURN_WITHIN, LineSettings, StationSettings
 from heartbeat.site.model import Agent, Server, Site
@@ -590,6 +591,9 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     for at, secret in needed:
         if at in SITE_KEYS and secret.value is not None and len(secret.value) < SHORTEST_KEY:
             sentences.append(f"{at}: must have at least {SHORTEST_KEY} bytes, has {len(secret.value)}")
+        elif at in SITE_KEYS and secret.value is not None and node is not None:
+            fault = fault_of(secret.value, site.name, node, node in site.servers)
+            sentences += [f"{at}: {fault}"] if fault else []
         elif at.endswith(".token_key") and secret.value is not None and len(secret.value) < SHORTEST_TOKEN_KEY:
             sentences.append(f"{at}: must have at least {SHORTEST_TOKEN_KEY} bytes, has {len(secret.value)}")
     return sentences

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
+from heartbeat.agent_key import signer_of
 from heartbeat.membership import Membership
 from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.provisioned import NOTHING, Provisioned
@@ -332,7 +333,8 @@ class Identity:
     name: NameOf
     """The site's name, in every heartbeat."""
     key: Secret
-    """The site key: signs heartbeats and state tokens. At least 16 bytes."""
+    """The site key: signs heartbeats and state tokens. At least 16 bytes. On the machine of an agent the agent's own
+    key may stand in its place (``b2bua agent-key``)."""
     previous_key: Secret | None = None
     """Another key that is accepted, while the key is being changed."""
     realm: Host = ""
@@ -444,7 +446,7 @@ class Site:
             config=self.digest,
             given=str(self.provisioned.version) if self.provisioned.version.serial else "",
             capacity=server.capacity if server is not None else 0,
-            keys=tuple(key.value for key in keys if key is not None and key.value is not None),
+            keys=tuple(signer_of(key.value)[0] for key in keys if key is not None and key.value is not None),
         )
 
     def tls_of(self, node: str) -> Tls | None:

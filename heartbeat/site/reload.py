@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
+from heartbeat.agent_key import MARK
 from heartbeat.site.check import secrets_of
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Secret
@@ -20,6 +21,7 @@ OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "advertise_by", "
 OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp")
 MOST_NAMED = 10
 """Lines of which the names are said."""
+RESTART_ONE = "restart this node"
 RESTART = "restart the nodes, the stand-by first"
 
 
@@ -95,9 +97,15 @@ def _identity(old: Site, new: Site) -> Iterator[str]:
         yield f"site.name: cannot change from {old.name} to {new.name}: start a new site under the new name"
     if old.realm != new.realm:
         yield f"site.realm: cannot change from {old.realm} to {new.realm} while phones are registered: {RESTART}"
+    if _is_own(old.identity.key) and not _is_own(new.identity.key):
+        yield f"site.key: cannot change from an agent's own key to the site key while it runs: {RESTART_ONE}"
     accepted = [key.value for key in (new.identity.key, new.identity.previous_key) if key is not None]
     if old.identity.key.value not in accepted:
         yield "site.key: is another one: keep the old key as previous_key until every node has the new one"
+
+
+def _is_own(key: Secret) -> bool:
+    return key.value is not None and key.value.startswith(MARK)
 
 
 def _votes(old: Site, new: Site) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Bench:
         self.done: list[Action] = []
         self.asked: list[Tell] = []
         self.decided: list[Decision] = []
-        self.carrier = Carrier(self.core, self.done.append, self.asked.append, self._live_by)
+        self.carrier = Carrier(self.core, self.done.append, self.asked.append, self._live_by, lambda node: KEY)
 
     def _live_by(self, decision: Decision, now: float) -> None:
         self.decided.append(decision)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from heartbeat.agent_key import AgentKey, derive
 from heartbeat.site.check import missing_secrets
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
@@ -43,6 +44,43 @@ to = "t"
 
 def site(text: str = TEXT) -> Site:
     return parse(text, Path("/etc/site.toml"), {"OLD": "the old key, long", "NEW": "the new key, long"})
+
+
+def keyed(key: str, previous: str = "") -> Site:
+    """The site as agent ``a`` reads it: each key is the old or the new one of the site, or its own of that."""
+    words = {"OLD": "the old key, long", "NEW": "the new key, long"}
+    for name, word in list(words.items()):
+        words[f"OWN_{name}"] = AgentKey("s", "a", derive(word.encode(), "s", "a")).text
+    more = f'\nprevious_key = {{ env = "{previous}" }}' if previous else ""
+    return parse(
+        TEXT.replace('key = { env = "OLD" }', f'key = {{ env = "{key}" }}{more}'), Path("/etc/site.toml"), words
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (("OLD",), ("OWN_OLD", "OLD"), ""),
+        (("OWN_OLD", "OLD"), ("OWN_OLD",), ""),
+        (("OWN_OLD",), ("OWN_OLD", "OWN_NEW"), ""),
+        (("OWN_OLD",), ("OWN_NEW", "OWN_OLD"), ""),
+        (("OLD",), ("OWN_OLD",), "site.key: is another one: keep the old key as previous_key"),
+        (("OWN_OLD",), ("OWN_NEW",), "site.key: is another one: keep the old key as previous_key"),
+        (
+            ("OWN_OLD",),
+            ("OLD", "OWN_OLD"),
+            "site.key: cannot change from an agent's own key to the site key while it",
+        ),
+    ],
+)
+def test_an_agent_comes_to_a_key_of_its_own(before: tuple[str, ...], after: tuple[str, ...], said: str) -> None:
+    old, new = keyed(*before), keyed(*after)
+    assert missing_secrets(old, "a") == missing_secrets(new, "a") == []
+    found = reload_complaints(old, new, "a")
+    assert [each[: len(said)] for each in found] == ([said] if said else [])
+    assert len(new.membership().keys) == len(after) and not any(b"agent:" in key for key in new.membership().keys)
+    wrong = [each for each in missing_secrets(new, "m1") if "a server needs the site key itself" in each]
+    assert len(wrong) == sum(name.startswith("OWN") for name in after)
 
 
 def complaints(old: str, new: str, node: str = "m1") -> list[str]:

@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from hashlib import blake2s
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final
 
 from b2bua.call_records import CallEnded
@@ -345,8 +346,11 @@ class SiteSimulation:
         start: float = 4.0,
         drift: float = 0.0,
         supervised: bool = False,
+        own_sites: Mapping[str, Site] = MappingProxyType({}),
     ) -> None:
         self.site = site or site_of()
+        self.own_sites = dict(own_sites)
+        """What single nodes read instead: the same file, with other keys."""
         self.supervised = supervised
         """Servers run under supervisors, which tell of their deaths (``die``)."""
         self.deaths: dict[str, tuple[str, ...]] = {}
@@ -388,7 +392,7 @@ class SiteSimulation:
         if name in self.site.agents:
             begun = PersistentState(incarnation=0)
             relay = _relay(self.site.agents[name].sip[0].host)
-            return Agent(self.site, name, _raised(disk, begun), secret, chance, now, relay)
+            return Agent(self.site_at(name), name, _raised(disk, begun), secret, chance, now, relay)
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
         begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)
@@ -396,7 +400,11 @@ class SiteSimulation:
         commitment = commitment_of(self._death_secret(name)) if self.supervised else ""
         deaths = self.deaths.get(name, ())
         raised = _raised(disk, begun)
-        return Server(self.site, name, raised, secret, chance, now, offset, commitment, deaths, CookieCipher)
+        return Server(self.site_at(name), name, raised, secret, chance, now, offset, commitment, deaths, CookieCipher)
+
+    def site_at(self, name: str) -> Site:
+        """What a node reads."""
+        return self.own_sites.get(name, self.site)
 
     def _death_secret(self, name: str) -> str:
         """What the supervisor drew for the present life of a server."""
@@ -511,7 +519,7 @@ class SiteSimulation:
         for name in (*self.site.servers, *self.site.agents):
             node = self.world.nodes[name]
             if node.alive and not node.paused:
-                self.world.ask(name, node.core.reload, site)
+                self.world.ask(name, node.core.reload, self.own_sites.get(name, site))
 
     def when(self, name: str, kind: str, verb: str, *args: Any, after: float = 0.0) -> None:
         """The next time that a device tells of ``kind``, it does ``verb`` to that call, ``after`` seconds later."""
