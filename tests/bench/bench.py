@@ -37,6 +37,7 @@ from tests.bench.plain import (
     measure_rate,
     middle,
 )
+from tests.bench.stamps import can_be_had
 from tests.bench.takeover import Served, measure
 from tests.bench.targets import Ours, OursCompiled, Target, peers
 
@@ -110,6 +111,7 @@ def as_json(compared: Compared, sites: list[Served]) -> dict[str, Any]:
         "peers": {name: each.as_dict() for name, each in figures.items() if name != "ours"},
         "cpu_ratio": {MEASURE: [round(ratio, 3) for ratio in compared.cpu_ratios]},
         "latency_ms": compared.latency_ms,
+        "latency_by": "packets" if can_be_had() else "sipp",
         "chain": compared.chain,
         "rss_mb_after": {calls: round(sum(each.values()), 1) for calls, each in compared.rss_mb_after.items()},
         "rss_mb_after_by_process": compared.rss_mb_after,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from tests.bench.load import Load
+from tests.bench.load import Load, Outcome
 from tests.bench.plain import Effort
+from tests.bench.stamps import can_be_had
 from tests.bench.targets import Direct, Target
 
 Times = dict[str, float | None]
@@ -23,15 +24,16 @@ def quantile(times: Sequence[float], part: float) -> float:
 def measure_latency(
     targets: Sequence[Target], load: Load, host: str, effort: Effort, say: Callable[[str], None]
 ) -> dict[str, dict[str, Times]]:
-    """By rate and target: what each adds to the median of a call without any, at the same rate, in the same run.
+    """By rate and target: what each adds to a call, by the stamps of packets (`stamps`).
 
-    SIPp counts milliseconds. What the callee takes (50 ms of ringing) is in both, and so falls out.
+    Where these cannot be had: to the median of a call without any target, at the same rate, in the same run. SIPp
+    counts by the kernel's tick. What the callee takes (50 ms of ringing) is in both, and so falls out.
     """
     found: dict[str, dict[str, Times]] = {}
     direct = Direct(host)
     for rate in effort.latency_rates:
         calls = int(rate * effort.latency_s)
-        alone = load.run(direct.address, direct.pids, rate, calls, timed=True).times
+        alone = {} if can_be_had() else load.run(direct.address, direct.pids, rate, calls, timed=True).times
         rows = found[f"{rate:g}"] = {}
         for target in targets:
             target.start()
@@ -39,13 +41,19 @@ def measure_latency(
             outcome = load.run(target.address, target.pids, rate, calls, timed=True)
             target.stop()
             rows[target.name] = {
-                f"{kind}_p{part * 100:g}": (
-                    round(quantile(outcome.times[kind], part) - quantile(alone[kind], 0.5), 1)
-                    if outcome.clean and outcome.times[kind] and alone[kind]
-                    else None
-                )
+                f"{kind}_p{part * 100:g}": _added(outcome, alone, kind, part)
                 for kind in KINDS
                 for part in (0.5, 0.99)
             }
             say(f"{target.name}: adds at {rate:g}/s: {rows[target.name]}; {outcome}")
     return found
+
+
+def _added(outcome: Outcome, alone: Mapping[str, Sequence[float]], kind: str, part: float) -> float | None:
+    if not outcome.clean:
+        return None
+    if found := outcome.added.get(kind):
+        return round(quantile(found, part), 2)
+    if not outcome.times.get(kind) or not alone.get(kind):
+        return None
+    return round(quantile(outcome.times[kind], part) - quantile(alone[kind], 0.5), 1)

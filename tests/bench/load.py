@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from examples.demo_processes import Failed, Processes
+from tests.bench import stamps
 from tests.bench.usage import cpu_s, machine_busy_s
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
@@ -51,7 +52,10 @@ class Outcome:
         return self.cpu_s / max(1, self.good) * 1e6
 
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Milliseconds of each call, sorted: ``setup`` from the INVITE to its 200, ``bye`` from the BYE to its 200."""
+    """Milliseconds of each call, sorted: ``setup`` from INVITE to 200, ``bye`` from BYE to 200. By SIPp's
+    clock, where packets are not noted."""
+    added: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of these, what the target added; by the stamps of packets, where these can be had."""
 
     def __str__(self) -> str:
         return (
@@ -84,7 +88,7 @@ class Load:
     ) -> Outcome:
         """Place ``calls`` calls that talk for ``hold`` seconds. ``during`` is called with the callers' statistics.
 
-        ``timed``: note how long each call took to be set up and to end.
+        ``timed``: note how long each call took to be set up and to end, or what the target added to that.
         """
         self._runs += 1
         name = f"sipp{self._runs}"
@@ -96,7 +100,8 @@ class Load:
         at_once = max(200, int(2 * rate)) if hold < 1 else calls
         arguments = ["-sf", str(SCENARIOS / "caller.xml"), "-p", str(CALLER), "-s", number, "-r", f"{rate:g}"]
         arguments += ["-m", str(calls), "-l", str(at_once), "-d", str(int(hold * 1000)), f"{target[0]}:{target[1]}"]
-        if timed:
+        noted = stamps.Capture(self.host, self._statistics(name)) if timed and stamps.can_be_had() else None
+        if timed and noted is None:
             arguments += ["-trace_rtt", "-rtt_freq", "1"]
         caller = self._sipp(f"{name}-caller", arguments, limit)
         if during is not None:
@@ -114,8 +119,9 @@ class Load:
         good = number_of(here, "SuccessfulCall(C)")
         for side in ("caller", "callee"):
             self.processes.running.pop(f"{name}-{side}", None)
-        times = self._times(caller) if timed else {}
-        return Outcome(rate, calls, good, again, seconds, used, max(0.0, others), hold, times)
+        times = self._times(caller) if timed and noted is None else {}
+        added = stamps.added(noted.end(), CALLER, CALLEE)._asdict() if noted is not None else {}
+        return Outcome(rate, calls, good, again, seconds, used, max(0.0, others), hold, times, added)
 
     def _times(self, caller: subprocess.Popen[bytes]) -> dict[str, tuple[float, ...]]:
         """What ``-trace_rtt`` wrote: SIPp names the file after its scenario and process, in its directory."""
