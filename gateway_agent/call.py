@@ -139,8 +139,7 @@ class Call(Policy):
         self.number = number
         """The far end's number, for people."""
         self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
-        gateway = WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat)
-        self.description = SessionDescription(_anchor_of(environment, line, id_, now), gateway)
+        self.description = _description_of(environment, line, id_, now)
         self.figures = measured(self.description, environment.stack.deadlines)
         """What the relay has measured; None where it has none of the media."""
         self.server_side = ServerSide(environment)
@@ -372,13 +371,15 @@ def _give_up(call: Call, who: EndedBy, now: float) -> None:
             side.respond(received, 487 if invite else 481, now, lines=lines)
 
 
-def _anchor_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> MediaAnchor:
+def _description_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> SessionDescription:
     """Where the media of a call on that line goes."""
     relay = environment.relay if line.settings.media == "relay" else None
     keys = None
     if line.settings.srtp == "sdes":
         keys = DeviceKeys(environment.derivation.secret, f"{environment.random.getrandbits(64):x}")
-    return MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web, keys)
+    anchor = MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web, keys)
+    beside = anchor.beside if relay is not None and not line.secured else None
+    return SessionDescription(anchor, WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat, beside))
 
 
 def _ends_later(call: Call, end: Callable[[float], None], now: float) -> bool:

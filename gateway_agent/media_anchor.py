@@ -10,7 +10,7 @@ from gateway_agent.line_state import Anchored
 from gateway_agent.media.ports import NOWHERE, Keys, Pair, RelayPorts, remote_of
 from gateway_agent.sdes import DeviceKeys, check_plain
 from sip.rate_limited_logger import RateLimitedLogger
-from sip.wire import sdp
+from sip.wire import sdes, sdp
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +96,6 @@ class MediaAnchor:
     def is_relayed(self) -> bool:
         return self._relay is not None
 
-    @property
-    def is_secured(self) -> bool:
-        """Whether the device gets SRTP from the relay."""
-        return self._keys is not None
-
     def export(self, now: float) -> Anchored | None:
         """The frozen value from which the same can be made elsewhere; ``None`` without a relay."""
         if self._relay is None:
@@ -139,14 +134,28 @@ class MediaAnchor:
             except sdp.SdpError as error:
                 logger.debug("%s", error)
 
-    def from_device(self, description: bytes, host: str, now: float) -> bytes:
-        """A device's description, which came from ``host``, as the servers get it."""
+    def from_device(self, description: bytes, host: str, now: float, beside: bool = False) -> bytes:
+        """A device's description, which came from ``host``, as the servers get it, or who is ``beside`` the relay, on
+        the same machine. Raises `SdpError`."""
         if self._relay is None:
             return description
         if self._keys is None:
-            return self._anchored(description, self._relay, _DEVICE, host, now)
+            return self._anchored(description, self._relay, _DEVICE, host, now, beside=beside)
         opened, keys = self._keys.opened(description)
-        return self._anchored(opened, self._relay, _DEVICE, host, now, keys)
+        return self._anchored(opened, self._relay, _DEVICE, host, now, keys, beside)
+
+    def beside(self, description: bytes) -> bytes:
+        """What is described in the device's dialog, and led already, as who is beside the relay gets it. Raises
+        `SdpError`."""
+        if self._relay is None:
+            return description
+        address, _ = self._relay.place(self._six[_SERVER])
+        ports = [there.port for _, there in self._pairs]
+        wanted = [
+            None if place.rejected else (address, ports[index] if index < len(ports) else 0)
+            for index, place in enumerate(sdp.endpoints(description))
+        ]
+        return sdp.with_endpoints(sdes.plain(description) if self._keys is not None else description, wanted)
 
     def from_server(self, description: bytes, now: float, answered: bytes = b"") -> bytes:
         """A server's description as the device gets it; it answers the offer ``answered`` of that device. Raises
@@ -219,6 +228,7 @@ class MediaAnchor:
         via: str,
         now: float,
         keys: Sequence[Keys | None] = (),
+        beside: bool = False,
     ) -> bytes:
         """``description`` with its media wanted at the relay; a section that it cannot carry is refused, for none
         may pass with the address of who cannot be reached. Raises `SdpError` where nothing is left."""
@@ -232,10 +242,10 @@ class MediaAnchor:
                 continue
             try:
                 port = self._lead(index, place, relay, side, via, keys[index] if keys else None)
-                wanted.append((relay.place(self._six[1 - side])[1], port))
+                wanted.append((relay.place(self._six[1 - side])[0 if beside else 1], port))
             except sdp.SdpError as error:
                 because = str(error)
-                wanted.append((relay.place(self._six[1 - side])[1], 0))
+                wanted.append((relay.place(self._six[1 - side])[0 if beside else 1], 0))
         if because:
             self._log.info(logger, now, "media is refused: %s", because)
             if not any(place is not None and place[1] for place in wanted):

@@ -1,5 +1,5 @@
 """SRTP of one call towards a device that is told keys in descriptions (``srtp = "sdes"``, RFC 4568): it ends at the
-agent's relay, and the servers' side knows nothing of it.
+agent's relay, and the servers' side, or the WebRTC gateway beside the relay, knows nothing of it.
 
 The keys by which we send are made from the site key and a name that the call's record has: so they are the same ones
 after the death of this agent, and stand in no record but as the descriptions that the device knows.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.webrtc.anchor import NoLeg, WebrtcAnchor
@@ -25,8 +25,6 @@ from sip.wire import sdp
 from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
 
-UNJOINED: Final = 'a browser cannot call a line with srtp = "sdes"'
-
 
 class Fault(NamedTuple):
     """Why the media of a call cannot be carried."""
@@ -41,7 +39,8 @@ class SessionDescription:
     __slots__ = ("_standing", "anchor", "device", "gateway", "host", "server")
 
     def __init__(self, anchor: MediaAnchor, gateway: WebrtcAnchor) -> None:
-        """``anchor`` where the two sides speak the same kind of media, ``gateway`` where one of them is a browser."""
+        """``anchor``: the relay before the device, if there is one. ``gateway``, where one of the two is a browser,
+        stands behind it."""
         self.anchor = anchor
         self.gateway = gateway
         self.device = OfferAnswer()
@@ -90,8 +89,6 @@ class SessionDescription:
         try:
             if where is not None:
                 self.gateway.decide(invite.body[where.start : where.stop])
-            if self.gateway.active and self.anchor.is_secured:
-                return Fault(488, UNJOINED)
             if where is not None and self.gateway.active:
                 self.gateway.from_server(invite.body[where.start : where.stop], "", self.device, self.server, True)
         except sdp.SdpError as error:
@@ -117,6 +114,7 @@ class SessionDescription:
         """Offer and answer were exchanged on both sides."""
         self.device.accept()
         self.server.accept()
+        self.gateway.accept()
         self._standing = self.server.local
 
     def refuse(self, now: float) -> None:
@@ -128,28 +126,33 @@ class SessionDescription:
         """The device is told that its offer came to nothing; what the servers' side says of it is still to come."""
         changing = self.device.state in (LOCAL_CHANGE, REMOTE_CHANGE)
         self.device.refuse()
+        if changing:
+            self.gateway.refuse()
         if changing and self.anchor.is_relayed:  # media goes again where it went before
             with suppress(sdp.SdpError):
                 self.anchor.from_device(self.device.remote, self.host, now)
             with suppress(sdp.SdpError):
-                self.anchor.from_server(self.server.remote, now)
+                joined = self.gateway.active
+                self.anchor.from_server(self.gateway.again(self.device.local) if joined else self.server.remote, now)
 
     def _from_device(self, said: bytes, host: str, now: float) -> bytes:
         if not self.gateway.active:
             return self.anchor.from_device(said, host, now)
         offers = self.device.state not in (LOCAL_OFFER, LOCAL_CHANGE)
-        led = self.gateway.from_device(said, host, self.device, self.server, offers)
+        plain = said if self.gateway.browser else self.anchor.from_device(said, host, now, beside=True)
+        led = self.gateway.from_device(plain, host, self.device, self.server, offers)
         return self.server.continued(led)  # the servers' side may have been told of another session before
 
     def _from_server(self, said: bytes, now: float) -> bytes:
         offers = self.server.state not in (LOCAL_OFFER, LOCAL_CHANGE)
         if offers:
             self.gateway.decide(said)
-        if not self.gateway.active:
-            return self.anchor.from_server(said, now, b"" if offers else self.device.last_remote)
-        if self.anchor.is_secured:
-            raise sdp.SdpError(UNJOINED)
-        return self.gateway.from_server(said, self.host, self.device, self.server, offers)
+        led = said
+        if self.gateway.active:
+            led = self.gateway.from_server(said, self.host, self.device, self.server, offers)
+            if self.gateway.browser:
+                return led
+        return self.anchor.from_server(led, now, b"" if offers else self.device.last_remote)
 
     def _led(self, message: Message, said: bytes, anchored: Callable[[], bytes]) -> bytes:
         """A description whose media is led through the relay. Where it cannot be, an offer and the answer that would

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway_agent.media.ports import remote_of
@@ -33,13 +34,32 @@ class WebrtcAnchor:
     takes, and who called has offered what it has. What the device offers goes the way that the call has taken.
     """
 
-    __slots__ = ("_behind_nat", "_browser", "_ice", "_leg", "_legs", "_next", "_session", "active")
+    __slots__ = (
+        "_agreed",
+        "_behind_nat",
+        "_beside",
+        "_ice",
+        "_leg",
+        "_legs",
+        "_next",
+        "_session",
+        "active",
+        "browser",
+    )
 
-    def __init__(self, legs: WebrtcLegs | None, browser: bool, behind_nat: bool) -> None:
-        """``legs``: None where the agent has no gateway. ``browser``: the device is one."""
+    def __init__(
+        self,
+        legs: WebrtcLegs | None,
+        browser: bool,
+        behind_nat: bool,
+        beside: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """``legs``: None where the agent has no gateway. ``browser``: the device is one. ``beside``: where a relay
+        stands between the device and the gateway, what that makes of a description for who is beside it."""
         self._legs = legs
-        self._browser = browser
+        self.browser = browser
         self._behind_nat = behind_nat
+        self._beside = beside
         self._leg: Leg | None = None
         """Whose ports the plain side has."""
         self._ice: Leg | None = None
@@ -48,31 +68,52 @@ class WebrtcAnchor:
         """Another one, which it is offered."""
         self._session: Session | None = None
         self.active = False
+        self._agreed = False
+        """Whether it was so when the two sides agreed last."""
 
     def decide(self, said: bytes) -> None:
         """An offer of the servers: whether the two sides understand each other without us. Raises `SdpError`."""
         audio = next((one for one in sdp.endpoints(said) if one.media == "audio" and not one.rejected), None)
         if audio is not None and self._legs is not None:
-            needed = audio.is_dtls != self._browser
-            if self.active and not needed:
-                self._give_back()
-            self.active = needed
+            self.active = audio.is_dtls != self.browser
+
+    def accept(self) -> None:
+        """The two sides have agreed."""
+        self._agreed = self.active
+        if not self.active:
+            self._give_back()
+
+    def refuse(self) -> None:
+        """They have not: media goes the way that it went before."""
+        self.active = self._agreed
+        if not self.active:
+            self._give_back()
 
     def from_device(self, said: bytes, host: str, device: OfferAnswer, server: OfferAnswer, offers: bool) -> bytes:
-        """A device's description, which came from ``host``, as the servers get it. Raises `SdpError`."""
+        """A device's description, which came from ``host``, or what a relay made of it, as the servers get it. Raises
+        `SdpError`."""
         if offers:
-            return self._offered(said, self._browser, server)
-        return self._answered(said, self._browser, server.last_remote, host)
+            return self._offered(said, self.browser, server.last_local or server.last_remote)
+        return self._answered(said, self.browser, server.last_remote, host)
 
     def from_server(self, said: bytes, host: str, device: OfferAnswer, server: OfferAnswer, offers: bool) -> bytes:
         """A server's description as the device, last heard from ``host``, gets it. Raises `SdpError`."""
         if offers:
-            return self._offered(said, not self._browser, device)
-        return self._answered(said, not self._browser, device.last_remote, host)
+            return self._offered(said, not self.browser, self._seen(device.last_local or device.last_remote))
+        return self._answered(said, not self.browser, self._seen(device.last_remote), host)
+
+    def again(self, told: bytes) -> bytes:
+        """What the device was ``told``, with its media wanted at our leg, as a relay gets it. Raises `SdpError`."""
+        seen = self._seen(told)
+        known, leg = described(seen, False), self._leg
+        if leg is None:
+            raise SdpError("the call has no leg")
+        places = [(leg.address, leg.port) if number == known.led else None for number in range(len(known.sections))]
+        return sdp.with_endpoints(seen, places)
 
     def moved(self, host: str) -> None:
         """The device proved itself at another host: its media may come from there."""
-        if self._session is not None and self._legs is not None and not self._browser:
+        if self._session is not None and self._legs is not None and not self.browser and self._beside is None:
             self._session = self._session._replace(phone=self._session.phone._replace(via=host))
             self._legs.set(self._session)
 
@@ -84,7 +125,7 @@ class WebrtcAnchor:
 
     def resume(self, known: Gatewayed) -> None:
         """Go on with the legs that a process before us had."""
-        self.active = True
+        self.active = self._agreed = True
         self._leg, self._ice, self._session = known
         if self._legs is not None:
             self._legs.adopt(known.leg.id, known.session)
@@ -102,17 +143,22 @@ class WebrtcAnchor:
                 self._legs.release(leg.id)
         self._leg = self._ice = self._next = self._session = None
 
-    def _offered(self, said: bytes, by_browser: bool, to: OfferAnswer) -> bytes:
-        """What the other side is offered for it."""
+    def _seen(self, body: bytes) -> bytes:
+        """What the device, or we, have described, as it is between us and a relay."""
+        return self._beside(body) if self._beside is not None and body else body
+
+    def _offered(self, said: bytes, by_browser: bool, told: bytes) -> bytes:
+        """What the other side, which has been ``told`` this before, is offered for it."""
         offer = described(said, by_browser)
         if offer.led < 0:
             raise SdpError("the WebRTC gateway carries audio alone, and none is offered that it could")
         leg, ice = self._taken(not by_browser)
-        sections, at = _told(to, not by_browser), self._shown
+        # their number never shrinks (RFC 3264 section 8)
+        sections, at = described(told, not by_browser) if told else Described((), -1), self._shown
         index = sections.led if sections.led >= 0 else len(sections.sections)
         formats = description.offered(offer.formats, not by_browser)
         if by_browser:
-            return description.plain(sections.sections, index, formats, offer, leg, at or leg.address)
+            return description.plain(sections.sections, index, formats, offer, leg, self._plain_at(leg))
         if self._legs is not None and not self._legs.is_present(ice.id):  # died with the gateway
             ice = self._next = self._next or self._fresh(True)
         return description.for_browser(sections.sections, index, formats, offer, ice, at, "actpass")
@@ -122,12 +168,12 @@ class WebrtcAnchor:
         answer, offer = described(said, by_browser), described(offer_body, not by_browser)
         leg, ice = self._taken(by_browser)
         if answer.led < 0 or offer.led < 0:
-            return description.refused(offer.sections, leg, self._shown or leg.address)
+            return description.refused(offer.sections, leg, self._plain_at(leg))
         to_answerer, to_offerer, formats = description.agreed(answer.formats, offer.formats)
         browser, phone = (answer, offer) if by_browser else (offer, answer)
         assert browser.browser is not None
         ice, client = self._transport(ice, browser, by_browser)
-        via = "" if self._browser else host
+        via = "" if self.browser or self._beside is not None else host
         session = Session(
             leg.id,
             leg.address,
@@ -136,7 +182,7 @@ class WebrtcAnchor:
             by_browser,
             client,
             browser.browser,
-            remote_of(phone.audio, via, eager=self._browser or not self._behind_nat),
+            remote_of(phone.audio, via, eager=not via or not self._behind_nat),
             to_answerer if by_browser else to_offerer,
             to_offerer if by_browser else to_answerer,
         )
@@ -147,7 +193,7 @@ class WebrtcAnchor:
                 self._legs.release(former.id)
         at = self._shown
         if by_browser:
-            return description.plain(offer.sections, offer.led, formats, answer, leg, at or leg.address)
+            return description.plain(offer.sections, offer.led, formats, answer, leg, self._plain_at(leg))
         setup = "active" if client else "passive"
         return description.for_browser(offer.sections, offer.led, formats, answer, ice, at, setup)
 
@@ -190,10 +236,6 @@ class WebrtcAnchor:
     def _shown(self) -> str:
         return self._legs.advertised if self._legs is not None else ""
 
-
-def _told(machine: OfferAnswer, browser: bool) -> Described:
-    """The sections that stand in a dialog, whose number never shrinks (RFC 3264 section 8)."""
-    for body in (machine.last_local, machine.last_remote):
-        if body:
-            return described(body, browser)
-    return Described((), -1)
+    def _plain_at(self, leg: Leg) -> str:
+        """The address that the plain side is told: a relay is on this machine."""
+        return leg.address if self._beside is not None else self._shown or leg.address

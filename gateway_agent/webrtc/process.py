@@ -22,7 +22,7 @@ from gateway_agent.media.control import Control, begin
 from gateway_agent.media.door import Hello
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import Pair
-from gateway_agent.media.sockets import BoundPair
+from gateway_agent.media.sockets import BoundPair, bind
 from gateway_agent.media.stocks import Stocks
 from gateway_agent.webrtc.legs import GatewaySettings, Leg, session_of
 from sip.io.clock import boottime
@@ -66,11 +66,13 @@ class PortRange:
         begin = secrets.randbelow(span)
         for number in range(span):
             port = self.low + (begin + number) % span
-            try:
-                return await create(protocol_factory, local_addr=(local_addr[0], port), **more)
+            try:  # not by the loop: uvloop hides why it cannot, and leaves what it has begun
+                sock = bind(local_addr[0], port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
+                continue
+            return await create(protocol_factory, sock=sock, **more)
         raise OSError(errno.EADDRINUSE, f"all ports from {self.low} to {self.high} are in use")
 
 

@@ -227,7 +227,8 @@ class LineSettings:
     on hold or has changed to fax; 5 at least. 0: it is shown only."""
     srtp: Literal["no", "sdes"] = "no"
     """With ``media = "relay"``: ``sdes``: its devices have SRTP with keys in their descriptions (RFC 4568), and never
-    plain RTP. It ends at the agent's relay; the other side gets plain RTP. Needs ``holdfast[srtp]`` at the agent."""
+    plain RTP. It ends at the agent's relay; the other side gets plain RTP, and a browser its own, by the WebRTC
+    gateway behind that relay. Needs ``holdfast[srtp]`` at the agent."""
     webrtc: bool = False
     """Trunk: its peer takes media as browsers do (ICE, DTLS-SRTP), as Asterisk does with ``webrtc = yes``: what
     browsers send goes to it as it is. Left out: their media ends at the agent, and its peer gets plain RTP."""

@@ -9,6 +9,7 @@ import pytest
 from gateway_agent import views
 from gateway_agent.line_snapshot import snapshot
 from gateway_agent.line_state import decode, encode
+from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.webrtc.anchor import WebrtcAnchor
 from gateway_agent.webrtc.legs import Leg, Session, WebrtcLegs
 from sip.wire import sdp
@@ -100,12 +101,12 @@ class Gateway:
         return found[0]
 
 
-def served(gateway: Gateway | None, more: str = "", trunk: str = "") -> AgentFixture:
+def served(gateway: Gateway | None, more: str = "", trunk: str = "", relay: AgentRelay | None = None) -> AgentFixture:
     secret = 'password = { env = "ALICE" }\n'
     text = SITE.replace(LISTEN, f'{LISTEN}"wss:127.0.0.11:7443", ', 1)
     text = text.replace("[agents.gw1]\n", f'[agents.gw1]\n{TLS}\ntoken_key = {{ env = "TOKEN_KEY" }}\n', 1)
     text = text.replace(f'kind = "phone"\nagent = "gw1"\n{secret}', f"{WEB}{more}")
-    fixture = AgentFixture(trunk, text=text, webrtc=None if gateway is None else gateway.legs)
+    fixture = AgentFixture(trunk, relay, text, webrtc=None if gateway is None else gateway.legs)
     fixture.core.wall_offset = WALL_OFFSET
     connects(fixture, BROWSER)
     shows_token(fixture)
@@ -335,8 +336,26 @@ def test_a_side_that_changes_to_what_the_other_understands_needs_no_gateway() ->
     fixture = served(gateway)
     _, ok = talking_browser(fixture)
     changes(fixture, ok.to_tag, page(), 2)
-    assert media(fixture.take("INVITE", BROWSER).body) == media(page())
+    offer = fixture.take("INVITE", BROWSER)
+    assert media(offer.body) == media(page())
+    answers(fixture, offer, answer())
+    acknowledged(fixture, ok.to_tag, 2)
     assert gateway.legs.in_use == 0
+
+
+def test_one_that_refuses_such_a_change_keeps_its_gateway() -> None:
+    gateway = Gateway()
+    fixture = served(gateway)
+    _, ok = talking_browser(fixture)
+    session = gateway.session
+    changes(fixture, ok.to_tag, page(), 2)
+    fixture.say(response_to(fixture.take("INVITE", BROWSER), 488, [], b"", "web"), BROWSER)
+    fixture.m1.take(488)
+    acknowledged(fixture, ok.to_tag, 2)
+    assert gateway.session == session
+    fixture.inbox[BROWSER].clear()
+    changes(fixture, ok.to_tag, HELD, 3)
+    assert b"a=ice-ufrag:uf0x\r\n" in fixture.take("INVITE", BROWSER).body
 
 
 @pytest.mark.parametrize(

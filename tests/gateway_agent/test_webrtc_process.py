@@ -6,10 +6,11 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from gateway_agent.media.ports import Notice
 from gateway_agent.media.process import RelayProcess
 from gateway_agent.webrtc.anchor import WebrtcAnchor
 from gateway_agent.webrtc.legs import GatewaySettings, WebrtcLegs
+from gateway_agent.webrtc.process import PortRange
+from sip.io.loop import loop_class
 from sip.offer_answer import OfferAnswer
 from tests.interop.browser import Browser, stay_at
 from tests.rtp_phone import Phone
@@ -271,6 +274,29 @@ def test_one_of_a_unit_of_its_own_is_found_and_ends_by_the_units_signal(tmp_path
             await process.wait()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("base", dict.fromkeys((asyncio.SelectorEventLoop, loop_class())))
+def test_a_port_that_is_taken_is_passed_over(base: type[asyncio.AbstractEventLoop]) -> None:
+    low, high = 26000, 26003
+    free = 26002
+
+    async def story() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, PortRange)
+        loop.low, loop.high = low, high
+        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(HOST, 0))
+        found: int = transport.get_extra_info("sockname")[1]
+        with pytest.raises(OSError, match="all ports from 26000 to 26003 are in use"):
+            await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(HOST, 0))
+        transport.close()
+        return found
+
+    with ExitStack() as taken:
+        for port in {*range(low, high + 1)} - {free}:
+            taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((HOST, port))
+        with asyncio.Runner(loop_factory=type("RangedLoop", (PortRange, base), {})) as runner:
+            assert runner.run(story()) == free
 
 
 def test_its_sessions_are_limited(tmp_path: Path) -> None:

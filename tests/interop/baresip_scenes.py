@@ -11,10 +11,9 @@ from tests.interop.played import WORDS
 from tests.interop.telephones import Telephone, TelephoneScene, TelephoneStage
 from tests.interop.unpacked import Unpacked, unpacked
 
-_CONTROL = 4444
 _CONFIG = """
 poll_method epoll
-sip_listen {host}:5060
+sip_listen {host}:{sip}
 audio_player aubridge,x
 audio_source aubridge,x
 audio_alert aubridge,y
@@ -40,14 +39,18 @@ def package() -> Unpacked:
 class Baresip:
     """See :class:`~tests.interop.telephones.Telephone`."""
 
-    def __init__(self, directory: Path, host: str, account: str, more: str = "") -> None:
-        """``more``: lines of its configuration."""
+    def __init__(
+        self, directory: Path, host: str, account: str, more: str = "", ports: tuple[int, int] = (5060, 4444)
+    ) -> None:
+        """``more``: lines of its configuration. Its media comes from where the system will have it: on loopback that
+        is 127.0.0.1, whatever ``host`` says. ``ports``: those of SIP and of its control."""
         found = package()
         directory.mkdir()
         modules = found.root / "usr" / "lib" / "baresip" / "modules"
-        (directory / "config").write_text(_CONFIG.format(host=host, modules=modules, control=_CONTROL, more=more))
+        config = _CONFIG.format(host=host, modules=modules, sip=ports[0], control=ports[1], more=more)
+        (directory / "config").write_text(config)
         (directory / "accounts").write_text(account)
-        self._host = host
+        self._control = host, ports[1]
         self._log = directory / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -80,7 +83,7 @@ class Baresip:
     def _order(self, command: str, params: str = "") -> None:
         """A command of its menu."""
         text = json.dumps({"command": command, "params": params, "token": "t"})
-        with socket.create_connection((self._host, _CONTROL), 5, (self._host, 0)) as control:
+        with socket.create_connection(self._control, 5, (self._control[0], 0)) as control:
             control.sendall(f"{len(text)}:{text},".encode())
             heard = b""
             while b'"response":true' not in heard:  # events come besides

@@ -204,9 +204,18 @@ class Browser:
 
     async def restarts(self) -> None:
         """A re-INVITE with a new ICE agent; aiortc knows no restart, so it comes with a new DTLS association."""
-        assert self.dialog is not None and self.media is not None
+        assert self.media is not None
         await self.media.close()
-        media = self._peer()
+        await self._asks(self._peer())
+
+    async def changes(self, direction: str) -> None:
+        """A re-INVITE: ``sendonly`` holds the other side, ``sendrecv`` has it back."""
+        assert self.media is not None
+        self.media.getTransceivers()[0].direction = direction
+        await self._asks(self.media)
+
+    async def _asks(self, media: RTCPeerConnection) -> None:
+        assert self.dialog is not None
         await media.setLocalDescription(await media.createOffer())
         await self.says("INVITE", self.dialog[0], [*self._in_dialog(), self._contact()], media.localDescription.sdp)
         cseq, ok = self._cseq, await self.hears(200, 30)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,7 @@ from tests.interop.chromium import Chromium
 from tests.interop.microphone import HEARS, LIBRARIES, missing, speaking
 from tests.interop.programs import HEAD, PASSWORDS, Site, network, until
 from tests.interop.test_browsers import main_dies
-from tests.interop.test_webrtc import MIRROR, Mirror, pages_agent_dies, ready, sessions
+from tests.interop.test_webrtc import MIRROR, Mirror, gateway_dies, pages_agent_dies, ready, sessions
 
 pytestmark = pytest.mark.interop
 
@@ -145,7 +142,7 @@ def test_a_telephone_calls_a_page_that_holds_and_comes_back_when_the_agent_and_i
     alice.until("ua.isRegistered()")
     hears(alice, 440.0, scene)
 
-    gateway_dies(scene)
+    gateway_dies(scene.site, "gw1")
     hears(alice, 440.0, scene)
     alice.value("$('hangup').click()")
     alice.until("!session")
@@ -201,15 +198,6 @@ BOB = """
   });
 })()
 """
-
-
-def gateway_dies(scene: Scene) -> None:
-    """The one of gw1, by its id: the program that was started with this socket."""
-    path = str(scene.site.processes.directory / "state" / "gw1" / "webrtc.sock")
-    for one in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if path in one.read_text().split("\0"):
-                os.kill(int(one.parent.name), signal.SIGKILL)
 
 
 def test_a_page_that_is_reloaded_takes_its_call_up_again(scene: Scene) -> None:

@@ -4,10 +4,12 @@ come back through the WebRTC gateway, whatever dies of the site meanwhile."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,15 @@ def pages_agent_dies(site: Site) -> None:
     until(lambda: not site["gw1"].alive, 10, site.words)
     site["gw1"].start()
     until(lambda: site.obeys("gw1", "m1") and site.calls("gw1") == 1, 15, site.words)
+
+
+def gateway_dies(site: Site, agent: str) -> None:
+    """The one of that agent, by its id: the program that was started with this socket."""
+    path = str(site.processes.directory / "state" / agent / "webrtc.sock")
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path in one.read_text().split("\0"):
+                os.kill(int(one.parent.name), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("blow", [main_dies, gateways_agent_dies, pages_agent_dies])
