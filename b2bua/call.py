@@ -7,6 +7,7 @@ Everything a new server must know to go on is in the state token (``b2bua.state_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
@@ -179,6 +180,7 @@ class CallServices:
     __slots__ = (
         "agents",
         "calls",
+        "chance",
         "cookies",
         "discarded",
         "former_tokens",
@@ -212,6 +214,7 @@ class CallServices:
         site: Site,
         router: Router,
         key: bytes,
+        chance: Random,
         started_at: float,
     ) -> None:
         self.stack = stack
@@ -224,6 +227,7 @@ class CallServices:
         self.router = router
         self.key = key
         """Signs tokens."""
+        self.chance = chance
         self.former_tokens: dict[str, set[str]] = {}
         """By call id the Call-IDs of its dialogs with agents whose tokens the key before this one has signed: that is
         to be accepted as long as there are any."""

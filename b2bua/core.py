@@ -142,7 +142,7 @@ class Core:
         self.stack.admission.name_of = self.trunks.senders.owner
         ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
         shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
-        self.services = passage.services = CallServices(*shared, site, self.router, self.key, now)
+        self.services = passage.services = CallServices(*shared, site, self.router, self.key, chance, now)
         passage.authority = self.leadership
         self.services.cookies = self.cookies
         self.calls = self.services.calls
@@ -157,7 +157,7 @@ class Core:
             cancelled=cancelled,
             served=lambda now: self.reign.served(now),
         )
-        self.services.transfers = Transfers(self.services, node, self.recovery.restorations, chance)
+        self.services.transfers = Transfers(self.services, node, self.recovery.restorations)
         self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations, chance)
         self.dialog_fetch = DialogFetch(self.stack, self.trunks, self.recovery.cookies, chance, node)
         self.messages = Messages(self.services, self.leadership, node)

@@ -23,6 +23,7 @@ from sip.dialog import DialogState
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.offer_answer import description_in
+from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire import sdp
 from sip.wire.message import Request, Response
@@ -49,8 +50,8 @@ PICKED: Final = (ROUTING, DIALING, RINGING)
 """Phases of a call in which it may be picked up."""
 LOOK_S: Final = 0.1
 """Seconds until what cannot be done at this moment is tried again."""
-GLARE_S: Final = 0.5
-"""Seconds until what has met a request of the new side is asked anew (RFC 3261 section 14.1: 0 to 2)."""
+MOST_TRIES: Final = 10
+"""Times that the new side is asked again as its telephone has refused for the moment."""
 LONGEST: Final = "it takes too long"
 NUMBER: Final = 600
 """Stands in the origin key of what it is asked, in place of an attempt (docs/wire.md); one more each time that its
@@ -71,7 +72,7 @@ class Joiner(NamedTuple):
 class Pickup:
     """One of them; owns the leg of who picks up until that is the call's."""
 
-    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "refusals", "state")
+    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "refusals", "state", "tries")
 
     def __init__(self, call: Call, joiner: Joiner, dialog: DialogState, flow: Any, established: bool = False) -> None:
         """``established``: a former server has answered its INVITE."""
@@ -82,7 +83,9 @@ class Pickup:
         """What is to be done when nothing comes of it and nobody rings."""
         self.generation = 0
         self.refusals = 0
-        """With 491, by its telephone."""
+        """For the moment, by its telephone."""
+        self.tries = 0
+        """The same, and by its agent."""
         self.state = TAKEN
         stack = call.services.stack
         self.leg = InviteUsage(stack, self, flow, dialog, established)
@@ -173,9 +176,10 @@ class Pickup:
         if status < 300:
             self._answer = transaction, response
             self.step(ACCEPTED, None, now)
-        elif status == 491:
+        elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
+            self.tries += 1
             self.refusals += "call-origin" in response  # without the key it was not passed on
-            self._wake(GLARE_S, now)
+            self._wake(wait_after(response, False, self.call.services.chance), now)
         elif bridge.passage.intercepts(self.call, leg, transaction, response, now):
             self._wake(LOOK_S, now)
         else:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from b2bua.call import Call, CallServices
@@ -30,6 +29,7 @@ from sip.dialog import UAC, dialog_key
 from sip.header_policy import ALLOW, crossing, lines_of_body
 from sip.invite import InviteUsage
 from sip.references import EVENT, ReferTo
+from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -110,11 +110,10 @@ class FormerCalls(Protocol):
 class Transfers:
     """Begins them; one for the life of a server."""
 
-    def __init__(self, services: CallServices, node: str, former: FormerCalls, chance: Random) -> None:
+    def __init__(self, services: CallServices, node: str, former: FormerCalls) -> None:
         self.services = services
         self.node = node
         self.former = former
-        self.chance = chance
         self.ending: set[str] = set()
         """Dialogs, by their keys, that are ended as soon as they are told, since they were replaced."""
 
@@ -341,9 +340,9 @@ class Transfer:
             _told(self, now)
         elif what in (RENEW, BACK) or self.state not in (CALLING, ASKING):
             _restore(self, what, response if status < 300 else None, now)
-        elif status in (491, 500, 503) and self.tries < MOST_TRIES:
+        elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
             self.tries += 1
-            self.step(BUSY, what, now)
+            self.step(BUSY, (what, response), now)
         elif response is None or status >= 300:
             self.step(DECLINED if what is STAYS else TARGET_FAILED, status, now)
         elif what is STAYS:
@@ -357,7 +356,7 @@ class Transfer:
         if what is NOTIFY:
             _notify(self, self.last, now)
         else:
-            self.step(BUSY, what, now)
+            self.step(BUSY, (what, None), now)
 
     def due(self, cause: str, now: float) -> None:
         if cause is LONGEST:
@@ -631,11 +630,12 @@ def _ask_stays(transfer: Transfer, subject: tuple[InviteUsage, Response], now: f
         transfer.step(DECLINED, 488, now)
 
 
-def _ask_later(transfer: Transfer, what: str, now: float) -> None:
-    """Another request was under way (RFC 3261 section 14.1)."""
+def _ask_later(transfer: Transfer, subject: tuple[str, Response | None], now: float) -> None:
+    """It was refused for the moment, or by a fence."""
+    what, response = subject
     leg = transfer.target if what is OFFER else transfer.call.bridge.other(transfer.referrer)
     ours = leg is not None and leg.dialog.direction == UAC
-    wait = transfer.transfers.chance.uniform(*((2.1, 4.0) if ours else (0.0, 2.0))) if transfer.tries else LOOK_S
+    wait = LOOK_S if response is None else wait_after(response, ours, transfer.transfers.services.chance)
     _wake(transfer, wait, STAYS if what is STAYS else LOOK, now)
 
 

@@ -17,7 +17,7 @@ from gateway_agent.held_answers import HeldAnswers
 from gateway_agent.last_figures import measured, told
 from gateway_agent.line import Line
 from gateway_agent.media_anchor import MediaAnchor
-from gateway_agent.reinvite_rollback import OURS, THEIRS, ReinviteRollback
+from gateway_agent.reinvite_rollback import ReinviteRollback
 from gateway_agent.sdes import DeviceKeys
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
@@ -148,8 +148,8 @@ class Call(Policy):
         )
         """What its device has agreed to, and for how long."""
         self.session.changed = self._changed_alone
-        waits = OURS if setup.direction == "in" else THEIRS
-        self.rollback = ReinviteRollback(environment, self.server_side, self.description, waits, self.label)
+        ours = setup.direction == "in"
+        self.rollback = ReinviteRollback(environment, self.server_side, self.description, ours, self.label)
         self.held_answers = HeldAnswers(environment, self.server_side)
         self.sent: list[PendingRequest] = self.server_side.sent
         self.received: list[ServerRequest] = self.server_side.received

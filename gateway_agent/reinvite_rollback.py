@@ -16,6 +16,7 @@ from gateway_agent.session_description import SessionDescription
 from sip.b2b.bridge import reasons_of
 from sip.b2b.policy import LATER
 from sip.header_policy import ALLOW
+from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import CALLING, TRYING, ServerTransaction
 from sip.wire.message import Request, Response
 
@@ -25,9 +26,6 @@ ROLLBACK: Final = "re-INVITE of ours"
 """The context of the re-INVITE that asks the other side back."""
 MOST_TRIES: Final = 10
 """Times that the other side is asked back to what the device stands by."""
-OURS: Final[tuple[float, ...]] = (2.1, 4.0)
-THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
-"""Seconds to wait after 491, by whose Call-ID it is (RFC 3261 section 14.1)."""
 _BUSY_S: Final = 0.5
 _HOLD: Final = "hold_attempt"
 SDP: Final = "Content-Type: application/sdp"
@@ -36,21 +34,21 @@ SDP: Final = "Content-Type: application/sdp"
 class ReinviteRollback:
     """One for each call."""
 
-    __slots__ = ("_description", "_environment", "_label", "_side", "_waits", "generation", "tries")
+    __slots__ = ("_description", "_environment", "_label", "_ours", "_side", "generation", "tries")
 
     def __init__(
         self,
         environment: CallEnvironment,
         side: ServerSide,
         description: SessionDescription,
-        waits: tuple[float, ...],
+        ours: bool,
         label: str,
     ) -> None:
-        """``waits``: seconds to wait after 491, `OURS` where the server dialog has our Call-ID."""
+        """``ours``: the server dialog has our Call-ID."""
         self._environment = environment
         self._side = side
         self._description = description
-        self._waits = waits
+        self._ours = ours
         self._label = label
         self.generation = 0
         self.tries = 0
@@ -144,12 +142,9 @@ class ReinviteRollback:
             self.tries = 0
             return
         self._description.server.refuse()
-        if self.tries and status in (491, 500, 503) and self.tries < MOST_TRIES:
+        if self.tries and status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
             self.tries += 1
-            given = response.get("retry-after") or ""
-            wait = self._environment.random.uniform(*self._waits)
-            if status != 491:
-                wait = min(float(given), 32.0) if given.isascii() and given.isdigit() else wait
+            wait = wait_after(response, self._ours, self._environment.random)
             self._environment.stack.deadlines.set(now + wait, self, ROLLBACK)
         else:
             logger.warning("%s: the other side keeps a change that its device gave up: %s", self._label, status)

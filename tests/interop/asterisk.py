@@ -48,14 +48,17 @@ class Asterisk:
         transport: str = "udp",
         endpoint: str = "",
         also: str = "",
+        mailbox: str = "",
     ) -> None:
-        """``also``: further hosts that it takes for the agent. ``tls``: a directory with its certificate,
-        ``endpoint``: more lines of its settings, see up.sh."""
+        """``also``: further hosts that it takes for the agent. ``mailbox``: a number that has one. ``tls``: a
+        directory with its certificate, ``endpoint``: more lines of its settings, see up.sh."""
         directory.mkdir(parents=True)
+        self.mailbox = directory / "spool" / "voicemail" / "default" / mailbox / "INBOX"
         self._messages = directory / "log" / "messages"
         environment = {
             "AST_ADDRESS": address, "AST_AGENT": agent, "AST_USER": user, "AST_PASSWORD": password,
             "AST_TLS": str(tls or ""), "AST_TRANSPORT": transport, "AST_ENDPOINT": endpoint, "AST_ALSO": also,
+            "AST_MAILBOX": mailbox,
         }  # fmt: skip
         with (directory / "screen.log").open("wb") as screen:
             self.process = subprocess.Popen(

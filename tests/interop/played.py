@@ -71,6 +71,8 @@ class Scene(ABC):
 
     peer = ""
     features: tuple[Feature, ...] = ()
+    blows = tuple(Blow)
+    """What may befall it."""
     wide = False
     """Only where all is tried: it is much like another one."""
 

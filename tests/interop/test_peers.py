@@ -16,6 +16,7 @@ from tests.interop.dispatcher_scene import DispatcherScene
 from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
 from tests.interop.linphone_scenes import LinphoneScene
+from tests.interop.own_trunk_scene import OwnTrunkScene
 from tests.interop.pjsua2_scene import Pjsua2Scene
 from tests.interop.played import AFTERWARDS, CAPTURED, Blow, Feature, Scene, play
 from tests.interop.sipp_scene import SippScene
@@ -29,6 +30,7 @@ SCENES: tuple[type[Scene], ...] = (
     AsteriskByTlsScene,
     SessionTimerScene,
     FaxScene,
+    OwnTrunkScene,
     ProxiesScene,
     ProxiesByTcpScene,
     DispatcherScene,
@@ -48,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             marks=[pytest.mark.row(scene.peer, feature.what, blow.value), *[pytest.mark.wide] * scene.wide],
         )
         for scene in SCENES
-        for blow in Blow
+        for blow in scene.blows
         for feature in (*scene.features, AFTERWARDS, CAPTURED)
     ]  # fmt: skip
     metafunc.parametrize(("kind", "blow", "feature"), rows)

@@ -11,13 +11,15 @@
 #   AST_RTP         first-last port of its media; left out: 10000-10999
 #   AST_TRANSPORT   udp or tcp; left out: udp
 #   AST_ENDPOINT    more lines for the endpoint of the agent
+#   AST_MAILBOX     a number that has a mailbox, which may be subscribed to: messages are files in
+#                   spool/voicemail/default/NUMBER/INBOX
 #
 # What it does with a call: 2600 echoes; 2601 sends early media first, answers after a second, echoes; 2602 rings, echoes
 # and hangs up after AST_HANGUP seconds (8); 2603 rings for ever; 2604 echoes as early media, and never answers; 2605 is
 # busy, 2606 has no circuit; 2607 waits for the digit 5, then echoes, and hangs up at any other; 2608 takes a fax into
 # spool/taken.tif, by T.38 where the other side does; 2609 sends the digit 5, then echoes. 2450xxx has the caller transferred to
 # 50xxx by REFER; 2850xxx calls 50xxx by way of the agent, and who was called may transfer the call by digits: ## blindly, *2
-# after a talk.
+# after a talk. 2670 is a lamp, which shows the device state Custom:lamp. What it is referred to with Replaces it calls where that is.
 set -eu
 . "$(dirname "$0")/common.sh"
 role=$1
@@ -30,7 +32,8 @@ loopback "$host"
 prepare "$dir" 3 notice,warning,error
 load res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_dtmf_info res_clioriginate app_echo func_timeout \
     res_pjsip_refer app_read app_senddtmf app_transfer bridge_builtin_features bridge_softmix res_musiconhold \
-    format_gsm codec_gsm res_srtp res_pjsip_history res_fax res_fax_spandsp res_pjsip_t38 codec_alaw
+    format_gsm codec_gsm res_srtp res_pjsip_history res_fax res_fax_spandsp res_pjsip_t38 codec_alaw \
+    res_pjsip_outbound_publish res_pjsip_exten_state res_pjsip_dialog_info_body_generator func_devstate
 media "${rtp%-*}" "${rtp#*-}"
 cat >pjsip.conf <<E2
 [global]
@@ -99,6 +102,11 @@ qualify_frequency=1
 qualify_timeout=1
 E2
 fi
+if [ -n "${AST_MAILBOX:-}" ]; then
+    printf 'load = %s.so\n' res_pjsip_mwi res_pjsip_mwi_body_generator app_voicemail >>modules.conf
+    printf '[general]\nformat=gsm\npollmailboxes=yes\npollfreq=1\n[default]\n%s => 1,Box\n' "$AST_MAILBOX" >voicemail.conf
+    printf '[%s]\ntype=aor\nmailboxes=%s@default\n' "$AST_MAILBOX" "$AST_MAILBOX" >>pjsip.conf
+fi
 printf '[general]\ntransferdigittimeout=20\nfeaturedigittimeout=5000\n[featuremap]\nblindxfer=##\natxfer=*2\n' >features.conf
 cat >extensions.conf <<E2
 [in]
@@ -129,6 +137,8 @@ exten => 2608,1,Answer()
  same => n,ReceiveFAX(/mnt/spool/taken.tif,f)
 exten => _2450XXX,1,Transfer(PJSIP/sip:\${EXTEN:2}@$agent)
 exten => _2850XXX,1,Dial(PJSIP/\${EXTEN:2}@agent,60,t)
+exten => 2670,hint,Custom:lamp
+exten => external_replaces,1,Dial(PJSIP/agent/\${SIPREFERTOHDR},60)
 exten => _50XXX,1,Dial(PJSIP/\${EXTEN}@agent,60)
 [out]
 exten => _X.,1,Answer()
