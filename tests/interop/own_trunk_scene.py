@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
+from examples.softphone_call import Policy
+from sip.wire import sdp
 from tests.interop.asterisk import Asterisk
 from tests.interop.asterisk_scenes import AsteriskScene, AsteriskStage, phone_transfers_after_a_talk
 from tests.interop.played import PATIENCE, Blow, Feature, Stage
@@ -20,6 +23,15 @@ class OwnTrunkStage(AsteriskStage):
     def lines(self) -> str:
         """Its phones refer by themselves, and watch what the trunk has."""
         return super().lines().replace('"serve"', '"pass"\nsubscriptions = "pass"\nmailbox = "asterisk"')
+
+    def offers(self) -> list[str]:
+        """The INVITEs by which the server of now has called Asterisk, or changed a session, in calls that stand."""
+        server, found = self.scene.site[self.scene.site.active], []
+        for call in server.view("calls").get("calls", ()):
+            (known,) = server.view("call-ids", id=call["id"])["calls"]
+            names = ",".join(leg["call_id"] for leg in known["legs"])
+            found += [one["text"] for one in server.view("trace", id=names).get("messages", ())]
+        return [text for text in found if re.match(rf"INVITE sip:(\d+@)?{re.escape(self.scene.net)}22:", text)]
 
     def watches(self, number: str, event: str) -> None:
         """p subscribes, and is told how it is."""
@@ -100,6 +112,27 @@ def peer_refers(stage: OwnTrunkStage) -> Iterator[None]:
     stage.ended(call, there)
 
 
+def goes_on_without_a_camera(stage: OwnTrunkStage) -> Iterator[None]:
+    """What Asterisk knows of stays in each offer to it (RFC 3264 section 8)."""
+    call = stage.phone.call(stage.line("p", Policy(video=True)), "2600")
+    stage.answered(call)
+    assert [place.rejected for place in sdp.endpoints(call.received_sdp)] == [False, False]
+    dialog = call.leg.dialog
+    named = f"Replaces: {dialog.call_id};to-tag={dialog.remote_tag};from-tag={dialog.local_tag}"
+    second = stage.phone.ask(partial(stage.phone.core.call, lines=[named]), stage.line("q"), "2600")
+    stage.answered(second)
+    stage.ended(call)
+    assert sdp.count(second.received_sdp) == 1
+    stage.hears(second)
+    yield
+    for held in (True, False):
+        stage.holds(second, held)
+    assert sdp.count(second.received_sdp) == 1
+    assert any("m=audio " in offer and "m=video 0 " in offer for offer in stage.offers()), stage.offers()
+    stage.hears(second)
+    stage.hangs_up(second)
+
+
 class OwnTrunkScene(AsteriskScene):
     """Asterisk calls the server that serves by the Contact that it was given last."""
 
@@ -109,6 +142,7 @@ class OwnTrunkScene(AsteriskScene):
         Feature("attended transfer: our REFER with Replaces, its INVITE with Replaces", phone_transfers_after_a_talk),
         Feature("blind transfer by it: its REFER, which our phone follows", peer_refers),
         Feature("a lamp at our phone shows its extension (dialog)", lamp_is_lit),
+        Feature("a video call goes on with a phone without a camera (Replaces)", goes_on_without_a_camera),
         Feature("our phone is told of messages in its mailbox (message-summary)", messages_wait),
     )
 
@@ -132,4 +166,6 @@ to = ["asterisk"]
     def begin(self) -> None:
         net, mailbox = self.net, self.stages[self.features[-1].what].numbers["p"]
         at, server = self.directory / "asterisk", f"{net}1:5060"
-        self.asterisk = Asterisk("pbx", at, f"{net}22:5060", server, also=f"{net}2", mailbox=mailbox)
+        self.asterisk = Asterisk(
+            "pbx", at, f"{net}22:5060", server, also=f"{net}2", mailbox=mailbox, endpoint="allow=h264"
+        )

@@ -3,7 +3,8 @@
 A carrier on pjsua2, in a process of its own since the library is there once in each: every provisional response is to
 be reliable, every session has a timer of 90 s. It plays back what it hears; a call has early media until it is told
 ``answer``.
-It is told lines, ``VERB NUMBER``, and tells one of JSON for all that happens.
+It is told lines, ``VERB NUMBER``, and tells one of JSON for all that happens. ``pickup NUMBER REPLACES`` calls that
+number in place of a dialog; ``sleep SECONDS`` hears and says nothing for so long.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import select
 import sys
+import time
 from typing import Any
 
 import pjsua2 as pj
@@ -74,9 +76,18 @@ def tell(number: str, what: str, status: int = 0) -> None:
 
 def obey(account: Account, agent: str, line: str) -> None:
     verb, _, number = line.partition(" ")
-    if verb == "call":
-        call = account.calls[number] = Call(account, number)
-        call.makeCall(f"sip:{number}@{agent}", param())
+    if verb in ("call", "pickup"):
+        number, _, replaces = number.partition(" ")
+        call, how = Call(account, number), param()
+        account.calls[number] = call
+        if replaces:
+            header = pj.SipHeader()
+            header.hName, header.hValue = "Replaces", replaces
+            how.txOption.headers.append(header)
+        call.makeCall(f"sip:{number}@{agent}", how)
+        return
+    if verb == "sleep":
+        time.sleep(float(number))
         return
     call = account.calls[number]
     if verb == "answer":

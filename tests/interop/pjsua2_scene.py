@@ -38,9 +38,10 @@ class Carrier:
                 number, what, status = json.loads(line)
                 self._told.append((number, what, status))
 
-    def says(self, verb: str, number: str) -> None:
+    def says(self, verb: str, number: str, *further: str) -> None:
+        """A line, and further ones that it does before it hears anything."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{verb} {number}\n")
+        self.process.stdin.write("".join(f"{line}\n" for line in (f"{verb} {number}", *further)))
         self.process.stdin.flush()
 
     def told(self, number: str, what: str) -> list[int]:
