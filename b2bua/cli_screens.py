@@ -10,11 +10,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from b2bua.cli_site import Found
+from heartbeat.agent_key import OWN, SITE
 from heartbeat.console import render, screens
 from heartbeat.console.render import NOTHING, age, clock, count, grid, several, span, table
 from heartbeat.console.schema import Column, Styled
 from heartbeat.console.view import Call, Calls, DecisionRow, Peer, ServerStatus, TakeoverSummary
-from heartbeat.keyring import OWN, SITE
 
 
 def site_screen(found: Found) -> RenderableType:

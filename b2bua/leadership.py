@@ -230,8 +230,8 @@ class Leadership:
             return None
 
     def _learn_part(self, beat: Beat, now: float) -> None:
-        """An agent with a key of its own may fall behind with what is provisioned; it gives servers none."""
-        self.part_exchange.learn(beat, now, gives=not self.keyring.has_own(beat.node))
+        """Of what an agent with a key of its own has as provisioned, only what a server has made is believed."""
+        self.part_exchange.learn(beat, now, sealed=self.keyring.has_own(beat.node))
 
     def agents_changed(self, reached: list[str], now: float) -> None:
         """An agent came or went."""

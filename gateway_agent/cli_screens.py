@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from heartbeat.agent_key import BOTH, OWN, SITE
 from heartbeat.console import render, screens
 from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.errors import ConsoleError
@@ -58,8 +59,18 @@ def agents_screen(agents: Mapping[str, AgentStatus | ConsoleError], elsewhere: S
     return render.stack(
         table(AgentRow, [_agent_row(name, status) for name, status in agents.items()]),
         render.warnings(warnings) if warnings else None,
+        *[
+            _site_key_left(name)
+            for name, each in agents.items()
+            if isinstance(each, AgentStatus) and each.key == BOTH
+        ],
         render.elsewhere(elsewhere),
     )
+
+
+def _site_key_left(name: str) -> Text:
+    """A note, since it is no fault."""
+    return Text(f"{name} has its own key, and the site key beside it: take that away from previous_key.", "dim")
 
 
 def _agent_row(name: str, status: AgentStatus | ConsoleError) -> AgentRow:
@@ -95,7 +106,9 @@ def agent_screen(status: AgentStatus) -> RenderableType:
         Text("healthy", "green") if not warnings else Text(several(len(warnings), "warning"), "yellow"),
         gap="   ",
     )
-    servers = table(Peer, status.servers, titles={"name": "Server"}, without=("obeys", "judged", "voter", "calls"))
+    servers = table(
+        Peer, status.servers, titles={"name": "Server"}, without=("obeys", "judged", "voter", "calls", "key")
+    )
     return render.stack(head, servers, render.facts(_facts(status)), render.warnings(warnings) if warnings else None)
 
 
@@ -114,6 +127,11 @@ def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
     yield "Process", screens.process_stats(status.process)
     vote = f"voter, has promised epoch {status.promised}" if status.voter else "no voter"
     yield "Itself", f"boot {render.boot(status.boot)}, {vote}, up {age(status.started_at)}"
+    if words := _KEYS.get(status.key):
+        yield "Key", words
+
+
+_KEYS: Final = {OWN: "its own", SITE: "the site key", BOTH: "its own, and the site key beside it"}
 
 
 def _webrtc(gateway: WebrtcGateway) -> Text:

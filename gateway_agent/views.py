@@ -13,6 +13,7 @@ from gateway_agent.known_calls import known_calls
 from gateway_agent.line import Line
 from gateway_agent.server_connections import PROVED, ServerConnection
 from heartbeat import version
+from heartbeat.agent_key import sort_of
 from heartbeat.console.view import (
     AgentCall,
     AgentCalls,
@@ -131,6 +132,7 @@ def _status(core: Core, now: float) -> AgentStatus:
         voter=core.agent.name in voter.participant.on_disk.voters.names,
         boot=voter.participant.on_disk.incarnation,
         config=core.site.digest,
+        key=sort_of(secret.value for secret in core.site.identity.keys if secret.value is not None),
         started_at=core.started_at,
         servers=tuple(_peer(core, connection, now) for connection in core.connections.by_name.values()),
         calls=_counts(core),

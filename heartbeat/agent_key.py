@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 MARK: Final = b"agent:"
 """How the form in a file begins; a site key that begins so is none."""
 SIZE: Final = 32
+OWN: Final = "own"
+SITE: Final = "site"
+BOTH: Final = "both"
+"""Sorts of keys that an agent has (`sort_of`)."""
 
 
 class AgentKey(NamedTuple):
@@ -61,6 +66,13 @@ def signer_of(value: bytes) -> tuple[bytes, str]:
     except ValueError:
         own = None
     return (value, "") if own is None else (own.key, own.agent)
+
+
+def sort_of(values: Iterable[bytes]) -> str:
+    """What the key files of an agent have: ``own``, its own keys alone; ``site``: it signs with the site key;
+    ``both``: it has that still, beside its own."""
+    own = [bool(signer_of(value)[1]) for value in values]
+    return OWN if own and all(own) else BOTH if own and own[0] else SITE
 
 
 def fault_of(value: bytes, site: str, node: str, is_server: bool) -> str:

@@ -53,6 +53,8 @@ class AgentWords:
         """Agent -> the epoch and the list of voters of the grant that it was asked for last."""
         self._lists: dict[str, tuple[str, int]] = {}
         """Agent -> the list of voters that it lives by, as it said when it refused a vote for that, and its epoch."""
+        self._good: tuple[str, tuple[bytes, ...], Proof] = ("", (), Proof(0, "", 0, VoterList(), ()))
+        """The proof that was verified last, by which keys, and what of it is good."""
         self._shown: dict[str, tuple[str, bytes, str]] = {}
         """Agent -> the proof that it was shown, the key that it was signed with, and how it was shown."""
 
@@ -71,9 +73,17 @@ class AgentWords:
         key = self._keyring.towards(agent)
         known = self._shown.get(agent)
         if known is None or known[:2] != (proof, key):
-            signed = Proof.parse(proof).signed_for(self._keyring.keys, self._keyring.site, key).text
-            known = self._shown[agent] = proof, key, signed
+            known = self._shown[agent] = proof, key, self._verified(proof).signed_for(self._keyring.site, key).text
         return known[2]
+
+    def _verified(self, proof: str) -> Proof:
+        """Once for all agents, and again where the keys have changed."""
+        ring = self._keyring
+        text, keys, found = self._good
+        if (text, keys) != (proof, ring.keys):
+            found = Proof.parse(proof).verified(ring.keys, ring.site)
+            self._good = proof, ring.keys, found
+        return found
 
     def heard(self, beat: Beat, now: float) -> Beat:
         """What an agent says, as it counts here. Raises `BeatError`: not at all."""

@@ -12,14 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from heartbeat import carriage
-from heartbeat.agent_key import derive
+from heartbeat.agent_key import OWN, SITE, derive
 from heartbeat.header import Beat, BeatError
 from sip.wire.message import Request, Response
 
 _NODE: Final = re.compile(r"(?:^|;)\s*node=([^;\s]{1,64})\s*(?:;|$)")
-
-OWN: Final = "own"
-SITE: Final = "site"
 
 
 class Keyring:

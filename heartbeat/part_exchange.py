@@ -29,13 +29,18 @@ class TakePart(NamedTuple):
     """An action for the shell: live by this provisioned part of the site, if it is right."""
 
     packed: bytes
+    agent: str = ""
+    """The agent that had it, where it is right only with a server's seal."""
 
 
 class _Fetching(NamedTuple):
     version: Version
     node: str
-    data: bytes
     asked_at: float
+    began_at: float
+    sealed: bool
+    """Its node may have made it up: only what a server has sealed is taken."""
+    data: bytes = b""
 
 
 class PartExchange:
@@ -55,6 +60,8 @@ class PartExchange:
         self._ask = ask
         self._do = do
         self._fetching: _Fetching | None = None
+        self._sealed_at: dict[str, float] = {}
+        """Agent -> when it was asked last for what is to be sealed."""
         self._had: tuple[Version, float]
         self.live_by(site)
 
@@ -64,10 +71,11 @@ class PartExchange:
         self._wanted = site.identity.provisioned != "no"
         self._given = site.membership().given
         self._had = (NEVER, 0.0)
+        self._sealed_at.clear()
         self.behind.clear()
 
-    def learn(self, beat: Beat, now: float, gives: bool = True) -> None:
-        """Any statement of another node; ``gives``: what it has is taken from it."""
+    def learn(self, beat: Beat, now: float, sealed: bool = False) -> None:
+        """Any statement of another node; ``sealed``: of what it has only that is taken which a server has sealed."""
         if beat.given == self._given:
             self.versions[beat.node] = self._part.version
             self.behind.pop(beat.node, None)
@@ -76,18 +84,31 @@ class PartExchange:
         if version < self._part.version:
             self.behind.setdefault(beat.node, now)
             return
-        if not gives:
-            return
-        self.newest = max(self.newest, version)
-        if self._wanted and self._may_fetch(version, now):
-            self._fetch(_Fetching(version, beat.node, b"", now))
+        if not sealed:
+            self.newest = max(self.newest, version)
+        if self._wanted and (self._may_try(beat.node, now) if sealed else self._may_fetch(version, now)):
+            self._fetch(_Fetching(version, beat.node, now, now, sealed))
 
     def _may_fetch(self, version: Version, now: float) -> bool:
         had, at = self._had
         if version == had and now - at < AGAIN:
             return False
         under_way = self._fetching
-        return under_way is None or under_way.version < version or now - under_way.asked_at > PATIENCE
+        if under_way is None or under_way.sealed or now - under_way.asked_at > PATIENCE:
+            return True
+        return under_way.version < version
+
+    def _may_try(self, agent: str, now: float) -> bool:
+        """Whether an agent that may lie is asked: each in its turn, so that none keeps what others have away."""
+        under_way = self._fetching
+        if under_way is not None and now - under_way.asked_at <= PATIENCE:
+            turn_over = under_way.sealed and now - under_way.began_at > AGAIN
+        else:
+            turn_over = True
+        if not turn_over or now - self._sealed_at.get(agent, float("-inf")) < AGAIN:
+            return False
+        self._sealed_at[agent] = now
+        return True
 
     def _fetch(self, fetching: _Fetching) -> None:
         self._fetching = fetching
@@ -116,8 +137,12 @@ class PartExchange:
         if len(have) < size:
             self._fetch(under_way._replace(data=have, asked_at=now))
             return
-        self._fetching, self._had = None, (version, now)
-        self._do(TakePart(have))
+        self._fetching = None
+        if under_way.sealed:
+            self._do(TakePart(have, answer.node))
+        else:
+            self._had = (version, now)
+            self._do(TakePart(have))
 
 
 def _version(text: str) -> Version:

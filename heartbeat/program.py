@@ -210,7 +210,7 @@ class Process(Generic[C]):
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
-        self.pump.others[TakePart] = lambda part: self.reloading.hand_over(part.packed)
+        self.pump.others[TakePart] = lambda part: self.reloading.hand_over(part.packed, part.agent)
         self.pump.waited = core.stack.congestion.waited
         self.tracing = collecting(self.loop, self.name, core.stack, self.pump, partial(peer_of, core), core.site)
         self._journals = InThread(self.loop, partial(_write, self.written), _nothing)

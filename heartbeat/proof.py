@@ -147,10 +147,14 @@ class Proof:
             return f"the proof has {len(good)} good grants of {len(self.voters.names)} voters, no quorum"
         return ""
 
-    def signed_for(self, keys: Sequence[bytes], site: str, key: bytes) -> Proof:
-        """The same, its grants signed with ``key``, without those that ``keys`` did not sign."""
-        good = [voter for voter, mark in self.grants if self._is_signed(keys, site, voter, mark)]
-        again = ((voter, sign_grant(key, site, voter, *self._led, self.voters)) for voter in good)
+    def verified(self, keys: Sequence[bytes], site: str) -> Proof:
+        """The same without the grants that none of ``keys`` has signed."""
+        good = tuple(grant for grant in self.grants if self._is_signed(keys, site, *grant))
+        return replace(self, grants=good)
+
+    def signed_for(self, site: str, key: bytes) -> Proof:
+        """The same, its grants signed with ``key``, for who verifies no other; only of one that is verified."""
+        again = ((voter, sign_grant(key, site, voter, *self._led, self.voters)) for voter, _ in self.grants)
         return replace(self, grants=tuple(again))
 
     @property

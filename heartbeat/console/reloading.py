@@ -99,10 +99,11 @@ class Reloading:
         self._begin(partial(self._changed, change, epoch), True)
         return order
 
-    def hand_over(self, packed: bytes) -> None:
-        """Take a newer part that another node had; where a change is under way, it is offered again later."""
+    def hand_over(self, packed: bytes, agent: str = "") -> None:
+        """Take a newer part that another node had; where a change is under way, it is offered again later. Of an
+        ``agent`` only one that a server has sealed."""
         if not self._changing:
-            self._begin(partial(Provisioned.unpack, packed), False)
+            self._begin(partial(self._unpacked, packed, agent), False)
 
     def _begin(self, make: Callable[[], Provisioned], ordered: bool) -> None:
         self._changing = True
@@ -110,7 +111,15 @@ class Reloading:
         work.add_done_callback(partial(self._prepared, ordered))
 
     def _changed(self, change: str, epoch: int) -> Provisioned:
-        return self._node.site().provisioned.changed(Change.of(json.loads(change)), epoch)
+        site = self._node.site()
+        part, keys = site.provisioned.changed(Change.of(json.loads(change)), epoch), site.membership().keys
+        return part.sealed(site.name, keys[0]) if keys else part
+
+    def _unpacked(self, packed: bytes, agent: str) -> Provisioned:
+        part, site = Provisioned.unpack(packed), self._node.site()
+        if agent and not part.is_sealed(site.name, site.membership().keys):
+            raise ProvisionError([f"version {part.version}, which {agent} has, was sealed by no server of this site"])
+        return part
 
     def _prepare(self, make: Callable[[], Provisioned]) -> tuple[Site, list[str], _Found]:
         """In a thread: the new part, checked whole and written; the site of before, what is to be warned of, and the

@@ -1044,6 +1044,8 @@ class AgentStatus:
     trunks: tuple[Trunk, ...] = ()
     webrtc: WebrtcGateway | None = None
     """None where the site has no browsers, or nothing else."""
+    key: str = ""
+    """``own``: its own keys alone; ``site``: the site key; ``both``: its own, and the site key beside it."""
     process: ProcessStats | None = None
     """What the program adds; a core alone has none."""
 

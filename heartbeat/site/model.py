@@ -347,6 +347,11 @@ class Identity:
     looked at before those of this file (``first``) or after them (``last``)."""
 
     @property
+    def keys(self) -> tuple[Secret, ...]:
+        """The key, and the previous one where there is one."""
+        return (self.key,) if self.previous_key is None else (self.key, self.previous_key)
+
+    @property
     def authority(self) -> str:
         """``ca`` as a text, ``""`` without one."""
         return str(self.ca) if self.ca is not None else ""
@@ -426,7 +431,6 @@ class Site:
     def membership(self, node: str = "") -> Membership:
         """The site as the votes see it; its capacity is that of the server ``node``, else of the first."""
         failover = self.failover
-        keys = (self.identity.key, self.identity.previous_key)
         # While the file is being checked there may be no main, or no server at all.
         server = self.servers.get(node) or next(iter(self.servers.values()), None)
         return Membership(
@@ -446,7 +450,7 @@ class Site:
             config=self.digest,
             given=str(self.provisioned.version) if self.provisioned.version.serial else "",
             capacity=server.capacity if server is not None else 0,
-            keys=tuple(signer_of(key.value)[0] for key in keys if key is not None and key.value is not None),
+            keys=tuple(signer_of(key.value)[0] for key in self.identity.keys if key.value is not None),
         )
 
     def tls_of(self, node: str) -> Tls | None:

@@ -2,17 +2,20 @@
 
 It is JSON, since a program writes it: ``{"version": "3.7", "lines": {NAME: {KEY: VALUE}}, "routes": {..}}`` with the
 keys of the site file. Only the server that leads makes a new version, under its epoch, so of two versions one is
-newer, and whoever has it can give it to all others.
+newer, and whoever has it can give it to all others. It is sealed with the site key: by that a server knows it for one
+of a server's, where it has it of an agent that has not that key.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+
+from heartbeat.mac import is_mac_of, mac_of
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of the whole part as JSON."""
@@ -108,6 +111,9 @@ class Provisioned:
     """By name."""
     routes: Mapping[str, Table] = field(default_factory=_nothing)
     """By name, in the order in which they are looked at."""
+    seal: str = ""
+    """The MAC of the rest under the site key; empty: it was made where there is none, or went through a node of a
+    version that knows no seals."""
     packed: bytes = field(init=False, repr=False, compare=False, default=b"")
     """As it is handed over: its JSON, deflated. Made here, where a thread has time for it."""
 
@@ -126,8 +132,23 @@ class Provisioned:
 
     def encode(self) -> str:
         """As it is kept in a file."""
-        value = {"version": str(self.version), "lines": dict(self.lines), "routes": dict(self.routes)}
+        value = {**self._value, **({"seal": self.seal} if self.seal else {})}
         return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+    @property
+    def _value(self) -> dict[str, Any]:
+        return {"version": str(self.version), "lines": dict(self.lines), "routes": dict(self.routes)}
+
+    def sealed(self, site: str, key: bytes) -> Provisioned:
+        """The same, sealed by a server of the site."""
+        return replace(self, seal=mac_of(self._said(site), key))
+
+    def is_sealed(self, site: str, keys: Sequence[bytes]) -> bool:
+        """Whether a server of the site has sealed it, with any of these keys."""
+        return is_mac_of(self.seal, self._said(site), keys)
+
+    def _said(self, site: str) -> str:
+        return f"provisioned {site} {json.dumps(self._value, ensure_ascii=False, separators=(',', ':'))}"
 
     @classmethod
     def decode(cls, text: str) -> Provisioned:
@@ -136,12 +157,14 @@ class Provisioned:
             value = json.loads(text)
             version = Version.parse(value["version"])
             change = Change.of({kind: value[kind] for kind in KINDS})
+            seal = value.get("seal", "")
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             if isinstance(error, ProvisionError):
                 raise
             raise ProvisionError(["it is no provisioned part of a site"]) from None
         tables = [{name: table for name, table in each.items() if table is not None} for each in change]
-        return cls(version, MappingProxyType(tables[0]), MappingProxyType(tables[1]))
+        seal = seal if isinstance(seal, str) else ""
+        return cls(version, MappingProxyType(tables[0]), MappingProxyType(tables[1]), seal)
 
     def changed(self, change: Change, epoch: int) -> Provisioned:
         """The version after this one, made under an epoch. Raises :class:`ProvisionError`."""

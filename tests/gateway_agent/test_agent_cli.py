@@ -14,6 +14,7 @@ from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.schema import of_json
 from heartbeat.console.view import AgentStatus, Refused
 from heartbeat.program import LOG_LEVEL, UNBAN
+from tests.agent_keys import own_site
 from tests.consoles import VITALS, Offered, line, peer
 from tests.gateway_agent.agent_fixture import AgentFixture
 
@@ -165,6 +166,16 @@ def test_one_agent_in_full(agents):
         assert words in output
 
 
+@pytest.mark.parametrize(
+    ("key", "said"), [("own", "its own"), ("site", "the site key"), ("both", "its own, and the site key beside it")]
+)
+def test_which_key_an_agent_has(agents, key, said):
+    agents.gw1.status["key"] = key
+    assert f"  {said}\n" in agents.cli("status", "--agent", "gw1")
+    note = "gw1 has its own key, and the site key beside it: take that away from previous_key."
+    assert (note in agents.cli("status")) == (key == "both"), "a note, with the exit code of a healthy site"
+
+
 def test_an_agent_without_a_server(agents):
     agents.gw1.status |= {"state": "waiting", "held_attempts": 3, "obeys": ""}
     agents.gw1.status["warnings"] = ["gw1 obeys no server that it reaches: calls go on, new ones wait."]
@@ -215,6 +226,13 @@ def test_draining_in_the_background_and_its_end(agents):
     assert agents.cli("resume", "--agent", "gw1") == "Takes new calls again.\n"
     agents.gw1.refusal = "gw1 is not draining."
     assert agents.cli("resume", "--agent", "gw1", code=1) == "gw1: gw1 is not draining.\n"
+
+
+def test_a_core_says_which_key_it_has():
+    core = AgentFixture().core
+    assert views.view(core, "status", {}, 0.0).key == "site"
+    core.site = own_site(core.site, "gw1")
+    assert views.view(core, "status", {}, 0.0).key == "own"
 
 
 def test_metrics(agents):

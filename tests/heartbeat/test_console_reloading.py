@@ -175,3 +175,25 @@ def test_a_part_is_written_whole_over_the_former(tmp_path: Path) -> None:
     write(tmp_path, part)
     assert Provisioned.decode((tmp_path / PROVISIONED).read_text()) == part
     assert [path.name for path in tmp_path.iterdir()] == [PROVISIONED]
+
+
+def test_of_an_agent_only_what_a_server_has_sealed_is_taken(tmp_path: Path) -> None:
+    async def story(node: Node) -> None:
+        await node.settled(node.reloading.provision(PUT, 4))
+        mine = node.site.provisioned
+        assert mine.is_sealed("paris", (b"0123456789abcdef",))
+        later = mine.changed(Change(lines={"a": None}), 5)
+        node.reloading.hand_over(later.packed, "gw1")
+        while not node.reloading.trouble:
+            await asyncio.sleep(0.005)
+        assert node.reloading.trouble == [
+            "m1 does not take what was provisioned: version 5.2, which gw1 has, was sealed by no server of this site"
+        ]
+        assert node.site.provisioned == mine
+        good = later.sealed("paris", b"0123456789abcdef")
+        while node.site.provisioned != good:
+            node.reloading.hand_over(good.packed, "gw1")
+            await asyncio.sleep(0.005)
+        assert node.reloading.trouble == []
+
+    Node(tmp_path).tell(story)

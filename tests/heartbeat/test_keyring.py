@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from heartbeat import carriage
-from heartbeat.agent_key import derive
+from heartbeat.agent_key import OWN, SITE, derive
 from heartbeat.header import BEAT, OPEN, Beat, BeatError
-from heartbeat.keyring import OWN, SITE, Keyring
+from heartbeat.keyring import Keyring
 from sip.wire.message import Request, parse
 
 OLD, NEW = b"the old key of the site, long", b"the new key of the site, long"

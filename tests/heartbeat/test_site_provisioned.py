@@ -183,3 +183,20 @@ def test_each_node_has_its_own_file_and_commands_read_the_newest(
         load(path, "m1")
     path.write_text(TEXT.replace('provisioned = "last"\n', ""))
     assert load(path, "m1").provisioned == NOTHING
+
+
+def test_a_server_s_seal_goes_with_it_and_fits_nothing_else() -> None:
+    key = b"the key of the site, long"
+    part = Provisioned().changed(
+        Change(routes={"a": {"match": "1*", "to": ["t"]}, "b": {"match": "2*", "to": ["t"]}}), 3
+    )
+    sealed = part.sealed("paris", key)
+    assert sealed.version == part.version and not part.is_sealed("paris", (key,))
+    for same in (sealed, Provisioned.decode(sealed.encode()), Provisioned.unpack(sealed.packed)):
+        assert same == sealed and same.is_sealed("paris", (b"another", key))
+    assert not sealed.is_sealed("paris", (b"another",)) and not sealed.is_sealed("lyon", (key,))
+    turned = Provisioned(sealed.version, sealed.lines, dict(reversed(sealed.routes.items())), sealed.seal)
+    later = Provisioned(Version(99, 1), sealed.lines, sealed.routes, sealed.seal)
+    assert not turned.is_sealed("paris", (key,)) and not later.is_sealed("paris", (key,))
+    assert not sealed.changed(Change(routes={"a": None}), 4).seal
+    assert Provisioned.decode(sealed.encode().replace(f'"{sealed.seal}"', "5")).seal == ""

@@ -30,6 +30,12 @@ TARGETS: Final = (
         _of("heartbeat", "deaths", "starts", "first_start", "switchover", "member_simulation"),
     ),
     Target(
+        "keys",
+        ("heartbeat/agent_key.py", "heartbeat/keyring.py", "heartbeat/agent_words.py"),
+        _of("heartbeat", "agent_key", "keyring", "agent_words", "site_reload"),
+        (*_of("stories", "agent_keys"), *_of("security", "stolen_agent")),
+    ),
+    Target(
         "lease", ("heartbeat/lease.py",), _of("heartbeat", "lease", "lease_drift", "voter", "member_edges", "voters")
     ),
     Target(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from heartbeat.agent_key import OWN, SITE
 from heartbeat.carrier import VOTES
-from heartbeat.keyring import OWN, SITE
 from heartbeat.persistent_state import PersistentState, encode
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site

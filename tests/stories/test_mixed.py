@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from examples.softphone_call import ENDED
+from heartbeat.agent_key import OWN, SITE
+from tests.agent_keys import own_site
 from tests.stories import former, matrix
 from tests.stories.former import MIXES, Former, MixedSimulation
 from tests.stories.own_trunks import text_with_own_trunk
@@ -94,3 +96,19 @@ def test_a_site_changes_its_version_under_a_call(back: bool, old_version: Former
     sim.world.kill("m1")
     taken_over(sim)
     part(sim, "east", other, call, ["answered", "answered"])
+
+
+@pytest.mark.parametrize("old", ["gw1", "gw2"])
+def test_beside_an_old_agent_a_new_one_may_have_a_key_of_its_own(old: str, old_version: Former) -> None:
+    sim = MixedSimulation(old_version, {old})
+    own = "gw2" if old == "gw1" else "gw1"
+    sim.own_sites[own] = own_site(sim.site, own)
+    replaced(sim, own, False)
+    Rules(sim)
+    call, other = sim.talk()
+    sim.world.kill("m1")
+    taken_over(sim)
+    sorts = {name: sim.server("s1").leadership.keyring.sort_of(name) for name in ("gw1", "gw2")}
+    assert sorts == {own: OWN, old: SITE}
+    serve(sim, call, other)
+    part(sim, "east", other, call, ["answered"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from b2bua.alerts import alerts
+from heartbeat.agent_key import derive
 from heartbeat.part_exchange import PIECE, TakePart
 from heartbeat.site import load as sites
 from heartbeat.site.model import Site
 from heartbeat.site.provisioned import Change, Provisioned, Version
+from tests.agent_keys import own_site
 from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
 
 NODES = ("m1", "s1", "gw1", "gw2")
@@ -19,17 +22,24 @@ NODES = ("m1", "s1", "gw1", "gw2")
 class Provisioning(SiteSimulation):
     """A site whose file takes what is provisioned; a shell takes each part at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *own: str) -> None:
+        """``own``: agents with keys of their own."""
+        self.own = own
         self.text = text_of().replace("[site]\n", '[site]\nprovisioned = "last"\n')
         self.took: list[str] = []
         self.refuses: set[str] = set()
-        super().__init__(who=(), site=self.of(Provisioned()))
+        self.unsealed: list[str] = []
+        """Agents whose part no server had made."""
+        super().__init__(
+            who=(), site=self.of(Provisioned()), own_sites={name: self.of(Provisioned(), name) for name in own}
+        )
         for name in NODES:
             self.world.nodes[name].others[TakePart] = lambda part, name=name: self.take(name, part)
         assert self.world.run_until(lambda: self.is_told("m1"), 10.0)
 
-    def of(self, part: Provisioned) -> Site:
-        return sites.parse(self.text, Path("town.toml"), KEYS, provisioned=part)
+    def of(self, part: Provisioned, name: str = "") -> Site:
+        site = sites.parse(self.text, Path("town.toml"), KEYS, provisioned=part)
+        return own_site(site, name) if name in self.own else site
 
     def part(self, name: str) -> Provisioned:
         return self.world.nodes[name].core.site.provisioned
@@ -37,20 +47,24 @@ class Provisioning(SiteSimulation):
     def take(self, name: str, part: TakePart) -> None:
         self.took.append(name)
         if name not in self.refuses:
-            site = self.of(Provisioned.unpack(part.packed))
+            found = Provisioned.unpack(part.packed)
+            if part.agent and not found.is_sealed("town", (KEYS["TOWN_KEY"].encode(),)):
+                self.unsealed.append(part.agent)
+                return
+            site = self.of(found, name)
             self.world.at(self.world.now, self.world.ask, name, self.world.nodes[name].core.reload, site)
 
     def put(self, server: str, many: int = 1, epoch: int = 1) -> Provisioned:
         """Put routes at one server; the part that it lives by then."""
         routes = {f"r{i}": {"match": f"77{i:04}", "to": ["west"], "prefix": f"{i * 7919:08}"} for i in range(many)}
-        part = self.part(server).changed(Change(routes=routes), epoch)
+        part = self.part(server).changed(Change(routes=routes), epoch).sealed("town", KEYS["TOWN_KEY"].encode())
         self.world.ask(server, self.world.nodes[server].core.reload, self.of(part))
         return part
 
 
-@pytest.fixture
-def sim() -> Provisioning:
-    return Provisioning()
+@pytest.fixture(params=[(), ("gw1", "gw2"), ("gw2",)])
+def sim(request: pytest.FixtureRequest) -> Provisioning:
+    return Provisioning(*request.param)
 
 
 @pytest.mark.parametrize("many", [1, 400])
@@ -105,3 +119,45 @@ def test_a_site_that_takes_nothing_asks_for_nothing() -> None:
     sim.put("m1")
     sim.world.run(sim.world.now + 5.0)
     assert sorted(sim.took) == ["gw2", "s1"]
+
+
+def lie(sim: Provisioning, name: str, part: Provisioned) -> None:
+    """An agent that was stolen lives by what it likes."""
+    sim.world.ask(name, sim.agent(name).reload, sim.of(part, name))
+
+
+def made_up(version: Version) -> Provisioned:
+    return replace(
+        Provisioned().changed(Change(routes={"evil": {"match": "0*", "to": ["west"]}}), 1), version=version
+    )
+
+
+def test_what_an_agent_makes_up_is_taken_by_nobody_and_keeps_nothing_away() -> None:
+    sim = Provisioning("gw1", "gw2")
+    lie(sim, "gw1", made_up(Version(99, 1)))
+    sim.world.run(sim.world.now + 5.0)
+    assert sim.unsealed and set(sim.unsealed) == {"gw1"}
+    assert all(sim.part(name).version == Version() for name in ("m1", "s1", "gw2"))
+    assert sim.server("m1").leadership.part_exchange.newest == Version(), "it keeps nobody from provisioning"
+    part = sim.put("m1")
+    assert sim.world.run_until(lambda: sim.part("s1") == sim.part("gw2") == part, 5.0)
+    lie(sim, "gw1", made_up(Version(99, 2)).sealed("town", derive(KEYS["TOWN_KEY"].encode(), "town", "gw1")))
+    tried = len(sim.unsealed)
+    sim.world.run(sim.world.now + 60.0)
+    assert tried < len(sim.unsealed) <= tried + 6, "asked seldom"
+    assert all(sim.part(name) == part for name in ("m1", "s1", "gw2"))
+
+
+def test_an_agent_that_never_says_the_whole_does_not_keep_away_what_another_has() -> None:
+    sim = Provisioning("gw1", "gw2")
+    sim.refuses.add("s1")
+    part = sim.put("m1")
+    assert sim.world.run_until(lambda: sim.part("gw2") == part, 5.0)
+    sim.refuses.clear()
+    sim.world.kill("m1")
+    lie(sim, "gw1", made_up(Version(99, 1)))
+    exchange = sim.agent("gw1").connections.part_exchange
+    exchange.answer = lambda asked: exchange._participant.stamp(
+        asked.node, kind="fetch", re=(0, 0), piece="99.1/0/9/"
+    )  # type: ignore[method-assign]
+    assert sim.world.run_until(lambda: sim.part("s1") == part, 40.0)
