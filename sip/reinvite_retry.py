@@ -10,8 +10,8 @@ from sip.wire.message import Response
 
 FOR_THE_MOMENT: Final = frozenset((491, 500, 503))
 """Statuses that say no more than that something else is under way (RFC 3261 sections 14.2, 21.5.1, 21.5.4)."""
-OURS: Final = (2.1, 4.0)
-THEIRS: Final = (0.0, 2.0)
+OURS: Final[tuple[float, ...]] = (2.1, 4.0)
+THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
 """Seconds between which the wait is drawn, by whose Call-ID it is (RFC 3261 section 14.1)."""
 LONGEST: Final = 32.0
 """Seconds of a Retry-After that are waited at most."""

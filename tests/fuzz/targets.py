@@ -114,6 +114,21 @@ def read_description(data: bytes) -> None:
     with suppress(SipError):
         assert all(one.rejected for one in sdp.endpoints(sdp.refused(data))), data
         sdp.continued(data, data)
+    for one, other in ((data, _SECTIONS), (_SECTIONS, data)):
+        with suppress(SipError):
+            padded = sdp.padded(one, other)
+            assert len(sdp.endpoints(padded)) == max(sdp.count(one), sdp.count(other)), padded
+            assert sdp.count(sdp.shortened(padded, 1)) == 1, padded
+            assert sdp.count(b"\n" + sdp.outline(padded)) == sdp.count(padded), padded
+            assert sdp.origin_of(padded) == sdp.origin_of(one), padded
+
+
+_SECTIONS: Final = (
+    b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n"
+    b"m=audio 9 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\na=mid:0\r\nm=video 9 RTP/AVP 96\r\na=mid:1\r\n"
+    b"m=image 9 udptl t38\r\n"
+)
+"""Of a session that knows more than most."""
 
 
 def read_records(data: bytes) -> None:
