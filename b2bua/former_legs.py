@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from random import Random
 
 from b2bua.direct_phone import DirectPhone
+from b2bua.offer_crossing import Side
 from b2bua.target_refresh import TargetRefresh
 from b2bua.trunk_leg import TrunkLeg
 from b2bua.trunk_state import TrunkState
@@ -76,4 +78,12 @@ class FormerLegs:
     def _tell(self, trunk: TrunkLeg, now: float) -> None:
         trunk.untold = False
         deadlines, update = self._stack.deadlines, trunk.takes_update
-        TargetRefresh(deadlines, self._random, trunk.leg, trunk.session, update, trunk.hang_up, now)
+        beyond = partial(_beyond, trunk)
+        TargetRefresh(deadlines, self._random, trunk.leg, trunk.session, update, beyond, trunk.hang_up, now)
+
+
+def _beyond(trunk: TrunkLeg) -> Side | None:
+    """The other side of its call, where that is a line of the servers, too, and can be reached."""
+    other = trunk.bridge.other(trunk.leg)
+    owner = other.owner if other is not None and other.established and not other.ended else None
+    return Side(owner.leg, owner.session) if isinstance(owner, TrunkLeg) and not owner.untold else None

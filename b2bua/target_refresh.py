@@ -1,5 +1,6 @@
 """Tells the peer of a trunk of the server's own that its calls are at another server (RFC 3261 section 12.2): by an
-UPDATE, where the peer takes that, else by a re-INVITE that changes nothing, with our Contact in it.
+UPDATE, where the peer takes that, else by a re-INVITE that changes nothing, with our Contact in it. Where nobody here
+knows what would change nothing, its offer is asked for, and the other side answers it (`b2bua.offer_crossing`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from b2bua.offer_crossing import OfferCrossing, Side
 from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
@@ -27,7 +29,18 @@ _NOW_AND_THEN: Final = (491, 500, 503)
 class TargetRefresh:
     """That of one leg; it is the context of its requests."""
 
-    __slots__ = ("_by_update", "_deadlines", "_hang_up", "_leg", "_random", "_session", "_until", "generation")
+    __slots__ = (
+        "_beyond",
+        "_by_update",
+        "_crosses",
+        "_deadlines",
+        "_hang_up",
+        "_leg",
+        "_random",
+        "_session",
+        "_until",
+        "generation",
+    )
 
     def __init__(
         self,
@@ -36,17 +49,22 @@ class TargetRefresh:
         leg: InviteUsage,
         session: DeviceSession,
         by_update: bool,
+        beyond: Callable[[], Side | None],
         hang_up: Callable[[str, int, float], None],
         now: float,
     ) -> None:
-        """``hang_up`` ends the call, with a Reason and as of that status: when the peer does not know it, or is not
-        heard for as long as a request lasts."""
+        """``beyond``: the other side of the call, where that can be asked to answer an offer. ``hang_up`` ends the
+        call, with a Reason and as of that status: when the peer does not know it, or is not heard for as long as a
+        request lasts."""
         self.generation = 0
         self._deadlines = deadlines
         self._random = random
         self._leg = leg
         self._session = session
         self._by_update = by_update
+        self._crosses = False
+        """The peer takes no UPDATE, and nobody here knows a description of its session."""
+        self._beyond = beyond
         self._hang_up = hang_up
         self._until = now + leg.stack.timers.lifetime
         deadlines.set(now + random.uniform(0.0, SPREAD), self, DUE)
@@ -61,14 +79,16 @@ class TargetRefresh:
             return
         timer = self._session.timer
         asking = timer.asking() if timer is not None else []
-        if self._by_update or not offers.local:
+        if self._crosses:
+            self._cross(now)
+        elif self._by_update or not offers.local:
             leg.send("UPDATE", [ALLOW, *asking], b"", now, self)
         else:
             leg.send("INVITE", [SDP, ALLOW, *asking], offers.local, now, self)
 
-    def answered(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         """The peer said something to it."""
-        status, leg = response.status, self._leg
+        status = response.status
         if status < 200:
             return
         if status < 300:
@@ -76,19 +96,36 @@ class TargetRefresh:
                 leg.acknowledge((), b"", now)
             else:
                 self._session.learn(response, now)
-        elif status in (405, 501) and transaction.method == "UPDATE" and self._session.offers.local:
-            self._by_update = False
+        elif status in (405, 501) and transaction.method == "UPDATE":
+            self._by_update, self._crosses = False, not self._session.offers.local
             self.due(DUE, now)
-        elif status in (408, 481):
-            self._hang_up('SIP;cause=481;text="The device does not know the call"', 481, now)
-        elif status in _NOW_AND_THEN and now < self._until:
-            self._later(now)
+        else:
+            self._refused(status, now)
 
-    def timed_out(self, transaction: ClientTransaction, now: float) -> None:
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Nothing was heard, or nothing could be sent."""
         if transaction.failure == 408 or now >= self._until:
             self._hang_up('SIP;cause=408;text="The device is gone"', 408, now)
         else:
+            self._later(now)
+
+    def _cross(self, now: float) -> None:
+        here, beyond = Side(self._leg, self._session), self._beyond()
+        if here.leg.ended:
+            return
+        if beyond is not None and not here.busy and not beyond.busy:
+            OfferCrossing(self._deadlines, self._random, here, beyond, self._crossed, now)
+        elif now < self._until:
+            self._later(now)
+
+    def _crossed(self, status: int, now: float) -> None:
+        if status >= 300:
+            self._refused(status, now)
+
+    def _refused(self, status: int, now: float) -> None:
+        if status in (408, 481):
+            self._hang_up('SIP;cause=481;text="The device does not know the call"', 481, now)
+        elif status in _NOW_AND_THEN and now < self._until:
             self._later(now)
 
     def _later(self, now: float) -> None:

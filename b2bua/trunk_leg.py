@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 from b2bua.destination import OwnDevice
+from b2bua.offer_crossing import OfferCrossing
 from b2bua.target_refresh import TargetRefresh
 from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of, sections_of
 from sip.actions import Flow
@@ -251,8 +252,8 @@ class TrunkLeg:
             self.session.learn(response, now)
             if "allow" in response.first:
                 self.takes_update = allows_update(response, False)
-        if isinstance(asked, TargetRefresh):
-            asked.answered(transaction, response, now)
+        if isinstance(asked, (TargetRefresh, OfferCrossing)):
+            asked.answered(leg, transaction, response, now)
         elif asked is REFRESH:
             self.session.refreshed(leg, response, now)
         elif status >= 300:
@@ -272,7 +273,7 @@ class TrunkLeg:
     def _updated(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         """The trunk has answered an UPDATE, ours or one that was passed on."""
         if isinstance(asked := transaction.context, TargetRefresh):
-            asked.answered(transaction, response, now)
+            asked.answered(leg, transaction, response, now)
             return
         if transaction.context is REFRESH:
             self.session.refreshed(leg, response, now)
@@ -299,8 +300,8 @@ class TrunkLeg:
         return True
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        if isinstance(asked := transaction.context, TargetRefresh):
-            asked.timed_out(transaction, now)
+        if isinstance(asked := transaction.context, (TargetRefresh, OfferCrossing)):
+            asked.timed_out(leg, transaction, now)
             return
         change = (transaction.method == "INVITE" or transaction.context is REFRESH) and leg.established
         # a transport error ends no dialog

@@ -102,6 +102,14 @@ def test_the_build_copies_what_is_there_and_all_that_is_packed():
     assert packed <= set(copied)
 
 
+def test_all_extras_are_in_an_image():
+    """What ends browsers' media and stations are large and, the latter, of another licence: they have an image."""
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    installed = [found.split(",") for found in re.findall(r"install \S+ --compile '\.\[(\S+)\]'", dockerfile)]
+    wanted = set(PROJECT["project"]["optional-dependencies"]) - {"test", "check", "fuzz"}
+    assert [set(found) for found in installed] == [wanted - {"web", "station"}, wanted]
+
+
 def test_hadolint_has_nothing_to_say():
     program = BIN / "hadolint"
     if not program.exists():

@@ -15,6 +15,7 @@ from tests.b2bua.fake import HOLD, SDP, Bench, Peer, Side
 from tests.b2bua.takeover_fixture import TakeoverFixture
 from tests.b2bua.test_trunk_transfer import replaces
 
+ANSWER = SDP.replace(b"m=audio 4000", b"m=audio 4444")
 UPDATES = ("Allow: INVITE, ACK, BYE, CANCEL, UPDATE",)
 
 
@@ -202,7 +203,8 @@ def test_a_stranger_is_challenged_before_anything_is_made() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 405])
-def test_a_session_of_which_no_description_is_known_is_refreshed_without_one(status: int) -> None:
+def test_a_session_of_which_no_description_is_known_is_refreshed_all_the_same(status: int) -> None:
+    """By UPDATE; or by an INVITE, once each has told the other one anew what it describes."""
     timed = DIRECT.replace("channels = 100", "channels = 100\nsession_timer = { expires = 90 }")
     scene = died(timed, updates=False)
     a, b = scene.caller, scene.callee
@@ -213,11 +215,113 @@ def test_a_session_of_which_no_description_is_known_is_refreshed_without_one(sta
         scene.bench.after(0.5)
         for side in (a, b):
             for asked in side.asked:
-                assert asked.method != "INVITE" or asked.body, "nobody would answer its offer"
-                lines = [f"Session-Expires: {asked.get('session-expires')}"] if asked.method == "UPDATE" else []
-                side.answer(asked, 200 if asked.method == "BYE" else status, lines)
+                if asked.method == "UPDATE":
+                    side.answer(asked, status, [f"Session-Expires: {asked.get('session-expires')}"])
+                elif asked.method == "INVITE":
+                    side.answer(asked, 200, [f"Session-Expires: {asked.get('session-expires')}"], HOLD)
+                else:
+                    assert asked.method == "ACK"
             side.asked.clear()
-    assert bool(scene.bench.core.calls) == (status == 200)
+    assert scene.bench.core.calls
+
+
+class Without(NamedTuple):
+    """Two telephones that do not say what they take. The caller has brought the call back by a digit; the callee
+    takes no UPDATE, and is asked for its offer."""
+
+    scene: Scene
+    ask: Request
+
+    @classmethod
+    def told(cls) -> Without:
+        scene = died(updates=False)
+        a, b = scene.caller, scene.callee
+        scene.led(a)
+        a.say("INFO", ["Content-Type: application/dtmf-relay"], b"Signal=1\r\n")
+        b.answer(b.take("INFO"), 200)
+        for _ in range(12):
+            scene.bench.after(0.1)
+            for side, status in (a, 200), (b, 405):
+                if side.asked and side.asked[0].method == "UPDATE":
+                    side.answer(side.take("UPDATE"), status)
+        ask = b.take("INVITE")
+        assert not a.asked
+        b.asked.clear()  # repeats
+        assert not ask.body and "127.0.0.2" in (ask.get("contact") or "")
+        return cls(scene, ask)
+
+
+def test_a_telephone_without_update_is_asked_for_its_offer_which_the_other_side_answers() -> None:
+    scene, ask = Without.told()
+    a, b = scene.caller, scene.callee
+    b.accept(body=HOLD)
+    offer = a.take("INVITE")
+    assert sdp.same_but_origin(offer.body, HOLD) and "127.0.0.2" in (offer.get("contact") or "")
+    assert not b.asked, "its ACK has the answer"
+    a.accept(body=ANSWER)
+    a.take("ACK")
+    ack = b.take("ACK")
+    assert sdp.same_but_origin(ack.body, ANSWER) and ack.cseq == ask.cseq
+    scene.bench.after(5)
+    b.cseq, b.target = 1, (ask.get("contact") or "").strip("<>")
+    b.say("BYE")
+    a.answer(a.take("BYE"), 200)
+    assert b.statuses == [200]
+
+
+def test_who_asks_for_something_itself_is_asked_again() -> None:
+    scene, _ = Without.told()
+    a, b = scene.caller, scene.callee
+    b.accept(body=HOLD)
+    a.answer(a.take("INVITE"), 491)
+    a.take("ACK")
+    scene.bench.after(1.6)
+    assert not b.asked
+    offer = a.take("INVITE")
+    assert sdp.same_but_origin(offer.body, HOLD)
+    a.accept(body=ANSWER)
+    assert sdp.same_but_origin(b.take("ACK").body, ANSWER)
+
+
+def test_an_offer_that_the_other_side_refuses_is_answered_and_asked_for_again() -> None:
+    """A 2xx has to be acknowledged, with an answer (RFC 3261 section 13.2.2.4): media rest until then."""
+    scene, _ = Without.told()
+    a, b = scene.caller, scene.callee
+    b.accept()
+    a.answer(a.take("INVITE"), 500)
+    a.take("ACK")
+    assert b"a=inactive" in b.take("ACK").body
+    scene.bench.after(4.1)
+    assert not b.take("INVITE").body
+    b.asked.clear()
+    b.accept(body=HOLD)
+    assert sdp.same_but_origin(a.take("INVITE").body, HOLD)
+    a.accept(body=ANSWER)
+    assert sdp.same_but_origin(b.take("ACK").body, ANSWER)
+
+
+@pytest.mark.parametrize("status", [408, 481])
+def test_who_does_not_know_the_call_ends_it(status: int) -> None:
+    scene, _ = Without.told()
+    a, b = scene.caller, scene.callee
+    b.accept()
+    a.answer(a.take("INVITE"), status)
+    a.take("ACK")
+    b.take("ACK")
+    b.take("BYE")
+    assert not a.asked or a.take("BYE")
+
+
+def test_a_call_that_ends_meanwhile_leaves_nothing_behind() -> None:
+    scene, _ = Without.told()
+    a, b = scene.caller, scene.callee
+    b.accept()
+    a.take("INVITE")
+    a.say("BYE")
+    b.take("ACK")
+    b.answer(b.take("BYE"), 200)
+    scene.bench.after(40)
+    assert not scene.bench.core.calls
 
 
 @pytest.mark.parametrize("cold", ["desk", "hall"])

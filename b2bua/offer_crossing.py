@@ -1,0 +1,150 @@
+"""A re-INVITE to a device of whose session nobody here knows a description, as after a takeover that only the devices
+outlived: it is asked for its offer (RFC 3261 section 13.2.1), the device on the other side answers that, and the
+answer goes back in the ACK (RFC 3725 section 7). Both are told so where their call is, and a description of either is
+known from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple
+
+from sip.device.session import SDP, DeviceSession
+from sip.header_policy import ALLOW
+from sip.invite import InviteUsage
+from sip.offer_answer import description_in
+from sip.timers import Deadlines
+from sip.transaction import ClientTransaction
+from sip.wire import sdp
+from sip.wire.message import Message, Response
+
+ASK: Final = "ask the other side"
+WAIT_S: Final = 20.0
+"""Seconds for which an offer waits: who made it repeats its 2xx for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4)."""
+AGAIN: Final = (0.5, 1.5)
+"""Seconds until the other side is asked once more that is busy, or has asked for something itself."""
+
+
+class Side(NamedTuple):
+    """One of the two devices."""
+
+    leg: InviteUsage
+    session: DeviceSession
+
+    @property
+    def busy(self) -> bool:
+        """Whether it may not be sent an INVITE now (RFC 3261 section 14.1)."""
+        leg = self.leg
+        pending = leg.client_invite.pending or leg.server_invite.pending
+        return bool(pending) or leg.server_invite.awaits_ack or leg.ack.pending
+
+
+class OfferCrossing:
+    """One of them; it is the context of both INVITEs."""
+
+    __slots__ = ("_deadlines", "_here", "_offer", "_over", "_random", "_there", "_until", "generation")
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        random: Random,
+        here: Side,
+        there: Side,
+        over: Callable[[int, float], None],
+        now: float,
+    ) -> None:
+        """Ask ``here`` at once; neither may be busy. ``over`` is told how it came out, once: 200, the status that one
+        of them has refused with, or 408 for who was not heard."""
+        self.generation = 0
+        self._deadlines = deadlines
+        self._random = random
+        self._here = here
+        self._there = there
+        self._over = over
+        self._offer = b""
+        self._until = now + WAIT_S
+        here.leg.send("INVITE", [ALLOW, *here.session.asking()], b"", now, self)
+
+    def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """One of the two said something to it."""
+        status = response.status
+        if status < 200:
+            return
+        if leg is self._there.leg:
+            self._answered_there(response, now)
+        elif status >= 300:
+            self._over(status, now)
+        elif offer := _described(response):
+            self._offer = offer
+            self._here.session.offers.receive(offer)
+            self.due(ASK, now)
+        else:  # it refuses to describe itself; it was told where its call is all the same
+            leg.acknowledge((), b"", now)
+            self._over(200, now)
+
+    def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
+        """Nothing was heard, or nothing could be sent."""
+        if leg is self._there.leg:
+            self._there.session.offers.refuse()
+            self._decline(transaction.failure, now)
+        else:
+            self._over(transaction.failure, now)
+
+    def due(self, cause: str, now: float) -> None:
+        """Make the offer to the other side."""
+        here, there = self._here, self._there
+        if here.leg.ended or there.leg.ended:  # the end of a call acknowledges what is pending
+            return
+        if there.busy:
+            self._later(491, now)
+            return
+        passed = there.session.offers.continued(self._offer)
+        there.session.offers.send(passed)
+        there.leg.send("INVITE", [SDP, ALLOW, *there.session.asking()], passed, now, self)
+
+    def _answered_there(self, response: Response, now: float) -> None:
+        leg, session = self._there
+        if response.status >= 300:
+            session.offers.refuse()
+            self._later(response.status, now)
+            return
+        answer = _described(response)
+        if answer:
+            session.offers.receive(answer)
+        session.offers.accept()
+        leg.acknowledge((), b"", now)
+        if answer:
+            self._answer(answer, now)
+            self._over(200, now)
+        else:
+            self._decline(488, now)
+
+    def _later(self, status: int, now: float) -> None:
+        if status == 491 and now < self._until:
+            self._deadlines.set(now + self._random.uniform(*AGAIN), self, ASK)
+        else:
+            self._decline(status, now)
+
+    def _decline(self, status: int, now: float) -> None:
+        """Nobody answers the offer: its ACK needs an answer all the same (RFC 3261 section 13.2.2.4)."""
+        try:
+            answer = sdp.inactive(self._offer)
+        except sdp.SdpError:
+            answer = sdp.refused(self._offer)
+        self._answer(answer, now)
+        self._over(status, now)
+
+    def _answer(self, answer: bytes, now: float) -> None:
+        leg, session = self._here
+        if leg.ended:
+            return
+        passed = session.offers.continued(answer)
+        session.offers.send(passed)
+        session.offers.accept()
+        leg.acknowledge([SDP], passed, now)
+
+
+def _described(message: Message) -> bytes:
+    where = description_in(message)
+    return message.body[where.start : where.stop] if where is not None else b""
