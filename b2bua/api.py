@@ -9,6 +9,8 @@ from typing import Final
 from heartbeat.console import server
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
+from heartbeat.console.other_servers import OtherServers
+from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 from heartbeat.console.web_page import read_files
 
@@ -22,10 +24,17 @@ VERBS: Final = frozenset(
 )
 
 
-async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:
-    """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told."""
+ORDERS: Final = VERBS - {PROVISION}
+"""What another server may pass on; a change of what is provisioned goes to all nodes by itself."""
+
+
+async def serve(
+    process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float], others: OtherServers | None = None
+) -> server.Served:
+    """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told; ``others`` passes on
+    what is meant for another server."""
     files = read_files(Path(__file__).parent / "page")
-    return await server.serve(process, VIEWS, VERBS, at, clock, metrics, files)
+    return await server.serve(process, VIEWS, VERBS, at, clock, metrics, files, others)
 
 
 def metrics(status: ServerStatus) -> str:

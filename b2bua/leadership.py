@@ -14,9 +14,10 @@ from b2bua.beat_paths import BeatPaths
 from heartbeat import carriage
 from heartbeat.agent_words import AgentWords
 from heartbeat.carrier import Carrier
+from heartbeat.console_exchange import ConsoleExchange
 from heartbeat.death import DEATH, Death
 from heartbeat.decision import Decision, Tell, What
-from heartbeat.header import ACTIVE, FETCH, HOLDING, OPEN, PING, Beat, BeatError
+from heartbeat.header import ACTIVE, CONSOLE, FETCH, HOLDING, OPEN, PING, Beat, BeatError
 from heartbeat.keyring import Keyring
 from heartbeat.member import Member
 from heartbeat.part_exchange import PartExchange
@@ -66,6 +67,8 @@ class Leadership:
         self.actions: list[Any] = []
         """Beats, what is to be stored, and what is to be taken as provisioned: they go first."""
         self.part_exchange = PartExchange(self.member.participant, self._ask, self._do, site)
+        self.console = ConsoleExchange(self.member.participant, self._ask, self._do, stack.deadlines)
+        """What operators ask one server of another."""
         self.agent_flow: Callable[[str], Flow | None] = _no_flow
         """The connection to an agent."""
         self.serves: Callable[[bool, float], None] = _nothing
@@ -178,6 +181,10 @@ class Leadership:
         if beat.kind == FETCH:
             self._carrier.answer(request, self.part_exchange.answer(beat), flow)
             return
+        if beat.kind == CONSOLE:
+            if not sender and beat.node in self._site.servers:
+                self._carrier.answer(request, self.console.answer(beat), flow)
+            return
         self._learn_part(beat, now)
         self._carrier.receive(request, beat, sender or beat.node, flow, now)
         self.pump(now)
@@ -206,6 +213,9 @@ class Leadership:
         beat = self._read(response, None, sender, now)
         if beat is not None and beat.kind == FETCH:
             self.part_exchange.answered(beat, now)
+        elif beat is not None and beat.kind == CONSOLE:
+            if not sender:
+                self.console.answered(beat, now)
         elif beat is not None:
             self._learn_part(beat, now)
             self.member.receive(beat, sender or beat.node, now)

@@ -28,13 +28,16 @@ from b2bua.record_sinks import RecordSinks
 from b2bua.takeover_file import TakeoverFile
 from b2bua.trend import Trend
 from heartbeat import deaths, program, signed_callers
+from heartbeat.console.answers import Answers
+from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
+from heartbeat.console.other_servers import OtherServers
 from heartbeat.console.reload_orders import PROVISION
-from heartbeat.console.view import Alert, Later, ProcessStats, Progress, Records, Refused
+from heartbeat.console.view import Alert, ConsoleProcess, Later, ProcessStats, Progress, Records, Refused
 from heartbeat.decision import What
 from heartbeat.site.lines import LineSettings
-from heartbeat.site.model import Site
+from heartbeat.site.model import Server, Site
 from heartbeat.site.provisioned import NEVER
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
@@ -100,6 +103,9 @@ class Process(program.Process[Core]):
         core.trunks.callers.stir = taken[0] if taken is not None else None
         self._crypto = taken[1] if taken is not None else None
         self.hooks = Hooks(site, node)
+        answers = Answers(self, boottime, lambda: self.audited.note)
+        exchange, servers = core.leadership.console, partial(_servers, core)
+        self.others = OtherServers(node, servers, exchange, self.pump, answers, api.VIEWS, api.ORDERS)
 
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
@@ -170,6 +176,14 @@ class Process(program.Process[Core]):
             _tell_hooks(self.hooks, core.site, partial(self.view, "status", {}, now))
         self.cdrs.keep = core.site.records.keep * DAY
         self._sinks.follow(core.site.records)
+
+
+async def _serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> Any:
+    return await api.serve(process, at, clock, process.others if isinstance(process, Process) else None)
+
+
+def _servers(core: Core) -> Mapping[str, Server]:
+    return core.site.servers
 
 
 def _own_trunks(site: Site) -> list[LineSettings]:
@@ -317,4 +331,4 @@ def run(nodes: Sequence[tuple[Path, str]], log: LogSettings) -> int:
             process.logger = Process.logger.getChild(site.name)
         return process
 
-    return program.start(make, api.serve, nodes, log)
+    return program.start(make, _serve, nodes, log)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from b2bua.takeover.report import Takeovers
 from heartbeat.console import view as v
+from heartbeat.console.answers import on_wall
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.server import on_wall
 
 APART: Final = 5.0
 """Seconds between two writings."""

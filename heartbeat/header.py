@@ -39,7 +39,11 @@ PING: Final = "ping"
 """An operator's question (`heartbeat ping --site`): answered with how the node is, and changing nothing."""
 FETCH: Final = "fetch"
 """A piece of the provisioned part of the site is wanted (`heartbeat.part_exchange`)."""
-KINDS: Final = frozenset((BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING, FETCH))
+CONSOLE: Final = "console"
+"""A piece of what an operator asks one server of another (`heartbeat.console_exchange`)."""
+KINDS: Final = frozenset(
+    (BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING, FETCH, CONSOLE)
+)
 
 ACTIVE: Final = "active"
 STANDBY: Final = "standby"
@@ -162,7 +166,7 @@ class Beat:
     given: str = ""
     """The version of the provisioned part of the site that this node lives by; empty: none."""
     fetch: str = ""
-    """``fetch``: the version wanted, and from which byte on."""
+    """``fetch``: the version wanted, and from which byte on. ``console``: see there."""
     piece: str = ""
     """Answer to it: version, byte, size of the whole, and a piece in base64."""
 
@@ -221,7 +225,7 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; commit={b.commitment}"
     if b.given:
         text += f"; given={b.given}"
-    if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo or b.kind == FETCH:
+    if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo or b.kind in (FETCH, CONSOLE):
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
 

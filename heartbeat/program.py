@@ -166,8 +166,9 @@ class Process(Generic[C]):
         self.votes = VoteStore(settings.state_dir, name)
         self.persistent = self.votes.start()
         self._history = DecisionJournal(settings.state_dir / "history.jsonl")
-        self._audit = AuditLog(settings.state_dir, name, lambda: self._journals.ask())
-        self.written: list[Written] = [self._history, self._audit]
+        self.audited = AuditLog(settings.state_dir, name, lambda: self._journals.ask())
+        """Who did what."""
+        self.written: list[Written] = [self._history, self.audited]
         """What is to be known again after a restart."""
         self.disk_space = DiskSpace(self.directories())
         self._api: Api | None = None
@@ -206,7 +207,7 @@ class Process(Generic[C]):
             names=self.names,
             store=self.votes.write,
             on_event=self.event,
-            on_reload=partial(_signalled, self._audit, self.reloading),
+            on_reload=partial(_signalled, self.audited, self.reloading),
             on_stop=self.stop,
             codecs=self.certificates.codecs,
         )
@@ -219,7 +220,7 @@ class Process(Generic[C]):
     async def run(self, serve: Serve) -> None:
         """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
         access, at = _access(self.settings), self.settings.api_address
-        api = self._api = Api(self, serve, at, access, self.loop, self._audit.note)
+        api = self._api = Api(self, serve, at, access, self.loop, self.audited.note)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
         try:
             await self.pump.run()
@@ -234,7 +235,7 @@ class Process(Generic[C]):
         if name == "progress" and (order := self.reloading.orders.progress(params.get("id", ""))) is not None:
             return order
         if name == audit_log.VIEW:
-            return self._audit.view(params)
+            return self.audited.view(params)
         if name == BANS:
             return bans.look(_bans(self.core, self._api), now, time.time() - boottime())
         found: Any = self.tracing.view(params) if name == "trace" else self._view(self.core, name, params, now)

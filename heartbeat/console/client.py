@@ -20,6 +20,10 @@ from sip.io.unix_path import short_path
 
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
+NODE: Final = "Holdfast-Node"
+"""Header of a request: which server of the site is meant; without it, the one that is asked."""
+NO_ANSWER: Final = 504
+"""HTTP status when a server that something was passed on to does not answer (RFC 9110 section 15.6.5)."""
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -35,6 +39,8 @@ class Client:
     api: Api
     token: Secret | None = None
     timeout: float = TIMEOUT
+    through: str = ""
+    """The server whose API this is, which passes on to ``name`` what it is asked; empty: it is asked itself."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -70,6 +76,10 @@ class Client:
         """What the process answers to a change of what is provisioned, as JSON. Raises the same."""
         return self._ask("POST", "/v1/provisioned", change)
 
+    @property
+    def _asked(self) -> str:
+        return f"{self.through}, by which {self.name} is asked," if self.through else self.name
+
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
         connection = _Connection(self.api, self.timeout)
         try:
@@ -77,28 +87,31 @@ class Client:
             response = connection.getresponse()
             data = response.read(_MOST_BYTES)
         except TimeoutError:
-            raise Unreachable(f"{self.name} does not answer at {self.api} (waited {self.timeout:g} s).") from None
+            raise Unreachable(f"{self._asked} does not answer at {self.api} (waited {self.timeout:g} s).") from None
         except (OSError, http.client.HTTPException) as error:
-            died = bool(self.api.path) and isinstance(error, ConnectionRefusedError)
-            raise Unreachable(f"{self.name} cannot be reached at {self.api}: {_reason(error)}.", died) from None
+            died = bool(self.api.path) and not self.through and isinstance(error, ConnectionRefusedError)
+            raise Unreachable(f"{self._asked} cannot be reached at {self.api}: {_reason(error)}.", died) from None
         finally:
             connection.close()
         try:
             value = json.loads(data)
         except ValueError:
             raise Unreachable(f"What answers at {self.api} is not {self.name}: it sent no JSON.") from None
+        if response.status == NO_ANSWER and isinstance(value, dict) and "error" in value:
+            raise Unreachable(f"{self.through or self.name}: {value['error']}")
         if response.status >= 400 and isinstance(value, dict) and "error" in value:
             raise RefusedByProcess(f"{self.name}: {value['error']}", response.status)
         return value
 
     def _headers(self) -> dict[str, str]:
+        named = {"Content-Type": "application/json", **({NODE: self.name} if self.through else {})}
         if self.token is None or self.api.path:
-            return {"Content-Type": "application/json"}
+            return named
         try:
             token = self.token.reveal().decode("latin-1")
         except LookupError as error:
             raise ConsoleError(str(error).strip("\"'")) from None
-        return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        return {**named, "Authorization": f"Bearer {token}"}
 
 
 def near(clients: Iterable[Client]) -> list[Client]:

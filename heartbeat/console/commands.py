@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import click
@@ -34,10 +34,16 @@ def open_sites(paths: Sequence[str]) -> list[Site]:
 
 
 def server_client(site: Site, node: str) -> Client:
+    """Asks that server: itself, or, when its API is on another machine, by a server whose API is here."""
     if node not in site.servers:
         raise ConsoleError(f"The site {site.name} has no server {node!r}; it has {', '.join(site.servers)}.")
-    server = site.servers[node]
-    return Client(node, server.api_address, server.api_token)
+    clients = {name: Client(name, server.api_address, server.api_token) for name, server in site.servers.items()}
+    own = clients[node]
+    if own.is_elsewhere:
+        for name, other in clients.items():
+            if not other.is_elsewhere:
+                return replace(other, name=node, through=name)
+    return own
 
 
 def agent_client(site: Site, name: str) -> Client:

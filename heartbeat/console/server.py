@@ -1,8 +1,9 @@
 """The HTTP side of the console: a process's pages and verbs on a UNIX socket, or on TCP behind a token.
 
 ``GET /v1/PAGE?param=..`` and ``POST /v1/VERB`` with a JSON object of strings answer JSON; what is refused answers
-``{"error": sentence}``. ``GET /health`` answers 200 or 503 and needs no token, since it tells a stranger no more than
-an OPTIONS does. A page is made inside the loop in one go, so pages are bounded in length.
+``{"error": sentence}``. A server passes on to another one what names that in the header ``Holdfast-Node``.
+``GET /health`` answers 200 or 503 and needs no token, since it tells a stranger no more than an OPTIONS does. A page
+is made inside the loop in one go, so pages are bounded in length.
 """
 
 from __future__ import annotations
@@ -19,22 +20,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from heartbeat.console.access import Gate
-from heartbeat.console.api_socket import REFUSED, ApiSocket
+from heartbeat.console.answers import Answers, on_wall
+from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.client import NODE
 from heartbeat.console.metrics import CONTENT_TYPE
+from heartbeat.console.other_servers import GET, POST, OtherServers, Question
 from heartbeat.console.provision_api import MOST_CHANGE, add_provisioning
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import ConsoleProcess, Later, Refused
+from heartbeat.console.view import ConsoleProcess, Refused
 from heartbeat.console.web_page import OPEN, add_page
 
 logger = logging.getLogger(__name__)
 
-MOST_ROWS: Final = 2000
-"""Rows that one page may ask for."""
 MOST_BYTES: Final = 64 * 1024
 """Longest body of a command."""
-LOOKS: Final = frozenset({"rehearse", "audit"})
-"""Verbs that change nothing."""
 MOST_CONNECTIONS: Final = 64
 LONGEST_CONNECTION: Final = 30.0
 """Seconds after which a connection is closed, whatever it does; commands need one request a connection."""
@@ -70,10 +70,11 @@ async def serve(
     clock: Callable[[], float],
     metrics: Metrics,
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
+    others: OtherServers | None = None,
 ) -> Served:
     """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
-    text; ``files`` are those of its page."""
-    runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics, files), access_log=None)
+    text; ``files`` are those of its page; what has a header ``Holdfast-Node`` is passed on by ``others``."""
+    runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics, files, others), access_log=None)
     await runner.setup()
     loop = asyncio.get_running_loop()
     web_server = runner.server
@@ -104,10 +105,11 @@ def application(
     clock: Callable[[], float],
     metrics: Metrics,
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
+    others: OtherServers | None = None,
 ) -> web.Application:
     """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
 
-    reading = asyncio.Semaphore(1)
+    answers = Answers(process, clock, lambda: at.audit)
 
     async def health(request: web.Request) -> web.Response:
         found = process.view("health", {}, clock())
@@ -118,28 +120,31 @@ def application(
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def page(request: web.Request) -> web.Response:
-        params, now = _params(dict(request.query)), clock()
-        offset = time.time() - now  # before the view is made, which takes its time
-        found = process.view(_name(request), params, now)
-        if isinstance(found, Later):
-            async with reading:
-                found = await asyncio.to_thread(found.work)
-        return _json(on_wall(as_json(found), offset))
+        name, params = _name(request), dict(request.query)
+        if node := _elsewhere(request):
+            return await passed_on(node, Question(GET, name, params, gate.admit(request).user))
+        return _json(await answers.page(name, params))
 
     async def verb(request: web.Request) -> web.Response:
-        params, now = _params(await _body(request)), clock()
+        params = await _body(request)
         who, name = gate.admit(request), _name(request)
-        logger.info("%s asks for %s %s", who.user, name, dict(params))
-        offset = time.time() - now
-        host = request.remote or ""
-        try:
-            answer = process.command(name, params, now)
-        except Refused as refusal:
-            at.audit(who.user, host, name, params, REFUSED, refusal.sentence)
-            raise
-        if name not in LOOKS:
-            at.audit(who.user, host, name, params, getattr(answer, "state", "done"), getattr(answer, "sentence", ""))
-        return _json(on_wall(as_json(answer), offset))
+        if node := _elsewhere(request):
+            return await passed_on(node, Question(POST, name, params, who.user))
+        return _json(answers.order(name, params, who.user, request.remote or ""))
+
+    def _elsewhere(request: web.Request) -> str:
+        """The server that is meant, where that is not this one."""
+        node = request.headers.get(NODE, "")
+        if not node:
+            return ""
+        if others is None:
+            raise Refused("This process passes nothing on.", 404)
+        return "" if others.is_here(node) else node
+
+    async def passed_on(node: str, question: Question) -> web.Response:
+        assert others is not None
+        status, body = await others.ask(node, question)
+        return _json(body, status)
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")
@@ -201,22 +206,6 @@ def _guarding(gate: Gate) -> Middleware:
     return guard
 
 
-def on_wall(value: Any, offset: float) -> Any:
-    """The same JSON with all instants (``at``, ``.._at``) moved by ``offset`` seconds, to the microsecond."""
-    if isinstance(value, Mapping):
-        return {
-            key: round(item + offset, 6)
-            if isinstance(item, int | float) and (key == "at" or key.endswith("_at"))
-            else on_wall(item, offset)
-            if isinstance(item, Mapping | list | tuple)
-            else item
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [on_wall(item, offset) for item in value]
-    return value
-
-
 def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:
     return web.json_response(value, status=status, headers={"Cache-Control": "no-store", "Connection": "close"})
 
@@ -231,10 +220,3 @@ async def _body(request: web.Request) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise Refused('The body of a command is a JSON object of strings, like {"to": "m2"}.', 400)
     return value
-
-
-def _params(params: dict[str, str]) -> dict[str, str]:
-    limit = params.get("limit")
-    if limit is not None and not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_ROWS):
-        raise Refused(f"limit is a number from 1 to {MOST_ROWS}, not {limit[:40]!r}.", 400)
-    return params

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from b2bua import api
 from heartbeat.console import server
+from heartbeat.console.answers import on_wall
 from heartbeat.console.api_socket import Access, ApiError, ApiSocket
 from heartbeat.console.schema import of_json
-from heartbeat.console.server import on_wall
 from heartbeat.console.view import Disk, Health, ProcessStats, Records, Refused, ServerStatus, Trunk
 from heartbeat.console.web_page import MOST_LISTENERS
 from heartbeat.site.values import Api

@@ -1,0 +1,299 @@
+"""What an operator asks one server of another, passed on beside the heartbeats. A core.
+
+A machine of a pair has the API of its own server at hand, most often as a UNIX socket, and not that of the other. So
+a server passes a question on: pages and orders go to the other server in pieces, each in a signed statement
+(``kind=console``) on the way that heartbeats take, and so does what it answers::
+
+    asks                                     answers
+    fetch=7/q/0/1200/<base64>                piece=7/q/900        the next byte of question 7 that is wanted
+    fetch=7/q/900/1200/<base64>              piece=7/a/0/0/       it is there whole; no answer yet
+    fetch=7/a/0                              piece=7/a/0/2400/<base64>
+    fetch=7/a/900 fetch=7/a/1800             ...
+
+An order is carried out once, however often its pieces come: a question names the start of the server that is asked
+(``start``), which a record of former days does not, and of one start of who asks each number is taken once.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+from heartbeat.decision import Tell
+from heartbeat.header import CONSOLE, Beat
+from heartbeat.participant import Participant
+
+PIECE: Final = 900
+"""Bytes of one piece: with its header it fits into a datagram."""
+WINDOW: Final = 8
+"""Pieces of an answer that are asked for at once."""
+MOST_QUESTION: Final = 128 * 1024
+MOST_ANSWER: Final = 8 * 1024 * 1024
+"""Bytes of either, packed."""
+MOST_ASKED: Final = 16
+"""Questions of ours that are under way, and of another server that are remembered."""
+LATE: Final = 256
+"""By so many numbers a question may come after later ones."""
+AGAIN: Final = 0.25
+"""Seconds after which what was not answered is asked again."""
+SOON: Final = 0.03
+LATEST: Final = 0.5
+"""Seconds between two looks whether an answer is there, at first and at last."""
+PATIENCE: Final = 2.0
+"""Seconds for which the other server may say nothing at all."""
+LONGEST: Final = 30.0
+"""Seconds that an answer may take."""
+
+_LOOK: Final = "look"
+
+
+class ConsoleAsked(NamedTuple):
+    """An action for the shell: answer this, by `ConsoleExchange.serve`."""
+
+    node: str
+    number: int
+    question: bytes
+
+
+class ConsoleAnswered(NamedTuple):
+    """An action for the shell: the answer to a question of ours, or why there is none, as a sentence."""
+
+    number: int
+    answer: bytes
+    fault: str
+
+
+class Deadlines(Protocol):
+    """Wakes who is due."""
+
+    def set(self, at: float, owner: Any, cause: str) -> None: ...
+
+
+class _Question:
+    """One of ours, under way."""
+
+    def __init__(self, node: str, number: int, question: bytes, now: float) -> None:
+        self.node = node
+        self.number = number
+        self.question = question
+        self.sent = 0
+        """How much of it the other side has."""
+        self.begun_at = self.heard_at = now
+        self.pause = SOON
+        self.size = 0
+        """Of the answer; 0: not known yet."""
+        self.pieces: dict[int, bytes] = {}
+        self.asked: dict[int, float] = {}
+        """Byte of the answer -> when it was asked for last."""
+
+
+class _Known:
+    """One of another server's."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.question = b""
+        self.answer: bytes | None = None
+
+
+class _Asker:
+    """What is remembered of one start of another server."""
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.known: OrderedDict[int, _Known] = OrderedDict()
+        self._heard: set[int] = set()
+        self._least = 1
+
+    def is_new(self, number: int) -> bool:
+        """Whether a question of that number begins now: once, and late only by so much."""
+        if number < self._least or number in self._heard:
+            return False
+        self._heard.add(number)
+        if number - LATE >= self._least:
+            self._least = number - LATE + 1
+            self._heard = {one for one in self._heard if one >= self._least}
+        return True
+
+
+class ConsoleExchange:
+    """Of one server; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has to do."""
+
+    def __init__(
+        self, participant: Participant, ask: Callable[[Tell], None], do: Callable[[Any], None], deadlines: Deadlines
+    ) -> None:
+        self.generation = 0
+        self._participant = participant
+        self._ask = ask
+        self._do = do
+        self._deadlines = deadlines
+        self._number = 0
+        self._questions: dict[int, _Question] = {}
+        self._askers: dict[str, _Asker] = {}
+
+    # -- who asks
+
+    def ask(self, node: str, question: bytes, now: float) -> int:
+        """Ask another server; the number by which `ConsoleAnswered` names it."""
+        self._number += 1
+        fault = ""
+        if not self._participant.incarnation_of(node):
+            fault = f"{node} has not been heard by {self._participant.name} since its start"
+        elif len(self._questions) >= MOST_ASKED:
+            fault = f"{MOST_ASKED} questions are under way to other servers"
+        elif len(question) > MOST_QUESTION:
+            fault = f"it has {len(question):,} bytes; {MOST_QUESTION:,} are passed on"
+        if fault:
+            self._do(ConsoleAnswered(self._number, b"", fault))
+            return self._number
+        one = self._questions[self._number] = _Question(node, self._number, question, now)
+        self._say_more(one)
+        self._look_at(now + AGAIN)
+        return one.number
+
+    def answered(self, answer: Beat, now: float) -> None:
+        """What another server says to a question of this start of ours."""
+        if answer.re is None or answer.re[0] != self._participant.on_disk.incarnation:
+            return
+        number, kind, offset, size, data = _read(answer.piece)
+        one = self._questions.get(number)
+        if one is None or one.node != answer.node:
+            return
+        one.heard_at = now
+        if kind == "gone":
+            self._end(one, f"{one.node} was started anew meanwhile, or has forgotten the question")
+        elif kind == "q":
+            if one.sent < offset < len(one.question):
+                one.sent = offset
+                self._say_more(one)
+        elif kind == "a" and one.sent < len(one.question):
+            one.sent = len(one.question)
+            self._look_at(now + one.pause)
+        elif kind == "a" and size > MOST_ANSWER:
+            self._end(one, f"the answer has {size:,} bytes; ask for less")
+        elif kind == "a" and size:
+            self._take(one, offset, size, data, now)
+
+    def _take(self, one: _Question, offset: int, size: int, data: bytes, now: float) -> None:
+        if one.size not in (0, size) or offset >= size or len(data) != min(PIECE, size - offset):
+            return
+        one.size = size
+        one.pieces[offset] = data
+        one.asked.pop(offset, None)
+        if len(one.pieces) * PIECE >= size:
+            self._questions.pop(one.number)
+            self._do(ConsoleAnswered(one.number, b"".join(one.pieces[at] for at in sorted(one.pieces)), ""))
+            return
+        self._fill(one, now)
+
+    def _fill(self, one: _Question, now: float) -> None:
+        """Have as many pieces under way as may be."""
+        for at in range(0, one.size, PIECE):
+            if len(one.asked) >= WINDOW:
+                return
+            if at not in one.pieces and at not in one.asked:
+                self._want(one, at, now)
+
+    def _want(self, one: _Question, at: int, now: float) -> None:
+        one.asked[at] = now
+        self._say(one, f"{one.number}/a/{at}")
+
+    def _say_more(self, one: _Question) -> None:
+        data = urlsafe_b64encode(one.question[one.sent : one.sent + PIECE]).rstrip(b"=").decode()
+        self._say(one, f"{one.number}/q/{one.sent}/{len(one.question)}/{data}")
+
+    def _say(self, one: _Question, fetch: str) -> None:
+        self._ask(Tell(one.node, self._participant.stamp(one.node, kind=CONSOLE, fetch=fetch)))
+
+    def _end(self, one: _Question, fault: str) -> None:
+        self._questions.pop(one.number)
+        self._do(ConsoleAnswered(one.number, b"", fault))
+
+    def _look_at(self, at: float) -> None:
+        self.generation += 1
+        self._deadlines.set(at, self, _LOOK)
+
+    def due(self, cause: str, now: float) -> None:
+        """Ask again what was not answered, and look whether answers are there."""
+        for one in list(self._questions.values()):
+            if now - one.heard_at >= PATIENCE:
+                by = self._participant.name
+                self._end(
+                    one, f"{one.node} does not answer what {by} passes on: it is not there, or of an older version"
+                )
+            elif now - one.begun_at >= LONGEST:
+                self._end(one, f"{one.node} has had no answer for {LONGEST:.0f} s")
+            elif one.sent < len(one.question):
+                self._say_more(one)
+            elif not one.size:
+                one.pause = min(LATEST, one.pause * 1.5)
+                self._want(one, 0, now)
+            else:
+                for at, asked_at in list(one.asked.items()):
+                    if now - asked_at >= AGAIN:
+                        self._want(one, at, now)
+        if self._questions:
+            pauses = [
+                one.pause if one.sent >= len(one.question) and not one.size else AGAIN
+                for one in self._questions.values()
+            ]
+            self._look_at(now + min(pauses))
+
+    # -- who is asked
+
+    def answer(self, asked: Beat) -> Beat:
+        """The answer to one statement of another server, signed like it."""
+        re = (asked.incarnation, asked.seq)
+        return self._participant.stamp(asked.node, kind=CONSOLE, re=re, piece=self._piece(asked))
+
+    def serve(self, node: str, number: int, answer: bytes, now: float) -> None:
+        """The answer of this server to a question (`ConsoleAsked`); what is too long is not passed on."""
+        asker = self._askers.get(node)
+        if asker is not None and (one := asker.known.get(number)) is not None:
+            one.answer = answer
+
+    def _piece(self, asked: Beat) -> str:
+        number, kind, offset, size, data = _read(asked.fetch)
+        gone = f"{number}/gone"
+        ours, known = self._participant.on_disk.incarnation, self._participant.incarnation_of(asked.node)
+        if asked.for_incarnation != ours or asked.incarnation < known or not number:
+            return gone  # not made in this start of ours, or by a former one of theirs
+        asker = self._askers.get(asked.node)
+        if asker is None or asker.incarnation < asked.incarnation:
+            asker = self._askers[asked.node] = _Asker(asked.incarnation)
+        one = asker.known.get(number)
+        if kind == "q" and one is None and offset == 0 and 0 < size <= MOST_QUESTION and asker.is_new(number):
+            one = asker.known[number] = _Known(size)
+            if len(asker.known) > MOST_ASKED:
+                asker.known.popitem(last=False)
+        if one is None:
+            return gone
+        if kind == "q" and offset == len(one.question) and size == one.size and data:
+            one.question = (one.question + data)[: one.size]
+            if len(one.question) == one.size:
+                self._do(ConsoleAsked(asked.node, number, one.question))
+        if len(one.question) < one.size:
+            return f"{number}/q/{len(one.question)}"
+        if kind == "q" or one.answer is None or offset >= len(one.answer):
+            return f"{number}/a/0/0/"
+        piece = urlsafe_b64encode(one.answer[offset : offset + PIECE]).rstrip(b"=").decode()
+        return f"{number}/a/{offset}/{len(one.answer)}/{piece}"
+
+
+def _read(text: str) -> tuple[int, str, int, int, bytes]:
+    """Number, kind, byte, size, data of ``number/kind/byte/size/base64``; what is missing is 0 and empty."""
+    number, _, rest = text.partition("/")
+    kind, _, rest = rest.partition("/")
+    offset, _, rest = rest.partition("/")
+    size, _, data = rest.partition("/")
+    try:
+        found = urlsafe_b64decode(data + "=" * (-len(data) % 4))
+    except ValueError:
+        return 0, "", 0, 0, b""
+    return _number(number), kind, _number(offset), _number(size), found
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
