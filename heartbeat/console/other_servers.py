@@ -82,14 +82,14 @@ class OtherServers:
         future: asyncio.Future[ConsoleAnswered] = asyncio.get_running_loop().create_future()
         number = self._pump.ask(self._exchange.ask, node, packed)
         early, self._early = self._early, None
-        if early is None:
+        if early is not None and early.number == number:
+            told = early
+        else:
             self._waiting[number] = future
             try:
                 told = await future
             finally:
                 self._waiting.pop(number, None)
-        else:
-            told = early
         if told.fault:
             raise Refused(f"{told.fault}.", NO_ANSWER)
         try:
@@ -101,7 +101,7 @@ class OtherServers:
     def _answered(self, told: ConsoleAnswered) -> None:
         future = self._waiting.get(told.number)
         if future is None:
-            self._early = told  # it failed before its number was known
+            self._early = told  # it failed before its number was known, or nobody waits for it any more
         elif not future.done():
             future.set_result(told)
 

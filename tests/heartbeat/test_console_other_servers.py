@@ -183,6 +183,16 @@ def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Pair().apply(talk, tmp_path)
 
 
+def test_what_comes_when_nobody_waits_any_more_is_no_answer_to_the_next_question(tmp_path: Path) -> None:
+    pair = Pair()
+    pair.pumps["m1"].others[ConsoleAnswered](ConsoleAnswered(0, b"", "m2 was started anew meanwhile"))
+
+    async def talk(path: Path, m2: Client) -> None:
+        assert (await asyncio.to_thread(m2.view, "status"))["node"] == "m2"
+
+    pair.apply(talk, tmp_path)
+
+
 def bomb() -> bytes:
     return zlib.compress(b'{"method": "' + b" " * (65 * 1024 * 1024) + b'"}')
 
