@@ -11,9 +11,11 @@ from random import Random
 from typing import Final, NamedTuple
 
 from sip.device.session import SDP, DeviceSession
+from sip.dialog import UAC
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.offer_answer import description_in
+from sip.reinvite_retry import FOR_THE_MOMENT, OURS, wait_after
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction
 from sip.wire import sdp
@@ -22,8 +24,8 @@ from sip.wire.message import Message, Response
 ASK: Final = "ask the other side"
 WAIT_S: Final = 20.0
 """Seconds for which an offer waits: who made it repeats its 2xx for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4)."""
-AGAIN: Final = (0.5, 1.5)
-"""Seconds until the other side is asked once more that is busy, or has asked for something itself."""
+FREE_S: Final = 0.5
+"""Seconds between two looks at whether the other side is free."""
 
 
 class Side(NamedTuple):
@@ -39,6 +41,11 @@ class Side(NamedTuple):
         pending = leg.client_invite.pending or leg.server_invite.pending
         return bool(pending) or leg.server_invite.awaits_ack or leg.ack.pending
 
+    @property
+    def ours(self) -> bool:
+        """Whether its dialog has our Call-ID."""
+        return self.leg.dialog.direction == UAC
+
 
 class OfferCrossing:
     """One of them; it is the context of both INVITEs."""
@@ -51,11 +58,11 @@ class OfferCrossing:
         random: Random,
         here: Side,
         there: Side,
-        over: Callable[[int, float], None],
+        over: Callable[[int, float, float], None],
         now: float,
     ) -> None:
-        """Ask ``here`` at once; neither may be busy. ``over`` is told how it came out, once: 200, the status that one
-        of them has refused with, or 408 for who was not heard."""
+        """Ask ``here`` at once; neither may be busy. ``over`` is told how it came out, once, by a status and in how
+        many seconds all may be tried again: 200, what one of them has refused with, or 408 for who was not heard."""
         self.generation = 0
         self._deadlines = deadlines
         self._random = random
@@ -74,14 +81,14 @@ class OfferCrossing:
         if leg is self._there.leg:
             self._answered_there(response, now)
         elif status >= 300:
-            self._over(status, now)
+            self._over(status, wait_after(response, self._here.ours, self._random), now)
         elif offer := _described(response):
             self._offer = offer
             self._here.session.offers.receive(offer)
             self.due(ASK, now)
         else:  # it refuses to describe itself; it was told where its call is all the same
             leg.acknowledge((), b"", now)
-            self._over(200, now)
+            self._over(200, 0.0, now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Nothing was heard, or nothing could be sent."""
@@ -89,7 +96,7 @@ class OfferCrossing:
             self._there.session.offers.refuse()
             self._decline(transaction.failure, now)
         else:
-            self._over(transaction.failure, now)
+            self._over(transaction.failure, self._random.uniform(*OURS), now)
 
     def due(self, cause: str, now: float) -> None:
         """Make the offer to the other side."""
@@ -97,7 +104,7 @@ class OfferCrossing:
         if here.leg.ended or there.leg.ended:  # the end of a call acknowledges what is pending
             return
         if there.busy:
-            self._later(491, now)
+            self._later(491, FREE_S, now)
             return
         passed = there.session.offers.continued(self._offer)
         there.session.offers.send(passed)
@@ -107,7 +114,7 @@ class OfferCrossing:
         leg, session = self._there
         if response.status >= 300:
             session.offers.refuse()
-            self._later(response.status, now)
+            self._later(response.status, wait_after(response, self._there.ours, self._random), now)
             return
         answer = _described(response)
         if answer:
@@ -116,13 +123,13 @@ class OfferCrossing:
         leg.acknowledge((), b"", now)
         if answer:
             self._answer(answer, now)
-            self._over(200, now)
+            self._over(200, 0.0, now)
         else:
             self._decline(488, now)
 
-    def _later(self, status: int, now: float) -> None:
-        if status == 491 and now < self._until:
-            self._deadlines.set(now + self._random.uniform(*AGAIN), self, ASK)
+    def _later(self, status: int, wait: float, now: float) -> None:
+        if status in FOR_THE_MOMENT and now + wait < self._until:
+            self._deadlines.set(now + wait, self, ASK)
         else:
             self._decline(status, now)
 
@@ -133,7 +140,7 @@ class OfferCrossing:
         except sdp.SdpError:
             answer = sdp.refused(self._offer)
         self._answer(answer, now)
-        self._over(status, now)
+        self._over(status, self._random.uniform(*OURS), now)
 
     def _answer(self, answer: bytes, now: float) -> None:
         leg, session = self._here

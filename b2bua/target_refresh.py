@@ -14,6 +14,7 @@ from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.offer_answer import AGREED
+from sip.reinvite_retry import FOR_THE_MOMENT, OURS, wait_after
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction
 from sip.wire.message import Response
@@ -21,9 +22,6 @@ from sip.wire.message import Response
 DUE: Final = "target refresh"
 SPREAD: Final = 1.0
 """Seconds over which the refreshes of a takeover begin."""
-AGAIN: Final = (2.1, 4.0)
-"""Seconds until one that was refused for the moment, or has to wait, is tried again (RFC 3261 section 14.1)."""
-_NOW_AND_THEN: Final = (491, 500, 503)
 
 
 class TargetRefresh:
@@ -100,7 +98,8 @@ class TargetRefresh:
             self._by_update, self._crosses = False, not self._session.offers.local
             self.due(DUE, now)
         else:
-            self._refused(status, now)
+            here = Side(leg, self._session)
+            self._refused(status, wait_after(response, here.ours, self._random), now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
         """Nothing was heard, or nothing could be sent."""
@@ -118,15 +117,15 @@ class TargetRefresh:
         elif now < self._until:
             self._later(now)
 
-    def _crossed(self, status: int, now: float) -> None:
+    def _crossed(self, status: int, wait: float, now: float) -> None:
         if status >= 300:
-            self._refused(status, now)
+            self._refused(status, wait, now)
 
-    def _refused(self, status: int, now: float) -> None:
+    def _refused(self, status: int, wait: float, now: float) -> None:
         if status in (408, 481):
             self._hang_up('SIP;cause=481;text="The device does not know the call"', 481, now)
-        elif status in _NOW_AND_THEN and now < self._until:
-            self._later(now)
+        elif status in FOR_THE_MOMENT and now < self._until:
+            self._deadlines.set(now + wait, self, DUE)
 
     def _later(self, now: float) -> None:
-        self._deadlines.set(now + self._random.uniform(*AGAIN), self, DUE)
+        self._deadlines.set(now + self._random.uniform(*OURS), self, DUE)

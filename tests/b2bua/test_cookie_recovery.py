@@ -275,7 +275,7 @@ def test_who_asks_for_something_itself_is_asked_again() -> None:
     b.accept(body=HOLD)
     a.answer(a.take("INVITE"), 491)
     a.take("ACK")
-    scene.bench.after(1.6)
+    scene.bench.after(2.0)  # its Call-ID (RFC 3261 section 14.1)
     assert not b.asked
     offer = a.take("INVITE")
     assert sdp.same_but_origin(offer.body, HOLD)
@@ -288,7 +288,7 @@ def test_an_offer_that_the_other_side_refuses_is_answered_and_asked_for_again() 
     scene, _ = Without.told()
     a, b = scene.caller, scene.callee
     b.accept()
-    a.answer(a.take("INVITE"), 500)
+    a.answer(a.take("INVITE"), 503, ["Retry-After: 30"])  # longer than the callee waits
     a.take("ACK")
     assert b"a=inactive" in b.take("ACK").body
     scene.bench.after(4.1)

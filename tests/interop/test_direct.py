@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.softphone_call import Call, Policy
+from sip.actions import Flow
 from tests.interop import baresip_scenes
 from tests.interop.baresip_scenes import Baresip
 from tests.interop.phones import Phone, ended, talking
@@ -28,6 +29,11 @@ digest = ["MD5"]
 kind = "direct"
 numbers = ["5061"]
 password = { file = "desk.secret" }
+digest = ["MD5"]
+[lines.hall]
+kind = "direct"
+numbers = ["5062"]
+password = { file = "bob.secret" }
 digest = ["MD5"]
 """
 ROW = (
@@ -112,3 +118,36 @@ def test_calls_of_a_telephone_go_on_at_the_next_server(tmp_path: Path) -> None:
         until(lambda: ended(again), 10, "its call does not end")
         until(lambda: len(site.records()) == 2, 8, "not two records")
         assert {each["result"] for each in site.records()} == {"answered"}
+
+
+def test_a_call_of_two_telephones_goes_on_where_one_takes_no_update(tmp_path: Path) -> None:
+    """That is baresip. The other one brings the call back by a digit; then each tells anew what media it wants."""
+    if why := baresip_scenes.package().because:
+        pytest.skip(why)
+    with scene(tmp_path) as at:
+        phone, site = at.phone, at.site
+        hall = phone.line("hall", f"{site.net}1:5060", PASSWORDS["bob"])
+        ours = phone.call(hall, "5061")
+        until(lambda: talking(ours), 10, lambda: f"it does not answer\n{at.words()}")
+        at.hears(ours)
+        takes_over(site)
+
+        def goes_to_the_next() -> None:
+            hall.flow = Flow("udp", phone.core.listen, (f"{site.net}2", 5060))
+            hall.registration = None
+            ours.leg.moved(hall.flow)
+
+        phone.run(goes_to_the_next)
+        known = len(phone.told("registered", hall))
+        phone.ask(phone.core.register, hall)
+        until(lambda: len(phone.told("registered", hall)) > known, 10, at.words)
+        phone.ask(phone.core.info, ours, "5")
+        until(lambda: site.calls("m2") == 1, 10, lambda: f"the call is lost\n{at.words()}")
+        until(
+            lambda: any(word.startswith("INVITE body=") for word in hall.heard),
+            15,
+            lambda: f"it is not asked to answer what the other one offers: {hall.heard}\n{at.words()}",
+        )
+        at.hears(ours)
+        at.desk.hangs_up()
+        until(lambda: ended(ours), 10, lambda: f"its BYE does not come\n{at.words()}")
