@@ -45,7 +45,7 @@ class AgentKey(NamedTuple):
         pieces = value.decode("utf-8", "replace").strip().split(":")
         try:
             _, site, agent, text = pieces
-            key = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            key = urlsafe_b64decode(f"{text}=")
         except ValueError:
             key = b""
         if len(key) != SIZE:

@@ -53,7 +53,7 @@ class AgentWords:
         """Agent -> the epoch and the list of voters of the grant that it was asked for last."""
         self._lists: dict[str, tuple[str, int]] = {}
         """Agent -> the list of voters that it lives by, as it said when it refused a vote for that, and its epoch."""
-        self._good: tuple[str, tuple[bytes, ...], Proof] = ("", (), Proof(0, "", 0, VoterList(), ()))
+        self._good: tuple[str, tuple[bytes, ...], Proof] | None = None
         """The proof that was verified last, by which keys, and what of it is good."""
         self._shown: dict[str, tuple[str, bytes, str]] = {}
         """Agent -> the proof that it was shown, the key that it was signed with, and how it was shown."""
@@ -79,11 +79,9 @@ class AgentWords:
     def _verified(self, proof: str) -> Proof:
         """Once for all agents, and again where the keys have changed."""
         ring = self._keyring
-        text, keys, found = self._good
-        if (text, keys) != (proof, ring.keys):
-            found = Proof.parse(proof).verified(ring.keys, ring.site)
-            self._good = proof, ring.keys, found
-        return found
+        if self._good is None or self._good[:2] != (proof, ring.keys):
+            self._good = proof, ring.keys, Proof.parse(proof).verified(ring.keys, ring.site)
+        return self._good[2]
 
     def heard(self, beat: Beat, now: float) -> Beat:
         """What an agent says, as it counts here. Raises `BeatError`: not at all."""
@@ -128,11 +126,11 @@ class AgentWords:
         return [word for word in words if word is not None and word.said_at > since]
 
     def _grant(self, agent: str, answer: Beat) -> str:
-        """Its grant, signed with the site's key of which the agent's is made; empty: it is none."""
-        epoch, text = self._asked.get(agent, (0, ""))
-        if epoch != answer.for_epoch or not epoch:
+        """Its grant, signed with the site's key of which the agent's is made; empty: it is none, or not what it was
+        asked for last."""
+        if agent not in self._asked:
             return ""
-        ring, node = self._keyring, self._node
+        ring, node, (epoch, text) = self._keyring, self._node, self._asked[agent]
         granted = epoch, node.name, node.on_disk.incarnation, VoterList.parse(text)
         for own, key in zip(ring.own(agent), ring.keys, strict=True):
             if hmac.compare_digest(sign_grant(own, ring.site, agent, *granted), answer.grant):
@@ -143,9 +141,6 @@ class AgentWords:
         """Whether so many of the agents say this list, under no earlier epoch, that one liar is outvoted."""
         self._lists[agent] = beat.list, beat.epoch
         voting = self._node.membership.voting_agents
-        same = [name for name in voting if self._says(name, beat)]
-        return len(same) >= majority(len(voting))
-
-    def _says(self, agent: str, beat: Beat) -> bool:
-        said, epoch = self._lists.get(agent, ("", 0))
-        return said == beat.list and epoch >= beat.epoch
+        said = [self._lists[name] for name in voting if name in self._lists]
+        same = sum(voters == beat.list and epoch >= beat.epoch for voters, epoch in said)
+        return same >= majority(len(voting))

@@ -91,8 +91,7 @@ class Keyring:
         """What somebody says of whom nothing is known yet, and the key that signed it. Raises `BeatError`."""
         named = _NODE.search(message.get("heartbeat") or "")
         agent = named.group(1) if named is not None else ""
-        own = self.own(agent)
-        beat, key = carriage.signed_in(message, (*own, *self.keys))
-        if key in own and beat.node != agent:
-            raise BeatError(f"{agent} speaks in the name of {beat.node}")
+        beat, key = carriage.signed_in(message, (*self.own(agent), *self.keys))
+        if beat.node != agent:  # it is not read as it was looked up
+            raise BeatError(f"{agent or 'nobody'} speaks in the name of {beat.node}")
         return beat, key

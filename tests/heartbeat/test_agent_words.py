@@ -217,3 +217,44 @@ def test_where_no_voter_is_there_any_agent_is_a_witness() -> None:
     assert leads(made, "gw9", "m2", 7, 0.3, 1.0) == ("m2", 7, 0.3)
     leads(made, "gw1", "m2", 7, 0.9, 1.0)
     assert leads(made, "gw9", "m2", 7, 0.0, 1.0) == ("m2", 7, 0.9)
+
+
+def test_who_is_behind_is_heard_with_its_epoch_and_is_no_witness() -> None:
+    made = led()
+    made.cluster.learn_leader(8, "m1", False, 0.0)
+    for agent in ("gw2", "gw3"):
+        assert leads(made, agent, "m1", 8, None, 1.0) == ("m1", 8, None)
+    assert leads(made, "gw1", "m2", 7, 0.0, 1.0) == ("m2", 7, None)
+
+
+def test_a_word_counts_as_long_as_a_living_agent_may_be_silent() -> None:
+    timing = membership(3).timing
+    window = 2 * timing.slow_interval + timing.silence
+    for late, heard in ((-0.001, 0.0 + window + 5.999), (0.001, 0.0)):
+        made = led()
+        for agent in ("gw2", "gw3"):
+            leads(made, agent, "m2", 7, 6.0, 10.0)
+        assert leads(made, "gw1", "m2", 7, 0.0, 10.0 + window + late)[2] == round(heard, 3)
+
+
+def test_what_is_believed_is_not_made_anew() -> None:
+    made = led()
+    beat = said("gw1", leader="m2", epoch=7, heard=0.25)
+    assert made.words.heard(beat, 1.0) is beat
+
+
+def test_a_proof_is_verified_once_and_signed_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for name in ("verified", "signed_for"):
+        real = getattr(Proof, name)
+        monkeypatch.setattr(Proof, name, lambda *args, name=name, real=real: (done.append(name), real(*args))[1])
+    made = Made(*NAMES)
+    whole = proof(("gw1", KEY), ("gw3", OLD)).text
+    for agent in NAMES * 3:
+        made.words.shown(whole, agent)
+    assert done == ["verified", *["signed_for"] * 3]
+    made.ring.load(NAMES, (KEY,))
+    made.ring.proved("gw1", own("gw1", OLD))
+    made.ring.proved("gw1", own("gw1"))
+    later = proof(("gw1", KEY), ("gw2", OLD)).text
+    assert [voter for voter, _ in Proof.parse(made.words.shown(later, "gw1")).grants] == ["gw1"]

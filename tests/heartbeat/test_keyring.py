@@ -6,7 +6,7 @@ import pytest
 
 from heartbeat import carriage
 from heartbeat.agent_key import OWN, SITE, derive
-from heartbeat.header import BEAT, OPEN, Beat, BeatError
+from heartbeat.header import BEAT, OPEN, Beat, BeatError, mac
 from heartbeat.keyring import Keyring
 from sip.wire.message import Request, parse
 
@@ -114,7 +114,7 @@ def test_an_agent_that_is_taken_out_of_the_site_has_no_key() -> None:
     it = ring()
     it.proved("gw1", own("gw1"))
     it.load(("gw2",), (OLD,))
-    assert it.own("gw1") == () and it.void() == ["gw1"]
+    assert it.own("gw1") == () and it.void() == ["gw1"] and it.towards("gw1") == own("gw1")
     with pytest.raises(BeatError):
         it.said_first(said("gw1", own("gw1"), OPEN))
 
@@ -130,3 +130,24 @@ def test_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
         it.said_on(said("gw1", own("gw1")), "gw1")
         it.towards("gw1")
     assert made == ["gw1"]
+
+
+def test_what_is_not_read_as_it_was_looked_up_is_nothing() -> None:
+    """A name that is spelled so that only the reader finds it."""
+    request = said("m2", OLD)
+    text = request.get("heartbeat") or ""
+    front = text.rpartition("; mac=")[0].replace("node=", "NODE=")
+    signed = f"{front}; mac={mac(front, OLD, 'OPTIONS', request.call_id, request.cseq)}"
+    assert ring().said_first(request)[0].node == "m2"
+    odd = parse(request.to_bytes().decode().replace(text, signed).encode())
+    assert isinstance(odd, Request) and carriage.beat_in(odd, (OLD,)).node == "m2"
+    with pytest.raises(BeatError, match="nobody speaks in the name of m2"):
+        ring().said_first(odd)
+
+
+def test_what_has_no_header_says_nothing() -> None:
+    text = said("m2", OLD).to_bytes().decode()
+    bare = parse("".join(line for line in text.splitlines(True) if not line.startswith("Heartbeat")).encode())
+    assert isinstance(bare, Request)
+    with pytest.raises(BeatError, match="no Heartbeat header"):
+        ring().said_first(bare)
