@@ -12,9 +12,11 @@ from examples.demo_processes import ROOT
 from tests.certificates import Authority
 from tests.interop.chromium import Chromium
 from tests.interop.microphone import HEARS, LIBRARIES, missing, speaking
+from tests.interop.played import WORDS
 from tests.interop.programs import HEAD, PASSWORDS, Site, network, until
 from tests.interop.test_browsers import main_dies
 from tests.interop.test_webrtc import MIRROR, Mirror, gateway_dies, pages_agent_dies, ready, sessions
+from tests.interop.test_webrtc_sdes import PHONE, telephone
 
 pytestmark = pytest.mark.interop
 
@@ -50,13 +52,15 @@ def head(directory: Path, net: str) -> str:
 
 
 class Scene:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: str = "") -> None:
+        """``more``: further lines."""
         net = self.net = network()
         self.directory = directory
         shutil.copytree(ROOT / "examples" / "webphone", directory / "page")
         shutil.copy(LIBRARIES / "jssip.js", directory / "page")
         shutil.copy(LIBRARIES / "sip.js", directory / "page")
-        self.site = Site(directory / "site", net, LINES + MIRROR, passwords=PASSWORDS, head=head(directory, net))
+        lines, passwords = LINES + MIRROR + more, {**PASSWORDS, "phone": WORDS["phone"]}
+        self.site = Site(directory / "site", net, lines, passwords=passwords, head=head(directory, net))
         (directory / "page" / "bob.html").write_text('<!doctype html><script src="sip.js"></script>')
         self.tabs: list[Chromium] = []
 
@@ -85,10 +89,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     if because := missing():
         pytest.skip(because)
-    scene = Scene(tmp_path / "scene")
+    scene = Scene(tmp_path / "scene", getattr(request, "param", ""))
     try:
         scene.start()
         yield scene
@@ -179,6 +183,23 @@ def test_a_page_presses_keys(scene: Scene) -> None:
     alice.value("[...$('keys').children].find((key) => key.textContent.startsWith('5')).click()")
     alice.until("session.connection.getSenders()[0].dtmf.toneBuffer === ''")
     hears(alice, 440.0, scene)
+
+
+@pytest.mark.parametrize("scene", [PHONE], indirect=True)
+def test_a_page_presses_keys_at_a_telephone_with_sdes(scene: Scene) -> None:
+    """RFC 4733, through gateway and relay, and after the server has died; its audio is there before and behind."""
+    with telephone(scene.site, scene.directory / "phone") as phone:
+        alice = scene.tab("alice", 440.0)
+        alice.value("$('number').value = '6003', $('call').click()")
+        alice.until("session?.isEstablished()")
+        hears(alice, 440.0, scene)
+        main_dies(scene.site)
+        hears(alice, 440.0, scene)
+        alice.value("[...$('keys').children].find((key) => key.textContent.startsWith('5')).click()")
+        until(lambda: "received event: '5' (end=1)" in phone.words(), 10, lambda: phone.words()[-2000:])
+        hears(alice, 440.0, scene)
+        alice.value("$('hangup').click()")
+        alice.until("!session")
 
 
 BOB = """

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def phone(site: Site, tmp_path: Path) -> Iterator[Baresip]:
+    with telephone(site, tmp_path / "phone") as found:
+        yield found
+
+
+@contextmanager
+def telephone(site: Site, directory: Path) -> Iterator[Baresip]:
+    """The one of `PHONE`, registered."""
     if because := baresip_scenes.package().because:
         pytest.skip(because)
     account = (
@@ -84,7 +92,7 @@ def phone(site: Site, tmp_path: Path) -> Iterator[Baresip]:
     # where its media comes from, and each test has ports of its own there
     with socket.create_server(("127.0.0.1", 0)) as sip, socket.create_server(("127.0.0.1", 0)) as control:
         ports = sip.getsockname()[1], control.getsockname()[1]
-    phone = Baresip(tmp_path / "phone", "127.0.0.1", account, "module srtp.so\n", ports)
+    phone = Baresip(directory, "127.0.0.1", account, "module srtp.so\n", ports)
     try:
         until(lambda: phone.registered, 20, lambda: phone.words() + site.words())
         yield phone
