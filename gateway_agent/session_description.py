@@ -114,7 +114,8 @@ class SessionDescription:
         """Offer and answer were exchanged on both sides."""
         self.device.accept()
         self.server.accept()
-        self.gateway.accept()
+        if self.gateway.active or self.gateway.agreed:
+            self.gateway.accept()
         self._standing = self.server.local
 
     def refuse(self, now: float) -> None:

@@ -35,7 +35,6 @@ class WebrtcAnchor:
     """
 
     __slots__ = (
-        "_agreed",
         "_behind_nat",
         "_beside",
         "_ice",
@@ -44,6 +43,7 @@ class WebrtcAnchor:
         "_next",
         "_session",
         "active",
+        "agreed",
         "browser",
     )
 
@@ -68,7 +68,7 @@ class WebrtcAnchor:
         """Another one, which it is offered."""
         self._session: Session | None = None
         self.active = False
-        self._agreed = False
+        self.agreed = False
         """Whether it was so when the two sides agreed last."""
 
     def decide(self, said: bytes) -> None:
@@ -79,13 +79,13 @@ class WebrtcAnchor:
 
     def accept(self) -> None:
         """The two sides have agreed."""
-        self._agreed = self.active
+        self.agreed = self.active
         if not self.active:
             self._give_back()
 
     def refuse(self) -> None:
         """They have not: media goes the way that it went before."""
-        self.active = self._agreed
+        self.active = self.agreed
         if not self.active:
             self._give_back()
 
@@ -125,7 +125,7 @@ class WebrtcAnchor:
 
     def resume(self, known: Gatewayed) -> None:
         """Go on with the legs that a process before us had."""
-        self.active = self._agreed = True
+        self.active = self.agreed = True
         self._leg, self._ice, self._session = known
         if self._legs is not None:
             self._legs.adopt(known.leg.id, known.session)
