@@ -25,7 +25,15 @@ TARGETS: Final = (
         "vote",
         ("heartbeat/voter.py", "heartbeat/ballot.py", "heartbeat/proof.py"),
         _of(
-            "heartbeat", "voter", "ballot", "voters", "full_disks", "proof_renewal", "reconfiguration", "persistence"
+            "heartbeat",
+            "voter",
+            "ballot",
+            "voters",
+            "full_disks",
+            "proof_renewal",
+            "reconfiguration",
+            "persistence",
+            "agent_words",
         ),
         _of("heartbeat", "deaths", "starts", "first_start", "switchover", "member_simulation"),
     ),
