@@ -44,6 +44,7 @@ def joined_state(
         former,
         attempt=1 if made is None else made.attempt,
         plan="",
+        trunk=None,  # told anew: its numbers are those of now, as the time is that is counted from
         caller=stays.number,
         caller_line=stays.line,
         caller_agent=stays.agent,

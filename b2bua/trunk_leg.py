@@ -361,12 +361,12 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
     )
 
 
-def resume(trunk: TrunkLeg, state: TrunkState, local: bytes, remote: bytes, now: float) -> None:
+def resume(trunk: TrunkLeg, state: TrunkState, local: bytes, remote: bytes, lasted: float, now: float) -> None:
     """Go on where a former server stopped, by what `state_of` told; ``local`` and ``remote`` are the descriptions
     that the other side gave that server last, and got."""
     session = trunk.session
     session.leg = trunk.leg
-    session.offers = OfferAnswer(described(state, local, remote))
+    session.offers = OfferAnswer(described(state, local, remote, lasted))
     trunk.takes_update = state.by_update
     if (told := state.timer) is not None:
         session.timer = SessionTimer(told.interval, told.min_se, now)

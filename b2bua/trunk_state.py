@@ -139,15 +139,16 @@ def resumed(dialog: DialogState, lasted: float) -> DialogState:
     return dialog._replace(local_cseq=dialog.local_cseq + JUMP + max(0, int(lasted)))
 
 
-def described(state: TrunkState, local: bytes, remote: bytes) -> OfferAnswerState:
+def described(state: TrunkState, local: bytes, remote: bytes, lasted: float) -> OfferAnswerState:
     """The session there, by what the agent of the other leg gave the former server last (``local``), and got; ``b""``
-    where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8)."""
-    known = state.sections.encode("latin-1")
+    where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8). ``lasted``:
+    seconds since the answer."""
+    known, jump = state.sections.encode("latin-1"), JUMP + max(0, int(lasted))
     if not local:
-        return OfferAnswerState(AGREED, newest=_outlined(state.origin, known))
+        return OfferAnswerState(AGREED, newest=_outlined(state.origin, jump, known))
     try:
         origin = sdp.parse_origin(state.origin.encode("latin-1")) if state.origin else sdp.origin_of(local)
-        told = sdp.with_origin(local, origin._replace(version=origin.version + JUMP))
+        told = sdp.with_origin(local, origin._replace(version=origin.version + jump))
         if known.count(b"m=") > sdp.count(told):
             told = sdp.padded(told, b"\n" + known)
     except sdp.SdpError:
@@ -155,13 +156,13 @@ def described(state: TrunkState, local: bytes, remote: bytes) -> OfferAnswerStat
     return OfferAnswerState(AGREED, told, remote, newest=told)
 
 
-def _outlined(origin: str, sections: bytes) -> bytes:
+def _outlined(origin: str, jump: int, sections: bytes) -> bytes:
     """As much of a description as has an origin line, and the ``m=`` lines of the session."""
     try:
         former = sdp.parse_origin(origin.encode("latin-1"))
     except sdp.SdpError:
         return b""
-    return b"v=0\r\no=%b\r\n%b" % (bytes(former._replace(version=former.version + JUMP)), sections)
+    return b"v=0\r\no=%b\r\n%b" % (bytes(former._replace(version=former.version + jump)), sections)
 
 
 def sections_of(description: bytes) -> str:

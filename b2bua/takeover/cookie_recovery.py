@@ -146,7 +146,7 @@ class CookieRecovery:
     ) -> TrunkLeg:
         services = self._services
         made = services.trunks.leg(line, call.bridge, flow, resumed(state.dialog, lasted), True)
-        resume(made, state, b"", b"", now)
+        resume(made, state, b"", b"", lasted, now)
         made.leg.ack.prepare(state.acknowledged, (), b"")
         call.bridge.attach(made.leg, as_origin)
         services.stack.call_ids.join(call.id, state.dialog.call_id, line, line)

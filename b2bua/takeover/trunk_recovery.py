@@ -49,7 +49,7 @@ def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
         return f"{FORMER}: {flow}"
     lasted = now - (call.state.answered - call.wall_offset)
     made = services.trunks.leg(line, bridge, flow, resumed(trunk.dialog, lasted), True)
-    resume(made, trunk, record.sdp_sent, record.sdp_received, now)
+    resume(made, trunk, record.sdp_sent, record.sdp_received, lasted, now)
     services.stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
     if trunk.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None

@@ -23,9 +23,10 @@ from b2bua.state_token import (
     read,
     sign,
 )
-from b2bua.trunk_state import Timer, TrunkState, sections_of
+from b2bua.trunk_state import JUMP, Timer, TrunkState, described, sections_of
 from heartbeat.mac import mac_of
 from sip.dialog import UAC, DialogState
+from sip.wire import sdp
 
 KEY = b"k" * 16
 
@@ -270,6 +271,14 @@ def test_the_sections_that_a_trunk_knows_are_in_the_token_where_there_are_severa
 )
 def test_one_section_says_it_all(description: bytes, told: str) -> None:
     assert sections_of(description) == told
+
+
+@pytest.mark.parametrize("local", [b"", b"v=0\r\no=- 9 4 IN IP4 192.0.2.7\r\nm=audio 4000 RTP/AVP 0\r\n"])
+def test_whoever_goes_on_counts_on_from_where_the_one_before_may_have_got(local: bytes) -> None:
+    """Each describes less often than once a second, and the token is told at the answer alone."""
+    seen = [sdp.origin_of(described(trunk(), local, b"", lasted).newest) for lasted in (-1.0, 0.0, 7.9, 60.0)]
+    assert [one.version - 1545994563 for one in seen] == [JUMP, JUMP, JUMP + 7, JUMP + 60]
+    assert len({one._replace(version=0) for one in seen}) == 1
 
 
 def test_the_leg_of_a_trunk_that_is_too_long_is_left_out() -> None:

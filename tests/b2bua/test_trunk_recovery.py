@@ -105,7 +105,7 @@ def test_a_server_that_is_overruled_tells_the_peer_nothing_more() -> None:
 def test_who_takes_no_update_gets_the_agreed_session_under_a_version_of_its_own() -> None:
     scene = died(updates=False)
     invite = asked(scene, "INVITE")
-    assert b"o=a 1 1001 IN IP4" in invite.body and b"m=audio 4000" in invite.body
+    assert b"o=a 1 1002 IN IP4" in invite.body and b"m=audio 4000" in invite.body  # it has lasted a second
     scene.theirs.invite = invite
     scene.theirs.accept()
     assert scene.theirs.take("ACK").cseq == invite.cseq

@@ -28,12 +28,17 @@ class Sessions:
         self._offered: dict[tuple[str, str, bool, int], int] = {}
         """How many sections a request offered, by who sent it and its CSeq; 0: its answer is the offer."""
         self._known: Counter[tuple[str, str]] = Counter()
+        self._world = sim.world
         sim.world.listeners.append(self._note)
 
     def _note(self, delivery: Delivery) -> None:
         to_device = delivery.target in self._devices
         if (to_device or delivery.source in self._devices) and _CALLS.search(delivery.data):
             self._see(delivery.target if to_device else delivery.source, to_device, parse(delivery.data))
+
+    def _was_lost(self, data: bytes) -> bool:
+        """Whether it was sent before, and comes late."""
+        return any(line.what == data and line.mark == "lost" for line in self._world.trace)
 
     def _see(self, name: str, to_device: bool, message: Message) -> None:
         asks = isinstance(message, Request)
@@ -47,7 +52,7 @@ class Sessions:
         if not number:
             return
         if to_device:
-            self._versions(dialog, message.body)
+            self._versions(dialog, message)
         offered = self._offered.get(asked, 0)
         answers = method == "ACK" or (not asks and offered > 0)
         if not answers:
@@ -58,14 +63,17 @@ class Sessions:
             assert not offered or number == offered, f"{name}: {offered} sections, and the answer is {message.body!r}"
             self._known[dialog] = number
 
-    def _versions(self, dialog: tuple[str, str], body: bytes) -> None:
+    def _versions(self, dialog: tuple[str, str], message: Message) -> None:
         """One session, of which a version is one description (RFC 3264 section 8)."""
+        body = message.body
         told, origin = self._told.setdefault(dialog, set()), sdp.origin_of(body)
         if body in told:
             return
-        if told:
-            newest = self._newest[dialog]
-            assert origin._replace(version=0) == newest._replace(version=0), f"{dialog}: {newest} becomes {origin}"
-            assert origin.version > newest.version, f"{dialog}: version {newest.version} becomes {body!r}"
+        newest = self._newest.setdefault(dialog, origin)
+        assert origin._replace(version=0) == newest._replace(version=0), f"{dialog}: {newest} becomes {origin}"
+        if told and origin.version <= newest.version:
+            used = {sdp.origin_of(one).version for one in told}
+            late = origin.version not in used and self._was_lost(message.to_bytes())
+            assert late, f"{dialog}: version {newest.version} becomes {body!r}"
         told.add(body)
-        self._newest[dialog] = origin
+        self._newest[dialog] = max(newest, origin, key=lambda one: one.version)

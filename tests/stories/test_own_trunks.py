@@ -244,3 +244,27 @@ def test_an_attended_transfer_is_refused_where_a_trunk_of_the_servers_refuses_tr
     sim.world.run(sim.world.now + 0.5)
     assert second.status == 481
     serve(sim, call, other)
+
+
+def test_a_call_that_goes_on_with_somebody_else_between_two_deaths_has_rising_numbers() -> None:
+    """What the second server begins with is not what the first one had to begin with, and counts on from there."""
+    sim = town_with_own_trunk(("vera", "east", "carl"), more=SERVED)
+    call, other = sim.talk("vera", "200", "east")
+    sim.world.run(sim.world.now + 40.0)
+    sim.world.kill("m1")
+    taken_over(sim)
+    sim.world.run(sim.world.now + 2.0)
+    serve(sim, call, other, ("vera", "east"))
+    sim.policy("carl", Policy(answer_after=0.2))
+    sim.do("vera", "transfer", call, "1003", None)
+    sim.world.run(sim.world.now + 1.5)
+    (target,) = sim.line("carl").calls.values()
+    sim.do("vera", "bye", call)
+    sim.world.run(sim.world.now + 1.0)
+    sim.world.start("m1")
+    sim.world.run(sim.world.now + 12.0)
+    sim.world.kill("s1")
+    taken_over(sim, "m1", 40.0)
+    sim.world.run(sim.world.now + 2.0)
+    serve(sim, other, target, ("east", "carl"))
+    part(sim, "carl", target, other, ["answered", "answered"])
