@@ -28,7 +28,7 @@ from sip.device.header_rules import field_of
 from sip.dialog import UAC, dialog_key
 from sip.header_policy import ALLOW, crossing, lines_of_body
 from sip.invite import InviteUsage
-from sip.references import EVENT, ReferTo
+from sip.references import EVENT, ReferTo, accepted_by
 from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
@@ -199,6 +199,7 @@ class Transfer:
     """One transfer. See the module."""
 
     __slots__ = (
+        "accepted",
         "agent",
         "bye",
         "call",
@@ -241,7 +242,9 @@ class Transfer:
         self.part = ""
         """The call id of what the call becomes."""
         self.silent = False
-        """The referrer wants to hear nothing (RFC 4488)."""
+        """The referrer wants to hear nothing (RFC 4488, RFC 7614 section 5)."""
+        self.accepted = 202
+        """How its REFER is answered."""
         self.target_call: Call | None = None
         """The call that is made to the target."""
         self.target: InviteUsage | None = None
@@ -277,10 +280,11 @@ class Transfer:
         """
         self.wanted = ReferTo.of(request)
         self.refer, self.request = transaction, request
-        self.silent = (request.get("refer-sub") or "").strip().lower() == "false"
+        self.accepted = accepted_by(request)
+        self.silent = self.accepted == 200 or _wants_no_word(request)
         self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
         self.until = now + self.transfers.services.site.timing.replay_wait
-        self.referrer.reply(transaction, 183 if self.agent else 202, now, lines=_granted(self))
+        self.referrer.reply(transaction, 183 if self.agent else self.accepted, now, lines=_granted(self))
         if self.state is JOINED:  # by another server
             self.generation += 1
             _end_replaced(self, now)
@@ -606,12 +610,18 @@ def _conclude(transfer: Transfer, now: float) -> None:
     """All concerned know of it: its agent need not keep the REFER any more, nor the BYE."""
     refer, transfer.refer = transfer.refer, None
     if refer is not None:
-        transfer.referrer.reply(refer, 202, now, lines=_granted(transfer))
+        transfer.referrer.reply(refer, transfer.accepted, now, lines=_granted(transfer))
 
 
 def _granted(transfer: Transfer) -> tuple[str, ...]:
     """The header lines of the answer to a REFER."""
-    return ("Refer-Sub: false",) if transfer.silent else ()
+    asked = transfer.request
+    return ("Refer-Sub: false",) if asked is not None and _wants_no_word(asked) else ()
+
+
+def _wants_no_word(refer: Request) -> bool:
+    """Refer-Sub (RFC 4488 section 4)."""
+    return (refer.get("refer-sub") or "").strip().lower() == "false"
 
 
 # Actions of the table: (transfer, subject, now).

@@ -46,7 +46,7 @@ _OURS: Final = frozenset("100rel timer replaces outbound path gruu norefersub pr
 """Option tags that would be promises about this hop."""
 
 _HARMLESS: Final = frozenset(
-    "answermode early-session from-change histinfo ice join resource-priority sdp-anat tdialog".split()
+    "answermode early-session from-change histinfo ice join nosub resource-priority sdp-anat tdialog".split()
 )
 """Option tags that only the two ends must understand."""
 

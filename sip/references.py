@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from sip.wire.errors import Malformed
-from sip.wire.headers import NameAddr
+from sip.wire.headers import NameAddr, tokens
 from sip.wire.message import Message, Request
 from sip.wire.uri import Uri, with_params
 
@@ -22,6 +22,8 @@ EVENT: Final = "refer"
 PICKUP: Final = "pickup"
 """Stands for the tag of a telephone that rings where its dialog is named to who watches it: so nobody who knows that
 name can take the place of one that talks (docs/wire.md)."""
+NO_SUBSCRIPTION: Final = "nosub"
+"""The option tag of RFC 7614."""
 LONGEST: Final = 1024
 """Characters of a Refer-To or Replaces that is read."""
 _NAMING: Final = frozenset({"join", "target-dialog"})
@@ -33,10 +35,16 @@ _TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", 
 
 TOLD: Final[dict[str, tuple[str, ...]]] = {
     "pass": ("Supported: replaces",),
-    "serve": ("Supported: replaces, norefersub", "Allow: REFER, NOTIFY"),
+    "serve": (f"Supported: replaces, norefersub, {NO_SUBSCRIPTION}", "Allow: REFER, NOTIFY"),
     "refuse": (),
 }
-"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488), by ``transfer``."""
+"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488, RFC 7614), by
+``transfer``."""
+
+
+def accepted_by(refer: Request) -> int:
+    """The status by which a REFER is taken: 200 where it makes no subscription (RFC 7614 section 5), else 202."""
+    return 200 if NO_SUBSCRIPTION in (token.lower() for token in tokens(refer.all("require"))) else 202
 
 
 def is_of_transfer(notify: Request) -> bool:

@@ -11,6 +11,7 @@ from sip.b2b.discarded import Discarded, drop_leg
 from sip.b2b.policy import ALLOWED, LATER, NOTHING, Party, Passed, Policy
 from sip.header_policy import PASSED_METHODS, max_forwards_left, passable_tag
 from sip.invite import InviteUsage
+from sip.references import accepted_by
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.errors import Malformed
@@ -816,7 +817,7 @@ def _accept(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response
     """
     if asked.request is not None and asked.request.method == "REFER":
         passed = bridge.passage.pass_on(bridge.policy, RESPONDED, leg, asked.context, response, False, now)
-        _reply(bridge, asked, 202, now, passed=passed)
+        _reply(bridge, asked, accepted_by(asked.request), now, passed=passed)
 
 
 def _end_joining(bridge: Bridge, joining: Joining, accepted: bool, now: float) -> None:

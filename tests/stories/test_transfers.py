@@ -95,15 +95,25 @@ def test_a_referrer_that_does_not_hang_up_is_hung_up() -> None:
     assert (first.state, other.state) == (ENDED, TALKING)
 
 
-def test_a_referrer_that_wants_to_hear_nothing_hears_nothing() -> None:
+@pytest.mark.parametrize(
+    ("asked", "accepted"),
+    [
+        (("Refer-Sub: false", "Require: norefersub"), b"202 Accepted\r\n"),
+        (("Require: nosub",), b"200 OK\r\n"),
+        (("Refer-Sub: false", "Require: NoSub, norefersub"), b"200 OK\r\n"),
+    ],
+    ids=["RFC 4488", "RFC 7614", "both"],
+)
+def test_a_referrer_that_wants_to_hear_nothing_hears_nothing(asked: tuple[str, ...], accepted: bytes) -> None:
     town = site()
     heard = Heard(town, *WHO)
     town.policy("carl", Policy(answer_after=0.2))
     first, other = town.talk("vera", "200", "east")
-    refer(town, first, "<sip:1003@127.0.0.11>", "Refer-Sub: false", "Require: norefersub")
+    refer(town, first, "<sip:1003@127.0.0.11>", *asked)
     run(town)
-    accepted = next(heard.of("vera", "SIP/2.0 202 "))
-    assert b"\r\nRefer-Sub: false\r\n" in accepted and told(heard) == []
+    answer = next(one for one in heard.of("vera", "SIP/2.0 2") if b" REFER\r\n" in one)
+    assert answer.startswith(b"SIP/2.0 " + accepted) and told(heard) == []
+    assert (b"\r\nRefer-Sub: false\r\n" in answer) == ("Refer-Sub: false" in asked)
     town.do("vera", "bye", first)
     run(town)
     assert other.state is TALKING and len(town.line("carl").calls) == 1
