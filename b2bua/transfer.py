@@ -242,7 +242,7 @@ class Transfer:
         self.part = ""
         """The call id of what the call becomes."""
         self.silent = False
-        """The referrer wants to hear nothing (RFC 4488, RFC 7614 section 5)."""
+        """The referrer wants to hear nothing (RFC 4488, RFC 7614)."""
         self.accepted = 202
         """How its REFER is answered."""
         self.target_call: Call | None = None

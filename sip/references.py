@@ -43,7 +43,7 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
 
 
 def accepted_by(refer: Request) -> int:
-    """The status by which a REFER is taken: 200 where it makes no subscription (RFC 7614 section 5), else 202."""
+    """The status by which a REFER is taken: 200 where it makes no subscription (RFC 7614), else 202."""
     return 200 if NO_SUBSCRIPTION in (token.lower() for token in tokens(refer.all("require"))) else 202
 
 
