@@ -32,6 +32,8 @@ class Sessions:
         sim.world.listeners.append(self._note)
 
     def _note(self, delivery: Delivery) -> None:
+        if delivery.data.endswith(b"\r\n\r\n"):
+            return  # it describes nothing, as most do
         to_device = delivery.target in self._devices
         if (to_device or delivery.source in self._devices) and _CALLS.search(delivery.data):
             self._see(delivery.target if to_device else delivery.source, to_device, parse(delivery.data))
@@ -47,10 +49,10 @@ class Sessions:
         there = to_device if asks else not to_device  # the request went to the device
         asked = (*dialog, there, -message.cseq if method == "UPDATE" else message.cseq)
         number = sdp.count(message.body) if _SDP.search(message.to_bytes()) else 0
-        if method != "ACK" and asks:
-            self._offered[asked] = number
         if not number:
             return
+        if method != "ACK" and asks:
+            self._offered[asked] = number
         if to_device:
             self._versions(dialog, message)
         offered = self._offered.get(asked, 0)
