@@ -106,7 +106,7 @@ def test_hold_resume_digits_and_bye_from_the_called_side(transport: str) -> None
     phone.hold(call, 1.0)
     desk.turn(1.0)
     assert call.held and (call.media_direction, other.media_direction) == ("sendonly", "recvonly")
-    assert b"o=alice 1 2 IN" in call.sent_sdp and b"o=bob 1 2 IN" in other.sent_sdp
+    assert b"o=alice 0 2 IN" in call.sent_sdp and b"o=bob 0 2 IN" in other.sent_sdp
     phone.resume(call, 2.0)
     desk.turn(2.0)
     assert not call.held and (call.media_direction, other.media_direction) == ("sendrecv", "sendrecv")
