@@ -29,7 +29,7 @@ GRACE: Final = 5.0
 class Congestion:
     """One for each process; told of waits by source, since of several queues the worst counts."""
 
-    __slots__ = ("_credit", "_least", "_quiet_until", "_since", "refused", "share", "wait")
+    __slots__ = ("_began", "_credit", "_least", "_quiet_until", "_since", "refused", "share", "wait")
 
     def __init__(self) -> None:
         self.share = 0.0
@@ -39,12 +39,19 @@ class Congestion:
         self.refused = 0
         """Calls that were refused, since the start."""
         self._least: dict[str, float] = {}
+        self._began = 0.0
+        """When something was read first; 0: nothing was yet."""
         self._since = 0.0
         self._quiet_until = 0.0
         self._credit = 0.0
 
     def waited(self, source: str, wait: float, now: float) -> None:
-        """Something of ``source`` was read ``wait`` seconds after it came."""
+        """Something of ``source`` was read ``wait`` seconds after it came. How long it waited for a process that did
+        not run yet, at sockets that outlive it, is no sign of its work."""
+        if not self._began:
+            self._began = now
+        if wait > now - self._began:
+            wait = now - self._began
         if now >= self._since + INTERVAL:
             self._judge(now)
         least = self._least.get(source)

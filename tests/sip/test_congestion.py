@@ -139,3 +139,13 @@ def test_when_the_rush_is_over_all_calls_are_taken_again() -> None:
 
 def test_a_load_that_can_be_served_is_never_refused() -> None:
     assert offered(150, 60, Congestion()).refused == 0
+
+
+def test_what_waited_for_a_process_that_was_started_anew_refuses_nobody() -> None:
+    found = Congestion()
+    for number in range(30):  # an agent's companion held it while the agent was away
+        found.waited("udp", 1.5, 100.0 + number * 0.005)
+    assert found.share_at(100.6) == 0.0 and not found.refuses(100.6)
+    for number in range(1, 100):  # and then it does not keep up
+        found.waited("udp", 0.4, 101.0 + number * 0.02)
+    assert found.share_at(103.1) > 0.0
