@@ -244,6 +244,10 @@ def commanded(site: Site, talk: Telephone) -> None:
     m1.run(f"cat > new.toml\n{cli.block('provision put new.toml')}", asked=_CAROL, **environment)
     for has in ("b2bua audit-log --node m1", "b2bua cdrs --since 2h"):
         m1.run(cli.block(has), **environment)
+    # the steps behind it, on the agent's machine, are those of tests/interop/test_agent_keys.py
+    made, *_ = site.pages["deploy.md"].block("b2bua agent-key gw1 --to").splitlines()
+    if "agent:paris:gw1:" not in m1.run(f"cd /tmp && {made}\ncat gw1.key && rm gw1.key", **environment):
+        raise Failure("gw1 has got no key of its own")
     call = json.loads(m1.run("b2bua calls --format json", **environment))["calls"][0]["id"]
     failed, explain = troubleshooting.block("b2bua trace --failed").splitlines()
     m1.run(f"{failed} || true", **environment)  # perhaps none has failed
