@@ -183,7 +183,7 @@ class Leadership:
             return
         if beat.kind == CONSOLE:
             if not sender and beat.node in self._site.servers:
-                self._carrier.answer(request, self.console.answer(beat), flow)
+                self._carrier.answer(request, self.console.answer(beat, now), flow)
             return
         self._learn_part(beat, now)
         self._carrier.receive(request, beat, sender or beat.node, flow, now)

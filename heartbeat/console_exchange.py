@@ -19,11 +19,12 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from heartbeat.decision import Tell
 from heartbeat.header import CONSOLE, Beat
 from heartbeat.participant import Participant
+from sip.timers import Deadlines
 
 PIECE: Final = 900
 """Bytes of one piece: with its header it fits into a datagram."""
@@ -45,6 +46,8 @@ PATIENCE: Final = 2.0
 """Seconds for which the other server may say nothing at all."""
 LONGEST: Final = 30.0
 """Seconds that an answer may take."""
+KEPT: Final = 2 * LONGEST
+"""Seconds for which a question of another server is remembered, with its answer."""
 
 _LOOK: Final = "look"
 
@@ -65,12 +68,6 @@ class ConsoleAnswered(NamedTuple):
     fault: str
 
 
-class Deadlines(Protocol):
-    """Wakes who is due."""
-
-    def set(self, at: float, owner: Any, cause: str) -> None: ...
-
-
 class _Question:
     """One of ours, under way."""
 
@@ -86,14 +83,17 @@ class _Question:
         """Of the answer; 0: not known yet."""
         self.pieces: dict[int, bytes] = {}
         self.asked: dict[int, float] = {}
-        """Byte of the answer -> when it was asked for last."""
+        """Byte of the answer -> when it was asked for last, as long as it has not come."""
+        self.next = PIECE
+        """The byte of the answer that is asked for next; the first piece tells the size."""
 
 
 class _Known:
     """One of another server's."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, now: float) -> None:
         self.size = size
+        self.begun_at = now
         self.question = b""
         self.answer: bytes | None = None
 
@@ -132,6 +132,8 @@ class ConsoleExchange:
         self._number = 0
         self._questions: dict[int, _Question] = {}
         self._askers: dict[str, _Asker] = {}
+        self._look = float("inf")
+        """When is looked next."""
 
     # -- who asks
 
@@ -140,11 +142,11 @@ class ConsoleExchange:
         self._number += 1
         fault = ""
         if not self._participant.incarnation_of(node):
-            fault = f"{node} has not been heard by {self._participant.name} since its start"
+            fault = f"{node} has not been heard by {self._participant.name} since its start: ask on its machine"
         elif len(self._questions) >= MOST_ASKED:
-            fault = f"{MOST_ASKED} questions are under way to other servers"
+            fault = f"{MOST_ASKED} questions are under way to other servers: ask again in a moment"
         elif len(question) > MOST_QUESTION:
-            fault = f"it has {len(question):,} bytes; {MOST_QUESTION:,} are passed on"
+            fault = f"the question has {len(question):,} bytes; {MOST_QUESTION:,} are passed on"
         if fault:
             self._do(ConsoleAnswered(self._number, b"", fault))
             return self._number
@@ -163,7 +165,7 @@ class ConsoleExchange:
             return
         one.heard_at = now
         if kind == "gone":
-            self._end(one, f"{one.node} was started anew meanwhile, or has forgotten the question")
+            self._end(one, f"{one.node} was started anew meanwhile, or has forgotten the question: ask again")
         elif kind == "q":
             if one.sent < offset < len(one.question):
                 one.sent = offset
@@ -190,11 +192,9 @@ class ConsoleExchange:
 
     def _fill(self, one: _Question, now: float) -> None:
         """Have as many pieces under way as may be."""
-        for at in range(0, one.size, PIECE):
-            if len(one.asked) >= WINDOW:
-                return
-            if at not in one.pieces and at not in one.asked:
-                self._want(one, at, now)
+        while len(one.asked) < WINDOW and one.next < one.size:
+            self._want(one, one.next, now)
+            one.next += PIECE
 
     def _want(self, one: _Question, at: int, now: float) -> None:
         one.asked[at] = now
@@ -212,17 +212,19 @@ class ConsoleExchange:
         self._do(ConsoleAnswered(one.number, b"", fault))
 
     def _look_at(self, at: float) -> None:
-        self.generation += 1
-        self._deadlines.set(at, self, _LOOK)
+        """Look then, or before: what is asked again and again puts nothing off."""
+        if at < self._look:
+            self._look = at
+            self.generation += 1
+            self._deadlines.set(at, self, _LOOK)
 
     def due(self, cause: str, now: float) -> None:
-        """Ask again what was not answered, and look whether answers are there."""
+        """Ask again what was not answered, look whether answers are there, forget what was asked here long ago."""
+        self._look = float("inf")
         for one in list(self._questions.values()):
             if now - one.heard_at >= PATIENCE:
-                by = self._participant.name
-                self._end(
-                    one, f"{one.node} does not answer what {by} passes on: it is not there, or of an older version"
-                )
+                said = f"{one.node} does not answer what {self._participant.name} passes on"
+                self._end(one, f"{said}: it is not there, or of an older version; ask on its machine")
             elif now - one.begun_at >= LONGEST:
                 self._end(one, f"{one.node} has had no answer for {LONGEST:.0f} s")
             elif one.sent < len(one.question):
@@ -240,32 +242,39 @@ class ConsoleExchange:
                 for one in self._questions.values()
             ]
             self._look_at(now + min(pauses))
+        for asker in self._askers.values():
+            for number in [number for number, known in asker.known.items() if now - known.begun_at >= KEPT]:
+                del asker.known[number]
+        if left := [known.begun_at for asker in self._askers.values() for known in asker.known.values()]:
+            self._look_at(min(left) + KEPT)
 
     # -- who is asked
 
-    def answer(self, asked: Beat) -> Beat:
+    def answer(self, asked: Beat, now: float) -> Beat:
         """The answer to one statement of another server, signed like it."""
         re = (asked.incarnation, asked.seq)
-        return self._participant.stamp(asked.node, kind=CONSOLE, re=re, piece=self._piece(asked))
+        return self._participant.stamp(asked.node, kind=CONSOLE, re=re, piece=self._piece(asked, now))
 
     def serve(self, node: str, number: int, answer: bytes, now: float) -> None:
-        """The answer of this server to a question (`ConsoleAsked`); what is too long is not passed on."""
+        """The answer of this server to a question (`ConsoleAsked`)."""
         asker = self._askers.get(node)
         if asker is not None and (one := asker.known.get(number)) is not None:
             one.answer = answer
 
-    def _piece(self, asked: Beat) -> str:
+    def _piece(self, asked: Beat, now: float) -> str:
         number, kind, offset, size, data = _read(asked.fetch)
         gone = f"{number}/gone"
         ours, known = self._participant.on_disk.incarnation, self._participant.incarnation_of(asked.node)
-        if asked.for_incarnation != ours or asked.incarnation < known or not number:
-            return gone  # not made in this start of ours, or by a former one of theirs
         asker = self._askers.get(asked.node)
+        newest = known if asker is None else max(known, asker.incarnation)
+        if asked.for_incarnation != ours or asked.incarnation < newest or not number:
+            return gone  # not made in this start of ours, or by a former one of theirs
         if asker is None or asker.incarnation < asked.incarnation:
             asker = self._askers[asked.node] = _Asker(asked.incarnation)
         one = asker.known.get(number)
         if kind == "q" and one is None and offset == 0 and 0 < size <= MOST_QUESTION and asker.is_new(number):
-            one = asker.known[number] = _Known(size)
+            one = asker.known[number] = _Known(size, now)
+            self._look_at(now + KEPT)
             if len(asker.known) > MOST_ASKED:
                 asker.known.popitem(last=False)
         if one is None:

@@ -78,7 +78,7 @@ class OtherServers:
             "params": dict(question.params),
             "user": question.user,
         }
-        packed = zlib.compress(json.dumps(asked).encode())
+        packed = _packed(asked)
         future: asyncio.Future[ConsoleAnswered] = asyncio.get_running_loop().create_future()
         number = self._pump.ask(self._exchange.ask, node, packed)
         early, self._early = self._early, None
@@ -91,9 +91,10 @@ class OtherServers:
             finally:
                 self._waiting.pop(number, None)
         if told.fault:
-            raise Refused(f"{told.fault}.", NO_ANSWER)
+            unknown = " The order may have been carried out: look before you give it again."
+            raise Refused(f"{told.fault}.{unknown if question.method == POST else ''}", NO_ANSWER)
         try:
-            found = json.loads(_unpacked(told.answer))
+            found = await asyncio.to_thread(_read, told.answer)
             return int(found["status"]), found["body"]
         except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
             raise Refused(f"What {node} answered cannot be read: {error or _MOST_LEVELS}.", NO_ANSWER) from None
@@ -112,14 +113,15 @@ class OtherServers:
 
     async def _work(self, asked: ConsoleAsked) -> None:
         status, body = await self._answer(asked)
-        packed = _packed(status, body)
+        packed = await asyncio.to_thread(_packed, {"status": status, "body": body})
         if len(packed) > MOST_ANSWER:
-            packed = _packed(413, {"error": f"The answer of {self._node} is too long to be passed on: ask for less."})
+            said = f"The answer of {self._node} is too long to be passed on: ask for less."
+            packed = _packed({"status": 413, "body": {"error": said}})
         self._pump.ask(self._exchange.serve, asked.node, asked.number, packed)
 
     async def _answer(self, asked: ConsoleAsked) -> tuple[int, Any]:
         try:
-            question = _question(_unpacked(asked.question))
+            question = _question(_read(asked.question))
             if question.method == GET and question.name in self._pages:
                 return 200, await self._answers.page(question.name, question.params)
             if question.method == POST and question.name in self._orders:
@@ -135,8 +137,7 @@ class OtherServers:
             return 500, {"error": f"{self._node} failed to answer; its log says why."}
 
 
-def _question(text: bytes) -> Question:
-    found = json.loads(text)
+def _question(found: Any) -> Question:
     params = found["params"]
     if not isinstance(params, dict):
         raise TypeError("not a question")
@@ -146,14 +147,14 @@ def _question(text: bytes) -> Question:
     return Question(found["method"], found["name"], params, found["user"][:200])
 
 
-def _packed(status: int, body: Any) -> bytes:
-    return zlib.compress(json.dumps({"status": status, "body": body}).encode())
+def _packed(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value).encode())
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Raises `zlib.error` for what is none, or too much."""
+def _read(data: bytes) -> Any:
+    """What was packed. Raises `zlib.error` for what is none, or too much, and `ValueError`, `RecursionError`."""
     reader = zlib.decompressobj()
     found = reader.decompress(data, _MOST_TEXT)
     if not reader.eof:
         raise zlib.error("it has no end, or is too long")
-    return found
+    return json.loads(found)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from heartbeat.console_exchange import (
+    KEPT,
     LONGEST,
     MOST_ANSWER,
     MOST_ASKED,
@@ -96,7 +97,7 @@ class Pair:
                 self.m1.exchange.due("look", self.now)
 
     def _heard(self, beat: Beat) -> None:
-        answer = self.m2.exchange.answer(beat)
+        answer = self.m2.exchange.answer(beat, self.now)
         answer = parse(serialize(answer, KEY, "OPTIONS", "c", 1), [KEY], "OPTIONS", "c", 1)
         if self.chance.random() >= self.loss:
             self.m1.exchange.answered(answer, self.now)
@@ -146,8 +147,8 @@ def test_who_says_nothing_is_not_waited_for() -> None:
     pair = Pair(loss=1.0)
     pair.m1.exchange.ask("m2", b"status", pair.now)
     pair.run(PATIENCE + 0.5)
-    assert (
-        pair.m1.answered[0].fault == "m2 does not answer what m1 passes on: it is not there, or of an older version"
+    assert pair.m1.answered[0].fault == (
+        "m2 does not answer what m1 passes on: it is not there, or of an older version; ask on its machine"
     )
     assert not pair.m1.due_at or pair.m1.said == deque()
 
@@ -161,9 +162,9 @@ def test_what_cannot_be_asked_is_said_at_once() -> None:
     for _ in range(MOST_ASKED + 1):
         pair.m1.exchange.ask("m2", b"status", pair.now)
     assert [one.fault for one in pair.m1.answered] == [
-        "m2 has not been heard by m1 since its start",
-        "it has 131,073 bytes; 131,072 are passed on",
-        "16 questions are under way to other servers",
+        "m2 has not been heard by m1 since its start: ask on its machine",
+        "the question has 131,073 bytes; 131,072 are passed on",
+        "16 questions are under way to other servers: ask again in a moment",
     ]
 
 
@@ -185,13 +186,13 @@ def test_an_order_that_was_recorded_is_not_carried_out_again() -> None:
     assert len(pair.m2.asked) == 2
     for again in (recorded, [replace(one, seq=one.seq + 1000) for one in recorded]):
         for beat in again:
-            pair.m2.exchange.answer(beat)
+            pair.m2.exchange.answer(beat, pair.now)
     assert len(pair.m2.asked) == 2
 
     anew = Node("m2", 8)  # started again, it has forgotten all of them
     anew.starts["m1"] = 5
     for beat in recorded:
-        assert anew.exchange.answer(beat).piece.endswith("/gone")
+        assert anew.exchange.answer(beat, pair.now).piece.endswith("/gone")
     assert anew.asked == []
 
 
@@ -200,7 +201,7 @@ def test_a_former_start_of_who_asks_is_not_believed() -> None:
     pair.m1.exchange.ask("m2", b"switchover", pair.now)
     late = pair.m1.said.popleft()
     pair.m2.starts["m1"] = 6
-    assert pair.m2.exchange.answer(late).piece == "1/gone"
+    assert pair.m2.exchange.answer(late, pair.now).piece == "1/gone"
     assert pair.m2.asked == []
 
 
@@ -220,7 +221,7 @@ def test_an_answer_to_a_former_start_is_not_believed() -> None:
     pair = Pair()
     pair.m1.exchange.ask("m2", b"status", pair.now)
     asked = pair.m1.said.popleft()
-    told = pair.m2.exchange.answer(asked)
+    told = pair.m2.exchange.answer(asked, pair.now)
     pair.m1.exchange.answered(replace(told, re=(4, 1), piece="1/a/0/4/ZmluZQ"), pair.now)
     pair.m1.exchange.answered(replace(told, node="m3", piece="1/a/0/4/ZmluZQ"), pair.now)
     assert pair.m1.answered == []
@@ -234,7 +235,7 @@ def test_who_was_started_anew_meanwhile_says_so() -> None:
     pair.m2 = Node("m2", 8)
     pair.m2.starts["m1"] = 5
     pair.run(1.0)
-    assert pair.m1.answered[0].fault == "m2 was started anew meanwhile, or has forgotten the question"
+    assert pair.m1.answered[0].fault == "m2 was started anew meanwhile, or has forgotten the question: ask again"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_who_was_started_anew_meanwhile_says_so() -> None:
 )  # fmt: skip
 def test_what_makes_no_sense_asks_for_nothing(fetch: str) -> None:
     pair = Pair()
-    pair.m2.exchange.answer(pair.m1.stamp("m2", kind=CONSOLE, fetch=fetch))
+    pair.m2.exchange.answer(pair.m1.stamp("m2", kind=CONSOLE, fetch=fetch), pair.now)
     assert pair.m2.asked == []
 
 
@@ -257,7 +258,39 @@ def test_what_makes_no_sense_is_no_answer(piece: str) -> None:
     pair = Pair()
     pair.m1.exchange.ask("m2", b"status", pair.now)
     asked = pair.m1.said[0]
-    pair.m1.exchange.answered(replace(pair.m2.exchange.answer(asked), piece=piece), pair.now)
+    pair.m1.exchange.answered(replace(pair.m2.exchange.answer(asked, pair.now), piece=piece), pair.now)
     assert pair.m1.answered == []
     pair.run(1.0)
     assert [one.answer for one in pair.m1.answered] == [b"fine"]
+
+
+def test_who_asks_all_the_time_puts_off_nobody() -> None:
+    pair = Pair(loss=1.0)
+    first = pair.m1.exchange.ask("m2", b"status", pair.now)
+    for _ in range(24):
+        pair.run(0.1)
+        if len(pair.m1.answered) < 1:
+            pair.m1.exchange.ask("m2", b"status", pair.now)
+    assert first in [one.number for one in pair.m1.answered if "does not answer" in one.fault]
+
+
+def test_what_was_asked_here_is_forgotten() -> None:
+    pair = Pair()
+    pair.answer = bytes(10 * PIECE)
+    pair.m1.exchange.ask("m2", b"cdrs", pair.now)
+    pair.run(1.0)
+    pair.m2.exchange.answer(pair.m1.stamp("m2", kind=CONSOLE, fetch="2/q/0/5/aGVs"), pair.now)  # and never more of it
+    assert pair.m2.due_at == pytest.approx(pair.now + KEPT, abs=1.1)
+    pair.m2.exchange.due("look", pair.now + KEPT)
+    for number in (1, 2):
+        asked = pair.m1.stamp("m2", kind=CONSOLE, fetch=f"{number}/a/0")
+        assert pair.m2.exchange.answer(asked, pair.now + KEPT).piece == f"{number}/gone"
+
+
+def test_a_long_answer_is_asked_for_piece_by_piece_once() -> None:
+    pair = Pair()
+    pair.answer = random.Random(5).randbytes(2000 * PIECE)
+    pair.m1.exchange.ask("m2", b"cdrs", pair.now)
+    pair.run(20.0)
+    assert [one.answer for one in pair.m1.answered] == [pair.answer]
+    assert pair.m1.seq < 2000 + 50

@@ -173,6 +173,17 @@ def test_an_answer_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path, tol
     pair.apply(talk, tmp_path)
 
 
+def test_of_an_order_without_an_answer_is_said_that_it_may_be_done(tmp_path: Path) -> None:
+    pair = Pair()
+    pair.fault = "m2 does not answer what m1 passes on"
+
+    async def talk(path: Path, m2: Client) -> None:
+        with pytest.raises(Unreachable, match=r"passes on\. The order may have been carried out: look before"):
+            await asyncio.to_thread(m2._ask, "POST", "/v1/pause", b"{}")
+
+    pair.apply(talk, tmp_path)
+
+
 def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other_servers, "MOST_ANSWER", 20)
 

@@ -16,7 +16,7 @@ from gateway_agent import seal
 from heartbeat import carriage
 from heartbeat.agent_key import derive
 from heartbeat.handshake import Initiator
-from heartbeat.header import BEAT, FETCH, GRANT, OPEN, PING, PREVOTE, PROOF, QUERY, RELEASE, VOTERS, Beat
+from heartbeat.header import BEAT, CONSOLE, FETCH, GRANT, OPEN, PING, PREVOTE, PROOF, QUERY, RELEASE, VOTERS, Beat
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
 from heartbeat.site.model import Site
 from heartbeat.site.values import Secret
@@ -85,7 +85,7 @@ def test_he_proves_himself_as_gw1_and_as_nobody_else() -> None:
     assert it.state() == before and bench.core.stack.counters["refused openings"] == 4
 
 
-@pytest.mark.parametrize("kind", [BEAT, PROOF, QUERY, PREVOTE, GRANT, RELEASE, VOTERS, FETCH, OPEN, PING])
+@pytest.mark.parametrize("kind", [BEAT, PROOF, QUERY, PREVOTE, GRANT, RELEASE, VOTERS, FETCH, OPEN, PING, CONSOLE])
 @pytest.mark.parametrize(
     ("where", "name"),
     [("beats", "gw1"), ("calls", "gw1"), *product(("beats", "agents", "calls"), ("m2", "m1", "gw2"))],
@@ -113,6 +113,25 @@ def test_nothing_that_he_says_in_another_name_is_heard(kind: str, name: str, whe
         assert bool(told) == (kind == PING and name == "gw1"), "who has a key may ask how it is"
     bench.after(3)
     assert it.state() == before and bench.core.member.participant.incarnation_of("m2") == start
+
+
+@pytest.mark.parametrize("name", ["gw1", "gw2", "m2"])
+@pytest.mark.parametrize("where", ["beats", "agents"])
+def test_he_orders_nothing_of_a_server(name: str, where: str) -> None:
+    """An order that is whole in one statement, for this start of the server."""
+    it = Own()
+    core = it.bench.core
+    asked: list[Any] = []
+    core.leadership.console._do = asked.append  # what the shell would be told
+    ours = core.member.participant.on_disk.incarnation
+    for keys, heard in ((STOLEN, 0), (SITE_KEY, int((name, where) == ("m2", "beats")))):
+        beat = Beat("paris", name, 77, 0, "standby", 9, kind=CONSOLE, to="m1", for_incarnation=ours)
+        data = carriage.request(replace(beat, fetch="1/q/0/5/aGVsbG8"), keys, VIA, ("127.0.0.1", 5161), "c", 1)
+        flow = address(it.bench) if where == "beats" else it.gw1.flow
+        assert flow is not None
+        core.receive(data, flow, it.bench.now)
+        it.bench.pump()
+        assert len(asked) == heard, "and a server with the site key is heard, where servers speak"
 
 
 def last_beat(it: Own) -> Request:
