@@ -346,7 +346,7 @@ def _read_site(core: Core) -> tuple[Router, list[bytes], bytes]:
     """What is made of the site file; the keys of the site, and the one that signs."""
     site = core.site
     core.quality.relayed = relayed(site)
-    keys = [key.value for key in (site.identity.key, site.identity.previous_key) if key and key.value]
+    keys = [key.value for key in site.identity.keys if key.value]
     core.cookies.load(keys, site.standby is not None)
     router = Router(site, core.chance, core.server.capacity, core.server.reserve)
     return router, keys, keys[0] if keys else core._secret

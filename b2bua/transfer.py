@@ -199,7 +199,6 @@ class Transfer:
     """One transfer. See the module."""
 
     __slots__ = (
-        "accepted",
         "agent",
         "bye",
         "call",
@@ -243,8 +242,6 @@ class Transfer:
         """The call id of what the call becomes."""
         self.silent = False
         """The referrer wants to hear nothing (RFC 4488, RFC 7614)."""
-        self.accepted = 202
-        """How its REFER is answered."""
         self.target_call: Call | None = None
         """The call that is made to the target."""
         self.target: InviteUsage | None = None
@@ -280,11 +277,11 @@ class Transfer:
         """
         self.wanted = ReferTo.of(request)
         self.refer, self.request = transaction, request
-        self.accepted = accepted_by(request)
-        self.silent = self.accepted == 200 or _wants_no_word(request)
+        accepted = accepted_by(request)
+        self.silent = accepted == 200 or _wants_no_word(request)
         self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
         self.until = now + self.transfers.services.site.timing.replay_wait
-        self.referrer.reply(transaction, 183 if self.agent else self.accepted, now, lines=_granted(self))
+        self.referrer.reply(transaction, 183 if self.agent else accepted, now, lines=_granted(self))
         if self.state is JOINED:  # by another server
             self.generation += 1
             _end_replaced(self, now)
@@ -609,8 +606,8 @@ def _told(transfer: Transfer, now: float) -> None:
 def _conclude(transfer: Transfer, now: float) -> None:
     """All concerned know of it: its agent need not keep the REFER any more, nor the BYE."""
     refer, transfer.refer = transfer.refer, None
-    if refer is not None:
-        transfer.referrer.reply(refer, transfer.accepted, now, lines=_granted(transfer))
+    if refer is not None and transfer.request is not None:
+        transfer.referrer.reply(refer, accepted_by(transfer.request), now, lines=_granted(transfer))
 
 
 def _granted(transfer: Transfer) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def _identity(old: Site, new: Site) -> Iterator[str]:
         yield f"site.realm: cannot change from {old.realm} to {new.realm} while phones are registered: {RESTART}"
     if _is_own(old.identity.key) and not _is_own(new.identity.key):
         yield f"site.key: cannot change from an agent's own key to the site key while it runs: {RESTART_ONE}"
-    accepted = [key.value for key in (new.identity.key, new.identity.previous_key) if key is not None]
+    accepted = [key.value for key in new.identity.keys]
     if old.identity.key.value not in accepted:
         yield "site.key: is another one: keep the old key as previous_key until every node has the new one"
 
