@@ -30,9 +30,10 @@ $tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproduc
 say "build/audit/sbom.json is written"
 
 say "asking for known weaknesses"
+rm -f build/audit/weaknesses.json  # of the last time
 $tools/bin/pip-audit --path "$packages" --skip-editable --progress-spinner off --format json -o build/audit/weaknesses.json ||
     [ -s build/audit/weaknesses.json ] || fail "no database of advisories answered: run it where PyPI can be reached"
-.venv/bin/python - <<'PYTHON' || case $? in 3) exit 3 ;; *) found=1 ;; esac
+.venv/bin/python - <<'PYTHON' || found=$(( found ? found : $? ))
 import json, sys
 
 told = json.load(open("build/audit/weaknesses.json"))["dependencies"]
