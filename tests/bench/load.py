@@ -100,7 +100,9 @@ class Load:
         at_once = max(200, int(2 * rate)) if hold < 1 else calls
         arguments = ["-sf", str(SCENARIOS / "caller.xml"), "-p", str(CALLER), "-s", number, "-r", f"{rate:g}"]
         arguments += ["-m", str(calls), "-l", str(at_once), "-d", str(int(hold * 1000)), f"{target[0]}:{target[1]}"]
-        noted = stamps.Capture(self.host, self._statistics(name)) if timed and stamps.can_be_had() else None
+        noted = (
+            stamps.Capture(self.host, self._statistics(name), limit + 60) if timed and stamps.can_be_had() else None
+        )
         if timed and noted is None:
             arguments += ["-trace_rtt", "-rtt_freq", "1"]
         caller = self._sipp(f"{name}-caller", arguments, limit)

@@ -55,10 +55,12 @@ def can_be_had() -> bool:
 class Capture:
     """Notes what passes by UDP at ``host`` until :meth:`end`."""
 
-    def __init__(self, host: str, path: Path) -> None:
-        """Returns when it notes. Raises `Failed`."""
+    def __init__(self, host: str, path: Path, longest: int) -> None:
+        """Returns when it notes; it ends by itself after ``longest`` seconds, whatever becomes of us. Raises
+        `Failed`."""
         self._path = path
         command = ["dumpcap", "-q", "-P", "-i", "lo", "-f", f"udp and host {host}", "-B", "64", "-w", str(path)]
+        command += ["-a", f"duration:{longest}"]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         until = time.monotonic() + _PATIENCE_S
         # it writes the head of the file once its socket is open
