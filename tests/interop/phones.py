@@ -84,6 +84,16 @@ class Phone:
     def told(self, kind: str, line: Line) -> list[Event]:
         return [event for event in list(self.events) if event.kind == kind and event.line is line]
 
+    def all_audio(self, call: Call) -> int:
+        """Packets of RTP that came in it, of whatever sound: a peer of others need not keep to ours."""
+        end = self.socket.end_of(call)
+        return end.watch.received + end.watch.foreign + end.watch.corrupted if end is not None else 0
+
+    def hears(self, call: Call, words: Callable[[], str]) -> None:
+        """Twenty packets more come within some seconds; else ``words`` are said."""
+        before = self.all_audio(call)
+        until(lambda: self.all_audio(call) > before + 20, 8, lambda: f"no audio\n{words()}")
+
     def heard_audio(self, call: Call) -> int:
         """Good packets so far."""
         end = self.socket.end_of(call)

@@ -61,8 +61,7 @@ class TelephoneStage(Stage):
 
     def audio(self, call: Call) -> int:
         """It need not keep to our packets: all that come count."""
-        end = self.phone.socket.end_of(call)
-        return end.watch.received + end.watch.foreign + end.watch.corrupted if end is not None else 0
+        return self.phone.all_audio(call)
 
     def is_called_by_it(self) -> Call:
         far, comes = self.telephone(), self.waits()

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -45,10 +45,15 @@ to = ["asterisk"]
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    yield from begun(tmp_path, monkeypatch, MIRROR + PBX)
+
+
+def begun(directory: Path, monkeypatch: pytest.MonkeyPatch, lines: str, **passwords: str) -> Iterator[Site]:
+    """A site with a page, which is alice, and these lines; ``{net}`` is its network."""
     net = network()
     stay_at([f"{net}61"], monkeypatch)
-    lines = LINES.format(name="alice", agent="gw1", number="5001", within=60) + MIRROR + PBX.format(net=net)
-    site = Site(tmp_path / "site", net, lines, passwords={"token": KEY.decode()}, head=head())
+    lines = LINES.format(name="alice", agent="gw1", number="5001", within=60) + lines.replace("{net}", net)
+    site = Site(directory / "site", net, lines, passwords={"token": KEY.decode(), **passwords}, head=head())
     try:
         site.start()
         until(lambda: all(ready(site, agent) for agent in ("gw1", "gw2")), 30, site.words)
@@ -151,12 +156,16 @@ def test_a_page_calls_a_telephone_and_hears_it_whatever_dies(site: Site, blow: C
 
 @pytest.mark.parametrize("blow", [main_dies, pages_agent_dies])
 def test_a_telephone_calls_a_page_and_the_page_may_restart_its_ice(site: Site, blow: Callable[[Site], None]) -> None:
-    mirror = Mirror(site)
+    a_page_is_called(site, Mirror(site).dials, blow)
+
+
+def a_page_is_called(site: Site, dials: Callable[[str], object], blow: Callable[[Site], None]) -> None:
+    """A telephone does it; the gateway is that of the page's agent."""
 
     async def story() -> None:
         async with connected(site) as page:
             answered = asyncio.create_task(page.picks_up())
-            await asyncio.to_thread(mirror.dials, "5001")
+            await asyncio.to_thread(dials, "5001")
             await answered
             await hears_itself(page, site)
             assert sessions(site, "gw1") == 1
@@ -173,15 +182,29 @@ def test_a_telephone_calls_a_page_and_the_page_may_restart_its_ice(site: Site, b
 
 
 def test_a_page_hears_asterisks_echo_when_the_main_dies(site: Site, tmp_path: Path) -> None:
+    a_page_hears_asterisk(site, tmp_path)
+
+
+async def nothing_more(page: Browser) -> None:
+    pass
+
+
+def a_page_hears_asterisk(
+    site: Site, directory: Path, more: Callable[[Browser], Awaitable[None]] = nothing_more, endpoint: str = ""
+) -> None:
+    """Its echo, also after the main died, and after what the page does then; ``endpoint`` are more words of it."""
     if because := asterisk.missing():
         pytest.skip(because)
-    peer = Asterisk("pbx", tmp_path / "asterisk", f"{site.net}22:5060", f"{site.net}12:5060", "holdfast", "a word")
+    at = f"{site.net}22:5060", f"{site.net}12:5060"
+    peer = Asterisk("pbx", directory / "asterisk", *at, "holdfast", "a word", endpoint=endpoint)
 
     async def story() -> None:
         async with connected(site) as page:
             await page.calls("2600")
             await hears_itself(page, site)
             await asyncio.to_thread(main_dies, site)
+            await hears_itself(page, site)
+            await more(page)
             await hears_itself(page, site)
             await page.hangs_up()
             await is_over(site)

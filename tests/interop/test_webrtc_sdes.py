@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import asterisk, baresip_scenes
-from tests.interop.asterisk import Asterisk
+from tests.interop import baresip_scenes
 from tests.interop.baresip_scenes import Baresip
-from tests.interop.browser import stay_at
+from tests.interop.browser import Browser
 from tests.interop.played import WORDS
-from tests.interop.programs import Site, network, until
-from tests.interop.test_browsers import LINES, head, main_dies
+from tests.interop.programs import Site, until
+from tests.interop.test_browsers import main_dies
 from tests.interop.test_webrtc import (
+    a_page_hears_asterisk,
+    a_page_is_called,
+    begun,
     connected,
     gateway_dies,
     gateways_agent_dies,
@@ -28,7 +30,6 @@ from tests.interop.test_webrtc import (
     ready,
     sessions,
 )
-from tests.tokens import KEY
 
 pytestmark = pytest.mark.interop
 
@@ -59,19 +60,7 @@ to = ["asterisk"]
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    net = network()
-    stay_at([f"{net}61"], monkeypatch)
-    lines = LINES.format(name="alice", agent="gw1", number="5001", within=60) + PHONE + PBX.format(net=net)
-    site = Site(
-        tmp_path / "site", net, lines, passwords={"token": KEY.decode(), "phone": WORDS["phone"]}, head=head()
-    )
-    try:
-        site.start()
-        until(lambda: all(ready(site, agent) for agent in ("gw1", "gw2")), 30, site.words)
-        yield site
-        assert not site.bugs()
-    finally:
-        site.stop()
+    yield from begun(tmp_path, monkeypatch, PHONE + PBX, phone=WORDS["phone"])
 
 
 @pytest.fixture
@@ -131,48 +120,13 @@ def test_a_page_calls_a_telephone_with_sdes_and_hears_it_whatever_dies(
 
 @pytest.mark.parametrize("blow", [main_dies, gateways_agent_dies, pages_agent_dies])
 def test_a_telephone_with_sdes_calls_a_page(site: Site, phone: Baresip, blow: Callable[[Site], None]) -> None:
-    async def story() -> None:
-        async with connected(site) as page:
-            answered = asyncio.create_task(page.picks_up())
-            await asyncio.to_thread(phone.dials, "5001")
-            await answered
-            await hears_itself(page, site)
-            assert sessions(site, "gw1") == 1, (
-                "the gateway is that of the page's agent, the relay that of the phone's"
-            )
-            await asyncio.to_thread(blow, site)
-            await page.connects()
-            await page.registers()
-            await hears_itself(page, site)
-            await page.restarts()
-            await hears_itself(page, site)
-            await page.hangs_up()
-            await is_over(site)
-
-    asyncio.run(story())
+    """The gateway is that of the page's agent, the relay that of the telephone's."""
+    a_page_is_called(site, phone.dials, blow)
 
 
 def test_a_page_holds_asterisk_with_sdes_after_the_main_died(site: Site, tmp_path: Path) -> None:
-    if because := asterisk.missing():
-        pytest.skip(because)
-    at = f"{site.net}22:5060", f"{site.net}12:5060"
-    peer = Asterisk("pbx", tmp_path / "asterisk", *at, "holdfast", "a word", endpoint="media_encryption=sdes")
+    async def holds(page: Browser) -> None:
+        await page.changes("sendonly")
+        await page.changes("sendrecv")
 
-    async def story() -> None:
-        async with connected(site) as page:
-            await page.calls("2600")
-            await hears_itself(page, site)
-            await asyncio.to_thread(main_dies, site)
-            await hears_itself(page, site)
-            await page.changes("sendonly")
-            await page.changes("sendrecv")
-            await hears_itself(page, site)
-            await page.hangs_up()
-            await is_over(site)
-            await asyncio.to_thread(until, lambda: peer.channels == 0, 5, "a channel is left over in Asterisk")
-
-    try:
-        asyncio.run(story())
-        assert not peer.complaints()
-    finally:
-        peer.stop()
+    a_page_hears_asterisk(site, tmp_path, holds, "media_encryption=sdes")
